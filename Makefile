@@ -1,0 +1,54 @@
+# Every target does its own set-up. Needs Python 3.11 or newer, pip and make; nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup test check unit demo bench lock docs format clean
+
+setup: .venv/installed
+
+.venv/installed: requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+test: check unit
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/interrogate --quiet src tests scripts
+	$(BIN)/python scripts/write_docs.py --check
+
+unit: setup
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# IMAGE=path uses your own picture.
+demo: setup
+	$(BIN)/python scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)")
+
+bench: setup
+	$(BIN)/python scripts/bench.py
+
+# Versions and hashes without addresses, for every platform: what runs Flowport, and what develops it.
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
+lock: setup
+	$(LOCK) --group build -o requirements.lock
+	$(LOCK) --group dev -o requirements-dev.lock
+
+# The table of variables in the README.
+docs: setup
+	$(BIN)/python scripts/write_docs.py
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

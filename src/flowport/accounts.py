@@ -1,0 +1,121 @@
+"""The accounts that are open: who the provider is, how to talk to it, and what it may hand us from where."""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from flowport.budget import Priority, RequestBudget
+from flowport.errors import Operation, ProviderError
+from flowport.model import Account
+from flowport.providers.interface import ApiAnswer, ApiRequest, Provider, parse_json
+from flowport.transport import Api, Location
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
+SANDBOX_ABOUT = ApiRequest(Operation.LIST_APPS, "GET", "/_sandbox/about")
+
+
+class OpenAccount:
+    """One account with its provider's words and its way to the API.
+
+    The API's place may not be known yet when the account is opened: the built-in sandbox is still starting. So it is
+    asked for at the first request.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        provider: Provider,
+        budget: RequestBudget,
+        locate: Callable[[], Awaitable[Location]],
+        *,
+        is_sandbox: bool = False,
+    ) -> None:
+        self.account = account
+        self.provider = provider
+        self.budget = budget
+        self.is_sandbox = is_sandbox
+        self._locate = locate
+        self._lock = anyio.Lock()
+        self._api: Api | None = None
+        self._location: Location | None = None
+        self._file_origins: frozenset[str] | None = None
+
+    async def send(self, request: ApiRequest, priority: Priority) -> ApiAnswer:
+        """Send a request when the budget allows it.
+
+        Raises:
+            ProviderUnreachable: No answer came.
+        """
+        await self.wait_for_turn(priority)
+        return await self.send_now(request)
+
+    async def wait_for_turn(self, priority: Priority) -> None:
+        """Wait until the budget allows a request and the API's place is known; `send_now` follows."""
+        await self._get_api()
+        await self.budget.take(priority)
+
+    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+        """Send a request for which `wait_for_turn` was awaited.
+
+        Raises:
+            ProviderUnreachable: No answer came.
+        """
+        return await (await self._get_api()).send(request)
+
+    async def fetch_file_origins(self) -> frozenset[str]:
+        """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.
+
+        Only an API that is itself on this machine is asked, so no provider elsewhere can point us at this machine.
+        """
+        api = await self._get_api()
+        if self._location is None or not self._location.is_loopback:
+            return frozenset()
+        if self._file_origins is None:
+            try:
+                self._file_origins = _parse_file_origins(await api.send(SANDBOX_ABOUT))
+            except ProviderError as exc:
+                logger.info("where the sandbox keeps its files is not known yet: %s", exc)
+                return frozenset()
+        return self._file_origins
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._api is not None:
+            await self._api.aclose()
+
+    async def _get_api(self) -> Api:
+        async with self._lock:
+            location = await self._locate()
+            if self._api is None or location != self._location:
+                await self.aclose()
+                self._api = Api(self.provider.title, location, self.budget)
+                self._location = location
+                self._file_origins = None
+            return self._api
+
+
+def _parse_file_origins(answer: ApiAnswer) -> frozenset[str]:
+    """Return the sandbox's word; none when the API on this machine is not a sandbox, whatever it answered."""
+    try:
+        about = parse_json(answer)
+    except ValueError:
+        return frozenset()
+    origin = about.get("files_origin") if isinstance(about, dict) else None
+    return frozenset({origin}) if isinstance(origin, str) and _LOOPBACK_ORIGIN.fullmatch(origin) else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLocation:
+    """A place that is known from the start."""
+
+    location: Location
+
+    async def __call__(self) -> Location:
+        """Return the place."""
+        return self.location

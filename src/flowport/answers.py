@@ -1,0 +1,208 @@
+"""Runs, lists and errors as MCP results: the one table. With the server the only importer of `mcp`.
+
+Some clients show their model only the structured content of a result, others only its text. So both are made from one
+mapping of facts, and say the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any, Final, TypeAlias
+
+import mcp.types as t
+
+from flowport.errors import FlowportError
+from flowport.model import Output, OutputKind, Run, RunState
+
+Answer: TypeAlias = t.CallToolResult
+Facts: TypeAlias = dict[str, Any]
+
+MAX_SHOWN_OUTPUTS: Final = 20
+"""Outputs that one answer lists; the run's resource has them all."""
+
+OUR_MISTAKE: Final = "Flowport made a mistake while it handled this call; its log has the details."
+
+_MIME_TYPES: Final = {
+    OutputKind.IMAGE: "image/*",
+    OutputKind.VIDEO: "video/*",
+    OutputKind.AUDIO: "audio/*",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A run as it stands, with what only this process knows of it."""
+
+    run: Run
+    elapsed_seconds: float
+    """From the acceptance to the end, or to now."""
+    problem: str = ""
+    """Why it could not be looked at the last time; empty when it could."""
+    is_saving: bool = False
+    """Whether its outputs are still being saved."""
+
+
+def build_run_answer(standing: Standing) -> Answer:
+    """Return the answer that tells all about one run, with a link for each output."""
+    run = standing.run
+    facts = build_run_facts(standing)
+    is_error = run.state in {RunState.FAILED, RunState.UNKNOWN}
+    links = [_build_link(run, output) for output in run.outputs[:MAX_SHOWN_OUTPUTS] if output.url]
+    return _build_answer(facts, links, is_error=is_error)
+
+
+def build_facts_answer(facts: Facts) -> Answer:
+    """Return the answer that tells these facts."""
+    return _build_answer(facts, [], is_error=False)
+
+
+def build_error_answer(error: FlowportError) -> Answer:
+    """Return the answer for an error that the model, or the person behind it, can act on."""
+    return _build_answer({"error": type(error).__name__, "message": str(error)}, [], is_error=True)
+
+
+def build_mistake_answer() -> Answer:
+    """Return the answer for our own bug; what it was stays in the log."""
+    return _build_answer({"error": "InternalError", "message": OUR_MISTAKE}, [], is_error=True)
+
+
+def build_run_uri(run_id: str) -> str:
+    """Return the lasting URI of a run."""
+    return f"flowport://runs/{run_id}"
+
+
+def build_output_uri(run_id: str, n: int) -> str:
+    """Return the lasting URI of an output."""
+    return f"flowport://runs/{run_id}/outputs/{n}"
+
+
+def build_run_facts(standing: Standing, *, max_outputs: int = MAX_SHOWN_OUTPUTS) -> Facts:
+    """Return everything that is worth telling about a run; nothing that is empty."""
+    run = standing.run
+    facts: Facts = {
+        "summary": format_summary(standing),
+        "run_id": run.id,
+        "app": run.app_name,
+        "tool": run.tool_name,
+        "state": run.state.value,
+        "outputs": [_build_output_facts(run, output) for output in run.outputs[:max_outputs]],
+        "outputs_not_shown": max(0, len(run.outputs) - max_outputs),
+        "credits": plain(run.spent_credits) if run.state.is_final else None,
+        "price_credits": plain(run.price_credits),
+        "seconds": plain(round(standing.elapsed_seconds, 1)),
+        "failure": run.failure,
+        "provider_answer": run.start_answer,
+        "problem": standing.problem,
+        "resource": build_run_uri(run.id),
+        "next_step": _format_next_step(standing),
+    }
+    return {key: value for key, value in facts.items() if value not in ("", None, [], 0) or key == "credits"}
+
+
+def format_summary(standing: Standing) -> str:
+    """Return the run in one sentence."""
+    run = standing.run
+    verbs = {
+        RunState.ACCEPTED: "is accepted and waits for its turn",
+        RunState.STARTING: "is being started",
+        RunState.QUEUED: "is queued at the provider",
+        RunState.RUNNING: "is running",
+        RunState.SUCCEEDED: "succeeded",
+        RunState.PARTIAL: "finished in part",
+        RunState.FAILED: "failed",
+        RunState.CANCELLED: "was cancelled",
+        RunState.UNKNOWN: "may or may not have been started",
+    }
+    made = f", {len(run.outputs)} output{'s' * (len(run.outputs) != 1)}" if run.state.is_final and run.outputs else ""
+    saving = "; its outputs are being saved" if standing.is_saving else ""
+    return f"{run.app_name} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}."
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it: `34 s`, `2 min 5 s`."""
+    whole = max(0, round(seconds))
+    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"  # noqa: PLR2004
+
+
+def format_instant(at: float | None) -> str:
+    """Return an instant in ISO 8601, in UTC; empty for None."""
+    return "" if at is None else datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def plain(number: float | None) -> float | int | None:
+    """Return a whole number without its point."""
+    return int(number) if number is not None and number == int(number) else number
+
+
+def _build_output_facts(run: Run, output: Output) -> Facts:
+    facts: Facts = {
+        "n": output.n,
+        "kind": output.kind.value,
+        "text": output.text,
+        "url": output.url,
+        "mime_type": output.mime_type,
+        "size_bytes": output.size_bytes,
+        "width": output.width,
+        "height": output.height,
+        "duration_seconds": plain(output.duration_seconds),
+        "expires_at": format_instant(output.expires_at),
+        "saved_path": output.saved_path,
+        "save_problem": output.save_problem,
+        "resource": build_output_uri(run.id, output.n),
+    }
+    return {key: value for key, value in facts.items() if value not in ("", None)}
+
+
+def _format_next_step(standing: Standing) -> str:
+    run = standing.run
+    if run.state in {RunState.FAILED, RunState.UNKNOWN, RunState.CANCELLED}:
+        return ""
+    if run.state.is_final and not standing.is_saving:
+        return ""
+    if not run.is_followed:
+        return f'Flowport no longer looks at this run; get_run with run_id "{run.id}" looks again.'
+    return f'Call get_run with run_id "{run.id}" to wait for the result. Do not start it again: it is paid for once.'
+
+
+def _build_link(run: Run, output: Output) -> t.ResourceLink:
+    name = PurePath(output.saved_path).name or f"{run.tool_name}-{output.n}"
+    return t.ResourceLink(
+        uri=output.url or build_output_uri(run.id, output.n),
+        name=name,
+        title=f"{run.app_name} {output.n}",
+        mime_type=output.mime_type or None,
+        size=output.size_bytes,
+    )
+
+
+def _build_answer(facts: Facts, links: Sequence[t.ResourceLink], *, is_error: bool) -> Answer:
+    return t.CallToolResult(
+        content=[t.TextContent(text=format_facts(facts)), *links], structured_content=facts, is_error=is_error
+    )
+
+
+def format_facts(facts: Mapping[str, Any]) -> str:
+    """Return facts as lines of `name: value`, lists indented under their name. Every fact is in it."""
+    return "\n".join(_format_lines(facts))
+
+
+def _format_lines(facts: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for key, value in facts.items():
+        if isinstance(value, list | tuple):
+            lines.append(f"{key}:" if value else f"{key}: none")
+            lines += [f"- {_format_item(item)}" for item in value]
+        else:
+            lines.append(f"{key}: {_format_item(value)}")
+    return lines
+
+
+def _format_item(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_format_item(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_format_item(part) for part in value) + "]"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

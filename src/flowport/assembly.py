@@ -1,0 +1,159 @@
+"""Put the parts of a running Flowport together, and take them apart again."""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+
+from flowport.accounts import FixedLocation, OpenAccount
+from flowport.budget import RequestBudget
+from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.catalog.cache import build_cache_path
+from flowport.catalog.discovery import Catalog
+from flowport.clock import Clock, SystemClock
+from flowport.desk import Desk, OpenCatalog
+from flowport.errors import LedgerError
+from flowport.fetch import Fetcher
+from flowport.ledger.interface import Ledger
+from flowport.ledger.sqlite import open_sqlite_ledger
+from flowport.media.arguments import MediaRules
+from flowport.model import Account
+from flowport.providers.interface import Provider
+from flowport.providers.magnific import Magnific
+from flowport.runner.board import Board
+from flowport.runner.following import RunFollower
+from flowport.runner.preparing import CallPreparer
+from flowport.runner.runs import Runner
+from flowport.runner.saving import OutputSaver, SavingRules
+from flowport.runner.starting import RunStarter
+from flowport.schedule import Pace
+from flowport.settings import ProviderSettings, Settings
+from flowport.supervisor import Supervisor
+from flowport.transport import Location
+
+logger = logging.getLogger(__name__)
+
+FILE_THREADS: Final = 8
+"""Threads for files and pictures, apart from those on which the protocol reads and writes."""
+
+LOOKS_SHARE: Final = 0.8
+"""The part of the request budget that looks at runs may plan with; starts and discovery need the rest."""
+
+PROVIDERS: Final[dict[str, Callable[[], Provider]]] = {"magnific": Magnific}
+"""Every provider by its name in the settings."""
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A running Flowport and what the server needs besides."""
+
+    desk: Desk
+    file_threads: anyio.CapacityLimiter
+    first_listed: anyio.Event
+    """To be set at the first tool list; the catalogue is not refreshed before, so that the list is never delayed."""
+
+
+@asynccontextmanager
+async def open_assembly(
+    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None
+) -> AsyncIterator[Assembly]:
+    """Open the ledger and the accounts, start the background work, and end all of it on the way out.
+
+    Raises:
+        LedgerError: The ledger cannot be opened.
+    """
+    clock = clock or SystemClock()
+    _make_home(settings)
+    ledger = open_sqlite_ledger(settings.home / "ledger.sqlite3")
+    file_threads = anyio.CapacityLimiter(FILE_THREADS)
+    fetcher = Fetcher(file_threads=file_threads)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        stack.push_async_callback(fetcher.aclose)
+        accounts = [_open_account(settings, clock, stack)]
+        for account in accounts:
+            stack.push_async_callback(account.aclose)
+        supervisor = await stack.enter_async_context(Supervisor())
+        board = Board()
+        runner = Runner(
+            accounts={account.account.id: account for account in accounts},
+            ledger=ledger,
+            board=board,
+            clock=clock,
+            supervisor=supervisor,
+            starter=RunStarter(ledger, board, clock),
+            follower=RunFollower(ledger, board, clock, pace or _build_pace(accounts)),
+            saver=OutputSaver(
+                ledger,
+                board,
+                clock,
+                fetcher,
+                rules=SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs),
+                threads=file_threads,
+            ),
+            process_id=secrets.token_hex(8),
+        )
+        catalogs = [OpenCatalog(account, _build_catalog(account, ledger, clock, settings)) for account in accounts]
+        first_listed = anyio.Event()
+        for one in catalogs:
+            is_cached = await one.catalog.load()
+            supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
+        preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher)
+        yield Assembly(desk, file_threads, first_listed)
+
+
+async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
+    if first_listed is not None:
+        with anyio.move_on_after(5):
+            await first_listed.wait()
+    await catalog.keep_fresh()
+
+
+def _make_home(settings: Settings) -> None:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        problem = f"the folder {settings.home} cannot be made ({exc.strerror})"
+        raise LedgerError(problem, "Set FLOWPORT_HOME to a folder of yours.") from exc
+
+
+def _build_pace(accounts: list[OpenAccount]) -> Pace:
+    limits = [account.budget.limit for account in accounts if account.budget.limit]
+    return Pace(looks_per_minute=int(min(limits) * LOOKS_SHARE) if limits else 0)
+
+
+def _build_catalog(account: OpenAccount, ledger: Ledger, clock: Clock, settings: Settings) -> Catalog:
+    path = build_cache_path(settings.home, account.account)
+    return Catalog(account, ledger, clock, path, globs=settings.apps, max_tools=settings.max_tools)
+
+
+def _open_account(settings: Settings, clock: Clock, stack: AsyncExitStack) -> OpenAccount:
+    """Return the configured account, or the sandbox's when none is configured."""
+    if settings.providers:
+        return _open_configured(settings.providers[0], settings, clock)
+    provider = Magnific(title="The sandbox")
+    sandbox = BuiltInSandbox(provider)
+    stack.push_async_callback(sandbox.aclose)
+    budget = RequestBudget(settings.requests_per_minute or 0, clock)
+    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
+
+
+def _open_configured(configured: ProviderSettings, settings: Settings, clock: Clock) -> OpenAccount:
+    provider = PROVIDERS[configured.provider]()
+    parts = urlsplit(configured.base_url)
+    location = Location(
+        configured.base_url, provider.build_headers(configured.api_key), is_loopback=parts.hostname in _LOOPBACK
+    )
+    limit = settings.requests_per_minute
+    budget = RequestBudget(provider.requests_per_minute if limit is None else limit, clock)
+    account = Account(configured.provider, parts.netloc, configured.fingerprint)
+    locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
+    return OpenAccount(account, provider, budget, locate)

@@ -1,0 +1,116 @@
+"""Keep a catalogue on disk, so that the next start can list its tools with the provider down.
+
+One JSON file for each account, replaced as a whole. The tools lie in it as they go over the wire: reading it is all
+that stands between a start and the first `tools/list`.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from flowport.catalog.records import Catalogue, Listing
+from flowport.model import Account, App, Input, InputKind, Option
+from flowport.providers.interface import LeftOut
+
+logger = logging.getLogger(__name__)
+
+FORMAT: Final = 1
+"""Raised when an older file can no longer be read; such a file counts as missing."""
+
+
+def build_cache_path(home: Path, account: Account) -> Path:
+    """Return where an account's catalogue lies; the name tells the account without its key."""
+    host = "".join(character if character.isalnum() else "-" for character in account.host)
+    return home / "catalogue" / f"{account.provider}-{host}-{account.fingerprint}.json"
+
+
+def load_catalogue(path: Path) -> Catalogue | None:
+    """Return the catalogue of the last run, or None when there is none that can be read."""
+    try:
+        record = json.loads(path.read_bytes())
+        if record["format"] != FORMAT:
+            return None
+        return Catalogue(
+            listings=tuple(_parse_listing(item) for item in record["listings"]),
+            left_out=tuple(LeftOut(**item) for item in record["left_out"]),
+            listed_at=record["listed_at"],
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        logger.warning("the cached catalogue cannot be read and is made anew (%s)", type(exc).__name__)
+        return None
+
+
+def save_catalogue(path: Path, catalogue: Catalogue) -> None:
+    """Write the catalogue; a crash leaves the old file or the new one, never half of one.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    record = {
+        "format": FORMAT,
+        "listed_at": catalogue.listed_at,
+        "listings": [_format_listing(listing) for listing in catalogue.listings],
+        "left_out": [{"app_id": i.app_id, "app_name": i.app_name, "reason": i.reason} for i in catalogue.left_out],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Two processes may save at once: each writes a file of its own, and the last rename stands.
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
+    partial.replace(path)
+
+
+def _format_listing(listing: Listing) -> dict[str, Any]:
+    app = listing.app
+    return {
+        "provider": app.provider,
+        "id": app.id,
+        "name": app.name,
+        "is_own": app.is_own,
+        "price_credits": app.price_credits,
+        "inputs": None if app.inputs is None else [_format_input(item) for item in app.inputs],
+        "read_at": app.read_at,
+        "tool_name": listing.tool_name,
+        "property_names": dict(listing.property_names),
+        "tool": listing.tool,
+        "left_out": listing.left_out,
+    }
+
+
+def _parse_listing(record: Mapping[str, Any]) -> Listing:
+    inputs = record["inputs"]
+    app = App(
+        provider=record["provider"],
+        id=record["id"],
+        name=record["name"],
+        is_own=record["is_own"],
+        price_credits=record["price_credits"],
+        inputs=None if inputs is None else tuple(_parse_input(item) for item in inputs),
+        read_at=record["read_at"],
+    )
+    return Listing(app, record["tool_name"], record["property_names"], record["tool"], record["left_out"])
+
+
+def _format_input(item: Input) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "run_key": item.run_key,
+        "kind": item.kind.value,
+        "label": item.label,
+        "is_required": item.is_required,
+        "default": item.default,
+        "options": [[option.value, option.label] for option in item.options],
+        "minimum": item.minimum,
+        "maximum": item.maximum,
+        "is_list": item.is_list,
+    }
+
+
+def _parse_input(record: Mapping[str, Any]) -> Input:
+    kind = InputKind(record["kind"])
+    options = tuple(Option(value, label) for value, label in record["options"])
+    return Input(**{**record, "kind": kind, "options": options})

@@ -1,0 +1,305 @@
+"""Bring an account's catalogue up to date: lists first, then the definitions of the apps that will be listed."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+from flowport.accounts import OpenAccount
+from flowport.budget import Priority
+from flowport.catalog.cache import load_catalogue, save_catalogue
+from flowport.catalog.records import Catalogue, Listing
+from flowport.catalog.search import get_listing
+from flowport.catalog.selection import order_listings
+from flowport.clock import Clock
+from flowport.errors import AppUnsupported, LedgerError, ProviderError
+from flowport.labels import clean_line
+from flowport.ledger.interface import Ledger
+from flowport.model import App
+from flowport.naming import build_property_names, build_tool_name
+from flowport.providers.interface import AppList, ListQuery
+from flowport.schema import build_tool
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS: Final = 600.0
+"""Between two readings of the lists."""
+
+FIRST_RETRY_SECONDS: Final = 15.0
+"""After a refresh that failed; doubled each time, up to `REFRESH_SECONDS`."""
+
+STALE_AFTER_SECONDS: Final = 24 * 3600.0
+"""When a definition is read again although nothing says that it changed."""
+
+MAX_REREAD: Final = 5
+"""How many stale definitions one refresh reads again."""
+
+USED_WITHIN_SECONDS: Final = 30 * 24 * 3600.0
+"""How long a run keeps its app near the head of the list."""
+
+
+class Catalog:
+    """The catalogue of one open account. It owns the snapshot, its copy on disk and the work of refreshing them."""
+
+    def __init__(
+        self,
+        account: OpenAccount,
+        ledger: Ledger,
+        clock: Clock,
+        cache_path: Path,
+        *,
+        globs: Sequence[str] = (),
+        max_tools: int = 40,
+    ) -> None:
+        self._account = account
+        self._ledger = ledger
+        self._clock = clock
+        self._cache_path = cache_path
+        self._globs = globs
+        self._max_tools = max_tools
+        self._refreshing = anyio.Lock()
+        self._attempted = anyio.Event()
+        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self.current = Catalogue()
+        self.problem = ""
+        """Why the last refresh failed, as a sentence; empty when it did not."""
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """The app tools as they go over the wire, in their order."""
+        return self._tools
+
+    async def load(self) -> bool:
+        """Take up the catalogue of the last run; False when there is none."""
+        cached = load_catalogue(self._cache_path)
+        if cached is None:
+            return False
+        await self._publish(cached)
+        return True
+
+    async def wait_until_attempted(self, seconds: float) -> None:
+        """Wait until the first refresh succeeded or failed, at most so long."""
+        with anyio.move_on_after(seconds):
+            await self._attempted.wait()
+
+    def get_listing(self, wanted: str) -> Listing:
+        """Return the app that a tool name, app id or app name means.
+
+        Raises:
+            AppNotFound: None answers to it.
+        """
+        return get_listing(self.current.listings, wanted)
+
+    async def fetch_listing(self, wanted: str) -> Listing:
+        """Return the app as `get_listing` does, with its definition read if it was not yet.
+
+        Raises:
+            AppNotFound: None answers to it.
+            AppUnsupported: It cannot be a tool.
+            ProviderError: Its definition cannot be read.
+        """
+        listing = self.get_listing(wanted)
+        if listing.tool is None and not listing.left_out:
+            try:
+                app = await self._fetch_definition(listing, Priority.LOOK)
+            except AppUnsupported as exc:
+                await self._adopt([replace(listing, left_out=exc.reason)])
+            else:
+                await self._adopt([replace(listing, app=app)])
+            listing = self.get_listing(listing.tool_name)
+        if listing.left_out:
+            raise AppUnsupported(listing.tool_name, listing.left_out)
+        return listing
+
+    async def keep_fresh(self) -> None:
+        """Refresh now and every ten minutes, and read the definitions of unlisted apps in between. Never returns."""
+        failures = 0
+        while True:
+            failures = 0 if await self.refresh() else failures + 1
+            if failures:
+                await self._clock.sleep(min(FIRST_RETRY_SECONDS * 2 ** (failures - 1), REFRESH_SECONDS))
+                continue
+            await self._describe_the_rest()
+            await self._clock.sleep(REFRESH_SECONDS)
+
+    async def refresh(self) -> bool:
+        """Read the lists and what is missing for the tool list; False, with `problem` set, when the lists cannot be read.
+
+        Whatever fails, the last catalogue stands.
+        """
+        async with self._refreshing:
+            try:
+                lists = await self._fetch_lists()
+                await self._publish(await self._merge(lists))
+                await self._adopt([item for item in self.current.listings if _is_outdated(item)])
+                await self._describe(await self._choose_to_read(), Priority.DISCOVER)
+            except (ProviderError, LedgerError) as exc:
+                self.problem = str(exc)
+                logger.warning("the catalogue could not be refreshed: %s", exc)
+                return False
+            finally:
+                self._attempted.set()
+            self._save()
+            return True
+
+    async def _fetch_lists(self) -> list[AppList]:
+        """Return the lists that could be read, own apps first; the first failure is noted, or raised when all failed."""
+        queries = self._account.provider.build_list_queries()
+        found: dict[int, AppList] = {}
+        failures: list[ProviderError] = []
+
+        async def fetch(place: int, query: ListQuery) -> None:
+            try:
+                answer = await self._account.send(query.request, Priority.DISCOVER)
+                found[place] = self._account.provider.parse_list(answer, is_own=query.is_own)
+            except ProviderError as exc:
+                failures.append(exc)
+
+        async with anyio.create_task_group() as group:
+            for place, query in enumerate(queries):
+                group.start_soon(fetch, place, query)
+        if not found:
+            raise failures[0]
+        self.problem = str(failures[0]) if failures else ""
+        return [found[place] for place in sorted(found)]
+
+    async def _merge(self, lists: Sequence[AppList]) -> Catalogue:
+        """Return the catalogue of these lists, with names given and known definitions carried over."""
+        apps: dict[str, App] = {}
+        for app in (app for one in lists for app in one.apps):
+            apps.setdefault(app.id, app)
+        known = {listing.app.id: listing for listing in self.current.listings}
+        if self.problem:
+            # One of the lists could not be read: what it told us the last time still stands.
+            for app_id, listing in known.items():
+                apps.setdefault(app_id, listing.app)
+        scope = self._account.account.scope
+        names = await self._ledger.assign_tool_names(
+            scope,
+            apps=[(app.id, app.name) for app in apps.values()],
+            build_name=partial(_build_name, prefix="sandbox_" if self._account.is_sandbox else ""),
+        )
+        listings = tuple(_carry_over(app, names[app.id], known.get(app.id)) for app in apps.values())
+        left_out = tuple(item for one in lists for item in one.left_out)
+        return Catalogue(listings, left_out, self._clock.now())
+
+    async def _choose_to_read(self) -> list[Listing]:
+        """Return the apps whose definitions the tool list lacks, and a few whose definitions are old."""
+        ordered = await self._order(self.current.listings)
+        wanted = [listing for listing in ordered if not listing.left_out][: self._max_tools]
+        missing = [listing for listing in wanted if listing.tool is None]
+        oldest = self._clock.now() - STALE_AFTER_SECONDS
+        stale = [listing for listing in self.current.listings if (listing.app.read_at or oldest) < oldest]
+        return missing + stale[:MAX_REREAD]
+
+    async def _describe_the_rest(self) -> None:
+        for listing in self.current.listings:
+            if listing.tool is None and not listing.left_out:
+                try:
+                    await self._describe([listing], Priority.DISCOVER_LATER)
+                except LedgerError as exc:
+                    logger.warning("the rest of the catalogue is not read: %s", exc)
+                    return
+        self._save()
+
+    async def _describe(self, listings: Sequence[Listing], priority: Priority) -> None:
+        """Read these apps' definitions side by side and publish their tools. One that fails stays as it is."""
+        described: list[Listing] = []
+
+        async def describe(listing: Listing) -> None:
+            try:
+                app = await self._fetch_definition(listing, priority)
+                described.append(replace(listing, app=app, left_out=""))
+            except AppUnsupported as exc:
+                described.append(replace(listing, tool=None, left_out=exc.reason))
+            except ProviderError as exc:
+                self.problem = self.problem or str(exc)
+
+        async with anyio.create_task_group() as group:
+            for listing in listings:
+                group.start_soon(describe, listing)
+        await self._adopt(described)
+
+    async def _adopt(self, listings: Sequence[Listing]) -> None:
+        """Make the tools of these listings and publish them in the place of the old ones."""
+        if not listings:
+            return
+        built = await self._build_tools(listings)
+        merged = tuple(built.get(listing.app.id, listing) for listing in self.current.listings)
+        await self._publish(replace(self.current, listings=merged))
+
+    async def _fetch_definition(self, listing: Listing, priority: Priority) -> App:
+        provider = self._account.provider
+        answer = await self._account.send(provider.build_app_request(listing.app.id), priority)
+        return provider.parse_app(answer, listing.app, read_at=self._clock.now())
+
+    async def _build_tools(self, listings: Sequence[Listing]) -> dict[str, Listing]:
+        """Return the listings with property names and tools, by app id."""
+        readable = [listing for listing in listings if listing.app.inputs is not None and not listing.left_out]
+        account = self._account.account
+        names = await self._ledger.assign_property_names(
+            account.scope,
+            apps=[(item.app.id, partial(_build_properties, item.app)) for item in readable],
+        )
+        built = {listing.app.id: listing for listing in listings}
+        for listing in readable:
+            built[listing.app.id] = self._build_listing(listing, names[listing.app.id])
+        return built
+
+    def _build_listing(self, listing: Listing, property_names: Mapping[str, str]) -> Listing:
+        try:
+            tool = build_tool(
+                listing.app,
+                tool_name=listing.tool_name,
+                property_names=property_names,
+                provider_title=self._account.provider.title,
+                title_prefix="Sandbox: " if self._account.is_sandbox else "",
+            )
+        except AppUnsupported as exc:
+            return replace(listing, property_names=property_names, tool=None, left_out=exc.reason)
+        return replace(listing, property_names=property_names, tool=tool)
+
+    async def _order(self, listings: Sequence[Listing]) -> tuple[Listing, ...]:
+        used = frozenset[str]()
+        if len(listings) > self._max_tools:
+            since = self._clock.now() - USED_WITHIN_SECONDS
+            used = await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
+        return order_listings(listings, globs=self._globs, used_app_ids=used)
+
+    async def _publish(self, catalogue: Catalogue) -> None:
+        ordered = await self._order(catalogue.listings)
+        self.current = catalogue
+        self._tools = tuple(listing.tool for listing in ordered if listing.tool is not None)[: self._max_tools]
+
+    def _save(self) -> None:
+        try:
+            save_catalogue(self._cache_path, self.current)
+        except OSError as exc:
+            logger.warning("the catalogue could not be saved: %s", exc.strerror)
+
+
+def _build_name(app_name: str, app_key: str, taken: Any, *, prefix: str) -> str:
+    return build_tool_name(clean_line(app_name), app_key, prefix=prefix, taken=taken)
+
+
+def _build_properties(app: App, frozen: Mapping[str, str]) -> Mapping[str, str]:
+    return build_property_names(app.inputs or (), frozen=frozen)
+
+
+def _carry_over(app: App, tool_name: str, known: Listing | None) -> Listing:
+    """Return the listing of an app from a list, with what an earlier reading of its definition taught."""
+    if known is None or known.app.inputs is None:
+        return Listing(app, tool_name)
+    kept = replace(app, inputs=known.app.inputs, read_at=known.app.read_at)
+    is_same = (app.name, app.price_credits) == (known.app.name, known.app.price_credits)
+    # The tool tells the name and the price, so it is made anew when they change.
+    return replace(known, app=kept, tool=known.tool if is_same else None)
+
+
+def _is_outdated(listing: Listing) -> bool:
+    """Tell whether the definition is known but the tool is yet to be made from it."""
+    return listing.tool is None and listing.app.inputs is not None and not listing.left_out

@@ -1,0 +1,34 @@
+"""One account's catalogue as it stands at a moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowport.model import App
+from flowport.providers.interface import LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One app of the catalogue with its tool."""
+
+    app: App
+    tool_name: str
+    """Written to the ledger once; it never passes to another app."""
+    property_names: Mapping[str, str] = field(default_factory=dict)
+    """Argument name by input id; empty until the definition was read."""
+    tool: Mapping[str, Any] | None = None
+    """The tool as it goes over the wire; None until the definition was read, and for an app that cannot be a tool."""
+    left_out: str = ""
+    """Why the app cannot be a tool, as the end of "left out because"; empty when it can or was not read yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Every app of one account, own ones first, each group in the provider's order."""
+
+    listings: tuple[Listing, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """Items of the provider's lists that could not even be named."""
+    listed_at: float | None = None
+    """When the lists were last read; None when they never were."""

@@ -1,0 +1,236 @@
+"""Bring one value into the form that an input wants, or say what is wrong with it.
+
+Clients send "0.5" for 0.5, "true" for true and a label for an option; what can only mean one thing is taken as that.
+Pure, and the one place that knows which values an input takes: schemas and arguments both ask here.
+"""
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import Final, TypeAlias, assert_never
+
+from flowport.choices import (
+    MAX_GIVEN_LENGTH,
+    build_choices,
+    find_option,
+    format_choices,
+    format_scalar,
+    format_suggestion,
+)
+from flowport.labels import clean_line, format_quoted
+from flowport.model import Input, InputKind, JsonValue
+
+MAX_NESTING: Final = 32
+"""Lists and objects inside each other; deeper values are refused before they can exhaust a stack."""
+
+_MAX_NUMBER_LENGTH: Final = 400
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+_OUT_OF_RANGE: Final = "was given a number that JSON cannot carry"
+_FILE_FORMS: Final = "a path, an https URL or a data URI"
+_NOUNS: Final = {
+    InputKind.IMAGE: f"an image ({_FILE_FORMS})",
+    InputKind.VIDEO: f"a video ({_FILE_FORMS})",
+    InputKind.AUDIO: f"a sound ({_FILE_FORMS})",
+    InputKind.MEDIA: f"a file ({_FILE_FORMS})",
+    InputKind.TEXT: "text",
+    InputKind.BOOLEAN: "true or false",
+    InputKind.SELECT: "text",
+    InputKind.ANY: "text or JSON",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why a value does not fit an input."""
+
+    problem: str
+    """The end of a sentence that begins with the argument's name. Never the value itself, but for numbers and options."""
+    expected: str
+    """What would fit, as one or two sentences; empty when the problem says it."""
+
+
+Parsed: TypeAlias = "JsonValue | Misfit"
+"""What the provider is sent, or why nothing can be."""
+
+
+def parse_value(item: Input, value: JsonValue) -> Parsed:
+    """Return the value as the provider wants it: a list where the input takes several, an option's own value."""
+    flaw = find_flaw(value)
+    if flaw:
+        return Misfit(flaw, format_expected(item))
+    return _parse_list(item, value) if item.is_list else _parse_single(item, value)
+
+
+def find_flaw(value: JsonValue, depth: int = 0) -> str:
+    """Return why no request could carry the value, as the end of a sentence; empty when one can."""
+    match value:
+        case None | bool():
+            return ""
+        case int() | float():
+            return "" if _is_finite(value) else _OUT_OF_RANGE
+        case str():
+            return "was given text with a broken character" if _HALF_CHARACTER.search(value) else ""
+        case list() | dict():
+            if depth == MAX_NESTING:
+                return "was given a value that is nested too deeply"
+            parts = value if isinstance(value, list) else [*value, *value.values()]
+            return next(filter(None, (find_flaw(part, depth + 1) for part in parts)), "")
+        case _ as never:
+            assert_never(never)
+
+
+def get_default(item: Input) -> JsonValue:
+    """Return what is sent when nothing is given: coerced where it fits, else as the provider has it; None for nothing."""
+    if item.default in (None, "", []) or find_flaw(item.default):
+        return None
+    parsed = parse_value(item, item.default)
+    return item.default if isinstance(parsed, Misfit) else parsed
+
+
+def get_bounds(item: Input) -> tuple[float | None, float | None]:
+    """Return the inclusive bounds that can hold: finite ones, and none when they contradict each other."""
+    low, high = (bound if bound is not None and _is_finite(bound) else None for bound in (item.minimum, item.maximum))
+    return (None, None) if low is not None and high is not None and low > high else (low, high)
+
+
+def format_expected(item: Input) -> str:
+    """Return what an input takes, as a sentence."""
+    noun = _format_noun(item)
+    return f"It takes a list, each item {noun}." if item.is_list else f"It takes {noun}."
+
+
+def _format_noun(item: Input) -> str:
+    if item.kind is InputKind.NUMBER:
+        return _format_range(*get_bounds(item))
+    if item.kind is InputKind.SELECT and item.options:
+        return format_choices(build_choices(item))
+    return _NOUNS[item.kind]
+
+
+def _format_range(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"a number from {format_scalar(low)} to {format_scalar(high)}"
+    if low is not None:
+        return f"a number of at least {format_scalar(low)}"
+    if high is not None:
+        return f"a number of at most {format_scalar(high)}"
+    return "a number"
+
+
+def _parse_single(item: Input, value: JsonValue) -> Parsed:
+    match item.kind:
+        case InputKind.IMAGE | InputKind.VIDEO | InputKind.AUDIO | InputKind.MEDIA:
+            return _parse_media(item, value)
+        case InputKind.TEXT:
+            return _parse_text(item, value)
+        case InputKind.NUMBER:
+            return _parse_number(item, value)
+        case InputKind.BOOLEAN:
+            return _parse_boolean(item, value)
+        case InputKind.SELECT:
+            return _parse_option(item, value) if item.options else _parse_text(item, value)
+        case InputKind.ANY:
+            parsed = _parse_json(value) if isinstance(value, str) else None
+            return value if parsed is None else parsed
+        case _ as never:
+            assert_never(never)
+
+
+def _parse_list(item: Input, value: JsonValue) -> Parsed:
+    decoded = _parse_json(value) if isinstance(value, str) else value
+    parts = decoded if isinstance(decoded, list) else [value]
+    parsed: list[JsonValue] = []
+    for n, part in enumerate(parts, 1):
+        single = _parse_single(item, part)
+        if isinstance(single, Misfit):
+            return Misfit(f"{single.problem} as item {n}", single.expected)
+        parsed.append(single)
+    return parsed
+
+
+def _parse_json(text: str) -> JsonValue:
+    """Return the list or object that the text spells; None when it spells none that can be sent."""
+    if not text.strip().startswith(("[", "{")):
+        return None
+    try:
+        value: JsonValue = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # It is text that happens to begin like JSON.
+    return None if find_flaw(value) else value
+
+
+def _parse_media(item: Input, value: JsonValue) -> Parsed:
+    if not isinstance(value, str):
+        return _refuse_type(item, value)
+    return value if value.strip() else Misfit("was given empty text", format_expected(item))
+
+
+def _parse_text(item: Input, value: JsonValue) -> Parsed:
+    if isinstance(value, str):
+        return value
+    # A number keeps the form it came in: 5.0 may be a version.
+    return json.dumps(value) if isinstance(value, bool | int | float) else _refuse_type(item, value)
+
+
+def _parse_number(item: Input, value: JsonValue) -> Parsed:
+    number = _read_number(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return _refuse_type(item, value)
+    if not _is_finite(number):
+        return Misfit(_OUT_OF_RANGE, format_expected(item))
+    low, high = get_bounds(item)
+    if (low is not None and number < low) or (high is not None and number > high):
+        given = clean_line(format_scalar(number), limit=MAX_GIVEN_LENGTH)
+        return Misfit(f"was given {given}", format_expected(item))
+    return number
+
+
+def _read_number(text: str) -> int | float | None:
+    digits = text.strip()
+    if len(digits) > _MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(digits):
+        return None
+    return int(digits) if digits.lstrip("+-").isdigit() else float(digits)
+
+
+def _parse_boolean(item: Input, value: JsonValue) -> Parsed:
+    word = value.strip().casefold() if isinstance(value, str) else value
+    if word in ("true", 1):
+        return True
+    return False if word in ("false", 0) else _refuse_type(item, value)
+
+
+def _parse_option(item: Input, value: JsonValue) -> Parsed:
+    if value is None or isinstance(value, list | dict):
+        return _refuse_type(item, value)
+    choices = build_choices(item)
+    option = find_option(choices, value)
+    if option is not None:
+        return option.value
+    given = format_quoted(format_scalar(value), limit=MAX_GIVEN_LENGTH)
+    return Misfit(f"was given {given}", format_expected(item) + format_suggestion(choices, value))
+
+
+def _refuse_type(item: Input, value: JsonValue) -> Misfit:
+    match value:
+        case None:
+            given = "null"
+        case bool():
+            given = "a boolean"
+        case str():
+            given = "text"
+        case int() | float():
+            given = "a number"
+        case list():
+            given = "a list"
+        case dict():
+            given = "an object"
+        case _ as never:
+            assert_never(never)
+    return Misfit(f"was given {given}", format_expected(item))
+
+
+def _is_finite(number: float) -> bool:
+    # math.isfinite raises on an integer beyond the floats; comparing is exact.
+    return abs(number) <= sys.float_info.max

@@ -1,0 +1,76 @@
+"""`flowport sandbox`: the built-in provider by itself, or as the child of a Flowport that has no key."""
+
+import argparse
+import gc
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from flowport.sandbox.serve import SandboxAddresses, serve
+from flowport.sandbox.state import SandboxOptions
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serve until interrupted, or as a child until the parent's end of standard input closes."""
+    gc.enable()
+    flags = build_parser().parse_args(arguments)
+    key = flags.key or secrets.token_urlsafe(24)
+    if flags.child:
+        # Ctrl-C in a terminal reaches the whole group; the child goes when its parent has finished with it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        key = sys.stdin.readline().strip()
+        threading.Thread(target=_exit_with_parent, daemon=True).start()
+    options = SandboxOptions(
+        key=key,
+        port=flags.port,
+        files_port=flags.files_port,
+        requests_per_minute=flags.requests_per_minute,
+        speed=flags.speed,
+    )
+    try:
+        anyio.run(serve, options, _build_announcer(key, is_child=flags.child))
+    except KeyboardInterrupt:
+        return 0
+    except OSError as exc:
+        sys.stderr.write(f"The sandbox cannot listen there: {exc.strerror}.\n")
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the flags."""
+    parser = argparse.ArgumentParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
+    parser.add_argument("--port", type=int, default=0, help="of the API; 0, the default, for any free one")
+    parser.add_argument("--files-port", type=int, default=0, help="of the results; 0, the default, for any free one")
+    parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
+    parser.add_argument("--requests-per-minute", type=int, default=50, help="0 for no limit; 50 unless given")
+    parser.add_argument("--speed", type=float, default=1.0, help="multiplies how long runs take; 1 unless given")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _build_announcer(key: str, *, is_child: bool) -> Callable[[SandboxAddresses], None]:
+    def announce(addresses: SandboxAddresses) -> None:
+        if is_child:
+            sys.stdout.write(json.dumps({"api_url": addresses.api_url, "files_url": addresses.files_url}) + "\n")
+        else:
+            sys.stdout.write(
+                f"The sandbox listens. Let Flowport use it:\n"
+                f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"
+                f"Results lie at {addresses.files_url}. Ctrl-C ends it.\n"
+            )
+        sys.stdout.flush()
+
+    return announce
+
+
+def _exit_with_parent() -> None:
+    while sys.stdin.readline():
+        pass
+    os._exit(0)

@@ -1,0 +1,56 @@
+"""Everything that a call may need, in one place: the parts that `assembly` put together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowport.accounts import OpenAccount
+from flowport.catalog.discovery import Catalog
+from flowport.catalog.records import Listing
+from flowport.catalog.search import get_listing
+from flowport.clock import Clock
+from flowport.fetch import Fetcher
+from flowport.ledger.interface import Ledger
+from flowport.runner.preparing import CallPreparer
+from flowport.runner.runs import Runner
+from flowport.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCatalog:
+    """An account and its catalogue."""
+
+    account: OpenAccount
+    catalog: Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts of a running Flowport."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    catalogs: Sequence[OpenCatalog]
+    preparer: CallPreparer
+    runner: Runner
+    fetcher: Fetcher
+
+    def get_tools(self) -> list[Mapping[str, Any]]:
+        """Return every app tool as it goes over the wire, in order."""
+        return [tool for one in self.catalogs for tool in one.catalog.tools]
+
+    def get_open_catalog(self, wanted: str) -> tuple[OpenCatalog, Listing]:
+        """Return the app that a tool name, app id or app name means, and where it belongs.
+
+        Raises:
+            AppNotFound: None answers to it.
+        """
+        listings = [listing for one in self.catalogs for listing in one.catalog.current.listings]
+        found = get_listing(listings, wanted)
+        home = next(one for one in self.catalogs if found in one.catalog.current.listings)
+        return home, found
+
+    def get_account(self, account_id: str) -> OpenAccount | None:
+        """Return an open account by its id, or None when its key is no longer configured."""
+        return next((one.account for one in self.catalogs if one.account.account.id == account_id), None)

@@ -1,0 +1,270 @@
+"""Every error of this package, sorted by who must act.
+
+    FlowportError                 str() is one or two sentences, safe to show to a model or a person
+    ├─ ConfigurationError         operator: a variable, flag or file says something we cannot use
+    ├─ ProviderError              provider, operation
+    │  ├─ ProviderUnreachable     nobody or the operator: no connection, or it broke
+    │  ├─ ProviderRefused         operator: the key or the plan (401, 402, 403)
+    │  ├─ ProviderBusy            nobody: ask later (429, 503)
+    │  ├─ ProviderRejected        model: the provider does not accept this request (other 4xx)
+    │  └─ ProviderBroken          provider: 5xx, a redirect, or an answer that breaks its own contract
+    ├─ AppUnsupported             nobody: one app cannot become a tool; the others are untouched
+    ├─ AppNotFound                model: no such app, with the nearest names
+    ├─ ArgumentsInvalid           model: which arguments, what was expected
+    ├─ FetchError                 url without its query: a file could not be fetched
+    ├─ LedgerError                operator: the ledger cannot be read or written
+    ├─ RunNotFound                model: no such run
+    └─ ResourceNotFound           model: no such resource
+
+Errors carry fields and write their sentence once, in `__str__`. Text that came from a provider gets in only through
+the `detail` field, which its parser cleaned. This module imports nothing of ours.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FlowportError(Exception):
+    """The base of every error that Flowport raises on purpose."""
+
+
+@dataclass(eq=False)
+class ConfigurationError(FlowportError):
+    """A setting cannot be used."""
+
+    setting: str
+    """The variable, flag or file as the person wrote it."""
+    problem: str
+    """What is wrong, as the end of a sentence that begins with the setting. Never the value of a key."""
+    remedy: str
+    """What to do, as a sentence."""
+
+    def __str__(self) -> str:
+        return f"{self.setting} {self.problem}. {self.remedy}"
+
+
+class Operation(StrEnum):
+    """What was asked of a provider, in the words of an error sentence."""
+
+    LIST_APPS = "list its apps"
+    DESCRIBE_APP = "describe the app"
+    START_RUN = "start the run"
+    READ_RUN = "say how the run is doing"
+
+
+@dataclass(eq=False)
+class ProviderError(FlowportError):
+    """A provider did not do what was asked."""
+
+    provider: str
+    """The provider's name as people write it: `Magnific`."""
+    operation: Operation
+
+    def __str__(self) -> str:
+        return f"{self.provider} did not {self.operation}."
+
+
+class Breakage(StrEnum):
+    """How a connection failed; the value ends the sentence "could not ... because"."""
+
+    NO_CONNECTION = "no connection could be made"
+    CONNECT_TIMEOUT = "the connection took too long to make"
+    NO_FREE_CONNECTION = "too many requests are under way here"
+    UNUSABLE_ADDRESS = "the configured address cannot be used"
+    BROKEN_OFF = "the connection broke off"
+    NO_ANSWER = "no answer came in time"
+    GARBLED = "the answer was not valid HTTP"
+
+
+NEVER_CONNECTED = frozenset(
+    {Breakage.NO_CONNECTION, Breakage.CONNECT_TIMEOUT, Breakage.NO_FREE_CONNECTION, Breakage.UNUSABLE_ADDRESS}
+)
+"""Breakages after which it is certain that the provider received nothing."""
+
+
+@dataclass(eq=False)
+class ProviderUnreachable(ProviderError):
+    """The request did not get an answer."""
+
+    breakage: Breakage
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the provider may have received the request."""
+        return self.breakage not in NEVER_CONNECTED
+
+    def __str__(self) -> str:
+        return f"{self.provider} could not {self.operation}: {self.breakage}. Check the network and try again."
+
+
+@dataclass(eq=False)
+class ProviderRefused(ProviderError):
+    """The provider does not allow this key to do it."""
+
+    status: int
+    """The HTTP status: 401, 402 or 403."""
+    detail: str = ""
+    """The provider's own words, cleaned; empty when it gave none."""
+
+    def __str__(self) -> str:
+        reasons = {
+            401: "does not accept the API key. Check the key in the client's configuration.",
+            402: "says that the account has not enough credits. Add credits there and try again.",
+            403: "does not allow this key or plan to do that. Check the plan and the rights of the key.",
+        }
+        return _with_detail(f"{self.provider} {reasons.get(self.status, reasons[403])}", self.provider, self.detail)
+
+
+@dataclass(eq=False)
+class ProviderBusy(ProviderError):
+    """The provider asks to come back later."""
+
+    status: int
+    """The HTTP status: 429 or 503."""
+    retry_after_seconds: float | None = None
+    """The delay that the provider asked for; None when it named none."""
+
+    def __str__(self) -> str:
+        when = (
+            f"in {self.retry_after_seconds:.0f} seconds"
+            if self.retry_after_seconds is not None
+            else "in a minute or so"
+        )
+        reason = "allows no more requests just now" if self.status == 429 else "is not available just now"  # noqa: PLR2004
+        return f"{self.provider} {reason} and did not {self.operation}. Try again {when}."
+
+
+@dataclass(eq=False)
+class ProviderRejected(ProviderError):
+    """The provider understood the request and does not accept it."""
+
+    status: int
+    """The HTTP status, 400 to 499."""
+    detail: str = ""
+    """The provider's own words, cleaned; empty when it gave none."""
+
+    def __str__(self) -> str:
+        reasons = {
+            404: "knows no such app or run",
+            413: "finds the request too large",
+            415: "does not take this kind of file",
+            422: "does not accept these inputs",
+        }
+        reason = reasons.get(self.status, f"rejected the request to {self.operation} (HTTP {self.status})")
+        return _with_detail(f"{self.provider} {reason}.", self.provider, self.detail)
+
+
+@dataclass(eq=False)
+class ProviderBroken(ProviderError):
+    """The provider failed, or its answer breaks its own contract."""
+
+    status: int
+    """The HTTP status of the answer; 2xx when it is the body that cannot be used."""
+    problem: str
+    """What is wrong with the answer, in our words."""
+
+    def __str__(self) -> str:
+        return f"{self.provider} could not {self.operation}: {self.problem}. The fault is on its side; try again later."
+
+
+@dataclass(eq=False)
+class AppUnsupported(FlowportError):
+    """One app cannot become a tool; it is left out and named by `find_apps`."""
+
+    app_id: str
+    reason: str
+    """Why, as the end of the sentence "left out because"."""
+
+    def __str__(self) -> str:
+        return f"The app {self.app_id} is left out because {self.reason}."
+
+
+@dataclass(eq=False)
+class AppNotFound(FlowportError):
+    """No app answers to this name."""
+
+    wanted: str
+    nearest: tuple[str, ...]
+    """Tool names that look alike, nearest first; empty when none does."""
+
+    def __str__(self) -> str:
+        hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
+        return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentProblem:
+    """One thing wrong with one argument."""
+
+    argument: str
+    """The argument's name as the tool's schema writes it, or as the client sent it when the schema has no such name."""
+    problem: str
+    """What is wrong, as the end of a sentence that begins with the name."""
+    expected: str = ""
+    """What would be right, as a sentence; empty when the problem says it."""
+
+    def __str__(self) -> str:
+        return f"{self.argument} {self.problem}." + (f" {self.expected}" if self.expected else "")
+
+
+@dataclass(eq=False)
+class ArgumentsInvalid(FlowportError):
+    """The arguments of a call do not fit the tool; nothing was started or spent."""
+
+    problems: tuple[ArgumentProblem, ...]
+    """At least one, in the order of the schema, unknown names last."""
+
+    def __str__(self) -> str:
+        return "Nothing was started. " + " ".join(str(problem) for problem in self.problems)
+
+
+@dataclass(eq=False)
+class FetchError(FlowportError):
+    """A file could not be fetched from where its link points."""
+
+    place: str
+    """The host of the link; never its path or query, which may hold a token."""
+    problem: str
+    """Why, as the end of a sentence."""
+    is_expired: bool = False
+    """The server says that the link is no longer good (403, 404 or 410)."""
+
+    def __str__(self) -> str:
+        return f"The file at {self.place} could not be fetched: {self.problem}."
+
+
+@dataclass(eq=False)
+class LedgerError(FlowportError):
+    """The ledger cannot be used, so no paid run is started."""
+
+    problem: str
+    """What is wrong, as a clause."""
+    remedy: str
+    """What to do, as a sentence."""
+
+    def __str__(self) -> str:
+        return f"Flowport's record of runs cannot be used: {self.problem}. {self.remedy}"
+
+
+@dataclass(eq=False)
+class RunNotFound(FlowportError):
+    """No run of this owner has this id."""
+
+    run_id: str
+
+    def __str__(self) -> str:
+        return f"There is no run {self.run_id!r}. list_runs shows the runs that Flowport knows."
+
+
+@dataclass(eq=False)
+class ResourceNotFound(FlowportError):
+    """No resource of this owner has this URI."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return "There is no such resource. list_runs shows the runs; each answer names the resources of its run."
+
+
+def _with_detail(sentence: str, provider: str, detail: str) -> str:
+    return f'{sentence} {provider} says: "{detail}"' if detail else sentence

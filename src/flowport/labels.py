@@ -1,0 +1,74 @@
+"""Clean what strangers wrote before anybody reads it.
+
+Names of apps, labels, defaults, options and error texts are typed by other people and end in a model's context. What
+cannot be seen, or changes how its neighbours are shown, goes; what can be seen stays. Pure.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+MAX_LABEL_LENGTH: Final = 80
+"""Characters of one line that stands for a name or a label."""
+
+MAX_MARKS_IN_A_ROW: Final = 3
+"""Accents on one letter: real writing needs no more, and a tall pile covers the lines above it."""
+
+_DROPPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+"""Control, format (bidirectional and zero-width among them), surrogate, private use, unassigned."""
+
+# Letters, marks and symbols by category, but never visible, so a text could be hidden in them: Unicode's
+# DerivedCoreProperties.txt, Default_Ignorable_Code_Point, less what the categories drop already.
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
+_ELLIPSIS: Final = "…"
+
+
+def clean_line(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
+    """Return the text as one visible line of at most `limit` characters, cut with "…"; it may be empty."""
+    return _cut(_fold(text), limit)
+
+
+def clean_text(text: str, *, limit: int) -> str:
+    """Return the text as `clean_line` does, but with its line breaks: at most one blank line in a row."""
+    lines = "\n".join(_fold(line) for line in text.splitlines())
+    return _cut(_BLANK_LINES.sub("\n\n", lines).strip(), limit)
+
+
+def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
+    """Return the clean line between double quotes, with none inside, so that a sentence around it cannot be left."""
+    inner = clean_line(text, limit=limit).replace('"', "'")
+    return f'"{inner}"'
+
+
+def _fold(text: str) -> str:
+    # White space first: line feeds and tabs are controls too, and must part words rather than join them.
+    spaced = " ".join(text.split())
+    visible = "".join(c for c in _INVISIBLE.sub("", spaced) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
+    # What went may have stood between two spaces, or between a letter and its accent.
+    return " ".join(_thin_marks(unicodedata.normalize("NFC", visible)).split())
+
+
+def _thin_marks(text: str) -> str:
+    kept: list[str] = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if _is_mark(character) else 0
+        if marks <= MAX_MARKS_IN_A_ROW:
+            kept.append(character)
+    return "".join(kept)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    end = max(limit - len(_ELLIPSIS), 0)
+    while end > 0 and _is_mark(text[end]):
+        end -= 1
+    return (text[:end].rstrip() + _ELLIPSIS)[:limit]

@@ -1,0 +1,52 @@
+"""The door for SQLite's errors: each becomes a `LedgerError` that says what is wrong and what to do."""
+
+import sqlite3
+from typing import Final
+
+from flowport.errors import LedgerError
+
+_PRIMARY_CODE: Final = 0xFF
+"""The part of an extended SQLite result code that holds the primary one."""
+
+_TRY_AGAIN: Final = "Close the programs that have it open and try again."
+
+# https://www.sqlite.org/rescode.html — by primary result code: what is wrong, and what to do about it.
+_SENTENCES: Final = {
+    sqlite3.SQLITE_BUSY: ("another process keeps it locked", _TRY_AGAIN),
+    sqlite3.SQLITE_LOCKED: ("another part of this process keeps it locked", _TRY_AGAIN),
+    sqlite3.SQLITE_PERM: ("its file may not be opened", "Give your user the right to read and write FLOWPORT_HOME."),
+    sqlite3.SQLITE_READONLY: ("its file may not be written", "Make FLOWPORT_HOME and the files in it writable."),
+    sqlite3.SQLITE_CANTOPEN: (
+        "its file cannot be opened",
+        "Check that FLOWPORT_HOME is a folder that you may read and write.",
+    ),
+    sqlite3.SQLITE_FULL: ("the disk is full", "Free some space on the disk that holds FLOWPORT_HOME."),
+    sqlite3.SQLITE_IOERR: ("the disk reports an error", "Check the disk that holds FLOWPORT_HOME, then try again."),
+    sqlite3.SQLITE_CORRUPT: (
+        "its file is damaged",
+        "Restore it from a backup, or move it away so that Flowport begins an empty one.",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        "its file is not a database",
+        "Move the file out of FLOWPORT_HOME, so that Flowport begins an empty one.",
+    ),
+    sqlite3.SQLITE_CONSTRAINT: (
+        "a new record contradicts an earlier one",
+        "Try again; if it happens again, report it as a fault of Flowport.",
+    ),
+}
+
+
+def build_ledger_error(error: sqlite3.Error) -> LedgerError:
+    """Return the sentence for an error of SQLite; raise it `from` that error."""
+    # Errors that Python's own module raises, such as for a wrong parameter, carry no code.
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is not None and (code & _PRIMARY_CODE) in _SENTENCES:
+        return LedgerError(*_SENTENCES[code & _PRIMARY_CODE])
+    name: str = getattr(error, "sqlite_errorname", type(error).__name__)
+    return LedgerError(f"SQLite reports {name}", "Try again; if it happens again, report it as a fault of Flowport.")
+
+
+def build_closed_error() -> LedgerError:
+    """Return the error for a call that comes after the ledger was closed."""
+    return LedgerError("it was closed because Flowport is stopping", "Start Flowport again.")

@@ -1,0 +1,197 @@
+"""What the rest of Flowport asks of a ledger.
+
+The ledger is where the promises "never pay twice" and "never lose a result" are kept, so the docstrings here are a
+contract: an implementation that returns has done what they say, on disk and for every other process. The rules that
+hold everywhere:
+
+- A call that changes something has synced it to disk when it returns. A call that raises has changed nothing.
+- Cancelling an await gives up the answer only. A change already asked for is made whole.
+- A method that moves a run from one state to another compares and sets: it returns True when it wrote, and False,
+  having written nothing, when the run is missing or not in a state that the change may start from. Of two callers
+  that ask for the same change, in one process or two, one gets True.
+- Every call raises `LedgerError` when the ledger cannot be read or written, or is closed.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from flowport.model import Output, Run, RunState
+
+BuildToolName: TypeAlias = Callable[[str, str, Collection[str]], str]
+"""From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
+
+BuildPropertyNames: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""From the names that an app's inputs have already, by input id, the names of all its present inputs, by input id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one owner's runs on one account have cost and may still cost, within a span of time."""
+
+    spent_credits: float
+    """What the runs that ended within the span count as having cost, unknown runs included."""
+    reserved_credits: float
+    """Held back for runs that have not ended, whenever they were accepted."""
+    unknown_credits: float
+    """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
+    runs: int
+    """How many runs ended within the span or have not ended."""
+
+
+class Ledger(Protocol):
+    """The record of every run, shared by all Flowport processes of one home."""
+
+    async def accept(self, run: Run) -> None:
+        """Record a new run with its reservation, in one transaction.
+
+        Raises:
+            LedgerError: It could not be recorded, or its id is taken; nothing may be sent for it.
+        """
+        ...
+
+    async def note_starting(self, run_id: str, *, at: float) -> bool:
+        """Move an accepted run to starting. Only the caller that gets True may send the start request."""
+        ...
+
+    async def note_not_taken(self, run_id: str) -> bool:
+        """Move a starting run back to accepted, because the provider certainly did not take it."""
+        ...
+
+    async def note_started(self, run_id: str, *, provider_run_id: str, state: RunState, at: float) -> bool:
+        """Move a starting run to queued or running, with the id that the provider gave it."""
+        ...
+
+    async def note_look(self, run_id: str, *, state: RunState) -> bool:
+        """Record that a queued or running run is now queued or running; the same state again is True as well."""
+        ...
+
+    async def note_finished(
+        self,
+        run_id: str,
+        *,
+        state: RunState,
+        outputs: Sequence[Output],
+        failure: str,
+        spent_credits: float,
+        at: float,
+    ) -> bool:
+        """Move a run to succeeded, partial, failed or cancelled, with its outputs, and release its reservation.
+
+        A run that is over already stays as it is, so a second follower cannot undo what was saved.
+        """
+        ...
+
+    async def note_cancelled(self, run_id: str, *, failure: str, at: float) -> bool:
+        """Move an accepted run to cancelled: nothing was sent for it, and now nothing will be."""
+        ...
+
+    async def note_unknown(self, run_id: str, *, failure: str, start_answer: str, at: float) -> bool:
+        """Move a starting run to unknown; its reservation counts as spent, since it may have been paid for."""
+        ...
+
+    async def note_output(self, run_id: str, output: Output) -> None:
+        """Replace the output of the same number, once it was saved, could not be, or got a fresh link.
+
+        Raises:
+            RunNotFound: The run has no output of that number.
+        """
+        ...
+
+    async def note_seen(self, run_id: str, *, at: float) -> None:
+        """Record that an answer held the run's outputs; only the first time counts."""
+        ...
+
+    async def note_told(self, run_id: str, *, at: float) -> None:
+        """Record that an answer named the run to its caller; only the first time counts."""
+        ...
+
+    async def note_followed(self, run_id: str, *, is_followed: bool) -> None:
+        """Record whether we still look at the run."""
+        ...
+
+    async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
+        """Return one run of an owner.
+
+        Args:
+            account_id: None for a run of any account.
+
+        Raises:
+            RunNotFound: The owner, or the owner on this account, has no such run.
+        """
+        ...
+
+    async def get_runs(
+        self, *, account_id: str | None, owner: str, limit: int, before: str | None = None, unseen_first: bool
+    ) -> tuple[Run, ...]:
+        """Return one page of an owner's runs, newest first.
+
+        Args:
+            account_id: None for the runs of all accounts.
+            before: The last run of the page before; None for the first page. Its place is the one it has now.
+            unseen_first: Put the runs that are over and not seen before all others.
+
+        Raises:
+            RunNotFound: The owner has no run `before`.
+        """
+        ...
+
+    async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
+        """Return every run of an account, whoever owns it, that is not over; oldest first."""
+        ...
+
+    async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
+        """Return the owner's newest run that has an output at exactly this URL.
+
+        Raises:
+            RunNotFound: None has; the URL stands in the place of the id, without its query, which may hold a token.
+        """
+        ...
+
+    async def get_spending(self, *, account_id: str, owner: str, since: float) -> Spending:
+        """Return what an owner's runs on an account have cost since an instant."""
+        ...
+
+    async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
+        """Return how many seconds the app's latest successful runs took at the provider, newest first."""
+        ...
+
+    async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:
+        """Return the ids of the apps that were run on an account since an instant, by whomever."""
+        ...
+
+    async def assign_tool_names(
+        self, scope: str, *, apps: Sequence[tuple[str, str]], build_name: BuildToolName
+    ) -> dict[str, str]:
+        """Return the tool name of each app by app id, giving names to the apps that have none, in one transaction.
+
+        A name is written once and never passes to another app of any scope, even when its app is gone.
+
+        Args:
+            apps: App id and app name, in the order in which new names are given.
+            build_name: Called on the ledger's own thread; what it raises is raised here, and no name is given.
+
+        Raises:
+            ValueError: `build_name` returned a name that is taken.
+        """
+        ...
+
+    async def assign_property_names(
+        self, scope: str, *, apps: Sequence[tuple[str, BuildPropertyNames]]
+    ) -> dict[str, dict[str, str]]:
+        """Return the property names of each app's present inputs, by app id and input id, in one transaction.
+
+        A name that an input had before wins over what is built now, and new names are kept for good.
+
+        Args:
+            apps: App id and the function that names its inputs, called on the ledger's own thread; what it raises is
+                raised here, and no name is given.
+
+        Raises:
+            ValueError: A new name belongs to another input of the same app.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for and let go of the file; every later call but this one raises `LedgerError`."""
+        ...

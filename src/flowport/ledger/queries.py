@@ -1,0 +1,191 @@
+"""The ledger's reads about runs. Each function is one operation inside the worker's snapshot.
+
+Every one of them is answered from an index: a ledger of 100,000 runs must not be slower to list than one of ten.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from flowport.errors import RunNotFound
+from flowport.ledger.interface import Spending
+from flowport.ledger.rows import OUTPUT_COLUMNS, RUN_COLUMNS, Value, parse_output, parse_run
+from flowport.model import FINAL_STATES, Output, Run, RunState
+
+T = TypeVar("T")
+
+_RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
+_OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
+_FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
+_LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
+_IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
+
+# Left to itself SQLite, which keeps no statistics here, would walk every run to find the few unseen or live ones.
+_BY_UNSEEN: Final = "INDEXED BY runs_unseen"
+_BY_STATE: Final = "INDEXED BY runs_by_state"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Whose runs are wanted."""
+
+    owner: str
+    account_id: str | None
+    """None for the runs of all accounts."""
+
+    @property
+    def condition(self) -> str:
+        """The filter as SQL, for `values`."""
+        return "runs.owner = :owner" + ("" if self.account_id is None else " AND runs.account_id = :account_id")
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The parameters of `condition`."""
+        return {"owner": self.owner, "account_id": self.account_id}
+
+
+def select_run(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> Run:
+    """Return one run.
+
+    Raises:
+        RunNotFound: There is none of this id among them.
+    """
+    rows = connection.execute(
+        f"SELECT {_RUN_LIST} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
+        {"run_id": run_id, **whose.values},
+    )
+    return _get_only(_build_runs(connection, rows), run_id)
+
+
+def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
+    """Return the newest run with an output at the URL.
+
+    Raises:
+        RunNotFound: There is none.
+    """
+    rows = connection.execute(
+        f"SELECT {_RUN_LIST} FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
+        "WHERE outputs.url = ? AND runs.owner = ? ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT 1",
+        (url, owner),
+    )
+    return _get_only(_build_runs(connection, rows), urlunsplit(urlsplit(url)._replace(query="", fragment="")))
+
+
+def select_runs(
+    connection: sqlite3.Connection, *, whose: RunFilter, limit: int, before: str | None, unseen_first: bool
+) -> tuple[Run, ...]:
+    """Return a page of runs, newest first, on request those first that are over and not seen.
+
+    Raises:
+        RunNotFound: There is no run `before` among them.
+    """
+    start = None if before is None else _select_place(connection, before, whose=whose)
+    if not unseen_first:
+        return _select_page(connection, "", whose=whose, limit=limit, start=start)
+    unseen: tuple[Run, ...] = ()
+    if start is None or start.is_unseen:
+        unseen = _select_page(connection, _IS_UNSEEN, whose=whose, limit=limit, start=start)
+        start = None  # the others begin at their newest
+    others = _select_page(connection, f"NOT {_IS_UNSEEN}", whose=whose, limit=limit - len(unseen), start=start)
+    return unseen + others
+
+
+def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:
+    """Return the runs that are not over, oldest first."""
+    rows = connection.execute(
+        f"SELECT {_RUN_LIST} FROM runs {_BY_STATE} WHERE account_id = ? AND state IN ({_LIVE}) ORDER BY accepted_at, id",  # noqa: S608 - our own words
+        (account_id,),
+    )
+    return _build_runs(connection, rows)
+
+
+def select_spending(connection: sqlite3.Connection, *, account_id: str, owner: str, since: float) -> Spending:
+    """Return what ended since an instant and what has not ended."""
+    spent, unknown, ended = connection.execute(
+        "SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = ?), count(*) FROM runs "
+        "WHERE account_id = ? AND owner = ? AND finished_at >= ?",
+        (RunState.UNKNOWN, account_id, owner, since),
+    ).fetchone()
+    reserved, live = connection.execute(
+        f"SELECT total(reserved_credits), count(*) FROM runs {_BY_STATE} WHERE account_id = ? AND owner = ? AND state IN ({_LIVE})",  # noqa: S608 - our own words
+        (account_id, owner),
+    ).fetchone()
+    return Spending(spent_credits=spent, reserved_credits=reserved, unknown_credits=unknown, runs=ended + live)
+
+
+def select_durations(connection: sqlite3.Connection, *, account_id: str, app_id: str, limit: int) -> tuple[float, ...]:
+    """Return the seconds from started to finished of successful runs, newest first."""
+    rows = connection.execute(
+        "SELECT finished_at - started_at FROM runs WHERE account_id = ? AND app_id = ? AND state = ? "
+        "AND started_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+        (account_id, app_id, RunState.SUCCEEDED, limit),
+    )
+    return tuple(row[0] for row in rows)
+
+
+def select_used_apps(connection: sqlite3.Connection, *, account_id: str, since: float) -> frozenset[str]:
+    """Return the ids of the apps whose runs were accepted since an instant."""
+    rows = connection.execute(
+        "SELECT DISTINCT app_id FROM runs WHERE account_id = ? AND accepted_at >= ?", (account_id, since)
+    )
+    return frozenset(row["app_id"] for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a run stands in a list."""
+
+    run_id: str
+    accepted_at: float
+    is_unseen: bool
+
+
+def _select_place(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> _Place:
+    rows = connection.execute(
+        f"SELECT id, accepted_at, {_IS_UNSEEN} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
+        {"run_id": run_id, **whose.values},
+    )
+    return _get_only([_Place(row[0], row[1], bool(row[2])) for row in rows], run_id)
+
+
+def _select_page(
+    connection: sqlite3.Connection, condition: str, *, whose: RunFilter, limit: int, start: _Place | None
+) -> tuple[Run, ...]:
+    if limit <= 0:
+        return ()
+    conditions = [whose.condition]
+    values: dict[str, Value] = {"limit": limit, **whose.values}
+    if condition:
+        conditions.append(condition)
+    if start is not None:
+        conditions.append("(runs.accepted_at, runs.id) < (:accepted_at, :start_id)")
+        values |= {"accepted_at": start.accepted_at, "start_id": start.run_id}
+    index = _BY_UNSEEN if condition == _IS_UNSEEN else ""
+    rows = connection.execute(
+        f"SELECT {_RUN_LIST} FROM runs {index} WHERE {' AND '.join(conditions)} "  # noqa: S608 - our own words
+        "ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT :limit",
+        values,
+    )
+    return _build_runs(connection, rows)
+
+
+def _build_runs(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> tuple[Run, ...]:
+    """Join each run with its outputs, by one query for all of them."""
+    found = list(rows)
+    outputs: dict[str, list[Output]] = {row["id"]: [] for row in found}
+    # A list of any length as one parameter.
+    for row in connection.execute(
+        f"SELECT {_OUTPUT_LIST} FROM outputs WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY run_id, n",  # noqa: S608 - our own words
+        (json.dumps(list(outputs)),),
+    ):
+        outputs[row["run_id"]].append(parse_output(row))
+    return tuple(parse_run(row, outputs[row["id"]]) for row in found)
+
+
+def _get_only(found: Sequence[T], run_id: str) -> T:
+    if not found:
+        raise RunNotFound(run_id)
+    return found[0]

@@ -1,0 +1,150 @@
+"""The tables of the SQLite ledger, and how a file of another version is brought to ours or used as it is.
+
+Changes are additive, because an older Flowport may be running on the same file: a migration adds tables, indexes and
+columns, and a new column is nullable or has a default. `PRAGMA user_version` counts the migrations that a file has had
+and is never written down. A file with more of them than we know is used as it is, unless its `min_reader` in `meta`
+says that versions as old as ours would misread it.
+"""
+
+import sqlite3
+from typing import Final
+
+from flowport.errors import LedgerError
+
+APPLICATION_ID: Final = 0x466C6F77
+"""What `PRAGMA application_id` says of our files: "Flow" in ASCII."""
+
+_FIRST_TABLES: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "INSERT INTO meta (key, value) VALUES ('min_reader', '1')",
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY,
+        account_id TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        app_id TEXT NOT NULL,
+        app_name TEXT NOT NULL,
+        tool_name TEXT NOT NULL,
+        arguments_json TEXT NOT NULL,
+        raw_digest TEXT NOT NULL,
+        canonical_digest TEXT NOT NULL,
+        state TEXT NOT NULL,
+        accepted_at REAL NOT NULL,
+        process_id TEXT NOT NULL,
+        price_credits REAL,
+        reserved_credits REAL NOT NULL,
+        spent_credits REAL NOT NULL,
+        provider_run_id TEXT NOT NULL,
+        starting_at REAL,
+        started_at REAL,
+        finished_at REAL,
+        failure TEXT NOT NULL,
+        start_answer TEXT NOT NULL,
+        told_at REAL,
+        seen_at REAL,
+        is_followed INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE outputs (
+        run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        n INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        url TEXT,
+        provider_output_id TEXT NOT NULL,
+        mime_type TEXT NOT NULL,
+        size_bytes INTEGER,
+        width INTEGER,
+        height INTEGER,
+        duration_seconds REAL,
+        expires_at REAL,
+        saved_path TEXT NOT NULL,
+        save_problem TEXT NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (run_id, n)
+    )
+    """,
+    # The lists of an owner's runs, newest first.
+    "CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id)",
+    "CREATE INDEX runs_by_account_and_owner ON runs (account_id, owner, accepted_at, id)",
+    "CREATE INDEX runs_unseen ON runs (owner, accepted_at, id) WHERE seen_at IS NULL",
+    # The runs to be followed.
+    "CREATE INDEX runs_by_state ON runs (account_id, state)",
+    # What ended since an instant, and how long it took.
+    "CREATE INDEX runs_by_end ON runs (account_id, owner, finished_at)",
+    "CREATE INDEX runs_by_app ON runs (account_id, app_id, finished_at)",
+    "CREATE INDEX runs_by_use ON runs (account_id, accepted_at, app_id)",
+    "CREATE INDEX outputs_by_url ON outputs (url) WHERE url IS NOT NULL",
+    # No row of the next two is ever deleted: a name stays with its app, and with its input, for good.
+    """
+    CREATE TABLE tool_names (
+        name TEXT PRIMARY KEY,
+        scope TEXT NOT NULL,
+        app_id TEXT NOT NULL,
+        UNIQUE (scope, app_id)
+    )
+    """,
+    """
+    CREATE TABLE property_names (
+        scope TEXT NOT NULL,
+        app_id TEXT NOT NULL,
+        input_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (scope, app_id, input_id),
+        UNIQUE (scope, app_id, name)
+    )
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_TABLES,)
+"""The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
+
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+def prepare_schema(connection: sqlite3.Connection) -> None:
+    """Bring an empty or older file to our version and check that a newer one may be used; quick when nothing is due.
+
+    Raises:
+        LedgerError: The file is another program's, or was made by a Flowport too new for this one.
+        sqlite3.Error: The file cannot be read or written, or is damaged.
+    """
+    if _get_number(connection, "PRAGMA user_version") < SCHEMA_VERSION:
+        _migrate(connection)
+    _check_origin(connection)
+    _check_min_reader(connection)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _check_origin(connection)
+        # Read again: another process may have migrated while this one waited for its turn.
+        version = _get_number(connection, "PRAGMA user_version")
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {max(version, SCHEMA_VERSION)}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _check_origin(connection: sqlite3.Connection) -> None:
+    is_empty = _get_number(connection, "SELECT count(*) FROM sqlite_schema") == 0
+    if not is_empty and _get_number(connection, "PRAGMA application_id") != APPLICATION_ID:
+        raise LedgerError("its file is another program's database", "Choose another FLOWPORT_HOME.")
+
+
+def _check_min_reader(connection: sqlite3.Connection) -> None:
+    min_reader = _get_number(connection, "SELECT coalesce(max(value + 0), 0) FROM meta WHERE key = 'min_reader'")
+    if min_reader > SCHEMA_VERSION:
+        raise LedgerError("it was written by a newer Flowport", "Update this Flowport to the same version.")
+
+
+def _get_number(connection: sqlite3.Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0])

@@ -1,0 +1,240 @@
+"""The ledger in one SQLite file, shared by every Flowport process of a home.
+
+This module holds the file, the connection's settings and the list of operations; what each does is in `changes`,
+`queries` and `names`, when it runs is in `worker`.
+"""
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from flowport.errors import LedgerError
+from flowport.ledger import changes, names, queries
+from flowport.ledger.faults import build_ledger_error
+from flowport.ledger.interface import BuildPropertyNames, BuildToolName, Spending
+from flowport.ledger.queries import RunFilter
+from flowport.ledger.schema import prepare_schema
+from flowport.ledger.worker import LedgerWorker
+from flowport.model import Output, Run, RunState
+
+BUSY_SECONDS: Final = 10.0
+"""How long a transaction waits for another process before it gives up."""
+
+_RETRY_SECONDS: Final = 0.01
+"""Pause between two tries at what SQLite's own busy handler does not wait for."""
+
+
+class SqliteLedger:
+    """A `Ledger` in a SQLite file; see there for what each method promises."""
+
+    def __init__(self, worker: LedgerWorker) -> None:
+        self._worker = worker
+
+    async def accept(self, run: Run) -> None:
+        """Record a new run with its reservation."""
+        await self._worker.write(partial(changes.insert_run, run=run))
+
+    async def note_starting(self, run_id: str, *, at: float) -> bool:
+        """Move an accepted run to starting."""
+        return await self._worker.write(partial(changes.set_starting, run_id=run_id, at=at))
+
+    async def note_not_taken(self, run_id: str) -> bool:
+        """Move a starting run back to accepted."""
+        return await self._worker.write(partial(changes.set_not_taken, run_id=run_id))
+
+    async def note_started(self, run_id: str, *, provider_run_id: str, state: RunState, at: float) -> bool:
+        """Move a starting run to queued or running."""
+        return await self._worker.write(
+            partial(changes.set_started, run_id=run_id, provider_run_id=provider_run_id, state=state, at=at)
+        )
+
+    async def note_look(self, run_id: str, *, state: RunState) -> bool:
+        """Record whether the provider's run is queued or running."""
+        return await self._worker.write(partial(changes.set_look, run_id=run_id, state=state))
+
+    async def note_finished(
+        self,
+        run_id: str,
+        *,
+        state: RunState,
+        outputs: Sequence[Output],
+        failure: str,
+        spent_credits: float,
+        at: float,
+    ) -> bool:
+        """Move a run to a known end, with its outputs."""
+        return await self._worker.write(
+            partial(
+                changes.set_finished,
+                run_id=run_id,
+                state=state,
+                outputs=tuple(outputs),
+                failure=failure,
+                spent_credits=spent_credits,
+                at=at,
+            )
+        )
+
+    async def note_cancelled(self, run_id: str, *, failure: str, at: float) -> bool:
+        """Move an accepted run to cancelled."""
+        return await self._worker.write(partial(changes.set_cancelled, run_id=run_id, failure=failure, at=at))
+
+    async def note_unknown(self, run_id: str, *, failure: str, start_answer: str, at: float) -> bool:
+        """Move a starting run to unknown."""
+        return await self._worker.write(
+            partial(changes.set_unknown, run_id=run_id, failure=failure, start_answer=start_answer, at=at)
+        )
+
+    async def note_output(self, run_id: str, output: Output) -> None:
+        """Replace one output."""
+        await self._worker.write(partial(changes.replace_output, run_id=run_id, output=output))
+
+    async def note_seen(self, run_id: str, *, at: float) -> None:
+        """Record when the outputs were first seen."""
+        await self._worker.write(partial(changes.set_seen, run_id=run_id, at=at))
+
+    async def note_told(self, run_id: str, *, at: float) -> None:
+        """Record when the caller was first told the id."""
+        await self._worker.write(partial(changes.set_told, run_id=run_id, at=at))
+
+    async def note_followed(self, run_id: str, *, is_followed: bool) -> None:
+        """Record whether we still look at the run."""
+        await self._worker.write(partial(changes.set_followed, run_id=run_id, is_followed=is_followed))
+
+    async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
+        """Return one run of an owner."""
+        whose = RunFilter(owner, account_id)
+        return await self._worker.read(partial(queries.select_run, run_id=run_id, whose=whose))
+
+    async def get_runs(
+        self, *, account_id: str | None, owner: str, limit: int, before: str | None = None, unseen_first: bool
+    ) -> tuple[Run, ...]:
+        """Return one page of an owner's runs, newest first."""
+        whose = RunFilter(owner, account_id)
+        return await self._worker.read(
+            partial(queries.select_runs, whose=whose, limit=limit, before=before, unseen_first=unseen_first)
+        )
+
+    async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
+        """Return every run of an account that is not over."""
+        return await self._worker.read(partial(queries.select_live_runs, account_id=account_id))
+
+    async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
+        """Return the owner's newest run with an output at this URL."""
+        return await self._worker.read(partial(queries.select_run_by_output_url, url=url, owner=owner))
+
+    async def get_spending(self, *, account_id: str, owner: str, since: float) -> Spending:
+        """Return what an owner's runs on an account have cost."""
+        return await self._worker.read(
+            partial(queries.select_spending, account_id=account_id, owner=owner, since=since)
+        )
+
+    async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
+        """Return how long the app's latest successful runs took."""
+        return await self._worker.read(
+            partial(queries.select_durations, account_id=account_id, app_id=app_id, limit=limit)
+        )
+
+    async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:
+        """Return the ids of the apps that were run since an instant."""
+        return await self._worker.read(partial(queries.select_used_apps, account_id=account_id, since=since))
+
+    async def assign_tool_names(
+        self, scope: str, *, apps: Sequence[tuple[str, str]], build_name: BuildToolName
+    ) -> dict[str, str]:
+        """Return the tool name of each app, giving names where there are none."""
+        return await self._worker.write(
+            partial(names.assign_tool_names, scope=scope, apps=tuple(apps), build_name=build_name)
+        )
+
+    async def assign_property_names(
+        self, scope: str, *, apps: Sequence[tuple[str, BuildPropertyNames]]
+    ) -> dict[str, dict[str, str]]:
+        """Return the property names of each app's inputs, giving names where there are none."""
+        return await self._worker.write(partial(names.assign_property_names, scope=scope, apps=tuple(apps)))
+
+    async def close(self) -> None:
+        """Finish what was asked for and close the file."""
+        await self._worker.close()
+
+
+def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> SqliteLedger:
+    """Open the ledger at a path, creating the file (0600) and its folder (0700) where they are missing.
+
+    Takes a few milliseconds when the file exists. Blocks the thread while another process creates or migrates it.
+
+    Args:
+        busy_seconds: How long this and every later transaction waits for another process before it gives up.
+
+    Raises:
+        LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
+    """
+    try:
+        _prepare_file(path)
+        connection = sqlite3.connect(
+            path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+    except OSError as exc:
+        raise _build_file_error(exc) from exc
+    except sqlite3.Error as exc:
+        raise build_ledger_error(exc) from exc
+    try:
+        _configure(connection, busy_seconds)
+        prepare_schema(connection)
+    except sqlite3.Error as exc:
+        connection.close()
+        raise build_ledger_error(exc) from exc
+    except LedgerError:
+        connection.close()
+        raise
+    return SqliteLedger(LedgerWorker(connection))
+
+
+def _prepare_file(path: Path) -> None:
+    """Create the file with its rights, which SQLite copies to the two files that it keeps beside it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # Only a file that is new may be opened here: closing it would drop the locks of a connection in this process.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & 0o077:
+            path.chmod(0o600)
+
+
+def _configure(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    # In WAL mode anything less does not sync at commit, and a sync must precede every start request.
+    connection.execute("PRAGMA synchronous = FULL")
+    # On macOS a plain sync may stop at the drive's cache; elsewhere this does nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    if _switch_to_wal(connection, busy_seconds) != "wal":
+        raise LedgerError(
+            "its folder does not allow several programs to share a database", "Set FLOWPORT_HOME to a local disk."
+        )
+
+
+def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> str:
+    """Return the journal mode of the file, which is then `wal` wherever that is possible."""
+    give_up_at = time.monotonic() + busy_seconds
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as exc:
+            # The switch fails at once, without waiting, while another process does the same.
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_RETRY_SECONDS)
+
+
+def _build_file_error(error: OSError) -> LedgerError:
+    reason = error.strerror or type(error).__name__
+    return LedgerError(
+        f"its file cannot be opened ({reason})", "Check that FLOWPORT_HOME is a folder that you may read and write."
+    )

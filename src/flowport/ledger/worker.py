@@ -1,0 +1,203 @@
+"""The thread that owns a ledger's connection.
+
+Theory of operation: a caller hands over a whole operation, a function of the connection, and awaits its result. The
+thread takes everything that waits at that moment. The writes among it become one transaction, a savepoint each, so
+that many callers share one sync of the disk; then each read gets a snapshot of its own. All of them were asked for
+side by side, so no caller can tell in which order they ran.
+
+Two things follow. A cancelled await cannot leave a transaction open, which would lock out every other process. And a
+disk that is full fails the writes but not the reads beside them.
+"""
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+from flowport.ledger.faults import build_closed_error, build_ledger_error
+
+MAX_GROUP_JOBS: Final = 256
+"""How many operations may wait for one commit; a bound on how long the first of them waits."""
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[sqlite3.Connection], T]
+"""A whole operation; it begins and ends no transaction itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How an operation ended; the error wins."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """Somebody in an event loop who awaits an outcome."""
+
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def tell(self, outcome: _Outcome) -> None:
+        """Deliver the outcome, from the ledger's thread."""
+        # A closed loop raises RuntimeError: then nobody is left who could be told.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._settle, outcome)
+
+    def _settle(self, outcome: _Outcome) -> None:
+        if self.future.done():  # the await was cancelled
+            return
+        if outcome.error is not None:
+            self.future.set_exception(outcome.error)
+        else:
+            self.future.set_result(outcome.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work[Any]
+    is_write: bool
+    waiter: _Waiter
+
+
+class LedgerWorker:
+    """One connection, and the thread that alone uses it until `close`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Guards the three below, and that nothing is queued behind the None that ends the thread.
+        self._lock = threading.Lock()
+        self._is_closing = False
+        self._has_ended = False
+        self._closers: list[_Waiter] = []
+        self.commits = 0
+        """How many write transactions were committed; fewer than writes when they come side by side."""
+        threading.Thread(target=self._serve, name="flowport-ledger", daemon=True).start()
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what the operation returned, once its changes are on disk.
+
+        Raises:
+            LedgerError: SQLite failed, or the worker is closed; nothing was changed.
+            Exception: Whatever the operation raised; nothing was changed.
+        """
+        return await self._perform(work, is_write=True)
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what the operation returned, from one snapshot; what it might change is undone.
+
+        Raises:
+            LedgerError: SQLite failed, or the worker is closed.
+            Exception: Whatever the operation raised.
+        """
+        return await self._perform(work, is_write=False)
+
+    async def close(self) -> None:
+        """Perform what was queued, then close the connection; a second call waits for the same end."""
+        waiter = _Waiter()
+        with self._lock:
+            if self._has_ended:
+                return
+            self._closers.append(waiter)
+            if not self._is_closing:
+                self._is_closing = True
+                self._jobs.put(None)
+        await waiter.future
+
+    async def _perform(self, work: Work[T], *, is_write: bool) -> T:
+        waiter = _Waiter()
+        with self._lock:
+            if self._is_closing:
+                raise build_closed_error()
+            self._jobs.put(_Job(work, is_write, waiter))
+        try:
+            result: T = await waiter.future
+        except sqlite3.Error as exc:
+            raise build_ledger_error(exc) from exc
+        return result
+
+    def _serve(self) -> None:
+        while jobs := self._take_jobs():
+            self._write_group([job for job in jobs if job.is_write])
+            for job in jobs:
+                if not job.is_write:
+                    job.waiter.tell(_attempt(partial(_read_snapshot, job.work), self._connection))
+        self._connection.close()
+        with self._lock:
+            self._has_ended = True
+        for waiter in self._closers:
+            waiter.tell(_Outcome())
+
+    def _take_jobs(self) -> list[_Job]:
+        """Wait for one job and take those that wait behind it; nothing when the worker is to end."""
+        jobs: list[_Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == MAX_GROUP_JOBS or self._jobs.empty():
+                return jobs
+            job = self._jobs.get()
+        if jobs:
+            self._jobs.put(None)  # the end, to be found again when these are done
+        return jobs
+
+    def _write_group(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
+        group = _attempt(partial(_write_together, [job.work for job in jobs]), self._connection)
+        if group.error is None:
+            self.commits += 1
+        outcomes: list[_Outcome] = [group] * len(jobs) if group.error is not None else group.value
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.waiter.tell(outcome)
+
+
+def _attempt(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:
+    try:
+        return _Outcome(value=work(connection))
+    except Exception as exc:  # noqa: BLE001 - nothing is swallowed: it is raised again where the operation is awaited
+        return _Outcome(error=exc)
+
+
+def _write_together(works: list[Work[Any]], connection: sqlite3.Connection) -> list[_Outcome]:
+    # A transaction that begins as a reader cannot wait for its turn to write: SQLite fails it at once.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_write_in_savepoint(work, connection) for work in works]
+        connection.execute("COMMIT")
+    finally:
+        _abandon(connection)
+    return outcomes
+
+
+def _write_in_savepoint(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:
+    connection.execute("SAVEPOINT operation")
+    outcome = _attempt(work, connection)
+    if outcome.error is not None:
+        # After some errors (disk full, I/O) SQLite itself undoes the transaction, and the others' work with it.
+        if not connection.in_transaction:
+            raise outcome.error
+        connection.execute("ROLLBACK TO operation")
+    connection.execute("RELEASE operation")
+    return outcome
+
+
+def _read_snapshot(work: Work[Any], connection: sqlite3.Connection) -> object:
+    connection.execute("BEGIN")
+    try:
+        return work(connection)
+    finally:
+        _abandon(connection)
+
+
+def _abandon(connection: sqlite3.Connection) -> None:
+    """Undo the transaction that is open, if one is."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

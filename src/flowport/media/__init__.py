@@ -1,0 +1,12 @@
+"""Files that go into a run and files that come out of it.
+
+    sniffing       what a file is, by its first bytes
+    arguments      what a media argument of a call names: a file here, a URL, or the bytes themselves
+    spellings      which of the many ways to name a file a text is; pure
+    local_files    reading a file of this computer, and only one that may be read
+    data_uris      the bytes inside a data URI
+    refusals       the one error of this package, and how much of an argument may be repeated in it
+    saving         names and safe writing of saved outputs
+
+Everything here is synchronous and most of it blocks on the disk: callers run it on threads with a limiter of their own.
+"""

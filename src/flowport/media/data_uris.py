@@ -1,0 +1,54 @@
+"""The bytes inside a data URI (RFC 2397).
+
+The type that the URI declares is not used: a file is what its bytes say.
+"""
+
+import base64
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from flowport.errors import ArgumentsInvalid
+from flowport.media.refusals import build_refusal, format_size
+
+_MAX_HEADER_CHARACTERS: Final = 300
+_MOST_CHARACTERS_PER_BYTE: Final = 4
+_IS_BASE64: Final = re.compile(r";\s*base64\s*$", re.IGNORECASE)
+_WHITE_SPACE: Final = re.compile(r"\s+")
+_EXPECTED: Final = "Give data:image/png;base64, followed by the base64 of the whole file."
+
+
+def parse_data_uri(value: str, *, argument: str, max_bytes: int) -> bytes:
+    """Return the bytes that a data URI holds; at least one.
+
+    White space inside base64, the URL-safe alphabet and missing padding are forgiven: assistants produce all three.
+
+    Raises:
+        ArgumentsInvalid: The text is no data URI, its data is broken or missing, or it holds more than `max_bytes`.
+    """
+    header, comma, body = value.partition(",")
+    if not comma or len(header) > _MAX_HEADER_CHARACTERS:
+        raise build_refusal(argument, "begins like a data URI but has no comma before the data", _EXPECTED)
+    # Before decoding, so that a huge text is not copied first: percent-encoding takes three characters for a byte.
+    if len(body) > _MOST_CHARACTERS_PER_BYTE * max_bytes + _MAX_HEADER_CHARACTERS:
+        raise _build_too_large(argument, max_bytes)
+    try:
+        data = _decode_base64(body) if _IS_BASE64.search(header) else unquote_to_bytes(body)
+    except ValueError as exc:
+        raise build_refusal(argument, "is a data URI whose data is broken or cut off", _EXPECTED) from exc
+    if not data:
+        raise build_refusal(argument, "is a data URI without data", _EXPECTED)
+    if len(data) > max_bytes:
+        raise _build_too_large(argument, max_bytes)
+    return data
+
+
+def _decode_base64(body: str) -> bytes:
+    text = unquote_to_bytes(body).decode("latin-1") if "%" in body else body
+    text = _WHITE_SPACE.sub("", text).rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+def _build_too_large(argument: str, max_bytes: int) -> ArgumentsInvalid:
+    problem = f"holds more than {format_size(max_bytes)}, the most that can be sent"
+    return build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")

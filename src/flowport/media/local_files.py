@@ -1,0 +1,152 @@
+"""Reading a file of this computer that a call names, and only one that may be read.
+
+A model that was talked into it may name any path. The file is opened first and everything is asked of the open
+descriptor, so that nothing can be exchanged between the check and the reading: a regular file, whose real path lies
+under one of the allowed folders. A path outside them gets one answer whether or not something is there.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from flowport.errors import ArgumentsInvalid
+from flowport.media.refusals import build_refusal, format_size
+
+# Not every platform has all of these. Non-blocking, so that a pipe without a writer does not hold us for ever.
+_FLAGS: Final = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
+)
+_SYSTEM_FOLDERS: Final = (Path("/proc"), Path("/sys"), Path("/dev"))
+_CHUNK_BYTES: Final = 1024 * 1024
+_MACOS_F_GETPATH: Final = 50
+_MAX_FOLDERS_NAMED: Final = 6
+
+_OPEN_PROBLEMS: Final = {
+    errno.ENOENT: "names a file that does not exist",
+    errno.ENOTDIR: "names a file that does not exist",
+    errno.ELOOP: "names a symbolic link, which is not followed",
+    errno.EMLINK: "names a symbolic link, which is not followed",
+    errno.EACCES: "names a file that Flowport is not allowed to open",
+    errno.EPERM: "names a file that Flowport is not allowed to open",
+    errno.ENXIO: "names something that is not a regular file",
+}
+
+Locate: TypeAlias = Callable[[int, Path], str]
+"""Find the real path of an open file; OSError or ImportError when this way is not to be had here."""
+
+
+def read_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_bytes: int) -> bytes:
+    """Return the whole content of a file that lies under one of the roots.
+
+    Blocks on the disk. Links to folders are judged by where they lead; a link to a file is not followed.
+
+    Raises:
+        ArgumentsInvalid: The file is elsewhere, missing, no regular file, empty, or larger than `max_bytes`.
+    """
+    roots = tuple(roots)
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError as exc:
+        raise _explain(exc, path, argument, roots) from exc
+    try:
+        return _read_checked(descriptor, path, argument, roots, max_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def is_under_roots(path: Path, roots: Iterable[Path]) -> bool:
+    """Return whether a path, which need not exist, leads to a place under one of the roots."""
+    # The last part is not resolved: it may be a link, and that is a different refusal.
+    try:
+        folder = os.path.realpath(path.parent)
+    except OSError:
+        return False  # a link on the way may not even be read
+    return _is_allowed(os.path.normpath(os.path.join(folder, path.name)), roots)  # noqa: PTH118 - a path of text
+
+
+def _read_checked(descriptor: int, path: Path, argument: str, roots: tuple[Path, ...], max_bytes: int) -> bytes:
+    if not _is_allowed(_get_real_path(descriptor, path), roots):
+        raise _build_outside(argument, roots)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "something that is not a regular file"
+        raise build_refusal(argument, f"names {what}", "Give the full path of one file.")
+    _check_size(status.st_size, argument, max_bytes)
+    # One byte more than is allowed, since the file may have grown since it was measured.
+    data = _read(descriptor, max_bytes + 1)
+    _check_size(len(data), argument, max_bytes)
+    return data
+
+
+def _check_size(size_bytes: int, argument: str, max_bytes: int) -> None:
+    if not size_bytes:
+        raise build_refusal(argument, "names an empty file", "Give a file that has something in it.")
+    if size_bytes > max_bytes:
+        problem = f"names a file of {format_size(size_bytes)}, and at most {format_size(max_bytes)} can be sent"
+        raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
+
+
+def _read(descriptor: int, size_bytes: int) -> bytes:
+    data = bytearray()
+    while chunk := os.read(descriptor, min(_CHUNK_BYTES, size_bytes - len(data))):
+        data += chunk
+    return bytes(data)
+
+
+def _is_allowed(real_path: str, roots: Iterable[Path]) -> bool:
+    real = Path(real_path)
+    if any(real.is_relative_to(folder) for folder in _SYSTEM_FOLDERS):
+        return False
+    return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
+
+
+def _explain(exc: OSError, path: Path, argument: str, roots: tuple[Path, ...]) -> ArgumentsInvalid:
+    if not is_under_roots(path, roots):
+        return _build_outside(argument, roots)
+    problem = _OPEN_PROBLEMS.get(exc.errno or 0, "names a file that cannot be opened")
+    return build_refusal(argument, problem, "Give the full path of a file on this computer, or an https URL.")
+
+
+def _build_outside(argument: str, roots: tuple[Path, ...]) -> ArgumentsInvalid:
+    folders = ", ".join(str(root) for root in roots[:_MAX_FOLDERS_NAMED]) or "none so far"
+    return build_refusal(
+        argument,
+        "names no file in the folders that Flowport may read",
+        f"Put the file into one of them ({folders}), or add its folder to FLOWPORT_FILE_ROOTS.",
+    )
+
+
+def _locate_by_procfs(descriptor: int, _: Path) -> str:
+    # Linux.
+    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - the text is wanted as it stands
+
+
+def _locate_by_fcntl(descriptor: int, _: Path) -> str:
+    # macOS; elsewhere the command is invalid, and Windows has no such module.
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    return os.fsdecode(fcntl.fcntl(descriptor, _MACOS_F_GETPATH, bytes(1024)).partition(b"\0")[0])
+
+
+def _locate_by_identity(descriptor: int, path: Path) -> str:
+    # Anywhere: the path that the name leads to now, if that is still the file that is open.
+    real = os.path.realpath(path)
+    if not os.path.samestat(os.stat(real), os.fstat(descriptor)):  # noqa: PTH116 - a path of text
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return real
+
+
+_LOCATES: Final[tuple[Locate, ...]] = (_locate_by_procfs, _locate_by_fcntl, _locate_by_identity)
+
+
+def _get_real_path(descriptor: int, path: Path, locates: Iterable[Locate] = _LOCATES) -> str:
+    """Return where the open file really is; empty, which is under no folder, when nobody can tell."""
+    for locate in locates:
+        try:
+            return locate(descriptor, path)
+        except (OSError, ImportError):
+            continue  # this platform has another way
+    return ""

@@ -1,0 +1,156 @@
+"""Names and safe writing of saved outputs.
+
+A file is written beside its final place under a name of its own and gets its final name only when it is whole and on
+the disk. The final name is claimed by the file system, so two writers never overwrite each other or an older file:
+the second gets a number. Everything here blocks on the disk.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+MAX_NAME_CHARACTERS: Final = 100
+"""Longest name of a saved output, extension included."""
+
+_MAX_TRIES: Final = 10_000
+_MAX_EXTENSION_CHARACTERS: Final = 10
+_SHORT_ID_CHARACTERS: Final = 10
+_UNSAFE: Final = re.compile(r"[^a-z0-9_]+")
+# A file system may refuse hard links in any of these ways.
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
+
+
+def build_output_path(folder: Path, *, date: str, tool_name: str, n: int, run_id: str, extension: str) -> Path:
+    """Return `folder/date/<tool>-<n>-<short id>.<extension>` with every part made safe, whatever it holds.
+
+    Args:
+        date: As `2026-11-22`.
+        n: The output's place in its run, from 1.
+        run_id: Its last letters become the short id.
+        extension: Without the dot; `bin` stands in for one that is empty after cleaning.
+    """
+    short_id = _make_safe(run_id)[-_SHORT_ID_CHARACTERS:].strip("_")
+    suffix = _make_safe(extension)[:_MAX_EXTENSION_CHARACTERS] or "bin"
+    tail = f"-{n}-{short_id or 'run'}.{suffix}"
+    tool = _make_safe(tool_name)[: MAX_NAME_CHARACTERS - len(tail)] or "output"
+    # With its tail no name is that of a Windows device (`con`, `nul`), which would be found in every folder.
+    return folder / (re.sub(r"[^0-9-]+", "", date).strip("-") or "undated") / f"{tool}{tail}"
+
+
+def _make_safe(text: str) -> str:
+    return _UNSAFE.sub("_", text.lower()).strip("_")
+
+
+class PartialFile:
+    """A file that is being written and has no final name yet.
+
+    As a context manager it removes what was not published, whatever ended the block.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self._final = final
+        self._path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        self.file: BinaryIO = os.fdopen(os.open(self._path, flags, 0o600), "w+b")
+        """Where to write."""
+
+    def publish(self, final: Path | None = None) -> Path:
+        """Sync the file, give it its final name and return that name, which has a number when the wished one is taken.
+
+        Args:
+            final: Another name in the same folder, for when the type showed only in the bytes; None keeps the first.
+
+        Raises:
+            OSError: The disk is full or the folder has gone; the partial file is removed when the block ends.
+        """
+        wished = final or self._final
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        path = _claim_name(self._path, wished)
+        _sync_folder(wished.parent)
+        return path
+
+    def discard(self) -> None:
+        """Close the file and remove it, unless it was published."""
+        with contextlib.suppress(OSError):
+            # Closing flushes, and on a full disk that fails again; the descriptor is closed all the same.
+            self.file.close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+def open_partial(final: Path) -> PartialFile:
+    """Return a new file beside the final place, readable by this user alone; missing folders are made.
+
+    Raises:
+        OSError: The folder cannot be made or written to.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    return PartialFile(final)
+
+
+def write_sidecar(path: Path, record: Mapping[str, Any]) -> Path:
+    """Write a record about a saved file beside it, as `<file>.json`, and return where it is."""
+    with open_partial(path.with_name(f"{path.name}.json")) as partial:
+        partial.file.write(json.dumps(record, ensure_ascii=False, indent=2).encode() + b"\n")
+        return partial.publish()
+
+
+def _claim_name(partial: Path, wished: Path) -> Path:
+    """Give the partial file the wished name, or that name with a number, and return it."""
+    for number in range(1, _MAX_TRIES):
+        path = wished if number == 1 else wished.with_name(f"{wished.stem}-{number}{wished.suffix}")
+        try:
+            _move(partial, path)
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(wished))
+
+
+def _move(partial: Path, path: Path) -> None:
+    """Move the file to a name that nothing has; `FileExistsError` when something does."""
+    # Renaming would silently replace what is there, on most systems; linking never does.
+    try:
+        path.hardlink_to(partial)
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+        _move_without_links(partial, path)
+    else:
+        partial.unlink()
+
+
+def _move_without_links(partial: Path, path: Path) -> None:
+    # FAT and some network shares have no links: an empty file claims the name, and only its claimer replaces it.
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        partial.replace(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    # The file itself is on the disk already; this makes its name last too, where folders can be opened at all.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

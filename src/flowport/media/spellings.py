@@ -1,0 +1,84 @@
+"""Which of the many ways to name a file a text is.
+
+Pure: nothing is opened, and a very long text is only sampled. Assistants write down what they see in a chat, so some
+of the spellings name things that exist nowhere on this computer; these are told apart to be answered well.
+"""
+
+import re
+import sys
+from enum import Enum, auto
+from typing import Final
+
+
+class Spelling(Enum):
+    """A way to name a file."""
+
+    BLANK = auto()
+    DATA_URI = auto()
+    BASE64 = auto()
+    """The bytes of a file, without the beginning that would make them a data URI."""
+    GARBLED = auto()
+    """Holds a control character or half a letter, which no name or address of a file does on purpose."""
+    URL = auto()
+    """An https or http address."""
+    FILE_URI = auto()
+    CHAT = auto()
+    """An address that means something inside a chat alone."""
+    OTHER_SCHEME = auto()
+    WINDOWS_PATH = auto()
+    """With a drive letter, on a computer that has none; on Windows it is a PATH."""
+    NETWORK_PATH = auto()
+    PATH = auto()
+    """From the root or from a home folder."""
+    RELATIVE = auto()
+    """Anything else: most often a name that the assistant made up."""
+
+
+CHAT_FOLDERS: Final = ("/mnt/data/", "/mnt/user-data/", "/home/oai/")
+"""Where assistants believe that files live: folders of the machine that the chat's own tools run on."""
+
+_SCHEMES: Final = {
+    "data": Spelling.DATA_URI,
+    "file": Spelling.FILE_URI,
+    "https": Spelling.URL,
+    "http": Spelling.URL,
+    **dict.fromkeys(("sandbox", "attachment", "attachments", "blob", "cid", "upload", "uploads"), Spelling.CHAT),
+}
+# Two letters at least, since one is a drive.
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
+_GARBLED: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
+_BASE64_SAMPLE: Final = 2048
+_JPEG_IN_BASE64: Final = "/9j/"
+
+
+def get_spelling(value: str, *, is_windows: bool = sys.platform == "win32") -> Spelling:
+    """Return how the text names a file."""
+    value = value.strip()
+    if not value:
+        return Spelling.BLANK
+    scheme = _SCHEME.match(value)
+    if scheme is not None and scheme[1].lower() == "data":
+        return Spelling.DATA_URI
+    if _is_base64(value):
+        return Spelling.BASE64
+    if _GARBLED.search(value):
+        return Spelling.GARBLED
+    if scheme is not None:
+        return _SCHEMES.get(scheme[1].lower(), Spelling.OTHER_SCHEME)
+    return _get_path_spelling(value, is_windows=is_windows)
+
+
+def _is_base64(value: str) -> bool:
+    # Base64 may begin with a slash, as every JPEG in it does, but so does every path.
+    is_path = value.startswith("/") and not value.startswith(_JPEG_IN_BASE64)
+    return not is_path and _BASE64.fullmatch(value[:_BASE64_SAMPLE]) is not None
+
+
+def _get_path_spelling(value: str, *, is_windows: bool) -> Spelling:
+    if value.startswith(("\\\\", "//")):
+        return Spelling.NETWORK_PATH
+    if _DRIVE.match(value):
+        return Spelling.PATH if is_windows else Spelling.WINDOWS_PATH
+    return Spelling.PATH if value.startswith(("/", "~")) else Spelling.RELATIVE

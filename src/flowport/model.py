@@ -1,0 +1,248 @@
+"""The records that every other module speaks in.
+
+All are frozen. Units and the meaning of None stand under each field. Instants are seconds since the Unix epoch, by
+this machine's clock, and their names end in `_at`; durations end in `_seconds`, sizes in `_bytes`, money in `_credits`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
+"""A value as `json.loads` returns it."""
+
+LOCAL_OWNER = "local"
+"""The owner of every run that is asked for over stdio."""
+
+
+class InputKind(StrEnum):
+    """What an app's input takes."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    MEDIA = "media"
+    """A file of a kind that the provider does not name."""
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    SELECT = "select"
+    ANY = "any"
+    """A type that we do not know: text or JSON, passed on as it is."""
+
+    @property
+    def is_media(self) -> bool:
+        """Whether the value is a file rather than a value of JSON."""
+        return self in {InputKind.IMAGE, InputKind.VIDEO, InputKind.AUDIO, InputKind.MEDIA}
+
+
+Scalar: TypeAlias = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice of a select input."""
+
+    value: Scalar
+    """What the provider wants to be sent."""
+    label: str
+    """What a person reads; equal to the value when the provider gives no label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of an app, as its provider defines it."""
+
+    id: str
+    """The provider's id of the input; stable across renames of its label."""
+    run_key: str
+    """The key that a run request uses; never shown to a client."""
+    kind: InputKind
+    label: str
+    """The builder's words, not cleaned; may be empty."""
+    is_required: bool
+    default: JsonValue = None
+    """None when there is no default."""
+    options: tuple[Option, ...] = ()
+    """The choices of a select input; empty when the provider does not publish them, and then any text goes."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """Inclusive bounds of a number; None when the provider gives none."""
+    is_list: bool = False
+    """Whether the input takes several values."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One runnable workflow of a provider."""
+
+    provider: str
+    """The provider's name in lower case: `magnific`."""
+    id: str
+    name: str
+    """The builder's name for it, not cleaned."""
+    is_own: bool
+    """Whether the account made it, rather than somebody who published it."""
+    price_credits: float | None
+    """The advertised price of one run; None when the provider does not say."""
+    inputs: tuple[Input, ...] | None = None
+    """In the provider's order; None while the definition has not been read."""
+    read_at: float | None = None
+    """When the definition was read; None while it has not been."""
+
+
+class OutputKind(StrEnum):
+    """What a run made."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    TEXT = "text"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One result of a run."""
+
+    n: int
+    """Its place among the run's outputs, from 1."""
+    kind: OutputKind
+    url: str | None
+    """Where the provider keeps it, with a token that expires; None for text."""
+    provider_output_id: str = ""
+    """The provider's id of the file; empty when it has none."""
+    mime_type: str = ""
+    """By the bytes once it is saved, else by the URL; empty when unknown."""
+    size_bytes: int | None = None
+    """None until it was fetched."""
+    width: int | None = None
+    height: int | None = None
+    """In pixels; None for sound and text, and when the provider does not say."""
+    duration_seconds: float | None = None
+    """None for pictures and text, and when the provider does not say."""
+    expires_at: float | None = None
+    """When the URL stops working; None when the provider does not say."""
+    saved_path: str = ""
+    """Where the file lies on this machine; empty when it is not saved."""
+    save_problem: str = ""
+    """Why it is not saved, as a sentence; empty when it is saved or has not been tried."""
+    text: str = ""
+    """The result itself when it is text."""
+
+
+class RunState(StrEnum):
+    """Where a run is. See ARCHITECTURE.md for the transitions."""
+
+    ACCEPTED = "accepted"
+    """Recorded; nothing was sent to the provider."""
+    STARTING = "starting"
+    """The start request may be on its way. The only state that can become unknown."""
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    """Finished with errors and some outputs."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """The start request may have arrived, but no run id came back. It is never sent again by itself."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the run by itself."""
+        return self in FINAL_STATES
+
+    @property
+    def is_at_provider(self) -> bool:
+        """Whether the provider has the run and is not done with it."""
+        return self in {RunState.QUEUED, RunState.RUNNING}
+
+
+FINAL_STATES = frozenset({RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED, RunState.UNKNOWN})
+
+NEXT_STATES: dict[RunState, frozenset[RunState]] = {
+    RunState.ACCEPTED: frozenset({RunState.STARTING, RunState.FAILED, RunState.CANCELLED}),
+    # Back to accepted when the provider said 429: it certainly did not take the run.
+    RunState.STARTING: frozenset(
+        {RunState.ACCEPTED, RunState.QUEUED, RunState.RUNNING, RunState.FAILED, RunState.UNKNOWN}
+    ),
+    # A provider may put a running run back into its queue, so the two go both ways.
+    RunState.QUEUED: frozenset(
+        {RunState.RUNNING, RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED}
+    ),
+    RunState.RUNNING: frozenset(
+        {RunState.QUEUED, RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED}
+    ),
+    **{state: frozenset() for state in FINAL_STATES},
+}
+"""Every change of state that the ledger allows; a state may always be written over itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One provider key. It owns a request budget, a catalogue and the runs that were paid with it."""
+
+    provider: str
+    host: str
+    """Host and port of the provider's address; `sandbox` for the built-in one, whose port changes at every start."""
+    fingerprint: str
+    """A short digest of the key, so that the key itself is never written down."""
+
+    @property
+    def id(self) -> str:
+        """The name under which the ledger and the cache keep this account."""
+        return f"{self.provider}:{self.host}:{self.fingerprint}"
+
+    @property
+    def scope(self) -> str:
+        """The part of the id that survives a change of key; tool names belong to it."""
+        return f"{self.provider}:{self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of an app, as the ledger knows it."""
+
+    id: str
+    """Ours, given when the run is accepted: `run_` and ten letters and digits."""
+    account_id: str
+    owner: str
+    provider: str
+    app_id: str
+    app_name: str
+    """Cleaned, one line."""
+    tool_name: str
+    arguments_json: str
+    """The arguments as a person would want to read them again; inlined files are replaced by a short note."""
+    raw_digest: str
+    """SHA-256 of the arguments as they came."""
+    canonical_digest: str
+    """SHA-256 of the canonical arguments and the app's definition."""
+    state: RunState
+    accepted_at: float
+    process_id: str
+    """The Flowport process that follows the run."""
+    price_credits: float | None = None
+    """The advertised price when the run was accepted; None when unknown."""
+    reserved_credits: float = 0.0
+    """Held back for the run until it ends; 0 once it has ended or was not accepted by the provider."""
+    spent_credits: float = 0.0
+    """What the run counts as having cost. An unknown run keeps its reservation here."""
+    provider_run_id: str = ""
+    """Empty until the provider gave one."""
+    starting_at: float | None = None
+    started_at: float | None = None
+    """When the provider's id was written."""
+    finished_at: float | None = None
+    failure: str = ""
+    """Why the run failed or is unknown, or which parts of it failed, as a sentence safe to show; empty when all is well."""
+    start_answer: str = ""
+    """What came back from a start request whose fate is unknown, capped; for a person to look into."""
+    told_at: float | None = None
+    """When an answer named this run to its caller; None when no answer did."""
+    seen_at: float | None = None
+    """When an answer held the outputs; None while nobody has seen them."""
+    is_followed: bool = True
+    """Whether we still look at the run; false after `cancel_run(stop_following: true)`."""
+    outputs: tuple[Output, ...] = field(default=())

@@ -1,0 +1,140 @@
+"""Read what answers link to: runs, their outputs, and the provider's own links to outputs of our runs.
+
+It is no proxy: a URL that no run of the owner produced is not fetched.
+"""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from flowport.answers import build_run_facts, format_instant
+from flowport.desk import Desk
+from flowport.errors import FetchError, ResourceNotFound, RunNotFound
+from flowport.fetch import FetchRules
+from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
+from flowport.model import Output, Run
+from flowport.waiting import get_standing
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""The largest output whose bytes are handed to a client."""
+
+MAX_LISTED: Final = 20
+
+_RUN = re.compile(r"flowport://runs/([a-z0-9_]+)")
+_OUTPUT = re.compile(r"flowport://runs/([a-z0-9_]+)/outputs/([1-9][0-9]{0,5})")
+_NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
+"""Types that carry programs; a client that shows them would run a stranger's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a resource holds: text, or bytes."""
+
+    mime_type: str
+    text: str = ""
+    data: bytes | None = None
+    """None for text."""
+
+
+class Resources:
+    """Reads resources of one owner."""
+
+    def __init__(self, desk: Desk, threads: anyio.CapacityLimiter) -> None:
+        self._desk = desk
+        self._threads = threads
+
+    async def list_runs(self, owner: str) -> tuple[Run, ...]:
+        """Return the newest runs, which are what the resource list shows."""
+        return await self._desk.ledger.get_runs(account_id=None, owner=owner, limit=MAX_LISTED, unseen_first=False)
+
+    async def read(self, uri: str, owner: str) -> Content:
+        """Return what a URI names.
+
+        Raises:
+            ResourceNotFound: It names nothing of this owner's.
+            LedgerError: The ledger cannot be read.
+        """
+        try:
+            if found := _RUN.fullmatch(uri):
+                return await self._read_run(await self._get_run(found[1], owner))
+            if found := _OUTPUT.fullmatch(uri):
+                run = await self._get_run(found[1], owner)
+                return await self._read_output(run, _get_output(run, uri, n=int(found[2])))
+            run = await self._desk.ledger.get_run_by_output_url(uri, owner=owner)
+        except RunNotFound as exc:
+            raise ResourceNotFound(uri) from exc
+        return await self._read_output(run, next(output for output in run.outputs if output.url == uri))
+
+    async def _get_run(self, run_id: str, owner: str) -> Run:
+        return await self._desk.ledger.get_run(run_id, account_id=None, owner=owner)
+
+    async def _read_run(self, run: Run) -> Content:
+        standing = await get_standing(self._desk, run)
+        facts = build_run_facts(standing, max_outputs=len(standing.run.outputs))
+        facts["arguments"] = json.loads(run.arguments_json)
+        return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
+
+    async def _read_output(self, run: Run, output: Output) -> Content:
+        if output.text:
+            content = Content("text/plain", output.text)
+        else:
+            content = await self._read_file(run, output)
+        if run.seen_at is None:
+            await self._desk.ledger.note_seen(run.id, at=self._desk.clock.now())
+        return content
+
+    async def _read_file(self, run: Run, output: Output) -> Content:
+        if output.mime_type in _NEVER_SHOWN:
+            return _build_sentence(output, "is of a kind that is not shown")
+        if output.saved_path:
+            content = await anyio.to_thread.run_sync(_read_saved, output, limiter=self._threads)
+            if content is not None:
+                return content
+        return await self._fetch(run, output)
+
+    async def _fetch(self, run: Run, output: Output) -> Content:
+        account = self._desk.get_account(run.account_id)
+        origins = await account.fetch_file_origins() if account else frozenset[str]()
+        rules = FetchRules(max_bytes=MAX_BYTES, trusted_origins=origins)
+        buffer = io.BytesIO()
+        try:
+            fetched = await self._desk.fetcher.fetch_to_file(output.url or "", buffer, rules=rules)
+        except FetchError as exc:
+            return _build_sentence(output, f"could not be fetched: {exc.problem}")
+        sniffed = sniff(fetched.head)
+        if sniffed is None or not sniffed.is_media:
+            return _build_sentence(output, "is of a kind that is not shown")
+        return Content(sniffed.mime_type, data=buffer.getvalue())
+
+
+def _get_output(run: Run, uri: str, *, n: int) -> Output:
+    for output in run.outputs:
+        if output.n == n:
+            return output
+    raise ResourceNotFound(uri)
+
+
+def _read_saved(output: Output) -> Content | None:
+    """Return the saved copy, a sentence when it is too large, or None when it is gone."""
+    path = Path(output.saved_path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return _build_sentence(output, "is too large to be handed over here")
+        data = path.read_bytes()
+    except OSError:
+        return None
+    sniffed = sniff(data[:MAX_HEAD_BYTES])
+    return Content(sniffed.mime_type, data=data) if sniffed is not None and sniffed.is_media else None
+
+
+def _build_sentence(output: Output, problem: str) -> Content:
+    where = f" It is saved as {output.saved_path}." if output.saved_path else ""
+    until = f", until {format_instant(output.expires_at)}" if output.expires_at else ""
+    link = f" Its link is {output.url}{until}." if output.url else ""
+    return Content("text/plain", f"This output {problem}.{where}{link}")

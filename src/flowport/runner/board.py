@@ -1,0 +1,75 @@
+"""What this process knows of its live runs, and a bell for those who wait for one.
+
+The ledger is the record; the board is its freshest page, so that a waiting handler reads no disk.
+"""
+
+from dataclasses import dataclass, field
+
+import anyio
+
+from flowport.model import Run
+
+
+@dataclass(slots=True)
+class BoardEntry:
+    """One run that this process starts, follows or saves. Mutable: it changes with every look."""
+
+    run: Run
+    is_saving: bool = False
+    """Whether its outputs are being fetched."""
+    problem: str = ""
+    """Why the run could not be looked at the last time, as a sentence; empty when it could."""
+    is_unwritten: bool = False
+    """Whether the ledger could not take the last change, so that this page is the only record of it."""
+    noted_at: float = 0.0
+    """Monotonic seconds at which this process took up the run; durations are counted from it."""
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more will change by itself."""
+        return self.run.state.is_final and not self.is_saving
+
+
+class Board:
+    """The live runs of this process by id, and for a while those that have ended."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, BoardEntry] = {}
+
+    def put(self, run: Run, *, noted_at: float) -> BoardEntry:
+        """Take up a run, or return its entry when it is here already."""
+        return self._entries.setdefault(run.id, BoardEntry(run, noted_at=noted_at))
+
+    def get(self, run_id: str) -> BoardEntry | None:
+        """Return what is known of a run; None when this process does not follow it."""
+        return self._entries.get(run_id)
+
+    def remove(self, run_id: str) -> None:
+        """Forget a run that the ledger knows as well; whoever waits for it is told."""
+        entry = self._entries.get(run_id)
+        if entry is not None and not entry.is_unwritten:
+            del self._entries[run_id]
+            entry.changed.set()
+
+    def note_unwritten(self, run_id: str) -> None:
+        """Keep a run here although it is over, because the ledger could not take its last change."""
+        entry = self._entries.get(run_id)
+        if entry is not None:
+            entry.is_unwritten = True
+
+    def update(self, run: Run, *, is_saving: bool | None = None, problem: str = "") -> None:
+        """Note a run's new standing and wake those who wait for it."""
+        entry = self._entries.get(run.id)
+        if entry is None:
+            return
+        entry.run = run
+        entry.problem = problem
+        if is_saving is not None:
+            entry.is_saving = is_saving
+        entry.changed.set()
+        entry.changed = anyio.Event()
+
+    def count_live(self) -> int:
+        """Return how many runs are not over."""
+        return sum(not entry.run.state.is_final for entry in self._entries.values())

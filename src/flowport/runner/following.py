@@ -1,0 +1,121 @@
+"""Look at a run until it is over. Whatever a look fails of, the run is not given up: it is paid for."""
+
+import logging
+from dataclasses import replace
+
+from flowport.accounts import OpenAccount
+from flowport.budget import Priority
+from flowport.clock import Clock
+from flowport.errors import LedgerError, ProviderError, ProviderRejected
+from flowport.ledger.interface import Ledger
+from flowport.model import Run, RunState
+from flowport.providers.interface import RunLook
+from flowport.runner.board import Board
+from flowport.schedule import LOST_AFTER_LOOKS, Pace, get_next_pause
+
+logger = logging.getLogger(__name__)
+
+
+class RunFollower:
+    """Follows started runs to their end."""
+
+    def __init__(self, ledger: Ledger, board: Board, clock: Clock, pace: Pace) -> None:
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+        self._pace = pace
+
+    async def follow(self, run: Run, account: OpenAccount) -> Run:
+        """Return the run when it is over, or as it stands when somebody asked to stop following it."""
+        looks = failures = losses = 0
+        while True:
+            live = self._board.count_live()
+            await self._clock.sleep(get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live))
+            if not self._is_followed(run):
+                return run
+            looks += 1
+            try:
+                look = await self._look(run, account)
+            except ProviderError as exc:
+                failures += 1
+                losses = losses + 1 if _is_unknown_there(exc) else 0
+                if losses >= LOST_AFTER_LOOKS:
+                    return await self._finish(run, RunLook(RunState.FAILED), failure=_format_lost(account))
+                self._board.update(run, problem=str(exc))
+                continue
+            failures = losses = 0
+            if look.state.is_final:
+                return await self._finish(run, look, failure=_format_failure(account, look))
+            run = await self._note_look(run, look)
+
+    async def _look(self, run: Run, account: OpenAccount) -> RunLook:
+        provider = account.provider
+        answer = await account.send(provider.build_look_request(run.provider_run_id), Priority.LOOK)
+        look = provider.parse_look(answer, now=self._clock.now())
+        if look.unheard_status:
+            logger.info("%s calls run %s %r; it counts as running", provider.title, run.id, look.unheard_status)
+        return look
+
+    async def _note_look(self, run: Run, look: RunLook) -> Run:
+        if look.state is run.state:
+            self._board.update(run)
+            return run
+        seen = replace(run, state=look.state)
+        try:
+            await self._ledger.note_look(run.id, state=look.state)
+        except LedgerError as exc:
+            logger.warning("run %s is %s, which could not be written down: %s", run.id, look.state, exc)
+        self._board.update(seen)
+        return seen
+
+    async def _finish(self, run: Run, look: RunLook, *, failure: str) -> Run:
+        """Write the end down. The price counts as spent whatever the end: no provider here says that a failure is free."""
+        now = self._clock.now()
+        over = replace(
+            run,
+            state=look.state,
+            outputs=look.outputs,
+            failure=failure,
+            finished_at=now,
+            spent_credits=run.price_credits or 0.0,
+            reserved_credits=0.0,
+        )
+        try:
+            await self._ledger.note_finished(
+                run.id,
+                state=over.state,
+                outputs=over.outputs,
+                failure=failure,
+                spent_credits=over.spent_credits,
+                at=now,
+            )
+        except LedgerError as exc:
+            self._board.note_unwritten(run.id)
+            logger.error("run %s is over, which could not be written down: %s", run.id, exc)  # noqa: TRY400
+        return over
+
+    def _is_followed(self, run: Run) -> bool:
+        entry = self._board.get(run.id)
+        return entry is not None and entry.run.is_followed
+
+
+def _is_unknown_there(error: ProviderError) -> bool:
+    return isinstance(error, ProviderRejected) and error.status == 404  # noqa: PLR2004
+
+
+def _format_lost(account: OpenAccount) -> str:
+    return f"{account.provider.title} no longer knows this run, so its result cannot be had through Flowport."
+
+
+def _format_failure(account: OpenAccount, look: RunLook) -> str:
+    title = account.provider.title
+    detail = f' {title} says: "{look.detail}"' if look.detail else f" {title} does not say why."
+    match look.state:
+        case RunState.FAILED:
+            return f"The app failed at {title}.{detail}"
+        case RunState.PARTIAL:
+            return f"Some steps of the app failed at {title}; what it made is here.{detail}"
+        case RunState.CANCELLED:
+            return f"The run was cancelled at {title}." + (detail if look.detail else "")
+        case _:
+            return ""

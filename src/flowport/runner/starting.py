@@ -1,0 +1,128 @@
+"""Start a run: exactly one start request for one intended run.
+
+The order of writes is the promise: `starting` is on disk before the request leaves, the provider's id is on disk before
+anybody hears of it. A request is sent again only when it is certain that the provider received or took nothing.
+"""
+
+import logging
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Final
+
+from flowport.accounts import OpenAccount
+from flowport.budget import Priority
+from flowport.clock import Clock
+from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderUnreachable
+from flowport.ledger.interface import Ledger
+from flowport.model import Run, RunState
+from flowport.providers.interface import NotTaken, Started, StartOutcome, Uncertain
+from flowport.runner.board import Board
+from flowport.runner.preparing import PreparedCall
+from flowport.transport import PAUSE_WITHOUT_WORD_SECONDS
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTION_TRIES: Final = 3
+"""The first and two more; only for connections that were never made."""
+
+MAX_BUSY_TRIES: Final = 4
+"""How often a start is sent in all when the provider answers 429."""
+
+RECONNECT_SECONDS: Final = 1.0
+
+
+class RunStarter:
+    """Carries accepted runs to the provider."""
+
+    def __init__(self, ledger: Ledger, board: Board, clock: Clock) -> None:
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+
+    async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
+        """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile."""
+        lost_connections = refusals = 0
+        while True:
+            await account.wait_for_turn(Priority.START)
+            starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
+            if not await self._ledger.note_starting(run.id, at=self._clock.now()):
+                return await self._ledger.get_run(run.id, account_id=run.account_id, owner=run.owner)
+            self._board.update(starting)
+            outcome = await self._send(call, account)
+            pause = None
+            if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderUnreachable):
+                lost_connections += 1
+                pause = RECONNECT_SECONDS if lost_connections < MAX_CONNECTION_TRIES else None
+            elif isinstance(outcome, NotTaken) and _is_too_many(outcome.error):
+                refusals += 1
+                pause = _get_delay(outcome.error) if refusals < MAX_BUSY_TRIES else None
+            if pause is None or not await self._write_down(run, self._ledger.note_not_taken(run.id)):
+                return await self._conclude(starting, outcome)
+            self._board.update(run, problem=str(outcome.error) if isinstance(outcome, NotTaken) else "")
+            await self._clock.sleep(pause)
+
+    async def _send(self, call: PreparedCall, account: OpenAccount) -> StartOutcome:
+        request = account.provider.build_start_request(call.app, call.inputs)
+        try:
+            answer = await account.send_now(request)
+        except ProviderUnreachable as exc:
+            return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
+        return account.provider.parse_start(answer)
+
+    async def _conclude(self, run: Run, outcome: StartOutcome) -> Run:
+        now = self._clock.now()
+        match outcome:
+            case Started(provider_run_id, state):
+                started = replace(run, state=state, provider_run_id=provider_run_id, started_at=now)
+                writing = self._ledger.note_started(run.id, provider_run_id=provider_run_id, state=state, at=now)
+                await self._write_down(started, writing)
+                return started
+            case NotTaken(error):
+                failure = str(error)
+                failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
+                writing = self._ledger.note_finished(
+                    run.id, state=failed.state, outputs=(), failure=failure, spent_credits=0.0, at=now
+                )
+                await self._write_down(failed, writing)
+                return failed
+            case Uncertain(error, answer):
+                failure = format_unknown(error)
+                unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
+                unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
+                writing = self._ledger.note_unknown(run.id, failure=failure, start_answer=answer, at=now)
+                await self._write_down(unknown, writing)
+                return unknown
+
+    async def _write_down(self, run: Run, writing: Awaitable[bool]) -> bool:
+        """Tell whether the ledger took a change. The request has left by now, so what we know must not be lost with it."""
+        try:
+            return await writing
+        except LedgerError:
+            self._board.note_unwritten(run.id)
+            place = run.provider_run_id or "without an id"
+            logger.exception("run %s (%s at the provider) is %s, which was not written down", run.id, place, run.state)
+            return False
+
+
+def format_unknown(error: ProviderError) -> str:
+    """Return the sentence for a run whose start request may have arrived."""
+    return (
+        f"{error.provider} may or may not have started this run: {_format_cause(error)}. It may have been charged, so "
+        f"Flowport does not send it again by itself. Look at {error.provider}'s website whether it is there."
+    )
+
+
+def _format_cause(error: ProviderError) -> str:
+    if isinstance(error, ProviderUnreachable):
+        return str(error.breakage)
+    status = getattr(error, "status", None)
+    return getattr(error, "problem", None) or f"it answered HTTP {status}"
+
+
+def _is_too_many(error: ProviderError) -> bool:
+    return isinstance(error, ProviderBusy) and error.status == 429  # noqa: PLR2004
+
+
+def _get_delay(error: ProviderError) -> float:
+    delay = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
+    return PAUSE_WITHOUT_WORD_SECONDS if delay is None else delay

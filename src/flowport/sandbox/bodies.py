@@ -1,0 +1,31 @@
+"""Reading request bodies: bounded, and JSON objects only."""
+
+import json
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from flowport.sandbox.refusals import Refused
+
+MAX_BODY_BYTES: Final = 64_000_000
+"""Room for two of the largest pictures in base64."""
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """Read a body that must be a JSON object.
+
+    Raises:
+        Refused: 413 when it is too large, 400 when it is something else.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Refused(413, "The request body is too large")
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise Refused(400, "The request body is not valid JSON") from exc
+    if not isinstance(value, dict):
+        raise Refused(400, "The request body must be a JSON object")
+    return value

@@ -1,0 +1,112 @@
+"""Running the sandbox: two origins on the loopback interface, in one event loop, until cancelled."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import anyio.abc
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from flowport.sandbox.access import guard_host
+from flowport.sandbox.api import EXCEPTION_HANDLERS, build_api_routes, build_files_app
+from flowport.sandbox.files import FileStore
+from flowport.sandbox.runs import RunStore
+from flowport.sandbox.state import SandboxOptions, SandboxState
+from flowport.sandbox.switches import build_switch_routes
+from flowport.sandbox.traffic import Traffic
+from flowport.sandbox.wire import TransportProtocol
+
+__all__ = ["SandboxAddresses", "SandboxOptions", "serve"]
+
+LOOPBACK: Final = "127.0.0.1"
+
+WORKER_THREADS: Final = 2
+"""Pictures made at the same time; more would only slow each other down on a small machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxAddresses:
+    """Where a sandbox listens; neither ends with a slash."""
+
+    api_url: str
+    files_url: str
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: signals belong to the command line."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(options: SandboxOptions, on_ready: Callable[[SandboxAddresses], None]) -> None:
+    """Serve until cancelled; then both origins are closed within a second, open connections included.
+
+    Args:
+        on_ready: Called once, when connections are accepted at the addresses it is given.
+
+    Raises:
+        OSError: A wanted port is taken.
+    """
+    with _listen(options.port) as api_socket, _listen(options.files_port) as files_socket:
+        api_port, files_port = api_socket.getsockname()[1], files_socket.getsockname()[1]
+        addresses = SandboxAddresses(f"http://{LOOPBACK}:{api_port}", f"http://{LOOPBACK}:{files_port}")
+        async with anyio.create_task_group() as tasks:
+            state = _build_state(options, addresses, tasks)
+            api = Starlette(
+                routes=[*build_api_routes(state), *build_switch_routes(state)], exception_handlers=EXCEPTION_HANDLERS
+            )
+            servers = {
+                _build_server(guard_host(api, api_port)): api_socket,
+                _build_server(guard_host(build_files_app(state), files_port)): files_socket,
+            }
+            for server, listener in servers.items():
+                tasks.start_soon(_serve_to_the_end, server, listener)
+            try:
+                # The sockets listen already, so a client that comes now waits in their queues.
+                on_ready(addresses)
+                await anyio.sleep_forever()
+            finally:
+                for server in servers:
+                    server.should_exit = True
+
+
+def _listen(port: int) -> socket.socket:
+    return socket.create_server((LOOPBACK, port), backlog=128)
+
+
+def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: anyio.abc.TaskGroup) -> SandboxState:
+    files = FileStore(addresses.files_url, options.link_seconds)
+    limiter = anyio.CapacityLimiter(WORKER_THREADS)
+    runs = RunStore(files, tasks, limiter)
+    return SandboxState(options, files, runs, limiter, Traffic(options.requests_per_minute))
+
+
+def _build_server(app: ASGIApp) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=TransportProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        # What goes wrong here is either meant to or shown by the run; standard error belongs to the parent's log.
+        log_level=logging.CRITICAL,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=0,
+    )
+    return _Server(config)
+
+
+async def _serve_to_the_end(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until told to exit; a cancellation alone would leave uvicorn's connections open."""
+    with anyio.CancelScope(shield=True):
+        await server.serve(sockets=[listener])

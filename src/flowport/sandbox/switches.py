@@ -1,0 +1,181 @@
+"""The switches under `/_sandbox`, by which tests make things slow, held, broken or expired, and read the counts."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from flowport.sandbox.access import check_key
+from flowport.sandbox.apps import APPS_BY_ID
+from flowport.sandbox.bodies import read_object
+from flowport.sandbox.faults import Fault, FaultKind
+from flowport.sandbox.plans import PlanChange
+from flowport.sandbox.refusals import Refused, get_message
+from flowport.sandbox.runs import Run, RunStatus, build_run
+from flowport.sandbox.state import SandboxState
+from flowport.sandbox.traffic import Operation
+
+_MAX_SECONDS = 3600.0
+_MAX_TIMES = 1000
+_MAX_OUTPUTS = 100
+
+
+class _Switch(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+_AnySwitch = TypeVar("_AnySwitch", bound=_Switch)
+
+_EndStatus = Literal[RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS, RunStatus.FAILED, RunStatus.CANCELLED]
+
+
+class _FaultSwitch(_Switch):
+    operation: Operation
+    fault: FaultKind
+    times: int = Field(1, ge=1, le=_MAX_TIMES)
+    app: str | None = None
+    status: int = Field(500, ge=200, le=599)
+    body: str | None = None
+    retry_after: float | None = Field(None, ge=0)
+    location: str | None = None
+    seconds: float = Field(0, ge=0, le=_MAX_SECONDS)
+
+
+class _NextRunSwitch(_Switch):
+    app: str | None = None
+    seconds: float | None = Field(None, ge=0, le=_MAX_SECONDS)
+    pending_seconds: float | None = Field(None, ge=0, le=_MAX_SECONDS)
+    status: _EndStatus | None = None
+    error_message: str | None = None
+    outputs: int | None = Field(None, ge=0, le=_MAX_OUTPUTS)
+    hold: bool = False
+
+
+class _RunSwitch(_Switch):
+    release: bool = False
+    status: _EndStatus | None = None
+    error_message: str | None = None
+    outputs: int | None = Field(None, ge=0, le=_MAX_OUTPUTS)
+    expire_links: bool = False
+
+
+def build_switch_routes(state: SandboxState) -> list[Route]:
+    """Build the routes of the switches. All need the key; none is counted, limited or subject to faults."""
+    return [
+        Route("/_sandbox/about", partial(_show_about, state)),
+        Route("/_sandbox/counts", partial(_show_counts, state)),
+        Route("/_sandbox/reset", partial(_reset, state), methods=["POST"]),
+        Route("/_sandbox/faults", partial(_add_fault, state), methods=["POST"]),
+        Route("/_sandbox/next_run", partial(_change_next_run, state), methods=["POST"]),
+        Route("/_sandbox/runs/{run_id}", partial(_change_run, state), methods=["POST"]),
+        Route("/_sandbox/runs/{run_id}/end", partial(_show_end, state)),
+    ]
+
+
+async def _show_about(state: SandboxState, request: Request) -> Response:
+    check_key(request, state.options.key)
+    return JSONResponse({"sandbox": True, "files_origin": state.files.origin})
+
+
+async def _show_counts(state: SandboxState, request: Request) -> Response:
+    check_key(request, state.options.key)
+    return JSONResponse(state.traffic.build_counts())
+
+
+async def _reset(state: SandboxState, request: Request) -> Response:
+    check_key(request, state.options.key)
+    for part in (state.runs.reset, state.files.clear, state.faults.clear, state.plans.clear, state.traffic.reset):
+        part()
+    return JSONResponse({})
+
+
+async def _add_fault(state: SandboxState, request: Request) -> Response:
+    check_key(request, state.options.key)
+    switch = await _read_switch(request, _FaultSwitch)
+    fault = Fault(
+        switch.operation,
+        switch.fault,
+        _check_app(switch.app),
+        switch.status,
+        switch.body,
+        switch.retry_after,
+        switch.location,
+        switch.seconds,
+    )
+    state.faults.add(fault, switch.times)
+    return JSONResponse({})
+
+
+async def _change_next_run(state: SandboxState, request: Request) -> Response:
+    check_key(request, state.options.key)
+    switch = await _read_switch(request, _NextRunSwitch)
+    change = PlanChange(
+        _check_app(switch.app),
+        switch.seconds,
+        switch.pending_seconds,
+        switch.status,
+        switch.error_message,
+        switch.outputs,
+        switch.hold,
+    )
+    state.plans.add(change)
+    return JSONResponse({})
+
+
+async def _change_run(state: SandboxState, request: Request) -> Response:
+    check_key(request, state.options.key)
+    run = _find_run(state, request)
+    switch = await _read_switch(request, _RunSwitch)
+    if switch.expire_links:
+        for file in run.files:
+            state.files.expire_link(file.id)
+    if switch.release or switch.status:
+        _end_run(state, run, switch)
+    return JSONResponse({})
+
+
+def _end_run(state: SandboxState, run: Run, switch: _RunSwitch) -> None:
+    if run.status.is_over:
+        raise Refused(400, f"The run {run.id} is over; it cannot be released or given another end")
+    plan = state.runs.get_plan(run.id)
+    changed = replace(
+        plan,
+        status=switch.status or plan.status,
+        error_message=plan.error_message if switch.error_message is None else switch.error_message,
+        output_count=plan.output_count if switch.outputs is None else switch.outputs,
+    )
+    state.runs.hurry(run.id, changed)
+
+
+async def _show_end(state: SandboxState, request: Request) -> Response:
+    """Answer what the run's status would be, once the run is over; so no test needs to wait by the clock."""
+    check_key(request, state.options.key)
+    await state.runs.wait_until_over(_find_run(state, request).id)
+    return JSONResponse({"data": build_run(_find_run(state, request), state.files)})
+
+
+def _find_run(state: SandboxState, request: Request) -> Run:
+    run = state.runs.get(request.path_params["run_id"])
+    if run is None:
+        raise Refused(404, get_message(404))
+    return run
+
+
+def _check_app(app_id: str | None) -> str | None:
+    if app_id is not None and app_id not in APPS_BY_ID:
+        raise Refused(400, f"app: there is no app {ascii(app_id)[:80]}")
+    return app_id
+
+
+async def _read_switch(request: Request, model: type[_AnySwitch]) -> _AnySwitch:
+    body = await read_object(request)
+    try:
+        return model.model_validate(body)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Refused(400, f"{where}: {first['msg']}") from exc

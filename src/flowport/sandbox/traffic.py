@@ -1,0 +1,74 @@
+"""Counting requests, and refusing those beyond the rate limit."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+WINDOW_SECONDS = 60.0
+
+
+class Operation(StrEnum):
+    """What a request asks for; the words of the fault switches."""
+
+    LIST = "list"
+    LIST_OWN = "list_own"
+    GET = "get"
+    RUN = "run"
+    STATUS = "status"
+    FILE = "file"
+
+
+class Traffic:
+    """What came in since the start or the last reset."""
+
+    def __init__(self, requests_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start at zero; a limit of 0 means none."""
+        self._limit = requests_per_minute
+        self._clock = clock
+        self._recent: deque[float] = deque()
+        self._operations: Counter[Operation] = Counter()
+        self._accepted: Counter[str] = Counter()
+        self._refused_429 = 0
+
+    def count(self, operation: Operation) -> None:
+        """Note a request that had a valid key, whatever becomes of it."""
+        self._operations[operation] += 1
+
+    def count_accepted(self, app_id: str) -> None:
+        """Note that a run was started."""
+        self._accepted[app_id] += 1
+
+    def count_answer(self, status: int) -> None:
+        """Note an answer; only 429 is kept."""
+        self._refused_429 += status == 429  # noqa: PLR2004 - the status is its own name
+
+    def allow(self) -> bool:
+        """Say whether the sliding window has room for one more request, and take it if so."""
+        if not self._limit:
+            return True
+        now = self._clock()
+        while self._recent and self._recent[0] <= now - WINDOW_SECONDS:
+            self._recent.popleft()
+        if len(self._recent) >= self._limit:
+            return False
+        self._recent.append(now)
+        return True
+
+    def build_counts(self) -> dict[str, Any]:
+        """Build the counts as the switch shows them."""
+        names = {operation: "files" if operation is Operation.FILE else str(operation) for operation in Operation}
+        return {
+            **{name: self._operations[operation] for operation, name in names.items()},
+            "runs_accepted": self._accepted.total(),
+            "refused_429": self._refused_429,
+            "runs_accepted_by_app": dict(self._accepted),
+        }
+
+    def reset(self) -> None:
+        """Forget everything, the window of the rate limit included."""
+        self._recent.clear()
+        self._operations.clear()
+        self._accepted.clear()
+        self._refused_429 = 0

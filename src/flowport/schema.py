@@ -1,0 +1,205 @@
+"""Turn an app's definition into the tool that clients see.
+
+Pure. Every list of tools carries every schema, so each byte has to say something: a label stands once, a hint only
+where the type does not say it. What comes out uses the few JSON Schema words that all clients understand: one root
+object, no combinators, no references, no formats.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from flowport.choices import Choice, build_choices, format_scalar, get_choice_type, is_same
+from flowport.coercion import find_flaw, get_bounds, get_default, parse_value
+from flowport.errors import AppUnsupported
+from flowport.labels import clean_line, clean_text, format_quoted
+from flowport.model import App, Input, InputKind, JsonValue
+from flowport.naming import build_slug, is_said_by
+
+MAX_INPUTS: Final = 64
+"""Inputs of one tool; more would crowd out the other tools."""
+
+_MAX_ENUM_OPTIONS: Final = 100
+_MAX_ENUM_BYTES: Final = 2048
+_MAX_EXAMPLES: Final = 5
+_MAX_OPTION_LABELS_LENGTH: Final = 300
+_MAX_DEFAULT_LENGTH: Final = 200
+_MINUTE_FROM_SECONDS: Final = 90
+_PROPERTY_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+
+_TYPES: Final = {InputKind.NUMBER: "number", InputKind.BOOLEAN: "boolean"}
+_HINTS: Final = {
+    InputKind.IMAGE: "Image path, https or data URL",
+    InputKind.VIDEO: "Video path, https or data URL",
+    InputKind.AUDIO: "Audio path, https or data URL",
+    InputKind.MEDIA: "File path, https or data URL",
+    InputKind.ANY: "Text or JSON",
+}
+
+
+def build_tool(
+    app: App,
+    *,
+    tool_name: str,
+    property_names: Mapping[str, str],
+    provider_title: str,
+    usual_seconds: float | None = None,
+    title_prefix: str = "",
+) -> dict[str, Any]:
+    """Return the MCP tool of an app, ready for the wire, its keys always in the same order.
+
+    Args:
+        app: Its definition must have been read.
+        tool_name: As `naming.build_tool_name` gave it.
+        property_names: The name of each input by its id.
+        provider_title: The provider's name as people write it.
+        usual_seconds: How long a run of this app took before; None when nothing is known.
+        title_prefix: Put before the app's name in the title.
+
+    Raises:
+        AppUnsupported: No valid tool can be made of the definition.
+    """
+    inputs = get_inputs(app)
+    _check_inputs(app, inputs, property_names)
+    app_name = clean_line(app.name) or tool_name
+    usual = _format_usual(usual_seconds)
+    return {
+        "name": tool_name,
+        "title": title_prefix + app_name,
+        "description": f"{_format_price(app.price_credits)}, {usual}. "
+        f"Runs the {provider_title} app {format_quoted(app_name)}.",
+        "inputSchema": _build_input_schema(inputs, property_names),
+        "annotations": {"destructiveHint": False},
+    }
+
+
+def get_inputs(app: App) -> tuple[Input, ...]:
+    """Return the inputs of an app whose definition has been read.
+
+    Raises:
+        AppUnsupported: It has not been read.
+    """
+    if app.inputs is None:
+        raise AppUnsupported(clean_line(app.id), "its definition has not been read")
+    return app.inputs
+
+
+def _check_inputs(app: App, inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> None:
+    names = [property_names.get(item.id, "") for item in inputs]
+    reasons = {
+        f"it has {len(inputs)} inputs and {MAX_INPUTS} are the most": len(inputs) > MAX_INPUTS,
+        "two of its inputs have the same id": _has_repeats(item.id for item in inputs),
+        "two of its inputs have the same key": _has_repeats(item.run_key for item in inputs),
+        "two of its arguments have the same name": _has_repeats(names),
+        "one of its keys or options cannot be written as JSON": any(map(_has_flaw, inputs)),
+        "one of its arguments has no usable name": not all(map(_PROPERTY_NAME.fullmatch, names)),
+    }
+    reason = next((reason for reason, is_so in reasons.items() if is_so), "")
+    if reason:
+        raise AppUnsupported(clean_line(app.id), reason)
+
+
+def _build_input_schema(inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {property_names[item.id]: _build_property(item, property_names[item.id]) for item in inputs},
+    }
+    required = [property_names[item.id] for item in inputs if item.is_required and get_default(item) is None]
+    if required:
+        schema["required"] = required
+    schema["additionalProperties"] = False
+    return schema
+
+
+def _build_property(item: Input, name: str) -> dict[str, Any]:
+    choices = build_choices(item) if item.kind is InputKind.SELECT else ()
+    enum = _build_enum(choices)
+    value: dict[str, Any] = {"type": get_choice_type(item) if choices else _TYPES.get(item.kind, "string")}
+    if enum:
+        value["enum"] = enum
+    if item.kind is InputKind.NUMBER:
+        bounds = zip(("minimum", "maximum"), get_bounds(item), strict=True)
+        value |= {word: _shorten(bound) for word, bound in bounds if bound is not None}
+    schema = {"type": "array", "items": value} if item.is_list else value
+    hint = (_format_options(choices) if enum else _format_examples(choices)) if choices else _HINTS.get(item.kind, "")
+    return schema | _build_words(item.label, name, hint) | _build_default(item, choices)
+
+
+def _build_words(label: str, name: str, hint: str) -> dict[str, str]:
+    # The label goes where it costs least: before a hint that is there anyway, else into the shorter keyword.
+    words = clean_line(label)
+    if is_said_by(words, name):
+        return {"description": hint} if hint else {}
+    if not hint:
+        return {"title": words}
+    return {"description": f"{words} {hint}" if words.endswith((".", "?", "!", ":", "…")) else f"{words}. {hint}"}
+
+
+def _build_enum(choices: tuple[Choice, ...]) -> list[JsonValue]:
+    """Return the distinct values to choose from; empty when they are too many to list."""
+    if len(choices) > _MAX_ENUM_OPTIONS:
+        return []
+    enum: list[JsonValue] = list(dict.fromkeys(choice.shown for choice in choices))
+    return enum if len(json.dumps(enum, ensure_ascii=False).encode()) <= _MAX_ENUM_BYTES else []
+
+
+def _format_options(choices: tuple[Choice, ...]) -> str:
+    pairs = ((format_scalar(choice.shown), clean_line(choice.option.label)) for choice in choices)
+    # A label that only spells the value differently tells nothing.
+    telling = [f"{shown}: {label}" for shown, label in pairs if label and not _is_spelling(label, shown)]
+    return clean_line(", ".join(telling), limit=_MAX_OPTION_LABELS_LENGTH)
+
+
+def _is_spelling(label: str, shown: str) -> bool:
+    slug = build_slug(label)
+    return label.casefold() == shown.casefold() or bool(slug and slug == build_slug(shown))
+
+
+def _format_examples(choices: tuple[Choice, ...]) -> str:
+    examples = ", ".join(format_scalar(choice.shown) for choice in choices[:_MAX_EXAMPLES])
+    return f"One of {len(choices)} options, such as {clean_line(examples)}"
+
+
+def _build_default(item: Input, choices: tuple[Choice, ...]) -> dict[str, JsonValue]:
+    default = get_default(item)
+    if item.is_list or default is None or parse_value(item, default) != default:
+        return {}
+    if choices:
+        shown = next((choice.shown for choice in choices if is_same(choice.option.value, default)), None)
+        return {} if shown is None else {"default": shown}
+    if item.kind in _TYPES and isinstance(default, bool | int | float):
+        return {"default": default if isinstance(default, bool) else _shorten(default)}
+    # A number for an input of unknown type goes unsaid: its schema says text.
+    text = clean_text(default, limit=_MAX_DEFAULT_LENGTH + 1) if isinstance(default, str) else ""
+    return {"default": text} if 0 < len(text) <= _MAX_DEFAULT_LENGTH else {}
+
+
+def _shorten(number: float) -> float:
+    return int(number) if number == int(number) else number
+
+
+def _has_flaw(item: Input) -> bool:
+    return any(map(find_flaw, [item.run_key, *(option.value for option in item.options)]))
+
+
+def _has_repeats(values: Iterable[str]) -> bool:
+    return any(n > 1 for n in Counter(values).values())
+
+
+def _format_price(price_credits: float | None) -> str:
+    if price_credits is None or not 0 <= price_credits < float("inf"):
+        return "Price unknown"
+    if price_credits == 0:
+        return "Free"
+    amount = f"{price_credits:.4f}".rstrip("0").rstrip(".")
+    return f"{amount} credit" if amount == "1" else f"{amount} credits"
+
+
+def _format_usual(usual_seconds: float | None) -> str:
+    if usual_seconds is None:
+        return "usually 10 s to 5 min"
+    if usual_seconds < _MINUTE_FROM_SECONDS:
+        return f"usually about {max(round(usual_seconds), 1)} s"
+    return f"usually about {round(usual_seconds / 60)} min"

@@ -1,0 +1,297 @@
+"""Read the configuration once, into one frozen record. The only reader of the environment.
+
+Highest first: flags, environment, a TOML file, defaults. The file is the one given by `--config`, else
+`config.toml` in the person's configuration folder for Flowport; never one from the working directory, because a
+repository that is opened in an editor must not redirect the key. Its keys are the variables' names in lower case.
+"""
+
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from flowport.errors import ConfigurationError
+from flowport.naming import get_nearest
+
+MAX_LISTED_TOOLS: Final = 1000
+"""The largest FLOWPORT_MAX_TOOLS; above it no client that we know of copes."""
+
+_INJECTED = re.compile(r"FLOWPORT_(PORT|SERVICE)(_|$)")
+"""Names that Kubernetes adds to every container beside a service called `flowport`; they are not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One setting that a person can make."""
+
+    name: str
+    meaning: str
+    """One sentence for the README and `--help`."""
+    default: str
+    """As the README writes it."""
+    is_built: bool = True
+    """Whether this version obeys it. A variable that it would not obey is refused, never ignored: a cap that does not
+    hold is worse than none."""
+
+
+VARIABLES: Final = (
+    Variable("MAGNIFIC_API_KEY", "The Magnific API key; it turns the provider on.", "none: the sandbox runs instead"),
+    Variable(
+        "MAGNIFIC_BASE_URL", "Where Magnific's API is; https, or http on this machine.", "`https://api.magnific.com`"
+    ),
+    Variable(
+        "MAGNIFIC_API_STYLE", "Which paths to use: `flows`, or `auto`.", "`auto`, which is `flows` in this version"
+    ),
+    Variable("MAGICA_API_KEY", "The Magica API key.", "none", is_built=False),
+    Variable("MAGICA_BASE_URL", "Where Magica's API is.", "`https://api.magica.com/api`", is_built=False),
+    Variable(
+        "FLOWPORT_HOME", "Folder of the ledger, the catalogue cache and the locks.", "the platform's user data folder"
+    ),
+    Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
+    Variable("FLOWPORT_MAX_TOOLS", "How many apps become tools of their own, 0 to 1000.", "`40`"),
+    Variable("FLOWPORT_SOURCE", "Whose apps: `own`, `published` or `all`.", "`all`", is_built=False),
+    Variable("FLOWPORT_WAIT_SECONDS", "How long a call waits before it hands over a run id.", "`50`"),
+    Variable("FLOWPORT_ON_CANCEL", "What a cancelled call does to its run: `keep` or `stop`.", "`keep`"),
+    Variable("FLOWPORT_REATTACH_SECONDS", "How long a repeated call joins its earlier run.", "`3600`", is_built=False),
+    Variable(
+        "FLOWPORT_REQUESTS_PER_MINUTE", "The account's request budget; 0 for none.", "the provider's: Magnific 50"
+    ),
+    Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none", is_built=False),
+    Variable("FLOWPORT_MAX_CREDITS_PER_DAY", "No more than this in 24 hours.", "none", is_built=False),
+    Variable("FLOWPORT_CONFIRM_ABOVE_CREDITS", "Ask the person above this price.", "none", is_built=False),
+    Variable("FLOWPORT_UNKNOWN_PRICE", "What to do when a price is unknown.", "`allow`", is_built=False),
+    Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below"),
+    Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder"),
+    Variable("FLOWPORT_SAVE_OUTPUTS", "Whether results are saved: `true` or `false`.", "`true`"),
+    Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview.", "`true`", is_built=False),
+    Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL ledger.", "SQLite in FLOWPORT_HOME", is_built=False),
+)
+"""Every variable, in the README's order."""
+
+_PROVIDER_PREFIXES: Final = ("MAGNIFIC_", "MAGICA_")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """One provider that is turned on."""
+
+    provider: str
+    """In lower case: `magnific`."""
+    base_url: str
+    """Without a slash at the end."""
+    api_key: str = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the key, short enough to show and long enough to tell keys apart."""
+        return hashlib.sha256(self.api_key.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration."""
+
+    providers: tuple[ProviderSettings, ...]
+    """Empty when no key is given: then the built-in sandbox runs."""
+    home: Path
+    output_dir: Path
+    file_roots: tuple[Path, ...]
+    apps: tuple[str, ...] = ()
+    """Globs over tool names, app names and app ids, in their order of preference."""
+    max_tools: int = 40
+    wait_seconds: float = 50.0
+    should_stop_on_cancel: bool = False
+    requests_per_minute: int | None = None
+    """None: the provider's documented one; 0: no limit."""
+    should_save_outputs: bool = True
+
+
+def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
+    """Return the settings made from flags, environment and file.
+
+    Args:
+        flags: Values by variable name, as the command line gave them.
+        environ: The process's environment; empty values count as not set.
+        config_path: A file that must exist; None for the person's own, which may be missing.
+
+    Raises:
+        ConfigurationError: The first thing that cannot be used.
+    """
+    given = {name: value for name, value in environ.items() if _is_ours(name) and value.strip()}
+    _refuse_unknown(given)
+    values = {**_load_file(config_path), **given, **flags}
+    _refuse_unknown(values)
+    return _build_settings(values)
+
+
+def get_environment() -> Mapping[str, str]:
+    """Return the process's environment; every other module gets what it needs from `Settings`."""
+    return os.environ
+
+
+def _build_settings(values: Mapping[str, str]) -> Settings:
+    home = _parse_path(values, "FLOWPORT_HOME", Path(platformdirs.user_data_dir("flowport", appauthor=False)))
+    output_dir = _parse_path(values, "FLOWPORT_OUTPUT_DIR", Path(platformdirs.user_pictures_dir()) / "Flowport")
+    return Settings(
+        providers=tuple(_build_providers(values)),
+        home=home,
+        output_dir=output_dir,
+        file_roots=_parse_roots(values, output_dir),
+        apps=tuple(part.strip() for part in values.get("FLOWPORT_APPS", "").split(",") if part.strip()),
+        max_tools=int(_parse_number(values, "FLOWPORT_MAX_TOOLS", 40, low=0, high=MAX_LISTED_TOOLS, is_whole=True)),
+        wait_seconds=_parse_number(values, "FLOWPORT_WAIT_SECONDS", 50, low=0, high=86_400),
+        should_stop_on_cancel=_parse_choice(values, "FLOWPORT_ON_CANCEL", ("keep", "stop")) == "stop",
+        requests_per_minute=_parse_budget(values),
+        should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
+    )
+
+
+def _build_providers(values: Mapping[str, str]) -> list[ProviderSettings]:
+    _parse_choice(values, "MAGNIFIC_API_STYLE", ("auto", "flows"))
+    key = values.get("MAGNIFIC_API_KEY", "").strip()
+    url = _parse_base_url(values, "MAGNIFIC_BASE_URL", "https://api.magnific.com")
+    if not key:
+        return []
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "MAGNIFIC_API_KEY",
+            "holds a character that no key has",
+            "Copy the key again, without quotes or line breaks.",
+        )
+    return [ProviderSettings("magnific", url, key)]
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(("FLOWPORT_", *_PROVIDER_PREFIXES)) and not _INJECTED.match(name)
+
+
+def _refuse_unknown(values: Mapping[str, str]) -> None:
+    known = {variable.name: variable for variable in VARIABLES}
+    for name in values:
+        if name not in known and name.startswith("FLOWPORT_"):
+            nearest = get_nearest(name, [variable.name for variable in VARIABLES if variable.is_built])
+            hint = f"Did you mean {nearest[0]}?" if nearest else "The README lists the variables."
+            raise ConfigurationError(name, "is not a variable that Flowport knows", hint)
+        if name in known and not known[name].is_built:
+            raise ConfigurationError(name, "is not built in this version, so it would have no effect", "Remove it.")
+
+
+def _load_file(config_path: Path | None) -> dict[str, str]:
+    path = config_path or Path(platformdirs.user_config_dir("flowport", appauthor=False)) / "config.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if config_path is None:
+            return {}
+        raise ConfigurationError(str(path), "does not exist", "Give the path of a TOML file.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ConfigurationError(str(path), f"cannot be read ({type(exc).__name__})", "Mend or remove it.") from exc
+    known = {variable.name for variable in VARIABLES}
+    values = {}
+    for key, value in table.items():
+        if key.upper() not in known or key != key.lower():
+            raise ConfigurationError(f"{key} in {path.name}", "is not a variable that Flowport knows", "Remove it.")
+        values[key.upper()] = _format_toml(key, value, path)
+    return values
+
+
+def _format_toml(key: str, value: Any, path: Path) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return (os.pathsep if key.endswith("roots") else ",").join(value)
+    raise ConfigurationError(f"{key} in {path.name}", "is neither text, a number nor a list of texts", "Correct it.")
+
+
+def _parse_number(
+    values: Mapping[str, str], name: str, default: float, *, low: float, high: float, is_whole: bool = False
+) -> float:
+    text = values.get(name)
+    if text is None:
+        return default
+    try:
+        number: float = int(text) if is_whole else float(text)
+    except ValueError:
+        number = float("nan")
+    if low <= number <= high:
+        return number
+    kind = "a whole number" if is_whole else "a number"
+    raise ConfigurationError(name, f"is {text!r}", f"It takes {kind} from {low:g} to {high:g}.")
+
+
+def _parse_choice(values: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
+    """Return the chosen word; the first choice is the default."""
+    text = values.get(name, choices[0]).strip().lower()
+    if text in choices:
+        return text
+    raise ConfigurationError(name, f"is {text!r}", f"It takes {' or '.join(choices)}.")
+
+
+def _parse_budget(values: Mapping[str, str]) -> int | None:
+    name = "FLOWPORT_REQUESTS_PER_MINUTE"
+    return int(_parse_number(values, name, 0, low=0, high=100_000, is_whole=True)) if name in values else None
+
+
+def _parse_path(values: Mapping[str, str], name: str, default: Path) -> Path:
+    text = values.get(name)
+    if text is None:
+        return default
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as exc:
+        raise ConfigurationError(name, f"is {text!r}", "There is no such person on this machine.") from exc
+    if not path.is_absolute() or "\0" in text:
+        raise ConfigurationError(name, f"is {text!r}", "It takes an absolute path, or one that begins with ~.")
+    return path
+
+
+def _parse_roots(values: Mapping[str, str], output_dir: Path) -> tuple[Path, ...]:
+    name = "FLOWPORT_FILE_ROOTS"
+    if name in values:
+        parts = [part for part in values[name].split(os.pathsep) if part.strip()]
+        return tuple(_parse_path({name: part.strip()}, name, output_dir) for part in parts)
+    folders: tuple[Callable[[], str], ...] = (
+        platformdirs.user_pictures_dir,
+        platformdirs.user_downloads_dir,
+        platformdirs.user_desktop_dir,
+    )
+    roots = [*(Path(folder()) for folder in folders), output_dir]
+    working = _get_working_folder()
+    if working is not None:
+        roots.append(working)
+    # Desktop clients start us in `/` or in the home folder. As a root either would open every key file to an assistant.
+    # Resolved, because the home folder may be reached through a link and the working directory never is.
+    home = Path.home().resolve()
+    return tuple(root for root in roots if not home.is_relative_to(root.resolve()))
+
+
+def _get_working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None  # it was removed while a shell stood in it
+
+
+def _parse_base_url(values: Mapping[str, str], name: str, default: str) -> str:
+    text = values.get(name, default).strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        is_loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        _ = parts.port
+    except ValueError as exc:
+        raise ConfigurationError(name, "is not a URL", "It looks like https://api.magnific.com.") from exc
+    is_plain = text.isascii() and text.isprintable() and not set(text) & set(" ?#\\")
+    if not parts.hostname or "@" in parts.netloc or not is_plain:
+        raise ConfigurationError(name, "is not a plain URL", "It looks like https://api.magnific.com.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):
+        raise ConfigurationError(name, "is not https", "Only an address on this machine may be http.")
+    return text

@@ -1,0 +1,111 @@
+"""The six tools that are always there, whatever the catalogue holds: their wire form and their inputs. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowport.model import App, Input, InputKind, Option, RunState
+
+_TYPES: Final = {InputKind.NUMBER: "integer", InputKind.BOOLEAN: "boolean", InputKind.ANY: "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class StandingTool:
+    """One tool of our own."""
+
+    name: str
+    title: str
+    description: str
+    inputs: tuple[Input, ...] = ()
+    """Their ids are the argument names, their labels the descriptions."""
+    is_read_only: bool = True
+    """Whether calling it can neither spend nor change anything."""
+
+    @property
+    def app(self) -> App:
+        """The tool as if it were an app, so that its arguments are parsed and refused in the same words."""
+        return App("flowport", self.name, self.title, is_own=True, price_credits=None, inputs=self.inputs, read_at=0.0)
+
+    @property
+    def argument_names(self) -> Mapping[str, str]:
+        """Argument name by input id; the two are the same here."""
+        return {item.id: item.id for item in self.inputs}
+
+
+def _take(name: str, kind: InputKind, label: str, *, is_required: bool = False, options: tuple[str, ...] = ()) -> Input:
+    choices = tuple(Option(option, option) for option in options)
+    return Input(name, name, kind, label, is_required=is_required, options=choices)
+
+
+_RUN_ID: Final = _take("run_id", InputKind.TEXT, "As an earlier answer gave it", is_required=True)
+
+FIND_APPS: Final = StandingTool(
+    "find_apps",
+    "Find apps",
+    "Search all apps of the account, also those without a tool of their own, and see their prices and inputs.",
+    (_take("query", InputKind.TEXT, "Words from the name; leave it out for all"),),
+)
+RUN_APP: Final = StandingTool(
+    "run_app",
+    "Run any app",
+    "Run an app that has no tool of its own; find_apps names it and its inputs. Costs credits.",
+    (
+        _take("app", InputKind.TEXT, "Tool name or id from find_apps", is_required=True),
+        _take("arguments", InputKind.ANY, "The app's inputs by name"),
+    ),
+    is_read_only=False,
+)
+GET_RUN: Final = StandingTool(
+    "get_run",
+    "Get a run",
+    "See how a run is doing and get its results. Waits for the end as long as it can, unless wait is false. Free.",
+    (_RUN_ID, _take("wait", InputKind.BOOLEAN, "false: answer at once with the state now")),
+)
+LIST_RUNS: Final = StandingTool(
+    "list_runs",
+    "List runs",
+    "List recent runs, those whose results nobody has seen first. Free.",
+    (
+        _take("state", InputKind.SELECT, "Only runs in this state", options=tuple(state.value for state in RunState)),
+        _take("limit", InputKind.NUMBER, "How many, 10 unless said"),
+    ),
+)
+CANCEL_RUN: Final = StandingTool(
+    "cancel_run",
+    "Cancel a run",
+    "Cancel a run if its provider can do that, else say so. Magnific cannot: a started run is paid for and goes on.",
+    (_RUN_ID, _take("stop_following", InputKind.BOOLEAN, "true: no longer look at a run that cannot be cancelled")),
+    is_read_only=False,
+)
+GET_BALANCE: Final = StandingTool(
+    "get_balance",
+    "Get the balance",
+    "Tell the provider's balance where it has one, and what was spent through Flowport in the last 24 hours. Free.",
+)
+
+STANDING_TOOLS: Final = {tool.name: tool for tool in (FIND_APPS, RUN_APP, GET_RUN, LIST_RUNS, CANCEL_RUN, GET_BALANCE)}
+"""By name, in the order of the tool list."""
+
+
+def build_wire_tool(tool: StandingTool) -> dict[str, Any]:
+    """Return the tool as it goes over the wire."""
+    schema: dict[str, Any] = {"type": "object", "properties": {item.id: _build_property(item) for item in tool.inputs}}
+    required = [item.id for item in tool.inputs if item.is_required]
+    if required:
+        schema["required"] = required
+    schema["additionalProperties"] = False
+    annotations = {"readOnlyHint": True} if tool.is_read_only else {"destructiveHint": False}
+    return {
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "inputSchema": schema,
+        "annotations": annotations,
+    }
+
+
+def _build_property(item: Input) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": _TYPES.get(item.kind, "string"), "description": item.label}
+    if item.options:
+        schema["enum"] = [option.value for option in item.options]
+    return schema

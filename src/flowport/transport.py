@@ -1,0 +1,140 @@
+"""Requests to a provider's API. With `fetch` the only importer of the HTTP library.
+
+Redirects are never followed: the library would carry our key header to another origin. A request that starts a run gets
+a connection of its own, because a kept-alive one that the server is just closing leaves the fate of the run unknown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx2
+
+from flowport.budget import RequestBudget
+from flowport.errors import Breakage, Operation, ProviderUnreachable
+from flowport.providers.interface import ApiAnswer, ApiRequest, parse_retry_after
+
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+"""More than any list of flows can need; the rest of a longer answer is not read."""
+
+PAUSE_WITHOUT_WORD_SECONDS: Final = 15.0
+"""How long an account rests after a 429 that names no delay."""
+
+_TIMEOUT: Final = httpx2.Timeout(60.0, connect=10.0, pool=30.0)
+_TIMEOUT_READ: Final = httpx2.Timeout(30.0, connect=10.0, pool=30.0)
+_MAX_CONNECTIONS: Final = 100
+
+BREAKAGES: Final[Mapping[type[Exception], Breakage]] = {
+    httpx2.ConnectError: Breakage.NO_CONNECTION,
+    httpx2.ProxyError: Breakage.NO_CONNECTION,
+    httpx2.ConnectTimeout: Breakage.CONNECT_TIMEOUT,
+    httpx2.PoolTimeout: Breakage.NO_FREE_CONNECTION,
+    httpx2.UnsupportedProtocol: Breakage.UNUSABLE_ADDRESS,
+    httpx2.InvalidURL: Breakage.UNUSABLE_ADDRESS,
+    httpx2.ReadTimeout: Breakage.NO_ANSWER,
+    httpx2.WriteTimeout: Breakage.NO_ANSWER,
+    httpx2.TimeoutException: Breakage.NO_ANSWER,
+    httpx2.NetworkError: Breakage.BROKEN_OFF,
+    httpx2.ProtocolError: Breakage.GARBLED,
+    httpx2.DecodingError: Breakage.GARBLED,
+    httpx2.HTTPError: Breakage.BROKEN_OFF,
+}
+"""What each of the library's errors means for a request; the most specific class that fits decides."""
+
+
+def get_breakage(error: Exception) -> Breakage:
+    """Return what an error of the HTTP library means; what the table does not name may have reached the provider."""
+    return next((BREAKAGES[kind] for kind in type(error).__mro__ if kind in BREAKAGES), Breakage.BROKEN_OFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an account's API is and how to be let in."""
+
+    base_url: str
+    """Without a slash at the end."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Sent with every request; they hold the key."""
+    is_loopback: bool = False
+    """Whether it is on this machine; then no proxy of the environment is used."""
+
+
+class Api:
+    """The way to one account's API. It owns the connections, and tells the budget when the provider is busy."""
+
+    def __init__(
+        self,
+        provider_title: str,
+        location: Location,
+        budget: RequestBudget,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Make the way to an API; a transport stands in for the network."""
+        self._transport = transport
+        self._provider_title = provider_title
+        self._location = location
+        self._budget = budget
+        self._readers: httpx2.AsyncClient | None = None
+        self._starters: httpx2.AsyncClient | None = None
+
+    async def send(self, request: ApiRequest) -> ApiAnswer:
+        """Send the request once and return the answer, whatever its status. The caller has taken it from the budget.
+
+        Raises:
+            ProviderUnreachable: No answer came; `was_sent` tells whether the request may have arrived.
+        """
+        try:
+            answer = await self._exchange(request)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+            raise ProviderUnreachable(self._provider_title, request.operation, get_breakage(exc)) from exc
+        if answer.status == 429:  # noqa: PLR2004
+            self._budget.note_busy(parse_retry_after(answer.headers) or PAUSE_WITHOUT_WORD_SECONDS)
+        return answer
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for client in (self._readers, self._starters):
+            if client is not None:
+                await client.aclose()
+
+    async def _exchange(self, request: ApiRequest) -> ApiAnswer:
+        client = self._get_client(request.operation)
+        url = self._location.base_url + request.path
+        timeout = _TIMEOUT if request.operation is Operation.START_RUN else _TIMEOUT_READ
+        async with client.stream(request.method, url, json=request.body, timeout=timeout) as response:
+            body, is_complete = await _read_body(response)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return ApiAnswer(response.status_code, headers, body, is_complete=is_complete)
+
+    def _get_client(self, operation: Operation) -> httpx2.AsyncClient:
+        if operation is Operation.START_RUN:
+            self._starters = self._starters or self._build_client(keep_alive=0)
+            return self._starters
+        self._readers = self._readers or self._build_client(keep_alive=10)
+        return self._readers
+
+    def _build_client(self, *, keep_alive: int) -> httpx2.AsyncClient:
+        limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=keep_alive)
+        return httpx2.AsyncClient(
+            headers=dict(self._location.headers),
+            follow_redirects=False,
+            limits=limits,
+            transport=self._transport,
+            trust_env=not self._location.is_loopback,
+        )
+
+
+async def _read_body(response: httpx2.Response) -> tuple[bytes, bool]:
+    """Return the body as far as it came, and whether it came whole. The status is known by now and counts either way."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in response.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                return b"".join(parts)[:MAX_ANSWER_BYTES], False
+    except httpx2.HTTPError:
+        return b"".join(parts), False
+    return b"".join(parts), True

@@ -1,0 +1,89 @@
+"""Wait for a run on behalf of a caller, with progress, for as long as the caller's patience is known to last."""
+
+import statistics
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import anyio
+
+from flowport.answers import Standing, format_duration
+from flowport.desk import Desk
+from flowport.model import LOCAL_OWNER, Run, RunState
+from flowport.runner.board import BoardEntry
+
+PROGRESS_SECONDS: Final = 5.0
+"""Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
+
+MIN_DURATIONS: Final = 3
+"""How many earlier runs it takes before we say how long a run usually is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and since when."""
+
+    arrived_at_seconds: float
+    """Monotonic seconds at which the call arrived; the wait budget counts from it."""
+    report: Callable[[float, str], Awaitable[None]]
+    """Tells the client how it goes: a number that only grows, and a message for a person."""
+    owner: str = LOCAL_OWNER
+
+
+async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
+    """Return the run when nothing more will change, or as it stands when the wait budget is used up."""
+    deadline = caller.arrived_at_seconds + desk.settings.wait_seconds
+    usual = await _get_usual_seconds(desk, run)
+    while (entry := desk.runner.get_entry(run.id)) is not None:
+        changed = entry.changed
+        if entry.is_settled or entry.run.is_followed is False:
+            break
+        elapsed = desk.clock.monotonic() - entry.noted_at
+        await caller.report(desk.clock.monotonic() - caller.arrived_at_seconds, format_progress(entry, elapsed, usual))
+        remaining = deadline - desk.clock.monotonic()
+        if remaining <= 0:
+            break
+        with anyio.move_on_after(min(remaining, PROGRESS_SECONDS)):
+            await changed.wait()
+    return await get_standing(desk, run)
+
+
+async def get_standing(desk: Desk, run: Run) -> Standing:
+    """Return how a run stands: by the board while this process follows it, else by the ledger.
+
+    Raises:
+        LedgerError: The ledger cannot be read.
+        RunNotFound: The run was erased meanwhile.
+    """
+    entry = desk.runner.get_entry(run.id)
+    if entry is None:
+        kept = await desk.ledger.get_run(run.id, account_id=None, owner=run.owner)
+        return Standing(kept, _get_elapsed_seconds(desk, kept))
+    elapsed = _get_elapsed_seconds(desk, entry.run)
+    if not entry.run.state.is_final:
+        elapsed = desk.clock.monotonic() - entry.noted_at
+    return Standing(replace(entry.run), elapsed, problem=entry.problem, is_saving=entry.is_saving)
+
+
+def format_progress(entry: BoardEntry, elapsed_seconds: float, usual_seconds: float | None) -> str:
+    """Return one line such as `running, 34 s, usually about 60 s`."""
+    states = {
+        RunState.ACCEPTED: "waiting for its turn",
+        RunState.STARTING: "starting",
+        RunState.QUEUED: "queued",
+        RunState.RUNNING: "running",
+    }
+    state = "saving the results" if entry.is_saving else states.get(entry.run.state, entry.run.state.value)
+    usual = f", usually about {format_duration(usual_seconds)}" if usual_seconds is not None else ""
+    problem = f" ({entry.problem})" if entry.problem else ""
+    return f"{state}, {format_duration(elapsed_seconds)}{usual}{problem}"
+
+
+def _get_elapsed_seconds(desk: Desk, run: Run) -> float:
+    """Return the seconds from acceptance to the end or to now. The wall clock may have jumped, so never below nothing."""
+    return max(0.0, (run.finished_at or desk.clock.now()) - run.accepted_at)
+
+
+async def _get_usual_seconds(desk: Desk, run: Run) -> float | None:
+    durations = await desk.ledger.get_durations(account_id=run.account_id, app_id=run.app_id)
+    return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None

@@ -1,0 +1,49 @@
+"""What every test shares: one event loop library, no configuration of the person's, and no network but the loopback."""
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("flowport")
+
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio, which is what the server runs on; for the session, because some fixtures live that long."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _refuse_the_network() -> Iterator[None]:
+    """Let no test reach beyond this machine, whatever it tries."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "127."
+        if not str(host).startswith(_LOOPBACK):
+            raise AssertionError(f"a test tried to connect to {host}")
+        connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", connect_here)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _hide_the_person(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a home of its own, so that nobody's configuration or pictures play a part."""
+    for name in list(os.environ):
+        if name.startswith(("FLOWPORT_", "MAGNIFIC_", "MAGICA_")):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("person")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / ".local/share"))

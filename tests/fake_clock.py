@@ -1,0 +1,114 @@
+"""Time for tests: a clock that jumps to the next wake-up as soon as everybody waits, so that nobody ever sleeps."""
+
+import asyncio
+import heapq
+import itertools
+
+import anyio
+import anyio.lowlevel
+
+_WAITING_FOR = "_fut_waiter"
+"""What a suspended asyncio task waits for; asyncio tells it to debuggers only, and anyio reads it in the same way."""
+
+
+class _Sleeper:
+    """One task inside `sleep`."""
+
+    def __init__(self, wakes_at: float) -> None:
+        self.wakes_at = wakes_at
+        self.is_due = False
+        self.roused = anyio.Event()
+        """Set when the sleeper is due, or when it is to drive the clock."""
+
+
+class FakeClock:
+    """A `Clock` whose time stands still while anybody can run.
+
+    When every task of the event loop waits, time jumps to the earliest wake-up. One of the sleepers does that, so the
+    clock needs no task of its own. Work on threads and sockets counts as waiting: where a test has such work,
+    `idle_seconds` of real time must pass without any task moving before time jumps.
+    """
+
+    def __init__(self, now: float = 1_800_000_000.0, *, is_automatic: bool = True, idle_seconds: float = 0.0) -> None:
+        """Begin at this instant; a clock that is not automatic moves by `advance` alone."""
+        self._began_at = now
+        self._elapsed = 0.0
+        self._is_automatic = is_automatic
+        self._idle_seconds = idle_seconds
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, _Sleeper]] = []
+        self._driver: _Sleeper | None = None
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch."""
+        return self._began_at + self._elapsed
+
+    def monotonic(self) -> float:
+        """Return seconds since the clock was made."""
+        return self._elapsed
+
+    def count_sleepers(self) -> int:
+        """Return how many tasks are inside `sleep`."""
+        return len(self._sleepers)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once and wake everybody who is due; like a laptop that was asleep, they see the later time."""
+        self._elapsed += seconds
+        for wakes_at, _, sleeper in self._sleepers:
+            if wakes_at <= self._elapsed:
+                sleeper.is_due = True
+                sleeper.roused.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until time has come so far; a negative duration is none."""
+        if seconds <= 0:
+            await anyio.lowlevel.checkpoint()
+            return
+        sleeper = _Sleeper(self._elapsed + seconds)
+        entry = (sleeper.wakes_at, next(self._order), sleeper)
+        heapq.heappush(self._sleepers, entry)
+        try:
+            while not sleeper.is_due:
+                await self._wait(sleeper)
+        finally:
+            self._sleepers.remove(entry)
+            heapq.heapify(self._sleepers)
+            self._hand_over(sleeper)
+
+    async def settle(self) -> None:
+        """Wait until no other task can run, and none did for `idle_seconds`."""
+        while True:
+            before = _get_waiting()
+            await asyncio.sleep(self._idle_seconds)
+            if before is not None and before == _get_waiting():
+                return
+
+    async def _wait(self, sleeper: _Sleeper) -> None:
+        if self._is_automatic and self._driver is None:
+            self._driver = sleeper
+        if self._driver is not sleeper:
+            await sleeper.roused.wait()
+            return
+        await self.settle()
+        # While we settled, others may have come, gone or moved the time.
+        self.advance(max(0.0, self._sleepers[0][0] - self._elapsed))
+
+    def _hand_over(self, sleeper: _Sleeper) -> None:
+        if self._driver is not sleeper:
+            return
+        self._driver = None
+        heir = next((other for _, _, other in self._sleepers if not other.is_due), None)
+        if heir is not None:
+            self._driver = heir
+            heir.roused.set()
+
+
+def _get_waiting() -> dict[asyncio.Task[object], object] | None:
+    """Return what each other task waits for; None when one of them can run."""
+    waiting: dict[asyncio.Task[object], object] = {}
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        future = getattr(task, _WAITING_FOR)
+        if future is None or future.done():
+            return None
+        waiting[task] = future
+    return waiting

@@ -1,0 +1,261 @@
+"""Reads about runs."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from flowport.errors import RunNotFound
+from flowport.ledger.interface import Spending
+from flowport.ledger.sqlite import SqliteLedger
+from flowport.model import Output, OutputKind, Run, RunState
+
+from .samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
+
+S = RunState
+OTHER_ACCOUNT = "magica:api.example:f2"
+
+
+async def accept(ledger: SqliteLedger, *runs: Run) -> None:
+    """Write runs, whatever their state."""
+    for run in runs:
+        await ledger.accept(run)
+
+
+async def accept_mixture(ledger: SqliteLedger) -> None:
+    """Write runs of which b and d are over and unseen; names are in the order of acceptance."""
+    await accept(
+        ledger,
+        build_run("a", S.SUCCEEDED, accepted_at=1.0, seen_at=50.0),
+        build_run("b", S.FAILED, accepted_at=2.0),
+        build_run("c", S.RUNNING, accepted_at=3.0),
+        build_run("d", S.UNKNOWN, accepted_at=4.0),
+        build_run("e", S.CANCELLED, accepted_at=5.0, seen_at=50.0),
+        build_run("f", S.ACCEPTED, accepted_at=6.0, account_id=OTHER_ACCOUNT),
+        build_run("g", S.SUCCEEDED, accepted_at=7.0, owner="somebody"),
+    )
+
+
+async def list_ids(
+    ledger: SqliteLedger,
+    *,
+    limit: int = 10,
+    before: str | None = None,
+    unseen_first: bool = False,
+    account_id: str | None = None,
+) -> str:
+    """Return the ids of a page of the owner's runs, joined."""
+    runs = await ledger.get_runs(
+        account_id=account_id, owner=OWNER, limit=limit, before=before, unseen_first=unseen_first
+    )
+    return "".join(run.id for run in runs)
+
+
+@pytest.mark.parametrize("account_id", [ACCOUNT, None])
+async def test_a_run_is_found_by_its_owner(ledger: SqliteLedger, account_id: str | None) -> None:
+    """With or without the account, since an id is given once."""
+    await ledger.accept(RUN)
+    assert await ledger.get_run(RUN.id, account_id=account_id, owner=OWNER) == RUN
+
+
+@pytest.mark.parametrize(
+    ("run_id", "account_id", "owner"),
+    [("run_none", None, OWNER), (RUN.id, None, "somebody"), (RUN.id, OTHER_ACCOUNT, OWNER)],
+)
+async def test_nobody_else_finds_it(ledger: SqliteLedger, run_id: str, account_id: str | None, owner: str) -> None:
+    """Another's run and no run give the same answer."""
+    await ledger.accept(RUN)
+    with pytest.raises(RunNotFound) as caught:
+        await ledger.get_run(run_id, account_id=account_id, owner=owner)
+    assert caught.value.run_id == run_id
+
+
+async def test_runs_are_listed_newest_first(ledger: SqliteLedger) -> None:
+    """People ask about what they just did; others' runs are not theirs to see."""
+    await accept_mixture(ledger)
+    assert await list_ids(ledger) == "fedcba"
+    assert await list_ids(ledger, account_id=ACCOUNT) == "edcba"
+
+
+async def test_unseen_runs_that_are_over_come_first(ledger: SqliteLedger) -> None:
+    """A result that nobody saw must not slide off the first page."""
+    await accept_mixture(ledger)
+    assert await list_ids(ledger, unseen_first=True) == "dbfeca"
+    assert await list_ids(ledger, unseen_first=True, account_id=ACCOUNT) == "dbeca"
+
+
+@pytest.mark.parametrize("unseen_first", [True, False])
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 6])
+async def test_pages_make_up_the_whole_list(ledger: SqliteLedger, limit: int, unseen_first: bool) -> None:  # noqa: FBT001
+    """Nothing falls between two pages or comes twice, wherever the cut is."""
+    await accept_mixture(ledger)
+    pages, before = "", None
+    while page := await list_ids(ledger, limit=limit, before=before, unseen_first=unseen_first):
+        assert len(page) <= limit
+        pages, before = pages + page, page[-1]
+    assert pages == await list_ids(ledger, unseen_first=unseen_first)
+
+
+async def test_runs_of_the_same_instant_are_all_paged(ledger: SqliteLedger) -> None:
+    """A batch is accepted within one tick of the clock."""
+    await accept(ledger, *(build_run(name, accepted_at=1.0) for name in "abc"))
+    assert [await list_ids(ledger, limit=2), await list_ids(ledger, limit=2, before="b")] == ["cb", "a"]
+
+
+async def test_a_page_behind_a_strangers_run_does_not_exist(ledger: SqliteLedger) -> None:
+    """Where it would begin must not tell when a stranger's run was made."""
+    await accept_mixture(ledger)
+    with pytest.raises(RunNotFound):
+        await list_ids(ledger, before="g")
+
+
+async def test_listed_runs_have_their_own_outputs(ledger: SqliteLedger) -> None:
+    """One query brings the outputs of a whole page."""
+    second = build_run("b", S.SUCCEEDED, outputs=(replace(OUTPUT, n=3),))
+    await accept(ledger, replace(RUN, id="a"), second)
+    runs = await ledger.get_runs(account_id=None, owner=OWNER, limit=2, unseen_first=False)
+    assert runs == (second, replace(RUN, id="a"))
+
+
+async def test_live_runs_of_all_owners_come_oldest_first(ledger: SqliteLedger) -> None:
+    """Whoever follows them serves every owner of the key, and the oldest links expire first."""
+    await accept(
+        ledger,
+        *(build_run(state, state, accepted_at=100.0 - n) for n, state in enumerate(RunState)),
+        build_run("theirs", S.RUNNING, owner="somebody", accepted_at=1.0),
+        build_run("elsewhere", S.RUNNING, account_id=OTHER_ACCOUNT),
+    )
+    live = await ledger.get_live_runs(account_id=ACCOUNT)
+    assert [run.id for run in live] == ["theirs", "running", "queued", "starting", "accepted"]
+
+
+async def test_a_run_is_found_by_the_link_of_an_output(ledger: SqliteLedger) -> None:
+    """A client may read the provider's link; the newest run is the likeliest to be meant."""
+    await accept(ledger, replace(RUN, id="old", accepted_at=1.0), replace(RUN, id="new", accepted_at=2.0))
+    assert OUTPUT.url is not None
+    assert (await ledger.get_run_by_output_url(OUTPUT.url, owner=OWNER)).id == "new"
+
+
+@pytest.mark.parametrize(("url", "owner"), [(OUTPUT.url, "somebody"), ("https://cdn.example/1.png?token=u", OWNER)])
+async def test_a_strange_link_is_nobodys(ledger: SqliteLedger, url: str, owner: str) -> None:
+    """We are no proxy, and a link's token does not belong into a sentence."""
+    await ledger.accept(RUN)
+    with pytest.raises(RunNotFound) as caught:
+        await ledger.get_run_by_output_url(url, owner=owner)
+    assert caught.value.run_id == "https://cdn.example/1.png"
+
+
+async def test_spending_is_what_ended_in_the_span_and_what_goes_on(ledger: SqliteLedger) -> None:
+    """The caps must hold however old a run is that still goes on."""
+    ended = {"reserved_credits": 0.0, "spent_credits": 7.0}
+    await accept(
+        ledger,
+        build_run("early", S.SUCCEEDED, finished_at=99.0, **ended),
+        build_run("on time", S.SUCCEEDED, finished_at=100.0, **ended),
+        build_run("late", S.UNKNOWN, finished_at=200.0, reserved_credits=0.0, spent_credits=2.0),
+        build_run("live", S.RUNNING, accepted_at=1.0),
+        build_run("theirs", S.RUNNING, owner="somebody"),
+        build_run("elsewhere", S.SUCCEEDED, account_id=OTHER_ACCOUNT, **ended),
+    )
+    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=100.0)
+    assert spending == Spending(spent_credits=9.0, reserved_credits=5.0, unknown_credits=2.0, runs=3)
+
+
+async def test_nothing_was_spent_on_a_new_account(ledger: SqliteLedger) -> None:
+    """A sum over no rows is nothing, not NULL."""
+    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
+    assert spending == Spending(spent_credits=0.0, reserved_credits=0.0, unknown_credits=0.0, runs=0)
+
+
+async def test_durations_are_those_of_the_latest_successes(ledger: SqliteLedger) -> None:
+    """ "Usually about 60 s" is told from them; failures end early and say nothing."""
+    await accept(
+        ledger,
+        build_run("a", S.SUCCEEDED, started_at=10.0, finished_at=20.0),
+        build_run("b", S.SUCCEEDED, started_at=30.0, finished_at=50.0),
+        build_run("c", S.SUCCEEDED, started_at=60.0, finished_at=90.0),
+        build_run("failed", S.FAILED, started_at=99.0, finished_at=100.0),
+        build_run("never started", S.SUCCEEDED, finished_at=100.0),
+        build_run("other app", S.SUCCEEDED, app_id="app2", started_at=99.0, finished_at=100.0),
+    )
+    assert await ledger.get_durations(account_id=ACCOUNT, app_id="app1") == (30.0, 20.0, 10.0)
+    assert await ledger.get_durations(account_id=ACCOUNT, app_id="app1", limit=1) == (30.0,)
+
+
+async def test_used_apps_are_those_of_the_span(ledger: SqliteLedger) -> None:
+    """They come first in the list of tools."""
+    await accept(
+        ledger,
+        build_run("a", app_id="app1", accepted_at=99.0),
+        build_run("b", app_id="app2", accepted_at=100.0),
+        build_run("c", app_id="app3", accepted_at=101.0, owner="somebody"),
+        build_run("d", app_id="app4", accepted_at=101.0, account_id=OTHER_ACCOUNT),
+    )
+    assert await ledger.get_used_apps(account_id=ACCOUNT, since=100.0) == {"app2", "app3"}
+
+
+async def trace(ledger: SqliteLedger, read: Callable[[], Awaitable[object]]) -> dict[str, list[str]]:
+    """Return the queries that a read made, and the steps by which SQLite answers each."""
+    statements: list[str] = []
+    await ledger._worker.read(lambda connection: connection.set_trace_callback(statements.append))
+    await read()
+    await ledger._worker.read(lambda connection: connection.set_trace_callback(None))
+    queries = [statement for statement in statements if statement.startswith("SELECT")]
+    return {query: await ledger._worker.read(partial(explain, query=query)) for query in queries}
+
+
+def explain(connection: sqlite3.Connection, query: str) -> list[str]:
+    """Return the steps by which SQLite would answer."""
+    return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+
+
+Read = Callable[[SqliteLedger], Awaitable[object]]
+READS: dict[str, tuple[Read, int]] = {
+    "first page": (lambda ledger: list_ids(ledger, unseen_first=True, account_id=ACCOUNT), 4),
+    "first page of all": (lambda ledger: list_ids(ledger, unseen_first=True), 4),
+    "page behind an unseen run": (lambda ledger: list_ids(ledger, unseen_first=True, before="d"), 5),
+    "page behind a seen run": (lambda ledger: list_ids(ledger, unseen_first=True, before="e"), 3),
+    "newest": (lambda ledger: list_ids(ledger, account_id=ACCOUNT), 2),
+    "newest of all": (list_ids, 2),
+    "live": (lambda ledger: ledger.get_live_runs(account_id=ACCOUNT), 2),
+    "spending": (lambda ledger: ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
+    "durations": (lambda ledger: ledger.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
+    "used apps": (lambda ledger: ledger.get_used_apps(account_id=ACCOUNT, since=0.0), 1),
+}
+"""Each read that may meet many runs, with the number of its queries."""
+
+
+@pytest.mark.parametrize(("read", "queries"), READS.values(), ids=READS.keys())
+async def test_no_read_walks_the_table(ledger: SqliteLedger, read: Read, queries: int) -> None:
+    """With 100,000 runs a walk takes seconds, so each query must begin at a place in an index."""
+    await accept_mixture(ledger)
+    plans = await trace(ledger, lambda: read(ledger))
+    steps = [step for plan in plans.values() for step in plan]
+    assert len(plans) == queries
+    assert [step for step in steps if step.startswith("SCAN") and "json_each" not in step] == []
+
+
+@pytest.mark.parametrize("read", [read for read, _ in READS.values()][:6], ids=list(READS)[:6])
+async def test_a_page_needs_no_sorting(ledger: SqliteLedger, read: Read) -> None:
+    """Sorting reads every run of the owner to find the newest thirty."""
+    await accept_mixture(ledger)
+    plans = await trace(ledger, lambda: read(ledger))
+    pages = [plan for query, plan in plans.items() if "ORDER BY runs.accepted_at" in query]
+    assert pages != []
+    assert "TEMP B-TREE" not in str(pages)
+
+
+@pytest.mark.parametrize("name", ["live", "spending"])
+async def test_live_runs_are_found_by_their_state(ledger: SqliteLedger, name: str) -> None:
+    """Of 100,000 runs a few are live, and the other indexes lead to all of them."""
+    plans = await trace(ledger, lambda: READS[name][0](ledger))
+    assert "runs_by_state (account_id=? AND state=?)" in str(plans)
+
+
+async def test_a_text_without_a_link_is_an_output_as_well(ledger: SqliteLedger) -> None:
+    """Only links are indexed, and text has none."""
+    text = Output(n=1, kind=OutputKind.TEXT, url=None, text="hello")
+    await ledger.accept(build_run("a", S.SUCCEEDED, outputs=(text,)))
+    assert (await ledger.get_run("a", account_id=None, owner=OWNER)).outputs == (text,)

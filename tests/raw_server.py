@@ -1,0 +1,105 @@
+"""A server on the loopback that says exactly the bytes that a test prepared, and remembers what it was asked."""
+
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import anyio
+import anyio.abc
+
+_READ_ERRORS = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class Ending(Enum):
+    """What the server does after it has said its bytes."""
+
+    KEEP = auto()
+    """Wait for the next request on the connection."""
+    CLOSE = auto()
+    RESET = auto()
+    """Break the connection off, as a crashing machine does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server says to a request, and how it goes on."""
+
+    data: bytes = b""
+    ending: Ending = Ending.KEEP
+
+
+def build_reply(
+    body: bytes = b"{}", *headers: str, status: int = 200, length: int | None = None, ending: Ending = Ending.KEEP
+) -> Reply:
+    """Return an HTTP answer; a length of its own makes it promise more or less than it says."""
+    promised = len(body) if length is None else length
+    lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {promised}", *headers, "", ""]
+    return Reply("\r\n".join(lines).encode() + body, ending)
+
+
+class RawServer:
+    """The server; `answer` may be replaced while it runs."""
+
+    def __init__(self, answer: Callable[[str], Reply]) -> None:
+        self.answer = answer
+        """From the head of a request, as text, to the reply."""
+        self.heads: list[str] = []
+        self.bodies: list[bytes] = []
+        self.connections = 0
+        self.open_connections = 0
+        self.origin = ""
+
+    async def handle(self, stream: anyio.abc.SocketStream) -> None:
+        """Serve one connection until it ends."""
+        self.connections += 1
+        self.open_connections += 1
+        try:
+            async with stream:
+                with contextlib.suppress(*_READ_ERRORS):
+                    while await self._serve_request(stream):
+                        pass
+        finally:
+            self.open_connections -= 1
+
+    async def _serve_request(self, stream: anyio.abc.SocketStream) -> bool:
+        head, body = await _read_request(stream)
+        self.heads.append(head)
+        self.bodies.append(body)
+        reply = self.answer(head)
+        await stream.send(reply.data)
+        if reply.ending is Ending.RESET:
+            raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return reply.ending is Ending.KEEP
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Callable[[str], Reply] | Reply) -> AsyncIterator[RawServer]:
+    """Run a server for the length of a block; one reply stands for always the same."""
+    server = RawServer((lambda _: answer) if isinstance(answer, Reply) else answer)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        server.origin = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+        tasks.start_soon(listener.serve, server.handle)
+        yield server
+        tasks.cancel_scope.cancel()
+
+
+async def find_closed_origin() -> str:
+    """Return an address on this machine where nobody listens."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        return f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+
+
+async def _read_request(stream: anyio.abc.SocketStream) -> tuple[str, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await stream.receive()
+    head, _, body = data.partition(b"\r\n\r\n")
+    text = head.decode()
+    lengths = [line for line in text.lower().split("\r\n") if line.startswith("content-length:")]
+    while lengths and len(body) < int(lengths[0].partition(":")[2]):
+        body += await stream.receive()
+    return text, body

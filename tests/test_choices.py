@@ -1,0 +1,85 @@
+"""Options of a select input, shown and found again."""
+
+import pytest
+from tests.app_builders import OPTIONS, build_select
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowport.choices import build_choices, find_option, format_choices, format_scalar, format_suggestion, is_same
+from flowport.model import Input, InputKind, Option, Scalar
+
+
+def test_options_of_one_type_keep_it_and_mixed_ones_become_text() -> None:
+    """One schema type must hold all of them."""
+    shown = [[choice.shown for choice in build_choices(build_select(*values))] for values in ((1, 2.5), (1, "b", True))]
+    assert shown == [[1, 2.5], ["1", "b", "true"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "sent", "value"),
+    [
+        ((2, 4), (), "2", 2),
+        (("2", "4"), (), 2, "2"),
+        (("2", "4"), (), 2.0, "2"),
+        ((2, "2"), (), "2", "2"),
+        ((1, True), (), True, True),
+        ((True, False), (), "True", True),
+        (("w", "c"), ("Warm", "Cold"), "Warm", "w"),
+        (("w", "c"), ("Warm", "Cold"), " warm ", "w"),
+        (("a", "A"), (), "A", "A"),
+        (("b", "a"), ("a", "b"), "a", "a"),
+        (("x\u200b",), (), "x", "x\u200b"),
+        (("l" * 300,), (), "l" * 199 + "…", "l" * 300),
+    ],
+)
+def test_an_option_is_found_by_value_text_or_label(
+    values: tuple[Scalar, ...], labels: tuple[str, ...], sent: Scalar, value: Scalar
+) -> None:
+    """Clients send numbers as text and copy the label that they see; the provider gets its own value."""
+    option = find_option(build_choices(build_select(*values, labels=labels)), sent)
+    assert option is not None
+    assert is_same(option.value, value)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "sent"), [(("a", "b"), ("Same", "Same"), "Same"), (("a", "A"), (), " a "), (("a",), (), "z")]
+)
+def test_what_could_mean_several_options_means_none(
+    values: tuple[Scalar, ...], labels: tuple[str, ...], sent: Scalar
+) -> None:
+    """A guess would spend credits on the wrong picture."""
+    assert find_option(build_choices(build_select(*values, labels=labels)), sent) is None
+
+
+def test_a_shared_label_of_one_value_still_names_it() -> None:
+    """Builders repeat options; that is no doubt about what is meant."""
+    option = find_option(build_choices(build_select("a", "a", labels=("Same", "Same"))), "same")
+    assert option == Option("a", "Same")
+
+
+def test_the_nearest_choice_is_suggested_as_it_is_shown() -> None:
+    """The model should be able to copy it."""
+    choices = build_choices(build_select("w", "", labels=("Warm", "Nothing")))
+    hints = [format_suggestion(choices, given) for given in ("wram", "nothin", "zzz")]
+    assert hints == [" Did you mean w?", ' Did you mean ""?', ""]
+
+
+def test_a_long_choice_is_told_by_its_first_options() -> None:
+    """An error sentence must stay readable."""
+    assert format_choices(build_choices(build_select(*range(10)))) == "one of 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+
+
+@pytest.mark.parametrize(("value", "text"), [("a ", "a "), (2.0, "2"), (0.5, "0.5"), (True, "true")])
+def test_a_value_is_written_as_one_would_type_it(value: Scalar, text: str) -> None:
+    """Two spellings of one number are one option."""
+    assert format_scalar(value) == text
+
+
+@given(st.lists(OPTIONS, min_size=1, max_size=6))
+@settings(deadline=None, max_examples=200)
+def test_every_choice_that_is_shown_can_be_sent_back(options: list[Option]) -> None:
+    """An enum value that is refused would leave the model no way out."""
+    item = Input("id", "key", InputKind.SELECT, "", is_required=False, options=tuple(options))
+    choices = build_choices(item)
+    assert len({type(choice.shown) for choice in choices} - {int}) <= 1
+    assert all(find_option(choices, choice.shown) is not None for choice in choices)

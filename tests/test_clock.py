@@ -1,0 +1,99 @@
+"""The machine's clock, and the one that stands in for it in every other test."""
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from flowport.clock import Clock, SystemClock
+from tests.fake_clock import FakeClock
+
+
+async def note(clock: Clock, seconds: float, woken: list[tuple[float, float]]) -> None:
+    """Sleep and note for how long it was meant and when it ended."""
+    await clock.sleep(seconds)
+    woken.append((seconds, clock.monotonic()))
+
+
+@pytest.fixture
+def manual() -> FakeClock:
+    """A clock that moves by hand."""
+    return FakeClock(is_automatic=False)
+
+
+async def test_the_system_clock_tells_epoch_seconds_and_never_goes_back() -> None:
+    """Stored instants must mean the same to the next process."""
+    clock = SystemClock()
+    earlier = clock.monotonic()
+    await clock.sleep(-1)
+    assert clock.now() > 1_700_000_000
+    assert clock.monotonic() >= earlier
+
+
+async def test_time_jumps_to_each_wake_up_in_turn() -> None:
+    """Every sleeper must see the very moment for which it asked, whoever else sleeps."""
+    clock, woken = FakeClock(), list[tuple[float, float]]()
+    async with anyio.create_task_group() as tasks:
+        for seconds in (30.0, 0.5, 3600.0, 30.0):
+            tasks.start_soon(note, clock, seconds, woken)
+    assert woken == [(0.5, 0.5), (30.0, 30.0), (30.0, 30.0), (3600.0, 3600.0)]
+    assert (clock.now(), clock.count_sleepers()) == (1_800_003_600.0, 0)
+
+
+async def test_time_stands_still_while_somebody_can_run() -> None:
+    """A wait that ended early would make a test depend on the order of tasks."""
+    clock, woken = FakeClock(), list[tuple[float, float]]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(note, clock, 1.0, woken)
+        for _ in range(50):
+            await clock.sleep(0)
+        assert (woken, clock.monotonic()) == ([], 0.0)
+
+
+async def test_a_cancelled_sleeper_leaves_the_clock_to_the_others() -> None:
+    """The one that drives the clock is as mortal as the rest."""
+    clock, woken = FakeClock(), list[tuple[float, float]]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(note, clock, 9.0, woken)
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(_cancel_soon, clock, scope)
+            await clock.sleep(100)
+    assert (woken, clock.monotonic()) == ([(9.0, 9.0)], 9.0)
+
+
+async def _cancel_soon(clock: Clock, scope: anyio.CancelScope) -> None:
+    await clock.sleep(1)
+    scope.cancel()
+
+
+async def test_a_timeout_on_a_sleep_that_drives_the_clock_lets_others_wake() -> None:
+    """A scope that is cancelled while everybody waits must not stop time for good."""
+    clock, woken = FakeClock(), list[tuple[float, float]]()
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(note, clock, 2.0, woken)
+            scope.cancel()
+            await clock.sleep(1)
+    assert woken == [(2.0, 2.0)]
+
+
+async def test_a_manual_clock_moves_only_by_hand(manual: FakeClock) -> None:
+    """Only so can a test see what happens while somebody waits."""
+    woken = list[tuple[float, float]]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(note, manual, 5.0, woken)
+        await manual.settle()
+        manual.advance(4.0)
+        await manual.settle()
+        assert (woken, manual.count_sleepers()) == ([], 1)
+        manual.advance(3.0)
+    assert woken == [(5.0, 7.0)]
+
+
+async def test_work_on_a_thread_ends_before_time_jumps() -> None:
+    """A timeout must not beat a ledger that is still writing."""
+    clock, woken = FakeClock(idle_seconds=0.05), list[tuple[float, float]]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(note, clock, 1.0, woken)
+        for _ in range(5):
+            await anyio.to_thread.run_sync(int)
+        assert woken == []

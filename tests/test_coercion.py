@@ -1,0 +1,154 @@
+"""Values of inputs: what is taken, in which form, and what is refused."""
+
+import json
+
+import pytest
+from tests.app_builders import INPUTS, JSON_VALUES, build_input, build_select
+from hypothesis import given, settings
+
+from flowport.coercion import Misfit, format_expected, get_bounds, get_default, parse_value
+from flowport.model import Input, InputKind, JsonValue
+
+TEXT = build_input(InputKind.TEXT)
+NUMBER = build_input(InputKind.NUMBER)
+BOOLEAN = build_input(InputKind.BOOLEAN)
+ANY = build_input(InputKind.ANY)
+IMAGE = build_input(InputKind.IMAGE)
+STYLE = build_select("warm", "cold")
+TEXTS = build_input(InputKind.TEXT, is_list=True)
+NUMBERS = build_input(InputKind.NUMBER, is_list=True)
+
+
+@pytest.mark.parametrize(
+    ("item", "sent", "value"),
+    [
+        (NUMBER, "0.5", 0.5),
+        (NUMBER, " 5 ", 5),
+        (NUMBER, "-.5e1", -5.0),
+        (NUMBER, 5, 5),
+        (BOOLEAN, True, True),
+        (BOOLEAN, "True", True),
+        (BOOLEAN, "false", False),
+        (BOOLEAN, 1, True),
+        (BOOLEAN, 0, False),
+        (TEXT, " as is\n", " as is\n"),
+        (TEXT, 5, "5"),
+        (TEXT, 5.0, "5.0"),
+        (TEXT, True, "true"),
+        (IMAGE, "cat.png", "cat.png"),
+        (STYLE, "Warm", "warm"),
+        (build_select(), 5, "5"),
+        (ANY, ' {"a": [1]}', {"a": [1]}),
+        (ANY, "[not json", "[not json"),
+        (ANY, "[1e999]", "[1e999]"),
+        (ANY, "[" * 3000, "[" * 3000),
+        (ANY, "5", "5"),
+        (ANY, 5, 5),
+        (TEXTS, '["a", 5]', ["a", "5"]),
+        (TEXTS, "[a]", ["[a]"]),
+        (TEXTS, ["a"], ["a"]),
+        (NUMBERS, "5", [5]),
+        (NUMBERS, 5, [5]),
+        (NUMBERS, "[]", []),
+    ],
+)
+def test_what_can_mean_one_thing_only_is_taken_as_that(item: Input, sent: JsonValue, value: JsonValue) -> None:
+    """Clients are known to send numbers, booleans and lists as text."""
+    parsed = parse_value(item, sent)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize("sent", ["nan", "inf", "0x10", "1_000", "٣", "", "5 px", True, [5], {"a": 5}, None])
+def test_a_number_is_a_decimal_number(sent: JsonValue) -> None:
+    """Python reads more than JSON can say."""
+    assert isinstance(parse_value(NUMBER, sent), Misfit)
+
+
+@pytest.mark.parametrize("sent", ["1e400", "9" * 350, 10**400, float("inf"), float("nan")])
+def test_a_number_that_json_cannot_carry_is_refused(sent: JsonValue) -> None:
+    """It would become null or an error on the provider's side."""
+    assert parse_value(NUMBER, sent) == Misfit("was given a number that JSON cannot carry", "It takes a number.")
+
+
+@pytest.mark.parametrize(
+    ("item", "sent", "misfit"),
+    [
+        (TEXT, {}, Misfit("was given an object", "It takes text.")),
+        (TEXT, [], Misfit("was given a list", "It takes text.")),
+        (TEXT, "\ud800", Misfit("was given text with a broken character", "It takes text.")),
+        (ANY, {"\udc00": 1}, Misfit("was given text with a broken character", "It takes text or JSON.")),
+        (
+            ANY,
+            json.loads("[" * 40 + "]" * 40),
+            Misfit("was given a value that is nested too deeply", "It takes text or JSON."),
+        ),
+        (NUMBER, "ten", Misfit("was given text", "It takes a number.")),
+        (NUMBER, False, Misfit("was given a boolean", "It takes a number.")),
+        (BOOLEAN, 2, Misfit("was given a number", "It takes true or false.")),
+        (TEXTS, ["a", None], Misfit("was given null as item 2", "It takes a list, each item text.")),
+        (
+            IMAGE,
+            " ",
+            Misfit("was given empty text", "It takes an image (a path, an https URL or a data URI)."),
+        ),
+        (IMAGE, 5, Misfit("was given a number", "It takes an image (a path, an https URL or a data URI).")),
+        (STYLE, [], Misfit("was given a list", "It takes one of warm, cold.")),
+        (STYLE, 'w"arn', Misfit('was given "w\'arn"', "It takes one of warm, cold. Did you mean warm?")),
+    ],
+)
+def test_a_refusal_says_what_came_and_what_would_fit(item: Input, sent: JsonValue, misfit: Misfit) -> None:
+    """The model corrects itself from this sentence alone; the content itself stays out of it."""
+    assert parse_value(item, sent) == misfit
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, "It takes a number from 0 to 1."),
+        (0.5, None, "It takes a number of at least 0.5."),
+        (None, 1.0, "It takes a number of at most 1."),
+        (None, float("nan"), "It takes a number."),
+        (2.0, 1.0, "It takes a number."),
+    ],
+)
+def test_bounds_are_told_when_they_can_hold(low: float | None, high: float | None, expected: str) -> None:
+    """Providers publish bounds that no number can keep; those are left to their own check."""
+    assert format_expected(build_input(InputKind.NUMBER, minimum=low, maximum=high)) == expected
+
+
+@pytest.mark.parametrize(("sent", "is_taken"), [(0, True), ("1", True), (1.5, False), (-1, False)])
+def test_bounds_are_kept_inclusively(sent: JsonValue, *, is_taken: bool) -> None:
+    """A run that the provider refuses costs a request and a minute."""
+    parsed = parse_value(build_input(InputKind.NUMBER, minimum=0.0, maximum=1.0), sent)
+    assert isinstance(parsed, Misfit) is not is_taken
+
+
+@pytest.mark.parametrize(
+    ("item", "value"),
+    [
+        (build_input(InputKind.NUMBER, default="0.5"), 0.5),
+        (build_input(InputKind.NUMBER, default="auto"), "auto"),
+        (build_input(InputKind.NUMBER, default=0), 0),
+        (build_input(InputKind.TEXT, default=""), None),
+        (build_input(InputKind.TEXT, default=[]), None),
+        (build_input(InputKind.TEXT, default=None), None),
+        (build_input(InputKind.ANY, default=float("nan")), None),
+        (build_select("w", labels=("Warm",), default="Warm"), "w"),
+    ],
+)
+def test_a_default_is_coerced_where_it_fits_and_else_kept(item: Input, value: JsonValue) -> None:
+    """The provider may know better than its published types; only what JSON cannot carry is left out."""
+    assert get_default(item) == value
+
+
+@given(INPUTS, JSON_VALUES)
+@settings(deadline=None, max_examples=200)
+def test_what_is_taken_once_is_taken_again_unchanged(item: Input, sent: JsonValue) -> None:
+    """Nothing escapes, everything taken can be written as strict JSON, and the canonical form is stable."""
+    parsed = parse_value(item, sent)
+    if not isinstance(parsed, Misfit) and parsed is not None:
+        assert json.loads(json.dumps(parsed, allow_nan=False)) == parsed
+        assert item.kind is InputKind.ANY or parse_value(item, parsed) == parsed
+    low, high = get_bounds(item)
+    assert low is None or high is None or low <= high

@@ -1,0 +1,168 @@
+"""The one place where the errors' sentences are pinned: other tests look at fields."""
+
+import re
+from typing import Final
+
+import pytest
+
+from flowport import errors
+from flowport.errors import (
+    NEVER_CONNECTED,
+    AppNotFound,
+    AppUnsupported,
+    ArgumentProblem,
+    ArgumentsInvalid,
+    Breakage,
+    ConfigurationError,
+    FetchError,
+    FlowportError,
+    LedgerError,
+    Operation,
+    ProviderBroken,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnreachable,
+    ResourceNotFound,
+    RunNotFound,
+)
+
+START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation.LIST_APPS, Operation.DESCRIBE_APP
+
+SENTENCES: Final = [
+    (
+        ConfigurationError("FLOWPORT_MAX_TOOLS", "is 'many'", "It takes a whole number from 0 to 1000."),
+        "FLOWPORT_MAX_TOOLS is 'many'. It takes a whole number from 0 to 1000.",
+    ),
+    (ProviderError("Magnific", LIST), "Magnific did not list its apps."),
+    (
+        ProviderUnreachable("Magnific", START, Breakage.NO_CONNECTION),
+        "Magnific could not start the run: no connection could be made. Check the network and try again.",
+    ),
+    (
+        ProviderRefused("Magnific", LIST, 401, "Invalid API key"),
+        (
+            "Magnific does not accept the API key. Check the key in the client's configuration. "
+            'Magnific says: "Invalid API key"'
+        ),
+    ),
+    (
+        ProviderRefused("Magnific", START, 402),
+        "Magnific says that the account has not enough credits. Add credits there and try again.",
+    ),
+    (
+        ProviderRefused("Magnific", READ, 403),
+        "Magnific does not allow this key or plan to do that. Check the plan and the rights of the key.",
+    ),
+    (
+        ProviderBusy("Magnific", START, 429, 12.4),
+        "Magnific allows no more requests just now and did not start the run. Try again in 12 seconds.",
+    ),
+    (
+        ProviderBusy("Magnific", DESCRIBE, 503),
+        "Magnific is not available just now and did not describe the app. Try again in a minute or so.",
+    ),
+    (
+        ProviderRejected("Magnific", START, 422, "image is required"),
+        'Magnific does not accept these inputs. Magnific says: "image is required"',
+    ),
+    (ProviderRejected("Magnific", READ, 404), "Magnific knows no such app or run."),
+    (ProviderRejected("Magnific", START, 413), "Magnific finds the request too large."),
+    (ProviderRejected("Magnific", START, 415), "Magnific does not take this kind of file."),
+    (
+        ProviderRejected("Magnific", READ, 418),
+        "Magnific rejected the request to say how the run is doing (HTTP 418).",
+    ),
+    (
+        ProviderBroken("Magnific", READ, 200, "its answer is not the JSON that it promises"),
+        (
+            "Magnific could not say how the run is doing: its answer is not the JSON that it promises. "
+            "The fault is on its side; try again later."
+        ),
+    ),
+    (
+        AppUnsupported("uqzQLDr2Aw", "one of its inputs cannot be read"),
+        "The app uqzQLDr2Aw is left out because one of its inputs cannot be read.",
+    ),
+    (
+        AppNotFound("skech", ("sketch", "sketchy")),
+        "There is no app 'skech'. Did you mean sketch or sketchy? find_apps lists what there is.",
+    ),
+    (AppNotFound("x\ny", ()), r"There is no app 'x\ny'. find_apps lists what there is."),
+    (
+        ArgumentsInvalid(
+            (ArgumentProblem("image", "is missing"), ArgumentProblem("n", "is 'x'", "It takes a number."))
+        ),
+        "Nothing was started. image is missing. n is 'x'. It takes a number.",
+    ),
+    (
+        FetchError("cdn.example", "the server answered HTTP 500"),
+        "The file at cdn.example could not be fetched: the server answered HTTP 500.",
+    ),
+    (
+        LedgerError("the disk is full", "Free some space."),
+        "Flowport's record of runs cannot be used: the disk is full. Free some space.",
+    ),
+    (RunNotFound("run_x"), "There is no run 'run_x'. list_runs shows the runs that Flowport knows."),
+    (
+        ResourceNotFound("flowport://runs/x"),
+        "There is no such resource. list_runs shows the runs; each answer names the resources of its run.",
+    ),
+]
+
+
+def find_classes(base: type[FlowportError]) -> set[type[FlowportError]]:
+    """Return a class of the taxonomy and all below it."""
+    below = [kind for kind in base.__subclasses__() if kind.__module__ == errors.__name__]
+    return {base}.union(*(find_classes(kind) for kind in below))
+
+
+@pytest.mark.parametrize(("error", "sentence"), SENTENCES)
+def test_an_error_is_the_sentence_that_a_reader_needs(error: FlowportError, sentence: str) -> None:
+    """It says what is wrong and what to do."""
+    assert str(error) == sentence
+
+
+def test_no_class_is_without_a_sentence() -> None:
+    """A class that is added must be pinned here too."""
+    assert {type(error) for error, _ in SENTENCES} == find_classes(FlowportError) - {FlowportError}
+
+
+def test_every_class_is_drawn_in_the_tree() -> None:
+    """The module's docstring is the map of the taxonomy."""
+    drawn = set(re.findall(r"[A-Z][a-z]+[A-Z]\w+", errors.__doc__ or "")) | {"FlowportError"}
+    assert {kind.__name__ for kind in find_classes(FlowportError)} == drawn
+
+
+def build_variants() -> list[FlowportError]:
+    """Return the pinned errors and every status, operation and breakage that a sentence may speak of."""
+    found = [error for error, _ in SENTENCES]
+    for operation in Operation:
+        found += [ProviderUnreachable("Magnific", operation, breakage) for breakage in Breakage]
+        found += [ProviderBroken("Magnific", operation, status, "it answered HTTP 500") for status in (204, 302, 500)]
+        found += [ProviderRejected("Magnific", operation, status) for status in range(400, 500)]
+        found += [ProviderRefused("Magnific", operation, status) for status in (401, 402, 403)]
+        found += [ProviderBusy("Magnific", operation, s, after) for s in (429, 503) for after in (None, 0.0, 300.0)]
+    return found
+
+
+@pytest.mark.parametrize("error", build_variants(), ids=lambda error: type(error).__name__)
+def test_every_sentence_is_whole_and_speaks_no_python(error: FlowportError) -> None:
+    """Models and people read it; a class name or a None says that nobody thought of the case."""
+    assert re.fullmatch(r"[A-Za-z][^\n]*[.\"]", str(error))
+    assert not re.search(r"None|\w\(|<|Error|\.\.|  |Operation|Breakage", str(error))
+
+
+@pytest.mark.parametrize("breakage", Breakage)
+def test_what_never_connected_was_not_sent(breakage: Breakage) -> None:
+    """Only then may a start be sent again; everything else may have arrived."""
+    never = {"NO_CONNECTION", "CONNECT_TIMEOUT", "NO_FREE_CONNECTION", "UNUSABLE_ADDRESS"}
+    error = ProviderUnreachable("Magnific", START, breakage)
+    assert error.was_sent is (breakage.name not in never)
+    assert {kind.name for kind in NEVER_CONNECTED} == never
+
+
+def test_errors_are_told_apart_as_objects() -> None:
+    """Two equal failures are two failures: a group that holds both must keep both, and sets must take them."""
+    assert len({RunNotFound("x"), RunNotFound("x")}) == 2

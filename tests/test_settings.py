@@ -1,0 +1,381 @@
+"""The configuration: from where, in which order, and what is refused with which words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowport.errors import ConfigurationError
+from flowport.settings import VARIABLES, ProviderSettings, Settings, get_environment, load_settings
+
+KEY = "mk-0123456789abcdef"
+NOT_BUILT = [variable.name for variable in VARIABLES if not variable.is_built]
+
+
+def load(
+    environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None, *, config: Path | None = None
+) -> Settings:
+    """Load with this environment instead of the process's."""
+    return load_settings(flags or {}, environ or {}, config_path=config)
+
+
+def refuse(environ: Mapping[str, str], *, config: Path | None = None) -> ConfigurationError:
+    """Return the error with which this configuration is refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(environ, config=config)
+    return caught.value
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Where a test writes its configuration file."""
+    return tmp_path / "flowport.toml"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with a place beside it to stand in."""
+    folder = tmp_path / "me"
+    folder.mkdir()
+    (tmp_path / "project").mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(tmp_path / "project")
+    return folder
+
+
+def test_without_anything_the_defaults_stand(home: Path) -> None:
+    """The first start needs no configuration: it runs the sandbox."""
+    output_dir = home / "Pictures" / "Flowport"
+    folders = (home / "Pictures", home / "Downloads", home / "Desktop", output_dir, home.parent / "project")
+    assert load() == Settings((), load().home, output_dir, folders)
+    assert load().home.name == "flowport"
+
+
+def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) -> None:
+    """Every variable that this version has must change something."""
+    environ = {
+        "MAGNIFIC_API_KEY": f" {KEY} ",
+        "MAGNIFIC_BASE_URL": "http://127.0.0.1:8080/magnific/",
+        "MAGNIFIC_API_STYLE": "Flows",
+        "FLOWPORT_HOME": str(tmp_path / "home"),
+        "FLOWPORT_APPS": " sketch_*, ,Portrait ",
+        "FLOWPORT_MAX_TOOLS": "7",
+        "FLOWPORT_WAIT_SECONDS": "1.5",
+        "FLOWPORT_ON_CANCEL": "STOP",
+        "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+        "FLOWPORT_FILE_ROOTS": f"{tmp_path / 'a'}: {tmp_path / 'b'} :",
+        "FLOWPORT_OUTPUT_DIR": str(tmp_path / "out"),
+        "FLOWPORT_SAVE_OUTPUTS": "false",
+    }
+    assert set(environ) | set(NOT_BUILT) == {variable.name for variable in VARIABLES}
+    assert load(environ) == Settings(
+        providers=(ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY),),
+        home=tmp_path / "home",
+        output_dir=tmp_path / "out",
+        file_roots=(tmp_path / "a", tmp_path / "b"),
+        apps=("sketch_*", "Portrait"),
+        max_tools=7,
+        wait_seconds=1.5,
+        should_stop_on_cancel=True,
+        requests_per_minute=0,
+        should_save_outputs=False,
+    )
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file(config: Path) -> None:
+    """The nearest word counts; each source must be able to win."""
+    name = "FLOWPORT_MAX_TOOLS"
+    config.write_text("flowport_max_tools = 3")
+    assert load().max_tools == 40
+    assert load(config=config).max_tools == 3
+    assert load({name: "2"}, config=config).max_tools == 2
+    assert load({name: "2"}, {name: "1"}, config=config).max_tools == 1
+
+
+def test_an_empty_variable_counts_as_not_set(config: Path) -> None:
+    """Clients pass on empty fields of their forms; such a one must not shadow the file."""
+    config.write_text("flowport_max_tools = 3")
+    assert load({"FLOWPORT_MAX_TOOLS": " ", "FLOWPORT_NONSENSE": ""}, config=config).max_tools == 3
+
+
+def test_a_file_holds_lists_numbers_and_truth_values(config: Path, tmp_path: Path) -> None:
+    """People write TOML as TOML."""
+    config.write_text(
+        f'flowport_apps = ["a*", "b"]\nflowport_file_roots = ["{tmp_path}/x", "{tmp_path}/y"]\n'
+        "flowport_wait_seconds = 2.5\nflowport_save_outputs = false\n"
+    )
+    loaded = load(config=config)
+    assert loaded.apps == ("a*", "b")
+    assert loaded.file_roots == (tmp_path / "x", tmp_path / "y")
+    assert (loaded.wait_seconds, loaded.should_save_outputs) == (2.5, False)
+
+
+def test_the_persons_own_file_is_read_and_may_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It lies where the platform keeps configurations."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert load().max_tools == 40
+    folder = tmp_path / "flowport"
+    folder.mkdir()
+    (folder / "config.toml").write_text("flowport_max_tools = 5")
+    assert load().max_tools == 5
+
+
+def test_a_file_in_the_working_directory_is_never_read(home: Path) -> None:
+    """A repository that is opened in an editor must not redirect the key."""
+    for name in ("config.toml", "flowport.toml", ".flowport.toml", "flowport/config.toml"):
+        path = Path.cwd() / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('magnific_base_url = "https://evil.example"\nmagnific_api_key = "x"')
+    assert load().providers == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "problem"),
+    [
+        ("flowport_max_tool = 1", "flowport_max_tool in flowport.toml", "is not a variable that Flowport knows"),
+        ("FLOWPORT_MAX_TOOLS = 1", "FLOWPORT_MAX_TOOLS in flowport.toml", "is not a variable that Flowport knows"),
+        ("[flowport]", "flowport in flowport.toml", "is not a variable that Flowport knows"),
+        ("flowport_apps = [1]", "flowport_apps in flowport.toml", "is neither text, a number nor a list of texts"),
+        ("flowport_apps = {}", "flowport_apps in flowport.toml", "is neither text, a number nor a list of texts"),
+        ("flowport_previews = true", "FLOWPORT_PREVIEWS", "is not built in this version, so it would have no effect"),
+        ("flowport_max_tools = true", "FLOWPORT_MAX_TOOLS", "is 'true'"),
+        ('flowport_home = ""', "FLOWPORT_HOME", "is ''"),
+        ('flowport_home = "/a\\u0000b"', "FLOWPORT_HOME", "is '/a\\x00b'"),
+    ],
+)
+def test_what_a_file_cannot_mean_is_refused(config: Path, text: str, setting: str, problem: str) -> None:
+    """A line that is ignored would be a cap that does not hold."""
+    config.write_text(text)
+    error = refuse({}, config=config)
+    assert (error.setting, error.problem) == (setting, problem)
+
+
+def test_a_file_that_was_asked_for_must_exist(config: Path) -> None:
+    """A misspelt --config must not pass for an empty one."""
+    error = refuse({}, config=config)
+    assert (error.setting, error.problem) == (str(config), "does not exist")
+
+
+@pytest.mark.parametrize(("content", "cause"), [(b"= 1", "TOMLDecodeError"), (b"\xff", "UnicodeDecodeError")])
+def test_a_file_that_cannot_be_read_is_refused(config: Path, content: bytes, cause: str) -> None:
+    """The line at fault is not quoted: it may be the one with the key."""
+    config.write_bytes(content)
+    assert refuse({}, config=config).problem == f"cannot be read ({cause})"
+
+
+def test_a_folder_for_a_file_is_refused(tmp_path: Path) -> None:
+    """The other way to mistake a path."""
+    assert refuse({}, config=tmp_path).problem == "cannot be read (IsADirectoryError)"
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("FLOWPORT_MAX_TOOL", "Did you mean FLOWPORT_MAX_TOOLS?"),
+        ("FLOWPORT_WAIT", "Did you mean FLOWPORT_WAIT_SECONDS?"),
+        ("FLOWPORT_PORTABLE", "Did you mean FLOWPORT_HOME?"),
+        ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "The README lists the variables."),
+        ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_HOME?"),
+    ],
+)
+def test_an_unknown_variable_is_named_with_the_nearest_one(name: str, remedy: str) -> None:
+    """A misspelt cap that is ignored would not hold."""
+    error = refuse({name: "1"})
+    assert (error.setting, error.problem) == (name, "is not a variable that Flowport knows")
+    assert error.remedy == remedy
+
+
+def test_what_is_not_ours_is_ignored() -> None:
+    """Kubernetes adds names beside a service called flowport, and other programs have their own."""
+    injected = ("FLOWPORT_PORT", "FLOWPORT_PORT_80_TCP_ADDR", "FLOWPORT_SERVICE_HOST", "FLOWPORT_SERVICE_PORT_HTTP")
+    others = ("PATH", "flowport_max_tools", "MAGNIFIC_THEME")
+    assert load(dict.fromkeys((*injected, *others), "tcp://10.0.0.1:80")) == load()
+
+
+@pytest.mark.parametrize("name", NOT_BUILT)
+def test_a_variable_that_would_have_no_effect_is_refused(name: str) -> None:
+    """A cap that does not hold is worse than none."""
+    error = refuse({name: "1"})
+    assert (error.setting, error.problem) == (name, "is not built in this version, so it would have no effect")
+    with pytest.raises(ConfigurationError):
+        load(flags={name: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("FLOWPORT_MAX_TOOLS", "many"),
+        ("FLOWPORT_MAX_TOOLS", "1.5"),
+        ("FLOWPORT_MAX_TOOLS", "-1"),
+        ("FLOWPORT_MAX_TOOLS", "1001"),
+        ("FLOWPORT_MAX_TOOLS", "9" * 400),
+        ("FLOWPORT_MAX_TOOLS", "9" * 5000),
+        ("FLOWPORT_WAIT_SECONDS", "nan"),
+        ("FLOWPORT_WAIT_SECONDS", "inf"),
+        ("FLOWPORT_WAIT_SECONDS", "50 s"),
+        ("FLOWPORT_WAIT_SECONDS", "86401"),
+        ("FLOWPORT_REQUESTS_PER_MINUTE", "-5"),
+        ("FLOWPORT_REQUESTS_PER_MINUTE", "0.5"),
+        ("FLOWPORT_ON_CANCEL", "kill"),
+        ("FLOWPORT_SAVE_OUTPUTS", "yes"),
+        ("MAGNIFIC_API_STYLE", "apps"),
+    ],
+)
+def test_a_malformed_value_is_refused_with_what_it_takes(name: str, text: str) -> None:
+    """The sentence must let a person mend it without the manual."""
+    error = refuse({name: text})
+    assert (error.setting, error.problem) == (name, f"is {text!r}")
+    assert error.remedy.startswith("It takes ")
+
+
+@pytest.mark.parametrize("text", ["0", "1000"])
+def test_the_bounds_of_a_number_are_allowed(text: str) -> None:
+    """No tools at all is a wish like any other."""
+    assert load({"FLOWPORT_MAX_TOOLS": text}).max_tools == int(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.magnific.com",
+        "https://proxy.example:8443/magnific",
+        "HTTPS://api.magnific.com",
+        "http://127.0.0.1:1",
+        "http://localhost",
+        "http://[::1]:8080",
+    ],
+)
+def test_an_address_is_https_or_on_this_machine(url: str) -> None:
+    """The key travels with every request."""
+    (provider,) = load({"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": f" {url}// "}).providers
+    assert provider.base_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://api.magnific.com", "is not https"),
+        ("http://127.0.0.1.evil.example", "is not https"),
+        ("http://0.0.0.0", "is not https"),
+        ("ftp://localhost", "is not https"),
+        ("api.magnific.com", "is not a plain URL"),
+        ("https://", "is not a plain URL"),
+        ("https:///v1", "is not a plain URL"),
+        ("https://me@api.magnific.com", "is not a plain URL"),
+        ("https://:secret@api.magnific.com", "is not a plain URL"),
+        ("https://@api.magnific.com", "is not a plain URL"),
+        ("https://api.magnific.com\\@evil.example", "is not a plain URL"),
+        ("https://api.magnific.com?key=1", "is not a plain URL"),
+        ("https://api.magnific.com/?", "is not a plain URL"),
+        ("https://api.magnific.com#", "is not a plain URL"),
+        ("https://api.mag nific.com", "is not a plain URL"),
+        ("https://api.magnific.com/\nv1", "is not a plain URL"),
+        ("https://api.mágnific.com", "is not a plain URL"),
+        ("https://api.magnific.com:99999", "is not a URL"),
+        ("https://api.magnific.com:x", "is not a URL"),
+        ("https://[::1", "is not a URL"),
+    ],
+)
+def test_any_other_address_is_refused_without_being_quoted(url: str, problem: str) -> None:
+    """It may hold a password. It is refused without a key too, so that the mistake shows at once."""
+    error = refuse({"MAGNIFIC_BASE_URL": url})
+    assert (error.setting, error.problem) == ("MAGNIFIC_BASE_URL", problem)
+    assert error.remedy in {"It looks like https://api.magnific.com.", "Only an address on this machine may be http."}
+
+
+@pytest.mark.parametrize("key", ["a b", "a\nb", "a\x7fb", "ключ", "“quoted”", "a\u200bb"])
+def test_a_key_with_a_character_that_no_key_has_is_refused_and_not_quoted(key: str) -> None:
+    """A header could not carry it, and the library's error would show it."""
+    error = refuse({"MAGNIFIC_API_KEY": key})
+    assert error.problem == "holds a character that no key has"
+    assert key not in f"{error}{error!r}"
+
+
+@given(st.text(min_size=4).filter(str.strip))
+@settings(deadline=None, max_examples=100)
+def test_no_key_shows_in_what_a_log_could_print(key: str) -> None:
+    """Settings end in logs and tracebacks, whether they are good or not."""
+    marked = f"KEY{key}KEY"
+    try:
+        shown: Settings | ConfigurationError = load({"MAGNIFIC_API_KEY": marked})
+    except ConfigurationError as exc:
+        shown = exc
+    assert marked not in f"{shown}{shown!r}{getattr(shown, 'providers', '')}"
+
+
+def test_keys_are_told_apart_by_a_short_digest() -> None:
+    """The ledger names accounts by it, so it must not change between versions, nor give the key away."""
+    first, second = (ProviderSettings("magnific", "https://x", key).fingerprint for key in (KEY, KEY + "0"))
+    assert first == "18f70304fec4"
+    assert second != first
+    assert len(first) == 12
+
+
+@pytest.mark.parametrize("name", ["FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR", "FLOWPORT_FILE_ROOTS"])
+@pytest.mark.parametrize("text", ["results", "./results", "~nobody-of-that-name/x"])
+def test_a_path_that_depends_on_the_working_directory_is_refused(name: str, text: str) -> None:
+    """Clients start us anywhere, so it would mean another folder each time."""
+    error = refuse({name: text})
+    assert (error.setting, error.problem) == (name, f"is {text!r}")
+
+
+def test_a_path_may_begin_with_the_home_folder(home: Path) -> None:
+    """That is how people write it; no shell expands it in a client's configuration."""
+    loaded = load({"FLOWPORT_OUTPUT_DIR": "~/out", "FLOWPORT_FILE_ROOTS": "~/a:~"})
+    assert loaded.output_dir == home / "out"
+    assert loaded.file_roots == (home / "a", home)
+
+
+@pytest.mark.parametrize("place", ["/", ".", ".."])
+def test_the_home_folder_and_what_holds_it_are_no_default_roots(
+    home: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Desktop clients start us there, and an assistant could then read every key file."""
+    monkeypatch.chdir(home / place)
+    assert Path.cwd() not in load().file_roots
+
+
+def test_a_home_folder_behind_a_link_is_no_default_root(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some systems keep home folders elsewhere; the working directory is told without links."""
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    monkeypatch.setenv("HOME", str(link))
+    monkeypatch.chdir(home)
+    roots = {root.resolve() for root in load().file_roots}
+    assert home.resolve() not in roots
+    assert (home / "Pictures").resolve() in roots
+
+
+def test_a_pictures_folder_that_is_the_home_folder_is_no_default_root(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Desktops name the home folder where a person has turned the pictures folder off."""
+    monkeypatch.setenv("XDG_PICTURES_DIR", str(home))
+    loaded = load()
+    assert home not in loaded.file_roots
+    assert loaded.output_dir == home / "Flowport"
+    assert loaded.output_dir in loaded.file_roots
+
+
+def test_a_working_directory_that_is_gone_is_no_root(home: Path) -> None:
+    """A shell may stand in a folder that was removed; that must not stop the start."""
+    gone = Path.cwd()
+    gone.rmdir()
+    assert gone not in load().file_roots
+
+
+def test_the_environment_is_the_processs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line hands it in from here, so nothing else need read it."""
+    monkeypatch.setenv("FLOWPORT_MAX_TOOLS", "9")
+    assert load(get_environment()).max_tools == 9
+
+
+def test_each_variable_is_described_once() -> None:
+    """The README and the help are made of this table."""
+    names = [variable.name for variable in VARIABLES]
+    assert len(names) == len(set(names))
+    assert all(variable.meaning.endswith(".") and variable.default for variable in VARIABLES)
