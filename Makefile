@@ -19,7 +19,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/interrogate --quiet src tests scripts
+	$(BIN)/interrogate --quiet tests
 	$(BIN)/python scripts/write_docs.py --check
 
 unit: setup

@@ -3,12 +3,16 @@
 import asyncio
 import heapq
 import itertools
+from typing import Final
 
 import anyio
 import anyio.lowlevel
 
 _WAITING_FOR = "_fut_waiter"
 """What a suspended asyncio task waits for; asyncio tells it to debuggers only, and anyio reads it in the same way."""
+
+MAX_JUMPS: Final = 20_000
+"""How often a clock jumps by itself before it takes the test for an endless loop, which would otherwise hang."""
 
 
 class _Sleeper:
@@ -38,6 +42,7 @@ class FakeClock:
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, _Sleeper]] = []
         self._driver: _Sleeper | None = None
+        self._jumps = 0
 
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
@@ -90,6 +95,9 @@ class FakeClock:
             await sleeper.roused.wait()
             return
         await self.settle()
+        self._jumps += 1
+        if self._jumps > MAX_JUMPS:
+            raise RuntimeError("the clock has jumped too often: somebody sleeps in an endless loop")
         # While we settled, others may have come, gone or moved the time.
         self.advance(max(0.0, self._sleepers[0][0] - self._elapsed))
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.app_builders import APPS, JSON_VALUES, build_app, build_input, build_select
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -18,6 +17,7 @@ from flowport.errors import AppUnsupported, ArgumentProblem, ArgumentsInvalid
 from flowport.model import App, Input, InputKind, JsonValue, Option
 from flowport.naming import build_property_names
 from flowport.schema import build_tool, get_inputs
+from tests.app_builders import APPS, JSON_VALUES, build_app, build_input, build_select
 
 IMAGE = build_input(InputKind.IMAGE, "image", label="Your photo", is_required=True)
 PROMPT = build_input(InputKind.TEXT, "text_prompt", label="What to draw", is_required=True)

@@ -1,12 +1,12 @@
 """Options of a select input, shown and found again."""
 
 import pytest
-from tests.app_builders import OPTIONS, build_select
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.choices import build_choices, find_option, format_choices, format_scalar, format_suggestion, is_same
 from flowport.model import Input, InputKind, Option, Scalar
+from tests.app_builders import OPTIONS, build_select
 
 
 def test_options_of_one_type_keep_it_and_mixed_ones_become_text() -> None:

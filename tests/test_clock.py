@@ -5,7 +5,7 @@ import anyio.to_thread
 import pytest
 
 from flowport.clock import Clock, SystemClock
-from tests.fake_clock import FakeClock
+from tests.fake_clock import MAX_JUMPS, FakeClock
 
 
 async def note(clock: Clock, seconds: float, woken: list[tuple[float, float]]) -> None:
@@ -87,6 +87,20 @@ async def test_a_manual_clock_moves_only_by_hand(manual: FakeClock) -> None:
         assert (woken, manual.count_sleepers()) == ([], 1)
         manual.advance(3.0)
     assert woken == [(5.0, 7.0)]
+
+
+async def test_an_endless_loop_of_sleeps_is_ended() -> None:
+    """A test that never ends tells nobody what is wrong."""
+    clock = FakeClock()
+    clock._jumps = MAX_JUMPS - 5
+    with pytest.raises(RuntimeError, match="endless loop"):
+        await _sleep_for_ever(clock)
+    assert clock.monotonic() == 5.0
+
+
+async def _sleep_for_ever(clock: Clock) -> None:
+    while True:
+        await clock.sleep(1)
 
 
 async def test_work_on_a_thread_ends_before_time_jumps() -> None:

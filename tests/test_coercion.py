@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from tests.app_builders import INPUTS, JSON_VALUES, build_input, build_select
 from hypothesis import given, settings
 
 from flowport.coercion import Misfit, format_expected, get_bounds, get_default, parse_value
 from flowport.model import Input, InputKind, JsonValue
+from tests.app_builders import INPUTS, JSON_VALUES, build_input, build_select
 
 TEXT = build_input(InputKind.TEXT)
 NUMBER = build_input(InputKind.NUMBER)

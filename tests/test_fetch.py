@@ -231,7 +231,7 @@ def build_certificate(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLC
 
 
 @pytest.mark.parametrize(("asked", "is_fetched"), [("cdn.test", True), ("other.test", False)])
-async def test_the_certificate_is_verified_for_the_name(asked: str, is_fetched: bool, tmp_path: Path) -> None:  # noqa: FBT001
+async def test_the_certificate_is_verified_for_the_name(asked: str, is_fetched: bool, tmp_path: Path) -> None:
     """Connecting by address must not loosen what TLS promises."""
     server_side, client_side = build_certificate("cdn.test", tmp_path)
     names, answers = Names(["127.0.0.1"]), {"/": build_answer(b"ok")}

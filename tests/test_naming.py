@@ -4,7 +4,6 @@ import re
 from hashlib import sha256
 
 import pytest
-from tests.app_builders import DISTINCT_INPUTS, WILD_TEXT, build_input
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from flowport.naming import (
     get_nearest,
     is_said_by,
 )
+from tests.app_builders import DISTINCT_INPUTS, WILD_TEXT, build_input
 
 KEY = "magnific:api.magnific.com/uqzQLDr2Aw"
 HASH = sha256(KEY.encode()).hexdigest()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.app_builders import APPS, build_app, build_input, build_select
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
@@ -13,6 +12,7 @@ from flowport.errors import AppUnsupported
 from flowport.model import App, Input, InputKind, Option
 from flowport.naming import build_property_names
 from flowport.schema import build_tool, get_inputs
+from tests.app_builders import APPS, build_app, build_input, build_select
 
 
 def build(app: App, **options: Any) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_a_folder_for_a_file_is_refused(tmp_path: Path) -> None:
         ("FLOWPORT_WAIT", "Did you mean FLOWPORT_WAIT_SECONDS?"),
         ("FLOWPORT_PORTABLE", "Did you mean FLOWPORT_HOME?"),
         ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "The README lists the variables."),
-        ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_HOME?"),
+        ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_APPS?"),
     ],
 )
 def test_an_unknown_variable_is_named_with_the_nearest_one(name: str, remedy: str) -> None:
@@ -355,8 +355,10 @@ def test_a_pictures_folder_that_is_the_home_folder_is_no_default_root(
 ) -> None:
     """Desktops name the home folder where a person has turned the pictures folder off."""
     monkeypatch.setenv("XDG_PICTURES_DIR", str(home))
+    (home.parent / "link").symlink_to(home)
+    monkeypatch.setenv("XDG_DESKTOP_DIR", str(home.parent / "link"))
     loaded = load()
-    assert home not in loaded.file_roots
+    assert home not in {root.resolve() for root in loaded.file_roots}
     assert loaded.output_dir == home / "Flowport"
     assert loaded.output_dir in loaded.file_roots
 

@@ -38,6 +38,7 @@ async def test_the_others_go_on_after_a_crash() -> None:
     crashed, ended = anyio.Event(), anyio.Event()
 
     async def outlive() -> None:
+        """Live on after the other's crash."""
         await crashed.wait()
         await anyio.lowlevel.checkpoint()
         ended.set()

@@ -88,6 +88,7 @@ async def test_no_error_of_a_request_leaves_in_the_librarys_own_words(kind: type
     error = kind("words of the library")
 
     def break_off(_: httpx2.Request) -> httpx2.Response:
+        """Fail as the network would."""
         raise error
 
     async with opened("https://x", transport=httpx2.MockTransport(break_off)) as api:
@@ -130,7 +131,7 @@ async def test_a_refused_connection_was_certainly_not_sent() -> None:
     assert (error.breakage, error.was_sent) == (Breakage.NO_CONNECTION, False)
 
 
-@pytest.mark.parametrize("base_url", ["ftp://127.0.0.1", "http://[::1", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize("base_url", ["ftp://127.0.0.1", "http://[::1", "http://127.0.0.1:x"])
 async def test_an_unusable_address_was_certainly_not_sent(base_url: str) -> None:
     """Nothing left this machine."""
     error = await fail(base_url)
@@ -228,6 +229,7 @@ async def test_a_start_does_not_take_the_connection_of_a_read() -> None:
     [
         ((), PAUSE_WITHOUT_WORD_SECONDS),
         (("Retry-After: 7",), 7.0),
+        (("Retry-After: 0",), 0.0),
         (("Retry-After: soon",), PAUSE_WITHOUT_WORD_SECONDS),
     ],
 )

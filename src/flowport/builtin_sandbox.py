@@ -8,7 +8,8 @@ import json
 import logging
 import secrets
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import anyio
 import anyio.abc
@@ -21,7 +22,8 @@ from flowport.transport import Location
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT_SECONDS = 20.0
+CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child")
+START_TIMEOUT_SECONDS: Final = 20.0
 
 SANDBOX_ACCOUNT = Account("magnific", "sandbox", "builtin")
 """Always the same, although port and key change: its catalogue and its names outlive the child."""
@@ -30,8 +32,9 @@ SANDBOX_ACCOUNT = Account("magnific", "sandbox", "builtin")
 class BuiltInSandbox:
     """The child process. It is started at the first request and again when it has died."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, command: Sequence[str] = CHILD_COMMAND) -> None:
         self._provider = provider
+        self._command = command
         self._process: anyio.abc.Process | None = None
         self._location: Location | None = None
 
@@ -46,19 +49,23 @@ class BuiltInSandbox:
         return self._location
 
     async def aclose(self) -> None:
-        """End the child."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+        """End the child and let go of its pipes."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.returncode is None:
+                process.terminate()
+            await process.aclose()
 
     async def _start(self) -> Location:
+        await self.aclose()
         key = secrets.token_urlsafe(24)
-        command = [sys.executable, "-m", "flowport", "sandbox", "--child"]
         try:
-            self._process = await anyio.open_process(command, stderr=None)
+            self._process = await anyio.open_process(self._command, stderr=None)
             with anyio.fail_after(START_TIMEOUT_SECONDS):
                 about = await _introduce(self._process, key)
-        except (OSError, TimeoutError, ValueError, anyio.EndOfStream) as exc:
+        except (OSError, TimeoutError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
             logger.warning("the sandbox does not start (%s)", type(exc).__name__)
+            await self.aclose()
             title = self._provider.title
             raise ProviderUnreachable(title, Operation.LIST_APPS, Breakage.NO_CONNECTION) from exc
         return Location(about["api_url"], self._provider.build_headers(key), is_loopback=True)

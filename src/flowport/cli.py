@@ -3,6 +3,7 @@
 import argparse
 import gc
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,18 +15,31 @@ COMMANDS: Final = {
 }
 """Every command with its one line of help; each is the module of that name in `flowport.commands`."""
 
+DEFAULT_COMMAND: Final = "serve"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code."""
     # A start makes many objects and no garbage, and looking for it takes a sixth of the time to the first tool list.
     # The command turns the collector on again when it serves.
     gc.disable()
-    parser = build_parser()
-    known, rest = parser.parse_known_args(arguments)
+    name, rest = split_command(sys.argv[1:] if arguments is None else arguments)
     # By name, so that neither command pays for what the other imports.
-    command = importlib.import_module(f"flowport.commands.{known.command}")
+    command = importlib.import_module(f"flowport.commands.{name}")
     code: int = command.run(rest)
     return code
+
+
+def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command and its flags. Flags alone are those of `serve`, which is what clients' configurations mean.
+
+    Raises:
+        SystemExit: Help or the version was asked for, or there is no such command.
+    """
+    if arguments and arguments[0].startswith("-") and arguments[0] not in {"-h", "--help", "--version"}:
+        return DEFAULT_COMMAND, list(arguments)
+    known = build_parser().parse_args(arguments[:1])
+    return known.command, list(arguments[1:])
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,5 +52,5 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"flowport {__version__}")
-    parser.add_argument("command", nargs="?", choices=tuple(COMMANDS), default="serve", metavar="COMMAND")
+    parser.add_argument("command", nargs="?", choices=tuple(COMMANDS), default=DEFAULT_COMMAND, metavar="COMMAND")
     return parser

@@ -73,7 +73,7 @@ class Breakage(StrEnum):
     UNUSABLE_ADDRESS = "the configured address cannot be used"
     BROKEN_OFF = "the connection broke off"
     NO_ANSWER = "no answer came in time"
-    GARBLED = "the answer was not valid HTTP"
+    GARBLED = "the connection was closed without a proper answer"
 
 
 NEVER_CONNECTED = frozenset(

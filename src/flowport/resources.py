@@ -6,7 +6,7 @@ It is no proxy: a URL that no run of the owner produced is not fetched.
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +96,8 @@ class Resources:
             content = await anyio.to_thread.run_sync(_read_saved, output, limiter=self._threads)
             if content is not None:
                 return content
-        return await self._fetch(run, output)
+        # A saved copy that is gone must not be named.
+        return await self._fetch(run, replace(output, saved_path=""))
 
     async def _fetch(self, run: Run, output: Output) -> Content:
         account = self._desk.get_account(run.account_id)
@@ -135,6 +136,6 @@ def _read_saved(output: Output) -> Content | None:
 
 def _build_sentence(output: Output, problem: str) -> Content:
     where = f" It is saved as {output.saved_path}." if output.saved_path else ""
-    until = f", until {format_instant(output.expires_at)}" if output.expires_at else ""
+    until = f", until {format_instant(output.expires_at)}" if output.expires_at is not None else ""
     link = f" Its link is {output.url}{until}." if output.url else ""
     return Content("text/plain", f"This output {problem}.{where}{link}")

@@ -84,7 +84,7 @@ class ToolCalls:
         """Wait until every catalogue has something to show, at most eight seconds."""
         async with anyio.create_task_group() as group:
             for one in self._desk.catalogs:
-                if one.catalog.current.listed_at is None:
+                if not one.catalog.is_ready:
                     group.start_soon(one.catalog.wait_until_attempted, FIRST_CATALOGUE_SECONDS)
 
     async def _run_any_app(self, arguments: Arguments, caller: Caller) -> Answer:

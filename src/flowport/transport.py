@@ -89,7 +89,8 @@ class Api:
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise ProviderUnreachable(self._provider_title, request.operation, get_breakage(exc)) from exc
         if answer.status == 429:  # noqa: PLR2004
-            self._budget.note_busy(parse_retry_after(answer.headers) or PAUSE_WITHOUT_WORD_SECONDS)
+            asked = parse_retry_after(answer.headers)
+            self._budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)
         return answer
 
     async def aclose(self) -> None:

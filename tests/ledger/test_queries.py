@@ -88,7 +88,7 @@ async def test_unseen_runs_that_are_over_come_first(ledger: SqliteLedger) -> Non
 
 @pytest.mark.parametrize("unseen_first", [True, False])
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6])
-async def test_pages_make_up_the_whole_list(ledger: SqliteLedger, limit: int, unseen_first: bool) -> None:  # noqa: FBT001
+async def test_pages_make_up_the_whole_list(ledger: SqliteLedger, limit: int, unseen_first: bool) -> None:
     """Nothing falls between two pages or comes twice, wherever the cut is."""
     await accept_mixture(ledger)
     pages, before = "", None

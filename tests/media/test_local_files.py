@@ -180,7 +180,7 @@ def test_a_file_that_reports_no_size_is_empty(root: Path) -> None:
     ("path", "expected"),
     [("cat.png", True), ("missing/below", True), ("link-outside", True), ("../private/x", False), ("..", False)],
 )
-def test_a_path_need_not_exist_to_be_judged(root: Path, path: str, expected: bool) -> None:  # noqa: FBT001
+def test_a_path_need_not_exist_to_be_judged(root: Path, path: str, expected: bool) -> None:
     """A missing file is told from a forbidden one by where its folder is."""
     assert is_under_roots(root / path, [root]) is expected
 

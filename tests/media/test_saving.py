@@ -107,7 +107,7 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("has_links", [True, False])
 def test_writers_of_one_name_all_keep_their_files(
-    has_links: bool,  # noqa: FBT001
+    has_links: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -40,7 +40,7 @@ def load_catalogue(path: Path) -> Catalogue | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         logger.warning("the cached catalogue cannot be read and is made anew (%s)", type(exc).__name__)
         return None
 

@@ -32,6 +32,9 @@ REFRESH_SECONDS: Final = 600.0
 FIRST_RETRY_SECONDS: Final = 15.0
 """After a refresh that failed; doubled each time, up to `REFRESH_SECONDS`."""
 
+_MAX_DOUBLINGS: Final = 16
+"""More than it takes; a laptop that is offline for a week fails a thousand times."""
+
 STALE_AFTER_SECONDS: Final = 24 * 3600.0
 """When a definition is read again although nothing says that it changed."""
 
@@ -62,7 +65,10 @@ class Catalog:
         self._globs = globs
         self._max_tools = max_tools
         self._refreshing = anyio.Lock()
+        # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
+        self._changing = anyio.Lock()
         self._attempted = anyio.Event()
+        self._is_cached = False
         self._tools: tuple[Mapping[str, Any], ...] = ()
         self.current = Catalogue()
         self.problem = ""
@@ -79,7 +85,13 @@ class Catalog:
         if cached is None:
             return False
         await self._publish(cached)
+        self._is_cached = True
         return True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to show: a catalogue of an earlier run, or whatever the first refresh brought."""
+        return self._is_cached or self._attempted.is_set()
 
     async def wait_until_attempted(self, seconds: float) -> None:
         """Wait until the first refresh succeeded or failed, at most so long."""
@@ -107,9 +119,9 @@ class Catalog:
             try:
                 app = await self._fetch_definition(listing, Priority.LOOK)
             except AppUnsupported as exc:
-                await self._adopt([replace(listing, left_out=exc.reason)])
+                await self._adopt(replace(listing, left_out=exc.reason))
             else:
-                await self._adopt([replace(listing, app=app)])
+                await self._adopt(replace(listing, app=app))
             listing = self.get_listing(listing.tool_name)
         if listing.left_out:
             raise AppUnsupported(listing.tool_name, listing.left_out)
@@ -121,7 +133,8 @@ class Catalog:
         while True:
             failures = 0 if await self.refresh() else failures + 1
             if failures:
-                await self._clock.sleep(min(FIRST_RETRY_SECONDS * 2 ** (failures - 1), REFRESH_SECONDS))
+                delay = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
+                await self._clock.sleep(min(delay, REFRESH_SECONDS))
                 continue
             await self._describe_the_rest()
             await self._clock.sleep(REFRESH_SECONDS)
@@ -133,9 +146,7 @@ class Catalog:
         """
         async with self._refreshing:
             try:
-                lists = await self._fetch_lists()
-                await self._publish(await self._merge(lists))
-                await self._adopt([item for item in self.current.listings if _is_outdated(item)])
+                await self._take_up(await self._fetch_lists())
                 await self._describe(await self._choose_to_read(), Priority.DISCOVER)
             except (ProviderError, LedgerError) as exc:
                 self.problem = str(exc)
@@ -166,6 +177,13 @@ class Catalog:
             raise failures[0]
         self.problem = str(failures[0]) if failures else ""
         return [found[place] for place in sorted(found)]
+
+    async def _take_up(self, lists: Sequence[AppList]) -> None:
+        """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""
+        async with self._changing:
+            merged = await self._merge(lists)
+            built = await self._build_tools([item for item in merged.listings if _is_outdated(item)])
+            await self._publish(_replace_listings(merged, built))
 
     async def _merge(self, lists: Sequence[AppList]) -> Catalogue:
         """Return the catalogue of these lists, with names given and known definitions carried over."""
@@ -207,30 +225,35 @@ class Catalog:
         self._save()
 
     async def _describe(self, listings: Sequence[Listing], priority: Priority) -> None:
-        """Read these apps' definitions side by side and publish their tools. One that fails stays as it is."""
-        described: list[Listing] = []
+        """Read these apps' definitions side by side and publish each tool as it comes. One that fails stays as it is.
+
+        Raises:
+            LedgerError: Names could not be kept, so some tools are missing.
+        """
+        failures: list[LedgerError] = []
 
         async def describe(listing: Listing) -> None:
             try:
                 app = await self._fetch_definition(listing, priority)
-                described.append(replace(listing, app=app, left_out=""))
+                await self._adopt(replace(listing, app=app, left_out=""))
             except AppUnsupported as exc:
-                described.append(replace(listing, tool=None, left_out=exc.reason))
+                await self._adopt(replace(listing, tool=None, left_out=exc.reason))
             except ProviderError as exc:
                 self.problem = self.problem or str(exc)
+            except LedgerError as exc:
+                failures.append(exc)
 
         async with anyio.create_task_group() as group:
             for listing in listings:
                 group.start_soon(describe, listing)
-        await self._adopt(described)
+        if failures:
+            raise failures[0]
 
-    async def _adopt(self, listings: Sequence[Listing]) -> None:
-        """Make the tools of these listings and publish them in the place of the old ones."""
-        if not listings:
-            return
-        built = await self._build_tools(listings)
-        merged = tuple(built.get(listing.app.id, listing) for listing in self.current.listings)
-        await self._publish(replace(self.current, listings=merged))
+    async def _adopt(self, listing: Listing) -> None:
+        """Make the tool of this listing and publish it in the place of the old one."""
+        async with self._changing:
+            built = await self._build_tools([listing])
+            await self._publish(_replace_listings(self.current, built))
 
     async def _fetch_definition(self, listing: Listing, priority: Priority) -> App:
         provider = self._account.provider
@@ -294,10 +317,16 @@ def _carry_over(app: App, tool_name: str, known: Listing | None) -> Listing:
     """Return the listing of an app from a list, with what an earlier reading of its definition taught."""
     if known is None or known.app.inputs is None:
         return Listing(app, tool_name)
-    kept = replace(app, inputs=known.app.inputs, read_at=known.app.read_at)
-    is_same = (app.name, app.price_credits) == (known.app.name, known.app.price_credits)
+    # A list may leave out what the definition tells: Magnific's has been seen with ids and names alone.
+    price = known.app.price_credits if app.price_credits is None else app.price_credits
+    kept = replace(known.app, name=app.name or known.app.name, is_own=app.is_own, price_credits=price)
+    is_same = (kept.name, kept.price_credits) == (known.app.name, known.app.price_credits)
     # The tool tells the name and the price, so it is made anew when they change.
     return replace(known, app=kept, tool=known.tool if is_same else None)
+
+
+def _replace_listings(catalogue: Catalogue, built: Mapping[str, Listing]) -> Catalogue:
+    return replace(catalogue, listings=tuple(built.get(item.app.id, item) for item in catalogue.listings))
 
 
 def _is_outdated(listing: Listing) -> bool:

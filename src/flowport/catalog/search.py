@@ -25,8 +25,10 @@ def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
     for listing in listings:
         if wanted in {listing.tool_name, listing.app.id}:
             return listing
+    name = _fold(wanted)
     for listing in listings:
-        if _fold(wanted) == _fold(listing.app.name):
+        # Nothing names no app, not even one without a name.
+        if name and name == _fold(listing.app.name):
             return listing
     raise AppNotFound(wanted[:80], get_nearest(wanted, [item.tool_name for item in listings], limit=MAX_NEAREST))
 

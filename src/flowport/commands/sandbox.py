@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 0
     except OSError as exc:
-        sys.stderr.write(f"The sandbox cannot listen there: {exc.strerror}.\n")
+        sys.stderr.write(f"The sandbox cannot listen there: {os.strerror(exc.errno or 0)}.\n")
         return 2
     return 0
 

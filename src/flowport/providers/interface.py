@@ -236,15 +236,15 @@ def parse_json(answer: ApiAnswer) -> Any:
     odd value in a list costs us no other.
 
     Raises:
-        ValueError: The body is cut off or is not JSON.
+        ValueError: The body is cut off or is not JSON in UTF-8.
     """
     if not answer.is_complete:
         raise ValueError("the body is cut off")
     try:
-        value = json.loads(
-            answer.body, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_integer
-        )
-        if b"\\ud" in answer.body.lower():
+        # Decoded here, because the library lets halves of surrogate pairs pass as bytes too.
+        text = answer.body.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_integer)
+        if "\\ud" in text.lower():
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError as exc:
         raise ValueError("the body is nested too deeply") from exc

@@ -66,7 +66,6 @@ _EXPIRY: Final = re.compile(r"exp_(\d{9,11})(?!\d)")
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    # NaN, infinity and whole numbers that no float holds are spelt like numbers, but measure nothing.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
 
 
@@ -208,7 +207,10 @@ class Magnific:
         if not 200 <= answer.status < 300:  # noqa: PLR2004
             return Uncertain(self._build_refusal(answer, Operation.START_RUN), text)
         try:
-            accepted = _RunAccepted.model_validate(parse_json(answer))
+            body = parse_json(answer)
+            # The page shows it bare; every other answer wraps it, so a wrapped one is not taken for a lost run.
+            wrapped = body.get("data") if isinstance(body, dict) else None
+            accepted = _RunAccepted.model_validate(wrapped if isinstance(wrapped, dict) else body)
         except ValueError:
             problem = "it answered that the run was started but gave no run id"
             return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)

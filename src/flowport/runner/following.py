@@ -24,14 +24,17 @@ class RunFollower:
         self._board = board
         self._clock = clock
         self._pace = pace
+        self._unheard: set[tuple[str, str]] = set()
 
     async def follow(self, run: Run, account: OpenAccount) -> Run:
         """Return the run when it is over, or as it stands when somebody asked to stop following it."""
+        entry = self._board.get(run.id)
         looks = failures = losses = 0
         while True:
             live = self._board.count_live()
             await self._clock.sleep(get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live))
-            if not self._is_followed(run):
+            # Whoever stopped following and began again has an entry and a follower of its own.
+            if entry is None or self._board.get(run.id) is not entry or not entry.run.is_followed:
                 return run
             looks += 1
             try:
@@ -52,8 +55,10 @@ class RunFollower:
         provider = account.provider
         answer = await account.send(provider.build_look_request(run.provider_run_id), Priority.LOOK)
         look = provider.parse_look(answer, now=self._clock.now())
-        if look.unheard_status:
-            logger.info("%s calls run %s %r; it counts as running", provider.title, run.id, look.unheard_status)
+        unheard = (provider.title, look.unheard_status)
+        if look.unheard_status and unheard not in self._unheard:
+            self._unheard.add(unheard)
+            logger.info("%s has called a run %r; that counts as running", *unheard)
         return look
 
     async def _note_look(self, run: Run, look: RunLook) -> Run:
@@ -93,10 +98,6 @@ class RunFollower:
             self._board.note_unwritten(run.id)
             logger.error("run %s is over, which could not be written down: %s", run.id, exc)  # noqa: TRY400
         return over
-
-    def _is_followed(self, run: Run) -> bool:
-        entry = self._board.get(run.id)
-        return entry is not None and entry.run.is_followed
 
 
 def _is_unknown_there(error: ProviderError) -> bool:

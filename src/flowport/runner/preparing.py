@@ -1,6 +1,7 @@
 """Turn a call's arguments into what the provider will be sent, before anything is accepted or spent."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ import anyio.to_thread
 from flowport.accounts import OpenAccount
 from flowport.arguments import build_canonical_digest, build_provider_inputs, build_raw_digest, parse_arguments
 from flowport.catalog.records import Listing
+from flowport.coercion import get_default
 from flowport.labels import clean_line
 from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
 from flowport.model import App, Input, JsonValue
@@ -19,6 +21,8 @@ from flowport.providers.interface import build_inline_media
 
 MAX_SHOWN_VALUE: Final = 300
 """Characters of one text argument that the ledger keeps for a person to read again."""
+
+_DATA_URI: Final = re.compile(r"\s*data:[\w.+/-]*\s*(;[^,]*)?,", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,12 @@ class CallPreparer:
 
 
 def _get_media_inputs(app: App, values: Mapping[str, JsonValue]) -> list[Input]:
-    return [item for item in app.inputs or () if item.kind.is_media and item.id in values]
+    """Return the inputs for which a file was named. A default is the provider's own id of a file and goes back as it is."""
+    return [
+        item
+        for item in app.inputs or ()
+        if item.kind.is_media and item.id in values and values[item.id] != get_default(item)
+    ]
 
 
 def _get_texts(value: JsonValue) -> list[str]:
@@ -115,6 +124,6 @@ def _shorten(value: JsonValue) -> JsonValue:
         return [_shorten(one) for one in value]
     if not isinstance(value, str):
         return value
-    if value.startswith("data:"):
+    if _DATA_URI.match(value):
         return f"{clean_line(value.partition(',')[0], limit=60)},… ({len(value)} characters)"
     return clean_line(value, limit=MAX_SHOWN_VALUE)

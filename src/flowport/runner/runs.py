@@ -45,8 +45,9 @@ class _Ticket:
     """How a handler learns what became of its call. The handler may be gone; the ticket then goes unread."""
 
     accepted: anyio.Event = field(default_factory=anyio.Event)
-    run: Run | None = None
+    """Set when the ledger has the run or could not take it."""
     error: FlowportError | None = None
+    """Why the ledger does not have the run; None when it has."""
 
 
 class Runner:
@@ -85,13 +86,16 @@ class Runner:
         ticket = _Ticket()
 
         async def give_up() -> None:
-            await self._note_crash(run, ticket)
+            if not ticket.accepted.is_set():
+                ticket.error = LedgerError("Flowport made a mistake", "Its log has the details.")
+                ticket.accepted.set()
+            await self._note_crash(run.id)
 
         self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, ticket, on_crash=give_up)
         await ticket.accepted.wait()
         if ticket.error is not None:
             raise ticket.error
-        return ticket.run or run
+        return run
 
     def get_entry(self, run_id: str) -> BoardEntry | None:
         """Return the live standing of a run, or None when this process does not follow it."""
@@ -104,7 +108,11 @@ class Runner:
         if run.state.is_at_provider and run.provider_run_id:
             followed = replace(run, is_followed=True)
             self._board.put(followed, noted_at=self._clock.monotonic())
-            self._supervisor.spawn(f"run {run.id}", self._take_up, followed)
+
+            async def give_up() -> None:
+                await self._note_crash(run.id)
+
+            self._supervisor.spawn(f"run {run.id}", self._take_up, followed, on_crash=give_up)
 
     async def cancel(self, run: Run, *, should_stop_following: bool) -> CancelOutcome:
         """End a run as far as that is possible.
@@ -169,7 +177,6 @@ class Runner:
             ticket.accepted.set()
             return
         self._board.put(run, noted_at=self._clock.monotonic())
-        ticket.run = run
         ticket.accepted.set()
         account = self._accounts[run.account_id]
         try:
@@ -194,7 +201,10 @@ class Runner:
         self._board.remove(run.id)
 
     async def _take_up(self, run: Run) -> None:
-        await self._ledger.note_followed(run.id, is_followed=True)
+        try:
+            await self._ledger.note_followed(run.id, is_followed=True)
+        except LedgerError as exc:
+            logger.warning("run %s is followed again, which could not be written down: %s", run.id, exc)
         await self._see_through(run, self._accounts[run.account_id])
 
     async def _fail_unsent(self, run: Run, reason: str) -> Run:
@@ -205,22 +215,31 @@ class Runner:
                 run.id, state=failed.state, outputs=(), failure=reason, spent_credits=0.0, at=now
             )
         except LedgerError as exc:
+            self._board.note_unwritten(run.id)
             logger.error("run %s was not sent, which could not be written down: %s", run.id, exc)  # noqa: TRY400
         return failed
 
-    async def _note_crash(self, run: Run, ticket: _Ticket) -> None:
-        """Say what is certain about a run whose task died of our own bug."""
-        ticket.error = ticket.error or LedgerError("Flowport made a mistake", "Its log has the details.")
-        ticket.accepted.set()
-        entry = self._board.get(run.id)
+    async def _note_crash(self, run_id: str) -> None:
+        """Say what is certain about a run whose task died of our own bug, and wake those who wait for it."""
+        entry = self._board.get(run_id)
         if entry is None:
             return
         standing = entry.run
         if standing.state is RunState.STARTING:
-            failure = "Flowport made a mistake while it started this run, so it may or may not be running."
-            await self._ledger.note_unknown(run.id, failure=failure, start_answer="", at=self._clock.now())
-            standing = replace(standing, state=RunState.UNKNOWN, failure=failure)
+            standing = await self._give_up_starting(standing)
         elif standing.state is RunState.ACCEPTED:
             standing = await self._fail_unsent(standing, "Flowport made a mistake before anything was sent.")
         self._board.update(standing, is_saving=False, problem="Flowport made a mistake while it followed this run.")
-        self._board.remove(run.id)
+        self._board.remove(run_id)
+
+    async def _give_up_starting(self, run: Run) -> Run:
+        now = self._clock.now()
+        failure = "Flowport made a mistake while it started this run, so it may or may not be running."
+        unknown = replace(run, state=RunState.UNKNOWN, failure=failure, finished_at=now)
+        unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
+        try:
+            await self._ledger.note_unknown(run.id, failure=failure, start_answer="", at=now)
+        except LedgerError as exc:
+            self._board.note_unwritten(run.id)
+            logger.error("the fate of run %s is unknown, which could not be written down: %s", run.id, exc)  # noqa: TRY400
+        return unknown

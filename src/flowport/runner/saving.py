@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import FetchError, LedgerError
+from flowport.errors import FetchError, LedgerError, RunNotFound
 from flowport.fetch import Fetched, Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.media.saving import PartialFile, build_output_path, open_partial, write_sidecar
@@ -46,6 +46,7 @@ class OutputSaver:
         board: Board,
         clock: Clock,
         fetcher: Fetcher,
+        *,
         rules: SavingRules,
         threads: anyio.CapacityLimiter,
     ) -> None:
@@ -80,7 +81,8 @@ class OutputSaver:
     async def _note(self, run: Run, output: Output) -> None:
         try:
             await self._ledger.note_output(run.id, output)
-        except LedgerError as exc:
+        # The ledger lacks the output when it could not take the end of the run.
+        except (LedgerError, RunNotFound) as exc:
             logger.warning("output %d of run %s is saved, which could not be written down: %s", output.n, run.id, exc)
 
     async def _save(self, run: Run, output: Output, rules: FetchRules) -> Output:
@@ -106,7 +108,10 @@ class OutputSaver:
         path = await self._in_thread(partial.publish, self._build_path(run, output, extension))
         mime_type = sniffed.mime_type if sniffed else output.mime_type
         kept = replace(output, saved_path=str(path), mime_type=mime_type, size_bytes=fetched.size_bytes)
-        await self._in_thread(write_sidecar, path, _build_sidecar(run, kept, fetched))
+        try:
+            await self._in_thread(write_sidecar, path, _build_sidecar(run, kept, fetched))
+        except OSError as exc:
+            logger.warning("output %d of run %s is saved without its record: %s", output.n, run.id, exc.strerror)
         return kept
 
     def _build_path(self, run: Run, output: Output, extension: str) -> Path:

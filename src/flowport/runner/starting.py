@@ -15,7 +15,7 @@ from flowport.clock import Clock
 from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderUnreachable
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState
-from flowport.providers.interface import NotTaken, Started, StartOutcome, Uncertain
+from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board
 from flowport.runner.preparing import PreparedCall
 from flowport.transport import PAUSE_WITHOUT_WORD_SECONDS
@@ -41,6 +41,8 @@ class RunStarter:
 
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile."""
+        # Built first: a mistake in it must not leave the fate of the run unknown.
+        request = account.provider.build_start_request(call.app, call.inputs)
         lost_connections = refusals = 0
         while True:
             await account.wait_for_turn(Priority.START)
@@ -48,7 +50,7 @@ class RunStarter:
             if not await self._ledger.note_starting(run.id, at=self._clock.now()):
                 return await self._ledger.get_run(run.id, account_id=run.account_id, owner=run.owner)
             self._board.update(starting)
-            outcome = await self._send(call, account)
+            outcome = await self._send(request, account)
             pause = None
             if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderUnreachable):
                 lost_connections += 1
@@ -61,8 +63,7 @@ class RunStarter:
             self._board.update(run, problem=str(outcome.error) if isinstance(outcome, NotTaken) else "")
             await self._clock.sleep(pause)
 
-    async def _send(self, call: PreparedCall, account: OpenAccount) -> StartOutcome:
-        request = account.provider.build_start_request(call.app, call.inputs)
+    async def _send(self, request: ApiRequest, account: OpenAccount) -> StartOutcome:
         try:
             answer = await account.send_now(request)
         except ProviderUnreachable as exc:

@@ -1,0 +1,72 @@
+"""The sandbox as a process."""
+
+import json
+import signal
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from flowport.commands.sandbox import build_parser
+from tests.commands.children import open_child
+
+
+def test_it_says_how_to_reach_it_and_answers_there(tmp_path: Path) -> None:
+    """Somebody who starts it wants to copy two lines."""
+    with open_child(tmp_path, "--key", "abc", command="sandbox") as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(3)]
+        url = lines[1].removeprefix("MAGNIFIC_BASE_URL=")
+        request = urllib.request.Request(f"{url}/v1/ai/flows", headers={"x-magnific-api-key": "abc"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            apps = json.load(answer)["data"]
+
+    assert lines[2] == "MAGNIFIC_API_KEY=abc"
+    assert len(apps) > 0
+
+
+def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
+    """A traceback at the end looks like a fault."""
+    with open_child(tmp_path, command="sandbox") as child:
+        assert child.process.stdout is not None
+        child.process.stdout.readline()
+        child.process.send_signal(signal.SIGINT)
+        code = child.wait()
+
+    assert (code, (tmp_path / "stderr.txt").read_text()) == (0, "")
+
+
+def test_a_child_takes_its_key_from_its_input_and_ends_with_it(tmp_path: Path) -> None:
+    """Arguments and environments are seen by others, and no child may outlive its parent."""
+    with open_child(tmp_path, "--child", command="sandbox") as child:
+        assert child.process.stdin is not None
+        child.process.stdin.write(b"secret\n")
+        child.process.stdin.flush()
+        about = child.read()
+        child.close_input()
+        code = child.wait()
+
+    assert set(about) == {"api_url", "files_url"}
+    assert code == 0
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    """Two sandboxes on one port is an everyday mistake."""
+    with open_child(tmp_path / "one", command="sandbox") as first:
+        assert first.process.stdout is not None
+        port = [first.process.stdout.readline().decode() for _ in range(2)][1].rpartition(":")[2].strip()
+        with open_child(tmp_path / "two", "--port", port, command="sandbox") as second:
+            code = second.process.wait(timeout=10)
+
+    assert (code, (tmp_path / "two/stderr.txt").read_text()) == (
+        2,
+        "The sandbox cannot listen there: Address already in use.\n",
+    )
+
+
+def test_the_limit_is_the_real_one_unless_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """What works in the sandbox must work at the provider."""
+    assert build_parser().parse_args([]).requests_per_minute == 50
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--port", "x"])
+    assert "invalid int value" in capsys.readouterr().err

@@ -1,0 +1,185 @@
+"""The server as clients start it: a process on pipes, and its clean end."""
+
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+
+from flowport.commands.serve import build_flag, build_parser
+from flowport.settings import VARIABLES
+from tests.commands.children import Child, open_child
+from tests.harness import MODES, Mode
+
+ENDS = {
+    "end of input": Child.close_input,
+    "SIGTERM": lambda child: child.process.send_signal(signal.SIGTERM),
+    "SIGINT": lambda child: child.process.send_signal(signal.SIGINT),
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run a sandbox as a process and say how to reach it."""
+    with open_child(
+        tmp_path_factory.mktemp("sandbox"), "--speed", "0.2", "--requests-per-minute", "0", command="sandbox"
+    ) as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
+        yield dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_of_each_era_runs_an_app(tmp_path: Path, sandbox: dict[str, str], mode: Mode) -> None:
+    """The whole way: a client's process, our process, the provider's process."""
+    environment = {
+        **os.environ,
+        **sandbox,
+        "FLOWPORT_HOME": str(tmp_path / "home"),
+        "FLOWPORT_OUTPUT_DIR": str(tmp_path / "outputs"),
+    }
+    server = StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env=environment)
+    async with Client(server, mode=mode) as client:
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        result = await client.call_tool("text_to_picture", {"prompt": "a lake"})
+
+    assert "text_to_picture" in tools
+    assert isinstance(result.structured_content, dict)
+    assert await anyio.Path(result.structured_content["outputs"][0]["saved_path"]).is_file()
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbox: dict[str, str], end: Any) -> None:
+    """Clients kill what lingers, and a ledger that was not closed leaves its journal behind."""
+    with open_child(tmp_path / "f", environment={**sandbox, "FLOWPORT_WAIT_SECONDS": "600"}) as child:
+        child.greet()
+        child.ask("tools/list")
+        child.send(
+            "tools/call", {"name": "slow_cinema_still", "arguments": {"prompt": "x"}, "_meta": {"progressToken": 1}}
+        )
+        while child.read().get("method") != "notifications/progress":
+            pass
+        end(child)
+        code = child.wait()
+
+    assert (code, (tmp_path / "f/home/ledger.sqlite3-wal").exists()) == (0, False)
+
+
+def test_an_end_before_the_first_request_is_clean(tmp_path: Path) -> None:
+    """Clients probe servers and leave again."""
+    with open_child(
+        tmp_path / "f", environment={"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    ) as child:
+        child.greet()
+        child.close_input()
+
+        assert child.wait() == 0
+
+
+def test_a_signal_ends_a_server_that_was_never_spoken_to(tmp_path: Path) -> None:
+    """The thread that reads standard input must not hold up the end."""
+    with open_child(
+        tmp_path / "f", environment={"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    ) as child:
+        child.greet()
+        child.process.send_signal(signal.SIGTERM)
+
+        assert child.wait() == 0
+
+
+def test_nothing_but_protocol_is_on_standard_output(tmp_path: Path) -> None:
+    """One stray line breaks several clients for good."""
+    with open_child(tmp_path / "f") as child:
+        child.greet()
+        child.ask("tools/list")
+        child.call("sandbox_text_to_picture", prompt="a lake")
+        child.call("sandbox_always_fails", note="x")
+
+    assert {json.loads(line)["jsonrpc"] for line in child.lines} == {"2.0"}
+
+
+def test_without_a_key_the_sandbox_runs_and_ends_with_us(tmp_path: Path) -> None:
+    """The first run needs no account, and leaves no process behind even when we are killed."""
+    with open_child(tmp_path / "f") as child:
+        child.greet()
+        tools = [tool["name"] for tool in child.ask("tools/list")["tools"]]
+        sandbox_id = int(Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split()[0])
+        watch = os.pidfd_open(sandbox_id)
+        child.process.kill()
+        child.process.wait()
+
+    assert "sandbox_text_to_picture" in tools
+    assert has_ended(watch)
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_sandbox_ends_with_each_of_our_ends(tmp_path: Path, end: Any) -> None:
+    """A client that leaves must not leave our child running."""
+    with open_child(tmp_path / "f") as child:
+        child.greet()
+        child.ask("tools/list")
+        sandbox_id = int(Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split()[0])
+        watch = os.pidfd_open(sandbox_id)
+        end(child)
+        code = child.wait()
+
+    assert (code, has_ended(watch)) == (0, True)
+
+
+BAD = [
+    ({"FLOWPORT_MAX_TOOL": "3"}, "Did you mean FLOWPORT_MAX_TOOLS?"),
+    ({"FLOWPORT_MAX_CREDITS_PER_DAY": "100"}, "is not built in this version"),
+    ({"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://example.com"}, "is not https"),
+    ({"FLOWPORT_WAIT_SECONDS": "soon"}, "It takes a number"),
+]
+
+
+@pytest.mark.parametrize(("environment", "words"), BAD, ids=[next(iter(row[0])) for row in BAD])
+def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, environment: dict[str, str], words: str) -> None:
+    """A process that exits shows only "server disconnected", and nobody learns why."""
+    with open_child(tmp_path / "f", environment=environment) as child:
+        child.greet()
+        assert len(child.ask("tools/list")["tools"]) == 6
+        facts = child.call("get_balance")
+
+    assert words in facts["message"]
+
+
+def test_a_home_that_cannot_be_used_is_answered_by_every_call(tmp_path: Path) -> None:
+    """A full or foreign disk must not look like a crash."""
+    (tmp_path / "file").write_text("not a folder")
+    with open_child(tmp_path / "f", environment={"FLOWPORT_HOME": str(tmp_path / "file" / "home")}) as child:
+        child.greet()
+        facts = child.call("list_runs")
+
+    assert "FLOWPORT_HOME cannot be used" in facts["message"]
+
+
+def test_flags_win_over_the_environment(tmp_path: Path) -> None:
+    """What is on the command line is the person's last word."""
+    with open_child(tmp_path / "f", "--max-tools", "0", environment={"FLOWPORT_MAX_TOOLS": "5"}) as child:
+        child.greet()
+
+        assert len(child.ask("tools/list")["tools"]) == 6
+
+
+def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
+    """Flags are seen by everybody on the machine, so no secret may be one."""
+    flags = {option for action in build_parser()._actions for option in action.option_strings}
+
+    built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
+    assert flags == built | {"-h", "--help", "--config"}
+
+
+def has_ended(watch: int) -> bool:
+    """Tell whether a process has ended, giving it a moment."""
+    ready, _, _ = select.select([watch], [], [], 2.0)
+    os.close(watch)
+    return bool(ready)

@@ -1,0 +1,65 @@
+"""The parts put together, and taken apart again."""
+
+from pathlib import Path
+
+import pytest
+
+from flowport.assembly import PROVIDERS, open_assembly
+from flowport.errors import LedgerError
+from tests.harness import build_settings
+
+DOWN = "http://127.0.0.1:9"
+
+
+async def test_two_flowports_share_one_home(tmp_path: Path) -> None:
+    """Claude Desktop and Cursor each start one."""
+    settings = build_settings(tmp_path / "person", DOWN)
+    async with open_assembly(settings) as one, open_assembly(settings) as two:
+        assert one.desk.ledger is not two.desk.ledger
+        assert await one.desk.ledger.get_live_runs(account_id="x") == ()
+        assert await two.desk.ledger.get_live_runs(account_id="x") == ()
+
+
+async def test_the_home_is_nobody_elses_business(tmp_path: Path) -> None:
+    """The record of runs tells what somebody paints."""
+    settings = build_settings(tmp_path / "person", DOWN)
+    async with open_assembly(settings):
+        rights = [path.stat().st_mode & 0o777 for path in (settings.home, settings.home / "ledger.sqlite3")]
+
+    assert rights == [0o700, 0o600]
+
+
+async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
+    """A ledger that is left open keeps its journal and its locks."""
+    async with open_assembly(build_settings(tmp_path / "person", DOWN)) as assembly:
+        pass
+
+    with pytest.raises(LedgerError):
+        await assembly.desk.ledger.get_live_runs(account_id="x")
+
+
+async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """The person has to choose another place."""
+    (tmp_path / "file").touch()
+    settings = build_settings(tmp_path / "person", DOWN, home=tmp_path / "file" / "home")
+
+    with pytest.raises(LedgerError, match="Set FLOWPORT_HOME"):
+        async with open_assembly(settings):
+            pass
+
+
+async def test_the_budget_is_the_providers_unless_said(tmp_path: Path) -> None:
+    """Fifty a minute is Magnific's limit, and a company's key may have another."""
+    limits = []
+    for given in (None, 0, 7):
+        settings = build_settings(tmp_path / "person", DOWN, requests_per_minute=given)
+        async with open_assembly(settings) as assembly:
+            limits.append(assembly.desk.catalogs[0].account.budget.limit)
+
+    assert limits == [50, 0, 7]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_each_provider_answers_to_its_own_name(name: str) -> None:
+    """The settings, the ledger and the names all speak of a provider by it."""
+    assert PROVIDERS[name]().name == name

@@ -1,0 +1,80 @@
+"""What the documents claim, held against the program."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowport import __version__
+from flowport.cli import COMMANDS
+from flowport.settings import VARIABLES
+from flowport.standing_tools import STANDING_TOOLS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [path for path in ROOT.glob("*.md") if path.name != "LICENSE"]
+
+
+def test_the_table_of_variables_is_up_to_date() -> None:
+    """The program knows its variables; the README only shows them."""
+    check = [sys.executable, str(ROOT / "scripts/write_docs.py"), "--check"]
+
+    assert subprocess.run(check, check=False).returncode == 0
+
+
+def test_every_variable_that_the_documents_name_exists() -> None:
+    """A variable that nobody reads is worse than none."""
+    named = set(re.findall(r"\b(?:FLOWPORT|MAGNIFIC|MAGICA)_[A-Z_]+[A-Z]\b", README))
+
+    assert named == {variable.name for variable in VARIABLES}
+
+
+def test_every_standing_tool_is_in_the_readme() -> None:
+    """People look there for what an assistant may do."""
+    assert [name for name in STANDING_TOOLS if f"| `{name}` |" not in README] == []
+
+
+def test_the_example_configuration_is_the_one_in_the_readme() -> None:
+    """People copy either of the two."""
+    example = json.loads((ROOT / "mcp.json.example").read_text(encoding="utf-8"))
+    block = next(block for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL) if "mcpServers" in block)
+
+    assert json.loads(block) == example
+    assert example["mcpServers"]["flowport"]["command"].endswith("/.venv/bin/flowport")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
+    """A dead link in a map is a hole in the road."""
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_module_is_on_the_map() -> None:
+    """ARCHITECTURE.md is where a successor looks for the room for a change."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = [
+        path for path in (ROOT / "src/flowport").iterdir() if not path.name.startswith("__") and path.name != "py.typed"
+    ]
+
+    assert [path.name for path in rooms if f"`{path.name}`" not in text and f"`{path.name}/`" not in text] == []
+
+
+def test_each_make_target_that_the_documents_name_exists() -> None:
+    """A command that does not exist is the worst first impression."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {name for path in DOCUMENTS for name in re.findall(r"`?make ([a-z]+)", path.read_text(encoding="utf-8"))}
+
+    assert named - {"it", "sure", "the", "a"} <= targets
+
+
+def test_the_version_is_the_one_that_the_command_tells() -> None:
+    """Bug reports begin with it."""
+    told = subprocess.run([sys.executable, "-m", "flowport", "--version"], check=True, capture_output=True, text=True)
+
+    assert told.stdout.strip() == f"flowport {__version__}"
+    assert set(COMMANDS) == {"serve", "sandbox"}

@@ -1,0 +1,142 @@
+"""What a URI gives, beyond what a client sees on a good day."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from flowport.answers import build_output_uri, build_run_uri
+from flowport.errors import ResourceNotFound
+from flowport.model import LOCAL_OWNER, Output, OutputKind, Run
+from flowport.resources import MAX_BYTES, Content, Resources
+from tests.harness import Harness, open_harness
+from tests.ledger.samples import build_run
+from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.client import open_sandbox
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
+
+
+@pytest.fixture(scope="module")
+async def sandbox() -> AsyncIterator[SandboxClient]:
+    """Run one sandbox for the tests of this module."""
+    async with open_sandbox() as client:
+        yield client
+
+
+@pytest.fixture
+async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harness]:
+    """Run Flowport, which saves nothing unless a test does."""
+    async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as harness:
+        yield harness
+
+
+@pytest.fixture
+def resources(flowport: Harness) -> Resources:
+    """Give a test what reads resources."""
+    return Resources(flowport.assembly.desk, anyio.CapacityLimiter(2))
+
+
+async def keep(flowport: Harness, output: Output) -> Run:
+    """Lay a run with one output into the ledger."""
+    run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), seen_at=None)
+    await flowport.assembly.desk.ledger.accept(run)
+    return run
+
+
+async def test_an_output_that_was_not_saved_is_fetched(flowport: Harness, resources: Resources) -> None:
+    """A link in an answer must be readable whether or not the person wants files."""
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+
+    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+
+    assert content.mime_type == "image/png"
+    assert (content.data or b"").startswith(b"\x89PNG")
+
+
+async def test_a_saved_copy_is_served_when_the_link_is_dead(
+    flowport: Harness, resources: Resources, tmp_path: Path
+) -> None:
+    """That is what saving is for."""
+    path = tmp_path / "a.png"
+    await anyio.Path(path).write_bytes(PNG)
+    await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/gone.png", saved_path=str(path)))
+
+    assert await resources.read("https://127.0.0.1/gone.png", LOCAL_OWNER) == Content("image/png", data=PNG)
+
+
+async def test_an_output_that_is_nowhere_is_told_with_its_link(flowport: Harness, resources: Resources) -> None:
+    """An empty answer would look like an empty picture."""
+    await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png", expires_at=0.0, saved_path="/nowhere"))
+
+    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    assert content.data is None
+    assert "could not be fetched" in content.text
+    assert "https://127.0.0.1/a.png, until 1970-01-01T00:00:00Z" in content.text
+
+
+async def test_a_file_too_large_to_hand_over_is_told_with_its_path(
+    flowport: Harness, resources: Resources, tmp_path: Path
+) -> None:
+    """A video of half a gigabyte must not go through a client's context."""
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    await keep(flowport, Output(1, OutputKind.IMAGE, None, saved_path=str(path)))
+
+    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    assert content.text == f"This output is too large to be handed over here. It is saved as {path}."
+
+
+@pytest.mark.parametrize("mime_type", ["text/html", "image/svg+xml"])
+async def test_what_carries_programs_is_not_handed_over(
+    flowport: Harness, resources: Resources, tmp_path: Path, mime_type: str
+) -> None:
+    """A client that shows it would run a stranger's program."""
+    path = tmp_path / "a.html"
+    await anyio.Path(path).write_text("<script>alert(1)</script>")
+    await keep(flowport, Output(1, OutputKind.FILE, None, mime_type=mime_type, saved_path=str(path)))
+
+    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    assert (content.mime_type, content.text.startswith("This output is of a kind that is not shown.")) == (
+        "text/plain",
+        True,
+    )
+
+
+async def test_a_text_output_is_its_text(flowport: Harness, resources: Resources) -> None:
+    """Some apps write rather than draw."""
+    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
+
+    assert await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER) == Content("text/plain", "A poem.")
+
+
+async def test_reading_an_output_counts_as_seeing_it(flowport: Harness, resources: Resources) -> None:
+    """Otherwise it would be announced for ever."""
+    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
+    await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    run = await flowport.assembly.desk.ledger.get_run("run_kept", account_id=None, owner=LOCAL_OWNER)
+    assert run.seen_at is not None
+
+
+@pytest.mark.parametrize("uri", [build_run_uri("run_kept"), build_output_uri("run_kept", 1)])
+async def test_another_owner_finds_nothing(flowport: Harness, resources: Resources, uri: str) -> None:
+    """Results belong to whoever asked for them."""
+    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
+
+    with pytest.raises(ResourceNotFound):
+        await resources.read(uri, "somebody else")
+
+
+async def test_an_output_number_that_does_not_exist_is_not_found(flowport: Harness, resources: Resources) -> None:
+    """Models count from zero, or too far."""
+    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
+
+    with pytest.raises(ResourceNotFound):
+        await resources.read(build_output_uri("run_kept", 2), LOCAL_OWNER)

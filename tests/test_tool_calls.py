@@ -1,0 +1,167 @@
+"""What the tools do where a plain call through a client does not get to."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from flowport.model import LOCAL_OWNER, RunState
+from tests.harness import Harness, open_harness
+from tests.ledger.samples import build_run
+from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.client import open_sandbox
+
+
+@pytest.fixture(scope="module")
+async def running() -> AsyncIterator[SandboxClient]:
+    """Run one sandbox for the tests of this module."""
+    async with open_sandbox() as client:
+        yield client
+
+
+@pytest.fixture
+async def sandbox(running: SandboxClient) -> SandboxClient:
+    """Give a test the sandbox as it was at its start."""
+    await running.switch("reset")
+    return running
+
+
+@pytest.fixture
+async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harness]:
+    """Run Flowport."""
+    async with open_harness(sandbox, tmp_path / "person") as harness:
+        yield harness
+
+
+async def abandon_when(flowport: Harness, words: str) -> None:
+    """Call an app, and give up as soon as its progress says these words."""
+    with anyio.CancelScope() as scope:
+
+        async def watch(progress: float, total: float | None, message: str | None) -> None:
+            """Give up at the words."""
+            if message and message.startswith(words):
+                scope.cancel()
+
+        await flowport.client.call_tool("text_to_picture", {"prompt": "a lake"}, progress_callback=watch)
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(("should_stop", "state"), [(True, "cancelled"), (False, "accepted")])
+async def test_a_call_that_is_cancelled_before_anything_was_sent(
+    sandbox: SandboxClient, tmp_path: Path, should_stop: bool, state: str
+) -> None:
+    """Whether the run then goes on is the person's choice; nothing has been paid yet."""
+    # The ten requests of the discovery use up the minute, so that the run waits for its turn.
+    async with open_harness(
+        sandbox, tmp_path / "person", requests_per_minute=6, max_tools=4, should_stop_on_cancel=should_stop
+    ) as flowport:
+        await flowport.client.list_tools()
+        await abandon_when(flowport, "waiting for its turn")
+        row = (await flowport.ask("list_runs"))["runs"][0]
+        with anyio.fail_after(10):
+            while row["state"] != state:
+                row = (await flowport.ask("list_runs"))["runs"][0]
+        assert await flowport.count("run") == 0
+
+
+async def test_a_run_that_waits_for_its_turn_can_be_cancelled_for_nothing(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """Before the start request leaves, even Magnific's runs cost nothing."""
+    async with open_harness(
+        sandbox, tmp_path / "person", requests_per_minute=6, max_tools=4, wait_seconds=0.0
+    ) as flowport:
+        await flowport.client.list_tools()
+        run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
+        cancelled = await flowport.ask("cancel_run", run_id=run_id)
+        facts = await flowport.ask("get_run", run_id=run_id)
+
+    assert (cancelled["outcome"], facts["state"], facts["credits"]) == ("cancelled", "cancelled", 0)
+
+
+async def test_a_lost_start_reply_is_told_as_unknown_and_never_sent_again(flowport: Harness) -> None:
+    """Magnific cannot recognise a repeated start, so repeating one may cost twice."""
+    await flowport.sandbox.switch("faults", operation="run", fault="drop")
+
+    result = await flowport.call("text_to_picture", prompt="a lake")
+    facts = result.structured_content
+
+    assert isinstance(facts, dict)
+    assert (facts["state"], facts["credits"], bool(result.is_error)) == ("unknown", 2, True)
+    assert "does not send it again by itself" in facts["failure"]
+    assert await flowport.count("run") == 1
+
+
+async def test_a_refused_key_is_told_with_what_to_do(flowport: Harness) -> None:
+    """The person behind the assistant has to mend it."""
+    await flowport.client.list_tools()
+    await flowport.sandbox.switch("faults", operation="run", fault="status", status=401)
+
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+
+    assert (facts["state"], facts["credits"]) == ("failed", 0)
+    assert "Check the key in the client's configuration." in facts["failure"]
+
+
+async def test_trouble_while_looking_does_not_end_a_run(flowport: Harness) -> None:
+    """The run is paid for, so a flaky network must not lose it."""
+    for fault in ({"fault": "reset"}, {"fault": "status", "status": 500}, {"fault": "garbage"}, {"fault": "truncate"}):
+        await flowport.sandbox.switch("faults", operation="status", **fault)
+
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+
+    assert facts["state"] == "succeeded"
+
+
+async def test_a_run_of_a_key_that_is_gone_is_still_shown(flowport: Harness) -> None:
+    """A new key must not hide what was paid for with the old one."""
+    run = replace(build_run("run_old"), owner=LOCAL_OWNER, account_id="magnific:elsewhere:old", state=RunState.RUNNING)
+    await flowport.assembly.desk.ledger.accept(run)
+
+    facts = await flowport.ask("get_run", run_id="run_old")
+    cancelled = await flowport.ask("cancel_run", run_id="run_old")
+
+    assert facts["state"] == "running"
+    assert cancelled["outcome"] == "cannot"
+
+
+@pytest.mark.parametrize(("limit", "words"), [(0, "limit is 0."), ("51", "limit is 51."), ("many", "limit")])
+async def test_a_limit_out_of_range_is_refused(flowport: Harness, limit: object, words: str) -> None:
+    """Five thousand runs would fill a model's context."""
+    assert words in (await flowport.ask("list_runs", limit=limit))["message"]
+
+
+async def test_runs_can_be_listed_by_state(flowport: Harness) -> None:
+    """People ask what failed today."""
+    await flowport.ask("always_fails", note="x")
+    await flowport.ask("text_to_picture", prompt="a lake")
+
+    facts = await flowport.ask("list_runs", state="failed")
+
+    assert [row["tool"] for row in facts["runs"]] == ["always_fails"]
+
+
+async def test_arguments_that_are_no_object_are_refused(flowport: Harness) -> None:
+    """Models sometimes send a list."""
+    assert "arguments is not an object" in (await flowport.ask("run_app", app="x", arguments=[1]))["message"]
+
+
+async def test_an_app_is_not_callable_by_a_name_that_is_not_its_tools(flowport: Harness) -> None:
+    """A tool name is a promise; the app's title is not one."""
+    with pytest.raises(Exception, match="Did you mean text_to_picture"):
+        await flowport.client.call_tool("Text to Picture", {"prompt": "x"})
+
+
+async def test_what_is_left_out_is_said_with_the_reason(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """An app that silently is not there costs people an evening."""
+    body = '{"data": {"sqid": "t2P6yGfJ0x", "name": "Text to Picture"}}'
+    await sandbox.switch("faults", operation="get", fault="status", status=200, body=body, app="t2P6yGfJ0x")
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        facts = await flowport.ask("find_apps", query="text to picture")
+        refused = await flowport.ask("run_app", app="text_to_picture")
+
+    assert facts["apps"][0]["left_out_because"] == "its definition names no inputs"
+    assert facts["catalogues"][0]["left_out"] == ["text_to_picture, because its definition names no inputs"]
+    assert "is left out because its definition names no inputs" in refused["message"]
