@@ -73,15 +73,15 @@ class OpenAccount:
 
         Only an API that is itself on this machine is asked, so no provider elsewhere can point us at this machine.
         """
-        api = await self._get_api()
-        if self._location is None or not self._location.is_loopback:
-            return frozenset()
-        if self._file_origins is None:
-            try:
-                self._file_origins = _parse_file_origins(await api.send(SANDBOX_ABOUT))
-            except ProviderError as exc:
-                logger.info("where the sandbox keeps its files is not known yet: %s", exc)
+        try:
+            api = await self._get_api()
+            if self._location is None or not self._location.is_loopback:
                 return frozenset()
+            if self._file_origins is None:
+                self._file_origins = _parse_file_origins(await api.send(SANDBOX_ABOUT))
+        except ProviderError as exc:
+            logger.info("where the sandbox keeps its files is not known yet: %s", exc)
+            return frozenset()
         return self._file_origins
 
     async def aclose(self) -> None:

@@ -263,12 +263,13 @@ class Catalog:
     async def _build_tools(self, listings: Sequence[Listing]) -> dict[str, Listing]:
         """Return the listings with property names and tools, by app id."""
         readable = [listing for listing in listings if listing.app.inputs is not None and not listing.left_out]
-        account = self._account.account
+        built = {listing.app.id: listing for listing in listings}
+        if not readable:
+            return built
         names = await self._ledger.assign_property_names(
-            account.scope,
+            self._account.account.scope,
             apps=[(item.app.id, partial(_build_properties, item.app)) for item in readable],
         )
-        built = {listing.app.id: listing for listing in listings}
         for listing in readable:
             built[listing.app.id] = self._build_listing(listing, names[listing.app.id])
         return built

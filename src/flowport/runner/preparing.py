@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, assert_never
 
 import anyio
 import anyio.to_thread
@@ -111,6 +111,8 @@ def _get_identity(media: Media) -> str:
             return media.url
         case FileMedia():
             return f"sha256:{media.sha256}"
+        case _:
+            assert_never(media)
 
 
 def _encode(item: Input, media: list[Media]) -> JsonValue:

@@ -2,10 +2,10 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
@@ -86,6 +86,7 @@ class Runner:
         ticket = _Ticket()
 
         async def give_up() -> None:
+            """Answer the handler and those who wait."""
             if not ticket.accepted.is_set():
                 ticket.error = LedgerError("Flowport made a mistake", "Its log has the details.")
                 ticket.accepted.set()
@@ -108,11 +109,14 @@ class Runner:
         if run.state.is_at_provider and run.provider_run_id:
             followed = replace(run, is_followed=True)
             self._board.put(followed, noted_at=self._clock.monotonic())
+            self._spawn_watch(followed, self._take_up, followed)
 
-            async def give_up() -> None:
-                await self._note_crash(run.id)
+    def _spawn_watch(self, run: Run, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        async def give_up() -> None:
+            """Wake those who wait."""
+            await self._note_crash(run.id)
 
-            self._supervisor.spawn(f"run {run.id}", self._take_up, followed, on_crash=give_up)
+        self._supervisor.spawn(f"run {run.id}", work, *args, on_crash=give_up)
 
     async def cancel(self, run: Run, *, should_stop_following: bool) -> CancelOutcome:
         """End a run as far as that is possible.
@@ -186,7 +190,8 @@ class Runner:
             started = await self._fail_unsent(run, str(exc))
         self._board.update(started)
         if started.state.is_at_provider:
-            await self._see_through(started, account)
+            # In a task of its own, so that the files of the call do not stay in memory while the run goes on.
+            self._spawn_watch(started, self._see_through, started, account)
         else:
             self._board.remove(run.id)
 

@@ -68,6 +68,7 @@ class OutputSaver:
         saved: dict[int, Output] = {}
 
         async def save(output: Output) -> None:
+            """Save one output and write down what came of it."""
             async with self._places:
                 saved[output.n] = await self._save(run, output, FetchRules(trusted_origins=origins))
             await self._note(run, saved[output.n])

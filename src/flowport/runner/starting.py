@@ -5,9 +5,10 @@ anybody hears of it. A request is sent again only when it is certain that the pr
 """
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Final, assert_never
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
@@ -29,6 +30,9 @@ MAX_BUSY_TRIES: Final = 4
 """How often a start is sent in all when the provider answers 429."""
 
 RECONNECT_SECONDS: Final = 1.0
+
+REWRITE_SECONDS: Final = (0.5, 2.0)
+"""Pauses before the ledger is asked again to take what came of a start request."""
 
 
 class RunStarter:
@@ -58,7 +62,7 @@ class RunStarter:
             elif isinstance(outcome, NotTaken) and _is_too_many(outcome.error):
                 refusals += 1
                 pause = _get_delay(outcome.error) if refusals < MAX_BUSY_TRIES else None
-            if pause is None or not await self._write_down(run, self._ledger.note_not_taken(run.id)):
+            if pause is None or not await self._write_down(run, partial(self._ledger.note_not_taken, run.id)):
                 return await self._conclude(starting, outcome)
             self._board.update(run, problem=str(outcome.error) if isinstance(outcome, NotTaken) else "")
             await self._clock.sleep(pause)
@@ -75,34 +79,41 @@ class RunStarter:
         match outcome:
             case Started(provider_run_id, state):
                 started = replace(run, state=state, provider_run_id=provider_run_id, started_at=now)
-                writing = self._ledger.note_started(run.id, provider_run_id=provider_run_id, state=state, at=now)
-                await self._write_down(started, writing)
+                await self._write_down(
+                    started,
+                    partial(self._ledger.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),
+                )
                 return started
             case NotTaken(error):
                 failure = str(error)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
-                writing = self._ledger.note_finished(
-                    run.id, state=failed.state, outputs=(), failure=failure, spent_credits=0.0, at=now
-                )
-                await self._write_down(failed, writing)
+                write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
+                await self._write_down(failed, partial(write, spent_credits=0.0, at=now))
                 return failed
             case Uncertain(error, answer):
                 failure = format_unknown(error)
                 unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
                 unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
-                writing = self._ledger.note_unknown(run.id, failure=failure, start_answer=answer, at=now)
-                await self._write_down(unknown, writing)
+                write = partial(self._ledger.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
+                await self._write_down(unknown, write)
                 return unknown
+            case _:
+                assert_never(outcome)
 
-    async def _write_down(self, run: Run, writing: Awaitable[bool]) -> bool:
+    async def _write_down(self, run: Run, write: Callable[[], Awaitable[bool]]) -> bool:
         """Tell whether the ledger took a change. The request has left by now, so what we know must not be lost with it."""
-        try:
-            return await writing
-        except LedgerError:
-            self._board.note_unwritten(run.id)
-            place = run.provider_run_id or "without an id"
-            logger.exception("run %s (%s at the provider) is %s, which was not written down", run.id, place, run.state)
-            return False
+        for pause in (*REWRITE_SECONDS, None):
+            try:
+                return await write()
+            except LedgerError as exc:
+                place = run.provider_run_id or "without an id"
+                logger.error(  # noqa: TRY400 - the error's sentence says all
+                    "run %s (%s at the provider) is %s, which is not written down: %s", run.id, place, run.state, exc
+                )
+                if pause is not None:
+                    await self._clock.sleep(pause)
+        self._board.note_unwritten(run.id)
+        return False
 
 
 def format_unknown(error: ProviderError) -> str:

@@ -1,0 +1,72 @@
+"""Finding apps by words, and the one app that a name means."""
+
+import pytest
+
+from flowport.catalog.search import find_listings, get_listing
+from flowport.errors import AppNotFound
+from tests.catalog.samples import build_listing
+
+CAFE = build_listing("aB3", "Café au Lait", tool_name="cafe_au_lait", property_names={"in-1": "photo"})
+SKETCH = build_listing("cD4", "Photo to Sketch", tool_name="photo_to_sketch")
+TWIN = build_listing("eF5", "PHOTO TO SKETCH", tool_name="photo_to_sketch_1a2b3c4d")
+NAMELESS = build_listing("gH6", "\u0301", tool_name="app_5e6f7a8b")
+ALL = (CAFE, SKETCH, TWIN, NAMELESS)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("", ALL),
+        ("   ", ALL),
+        ("sketch photo", (SKETCH, TWIN)),
+        ("SKETCH", (SKETCH, TWIN)),
+        ("photo", (CAFE, SKETCH, TWIN)),
+        ("cafe", (CAFE,)),
+        ("CAFÉ lait", (CAFE,)),
+        ("cafe\u0301", (CAFE,)),
+        ("ef5", (TWIN,)),
+        ("sketch cafe", ()),
+    ],
+)
+def test_every_word_must_occur_somewhere_in_any_case_order_and_accent(words: str, found: tuple[object, ...]) -> None:
+    """Models write words as they come: of the name, the tool, the id or an argument."""
+    assert find_listings(ALL, words) == found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("photo_to_sketch", SKETCH),
+        ("eF5", TWIN),
+        ("photo to sketch", SKETCH),
+        ("CAFE AU LAIT", CAFE),
+        (" Café au lait ", CAFE),
+    ],
+)
+def test_an_app_answers_to_its_tool_id_and_name(wanted: str, found: object) -> None:
+    """Of namesakes the first is meant, since its tool has the plain name."""
+    assert get_listing(ALL, wanted) is found
+
+
+def test_a_name_that_is_another_apps_tool_means_the_tool() -> None:
+    """What is exact and unique goes before what people typed."""
+    imposter = build_listing("zz", "photo_to_sketch", tool_name="photo_to_sketch_9")
+    assert get_listing((imposter, SKETCH), "photo_to_sketch") is SKETCH
+
+
+def test_an_unknown_name_is_answered_with_those_that_look_alike() -> None:
+    """The model can correct itself only with the right names at hand."""
+    with pytest.raises(AppNotFound) as lost:
+        get_listing(ALL, "photo_to_skech")
+    assert (lost.value.wanted, lost.value.nearest) == (
+        "photo_to_skech",
+        ("photo_to_sketch", "photo_to_sketch_1a2b3c4d"),
+    )
+
+
+@pytest.mark.parametrize("wanted", ["", " ", "\u0301", "x" * 10_000])
+def test_nothing_and_nonsense_mean_no_app(wanted: str) -> None:
+    """An empty name must not run, and charge for, an app whose own name is empty."""
+    with pytest.raises(AppNotFound) as lost:
+        get_listing(ALL, wanted)
+    assert (lost.value.wanted, lost.value.nearest) == (wanted[:80], ())

@@ -1,0 +1,299 @@
+"""Looking at a run until it is over: it is paid for, so no failure of a look gives it up."""
+
+import itertools
+import logging
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+
+from flowport.budget import Priority
+from flowport.errors import Breakage, Operation
+from flowport.model import Output, OutputKind, Run, RunState
+from flowport.providers.interface import ApiRequest
+from flowport.runner.board import Board
+from flowport.runner.following import RunFollower
+from flowport.schedule import Pace
+from tests.fake_clock import FakeClock
+from tests.runner.samples import NOW, RUN, build_look, get_instant, read
+from tests.scripted import (
+    Answer,
+    FaultyLedger,
+    Reply,
+    ScriptedAccount,
+    build_answer,
+    build_breakage,
+    in_turn,
+    wait_until,
+)
+
+RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW)
+DONE = build_look("completed")
+GONE = build_answer({"message": "Not found"}, 404)
+OUTPUT = Output(
+    n=1,
+    kind=OutputKind.IMAGE,
+    url=f"https://cdn.example/0.png?token=exp_{int(NOW) + 3600}",
+    provider_output_id="c0",
+    mime_type="image/png",
+    expires_at=NOW + 3600,
+)
+
+
+async def follow(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, answer: Answer, run: Run = RUNNING
+) -> tuple[Run, ScriptedAccount]:
+    """Put a run at the provider and follow it; return it with the account that was asked."""
+    await ledger.accept(run)
+    board.put(run, noted_at=0.0)
+    account = ScriptedAccount(answer, clock)
+    return await RunFollower(ledger, board, clock, Pace()).follow(run, account), account
+
+
+@pytest.mark.parametrize(
+    ("look", "changes"),
+    [
+        (build_look("completed", images=1), {"state": RunState.SUCCEEDED, "outputs": (OUTPUT,)}),
+        (DONE, {"state": RunState.SUCCEEDED}),
+        (
+            build_look("completed_with_errors", images=1, message="Node 'b' failed"),
+            {
+                "state": RunState.PARTIAL,
+                "outputs": (OUTPUT,),
+                "failure": "Some steps of the app failed at Magnific; what it made is here. "
+                "Magnific says: \"Node 'b' failed\"",
+            },
+        ),
+        (
+            build_look("completed_with_errors", message="Node 'b' failed"),
+            {"state": RunState.FAILED, "failure": "The app failed at Magnific. Magnific says: \"Node 'b' failed\""},
+        ),
+        (
+            build_look("failed"),
+            {"state": RunState.FAILED, "failure": "The app failed at Magnific. Magnific does not say why."},
+        ),
+        (build_look("cancelled"), {"state": RunState.CANCELLED, "failure": "The run was cancelled at Magnific."}),
+        (
+            build_look("cancelled", message="by its owner"),
+            {
+                "state": RunState.CANCELLED,
+                "failure": 'The run was cancelled at Magnific. Magnific says: "by its owner"',
+            },
+        ),
+    ],
+)
+async def test_each_end_is_written_down_whole(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, look: Reply, changes: dict[str, Any]
+) -> None:
+    """The outputs, the reason and what it cost: a restart must know all of it."""
+    over, account = await follow(ledger, board, clock, in_turn(look))
+    over_now = replace(RUNNING, finished_at=NOW + 2.5, spent_credits=5.0, reserved_credits=0.0)
+    expected = replace(over_now, **changes)
+    assert (over, await read(ledger)) == (expected, expected)
+    assert account.asked == [ApiRequest(Operation.READ_RUN, "GET", "/v1/ai/flows/runs/remote-1")]
+    assert account.priorities == [Priority.LOOK]
+
+
+async def test_a_run_is_looked_at_in_its_providers_pace(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+    """Magnific asks for two or three seconds at first, then three to five."""
+    times: list[float] = []
+
+    def answer(request: ApiRequest) -> Reply:
+        """Note when it was asked."""
+        times.append(get_instant(clock))
+        return DONE if len(times) == 4 else build_look("running")
+
+    await follow(ledger, board, clock, answer)
+    assert times == [2.5, 6.5, 10.5, 14.5]
+
+
+async def test_many_runs_share_the_budget(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+    """Forty runs at forty looks a minute are each looked at once a minute."""
+    for n in range(39):
+        board.put(replace(RUNNING, id=f"run_{n}"), noted_at=0.0)
+    await ledger.accept(RUNNING)
+    board.put(RUNNING, noted_at=0.0)
+    follower = RunFollower(ledger, board, clock, Pace(looks_per_minute=40))
+    over = await follower.follow(RUNNING, ScriptedAccount(in_turn(DONE), clock))
+    assert over.finished_at == NOW + 60
+
+
+ODD_BODIES: tuple[Any, ...] = (b"", b"<html>", b"{", [], {"data": None}, {"data": {"status": 7}})
+FAILURES: list[Reply] = [
+    *(build_breakage(breakage, Operation.READ_RUN) for breakage in Breakage),
+    *(build_answer({"message": "no"}, status) for status in (301, 400, 401, 402, 403, 418, 429, 500, 502, 503, 504)),
+    *(build_answer(body) for body in ODD_BODIES),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=[f"{n}-{type(reply).__name__}" for n, reply in enumerate(FAILURES)])
+async def test_no_failure_of_a_look_ends_a_run(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, failure: Reply
+) -> None:
+    """Whatever a proxy, a key or a provider does for ten looks, the run is paid for and goes on."""
+    over, account = await follow(ledger, board, clock, in_turn(*[failure] * 10, DONE))
+    assert (over.state, len(account.asked)) == (RunState.SUCCEEDED, 11)
+
+
+async def test_failed_looks_are_told_and_taken_back(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+    """Somebody who waits learns why nothing moves, and that it moves again."""
+    told: list[str] = []
+    lost = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN)
+    replies = in_turn(lost, build_look("running"), DONE)
+
+    def answer(request: ApiRequest) -> Reply:
+        """Note what the board says before each look."""
+        entry = board.get(RUN.id)
+        assert entry is not None
+        told.append(entry.problem)
+        return replies(request)
+
+    await follow(ledger, board, clock, answer)
+    assert told == ["", str(lost), ""]
+
+
+async def test_failures_in_a_row_are_met_with_longer_pauses(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """A provider that is down must not be hammered by every run, nor forgotten for more than a minute."""
+    times: list[float] = []
+    down = build_answer(None, 500)
+
+    def answer(request: ApiRequest) -> Reply:
+        """Note when it was asked."""
+        times.append(get_instant(clock))
+        return down if len(times) < 7 else DONE
+
+    await follow(ledger, board, clock, answer)
+    assert [after - before for before, after in itertools.pairwise(times)] == [8, 16, 32, 60, 60, 60]
+
+
+async def test_a_run_that_the_provider_has_lost_fails_after_five_looks(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """A fresh run may not be readable yet, so one 404 proves nothing; it may have been charged all the same."""
+    over, account = await follow(ledger, board, clock, in_turn(last=GONE))
+    assert (over.state, len(account.asked), over.spent_credits) == (RunState.FAILED, 5, 5.0)
+    assert over.failure == "Magnific no longer knows this run, so its result cannot be had through Flowport."
+
+
+async def test_only_five_losses_in_a_row_count(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+    """A replica that lags behind now and then must not end a run that another one knows."""
+    answer = in_turn(*[GONE] * 4, build_answer(None, 500), *[GONE] * 4, build_look("running"), *[GONE] * 4, DONE)
+    over, _ = await follow(ledger, board, clock, answer)
+    assert over.state is RunState.SUCCEEDED
+
+
+async def test_the_states_on_the_way_are_written_down(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+    """Queued and running are different things to somebody who asks from another process."""
+    states: list[RunState] = []
+    account = ScriptedAccount(
+        in_turn(*(build_look(status) for status in ("pending", "pending", "running", "pending", "completed"))), clock
+    )
+
+    async def look() -> None:
+        """Read the ledger while a look is under way."""
+        states.append((await read(ledger)).state)
+
+    account.before_answer = look
+    await ledger.accept(RUNNING)
+    board.put(RUNNING, noted_at=0.0)
+    await RunFollower(ledger, board, clock, Pace()).follow(RUNNING, account)
+    assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED, RunState.RUNNING, RunState.QUEUED]
+
+
+async def test_a_status_that_nobody_documented_counts_as_running_and_is_logged_once(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new word of the provider's must neither end runs nor fill the log."""
+    queued = replace(RUNNING, state=RunState.QUEUED)
+    with caplog.at_level(logging.INFO, "flowport.runner.following"):
+        over, _ = await follow(
+            ledger, board, clock, in_turn(*[build_look("warming_up")] * 3, build_look("completed")), queued
+        )
+    assert over.state is RunState.SUCCEEDED
+    assert [record.getMessage() for record in caplog.records] == [
+        "Magnific has called a run 'warming_up'; that counts as running"
+    ]
+
+
+async def test_a_look_that_cannot_be_written_down_is_shown_all_the_same(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """A full disk must not stop the looking."""
+    ledger.failing.add("note_look")
+    over, _ = await follow(ledger, board, clock, in_turn(build_look("pending"), DONE))
+    assert over.state is RunState.SUCCEEDED
+
+
+async def test_an_end_that_cannot_be_written_down_stays_on_the_board(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The result is paid for; this process can still hand it out."""
+    ledger.failing.add("note_finished")
+    over, _ = await follow(ledger, board, clock, in_turn(build_look("completed", images=1)))
+    board.update(over)
+    board.remove(RUN.id)
+    entry = board.get(RUN.id)
+
+    assert entry is not None
+    assert (entry.run.state, entry.run.outputs) == (RunState.SUCCEEDED, (OUTPUT,))
+    assert "run run_one is over, which could not be written down" in caplog.text
+
+
+async def test_no_look_is_made_after_somebody_stopped_following(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """The person does not want to hear of it any more; the run stays as it was."""
+
+    def answer(request: ApiRequest) -> Reply:
+        """Stop following while the first look is under way."""
+        board.remove(RUN.id)
+        return build_answer(None, 500)
+
+    over, account = await follow(ledger, board, clock, answer)
+    assert (over, len(account.asked)) == (RUNNING, 1)
+
+
+async def test_a_follower_leaves_a_run_to_the_one_that_took_it_up_again(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """Stopped and begun again within one pause: two followers would ask twice as often and save every file twice."""
+
+    def answer(request: ApiRequest) -> Reply:
+        """Stop and begin again while the first look is under way."""
+        board.remove(RUN.id)
+        board.put(RUNNING, noted_at=1.0)
+        return build_look("running")
+
+    over, account = await follow(ledger, board, clock, answer)
+    assert (over, len(account.asked)) == (RUNNING, 1)
+
+
+async def test_an_unfollowed_run_is_left_in_the_pause(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+    """The wish stands on the board even where the ledger could not take it."""
+    account = ScriptedAccount(in_turn(), clock)
+    board.put(replace(RUNNING, is_followed=False), noted_at=0.0)
+    assert await RunFollower(ledger, board, clock, Pace()).follow(RUNNING, account) == RUNNING
+
+
+async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """It was let go of while its start was under way."""
+    account = ScriptedAccount(in_turn(), clock)
+    assert await RunFollower(ledger, board, clock, Pace()).follow(RUNNING, account) == RUNNING
+
+
+async def test_a_laptop_that_slept_looks_once_and_goes_on(ledger: FaultyLedger, board: Board) -> None:
+    """Hours may pass within one pause; the result is still fetched at the next look."""
+    clock = FakeClock(is_automatic=False)
+    await ledger.accept(RUNNING)
+    board.put(RUNNING, noted_at=0.0)
+    account = ScriptedAccount(in_turn(DONE), clock)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(RunFollower(ledger, board, clock, Pace()).follow, RUNNING, account)
+        await wait_until(lambda: clock.count_sleepers() == 1)
+        clock.advance(8 * 3600)
+    assert (await read(ledger)).finished_at == NOW + 8 * 3600

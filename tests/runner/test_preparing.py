@@ -1,0 +1,172 @@
+"""What a call becomes before anything is accepted or spent."""
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flowport.catalog.records import Listing
+from flowport.errors import AppUnsupported, ArgumentsInvalid
+from flowport.media.arguments import MediaRules
+from flowport.model import Input, InputKind
+from flowport.runner.preparing import CallPreparer, PreparedCall
+from tests.fake_clock import FakeClock
+from tests.runner.samples import APP, PROMPT
+from tests.sandbox.client import build_photo, write
+from tests.scripted import ACCOUNT, ScriptedAccount, in_turn
+
+PHOTO = Input("in-2", "photo_key", InputKind.IMAGE, "Photo", is_required=True)
+PHOTOS = Input("in-3", "photos_key", InputKind.IMAGE, "Photos", is_required=False, is_list=True)
+COUNT = Input("in-4", "count_key", InputKind.NUMBER, "Count", is_required=False, default=2)
+LISTING = Listing(
+    replace(APP, name="Sketch\u200b to\nRealism", inputs=(PROMPT, PHOTO, PHOTOS, COUNT)),
+    "sketch",
+    {"in-1": "prompt", "in-2": "photo", "in-3": "photos", "in-4": "count"},
+)
+PNG = write(build_photo())
+URL = "https://cdn.example/a.png?token=t"
+
+
+async def prepare(folder: Path, listing: Listing = LISTING, **arguments: Any) -> PreparedCall:
+    """Prepare a call that may read files of a folder; it is an error to send anything."""
+    preparer = CallPreparer(MediaRules((folder,)), anyio.CapacityLimiter(2))
+    account = ScriptedAccount(in_turn(), FakeClock())
+    account.origins = frozenset({"http://127.0.0.1:4567"})
+    return await preparer.prepare(account, listing, arguments)
+
+
+def lay(folder: Path, name: str, data: bytes = PNG) -> str:
+    """Write a file and return its path."""
+    path = folder / name
+    path.write_bytes(data)
+    return str(path)
+
+
+async def test_files_become_base64_and_urls_stay(tmp_path: Path) -> None:
+    """The whole prepared call, as the run is made of it."""
+    path = lay(tmp_path, "cat.png")
+    call = await prepare(tmp_path, prompt="a lake", photo=path, photos=[URL, path])
+    encoded = base64.b64encode(PNG).decode()
+
+    assert call == PreparedCall(
+        app=LISTING.app,
+        app_name="Sketch to Realism",
+        tool_name="sketch",
+        account_id=ACCOUNT.id,
+        inputs={"prompt": "a lake", "photo_key": encoded, "photos_key": [URL, encoded], "count_key": 2},
+        arguments_json=json.dumps({"prompt": "a lake", "photo": path, "photos": [URL, path], "count": 2}),
+        raw_digest=call.raw_digest,
+        canonical_digest=call.canonical_digest,
+    )
+    assert encoded not in repr(call)
+
+
+async def test_the_same_bytes_mean_the_same_call_wherever_they_lie(tmp_path: Path) -> None:
+    """A client that writes its upload to a new path each time still repeats one call."""
+    one, two = [await prepare(tmp_path, prompt="p", photo=lay(tmp_path, name)) for name in ("a.png", "b.png")]
+    uri = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    inline = await prepare(tmp_path, prompt="p", photo=uri)
+
+    assert one.canonical_digest == two.canonical_digest == inline.canonical_digest
+    assert len({one.raw_digest, two.raw_digest, inline.raw_digest}) == 3
+
+
+async def test_other_bytes_under_one_path_are_another_call(tmp_path: Path) -> None:
+    """People save over their sketches."""
+    before = await prepare(tmp_path, prompt="p", photo=lay(tmp_path, "a.png"))
+    after = await prepare(tmp_path, prompt="p", photo=lay(tmp_path, "a.png", write(build_photo(40, 40))))
+    assert before.raw_digest == after.raw_digest
+    assert before.canonical_digest != after.canonical_digest
+
+
+async def test_the_order_of_several_files_counts(tmp_path: Path) -> None:
+    """First and last frame are not the same thing."""
+    other = lay(tmp_path, "b.png", write(build_photo(40, 40)))
+    photo = lay(tmp_path, "a.png")
+    one, two = [
+        await prepare(tmp_path, prompt="p", photo=URL, photos=photos) for photos in ([photo, other], [other, photo])
+    ]
+    assert one.canonical_digest != two.canonical_digest
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    ["data:image/png;base64,", "  DATA:image/png;base64,", "Data:image/png;name=a b.png;base64,", "data:;base64,"],
+)
+async def test_no_inlined_file_is_kept_for_reading_again(tmp_path: Path, beginning: str) -> None:
+    """The ledger is no place for pictures, however a client spells them."""
+    uri = beginning + base64.b64encode(write(build_photo(1, 1))).decode()
+    call = await prepare(tmp_path, prompt="p", photo=uri, photos=[uri])
+    shown = json.loads(call.arguments_json)
+
+    expected = f"{beginning.strip()[:-1]},… ({len(uri)} characters)"
+    assert (shown["photo"], shown["photos"]) == (expected, [expected])
+
+
+async def test_a_long_text_is_kept_in_part_and_sent_whole(tmp_path: Path) -> None:
+    """A prompt of pages is the person's own, but a list of runs needs its beginning only."""
+    call = await prepare(tmp_path, prompt="x" * 5000, photo=URL)
+    assert json.loads(call.arguments_json)["prompt"] == "x" * 299 + "…"
+    assert call.inputs["prompt"] == "x" * 5000
+
+
+async def test_a_text_that_only_looks_like_a_data_uri_is_kept(tmp_path: Path) -> None:
+    """People write prompts about data: they want to read them again."""
+    call = await prepare(tmp_path, prompt="data: a history, in pictures", photo=URL)
+    assert json.loads(call.arguments_json)["prompt"] == "data: a history, in pictures"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"photo": URL}, "prompt is missing"),
+        ({"prompt": "p", "photo": "cat.png"}, "photo is"),
+        ({"prompt": "p", "photo": "/etc/passwd"}, "photo"),
+        ({"prompt": "p", "photo": "http://127.0.0.1:4568/a.png"}, "photo is an address without encryption"),
+        ({"prompt": "p", "photo": URL, "photos": [URL, "cat.png"]}, "photos is"),
+        ({"prompt": "p", "photo": URL, "photo_": URL}, "photo_ is not an argument"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_here(tmp_path: Path, arguments: dict[str, Any], problem: str) -> None:
+    """Refusing is free now and no longer after the run was accepted."""
+    with pytest.raises(ArgumentsInvalid) as refused:
+        await prepare(tmp_path, **arguments)
+    assert str(refused.value).startswith(f"Nothing was started. {problem}")
+
+
+async def test_a_trusted_origin_may_be_http(tmp_path: Path) -> None:
+    """The sandbox's own results are inputs for its other apps."""
+    url = "http://127.0.0.1:4567/files/a.png"
+    assert (await prepare(tmp_path, prompt="p", photo=url)).inputs["photo_key"] == url
+
+
+async def test_a_file_larger_than_the_provider_takes_is_refused(tmp_path: Path) -> None:
+    """Magnific names about ten megabytes; sending more would be refused after a long upload."""
+    path = lay(tmp_path, "large.png", PNG + bytes(10 * 1024 * 1024))
+    with pytest.raises(ArgumentsInvalid, match="photo"):
+        await prepare(tmp_path, prompt="p", photo=path)
+
+
+async def test_an_app_without_a_usable_name_is_called_by_its_tool(tmp_path: Path) -> None:
+    """A list of runs must show something that a person can read."""
+    listing = Listing(replace(APP, name="\u200b"), "app_1a2b3c4d")
+    assert (await prepare(tmp_path, listing)).app_name == "app_1a2b3c4d"
+
+
+async def test_an_app_whose_definition_was_not_read_is_not_prepared(tmp_path: Path) -> None:
+    """Nothing can be checked against a definition that is not there."""
+    with pytest.raises(AppUnsupported):
+        await prepare(tmp_path, Listing(replace(APP, inputs=None), "sketch"))
+
+
+async def test_a_call_without_arguments_is_an_empty_one(tmp_path: Path) -> None:
+    """Clients leave the arguments out when there are none."""
+    preparer = CallPreparer(MediaRules(()), anyio.CapacityLimiter(1))
+    account = ScriptedAccount(in_turn(), FakeClock())
+    bare = await preparer.prepare(account, Listing(APP, "sketch"), None)
+    assert (bare.inputs, bare.arguments_json) == ({}, "{}")
+    assert bare == await preparer.prepare(account, Listing(APP, "sketch"), {})

@@ -1,0 +1,302 @@
+"""Keeping a run's outputs, from a real server on this machine to real files."""
+
+import json
+import resource
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import anyio
+import pytest
+
+from flowport.fetch import Fetcher
+from flowport.model import Output, OutputKind, Run, RunState
+from flowport.runner.board import Board
+from flowport.runner.saving import MAX_FETCHES, OutputSaver, SavingRules
+from tests.fake_clock import FakeClock
+from tests.raw_server import Ending, RawServer, Reply, build_reply, serving
+from tests.runner.samples import NOW, RUN, read
+from tests.sandbox.client import build_photo, write
+from tests.scripted import FaultyLedger, ScriptedAccount, in_turn, wait_until
+
+PNG, JPEG = write(build_photo(8, 8)), write(build_photo(8, 8), "JPEG")
+MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
+WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(32)
+DONE = replace(RUN, state=RunState.SUCCEEDED, finished_at=NOW + 30, spent_credits=5.0, reserved_credits=0.0)
+GONE = build_reply(b"<Error/>", status=403)
+
+
+@dataclass
+class Bench:
+    """A saver with what it works on."""
+
+    saver: OutputSaver
+    account: ScriptedAccount
+    ledger: FaultyLedger
+    server: RawServer
+    folder: Path
+
+    async def save(self, *paths: str, kind: OutputKind = OutputKind.IMAGE) -> Run:
+        """Record a finished run with these outputs, save them and return it."""
+        outputs = tuple(Output(n, kind, self.server.origin + path) for n, path in enumerate(paths, 1))
+        run = replace(DONE, outputs=outputs)
+        await self.ledger.accept(run)
+        return await self.saver.save_all(run, self.account)
+
+    def list_files(self) -> list[str]:
+        """Return the names of all files under the folder, hidden ones too."""
+        return sorted(path.name for path in self.folder.rglob("*") if path.is_file())
+
+
+@asynccontextmanager
+async def open_bench(
+    ledger: FaultyLedger, folder: Path, answers: Mapping[str, Reply] | Reply, *, is_wanted: bool = True
+) -> AsyncIterator[Bench]:
+    """Serve these answers by path and give a saver that may fetch them."""
+
+    def answer(head: str) -> Reply:
+        """Find the answer for a request."""
+        return answers if isinstance(answers, Reply) else answers[head.split()[1]]
+
+    clock, threads = FakeClock(), anyio.CapacityLimiter(4)
+    fetcher = Fetcher(file_threads=threads)
+    account = ScriptedAccount(in_turn(), clock)
+    rules = SavingRules(folder, is_wanted=is_wanted)
+    async with serving(answer) as server:
+        account.origins = frozenset({server.origin})
+        saver = OutputSaver(ledger, Board(), clock, fetcher, rules=rules, threads=threads)
+        yield Bench(saver, account, ledger, server, folder)
+        await fetcher.aclose()
+
+
+@pytest.fixture
+def blocked_folder(folder: Path) -> Path:
+    """Return a folder for results in whose place a file stands."""
+    folder.write_text("in the way")
+    return folder
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return what a file holds."""
+    return Path(path).read_bytes()
+
+
+@contextmanager
+def limit_file_size(size_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as a disk that is almost full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder for results that does not exist yet."""
+    return tmp_path / "results"
+
+
+async def test_an_output_is_saved_with_a_record_beside_it(ledger: FaultyLedger, folder: Path) -> None:
+    """The file, what we know of it, and what made it: months later nobody remembers the prompt."""
+    async with open_bench(ledger, folder, build_reply(PNG, "Content-Type: text/html")) as bench:
+        saved = (await bench.save("/0.jpg")).outputs[0]
+    path = Path(saved.saved_path)
+
+    expected = {"mime_type": "image/png", "size_bytes": len(PNG), "saved_path": str(path), "save_problem": ""}
+    assert {name: getattr(saved, name) for name in expected} == expected
+    assert (path.parent.parent, path.name) == (folder, "sketch-1-run_one.png")
+    assert read_bytes(path) == PNG
+    assert json.loads(read_bytes(f"{path}.json")) == {
+        "app": "Sketch",
+        "tool": "sketch",
+        "provider": "magnific",
+        "arguments": {"prompt": "a lake"},
+        "run_id": "run_one",
+        "output": 1,
+        "mime_type": "image/png",
+        "size_bytes": len(PNG),
+        "sha256": sha256(PNG).hexdigest(),
+        "credits": 5.0,
+        "made_at": "2027-01-15T08:00:30+00:00",
+    }
+    assert (await read(ledger)).outputs == (saved,)
+
+
+async def test_the_folder_is_that_of_the_day_on_which_the_run_was_accepted(ledger: FaultyLedger, folder: Path) -> None:
+    """People look for last Friday's pictures."""
+    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+        saved = (await bench.save("/0.png")).outputs[0]
+    assert Path(saved.saved_path).parent.name in {"2027-01-14", "2027-01-15", "2027-01-16"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "name", "mime_type"),
+    [
+        (OutputKind.IMAGE, JPEG, "sketch-1-run_one.jpg", "image/jpeg"),
+        (OutputKind.VIDEO, MP4, "sketch-1-run_one.mp4", "video/mp4"),
+        (OutputKind.AUDIO, WAV, "sketch-1-run_one.wav", "audio/wav"),
+        (OutputKind.AUDIO, MP4, "sketch-1-run_one.mp4", "video/mp4"),
+        (OutputKind.FILE, PNG, "sketch-1-run_one.png", "image/png"),
+        (OutputKind.FILE, b"\x00\x01\xff no known format", "sketch-1-run_one.bin", ""),
+    ],
+)
+async def test_the_bytes_decide_what_a_file_is(
+    *, ledger: FaultyLedger, folder: Path, kind: OutputKind, data: bytes, name: str, mime_type: str
+) -> None:
+    """Providers name links and types carelessly, and sound often comes in a container made for video."""
+    async with open_bench(ledger, folder, build_reply(data)) as bench:
+        saved = (await bench.save("/result.webp", kind=kind)).outputs[0]
+    assert (Path(saved.saved_path).name, saved.mime_type, saved.save_problem) == (name, mime_type, "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "wanted"),
+    [
+        (OutputKind.IMAGE, b"<!doctype html><title>Please log in</title>", "an image"),
+        (OutputKind.IMAGE, MP4, "an image"),
+        (OutputKind.VIDEO, PNG, "a video"),
+        (OutputKind.AUDIO, b"", "a sound"),
+    ],
+)
+async def test_what_is_not_of_its_kind_is_not_kept(
+    *, ledger: FaultyLedger, folder: Path, kind: OutputKind, data: bytes, wanted: str
+) -> None:
+    """An error page under a picture's name would look like a lost result for ever."""
+    async with open_bench(ledger, folder, build_reply(data, "Content-Type: image/png")) as bench:
+        saved = (await bench.save("/0.png", kind=kind)).outputs[0]
+        left = bench.list_files()
+    assert (saved.save_problem, saved.saved_path) == (f"It was not saved: what came is not {wanted}.", "")
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (GONE, "its link is no longer good (HTTP 403)"),
+        (build_reply(status=500), "its server answered HTTP 500"),
+        (build_reply(PNG, length=len(PNG) + 10, ending=Ending.CLOSE), "its server's answer was not valid HTTP"),
+        (Reply(b"", Ending.RESET), "the connection broke off"),
+    ],
+)
+async def test_what_cannot_be_fetched_is_said_on_the_output(
+    ledger: FaultyLedger, folder: Path, reply: Reply, problem: str
+) -> None:
+    """The run succeeded and was paid; the person must learn why the file is missing, and keep the link."""
+    async with open_bench(ledger, folder, reply) as bench:
+        run = await bench.save("/0.png")
+        left = bench.list_files()
+    assert run.outputs[0].save_problem == f"It was not saved: {problem}."
+    assert (run.outputs, left) == ((await read(ledger)).outputs, [])
+
+
+async def test_one_output_that_fails_leaves_the_others(ledger: FaultyLedger, folder: Path) -> None:
+    """Of six variations five are better than none."""
+    replies = {f"/{n}": build_reply(PNG) for n in range(1, 7)} | {"/3": GONE}
+    async with open_bench(ledger, folder, replies) as bench:
+        run = await bench.save(*replies)
+    assert [bool(output.saved_path) for output in run.outputs] == [n != 3 for n in range(1, 7)]
+    assert len({output.saved_path for output in run.outputs}) == 6
+    assert run.outputs == (await read(ledger)).outputs
+
+
+async def test_only_a_few_outputs_are_fetched_side_by_side(ledger: FaultyLedger, folder: Path) -> None:
+    """A run with hundreds of outputs must not take every connection and thread."""
+    stuck = build_reply(PNG, length=len(PNG) + 1)
+    async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.save, *(f"/{n}" for n in range(12)))
+        await wait_until(lambda: bench.server.connections >= MAX_FETCHES)
+        await FakeClock(idle_seconds=0.05).settle()
+        assert bench.server.connections == MAX_FETCHES
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_folder_that_cannot_be_made_is_said_and_nothing_is_fetched(
+    ledger: FaultyLedger, blocked_folder: Path
+) -> None:
+    """A file stands where the folder should be; the links still work."""
+    async with open_bench(ledger, blocked_folder, build_reply(PNG)) as bench:
+        saved = (await bench.save("/0.png")).outputs[0]
+    assert saved.save_problem == "It was not saved: the folder for results cannot take it (Not a directory)."
+    assert bench.server.heads == []
+
+
+async def test_an_older_file_is_never_overwritten(ledger: FaultyLedger, folder: Path) -> None:
+    """Saving the same run twice, as two processes may, keeps both."""
+    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+        run = await bench.save("/0.png")
+        again = await bench.saver.save_all(run, bench.account)
+        names = bench.list_files()
+    assert Path(again.outputs[0].saved_path).name == "sketch-1-run_one-2.png"
+    assert names == [f"sketch-1-run_one{tail}" for tail in ("-2.png", "-2.png.json", ".png", ".png.json")]
+
+
+async def test_text_outputs_need_no_saving(ledger: FaultyLedger, folder: Path) -> None:
+    """They are whole as they are."""
+    text = Output(1, OutputKind.TEXT, None, text="hello")
+    run = replace(DONE, outputs=(text,))
+    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+        wanted = bench.saver.is_wanted(run), bench.saver.is_wanted(replace(run, outputs=()))
+        saved = await bench.saver.save_all(run, bench.account)
+    assert (wanted, saved, bench.server.heads) == ((False, False), run, [])
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+async def test_saving_can_be_turned_off(ledger: FaultyLedger, folder: Path, *, is_wanted: bool) -> None:
+    """Some people want links alone."""
+    run = replace(DONE, outputs=(Output(1, OutputKind.IMAGE, "https://cdn.example/0.png"),))
+    async with open_bench(ledger, folder, build_reply(PNG), is_wanted=is_wanted) as bench:
+        assert bench.saver.is_wanted(run) is is_wanted
+
+
+async def test_other_origins_on_this_machine_are_not_fetched(ledger: FaultyLedger, folder: Path) -> None:
+    """A provider must not point Flowport at the router's administration page."""
+    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+        bench.account.origins = frozenset()
+        saved = (await bench.save("/0.png")).outputs[0]
+    assert saved.save_problem == "It was not saved: its address is not an https one."
+    assert bench.server.heads == []
+
+
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["disk-full", "end-not-recorded"])
+async def test_a_saved_file_is_told_although_the_ledger_cannot_note_it(
+    ledger: FaultyLedger, folder: Path, caplog: pytest.LogCaptureFixture, *, is_recorded: bool
+) -> None:
+    """The ledger may be full, or lack the outputs because it could not take the end of the run."""
+    outputs = (Output(1, OutputKind.IMAGE, None),)
+    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+        run = replace(DONE, outputs=(replace(outputs[0], url=f"{bench.server.origin}/0"),))
+        await ledger.accept(run if is_recorded else replace(run, outputs=()))
+        ledger.failing.update({"note_output"} if is_recorded else set())
+        saved = (await bench.saver.save_all(run, bench.account)).outputs[0]
+    assert read_bytes(saved.saved_path) == PNG
+    assert "output 1 of run run_one is saved, which could not be written down" in caplog.text
+
+
+async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
+    ledger: FaultyLedger, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The picture is what was paid for; the record about it is a courtesy."""
+    run = replace(DONE, arguments_json=json.dumps({"prompt": "x" * 10_000}))
+    ledger.failing.add("note_output")  # the limit is the whole process's, so the ledger must not write meanwhile
+    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+        output = Output(1, OutputKind.IMAGE, f"{bench.server.origin}/0")
+        with limit_file_size(len(PNG)):
+            saved = (await bench.saver.save_all(replace(run, outputs=(output,)), bench.account)).outputs[0]
+        left = bench.list_files()
+    assert (read_bytes(saved.saved_path), saved.save_problem) == (PNG, "")
+    assert left == ["sketch-1-run_one.png"]
+    assert "output 1 of run run_one is saved without its record: File too large" in caplog.text
+
+
+async def test_a_cancelled_saving_leaves_nothing_half_written(ledger: FaultyLedger, folder: Path) -> None:
+    """Flowport is stopped while a video comes in."""
+    stuck = build_reply(MP4, length=10_000)
+    async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.save, "/0.mp4")
+        await wait_until(lambda: any(folder.rglob("*.part")))
+        tasks.cancel_scope.cancel()
+    assert bench.list_files() == []
