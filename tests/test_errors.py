@@ -57,7 +57,7 @@ SENTENCES: Final = [
     ),
     (
         ProviderBusy("Magnific", START, 429, 12.4),
-        "Magnific allows no more requests just now and did not start the run. Try again in 12 seconds.",
+        "Magnific allows no more requests just now and did not start the run. Try again in 13 seconds.",
     ),
     (
         ProviderBusy("Magnific", DESCRIBE, 503),
@@ -67,7 +67,7 @@ SENTENCES: Final = [
         ProviderRejected("Magnific", START, 422, "image is required"),
         'Magnific does not accept these inputs. Magnific says: "image is required"',
     ),
-    (ProviderRejected("Magnific", READ, 404), "Magnific knows no such app or run."),
+    (ProviderRejected("Magnific", READ, 404), "Magnific knows no such run."),
     (ProviderRejected("Magnific", START, 413), "Magnific finds the request too large."),
     (ProviderRejected("Magnific", START, 415), "Magnific does not take this kind of file."),
     (

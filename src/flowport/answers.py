@@ -156,13 +156,14 @@ def _build_output_facts(run: Run, output: Output) -> Facts:
 
 def _format_next_step(standing: Standing) -> str:
     run = standing.run
-    if run.state in {RunState.FAILED, RunState.UNKNOWN, RunState.CANCELLED}:
-        return ""
     if run.state.is_final and not standing.is_saving:
         return ""
     if not run.is_followed:
         return f'Flowport no longer looks at this run; get_run with run_id "{run.id}" looks again.'
-    return f'Call get_run with run_id "{run.id}" to wait for the result. Do not start it again: it is paid for once.'
+    wait = f'Call get_run with run_id "{run.id}" to wait for the result.'
+    if run.state is RunState.ACCEPTED:
+        return f"{wait} Do not start it again: it has its place in the queue."
+    return f"{wait} Do not start it again: it is paid for once."
 
 
 def _build_link(run: Run, output: Output) -> t.ResourceLink:

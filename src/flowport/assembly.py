@@ -1,7 +1,6 @@
 """Put the parts of a running Flowport together, and take them apart again."""
 
 import logging
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from flowport.ledger.interface import Ledger
 from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
 from flowport.model import Account
+from flowport.processes import ProcessLock
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import Magnific
 from flowport.runner.board import Board
@@ -31,6 +31,7 @@ from flowport.runner.preparing import CallPreparer
 from flowport.runner.runs import Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
+from flowport.runner.writing import RunWriter
 from flowport.schedule import Pace
 from flowport.settings import ProviderSettings, Settings
 from flowport.supervisor import Supervisor
@@ -80,16 +81,19 @@ async def open_assembly(
         accounts = [_open_account(settings, clock, stack)]
         for account in accounts:
             stack.push_async_callback(account.aclose)
-        supervisor = await stack.enter_async_context(Supervisor())
+        process = _hold_process_lock(settings)
+        stack.callback(process.release)
         board = Board()
+        writer = RunWriter(board, clock)
+        supervisor = await stack.enter_async_context(Supervisor())
         runner = Runner(
             accounts={account.account.id: account for account in accounts},
             ledger=ledger,
             board=board,
             clock=clock,
             supervisor=supervisor,
-            starter=RunStarter(ledger, board, clock),
-            follower=RunFollower(ledger, board, clock, pace or _build_pace(accounts)),
+            starter=RunStarter(ledger, board, clock, writer),
+            follower=RunFollower(ledger, board, clock, pace or _build_pace(accounts), writer),
             saver=OutputSaver(
                 ledger,
                 board,
@@ -98,9 +102,11 @@ async def open_assembly(
                 rules=SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs),
                 threads=file_threads,
             ),
-            process_id=secrets.token_hex(8),
+            writer=writer,
+            process=process,
         )
         catalogs = [OpenCatalog(account, _build_catalog(account, ledger, clock, settings)) for account in accounts]
+        supervisor.spawn("orphans", runner.settle_orphans)
         first_listed = anyio.Event()
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -115,6 +121,14 @@ async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> Non
         with anyio.move_on_after(5):
             await first_listed.wait()
     await catalog.keep_fresh()
+
+
+def _hold_process_lock(settings: Settings) -> ProcessLock:
+    try:
+        return ProcessLock(settings.home)
+    except OSError as exc:
+        problem = f"the folder {settings.home} cannot be written to ({exc.strerror})"
+        raise LedgerError(problem, "Set FLOWPORT_HOME to a folder of yours.") from exc
 
 
 def _make_home(settings: Settings) -> None:

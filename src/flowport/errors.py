@@ -20,6 +20,7 @@ Errors carry fields and write their sentence once, in `__str__`. Text that came 
 the `detail` field, which its parser cleaned. This module imports nothing of ours.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,8 +61,29 @@ class ProviderError(FlowportError):
     """The provider's name as people write it: `Magnific`."""
     operation: Operation
 
-    def __str__(self) -> str:
+    @property
+    def cause(self) -> str:
+        """What happened, as a sentence without advice: for a run that goes on and that nobody has to mend."""
         return f"{self.provider} did not {self.operation}."
+
+    @property
+    def advice(self) -> str:
+        """What whoever asked can do, as a sentence; empty when the cause says it."""
+        return ""
+
+    @property
+    def words(self) -> str:
+        """The provider's own words, as a sentence; empty when it gave none."""
+        detail = getattr(self, "detail", "")
+        return f'{self.provider} says: "{detail}"' if detail else ""
+
+    @property
+    def explanation(self) -> str:
+        """The cause with the provider's own words."""
+        return f"{self.cause} {self.words}".strip()
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.cause, self.advice, self.words) if part)
 
 
 class Breakage(StrEnum):
@@ -93,8 +115,15 @@ class ProviderUnreachable(ProviderError):
         """Whether the provider may have received the request."""
         return self.breakage not in NEVER_CONNECTED
 
-    def __str__(self) -> str:
-        return f"{self.provider} could not {self.operation}: {self.breakage}. Check the network and try again."
+    @property
+    def cause(self) -> str:
+        """How the connection failed."""
+        return f"{self.provider} could not {self.operation}: {self.breakage}."
+
+    @property
+    def advice(self) -> str:
+        """Look at the network."""
+        return "Check the network and try again."
 
 
 @dataclass(eq=False)
@@ -106,13 +135,25 @@ class ProviderRefused(ProviderError):
     detail: str = ""
     """The provider's own words, cleaned; empty when it gave none."""
 
-    def __str__(self) -> str:
+    @property
+    def cause(self) -> str:
+        """Which of key, credits and plan it is."""
         reasons = {
-            401: "does not accept the API key. Check the key in the client's configuration.",
-            402: "says that the account has not enough credits. Add credits there and try again.",
-            403: "does not allow this key or plan to do that. Check the plan and the rights of the key.",
+            401: "does not accept the API key.",
+            402: "says that the account has not enough credits.",
+            403: "does not allow this key or plan to do that.",
         }
-        return _with_detail(f"{self.provider} {reasons.get(self.status, reasons[403])}", self.provider, self.detail)
+        return f"{self.provider} {reasons.get(self.status, reasons[403])}"
+
+    @property
+    def advice(self) -> str:
+        """Where the operator mends it."""
+        advice = {
+            401: "Check the key in the client's configuration.",
+            402: "Add credits there and try again.",
+            403: "Check the plan and the rights of the key.",
+        }
+        return advice.get(self.status, advice[403])
 
 
 @dataclass(eq=False)
@@ -124,14 +165,19 @@ class ProviderBusy(ProviderError):
     retry_after_seconds: float | None = None
     """The delay that the provider asked for; None when it named none."""
 
-    def __str__(self) -> str:
-        when = (
-            f"in {self.retry_after_seconds:.0f} seconds"
-            if self.retry_after_seconds is not None
-            else "in a minute or so"
-        )
+    @property
+    def cause(self) -> str:
+        """Whether it is the limit or the service."""
         reason = "allows no more requests just now" if self.status == 429 else "is not available just now"  # noqa: PLR2004
-        return f"{self.provider} {reason} and did not {self.operation}. Try again {when}."
+        return f"{self.provider} {reason} and did not {self.operation}."
+
+    @property
+    def advice(self) -> str:
+        """When to come back."""
+        if self.retry_after_seconds is None:
+            return "Try again in a minute or so."
+        seconds = math.ceil(self.retry_after_seconds)
+        return f"Try again in {seconds} second{'s' * (seconds != 1)}." if seconds else "Try again."
 
 
 @dataclass(eq=False)
@@ -143,15 +189,17 @@ class ProviderRejected(ProviderError):
     detail: str = ""
     """The provider's own words, cleaned; empty when it gave none."""
 
-    def __str__(self) -> str:
+    @property
+    def cause(self) -> str:
+        """What it does not accept."""
         reasons = {
-            404: "knows no such app or run",
+            404: "knows no such run" if self.operation is Operation.READ_RUN else "knows no such app",
             413: "finds the request too large",
             415: "does not take this kind of file",
             422: "does not accept these inputs",
         }
         reason = reasons.get(self.status, f"rejected the request to {self.operation} (HTTP {self.status})")
-        return _with_detail(f"{self.provider} {reason}.", self.provider, self.detail)
+        return f"{self.provider} {reason}."
 
 
 @dataclass(eq=False)
@@ -163,8 +211,15 @@ class ProviderBroken(ProviderError):
     problem: str
     """What is wrong with the answer, in our words."""
 
-    def __str__(self) -> str:
-        return f"{self.provider} could not {self.operation}: {self.problem}. The fault is on its side; try again later."
+    @property
+    def cause(self) -> str:
+        """What is wrong with the answer."""
+        return f"{self.provider} could not {self.operation}: {self.problem}."
+
+    @property
+    def advice(self) -> str:
+        """Nobody here can mend it."""
+        return "The fault is on its side; try again later."
 
 
 @dataclass(eq=False)
@@ -264,7 +319,3 @@ class ResourceNotFound(FlowportError):
 
     def __str__(self) -> str:
         return "There is no such resource. list_runs shows the runs; each answer names the resources of its run."
-
-
-def _with_detail(sentence: str, provider: str, detail: str) -> str:
-    return f'{sentence} {provider} says: "{detail}"' if detail else sentence

@@ -9,8 +9,9 @@ MAX_PAUSE_SECONDS: Final = 60.0
 _MAX_DOUBLINGS: Final = 16
 """More than any pace needs to reach the longest pause; a laptop that sleeps for days fails thousands of times."""
 
-LOST_AFTER_LOOKS: Final = 5
-"""How often a provider must say that it does not know a run before we believe it: a fresh run may not be readable yet."""
+LOST_AFTER_SECONDS: Final = 3600.0
+"""For how long a provider must say that it does not know a run before we believe it. A fresh run may not be readable
+yet, and a gateway that is down may answer for every run that it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)

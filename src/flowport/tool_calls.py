@@ -112,7 +112,7 @@ class ToolCalls:
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
-        self._desk.runner.follow_again(run)
+        await self._desk.runner.take_up(run)
         if given.get("wait") is False:
             return await self._tell(await get_standing(self._desk, run))
         return await self._tell(await wait_for_run(self._desk, run, caller))

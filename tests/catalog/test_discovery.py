@@ -158,7 +158,7 @@ async def test_a_list_that_fails_keeps_its_apps_and_tells_the_problem(
     before = bench.catalog.tools
     bench.store.faults[path] = DOWN
 
-    assert await bench.catalog.refresh()
+    assert not await bench.catalog.refresh()
     assert bench.catalog.tools == before
     assert bench.catalog.problem.startswith("Magnific could not list its apps: it answered HTTP 500.")
     assert bench.count() == (4, 2)
@@ -218,7 +218,7 @@ async def test_a_definition_that_cannot_be_read_leaves_the_others(
     """It is tried again at the next refresh, and then its tool is there."""
     bench = build_bench(ledger, tmp_path, Store(*build_apps(3)))
     bench.store.faults["/v1/ai/flows/a1"] = fault
-    assert await bench.catalog.refresh()
+    assert not await bench.catalog.refresh()
     assert bench.list_names() == ["app_a0", "app_a2"]
     assert bench.catalog.problem != ""
 
@@ -412,7 +412,7 @@ async def test_a_definition_that_cannot_be_read_again_stands(ledger: FaultyLedge
     before = bench.catalog.tools
     bench.clock.advance(STALE_AFTER_SECONDS + 1)
     bench.store.faults["/v1/ai/flows/a1"] = DOWN
-    assert await bench.catalog.refresh()
+    assert not await bench.catalog.refresh()
     assert bench.catalog.tools == before
 
 

@@ -12,13 +12,15 @@ import pytest
 from flowport.errors import Breakage, LedgerError, Operation
 from flowport.fetch import Fetcher
 from flowport.model import App, JsonValue, Run, RunState
+from flowport.processes import ProcessLock
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
 from flowport.providers.magnific import Magnific
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.following import RunFollower
-from flowport.runner.runs import CancelOutcome, Runner
+from flowport.runner.runs import ENDED_UNSENT, ENDED_WHILE_STARTING, CancelOutcome, Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
+from flowport.runner.writing import RunWriter
 from flowport.schedule import Pace
 from flowport.supervisor import Supervisor
 from tests.fake_clock import FakeClock
@@ -89,6 +91,7 @@ async def open_bench(
     clock, board, threads = FakeClock(is_automatic=is_automatic), Board(), anyio.CapacityLimiter(2)
     account = ScriptedAccount(answer, clock, provider=provider)
     fetcher = Fetcher(file_threads=threads)
+    writer, process = RunWriter(board, clock), ProcessLock(folder / "home")
     async with Supervisor() as supervisor:
         runner = Runner(
             accounts={ACCOUNT.id: account},
@@ -96,12 +99,14 @@ async def open_bench(
             board=board,
             clock=clock,
             supervisor=supervisor,
-            starter=RunStarter(ledger, board, clock),
-            follower=RunFollower(ledger, board, clock, Pace()),
+            starter=RunStarter(ledger, board, clock, writer),
+            follower=RunFollower(ledger, board, clock, Pace(), writer),
             saver=OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"), threads=threads),
-            process_id="p1",
+            writer=writer,
+            process=process,
         )
         yield Bench(runner, account, ledger, board, clock)
+    process.release()
     await fetcher.aclose()
 
 
@@ -111,13 +116,15 @@ async def test_a_run_goes_from_the_call_to_its_end(ledger: FaultyLedger, tmp_pat
         run = await bench.submit()
         over = await bench.finish(run)
 
-    assert run == replace(RUN, id=run.id)
+    assert run == replace(RUN, id=run.id, process_id=run.process_id)
     assert run.id.startswith("run_")
     assert len(run.id) == 14
     assert over == replace(
         RUNNING,
         id=run.id,
+        process_id=run.process_id,
         state=RunState.SUCCEEDED,
+        failure="The app finished, but Magnific handed over no result that Flowport can read.",
         finished_at=NOW + 6.5,
         spent_credits=5.0,
         reserved_credits=0.0,
@@ -345,6 +352,7 @@ async def test_a_run_that_waits_for_its_turn_is_cancelled_for_nothing(ledger: Fa
     assert over == replace(
         RUN,
         id=run.id,
+        process_id=run.process_id,
         state=RunState.CANCELLED,
         failure="The run was cancelled before anything was sent; nothing was charged.",
         finished_at=NOW,
@@ -450,8 +458,8 @@ async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(ledger: FaultyLe
     left = replace(RUNNING, is_followed=False)
     await ledger.accept(left)
     async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        bench.runner.follow_again(left)
-        bench.runner.follow_again(left)
+        await bench.runner.take_up(left)
+        await bench.runner.take_up(left)
         over = await bench.finish(left)
     assert (over.state, over.is_followed) == (RunState.SUCCEEDED, True)
     assert len(bench.account.asked) == 1
@@ -462,7 +470,7 @@ async def test_a_run_is_taken_up_although_the_ledger_cannot_note_it(ledger: Faul
     await ledger.accept(RUNNING)
     ledger.failing.add("note_followed")
     async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        bench.runner.follow_again(RUNNING)
+        await bench.runner.take_up(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
@@ -470,7 +478,7 @@ async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(ledger: 
     """The entry would else say "running" for as long as the process lives."""
     await ledger.accept(RUNNING)
     async with open_bench(ledger, tmp_path, in_turn(DONE), provider=Clumsy("parse_look")) as bench:
-        bench.runner.follow_again(RUNNING)
+        await bench.runner.take_up(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.RUNNING
 
 
@@ -489,7 +497,7 @@ async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(ledger: 
 async def test_what_cannot_be_looked_at_is_not_taken_up(ledger: FaultyLedger, tmp_path: Path, run: Run) -> None:
     """There is no id to ask for, nothing left to learn, or no key to ask with."""
     async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        bench.runner.follow_again(run)
+        await bench.runner.take_up(run)
         assert bench.board.get(run.id) is None
 
 
@@ -500,7 +508,7 @@ async def test_stopping_and_beginning_again_leaves_one_follower(ledger: FaultyLe
         run = await bench.submit()
         await bench.reach_pause(run, RunState.RUNNING)
         await bench.runner.cancel(run, should_stop_following=True)
-        bench.runner.follow_again(await read(ledger, run.id))
+        await bench.runner.take_up(await read(ledger, run.id))
         await wait_until(lambda: bench.clock.count_sleepers() == 2)
         bench.clock.advance(60)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED
@@ -544,3 +552,72 @@ async def test_fifty_runs_leave_nothing_behind(ledger: FaultyLedger, tmp_path: P
     assert {run.id for run in kept} == {run.id for run in runs}
     assert all(run.state.is_final for run in kept)
     assert sum(run.reserved_credits for run in kept) == 0
+
+
+ORPHANS = [
+    (RunState.ACCEPTED, "", RunState.CANCELLED, ENDED_UNSENT, 0.0),
+    (RunState.STARTING, "", RunState.UNKNOWN, ENDED_WHILE_STARTING, 5.0),
+    (RunState.RUNNING, "remote-1", RunState.RUNNING, "", 0.0),
+]
+
+
+@pytest.mark.parametrize(("state", "remote", "settled", "failure", "spent"), ORPHANS)
+async def test_what_a_dead_process_left_is_settled(
+    *, ledger: FaultyLedger, tmp_path: Path, state: RunState, remote: str, settled: RunState, failure: str, spent: float
+) -> None:
+    """Nothing will ever start such a run, so nobody must be told to wait for it; what may be paid for says so."""
+    await ledger.accept(replace(RUN, state=state, provider_run_id=remote))
+    async with open_bench(ledger, tmp_path, in_turn(last=build_look("running"))) as bench:
+        await bench.runner.settle_orphans()
+        kept = await read(ledger)
+
+    assert (kept.state, kept.failure, kept.spent_credits) == (settled, failure, spent)
+
+
+async def test_what_a_living_process_is_doing_is_left_to_it(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Two clients each start a Flowport, and each has runs of its own."""
+    other = ProcessLock(tmp_path / "home")
+    await ledger.accept(replace(RUN, process_id=other.process_id))
+    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+        await bench.runner.settle_orphans()
+        await bench.runner.take_up(await read(ledger))
+    other.release()
+
+    assert (await read(ledger)).state is RunState.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("state", "settled", "failure"),
+    [
+        (RunState.ACCEPTED, RunState.CANCELLED, ENDED_UNSENT),
+        (RunState.STARTING, RunState.UNKNOWN, ENDED_WHILE_STARTING),
+    ],
+)
+async def test_our_own_end_is_written_down(
+    ledger: FaultyLedger, tmp_path: Path, state: RunState, settled: RunState, failure: str
+) -> None:
+    """The next process must know what is certain, and credits must not stay reserved for ever."""
+    async with open_bench(ledger, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
+        if state is RunState.STARTING:
+            bench.account.before_answer = anyio.sleep_forever
+        run = await bench.submit()
+        if state is RunState.ACCEPTED:
+            await bench.reach_pause(run, state)
+        else:
+            await bench.wait_for(run, state)
+    kept = await read(ledger, run.id)
+
+    assert (kept.state, kept.failure, kept.reserved_credits) == (settled, failure, 0.0)
+
+
+async def test_time_counts_from_the_acceptance_also_when_another_process_takes_a_run_up(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """Three seconds after a minute of waiting is a minute and three seconds."""
+    await ledger.accept(replace(RUNNING, accepted_at=NOW - 60))
+    async with open_bench(ledger, tmp_path, in_turn(last=build_look("running")), is_automatic=False) as bench:
+        await bench.runner.take_up(await read(ledger))
+        entry = bench.board.get(RUN.id)
+
+        assert entry is not None
+        assert bench.clock.monotonic() - entry.noted_at == 60.0

@@ -10,11 +10,12 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
-from flowport.errors import NEVER_CONNECTED, Breakage, LedgerError, Operation, ProviderUnreachable
+from flowport.errors import NEVER_CONNECTED, Breakage, LedgerError, Operation, ProviderBusy, ProviderUnreachable
 from flowport.model import Run, RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.board import Board
 from flowport.runner.starting import RunStarter
+from flowport.runner.writing import RunWriter
 from tests.fake_clock import FakeClock
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, get_instant, read
 from tests.scripted import FaultyLedger, Reply, ScriptedAccount, build_answer, build_breakage, in_turn, wait_until
@@ -36,7 +37,7 @@ async def start(ledger: FaultyLedger, board: Board, account: ScriptedAccount, cl
     """Accept a run and start it."""
     await ledger.accept(run)
     board.put(run, noted_at=0.0)
-    return await RunStarter(ledger, board, clock).start(run, CALL, account)
+    return await RunStarter(ledger, board, clock, RunWriter(board, clock)).start(run, CALL, account)
 
 
 @asynccontextmanager
@@ -181,7 +182,10 @@ async def test_a_refused_run_waits_as_accepted_on_disk_and_on_the_board(ledger: 
         assert await read(ledger) == RUN
         assert (entry.run, entry.problem) == (
             RUN,
-            "Magnific allows no more requests just now and did not start the run. Try again in 7 seconds.",
+            (
+                f"{ProviderBusy('Magnific', Operation.START_RUN, 429).cause} "
+                "Nothing was started; Flowport tries again by itself in 7 s."
+            ),
         )
         clock.advance(7)
     assert (await read(ledger)).state is RunState.RUNNING
@@ -205,7 +209,7 @@ async def test_a_run_that_another_process_starts_is_not_started_here(
     await ledger.accept(RUN)
     await ledger.note_starting(RUN.id, at=NOW)
     account = ScriptedAccount(in_turn(), clock)
-    returned = await RunStarter(ledger, board, clock).start(RUN, CALL, account)
+    returned = await RunStarter(ledger, board, clock, RunWriter(board, clock)).start(RUN, CALL, account)
     assert (returned.state, account.asked) == (RunState.STARTING, [])
 
 
@@ -220,14 +224,39 @@ async def test_nothing_is_sent_when_starting_cannot_be_written(
     assert (account.asked, await read(ledger)) == ([], RUN)
 
 
+@pytest.mark.parametrize("reply", [BUSY, NOBODY], ids=["busy", "nobody there"])
+async def test_a_start_that_cannot_be_taken_back_on_disk_is_not_sent_again(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, reply: ApiAnswer | ProviderUnreachable
+) -> None:
+    """Only a run that is accepted on disk may be sent, whatever we remember."""
+    account = ScriptedAccount(in_turn(reply), clock)
+    ledger.failing.add("note_not_taken")
+    returned = await start(ledger, board, account, clock)
+    kept = await read(ledger)
+    assert (returned.state, kept.state, kept.reserved_credits, len(account.asked)) == (
+        RunState.FAILED,
+        RunState.FAILED,
+        0.0,
+        1,
+    )
+
+
+async def test_a_run_that_nobody_wants_any_more_is_not_sent_after_a_refusal(ledger: FaultyLedger, board: Board) -> None:
+    """While it was starting it could not be cancelled; after a refusal it costs nothing to leave it."""
+    clock = FakeClock(is_automatic=False)
+    account = ScriptedAccount(in_turn(BUSY), clock)
+    async with _starting(ledger, board, account, clock):
+        board.remove(RUN.id)
+        clock.advance(7)
+    assert ((await read(ledger)).state, len(account.asked)) == (RunState.CANCELLED, 1)
+
+
 @pytest.mark.parametrize(
     ("reply", "operation", "state"),
     [
         (TAKEN, "note_started", RunState.RUNNING),
         (build_answer(None, 500), "note_unknown", RunState.UNKNOWN),
         (build_answer(None, 422), "note_finished", RunState.FAILED),
-        (BUSY, "note_not_taken", RunState.FAILED),
-        (NOBODY, "note_not_taken", RunState.FAILED),
     ],
 )
 async def test_what_cannot_be_written_after_the_request_stays_on_the_board_and_in_the_log(

@@ -71,8 +71,16 @@ class Catalog:
         self._is_cached = False
         self._tools: tuple[Mapping[str, Any], ...] = ()
         self.current = Catalogue()
-        self.problem = ""
-        """Why the last refresh failed, as a sentence; empty when it did not."""
+        self._list_problem = ""
+        self._app_problems: dict[str, str] = {}
+
+    @property
+    def problem(self) -> str:
+        """What of the catalogue could not be brought up to date and why, as a sentence; empty when all of it could."""
+        if self._list_problem or not self._app_problems:
+            return self._list_problem
+        (name, sentence), *others = self._app_problems.items()
+        return f"{name}{f' and {len(others)} more' if others else ''}: {sentence}"
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
@@ -140,22 +148,25 @@ class Catalog:
             await self._clock.sleep(REFRESH_SECONDS)
 
     async def refresh(self) -> bool:
-        """Read the lists and what is missing for the tool list; False, with `problem` set, when the lists cannot be read.
+        """Read the lists and what is missing for the tool list; False, with `problem` set, when some of it cannot be read.
 
         Whatever fails, the last catalogue stands.
         """
         async with self._refreshing:
+            self._app_problems.clear()
             try:
                 await self._take_up(await self._fetch_lists())
                 await self._describe(await self._choose_to_read(), Priority.DISCOVER)
+                # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
+                await self._describe(await self._choose_missing(), Priority.DISCOVER)
             except (ProviderError, LedgerError) as exc:
-                self.problem = str(exc)
+                self._list_problem = str(exc)
                 logger.warning("the catalogue could not be refreshed: %s", exc)
                 return False
             finally:
                 self._attempted.set()
             self._save()
-            return True
+            return not self.problem
 
     async def _fetch_lists(self) -> list[AppList]:
         """Return the lists that could be read, own apps first; the first failure is noted, or raised when all failed."""
@@ -175,7 +186,7 @@ class Catalog:
                 group.start_soon(fetch, place, query)
         if not found:
             raise failures[0]
-        self.problem = str(failures[0]) if failures else ""
+        self._list_problem = str(failures[0]) if failures else ""
         return [found[place] for place in sorted(found)]
 
     async def _take_up(self, lists: Sequence[AppList]) -> None:
@@ -191,7 +202,7 @@ class Catalog:
         for app in (app for one in lists for app in one.apps):
             apps.setdefault(app.id, app)
         known = {listing.app.id: listing for listing in self.current.listings}
-        if self.problem:
+        if self._list_problem:
             # One of the lists could not be read: what it told us the last time still stands.
             for app_id, listing in known.items():
                 apps.setdefault(app_id, listing.app)
@@ -207,12 +218,14 @@ class Catalog:
 
     async def _choose_to_read(self) -> list[Listing]:
         """Return the apps whose definitions the tool list lacks, and a few whose definitions are old."""
-        ordered = await self._order(self.current.listings)
-        wanted = [listing for listing in ordered if not listing.left_out][: self._max_tools]
-        missing = [listing for listing in wanted if listing.tool is None]
         oldest = self._clock.now() - STALE_AFTER_SECONDS
         stale = [listing for listing in self.current.listings if (listing.app.read_at or oldest) < oldest]
-        return missing + stale[:MAX_REREAD]
+        return await self._choose_missing() + stale[:MAX_REREAD]
+
+    async def _choose_missing(self) -> list[Listing]:
+        ordered = await self._order(self.current.listings)
+        wanted = [listing for listing in ordered if not listing.left_out][: self._max_tools]
+        return [listing for listing in wanted if listing.tool is None]
 
     async def _describe_the_rest(self) -> None:
         for listing in self.current.listings:
@@ -239,7 +252,7 @@ class Catalog:
             except AppUnsupported as exc:
                 await self._adopt(replace(listing, tool=None, left_out=exc.reason))
             except ProviderError as exc:
-                self.problem = self.problem or str(exc)
+                self._app_problems[listing.tool_name] = str(exc)
             except LedgerError as exc:
                 failures.append(exc)
 
@@ -251,6 +264,7 @@ class Catalog:
 
     async def _adopt(self, listing: Listing) -> None:
         """Make the tool of this listing and publish it in the place of the old one."""
+        self._app_problems.pop(listing.tool_name, None)
         async with self._changing:
             built = await self._build_tools([listing])
             await self._publish(_replace_listings(self.current, built))

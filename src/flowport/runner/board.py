@@ -22,7 +22,7 @@ class BoardEntry:
     is_unwritten: bool = False
     """Whether the ledger could not take the last change, so that this page is the only record of it."""
     noted_at: float = 0.0
-    """Monotonic seconds at which this process took up the run; durations are counted from it."""
+    """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     @property
@@ -57,6 +57,12 @@ class Board:
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwritten = True
+
+    def note_written(self, run_id: str) -> None:
+        """The ledger knows all again."""
+        entry = self._entries.get(run_id)
+        if entry is not None:
+            entry.is_unwritten = False
 
     def update(self, run: Run, *, is_saving: bool | None = None, problem: str = "") -> None:
         """Note a run's new standing and wake those who wait for it."""

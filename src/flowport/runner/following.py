@@ -1,52 +1,67 @@
 """Look at a run until it is over. Whatever a look fails of, the run is not given up: it is paid for."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
-from flowport.errors import LedgerError, ProviderError, ProviderRejected
+from flowport.errors import ProviderError, ProviderRejected
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState
 from flowport.providers.interface import RunLook
 from flowport.runner.board import Board
-from flowport.schedule import LOST_AFTER_LOOKS, Pace, get_next_pause
+from flowport.runner.writing import RunWriter, Written
+from flowport.schedule import LOST_AFTER_SECONDS, Pace, get_next_pause
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How following a run has ended."""
+
+    run: Run
+    is_ours: bool
+    """Whether this process wrote the end, and so has its outputs to save."""
 
 
 class RunFollower:
     """Follows started runs to their end."""
 
-    def __init__(self, ledger: Ledger, board: Board, clock: Clock, pace: Pace) -> None:
+    def __init__(self, ledger: Ledger, board: Board, clock: Clock, pace: Pace, writer: RunWriter) -> None:
         self._ledger = ledger
+        self._writer = writer
         self._board = board
         self._clock = clock
         self._pace = pace
         self._unheard: set[tuple[str, str]] = set()
 
-    async def follow(self, run: Run, account: OpenAccount) -> Run:
+    async def follow(self, run: Run, account: OpenAccount) -> Followed:
         """Return the run when it is over, or as it stands when somebody asked to stop following it."""
         entry = self._board.get(run.id)
-        looks = failures = losses = 0
+        looks = failures = 0
+        lost_since: float | None = None
         while True:
             live = self._board.count_live()
             await self._clock.sleep(get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live))
             # Whoever stopped following and began again has an entry and a follower of its own.
             if entry is None or self._board.get(run.id) is not entry or not entry.run.is_followed:
-                return run
+                return Followed(run, is_ours=False)
             looks += 1
             try:
                 look = await self._look(run, account)
             except ProviderError as exc:
                 failures += 1
-                losses = losses + 1 if _is_unknown_there(exc) else 0
-                if losses >= LOST_AFTER_LOOKS:
+                now = self._clock.monotonic()
+                lost_since = (now if lost_since is None else lost_since) if _is_unknown_there(exc) else None
+                if lost_since is not None and now - lost_since >= LOST_AFTER_SECONDS:
                     return await self._finish(run, RunLook(RunState.FAILED), failure=_format_lost(account))
-                self._board.update(run, problem=str(exc))
+                self._board.update(run, problem=f"{exc.explanation} Flowport looks again by itself.")
+                await self._writer.write_waiting(run)
                 continue
-            failures = losses = 0
+            failures, lost_since = 0, None
             if look.state.is_final:
                 return await self._finish(run, look, failure=_format_failure(account, look))
             run = await self._note_look(run, look)
@@ -62,18 +77,15 @@ class RunFollower:
         return look
 
     async def _note_look(self, run: Run, look: RunLook) -> Run:
-        if look.state is run.state:
-            self._board.update(run)
-            return run
         seen = replace(run, state=look.state)
-        try:
-            await self._ledger.note_look(run.id, state=look.state)
-        except LedgerError as exc:
-            logger.warning("run %s is %s, which could not be written down: %s", run.id, look.state, exc)
+        if look.state is run.state:
+            await self._writer.write_waiting(run)
+        else:
+            await self._writer.write(seen, partial(self._ledger.note_look, run.id, state=look.state))
         self._board.update(seen)
         return seen
 
-    async def _finish(self, run: Run, look: RunLook, *, failure: str) -> Run:
+    async def _finish(self, run: Run, look: RunLook, *, failure: str) -> Followed:
         """Write the end down. The price counts as spent whatever the end: no provider here says that a failure is free."""
         now = self._clock.now()
         over = replace(
@@ -85,19 +97,12 @@ class RunFollower:
             spent_credits=run.price_credits or 0.0,
             reserved_credits=0.0,
         )
-        try:
-            await self._ledger.note_finished(
-                run.id,
-                state=over.state,
-                outputs=over.outputs,
-                failure=failure,
-                spent_credits=over.spent_credits,
-                at=now,
-            )
-        except LedgerError as exc:
-            self._board.note_unwritten(run.id)
-            logger.error("run %s is over, which could not be written down: %s", run.id, exc)  # noqa: TRY400
-        return over
+        change = partial(self._ledger.note_finished, run.id, state=over.state, outputs=over.outputs, failure=failure)
+        written = await self._writer.write(over, partial(change, spent_credits=over.spent_credits, at=now))
+        if written is Written.REFUSED:
+            # Another process wrote the end before us, and saves the outputs.
+            return Followed(over, is_ours=False)
+        return Followed(over, is_ours=True)
 
 
 def _is_unknown_there(error: ProviderError) -> bool:
@@ -118,5 +123,7 @@ def _format_failure(account: OpenAccount, look: RunLook) -> str:
             return f"Some steps of the app failed at {title}; what it made is here.{detail}"
         case RunState.CANCELLED:
             return f"The run was cancelled at {title}." + (detail if look.detail else "")
+        case RunState.SUCCEEDED if not look.outputs:
+            return f"The app finished, but {title} handed over no result that Flowport can read."
         case _:
             return ""

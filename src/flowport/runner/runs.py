@@ -14,11 +14,13 @@ from flowport.clock import Clock
 from flowport.errors import FlowportError, LedgerError
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState
+from flowport.processes import ProcessLock
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.saving import OutputSaver
-from flowport.runner.starting import RunStarter
+from flowport.runner.starting import CANCELLED_UNSENT, RunStarter
+from flowport.runner.writing import RunWriter
 from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,13 @@ logger = logging.getLogger(__name__)
 _ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Without the letters and digits that people mistake for one another."""
 _ID_LENGTH: Final = 10
+
+
+ENDED_UNSENT: Final = "Flowport ended before this run was sent to the provider; nothing was charged."
+ENDED_WHILE_STARTING: Final = (
+    "Flowport ended while it was starting this run, so the provider may or may not have it. It may have been charged, and "
+    "is not sent again by itself; the provider's website shows whether it is there."
+)
 
 
 class CancelOutcome(Enum):
@@ -64,7 +73,8 @@ class Runner:
         starter: RunStarter,
         follower: RunFollower,
         saver: OutputSaver,
-        process_id: str,
+        writer: RunWriter,
+        process: ProcessLock,
     ) -> None:
         self._accounts = accounts
         self._ledger = ledger
@@ -74,7 +84,8 @@ class Runner:
         self._starter = starter
         self._follower = follower
         self._saver = saver
-        self._process_id = process_id
+        self._writer = writer
+        self._process = process
 
     async def submit(self, call: PreparedCall, *, owner: str) -> Run:
         """Accept a call and start its run in the background; return the run as soon as it is recorded.
@@ -102,14 +113,50 @@ class Runner:
         """Return the live standing of a run, or None when this process does not follow it."""
         return self._board.get(run_id)
 
-    def follow_again(self, run: Run) -> None:
-        """Look at a run that another process, or nobody, follows. Looking is free and harms nothing."""
-        if self._board.get(run.id) is not None or run.account_id not in self._accounts:
+    async def take_up(self, run: Run) -> None:
+        """Do for a run what its own process no longer does: look at it, save its outputs, or say what became of it.
+
+        Looking is free and harms nothing, so a run that is under way is looked at even if its process lives.
+
+        Raises:
+            LedgerError: What became of it could not be written down.
+        """
+        if self._board.get(run.id) is not None:
             return
-        if run.state.is_at_provider and run.provider_run_id:
+        account = self._accounts.get(run.account_id)
+        if run.state.is_at_provider and run.provider_run_id and account is not None:
             followed = replace(run, is_followed=True)
-            self._board.put(followed, noted_at=self._clock.monotonic())
-            self._spawn_watch(followed, self._take_up, followed)
+            self._put(followed)
+            self._spawn_watch(followed, self._follow_again, followed, account)
+        elif not self._process.is_alive(run.process_id):
+            await self._settle_orphan(run, account)
+
+    async def settle_orphans(self) -> None:
+        """Say what became of the runs that dead processes left before the provider had them.
+
+        Raises:
+            LedgerError: The ledger cannot be read or written.
+        """
+        for account_id, account in self._accounts.items():
+            for run in await self._ledger.get_live_runs(account_id=account_id):
+                if not run.state.is_at_provider and not self._process.is_alive(run.process_id):
+                    await self._settle_orphan(run, account)
+
+    async def _settle_orphan(self, run: Run, account: OpenAccount | None) -> None:
+        now = self._clock.now()
+        if run.state is RunState.ACCEPTED:
+            await self._ledger.note_cancelled(run.id, failure=ENDED_UNSENT, at=now)
+        elif run.state is RunState.STARTING:
+            await self._ledger.note_unknown(run.id, failure=ENDED_WHILE_STARTING, start_answer="", at=now)
+        elif account is not None and self._saver.is_wanted(run):
+            self._put(run)
+            self._board.update(run, is_saving=True)
+            self._spawn_watch(run, self._save, run, account)
+
+    def _put(self, run: Run) -> None:
+        """Take a run onto the board; its time counts from its acceptance, by the wall clock for what was before us."""
+        age = max(0.0, self._clock.now() - run.accepted_at)
+        self._board.put(run, noted_at=self._clock.monotonic() - age)
 
     def _spawn_watch(self, run: Run, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         async def give_up() -> None:
@@ -146,10 +193,11 @@ class Runner:
 
     async def _cancel_unsent(self, run: Run) -> bool:
         now = self._clock.now()
-        failure = "The run was cancelled before anything was sent; nothing was charged."
-        is_written = await self._ledger.note_cancelled(run.id, failure=failure, at=now)
+        is_written = await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
         if is_written:
-            over = replace(run, state=RunState.CANCELLED, failure=failure, finished_at=now, reserved_credits=0.0)
+            over = replace(
+                run, state=RunState.CANCELLED, failure=CANCELLED_UNSENT, finished_at=now, reserved_credits=0.0
+            )
             self._board.update(over)
         return is_written
 
@@ -168,7 +216,7 @@ class Runner:
             canonical_digest=call.canonical_digest,
             state=RunState.ACCEPTED,
             accepted_at=self._clock.now(),
-            process_id=self._process_id,
+            process_id=self._process.process_id,
             price_credits=price,
             reserved_credits=price or 0.0,
         )
@@ -180,7 +228,7 @@ class Runner:
             ticket.error = exc
             ticket.accepted.set()
             return
-        self._board.put(run, noted_at=self._clock.monotonic())
+        self._put(run)
         ticket.accepted.set()
         account = self._accounts[run.account_id]
         try:
@@ -188,29 +236,57 @@ class Runner:
         except FlowportError as exc:
             # Before `starting` was written nothing was sent; after it, every outcome is a value and not an error.
             started = await self._fail_unsent(run, str(exc))
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._note_end(run.id)
+            raise
         self._board.update(started)
         if started.state.is_at_provider:
             # In a task of its own, so that the files of the call do not stay in memory while the run goes on.
             self._spawn_watch(started, self._see_through, started, account)
         else:
+            await self._writer.write_at_last(started)
             self._board.remove(run.id)
 
     async def _see_through(self, run: Run, account: OpenAccount) -> None:
-        over = await self._follower.follow(run, account)
+        followed = await self._follower.follow(run, account)
+        over = followed.run
         if not over.state.is_final:
             return
-        if self._saver.is_wanted(over):
+        if followed.is_ours and self._saver.is_wanted(over):
             self._board.update(over, is_saving=True)
-            over = await self._saver.save_all(over, account)
+            await self._save(over, account)
+            return
         self._board.update(over, is_saving=False)
+        await self._writer.write_at_last(over)
         self._board.remove(run.id)
 
-    async def _take_up(self, run: Run) -> None:
+    async def _save(self, run: Run, account: OpenAccount) -> None:
+        saved = await self._saver.save_all(run, account)
+        self._board.update(saved, is_saving=False)
+        await self._writer.write_at_last(saved)
+        self._board.remove(run.id)
+
+    async def _follow_again(self, run: Run, account: OpenAccount) -> None:
         try:
             await self._ledger.note_followed(run.id, is_followed=True)
         except LedgerError as exc:
             logger.warning("run %s is followed again, which could not be written down: %s", run.id, exc)
-        await self._see_through(run, self._accounts[run.account_id])
+        await self._see_through(run, account)
+
+    async def _note_end(self, run_id: str) -> None:
+        """Write down, as this process ends, what is certain about a run that the provider has not acknowledged."""
+        entry = self._board.get(run_id)
+        if entry is None:
+            return
+        now = self._clock.now()
+        try:
+            if entry.run.state is RunState.ACCEPTED:
+                await self._ledger.note_cancelled(run_id, failure=ENDED_UNSENT, at=now)
+            elif entry.run.state is RunState.STARTING:
+                await self._ledger.note_unknown(run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=now)
+        except LedgerError as exc:
+            logger.error("run %s was %s at the end, which could not be written down: %s", run_id, entry.run.state, exc)  # noqa: TRY400
 
     async def _fail_unsent(self, run: Run, reason: str) -> Run:
         now = self._clock.now()

@@ -59,8 +59,12 @@ class OutputSaver:
         self._places = anyio.CapacityLimiter(MAX_FETCHES)
 
     def is_wanted(self, run: Run) -> bool:
-        """Tell whether the run has outputs that are to be saved."""
-        return self._rules.is_wanted and any(output.url for output in run.outputs)
+        """Tell whether the run has outputs that are to be saved and are not, and whose links may still work."""
+        return self._rules.is_wanted and any(self._is_missing(output) for output in run.outputs)
+
+    def _is_missing(self, output: Output) -> bool:
+        is_fresh = output.expires_at is None or output.expires_at > self._clock.now()
+        return bool(output.url) and not output.saved_path and is_fresh
 
     async def save_all(self, run: Run, account: OpenAccount) -> Run:
         """Return the run with what was saved, or why it was not, noted on each output."""
@@ -75,7 +79,7 @@ class OutputSaver:
 
         async with anyio.create_task_group() as group:
             for output in run.outputs:
-                if output.url:
+                if self._is_missing(output):
                     group.start_soon(save, output)
         return replace(run, outputs=tuple(saved.get(output.n, output) for output in run.outputs))
 
@@ -91,6 +95,8 @@ class OutputSaver:
         try:
             partial = await self._in_thread(open_partial, self._build_path(run, output, "part"))
             with partial:
+                # Whatever an earlier attempt failed of is not true of this one.
+                output = replace(output, save_problem="")
                 fetched = await self._fetcher.fetch_to_file(output.url or "", partial.file, rules=rules)
                 sniffed = sniff(fetched.head)
                 if not _is_of_kind(sniffed, output.kind):

@@ -5,8 +5,8 @@ anybody hears of it. A request is sent again only when it is certain that the pr
 """
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, assert_never
 
@@ -19,6 +19,7 @@ from flowport.model import Run, RunState
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board
 from flowport.runner.preparing import PreparedCall
+from flowport.runner.writing import RunWriter
 from flowport.transport import PAUSE_WITHOUT_WORD_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -31,15 +32,35 @@ MAX_BUSY_TRIES: Final = 4
 
 RECONNECT_SECONDS: Final = 1.0
 
-REWRITE_SECONDS: Final = (0.5, 2.0)
-"""Pauses before the ledger is asked again to take what came of a start request."""
+CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How often one start was sent in vain."""
+
+    lost_connections: int = 0
+    refusals: int = 0
+
+    def get_pause(self, outcome: StartOutcome) -> float | None:
+        """Return how long to wait before the start is sent again, None when it is not: only what was certainly not taken is."""
+        if not isinstance(outcome, NotTaken):
+            return None
+        if isinstance(outcome.error, ProviderUnreachable):
+            self.lost_connections += 1
+            return RECONNECT_SECONDS if self.lost_connections < MAX_CONNECTION_TRIES else None
+        if _is_too_many(outcome.error):
+            self.refusals += 1
+            return _get_delay(outcome.error) if self.refusals < MAX_BUSY_TRIES else None
+        return None
 
 
 class RunStarter:
     """Carries accepted runs to the provider."""
 
-    def __init__(self, ledger: Ledger, board: Board, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, board: Board, clock: Clock, writer: RunWriter) -> None:
         self._ledger = ledger
+        self._writer = writer
         self._board = board
         self._clock = clock
 
@@ -47,25 +68,34 @@ class RunStarter:
         """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile."""
         # Built first: a mistake in it must not leave the fate of the run unknown.
         request = account.provider.build_start_request(call.app, call.inputs)
-        lost_connections = refusals = 0
+        tries = _Tries()
         while True:
             await account.wait_for_turn(Priority.START)
             starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
             if not await self._ledger.note_starting(run.id, at=self._clock.now()):
-                return await self._ledger.get_run(run.id, account_id=run.account_id, owner=run.owner)
+                return await self._get_kept(run)
             self._board.update(starting)
             outcome = await self._send(request, account)
-            pause = None
-            if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderUnreachable):
-                lost_connections += 1
-                pause = RECONNECT_SECONDS if lost_connections < MAX_CONNECTION_TRIES else None
-            elif isinstance(outcome, NotTaken) and _is_too_many(outcome.error):
-                refusals += 1
-                pause = _get_delay(outcome.error) if refusals < MAX_BUSY_TRIES else None
-            if pause is None or not await self._write_down(run, partial(self._ledger.note_not_taken, run.id)):
+            pause = tries.get_pause(outcome)
+            if pause is None or not await self._retreat(run):
                 return await self._conclude(starting, outcome)
-            self._board.update(run, problem=str(outcome.error) if isinstance(outcome, NotTaken) else "")
+            self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
+            if self._board.get(run.id) is None:
+                # Somebody wanted it no more while it could not be cancelled; now it can.
+                await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=self._clock.now())
+                return await self._get_kept(run)
+
+    async def _get_kept(self, run: Run) -> Run:
+        return await self._ledger.get_run(run.id, account_id=run.account_id, owner=run.owner)
+
+    async def _retreat(self, run: Run) -> bool:
+        """Tell whether the ledger has the run as accepted again; only then may it be sent again."""
+        try:
+            return await self._ledger.note_not_taken(run.id)
+        except LedgerError as exc:
+            logger.warning("run %s was not taken, which could not be written down: %s", run.id, exc)
+            return False
 
     async def _send(self, request: ApiRequest, account: OpenAccount) -> StartOutcome:
         try:
@@ -79,7 +109,7 @@ class RunStarter:
         match outcome:
             case Started(provider_run_id, state):
                 started = replace(run, state=state, provider_run_id=provider_run_id, started_at=now)
-                await self._write_down(
+                await self._writer.write(
                     started,
                     partial(self._ledger.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),
                 )
@@ -88,32 +118,17 @@ class RunStarter:
                 failure = str(error)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
-                await self._write_down(failed, partial(write, spent_credits=0.0, at=now))
+                await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
                 return failed
             case Uncertain(error, answer):
                 failure = format_unknown(error)
                 unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
                 unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
                 write = partial(self._ledger.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
-                await self._write_down(unknown, write)
+                await self._writer.write(unknown, write)
                 return unknown
             case _:
                 assert_never(outcome)
-
-    async def _write_down(self, run: Run, write: Callable[[], Awaitable[bool]]) -> bool:
-        """Tell whether the ledger took a change. The request has left by now, so what we know must not be lost with it."""
-        for pause in (*REWRITE_SECONDS, None):
-            try:
-                return await write()
-            except LedgerError as exc:
-                place = run.provider_run_id or "without an id"
-                logger.error(  # noqa: TRY400 - the error's sentence says all
-                    "run %s (%s at the provider) is %s, which is not written down: %s", run.id, place, run.state, exc
-                )
-                if pause is not None:
-                    await self._clock.sleep(pause)
-        self._board.note_unwritten(run.id)
-        return False
 
 
 def format_unknown(error: ProviderError) -> str:
@@ -129,6 +144,11 @@ def _format_cause(error: ProviderError) -> str:
         return str(error.breakage)
     status = getattr(error, "status", None)
     return getattr(error, "problem", None) or f"it answered HTTP {status}"
+
+
+def _format_retry(outcome: StartOutcome, pause: float) -> str:
+    explanation = outcome.error.explanation if isinstance(outcome, NotTaken) else ""
+    return f"{explanation} Nothing was started; Flowport tries again by itself in {math.ceil(pause)} s."
 
 
 def _is_too_many(error: ProviderError) -> bool:

@@ -1,0 +1,73 @@
+"""Tell whether another Flowport of the same home is alive, without trusting a clock.
+
+Each process holds an operating system's lock on a file of its own for as long as it lives. The system lets go of the
+lock however the process ends, and keeps it while a laptop sleeps; a heartbeat would be wrong about both.
+"""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Final
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+FOLDER: Final = "processes"
+_ID_CHARACTERS: Final = frozenset("0123456789abcdef")
+
+
+class ProcessLock:
+    """This process's proof of life."""
+
+    def __init__(self, home: Path) -> None:
+        """Take the lock; the folder is made when it is missing.
+
+        Raises:
+            OSError: The folder cannot be written to.
+        """
+        self._folder = home / FOLDER
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.process_id = secrets.token_hex(8)
+        self._path = self._build_path(self.process_id)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        if not _lock(self._descriptor):
+            raise OSError("a new file is locked by somebody else")
+
+    def is_alive(self, process_id: str) -> bool:
+        """Tell whether the process of this id still holds its lock; one that left no file has ended."""
+        if process_id == self.process_id:
+            return True
+        if not process_id or not _ID_CHARACTERS.issuperset(process_id):
+            return False
+        try:
+            descriptor = os.open(self._build_path(process_id), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _lock(descriptor)
+        finally:
+            # Closing lets go of the lock that the test may have taken.
+            os.close(descriptor)
+
+    def release(self) -> None:
+        """Let go of the lock and remove the file."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _build_path(self, process_id: str) -> Path:
+        return self._folder / f"{process_id}.lock"
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock if nobody has it, and tell whether that went well."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

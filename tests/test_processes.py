@@ -1,0 +1,70 @@
+"""Whether another Flowport lives, told by the operating system."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowport.processes import FOLDER, ProcessLock
+
+HOLD = """
+import sys
+from pathlib import Path
+from flowport.processes import ProcessLock
+lock = ProcessLock(Path(sys.argv[1]))
+print(lock.process_id, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_process_is_dead_and_a_living_one_is_not(tmp_path: Path) -> None:
+    """A kill leaves the file behind; only the lock tells."""
+    ours = ProcessLock(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        process_id = child.stdout.readline().decode().strip()
+        before = ours.is_alive(process_id)
+        child.kill()
+        child.wait()
+        after = ours.is_alive(process_id)
+    left = [path.name for path in (tmp_path / FOLDER).iterdir()]
+    ours.release()
+
+    assert (before, after) == (True, False)
+    assert f"{process_id}.lock" in left
+
+
+def test_asking_does_not_take_a_lock_away(tmp_path: Path) -> None:
+    """Each process asks about all others."""
+    one, two = ProcessLock(tmp_path), ProcessLock(tmp_path)
+    answers = [two.is_alive(one.process_id) for _ in range(3)]
+    one.release()
+    answers.append(two.is_alive(one.process_id))
+    two.release()
+
+    assert answers == [True, True, True, False]
+
+
+def test_we_are_alive(tmp_path: Path) -> None:
+    """Asking about ourselves must not let go of our own lock."""
+    lock = ProcessLock(tmp_path)
+    assert lock.is_alive(lock.process_id)
+    lock.release()
+
+
+@pytest.mark.parametrize("process_id", ["", "../x", "p1", "0123"])
+def test_an_id_that_nobody_has_is_dead(tmp_path: Path, process_id: str) -> None:
+    """Ids come from a file that others may have written."""
+    lock = ProcessLock(tmp_path)
+    assert not lock.is_alive(process_id)
+    lock.release()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """Without the lock nobody could tell that we live."""
+    (tmp_path / FOLDER).touch()
+    with pytest.raises(OSError, match="File exists"):
+        ProcessLock(tmp_path)
