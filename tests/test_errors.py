@@ -67,7 +67,8 @@ SENTENCES: Final = [
         ProviderRejected("Magnific", START, 422, "image is required"),
         'Magnific does not accept these inputs. Magnific says: "image is required"',
     ),
-    (ProviderRejected("Magnific", READ, 404), "Magnific knows no such app or run."),
+    (ProviderRejected("Magnific", READ, 404), "Magnific knows no such run."),
+    (ProviderRejected("Magnific", START, 404), "Magnific knows no such app."),
     (ProviderRejected("Magnific", START, 413), "Magnific finds the request too large."),
     (ProviderRejected("Magnific", START, 415), "Magnific does not take this kind of file."),
     (
@@ -96,6 +97,7 @@ SENTENCES: Final = [
         ),
         "Nothing was started. image is missing. n is 'x'. It takes a number.",
     ),
+    (ArgumentsInvalid((ArgumentProblem("limit", "is 99"),), is_for_run=False), "limit is 99."),
     (
         FetchError("cdn.example", "the server answered HTTP 500"),
         "The file at cdn.example could not be fetched: the server answered HTTP 500.",
@@ -104,6 +106,7 @@ SENTENCES: Final = [
         LedgerError("the disk is full", "Free some space."),
         "Flowport's record of runs cannot be used: the disk is full. Free some space.",
     ),
+    (RunNotFound("x" * 61), f"There is no run '{'x' * 60}'. list_runs shows the runs that Flowport knows."),
     (RunNotFound("run_x"), "There is no run 'run_x'. list_runs shows the runs that Flowport knows."),
     (
         ResourceNotFound("flowport://runs/x"),

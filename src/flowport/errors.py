@@ -22,6 +22,10 @@ the `detail` field, which its parser cleaned. This module imports nothing of our
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+_MAX_ID_SHOWN: Final = 60
+"""Characters of an id that a client made up; ours are shorter."""
 
 
 class FlowportError(Exception):
@@ -145,7 +149,7 @@ class ProviderRejected(ProviderError):
 
     def __str__(self) -> str:
         reasons = {
-            404: "knows no such app or run",
+            404: f"knows no such {'run' if self.operation is Operation.READ_RUN else 'app'}",
             413: "finds the request too large",
             415: "does not take this kind of file",
             422: "does not accept these inputs",
@@ -213,9 +217,12 @@ class ArgumentsInvalid(FlowportError):
 
     problems: tuple[ArgumentProblem, ...]
     """At least one, in the order of the schema, unknown names last."""
+    is_for_run: bool = True
+    """Whether the call was to start a run; for a call that only asks, nothing being started is no news."""
 
     def __str__(self) -> str:
-        return "Nothing was started. " + " ".join(str(problem) for problem in self.problems)
+        opening = "Nothing was started. " if self.is_for_run else ""
+        return opening + " ".join(str(problem) for problem in self.problems)
 
 
 @dataclass(eq=False)
@@ -253,7 +260,7 @@ class RunNotFound(FlowportError):
     run_id: str
 
     def __str__(self) -> str:
-        return f"There is no run {self.run_id!r}. list_runs shows the runs that Flowport knows."
+        return f"There is no run {self.run_id[:_MAX_ID_SHOWN]!r}. list_runs shows the runs that Flowport knows."
 
 
 @dataclass(eq=False)
