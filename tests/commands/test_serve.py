@@ -72,6 +72,19 @@ def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbo
     assert (code, (tmp_path / "f/home/ledger.sqlite3-wal").exists()) == (0, False)
 
 
+def test_a_client_that_closes_our_output_ends_us(tmp_path: Path) -> None:
+    """Without a reader nothing that we do is of use, although our input stays open; the log says it in one line."""
+    environment = {"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    with open_child(tmp_path / "f", environment=environment) as child:
+        child.greet()
+        assert child.process.stdout is not None
+        child.process.stdout.close()
+        code = child.wait()
+
+    log = (tmp_path / "f/stderr.txt").read_text()
+    assert (code, log.count("the client has closed our standard output"), "Traceback" in log) == (0, 1, False)
+
+
 def test_an_end_before_the_first_request_is_clean(tmp_path: Path) -> None:
     """Clients probe servers and leave again."""
     with open_child(
