@@ -90,6 +90,10 @@ SENTENCES: Final = [
         AppNotFound("skech", ("sketch", "sketchy")),
         "There is no app 'skech'. Did you mean sketch or sketchy? find_apps lists what there is.",
     ),
+    (
+        AppNotFound("sketch", (), "Magnific could not list its apps."),
+        "There is no app 'sketch' among those that could be read. Magnific could not list its apps.",
+    ),
     (AppNotFound("x\ny", ()), r"There is no app 'x\ny'. find_apps lists what there is."),
     (
         ArgumentsInvalid(

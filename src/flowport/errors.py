@@ -190,9 +190,15 @@ class AppNotFound(FlowportError):
     wanted: str
     nearest: tuple[str, ...]
     """Tool names that look alike, nearest first; empty when none does."""
+    catalogue_problem: str = ""
+    """Why the app may exist all the same, as a sentence: its catalogue could not be read. Empty when all were read."""
+    is_tool: bool = False
+    """Whether a tool of this name was called, rather than an app named in an argument."""
 
     def __str__(self) -> str:
         hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
+        if self.catalogue_problem:
+            return f"There is no app {self.wanted!r} among those that could be read.{hint} {self.catalogue_problem}"
         return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
 
 

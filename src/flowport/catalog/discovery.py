@@ -280,7 +280,7 @@ class Catalog:
                 listing.app,
                 tool_name=listing.tool_name,
                 property_names=property_names,
-                provider_title=self._account.provider.title,
+                provider_title="the sandbox" if self._account.is_sandbox else self._account.provider.title,
                 title_prefix="Sandbox: " if self._account.is_sandbox else "",
             )
         except AppUnsupported as exc:

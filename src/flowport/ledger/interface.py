@@ -122,7 +122,14 @@ class Ledger(Protocol):
         ...
 
     async def get_runs(
-        self, *, account_id: str | None, owner: str, limit: int, before: str | None = None, unseen_first: bool
+        self,
+        *,
+        account_id: str | None,
+        owner: str,
+        limit: int,
+        before: str | None = None,
+        unseen_first: bool,
+        state: RunState | None = None,
     ) -> tuple[Run, ...]:
         """Return one page of an owner's runs, newest first.
 
@@ -130,10 +137,15 @@ class Ledger(Protocol):
             account_id: None for the runs of all accounts.
             before: The last run of the page before; None for the first page. Its place is the one it has now.
             unseen_first: Put the runs that are over and not seen before all others.
+            state: None for runs in any state.
 
         Raises:
             RunNotFound: The owner has no run `before`.
         """
+        ...
+
+    async def count_unseen(self, *, owner: str) -> int:
+        """Return how many of an owner's runs are over and not seen."""
         ...
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
