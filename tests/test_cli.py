@@ -37,7 +37,10 @@ def test_serving_is_what_happens_unless_another_command_is_named(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_is_in_the_help(command: str) -> None:
     """Nobody reads source to find a command."""
-    assert f"  {command} " in build_parser().format_help()
+    text = build_parser().format_help()
+
+    assert f"  {command} " in text
+    assert "COMMAND     what to do; serve unless given" in text
 
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

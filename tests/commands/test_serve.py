@@ -14,7 +14,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from flowport.commands.serve import build_flag, build_parser
-from flowport.settings import VARIABLES
+from flowport.settings import VARIABLES, get_default_config_path
 from tests.commands.children import Child, open_child
 from tests.harness import MODES, Mode
 
@@ -189,6 +189,11 @@ def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
 
     built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
     assert flags == built | {"-h", "--help", "--config"}
+
+
+def test_the_help_says_where_the_configuration_lies() -> None:
+    """Nobody guesses the folder of a platform."""
+    assert str(get_default_config_path()) in " ".join(build_parser().format_help().split())
 
 
 def has_ended(watch: int) -> bool:

@@ -12,9 +12,10 @@ hold everywhere:
 - Every call raises `LedgerError` when the ledger cannot be read or written, or is closed.
 """
 
+import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from flowport.model import Output, Run, RunState
 
@@ -37,6 +38,15 @@ class Spending:
     """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
     runs: int
     """How many runs ended within the span or have not ended."""
+
+
+MIN_DURATIONS: Final = 3
+"""How many earlier runs it takes before we say how long a run usually is."""
+
+
+def get_usual_seconds(durations: Sequence[float]) -> float | None:
+    """Return how long a run usually takes, by those of before; None when they are too few to tell."""
+    return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
 
 
 class Ledger(Protocol):
