@@ -66,13 +66,17 @@ async def run_app(client: Client, tool: str, arguments: dict[str, str]) -> bool:
     facts = result.structured_content or {}
     print(f"  {facts.get('summary') or facts.get('message')}")
     outputs = facts.get("outputs", [])
+    if facts.get("failure"):
+        print(f"  {facts['failure']}")
+    if not outputs:
+        return False
     for output in outputs:
         print(f"  {output['kind']} {output.get('width')} x {output.get('height')}, {output.get('mime_type')}")
         print(f"    URL   {output.get('url')}")
         print(f"    file  {output.get('saved_path') or output.get('save_problem')}")
     links = [block for block in result.content if isinstance(block, t.ResourceLink)]
     print(f"  {len(links)} resource link{'s' * (len(links) != 1)}, {facts.get('credits')} credits of play money")
-    return bool(outputs) and all(output.get("saved_path") for output in outputs)
+    return all(output.get("saved_path") for output in outputs)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """The sandbox as our child."""
 
+import os
 import sys
+from pathlib import Path
 
+import anyio
 import pytest
 
-from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.builtin_sandbox import CHILD_COMMAND, SANDBOX_ACCOUNT, BuiltInSandbox
 from flowport.errors import ProviderUnreachable
 from flowport.providers.magnific import Magnific
+from tests.scripted import wait_until
 
 GONE = [sys.executable, "-c", "raise SystemExit(3)"]
 TALKS_NONSENSE = [sys.executable, "-c", "print('[]')"]
@@ -43,6 +47,28 @@ async def test_a_child_that_does_not_start_is_an_unreachable_provider(provider: 
     with pytest.raises(ProviderUnreachable):
         await sandbox.locate()
     await sandbox.aclose()
+
+
+async def test_a_caller_that_gives_up_while_it_starts_leaves_no_child_and_spoils_nothing(
+    provider: Magnific, tmp_path: Path
+) -> None:
+    """The next caller must get a sandbox, and not the address of one that never was."""
+    mark = tmp_path / "pid"
+    silent = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    sandbox = BuiltInSandbox(provider, command=[sys.executable, "-c", silent])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sandbox.locate)
+        await wait_until(lambda: mark.exists() and mark.read_text() != "")
+        tasks.cancel_scope.cancel()
+
+    assert (sandbox._process, sandbox._location) == (None, None)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    sandbox._command = CHILD_COMMAND
+    try:
+        assert (await sandbox.locate()).base_url.startswith("http://127.0.0.1:")
+    finally:
+        await sandbox.aclose()
 
 
 def test_its_account_outlives_port_and_key() -> None:

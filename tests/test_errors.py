@@ -68,6 +68,7 @@ SENTENCES: Final = [
         'Magnific does not accept these inputs. Magnific says: "image is required"',
     ),
     (ProviderRejected("Magnific", READ, 404), "Magnific knows no such run."),
+    (ProviderRejected("Magnific", START, 404), "Magnific knows no such app."),
     (ProviderRejected("Magnific", START, 413), "Magnific finds the request too large."),
     (ProviderRejected("Magnific", START, 415), "Magnific does not take this kind of file."),
     (
@@ -89,6 +90,10 @@ SENTENCES: Final = [
         AppNotFound("skech", ("sketch", "sketchy")),
         "There is no app 'skech'. Did you mean sketch or sketchy? find_apps lists what there is.",
     ),
+    (
+        AppNotFound("sketch", (), "Magnific could not list its apps."),
+        "There is no app 'sketch' among those that could be read. Magnific could not list its apps.",
+    ),
     (AppNotFound("x\ny", ()), r"There is no app 'x\ny'. find_apps lists what there is."),
     (
         ArgumentsInvalid(
@@ -96,6 +101,7 @@ SENTENCES: Final = [
         ),
         "Nothing was started. image is missing. n is 'x'. It takes a number.",
     ),
+    (ArgumentsInvalid((ArgumentProblem("limit", "is 99"),), is_for_run=False), "limit is 99."),
     (
         FetchError("cdn.example", "the server answered HTTP 500"),
         "The file at cdn.example could not be fetched: the server answered HTTP 500.",
@@ -104,6 +110,7 @@ SENTENCES: Final = [
         LedgerError("the disk is full", "Free some space."),
         "Flowport's record of runs cannot be used: the disk is full. Free some space.",
     ),
+    (RunNotFound("x" * 61), f"There is no run '{'x' * 60}'. list_runs shows the runs that Flowport knows."),
     (RunNotFound("run_x"), "There is no run 'run_x'. list_runs shows the runs that Flowport knows."),
     (
         ResourceNotFound("flowport://runs/x"),

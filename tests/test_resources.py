@@ -15,6 +15,7 @@ from tests.harness import Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
+from tests.scripted import FaultyLedger
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
 
@@ -140,3 +141,22 @@ async def test_an_output_number_that_does_not_exist_is_not_found(flowport: Harne
 
     with pytest.raises(ResourceNotFound):
         await resources.read(build_output_uri("run_kept", 2), LOCAL_OWNER)
+
+
+async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
+    flowport: Harness, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk must not hide a result that lies there."""
+    path = tmp_path / "kept.png"
+    path.write_bytes(PNG)
+    ledger = FaultyLedger(tmp_path / "faulty.sqlite3")
+    ledger.failing.add("note_seen")
+    output = Output(1, OutputKind.IMAGE, "https://cdn.example/a.png", saved_path=str(path))
+    await ledger.accept(replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), seen_at=None))
+    desk = replace(flowport.assembly.desk, ledger=ledger)
+
+    content = await Resources(desk, anyio.CapacityLimiter(2)).read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    await ledger.close()
+
+    assert content.data == PNG
+    assert "that run run_kept was seen could not be noted" in caplog.text

@@ -36,7 +36,7 @@ def test_a_whole_tool_is_ready_for_the_wire() -> None:
     expected = {
         "name": "sketch",
         "title": "Sandbox: Sketch to Realism",
-        "description": '5 credits, usually 10 s to 5 min. Runs the Magnific app "Sketch to Realism".',
+        "description": '5 credits, usually 10 s to 5 min. Runs the app "Sketch to Realism" of Magnific.',
         "inputSchema": {
             "type": "object",
             "properties": {
@@ -75,7 +75,7 @@ def test_the_description_opens_with_price_and_duration(
 ) -> None:
     """Clients cut descriptions; what a run costs must survive."""
     description = build(build_app(price_credits=price), usual_seconds=seconds)["description"]
-    assert description == f'{opening} Runs the Magnific app "Sketch to Realism".'
+    assert description == f'{opening} Runs the app "Sketch to Realism" of Magnific.'
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_description_opens_with_price_and_duration(
 def test_the_name_of_an_app_cannot_leave_its_quotes(name: str, title: str, quoted: str) -> None:
     """Anyone can publish an app, and its name is read by a model."""
     tool = build(build_app(name=name))
-    assert (tool["title"], tool["description"].rpartition(" app ")[2]) == (title, f"{quoted}.")
+    assert (tool["title"], tool["description"].partition(" the app ")[2]) == (title, f"{quoted} of Magnific.")
 
 
 PLACE = "path, https or data URL"

@@ -187,6 +187,16 @@ def test_an_unknown_variable_is_named_with_the_nearest_one(name: str, remedy: st
     assert error.remedy == remedy
 
 
+@pytest.mark.parametrize("name", ["MAGNIFIC_API_KEYS", "MAGNIFIC_APIKEY", "MAGNIFIC_KEY", "MAGNIFIC_URL"])
+def test_a_provider_variable_that_is_misspelt_is_refused(name: str) -> None:
+    """A key that nobody uses would leave the person in the sandbox, wondering."""
+    error = refuse({name: "x"})
+    assert (error.setting, error.remedy[:23]) == (
+        name,
+        "Did you mean MAGNIFIC_A" if "KEY" in name else "Did you mean MAGNIFIC_B",
+    )
+
+
 def test_what_is_not_ours_is_ignored() -> None:
     """Kubernetes adds names beside a service called flowport, and other programs have their own."""
     injected = ("FLOWPORT_PORT", "FLOWPORT_PORT_80_TCP_ADDR", "FLOWPORT_SERVICE_HOST", "FLOWPORT_SERVICE_PORT_HTTP")

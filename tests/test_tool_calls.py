@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from flowport.model import LOCAL_OWNER, RunState
 from tests.harness import Harness, open_harness
@@ -127,10 +128,53 @@ async def test_a_run_of_a_key_that_is_gone_is_still_shown(flowport: Harness) -> 
     assert cancelled["outcome"] == "cannot"
 
 
-@pytest.mark.parametrize(("limit", "words"), [(0, "limit is 0."), ("51", "limit is 51."), ("many", "limit")])
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (0, "limit was given 0. It takes a number from 1 to 50."),
+        ("51", "limit was given 51."),
+        ("many", "limit was given text."),
+        (1.5, "limit was given a fraction. It takes a whole number."),
+        (10**300, "limit was given 1000"),
+    ],
+)
 async def test_a_limit_out_of_range_is_refused(flowport: Harness, limit: object, words: str) -> None:
     """Five thousand runs would fill a model's context."""
-    assert words in (await flowport.ask("list_runs", limit=limit))["message"]
+    message = (await flowport.ask("list_runs", limit=limit))["message"]
+
+    assert message.startswith(words)
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize("limit", ["1", 1.0, "1e0"])
+async def test_a_limit_may_be_spelt_as_clients_do(flowport: Harness, limit: object) -> None:
+    """JSON has one kind of number, and some clients send text."""
+    await flowport.ask("always_fails", note="x")
+    await flowport.ask("always_fails", note="y")
+
+    assert len((await flowport.ask("list_runs", limit=limit))["runs"]) == 1
+
+
+async def test_what_nobody_has_seen_is_counted_over_all_runs(flowport: Harness) -> None:
+    """A page of one run must not hide that five more wait."""
+    ledger = flowport.assembly.desk.ledger
+    for n in range(3):
+        await ledger.accept(replace(build_run(f"run_{n}", RunState.SUCCEEDED), owner=LOCAL_OWNER, seen_at=None))
+
+    facts = await flowport.ask("list_runs", limit=1)
+
+    assert facts["summary"] == "1 run. 3 finished runs in all not seen yet."
+
+
+@pytest.mark.parametrize("tool", ["get_run", "cancel_run", "list_runs", "find_apps", "get_balance"])
+async def test_only_a_call_for_a_run_is_told_that_nothing_was_started(flowport: Harness, tool: str) -> None:
+    """Nobody wanted to start anything."""
+    asked = await flowport.ask(tool, odd=1)
+    run = await flowport.ask("run_app", odd=1)
+
+    assert "odd is not an argument of this tool" in asked["message"]
+    assert not asked["message"].startswith("Nothing was started.")
+    assert run["message"].startswith("Nothing was started.")
 
 
 async def test_runs_can_be_listed_by_state(flowport: Harness) -> None:
@@ -162,6 +206,40 @@ async def test_what_is_left_out_is_said_with_the_reason(sandbox: SandboxClient, 
         facts = await flowport.ask("find_apps", query="text to picture")
         refused = await flowport.ask("run_app", app="text_to_picture")
 
+    assert "call_it_by" not in facts["apps"][0]
     assert facts["apps"][0]["left_out_because"] == "its definition names no inputs"
     assert facts["catalogues"][0]["left_out"] == ["text_to_picture, because its definition names no inputs"]
     assert "is left out because its definition names no inputs" in refused["message"]
+
+
+async def test_an_app_named_like_the_tool_that_runs_it_is_an_answer(flowport: Harness) -> None:
+    """The tool is known; it is its argument that names nothing."""
+    result = await flowport.call("run_app", app="run_app")
+
+    assert result.is_error
+    assert "There is no app 'run_app'." in str(result.structured_content)
+
+
+@pytest.mark.parametrize("name", ["nothing", "x" * 5000])
+async def test_an_unknown_tool_is_a_protocol_error_however_long_its_name(flowport: Harness, name: str) -> None:
+    """Clients tell the two apart."""
+    with pytest.raises(MCPError, match="Unknown tool: There is no app") as caught:
+        await flowport.client.call_tool(name, {})
+    assert len(str(caught.value)) < 300
+
+
+async def test_an_app_is_not_called_unknown_while_its_catalogue_cannot_be_read(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """The model would tell the person that the app is gone."""
+    for operation in ("list", "list_own"):
+        await sandbox.switch("faults", operation=operation, fault="status", status=500)
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        called = await flowport.call("text_to_picture", prompt="a lake")
+        named = await flowport.ask("run_app", app="text_to_picture")
+        found = await flowport.ask("find_apps")
+
+    problem = "Magnific could not list its apps: it answered HTTP 500."
+    assert called.is_error
+    for text in (str(called.structured_content), named["message"], found["summary"]):
+        assert problem in text

@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 
+import anyio
 import httpx2
 import pytest
 
@@ -14,6 +15,7 @@ from flowport.transport import (
     BREAKAGES,
     MAX_ANSWER_BYTES,
     PAUSE_WITHOUT_WORD_SECONDS,
+    REQUEST_SECONDS,
     Api,
     Location,
     get_breakage,
@@ -39,7 +41,7 @@ async def opened(
     is_loopback: bool = True,
 ) -> AsyncIterator[Api]:
     """Give the way to an API for the length of a block."""
-    location = Location(base_url, HEADERS, is_loopback=is_loopback)
+    location = Location(base_url, HEADERS, "mk-secret", is_loopback=is_loopback)
     api = Api("Magnific", location, budget or RequestBudget(0, FakeClock()), transport=transport)
     try:
         yield api
@@ -278,3 +280,55 @@ async def test_closing_an_api_that_was_never_used_is_harmless() -> None:
 def test_a_place_does_not_show_its_key() -> None:
     """It ends in logs."""
     assert "mk-secret" not in f"{Location('https://x', HEADERS)!r}"
+
+
+@pytest.mark.parametrize(
+    "spelling", ['mk/s+\u00e9 x"y', r"mk/s+\u00e9 x\"y", r"mk\/s+\u00e9 x\"y", "mk%2Fs%2B%C3%A9%20x%22y"]
+)
+def test_a_key_that_the_provider_repeats_goes_no_further(spelling: str) -> None:
+    """Answers end in the ledger, in the log and in the chat, and a key may come back as JSON or in a URL."""
+    location = Location("https://x", {}, 'mk/s+\u00e9 x"y')
+    api = Api("Magnific", location, RequestBudget(0, FakeClock()))
+
+    assert api._take_out_key(f"a {spelling} b {spelling} c".encode()) == b"a [API key] b [API key] c"
+
+
+async def test_the_letters_of_a_test_key_stay_where_they_are() -> None:
+    """Taking every `k` out of an answer would leave none."""
+    location = Location("https://x", {}, "k")
+
+    assert Api("Magnific", location, RequestBudget(0, FakeClock()))._take_out_key(b"kayak") == b"kayak"
+
+
+async def test_an_echoed_key_is_taken_out_on_the_way() -> None:
+    """The same over a real connection."""
+    async with serving(build_reply(b'{"message": "key mk-secret is bad"}')) as server:
+        assert (await ask(server.origin)).body == b'{"message": "key [API key] is bad"}'
+
+
+@pytest.mark.parametrize("request_", [READ, START], ids=["read", "start"])
+async def test_an_answer_that_never_ends_is_no_answer(request_: ApiRequest) -> None:
+    """A byte now and then keeps the library waiting for ever; a start of that kind is unknown."""
+
+    class Drip(httpx2.AsyncByteStream):
+        """A body that stands still."""
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"{"
+            await anyio.sleep_forever()
+
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=Drip()))
+    location = Location("https://x", HEADERS)
+    limits = dict.fromkeys(Operation, 0.0)
+    api = Api("Magnific", location, RequestBudget(0, FakeClock()), transport=transport, request_seconds=limits)
+    with pytest.raises(ProviderUnreachable) as caught:
+        await api.send(request_)
+    await api.aclose()
+
+    assert (caught.value.breakage, caught.value.was_sent) == (Breakage.NO_ANSWER, True)
+
+
+def test_every_operation_has_its_limit() -> None:
+    """A start may take longest: giving up on it costs the most."""
+    assert set(REQUEST_SECONDS) == set(Operation)
+    assert max(REQUEST_SECONDS.values()) == REQUEST_SECONDS[Operation.START_RUN]

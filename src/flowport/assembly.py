@@ -164,7 +164,10 @@ def _open_configured(configured: ProviderSettings, settings: Settings, clock: Cl
     provider = PROVIDERS[configured.provider]()
     parts = urlsplit(configured.base_url)
     location = Location(
-        configured.base_url, provider.build_headers(configured.api_key), is_loopback=parts.hostname in _LOOPBACK
+        configured.base_url,
+        provider.build_headers(configured.api_key),
+        configured.api_key,
+        is_loopback=parts.hostname in _LOOPBACK,
     )
     limit = settings.requests_per_minute
     budget = RequestBudget(provider.requests_per_minute if limit is None else limit, clock)

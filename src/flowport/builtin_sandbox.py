@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child")
 START_TIMEOUT_SECONDS: Final = 20.0
+_START_FAILURES: Final = (OSError, TimeoutError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError)
 
 SANDBOX_ACCOUNT = Account("magnific", "sandbox", "builtin")
 """Always the same, although port and key change: its catalogue and its names outlive the child."""
@@ -45,30 +46,42 @@ class BuiltInSandbox:
             ProviderUnreachable: The child does not start.
         """
         if self._process is None or self._process.returncode is not None or self._location is None:
-            self._location = await self._start()
+            return await self._start()
         return self._location
 
     async def aclose(self) -> None:
         """End the child and let go of its pipes."""
         process, self._process = self._process, None
-        if process is not None:
-            if process.returncode is None:
-                process.terminate()
-            await process.aclose()
+        self._location = None
+        await _end(process)
 
     async def _start(self) -> Location:
         await self.aclose()
         key = secrets.token_urlsafe(24)
+        process: anyio.abc.Process | None = None
         try:
-            self._process = await anyio.open_process(self._command, stderr=None)
+            process = await anyio.open_process(self._command, stderr=None)
             with anyio.fail_after(START_TIMEOUT_SECONDS):
-                about = await _introduce(self._process, key)
-        except (OSError, TimeoutError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
+                about = await _introduce(process, key)
+        except BaseException as exc:
+            # A caller that is cancelled meanwhile too must leave no child behind.
+            with anyio.CancelScope(shield=True):
+                await _end(process)
+            if not isinstance(exc, _START_FAILURES):
+                raise
             logger.warning("the sandbox does not start (%s)", type(exc).__name__)
-            await self.aclose()
-            title = self._provider.title
-            raise ProviderUnreachable(title, Operation.LIST_APPS, Breakage.NO_CONNECTION) from exc
-        return Location(about["api_url"], self._provider.build_headers(key), is_loopback=True)
+            raise ProviderUnreachable(self._provider.title, Operation.LIST_APPS, Breakage.NO_CONNECTION) from exc
+        self._process = process
+        self._location = Location(about["api_url"], self._provider.build_headers(key), key, is_loopback=True)
+        return self._location
+
+
+async def _end(process: anyio.abc.Process | None) -> None:
+    """End a child, if there is one, and let go of its pipes."""
+    if process is not None:
+        if process.returncode is None:
+            process.terminate()
+        await process.aclose()
 
 
 async def _introduce(process: anyio.abc.Process, key: str) -> dict[str, Any]:

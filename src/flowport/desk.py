@@ -1,7 +1,7 @@
 """Everything that a call may need, in one place: the parts that `assembly` put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowport.accounts import OpenAccount
@@ -9,6 +9,7 @@ from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
 from flowport.catalog.search import get_listing
 from flowport.clock import Clock
+from flowport.errors import AppNotFound
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.runner.preparing import CallPreparer
@@ -44,13 +45,26 @@ class Desk:
         """Return the app that a tool name, app id or app name means, and where it belongs.
 
         Raises:
-            AppNotFound: None answers to it.
+            AppNotFound: None answers to it; the error tells when that is because a catalogue could not be read.
         """
         listings = [listing for one in self.catalogs for listing in one.catalog.current.listings]
-        found = get_listing(listings, wanted)
+        try:
+            found = get_listing(listings, wanted)
+        except AppNotFound as exc:
+            raise replace(exc, catalogue_problem=self.get_catalogue_problem()) from exc
         home = next(one for one in self.catalogs if found in one.catalog.current.listings)
         return home, found
+
+    def get_catalogue_problem(self) -> str:
+        """Return why apps may be missing, as sentences; empty when every catalogue was read."""
+        return " ".join(filter(None, map(_get_problem, self.catalogs)))
 
     def get_account(self, account_id: str) -> OpenAccount | None:
         """Return an open account by its id, or None when its key is no longer configured."""
         return next((one.account for one in self.catalogs if one.account.account.id == account_id), None)
+
+
+def _get_problem(one: OpenCatalog) -> str:
+    if one.catalog.problem or one.catalog.current.listed_at is not None:
+        return one.catalog.problem
+    return f"{one.account.provider.title} has not told its apps yet; try again in a moment."

@@ -23,6 +23,10 @@ the `detail` field, which its parser cleaned. This module imports nothing of our
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+_MAX_ID_SHOWN: Final = 60
+"""Characters of an id that a client made up; ours are shorter."""
 
 
 class FlowportError(Exception):
@@ -193,7 +197,7 @@ class ProviderRejected(ProviderError):
     def cause(self) -> str:
         """What it does not accept."""
         reasons = {
-            404: "knows no such run" if self.operation is Operation.READ_RUN else "knows no such app",
+            404: f"knows no such {'run' if self.operation is Operation.READ_RUN else 'app'}",
             413: "finds the request too large",
             415: "does not take this kind of file",
             422: "does not accept these inputs",
@@ -241,9 +245,15 @@ class AppNotFound(FlowportError):
     wanted: str
     nearest: tuple[str, ...]
     """Tool names that look alike, nearest first; empty when none does."""
+    catalogue_problem: str = ""
+    """Why the app may exist all the same, as a sentence: its catalogue could not be read. Empty when all were read."""
+    is_tool: bool = False
+    """Whether a tool of this name was called, rather than an app named in an argument."""
 
     def __str__(self) -> str:
         hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
+        if self.catalogue_problem:
+            return f"There is no app {self.wanted!r} among those that could be read.{hint} {self.catalogue_problem}"
         return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
 
 
@@ -268,9 +278,12 @@ class ArgumentsInvalid(FlowportError):
 
     problems: tuple[ArgumentProblem, ...]
     """At least one, in the order of the schema, unknown names last."""
+    is_for_run: bool = True
+    """Whether the call was to start a run; for a call that only asks, nothing being started is no news."""
 
     def __str__(self) -> str:
-        return "Nothing was started. " + " ".join(str(problem) for problem in self.problems)
+        opening = "Nothing was started. " if self.is_for_run else ""
+        return opening + " ".join(str(problem) for problem in self.problems)
 
 
 @dataclass(eq=False)
@@ -308,7 +321,7 @@ class RunNotFound(FlowportError):
     run_id: str
 
     def __str__(self) -> str:
-        return f"There is no run {self.run_id!r}. list_runs shows the runs that Flowport knows."
+        return f"There is no run {self.run_id[:_MAX_ID_SHOWN]!r}. list_runs shows the runs that Flowport knows."
 
 
 @dataclass(eq=False)

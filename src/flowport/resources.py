@@ -5,6 +5,7 @@ It is no proxy: a URL that no run of the owner produced is not fetched.
 
 import io
 import json
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,13 @@ import anyio.to_thread
 
 from flowport.answers import build_run_facts, format_instant
 from flowport.desk import Desk
-from flowport.errors import FetchError, ResourceNotFound, RunNotFound
+from flowport.errors import FetchError, LedgerError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
 from flowport.model import Output, Run
 from flowport.waiting import get_standing
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest output whose bytes are handed to a client."""
@@ -86,8 +89,15 @@ class Resources:
         else:
             content = await self._read_file(run, output)
         if run.seen_at is None:
-            await self._desk.ledger.note_seen(run.id, at=self._desk.clock.now())
+            await self._note_seen(run)
         return content
+
+    async def _note_seen(self, run: Run) -> None:
+        try:
+            await self._desk.ledger.note_seen(run.id, at=self._desk.clock.now())
+        except LedgerError as exc:
+            # The bytes are in hand: they are delivered although the note that they were cannot be made.
+            logger.warning("that run %s was seen could not be noted: %s", run.id, exc)
 
     async def _read_file(self, run: Run, output: Output) -> Content:
         if output.mime_type in _NEVER_SHOWN:

@@ -54,7 +54,7 @@ def build_tool(
         app: Its definition must have been read.
         tool_name: As `naming.build_tool_name` gave it.
         property_names: The name of each input by its id.
-        provider_title: The provider's name as people write it.
+        provider_title: The provider's name as people write it inside a sentence.
         usual_seconds: How long a run of this app took before; None when nothing is known.
         title_prefix: Put before the app's name in the title.
 
@@ -69,7 +69,7 @@ def build_tool(
         "name": tool_name,
         "title": title_prefix + app_name,
         "description": f"{_format_price(app.price_credits)}, {usual}. "
-        f"Runs the {provider_title} app {format_quoted(app_name)}.",
+        f"Runs the app {format_quoted(app_name)} of {provider_title}.",
         "inputSchema": _build_input_schema(inputs, property_names),
         "annotations": {"destructiveHint": False},
     }

@@ -75,7 +75,7 @@ class Handlers:
         try:
             return await self._calls.call(params.name, params.arguments, caller)
         except AppNotFound as exc:
-            if exc.wanted == params.name:
+            if exc.is_tool and not exc.catalogue_problem:
                 raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {exc}") from exc
             return build_error_answer(exc)
         except FlowportError as exc:

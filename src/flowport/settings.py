@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -51,9 +52,7 @@ VARIABLES: Final = (
     ),
     Variable("MAGICA_API_KEY", "The Magica API key.", "none", is_built=False),
     Variable("MAGICA_BASE_URL", "Where Magica's API is.", "`https://api.magica.com/api`", is_built=False),
-    Variable(
-        "FLOWPORT_HOME", "Folder of the ledger, the catalogue cache and the locks.", "the platform's user data folder"
-    ),
+    Variable("FLOWPORT_HOME", "Folder of the ledger and the catalogue cache.", "the platform's user data folder"),
     Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
     Variable("FLOWPORT_MAX_TOOLS", "How many apps become tools of their own, 0 to 1000.", "`40`"),
     Variable("FLOWPORT_SOURCE", "Whose apps: `own`, `published` or `all`.", "`all`", is_built=False),
@@ -76,6 +75,9 @@ VARIABLES: Final = (
 """Every variable, in the README's order."""
 
 _PROVIDER_PREFIXES: Final = ("MAGNIFIC_", "MAGICA_")
+
+_SLIP: Final = 0.8
+"""How like one of ours a provider's variable must be to count as misspelt. Their own programs may have variables too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,8 @@ def _is_ours(name: str) -> bool:
 def _refuse_unknown(values: Mapping[str, str]) -> None:
     known = {variable.name: variable for variable in VARIABLES}
     for name in values:
-        if name not in known and name.startswith("FLOWPORT_"):
+        is_slip = bool(get_close_matches(name, known, 1, cutoff=_SLIP))
+        if name not in known and (name.startswith("FLOWPORT_") or is_slip):
             nearest = get_nearest(name, [variable.name for variable in VARIABLES if variable.is_built])
             hint = f"Did you mean {nearest[0]}?" if nearest else "The README lists the variables."
             raise ConfigurationError(name, "is not a variable that Flowport knows", hint)
@@ -183,8 +186,13 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
             raise ConfigurationError(name, "is not built in this version, so it would have no effect", "Remove it.")
 
 
+def get_default_config_path() -> Path:
+    """Return where the person's own configuration file lies, whether or not there is one."""
+    return Path(platformdirs.user_config_dir("flowport", appauthor=False)) / "config.toml"
+
+
 def _load_file(config_path: Path | None) -> dict[str, str]:
-    path = config_path or Path(platformdirs.user_config_dir("flowport", appauthor=False)) / "config.toml"
+    path = config_path or get_default_config_path()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

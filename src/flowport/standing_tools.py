@@ -1,7 +1,7 @@
 """The six tools that are always there, whatever the catalogue holds: their wire form and their inputs. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flowport.model import App, Input, InputKind, Option, RunState
@@ -67,7 +67,7 @@ LIST_RUNS: Final = StandingTool(
     "List recent runs, those whose results nobody has seen first. Free.",
     (
         _take("state", InputKind.SELECT, "Only runs in this state", options=tuple(state.value for state in RunState)),
-        _take("limit", InputKind.NUMBER, "How many, 10 unless said"),
+        replace(_take("limit", InputKind.NUMBER, "How many, 10 unless said"), minimum=1, maximum=50),
     ),
 )
 CANCEL_RUN: Final = StandingTool(
@@ -108,4 +108,6 @@ def _build_property(item: Input) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": _TYPES.get(item.kind, "string"), "description": item.label}
     if item.options:
         schema["enum"] = [option.value for option in item.options]
+    bounds = {"minimum": item.minimum, "maximum": item.maximum}
+    schema |= {word: bound for word, bound in bounds.items() if bound is not None}
     return schema

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import anyio
 
@@ -24,7 +25,7 @@ from flowport.catalog.search import find_listings
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
 from flowport.labels import clean_line
-from flowport.model import JsonValue, Run
+from flowport.model import JsonValue, Run, RunState
 from flowport.runner.runs import CancelOutcome
 from flowport.standing_tools import (
     CANCEL_RUN,
@@ -44,6 +45,9 @@ FIRST_CATALOGUE_SECONDS: Final = 8.0
 
 MAX_ROWS: Final = 25
 """Apps that one `find_apps` answer lists."""
+
+DEFAULT_RUNS: Final = 10
+"""Runs that `list_runs` shows unless told otherwise."""
 
 DAY_SECONDS: Final = 24 * 3600.0
 
@@ -75,9 +79,12 @@ class ToolCalls:
         if standing is not None:
             return await standing(arguments or {}, caller)
         await self.wait_for_catalogues()
-        _, listing = self._desk.get_open_catalog(name)
+        try:
+            _, listing = self._desk.get_open_catalog(name)
+        except AppNotFound as exc:
+            raise replace(exc, is_tool=True) from exc
         if listing.tool_name != name:
-            raise AppNotFound(name, (listing.tool_name,))
+            raise AppNotFound(name[:80], (listing.tool_name,), is_tool=True)
         return await self._run(name, arguments or {}, caller)
 
     async def wait_for_catalogues(self) -> None:
@@ -133,15 +140,15 @@ class ToolCalls:
 
     async def _list_runs(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(LIST_RUNS, arguments)
-        state, limit = given.get("state"), _parse_limit(given.get("limit"))
-        found = await self._desk.ledger.get_runs(
-            account_id=None, owner=caller.owner, limit=200 if state else limit, unseen_first=True
+        state = RunState(str(given["state"])) if "state" in given else None
+        runs = await self._desk.ledger.get_runs(
+            account_id=None, owner=caller.owner, limit=_parse_limit(given), unseen_first=True, state=state
         )
-        runs = [run for run in found if state is None or run.state.value == state][:limit]
         rows = [await self._build_row(run) for run in runs]
-        unseen = sum(run.state.is_final and run.seen_at is None for run in runs)
-        summary = f"{len(rows)} run{'s' * (len(rows) != 1)}, {unseen} of them finished and not seen yet."
-        return build_facts_answer({"summary": summary, "runs": rows})
+        unseen = await self._desk.ledger.count_unseen(owner=caller.owner)
+        shown = f"{len(rows)} run{'s' * (len(rows) != 1)}."
+        waiting = f"{unseen} finished run{'s' * (unseen != 1)} in all not seen yet."
+        return build_facts_answer({"summary": f"{shown} {waiting}", "runs": rows})
 
     async def _build_row(self, run: Run) -> Facts:
         standing = await get_standing(self._desk, run)
@@ -204,8 +211,9 @@ class ToolCalls:
         listed = {tool["name"] for tool in self._desk.get_tools()}
         rows = [_build_app_row(item, is_listed=item.tool_name in listed) for _, item in found[:MAX_ROWS]]
         more = f" The first {MAX_ROWS} are shown; give more words." if len(found) > MAX_ROWS else ""
+        problem = self._desk.get_catalogue_problem()
         facts: Facts = {
-            "summary": f"{len(found)} app{'s' * (len(found) != 1)} found.{more}",
+            "summary": f"{len(found)} app{'s' * (len(found) != 1)} found.{more} {problem}".rstrip(),
             "apps": rows,
             "catalogues": [self._build_catalogue_facts(one) for one in self._desk.catalogs],
         }
@@ -230,16 +238,19 @@ class ToolCalls:
 
 
 def _parse(tool: StandingTool, arguments: Arguments) -> dict[str, JsonValue]:
-    return parse_arguments(tool.app, tool.argument_names, arguments)
+    try:
+        return parse_arguments(tool.app, tool.argument_names, arguments)
+    except ArgumentsInvalid as exc:
+        raise replace(exc, is_for_run=tool is RUN_APP) from exc
 
 
-def _parse_limit(value: Any) -> int:
-    if value is None:
-        return 10
-    limit = int(value)
-    if not 1 <= limit <= 50:  # noqa: PLR2004
-        raise ArgumentsInvalid((ArgumentProblem("limit", f"is {limit}", "It takes a whole number from 1 to 50."),))
-    return limit
+def _parse_limit(given: Arguments) -> int:
+    limit = given.get("limit", DEFAULT_RUNS)
+    # The range is checked by now; only a fraction is left to be refused.
+    if isinstance(limit, float) and not limit.is_integer():
+        problem = ArgumentProblem("limit", "was given a fraction", "It takes a whole number.")
+        raise ArgumentsInvalid((problem,), is_for_run=False)
+    return int(str(limit).partition(".")[0])
 
 
 def _build_app_row(listing: Listing, *, is_listed: bool) -> Facts:
@@ -248,7 +259,7 @@ def _build_app_row(listing: Listing, *, is_listed: bool) -> Facts:
         "app": clean_line(listing.app.name),
         "id": clean_line(listing.app.id),
         "price_credits": plain(listing.app.price_credits),
-        "call_it_by": listing.tool_name if is_listed else "run_app",
+        "call_it_by": "" if listing.left_out else listing.tool_name if is_listed else "run_app",
         "inputs": _format_inputs(listing),
         "left_out_because": listing.left_out,
     }

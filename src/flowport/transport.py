@@ -4,10 +4,13 @@ Redirects are never followed: the library would carry our key header to another 
 a connection of its own, because a kept-alive one that the server is just closing leaves the fate of the run unknown.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote, quote_plus
 
+import anyio
 import httpx2
 
 from flowport.budget import RequestBudget
@@ -23,6 +26,18 @@ PAUSE_WITHOUT_WORD_SECONDS: Final = 15.0
 _TIMEOUT: Final = httpx2.Timeout(60.0, connect=10.0, pool=30.0)
 _TIMEOUT_READ: Final = httpx2.Timeout(30.0, connect=10.0, pool=30.0)
 _MAX_CONNECTIONS: Final = 100
+
+REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
+    Operation.LIST_APPS: 60.0,
+    Operation.DESCRIBE_APP: 60.0,
+    Operation.START_RUN: 120.0,
+    Operation.READ_RUN: 60.0,
+}
+"""How long a request may take in all: a server that sends a byte now and then never meets the library's limits."""
+
+_KEY_MARK: Final = b"[API key]"
+_MIN_KEY_LENGTH: Final = 8
+"""A shorter key is a test's, and would be found inside other words."""
 
 BREAKAGES: Final[Mapping[type[Exception], Breakage]] = {
     httpx2.ConnectError: Breakage.NO_CONNECTION,
@@ -55,6 +70,8 @@ class Location:
     """Without a slash at the end."""
     headers: Mapping[str, str] = field(repr=False)
     """Sent with every request; they hold the key."""
+    api_key: str = field(default="", repr=False)
+    """What the headers hold, by itself: it is taken out of whatever comes back."""
     is_loopback: bool = False
     """Whether it is on this machine; then no proxy of the environment is used."""
 
@@ -69,9 +86,12 @@ class Api:
         budget: RequestBudget,
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
+        request_seconds: Mapping[Operation, float] = REQUEST_SECONDS,
     ) -> None:
         """Make the way to an API; a transport stands in for the network."""
         self._transport = transport
+        self._request_seconds = request_seconds
+        self._key_spellings = _build_spellings(location.api_key)
         self._provider_title = provider_title
         self._location = location
         self._budget = budget
@@ -85,7 +105,10 @@ class Api:
             ProviderUnreachable: No answer came; `was_sent` tells whether the request may have arrived.
         """
         try:
-            answer = await self._exchange(request)
+            with anyio.fail_after(self._request_seconds[request.operation]):
+                answer = await self._exchange(request)
+        except TimeoutError as exc:
+            raise ProviderUnreachable(self._provider_title, request.operation, Breakage.NO_ANSWER) from exc
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise ProviderUnreachable(self._provider_title, request.operation, get_breakage(exc)) from exc
         if answer.status == 429:  # noqa: PLR2004
@@ -106,7 +129,13 @@ class Api:
         async with client.stream(request.method, url, json=request.body, timeout=timeout) as response:
             body, is_complete = await _read_body(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return ApiAnswer(response.status_code, headers, body, is_complete=is_complete)
+            return ApiAnswer(response.status_code, headers, self._take_out_key(body), is_complete=is_complete)
+
+    def _take_out_key(self, body: bytes) -> bytes:
+        """Return the body without our key, which some servers repeat in their answers: nothing keeps it from then on."""
+        for spelling in self._key_spellings:
+            body = body.replace(spelling, _KEY_MARK)
+        return body
 
     def _get_client(self, operation: Operation) -> httpx2.AsyncClient:
         if operation is Operation.START_RUN:
@@ -124,6 +153,16 @@ class Api:
             transport=self._transport,
             trust_env=not self._location.is_loopback,
         )
+
+
+def _build_spellings(api_key: str) -> tuple[bytes, ...]:
+    """Return the key as it is, inside JSON and inside a URL; the longest first, since one may lie in another."""
+    if len(api_key) < _MIN_KEY_LENGTH:
+        return ()
+    in_json = json.dumps(api_key)[1:-1]
+    in_url = (quote(api_key, safe=""), quote(api_key), quote_plus(api_key))
+    spellings = {spelling.encode() for spelling in (api_key, in_json, in_json.replace("/", "\\/"), *in_url)}
+    return tuple(sorted(spellings, key=len, reverse=True))
 
 
 async def _read_body(response: httpx2.Response) -> tuple[bytes, bool]:

@@ -1,6 +1,5 @@
 """Wait for a run on behalf of a caller, with progress, for as long as the caller's patience is known to last."""
 
-import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,14 +8,12 @@ import anyio
 
 from flowport.answers import Standing, format_duration
 from flowport.desk import Desk
+from flowport.ledger.interface import get_usual_seconds
 from flowport.model import LOCAL_OWNER, Run, RunState
 from flowport.runner.board import BoardEntry
 
 PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
-
-MIN_DURATIONS: Final = 3
-"""How many earlier runs it takes before we say how long a run usually is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +83,4 @@ def _get_elapsed_seconds(desk: Desk, run: Run) -> float:
 
 async def _get_usual_seconds(desk: Desk, run: Run) -> float | None:
     durations = await desk.ledger.get_durations(account_id=run.account_id, app_id=run.app_id)
-    return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
+    return get_usual_seconds(durations)

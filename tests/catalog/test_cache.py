@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -81,6 +83,31 @@ def test_a_later_catalogue_replaces_the_earlier(path: Path) -> None:
     save_catalogue(path, FULL)
     save_catalogue(path, Catalogue(listed_at=300.0))
     assert load_catalogue(path) == Catalogue(listed_at=300.0)
+
+
+def test_a_catalogue_that_cannot_be_put_in_place_leaves_nothing_behind(path: Path) -> None:
+    """A disk that stays full must not fill further with every try."""
+    (path / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        save_catalogue(path, FULL)
+    assert [item.name for item in path.parent.iterdir()] == ["one.json"]
+
+
+def test_a_catalogue_is_on_the_disk_before_it_has_its_name(path: Path) -> None:
+    """A power cut between the two would leave an empty file in the place of the last good one."""
+    events: list[str] = []
+
+    def watch(frame: FrameType, event: str, function: Any) -> None:
+        """Note the calls into the system."""
+        if event == "c_call" and any(function is one for one in (os.fsync, os.replace, os.rename)):
+            events.append(function.__name__)
+
+    sys.setprofile(watch)
+    try:
+        save_catalogue(path, FULL)
+    finally:
+        sys.setprofile(None)
+    assert events in (["fsync", "replace"], ["fsync", "rename"])
 
 
 def test_without_a_file_there_is_no_catalogue_and_no_complaint(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -141,6 +141,18 @@ async def test_a_published_tool_is_whole(ledger: FaultyLedger, tmp_path: Path) -
     assert bench.catalog.tools[0]["description"].startswith("5 credits")
 
 
+async def test_a_tool_tells_how_long_its_app_took_before(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """A model plans its waiting by it; two runs are too few to speak of a habit."""
+    bench = build_bench(ledger, tmp_path, Store(build_flow("a"), build_flow("b")))
+    for n, (app_id, seconds) in enumerate([("a", 20.0), ("a", 30.0), ("a", 70.0), ("b", 20.0), ("b", 20.0)]):
+        run = build_run(f"run_{n}", RunState.SUCCEEDED, account_id=ACCOUNT.id, app_id=app_id)
+        await ledger.accept(replace(run, started_at=100.0, finished_at=100.0 + seconds))
+    await bench.catalog.refresh()
+
+    told = [tool["description"].partition(". ")[0] for tool in bench.catalog.tools]
+    assert told == ["5 credits, usually about 30 s", "5 credits, usually 10 s to 5 min"]
+
+
 async def test_the_sandboxs_tools_say_so(ledger: FaultyLedger, tmp_path: Path) -> None:
     """A mistyped key must not be mistaken for the real thing."""
     bench = build_bench(ledger, tmp_path, Store(build_flow("aB3", "Upscale")), is_sandbox=True)

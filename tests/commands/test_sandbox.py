@@ -64,9 +64,32 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_the_limit_is_the_real_one_unless_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_limit_is_the_real_one_unless_said() -> None:
     """What works in the sandbox must work at the provider."""
     assert build_parser().parse_args([]).requests_per_minute == 50
-    with pytest.raises(SystemExit):
-        build_parser().parse_args(["--port", "x"])
-    assert "invalid int value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "x"], "argument --port: invalid"),
+        (["--port", "99999"], "argument --port: 99999 is not from 0 to 65535"),
+        (["--files-port", "-1"], "argument --files-port: -1 is not from 0 to 65535"),
+        (["--speed", "-1"], "argument --speed: -1 is not from 0 to 1000"),
+        (["--speed", "nan"], "argument --speed: nan is not from 0 to 1000"),
+        (["--requests-per-minute", "-5"], "argument --requests-per-minute: -5 is below 0"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_refused(
+    capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    """A traceback tells nobody what to type instead."""
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(flags)
+    assert words in capsys.readouterr().err
+
+
+def test_flags_at_their_bounds_are_taken() -> None:
+    """Zero means something for each of them."""
+    found = build_parser().parse_args(["--port", "65535", "--speed", "0", "--requests-per-minute", "0"])
+    assert (found.port, found.speed, found.requests_per_minute) == (65535, 0.0, 0)

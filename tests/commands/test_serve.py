@@ -14,7 +14,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from flowport.commands.serve import build_flag, build_parser
-from flowport.settings import VARIABLES
+from flowport.settings import VARIABLES, get_default_config_path
 from tests.commands.children import Child, open_child
 from tests.harness import MODES, Mode
 
@@ -70,6 +70,19 @@ def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbo
         code = child.wait()
 
     assert (code, (tmp_path / "f/home/ledger.sqlite3-wal").exists()) == (0, False)
+
+
+def test_a_client_that_closes_our_output_ends_us(tmp_path: Path) -> None:
+    """Without a reader nothing that we do is of use, although our input stays open; the log says it in one line."""
+    environment = {"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    with open_child(tmp_path / "f", environment=environment) as child:
+        child.greet()
+        assert child.process.stdout is not None
+        child.process.stdout.close()
+        code = child.wait()
+
+    log = (tmp_path / "f/stderr.txt").read_text()
+    assert (code, log.count("the client has closed our standard output"), "Traceback" in log) == (0, 1, False)
 
 
 def test_an_end_before_the_first_request_is_clean(tmp_path: Path) -> None:
@@ -176,6 +189,14 @@ def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
 
     built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
     assert flags == built | {"-h", "--help", "--config"}
+
+
+def test_the_help_says_where_the_configuration_lies() -> None:
+    """Nobody guesses the folder of a platform."""
+    # The help is broken into lines, at hyphens too.
+    wanted, text = str(get_default_config_path()), build_parser().format_help()
+
+    assert "".join(wanted.split()) in "".join(text.split())
 
 
 def has_ended(watch: int) -> bool:

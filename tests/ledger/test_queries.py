@@ -119,6 +119,18 @@ async def test_listed_runs_have_their_own_outputs(ledger: SqliteLedger) -> None:
     assert runs == (second, replace(RUN, id="a"))
 
 
+async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(ledger: SqliteLedger) -> None:
+    """A rare state lies behind any number of others."""
+    await accept_mixture(ledger)
+    found = [
+        await ledger.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=is_first, state=S.SUCCEEDED)
+        for is_first in (False, True)
+    ]
+
+    assert [[run.id for run in runs] for runs in found] == [["a"], ["a"]]
+    assert await ledger.count_unseen(owner=OWNER) == 2
+
+
 async def test_live_runs_of_all_owners_come_oldest_first(ledger: SqliteLedger) -> None:
     """Whoever follows them serves every owner of the key, and the oldest links expire first."""
     await accept(
@@ -219,6 +231,11 @@ READS: dict[str, tuple[Read, int]] = {
     "page behind a seen run": (lambda ledger: list_ids(ledger, unseen_first=True, before="e"), 3),
     "newest": (lambda ledger: list_ids(ledger, account_id=ACCOUNT), 2),
     "newest of all": (list_ids, 2),
+    "newest in a state": (
+        lambda ledger: ledger.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
+        2,
+    ),
+    "unseen": (lambda ledger: ledger.count_unseen(owner=OWNER), 1),
     "live": (lambda ledger: ledger.get_live_runs(account_id=ACCOUNT), 2),
     "spending": (lambda ledger: ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
     "durations": (lambda ledger: ledger.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
@@ -237,7 +254,7 @@ async def test_no_read_walks_the_table(ledger: SqliteLedger, read: Read, queries
     assert [step for step in steps if step.startswith("SCAN") and "json_each" not in step] == []
 
 
-@pytest.mark.parametrize("read", [read for read, _ in READS.values()][:6], ids=list(READS)[:6])
+@pytest.mark.parametrize("read", [read for read, _ in READS.values()][:7], ids=list(READS)[:7])
 async def test_a_page_needs_no_sorting(ledger: SqliteLedger, read: Read) -> None:
     """Sorting reads every run of the owner to find the newest thirty."""
     await accept_mixture(ledger)

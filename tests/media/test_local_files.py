@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,32 @@ def test_a_file_that_was_exchanged_is_found_nowhere(root: Path) -> None:
         path.unlink()
         path.write_bytes(b"other")
         assert _get_real_path(file.fileno(), path, [_locate_by_identity]) == ""
+
+
+OPENED: list[str] = []
+"""Paths that this process opened since a test emptied the list."""
+
+
+def _note_opening(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open":
+        OPENED.append(str(arguments[0]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _watch_openings() -> None:
+    sys.addaudithook(_note_opening)
+
+
+@pytest.mark.parametrize("name", ["private/pipe", "private/id_rsa", "Pictures/folder-outside/pipe"])
+def test_what_lies_outside_is_never_even_opened(root: Path, name: str) -> None:
+    """Opening a pipe wakes its writer, and opening a device may do anything."""
+    OPENED.clear()
+    assert OUTSIDE in refuse(root.parent / name, root)
+    assert [path for path in OPENED if path.endswith(("pipe", "id_rsa"))] == []
+
+
+def test_what_lies_inside_is_opened_once(root: Path) -> None:
+    """The watch of the test above works."""
+    OPENED.clear()
+    read(root / "cat.png", root)
+    assert [path for path in OPENED if path.endswith("cat.png")] == [str(root / "cat.png")]

@@ -30,6 +30,7 @@ from flowport.providers.interface import (
     Uncertain,
 )
 from flowport.providers.magnific import LINK_SECONDS, MAX_ANSWER_KEPT, MAX_DETAIL_LENGTH, MAX_OUTPUTS, Magnific
+from flowport.providers.magnific_inputs import MAX_OPTIONS, MAX_TEXT_LENGTH
 from tests.providers import magnific_examples as examples
 
 MAGNIFIC = Magnific()
@@ -305,7 +306,10 @@ OPTIONS_LABELLED = (Option("a", "First"), Option("b", "b"))
         ({"options": [], "choices": ["a", "b"]}, OPTIONS_AB),
         ({"options": ["a", {"value": "b"}]}, OPTIONS_AB),
         ({"options": ["a", "b", "a", None, [], {}, {"value": {}}]}, OPTIONS_AB),
-        ({"options": [1, 2.5, {"value": True, "label": 3}]}, (Option(1, "1"), Option(2.5, "2.5"))),
+        (
+            {"options": [1, 2.5, {"value": True, "label": 3}, 1.0]},
+            (Option(1, "1"), Option(2.5, "2.5"), Option(value=True, label="True")),
+        ),
         ({"options": {"a": "First"}}, ()),
         ({"options": "a,b"}, ()),
         ({}, ()),
@@ -329,14 +333,64 @@ def test_a_default_is_passed_on_as_it_is(default: object) -> None:
     assert read_input(default=default).default == default
 
 
-@pytest.mark.parametrize(
-    "item", [None, "x", {}, {"id": 5}, {"id": None, "api_key": "a"}, {"id": "x", "required": "perhaps"}]
-)
+@pytest.mark.parametrize("item", [None, "x", {}, {"id": 5}, {"id": None, "api_key": "a"}])
 def test_an_input_that_cannot_be_read_makes_its_app_unsupported(item: object) -> None:
     """A tool that lacks an input would fail at every call."""
     with pytest.raises(AppUnsupported) as caught:
         describe({"id": "input-1", "required": True}, item)
     assert vars(caught.value) == {"app_id": SKETCH.id, "reason": "one of its inputs cannot be read"}
+
+
+@pytest.mark.parametrize("required", [None, "perhaps", 1, []])
+def test_an_odd_word_on_being_required_requires_nothing(required: object) -> None:
+    """One odd word must not cost the whole app."""
+    assert not read_input(required=required).is_required
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"options": list(range(60_000))}, "one of its inputs has 60000 options and 2000 are the most"),
+        ({"options": ["x" * (MAX_TEXT_LENGTH + 1)]}, "one of its options is too long"),
+    ],
+)
+def test_options_beyond_all_measure_make_their_app_unsupported(fields: dict[str, object], reason: str) -> None:
+    """One app with endless options held everything up for half a minute."""
+    with pytest.raises(AppUnsupported) as caught:
+        read_input(type="select", config=fields)
+    assert caught.value.reason == reason
+
+
+def test_as_many_options_as_may_be_are_all_read() -> None:
+    """The bound must not cost an honest list its end."""
+    assert len(read_input(type="select", config={"options": list(range(MAX_OPTIONS))}).options) == MAX_OPTIONS
+
+
+def test_more_inputs_than_a_tool_can_have_are_refused_unread() -> None:
+    """A definition of a million inputs must not be walked through first."""
+    with pytest.raises(AppUnsupported, match="it has 1000000 inputs and 64 are the most"):
+        describe(*[None] * 1_000_000)
+
+
+def test_endless_names_and_labels_are_cut_and_an_endless_default_is_left_to_the_provider() -> None:
+    """Cleaning megabytes takes seconds; half a default would mean something else."""
+    endless = "x" * 100_000
+    app = MAGNIFIC.parse_app(
+        answer({"data": {**examples.FLOW["data"], "name": endless, "inputs": []}}), SKETCH, read_at=NOW
+    )
+    found = read_input(
+        type="select", label=endless, default=endless, config={"options": [{"value": 1, "label": endless}]}
+    )
+
+    assert (len(app.name), len(found.label), len(found.options[0].label)) == (MAX_TEXT_LENGTH,) * 3
+    assert found.default is None
+
+
+@pytest.mark.parametrize("fields", [{"id": "x" * 501}, {"api_key": "x" * 501}, {"key": "x" * 501}])
+def test_an_endless_key_makes_its_app_unsupported(fields: dict[str, str]) -> None:
+    """A key cannot be cut: it would be another."""
+    with pytest.raises(AppUnsupported, match="one of its inputs cannot be read"):
+        read_input(**fields)
 
 
 @pytest.mark.parametrize("flow", [{"inputs": None}, {"inputs": {}}, {"inputs": "x"}])
@@ -433,6 +487,28 @@ def test_a_success_without_a_run_id_is_uncertain(body: bytes) -> None:
     assert isinstance(outcome.error, ProviderBroken)
     assert len(outcome.answer) <= MAX_ANSWER_KEPT
     assert bool(outcome.answer) is bool(body)
+
+
+def test_a_number_is_a_run_id_too() -> None:
+    """A run that was paid for must not be lost over a pair of quotation marks."""
+    found = MAGNIFIC.parse_start(answer({"workflow_run_identifier": 4711, "status": "running"}, 202))
+    assert found == Started("4711", RunState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_complete", "words"),
+    [
+        (b"", True, "its answer was empty"),
+        (b" \n<html>ok</html>", True, "its answer was HTML without a run id"),
+        (b'{"workflow_run', False, "its answer broke off"),
+        (b'{"workflow_run_identifier": true}', True, "its answer gave no run id"),
+    ],
+)
+def test_a_success_without_a_run_id_says_what_came(body: bytes, is_complete: bool, words: str) -> None:
+    """A person who asks the provider about the run needs to know."""
+    outcome = MAGNIFIC.parse_start(ApiAnswer(202, {}, body, is_complete=is_complete))
+    assert isinstance(outcome, Uncertain)
+    assert words in str(outcome.error)
 
 
 def test_a_success_that_broke_off_is_uncertain_even_if_it_looks_whole() -> None:

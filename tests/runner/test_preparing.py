@@ -170,3 +170,12 @@ async def test_a_call_without_arguments_is_an_empty_one(tmp_path: Path) -> None:
     bare = await preparer.prepare(account, Listing(APP, "sketch"), None)
     assert (bare.inputs, bare.arguments_json) == ({}, "{}")
     assert bare == await preparer.prepare(account, Listing(APP, "sketch"), {})
+
+
+async def test_the_files_of_one_call_have_a_limit_together(tmp_path: Path) -> None:
+    """Sixty-four inputs of ten megabytes each would take the memory of the whole machine."""
+    large = lay(tmp_path, "large.png", PNG + bytes(9_000_000))
+
+    assert len((await prepare(tmp_path, prompt="x", photo=large, photos=[large, large])).inputs) == 4
+    with pytest.raises(ArgumentsInvalid, match="photos brings the files of this call to more than 30 MB"):
+        await prepare(tmp_path, prompt="x", photo=large, photos=[large] * 3)

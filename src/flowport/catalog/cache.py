@@ -60,8 +60,16 @@ def save_catalogue(path: Path, catalogue: Catalogue) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Two processes may save at once: each writes a file of its own, and the last rename stands.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(record, separators=(",", ":")), encoding="utf-8")
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(record, separators=(",", ":")))
+            file.flush()
+            # Else a power cut may leave the new name on a file whose bytes never reached the disk.
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _format_listing(listing: Listing) -> dict[str, Any]:

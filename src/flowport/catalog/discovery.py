@@ -18,7 +18,7 @@ from flowport.catalog.selection import order_listings
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
 from flowport.labels import clean_line
-from flowport.ledger.interface import Ledger
+from flowport.ledger.interface import Ledger, get_usual_seconds
 from flowport.model import App
 from flowport.naming import build_property_names, build_tool_name
 from flowport.providers.interface import AppList, ListQuery
@@ -285,16 +285,21 @@ class Catalog:
             apps=[(item.app.id, partial(_build_properties, item.app)) for item in readable],
         )
         for listing in readable:
-            built[listing.app.id] = self._build_listing(listing, names[listing.app.id])
+            durations = await self._ledger.get_durations(account_id=self._account.account.id, app_id=listing.app.id)
+            usual = get_usual_seconds(durations)
+            built[listing.app.id] = self._build_listing(listing, names[listing.app.id], usual)
         return built
 
-    def _build_listing(self, listing: Listing, property_names: Mapping[str, str]) -> Listing:
+    def _build_listing(
+        self, listing: Listing, property_names: Mapping[str, str], usual_seconds: float | None
+    ) -> Listing:
         try:
             tool = build_tool(
                 listing.app,
                 tool_name=listing.tool_name,
                 property_names=property_names,
-                provider_title=self._account.provider.title,
+                provider_title="the sandbox" if self._account.is_sandbox else self._account.provider.title,
+                usual_seconds=usual_seconds,
                 title_prefix="Sandbox: " if self._account.is_sandbox else "",
             )
         except AppUnsupported as exc:

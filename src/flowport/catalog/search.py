@@ -8,11 +8,13 @@ from flowport.errors import AppNotFound
 from flowport.naming import get_nearest
 
 MAX_NEAREST = 3
+MAX_WORDS_LENGTH = 4000
+"""Characters of a question that are looked at: as many as a name can have."""
 
 
 def find_listings(listings: Sequence[Listing], words: str) -> tuple[Listing, ...]:
     """Return the listings that hold every word in their name, tool name, id or arguments; all of them for no words."""
-    wanted = _fold(words).split()
+    wanted = _fold(words[:MAX_WORDS_LENGTH]).split()
     return tuple(listing for listing in listings if all(word in _build_text(listing) for word in wanted))
 
 
@@ -25,6 +27,7 @@ def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
     for listing in listings:
         if wanted in {listing.tool_name, listing.app.id}:
             return listing
+    wanted = wanted[:MAX_WORDS_LENGTH]
     name = _fold(wanted)
     for listing in listings:
         # Nothing names no app, not even one without a name.

@@ -9,11 +9,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import anyio
 
 from flowport.sandbox.serve import SandboxAddresses, serve
 from flowport.sandbox.state import SandboxOptions
+
+_MAX_PORT: Final = 65_535
+_MAX_SPEED: Final = 1000.0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -46,13 +50,36 @@ def run(arguments: Sequence[str]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the flags."""
     parser = argparse.ArgumentParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=0, help="of the API; 0, the default, for any free one")
-    parser.add_argument("--files-port", type=int, default=0, help="of the results; 0, the default, for any free one")
+    parser.add_argument("--port", type=_parse_port, default=0, help="of the API; 0, the default, for any free one")
+    parser.add_argument(
+        "--files-port", type=_parse_port, default=0, help="of the results; 0, the default, for any free one"
+    )
     parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
-    parser.add_argument("--requests-per-minute", type=int, default=50, help="0 for no limit; 50 unless given")
-    parser.add_argument("--speed", type=float, default=1.0, help="multiplies how long runs take; 1 unless given")
+    parser.add_argument("--requests-per-minute", type=_parse_count, default=50, help="0 for no limit; 50 unless given")
+    parser.add_argument("--speed", type=_parse_speed, default=1.0, help="multiplies how long runs take; 1 unless given")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
+
+
+def _parse_port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not from 0 to {_MAX_PORT}")
+    return port
+
+
+def _parse_count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{count} is below 0")
+    return count
+
+
+def _parse_speed(text: str) -> float:
+    speed = float(text)
+    if not 0 <= speed <= _MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_MAX_SPEED:g}")
+    return speed
 
 
 def _build_announcer(key: str, *, is_child: bool) -> Callable[[SandboxAddresses], None]:

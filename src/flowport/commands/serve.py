@@ -4,9 +4,6 @@ import argparse
 import gc
 import logging
 import os
-import signal
-import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +17,10 @@ from flowport.assembly import Assembly, open_assembly
 from flowport.errors import ConfigurationError, LedgerError
 from flowport.logs import start_logging
 from flowport.server import build_server, build_stopped_server
-from flowport.settings import VARIABLES, Settings, get_environment, load_settings
+from flowport.serving.ending import End, listen_for_signals, open_client_fd
+from flowport.settings import VARIABLES, Settings, get_default_config_path, get_environment, load_settings
 
 logger = logging.getLogger(__name__)
-
-CLOSING_SECONDS: Final = 1.6
-"""How long the clean-up may take before the process ends without it; the ledger is whole either way."""
 
 _PREFIX: Final = "FLOWPORT_"
 
@@ -54,7 +49,8 @@ def run(arguments: Sequence[str]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the flags: one for each variable of ours that this version obeys. Keys have none: flags are public."""
     parser = argparse.ArgumentParser(prog="flowport serve", description="Speak MCP on standard input and output.")
-    parser.add_argument("--config", type=Path, help="a TOML file instead of the one in your configuration folder")
+    usual = str(get_default_config_path()).replace("%", "%%")
+    parser.add_argument("--config", type=Path, help=f"a TOML file to read instead of {usual}", metavar="FILE")
     for variable in VARIABLES:
         if variable.name.startswith(_PREFIX) and variable.is_built:
             parser.add_argument(build_flag(variable.name), dest=variable.name, help=variable.meaning, metavar="VALUE")
@@ -76,9 +72,9 @@ def _get_secrets() -> set[str]:
 
 async def _serve(settings: Settings | ConfigurationError) -> int:
     """Serve, and return the exit code when everything is closed."""
-    ended = _End()
+    ended = End(open_client_fd())
+    listen_for_signals(ended)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_listen_for_signals, ended)
         if isinstance(settings, ConfigurationError):
             logger.error("%s", settings)
             await _serve_until_end(build_stopped_server(settings), tasks, ended)
@@ -90,7 +86,7 @@ async def _serve(settings: Settings | ConfigurationError) -> int:
     return ended.code
 
 
-async def _serve_assembled(settings: Settings, tasks: anyio.abc.TaskGroup, ended: "_End") -> None:
+async def _serve_assembled(settings: Settings, tasks: anyio.abc.TaskGroup, ended: End) -> None:
     try:
         async with open_assembly(settings) as assembly:
             await _serve_until_end(_build(assembly), tasks, ended)
@@ -104,24 +100,7 @@ def _build(assembly: Assembly) -> Server[Any]:
     return build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
 
 
-class _End:
-    """The end of the process: asked for once, and held to a time."""
-
-    def __init__(self) -> None:
-        self.asked = anyio.Event()
-        self.code = 0
-
-    def ask(self, code: int = 0) -> None:
-        """Begin the clean-up, and see to it that it does not take for ever."""
-        if not self.asked.is_set():
-            self.code = code
-            self.asked.set()
-            watchdog = threading.Timer(CLOSING_SECONDS, os._exit, (code,))
-            watchdog.daemon = True
-            watchdog.start()
-
-
-async def _serve_until_end(server: Server[Any], tasks: anyio.abc.TaskGroup, ended: _End) -> None:
+async def _serve_until_end(server: Server[Any], tasks: anyio.abc.TaskGroup, ended: End) -> None:
     tasks.start_soon(_speak, server, ended)
     # What was made so far stays for good, so the collector, off since the start, need never look at it.
     gc.freeze()
@@ -129,21 +108,12 @@ async def _serve_until_end(server: Server[Any], tasks: anyio.abc.TaskGroup, ende
     await ended.asked.wait()
 
 
-async def _speak(server: Server[Any], ended: _End) -> None:
+async def _speak(server: Server[Any], ended: End) -> None:
     try:
         async with stdio_server() as (reader, writer):
             await server.run(reader, writer, server.create_initialization_options())
-    except Exception:  # the boundary of the process: without it a broken pipe would leave us running unheard
+    except Exception:  # the boundary of the process: without it a mistake would leave us running unheard
         logger.exception("the connection to the client has broken")
         ended.ask(code=1)
     else:
         ended.ask()
-
-
-async def _listen_for_signals(ended: _End) -> None:
-    if sys.platform == "win32":
-        return  # there the console's own handler ends the process
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            ended.ask()
-            return

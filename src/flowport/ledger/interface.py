@@ -12,9 +12,10 @@ hold everywhere:
 - Every call raises `LedgerError` when the ledger cannot be read or written, or is closed.
 """
 
+import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from flowport.model import Output, Run, RunState
 
@@ -37,6 +38,15 @@ class Spending:
     """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
     runs: int
     """How many runs ended within the span or have not ended."""
+
+
+MIN_DURATIONS: Final = 3
+"""How many earlier runs it takes before we say how long a run usually is."""
+
+
+def get_usual_seconds(durations: Sequence[float]) -> float | None:
+    """Return how long a run usually takes, by those of before; None when they are too few to tell."""
+    return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
 
 
 class Ledger(Protocol):
@@ -122,7 +132,14 @@ class Ledger(Protocol):
         ...
 
     async def get_runs(
-        self, *, account_id: str | None, owner: str, limit: int, before: str | None = None, unseen_first: bool
+        self,
+        *,
+        account_id: str | None,
+        owner: str,
+        limit: int,
+        before: str | None = None,
+        unseen_first: bool,
+        state: RunState | None = None,
     ) -> tuple[Run, ...]:
         """Return one page of an owner's runs, newest first.
 
@@ -130,10 +147,15 @@ class Ledger(Protocol):
             account_id: None for the runs of all accounts.
             before: The last run of the page before; None for the first page. Its place is the one it has now.
             unseen_first: Put the runs that are over and not seen before all others.
+            state: None for runs in any state.
 
         Raises:
             RunNotFound: The owner has no run `before`.
         """
+        ...
+
+    async def count_unseen(self, *, owner: str) -> int:
+        """Return how many of an owner's runs are over and not seen."""
         ...
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:

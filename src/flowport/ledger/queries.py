@@ -35,16 +35,19 @@ class RunFilter:
     owner: str
     account_id: str | None
     """None for the runs of all accounts."""
+    state: RunState | None = None
+    """None for runs in any state."""
 
     @property
     def condition(self) -> str:
         """The filter as SQL, for `values`."""
-        return "runs.owner = :owner" + ("" if self.account_id is None else " AND runs.account_id = :account_id")
+        account = "" if self.account_id is None else " AND runs.account_id = :account_id"
+        return "runs.owner = :owner" + account + ("" if self.state is None else " AND runs.state = :state")
 
     @property
     def values(self) -> dict[str, Value]:
         """The parameters of `condition`."""
-        return {"owner": self.owner, "account_id": self.account_id}
+        return {"owner": self.owner, "account_id": self.account_id, "state": self.state}
 
 
 def select_run(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> Run:
@@ -91,6 +94,15 @@ def select_runs(
         start = None  # the others begin at their newest
     others = _select_page(connection, f"NOT {_IS_UNSEEN}", whose=whose, limit=limit - len(unseen), start=start)
     return unseen + others
+
+
+def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
+    """Return how many of an owner's runs are over and not seen."""
+    row = connection.execute(
+        f"SELECT count(*) FROM runs {_BY_UNSEEN} WHERE runs.owner = ? AND {_IS_UNSEEN}",  # noqa: S608 - our own words
+        (owner,),
+    ).fetchone()
+    return int(row[0])
 
 
 def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:

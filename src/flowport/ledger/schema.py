@@ -68,6 +68,7 @@ _FIRST_TABLES: Final = (
     # The lists of an owner's runs, newest first.
     "CREATE INDEX runs_by_owner ON runs (owner, accepted_at, id)",
     "CREATE INDEX runs_by_account_and_owner ON runs (account_id, owner, accepted_at, id)",
+    "CREATE INDEX runs_by_owner_and_state ON runs (owner, state, accepted_at, id)",
     "CREATE INDEX runs_unseen ON runs (owner, accepted_at, id) WHERE seen_at IS NULL",
     # The runs to be followed.
     "CREATE INDEX runs_by_state ON runs (account_id, state)",

@@ -112,13 +112,24 @@ class SqliteLedger:
         return await self._worker.read(partial(queries.select_run, run_id=run_id, whose=whose))
 
     async def get_runs(
-        self, *, account_id: str | None, owner: str, limit: int, before: str | None = None, unseen_first: bool
+        self,
+        *,
+        account_id: str | None,
+        owner: str,
+        limit: int,
+        before: str | None = None,
+        unseen_first: bool,
+        state: RunState | None = None,
     ) -> tuple[Run, ...]:
         """Return one page of an owner's runs, newest first."""
-        whose = RunFilter(owner, account_id)
+        whose = RunFilter(owner, account_id, state)
         return await self._worker.read(
             partial(queries.select_runs, whose=whose, limit=limit, before=before, unseen_first=unseen_first)
         )
+
+    async def count_unseen(self, *, owner: str) -> int:
+        """Return how many of an owner's runs are over and not seen."""
+        return await self._worker.read(partial(queries.count_unseen, owner=owner))
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account that is not over."""

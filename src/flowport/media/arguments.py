@@ -83,6 +83,9 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
     return FileMedia(data, sniffed, hashlib.sha256(data).hexdigest(), name)
 
 
+# A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
+_PATH_MARK: Final = re.compile(r"[/\\]")
+
 _REFUSALS: Final = {
     Spelling.BLANK: ("is empty", _GIVE),
     Spelling.BASE64: (
@@ -100,6 +103,8 @@ def _refuse_spelling(spelling: Spelling, value: str, argument: str) -> Arguments
         return build_refusal(argument, f"is an address of a kind that cannot be used ({format_address(value)})", _GIVE)
     if spelling in _REFUSALS:
         return build_refusal(argument, *_REFUSALS[spelling])
+    if spelling is Spelling.RELATIVE and _PATH_MARK.search(value):
+        return build_refusal(argument, f'is "{format_name(value)}", a path without its beginning', _GIVE)
     return _refuse_chat_name(value, argument)
 
 

@@ -1,8 +1,9 @@
 """Reading a file of this computer that a call names, and only one that may be read.
 
-A model that was talked into it may name any path. The file is opened first and everything is asked of the open
+A model that was talked into it may name any path. One that leads outside the allowed folders is not opened at all:
+to open a device, a pipe or a mount point is to act on it. What is opened is asked everything again on the open
 descriptor, so that nothing can be exchanged between the check and the reading: a regular file, whose real path lies
-under one of the allowed folders. A path outside them gets one answer whether or not something is there.
+under one of the folders. A path outside them gets one answer whether or not something is there.
 """
 
 import errno
@@ -47,10 +48,12 @@ def read_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_byt
         ArgumentsInvalid: The file is elsewhere, missing, no regular file, empty, or larger than `max_bytes`.
     """
     roots = tuple(roots)
+    if not is_under_roots(path, roots):
+        raise _build_outside(argument, roots)
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError as exc:
-        raise _explain(exc, path, argument, roots) from exc
+        raise _explain(exc, argument) from exc
     try:
         return _read_checked(descriptor, path, argument, roots, max_bytes)
     finally:
@@ -103,9 +106,7 @@ def _is_allowed(real_path: str, roots: Iterable[Path]) -> bool:
     return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
 
 
-def _explain(exc: OSError, path: Path, argument: str, roots: tuple[Path, ...]) -> ArgumentsInvalid:
-    if not is_under_roots(path, roots):
-        return _build_outside(argument, roots)
+def _explain(exc: OSError, argument: str) -> ArgumentsInvalid:
     problem = _OPEN_PROBLEMS.get(exc.errno or 0, "names a file that cannot be opened")
     return build_refusal(argument, problem, "Give the full path of a file on this computer, or an https URL.")
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flowport.errors import AppUnsupported, Operation, ProviderBroken, ProviderError
 from flowport.labels import clean_line
-from flowport.model import App, Input, InputKind, JsonValue, Option, Output, OutputKind, RunState, Scalar
+from flowport.model import App, JsonValue, Output, OutputKind, RunState
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -31,6 +31,7 @@ from flowport.providers.interface import (
     is_not_taken,
     parse_json,
 )
+from flowport.providers.magnific_inputs import MAX_ID_LENGTH, MAX_TEXT_LENGTH, parse_inputs
 
 LINK_SECONDS: Final = 12 * 3600.0
 """How long a result's link lives (get-run: "temporary, 12 hours")."""
@@ -42,15 +43,6 @@ MAX_URL_LENGTH: Final = 4096
 MAX_DETAIL_LENGTH: Final = 300
 MAX_ANSWER_KEPT: Final = 2000
 """Characters of an undecided start answer that the ledger keeps."""
-
-_INPUT_KINDS: Final = {
-    "text": InputKind.TEXT,
-    "number": InputKind.NUMBER,
-    "select": InputKind.SELECT,
-    # Outside the published enum; spelt so plainly that nothing else can be meant.
-    "boolean": InputKind.BOOLEAN,
-}
-_MEDIA_KINDS: Final = {"image": InputKind.IMAGE, "video": InputKind.VIDEO, "audio": InputKind.AUDIO}
 
 _STATES: Final = {
     "pending": RunState.QUEUED,
@@ -69,6 +61,10 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
 
 
+def _read_id(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _drop_unless(*types: type) -> BeforeValidator:
     """Read a value of another type as absent: an odd extra must not cost us the whole record."""
     return BeforeValidator(lambda value: value if isinstance(value, types) and not isinstance(value, bool) else None)
@@ -83,23 +79,10 @@ _List = Annotated[list[Any] | None, _drop_unless(list)]
 class _Flow(BaseModel):
     """`flow-summary` and the head of `get-flow`. The spec requires no field of a summary."""
 
-    sqid: Annotated[str, Field(pattern=r"\S")]
+    sqid: Annotated[str, Field(pattern=r"\S", max_length=MAX_ID_LENGTH)]
     name: _Text = None
     tool_metadata: _Mapping = None
     inputs: _List = None
-
-
-class _InputDefinition(BaseModel):
-    """`input-definition`. `api_key` is newer than `id`; `key` is deprecated and may be missing."""
-
-    id: str
-    api_key: _Text = None
-    key: _Text = None
-    type: _Text = None
-    label: _Text = None
-    config: _Mapping = None
-    default: Any = None
-    required: bool = False
 
 
 class _RunStatus(BaseModel):
@@ -123,7 +106,8 @@ class _ResultItem(BaseModel):
 class _RunAccepted(BaseModel):
     """The 202 of `run-flow`, which is not wrapped in `data`."""
 
-    workflow_run_identifier: str
+    # Text in the spec; a number would be an id just as well.
+    workflow_run_identifier: Annotated[str, BeforeValidator(_read_id), Field(pattern=r"\S", max_length=MAX_ID_LENGTH)]
     status: _Text = None
 
 
@@ -189,7 +173,7 @@ class Magnific:
             name=described.name or app.name,
             is_own=app.is_own,
             price_credits=price,
-            inputs=tuple(_parse_input(app.id, item) for item in flow.inputs),
+            inputs=parse_inputs(app.id, flow.inputs),
             read_at=read_at,
         )
 
@@ -212,10 +196,7 @@ class Magnific:
             wrapped = body.get("data") if isinstance(body, dict) else None
             accepted = _RunAccepted.model_validate(wrapped if isinstance(wrapped, dict) else body)
         except ValueError:
-            problem = "it answered that the run was started but gave no run id"
-            return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
-        if not accepted.workflow_run_identifier.strip():
-            problem = "it answered that the run was started but gave an empty run id"
+            problem = f"it answered that the run was started, but {_tell_what_came(answer)}"
             return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
         state = _STATES.get((accepted.status or "").lower(), RunState.RUNNING)
         # The enum of this answer has one value, "running"; an end is believed only from `get-run`, which has the outputs.
@@ -264,6 +245,17 @@ class Magnific:
         return ProviderBroken(self.title, operation, answer.status, problem)
 
 
+def _tell_what_came(answer: ApiAnswer) -> str:
+    """Return what a start answer held in the place of a run id, as a clause."""
+    if not answer.is_complete:
+        return "its answer broke off"
+    if not answer.body.strip():
+        return "its answer was empty"
+    if answer.body.lstrip()[:1] == b"<":
+        return "its answer was HTML without a run id"
+    return "its answer gave no run id"
+
+
 def _parse_message(answer: ApiAnswer) -> str:
     """Return the provider's words from an error body, flat or nested under `problem`; empty when there are none."""
     try:
@@ -296,50 +288,7 @@ def _quote_segment(text: str) -> str:
 def _build_app(flow: _Flow, *, is_own: bool) -> App:
     cost = (flow.tool_metadata or {}).get("total_cost")
     price = float(cost) if _is_number(cost) and cost >= 0 else None
-    return App("magnific", flow.sqid, flow.name or "", is_own=is_own, price_credits=price)
-
-
-def _parse_input(app_id: str, item: Any) -> Input:
-    try:
-        definition = _InputDefinition.model_validate(item)
-    except ValidationError as exc:
-        raise AppUnsupported(app_id, "one of its inputs cannot be read") from exc
-    config = definition.config or {}
-    kind = _parse_kind(definition.type or "", config)
-    return Input(
-        id=definition.id,
-        # `id` is the run key of the Apps era and still accepted, so it serves where no readable key is given.
-        run_key=definition.api_key or definition.key or definition.id,
-        kind=kind,
-        label=definition.label or "",
-        is_required=definition.required,
-        default=definition.default,
-        options=_parse_options(config) if kind is InputKind.SELECT else (),
-        is_list=definition.type == "list",
-    )
-
-
-def _parse_kind(type_name: str, config: Mapping[str, Any]) -> InputKind:
-    if type_name == "creation":
-        # `config` tells the kind of file for creations only: a text input has been seen with a mediaType too.
-        return _MEDIA_KINDS.get(str(config.get("mediaType")), InputKind.MEDIA)
-    return _INPUT_KINDS.get(type_name, InputKind.ANY)
-
-
-def _parse_options(config: Mapping[str, Any]) -> tuple[Option, ...]:
-    """Return the choices. The shape of `config.options` is not published: texts, `{value, label}` and `choices` are read."""
-    found = config.get("options") or config.get("choices")
-    options: list[Option] = []
-    for item in found if isinstance(found, list) else []:
-        value = item.get("value", item.get("id", item.get("label"))) if isinstance(item, dict) else item
-        label = item.get("label", item.get("name")) if isinstance(item, dict) else None
-        if _is_scalar(value) and all(option.value != value for option in options):
-            options.append(Option(value, label if isinstance(label, str) and label else str(value)))
-    return tuple(options)
-
-
-def _is_scalar(value: Any) -> TypeGuard[Scalar]:
-    return isinstance(value, Scalar)
+    return App("magnific", flow.sqid, (flow.name or "")[:MAX_TEXT_LENGTH], is_own=is_own, price_credits=price)
 
 
 def _parse_outputs(result: Mapping[str, Any], *, now: float) -> tuple[Output, ...]:

@@ -16,11 +16,15 @@ from flowport.catalog.records import Listing
 from flowport.coercion import get_default
 from flowport.labels import clean_line
 from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
+from flowport.media.refusals import build_refusal
 from flowport.model import App, Input, JsonValue
 from flowport.providers.interface import build_inline_media
 
 MAX_SHOWN_VALUE: Final = 300
 """Characters of one text argument that the ledger keeps for a person to read again."""
+
+MAX_CALL_BYTES: Final = 30_000_000
+"""All files of one call; they lie in memory until it is started, as bytes and as base64."""
 
 _DATA_URI: Final = re.compile(r"\s*data:[\w.+/-]*\s*(;[^,]*)?,", re.IGNORECASE)
 
@@ -82,14 +86,23 @@ class CallPreparer:
             max_inline_bytes=account.provider.max_inline_bytes,
         )
         found: dict[str, list[Media]] = {}
+        size_bytes = 0
         for item in _get_media_inputs(listing.app, values):
             argument = listing.property_names[item.id]
             resolve = partial(resolve_media, argument=argument, kind=item.kind, rules=rules)
-            found[item.id] = [
-                await anyio.to_thread.run_sync(resolve, text, limiter=self._threads)
-                for text in _get_texts(values[item.id])
-            ]
+            found[item.id] = []
+            for text in _get_texts(values[item.id]):
+                media = await anyio.to_thread.run_sync(resolve, text, limiter=self._threads)
+                size_bytes += len(media.data) if isinstance(media, FileMedia) else 0
+                _check_sum(size_bytes, argument)
+                found[item.id].append(media)
         return found
+
+
+def _check_sum(size_bytes: int, argument: str) -> None:
+    if size_bytes > MAX_CALL_BYTES:
+        problem = f"brings the files of this call to more than {MAX_CALL_BYTES // 1_000_000} MB"
+        raise build_refusal(argument, problem, "Give fewer or smaller files, or https URLs of them.")
 
 
 def _get_media_inputs(app: App, values: Mapping[str, JsonValue]) -> list[Input]:

@@ -1,0 +1,118 @@
+"""Magnific's `input-definition`s: what an app takes, read within bounds that no builder reaches by hand. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, TypeGuard
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from flowport.errors import AppUnsupported
+from flowport.model import Input, InputKind, JsonValue, Option, Scalar
+from flowport.schema import MAX_INPUTS
+
+MAX_OPTIONS: Final = 2000
+MAX_TEXT_LENGTH: Final = 4000
+"""Characters of a name, label or option. A longer name or label is cut, since it is only read; an option is a value."""
+MAX_ID_LENGTH: Final = 500
+MAX_DEFAULT_LENGTH: Final = 20_000
+"""Characters or items of a default; a longer one is left to the provider, because half of it would mean something else."""
+
+_INPUT_KINDS: Final = {
+    "text": InputKind.TEXT,
+    "number": InputKind.NUMBER,
+    "select": InputKind.SELECT,
+    # Outside the published enum; spelt so plainly that nothing else can be meant.
+    "boolean": InputKind.BOOLEAN,
+}
+_MEDIA_KINDS: Final = {"image": InputKind.IMAGE, "video": InputKind.VIDEO, "audio": InputKind.AUDIO}
+
+
+def _drop_unless(kind: type) -> BeforeValidator:
+    """Read a value of another type as absent: an odd extra must not cost us the whole record."""
+    return BeforeValidator(lambda value: value if isinstance(value, kind) else None)
+
+
+_Text = Annotated[str | None, _drop_unless(str)]
+_Id = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
+_Key = Annotated[_Id | None, _drop_unless(str)]
+
+
+class _InputDefinition(BaseModel):
+    """`input-definition`. `api_key` is newer than `id`; `key` is deprecated and may be missing."""
+
+    id: _Id
+    api_key: _Key = None
+    key: _Key = None
+    type: _Text = None
+    label: _Text = None
+    config: Annotated[dict[str, Any] | None, _drop_unless(dict)] = None
+    default: Any = None
+    # What is neither true nor false requires nothing; the provider will say if it minds.
+    required: Annotated[bool | None, _drop_unless(bool)] = None
+
+
+def parse_inputs(app_id: str, items: Sequence[Any]) -> tuple[Input, ...]:
+    """Return the inputs of an app in their order.
+
+    Raises:
+        AppUnsupported: One cannot be read, or they are more or longer than a tool can take.
+    """
+    if len(items) > MAX_INPUTS:
+        raise AppUnsupported(app_id, f"it has {len(items)} inputs and {MAX_INPUTS} are the most")
+    return tuple(_parse_input(app_id, item) for item in items)
+
+
+def _parse_input(app_id: str, item: Any) -> Input:
+    try:
+        definition = _InputDefinition.model_validate(item)
+    except ValidationError as exc:
+        raise AppUnsupported(app_id, "one of its inputs cannot be read") from exc
+    config = definition.config or {}
+    kind = _parse_kind(definition.type or "", config)
+    return Input(
+        id=definition.id,
+        # `id` is the run key of the Apps era and still accepted, so it serves where no readable key is given.
+        run_key=definition.api_key or definition.key or definition.id,
+        kind=kind,
+        label=(definition.label or "")[:MAX_TEXT_LENGTH],
+        is_required=bool(definition.required),
+        default=_parse_default(definition.default),
+        options=_parse_options(app_id, config) if kind is InputKind.SELECT else (),
+        is_list=definition.type == "list",
+    )
+
+
+def _parse_kind(type_name: str, config: Mapping[str, Any]) -> InputKind:
+    if type_name == "creation":
+        # `config` tells the kind of file for creations only: a text input has been seen with a mediaType too.
+        return _MEDIA_KINDS.get(str(config.get("mediaType")), InputKind.MEDIA)
+    return _INPUT_KINDS.get(type_name, InputKind.ANY)
+
+
+def _parse_default(value: Any) -> JsonValue:
+    is_long = isinstance(value, str | list | dict) and len(value) > MAX_DEFAULT_LENGTH
+    default: JsonValue = None if is_long else value
+    return default
+
+
+def _parse_options(app_id: str, config: Mapping[str, Any]) -> tuple[Option, ...]:
+    """Return the choices. The shape of `config.options` is not published: texts, `{value, label}` and `choices` are read."""
+    found = config.get("options") or config.get("choices")
+    items = found if isinstance(found, list) else []
+    if len(items) > MAX_OPTIONS:
+        raise AppUnsupported(app_id, f"one of its inputs has {len(items)} options and {MAX_OPTIONS} are the most")
+    # By type too: Python holds True to be 1, and JSON does not.
+    options: dict[tuple[bool, Scalar], Option] = {}
+    for item in items:
+        value = item.get("value", item.get("id", item.get("label"))) if isinstance(item, dict) else item
+        label = item.get("label", item.get("name")) if isinstance(item, dict) else None
+        if not _is_scalar(value):
+            continue
+        if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
+            raise AppUnsupported(app_id, "one of its options is too long")
+        shown = label[:MAX_TEXT_LENGTH] if isinstance(label, str) and label else str(value)
+        options.setdefault((isinstance(value, bool), value), Option(value, shown))
+    return tuple(options.values())
+
+
+def _is_scalar(value: Any) -> TypeGuard[Scalar]:
+    return isinstance(value, Scalar)

@@ -1,0 +1,1 @@
+"""How a running Flowport is reached, and how it ends."""
