@@ -300,5 +300,5 @@ async def test_an_unknown_run_without_a_price_counts_as_nothing(
     assert (returned.state, returned.spent_credits) == (RunState.UNKNOWN, 0.0)
     assert returned.failure == (
         "Magnific may or may not have started this run: it answered HTTP 500. It may have been charged, so Flowport "
-        "does not send it again by itself. Look at Magnific's website whether it is there."
+        "does not send it again by itself. Magnific's website shows whether it is there."
     )

@@ -135,7 +135,7 @@ def format_unknown(error: ProviderError) -> str:
     """Return the sentence for a run whose start request may have arrived."""
     return (
         f"{error.provider} may or may not have started this run: {_format_cause(error)}. It may have been charged, so "
-        f"Flowport does not send it again by itself. Look at {error.provider}'s website whether it is there."
+        f"Flowport does not send it again by itself. {error.provider}'s website shows whether it is there."
     )
 
 
