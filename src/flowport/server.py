@@ -123,7 +123,14 @@ class Handlers:
 _STANDING_WIRE: Final = [build_wire_tool(tool) for tool in STANDING_TOOLS.values()]
 
 
-def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> Server[Any]:
+class FlowportServer(Server[Any]):
+    """The library's server with what it lacks."""
+
+    def close_streams(self) -> None:
+        """End the streams on which clients listen for changes, so that they do not hold up the end."""
+
+
+def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> FlowportServer:
     """Return the server of a desk.
 
     Args:
@@ -139,7 +146,7 @@ def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: 
     return server
 
 
-def build_stopped_server(error: ConfigurationError) -> Server[Any]:
+def build_stopped_server(error: ConfigurationError) -> FlowportServer:
     """Return a server that lists the standing tools and answers every call with what is wrong in the configuration.
 
     A process that exits would only show "server disconnected"; this one tells the person what to mend.
@@ -176,8 +183,8 @@ def _build_tool_list(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _build_bare_server(
     call_tool: Callable[[Context, t.CallToolRequestParams], Awaitable[Answer]],
-) -> Server[Any]:
-    return Server(
+) -> FlowportServer:
+    return FlowportServer(
         "flowport",
         version=__version__,
         title="Flowport",

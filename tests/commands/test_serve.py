@@ -175,7 +175,7 @@ def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
     flags = {option for action in build_parser()._actions for option in action.option_strings}
 
     built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
-    assert flags == built | {"-h", "--help", "--config"}
+    assert flags == built | {"-h", "--help", "--config", "--http"}
 
 
 def has_ended(watch: int) -> bool:
