@@ -15,6 +15,7 @@ from flowport.budget import RequestBudget
 from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
+from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import LedgerError
@@ -81,7 +82,8 @@ async def open_assembly(
         for account in accounts:
             stack.push_async_callback(account.aclose)
         supervisor = await stack.enter_async_context(Supervisor())
-        board = Board()
+        changes = Changes(clock)
+        board = Board(changes.note_run)
         runner = Runner(
             accounts={account.account.id: account for account in accounts},
             ledger=ledger,
@@ -100,13 +102,21 @@ async def open_assembly(
             ),
             process_id=secrets.token_hex(8),
         )
-        catalogs = [OpenCatalog(account, _build_catalog(account, ledger, clock, settings)) for account in accounts]
         first_listed = anyio.Event()
+
+        def note_tools() -> None:
+            """Note a change; before the first list there is nobody whose list it makes wrong."""
+            if first_listed.is_set():
+                changes.note_list(ListKind.TOOLS)
+
+        catalogs = [
+            OpenCatalog(account, _build_catalog(account, ledger, clock, settings, note_tools)) for account in accounts
+        ]
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -130,9 +140,11 @@ def _build_pace(accounts: list[OpenAccount]) -> Pace:
     return Pace(looks_per_minute=int(min(limits) * LOOKS_SHARE) if limits else 0)
 
 
-def _build_catalog(account: OpenAccount, ledger: Ledger, clock: Clock, settings: Settings) -> Catalog:
+def _build_catalog(
+    account: OpenAccount, ledger: Ledger, clock: Clock, settings: Settings, on_change: Callable[[], None]
+) -> Catalog:
     path = build_cache_path(settings.home, account.account)
-    return Catalog(account, ledger, clock, path, globs=settings.apps, max_tools=settings.max_tools)
+    return Catalog(account, ledger, clock, path, globs=settings.apps, max_tools=settings.max_tools, on_change=on_change)
 
 
 def _open_account(settings: Settings, clock: Clock, stack: AsyncExitStack) -> OpenAccount:

@@ -25,6 +25,7 @@ from tests.harness import MODES, Mode
 ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 ACCEPTED = {"accept": "application/json, text/event-stream"}
 OPEN = {
+    "an open stream of the newer era": "listen",
     "an open stream of the older era": "get",
     "a call": "call",
     "nothing": "",

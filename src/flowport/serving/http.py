@@ -43,6 +43,8 @@ async def serve(listener: socket.socket, server: FlowportServer, tasks: anyio.ab
     sys.stdout.flush()
     await end.asked.wait()
     server.close_streams()
+    # It calls each connection that it cuts an error; here that is meant.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     web.should_exit = True
     await is_over.wait()
 
