@@ -1,5 +1,6 @@
 """The menu of prompts and the completion of what is typed, as clients of both eras see them."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,19 @@ async def test_app_names_are_completed(flowport: Harness) -> None:
     """Nobody remembers tool names."""
     assert await complete(flowport, RUN_APP, "app", "POSTER") == ["retro_poster"]
     assert len(await complete(flowport, RUN_APP, "app")) == len(IDS)
+
+
+async def test_an_app_is_read_by_its_completed_uri(flowport: Harness) -> None:
+    """A person attaches it to a question: what does it take, what does it cost?"""
+    template = t.ResourceTemplateReference(uri="flowport://apps/{app}")
+    name = (await complete(flowport, template, "app", "poster"))[0]
+    read = (await flowport.client.read_resource(f"flowport://apps/{name}")).contents[0]
+
+    assert isinstance(read, t.TextResourceContents)
+    facts = json.loads(read.text)
+    assert (facts["app"], facts["tool"]["name"]) == ("Retro Poster", "retro_poster")
+    with pytest.raises(MCPError, match="no such resource"):
+        await flowport.client.read_resource("flowport://apps/none")
 
 
 async def test_the_choices_of_the_app_are_completed(flowport: Harness) -> None:

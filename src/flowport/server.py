@@ -18,6 +18,7 @@ from flowport import __version__
 from flowport.announcing import Announcer
 from flowport.answers import (
     Answer,
+    build_app_uri,
     build_error_answer,
     build_mistake_answer,
     build_output_uri,
@@ -109,12 +110,15 @@ class Handlers:
         )
 
     async def list_templates(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourceTemplatesResult:
-        """Answer with the two forms that our URIs have."""
+        """Answer with the forms that our URIs have."""
         run, output = build_run_uri("{run_id}"), build_output_uri("{run_id}", 1).removesuffix("1") + "{n}"
         return t.ListResourceTemplatesResult(
             resource_templates=[
                 t.ResourceTemplate(uri_template=run, name="run", title="A run", mime_type="application/json"),
                 t.ResourceTemplate(uri_template=output, name="output", title="An output of a run"),
+                t.ResourceTemplate(
+                    uri_template=build_app_uri("{app}"), name="app", title="An app", mime_type="application/json"
+                ),
             ]
         )
 

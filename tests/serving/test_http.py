@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import httpx2
+import mcp.types as t
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -20,7 +21,8 @@ from flowport.serving.addresses import Address, listen
 from flowport.serving.ending import End
 from flowport.serving.http import serve
 from tests.commands.children import HELLO, Child, open_child
-from tests.harness import MODES, Mode
+from tests.harness import MODES, Harness, Mode, open_harness
+from tests.sandbox.client import open_sandbox
 
 ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 ACCEPTED = {"accept": "application/json, text/event-stream"}
@@ -205,15 +207,7 @@ async def test_a_web_server_that_ends_by_itself_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A process that neither answers nor exits would be the worst of ends."""
-    end = End()
-    asked: list[int] = []
-
-    def note(code: int = 0) -> None:
-        """Ask without the watchdog, which would end the test's own process."""
-        asked.append(code)
-        end.asked.set()
-
-    monkeypatch.setattr(end, "ask", note)
+    end = EndOfTest()
 
     async def fail(*args: Any, **kwargs: Any) -> None:
         """End at once."""
@@ -225,5 +219,69 @@ async def test_a_web_server_that_ends_by_itself_ends_the_process(
             with anyio.fail_after(5):
                 await serve(listener, server, tasks, end)
 
-    assert asked == [1]
+    assert end.code == 1
     assert "Flowport listens at http://127.0.0.1:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_of_each_era_hears_over_http_that_the_tools_have_changed(tmp_path: Path, mode: Mode) -> None:
+    """Its stream is another than on standard input and output, and may break where that does not."""
+    async with open_sandbox() as sandbox, open_harness(sandbox, tmp_path / "person") as harness:
+        await harness.client.list_tools()
+        end = EndOfTest()
+        with listen(Address("127.0.0.1", 0)) as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(serve, listener, harness.server, tasks, end)
+                with anyio.fail_after(20):
+                    await hear_of_tools(url, mode, harness)
+                end.ask()
+
+    assert end.code == 0
+
+
+class EndOfTest(End):
+    """An end without the watchdog, which would end the test's own process."""
+
+    def ask(self, code: int = 0) -> None:
+        """Note who asked first."""
+        if not self.asked.is_set():
+            self.code = code
+            self.asked.set()
+
+
+async def hear_of_tools(url: str, mode: Mode, harness: Harness) -> None:
+    """Listen as clients of the era do, change the tools, and return when it was heard."""
+    heard, streams = anyio.Event(), anyio.Event()
+
+    async def note(message: Any) -> None:
+        """Hear the word on the session's stream."""
+        if isinstance(message, t.ToolListChangedNotification):
+            heard.set()
+
+    async def watch(response: httpx2.Response) -> None:
+        """Note when the session's stream is open; what is said before is lost."""
+        if response.request.method == "GET":
+            streams.set()
+
+    async with (
+        httpx2.AsyncClient(trust_env=False, timeout=20, event_hooks={"response": [watch]}) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode, message_handler=note) as client,
+    ):
+        if mode == "legacy":
+            await streams.wait()
+            await change_tools(harness)
+        else:
+            async with client.listen(tools_list_changed=True) as events:
+                await change_tools(harness)
+                async for _ in events:
+                    break
+            return
+        await heard.wait()
+
+
+async def change_tools(harness: Harness) -> None:
+    """List fewer apps from now on."""
+    catalog = harness.assembly.desk.catalogs[0].catalog
+    catalog._max_tools = 3
+    assert await catalog.refresh()
