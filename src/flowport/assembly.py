@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -103,21 +104,20 @@ async def open_assembly(
             process_id=secrets.token_hex(8),
         )
         first_listed = anyio.Event()
-
-        def note_tools() -> None:
-            """Note a change; before the first list there is nobody whose list it makes wrong."""
-            if first_listed.is_set():
-                changes.note_list(ListKind.TOOLS)
-
-        catalogs = [
-            OpenCatalog(account, _build_catalog(account, ledger, clock, settings, note_tools)) for account in accounts
-        ]
+        note = partial(_note_tools, changes, first_listed)
+        catalogs = [OpenCatalog(one, _build_catalog(one, ledger, clock, settings, note)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
         desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes)
         yield Assembly(desk, file_threads, first_listed)
+
+
+def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
+    """Note that the tools have changed; before the first list there is nobody whose list that makes wrong."""
+    if first_listed.is_set():
+        changes.note_list(ListKind.TOOLS)
 
 
 async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
