@@ -1,8 +1,8 @@
-# Every target does its own set-up. Needs Python 3.11 or newer, pip and make; nothing else.
+# Every target does its own set-up. Needs Python 3.11 or newer, pip and make; with npm, `test` runs the protocol's suite too.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check unit demo bench lock docs format clean
+.PHONY: setup test check unit conformance demo bench lock docs format clean
 
 setup: .venv/installed
 
@@ -12,7 +12,7 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-test: check unit
+test: check unit conformance
 
 check: setup
 	$(BIN)/ruff check .
@@ -27,6 +27,20 @@ unit: setup
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The protocol's own programs. They need Node 22 or newer, which comes with them on Linux, and npm to fetch them.
+CONFORMANCE := tests/conformance
+ifeq ($(shell command -v npm),)
+conformance:
+	@echo "The conformance suite is left out: npm is not installed here."
+else
+conformance: setup $(CONFORMANCE)/node_modules/.package-lock.json
+	$(BIN)/python scripts/conformance.py
+endif
+
+$(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
+	cd $(CONFORMANCE) && npm ci --loglevel=error
+	touch $@
 
 # IMAGE=path uses your own picture.
 demo: setup
@@ -51,4 +65,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv $(CONFORMANCE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -11,7 +11,7 @@ from mcp import Client
 
 from flowport.assembly import Assembly, open_assembly
 from flowport.schedule import Pace
-from flowport.server import build_server
+from flowport.server import FlowportServer, build_server
 from flowport.settings import ProviderSettings, Settings
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
@@ -31,6 +31,7 @@ class Harness:
     client: Client
     sandbox: SandboxClient
     assembly: Assembly
+    server: FlowportServer
     outputs: Path
     progress: list[tuple[float, str]] = field(default_factory=list)
 
@@ -79,4 +80,4 @@ async def open_harness(
     async with open_assembly(settings, pace=pace) as assembly:
         server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
         async with Client(server, mode=mode) as client:
-            yield Harness(client, sandbox, assembly, settings.output_dir)
+            yield Harness(client, sandbox, assembly, server, settings.output_dir)

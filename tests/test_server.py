@@ -11,6 +11,8 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from flowport.answers import OUR_MISTAKE
+from flowport.changes import Changes
+from flowport.clock import SystemClock
 from flowport.errors import ConfigurationError
 from flowport.server import build_reporter, build_server, build_stopped_server
 from tests.harness import MODES, Harness, Mode, open_harness
@@ -49,7 +51,14 @@ class Broken:
 async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pytest.LogCaptureFixture) -> None:
     """What escapes from a handler reaches older clients word for word, whatever it holds."""
     desk: Any = type(
-        "Desk", (), {"clock": type("Clock", (), {"monotonic": lambda self: 0.0})(), "catalogs": (), "ledger": Broken()}
+        "Desk",
+        (),
+        {
+            "clock": type("Clock", (), {"monotonic": lambda self: 0.0})(),
+            "catalogs": (),
+            "ledger": Broken(),
+            "changes": Changes(SystemClock()),
+        },
     )()
     async with Client(build_server(desk, anyio.CapacityLimiter(1), anyio.Event()), mode=mode) as client:
         result = await client.call_tool("list_runs", {})
@@ -81,6 +90,7 @@ async def test_runs_are_listed_as_resources(flowport: Harness) -> None:
     assert [template.uri_template for template in templates] == [
         "flowport://runs/{run_id}",
         "flowport://runs/{run_id}/outputs/{n}",
+        "flowport://apps/{app}",
     ]
 
 

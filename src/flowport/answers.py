@@ -72,6 +72,11 @@ def build_run_uri(run_id: str) -> str:
     return f"flowport://runs/{run_id}"
 
 
+def build_app_uri(tool_name: str) -> str:
+    """Return the lasting URI of an app."""
+    return f"flowport://apps/{tool_name}"
+
+
 def build_output_uri(run_id: str, n: int) -> str:
     """Return the lasting URI of an output."""
     return f"flowport://runs/{run_id}/outputs/{n}"

@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from flowport.budget import RequestBudget
 from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
+from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import LedgerError
@@ -83,7 +85,8 @@ async def open_assembly(
             stack.push_async_callback(account.aclose)
         process = _hold_process_lock(settings)
         stack.callback(process.release)
-        board = Board()
+        changes = Changes(clock)
+        board = Board(changes.note_run)
         writer = RunWriter(board, clock)
         supervisor = await stack.enter_async_context(Supervisor())
         runner = Runner(
@@ -105,15 +108,22 @@ async def open_assembly(
             writer=writer,
             process=process,
         )
-        catalogs = [OpenCatalog(account, _build_catalog(account, ledger, clock, settings)) for account in accounts]
         supervisor.spawn("orphans", runner.settle_orphans)
         first_listed = anyio.Event()
+        note = partial(_note_tools, changes, first_listed)
+        catalogs = [OpenCatalog(one, _build_catalog(one, ledger, clock, settings, note)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes)
         yield Assembly(desk, file_threads, first_listed)
+
+
+def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
+    """Note that the tools have changed; before the first list there is nobody whose list that makes wrong."""
+    if first_listed.is_set():
+        changes.note_list(ListKind.TOOLS)
 
 
 async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
@@ -144,9 +154,11 @@ def _build_pace(accounts: list[OpenAccount]) -> Pace:
     return Pace(looks_per_minute=int(min(limits) * LOOKS_SHARE) if limits else 0)
 
 
-def _build_catalog(account: OpenAccount, ledger: Ledger, clock: Clock, settings: Settings) -> Catalog:
+def _build_catalog(
+    account: OpenAccount, ledger: Ledger, clock: Clock, settings: Settings, on_change: Callable[[], None]
+) -> Catalog:
     path = build_cache_path(settings.home, account.account)
-    return Catalog(account, ledger, clock, path, globs=settings.apps, max_tools=settings.max_tools)
+    return Catalog(account, ledger, clock, path, globs=settings.apps, max_tools=settings.max_tools, on_change=on_change)
 
 
 def _open_account(settings: Settings, clock: Clock, stack: AsyncExitStack) -> OpenAccount:

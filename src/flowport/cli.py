@@ -12,7 +12,7 @@ from typing import Final
 from flowport import __version__
 
 COMMANDS: Final = {
-    "serve": "speak MCP on standard input and output (the default)",
+    "serve": "speak MCP on standard input and output (the default), or over HTTP",
     "sandbox": "serve the built-in provider by itself, for development and tests",
 }
 """Every command with its one line of help; each is the module of that name in `flowport.commands`."""

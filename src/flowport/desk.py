@@ -8,6 +8,7 @@ from flowport.accounts import OpenAccount
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
 from flowport.catalog.search import get_listing
+from flowport.changes import Changes
 from flowport.clock import Clock
 from flowport.errors import AppNotFound
 from flowport.fetch import Fetcher
@@ -36,6 +37,7 @@ class Desk:
     preparer: CallPreparer
     runner: Runner
     fetcher: Fetcher
+    changes: Changes
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order."""

@@ -1,4 +1,4 @@
-"""Read what answers link to: runs, their outputs, and the provider's own links to outputs of our runs.
+"""Read what answers link to: runs, their outputs, and the provider's own links to outputs of our runs; and apps.
 
 It is no proxy: a URL that no run of the owner produced is not fetched.
 """
@@ -14,10 +14,11 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from flowport.answers import build_run_facts, format_instant
+from flowport.answers import build_run_facts, format_instant, plain
 from flowport.desk import Desk
 from flowport.errors import FetchError, LedgerError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
+from flowport.labels import clean_line
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
 from flowport.model import Output, Run
 from flowport.waiting import get_standing
@@ -30,6 +31,7 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_LISTED: Final = 20
 
 _RUN = re.compile(r"flowport://runs/([a-z0-9_]+)")
+_APP = re.compile(r"flowport://apps/([A-Za-z0-9_-]+)")
 _OUTPUT = re.compile(r"flowport://runs/([a-z0-9_]+)/outputs/([1-9][0-9]{0,5})")
 _NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
 """Types that carry programs; a client that shows them would run a stranger's."""
@@ -66,6 +68,8 @@ class Resources:
         try:
             if found := _RUN.fullmatch(uri):
                 return await self._read_run(await self._get_run(found[1], owner))
+            if found := _APP.fullmatch(uri):
+                return self._read_app(uri, found[1])
             if found := _OUTPUT.fullmatch(uri):
                 run = await self._get_run(found[1], owner)
                 return await self._read_output(run, _get_output(run, uri, n=int(found[2])))
@@ -73,6 +77,22 @@ class Resources:
         except RunNotFound as exc:
             raise ResourceNotFound(uri) from exc
         return await self._read_output(run, next(output for output in run.outputs if output.url == uri))
+
+    def _read_app(self, uri: str, tool_name: str) -> Content:
+        """Return an app with its tool as the catalogue knows it now; nothing is asked of the provider."""
+        listings = (item for one in self._desk.catalogs for item in one.catalog.current.listings)
+        listing = next((item for item in listings if item.tool_name == tool_name), None)
+        if listing is None:
+            raise ResourceNotFound(uri)
+        facts = {
+            "app": clean_line(listing.app.name),
+            "tool_name": listing.tool_name,
+            "price_credits": plain(listing.app.price_credits),
+            "left_out_because": listing.left_out or None,
+            "tool": listing.tool,
+        }
+        known = {key: value for key, value in facts.items() if value is not None}
+        return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
 
     async def _get_run(self, run_id: str, owner: str) -> Run:
         return await self._desk.ledger.get_run(run_id, account_id=None, owner=owner)

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.server.subscriptions import ResourcesListChanged
 
 from flowport.commands.serve import build_flag, build_parser
 from flowport.settings import VARIABLES, get_default_config_path
@@ -53,6 +54,28 @@ async def test_a_client_of_each_era_runs_an_app(tmp_path: Path, sandbox: dict[st
     assert "text_to_picture" in tools
     assert isinstance(result.structured_content, dict)
     assert await anyio.Path(result.structured_content["outputs"][0]["saved_path"]).is_file()
+
+
+def test_an_older_client_on_standard_input_hears_of_a_new_run(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """Its list of runs is wrong from then on, and it was promised to be told."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        child.send("tools/call", {"name": "text_to_picture", "arguments": {"prompt": "a lake"}})
+        while child.read().get("method") != "notifications/resources/list_changed":
+            pass
+
+
+async def test_a_newer_client_on_standard_input_hears_of_a_new_run(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """It listens on the same pipe on which it calls."""
+    environment = {**os.environ, **sandbox, "FLOWPORT_HOME": str(tmp_path / "home"), "FLOWPORT_SAVE_OUTPUTS": "false"}
+    server = StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env=environment)
+    async with Client(server) as client, client.listen(resources_list_changed=True) as events:
+        await client.call_tool("text_to_picture", {"prompt": "a lake"})
+        with anyio.fail_after(10):
+            async for event in events:
+                assert isinstance(event, ResourcesListChanged)
+                break
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
@@ -188,7 +211,7 @@ def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
     flags = {option for action in build_parser()._actions for option in action.option_strings}
 
     built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
-    assert flags == built | {"-h", "--help", "--config"}
+    assert flags == built | {"-h", "--help", "--config", "--http"}
 
 
 def test_the_help_says_where_the_configuration_lies() -> None:

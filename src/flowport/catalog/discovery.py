@@ -1,7 +1,7 @@
 """Bring an account's catalogue up to date: lists first, then the definitions of the apps that will be listed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -57,13 +57,20 @@ class Catalog:
         *,
         globs: Sequence[str] = (),
         max_tools: int = 40,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        """Make an empty catalogue.
+
+        Args:
+            on_change: Called when the tools are no longer what they were.
+        """
         self._account = account
         self._ledger = ledger
         self._clock = clock
         self._cache_path = cache_path
         self._globs = globs
         self._max_tools = max_tools
+        self._on_change = on_change
         self._refreshing = anyio.Lock()
         # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
         self._changing = anyio.Lock()
@@ -315,8 +322,12 @@ class Catalog:
 
     async def _publish(self, catalogue: Catalogue) -> None:
         ordered = await self._order(catalogue.listings)
+        tools = tuple(listing.tool for listing in ordered if listing.tool is not None)[: self._max_tools]
+        has_changed = tools != self._tools
         self.current = catalogue
-        self._tools = tuple(listing.tool for listing in ordered if listing.tool is not None)[: self._max_tools]
+        self._tools = tools
+        if has_changed:
+            self._on_change()
 
     def _save(self) -> None:
         try:

@@ -1,45 +1,50 @@
-"""`flowport serve`: MCP over standard input and output, and a clean end however it comes."""
+"""`flowport serve`: MCP over standard input and output or over HTTP, and a clean end however it comes."""
 
 import argparse
 import gc
+import importlib
 import logging
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import anyio
 import anyio.abc
-from mcp.server import Server
-from mcp.server.stdio import stdio_server
 
-from flowport.assembly import Assembly, open_assembly
+from flowport.assembly import open_assembly
 from flowport.errors import ConfigurationError, LedgerError
 from flowport.logs import start_logging
-from flowport.server import build_server, build_stopped_server
+from flowport.server import FlowportServer, build_server, build_stopped_server
+from flowport.serving import stdio
+from flowport.serving.addresses import FLAG, listen, parse_address
 from flowport.serving.ending import End, listen_for_signals, open_client_fd
 from flowport.settings import VARIABLES, Settings, get_default_config_path, get_environment, load_settings
 
 logger = logging.getLogger(__name__)
 
+Serve: TypeAlias = Callable[[FlowportServer, anyio.abc.TaskGroup, End], Awaitable[None]]
+
 _PREFIX: Final = "FLOWPORT_"
+_HTTP: Final = "flowport.serving.http"
+_USAGE_ERROR: Final = 2
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Serve until standard input ends or a signal comes; does not return, so that no thread can hold up the end."""
+    """Serve until the end; returns only when it cannot begin, so that no thread can hold up the end."""
     flags = build_parser().parse_args(arguments)
     start_logging(_get_secrets())
     try:
-        settings: Settings | ConfigurationError = load_settings(
-            _get_given(flags), get_environment(), config_path=flags.config
-        )
+        serve = _choose_way(flags.http)
     except ConfigurationError as exc:
-        settings = exc
-    if isinstance(settings, Settings):
-        start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)})
+        sys.stderr.write(f"{exc}\n")
+        return _USAGE_ERROR
+    settings = _load_settings(flags)
     code = 1
     try:
-        code = anyio.run(_serve, settings)
+        code = anyio.run(_serve, settings, serve)
     finally:
         logging.shutdown()
         # The thread that reads standard input never returns, and leaving by the usual way would wait for it.
@@ -51,6 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flowport serve", description="Speak MCP on standard input and output.")
     usual = str(get_default_config_path()).replace("%", "%%")
     parser.add_argument("--config", type=Path, help=f"a TOML file to read instead of {usual}", metavar="FILE")
+    parser.add_argument(
+        FLAG, metavar="ADDRESS", help="speak Streamable HTTP at an address of this computer, as 127.0.0.1:8765, instead"
+    )
     for variable in VARIABLES:
         if variable.name.startswith(_PREFIX) and variable.is_built:
             parser.add_argument(build_flag(variable.name), dest=variable.name, help=variable.meaning, metavar="VALUE")
@@ -62,6 +70,24 @@ def build_flag(name: str) -> str:
     return "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")
 
 
+def _choose_way(http: str | None) -> Serve:
+    if http is None:
+        return stdio.serve
+    listener = listen(parse_address(http))
+    # By name, so that only this way pays for a web server.
+    return partial(importlib.import_module(_HTTP).serve, listener)
+
+
+def _load_settings(flags: argparse.Namespace) -> Settings | ConfigurationError:
+    """Return the settings, or what is wrong with them for every call to answer."""
+    try:
+        settings = load_settings(_get_given(flags), get_environment(), config_path=flags.config)
+    except ConfigurationError as exc:
+        return exc
+    start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)})
+    return settings
+
+
 def _get_given(flags: argparse.Namespace) -> dict[str, str]:
     return {name: value for name, value in vars(flags).items() if name.startswith(_PREFIX) and value is not None}
 
@@ -70,50 +96,36 @@ def _get_secrets() -> set[str]:
     return {value for name, value in get_environment().items() if name.endswith("_API_KEY")}
 
 
-async def _serve(settings: Settings | ConfigurationError) -> int:
+async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
     """Serve, and return the exit code when everything is closed."""
-    ended = End(open_client_fd())
-    listen_for_signals(ended)
+    # Only a client on standard output is gone when nobody reads there.
+    end = End(open_client_fd() if serve is stdio.serve else None)
+    listen_for_signals(end)
     async with anyio.create_task_group() as tasks:
+
+        async def speak(server: FlowportServer) -> None:
+            """Serve until the end."""
+            # What was made so far stays for good, so the collector, off since the start, need never look at it.
+            gc.freeze()
+            gc.enable()
+            await serve(server, tasks, end)
+
         if isinstance(settings, ConfigurationError):
             logger.error("%s", settings)
-            await _serve_until_end(build_stopped_server(settings), tasks, ended)
+            await speak(build_stopped_server(settings))
         else:
-            await _serve_assembled(settings, tasks, ended)
+            await _serve_assembled(settings, speak)
         # What reads standard input cannot be cancelled: the process ends with it still waiting.
         logging.shutdown()
-        os._exit(ended.code)
-    return ended.code
+        os._exit(end.code)
+    return end.code
 
 
-async def _serve_assembled(settings: Settings, tasks: anyio.abc.TaskGroup, ended: End) -> None:
+async def _serve_assembled(settings: Settings, speak: Callable[[FlowportServer], Awaitable[None]]) -> None:
     try:
         async with open_assembly(settings) as assembly:
-            await _serve_until_end(_build(assembly), tasks, ended)
+            await speak(build_server(assembly.desk, assembly.file_threads, assembly.first_listed))
     except LedgerError as exc:
         logger.error("%s", exc)  # noqa: TRY400 - the sentence says all
         stopped = ConfigurationError("FLOWPORT_HOME", f"cannot be used: {exc.problem}", exc.remedy)
-        await _serve_until_end(build_stopped_server(stopped), tasks, ended)
-
-
-def _build(assembly: Assembly) -> Server[Any]:
-    return build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
-
-
-async def _serve_until_end(server: Server[Any], tasks: anyio.abc.TaskGroup, ended: End) -> None:
-    tasks.start_soon(_speak, server, ended)
-    # What was made so far stays for good, so the collector, off since the start, need never look at it.
-    gc.freeze()
-    gc.enable()
-    await ended.asked.wait()
-
-
-async def _speak(server: Server[Any], ended: End) -> None:
-    try:
-        async with stdio_server() as (reader, writer):
-            await server.run(reader, writer, server.create_initialization_options())
-    except Exception:  # the boundary of the process: without it a mistake would leave us running unheard
-        logger.exception("the connection to the client has broken")
-        ended.ask(code=1)
-    else:
-        ended.ask()
+        await speak(build_stopped_server(stopped))

@@ -4,6 +4,7 @@ The ledger is the record; the board is its freshest page, so that a waiting hand
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import anyio
 
@@ -31,15 +32,30 @@ class BoardEntry:
         return self.run.state.is_final and not self.is_saving
 
 
+class RunListener(Protocol):
+    """Who wants to hear of every change of a run."""
+
+    def __call__(self, run_id: str, *, is_relisted: bool) -> None:
+        """Hear of one; `is_relisted` when it is new or in another state."""
+
+
+def _ignore(run_id: str, *, is_relisted: bool) -> None:
+    """Hear of nothing."""
+
+
 class Board:
     """The live runs of this process by id, and for a while those that have ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: RunListener = _ignore) -> None:
         self._entries: dict[str, BoardEntry] = {}
+        self._listener = listener
 
     def put(self, run: Run, *, noted_at: float) -> BoardEntry:
         """Take up a run, or return its entry when it is here already."""
-        return self._entries.setdefault(run.id, BoardEntry(run, noted_at=noted_at))
+        if run.id not in self._entries:
+            self._entries[run.id] = BoardEntry(run, noted_at=noted_at)
+            self._listener(run.id, is_relisted=True)
+        return self._entries[run.id]
 
     def get(self, run_id: str) -> BoardEntry | None:
         """Return what is known of a run; None when this process does not follow it."""
@@ -69,6 +85,8 @@ class Board:
         entry = self._entries.get(run.id)
         if entry is None:
             return
+        if run != entry.run:
+            self._listener(run.id, is_relisted=run.state is not entry.run.state)
         entry.run = run
         entry.problem = problem
         if is_saving is not None:
