@@ -11,6 +11,7 @@ from flowport.catalog.search import get_listing
 from flowport.clock import Clock
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
+from flowport.previewing import Previewer
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
@@ -35,6 +36,7 @@ class Desk:
     preparer: CallPreparer
     runner: Runner
     fetcher: Fetcher
+    previewer: Previewer
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order."""

@@ -1,6 +1,8 @@
 """Look at a run until it is over. Whatever a look fails of, the run is not given up: it is paid for."""
 
 import logging
+import random
+from collections.abc import Callable
 from dataclasses import replace
 
 from flowport.accounts import OpenAccount
@@ -19,11 +21,15 @@ logger = logging.getLogger(__name__)
 class RunFollower:
     """Follows started runs to their end."""
 
-    def __init__(self, ledger: Ledger, board: Board, clock: Clock, pace: Pace) -> None:
+    def __init__(
+        self, ledger: Ledger, board: Board, clock: Clock, pace: Pace, *, draw: Callable[[], float] = random.random
+    ) -> None:
+        """Make a follower; `draw` gives a number from 0 to 1, by chance, that spreads the looks."""
         self._ledger = ledger
         self._board = board
         self._clock = clock
         self._pace = pace
+        self._draw = draw
         self._unheard: set[tuple[str, str]] = set()
 
     async def follow(self, run: Run, account: OpenAccount) -> Run:
@@ -31,8 +37,10 @@ class RunFollower:
         entry = self._board.get(run.id)
         looks = failures = losses = 0
         while True:
-            live = self._board.count_live()
-            await self._clock.sleep(get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live))
+            live, chance = self._board.count_live(), self._draw()
+            await self._clock.sleep(
+                get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live, chance=chance)
+            )
             # Whoever stopped following and began again has an entry and a follower of its own.
             if entry is None or self._board.get(run.id) is not entry or not entry.run.is_followed:
                 return run
