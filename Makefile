@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)")
 
 bench: setup
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench
 
 # Versions and hashes without addresses, for every platform: what runs Flowport, and what develops it.
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
