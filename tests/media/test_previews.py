@@ -139,6 +139,27 @@ def test_a_picture_that_packs_badly_is_made_smaller_until_it_fits(mode: str, lim
     assert len(made.data) <= limit
 
 
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_a_picture_that_is_small_already_goes_as_it_is(extension: str, tmp_path: Path) -> None:
+    """Decoding is most of what a preview costs."""
+    path = save(build_picture(700, 500), tmp_path / f"a.{extension}")
+
+    made = build_preview(path)
+
+    assert isinstance(made, Preview)
+    assert made.data == path.read_bytes()
+    assert made.mime_type == {"png": "image/png", "jpg": "image/jpeg"}[extension]
+
+
+def test_a_small_picture_that_is_damaged_is_not_handed_on(tmp_path: Path) -> None:
+    """Its checksums are checked although its pixels are not read."""
+    path = save(build_picture(70, 50), tmp_path / "a.png")
+    data = path.read_bytes()
+    path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
+
+    assert isinstance(build_preview(path), NoPreview)
+
+
 def test_a_limit_below_any_picture_is_said(tmp_path: Path) -> None:
     """It must end."""
     path = save(build_noise(300, 300), tmp_path / "a.png")

@@ -74,9 +74,13 @@ def build_preview(path: Path, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_
     pillow = _load_pillow()
     try:
         with pillow.open(path, formats=_FORMATS) as image:
-            problem = _find_problem(image, path.stat().st_size)
-            if problem:
+            size_bytes = path.stat().st_size
+            if problem := _find_problem(image, size_bytes):
                 return NoPreview(problem)
+            if size_bytes <= max_bytes and max(image.size) <= max_edge and _is_plain(image):
+                # Nobody could make it smaller to any use; decoding would be most of what a preview costs.
+                image.verify()
+                return Preview(f"image/{str(image.format).lower()}", path.read_bytes()[:max_bytes])
             return _encode(_reduce(image, max_edge), max_bytes)
     except Exception as exc:  # noqa: BLE001 - decoders raise what they like on a hostile file, and a preview is a courtesy
         return NoPreview(f"it cannot be decoded ({type(exc).__name__})")
@@ -89,6 +93,13 @@ def _load_pillow() -> "ModuleType":
     # Compressed notes inside a PNG may otherwise unpack to 64 MB beside the picture.
     PngImagePlugin.MAX_TEXT_MEMORY = _MAX_PNG_TEXT_BYTES
     return Image
+
+
+def _is_plain(image: "Image.Image") -> bool:
+    """Tell whether every client shows the file as it is: a common format and colours, upright, without movement."""
+    is_common = image.format in {"PNG", "JPEG"} and image.mode in {"L", "P", "RGB", "RGBA"}
+    is_upright = "exif" not in image.info and "xmp" not in image.info
+    return is_common and is_upright and not getattr(image, "is_animated", False)
 
 
 def _find_problem(image: "Image.Image", size_bytes: int) -> str:
