@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check unit demo bench lock docs format clean
+.PHONY: setup test check unit docker-proof demo bench lock docs format clean
 
 setup: .venv/installed
 
@@ -12,7 +12,7 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-test: check unit
+test: check unit docker-proof
 
 check: setup
 	$(BIN)/ruff check .
@@ -27,6 +27,10 @@ unit: setup
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The steps of the Dockerfile, without a container engine.
+docker-proof: setup
+	$(BIN)/python scripts/prove_docker.py
 
 # IMAGE=path uses your own picture.
 demo: setup
