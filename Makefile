@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check unit conformance demo bench lock docs format clean
+.PHONY: setup test check unit conformance docker-proof demo bench lock docs format clean
 
 setup: .venv/installed
 
@@ -12,7 +12,7 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-test: check unit conformance
+test: check unit conformance docker-proof
 
 check: setup
 	$(BIN)/ruff check .
@@ -42,12 +42,16 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 	cd $(CONFORMANCE) && npm ci --loglevel=error
 	touch $@
 
+# The steps of the Dockerfile, without a container engine.
+docker-proof: setup
+	$(BIN)/python scripts/prove_docker.py
+
 # IMAGE=path uses your own picture.
 demo: setup
 	$(BIN)/python scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)")
 
 bench: setup
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench
 
 # Versions and hashes without addresses, for every platform: what runs Flowport, and what develops it.
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \

@@ -47,3 +47,13 @@ def test_no_count_leads_to_a_pause_out_of_bounds(looks: int, failures: int, live
     pause = get_next_pause(Pace(looks_per_minute=share), looks=looks, failures=failures, live_runs=live_runs)
     fair = 60.0 * live_runs / share if share else 0.0
     assert max(2.5, fair) <= pause <= max(MAX_PAUSE_SECONDS, fair)
+
+
+@pytest.mark.parametrize(
+    ("live_runs", "chance", "pause"), [(1, 1.0, 4.0), (501, 0.0, 4.0), (501, 0.5, 5.25), (501, 1.0, 6.5)]
+)
+def test_runs_that_were_started_together_are_not_looked_at_together(
+    live_runs: int, chance: float, pause: float
+) -> None:
+    """Five hundred looks due in one moment would hold up a tool list for as long as they take."""
+    assert get_next_pause(Pace(), looks=1, failures=0, live_runs=live_runs, chance=chance) == pause

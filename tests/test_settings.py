@@ -68,6 +68,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_FILE_ROOTS": f"{tmp_path / 'a'}: {tmp_path / 'b'} :",
         "FLOWPORT_OUTPUT_DIR": str(tmp_path / "out"),
         "FLOWPORT_SAVE_OUTPUTS": "false",
+        "FLOWPORT_PREVIEWS": "false",
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in VARIABLES}
     assert load(environ) == Settings(
@@ -81,6 +82,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         should_stop_on_cancel=True,
         requests_per_minute=0,
         should_save_outputs=False,
+        should_show_previews=False,
     )
 
 
@@ -139,7 +141,7 @@ def test_a_file_in_the_working_directory_is_never_read(home: Path) -> None:
         ("[flowport]", "flowport in flowport.toml", "is not a variable that Flowport knows"),
         ("flowport_apps = [1]", "flowport_apps in flowport.toml", "is neither text, a number nor a list of texts"),
         ("flowport_apps = {}", "flowport_apps in flowport.toml", "is neither text, a number nor a list of texts"),
-        ("flowport_previews = true", "FLOWPORT_PREVIEWS", "is not built in this version, so it would have no effect"),
+        ("flowport_source = true", "FLOWPORT_SOURCE", "is not built in this version, so it would have no effect"),
         ("flowport_max_tools = true", "FLOWPORT_MAX_TOOLS", "is 'true'"),
         ('flowport_home = ""', "FLOWPORT_HOME", "is ''"),
         ('flowport_home = "/a\\u0000b"', "FLOWPORT_HOME", "is '/a\\x00b'"),
@@ -177,7 +179,7 @@ def test_a_folder_for_a_file_is_refused(tmp_path: Path) -> None:
         ("FLOWPORT_WAIT", "Did you mean FLOWPORT_WAIT_SECONDS?"),
         ("FLOWPORT_PORTABLE", "Did you mean FLOWPORT_HOME?"),
         ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "The README lists the variables."),
-        ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_APPS?"),
+        ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_PREVIEWS?"),
     ],
 )
 def test_an_unknown_variable_is_named_with_the_nearest_one(name: str, remedy: str) -> None:

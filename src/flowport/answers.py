@@ -4,6 +4,7 @@ Some clients show their model only the structured content of a result, others on
 mapping of facts, and say the same.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import mcp.types as t
 
 from flowport.errors import FlowportError
+from flowport.media.previews import Preview
 from flowport.model import Output, OutputKind, Run, RunState
 
 Answer: TypeAlias = t.CallToolResult
@@ -43,13 +45,13 @@ class Standing:
     """Whether its outputs are still being saved."""
 
 
-def build_run_answer(standing: Standing) -> Answer:
-    """Return the answer that tells all about one run, with a link for each output."""
+def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> Answer:
+    """Return the answer that tells all about one run, with a link for each output and the previews."""
     run = standing.run
     facts = build_run_facts(standing)
     is_error = run.state in {RunState.FAILED, RunState.UNKNOWN}
     links = [_build_link(run, output) for output in run.outputs[:MAX_SHOWN_OUTPUTS] if output.url]
-    return _build_answer(facts, links, is_error=is_error)
+    return _build_answer(facts, [*links, *map(_build_image, previews)], is_error=is_error)
 
 
 def build_facts_answer(facts: Facts) -> Answer:
@@ -182,9 +184,15 @@ def _build_link(run: Run, output: Output) -> t.ResourceLink:
     )
 
 
-def _build_answer(facts: Facts, links: Sequence[t.ResourceLink], *, is_error: bool) -> Answer:
+def _build_image(preview: Preview) -> t.ImageContent:
+    # A model has the facts; pixels are for the person, and clients that ask for whom it is need not pay tokens for them.
+    data = base64.b64encode(preview.data).decode("ascii")
+    return t.ImageContent(data=data, mime_type=preview.mime_type, annotations=t.Annotations(audience=["user"]))
+
+
+def _build_answer(facts: Facts, blocks: Sequence[t.ContentBlock], *, is_error: bool) -> Answer:
     return t.CallToolResult(
-        content=[t.TextContent(text=format_facts(facts)), *links], structured_content=facts, is_error=is_error
+        content=[t.TextContent(text=format_facts(facts)), *blocks], structured_content=facts, is_error=is_error
     )
 
 

@@ -24,6 +24,7 @@ from flowport.ledger.interface import Ledger
 from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
 from flowport.model import Account
+from flowport.previewing import Previewer
 from flowport.processes import ProcessLock
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import Magnific
@@ -116,7 +117,8 @@ async def open_assembly(
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes)
+        previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
         yield Assembly(desk, file_threads, first_listed)
 
 

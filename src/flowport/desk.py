@@ -13,6 +13,7 @@ from flowport.clock import Clock
 from flowport.errors import AppNotFound
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
+from flowport.previewing import Previewer
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
@@ -38,6 +39,7 @@ class Desk:
     runner: Runner
     fetcher: Fetcher
     changes: Changes
+    previewer: Previewer
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order."""

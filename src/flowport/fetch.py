@@ -80,6 +80,9 @@ class _Target:
 
 async def resolve_host(host: str, port: int) -> Sequence[str]:
     """Return the addresses that this computer's name service gives for a host, best first, each once."""
+    with contextlib.suppress(ValueError):
+        # An address needs no name service, and a thread of it neither.
+        return (str(ipaddress.ip_address(host)),)
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
 

@@ -24,19 +24,25 @@ class Pace:
     """Between two looks (get-run: "then every 3-5 s")."""
     looks_per_minute: int = 0
     """What all runs together may take, 0 for no limit; more runs than fit are looked at less often."""
+    spread_per_second: int = 200
+    """About how many looks a second there are when many runs were started together."""
 
 
-def get_next_pause(pace: Pace, *, looks: int, failures: int, live_runs: int) -> float:
+def get_next_pause(pace: Pace, *, looks: int, failures: int, live_runs: int, chance: float = 0.0) -> float:
     """Return the seconds from the last look, or from the start, to the next look at a run.
 
     Args:
         looks: How often the run was looked at.
         failures: How many of the last looks in a row brought no answer.
         live_runs: How many runs share the budget, this one included.
+        chance: From 0 to 1, another one each time; it spreads the looks where no budget does.
     """
     pause = pace.first_seconds if looks == 0 else pace.every_seconds
     if pace.looks_per_minute:
         pause = max(pause, 60.0 * live_runs / pace.looks_per_minute)
+    else:
+        # Without a budget to stand in line for, hundreds would be due in the same moment and hold up everything else.
+        pause += chance * (live_runs - 1) / pace.spread_per_second
     return (
         max(pause, min(pace.every_seconds * 2.0 ** min(failures, _MAX_DOUBLINGS), MAX_PAUSE_SECONDS))
         if failures

@@ -69,7 +69,7 @@ VARIABLES: Final = (
     Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below"),
     Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder"),
     Variable("FLOWPORT_SAVE_OUTPUTS", "Whether results are saved: `true` or `false`.", "`true`"),
-    Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview.", "`true`", is_built=False),
+    Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview.", "`true`"),
     Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL ledger.", "SQLite in FLOWPORT_HOME", is_built=False),
 )
 """Every variable, in the README's order."""
@@ -113,6 +113,7 @@ class Settings:
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
+    should_show_previews: bool = True
 
 
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
@@ -152,6 +153,7 @@ def _build_settings(values: Mapping[str, str]) -> Settings:
         should_stop_on_cancel=_parse_choice(values, "FLOWPORT_ON_CANCEL", ("keep", "stop")) == "stop",
         requests_per_minute=_parse_budget(values),
         should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
+        should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",
     )
 
 

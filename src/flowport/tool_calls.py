@@ -48,6 +48,9 @@ MAX_ROWS: Final = 25
 
 DEFAULT_RUNS: Final = 10
 """Runs that `list_runs` shows unless told otherwise."""
+MAX_SUBMITTING: Final = 10
+"""Calls that are prepared and written down side by side. When hundreds come at once the others wait for a place, so that
+between two of them there is time to answer something quick."""
 
 DAY_SECONDS: Final = 24 * 3600.0
 
@@ -59,6 +62,7 @@ class ToolCalls:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._places = anyio.CapacityLimiter(MAX_SUBMITTING)
         self._standing: dict[str, Callable[[Arguments, Caller], Awaitable[Answer]]] = {
             FIND_APPS.name: self._find_apps,
             RUN_APP.name: self._run_any_app,
@@ -106,8 +110,9 @@ class ToolCalls:
     async def _run(self, wanted: str, arguments: Arguments, caller: Caller) -> Answer:
         home, listing = self._desk.get_open_catalog(wanted)
         listing = await home.catalog.fetch_listing(listing.tool_name)
-        call = await self._desk.preparer.prepare(home.account, listing, arguments)
-        run = await self._desk.runner.submit(call, owner=caller.owner)
+        async with self._places:
+            call = await self._desk.preparer.prepare(home.account, listing, arguments)
+            run = await self._desk.runner.submit(call, owner=caller.owner)
         try:
             standing = await wait_for_run(self._desk, run, caller)
         except anyio.get_cancelled_exc_class():
@@ -127,7 +132,8 @@ class ToolCalls:
     async def _tell(self, standing: Standing) -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
-        answer = build_run_answer(standing)
+        previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
+        answer = build_run_answer(standing, previews)
         try:
             if run.state.is_final:
                 await self._desk.ledger.note_seen(run.id, at=self._desk.clock.now())

@@ -7,6 +7,7 @@
     data_uris      the bytes inside a data URI
     refusals       the one error of this package, and how much of an argument may be repeated in it
     saving         names and safe writing of saved outputs
+    previews       small copies of saved pictures
 
 Everything here is synchronous and most of it blocks on the disk: callers run it on threads with a limiter of their own.
 """

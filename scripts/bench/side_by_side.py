@@ -1,0 +1,217 @@
+"""Five hundred runs at once: what they cost Flowport, and whether it still answers meanwhile."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench_app import INPUTS, RUN_SECONDS, SANDBOX_SECONDS, TOOL_NAME
+from figures import Figure
+from wire import Conversation, build_environment, exchange, get_cpu_seconds, greet
+
+RUNS: Final = 500
+KEY: Final = "bench-key"
+MAX_RATIO: Final = 3.0
+MAX_RATIO_WITH_PREVIEWS: Final = 4.0
+MAX_USUAL_LIST_SECONDS: Final = 0.020
+MAX_WORST_LIST_SECONDS: Final = 1.0
+PROBE_SECONDS: Final = 0.05
+SETTLING_SECONDS: Final = 1.0
+"""From the last start on, the burst counts as over so much later."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """How it went."""
+
+    cpu_seconds: float
+    requests: str
+    """Which requests the sandbox had, and how many."""
+    lists: tuple[tuple[float, float], ...] = ()
+    """When each tool list was asked for, and how long it took; empty when none was."""
+    started_at: float = 0.0
+    """When the provider had the last start."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A provider in a process of its own."""
+
+    api_url: str
+
+    def request(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Turn a switch, or read what there is to read."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.api_url + path, data, {"x-magnific-api-key": KEY})  # noqa: S310 - ours
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own sandbox
+            values: dict[str, Any] = json.load(answer)
+        return values
+
+    def prepare(self) -> None:
+        """Forget what was, and let the first run, which only warms up, take no time."""
+        self.request("/_sandbox/reset", {})
+        self.request("/_sandbox/next_run", {"seconds": 0})
+
+    def format_requests(self) -> str:
+        """Return how many requests of each sort there were."""
+        counts = self.request("/_sandbox/counts")
+        return ", ".join(f"{counts[name]} {name}" for name in ("run", "status", "files"))
+
+
+def measure_side_by_side() -> list[Figure]:
+    """Compare with the bare client, first without previews, then with; then look how long lists take meanwhile."""
+    with open_sandbox() as sandbox:
+        bare = run_bare(sandbox)
+        plain = run_flowport(sandbox, has_previews=False)
+        full = run_flowport(sandbox, has_previews=True)
+        probed = run_flowport(sandbox, has_previews=True, is_probed=True)
+    print(f"requests: bare {bare.requests}; without previews {plain.requests}; with {full.requests}")
+    return [
+        build_ratio("without previews", plain, bare, MAX_RATIO),
+        build_ratio("with previews", full, bare, MAX_RATIO_WITH_PREVIEWS),
+        *build_list_figures(probed),
+    ]
+
+
+def build_ratio(what: str, ours: Burst, bare: Burst, limit: float) -> Figure:
+    """Return the line for one comparison."""
+    ratio = ours.cpu_seconds / bare.cpu_seconds
+    seconds = f"{ours.cpu_seconds:.2f} s; bare {bare.cpu_seconds:.2f} s"
+    return Figure(
+        f"CPU of {RUNS} runs side by side, {what} ({seconds})", f"{ratio:.2f} x", f"{limit} x", ratio <= limit
+    )
+
+
+def build_list_figures(burst: Burst) -> list[Figure]:
+    """Return the lines for the tool lists."""
+    settled_at = burst.started_at + SETTLING_SECONDS
+    after = [seconds for asked_at, seconds in burst.lists if asked_at >= settled_at]
+    during = [seconds for asked_at, seconds in burst.lists if asked_at < settled_at]
+    usual, worst = statistics.quantiles(after, n=20)[-1], max(during)
+    return [
+        Figure(
+            f"tools/list from 1 s after the last start, 95th percentile of {len(after)} (median "
+            f"{statistics.median(after) * 1000:.0f} ms, worst {max(after) * 1000:.0f} ms)",
+            f"{usual * 1000:.0f} ms",
+            f"{MAX_USUAL_LIST_SECONDS * 1000:.0f} ms",
+            usual <= MAX_USUAL_LIST_SECONDS,
+        ),
+        Figure(
+            f"tools/list before that, worst of {len(during)}",
+            f"{worst * 1000:.0f} ms",
+            f"{MAX_WORST_LIST_SECONDS * 1000:.0f} ms",
+            worst <= MAX_WORST_LIST_SECONDS,
+        ),
+    ]
+
+
+@contextmanager
+def open_sandbox() -> Iterator[Sandbox]:
+    """Run the sandbox without a limit, its runs as long as they are to be."""
+    speed = RUN_SECONDS / SANDBOX_SECONDS
+    options = ["--key", KEY, "--requests-per-minute", "0", "--speed", str(speed)]
+    command = [sys.executable, "-m", "flowport", "sandbox", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            line = next(line for line in process.stdout or () if "MAGNIFIC_BASE_URL=" in line)
+            yield Sandbox(line.strip().partition("=")[2])
+        finally:
+            process.terminate()
+
+
+def run_bare(sandbox: Sandbox) -> Burst:
+    """Let the bare client carry out the runs."""
+    sandbox.prepare()
+    with tempfile.TemporaryDirectory(prefix="flowport-bench-") as folder:
+        script = str(Path(__file__).with_name("bare_runs.py"))
+        command = [sys.executable, script, sandbox.api_url, KEY, str(RUNS), folder]
+        told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return Burst(told["cpu_seconds"], sandbox.format_requests())
+
+
+def run_flowport(sandbox: Sandbox, *, has_previews: bool, is_probed: bool = False) -> Burst:
+    """Let Flowport carry out the runs, each asked for by a call of its own."""
+    sandbox.prepare()
+    with tempfile.TemporaryDirectory(prefix="flowport-bench-") as folder:
+        environment = build_environment(
+            {
+                "FLOWPORT_HOME": f"{folder}/home",
+                "FLOWPORT_OUTPUT_DIR": f"{folder}/outputs",
+                "FLOWPORT_PREVIEWS": str(has_previews).lower(),
+                "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+                "FLOWPORT_WAIT_SECONDS": "120",
+                "MAGNIFIC_API_KEY": KEY,
+                "MAGNIFIC_BASE_URL": sandbox.api_url,
+            }
+        )
+        command = [sys.executable, "-m", "flowport"]
+        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            greet(process)
+            exchange(process, "tools/list", {}, number=2)
+            exchange(process, "tools/call", {"name": TOOL_NAME, "arguments": INPUTS}, number=3)
+            burst = carry_out(process, sandbox, is_probed=is_probed)
+            process.stdin.close()  # type: ignore[union-attr]  # both pipes were asked for
+            process.wait(timeout=10)
+    return burst
+
+
+def carry_out(process: subprocess.Popen[bytes], sandbox: Sandbox, *, is_probed: bool) -> Burst:
+    """Ask for all runs at once and wait for every answer."""
+    conversation = Conversation(process)
+    before = get_cpu_seconds(process.pid)
+    lists: list[tuple[float, float]] = []
+    over = threading.Event()
+    prober = threading.Thread(target=probe, args=(conversation, lists, over))
+    watcher = _StartWatcher(sandbox)
+    if is_probed:
+        prober.start()
+        watcher.start()
+    numbers = [conversation.ask("tools/call", {"name": TOOL_NAME, "arguments": INPUTS}) for _ in range(RUNS)]
+    lines = [conversation.wait_for(number)[1] for number in numbers]
+    used = get_cpu_seconds(process.pid) - before
+    over.set()
+    if is_probed:
+        prober.join()
+        watcher.join()
+    check_answers(lines)
+    return Burst(used, sandbox.format_requests(), tuple(lists), watcher.started_at)
+
+
+class _StartWatcher(threading.Thread):
+    """Notes when the sandbox has taken the last start."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__()
+        self._sandbox = sandbox
+        self.started_at = 0.0
+
+    def run(self) -> None:
+        """Look until all are there, the one that warmed up among them."""
+        while self._sandbox.request("/_sandbox/counts")["run"] <= RUNS:
+            time.sleep(PROBE_SECONDS)
+        self.started_at = time.perf_counter()
+
+
+def probe(conversation: Conversation, lists: list[tuple[float, float]], over: threading.Event) -> None:
+    """Ask for the tool list again and again."""
+    while not over.wait(PROBE_SECONDS):
+        asked_at = time.perf_counter()
+        came_at, _ = conversation.wait_for(conversation.ask("tools/list", {}))
+        lists.append((asked_at, came_at - asked_at))
+
+
+def check_answers(lines: list[bytes]) -> None:
+    """Refuse to measure runs that did not bring their file."""
+    for line in lines:
+        facts = json.loads(line)["result"]["structuredContent"]
+        if facts["state"] != "succeeded" or not facts["outputs"][0].get("saved_path"):
+            raise RuntimeError(f"a run went wrong: {facts}")

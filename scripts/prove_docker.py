@@ -1,0 +1,182 @@
+"""Carry out the steps of the Dockerfile under a temporary folder, where no container engine is at hand.
+
+The folder stands in for the root of the image, and this machine's Python for the base image. Then the entry point is
+started as an unprivileged user, where this process may become one, and asked for its tools.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+CONTEXT: Final = Path(__file__).resolve().parent.parent
+NOBODY: Final = 65534
+STANDING_TOOLS: Final = {"find_apps", "run_app", "get_run", "list_runs", "cancel_run", "get_balance"}
+MAX_SECONDS: Final = 60
+
+_INSIDE: Final = re.compile(r"(?<![\w./])/(?=(?:opt|build|data)\b)")
+"""Where a path of the image begins; what else is absolute belongs to this machine."""
+
+
+@dataclass
+class Image:
+    """What the steps have come to."""
+
+    root: Path
+    work: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    user: str = ""
+    entry_point: tuple[str, ...] = ()
+
+    def relocate(self, text: str) -> str:
+        """Return the text with the image's paths below the folder."""
+        return _INSIDE.sub(f"{self.root}/", text)
+
+
+def main() -> int:
+    """Build, start and ask; 0 when everything went as it must."""
+    with tempfile.TemporaryDirectory(prefix="flowport-image-") as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        image = build(root)
+        if image.user in {"", "root", "0"}:
+            print("The image would run as root.")
+            return 1
+        names, who = list_tools(image)
+    if not names >= STANDING_TOOLS:
+        print(f"The entry point lists {sorted(names)}.")
+        return 1
+    print(f"The Dockerfile's steps give a server that lists {len(names)} tools, {who}.")
+    return 0
+
+
+def read_instructions() -> list[tuple[str, str]]:
+    """Return the words and arguments of the Dockerfile, continued lines joined."""
+    text = (CONTEXT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(word.upper(), rest.strip()) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def build(root: Path) -> Image:
+    """Carry out every stage in the same folder: what a later one copies from an earlier one is there already."""
+    image = Image(root, root)
+    tools = root / "tools"
+    tools.mkdir()
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    (tools / "python").symlink_to(base)
+    for word, rest in read_instructions():
+        match word:
+            case "FROM":
+                check_pin(rest)
+                image = Image(root, root)
+            case "WORKDIR":
+                image.work = Path(image.relocate(rest))
+                image.work.mkdir(parents=True, exist_ok=True)
+            case "COPY":
+                copy(image, rest)
+            case "RUN":
+                run(image, rest, tools)
+            case "ENV":
+                image.environment |= dict(pair.split("=", 1) for pair in image.relocate(rest).split())
+            case "USER":
+                image.user = rest
+            case "ENTRYPOINT":
+                image.entry_point = tuple(image.relocate(part) for part in json.loads(rest))
+            case "VOLUME":
+                Path(image.relocate(rest)).mkdir(exist_ok=True)
+            case _:
+                raise RuntimeError(f"{word} is not understood here; teach this script or leave it out")
+    return image
+
+
+def check_pin(rest: str) -> None:
+    """Refuse a base image whose next build may be another one."""
+    if not re.fullmatch(r"\S+:\d+\.\d+\.\d+\S*( AS \w+)?", rest):
+        raise RuntimeError(f"the base image {rest} is not pinned to a version")
+
+
+def copy(image: Image, rest: str) -> None:
+    """Copy from the context; from another stage there is nothing to do."""
+    if rest.startswith("--from="):
+        return
+    *sources, target = rest.split()
+    for source in sources:
+        there, here = CONTEXT / source, image.work / target
+        if there.is_dir():
+            shutil.copytree(there, here, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(there, here)
+
+
+def run(image: Image, rest: str, tools: Path) -> None:
+    """Run a command of the build. Accounts of the image are not made on this machine."""
+    if rest.startswith("useradd "):
+        return
+    command = re.sub(r"-o \w+ ", "", image.relocate(rest))
+    environment = {**build_environment(image), "PATH": f"{tools}:/usr/bin:/bin", **get_pip_settings()}
+    subprocess.run(["/bin/sh", "-euc", command], cwd=image.work, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def build_environment(image: Image) -> dict[str, str]:
+    """Return what a container would have, and nothing of this process's."""
+    return {"PATH": "/usr/bin:/bin", "HOME": str(image.root), "LANG": "C.UTF-8", **image.environment}
+
+
+def get_pip_settings() -> Mapping[str, str]:
+    """Return where this machine gets its packages from."""
+    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+
+
+def list_tools(image: Image) -> tuple[set[str], str]:
+    """Return the names that the entry point lists, and as whom it ran."""
+    user = NOBODY if can_become_nobody(image) else None
+    if user is not None:
+        os.chown(image.root / "data", user, user)
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "proof", "version": "1"}}
+    messages = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}},
+    ]
+    with subprocess.Popen(
+        image.entry_point,
+        env=build_environment(image),
+        user=user,
+        group=user,
+        cwd=image.root / "data",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the entry point has no pipes")
+        process.stdin.write("".join(json.dumps(message) + "\n" for message in messages))
+        process.stdin.flush()
+        answers = (json.loads(line) for line in process.stdout)
+        listed = next(answer["result"]["tools"] for answer in answers if answer.get("id") == 2)  # noqa: PLR2004
+        process.stdin.close()
+        process.wait(timeout=MAX_SECONDS)
+    return {tool["name"] for tool in listed}, "as an unprivileged user" if user else "as this user"
+
+
+def can_become_nobody(image: Image) -> bool:
+    """Tell whether this process may become another user, and that user may run this machine's Python."""
+    if os.geteuid() != 0:
+        return False
+    python = str(Path(image.entry_point[0]).with_name("python"))
+    try:
+        asked = subprocess.run([python, "-c", "import encodings"], user=NOBODY, group=NOBODY, check=False, env={})
+    except PermissionError:
+        return False
+    return asked.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Small copies of saved pictures, for a person to see in a chat.
+
+The file may be anything that a stranger's app made. Nothing here raises because of what is in it, and decoding takes
+at most `MAX_WORKING_BYTES`: what a format costs in memory is reckoned from its header before a pixel is read. Formats
+that carry programs (SVG, HTML) are not read at all. Blocks, and takes processor time.
+"""
+
+# ruff: noqa: PLC0415 - Pillow is loaded when the first preview is made, for a quick start
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from PIL import Image
+
+MAX_PREVIEW_BYTES: Final = 100_000
+MAX_EDGE: Final = 768
+"""The longer side of a preview, in pixels."""
+
+MAX_WORKING_BYTES: Final = 100 * 1024**2
+"""What decoding and reducing one picture may take, beyond Pillow itself."""
+
+MAX_PIXELS: Final = 80_000_000
+"""Of any picture, so that its decoding ends within a second or two; Pillow warns of bombs a little above it."""
+
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
+"""Decoded by Pillow itself; for some others it calls programs, or a library that trusts the file."""
+
+_READ_WHOLE: Final = frozenset({"WEBP", "AVIF"})
+_WHOLE_FILE_PIXEL_BYTES: Final = 20
+"""Of a decoder that reads the whole file and keeps several frames of it."""
+
+_PIXEL_BYTES: Final = {"1": 2, "L": 2, "P": 9, "PA": 12, "LA": 12, "RGB": 4, "RGBA": 9, "CMYK": 8, "YCbCr": 8}
+"""By mode, in memory at the worst moment. Modes of more than eight bits are not here: they would need a choice of what
+is black and what is white."""
+
+_MAX_PNG_TEXT_BYTES: Final = 4 * 1024**2
+_EDGES: Final = (1.0, 0.67, 0.5, 0.33, 0.17, 0.08)
+"""Parts of the wished side that are tried until the preview is small enough."""
+_QUALITIES: Final = (82, 60)
+_OPAQUE: Final = 250
+"""An alpha from here on cannot be told from 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A small copy."""
+
+    mime_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NoPreview:
+    """Why there is none."""
+
+    reason: str
+    """Ends a sentence; holds nothing from the file."""
+
+
+def build_preview(path: Path, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_PREVIEW_BYTES) -> Preview | NoPreview:
+    """Return a small copy of a picture: a PNG when something can be seen through it, else a JPEG.
+
+    Args:
+        max_edge: The longer side in pixels; a smaller picture stays as small as it is.
+        max_bytes: Of the copy; it is made smaller until it fits.
+    """
+    pillow = _load_pillow()
+    try:
+        with pillow.open(path, formats=_FORMATS) as image:
+            size_bytes = path.stat().st_size
+            if problem := _find_problem(image, size_bytes):
+                return NoPreview(problem)
+            if size_bytes <= max_bytes and max(image.size) <= max_edge and _is_plain(image):
+                # Nobody could make it smaller to any use; decoding would be most of what a preview costs.
+                image.verify()
+                return Preview(f"image/{str(image.format).lower()}", path.read_bytes()[:max_bytes])
+            return _encode(_reduce(image, max_edge), max_bytes)
+    except Exception as exc:  # noqa: BLE001 - decoders raise what they like on a hostile file, and a preview is a courtesy
+        return NoPreview(f"it cannot be decoded ({type(exc).__name__})")
+
+
+@cache
+def _load_pillow() -> "ModuleType":
+    from PIL import Image, PngImagePlugin
+
+    # Compressed notes inside a PNG may otherwise unpack to 64 MB beside the picture.
+    PngImagePlugin.MAX_TEXT_MEMORY = _MAX_PNG_TEXT_BYTES
+    return Image
+
+
+def _is_plain(image: "Image.Image") -> bool:
+    """Tell whether every client shows the file as it is: a common format and colours, upright, without movement."""
+    is_common = image.format in {"PNG", "JPEG"} and image.mode in {"L", "P", "RGB", "RGBA"}
+    is_upright = "exif" not in image.info and "xmp" not in image.info
+    return is_common and is_upright and not getattr(image, "is_animated", False)
+
+
+def _find_problem(image: "Image.Image", size_bytes: int) -> str:
+    """Return why the picture must not be decoded, by its header alone, or nothing."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        return "it has too many pixels"
+    if image.mode not in _PIXEL_BYTES:
+        return "it has more than eight bits a colour"
+    return "it would take too much memory" if _reckon_bytes(image, size_bytes) > MAX_WORKING_BYTES else ""
+
+
+def _reckon_bytes(image: "Image.Image", size_bytes: int) -> int:
+    """Return how much memory the decoder takes at its worst moment."""
+    pixels = image.width * image.height
+    if image.format in _READ_WHOLE:
+        return pixels * _WHOLE_FILE_PIXEL_BYTES + 2 * size_bytes
+    if image.format not in {"JPEG", "MPO"}:
+        return pixels * _PIXEL_BYTES[image.mode]
+    # The decoder of a JPEG reduces as it reads; but of one whose components come apart it first keeps everything.
+    reduced = pixels // _get_jpeg_reduction(image, MAX_EDGE) ** 2
+    kept = 0 if _has_one_scan(image) else pixels * 2 * len(image.getbands())
+    return kept + reduced * _PIXEL_BYTES[image.mode]
+
+
+def _get_jpeg_reduction(image: "Image.Image", edge: int) -> int:
+    """Return by how much the decoder makes a JPEG smaller: the first of its factors that is enough, else the largest."""
+    return next((factor for factor in (1, 2, 4) if max(image.size) <= edge * factor), 8)
+
+
+def _has_one_scan(image: "Image.Image") -> bool:
+    """Tell whether all components of a JPEG come together. Where that cannot be told they count as apart."""
+    # ISO/IEC 10918-1, B.2.3. Pillow has read up to the end of the first scan's header, so it lies just behind.
+    file = getattr(image, "fp", None)
+    if image.info.get("progressive") or file is None:
+        return False
+    bands = len(image.getbands())
+    header_bytes = 6 + 2 * bands
+    place = file.tell()
+    file.seek(place - header_bytes)
+    header = file.read(3)
+    file.seek(place)
+    return bool(header == header_bytes.to_bytes(2, "big") + bytes([bands]))
+
+
+def _reduce(image: "Image.Image", edge: int) -> "Image.Image":
+    """Return the picture upright, in RGB or RGBA, its longer side at most so long and more than half of it."""
+    from PIL import ImageOps
+
+    factor = _get_jpeg_reduction(image, edge)
+    image.draft(None, (image.width // factor, image.height // factor))
+    image.load()
+    # Whole steps are several times quicker than the exact side, and cost at most half of it.
+    step = -(-max(image.size) // edge)
+    is_clear = image.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in image.info
+    mode = "RGBA" if is_clear else "RGB"
+    # Grey is cheaper to make smaller as it is; a palette must be resolved first.
+    small = image if image.mode in {mode, "L"} and "transparency" not in image.info else image.convert(mode)
+    upright = ImageOps.exif_transpose(small if step == 1 else small.reduce(step))
+    return upright if upright.mode == mode else upright.convert(mode)
+
+
+def _encode(picture: "Image.Image", max_bytes: int) -> Preview | NoPreview:
+    """Return the picture as a file that is small enough, made smaller as often as it takes."""
+    is_clear = picture.mode == "RGBA" and any(picture.getchannel("A").histogram()[:_OPAQUE])
+    for share in _EDGES:
+        size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
+        copy = picture if share == 1 else picture.resize(size)
+        for data in _encode_png(copy) if is_clear else _encode_jpeg(copy):
+            if len(data) <= max_bytes:
+                return Preview("image/png" if is_clear else "image/jpeg", data)
+    return NoPreview("it cannot be made small enough")
+
+
+def _encode_jpeg(picture: "Image.Image") -> Iterator[bytes]:
+    for quality in _QUALITIES:
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+        yield buffer.getvalue()
+
+
+def _encode_png(picture: "Image.Image") -> Iterator[bytes]:
+    from PIL import Image
+
+    # 256 colours, alpha included: a third of the size, and nothing that a person sees at this size.
+    buffer = io.BytesIO()
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG")
+    yield buffer.getvalue()

@@ -1,0 +1,277 @@
+"""Small copies of pictures, whatever the file holds."""
+
+import io
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from flowport.media.previews import (
+    MAX_EDGE,
+    MAX_PREVIEW_BYTES,
+    MAX_WORKING_BYTES,
+    NoPreview,
+    Preview,
+    build_preview,
+)
+
+MEMORY_PROGRAM = """
+import resource, sys
+from pathlib import Path
+from PIL import AvifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from flowport.media.previews import build_preview
+small, large = map(Path, sys.argv[1:])
+build_preview(small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+made = build_preview(large)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, type(made).__name__)
+"""
+
+
+def build_picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Return a picture with something on it."""
+    return Image.radial_gradient("L").resize((width, height)).convert(mode)
+
+
+def build_noise(width: int, height: int) -> Image.Image:
+    """Return a picture that no format makes small."""
+    return Image.effect_noise((width, height), 100).convert("RGB")
+
+
+def save(picture: Image.Image, path: Path, **options: Any) -> Path:
+    """Save a picture and return where."""
+    picture.save(path, **options)
+    return path
+
+
+def read(preview: Preview | NoPreview) -> Image.Image:
+    """Decode a preview."""
+    assert isinstance(preview, Preview)
+    return Image.open(io.BytesIO(preview.data))
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "gif", "avif", "bmp"])
+def test_a_picture_of_any_common_format_becomes_a_small_jpeg(extension: str, tmp_path: Path) -> None:
+    """Every client can show a JPEG."""
+    path = save(build_picture(1500, 1000), tmp_path / f"a.{extension}")
+
+    made = build_preview(path)
+
+    assert read(made).format == "JPEG"
+    assert read(made).size == (750, 500)
+    assert max(read(made).size) <= MAX_EDGE
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
+def test_pictures_of_other_colour_models_are_shown_too(mode: str, tmp_path: Path) -> None:
+    """Greys, palettes and print colours come out of apps as well."""
+    extension = "jpg" if mode == "CMYK" else "png"
+
+    assert read(build_preview(save(build_picture(900, 900, mode), tmp_path / f"a.{extension}"))).mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_can_be_seen_through_stays_so(mode: str, tmp_path: Path) -> None:
+    """A cut-out on black looks like a failure."""
+    picture = build_picture(900, 600, mode)
+    hole = Image.new("L", picture.size, 255)
+    hole.paste(0, (0, 0, 450, 600))
+    picture.putalpha(hole)
+
+    made = build_preview(save(picture, tmp_path / "a.png"))
+
+    assert isinstance(made, Preview)
+    assert made.mime_type == "image/png"
+    alpha = read(made).convert("RGBA").getchannel("A")
+    assert [alpha.getpixel(place) for place in ((100, 200), (400, 200))] in ([0, 254], [0, 255])
+
+
+def test_a_transparent_colour_of_a_palette_counts(tmp_path: Path) -> None:
+    """A GIF has no alpha, and yet holes."""
+    picture = Image.new("P", (90, 60), 1)
+    picture.putpalette([0, 0, 0, 200, 40, 40])
+    picture.paste(0, (0, 0, 45, 60))
+
+    made = build_preview(save(picture, tmp_path / "a.gif", transparency=0))
+
+    assert isinstance(made, Preview)
+    assert made.mime_type == "image/png"
+
+
+def test_an_alpha_that_hides_nothing_costs_nothing(tmp_path: Path) -> None:
+    """Many apps write an alpha channel that is full everywhere; a PNG would be ten times as large."""
+    made = build_preview(save(build_picture(900, 600, "RGBA"), tmp_path / "a.png"))
+
+    assert isinstance(made, Preview)
+    assert made.mime_type == "image/jpeg"
+
+
+def test_a_photograph_that_lies_on_its_side_is_put_upright(tmp_path: Path) -> None:
+    """The preview has no EXIF that would tell a client to turn it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(build_picture(600, 300), tmp_path / "a.jpg", exif=exif)
+
+    assert read(build_preview(path)).size == (300, 600)
+
+
+def test_a_small_picture_is_not_made_larger(tmp_path: Path) -> None:
+    """Invented pixels show nothing."""
+    assert read(build_preview(save(build_picture(40, 30), tmp_path / "a.png"))).size == (40, 30)
+
+
+@pytest.mark.parametrize(("mode", "limit"), [("RGB", MAX_PREVIEW_BYTES), ("RGB", 24_000), ("RGBA", 24_000)])
+def test_a_picture_that_packs_badly_is_made_smaller_until_it_fits(mode: str, limit: int, tmp_path: Path) -> None:
+    """Clients cut or refuse long answers."""
+    picture = build_noise(1600, 1600).convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(Image.effect_noise(picture.size, 100))
+
+    made = build_preview(save(picture, tmp_path / "a.png"), max_bytes=limit)
+
+    assert isinstance(made, Preview)
+    assert len(made.data) <= limit
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_a_picture_that_is_small_already_goes_as_it_is(extension: str, tmp_path: Path) -> None:
+    """Decoding is most of what a preview costs."""
+    path = save(build_picture(700, 500), tmp_path / f"a.{extension}")
+
+    made = build_preview(path)
+
+    assert isinstance(made, Preview)
+    assert made.data == path.read_bytes()
+    assert made.mime_type == {"png": "image/png", "jpg": "image/jpeg"}[extension]
+
+
+def test_a_small_picture_that_is_damaged_is_not_handed_on(tmp_path: Path) -> None:
+    """Its checksums are checked although its pixels are not read."""
+    path = save(build_picture(70, 50), tmp_path / "a.png")
+    data = path.read_bytes()
+    path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
+
+    assert isinstance(build_preview(path), NoPreview)
+
+
+def test_a_limit_below_any_picture_is_said(tmp_path: Path) -> None:
+    """It must end."""
+    path = save(build_noise(300, 300), tmp_path / "a.png")
+
+    assert build_preview(path, max_bytes=10) == NoPreview("it cannot be made small enough")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"<!doctype html><script>alert(1)</script>",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff\xe0",
+    ],
+)
+def test_what_is_no_picture_or_could_run_is_not_decoded(content: bytes, tmp_path: Path) -> None:
+    """SVG, HTML and PostScript are programs."""
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+
+    assert isinstance(build_preview(path), NoPreview)
+
+
+def test_a_file_that_is_gone_has_no_preview(tmp_path: Path) -> None:
+    """People tidy their folders."""
+    assert isinstance(build_preview(tmp_path / "gone.png"), NoPreview)
+
+
+def test_more_than_eight_bits_are_not_guessed_at(tmp_path: Path) -> None:
+    """Scaled wrongly, a depth map is white all over."""
+    path = save(Image.new("I;16", (30, 30), 500), tmp_path / "a.png")
+
+    assert build_preview(path) == NoPreview("it has more than eight bits a colour")
+
+
+@given(st.integers(0, 4000), st.binary(min_size=1, max_size=8), st.sampled_from(["jpg", "png", "webp", "gif", "avif"]))
+@settings(max_examples=150)
+def test_a_damaged_picture_never_raises(
+    tmp_path_factory: pytest.TempPathFactory, place: int, junk: bytes, extension: str
+) -> None:
+    """Decoders raise what they like; an answer must not fail over a courtesy."""
+    path = tmp_path_factory.mktemp("damaged") / f"a.{extension}"
+    save(build_picture(60, 40), path)
+    data = path.read_bytes()
+    place %= len(data)
+    path.write_bytes(data[:place] + junk + data[place + len(junk) :])
+
+    assert isinstance(build_preview(path), Preview | NoPreview)
+
+
+def build_png_header(width: int, height: int) -> bytes:
+    """Return the beginning of a PNG that claims to be of a size."""
+    header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\x00\x00\x00"
+    size, check = (13).to_bytes(4, "big"), zlib.crc32(header).to_bytes(4, "big")
+    return b"\x89PNG\r\n\x1a\n" + size + header + check + b"\0\0\0\0IDAT\x35\xaf\x06\x1e"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "reason"),
+    [
+        (9000, 9000, "it has too many pixels"),
+        (8000, 8000, "it would take too much memory"),
+        (100_000, 100_000, "it cannot be decoded (DecompressionBombError)"),
+    ],
+)
+def test_a_bomb_is_refused_by_its_header(width: int, height: int, reason: str, tmp_path: Path) -> None:
+    """A few bytes may claim gigabytes."""
+    path = tmp_path / "bomb.png"
+    path.write_bytes(build_png_header(width, height))
+
+    assert build_preview(path) == NoPreview(reason)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {}])
+def test_a_large_jpeg_is_shown_when_it_can_be_reduced_as_it_is_read(options: dict[str, bool], tmp_path: Path) -> None:
+    """The coefficients of a progressive one must all be kept before a pixel is known."""
+    path = save(build_picture(5000, 5000), tmp_path / "a.jpg", **options)
+
+    assert isinstance(build_preview(path), NoPreview if options else Preview)
+
+
+def test_components_that_come_apart_count_as_kept_without_being_called_progressive(tmp_path: Path) -> None:
+    """A hostile file need not say that its decoder must keep everything; the header of its first scan tells."""
+    path = save(build_picture(5000, 5000), tmp_path / "a.jpg")
+    data = path.read_bytes()
+    scan = data.index(b"\xff\xda")
+    path.write_bytes(data[: scan + 2] + b"\x00\x08\x01\x01\x00\x00\x3f\x00" + data[scan + 14 :])
+
+    assert build_preview(path) == NoPreview("it would take too much memory")
+
+
+@pytest.mark.parametrize(
+    ("name", "edge", "options"),
+    [
+        ("a.jpg", 8000, {}),
+        ("a.jpg", 3900, {"progressive": True, "subsampling": 0}),
+        ("a.png", 4900, {"compress_level": 1}),
+        ("a.webp", 2200, {"method": 0}),
+    ],
+)
+def test_no_picture_takes_more_memory_than_promised(
+    name: str, edge: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Eight decoders side by side would end a small machine; so one at a time, and each within its bound."""
+    large = save(build_picture(edge, edge), tmp_path / name, **options)
+    small = save(build_picture(20, 20), tmp_path / "small.jpg")
+    program = [sys.executable, "-c", MEMORY_PROGRAM, str(small), str(large)]
+
+    kilobytes, kind = subprocess.run(program, check=True, capture_output=True, text=True).stdout.split()
+
+    assert kind == "Preview"
+    assert int(kilobytes) * 1024 < min(MAX_WORKING_BYTES * 1.1, 120 * 1024**2)

@@ -1,0 +1,95 @@
+"""Which pictures of a run are shown, and that an answer stays short with them."""
+
+import base64
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import mcp.types as t
+import pytest
+from PIL import Image
+
+from flowport.answers import Standing, build_run_answer
+from flowport.model import Output, OutputKind, Run, RunState
+from flowport.previewing import MAX_PREVIEWS, Previewer
+from tests.ledger.samples import build_run
+
+
+def build_finished(folder: Path, count: int, **changes: object) -> Run:
+    """Return a finished run with so many pictures that pack as badly as pictures can."""
+    folder.mkdir(exist_ok=True)
+    outputs = []
+    for n in range(1, count + 1):
+        path = folder / f"{n}.png"
+        Image.effect_noise((900, 900), 100).convert("RGB").save(path)
+        outputs.append(Output(n, OutputKind.IMAGE, f"https://cdn.example/{n}.png", saved_path=str(path)))
+    run = replace(build_run("run_abc"), state=RunState.SUCCEEDED, outputs=tuple(outputs))
+    return replace(run, **changes)  # type: ignore[arg-type]  # the fields of a run
+
+
+def build_previewer(*, is_wanted: bool = True) -> Previewer:
+    """Return a previewer with threads of its own."""
+    return Previewer(anyio.CapacityLimiter(2), is_wanted=is_wanted)
+
+
+async def test_the_first_pictures_are_shown_and_the_answer_stays_short(tmp_path: Path) -> None:
+    """Clients cut long answers, and what is cut off is lost."""
+    run = build_finished(tmp_path, 6)
+
+    previews = await build_previewer().build_previews(run)
+    answer = build_run_answer(Standing(run, 3.0), previews)
+
+    assert len(previews) == MAX_PREVIEWS
+    assert len(answer.model_dump_json(by_alias=True)) < 150_000
+    assert len(build_run_answer(Standing(run, 3.0)).model_dump_json(by_alias=True)) < 20_000
+
+
+async def test_a_preview_is_meant_for_the_person_and_is_in_no_fact(tmp_path: Path) -> None:
+    """Base64 among the facts would fill a model's context with noise."""
+    run = build_finished(tmp_path, 1)
+
+    previews = await build_previewer().build_previews(run)
+    answer = build_run_answer(Standing(run, 3.0), previews)
+
+    image = answer.content[-1]
+    assert isinstance(image, t.ImageContent)
+    assert base64.b64decode(image.data) == previews[0].data
+    assert image.annotations == t.Annotations(audience=["user"])
+    assert image.data[:40] not in str(answer.structured_content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": RunState.RUNNING},
+        {"outputs": ()},
+        {"outputs": (Output(1, OutputKind.VIDEO, "https://cdn.example/a.mp4", saved_path="/a.mp4"),)},
+    ],
+)
+async def test_without_a_finished_picture_there_is_nothing_to_show(change: dict[str, object], tmp_path: Path) -> None:
+    """A poster frame of a video is not promised."""
+    run = build_finished(tmp_path, 1, **change)
+
+    assert await build_previewer().build_previews(run) == ()
+
+
+async def test_previews_can_be_turned_off(tmp_path: Path) -> None:
+    """They take time and, in some clients, tokens."""
+    assert await build_previewer(is_wanted=False).build_previews(build_finished(tmp_path, 1)) == ()
+
+
+async def test_a_picture_that_cannot_be_shown_does_not_hide_the_others(tmp_path: Path) -> None:
+    """The person may have removed one."""
+    run = build_finished(tmp_path, 2)
+    await anyio.Path(run.outputs[0].saved_path).unlink()
+
+    assert len(await build_previewer().build_previews(run)) == 1
+
+
+def test_the_image_library_is_not_loaded_before_the_first_preview() -> None:
+    """It would slow every start for what many runs never need."""
+    program = "import sys, flowport.commands.serve; sys.exit('PIL' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
