@@ -68,7 +68,7 @@ class BuiltInSandbox:
             await self.aclose()
             title = self._provider.title
             raise ProviderUnreachable(title, Operation.LIST_APPS, Breakage.NO_CONNECTION) from exc
-        return Location(about["api_url"], self._provider.build_headers(key), is_loopback=True)
+        return Location(about["api_url"], self._provider.build_headers(key, "127.0.0.1"), is_loopback=True)
 
 
 async def _introduce(process: anyio.abc.Process, key: str) -> dict[str, Any]:
