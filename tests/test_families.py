@@ -106,9 +106,11 @@ async def test_a_run_is_looked_at_in_the_family_of_the_moment(sandbox: SandboxCl
         flowport.assembly.desk.catalogs[0].account.speak("apps")
         await list_apps(flowport)
         facts = await flowport.ask("text_to_picture", prompt="a lake")
-        flowport.assembly.desk.catalogs[0].account.speak("flows")
-        await sandbox.switch("dialect", style="flows")
         with anyio.fail_after(10):
+            while await flowport.count("status") == 0:
+                await anyio.lowlevel.checkpoint()
+            flowport.assembly.desk.catalogs[0].account.speak("flows")
+            await sandbox.switch("dialect", style="flows")
             while facts["state"] in {"accepted", "starting", "queued", "running"}:
                 facts = await flowport.ask("get_run", run_id=facts["run_id"])
 
