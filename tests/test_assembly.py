@@ -6,6 +6,8 @@ import pytest
 
 from flowport.assembly import PROVIDERS, open_assembly
 from flowport.errors import LedgerError
+from flowport.model import Source
+from flowport.settings import ProviderSettings
 from tests.harness import build_settings
 
 DOWN = "http://127.0.0.1:9"
@@ -62,4 +64,19 @@ async def test_the_budget_is_the_providers_unless_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_each_provider_answers_to_its_own_name(name: str) -> None:
     """The settings, the ledger and the names all speak of a provider by it."""
-    assert PROVIDERS[name]().name == name
+    assert PROVIDERS[name](ProviderSettings(name, DOWN, "key")).name == name
+
+
+@pytest.mark.parametrize(("style", "styles"), [("auto", ("flows", "apps")), ("flows", ("flows",)), ("apps", ("apps",))])
+async def test_the_path_family_is_found_out_unless_said(tmp_path: Path, style: str, styles: tuple[str, ...]) -> None:
+    """Whoever names one wants no request for the other."""
+    providers = (ProviderSettings("magnific", DOWN, "key", style),)
+    async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=providers)) as assembly:
+        assert assembly.desk.catalogs[0].account.provider.styles == styles
+
+
+async def test_the_sandbox_shows_its_apps_whatever_the_source(tmp_path: Path) -> None:
+    """The setting was made for a real account."""
+    settings = build_settings(tmp_path / "person", DOWN, providers=(), source=Source.PUBLISHED)
+    async with open_assembly(settings) as assembly:
+        assert assembly.desk.catalogs[0].catalog._source is Source.ALL

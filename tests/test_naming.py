@@ -21,6 +21,7 @@ from flowport.naming import (
 from tests.app_builders import DISTINCT_INPUTS, WILD_TEXT, build_input
 
 KEY = "magnific:api.magnific.com/uqzQLDr2Aw"
+NODE = "input-4050c3f3-8a26-4953-97a8-cb97bceb4816-1"
 HASH = sha256(KEY.encode()).hexdigest()
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -109,6 +110,16 @@ def test_every_app_gets_a_valid_name_of_its_own(apps: list[tuple[str, str]], pre
 def test_an_input_is_named_by_the_first_readable_thing(run_key: str, label: str, kind: InputKind, name: str) -> None:
     """Old definitions have only machine-made keys; new ones have good keys and poor labels."""
     item = build_input(kind, run_key, label=label)
+    assert build_property_names([item]) == {item.id: name}
+
+
+@pytest.mark.parametrize(
+    ("run_key", "key", "name"),
+    [(NODE, "text_prompt", "text_prompt"), (NODE, NODE, "text_1"), (NODE, "", "text_1"), ("face", "old", "face")],
+)
+def test_an_older_key_names_an_input_whose_run_key_is_unreadable(run_key: str, key: str, name: str) -> None:
+    """Before `api_key` came, the readable key was only for showing."""
+    item = build_input(InputKind.TEXT, run_key, label="Text #1", name=key)
     assert build_property_names([item]) == {item.id: name}
 
 

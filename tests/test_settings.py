@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.errors import ConfigurationError
+from flowport.model import Source
 from flowport.settings import VARIABLES, ProviderSettings, Settings, get_environment, load_settings
 
 KEY = "mk-0123456789abcdef"
@@ -58,10 +59,11 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
     environ = {
         "MAGNIFIC_API_KEY": f" {KEY} ",
         "MAGNIFIC_BASE_URL": "http://127.0.0.1:8080/magnific/",
-        "MAGNIFIC_API_STYLE": "Flows",
+        "MAGNIFIC_API_STYLE": "Apps",
         "FLOWPORT_HOME": str(tmp_path / "home"),
         "FLOWPORT_APPS": " sketch_*, ,Portrait ",
         "FLOWPORT_MAX_TOOLS": "7",
+        "FLOWPORT_SOURCE": "Own",
         "FLOWPORT_WAIT_SECONDS": "1.5",
         "FLOWPORT_ON_CANCEL": "STOP",
         "FLOWPORT_REQUESTS_PER_MINUTE": "0",
@@ -72,12 +74,13 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in VARIABLES}
     assert load(environ) == Settings(
-        providers=(ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY),),
+        providers=(ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY, "apps"),),
         home=tmp_path / "home",
         output_dir=tmp_path / "out",
         file_roots=(tmp_path / "a", tmp_path / "b"),
         apps=("sketch_*", "Portrait"),
         max_tools=7,
+        source=Source.OWN,
         wait_seconds=1.5,
         should_stop_on_cancel=True,
         requests_per_minute=0,
@@ -141,7 +144,12 @@ def test_a_file_in_the_working_directory_is_never_read(home: Path) -> None:
         ("[flowport]", "flowport in flowport.toml", "is not a variable that Flowport knows"),
         ("flowport_apps = [1]", "flowport_apps in flowport.toml", "is neither text, a number nor a list of texts"),
         ("flowport_apps = {}", "flowport_apps in flowport.toml", "is neither text, a number nor a list of texts"),
-        ("flowport_source = true", "FLOWPORT_SOURCE", "is not built in this version, so it would have no effect"),
+        ("flowport_source = true", "FLOWPORT_SOURCE", "is 'true'"),
+        (
+            "flowport_unknown_price = true",
+            "FLOWPORT_UNKNOWN_PRICE",
+            "is not built in this version, so it would have no effect",
+        ),
         ("flowport_max_tools = true", "FLOWPORT_MAX_TOOLS", "is 'true'"),
         ('flowport_home = ""', "FLOWPORT_HOME", "is ''"),
         ('flowport_home = "/a\\u0000b"', "FLOWPORT_HOME", "is '/a\\x00b'"),
@@ -177,7 +185,7 @@ def test_a_folder_for_a_file_is_refused(tmp_path: Path) -> None:
     [
         ("FLOWPORT_MAX_TOOL", "Did you mean FLOWPORT_MAX_TOOLS?"),
         ("FLOWPORT_WAIT", "Did you mean FLOWPORT_WAIT_SECONDS?"),
-        ("FLOWPORT_PORTABLE", "Did you mean FLOWPORT_HOME?"),
+        ("FLOWPORT_PORTABLE", "Did you mean FLOWPORT_SOURCE?"),
         ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "The README lists the variables."),
         ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_PREVIEWS?"),
     ],
@@ -232,7 +240,8 @@ def test_a_variable_that_would_have_no_effect_is_refused(name: str) -> None:
         ("FLOWPORT_REQUESTS_PER_MINUTE", "0.5"),
         ("FLOWPORT_ON_CANCEL", "kill"),
         ("FLOWPORT_SAVE_OUTPUTS", "yes"),
-        ("MAGNIFIC_API_STYLE", "apps"),
+        ("MAGNIFIC_API_STYLE", "spaces"),
+        ("FLOWPORT_SOURCE", "mine"),
     ],
 )
 def test_a_malformed_value_is_refused_with_what_it_takes(name: str, text: str) -> None:

@@ -46,6 +46,10 @@ class OpenAccount:
         self._location: Location | None = None
         self._file_origins: frozenset[str] | None = None
 
+    def speak(self, style: str) -> None:
+        """Speak another of the provider's path families from now on, runs that were started before included."""
+        self.provider = self.provider.speak(style)
+
     async def send(self, request: ApiRequest, priority: Priority) -> ApiAnswer:
         """Send a request when the budget allows it.
 

@@ -23,11 +23,11 @@ from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
-from flowport.model import Account
+from flowport.model import Account, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock
 from flowport.providers.interface import Provider
-from flowport.providers.magnific import Magnific
+from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.board import Board
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import CallPreparer
@@ -48,7 +48,12 @@ FILE_THREADS: Final = 8
 LOOKS_SHARE: Final = 0.8
 """The part of the request budget that looks at runs may plan with; starts and discovery need the rest."""
 
-PROVIDERS: Final[dict[str, Callable[[], Provider]]] = {"magnific": Magnific}
+
+def _build_magnific(configured: ProviderSettings) -> Provider:
+    return Magnific(styles=STYLES if configured.api_style == "auto" else (configured.api_style,))
+
+
+PROVIDERS: Final[dict[str, Callable[[ProviderSettings], Provider]]] = {"magnific": _build_magnific}
 """Every provider by its name in the settings."""
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -160,14 +165,25 @@ def _build_catalog(
     account: OpenAccount, ledger: Ledger, clock: Clock, settings: Settings, on_change: Callable[[], None]
 ) -> Catalog:
     path = build_cache_path(settings.home, account.account)
-    return Catalog(account, ledger, clock, path, globs=settings.apps, max_tools=settings.max_tools, on_change=on_change)
+    # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
+    source = Source.ALL if account.is_sandbox else settings.source
+    return Catalog(
+        account,
+        ledger,
+        clock,
+        path,
+        globs=settings.apps,
+        max_tools=settings.max_tools,
+        source=source,
+        on_change=on_change,
+    )
 
 
 def _open_account(settings: Settings, clock: Clock, stack: AsyncExitStack) -> OpenAccount:
     """Return the configured account, or the sandbox's when none is configured."""
     if settings.providers:
         return _open_configured(settings.providers[0], settings, clock)
-    provider = Magnific(title="The sandbox")
+    provider = Magnific(title="The sandbox", styles=("flows",))
     sandbox = BuiltInSandbox(provider)
     stack.push_async_callback(sandbox.aclose)
     budget = RequestBudget(settings.requests_per_minute or 0, clock)
@@ -175,11 +191,11 @@ def _open_account(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Op
 
 
 def _open_configured(configured: ProviderSettings, settings: Settings, clock: Clock) -> OpenAccount:
-    provider = PROVIDERS[configured.provider]()
+    provider = PROVIDERS[configured.provider](configured)
     parts = urlsplit(configured.base_url)
     location = Location(
         configured.base_url,
-        provider.build_headers(configured.api_key),
+        provider.build_headers(configured.api_key, parts.hostname or ""),
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
     )

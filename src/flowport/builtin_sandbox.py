@@ -72,7 +72,8 @@ class BuiltInSandbox:
             logger.warning("the sandbox does not start (%s)", type(exc).__name__)
             raise ProviderUnreachable(self._provider.title, Operation.LIST_APPS, Breakage.NO_CONNECTION) from exc
         self._process = process
-        self._location = Location(about["api_url"], self._provider.build_headers(key), key, is_loopback=True)
+        headers = self._provider.build_headers(key, "127.0.0.1")
+        self._location = Location(about["api_url"], headers, key, is_loopback=True)
         return self._location
 
 

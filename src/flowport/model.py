@@ -70,6 +70,8 @@ class Input:
     """Inclusive bounds of a number; None when the provider gives none."""
     is_list: bool = False
     """Whether the input takes several values."""
+    name: str = ""
+    """A readable key that the provider does not take but shows, to make the argument's name of; empty when none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,18 @@ class App:
     """In the provider's order; None while the definition has not been read."""
     read_at: float | None = None
     """When the definition was read; None while it has not been."""
+
+
+class Source(StrEnum):
+    """Whose apps are read and shown."""
+
+    ALL = "all"
+    OWN = "own"
+    PUBLISHED = "published"
+
+    def includes(self, *, is_own: bool) -> bool:
+        """Tell whether own or published apps belong to it."""
+        return self is Source.ALL or is_own == (self is Source.OWN)
 
 
 class OutputKind(StrEnum):

@@ -130,8 +130,9 @@ def _score(target: str, name: str) -> float:
 
 
 def _build_property_name(item: Input, used: Collection[str]) -> str:
-    run_key = "" if _is_machine_made(item.run_key) else build_slug(item.run_key)
-    stem = run_key or build_slug(item.label) or _KIND_NAMES.get(item.kind, item.kind.value)
+    keys = (item.run_key, item.name)
+    readable = next((slug for key in keys if not _is_machine_made(key) and (slug := build_slug(key))), "")
+    stem = readable or build_slug(item.label) or _KIND_NAMES.get(item.kind, item.kind.value)
     if not stem[0].isalpha():
         stem = f"input_{stem}"
     numbered = (_append(stem, f"_{n}", MAX_PROPERTY_LENGTH) for n in count(2))

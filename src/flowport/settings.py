@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from flowport.errors import ConfigurationError
+from flowport.model import Source
 from flowport.naming import get_nearest
 
 MAX_LISTED_TOOLS: Final = 1000
@@ -48,14 +49,16 @@ VARIABLES: Final = (
         "MAGNIFIC_BASE_URL", "Where Magnific's API is; https, or http on this machine.", "`https://api.magnific.com`"
     ),
     Variable(
-        "MAGNIFIC_API_STYLE", "Which paths to use: `flows`, or `auto`.", "`auto`, which is `flows` in this version"
+        "MAGNIFIC_API_STYLE",
+        "Which paths to use: `flows`, the older `apps`, or `auto` to find out once and remember.",
+        "`auto`",
     ),
     Variable("MAGICA_API_KEY", "The Magica API key.", "none", is_built=False),
     Variable("MAGICA_BASE_URL", "Where Magica's API is.", "`https://api.magica.com/api`", is_built=False),
     Variable("FLOWPORT_HOME", "Folder of the ledger and the catalogue cache.", "the platform's user data folder"),
     Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
     Variable("FLOWPORT_MAX_TOOLS", "How many apps become tools of their own, 0 to 1000.", "`40`"),
-    Variable("FLOWPORT_SOURCE", "Whose apps: `own`, `published` or `all`.", "`all`", is_built=False),
+    Variable("FLOWPORT_SOURCE", "Whose apps are read and shown: `own`, `published` or `all`.", "`all`"),
     Variable("FLOWPORT_WAIT_SECONDS", "How long a call waits before it hands over a run id.", "`50`"),
     Variable("FLOWPORT_ON_CANCEL", "What a cancelled call does to its run: `keep` or `stop`.", "`keep`"),
     Variable("FLOWPORT_REATTACH_SECONDS", "How long a repeated call joins its earlier run.", "`3600`", is_built=False),
@@ -89,6 +92,8 @@ class ProviderSettings:
     base_url: str
     """Without a slash at the end."""
     api_key: str = field(repr=False)
+    api_style: str = "auto"
+    """A path family of the provider, or `auto`."""
 
     @property
     def fingerprint(self) -> str:
@@ -108,6 +113,7 @@ class Settings:
     apps: tuple[str, ...] = ()
     """Globs over tool names, app names and app ids, in their order of preference."""
     max_tools: int = 40
+    source: Source = Source.ALL
     wait_seconds: float = 50.0
     should_stop_on_cancel: bool = False
     requests_per_minute: int | None = None
@@ -149,6 +155,7 @@ def _build_settings(values: Mapping[str, str]) -> Settings:
         file_roots=_parse_roots(values, output_dir),
         apps=tuple(part.strip() for part in values.get("FLOWPORT_APPS", "").split(",") if part.strip()),
         max_tools=int(_parse_number(values, "FLOWPORT_MAX_TOOLS", 40, low=0, high=MAX_LISTED_TOOLS, is_whole=True)),
+        source=Source(_parse_choice(values, "FLOWPORT_SOURCE", [source.value for source in Source])),
         wait_seconds=_parse_number(values, "FLOWPORT_WAIT_SECONDS", 50, low=0, high=86_400),
         should_stop_on_cancel=_parse_choice(values, "FLOWPORT_ON_CANCEL", ("keep", "stop")) == "stop",
         requests_per_minute=_parse_budget(values),
@@ -158,7 +165,7 @@ def _build_settings(values: Mapping[str, str]) -> Settings:
 
 
 def _build_providers(values: Mapping[str, str]) -> list[ProviderSettings]:
-    _parse_choice(values, "MAGNIFIC_API_STYLE", ("auto", "flows"))
+    style = _parse_choice(values, "MAGNIFIC_API_STYLE", ("auto", "flows", "apps"))
     key = values.get("MAGNIFIC_API_KEY", "").strip()
     url = _parse_base_url(values, "MAGNIFIC_BASE_URL", "https://api.magnific.com")
     if not key:
@@ -169,7 +176,7 @@ def _build_providers(values: Mapping[str, str]) -> list[ProviderSettings]:
             "holds a character that no key has",
             "Copy the key again, without quotes or line breaks.",
         )
-    return [ProviderSettings("magnific", url, key)]
+    return [ProviderSettings("magnific", url, key, style)]
 
 
 def _is_ours(name: str) -> bool:

@@ -46,7 +46,7 @@ class Store:
         if request.path in self.faults:
             return self.faults[request.path]
         if request.operation is Operation.LIST_APPS:
-            return build_answer({"data": self.own if request.path == LIST_OWN else self.published})
+            return build_answer({"data": self.own if "/me/" in request.path else self.published})
         app_id = request.path.rpartition("/")[2]
         item: dict[str, Any] = next(item for item in (*self.own, *self.published) if item.get("sqid") == app_id)
         inputs = self.inputs.get(app_id, [PROMPT])

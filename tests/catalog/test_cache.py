@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from flowport.catalog.cache import _format_listing, _parse_listing, build_cache_path, load_catalogue, save_catalogue
 from flowport.catalog.records import Catalogue, Listing
-from flowport.model import Account, App, Input, InputKind, Option
+from flowport.model import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
 from tests.app_builders import APPS
 from tests.catalog.samples import build_listing
@@ -29,7 +29,7 @@ FULL = Catalogue(
                 is_own=True,
                 price_credits=2.5,
                 inputs=(
-                    Input("in-1", "photo", InputKind.IMAGE, "Photo", is_required=True, is_list=True),
+                    Input("in-1", "photo", InputKind.IMAGE, "Photo", is_required=True, is_list=True, name="old"),
                     Input(
                         "in-2",
                         "size",
@@ -52,6 +52,8 @@ FULL = Catalogue(
     ),
     left_out=(LeftOut("", "", "the provider's list names it without a usable id"),),
     listed_at=200.5,
+    style="apps",
+    source=Source.OWN,
 )
 
 
@@ -136,6 +138,7 @@ def change(**fields: Any) -> bytes:
         b'{"format": 1, "listings": 7, "left_out": [], "listed_at": null}',
         b'{"format": 1, "listings": [7], "left_out": [], "listed_at": null}',
         b'{"format": 1, "listings": [], "left_out": [{"colour": "red"}], "listed_at": null}',
+        b'{"format": 1, "listings": [], "left_out": [], "listed_at": null, "source": "theirs"}',
         change(inputs=[{"kind": "smell", "options": []}]),
         change(inputs=[{"kind": "text", "options": [], "newer": 1}]),
         change(inputs=[{"kind": "select", "options": [[1, 2, 3]]}]),
@@ -148,6 +151,14 @@ def test_a_damaged_file_counts_as_missing(path: Path, data: bytes, caplog: pytes
     with caplog.at_level(logging.WARNING):
         assert load_catalogue(path) is None
     assert "the cached catalogue cannot be read and is made anew" in caplog.text
+
+
+def test_a_file_of_an_earlier_version_is_read(path: Path) -> None:
+    """It names neither the path family nor the source, and its definitions cost requests."""
+    path.parent.mkdir(parents=True)
+    path.write_bytes(change())
+    loaded = load_catalogue(path)
+    assert loaded == Catalogue((build_listing("aB3"),), style="", source=Source.ALL)
 
 
 def test_a_file_of_another_format_is_left_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:

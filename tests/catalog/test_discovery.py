@@ -18,9 +18,10 @@ from flowport.budget import Priority
 from flowport.catalog.cache import load_catalogue
 from flowport.catalog.discovery import MAX_REREAD, REFRESH_SECONDS, STALE_AFTER_SECONDS, Catalog
 from flowport.errors import AppNotFound, AppUnsupported, Breakage, Operation, ProviderRejected
-from flowport.model import RunState
+from flowport.model import RunState, Source
 from flowport.naming import RESERVED_NAMES
 from flowport.providers.interface import ApiRequest
+from flowport.providers.magnific import Magnific
 from tests.app_builders import JSON_VALUES, WILD_TEXT
 from tests.catalog.samples import DOWN, LIST_OWN, LIST_PUBLISHED, PROMPT, Store, build_apps, build_flow
 from tests.fake_clock import FakeClock
@@ -634,3 +635,58 @@ class Wild(Store):
         n = sum(map(ord, app_id))
         inputs = self.definitions[n % len(self.definitions)] if self.definitions else []
         return build_answer({"data": {"sqid": app_id, "inputs": inputs}})
+
+
+@pytest.mark.parametrize(
+    ("sources", "ready", "ids"),
+    [
+        (("all", "all"), True, ["own", "a0"]),
+        (("all", "own"), True, ["own"]),
+        (("all", "published"), True, ["a0"]),
+        (("own", "own"), True, ["own"]),
+        (("own", "all"), False, ["own"]),
+        (("own", "published"), False, []),
+    ],
+)
+async def test_a_later_start_with_another_source_lists_what_it_may(
+    ledger: FaultyLedger, tmp_path: Path, sources: tuple[str, str], ready: bool, ids: list[str]
+) -> None:
+    """The first list must be whole: one that cannot be, because less was read before, waits for the refresh."""
+    first, second = map(Source, sources)
+    store = Store(*build_apps(1), own=(build_flow("own"),))
+    await build_bench(ledger, tmp_path, store, source=first).catalog.refresh()
+
+    later = build_bench(ledger, tmp_path, store, source=second)
+    assert (await later.catalog.load(), later.catalog.is_ready) == (ready, ready)
+    assert [item.app.id for item in later.catalog.current.listings] == ids
+    await later.catalog.refresh()
+    whole = {"all": ["own", "a0"], "own": ["own"], "published": ["a0"]}[second]
+    assert [item.app.id for item in later.catalog.current.listings] == whole
+    assert later.account.count(Operation.DESCRIBE_APP) == len(set(whole) - set(ids))
+
+
+async def test_the_path_family_is_remembered_with_the_catalogue(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """A restart must not spend requests on finding out what was known."""
+    store = Store(*build_apps(1))
+    store.faults = {LIST_OWN: build_answer(status=404), LIST_PUBLISHED: build_answer(status=404)}
+    first = build_bench(ledger, tmp_path, store)
+    # The list double knows the newer paths; the older ones lead to the same apps.
+    assert await first.catalog.refresh()
+    assert (first.catalog.current.style, first.account.provider.style) == ("apps", "apps")
+
+    later = build_bench(ledger, tmp_path, store)
+    assert await later.catalog.load()
+    assert await later.catalog.refresh()
+    assert [request.path for request in later.account.asked] == ["/v1/ai/me/apps", "/v1/ai/apps"]
+
+
+async def test_a_remembered_family_that_was_ruled_out_is_forgotten(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """MAGNIFIC_API_STYLE has the last word."""
+    store = Store(*build_apps(1))
+    store.faults = {LIST_OWN: build_answer(status=404), LIST_PUBLISHED: build_answer(status=404)}
+    await build_bench(ledger, tmp_path, store).catalog.refresh()
+
+    later = build_bench(ledger, tmp_path, store)
+    later.account.provider = Magnific(styles=("flows",))
+    assert await later.catalog.load()
+    assert later.account.provider.style == "flows"

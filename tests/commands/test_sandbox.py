@@ -2,6 +2,7 @@
 
 import json
 import signal
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -93,3 +94,33 @@ def test_flags_at_their_bounds_are_taken() -> None:
     """Zero means something for each of them."""
     found = build_parser().parse_args(["--port", "65535", "--speed", "0", "--requests-per-minute", "0"])
     assert (found.port, found.speed, found.requests_per_minute) == (65535, 0.0, 0)
+
+
+def test_the_paths_that_exist_are_chosen_by_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both unless said: a client of either time can be tried."""
+    assert build_parser().parse_args([]).style == "both"
+    assert build_parser().parse_args(["--style", "apps"]).style == "apps"
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--style", "spaces"])
+    assert "invalid choice: 'spaces' (choose from" in capsys.readouterr().err
+
+
+def test_a_sandbox_of_the_older_paths_answers_on_them_alone(tmp_path: Path) -> None:
+    """As a real process."""
+    with open_child(tmp_path, "--key", "abc", "--style", "apps", command="sandbox") as child:
+        assert child.process.stdout is not None
+        url = [child.process.stdout.readline().decode().strip() for _ in range(2)][1].partition("=")[2]
+        statuses = [get_status(f"{url}/v1/ai/{family}") for family in ("flows", "apps")]
+
+    assert statuses == [404, 200]
+
+
+def get_status(url: str) -> int:
+    """Ask with the key and return the status."""
+    request = urllib.request.Request(url, headers={"x-freepik-api-key": "abc"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code

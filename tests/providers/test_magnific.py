@@ -17,7 +17,7 @@ from flowport.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.model import App, Input, InputKind, Option, Output, OutputKind, RunState
+from flowport.model import App, Input, InputKind, JsonValue, Option, Output, OutputKind, RunState
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -29,11 +29,13 @@ from flowport.providers.interface import (
     Started,
     Uncertain,
 )
-from flowport.providers.magnific import LINK_SECONDS, MAX_ANSWER_KEPT, MAX_DETAIL_LENGTH, MAX_OUTPUTS, Magnific
+from flowport.providers.magnific import MAX_ANSWER_KEPT, MAX_DETAIL_LENGTH, Magnific
 from flowport.providers.magnific_inputs import MAX_OPTIONS, MAX_TEXT_LENGTH
+from flowport.providers.magnific_outputs import LINK_SECONDS
 from tests.providers import magnific_examples as examples
 
 MAGNIFIC = Magnific()
+OLDER = Magnific(styles=("apps",))
 NOW = 1_772_020_920.0  # 2026-02-25T12:02:00Z, when the example's run was completed
 NOT_TAKEN = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}
 SKETCH = App("magnific", "uqzQLDr2Aw", "Sketch to Realism", is_own=False, price_credits=5.0)
@@ -109,17 +111,25 @@ def look(**run: Any) -> RunLook:
     return MAGNIFIC.parse_look(answer({"data": {"run_id": "omps2OH829", "status": "completed", **run}}), now=NOW)
 
 
-def read_outputs(*images: object, **result: object) -> tuple[Output, ...]:
-    """Return the outputs of a completed run."""
-    return look(result={"images": list(images), **result}).outputs
-
-
 # Requests
 
 
-def test_the_key_goes_into_its_header() -> None:
-    """Magnific API 1.0.0, securitySchemes."""
-    assert MAGNIFIC.build_headers("mk") == {"x-magnific-api-key": "mk"}
+@pytest.mark.parametrize("provider", [MAGNIFIC, OLDER], ids=["flows", "apps"])
+@pytest.mark.parametrize(
+    ("host", "header"),
+    [
+        ("api.magnific.com", "x-magnific-api-key"),
+        ("127.0.0.1", "x-magnific-api-key"),
+        ("gateway.example", "x-magnific-api-key"),
+        ("api.freepik.com", "x-freepik-api-key"),
+        ("eu.api.freepik.com", "x-freepik-api-key"),
+        ("notapi.freepik.com", "x-magnific-api-key"),
+        ("api.freepik.com.example", "x-magnific-api-key"),
+    ],
+)
+def test_the_key_goes_into_the_header_of_its_host_alone(provider: Magnific, host: str, header: str) -> None:
+    """Magnific API 1.0.0, securitySchemes; docs.freepik.com, authentication. The path family has no say in it."""
+    assert provider.build_headers("mk", host) == {header: "mk"}
 
 
 def test_own_flows_are_listed_before_published_ones() -> None:
@@ -128,6 +138,47 @@ def test_own_flows_are_listed_before_published_ones() -> None:
         ListQuery(ApiRequest(Operation.LIST_APPS, "GET", "/v1/ai/me/flows"), is_own=True),
         ListQuery(ApiRequest(Operation.LIST_APPS, "GET", "/v1/ai/flows"), is_own=False),
     )
+
+
+def test_the_older_family_has_the_same_requests_below_its_own_paths() -> None:
+    """list-apps, list-my-apps, get-app and get-app-run of the "Freepik API"."""
+    assert [query.request.path for query in OLDER.build_list_queries()] == ["/v1/ai/me/apps", "/v1/ai/apps"]
+    assert OLDER.build_app_request("uqzQLDr2Aw").path == "/v1/ai/apps/uqzQLDr2Aw"
+    assert OLDER.build_look_request("vCrK3Aa47y").path == "/v1/ai/apps/runs/vCrK3Aa47y"
+
+
+def test_the_older_family_names_inputs_by_their_ids() -> None:
+    """run-app has no readable keys; a definition that was read in the newer family must not break it."""
+    app = replace(
+        SKETCH,
+        inputs=(
+            Input("input-1", "image", InputKind.IMAGE, "", is_required=True),
+            Input("input-2", "input-2", InputKind.TEXT, "", is_required=True),
+        ),
+    )
+    sent: dict[str, JsonValue] = {"image": "https://example.com/photo.jpg", "input-2": "car in the forest"}
+    body: dict[str, JsonValue] = {
+        "inputs": {"input-1": "https://example.com/photo.jpg", "input-2": "car in the forest"}
+    }
+    assert OLDER.build_start_request(app, sent) == ApiRequest(
+        Operation.START_RUN, "POST", "/v1/ai/apps/uqzQLDr2Aw/run", body
+    )
+    assert MAGNIFIC.build_start_request(app, sent).body == {"inputs": sent}
+
+
+@pytest.mark.parametrize("inputs", [None, ()])
+def test_the_older_family_starts_an_app_without_inputs_too(inputs: tuple[Input, ...] | None) -> None:
+    """Some need nothing."""
+    assert OLDER.build_start_request(replace(SKETCH, inputs=inputs), {}).body == {"inputs": {}}
+
+
+def test_a_provider_speaks_one_family_and_knows_the_others() -> None:
+    """The newer one is tried first; whoever has found the older puts it first and can come back."""
+    sandbox = Magnific("The sandbox").speak("apps")
+    assert (MAGNIFIC.style, MAGNIFIC.styles) == ("flows", ("flows", "apps"))
+    assert (sandbox.title, sandbox.style, sandbox.styles) == ("The sandbox", "apps", ("apps", "flows"))
+    assert sandbox.speak("flows").styles == ("flows", "apps")
+    assert OLDER.styles == ("apps",)
 
 
 def test_requests_are_those_of_the_documentation() -> None:
@@ -226,8 +277,8 @@ def test_a_definition_is_read_as_the_example_shows_it() -> None:
     """get-flow: `api_key` is the key to use in `inputs`."""
     image, text = "input-a1b2c3d4-e5f6-7890-abcd-ef1234567890-1", "input-4050c3f3-8a26-4953-97a8-cb97bceb4816-1"
     inputs = (
-        Input(image, "image", InputKind.IMAGE, "Image", is_required=True),
-        Input(text, "text_prompt", InputKind.TEXT, "Text #1", is_required=True),
+        Input(image, "image", InputKind.IMAGE, "Image", is_required=True, name="image"),
+        Input(text, "text_prompt", InputKind.TEXT, "Text #1", is_required=True, name="text_prompt"),
     )
     read = MAGNIFIC.parse_app(answer(examples.FLOW), SKETCH, read_at=NOW)
     assert read == replace(SKETCH, inputs=inputs, read_at=NOW)
@@ -248,20 +299,20 @@ def test_what_the_definition_leaves_out_the_list_has_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "run_key"),
+    ("keys", "run_key", "name"),
     [
-        ({"api_key": "image", "key": "old"}, "image"),
-        ({"api_key": None, "key": "old"}, "old"),
-        ({"key": "old"}, "old"),
-        ({"api_key": "", "key": ""}, "input-1"),
-        ({"api_key": 7}, "input-1"),
-        ({}, "input-1"),
+        ({"api_key": "image", "key": "old"}, "image", "old"),
+        ({"api_key": None, "key": "old"}, "input-1", "old"),
+        ({"key": "old"}, "input-1", "old"),
+        ({"api_key": "", "key": ""}, "input-1", ""),
+        ({"api_key": 7, "key": 7}, "input-1", ""),
+        ({}, "input-1", ""),
     ],
 )
-def test_a_run_uses_the_most_readable_key_that_there_is(keys: dict[str, object], run_key: str) -> None:
-    """The Apps era had only `id`, which is still accepted; the live service no longer sends `key`."""
+def test_a_run_uses_a_key_that_is_documented(keys: dict[str, object], run_key: str, name: str) -> None:
+    """Those are `api_key` and, still accepted, `id`; `key` is a name and no more, and the live service drops it."""
     app = describe({"id": "input-1", "type": "text", "required": True, **keys})
-    assert app.inputs == (Input("input-1", run_key, InputKind.TEXT, "", is_required=True),)
+    assert app.inputs == (Input("input-1", run_key, InputKind.TEXT, "", is_required=True, name=name),)
 
 
 @pytest.mark.parametrize(
@@ -695,103 +746,10 @@ def test_outputs_are_believed_only_at_the_end() -> None:
     assert look(status="running", result={"images": [{"url": RENDER}]}) == RunLook(RunState.RUNNING)
 
 
-def test_outputs_are_numbered_through_their_kinds() -> None:
-    """Pictures, films, sounds, whatever order the provider's JSON has."""
-    kinds = {"audios": "a.mp3", "videos": "v.mp4", "images": "i.png"}
-    found = look(result={key: [{"url": f"https://x/{name}"}] for key, name in kinds.items()}).outputs
-    assert [(o.n, o.kind.value, o.mime_type) for o in found] == [
-        (1, "image", "image/png"),
-        (2, "video", "video/mp4"),
-        (3, "audio", "audio/mpeg"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "item",
-    [
-        None,
-        "https://x/a.png",
-        {},
-        {"url": None},
-        {"url": ""},
-        {"url": "//x/a.png"},
-        {"url": "ftp://x/a.png"},
-        {"url": "file:///etc/passwd"},
-        {"url": "data:image/png;base64,AAAA"},
-        {"url": "javascript:alert(1)"},
-        {"url": "https://"},
-        {"url": "https://me:pw@x/a.png"},
-        {"url": "https://@x/a.png"},
-        {"url": "https://x/a b.png"},
-        {"url": "https://x/a\n.png"},
-        {"url": "https://x/é.png"},
-        {"url": "https://x/" + "a" * 4096},
-        {"url": "https://[::1"},
-    ],
-)
-def test_an_output_without_a_usable_link_is_dropped_by_itself(item: object) -> None:
-    """It would be shown, fetched and saved; its neighbours keep their numbers without a gap."""
-    found = read_outputs(item, {"url": "https://x/a.png"})
-    assert [(output.n, output.url) for output in found] == [(1, "https://x/a.png")]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"width": 640, "height": 480.9}, (640, 480, None)),
-        ({"width": 0, "height": -1}, (None, None, None)),
-        ({"width": "640", "height": True}, (None, None, None)),
-        ({"width": 10**400, "height": float("nan"), "duration": float("inf")}, (None, None, None)),
-        ({"width": 10**7, "duration": 10**7}, (None, None, None)),
-        ({"duration": 4.5}, (None, None, 4.5)),
-        ({"duration": 0}, (None, None, 0.0)),
-        ({"duration": -1}, (None, None, None)),
-        ({"duration": [1]}, (None, None, None)),
-    ],
-)
-def test_an_odd_measure_costs_no_output(fields: dict[str, Any], expected: tuple[object, ...]) -> None:
-    """The file is what was paid for."""
-    (output,) = read_outputs({"url": RENDER, **fields})
-    assert (output.width, output.height, output.duration_seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("id_", "expected"), [("a\nb", "a b"), (None, ""), (7, ""), ({}, ""), ("x" * 99, "x" * 79 + "…")]
-)
-def test_an_odd_id_costs_no_output(id_: object, expected: str) -> None:
-    """Nor does it become the text "None"."""
-    assert [output.provider_output_id for output in read_outputs({"url": RENDER, "id": id_})] == [expected]
-
-
-@pytest.mark.parametrize(
-    ("token", "expires_at"),
-    [
-        (f"exp_{NOW + 3600:.0f}~hmac_1", NOW + 3600),
-        (f"exp_{NOW + 24 * 3600:.0f}", NOW + 24 * 3600),
-        (f"exp_{NOW + 24 * 3600 + 1:.0f}", NOW + LINK_SECONDS),
-        (f"exp_{NOW:.0f}", NOW + LINK_SECONDS),
-        ("exp_1234567890~hmac_abc123", NOW + LINK_SECONDS),
-        (f"exp_{NOW * 1000:.0f}", NOW + LINK_SECONDS),
-        ("exp_soon", NOW + LINK_SECONDS),
-        ("", NOW + LINK_SECONDS),
-    ],
-)
-def test_a_links_own_word_on_its_end_is_taken_when_it_can_be_true(token: str, expires_at: float) -> None:
-    """A clock that is wrong on either side must not make a fresh link look dead or immortal."""
-    (output,) = read_outputs({"url": f"https://x/a.png?token={token}"})
-    assert output.expires_at == expires_at
-
-
-@pytest.mark.parametrize("result", [{"images": {}}, {"images": "x"}, {"images": None}, [], "x", 7, {"pictures": [{}]}])
-def test_a_result_of_another_shape_holds_no_outputs(result: object) -> None:
-    """The run is over all the same."""
+@pytest.mark.parametrize("result", [{"images": {}}, None, [], "x", 7])
+def test_a_run_without_a_readable_result_is_over_all_the_same(result: object) -> None:
+    """Looking at it for ever would bring nothing."""
     assert look(result=result) == RunLook(RunState.SUCCEEDED)
-
-
-def test_outputs_have_an_end() -> None:
-    """A provider gone mad must not fill the ledger."""
-    found = read_outputs(*[{"url": RENDER}] * (MAX_OUTPUTS + 1), videos=[{"url": RENDER}])
-    assert [output.n for output in found] == list(range(1, MAX_OUTPUTS + 1))
 
 
 @pytest.mark.parametrize("data", [None, [], "x", {}, {"status": None}, {"status": 5}])

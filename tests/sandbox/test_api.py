@@ -2,7 +2,8 @@
 
 import pytest
 
-from flowport.sandbox.apps import APPS, build_definition, build_input_id, build_own_summary, build_summary
+from flowport.sandbox.apps import APPS, build_input_id
+from flowport.sandbox.describing import build_definition, build_own_summary, build_summary
 
 from .client import IDS, Client, open_sandbox
 

@@ -4,27 +4,32 @@ import base64
 import json
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.sandbox.apps import APPS, SandboxApp
+from flowport.sandbox.apps import APPS, AppInput, InputType, Recipe, SandboxApp
+from flowport.sandbox.creations import Creations
+from flowport.sandbox.engine import Product, ProductKind
 from flowport.sandbox.files import FileStore
 from flowport.sandbox.inputs import MAX_LIST_ITEMS, MAX_MEDIA_BYTES, MAX_TEXT_CHARACTERS, parse_inputs
 from flowport.sandbox.refusals import Refused
+from flowport.sandbox.uploads import UploadStore
 
 from .client import Client, build_photo, encode
 
 BY_NAME = {app.name: app for app in APPS}
+CREATIONS = Creations(FileStore("http://127.0.0.1:1", 60), UploadStore("http://127.0.0.1:1"))
 SKETCH = "Photo to Pencil Sketch"
 
 
 def refuse(name: str, **inputs: Any) -> str:
     """Expect a 422 and return its sentence."""
     with pytest.raises(Refused) as caught:
-        parse_inputs(BY_NAME[name], inputs, FileStore("http://127.0.0.1:1", 60))
+        parse_inputs(BY_NAME[name], inputs, CREATIONS)
     assert caught.value.status == 422
     return caught.value.message
 
@@ -32,7 +37,7 @@ def refuse(name: str, **inputs: Any) -> str:
 def get_status(app: SandboxApp, inputs: dict[str, Any]) -> int:
     """Return the status that these inputs would get."""
     try:
-        parse_inputs(app, inputs, FileStore("http://127.0.0.1:1", 60))
+        parse_inputs(app, inputs, CREATIONS)
     except Refused as refusal:
         return refusal.status
     return 202
@@ -108,14 +113,14 @@ def test_a_broken_picture_is_refused() -> None:
 @pytest.mark.parametrize("prefix", ["", "data:image/x;base64,", "\n"])
 def test_pictures_of_the_usual_kinds_are_taken(kind: str, prefix: str) -> None:
     """As raw base64 and as data URIs."""
-    values = parse_inputs(BY_NAME[SKETCH], {"photo": prefix + encode(build_photo(), kind)}, FileStore("", 60))
+    values = parse_inputs(BY_NAME[SKETCH], {"photo": prefix + encode(build_photo(), kind)}, CREATIONS)
     assert values.photos["photo"] == base64.b64decode(encode(build_photo(), kind))
     assert values.numbers == {"line_strength": 1}
 
 
 def test_one_text_will_do_for_a_list() -> None:
     """Free-form types are taken as they come."""
-    values = parse_inputs(BY_NAME["My Storyboard"], {"premise": "x", "scenes": "one"}, FileStore("", 60))
+    values = parse_inputs(BY_NAME["My Storyboard"], {"premise": "x", "scenes": "one"}, CREATIONS)
     assert values.lists == {"scenes": ("one",)}
 
 
@@ -155,3 +160,14 @@ def test_any_json_is_taken_or_refused(app: SandboxApp, data: st.DataObject) -> N
     keys = st.sampled_from([entry.key for entry in app.inputs])
     inputs = data.draw(st.dictionaries(keys, JSON | st.dictionaries(st.text(), JSON, max_size=2), max_size=3))
     assert get_status(app, json.loads(json.dumps(inputs))) in {202, 422}
+
+
+def test_a_film_or_a_sound_is_taken_as_it_is() -> None:
+    """No recipe looks into it; but the id of a picture is no film."""
+    entries = (AppInput("clip", InputType.CREATION, "Clip", media_type="video"),)
+    app = replace(APPS[0], recipe=Recipe.ANYTHING, inputs=entries)
+    assert parse_inputs(app, {"clip": "AAAA"}, CREATIONS).photos == {"clip": bytes(3)}
+    picture = CREATIONS.files.add("x", Product(ProductKind.IMAGES, "x", "image/png", b"png"))
+    with pytest.raises(Refused) as caught:
+        parse_inputs(app, {"clip": picture.id}, CREATIONS)
+    assert caught.value.message == "Input 'clip' must be a video"

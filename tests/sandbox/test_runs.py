@@ -125,3 +125,12 @@ async def test_a_run_hurried_in_the_moment_of_a_reset_is_forgotten() -> None:
         runs.hurry(run.id, runs.get_plan(run.id))
         runs.reset()
     assert runs.get(run.id) is None
+
+
+async def test_nobody_waits_for_a_run_that_was_forgotten() -> None:
+    """A reset may come between a run's id and the wait for it."""
+    async with anyio.create_task_group() as tasks:
+        runs = RunStore(FileStore("http://127.0.0.1:1", 60), tasks, anyio.CapacityLimiter(1))
+        with anyio.fail_after(5):
+            await runs.wait_until_started("gone")
+            await runs.wait_until_over("gone")

@@ -36,5 +36,30 @@ def test_counts_start_at_zero_again_after_a_reset() -> None:
     traffic.count_answer(429)
     assert (traffic.build_counts()["files"], traffic.build_counts()["runs_accepted"]) == (1, 1)
     traffic.reset()
-    empty = dict.fromkeys(("list", "list_own", "get", "run", "status", "files", "runs_accepted", "refused_429"), 0)
-    assert traffic.build_counts() == {**empty, "runs_accepted_by_app": {}}
+    operations = ("list", "list_own", "get", "run", "status", "files", "request_upload", "list_uploads", "upload")
+    empty = dict.fromkeys((*operations, "runs_accepted", "refused_429"), 0)
+    assert traffic.build_counts() == {**empty, "families": {}, "runs_accepted_by_app": {}}
+
+
+def test_requests_are_counted_by_path_family_too() -> None:
+    """So that a test sees which one a client has tried."""
+    traffic = Traffic(0)
+    for family in ("flows", "apps", "apps"):
+        traffic.count(Operation.LIST, family)
+    assert (traffic.build_counts()["list"], traffic.build_counts()["families"]) == (3, {"flows": 1, "apps": 2})
+
+
+def test_a_limit_tells_the_delay_only_when_told_to() -> None:
+    """Whether the provider sends Retry-After is not known, so clients must live with both."""
+    clock = Clock()
+    traffic = Traffic(1, clock)
+    assert traffic.get_delay_seconds() is None
+    traffic.set_limit(1, tells_delay=True)
+    assert traffic.get_delay_seconds() == 1
+    assert traffic.allow()
+    clock.now = 18.5
+    assert (traffic.allow(), traffic.get_delay_seconds()) == (False, 42)
+    traffic.set_limit(0, tells_delay=False)
+    assert traffic.allow()
+    traffic.reset()
+    assert (traffic.get_delay_seconds(), traffic.allow(), traffic.allow()) == (None, True, False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowport.catalog.records import Catalogue, Listing
-from flowport.model import Account, App, Input, InputKind, Option
+from flowport.model import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ def load_catalogue(path: Path) -> Catalogue | None:
             listings=tuple(_parse_listing(item) for item in record["listings"]),
             left_out=tuple(LeftOut(**item) for item in record["left_out"]),
             listed_at=record["listed_at"],
+            # Files of the first versions name neither.
+            style=record.get("style", ""),
+            source=Source(record.get("source", Source.ALL)),
         )
     except FileNotFoundError:
         return None
@@ -54,6 +57,8 @@ def save_catalogue(path: Path, catalogue: Catalogue) -> None:
     record = {
         "format": FORMAT,
         "listed_at": catalogue.listed_at,
+        "style": catalogue.style,
+        "source": catalogue.source.value,
         "listings": [_format_listing(listing) for listing in catalogue.listings],
         "left_out": [{"app_id": i.app_id, "app_name": i.app_name, "reason": i.reason} for i in catalogue.left_out],
     }
@@ -115,6 +120,7 @@ def _format_input(item: Input) -> dict[str, Any]:
         "minimum": item.minimum,
         "maximum": item.maximum,
         "is_list": item.is_list,
+        "name": item.name,
     }
 
 

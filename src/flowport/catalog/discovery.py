@@ -12,6 +12,7 @@ import anyio
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.catalog.cache import load_catalogue, save_catalogue
+from flowport.catalog.lists import fetch_lists, narrow_catalogue
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
 from flowport.catalog.selection import order_listings
@@ -19,9 +20,9 @@ from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
 from flowport.labels import clean_line
 from flowport.ledger.interface import Ledger, get_usual_seconds
-from flowport.model import App
+from flowport.model import App, Source
 from flowport.naming import build_property_names, build_tool_name
-from flowport.providers.interface import AppList, ListQuery
+from flowport.providers.interface import AppList
 from flowport.schema import build_tool
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Catalog:
         *,
         globs: Sequence[str] = (),
         max_tools: int = 40,
+        source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Make an empty catalogue.
@@ -71,6 +73,7 @@ class Catalog:
         self._globs = globs
         self._max_tools = max_tools
         self._on_change = on_change
+        self._source = source
         self._refreshing = anyio.Lock()
         # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
         self._changing = anyio.Lock()
@@ -99,9 +102,12 @@ class Catalog:
         cached = load_catalogue(self._cache_path)
         if cached is None:
             return False
-        await self._publish(cached)
-        self._is_cached = True
-        return True
+        if cached.style in self._account.provider.styles:
+            self._account.speak(cached.style)
+        await self._publish(narrow_catalogue(cached, self._source))
+        # Of a narrower source the file cannot tell the whole list; what it knows still saves requests.
+        self._is_cached = cached.source in {Source.ALL, self._source}
+        return self._is_cached
 
     @property
     def is_ready(self) -> bool:
@@ -162,7 +168,10 @@ class Catalog:
         async with self._refreshing:
             self._app_problems.clear()
             try:
-                await self._take_up(await self._fetch_lists())
+                found = await fetch_lists(self._account, self._source)
+                # The first failure is told though the rest was read: what its list names may be out of date.
+                self._list_problem = str(found.failures[0]) if found.failures else ""
+                await self._take_up(found.lists)
                 await self._describe(await self._choose_to_read(), Priority.DISCOVER)
                 # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
                 await self._describe(await self._choose_missing(), Priority.DISCOVER)
@@ -174,27 +183,6 @@ class Catalog:
                 self._attempted.set()
             self._save()
             return not self.problem
-
-    async def _fetch_lists(self) -> list[AppList]:
-        """Return the lists that could be read, own apps first; the first failure is noted, or raised when all failed."""
-        queries = self._account.provider.build_list_queries()
-        found: dict[int, AppList] = {}
-        failures: list[ProviderError] = []
-
-        async def fetch(place: int, query: ListQuery) -> None:
-            try:
-                answer = await self._account.send(query.request, Priority.DISCOVER)
-                found[place] = self._account.provider.parse_list(answer, is_own=query.is_own)
-            except ProviderError as exc:
-                failures.append(exc)
-
-        async with anyio.create_task_group() as group:
-            for place, query in enumerate(queries):
-                group.start_soon(fetch, place, query)
-        if not found:
-            raise failures[0]
-        self._list_problem = str(failures[0]) if failures else ""
-        return [found[place] for place in sorted(found)]
 
     async def _take_up(self, lists: Sequence[AppList]) -> None:
         """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""
@@ -221,7 +209,7 @@ class Catalog:
         )
         listings = tuple(_carry_over(app, names[app.id], known.get(app.id)) for app in apps.values())
         left_out = tuple(item for one in lists for item in one.left_out)
-        return Catalogue(listings, left_out, self._clock.now())
+        return Catalogue(listings, left_out, self._clock.now(), style=self._account.provider.style, source=self._source)
 
     async def _choose_to_read(self) -> list[Listing]:
         """Return the apps whose definitions the tool list lacks, and a few whose definitions are old."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowport.model import App
+from flowport.model import App, Source
 from flowport.providers.interface import LeftOut
 
 
@@ -32,3 +32,7 @@ class Catalogue:
     """Items of the provider's lists that could not even be named."""
     listed_at: float | None = None
     """When the lists were last read; None when they never were."""
+    style: str = ""
+    """The path family in which the provider answered, so that the next start need not find it out; empty when unknown."""
+    source: Source = Source.ALL
+    """Whose apps were asked for."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import anyio
 
+from flowport.sandbox.dialect import Dialect, Style
 from flowport.sandbox.serve import SandboxAddresses, serve
 from flowport.sandbox.state import SandboxOptions
 
@@ -36,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         files_port=flags.files_port,
         requests_per_minute=flags.requests_per_minute,
         speed=flags.speed,
+        dialect=Dialect(style=Style(flags.style)),
     )
     try:
         anyio.run(serve, options, _build_announcer(key, is_child=flags.child))
@@ -57,6 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
     parser.add_argument("--requests-per-minute", type=_parse_count, default=50, help="0 for no limit; 50 unless given")
     parser.add_argument("--speed", type=_parse_speed, default=1.0, help="multiplies how long runs take; 1 unless given")
+    parser.add_argument(
+        "--style", choices=[*Style], default=Style.BOTH, help="the paths that exist: flows, apps, or both unless given"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
 

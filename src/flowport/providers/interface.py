@@ -129,9 +129,17 @@ class Provider(Protocol):
     max_inline_bytes: int
     """The largest file that may be sent inside a request."""
     can_cancel: bool
+    style: str
+    """Which of its path families it speaks."""
+    styles: Sequence[str]
+    """Every family that may be spoken, this one first. The next is tried when the lists of this one do not exist."""
 
-    def build_headers(self, api_key: str) -> Mapping[str, str]:
-        """Return the headers that every request carries."""
+    def speak(self, style: str) -> "Provider":
+        """Return the same provider speaking another of `styles`."""
+        ...
+
+    def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:
+        """Return the headers that every request to this host carries."""
         ...
 
     def build_list_queries(self) -> Sequence[ListQuery]:

@@ -1,19 +1,19 @@
-"""Magnific's words: flows, creations and workflow runs.
+"""Magnific's words: flows, which were once called apps, creations and workflow runs.
 
 Source: the OpenAPI "Magnific API" 1.0.0 and the pages `list-flows`, `list-my-flows`, `get-flow`, `run-flow` and `get-run`
-of docs.magnific.com. Where those are silent the comment says what was observed or assumed. Pure.
+of docs.magnific.com; for the older family the "Freepik API" of May 2026 and the pages `list-apps` to `get-app-run`. Where
+those are silent the comment says what was observed or assumed. Pure.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, TypeGuard
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flowport.errors import AppUnsupported, Operation, ProviderBroken, ProviderError
 from flowport.labels import clean_line
-from flowport.model import App, JsonValue, Output, OutputKind, RunState
+from flowport.model import App, JsonValue, RunState
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -27,19 +27,19 @@ from flowport.providers.interface import (
     StartOutcome,
     Uncertain,
     build_refusal,
-    guess_mime_type,
     is_not_taken,
     parse_json,
 )
+from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
 from flowport.providers.magnific_inputs import MAX_ID_LENGTH, MAX_TEXT_LENGTH, parse_inputs
+from flowport.providers.magnific_outputs import parse_outputs
 
-LINK_SECONDS: Final = 12 * 3600.0
-"""How long a result's link lives (get-run: "temporary, 12 hours")."""
+STYLES: Final = ("flows", "apps")
+"""The path families, the newer first; but for the run keys they are the same. Whether the older still answers is not
+published."""
 
-MAX_OUTPUTS: Final = 1000
-MAX_NUMBER: Final = 1e9
-"""No price, size or duration reaches it."""
-MAX_URL_LENGTH: Final = 4096
+_OLD_DOMAIN: Final = "api.freepik.com"
+
 MAX_DETAIL_LENGTH: Final = 300
 MAX_ANSWER_KEPT: Final = 2000
 """Characters of an undecided start answer that the ledger keeps."""
@@ -53,54 +53,26 @@ _STATES: Final = {
     "cancelled": RunState.CANCELLED,
 }
 
-_EXPIRY: Final = re.compile(r"exp_(\d{9,11})(?!\d)")
-"""The instant inside a result link's token, as the example of `get-run` shows it."""
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
-
 
 def _read_id(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _drop_unless(*types: type) -> BeforeValidator:
-    """Read a value of another type as absent: an odd extra must not cost us the whole record."""
-    return BeforeValidator(lambda value: value if isinstance(value, types) and not isinstance(value, bool) else None)
-
-
-_Text = Annotated[str | None, _drop_unless(str)]
-_Number = Annotated[float | None, BeforeValidator(lambda value: value if _is_number(value) else None)]
-_Mapping = Annotated[dict[str, Any] | None, _drop_unless(dict)]
-_List = Annotated[list[Any] | None, _drop_unless(list)]
 
 
 class _Flow(BaseModel):
     """`flow-summary` and the head of `get-flow`. The spec requires no field of a summary."""
 
     sqid: Annotated[str, Field(pattern=r"\S", max_length=MAX_ID_LENGTH)]
-    name: _Text = None
-    tool_metadata: _Mapping = None
-    inputs: _List = None
+    name: LenientText = None
+    tool_metadata: LenientMapping = None
+    inputs: LenientList = None
 
 
 class _RunStatus(BaseModel):
     """`get-run`, inside `data`."""
 
     status: str
-    error_message: _Text = None
-    result: _Mapping = None
-
-
-class _ResultItem(BaseModel):
-    """`webhook-result-item`, which run results share."""
-
-    url: str
-    id: _Text = None
-    duration: _Number = None
-    width: _Number = None
-    height: _Number = None
+    error_message: LenientText = None
+    result: LenientMapping = None
 
 
 class _RunAccepted(BaseModel):
@@ -108,30 +80,47 @@ class _RunAccepted(BaseModel):
 
     # Text in the spec; a number would be an id just as well.
     workflow_run_identifier: Annotated[str, BeforeValidator(_read_id), Field(pattern=r"\S", max_length=MAX_ID_LENGTH)]
-    status: _Text = None
+    status: LenientText = None
 
 
 class Magnific:
-    """The `flows` path family of Magnific's API."""
+    """Magnific's API, in one of its path families."""
 
     name = "magnific"
     requests_per_minute = 50  # docs.magnific.com/ratelimits, per API key
     max_inline_bytes = 10 * 1024 * 1024  # no figure for flows; single endpoints name about 10 MB per picture
     can_cancel = False  # no endpoint for it exists
 
-    def __init__(self, title: str = "Magnific") -> None:
-        """Speak Magnific's words under this title; the sandbox speaks them too, and must not pass for the real thing."""
-        self.title = title
+    def __init__(self, title: str = "Magnific", styles: Sequence[str] = STYLES) -> None:
+        """Speak the first of these path families.
 
-    def build_headers(self, api_key: str) -> Mapping[str, str]:
-        """Return the key header; the docs write it in several cases, HTTP minds none."""
-        return {"x-magnific-api-key": api_key}
+        Args:
+            title: The sandbox speaks Magnific's words too, and must not pass for the real thing.
+            styles: The families that may be spoken, the first to be tried first.
+        """
+        self.title = title
+        self.styles: Sequence[str] = tuple(styles)
+        self.style = self.styles[0]
+
+    def speak(self, style: str) -> "Magnific":
+        """Return Magnific in another of its families, which is then the first to be tried."""
+        return Magnific(self.title, (style, *(other for other in self.styles if other != style)))
+
+    def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:
+        """Return the key header; the docs write it in several cases, HTTP minds none.
+
+        The header goes with the host, not with the path family: the older name belongs to the older host, and on the
+        newer one both families are documented with the newer name. Never both at once: how a gateway reads two keys is
+        documented nowhere.
+        """
+        is_old = host == _OLD_DOMAIN or host.endswith(f".{_OLD_DOMAIN}")
+        return {"x-freepik-api-key" if is_old else "x-magnific-api-key": api_key}
 
     def build_list_queries(self) -> Sequence[ListQuery]:
         """Return the two lists; neither has pages (list-flows documents no parameter for them)."""
         return (
-            ListQuery(ApiRequest(Operation.LIST_APPS, "GET", "/v1/ai/me/flows"), is_own=True),
-            ListQuery(ApiRequest(Operation.LIST_APPS, "GET", "/v1/ai/flows"), is_own=False),
+            ListQuery(ApiRequest(Operation.LIST_APPS, "GET", f"/v1/ai/me/{self.style}"), is_own=True),
+            ListQuery(ApiRequest(Operation.LIST_APPS, "GET", f"/v1/ai/{self.style}"), is_own=False),
         )
 
     def parse_list(self, answer: ApiAnswer, *, is_own: bool) -> AppList:
@@ -150,7 +139,7 @@ class Magnific:
 
     def build_app_request(self, app_id: str) -> ApiRequest:
         """Return the `get-flow` request."""
-        return ApiRequest(Operation.DESCRIBE_APP, "GET", f"/v1/ai/flows/{_quote_segment(app_id)}")
+        return ApiRequest(Operation.DESCRIBE_APP, "GET", f"/v1/ai/{self.style}/{_quote_segment(app_id)}")
 
     def parse_app(self, answer: ApiAnswer, app: App, *, read_at: float) -> App:
         """Return the flow with its inputs; the list's word on ownership is kept, since `get-flow` does not say."""
@@ -179,7 +168,11 @@ class Magnific:
 
     def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
         """Return the `run-flow` request. Magnific offers no idempotency key: sending it twice may cost twice."""
-        path = f"/v1/ai/flows/{_quote_segment(app.id)}/run"
+        if self.style == "apps":
+            # run-app names inputs by their `id`; the readable keys came with the flows.
+            ids = {item.run_key: item.id for item in app.inputs or ()}
+            inputs = {ids.get(key, key): value for key, value in inputs.items()}
+        path = f"/v1/ai/{self.style}/{_quote_segment(app.id)}/run"
         return ApiRequest(Operation.START_RUN, "POST", path, {"inputs": dict(inputs)})
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
@@ -204,7 +197,7 @@ class Magnific:
 
     def build_look_request(self, provider_run_id: str) -> ApiRequest:
         """Return the `get-run` request."""
-        return ApiRequest(Operation.READ_RUN, "GET", f"/v1/ai/flows/runs/{_quote_segment(provider_run_id)}")
+        return ApiRequest(Operation.READ_RUN, "GET", f"/v1/ai/{self.style}/runs/{_quote_segment(provider_run_id)}")
 
     def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
         """Return the run's state and results. An unheard-of status counts as running."""
@@ -216,7 +209,7 @@ class Magnific:
         state = _STATES.get(run.status.lower())
         if state is None:
             return RunLook(RunState.RUNNING, unheard_status=clean_line(run.status[:200], limit=40))
-        outputs = _parse_outputs(run.result or {}, now=now) if state.is_final else ()
+        outputs = parse_outputs(run.result or {}, now=now) if state.is_final else ()
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
         return RunLook(state, outputs, _clean_detail(run.error_message or ""))
@@ -287,57 +280,5 @@ def _quote_segment(text: str) -> str:
 
 def _build_app(flow: _Flow, *, is_own: bool) -> App:
     cost = (flow.tool_metadata or {}).get("total_cost")
-    price = float(cost) if _is_number(cost) and cost >= 0 else None
+    price = float(cost) if is_number(cost) and cost >= 0 else None
     return App("magnific", flow.sqid, (flow.name or "")[:MAX_TEXT_LENGTH], is_own=is_own, price_credits=price)
-
-
-def _parse_outputs(result: Mapping[str, Any], *, now: float) -> tuple[Output, ...]:
-    outputs: list[Output] = []
-    for key, kind in (("images", OutputKind.IMAGE), ("videos", OutputKind.VIDEO), ("audios", OutputKind.AUDIO)):
-        items = result.get(key)
-        for item in items if isinstance(items, list) else []:
-            output = _parse_output(item, kind, n=len(outputs) + 1, now=now)
-            if output is not None and len(outputs) < MAX_OUTPUTS:
-                outputs.append(output)
-    return tuple(outputs)
-
-
-def _parse_output(item: Any, kind: OutputKind, *, n: int, now: float) -> Output | None:
-    try:
-        found = _ResultItem.model_validate(item)
-    except ValidationError:
-        return None
-    if not _is_usable_url(found.url):
-        return None
-    return Output(
-        n=n,
-        kind=kind,
-        url=found.url,
-        provider_output_id=clean_line(found.id or ""),
-        mime_type=guess_mime_type(found.url),
-        width=_parse_pixels(found.width),
-        height=_parse_pixels(found.height),
-        duration_seconds=found.duration if found.duration is not None and 0 <= found.duration < 1e6 else None,  # noqa: PLR2004
-        expires_at=_parse_expiry(found.url, now=now),
-    )
-
-
-def _is_usable_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL_LENGTH
-    return is_plain and parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.username is None
-
-
-def _parse_pixels(value: float | None) -> int | None:
-    return int(value) if value is not None and 0 < value < 1e6 else None  # noqa: PLR2004
-
-
-def _parse_expiry(url: str, *, now: float) -> float:
-    """Return when the link stops working: its own word where it is believable, else twelve hours from now."""
-    found = _EXPIRY.search(url)
-    stated = float(found.group(1)) if found else now + LINK_SECONDS
-    # A clock that is wrong on either side must not make a fresh link look dead or immortal.
-    return stated if now < stated <= now + 2 * LINK_SECONDS else now + LINK_SECONDS

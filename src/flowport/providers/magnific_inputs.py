@@ -70,8 +70,9 @@ def _parse_input(app_id: str, item: Any) -> Input:
     kind = _parse_kind(definition.type or "", config)
     return Input(
         id=definition.id,
-        # `id` is the run key of the Apps era and still accepted, so it serves where no readable key is given.
-        run_key=definition.api_key or definition.key or definition.id,
+        # `id` is documented as still accepted where no `api_key` is given; `key` is documented nowhere as a run key.
+        run_key=definition.api_key or definition.id,
+        name=definition.key or "",
         kind=kind,
         label=(definition.label or "")[:MAX_TEXT_LENGTH],
         is_required=bool(definition.required),

@@ -1,14 +1,14 @@
-"""The apps that the sandbox offers, and how the provider's JSON describes them.
+"""The apps that the sandbox offers.
 
 Each app shows the tools something else that real ones do: options in three shapes, defaults, optional inputs, an
 input type outside the documented set, several outputs, long runs, partial and total failure.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, assert_never
 from uuid import NAMESPACE_URL, uuid5
+
+from flowport.sandbox.dialect import OptionShape
 
 
 class InputType(StrEnum):
@@ -35,14 +35,8 @@ class Recipe(StrEnum):
     CLIP = "clip"
     BREAKDOWN = "breakdown"
     STORYBOARD = "storyboard"
-
-
-class OptionShape(StrEnum):
-    """How a select writes its options; the provider does not publish the shape, so clients must take all three."""
-
-    STRINGS = "strings"
-    LABELLED = "labelled"
-    CHOICES = "choices"
+    ANYTHING = "anything"
+    """For generated apps: takes whatever it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +57,8 @@ class AppInput:
     """Lowest and highest number accepted. As with the real provider, no definition tells them."""
     is_long: bool = False
     """Whether a text is shown as a text area."""
+    media_type: str = "image"
+    """What a creation takes: `image`, `video` or `audio`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,80 +176,12 @@ APPS = (
 )
 """Every app, in the order of the lists."""
 
-APPS_BY_ID: Mapping[str, SandboxApp] = {app.id: app for app in APPS}
-
 
 def build_input_id(app: SandboxApp, entry: AppInput) -> str:
     """Build the input's id, the older key of a run request: `input-{nodeId}-1`."""
-    return f"input-{_build_node_id(app, entry)}-1"
+    return f"input-{build_node_id(app, entry)}-1"
 
 
-def build_summary(app: SandboxApp) -> dict[str, Any]:
-    """Describe an app as the list of published ones does (Magnific API 1.0.0, list-flows)."""
-    return {"sqid": app.id, "name": app.name, "tool_metadata": _build_metadata(app)}
-
-
-def build_own_summary(app: SandboxApp) -> dict[str, Any]:
-    """Describe an app as the account's own list does: without a price (Magnific API 1.0.0, list-my-flows)."""
-    return {"sqid": app.id, "name": app.name}
-
-
-def build_definition(app: SandboxApp) -> dict[str, Any]:
-    """Describe an app with its inputs (Magnific API 1.0.0, get-flow)."""
-    inputs = [_build_input(app, entry) for entry in app.inputs]
-    return {"sqid": app.id, "name": app.name, "inputs": inputs, "tool_metadata": _build_metadata(app)}
-
-
-def _build_input(app: SandboxApp, entry: AppInput) -> dict[str, Any]:
-    mode = "textarea" if entry.is_long else "input"
-    return {
-        "id": build_input_id(app, entry),
-        "api_key": entry.key,
-        "key": entry.key,
-        "type": entry.type,
-        "label": entry.label,
-        "config": _build_config(entry),
-        "nodeId": _build_node_id(app, entry),
-        "default": entry.default,
-        "required": entry.is_required,
-        "presentation": {"mode": mode, "type": "text"} if entry.type is InputType.TEXT else None,
-    }
-
-
-def _build_config(entry: AppInput) -> dict[str, Any] | None:
-    match entry.type:
-        case InputType.CREATION:
-            return {"mediaType": "image"}
-        case InputType.SELECT:
-            return _build_options(entry)
-        case InputType.TEXT | InputType.NUMBER | InputType.LIST:
-            return None
-        case _:
-            assert_never(entry.type)
-
-
-def _build_options(entry: AppInput) -> dict[str, Any]:
-    match entry.option_shape:
-        case OptionShape.STRINGS:
-            return {"options": [value for value, _ in entry.options]}
-        case OptionShape.LABELLED:
-            return {"options": [{"value": value, "label": label} for value, label in entry.options]}
-        case OptionShape.CHOICES:
-            return {"choices": [value for value, _ in entry.options]}
-        case _:
-            assert_never(entry.option_shape)
-
-
-def _build_metadata(app: SandboxApp) -> dict[str, Any]:
-    return {
-        "icon": "workflow",
-        "description_key": None,
-        "translation_key": None,
-        "category": "general",
-        "sort_order": 999,
-        "total_cost": app.cost_credits,
-    }
-
-
-def _build_node_id(app: SandboxApp, entry: AppInput) -> str:
+def build_node_id(app: SandboxApp, entry: AppInput) -> str:
+    """Build the id of the node that an input belongs to; always the same."""
     return str(uuid5(NAMESPACE_URL, f"sandbox:{app.id}/{entry.key}"))

@@ -158,6 +158,11 @@ def _storyboard(values: Values) -> Outcome:
     return Outcome(tuple(_drawing("storyboard", frame) for frame in frames))
 
 
+def _anything(values: Values) -> Outcome:
+    said = " ".join([*values.texts.values(), *(item for items in values.lists.values() for item in items)])
+    return Outcome((_drawing("text-to-image", scenery.draw_landscape(said, scenery.SHAPES["square"])),))
+
+
 def _drawing(tool: str, picture: "Image.Image") -> Product:
     data = pictures.encode_png(picture)
     return Product(ProductKind.IMAGES, tool, "image/png", data, picture.width, picture.height)
@@ -179,4 +184,5 @@ _RECIPES: Final[Mapping[Recipe, Callable[[Values], Outcome]]] = {
     Recipe.CLIP: _clip,
     Recipe.BREAKDOWN: _breakdown,
     Recipe.STORYBOARD: _storyboard,
+    Recipe.ANYTHING: _anything,
 }

@@ -1,6 +1,6 @@
 """From the JSON of a run request to checked values, or a 422 that says what is wrong.
 
-Magnific API 1.0.0, run-flow: inputs are named by `api_key` or by the older `id`; a creation is a URL, base64 or the id
+Magnific API 1.0.0, run-flow: inputs are named by `api_key` or by the older `id`, in the older family by `id` alone; a creation is a URL, base64 or the id
 of an earlier creation. The sandbox takes data URIs too, and only URLs of its own files.
 """
 
@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowport.sandbox.apps import AppInput, InputType, SandboxApp, build_input_id
+from flowport.sandbox.creations import Creations
+from flowport.sandbox.dialect import Family
 from flowport.sandbox.engine import ProductKind, Values
-from flowport.sandbox.files import FileStore
 from flowport.sandbox.pictures import UndecodableError, decode_photo
 from flowport.sandbox.refusals import Refused
 
@@ -24,17 +25,19 @@ MAX_LIST_ITEMS: Final = 12
 
 _WRITTEN: Final = {InputType.TEXT, InputType.SELECT}
 
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_KINDS: Final = {"image": ProductKind.IMAGES, "video": ProductKind.VIDEOS, "audio": ProductKind.AUDIOS}
 _DATA_URI: Final = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 
-def parse_inputs(app: SandboxApp, inputs: Mapping[str, Any], files: FileStore) -> Values:
+def parse_inputs(
+    app: SandboxApp, inputs: Mapping[str, Any], creations: Creations, family: Family = Family.FLOWS
+) -> Values:
     """Check a run's inputs and fill in defaults. Decodes pictures: call it in a worker thread.
 
     Raises:
         Refused: 422 with a sentence about the first thing that is wrong.
     """
-    given = _name_inputs(app, inputs)
+    given = _name_inputs(app, inputs, family)
     present: list[tuple[AppInput, Any]] = []
     for entry in app.inputs:
         value = given.get(entry.key, entry.default)
@@ -47,14 +50,16 @@ def parse_inputs(app: SandboxApp, inputs: Mapping[str, Any], files: FileStore) -
         numbers={entry.key: _parse_number(entry, value) for entry, value in present if entry.type is InputType.NUMBER},
         lists={entry.key: _parse_list(entry, value) for entry, value in present if entry.type is InputType.LIST},
         photos={
-            entry.key: _parse_photo(entry, value, files) for entry, value in present if entry.type is InputType.CREATION
+            entry.key: _parse_photo(entry, value, creations)
+            for entry, value in present
+            if entry.type is InputType.CREATION
         },
     )
 
 
-def _name_inputs(app: SandboxApp, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _name_inputs(app: SandboxApp, inputs: Mapping[str, Any], family: Family) -> dict[str, Any]:
     """Rename inputs to their `api_key`."""
-    keys = {entry.key: entry.key for entry in app.inputs}
+    keys = {entry.key: entry.key for entry in app.inputs} if family is Family.FLOWS else {}
     keys |= {build_input_id(app, entry): entry.key for entry in app.inputs}
     for name in inputs:
         if name not in keys:
@@ -99,10 +104,12 @@ def _parse_list(entry: AppInput, value: Any) -> tuple[str, ...]:
     return tuple(_parse_text(entry, item) for item in items)
 
 
-def _parse_photo(entry: AppInput, value: Any, files: FileStore) -> bytes:
+def _parse_photo(entry: AppInput, value: Any, creations: Creations) -> bytes:
     if not isinstance(value, str):
         raise Refused(422, f"Input '{entry.key}' must be a URL, base64 or the id of a creation")
-    data = _resolve_media(entry, value.strip(), files)
+    data = _resolve_media(entry, value.strip(), creations)
+    if entry.media_type != "image":
+        return data  # no recipe looks into it
     try:
         decode_photo(data)
     except UndecodableError as exc:
@@ -110,18 +117,17 @@ def _parse_photo(entry: AppInput, value: Any, files: FileStore) -> bytes:
     return data
 
 
-def _resolve_media(entry: AppInput, value: str, files: FileStore) -> bytes:
-    creation = files.get(value)
-    if creation is None and _URL.match(value):
-        try:
-            creation = files.open_url(value)
-        except Refused as exc:
-            raise Refused(422, exc.message) from exc
+def _resolve_media(entry: AppInput, value: str, creations: Creations) -> bytes:
+    creation = creations.find(value)
     if creation is None:
         return _decode_base64(entry, value)
-    if creation.product.kind is not ProductKind.IMAGES:
-        raise Refused(422, f"Input '{entry.key}' must be an image")
-    return creation.product.data
+    if creation.kind is not _KINDS[entry.media_type]:
+        raise Refused(422, f"Input '{entry.key}' must be {_format_media(entry)}")
+    return creation.data
+
+
+def _format_media(entry: AppInput) -> str:
+    return f"{'a' if entry.media_type == 'video' else 'an'} {entry.media_type}"
 
 
 def _decode_base64(entry: AppInput, value: str) -> bytes:

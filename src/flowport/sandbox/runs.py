@@ -80,6 +80,7 @@ class _Life:
     plan: RunPlan
     hurry: anyio.Event = field(default_factory=anyio.Event)
     """Set: wait for nothing more."""
+    started: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
@@ -124,14 +125,21 @@ class RunStore:
         life.plan = plan
         life.hurry.set()
 
+    async def wait_until_started(self, run_id: str) -> None:
+        """Wait until a run is no longer pending; one that a reset has forgotten is not."""
+        if run_id in self._lives:
+            await self._lives[run_id].started.wait()
+
     async def wait_until_over(self, run_id: str) -> None:
-        """Wait for the end of a known run."""
-        await self._lives[run_id].over.wait()
+        """Wait for the end of a run; one that a reset has forgotten is over."""
+        if run_id in self._lives:
+            await self._lives[run_id].over.wait()
 
     def reset(self) -> None:
         """End and forget all runs, and let go of those who wait for them."""
         for life in self._lives.values():
             life.scope.cancel()
+            life.started.set()
             life.over.set()
         self._lives.clear()
         self._runs.clear()
@@ -140,6 +148,7 @@ class RunStore:
         with life.scope:
             await _wait(life.hurry, life.plan.pending_seconds)
             run = self._keep(replace(run, status=RunStatus.RUNNING, started_at=self._clock()))
+            life.started.set()
             await _wait(life.hurry, None if life.plan.is_held else life.plan.running_seconds)
             outcome = await self._work(run)
             self._keep(self._finish(run, life.plan, outcome))

@@ -14,13 +14,18 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from flowport.sandbox.access import guard_host
-from flowport.sandbox.api import EXCEPTION_HANDLERS, build_api_routes, build_files_app
+from flowport.sandbox.answering import EXCEPTION_HANDLERS
+from flowport.sandbox.api import build_api_routes
+from flowport.sandbox.file_origin import build_files_app
 from flowport.sandbox.files import FileStore
 from flowport.sandbox.runs import RunStore
-from flowport.sandbox.state import SandboxOptions, SandboxState
+from flowport.sandbox.state import SandboxOptions, SandboxState, Speech
 from flowport.sandbox.switches import build_switch_routes
 from flowport.sandbox.traffic import Traffic
+from flowport.sandbox.uploads import UploadStore
+from flowport.sandbox.webhooks import WebhookSender
 from flowport.sandbox.wire import TransportProtocol
+from flowport.sandbox.world_switches import build_world_routes
 
 __all__ = ["SandboxAddresses", "SandboxOptions", "serve"]
 
@@ -61,7 +66,8 @@ async def serve(options: SandboxOptions, on_ready: Callable[[SandboxAddresses], 
         async with anyio.create_task_group() as tasks:
             state = _build_state(options, addresses, tasks)
             api = Starlette(
-                routes=[*build_api_routes(state), *build_switch_routes(state)], exception_handlers=EXCEPTION_HANDLERS
+                routes=[*build_api_routes(state), *build_switch_routes(state), *build_world_routes(state)],
+                exception_handlers=EXCEPTION_HANDLERS,
             )
             servers = {
                 _build_server(guard_host(api, api_port)): api_socket,
@@ -86,7 +92,16 @@ def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: an
     files = FileStore(addresses.files_url, options.link_seconds)
     limiter = anyio.CapacityLimiter(WORKER_THREADS)
     runs = RunStore(files, tasks, limiter)
-    return SandboxState(options, files, runs, limiter, Traffic(options.requests_per_minute))
+    return SandboxState(
+        options,
+        files,
+        runs,
+        limiter,
+        Traffic(options.requests_per_minute),
+        Speech(options.dialect),
+        UploadStore(addresses.files_url),
+        WebhookSender(runs, files, tasks),
+    )
 
 
 def _build_server(app: ASGIApp) -> _Server:

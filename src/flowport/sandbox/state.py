@@ -4,11 +4,16 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from flowport.sandbox.creations import Creations
+from flowport.sandbox.dialect import PLAIN, Dialect
 from flowport.sandbox.faults import FaultQueue
 from flowport.sandbox.files import FileStore
 from flowport.sandbox.plans import PlanQueue
 from flowport.sandbox.runs import RunStore
+from flowport.sandbox.shelf import Shelf
 from flowport.sandbox.traffic import Traffic
+from flowport.sandbox.uploads import UploadStore
+from flowport.sandbox.webhooks import WebhookSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,21 @@ class SandboxOptions:
     """Requests allowed in any 60 seconds, the switches not counted; 0: no limit."""
     speed: float = 1.0
     """Multiplies the time that runs take; 0: no longer than the work itself."""
+    dialect: Dialect = PLAIN
+    """The form of the API at the start and after a reset."""
+
+
+class Speech:
+    """The form of the API that is spoken at present; tests change it under a running client."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        """Begin with a form, to which `reset` returns."""
+        self._first = dialect
+        self.dialect = dialect
+
+    def reset(self) -> None:
+        """Go back to the first form."""
+        self.dialect = self._first
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +58,21 @@ class SandboxState:
     limiter: anyio.CapacityLimiter
     """The threads in which pictures are decoded and made."""
     traffic: Traffic
+    speech: Speech
+    uploads: UploadStore
+    webhooks: WebhookSender
+    shelf: Shelf = field(default_factory=Shelf)
     faults: FaultQueue = field(default_factory=FaultQueue)
     plans: PlanQueue = field(default_factory=PlanQueue)
+
+    @property
+    def creations(self) -> Creations:
+        """Everything that a run's inputs may name."""
+        return Creations(self.files, self.uploads)
+
+    def reset(self) -> None:
+        """Make everything as it was at the start, but for the addresses and the secrets."""
+        for part in (self.runs, self.traffic, self.speech, self.webhooks, self.shelf):
+            part.reset()
+        for store in (self.files, self.uploads, self.faults, self.plans):
+            store.clear()

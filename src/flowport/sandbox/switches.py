@@ -1,22 +1,21 @@
-"""The switches under `/_sandbox`, by which tests make things slow, held, broken or expired, and read the counts."""
+"""The switches under `/_sandbox` by which tests make things slow, held, broken or expired, and read the counts."""
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from flowport.sandbox.access import check_key
-from flowport.sandbox.apps import APPS_BY_ID
-from flowport.sandbox.bodies import read_object
 from flowport.sandbox.faults import Fault, FaultKind
 from flowport.sandbox.plans import PlanChange
 from flowport.sandbox.refusals import Refused, get_message
 from flowport.sandbox.runs import Run, RunStatus, build_run
 from flowport.sandbox.state import SandboxState
+from flowport.sandbox.switch_bodies import Switch, read_switch
 from flowport.sandbox.traffic import Operation
 
 _MAX_SECONDS = 3600.0
@@ -24,16 +23,10 @@ _MAX_TIMES = 1000
 _MAX_OUTPUTS = 100
 
 
-class _Switch(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-_AnySwitch = TypeVar("_AnySwitch", bound=_Switch)
-
 _EndStatus = Literal[RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS, RunStatus.FAILED, RunStatus.CANCELLED]
 
 
-class _FaultSwitch(_Switch):
+class _FaultSwitch(Switch):
     operation: Operation
     fault: FaultKind
     times: int = Field(1, ge=1, le=_MAX_TIMES)
@@ -45,7 +38,7 @@ class _FaultSwitch(_Switch):
     seconds: float = Field(0, ge=0, le=_MAX_SECONDS)
 
 
-class _NextRunSwitch(_Switch):
+class _NextRunSwitch(Switch):
     app: str | None = None
     seconds: float | None = Field(None, ge=0, le=_MAX_SECONDS)
     pending_seconds: float | None = Field(None, ge=0, le=_MAX_SECONDS)
@@ -55,7 +48,7 @@ class _NextRunSwitch(_Switch):
     hold: bool = False
 
 
-class _RunSwitch(_Switch):
+class _RunSwitch(Switch):
     release: bool = False
     status: _EndStatus | None = None
     error_message: str | None = None
@@ -88,18 +81,17 @@ async def _show_counts(state: SandboxState, request: Request) -> Response:
 
 async def _reset(state: SandboxState, request: Request) -> Response:
     check_key(request, state.options.key)
-    for part in (state.runs.reset, state.files.clear, state.faults.clear, state.plans.clear, state.traffic.reset):
-        part()
+    state.reset()
     return JSONResponse({})
 
 
 async def _add_fault(state: SandboxState, request: Request) -> Response:
     check_key(request, state.options.key)
-    switch = await _read_switch(request, _FaultSwitch)
+    switch = await read_switch(request, _FaultSwitch)
     fault = Fault(
         switch.operation,
         switch.fault,
-        _check_app(switch.app),
+        _check_app(state, switch.app),
         switch.status,
         switch.body,
         switch.retry_after,
@@ -112,9 +104,9 @@ async def _add_fault(state: SandboxState, request: Request) -> Response:
 
 async def _change_next_run(state: SandboxState, request: Request) -> Response:
     check_key(request, state.options.key)
-    switch = await _read_switch(request, _NextRunSwitch)
+    switch = await read_switch(request, _NextRunSwitch)
     change = PlanChange(
-        _check_app(switch.app),
+        _check_app(state, switch.app),
         switch.seconds,
         switch.pending_seconds,
         switch.status,
@@ -129,7 +121,7 @@ async def _change_next_run(state: SandboxState, request: Request) -> Response:
 async def _change_run(state: SandboxState, request: Request) -> Response:
     check_key(request, state.options.key)
     run = _find_run(state, request)
-    switch = await _read_switch(request, _RunSwitch)
+    switch = await read_switch(request, _RunSwitch)
     if switch.expire_links:
         for file in run.files:
             state.files.expire_link(file.id)
@@ -165,17 +157,5 @@ def _find_run(state: SandboxState, request: Request) -> Run:
     return run
 
 
-def _check_app(app_id: str | None) -> str | None:
-    if app_id is not None and app_id not in APPS_BY_ID:
-        raise Refused(400, f"app: there is no app {ascii(app_id)[:80]}")
-    return app_id
-
-
-async def _read_switch(request: Request, model: type[_AnySwitch]) -> _AnySwitch:
-    body = await read_object(request)
-    try:
-        return model.model_validate(body)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Refused(400, f"{where}: {first['msg']}") from exc
+def _check_app(state: SandboxState, app_id: str | None) -> str | None:
+    return None if app_id is None else state.shelf.find(app_id).id

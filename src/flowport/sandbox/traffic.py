@@ -1,5 +1,6 @@
 """Counting requests, and refusing those beyond the rate limit."""
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -18,6 +19,15 @@ class Operation(StrEnum):
     RUN = "run"
     STATUS = "status"
     FILE = "file"
+    REQUEST_UPLOAD = "request_upload"
+    LIST_UPLOADS = "list_uploads"
+    UPLOAD = "upload"
+    """Putting a file to the address that was requested."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it counts towards the limit; what goes to the files origin does not."""
+        return self not in {Operation.FILE, Operation.UPLOAD}
 
 
 class Traffic:
@@ -25,16 +35,26 @@ class Traffic:
 
     def __init__(self, requests_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Start at zero; a limit of 0 means none."""
+        self._first_limit = requests_per_minute
         self._limit = requests_per_minute
+        self._tells_delay = False
         self._clock = clock
         self._recent: deque[float] = deque()
         self._operations: Counter[Operation] = Counter()
+        self._families: Counter[str] = Counter()
         self._accepted: Counter[str] = Counter()
         self._refused_429 = 0
 
-    def count(self, operation: Operation) -> None:
-        """Note a request that had a valid key, whatever becomes of it."""
+    def set_limit(self, requests_per_minute: int, *, tells_delay: bool) -> None:
+        """Change the limit; `tells_delay` says with each refusal when the next request is allowed."""
+        self._limit = requests_per_minute
+        self._tells_delay = tells_delay
+
+    def count(self, operation: Operation, family: str = "") -> None:
+        """Note a request that had a valid key, whatever becomes of it, and its path family if it has one."""
         self._operations[operation] += 1
+        if family:
+            self._families[family] += 1
 
     def count_accepted(self, app_id: str) -> None:
         """Note that a run was started."""
@@ -56,18 +76,27 @@ class Traffic:
         self._recent.append(now)
         return True
 
+    def get_delay_seconds(self) -> int | None:
+        """Return when the next request is allowed, in whole seconds; None when that is not told."""
+        if not self._tells_delay:
+            return None
+        return max(1, math.ceil(self._recent[0] + WINDOW_SECONDS - self._clock())) if self._recent else 1
+
     def build_counts(self) -> dict[str, Any]:
         """Build the counts as the switch shows them."""
         names = {operation: "files" if operation is Operation.FILE else str(operation) for operation in Operation}
         return {
             **{name: self._operations[operation] for operation, name in names.items()},
+            "families": dict(self._families),
             "runs_accepted": self._accepted.total(),
             "refused_429": self._refused_429,
             "runs_accepted_by_app": dict(self._accepted),
         }
 
     def reset(self) -> None:
-        """Forget everything, the window of the rate limit included."""
+        """Forget everything, the window of the rate limit included, and go back to the first limit."""
+        self._limit, self._tells_delay = self._first_limit, False
+        self._families.clear()
         self._recent.clear()
         self._operations.clear()
         self._accepted.clear()

@@ -1,0 +1,53 @@
+"""The second origin, where results are fetched and uploads put. No key belongs here: the links are signed."""
+
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from flowport.sandbox.answering import EXCEPTION_HANDLERS, perform
+from flowport.sandbox.bodies import read_bytes
+from flowport.sandbox.files import PATH_PREFIX, build_file_answer
+from flowport.sandbox.state import SandboxState
+from flowport.sandbox.traffic import Operation
+from flowport.sandbox.uploads import MAX_KEPT_BYTES, UPLOAD_PREFIX
+
+
+def build_files_app(state: SandboxState) -> Starlette:
+    """Build the application of the files origin."""
+    routes = [
+        Route(f"{PATH_PREFIX}{{file_id}}/{{name}}", partial(_show_file, state)),
+        Route(f"{UPLOAD_PREFIX}{{upload_id}}", partial(_take_upload, state), methods=["PUT"]),
+        Route(f"{UPLOAD_PREFIX}{{upload_id}}/asset", partial(_show_asset, state)),
+    ]
+    return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+
+
+async def _show_file(state: SandboxState, request: Request) -> Response:
+    file = state.files.get(request.path_params["file_id"])
+
+    async def work() -> Response:
+        return build_file_answer(state.files, request)
+
+    return await perform(state, Operation.FILE, file.app_id if file else None, work)
+
+
+async def _take_upload(state: SandboxState, request: Request) -> Response:
+    upload_id = request.path_params["upload_id"]
+
+    async def work() -> Response:
+        state.uploads.check_put(upload_id, request.query_params.get("signature", ""), request.headers)
+        state.uploads.put(upload_id, await read_bytes(request, MAX_KEPT_BYTES))
+        return Response()
+
+    return await perform(state, Operation.UPLOAD, None, work)
+
+
+async def _show_asset(state: SandboxState, request: Request) -> Response:
+    async def work() -> Response:
+        asset = state.uploads.open_asset(request.path_params["upload_id"], request.query_params.get("token", ""))
+        return Response(asset.data, media_type=asset.mime_type, headers={"cache-control": "private"})
+
+    return await perform(state, Operation.FILE, None, work)

@@ -1,0 +1,33 @@
+"""Odd extras in strangers' JSON."""
+
+import pytest
+from pydantic import BaseModel
+
+from flowport.providers.lenient import LenientList, LenientMapping, LenientNumber, LenientText
+
+
+class Record(BaseModel):
+    """One field of each type."""
+
+    text: LenientText = None
+    number: LenientNumber = None
+    mapping: LenientMapping = None
+    items: LenientList = None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"text": "a", "number": 1.5, "mapping": {"a": 1}, "items": [1]},
+        {"text": "", "number": 0, "mapping": {}, "items": []},
+    ],
+)
+def test_what_is_as_it_should_be_is_kept(fields: dict[str, object]) -> None:
+    """Empty things are things."""
+    assert Record.model_validate(fields).model_dump() == fields
+
+
+@pytest.mark.parametrize("odd", [None, True, 10**400, float("nan"), float("inf"), b"x", object()])
+def test_what_is_of_another_type_reads_as_absent(odd: object) -> None:
+    """One odd extra must not cost the whole record."""
+    assert Record.model_validate(dict.fromkeys(Record.model_fields, odd)) == Record()
