@@ -243,3 +243,13 @@ async def test_an_app_is_not_called_unknown_while_its_catalogue_cannot_be_read(
     assert called.is_error
     for text in (str(called.structured_content), named["message"], found["summary"]):
         assert problem in text
+
+
+async def test_find_apps_asks_the_provider_again_when_told_to(flowport: Harness) -> None:
+    """Somebody has just published a flow and wants it now."""
+    await flowport.client.list_tools()
+    before = await flowport.count("list")
+    facts = await flowport.ask("find_apps", query="pictures", takes="text", max_credits=2, refresh=True)
+
+    assert await flowport.count("list") == before + 1
+    assert [row["tool"] for row in facts["apps"]] == ["text_to_picture"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowport.catalog.records import Listing
-from flowport.catalog.search import find_listings
+from flowport.catalog.search import Search, find_listings
 from flowport.choices import build_choices, format_scalar
 from flowport.desk import Desk
 from flowport.errors import AppNotFound, RunNotFound
@@ -44,7 +44,7 @@ class Completion:
             LedgerError: The runs cannot be read.
         """
         if name == APP.name:
-            return _build_values(item.tool_name for item in find_listings(self._get_listings(), begun))
+            return _build_values(item.tool_name for item in find_listings(self._get_listings(), Search(begun)))
         if name == CHOICE.name:
             return _build_values(_filter(self._get_choices(others.get(APP.name, "")), begun))
         if name == RUN_ID.name:

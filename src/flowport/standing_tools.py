@@ -43,7 +43,12 @@ FIND_APPS: Final = StandingTool(
     "find_apps",
     "Find apps",
     "Search all apps of the account, also those without a tool of their own, and see their prices and inputs.",
-    (_take("query", InputKind.TEXT, "Words from the name; leave it out for all"),),
+    (
+        _take("query", InputKind.TEXT, "Words from the name; leave it out for all"),
+        _take("takes", InputKind.SELECT, "Only apps with such an input", options=("image", "video", "audio", "text")),
+        _take("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
+        _take("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
+    ),
 )
 RUN_APP: Final = StandingTool(
     "run_app",

@@ -21,11 +21,11 @@ from flowport.answers import (
 from flowport.arguments import parse_arguments
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
-from flowport.catalog.search import find_listings
+from flowport.catalog.search import Search, find_listings
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
 from flowport.labels import clean_line
-from flowport.model import JsonValue, Run, RunState
+from flowport.model import InputKind, JsonValue, Run, RunState
 from flowport.runner.runs import CancelOutcome
 from flowport.standing_tools import (
     CANCEL_RUN,
@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_CATALOGUE_SECONDS: Final = 8.0
 """How long the first list and the first call wait for a catalogue when none is cached."""
+
+REFRESH_SECONDS: Final = 20.0
+"""How long `find_apps(refresh: true)` waits for the providers."""
 
 MAX_ROWS: Final = 25
 """Apps that one `find_apps` answer lists."""
@@ -210,9 +213,11 @@ class ToolCalls:
     async def _find_apps(self, arguments: Arguments, _: Caller) -> Answer:
         given = _parse(FIND_APPS, arguments)
         await self.wait_for_catalogues()
-        words = str(given.get("query", ""))
+        if given.get("refresh"):
+            await self._refresh_catalogues()
+        search = _parse_search(given)
         found = [
-            (one, item) for one in self._desk.catalogs for item in find_listings(one.catalog.current.listings, words)
+            (one, item) for one in self._desk.catalogs for item in find_listings(one.catalog.current.listings, search)
         ]
         listed = {tool["name"] for tool in self._desk.get_tools()}
         rows = [_build_app_row(item, is_listed=item.tool_name in listed) for _, item in found[:MAX_ROWS]]
@@ -224,6 +229,13 @@ class ToolCalls:
             "catalogues": [self._build_catalogue_facts(one) for one in self._desk.catalogs],
         }
         return build_facts_answer(facts)
+
+    async def _refresh_catalogues(self) -> None:
+        """Ask the providers again, all at once; what takes too long is left as it is."""
+        with anyio.move_on_after(REFRESH_SECONDS):
+            async with anyio.create_task_group() as group:
+                for one in self._desk.catalogs:
+                    group.start_soon(one.catalog.refresh)
 
     def _build_catalogue_facts(self, one: OpenCatalog) -> Facts:
         catalog = one.catalog
@@ -257,6 +269,15 @@ def _parse_limit(given: Arguments) -> int:
         problem = ArgumentProblem("limit", "was given a fraction", "It takes a whole number.")
         raise ArgumentsInvalid((problem,), is_for_run=False)
     return int(str(limit).partition(".")[0])
+
+
+def _parse_search(given: Mapping[str, JsonValue]) -> Search:
+    takes, price = given.get("takes"), given.get("max_credits")
+    return Search(
+        words=str(given.get("query", "")),
+        takes=InputKind(takes) if isinstance(takes, str) else None,
+        max_credits=float(price) if isinstance(price, int | float) else None,
+    )
 
 
 def _build_app_row(listing: Listing, *, is_listed: bool) -> Facts:

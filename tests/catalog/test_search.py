@@ -2,8 +2,10 @@
 
 import pytest
 
-from flowport.catalog.search import find_listings, get_listing
+from flowport.catalog.records import Listing
+from flowport.catalog.search import Search, find_listings, get_listing
 from flowport.errors import AppNotFound
+from flowport.model import App, Input, InputKind
 from tests.catalog.samples import build_listing
 
 CAFE = build_listing("aB3", "Café au Lait", tool_name="cafe_au_lait", property_names={"in-1": "photo"})
@@ -30,7 +32,7 @@ ALL = (CAFE, SKETCH, TWIN, NAMELESS)
 )
 def test_every_word_must_occur_somewhere_in_any_case_order_and_accent(words: str, found: tuple[object, ...]) -> None:
     """Models write words as they come: of the name, the tool, the id or an argument."""
-    assert find_listings(ALL, words) == found
+    assert find_listings(ALL, Search(words)) == found
 
 
 @pytest.mark.parametrize(
@@ -70,3 +72,31 @@ def test_nothing_and_nonsense_mean_no_app(wanted: str) -> None:
     with pytest.raises(AppNotFound) as lost:
         get_listing(ALL, wanted)
     assert (lost.value.wanted, lost.value.nearest) == (wanted[:80], ())
+
+
+@pytest.mark.parametrize("words", ["sketches", "Sketches", "sketch"])
+def test_plurals_are_forgiven(words: str) -> None:
+    """People ask for sketches, and the app is called a sketch."""
+    listing = Listing(App("magnific", "x", "Pencil Sketch", is_own=False, price_credits=3.0), "pencil_sketch")
+    assert find_listings([listing], Search(words)) == (listing,)
+
+
+@pytest.mark.parametrize(
+    ("search", "names"),
+    [
+        (Search(max_credits=3.0), ["cheap"]),
+        (Search(takes=InputKind.IMAGE), ["cheap", "dear"]),
+        (Search(takes=InputKind.IMAGE, max_credits=100.0), ["cheap", "dear"]),
+        (Search(takes=InputKind.VIDEO), []),
+    ],
+)
+def test_price_and_inputs_narrow_a_search(search: Search, names: list[str]) -> None:
+    """An app of unknown price is above every price, and one that was not read has no input that is known."""
+    image = Input("i", "photo", InputKind.IMAGE, "Photo", is_required=True)
+    apps = [
+        App("magnific", "cheap", "", is_own=False, price_credits=3.0, inputs=(image,)),
+        App("magnific", "dear", "", is_own=False, price_credits=30.0, inputs=(image,)),
+        App("magnific", "unknown", "", is_own=False, price_credits=None),
+    ]
+    found = find_listings([Listing(app, app.id) for app in apps], search)
+    assert [listing.tool_name for listing in found] == names

@@ -2,9 +2,11 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flowport.catalog.records import Listing
 from flowport.errors import AppNotFound
+from flowport.model import InputKind
 from flowport.naming import get_nearest
 
 MAX_NEAREST = 3
@@ -12,10 +14,38 @@ MAX_WORDS_LENGTH = 4000
 """Characters of a question that are looked at: as many as a name can have."""
 
 
-def find_listings(listings: Sequence[Listing], words: str) -> tuple[Listing, ...]:
-    """Return the listings that hold every word in their name, tool name, id or arguments; all of them for no words."""
-    wanted = _fold(words[:MAX_WORDS_LENGTH]).split()
-    return tuple(listing for listing in listings if all(word in _build_text(listing) for word in wanted))
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What somebody looks for; what is left out matches everything."""
+
+    words: str = ""
+    """All of them must be found, in any order; case, accents and plurals are forgiven."""
+    takes: InputKind | None = None
+    """A kind of input that the app has. An app whose definition was not read has none that is known."""
+    max_credits: float | None = None
+    """The highest price; an app of unknown price is above it."""
+
+
+def find_listings(listings: Sequence[Listing], search: Search) -> tuple[Listing, ...]:
+    """Return the listings that match, in their order. Words are looked for in names, tool names, ids and arguments."""
+    wanted = _fold(search.words[:MAX_WORDS_LENGTH]).split()
+    return tuple(listing for listing in listings if _is_match(listing, search, wanted))
+
+
+def _is_match(listing: Listing, search: Search, wanted: Sequence[str]) -> bool:
+    app = listing.app
+    is_taken = search.takes is None or any(item.kind is search.takes for item in app.inputs or ())
+    is_cheap = search.max_credits is None or (app.price_credits is not None and app.price_credits <= search.max_credits)
+    text = _build_text(listing)
+    return is_taken and is_cheap and all(word in text or _get_singular(word) in text for word in wanted)
+
+
+def _get_singular(word: str) -> str:
+    """Return an English plural without its ending: sketches and posters are called by one of them."""
+    for ending in ("es", "s"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            return word.removesuffix(ending)
+    return word
 
 
 def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
