@@ -1,5 +1,6 @@
 """The parts put together, and taken apart again."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from flowport.assembly import PROVIDERS, open_assembly
 from flowport.errors import LedgerError
 from flowport.model import Source
 from flowport.settings import ProviderSettings
-from tests.harness import build_settings
+from tests.harness import build_settings, open_harness
+from tests.sandbox.client import IDS, open_sandbox
 
 DOWN = "http://127.0.0.1:9"
 
@@ -80,3 +82,18 @@ async def test_the_sandbox_shows_its_apps_whatever_the_source(tmp_path: Path) ->
     settings = build_settings(tmp_path / "person", DOWN, providers=(), source=Source.PUBLISHED)
     async with open_assembly(settings) as assembly:
         assert assembly.desk.catalogs[0].catalog._source is Source.ALL
+
+
+async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path) -> None:
+    """The budget belongs to the key, and several clients each start a Flowport when the computer does."""
+    async with open_sandbox() as sandbox:
+        for _ in range(2):  # without a catalogue, and then with one
+            await sandbox.switch("reset")
+            async with AsyncExitStack() as stack:
+                opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
+                tools = [[tool.name for tool in (await one.client.list_tools()).tools] for one in opened]
+                await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+                asked = sum([await opened[0].count(operation) for operation in ("list", "list_own", "get")])
+            assert len({tuple(names) for names in tools}) == 1
+            assert len(tools[0]) == 6 + len(IDS)
+            assert asked <= 2 + len(IDS)

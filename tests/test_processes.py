@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.processes import FOLDER, ProcessLock
+from flowport.processes import FOLDER, ProcessLock, Turn
 
 HOLD = """
 import sys
@@ -68,3 +68,25 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / FOLDER).touch()
     with pytest.raises(OSError, match="File exists"):
         ProcessLock(tmp_path)
+
+
+def test_a_turn_belongs_to_one_until_it_is_given_up(tmp_path: Path) -> None:
+    """One process asks the provider for all of them."""
+    ProcessLock(tmp_path).release()
+    one, two = Turn(tmp_path, "refresh-a"), Turn(tmp_path, "refresh-a")
+    taken = [one.take(), two.take(), one.take()]
+    one.release()
+    taken += [two.take(), one.take()]
+    two.release()
+    two.release()
+
+    assert taken == [True, False, True, True, False]
+
+
+def test_turns_of_different_names_do_not_touch(tmp_path: Path) -> None:
+    """Each account has its own."""
+    ProcessLock(tmp_path).release()
+    one, two = Turn(tmp_path, "refresh-a"), Turn(tmp_path, "refresh-b")
+    assert (one.take(), two.take()) == (True, True)
+    one.release()
+    two.release()

@@ -25,7 +25,7 @@ from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
 from flowport.model import Account, Source
 from flowport.previewing import Previewer
-from flowport.processes import ProcessLock
+from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.board import Board
@@ -92,32 +92,17 @@ async def open_assembly(
         process = _hold_process_lock(settings)
         stack.callback(process.release)
         changes = Changes(clock)
-        board = Board(changes.note_run)
-        writer = RunWriter(board, clock)
         supervisor = await stack.enter_async_context(Supervisor())
-        runner = Runner(
-            accounts={account.account.id: account for account in accounts},
-            ledger=ledger,
-            board=board,
-            clock=clock,
-            supervisor=supervisor,
-            starter=RunStarter(ledger, board, clock, writer),
-            follower=RunFollower(ledger, board, clock, pace or _build_pace(accounts), writer),
-            saver=OutputSaver(
-                ledger,
-                board,
-                clock,
-                fetcher,
-                rules=SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs),
-                threads=file_threads,
-            ),
-            writer=writer,
-            process=process,
-        )
+        shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor)
+        runner = _build_runner(shared, accounts, Board(changes.note_run), process, pace or _build_pace(accounts))
         supervisor.spawn("orphans", runner.settle_orphans)
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
-        catalogs = [OpenCatalog(one, _build_catalog(one, ledger, clock, settings, note)) for one in accounts]
+        turns = [_open_turn(account, settings, stack) for account in accounts]
+        catalogs = [
+            OpenCatalog(one, _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn))
+            for one, turn in zip(accounts, turns, strict=True)
+        ]
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
@@ -125,6 +110,38 @@ async def open_assembly(
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
         yield Assembly(desk, file_threads, first_listed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What most parts are made of."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    fetcher: Fetcher
+    file_threads: anyio.CapacityLimiter
+    supervisor: Supervisor
+
+
+def _build_runner(
+    shared: _Shared, accounts: list[OpenAccount], board: Board, process: ProcessLock, pace: Pace
+) -> Runner:
+    ledger, clock = shared.ledger, shared.clock
+    writer = RunWriter(board, clock)
+    rules = SavingRules(shared.settings.output_dir, is_wanted=shared.settings.should_save_outputs)
+    return Runner(
+        accounts={account.account.id: account for account in accounts},
+        ledger=ledger,
+        board=board,
+        clock=clock,
+        supervisor=shared.supervisor,
+        starter=RunStarter(ledger, board, clock, writer),
+        follower=RunFollower(ledger, board, clock, pace, writer),
+        saver=OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads),
+        writer=writer,
+        process=process,
+    )
 
 
 def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
@@ -138,6 +155,13 @@ async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> Non
         with anyio.move_on_after(5):
             await first_listed.wait()
     await catalog.keep_fresh()
+
+
+def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) -> Turn:
+    """Return the turn at refreshing an account's catalogue, which ends with this process."""
+    turn = Turn(settings.home, f"refresh-{build_cache_path(settings.home, account.account).stem}")
+    stack.callback(turn.release)
+    return turn
 
 
 def _hold_process_lock(settings: Settings) -> ProcessLock:
@@ -162,7 +186,13 @@ def _build_pace(accounts: list[OpenAccount]) -> Pace:
 
 
 def _build_catalog(
-    account: OpenAccount, ledger: Ledger, clock: Clock, settings: Settings, on_change: Callable[[], None]
+    account: OpenAccount,
+    ledger: Ledger,
+    clock: Clock,
+    settings: Settings,
+    *,
+    on_change: Callable[[], None],
+    turn: Turn,
 ) -> Catalog:
     path = build_cache_path(settings.home, account.account)
     # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
@@ -176,6 +206,7 @@ def _build_catalog(
         max_tools=settings.max_tools,
         source=source,
         on_change=on_change,
+        has_turn=turn.take,
     )
 
 

@@ -61,6 +61,35 @@ class ProcessLock:
         return self._folder / f"{process_id}.lock"
 
 
+class Turn:
+    """The right to do something that one process does for all: whoever takes it keeps it for life."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        """Prepare; nobody is asked yet. The name may hold letters, digits, dots and dashes."""
+        self._path = home / FOLDER / f"{name}.lock"
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Take the turn if nobody has it, and tell whether it is ours.
+
+        Raises:
+            OSError: The folder cannot be written to.
+        """
+        if self._descriptor is None:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            if _lock(descriptor):
+                self._descriptor = descriptor
+            else:
+                os.close(descriptor)
+        return self._descriptor is not None
+
+    def release(self) -> None:
+        """Let another process have it. The file stays: removing it could give the turn to two."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
 def _lock(descriptor: int) -> bool:
     """Take the lock if nobody has it, and tell whether that went well."""
     try:

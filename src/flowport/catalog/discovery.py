@@ -11,7 +11,7 @@ import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
-from flowport.catalog.cache import load_catalogue, save_catalogue
+from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
 from flowport.catalog.lists import fetch_lists, narrow_catalogue
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
@@ -35,6 +35,10 @@ FIRST_RETRY_SECONDS: Final = 15.0
 
 _MAX_DOUBLINGS: Final = 16
 """More than it takes; a laptop that is offline for a week fails a thousand times."""
+
+WATCH_SECONDS: Final = 15.0
+FIRST_WATCH_SECONDS: Final = 0.5
+"""Between two looks at the file that another process saves: with a catalogue, and while there is none."""
 
 STALE_AFTER_SECONDS: Final = 24 * 3600.0
 """When a definition is read again although nothing says that it changed."""
@@ -60,11 +64,13 @@ class Catalog:
         max_tools: int = 40,
         source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
+        has_turn: Callable[[], bool] = lambda: True,
     ) -> None:
         """Make an empty catalogue.
 
         Args:
             on_change: Called when the tools are no longer what they were.
+            has_turn: Tells whether this process is the one that refreshes; the others read what it saves.
         """
         self._account = account
         self._ledger = ledger
@@ -73,6 +79,8 @@ class Catalog:
         self._globs = globs
         self._max_tools = max_tools
         self._on_change = on_change
+        self._has_turn = has_turn
+        self._file_stamp = 0
         self._source = source
         self._refreshing = anyio.Lock()
         # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
@@ -99,6 +107,7 @@ class Catalog:
 
     async def load(self) -> bool:
         """Take up the catalogue of the last run; False when there is none."""
+        self._file_stamp = get_stamp(self._cache_path)
         cached = load_catalogue(self._cache_path)
         if cached is None:
             return False
@@ -149,9 +158,15 @@ class Catalog:
         return listing
 
     async def keep_fresh(self) -> None:
-        """Refresh now and every ten minutes, and read the definitions of unlisted apps in between. Never returns."""
+        """Refresh now and every ten minutes, and read the definitions of unlisted apps in between. Never returns.
+
+        One process of a home does this for an account; the others take up what it saves, and its work when it ends.
+        """
         failures = 0
         while True:
+            if not self._has_turn():
+                await self._take_up_file()
+                continue
             failures = 0 if await self.refresh() else failures + 1
             if failures:
                 delay = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
@@ -159,6 +174,12 @@ class Catalog:
                 continue
             await self._describe_the_rest()
             await self._clock.sleep(REFRESH_SECONDS)
+
+    async def _take_up_file(self) -> None:
+        """Wait a little, and take up the catalogue that another process has saved since."""
+        await self._clock.sleep(WATCH_SECONDS if self.is_ready else FIRST_WATCH_SECONDS)
+        if get_stamp(self._cache_path) != self._file_stamp and await self.load():
+            self._attempted.set()
 
     async def refresh(self) -> bool:
         """Read the lists and what is missing for the tool list; False, with `problem` set, when some of it cannot be read.
@@ -320,6 +341,7 @@ class Catalog:
     def _save(self) -> None:
         try:
             save_catalogue(self._cache_path, self.current)
+            self._file_stamp = get_stamp(self._cache_path)
         except OSError as exc:
             logger.warning("the catalogue could not be saved: %s", exc.strerror)
 
