@@ -201,7 +201,9 @@ class ToolCalls:
         spending = await self._desk.ledger.get_spending(account_id=account.account.id, owner=caller.owner, since=since)
         return {
             "provider": account.provider.title,
-            "provider_balance": f"{provider.title} does not tell a key's balance; its website does.",
+            "provider_balance": "Its credits are play money."
+            if account.is_sandbox
+            else f"{provider.title} does not tell a key's balance; its website does.",
             "spent_credits_24_hours": plain(spending.spent_credits),
             "of_which_unknown_credits": plain(spending.unknown_credits),
             "reserved_credits": plain(spending.reserved_credits),

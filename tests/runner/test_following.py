@@ -69,24 +69,23 @@ async def follow(
             {
                 "state": RunState.PARTIAL,
                 "outputs": (OUTPUT,),
-                "failure": "Some steps of the app failed at Magnific; what it made is here. "
-                "Magnific says: \"Node 'b' failed\"",
+                "failure": "Some steps of the app failed; what it made is here. Magnific says: \"Node 'b' failed\"",
             },
         ),
         (
             build_look("completed_with_errors", message="Node 'b' failed"),
-            {"state": RunState.FAILED, "failure": "The app failed at Magnific. Magnific says: \"Node 'b' failed\""},
+            {"state": RunState.FAILED, "failure": "The app failed. Magnific says: \"Node 'b' failed\""},
         ),
         (
             build_look("failed"),
-            {"state": RunState.FAILED, "failure": "The app failed at Magnific. Magnific does not say why."},
+            {"state": RunState.FAILED, "failure": "The app failed. Magnific does not say why."},
         ),
-        (build_look("cancelled"), {"state": RunState.CANCELLED, "failure": "The run was cancelled at Magnific."}),
+        (build_look("cancelled"), {"state": RunState.CANCELLED, "failure": "The run was cancelled at the provider."}),
         (
             build_look("cancelled", message="by its owner"),
             {
                 "state": RunState.CANCELLED,
-                "failure": 'The run was cancelled at Magnific. Magnific says: "by its owner"',
+                "failure": 'The run was cancelled at the provider. Magnific says: "by its owner"',
             },
         ),
     ],

@@ -133,11 +133,11 @@ def _format_failure(account: OpenAccount, look: RunLook) -> str:
     detail = f' {title} says: "{look.detail}"' if look.detail else f" {title} does not say why."
     match look.state:
         case RunState.FAILED:
-            return f"The app failed at {title}.{detail}"
+            return f"The app failed.{detail}"
         case RunState.PARTIAL:
-            return f"Some steps of the app failed at {title}; what it made is here.{detail}"
+            return f"Some steps of the app failed; what it made is here.{detail}"
         case RunState.CANCELLED:
-            return f"The run was cancelled at {title}." + (detail if look.detail else "")
+            return "The run was cancelled at the provider." + (detail if look.detail else "")
         case RunState.SUCCEEDED if not look.outputs:
             return f"The app finished, but {title} handed over no result that Flowport can read."
         case _:
