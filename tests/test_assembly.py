@@ -3,13 +3,14 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import anyio
 import pytest
 
 from flowport.assembly import PROVIDERS, open_assembly
 from flowport.errors import LedgerError
 from flowport.model import Source
 from flowport.settings import ProviderSettings
-from tests.harness import build_settings, open_harness
+from tests.harness import Harness, build_settings, open_harness
 from tests.sandbox.client import IDS, open_sandbox
 
 DOWN = "http://127.0.0.1:9"
@@ -93,7 +94,34 @@ async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path)
                 opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
                 tools = [[tool.name for tool in (await one.client.list_tools()).tools] for one in opened]
                 await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
-                asked = sum([await opened[0].count(operation) for operation in ("list", "list_own", "get")])
+                asked = await count_requests(opened[0])
             assert len({tuple(names) for names in tools}) == 1
             assert len(tools[0]) == 6 + len(IDS)
             assert asked <= 2 + len(IDS)
+
+
+async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: Path) -> None:
+    """A morning's start must leave the minute's budget to runs; the lists are all that is asked for."""
+    async with open_sandbox() as sandbox:
+        await sandbox.switch("catalogue", apps=69 - len(IDS))
+        async with open_harness(sandbox, tmp_path / "person") as first:
+            catalog = first.assembly.desk.catalogs[0].catalog
+            await first.client.list_tools()
+            with anyio.fail_after(20):
+                while any(listing.tool is None for listing in catalog.current.listings):
+                    await anyio.lowlevel.checkpoint()
+            await catalog.refresh()
+            before = await count_requests(first)
+        async with AsyncExitStack() as stack:
+            opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
+            listed = [len((await one.client.list_tools()).tools) for one in opened]
+            await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+            asked = await count_requests(opened[0]) - before
+
+    assert listed == [46, 46, 46]
+    assert 2 <= asked <= 12
+
+
+async def count_requests(flowport: Harness) -> int:
+    """Return how many requests of a discovery the sandbox has answered."""
+    return sum([await flowport.count(operation) for operation in ("list", "list_own", "get")])
