@@ -392,3 +392,19 @@ def iterate_leaves(value: Any) -> list[Any]:
     if isinstance(value, list):
         return [leaf for part in value for leaf in iterate_leaves(part)]
     return [value]
+
+
+async def test_what_a_dead_process_did_not_save_is_saved_when_somebody_asks(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """The link still works for hours, and the person wants the file next week."""
+    async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
+        before = await flowport.ask("text_to_picture", prompt="a lake")
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        after = await flowport.ask("get_run", run_id=before["run_id"])
+        again = await flowport.ask("get_run", run_id=before["run_id"])
+
+    assert "saved_path" not in before["outputs"][0]
+    assert await anyio.Path(after["outputs"][0]["saved_path"]).is_file()
+    assert again["outputs"] == after["outputs"]
+    assert await sandbox_count(sandbox, "runs_accepted") == 1
