@@ -158,7 +158,9 @@ def _reduce(image: "Image.Image", edge: int) -> "Image.Image":
     mode = "RGBA" if is_clear else "RGB"
     # Grey is cheaper to make smaller as it is; a palette must be resolved first.
     small = image if image.mode in {mode, "L"} and "transparency" not in image.info else image.convert(mode)
-    upright = ImageOps.exif_transpose(small if step == 1 else small.reduce(step))
+    upright = small if step == 1 else small.reduce(step)
+    # In place, and converted only where it must be: each copy of a picture is a sixth of what decoding it takes.
+    ImageOps.exif_transpose(upright, in_place=True)
     return upright if upright.mode == mode else upright.convert(mode)
 
 
@@ -177,7 +179,8 @@ def _encode(picture: "Image.Image", max_bytes: int) -> Preview | NoPreview:
 def _encode_jpeg(picture: "Image.Image") -> Iterator[bytes]:
     for quality in _QUALITIES:
         buffer = io.BytesIO()
-        picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+        opaque = picture if picture.mode == "RGB" else picture.convert("RGB")
+        opaque.save(buffer, "JPEG", quality=quality)
         yield buffer.getvalue()
 
 
