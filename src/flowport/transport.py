@@ -141,7 +141,7 @@ class Api:
         if operation is Operation.START_RUN:
             self._starters = self._starters or self._build_client(keep_alive=0)
             return self._starters
-        self._readers = self._readers or self._build_client(keep_alive=10)
+        self._readers = self._readers or self._build_client(keep_alive=_MAX_CONNECTIONS)
         return self._readers
 
     def _build_client(self, *, keep_alive: int) -> httpx2.AsyncClient:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.media.saving import MAX_NAME_CHARACTERS, build_output_path, open_partial, write_sidecar
+from flowport.media.saving import MAX_NAME_CHARACTERS, Published, build_output_path, open_partial
 
 
 def save(path: Path, content: bytes) -> Path:
@@ -204,13 +204,14 @@ def test_a_name_that_is_always_taken_is_given_up(tmp_path: Path, monkeypatch: py
 def test_a_sidecar_stands_beside_its_file(tmp_path: Path) -> None:
     """It tells a person where the picture came from."""
     record = {"app": "Größe", "cost": 5, "arguments": {"image": None}}
-    path = write_sidecar(tmp_path / "cat.png", record)
-    assert path == tmp_path / "cat.png.json"
-    assert json.loads(path.read_text("utf-8")) == record
+    with open_partial(tmp_path / "cat.part") as partial:
+        published = partial.publish_with_sidecar(tmp_path / "cat.png", record)
+    assert published == Published(tmp_path / "cat.png", tmp_path / "cat.png.json")
+    assert json.loads((tmp_path / "cat.png.json").read_text("utf-8")) == record
 
 
-def test_a_sidecar_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    """The record is built before it is written, so a bad one costs no file."""
-    with pytest.raises(TypeError):
-        write_sidecar(tmp_path / "cat.png", {"app": object()})
+def test_a_record_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """It is built before anything is published, so a bad one costs no file."""
+    with open_partial(tmp_path / "cat.png") as partial, pytest.raises(TypeError):
+        partial.publish_with_sidecar(tmp_path / "cat.png", {"app": object()})
     assert get_names(tmp_path) == []

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
@@ -48,6 +49,16 @@ def _make_safe(text: str) -> str:
     return _UNSAFE.sub("_", text.lower()).strip("_")
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Where a file and its record are."""
+
+    path: Path
+    sidecar: Path | None
+    """None when the record could not be written."""
+    sidecar_problem: str = ""
+
+
 class PartialFile:
     """A file that is being written and has no final name yet.
 
@@ -70,13 +81,33 @@ class PartialFile:
         Raises:
             OSError: The disk is full or the folder has gone; the partial file is removed when the block ends.
         """
-        wished = final or self._final
+        path = self.take_name(final)
+        _sync_folder(path.parent)
+        return path
+
+    def publish_with_sidecar(self, final: Path, record: Mapping[str, Any]) -> "Published":
+        """Do as `publish` does and write the record beside the file, as `<file>.json`; both names are synced together.
+
+        Raises:
+            OSError: The file itself could not be published.
+        """
+        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+        path = self.take_name(final)
+        try:
+            with open_partial(path.with_name(f"{path.name}.json")) as sidecar:
+                sidecar.file.write(text.encode())
+                return Published(path, sidecar.take_name())
+        except OSError as exc:
+            return Published(path, None, exc.strerror or type(exc).__name__)
+        finally:
+            _sync_folder(path.parent)
+
+    def take_name(self, final: Path | None = None) -> Path:
+        """Do as `publish` does, but leave it to the caller to sync the folder."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
-        path = _claim_name(self._path, wished)
-        _sync_folder(wished.parent)
-        return path
+        return _claim_name(self._path, final or self._final)
 
     def discard(self) -> None:
         """Close the file and remove it, unless it was published."""
@@ -102,13 +133,6 @@ def open_partial(final: Path) -> PartialFile:
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     return PartialFile(final)
-
-
-def write_sidecar(path: Path, record: Mapping[str, Any]) -> Path:
-    """Write a record about a saved file beside it, as `<file>.json`, and return where it is."""
-    with open_partial(path.with_name(f"{path.name}.json")) as partial:
-        partial.file.write(json.dumps(record, ensure_ascii=False, indent=2).encode() + b"\n")
-        return partial.publish()
 
 
 def _claim_name(partial: Path, wished: Path) -> Path:

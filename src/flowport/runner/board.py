@@ -48,12 +48,14 @@ class Board:
 
     def __init__(self, listener: RunListener = _ignore) -> None:
         self._entries: dict[str, BoardEntry] = {}
+        self._live: set[str] = set()
         self._listener = listener
 
     def put(self, run: Run, *, noted_at: float) -> BoardEntry:
         """Take up a run, or return its entry when it is here already."""
         if run.id not in self._entries:
             self._entries[run.id] = BoardEntry(run, noted_at=noted_at)
+            self._note_live(run)
             self._listener(run.id, is_relisted=True)
         return self._entries[run.id]
 
@@ -66,6 +68,7 @@ class Board:
         entry = self._entries.get(run_id)
         if entry is not None and not entry.is_unwritten:
             del self._entries[run_id]
+            self._live.discard(run_id)
             entry.changed.set()
 
     def note_unwritten(self, run_id: str) -> None:
@@ -88,6 +91,7 @@ class Board:
         if run != entry.run:
             self._listener(run.id, is_relisted=run.state is not entry.run.state)
         entry.run = run
+        self._note_live(run)
         entry.problem = problem
         if is_saving is not None:
             entry.is_saving = is_saving
@@ -96,4 +100,10 @@ class Board:
 
     def count_live(self) -> int:
         """Return how many runs are not over."""
-        return sum(not entry.run.state.is_final for entry in self._entries.values())
+        return len(self._live)
+
+    def _note_live(self, run: Run) -> None:
+        if run.state.is_final:
+            self._live.discard(run.id)
+        else:
+            self._live.add(run.id)

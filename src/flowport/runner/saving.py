@@ -15,7 +15,7 @@ from flowport.clock import Clock
 from flowport.errors import FetchError, LedgerError, RunNotFound
 from flowport.fetch import Fetched, Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
-from flowport.media.saving import PartialFile, build_output_path, open_partial, write_sidecar
+from flowport.media.saving import PartialFile, build_output_path, open_partial
 from flowport.media.sniffing import Sniffed, sniff
 from flowport.model import Output, OutputKind, Run
 from flowport.runner.board import Board
@@ -112,14 +112,15 @@ class OutputSaver:
         self, run: Run, output: Output, partial: PartialFile, fetched: Fetched, sniffed: Sniffed | None
     ) -> Output:
         extension = sniffed.extension if sniffed else "bin"
-        path = await self._in_thread(partial.publish, self._build_path(run, output, extension))
         mime_type = sniffed.mime_type if sniffed else output.mime_type
-        kept = replace(output, saved_path=str(path), mime_type=mime_type, size_bytes=fetched.size_bytes)
-        try:
-            await self._in_thread(write_sidecar, path, _build_sidecar(run, kept, fetched))
-        except OSError as exc:
-            logger.warning("output %d of run %s is saved without its record: %s", output.n, run.id, exc.strerror)
-        return kept
+        kept = replace(output, mime_type=mime_type, size_bytes=fetched.size_bytes)
+        path, record = self._build_path(run, output, extension), _build_sidecar(run, kept, fetched)
+        published = await self._in_thread(partial.publish_with_sidecar, path, record)
+        if published.sidecar is None:
+            logger.warning(
+                "output %d of run %s is saved without its record: %s", output.n, run.id, published.sidecar_problem
+            )
+        return replace(kept, saved_path=str(published.path))
 
     def _build_path(self, run: Run, output: Output, extension: str) -> Path:
         day = datetime.fromtimestamp(run.accepted_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
