@@ -259,4 +259,16 @@ class Run:
     """When an answer held the outputs; None while nobody has seen them."""
     is_followed: bool = True
     """Whether we still look at the run; false after `cancel_run(stop_following: true)`."""
+    running_at: float | None = None
+    """When the provider first said that it is running; None when it never did, or is not known to have."""
+    seen_by: str = ""
+    """The client whose answer held the outputs first, as it calls itself, cleaned; empty when it has no name."""
+    boot_id: str = ""
+    """Which start of the machine the run was accepted in; empty where the system does not tell."""
+    accepted_boot_seconds: float | None = None
+    """Seconds from that start to the acceptance, sleep included: a clock that nobody sets. None like `boot_id`."""
+    mentions: int = 0
+    """How many answers to other calls have said that this run is over and unseen."""
+    adoption_tried: str = ""
+    """The account that tried to read the run last when its own key was no longer configured; empty when none did."""
     outputs: tuple[Output, ...] = field(default=())

@@ -56,6 +56,12 @@ RUN = Run(
     told_at=104.0,
     seen_at=105.0,
     is_followed=False,
+    running_at=102.5,
+    seen_by="Claude",
+    boot_id="b1",
+    accepted_boot_seconds=10.5,
+    mentions=2,
+    adoption_tried="magnific:api.example:f0",
     outputs=(OUTPUT, Output(n=2, kind=OutputKind.TEXT, url=None, text="hello")),
 )
 """A run with every field set."""
@@ -76,6 +82,10 @@ def build_run(run_id: str, state: RunState = RunState.ACCEPTED, **changes: Any) 
         told_at=None,
         seen_at=None,
         is_followed=True,
+        running_at=None,
+        seen_by="",
+        mentions=0,
+        adoption_tried="",
         outputs=(),
     )
     return replace(fresh, id=run_id, state=state, **changes)

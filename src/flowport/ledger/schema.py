@@ -98,7 +98,31 @@ _FIRST_TABLES: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_TABLES,)
+_ATTACHING: Final = (
+    "ALTER TABLE runs ADD COLUMN running_at REAL",
+    "ALTER TABLE runs ADD COLUMN seen_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN boot_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN accepted_boot_seconds REAL",
+    "ALTER TABLE runs ADD COLUMN mentions INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runs ADD COLUMN adoption_tried TEXT NOT NULL DEFAULT ''",
+    # The calls that wait for a run's end just now, in whatever process; those of dead processes count for nothing.
+    """
+    CREATE TABLE waiting_calls (
+        id TEXT PRIMARY KEY,
+        run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        process_id TEXT NOT NULL,
+        since REAL NOT NULL
+    )
+    """,
+    "CREATE INDEX waiting_calls_by_run ON waiting_calls (run_id)",
+    # The runs that an equal call may join.
+    "CREATE INDEX runs_by_raw_digest ON runs (account_id, owner, app_id, raw_digest)",
+    "CREATE INDEX runs_by_canonical_digest ON runs (account_id, owner, app_id, canonical_digest)",
+    # The outputs that are still to be saved.
+    "CREATE INDEX outputs_unsaved ON outputs (run_id) WHERE saved_path = '' AND url IS NOT NULL",
+)
+
+MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING)
 """The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)
