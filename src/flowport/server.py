@@ -28,6 +28,7 @@ from flowport.answers import (
 from flowport.completion import Completion
 from flowport.desk import Desk
 from flowport.errors import AppNotFound, ArgumentsInvalid, ConfigurationError, FlowportError, ResourceNotFound
+from flowport.faultpoints import FaultPoint, reach
 from flowport.model import LOCAL_OWNER
 from flowport.prompts import PROMPTS, build_prompt_text
 from flowport.resources import Content, Resources
@@ -83,7 +84,7 @@ class Handlers:
         """Answer a call. An error that somebody can act on is a result; an unknown tool is a protocol error."""
         caller = Caller(self._desk.clock.monotonic(), build_reporter(context))
         try:
-            return await self._calls.call(params.name, params.arguments, caller)
+            answer = await self._calls.call(params.name, params.arguments, caller)
         except AppNotFound as exc:
             if exc.is_tool and not exc.catalogue_problem:
                 raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {exc}") from exc
@@ -93,6 +94,8 @@ class Handlers:
         except Exception:  # the security boundary: what escapes from here reaches older clients as it is
             logger.exception("a call of %r failed of our own mistake", params.name)
             return build_mistake_answer()
+        reach(FaultPoint.BEFORE_ANSWER)
+        return answer
 
     async def list_resources(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
         """Answer with the newest runs."""

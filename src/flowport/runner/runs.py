@@ -12,6 +12,7 @@ import anyio
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.errors import FlowportError, LedgerError
+from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState
 from flowport.processes import ProcessLock
@@ -222,12 +223,14 @@ class Runner:
         )
 
     async def _carry_out(self, run: Run, call: PreparedCall, ticket: _Ticket) -> None:
+        reach(FaultPoint.BEFORE_ACCEPTED)
         try:
             await self._ledger.accept(run)
         except LedgerError as exc:
             ticket.error = exc
             ticket.accepted.set()
             return
+        reach(FaultPoint.AFTER_ACCEPTED)
         self._put(run)
         ticket.accepted.set()
         account = self._accounts[run.account_id]

@@ -16,6 +16,7 @@ from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
 from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderUnreachable
+from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
@@ -77,12 +78,15 @@ class RunStarter:
         tries = _Tries()
         while True:
             async with self._places:
+                reach(FaultPoint.DURING_UPLOAD)
                 await account.wait_for_turn(Priority.START)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
                 if not await self._ledger.note_starting(run.id, at=self._clock.now()):
                     return await self._get_kept(run)
                 self._board.update(starting)
+                reach(FaultPoint.AFTER_STARTING)
                 outcome = await self._send(request, account)
+                reach(FaultPoint.AFTER_REPLY)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
                 return await self._conclude(starting, outcome)
