@@ -8,6 +8,8 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 
+from flowport.clock import BootTime
+
 _WAITING_FOR = "_fut_waiter"
 """What a suspended asyncio task waits for; asyncio tells it to debuggers only, and anyio reads it in the same way."""
 
@@ -51,6 +53,14 @@ class FakeClock:
     def monotonic(self) -> float:
         """Return seconds since the clock was made."""
         return self._elapsed
+
+    def boot_time(self) -> BootTime | None:
+        """Return the same time as `monotonic`, which no jump of the wall clock touches."""
+        return BootTime("boot", self._elapsed)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forward or back; no time passes."""
+        self._began_at += seconds
 
     def count_sleepers(self) -> int:
         """Return how many tasks are inside `sleep`."""

@@ -14,9 +14,11 @@ from flowport.errors import (
     ArgumentsInvalid,
     Breakage,
     ConfigurationError,
+    ConfirmationNeeded,
     FetchError,
     FlowportError,
     LedgerError,
+    NotConfirmed,
     Operation,
     ProviderBroken,
     ProviderBusy,
@@ -26,11 +28,28 @@ from flowport.errors import (
     ProviderUnreachable,
     ResourceNotFound,
     RunNotFound,
+    StartInDoubt,
 )
 
 START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation.LIST_APPS, Operation.DESCRIBE_APP
 
 SENTENCES: Final = [
+    (
+        StartInDoubt("Magnific", "run_x", 1_800_000_000.0, "Nobody knows whether it started."),
+        (
+            "Nothing new was started: run_x, sent to Magnific at 2027-01-15 08:00 UTC, asked for the same. Nobody knows "
+            "whether it started. If it is not there, run_app with new_run true starts another one, which is charged by "
+            "itself."
+        ),
+    ),
+    (
+        ConfirmationNeeded("Start another one?"),
+        'Nothing was started yet: the person is asked first "Start another one?".',
+    ),
+    (
+        NotConfirmed("Start another one?"),
+        'Nothing was started and nothing is charged: the person did not agree when asked "Start another one?".',
+    ),
     (
         ConfigurationError("FLOWPORT_MAX_TOOLS", "is 'many'", "It takes a whole number from 0 to 1000."),
         "FLOWPORT_MAX_TOOLS is 'many'. It takes a whole number from 0 to 1000.",

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import mcp.types as t
 
 from flowport.errors import FlowportError
+from flowport.ledger.interface import Mention
 from flowport.media.previews import Preview
 from flowport.model import Output, OutputKind, Run, RunState
 
@@ -43,6 +44,8 @@ class Standing:
     """Why it could not be looked at the last time; empty when it could."""
     is_saving: bool = False
     """Whether its outputs are still being saved."""
+    is_joined: bool = False
+    """Whether the call that is answered did not start it but joined it."""
 
 
 def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> Answer:
@@ -52,6 +55,15 @@ def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> An
     is_error = run.state in {RunState.FAILED, RunState.UNKNOWN}
     links = [_build_link(run, output) for output in run.outputs[:MAX_SHOWN_OUTPUTS] if output.url]
     return _build_answer(facts, [*links, *map(_build_image, previews)], is_error=is_error)
+
+
+def add_mention(answer: Answer, mention: Mention) -> Answer:
+    """Return the answer with one more fact, and line: which runs are over that nobody has seen."""
+    sentence = _format_mention(mention)
+    first, *others = answer.content
+    text = t.TextContent(text=f"{first.text}\nunseen: {sentence}") if isinstance(first, t.TextContent) else first
+    facts = {**(answer.structured_content or {}), "unseen": sentence}
+    return t.CallToolResult(content=[text, *others], structured_content=facts, is_error=answer.is_error)
 
 
 def build_facts_answer(facts: Facts) -> Answer:
@@ -101,6 +113,7 @@ def build_run_facts(standing: Standing, *, max_outputs: int = MAX_SHOWN_OUTPUTS)
         "failure": run.failure,
         "provider_answer": run.start_answer,
         "problem": standing.problem,
+        "joined": _format_joined(run) if standing.is_joined else "",
         "resource": build_run_uri(run.id),
         "next_step": _format_next_step(standing),
     }
@@ -171,6 +184,20 @@ def _format_next_step(standing: Standing) -> str:
     if run.state is RunState.ACCEPTED:
         return f"{wait} Do not start it again: it has its place in the queue."
     return f"{wait} Do not start it again: it is paid for once."
+
+
+def _format_joined(run: Run) -> str:
+    return (
+        f"This call asked for the same as an earlier one, so it joined its run, accepted at {format_instant(run.accepted_at)}; "
+        "nothing new was started or charged. run_app with new_run true makes another."
+    )
+
+
+def _format_mention(mention: Mention) -> str:
+    named = ", ".join(f"{run.app_name} ({run.id})" for run in mention.runs)
+    more = f" and {mention.count - len(mention.runs)} more" if mention.count > len(mention.runs) else ""
+    plural = "s" * (mention.count != 1)
+    return f"{mention.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
 
 
 def _build_link(run: Run, output: Output) -> t.ResourceLink:

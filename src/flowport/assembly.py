@@ -29,6 +29,7 @@ from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.board import Board
+from flowport.runner.calling import CallBook
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.runs import Runner
@@ -141,6 +142,7 @@ def _build_runner(
         saver=OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads),
         writer=writer,
         process=process,
+        calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds),
     )
 
 

@@ -5,9 +5,24 @@ lengthen a wait. Tests hand in a clock of their own, so none of them sleeps.
 """
 
 import time
-from typing import Protocol
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
 
 import anyio
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+@dataclass(frozen=True, slots=True)
+class BootTime:
+    """An instant by a clock that nobody sets: it runs from the start of the machine, in its sleep too."""
+
+    boot_id: str
+    """Which start of the machine; instants of different ones cannot be compared."""
+    seconds: float
 
 
 class Clock(Protocol):
@@ -19,6 +34,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds since some fixed moment of this process; never goes back."""
+        ...
+
+    def boot_time(self) -> BootTime | None:
+        """Return the instant by a clock that all processes share and nobody sets; None where the system has none."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -41,6 +60,21 @@ class SystemClock:
         """Return seconds since some fixed moment of this process."""
         return time.monotonic()
 
+    def boot_time(self) -> BootTime | None:
+        """Return the instant by Linux's boot clock; None on other systems."""
+        boot_id = _get_boot_id()
+        if _BOOT_CLOCK is None or not boot_id:
+            return None
+        return BootTime(boot_id, time.clock_gettime(_BOOT_CLOCK))
+
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative duration is none."""
         await anyio.sleep(max(0.0, seconds))
+
+
+@cache
+def _get_boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""

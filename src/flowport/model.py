@@ -6,7 +6,7 @@ this machine's clock, and their names end in `_at`; durations end in `_seconds`,
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 """A value as `json.loads` returns it."""
@@ -272,3 +272,11 @@ class Run:
     adoption_tried: str = ""
     """The account that tried to read the run last when its own key was no longer configured; empty when none did."""
     outputs: tuple[Output, ...] = field(default=())
+
+
+ENDED_UNSENT: Final = "Flowport ended before this run was sent to the provider; nothing was charged."
+ENDED_WHILE_STARTING: Final = (
+    "Flowport ended while it was starting this run, so the provider may or may not have it. It may have been charged, and "
+    "is not sent again by itself; the provider's website shows whether it is there."
+)
+"""What is said of a run that its process left before the provider had it, or before it had acknowledged it."""

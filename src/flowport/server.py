@@ -11,8 +11,11 @@ import anyio
 import mcp.types as t
 from mcp.server import CacheHint, InitializationOptions, NotificationOptions, Server, ServerRequestContext
 from mcp.server.caching import CacheableMethod
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel.server import lifespan as no_lifespan
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 
 from flowport import __version__
 from flowport.announcing import Announcer
@@ -26,9 +29,19 @@ from flowport.answers import (
     format_instant,
 )
 from flowport.completion import Completion
+from flowport.confirming import Confirmer, build_question
+from flowport.deliveries import Deliveries
 from flowport.desk import Desk
-from flowport.errors import AppNotFound, ArgumentsInvalid, ConfigurationError, FlowportError, ResourceNotFound
+from flowport.errors import (
+    AppNotFound,
+    ArgumentsInvalid,
+    ConfigurationError,
+    ConfirmationNeeded,
+    FlowportError,
+    ResourceNotFound,
+)
 from flowport.faultpoints import FaultPoint, reach
+from flowport.labels import clean_line
 from flowport.model import LOCAL_OWNER
 from flowport.prompts import PROMPTS, build_prompt_text
 from flowport.resources import Content, Resources
@@ -44,6 +57,8 @@ REPORT_TIMEOUT_SECONDS: Final = 1.0
 
 LEGACY_RESOURCE_NOT_FOUND: Final = -32002
 MODERN_ERA: Final = "2026-07-28"
+STDIO: Final = "stdio"
+"""The connection of a client that is alone with this process."""
 
 INSTRUCTIONS: Final = """\
 Flowport runs visual AI apps. Each app is a tool; find_apps lists the others, which run_app runs. A run costs credits \
@@ -67,8 +82,11 @@ Context: TypeAlias = ServerRequestContext[Any, Any]
 class Handlers:
     """The protocol's requests, each answered from the desk."""
 
-    def __init__(self, desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> None:
+    def __init__(
+        self, desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event, deliveries: Deliveries
+    ) -> None:
         self._desk = desk
+        self._deliveries = deliveries
         self._calls = ToolCalls(desk)
         self._resources = Resources(desk, file_threads)
         self._completion = Completion(desk)
@@ -80,15 +98,16 @@ class Handlers:
         self._first_listed.set()
         return _build_tool_list([*_STANDING_WIRE, *self._desk.get_tools()])
 
-    async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Answer:
+    async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Answer | t.InputRequiredResult:
         """Answer a call. An error that somebody can act on is a result; an unknown tool is a protocol error."""
-        caller = Caller(self._desk.clock.monotonic(), build_reporter(context))
         try:
-            answer = await self._calls.call(params.name, params.arguments, caller)
+            answer = await self._calls.call(params.name, params.arguments, self._build_caller(context, params))
         except AppNotFound as exc:
             if exc.is_tool and not exc.catalogue_problem:
                 raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {exc}") from exc
             return build_error_answer(exc)
+        except ConfirmationNeeded as exc:
+            return build_question(exc)
         except FlowportError as exc:
             return build_error_answer(exc)
         except Exception:  # the security boundary: what escapes from here reaches older clients as it is
@@ -96,6 +115,18 @@ class Handlers:
             return build_mistake_answer()
         reach(FaultPoint.BEFORE_ANSWER)
         return answer
+
+    def _build_caller(self, context: Context, params: t.CallToolRequestParams) -> Caller:
+        connection, client = get_connection_key(context), context.session.client_params
+        return Caller(
+            self._desk.clock.monotonic(),
+            build_reporter(context),
+            connection=connection,
+            client=clean_line(client.client_info.name) if client else "",
+            ask=Confirmer(context, params).ask,
+            is_gone=partial(_is_gone, context),
+            note_delivered=partial(self._deliveries.note, connection, context.request_id or ""),
+        )
 
     async def list_resources(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
         """Answer with the newest runs."""
@@ -184,6 +215,8 @@ class FlowportServer(Server[Any]):
 
     announcer: Announcer | None = None
     """None when nothing ever changes."""
+    deliveries: Deliveries | None = None
+    """None when no answer holds anything that could be lost."""
 
     def create_initialization_options(
         self,
@@ -222,11 +255,15 @@ def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: 
     Args:
         first_listed: Set when the first tool list was asked for; what is not needed for that list may begin then.
     """
-    handlers = Handlers(desk, file_threads, first_listed)
+    deliveries = Deliveries(desk.runner.take_back)
+    handlers = Handlers(desk, file_threads, first_listed, deliveries)
     announcer = Announcer(desk.changes)
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))
     server.announcer = announcer
+    server.deliveries = deliveries
     server.middleware.append(announcer.track)
+    server.middleware.append(partial(_hear_cancellation, deliveries))
+    server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="flowport"))
     # Registered by method, because this list leaves as the mapping that the cache holds and not as a model.
     server.add_request_handler("tools/list", t.PaginatedRequestParams, handlers.list_tools)
     server.add_request_handler("resources/list", t.PaginatedRequestParams, handlers.list_resources)
@@ -271,6 +308,32 @@ async def _keep_announcing(announcer: Announcer, _: Server[Any]) -> AsyncIterato
         yield {}
 
 
+async def _hear_cancellation(deliveries: Deliveries, context: Context, call_next: CallNext) -> HandlerResult:
+    """Take an answer back when its request is cancelled after it was answered: a middleware."""
+    if context.method == "notifications/cancelled":
+        request_id = cancelled_request_id_from_params(context.params)
+        if request_id is not None:
+            deliveries.lose(get_connection_key(context), request_id)
+    return await call_next(context)
+
+
+async def _is_gone(context: Context) -> bool:
+    """Tell whether the client has left a request that goes on all the same, as older ones over HTTP can."""
+    return context.request is not None and bool(await context.request.is_disconnected())
+
+
+def get_connection_key(context: Context) -> str:
+    """Return what all requests of one client have in common, as far as that can be told."""
+    request = context.request
+    if request is None:
+        return STDIO
+    if session_id := request.headers.get("mcp-session-id"):
+        return f"session {session_id}"
+    # Since 2026-07-28 each request over HTTP stands alone: the same program on the same machine is the same client.
+    client = context.session.client_params
+    return f"{request.client.host if request.client else ''} {client.client_info.name if client else ''}"
+
+
 def build_reporter(context: Context) -> Callable[[float, str], Awaitable[None]]:
     """Return what sends progress for a request: always more than before, and never for long."""
     last = -1.0
@@ -290,7 +353,7 @@ def _build_tool_list(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _build_bare_server(
-    call_tool: Callable[[Context, t.CallToolRequestParams], Awaitable[Answer]],
+    call_tool: Callable[[Context, t.CallToolRequestParams], Awaitable[Answer | t.InputRequiredResult]],
     *,
     lifespan: Callable[[Server[Any]], AbstractAsyncContextManager[dict[str, Any]]] = no_lifespan,
 ) -> FlowportServer:

@@ -57,6 +57,7 @@ RUN_APP: Final = StandingTool(
     (
         _take("app", InputKind.TEXT, "Tool name or id from find_apps", is_required=True),
         _take("arguments", InputKind.ANY, "The app's inputs by name"),
+        _take("new_run", InputKind.BOOLEAN, "true: pay for another run though an equal one is there"),
     ),
     is_read_only=False,
 )

@@ -11,6 +11,7 @@ from flowport.answers import (
     Answer,
     Facts,
     Standing,
+    add_mention,
     build_facts_answer,
     build_run_answer,
     build_run_facts,
@@ -22,11 +23,21 @@ from flowport.arguments import parse_arguments
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings
+from flowport.consent import Consent
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
+from flowport.errors import (
+    AppNotFound,
+    ArgumentProblem,
+    ArgumentsInvalid,
+    LedgerError,
+    NotConfirmed,
+    StartInDoubt,
+)
 from flowport.labels import clean_line
 from flowport.model import InputKind, JsonValue, Run, RunState
-from flowport.runner.runs import CancelOutcome
+from flowport.runner.calling import RunCall
+from flowport.runner.preparing import PreparedCall
+from flowport.runner.runs import CancelOutcome, Submission
 from flowport.standing_tools import (
     CANCEL_RUN,
     FIND_APPS,
@@ -55,6 +66,9 @@ MAX_SUBMITTING: Final = 10
 """Calls that are prepared and written down side by side. When hundreds come at once the others wait for a place, so that
 between two of them there is time to answer something quick."""
 
+MENTION_SECONDS: Final = 1.0
+"""Between two looks for unseen runs, so that hundreds of answers at once do not cost hundreds of looks."""
+
 DAY_SECONDS: Final = 24 * 3600.0
 
 Arguments = Mapping[str, JsonValue]
@@ -66,6 +80,7 @@ class ToolCalls:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._places = anyio.CapacityLimiter(MAX_SUBMITTING)
+        self._mentioned_at: float | None = None
         self._standing: dict[str, Callable[[Arguments, Caller], Awaitable[Answer]]] = {
             FIND_APPS.name: self._find_apps,
             RUN_APP.name: self._run_any_app,
@@ -82,9 +97,13 @@ class ToolCalls:
             AppNotFound: No tool has this name.
             FlowportError: The call cannot be carried out, for the reason that the error tells.
         """
+        answer = await self._call(name, arguments or {}, caller)
+        return answer if name == LIST_RUNS.name else await self._mention(answer, caller)
+
+    async def _call(self, name: str, arguments: Arguments, caller: Caller) -> Answer:
         standing = self._standing.get(name)
         if standing is not None:
-            return await standing(arguments or {}, caller)
+            return await standing(arguments, caller)
         await self.wait_for_catalogues()
         try:
             _, listing = self._desk.get_open_catalog(name)
@@ -92,7 +111,7 @@ class ToolCalls:
             raise replace(exc, is_tool=True) from exc
         if listing.tool_name != name:
             raise AppNotFound(name[:80], (listing.tool_name,), is_tool=True)
-        return await self._run(name, arguments or {}, caller)
+        return await self._run(name, arguments, caller)
 
     async def wait_for_catalogues(self) -> None:
         """Wait until every catalogue has something to show, at most eight seconds."""
@@ -108,44 +127,86 @@ class ToolCalls:
             problem = ArgumentProblem("arguments", "is not an object", "It takes the app's inputs by name.")
             raise ArgumentsInvalid((problem,))
         await self.wait_for_catalogues()
-        return await self._run(str(given["app"]), inputs, caller)
+        return await self._run(str(given["app"]), inputs, caller, is_new_wanted=given.get("new_run") is True)
 
-    async def _run(self, wanted: str, arguments: Arguments, caller: Caller) -> Answer:
+    async def _run(self, wanted: str, arguments: Arguments, caller: Caller, *, is_new_wanted: bool = False) -> Answer:
         home, listing = self._desk.get_open_catalog(wanted)
         listing = await home.catalog.fetch_listing(listing.tool_name)
-        async with self._places:
-            call = await self._desk.preparer.prepare(home.account, listing, arguments)
-            run = await self._desk.runner.submit(call, owner=caller.owner)
+        origin = RunCall(caller.owner, caller.connection, is_new_wanted=is_new_wanted)
+        submission: Submission | None = None
         try:
-            standing = await wait_for_run(self._desk, run, caller)
+            async with self._places:
+                call = await self._desk.preparer.prepare(home.account, listing, arguments)
+                submission = await self._submit(call, origin, caller)
+            if submission.is_joined:
+                await self._desk.runner.take_up(submission.run)
+            standing = await wait_for_run(self._desk, submission.run, caller)
         except anyio.get_cancelled_exc_class():
-            if self._desk.settings.should_stop_on_cancel:
-                self._desk.runner.stop_unwanted(run)
+            self._part(submission, origin)
             raise
-        return await self._tell(standing)
+        if await caller.is_gone():
+            self._part(submission, origin)
+        return await self._tell(replace(standing, is_joined=submission.is_joined), caller, call_id=origin.id)
+
+    async def _submit(self, call: PreparedCall, origin: RunCall, caller: Caller) -> Submission:
+        """Submit the call; when an equal run is in doubt and this one is to be another, ask the person first."""
+        try:
+            return await self._desk.runner.submit(call, origin)
+        except StartInDoubt as exc:
+            if not origin.is_new_wanted:
+                raise
+            patience = caller.arrived_at_seconds + self._desk.settings.wait_seconds - self._desk.clock.monotonic()
+            if await caller.ask(exc.question, max(0.0, patience)) is Consent.REFUSED:
+                raise NotConfirmed(exc.question) from exc
+        return await self._desk.runner.submit(call, origin.accept_doubt())
+
+    def _part(self, submission: Submission | None, origin: RunCall) -> None:
+        """Note that the caller has gone; its run goes on unless that is not wanted."""
+        if submission is not None and self._desk.settings.should_stop_on_cancel:
+            self._desk.runner.stop_unwanted(submission.run, origin)
+        else:
+            self._desk.runner.leave(origin)
 
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
         await self._desk.runner.take_up(run)
         if given.get("wait") is False:
-            return await self._tell(await get_standing(self._desk, run))
-        return await self._tell(await wait_for_run(self._desk, run, caller))
+            return await self._tell(await get_standing(self._desk, run), caller)
+        return await self._tell(await wait_for_run(self._desk, run, caller), caller)
 
-    async def _tell(self, standing: Standing) -> Answer:
+    async def _tell(self, standing: Standing, caller: Caller, *, call_id: str = "") -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
         previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
         answer = build_run_answer(standing, previews)
+        if await caller.is_gone():
+            return answer
+        ledger, now = self._desk.ledger, self._desk.clock.now()
         try:
             if run.state.is_final:
-                await self._desk.ledger.note_seen(run.id, at=self._desk.clock.now())
+                # Before the ledger has it, so that an answer that is cancelled at this moment can be taken back.
+                caller.note_delivered(run.id)
+                await ledger.note_seen(run.id, at=now, by=caller.client, call_id=call_id)
             else:
-                await self._desk.ledger.note_told(run.id, at=self._desk.clock.now())
+                await ledger.note_told(run.id, at=now, call_id=call_id)
         except LedgerError as exc:
             # The result is in hand: it is delivered although the note that it was cannot be made.
             logger.warning("the answer for run %s could not be noted: %s", run.id, exc)
         return answer
+
+    async def _mention(self, answer: Answer, caller: Caller) -> Answer:
+        """Return the answer with a line about runs that are over and that nobody has seen."""
+        now = self._desk.clock.monotonic()
+        if self._mentioned_at is not None and now - self._mentioned_at < MENTION_SECONDS:
+            return answer
+        self._mentioned_at = now
+        try:
+            mention = await self._desk.ledger.take_mention(owner=caller.owner)
+        except LedgerError as exc:
+            logger.warning("unseen runs could not be looked for: %s", exc)
+            return answer
+        return answer if mention is None else add_mention(answer, mention)
 
     async def _list_runs(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(LIST_RUNS, arguments)

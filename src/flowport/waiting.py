@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 
 from flowport.answers import Standing, format_duration
+from flowport.consent import Consent
 from flowport.desk import Desk
 from flowport.ledger.interface import get_usual_seconds
 from flowport.model import LOCAL_OWNER, Run, RunState
@@ -16,15 +17,37 @@ PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
 
 
+async def _stay() -> bool:
+    return False
+
+
+async def _cannot_ask(_: str, __: float) -> Consent:
+    return Consent.CANNOT_ASK
+
+
+def _ignore(_: str) -> None:
+    """Note nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and since when."""
+    """Who asks, since when, and how to reach them."""
 
     arrived_at_seconds: float
     """Monotonic seconds at which the call arrived; the wait budget counts from it."""
     report: Callable[[float, str], Awaitable[None]]
     """Tells the client how it goes: a number that only grows, and a message for a person."""
     owner: str = LOCAL_OWNER
+    connection: str = ""
+    """What the call came over; calls of one connection have the same."""
+    client: str = ""
+    """What the client calls itself, cleaned; empty when it does not say."""
+    ask: Callable[[str, float], Awaitable[Consent]] = _cannot_ask
+    """Asks the person a question and waits so many seconds for the answer."""
+    is_gone: Callable[[], Awaitable[bool]] = _stay
+    """Tells whether the client has left although the call goes on."""
+    note_delivered: Callable[[str], None] = _ignore
+    """Notes the run whose outputs the answer holds, in case it does not arrive."""
 
 
 async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
@@ -38,7 +61,7 @@ async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
         elapsed = desk.clock.monotonic() - entry.noted_at
         await caller.report(desk.clock.monotonic() - caller.arrived_at_seconds, format_progress(entry, elapsed, usual))
         remaining = deadline - desk.clock.monotonic()
-        if remaining <= 0:
+        if remaining <= 0 or await caller.is_gone():
             break
         with anyio.move_on_after(min(remaining, PROGRESS_SECONDS)):
             await changed.wait()

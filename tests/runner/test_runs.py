@@ -11,13 +11,15 @@ import pytest
 
 from flowport.errors import Breakage, LedgerError, Operation
 from flowport.fetch import Fetcher
-from flowport.model import App, JsonValue, Run, RunState
+from flowport.ledger.interface import AttachRules
+from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, App, JsonValue, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
 from flowport.providers.magnific import Magnific
 from flowport.runner.board import Board, BoardEntry
+from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.following import RunFollower
-from flowport.runner.runs import ENDED_UNSENT, ENDED_WHILE_STARTING, CancelOutcome, Runner
+from flowport.runner.runs import CancelOutcome, Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
 from flowport.runner.writing import RunWriter
@@ -55,7 +57,7 @@ class Bench:
 
     async def submit(self) -> Run:
         """Submit the call of the samples."""
-        return await self.runner.submit(CALL, owner="local")
+        return (await self.runner.submit(CALL, RunCall("local"))).run
 
     async def finish(self, run: Run) -> Run:
         """Wait until the board has let go of a run and return it as the ledger has it."""
@@ -104,6 +106,7 @@ async def open_bench(
             saver=OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"), threads=threads),
             writer=writer,
             process=process,
+            calls=CallBook(clock, window_seconds=3600),
         )
         yield Bench(runner, account, ledger, board, clock)
     process.release()
@@ -116,7 +119,8 @@ async def test_a_run_goes_from_the_call_to_its_end(ledger: FaultyLedger, tmp_pat
         run = await bench.submit()
         over = await bench.finish(run)
 
-    assert run == replace(RUN, id=run.id, process_id=run.process_id)
+    booted = {"boot_id": "boot", "accepted_boot_seconds": 0.0}
+    assert run == replace(RUN, id=run.id, process_id=run.process_id, **booted)
     assert run.id.startswith("run_")
     assert len(run.id) == 14
     assert over == replace(
@@ -128,6 +132,7 @@ async def test_a_run_goes_from_the_call_to_its_end(ledger: FaultyLedger, tmp_pat
         finished_at=NOW + 6.5,
         spent_credits=5.0,
         reserved_credits=0.0,
+        **booted,
     )
 
 
@@ -135,7 +140,7 @@ async def test_a_run_without_a_price_reserves_nothing(ledger: FaultyLedger, tmp_
     """What the provider does not say cannot be held back."""
     call = replace(CALL, app=replace(CALL.app, price_credits=None))
     async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
-        run = await bench.runner.submit(call, owner="somebody")
+        run = (await bench.runner.submit(call, RunCall("somebody"))).run
     assert (run.price_credits, run.reserved_credits, run.owner) == (None, 0.0, "somebody")
 
 
@@ -309,7 +314,7 @@ async def test_a_crash_that_cannot_be_written_down_is_on_the_board(
 class CrashingLedger(FaultyLedger):
     """A ledger with a bug."""
 
-    async def accept(self, run: Run) -> NoReturn:
+    async def accept(self, run: Run, rules: AttachRules | None = None) -> NoReturn:
         """Crash."""
         raise BUG
 
@@ -354,6 +359,8 @@ async def test_a_run_that_waits_for_its_turn_is_cancelled_for_nothing(ledger: Fa
         id=run.id,
         process_id=run.process_id,
         state=RunState.CANCELLED,
+        boot_id="boot",
+        accepted_boot_seconds=0.0,
         failure="The run was cancelled before anything was sent; nothing was charged.",
         finished_at=NOW,
         reserved_credits=0.0,
@@ -446,9 +453,10 @@ async def test_a_wish_that_cannot_be_recorded_is_not_granted(
 async def test_a_run_whose_caller_has_gone_is_stopped_if_nothing_was_sent(ledger: FaultyLedger, tmp_path: Path) -> None:
     """Some people want their stop button to stop."""
     async with open_bench(ledger, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
-        run = await bench.submit()
+        call = RunCall("local")
+        run = (await bench.runner.submit(CALL, call)).run
         await bench.reach_pause(run, RunState.ACCEPTED)
-        bench.runner.stop_unwanted(run)
+        bench.runner.stop_unwanted(run, call)
         await bench.wait_for(run, RunState.CANCELLED)
     assert (await read(ledger, run.id)).state is RunState.CANCELLED
 
@@ -544,7 +552,8 @@ async def test_fifty_runs_leave_nothing_behind(ledger: FaultyLedger, tmp_path: P
         return DONE
 
     async with open_bench(ledger, tmp_path, answer) as bench:
-        runs = [await bench.submit() for _ in range(50)]
+        calls = [RunCall("local", is_new_wanted=True, is_doubt_accepted=True) for _ in range(50)]
+        runs = [(await bench.runner.submit(CALL, call)).run for call in calls]
         for run in runs:
             await bench.finish(run)
         assert (bench.board._entries, bench.clock.count_sleepers()) == ({}, 0)

@@ -134,9 +134,16 @@ def replace_output(connection: sqlite3.Connection, run_id: str, output: Output) 
         raise RunNotFound(run_id)
 
 
-def set_seen(connection: sqlite3.Connection, run_id: str, *, at: float) -> None:
-    """Write when the outputs were first seen, unless that is written."""
-    connection.execute("UPDATE runs SET seen_at = ? WHERE id = ? AND seen_at IS NULL", (at, run_id))
+def set_seen(connection: sqlite3.Connection, run_id: str, *, at: float, by: str) -> None:
+    """Write when and by whom the outputs were first seen, unless that is written."""
+    connection.execute(
+        "UPDATE runs SET seen_at = ?, seen_by = ? WHERE id = ? AND seen_at IS NULL", (at, build_value(by), run_id)
+    )
+
+
+def set_unseen(connection: sqlite3.Connection, run_id: str) -> None:
+    """Write that nobody has seen the outputs after all."""
+    connection.execute("UPDATE runs SET seen_at = NULL, seen_by = '' WHERE id = ?", (run_id,))
 
 
 def set_told(connection: sqlite3.Connection, run_id: str, *, at: float) -> None:

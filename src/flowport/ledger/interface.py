@@ -40,6 +40,74 @@ class Spending:
     """How many runs ended within the span or have not ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """A call of a client that waits for a run's end."""
+
+    id: str
+    process_id: str
+    """The process that the call came to; once it is dead, nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRules:
+    """When a call joins an earlier run rather than starting one."""
+
+    call: WaitingCall
+    """The call that asks; it waits for whatever comes of it."""
+    window_seconds: float
+    """How long ago the earlier run may have been accepted; 0 for never."""
+    is_alive: Callable[[str], bool]
+    """Whether a process is; called on the ledger's thread."""
+    at: float
+    """Now, by the wall clock."""
+    boot_id: str = ""
+    boot_seconds: float = 0.0
+    """Now, by the boot clock; it decides where the earlier run has an instant of the same boot."""
+    recent_call_ids: frozenset[str] = frozenset()
+    """Calls of the last few seconds over the same connection: next to them an equal call is meant to be another run."""
+    is_new_wanted: bool = False
+    """The caller asked for a run of its own: nothing is joined."""
+    is_doubt_accepted: bool = False
+    """The caller knows of the unknown run and wants another all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run was recorded."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An earlier run is what the call asks for; nothing was recorded but that it waits."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """An earlier equal run may have been started; nothing was recorded."""
+
+    run: Run
+
+
+AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Runs that are over and that nobody has seen or waits for."""
+
+    count: int
+    runs: tuple[Run, ...]
+    """The newest of them, without their outputs."""
+
+
+MAX_MENTIONS: Final = 3
+"""How many answers say of a run that it is over and unseen."""
+
 MIN_DURATIONS: Final = 3
 """How many earlier runs it takes before we say how long a run usually is."""
 
@@ -52,11 +120,32 @@ def get_usual_seconds(durations: Sequence[float]) -> float | None:
 class Ledger(Protocol):
     """The record of every run, shared by all Flowport processes of one home."""
 
-    async def accept(self, run: Run) -> None:
-        """Record a new run with its reservation, in one transaction.
+    async def accept(self, run: Run, rules: AttachRules | None = None) -> AcceptOutcome:
+        """Record a new run with its reservation, or find the earlier one that the call is to join, in one transaction.
+
+        What dead processes left of equal runs is settled on the way: what was not sent is cancelled unless its caller
+        was told of it, what was being sent is unknown.
+
+        Args:
+            rules: None records the run whatever there is.
 
         Raises:
             LedgerError: It could not be recorded, or its id is taken; nothing may be sent for it.
+        """
+        ...
+
+    async def leave(self, call_id: str) -> None:
+        """Record that a call waits no longer."""
+        ...
+
+    async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
+        """Record that a call waits no longer, and cancel its run if nothing was sent and no other call waits for it."""
+        ...
+
+    async def take_mention(self, *, owner: str) -> Mention | None:
+        """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
+
+        A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_MENTIONS` times.
         """
         ...
 
@@ -108,12 +197,21 @@ class Ledger(Protocol):
         """
         ...
 
-    async def note_seen(self, run_id: str, *, at: float) -> None:
-        """Record that an answer held the run's outputs; only the first time counts."""
+    async def note_seen(self, run_id: str, *, at: float, by: str = "", call_id: str = "") -> None:
+        """Record that an answer held the run's outputs; only the first time counts.
+
+        Args:
+            by: The client, as it calls itself.
+            call_id: The call that was answered and so waits no longer; empty for none.
+        """
         ...
 
-    async def note_told(self, run_id: str, *, at: float) -> None:
-        """Record that an answer named the run to its caller; only the first time counts."""
+    async def note_unseen(self, run_id: str) -> None:
+        """Record that the answer that held the outputs did not arrive after all."""
+        ...
+
+    async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
+        """Record that an answer named the run to its caller; only the first time counts. `call_id` as above."""
         ...
 
     async def note_followed(self, run_id: str, *, is_followed: bool) -> None:

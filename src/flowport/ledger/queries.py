@@ -17,11 +17,11 @@ from flowport.model import FINAL_STATES, Output, Run, RunState
 
 T = TypeVar("T")
 
-_RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
+RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
 _OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
 _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
 _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
-_IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
+IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
 
 # Left to itself SQLite, which keeps no statistics here, would walk every run to find the few unseen or live ones.
 _BY_UNSEEN: Final = "INDEXED BY runs_unseen"
@@ -57,10 +57,10 @@ def select_run(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter)
         RunNotFound: There is none of this id among them.
     """
     rows = connection.execute(
-        f"SELECT {_RUN_LIST} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
         {"run_id": run_id, **whose.values},
     )
-    return _get_only(_build_runs(connection, rows), run_id)
+    return _get_only(build_runs(connection, rows), run_id)
 
 
 def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
@@ -70,11 +70,11 @@ def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner:
         RunNotFound: There is none.
     """
     rows = connection.execute(
-        f"SELECT {_RUN_LIST} FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
         "WHERE outputs.url = ? AND runs.owner = ? ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT 1",
         (url, owner),
     )
-    return _get_only(_build_runs(connection, rows), urlunsplit(urlsplit(url)._replace(query="", fragment="")))
+    return _get_only(build_runs(connection, rows), urlunsplit(urlsplit(url)._replace(query="", fragment="")))
 
 
 def select_runs(
@@ -90,16 +90,16 @@ def select_runs(
         return _select_page(connection, "", whose=whose, limit=limit, start=start)
     unseen: tuple[Run, ...] = ()
     if start is None or start.is_unseen:
-        unseen = _select_page(connection, _IS_UNSEEN, whose=whose, limit=limit, start=start)
+        unseen = _select_page(connection, IS_UNSEEN, whose=whose, limit=limit, start=start)
         start = None  # the others begin at their newest
-    others = _select_page(connection, f"NOT {_IS_UNSEEN}", whose=whose, limit=limit - len(unseen), start=start)
+    others = _select_page(connection, f"NOT {IS_UNSEEN}", whose=whose, limit=limit - len(unseen), start=start)
     return unseen + others
 
 
 def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
     """Return how many of an owner's runs are over and not seen."""
     row = connection.execute(
-        f"SELECT count(*) FROM runs {_BY_UNSEEN} WHERE runs.owner = ? AND {_IS_UNSEEN}",  # noqa: S608 - our own words
+        f"SELECT count(*) FROM runs {_BY_UNSEEN} WHERE runs.owner = ? AND {IS_UNSEEN}",  # noqa: S608 - our own words
         (owner,),
     ).fetchone()
     return int(row[0])
@@ -108,10 +108,10 @@ def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
 def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:
     """Return the runs that are not over, oldest first."""
     rows = connection.execute(
-        f"SELECT {_RUN_LIST} FROM runs {_BY_STATE} WHERE account_id = ? AND state IN ({_LIVE}) ORDER BY accepted_at, id",  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs {_BY_STATE} WHERE account_id = ? AND state IN ({_LIVE}) ORDER BY accepted_at, id",  # noqa: S608 - our own words
         (account_id,),
     )
-    return _build_runs(connection, rows)
+    return build_runs(connection, rows)
 
 
 def select_spending(connection: sqlite3.Connection, *, account_id: str, owner: str, since: float) -> Spending:
@@ -157,7 +157,7 @@ class _Place:
 
 def _select_place(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> _Place:
     rows = connection.execute(
-        f"SELECT id, accepted_at, {_IS_UNSEEN} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
+        f"SELECT id, accepted_at, {IS_UNSEEN} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
         {"run_id": run_id, **whose.values},
     )
     return _get_only([_Place(row[0], row[1], bool(row[2])) for row in rows], run_id)
@@ -175,16 +175,16 @@ def _select_page(
     if start is not None:
         conditions.append("(runs.accepted_at, runs.id) < (:accepted_at, :start_id)")
         values |= {"accepted_at": start.accepted_at, "start_id": start.run_id}
-    index = _BY_UNSEEN if condition == _IS_UNSEEN else ""
+    index = _BY_UNSEEN if condition == IS_UNSEEN else ""
     rows = connection.execute(
-        f"SELECT {_RUN_LIST} FROM runs {index} WHERE {' AND '.join(conditions)} "  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs {index} WHERE {' AND '.join(conditions)} "  # noqa: S608 - our own words
         "ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT :limit",
         values,
     )
-    return _build_runs(connection, rows)
+    return build_runs(connection, rows)
 
 
-def _build_runs(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> tuple[Run, ...]:
+def build_runs(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> tuple[Run, ...]:
     """Join each run with its outputs, by one query for all of them."""
     found = list(rows)
     outputs: dict[str, list[Output]] = {row["id"]: [] for row in found}

@@ -115,9 +115,15 @@ _ATTACHING: Final = (
     )
     """,
     "CREATE INDEX waiting_calls_by_run ON waiting_calls (run_id)",
-    # The runs that an equal call may join.
-    "CREATE INDEX runs_by_raw_digest ON runs (account_id, owner, app_id, raw_digest)",
-    "CREATE INDEX runs_by_canonical_digest ON runs (account_id, owner, app_id, canonical_digest)",
+    # The runs that an equal call may join or must hear of.
+    """
+    CREATE INDEX runs_by_raw_digest ON runs (account_id, owner, app_id, raw_digest)
+        WHERE seen_at IS NULL OR state = 'unknown'
+    """,
+    """
+    CREATE INDEX runs_by_canonical_digest ON runs (account_id, owner, app_id, canonical_digest)
+        WHERE seen_at IS NULL OR state = 'unknown'
+    """,
     # The outputs that are still to be saved.
     "CREATE INDEX outputs_unsaved ON outputs (run_id) WHERE saved_path = '' AND url IS NOT NULL",
 )

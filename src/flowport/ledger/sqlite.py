@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from flowport.errors import LedgerError
-from flowport.ledger import changes, names, queries
+from flowport.ledger import attaching, changes, names, queries
 from flowport.ledger.faults import build_ledger_error
-from flowport.ledger.interface import BuildPropertyNames, BuildToolName, Spending
+from flowport.ledger.interface import (
+    AcceptOutcome,
+    AttachRules,
+    BuildPropertyNames,
+    BuildToolName,
+    Mention,
+    Spending,
+)
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
 from flowport.ledger.worker import LedgerWorker
@@ -35,9 +42,23 @@ class SqliteLedger:
     def __init__(self, worker: LedgerWorker) -> None:
         self._worker = worker
 
-    async def accept(self, run: Run) -> None:
-        """Record a new run with its reservation."""
-        await self._worker.write(partial(changes.insert_run, run=run))
+    async def accept(self, run: Run, rules: AttachRules | None = None) -> AcceptOutcome:
+        """Record a new run with its reservation, or find the one to join."""
+        return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules))
+
+    async def leave(self, call_id: str) -> None:
+        """Record that a call waits no longer."""
+        await self._worker.write(partial(attaching.remove_waiting, call_id=call_id))
+
+    async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
+        """Record that a call waits no longer, and cancel its run if that is still possible and nobody minds."""
+        return await self._worker.write(
+            partial(attaching.set_abandoned, run_id=run_id, call_id=call_id, failure=failure, at=at)
+        )
+
+    async def take_mention(self, *, owner: str) -> Mention | None:
+        """Return what is to be mentioned beside an answer, and count it."""
+        return await self._worker.write(partial(attaching.take_mention, owner=owner))
 
     async def note_starting(self, run_id: str, *, at: float) -> bool:
         """Move an accepted run to starting."""
@@ -94,13 +115,17 @@ class SqliteLedger:
         """Replace one output."""
         await self._worker.write(partial(changes.replace_output, run_id=run_id, output=output))
 
-    async def note_seen(self, run_id: str, *, at: float) -> None:
-        """Record when the outputs were first seen."""
-        await self._worker.write(partial(changes.set_seen, run_id=run_id, at=at))
+    async def note_seen(self, run_id: str, *, at: float, by: str = "", call_id: str = "") -> None:
+        """Record when and by whom the outputs were first seen."""
+        await self._worker.write(partial(attaching.set_seen_by, run_id=run_id, at=at, by=by, call_id=call_id))
 
-    async def note_told(self, run_id: str, *, at: float) -> None:
+    async def note_unseen(self, run_id: str) -> None:
+        """Record that nobody has seen the outputs after all."""
+        await self._worker.write(partial(changes.set_unseen, run_id=run_id))
+
+    async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
         """Record when the caller was first told the id."""
-        await self._worker.write(partial(changes.set_told, run_id=run_id, at=at))
+        await self._worker.write(partial(attaching.set_told_to, run_id=run_id, at=at, call_id=call_id))
 
     async def note_followed(self, run_id: str, *, is_followed: bool) -> None:
         """Record whether we still look at the run."""

@@ -5,18 +5,19 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import FlowportError, LedgerError
+from flowport.errors import FlowportError, LedgerError, StartInDoubt
 from flowport.faultpoints import FaultPoint, reach
-from flowport.ledger.interface import Ledger
-from flowport.model import Run, RunState
+from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger
+from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.runner.board import Board, BoardEntry
+from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.saving import OutputSaver
@@ -29,13 +30,6 @@ logger = logging.getLogger(__name__)
 _ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Without the letters and digits that people mistake for one another."""
 _ID_LENGTH: Final = 10
-
-
-ENDED_UNSENT: Final = "Flowport ended before this run was sent to the provider; nothing was charged."
-ENDED_WHILE_STARTING: Final = (
-    "Flowport ended while it was starting this run, so the provider may or may not have it. It may have been charged, and "
-    "is not sent again by itself; the provider's website shows whether it is there."
-)
 
 
 class CancelOutcome(Enum):
@@ -58,6 +52,17 @@ class _Ticket:
     """Set when the ledger has the run or could not take it."""
     error: FlowportError | None = None
     """Why the ledger does not have the run; None when it has."""
+    joined: Run | None = None
+    """The earlier run that the call has joined; None when it got its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of a call that was submitted."""
+
+    run: Run
+    is_joined: bool
+    """Whether the run is an earlier call's."""
 
 
 class Runner:
@@ -76,6 +81,7 @@ class Runner:
         saver: OutputSaver,
         writer: RunWriter,
         process: ProcessLock,
+        calls: CallBook,
     ) -> None:
         self._accounts = accounts
         self._ledger = ledger
@@ -87,15 +93,17 @@ class Runner:
         self._saver = saver
         self._writer = writer
         self._process = process
+        self._calls = calls
 
-    async def submit(self, call: PreparedCall, *, owner: str) -> Run:
-        """Accept a call and start its run in the background; return the run as soon as it is recorded.
+    async def submit(self, call: PreparedCall, origin: RunCall) -> Submission:
+        """Accept a call and start its run in the background, or join the run that it repeats; return once that is recorded.
 
         Raises:
             LedgerError: It could not be recorded, so nothing is sent.
+            StartInDoubt: An equal run may have been started, and nobody knows.
         """
-        run = self._build_run(call, owner)
-        ticket = _Ticket()
+        run = self._build_run(call, origin.owner)
+        ticket, rules = _Ticket(), self._calls.build_rules(origin, self._process)
 
         async def give_up() -> None:
             """Answer the handler and those who wait."""
@@ -104,11 +112,31 @@ class Runner:
                 ticket.accepted.set()
             await self._note_crash(run.id)
 
-        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, ticket, on_crash=give_up)
+        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, rules, ticket, on_crash=give_up)
         await ticket.accepted.wait()
         if ticket.error is not None:
             raise ticket.error
-        return run
+        return Submission(ticket.joined or run, is_joined=ticket.joined is not None)
+
+    def leave(self, call: RunCall) -> None:
+        """Note in the background that a call waits no longer, because its client has gone."""
+        self._supervisor.spawn(f"end of {call.id}", self._leave, call)
+
+    def take_back(self, run_id: str) -> None:
+        """Note in the background that the answer which held a run's outputs did not arrive."""
+        self._supervisor.spawn(f"unseen {run_id}", self._take_back, run_id)
+
+    async def _take_back(self, run_id: str) -> None:
+        try:
+            await self._ledger.note_unseen(run_id)
+        except LedgerError as exc:
+            logger.warning("that run %s was not seen after all could not be noted: %s", run_id, exc)
+
+    async def _leave(self, call: RunCall) -> None:
+        try:
+            await self._ledger.leave(call.id)
+        except LedgerError as exc:
+            logger.warning("that a call waits no longer could not be noted: %s", exc)
 
     def get_entry(self, run_id: str) -> BoardEntry | None:
         """Return the live standing of a run, or None when this process does not follow it."""
@@ -185,25 +213,28 @@ class Runner:
         self._board.remove(run.id)
         return CancelOutcome.UNFOLLOWED
 
-    def stop_unwanted(self, run: Run) -> None:
-        """Cancel a run whose caller has gone, if nothing was sent yet; for `FLOWPORT_ON_CANCEL=stop`."""
-        self._supervisor.spawn(f"cancel of run {run.id}", self._cancel_quietly, run)
+    def stop_unwanted(self, run: Run, call: RunCall) -> None:
+        """Cancel a run whose caller has gone, if nothing was sent and nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
+        self._supervisor.spawn(f"cancel of run {run.id}", self._abandon, run, call)
 
-    async def _cancel_quietly(self, run: Run) -> None:
-        await self._cancel_unsent(run)
+    async def _abandon(self, run: Run, call: RunCall) -> None:
+        now = self._clock.now()
+        if await self._ledger.note_abandoned(run.id, call_id=call.id, failure=CANCELLED_UNSENT, at=now):
+            self._show_cancelled(run, now)
 
     async def _cancel_unsent(self, run: Run) -> bool:
         now = self._clock.now()
         is_written = await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
         if is_written:
-            over = replace(
-                run, state=RunState.CANCELLED, failure=CANCELLED_UNSENT, finished_at=now, reserved_credits=0.0
-            )
-            self._board.update(over)
+            self._show_cancelled(run, now)
         return is_written
 
+    def _show_cancelled(self, run: Run, at: float) -> None:
+        over = replace(run, state=RunState.CANCELLED, failure=CANCELLED_UNSENT, finished_at=at, reserved_credits=0.0)
+        self._board.update(over)
+
     def _build_run(self, call: PreparedCall, owner: str) -> Run:
-        price = call.app.price_credits
+        price, boot = call.app.price_credits, self._clock.boot_time()
         return Run(
             id="run_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH)),
             account_id=call.account_id,
@@ -220,19 +251,13 @@ class Runner:
             process_id=self._process.process_id,
             price_credits=price,
             reserved_credits=price or 0.0,
+            boot_id=boot.boot_id if boot else "",
+            accepted_boot_seconds=boot.seconds if boot else None,
         )
 
-    async def _carry_out(self, run: Run, call: PreparedCall, ticket: _Ticket) -> None:
-        reach(FaultPoint.BEFORE_ACCEPTED)
-        try:
-            await self._ledger.accept(run)
-        except LedgerError as exc:
-            ticket.error = exc
-            ticket.accepted.set()
+    async def _carry_out(self, run: Run, call: PreparedCall, rules: AttachRules, ticket: _Ticket) -> None:
+        if not await self._accept(run, rules, ticket):
             return
-        reach(FaultPoint.AFTER_ACCEPTED)
-        self._put(run)
-        ticket.accepted.set()
         account = self._accounts[run.account_id]
         try:
             started = await self._starter.start(run, call, account)
@@ -250,6 +275,32 @@ class Runner:
         else:
             await self._writer.write_at_last(started)
             self._board.remove(run.id)
+
+    async def _accept(self, run: Run, rules: AttachRules, ticket: _Ticket) -> bool:
+        """Record the run and tell whether it is to be started; the ticket says what else became of the call."""
+        reach(FaultPoint.BEFORE_ACCEPTED)
+        try:
+            outcome = await self._ledger.accept(run, rules)
+        except LedgerError as exc:
+            ticket.error = exc
+        else:
+            match outcome:
+                case Accepted():
+                    reach(FaultPoint.AFTER_ACCEPTED)
+                    self._put(run)
+                case Joined(earlier):
+                    ticket.joined = earlier
+                case InDoubt(earlier):
+                    ticket.error = self._build_doubt(earlier)
+                case _:
+                    assert_never(outcome)
+        ticket.accepted.set()
+        return ticket.error is None and ticket.joined is None
+
+    def _build_doubt(self, run: Run) -> StartInDoubt:
+        account = self._accounts.get(run.account_id)
+        title = account.provider.title if account else run.provider
+        return StartInDoubt(title, run.id, run.starting_at or run.accepted_at, run.failure)
 
     async def _see_through(self, run: Run, account: OpenAccount) -> None:
         followed = await self._follower.follow(run, account)

@@ -1,33 +1,75 @@
 """Serve one client on standard input and output."""
 
 import logging
-from typing import Any
+from typing import Any, Self
 
 import anyio.abc
-from mcp.server import Server
+import mcp.types as t
 from mcp.server.stdio import stdio_server
+from mcp.shared._stream_protocols import WriteStream
+from mcp.shared.message import SessionMessage
 
+from flowport.server import STDIO, FlowportServer
 from flowport.serving.ending import End
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(server: Server[Any], tasks: anyio.abc.TaskGroup, end: End) -> None:
+async def serve(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) -> None:
     """Serve until the end is asked for, which the end of standard input does too.
 
     Args:
         tasks: Where the reading goes on; the thread under it never returns, so nobody may wait for it.
     """
-    tasks.start_soon(_speak, server, end)
+    handed = _Handed()
+    tasks.start_soon(_speak, server, end, handed)
     await end.asked.wait()
+    request_id = handed.get_unwritten()
+    if request_id is not None and server.deliveries is not None:
+        server.deliveries.lose(STDIO, request_id)
 
 
-async def _speak(server: Server[Any], end: End) -> None:
+async def _speak(server: FlowportServer, end: End, handed: "_Handed") -> None:
     try:
         async with stdio_server() as (reader, writer):
-            await server.run(reader, writer, server.create_initialization_options())
+            await server.run(reader, handed.attach(writer), server.create_initialization_options())
     except Exception:  # the boundary of the process: without it a broken pipe would leave us running unheard
         logger.exception("the connection to the client has broken")
         end.ask(code=1)
     else:
         end.ask()
+
+
+class _Handed(WriteStream[SessionMessage]):
+    """The stream to the client, watched: what was handed over last may not have been written."""
+
+    def __init__(self) -> None:
+        self._writer: Any = None
+        self._last: t.RequestId | None = None
+
+    def attach(self, writer: WriteStream[SessionMessage]) -> Self:
+        """Begin to write to a stream of the library's."""
+        self._writer = writer
+        return self
+
+    def get_unwritten(self) -> t.RequestId | None:
+        """Return the request whose answer was handed over and not written; None when all were."""
+        # Whoever writes asks for the next message only when the last one is out. The library's stream does not say so.
+        inner = getattr(self._writer, "_inner", None)
+        is_written = inner is not None and inner.statistics().tasks_waiting_receive > 0
+        return None if is_written else self._last
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Hand a message over; returns when the one before it is written."""
+        await self._writer.send(item)
+        self._last = getattr(item.message, "id", None)
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._writer.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

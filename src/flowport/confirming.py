@@ -1,0 +1,72 @@
+"""Ask the person behind a client, in the manner of either protocol era.
+
+Older clients are asked in the middle of a call. Since 2026-07-28 the call is answered with the question, and the client
+makes it again with the person's answer; what was asked travels with it, sealed, so that a yes to one question is none
+to another.
+"""
+
+import hashlib
+import logging
+from typing import Any, Final
+
+import anyio
+import mcp.types as t
+from mcp.server import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+from flowport.consent import Consent
+from flowport.errors import ConfirmationNeeded
+
+logger = logging.getLogger(__name__)
+
+_KEY: Final = "confirm"
+_NOTHING_TO_FILL_IN: Final[dict[str, Any]] = {"type": "object", "properties": {}}
+MODERN_ERA: Final = "2026-07-28"
+
+
+class Confirmer:
+    """Asks on behalf of one call."""
+
+    def __init__(self, context: ServerRequestContext[Any, Any], params: t.CallToolRequestParams) -> None:
+        self._context = context
+        self._params = params
+
+    async def ask(self, question: str, patience_seconds: float) -> Consent:
+        """Return the person's answer; silence for so long is a no.
+
+        Raises:
+            ConfirmationNeeded: The client asks when the call is answered with `build_question`.
+        """
+        capabilities = self._context.session.client_capabilities
+        if capabilities is None or capabilities.elicitation is None:
+            return Consent.CANNOT_ASK
+        if self._context.protocol_version == MODERN_ERA:
+            return self._read_answer(question)
+        with anyio.move_on_after(patience_seconds):
+            try:
+                result = await self._context.session.elicit_form(
+                    question, _NOTHING_TO_FILL_IN, self._context.request_id
+                )
+            except MCPError as exc:
+                logger.warning("the client cannot ask the person: %s", exc)
+                return Consent.CANNOT_ASK
+            return Consent.GIVEN if result.action == "accept" else Consent.REFUSED
+        return Consent.REFUSED
+
+    def _read_answer(self, question: str) -> Consent:
+        answer = (self._params.input_responses or {}).get(_KEY)
+        if answer is None or self._params.request_state != _digest(question):
+            raise ConfirmationNeeded(question)
+        return Consent.GIVEN if getattr(answer, "action", "") == "accept" else Consent.REFUSED
+
+
+def build_question(error: ConfirmationNeeded) -> t.InputRequiredResult:
+    """Return the answer that makes the client ask."""
+    params = t.ElicitRequestFormParams(message=error.question, requested_schema=_NOTHING_TO_FILL_IN)
+    return t.InputRequiredResult(
+        input_requests={_KEY: t.ElicitRequest(params=params)}, request_state=_digest(error.question)
+    )
+
+
+def _digest(question: str) -> str:
+    return hashlib.sha256(question.encode()).hexdigest()

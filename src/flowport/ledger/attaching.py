@@ -1,0 +1,188 @@
+"""Accept a call: join the earlier run that it asks for again, or record a new one. One operation of the worker's transaction.
+
+Theory of operation: clients give up after a minute and call again, processes are killed, models repeat themselves. An
+equal call therefore joins an earlier run whose end nobody has seen. Runs that no call waits for come first, so that as
+many retries join as many runs. When all have a waiting call, an equal call right after another over the same
+connection is taken at its word (people ask for four variations side by side); at any other time it joins.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from flowport.ledger.changes import insert_run, set_cancelled, set_seen, set_told, set_unknown
+from flowport.ledger.interface import MAX_MENTIONS, Accepted, AcceptOutcome, AttachRules, InDoubt, Joined, Mention
+from flowport.ledger.queries import IS_UNSEEN, RUN_LIST, build_runs
+from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+
+_MAX_NAMED: Final = 3
+"""Runs that one mention names."""
+
+
+def accept_run(connection: sqlite3.Connection, run: Run, rules: AttachRules | None) -> AcceptOutcome:
+    """Join, refuse or record."""
+    if rules is None:
+        insert_run(connection, run)
+        return Accepted(run)
+    equal = [
+        one for one in _select_equal(connection, run, rules) if _get_age_seconds(one, rules) < rules.window_seconds
+    ]
+    settled = [_settle(connection, one, rules) for one in equal]
+    if not rules.is_new_wanted and (joined := _choose(settled, rules)) is not None:
+        _insert_waiting(connection, joined, rules)
+        return Joined(_select_run(connection, joined))
+    doubtful = [one for one in settled if one.state is RunState.UNKNOWN]
+    if doubtful and not rules.is_doubt_accepted:
+        return InDoubt(_select_run(connection, doubtful[-1].run_id))
+    insert_run(connection, run)
+    _insert_waiting(connection, run.id, rules)
+    return Accepted(run)
+
+
+def remove_waiting(connection: sqlite3.Connection, call_id: str) -> None:
+    """Forget a call."""
+    connection.execute("DELETE FROM waiting_calls WHERE id = ?", (call_id,))
+
+
+def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
+    """Forget a call and cancel its run when nobody else waits for it; only what was not sent can be."""
+    remove_waiting(connection, call_id)
+    if connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone():
+        return False
+    return set_cancelled(connection, run_id, failure=failure, at=at)
+
+
+def set_seen_by(connection: sqlite3.Connection, run_id: str, *, at: float, by: str, call_id: str) -> None:
+    """Write when and by whom the outputs were first seen; the call that was answered waits no longer."""
+    set_seen(connection, run_id, at=at, by=by)
+    if call_id:
+        remove_waiting(connection, call_id)
+
+
+def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_id: str) -> None:
+    """Write when the caller was first told the id; the call that was answered waits no longer."""
+    set_told(connection, run_id, at=at)
+    if call_id:
+        remove_waiting(connection, call_id)
+
+
+def take_mention(connection: sqlite3.Connection, *, owner: str) -> Mention | None:
+    """Return the unseen runs that are to be mentioned, and count the mention."""
+    # Our own words alone.
+    condition = (
+        f"runs.owner = :owner AND {IS_UNSEEN} AND runs.mentions < :most "  # noqa: S608
+        "AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
+    )
+    values = {"owner": owner, "most": MAX_MENTIONS}
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_unseen WHERE {condition} "  # noqa: S608 - our own words
+        "ORDER BY runs.accepted_at DESC, runs.id DESC",
+        values,
+    ).fetchall()
+    if not rows:
+        return None
+    connection.execute(f"UPDATE runs SET mentions = mentions + 1 WHERE {condition}", values)  # noqa: S608 - as above
+    return Mention(len(rows), build_runs(connection, rows[:_MAX_NAMED]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Equal:
+    """An earlier run that asked for the same, as far as it matters here."""
+
+    run_id: str
+    state: RunState
+    process_id: str
+    is_told: bool
+    is_seen: bool
+    accepted_at: float
+    boot_id: str
+    accepted_boot_seconds: float | None
+    newest_call_id: str
+    """The last call that waits for it; empty when none does."""
+    newest_process_id: str
+
+
+def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Iterator[_Equal]:
+    """Find the runs that asked for the same, by the words of the call or by their meaning, oldest first.
+
+    Those whose newest call is a recent one are left out: when hundreds of equal calls come at once, each has hundreds
+    of them, and none can be joined.
+    """
+    if rules.window_seconds <= 0:
+        return
+    # As the indexes have it: SQLite uses them for nothing else.
+    whose = (
+        "account_id = :account_id AND owner = :owner AND app_id = :app_id AND (seen_at IS NULL OR state = 'unknown')"
+    )
+    rows = connection.execute(
+        "SELECT id, state, process_id, told_at, seen_at, accepted_at, boot_id, accepted_boot_seconds, call_id, "  # noqa: S608 - our own words
+        "(SELECT process_id FROM waiting_calls WHERE waiting_calls.id = call_id) FROM (SELECT *, "
+        "(SELECT w.id FROM waiting_calls AS w WHERE w.run_id = runs.id ORDER BY w.rowid DESC LIMIT 1) AS call_id "
+        "FROM runs WHERE state NOT IN ('failed', 'cancelled') AND id IN ("
+        f"SELECT id FROM runs WHERE {whose} AND raw_digest = :raw_digest UNION "
+        f"SELECT id FROM runs WHERE {whose} AND canonical_digest = :canonical_digest)) "
+        "WHERE state = 'unknown' OR coalesce(call_id, '') NOT IN (SELECT value FROM json_each(:recent)) ORDER BY accepted_at, id",
+        {
+            "account_id": run.account_id,
+            "owner": run.owner,
+            "app_id": run.app_id,
+            "raw_digest": run.raw_digest,
+            "canonical_digest": run.canonical_digest,
+            "recent": json.dumps(sorted(rules.recent_call_ids)),
+        },
+    )
+    for run_id, state, process_id, told_at, seen_at, accepted_at, boot_id, boot_seconds, call_id, caller_id in rows:
+        yield _Equal(
+            run_id=run_id,
+            state=RunState(state),
+            process_id=process_id,
+            is_told=told_at is not None,
+            is_seen=seen_at is not None,
+            accepted_at=accepted_at,
+            boot_id=boot_id,
+            accepted_boot_seconds=boot_seconds,
+            newest_call_id=call_id or "",
+            newest_process_id=caller_id or "",
+        )
+
+
+def _get_age_seconds(run: _Equal, rules: AttachRules) -> float:
+    """Return how long ago the run was accepted; by the boot clock, which nobody sets, wherever that can be told."""
+    if rules.boot_id and run.boot_id == rules.boot_id and run.accepted_boot_seconds is not None:
+        return rules.boot_seconds - run.accepted_boot_seconds
+    # A clock that was set back makes the run younger than nothing, which is inside the window too.
+    return rules.at - run.accepted_at
+
+
+def _settle(connection: sqlite3.Connection, run: _Equal, rules: AttachRules) -> _Equal:
+    """Return the run as it stands once it is said what a dead process left before the provider had it."""
+    is_unsent = run.state is RunState.ACCEPTED and not run.is_told
+    if not (is_unsent or run.state is RunState.STARTING) or rules.is_alive(run.process_id):
+        return run
+    if is_unsent:
+        set_cancelled(connection, run.run_id, failure=ENDED_UNSENT, at=rules.at)
+        return replace(run, state=RunState.CANCELLED)
+    set_unknown(connection, run.run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=rules.at)
+    return replace(run, state=RunState.UNKNOWN)
+
+
+def _choose(equal: Sequence[_Equal], rules: AttachRules) -> str | None:
+    """Return the id of the run to join; None when the call is to have its own."""
+    never = {RunState.UNKNOWN, RunState.CANCELLED}
+    candidates = [one for one in equal if one.state not in never and not one.is_seen]
+    nobodys = [one for one in candidates if not one.newest_call_id or not rules.is_alive(one.newest_process_id)]
+    return next((one.run_id for one in (*nobodys, *candidates)), None)
+
+
+def _select_run(connection: sqlite3.Connection, run_id: str) -> Run:
+    rows = connection.execute(f"SELECT {RUN_LIST} FROM runs WHERE id = ?", (run_id,))  # noqa: S608 - our own words
+    return build_runs(connection, rows)[0]
+
+
+def _insert_waiting(connection: sqlite3.Connection, run_id: str, rules: AttachRules) -> None:
+    connection.execute(
+        "INSERT INTO waiting_calls (id, run_id, process_id, since) VALUES (?, ?, ?, ?)",
+        (rules.call.id, run_id, rules.call.process_id, rules.at),
+    )
