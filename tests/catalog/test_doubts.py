@@ -1,6 +1,6 @@
 """Definitions that a provider's refusal puts in doubt: which are read again, how many, and who learns of it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
-from flowport.catalog.discovery import STALE_AFTER_SECONDS
+from flowport.catalog.discovery import FIRST_WATCH_SECONDS, REFRESH_SECONDS, STALE_AFTER_SECONDS, WATCH_SECONDS
 from flowport.catalog.doubts import MAX_READ, SPAN_SECONDS, Doubts
 from flowport.errors import Operation
 from flowport.model import Source
@@ -44,13 +44,6 @@ def doubt(bench: Bench, *app_ids: str) -> None:
         bench.catalog.doubt(bench.catalog.get_listing(app_id).app)
 
 
-async def pass_until(clock: FakeClock, condition: Callable[[], bool]) -> None:
-    """Let time pass, a quarter of a minute at a time, until something is so."""
-    with anyio.fail_after(10):
-        while not condition():
-            await clock.sleep(15)
-
-
 async def save_after_doubt(bench: Bench, app_id: str) -> None:
     """Doubt a definition, and wait until the file has what was read."""
     stamp = bench.catalog._file_stamp
@@ -66,20 +59,15 @@ def list_arguments(bench: Bench) -> list[list[str]]:
 
 async def test_no_more_than_five_are_read_again_in_the_time_of_a_refresh(ledger: FaultyLedger, tmp_path: Path) -> None:
     """A model that sends wrong inputs all day must not use up the budget."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(7)), clock=FakeClock(idle_seconds=0.002))
+    bench = build_bench(ledger, tmp_path, Store(*build_apps(7)), clock=FakeClock(is_automatic=False))
     await bench.catalog.refresh()
-    read_at: list[float] = []
-
-    async def note() -> None:
-        """Note when each is read."""
-        read_at.append(bench.clock.monotonic())
-
-    bench.account.before_answer = note
     async with reading(bench):
         doubt(bench, *(f"a{n}" for n in range(7)))
-        await pass_until(bench.clock, lambda: len(read_at) == 7)
+        await wait_until(lambda: bench.clock.count_sleepers() == 1)
+        assert bench.count()[1] == 7 + MAX_READ
+        bench.clock.advance(SPAN_SECONDS)
+        await wait_until(lambda: bench.count()[1] == 7 + 7)
 
-    assert [at < SPAN_SECONDS for at in read_at] == [True] * MAX_READ + [False] * 2
     assert bench.account.priorities[-7:] == [Priority.DISCOVER] * 7
 
 
@@ -188,21 +176,25 @@ async def test_the_process_that_refreshes_takes_up_what_another_has_read_again(
     ledger: FaultyLedger, tmp_path: Path
 ) -> None:
     """Its own clients must hear of it before the next refresh, and its next file must still have it."""
-    clock = FakeClock(idle_seconds=0.002)
+    clock = FakeClock(is_automatic=False)
     bench = build_bench(ledger, tmp_path, Store(*build_apps(2)), clock=clock)
     other = build_bench(ledger, tmp_path, bench.store, clock=clock, has_turn=lambda: False)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.catalog.keep_fresh)
         tasks.start_soon(other.catalog.keep_fresh)
-        await pass_until(clock, lambda: len(other.list_names()) == 2)
-        clock.advance(1)
+        await wait_until(lambda: clock.count_sleepers() == 2)
+        clock.advance(FIRST_WATCH_SECONDS)
+        await wait_until(lambda: len(other.list_names()) == 2)
         bench.store.inputs["a0"] = [PROMPT, COLOUR]
-        tasks.start_soon(other.catalog.read_doubted)
-        doubt(other, "a0")
-        await pass_until(clock, lambda: list_arguments(bench)[0] == ["prompt", "colour"])
-        assert clock.monotonic() < SPAN_SECONDS
-        lists = bench.account.count(Operation.LIST_APPS)
-        await pass_until(clock, lambda: bench.account.count(Operation.LIST_APPS) >= lists + 2)
+        await save_after_doubt(other, "a0")
+        await wait_until(lambda: clock.count_sleepers() == 2)
+        clock.advance(WATCH_SECONDS)
+        await wait_until(lambda: list_arguments(bench)[0] == ["prompt", "colour"])
+        assert bench.account.count(Operation.LIST_APPS) == 2
+        await wait_until(lambda: clock.count_sleepers() == 2)
+        clock.advance(REFRESH_SECONDS)
+        await wait_until(lambda: bench.account.count(Operation.LIST_APPS) == 4)
+        await wait_until(lambda: clock.count_sleepers() == 2)
         tasks.cancel_scope.cancel()
 
     assert list_arguments(bench) == list_arguments(other) == [["prompt", "colour"], ["prompt"]]
@@ -227,17 +219,18 @@ async def test_a_narrower_process_leaves_the_wider_list_in_the_file(ledger: Faul
 
 async def test_a_catalogue_that_cannot_be_taken_up_now_is_taken_up_later(ledger: FaultyLedger, tmp_path: Path) -> None:
     """A busy disk must not end the refreshing."""
-    store = Store(*build_apps(2))
+    store, clock = Store(*build_apps(2)), FakeClock(is_automatic=False)
     await build_bench(ledger, tmp_path, store).catalog.refresh()
-    other = build_bench(
-        ledger, tmp_path, store, clock=FakeClock(idle_seconds=0.002), max_tools=1, has_turn=lambda: False
-    )
+    other = build_bench(ledger, tmp_path, store, clock=clock, max_tools=1, has_turn=lambda: False)
     ledger.failing.add("get_used_apps")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other.catalog.keep_fresh)
-        await pass_until(other.clock, lambda: "get_used_apps" in ledger.called)
+        await wait_until(lambda: clock.count_sleepers() == 1)
+        clock.advance(FIRST_WATCH_SECONDS)
+        await wait_until(lambda: "get_used_apps" in ledger.called and clock.count_sleepers() == 1)
         ledger.failing.clear()
-        await pass_until(other.clock, lambda: other.list_names() == ["app_a0"])
+        clock.advance(WATCH_SECONDS)
+        await wait_until(lambda: other.list_names() == ["app_a0"])
         tasks.cancel_scope.cancel()
 
 
