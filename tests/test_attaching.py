@@ -124,7 +124,7 @@ async def test_a_call_that_was_cancelled_is_joined_by_the_next(
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
         with anyio.CancelScope() as scope:
 
-            async def give_up(*_: Any) -> None:
+            async def give_up(progress: float, total: float | None, message: str | None) -> None:
                 scope.cancel()
 
             await flowport.client.call_tool(TOOL, PROMPT, progress_callback=give_up)
@@ -181,7 +181,7 @@ async def test_where_a_person_can_be_asked_a_doubt_is_theirs_to_decide(
     """A model must not decide by itself to pay twice."""
     asked: list[str] = []
 
-    async def ask(_: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
         asked.append(params.message)
         return t.ElicitResult(action=action, content={} if action == "accept" else None)
 
