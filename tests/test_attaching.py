@@ -233,7 +233,7 @@ async def test_what_nobody_has_seen_is_mentioned_beside_other_answers(
         await release(flowport, run_id)
         clock.ahead_seconds = MENTION_SECONDS
         results = [await flowport.call("get_balance") for _ in range(2)]
-    sentence = f"1 finished run you have not seen: Text to Picture ({run_id}). get_run shows the result."
+    sentence = f'1 finished run you have not seen: "Text to Picture" ({run_id}). get_run shows the result.'
     facts = [result.structured_content or {} for result in results]
     assert [one.get("unseen") for one in facts] == [sentence, None]
     assert isinstance(first := results[0].content[0], t.TextContent)
