@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.discovery import Catalog, _build_name, _build_properties
+from flowport.catalog.building import build_name, build_properties
+from flowport.catalog.discovery import Catalog
 from flowport.errors import AppUnsupported, FlowportError, Operation, ProviderBroken
 from flowport.ledger.names import assign_property_names, assign_tool_names
 from flowport.ledger.schema import prepare_schema
@@ -116,9 +117,9 @@ def name_all(connection: sqlite3.Connection, apps: Mapping[str, App]) -> Named:
         connection,
         SCOPE,
         apps=[(app.id, app.name) for app in apps.values()],
-        build_name=partial(_build_name, prefix=""),
+        build_name=partial(build_name, prefix=""),
     )
-    properties = [(app.id, partial(_build_properties, app)) for app in apps.values()]
+    properties = [(app.id, partial(build_properties, app)) for app in apps.values()]
     return Named(apps, tool_names, assign_property_names(connection, SCOPE, apps=properties))
 
 
