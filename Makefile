@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check unit conformance docker-proof demo bench lock docs format clean
+.PHONY: setup test check unit laws conformance docker-proof demo bench lock docs format clean
 
 setup: .venv/installed
 
@@ -27,6 +27,10 @@ unit: setup
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# What every tool keeps, over thousands of random and hostile definitions; it prints how many. `unit` has it too.
+laws: setup
+	$(BIN)/pytest -q tests/test_laws.py
 
 # The protocol's own programs. They need Node 22 or newer, which comes with them on Linux, and npm to fetch them.
 CONFORMANCE := tests/conformance

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import mcp.types as t
 from mcp import Client
+from mcp.client.session import ElicitationFnT
 
 from flowport.assembly import Assembly, open_assembly
+from flowport.clock import Clock
 from flowport.schedule import Pace
 from flowport.server import FlowportServer, build_server
 from flowport.settings import ProviderSettings, Settings
@@ -73,11 +75,18 @@ def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
 
 @asynccontextmanager
 async def open_harness(
-    sandbox: SandboxClient, folder: Path, *, mode: Mode = "auto", pace: Pace = QUICK, **changes: Any
+    sandbox: SandboxClient,
+    folder: Path,
+    *,
+    mode: Mode = "auto",
+    pace: Pace = QUICK,
+    ask_person: ElicitationFnT | None = None,
+    clock: Clock | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Harness]:
-    """Run Flowport on a sandbox, with a client of the wished era."""
+    """Run Flowport on a sandbox, with a client of the wished era; it can ask a person only when `ask_person` is given."""
     settings = build_settings(folder, sandbox.addresses.api_url, **changes)
-    async with open_assembly(settings, pace=pace) as assembly:
+    async with open_assembly(settings, clock=clock, pace=pace) as assembly:
         server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
-        async with Client(server, mode=mode) as client:
+        async with Client(server, mode=mode, elicitation_callback=ask_person) as client:
             yield Harness(client, sandbox, assembly, server, settings.output_dir)

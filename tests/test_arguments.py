@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from flowport.arguments import build_canonical_digest, build_provider_inputs, build_raw_digest, parse_arguments
-from flowport.choices import build_choices, find_option
-from flowport.coercion import get_default, parse_value
+from flowport.coercion import get_default
 from flowport.errors import AppUnsupported, ArgumentProblem, ArgumentsInvalid
-from flowport.model import App, Input, InputKind, JsonValue, Option
+from flowport.model import App, InputKind, JsonValue, Option
 from flowport.naming import build_property_names
 from flowport.schema import build_tool, get_inputs
 from tests.app_builders import APPS, JSON_VALUES, build_app, build_input, build_select
+from tests.laws import get_meant
 
 IMAGE = build_input(InputKind.IMAGE, "image", label="Your photo", is_required=True)
 PROMPT = build_input(InputKind.TEXT, "text_prompt", label="What to draw", is_required=True)
@@ -209,16 +209,6 @@ def build_values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         low, high = schema.get("minimum"), schema.get("maximum")
         return st.floats(low, high, allow_nan=False, allow_infinity=False)
     return st.booleans() if schema["type"] == "boolean" else TYPED
-
-
-def get_meant(item: Input, sent: Any) -> Any:
-    """Return what the provider should get for a value that the schema accepts."""
-    if item.is_list:
-        return [get_meant(replace(item, is_list=False), part) for part in sent]
-    if item.options and item.kind is InputKind.SELECT:
-        option = find_option(build_choices(item), sent)
-        return option.value if option else None
-    return parse_value(item, sent) if item.kind is InputKind.ANY else sent
 
 
 @given(APPS, st.data())

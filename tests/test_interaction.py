@@ -225,7 +225,7 @@ async def test_the_states_on_the_way_are_told(sandbox: SandboxClient, tmp_path: 
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
         handed = await flowport.ask("text_to_picture", prompt="a lake")
         facts = await wait_for_state(flowport, handed["run_id"], wanted)
-    assert facts["summary"].startswith(f"Text to Picture is {wanted}")
+    assert facts["summary"].startswith(f'"Text to Picture" is {wanted}')
 
 
 async def test_a_clip_and_a_sound_come_back_as_such(flowport: Harness) -> None:

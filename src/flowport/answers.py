@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import mcp.types as t
 
 from flowport.errors import FlowportError
+from flowport.labels import clean_text, format_quoted
 from flowport.ledger.interface import Mention
 from flowport.media.previews import Preview
 from flowport.model import Output, OutputKind, Run, RunState
@@ -23,6 +24,9 @@ Facts: TypeAlias = dict[str, Any]
 
 MAX_SHOWN_OUTPUTS: Final = 20
 """Outputs that one answer lists; the run's resource has them all."""
+
+MAX_SHOWN_TEXT: Final = 2000
+"""Characters of one text result that an answer carries; its resource has more."""
 
 OUR_MISTAKE: Final = "Flowport made a mistake while it handled this call; its log has the details."
 
@@ -136,7 +140,9 @@ def format_summary(standing: Standing) -> str:
     }
     made = f", {len(run.outputs)} output{'s' * (len(run.outputs) != 1)}" if run.state.is_final and run.outputs else ""
     saving = "; its outputs are being saved" if standing.is_saving else ""
-    return f"{run.app_name} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}."
+    return (
+        f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}."
+    )
 
 
 def format_duration(seconds: float) -> str:
@@ -159,7 +165,7 @@ def _build_output_facts(run: Run, output: Output) -> Facts:
     facts: Facts = {
         "n": output.n,
         "kind": output.kind.value,
-        "text": output.text,
+        "text": clean_text(output.text, limit=MAX_SHOWN_TEXT),
         "url": output.url,
         "mime_type": output.mime_type,
         "size_bytes": output.size_bytes,
@@ -194,7 +200,7 @@ def _format_joined(run: Run) -> str:
 
 
 def _format_mention(mention: Mention) -> str:
-    named = ", ".join(f"{run.app_name} ({run.id})" for run in mention.runs)
+    named = ", ".join(f"{format_quoted(run.app_name)} ({run.id})" for run in mention.runs)
     more = f" and {mention.count - len(mention.runs)} more" if mention.count > len(mention.runs) else ""
     plural = "s" * (mention.count != 1)
     return f"{mention.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
@@ -246,4 +252,5 @@ def _format_item(value: Any) -> str:
         return "[" + ", ".join(_format_item(part) for part in value) + "]"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    # Of a text with lines none may pass for a line of ours.
+    return str(value).replace("\n", "\n    ")

@@ -23,7 +23,7 @@ from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
-from flowport.model import Account, Source
+from flowport.model import Account, App, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
@@ -94,9 +94,6 @@ async def open_assembly(
         stack.callback(process.release)
         changes = Changes(clock)
         supervisor = await stack.enter_async_context(Supervisor())
-        shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor)
-        runner = _build_runner(shared, accounts, Board(changes.note_run), process, pace or _build_pace(accounts))
-        supervisor.spawn("orphans", runner.settle_orphans)
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
         turns = [_open_turn(account, settings, stack) for account in accounts]
@@ -104,9 +101,13 @@ async def open_assembly(
             OpenCatalog(one, _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn))
             for one, turn in zip(accounts, turns, strict=True)
         ]
+        shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor, partial(_doubt, catalogs))
+        runner = _build_runner(shared, accounts, Board(changes.note_run), process, pace or _build_pace(accounts))
+        supervisor.spawn("orphans", runner.settle_orphans)
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
+            supervisor.spawn("doubts", one.catalog.read_doubted)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
@@ -123,6 +124,7 @@ class _Shared:
     fetcher: Fetcher
     file_threads: anyio.CapacityLimiter
     supervisor: Supervisor
+    doubt: Callable[[OpenAccount, App], None]
 
 
 def _build_runner(
@@ -137,13 +139,20 @@ def _build_runner(
         board=board,
         clock=clock,
         supervisor=shared.supervisor,
-        starter=RunStarter(ledger, board, clock, writer),
+        starter=RunStarter(ledger, board, clock, writer, on_doubt=shared.doubt),
         follower=RunFollower(ledger, board, clock, pace, writer),
         saver=OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads),
         writer=writer,
         process=process,
         calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds),
     )
+
+
+def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
+    """Have the definition of an app read again by the catalogue that it comes from."""
+    for one in catalogs:
+        if one.account is account:
+            one.catalog.doubt(app)
 
 
 def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:

@@ -28,6 +28,11 @@ class Deliveries:
         while len(self._run_ids) > MAX_KEPT:
             self._run_ids.popitem(last=False)
 
+    def get_last(self) -> tuple[str, RequestId, str]:
+        """Return connection, request and run of the last answer that held one."""
+        (connection, request_id), run_id = next(reversed(self._run_ids.items()))
+        return connection, request_id, run_id
+
     def lose(self, connection: str, request_id: RequestId) -> None:
         """Take the answer to a request back; nothing happens when it held no run."""
         run_id = self._run_ids.pop((connection, request_id), None)

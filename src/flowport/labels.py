@@ -43,10 +43,15 @@ def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
     return f'"{inner}"'
 
 
+def drop_invisible(text: str) -> str:
+    """Return the text without what cannot be seen; its spaces stay."""
+    return "".join(c for c in _INVISIBLE.sub("", text) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
+
+
 def _fold(text: str) -> str:
     # White space first: line feeds and tabs are controls too, and must part words rather than join them.
     spaced = " ".join(text.split())
-    visible = "".join(c for c in _INVISIBLE.sub("", spaced) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
+    visible = drop_invisible(spaced)
     # What went may have stood between two spaces, or between a letter and its accent.
     return " ".join(_thin_marks(unicodedata.normalize("NFC", visible)).split())
 

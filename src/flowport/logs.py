@@ -1,7 +1,8 @@
-"""Logs for the operator: on stderr, one line each, with no key and no token in them.
+"""Logs for the operator: on stderr, one line each, with no key and no token in them, and nothing that cannot be seen.
 
 The HTTP library logs whole URLs, and a result's URL carries the token that opens it. So the cleaning sits in the
-handler, where every record passes, whoever wrote it.
+handler, where every record passes, whoever wrote it. An error may repeat what a stranger wrote: only a record's first
+line begins without a space, so none of theirs passes for one of ours.
 """
 
 import logging
@@ -10,9 +11,14 @@ import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
 
+from flowport.labels import drop_invisible
+
 _QUERY: Final = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
 _USERINFO: Final = re.compile(r"(https?://)[^\s/?#\"'<>]+@")
 HIDDEN: Final = "[hidden]"
+
+MAX_RECORD_LENGTH: Final = 20_000
+"""Characters of one record; a traceback has a few thousand."""
 
 
 class CleaningFormatter(logging.Formatter):
@@ -24,7 +30,8 @@ class CleaningFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the cleaned line."""
-        return clean_log_line(super().format(record), self._secrets)
+        lines = super().format(record)[:MAX_RECORD_LENGTH].splitlines()
+        return clean_log_line("\n  ".join(map(drop_invisible, lines)), self._secrets)
 
 
 def clean_log_line(text: str, secrets: Iterable[str]) -> str:

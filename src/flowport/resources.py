@@ -18,7 +18,7 @@ from flowport.answers import build_run_facts, format_instant, plain
 from flowport.desk import Desk
 from flowport.errors import FetchError, LedgerError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
-from flowport.labels import clean_line
+from flowport.labels import clean_line, clean_text
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
 from flowport.model import Output, Run
 from flowport.waiting import get_standing
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest output whose bytes are handed to a client."""
+
+MAX_TEXT_LENGTH: Final = 100_000
+"""Characters of a text result that are handed to a client."""
 
 MAX_LISTED: Final = 20
 
@@ -105,7 +108,7 @@ class Resources:
 
     async def _read_output(self, run: Run, output: Output) -> Content:
         if output.text:
-            content = Content("text/plain", output.text)
+            content = Content("text/plain", clean_text(output.text, limit=MAX_TEXT_LENGTH))
         else:
             content = await self._read_file(run, output)
         if run.seen_at is None:

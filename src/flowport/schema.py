@@ -67,7 +67,7 @@ def build_tool(
     usual = _format_usual(usual_seconds)
     return {
         "name": tool_name,
-        "title": title_prefix + app_name,
+        "title": clean_line(title_prefix + app_name),
         "description": f"{_format_price(app.price_credits)}, {usual}. "
         f"Runs the app {format_quoted(app_name)} of {provider_title}.",
         "inputSchema": _build_input_schema(inputs, property_names),

@@ -42,10 +42,18 @@ _RUN_ID: Final = _take("run_id", InputKind.TEXT, "As an earlier answer gave it",
 FIND_APPS: Final = StandingTool(
     "find_apps",
     "Find apps",
-    "Search all apps of the account, also those without a tool of their own, and see their prices and inputs.",
+    "Search all apps of the account, also those without a tool of their own, and see their prices, usual durations and "
+    "inputs, and what is left out of the tool list and why.",
     (
         _take("query", InputKind.TEXT, "Words from the name; leave it out for all"),
         _take("takes", InputKind.SELECT, "Only apps with such an input", options=("image", "video", "audio", "text")),
+        _take(
+            "makes",
+            InputKind.SELECT,
+            "Only apps that made this in earlier runs; then those never run, as unknown",
+            options=("image", "video", "audio"),
+        ),
+        _take("provider", InputKind.TEXT, "Only apps of this provider, e.g. magnific"),
         _take("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
         _take("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
     ),

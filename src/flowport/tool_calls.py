@@ -15,14 +15,10 @@ from flowport.answers import (
     build_facts_answer,
     build_run_answer,
     build_run_facts,
-    format_duration,
     format_instant,
     plain,
 )
 from flowport.arguments import parse_arguments
-from flowport.catalog.discovery import Catalog
-from flowport.catalog.records import Listing
-from flowport.catalog.search import Search, find_listings
 from flowport.consent import Consent
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import (
@@ -33,8 +29,8 @@ from flowport.errors import (
     NotConfirmed,
     StartInDoubt,
 )
-from flowport.labels import clean_line
-from flowport.model import InputKind, JsonValue, Run, RunState
+from flowport.finding import find_apps
+from flowport.model import JsonValue, Run, RunState
 from flowport.runner.calling import RunCall
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.runs import CancelOutcome, Submission
@@ -57,11 +53,9 @@ FIRST_CATALOGUE_SECONDS: Final = 8.0
 REFRESH_SECONDS: Final = 20.0
 """How long `find_apps(refresh: true)` waits for the providers."""
 
-MAX_ROWS: Final = 25
-"""Apps that one `find_apps` answer lists."""
-
 DEFAULT_RUNS: Final = 10
 """Runs that `list_runs` shows unless told otherwise."""
+
 MAX_SUBMITTING: Final = 10
 """Calls that are prepared and written down side by side. When hundreds come at once the others wait for a place, so that
 between two of them there is time to answer something quick."""
@@ -278,20 +272,7 @@ class ToolCalls:
         await self.wait_for_catalogues()
         if given.get("refresh"):
             await self._refresh_catalogues()
-        search = _parse_search(given)
-        found = [
-            (one, item) for one in self._desk.catalogs for item in find_listings(one.catalog.current.listings, search)
-        ]
-        listed = {tool["name"] for tool in self._desk.get_tools()}
-        rows = [_build_app_row(item, is_listed=item.tool_name in listed) for _, item in found[:MAX_ROWS]]
-        more = f" The first {MAX_ROWS} are shown; give more words." if len(found) > MAX_ROWS else ""
-        problem = self._desk.get_catalogue_problem()
-        facts: Facts = {
-            "summary": f"{len(found)} app{'s' * (len(found) != 1)} found.{more} {problem}".rstrip(),
-            "apps": rows,
-            "catalogues": [self._build_catalogue_facts(one) for one in self._desk.catalogs],
-        }
-        return build_facts_answer(facts)
+        return build_facts_answer(await find_apps(self._desk, given))
 
     async def _refresh_catalogues(self) -> None:
         """Ask the providers again, all at once; what takes too long is left as it is."""
@@ -299,23 +280,6 @@ class ToolCalls:
             async with anyio.create_task_group() as group:
                 for one in self._desk.catalogs:
                     group.start_soon(one.catalog.refresh)
-
-    def _build_catalogue_facts(self, one: OpenCatalog) -> Facts:
-        catalog = one.catalog
-        facts: Facts = {
-            "provider": one.account.provider.title,
-            "apps": len(catalog.current.listings),
-            "with_own_tool": len(catalog.tools),
-            "read": self._format_age(catalog),
-            "could_not_be_refreshed_because": catalog.problem,
-            "left_out": _format_left_out(catalog),
-        }
-        return {key: value for key, value in facts.items() if value not in ("", [])}
-
-    def _format_age(self, catalog: Catalog) -> str:
-        if catalog.current.listed_at is None:
-            return "not yet"
-        return f"{format_duration(self._desk.clock.now() - catalog.current.listed_at)} ago"
 
 
 def _parse(tool: StandingTool, arguments: Arguments) -> dict[str, JsonValue]:
@@ -332,41 +296,3 @@ def _parse_limit(given: Arguments) -> int:
         problem = ArgumentProblem("limit", "was given a fraction", "It takes a whole number.")
         raise ArgumentsInvalid((problem,), is_for_run=False)
     return int(str(limit).partition(".")[0])
-
-
-def _parse_search(given: Mapping[str, JsonValue]) -> Search:
-    takes, price = given.get("takes"), given.get("max_credits")
-    return Search(
-        words=str(given.get("query", "")),
-        takes=InputKind(takes) if isinstance(takes, str) else None,
-        max_credits=float(price) if isinstance(price, int | float) else None,
-    )
-
-
-def _build_app_row(listing: Listing, *, is_listed: bool) -> Facts:
-    row: Facts = {
-        "tool": listing.tool_name,
-        "app": clean_line(listing.app.name),
-        "id": clean_line(listing.app.id),
-        "price_credits": plain(listing.app.price_credits),
-        "call_it_by": "" if listing.left_out else listing.tool_name if is_listed else "run_app",
-        "inputs": _format_inputs(listing),
-        "left_out_because": listing.left_out,
-    }
-    return {key: value for key, value in row.items() if value not in ("", None)}
-
-
-def _format_inputs(listing: Listing) -> str:
-    if listing.app.inputs is None:
-        return "" if listing.left_out else "read when the app is first run"
-    names = [
-        f"{listing.property_names.get(item.id, '?')} ({item.kind.value}{', required' if item.is_required else ''})"
-        for item in listing.app.inputs
-    ]
-    return ", ".join(names) or "none"
-
-
-def _format_left_out(catalog: Catalog) -> list[str]:
-    unnamed = [f"an app without a usable id, because {item.reason}" for item in catalog.current.left_out]
-    named = [f"{item.tool_name}, because {item.left_out}" for item in catalog.current.listings if item.left_out]
-    return (named + unnamed)[:MAX_ROWS]

@@ -75,7 +75,7 @@ async def test_any_other_run_is_left_alone(ledger: SqliteLedger, changes: dict[s
 
 
 @pytest.mark.parametrize("changes", [{"raw_digest": "x"}, {"canonical_digest": "y"}], ids=str)
-async def test_the_same_words_or_the_same_meaning_are_enough(ledger: SqliteLedger, changes: dict[str, str]) -> None:
+async def test_the_same_words_or_the_same_meaning_are_enough(ledger: SqliteLedger, changes: dict[str, Any]) -> None:
     """A model writes a number as text the second time, or a file's definition has changed meanwhile."""
     await ledger.accept(replace(build_equal("run_0"), **changes))
     assert await call(ledger, 1) == "run_0"

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from flowport.errors import RunNotFound
-from flowport.ledger.interface import Spending
+from flowport.ledger.interface import AppHistory, Spending
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.model import Output, OutputKind, Run, RunState
 
@@ -196,6 +196,29 @@ async def test_durations_are_those_of_the_latest_successes(ledger: SqliteLedger)
     assert await ledger.get_durations(account_id=ACCOUNT, app_id="app1", limit=1) == (30.0,)
 
 
+async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_they_took(ledger: SqliteLedger) -> None:
+    """No provider tells what an app makes before it ran; a run in part shows it, but ends early."""
+    video, sound = replace(OUTPUT, kind=OutputKind.VIDEO), replace(OUTPUT, n=2, kind=OutputKind.AUDIO)
+    await accept(
+        ledger,
+        build_run("a", S.SUCCEEDED, started_at=10.0, finished_at=20.0, outputs=(OUTPUT,)),
+        build_run("b", S.SUCCEEDED, started_at=30.0, finished_at=50.0, outputs=(video, sound)),
+        build_run("partial", S.PARTIAL, started_at=51.0, finished_at=52.0, app_id="app2", outputs=(OUTPUT,)),
+        build_run("never started", S.SUCCEEDED, finished_at=53.0, app_id="app3"),
+        build_run("failed", S.FAILED, started_at=99.0, finished_at=100.0, app_id="app4"),
+        build_run("elsewhere", S.SUCCEEDED, started_at=9.0, finished_at=100.0, account_id=OTHER_ACCOUNT),
+    )
+    apps = ("app1", "app2", "app3", "app4", 'odd"\u00e9')
+    image = frozenset({OutputKind.IMAGE})
+    assert await ledger.get_histories(account_id=ACCOUNT, app_ids=apps) == {
+        "app1": AppHistory((20.0, 10.0), image | {OutputKind.VIDEO, OutputKind.AUDIO}),
+        "app2": AppHistory((), image),
+        "app3": AppHistory(),
+    }
+    latest = await ledger.get_histories(account_id=ACCOUNT, app_ids=("app1",), limit=1)
+    assert latest == {"app1": AppHistory((20.0,), frozenset({OutputKind.VIDEO, OutputKind.AUDIO}))}
+
+
 async def test_used_apps_are_those_of_the_span(ledger: SqliteLedger) -> None:
     """They come first in the list of tools."""
     await accept(
@@ -214,7 +237,7 @@ async def trace(ledger: SqliteLedger, read: Callable[[], Awaitable[object]]) -> 
     await ledger._worker.read(lambda connection: connection.set_trace_callback(statements.append))
     await read()
     await ledger._worker.read(lambda connection: connection.set_trace_callback(None))
-    queries = [statement for statement in statements if statement.startswith("SELECT")]
+    queries = [statement for statement in statements if statement.lstrip().startswith("SELECT")]
     return {query: await ledger._worker.read(partial(explain, query=query)) for query in queries}
 
 
@@ -239,6 +262,7 @@ READS: dict[str, tuple[Read, int]] = {
     "live": (lambda ledger: ledger.get_live_runs(account_id=ACCOUNT), 2),
     "spending": (lambda ledger: ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
     "durations": (lambda ledger: ledger.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
+    "histories": (lambda ledger: ledger.get_histories(account_id=ACCOUNT, app_ids=("app1", "app2")), 1),
     "used apps": (lambda ledger: ledger.get_used_apps(account_id=ACCOUNT, since=0.0), 1),
 }
 """Each read that may meet many runs, with the number of its queries."""

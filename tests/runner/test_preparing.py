@@ -65,6 +65,17 @@ async def test_files_become_base64_and_urls_stay(tmp_path: Path) -> None:
     assert encoded not in repr(call)
 
 
+async def test_an_object_is_kept_clean_and_short(tmp_path: Path) -> None:
+    """A default may be an object of a stranger's, and it is sent although nobody gave it."""
+    item = Input("in-1", "extra", InputKind.ANY, "Extra", is_required=False, default={"a\u200b": ["x\n" * 9, 1, None]})
+    listing = replace(LISTING, app=replace(APP, inputs=(item,)), property_names={"in-1": "extra"})
+    clean, long = await prepare(tmp_path, listing), await prepare(tmp_path, listing, extra=[["x" * 300]] * 30)
+
+    assert json.loads(clean.arguments_json) == {"extra": {"a": [" ".join("x" * 9), 1, None]}}
+    assert clean.inputs == {"extra": item.default}
+    assert json.loads(long.arguments_json) == {"extra": f'[["{"x" * 296}…'}
+
+
 async def test_the_same_bytes_mean_the_same_call_wherever_they_lie(tmp_path: Path) -> None:
     """A client that writes its upload to a new path each time still repeats one call."""
     one, two = [await prepare(tmp_path, prompt="p", photo=lay(tmp_path, name)) for name in ("a.png", "b.png")]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -119,7 +119,7 @@ async def test_a_run_goes_from_the_call_to_its_end(ledger: FaultyLedger, tmp_pat
         run = await bench.submit()
         over = await bench.finish(run)
 
-    booted = {"boot_id": "boot", "accepted_boot_seconds": 0.0}
+    booted: Any = {"boot_id": "boot", "accepted_boot_seconds": 0.0}
     assert run == replace(RUN, id=run.id, process_id=run.process_id, **booted)
     assert run.id.startswith("run_")
     assert len(run.id) == 14

@@ -11,10 +11,10 @@ import pytest
 
 from flowport.budget import Priority
 from flowport.errors import NEVER_CONNECTED, Breakage, LedgerError, Operation, ProviderBusy, ProviderUnreachable
-from flowport.model import Run, RunState
+from flowport.model import App, Run, RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.board import Board
-from flowport.runner.starting import RunStarter
+from flowport.runner.starting import MAY_HAVE_CHANGED, RunStarter
 from flowport.runner.writing import RunWriter
 from tests.fake_clock import FakeClock
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, get_instant, read
@@ -302,3 +302,21 @@ async def test_an_unknown_run_without_a_price_counts_as_nothing(
         "Magnific may or may not have started this run: it answered HTTP 500. It may have been charged, so Flowport "
         "does not send it again by itself. Magnific's website shows whether it is there."
     )
+
+
+@pytest.mark.parametrize(("status", "doubted"), [(422, [CALL.app]), (400, []), (500, [])])
+async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
+    *, ledger: FaultyLedger, board: Board, clock: FakeClock, status: int, doubted: list[App]
+) -> None:
+    """They passed our own check, so what we know of the app may be out of date."""
+    found: list[App] = []
+    account = ScriptedAccount(in_turn(build_answer(None, status)), clock)
+    await ledger.accept(RUN)
+    board.put(RUN, noted_at=0.0)
+    writer = RunWriter(board, clock)
+    starter = RunStarter(ledger, board, clock, writer, on_doubt=lambda _, app: found.append(app))
+
+    failed = await starter.start(RUN, CALL, account)
+
+    assert found == doubted
+    assert (MAY_HAVE_CHANGED in failed.failure) == bool(doubted)

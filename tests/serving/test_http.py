@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from flowport.serving.http import serve
 from tests.commands.children import HELLO, Child, open_child
 from tests.harness import MODES, Harness, Mode, open_harness
 from tests.sandbox.client import open_sandbox
+from tests.scripted import wait_until
 
 ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 ACCEPTED = {"accept": "application/json, text/event-stream"}
@@ -285,3 +287,46 @@ async def change_tools(harness: Harness) -> None:
     catalog = harness.assembly.desk.catalogs[0].catalog
     catalog._max_tools = 3
     assert await catalog.refresh()
+
+
+async def test_an_older_client_that_leaves_in_the_middle_of_a_call_has_not_seen_its_result(tmp_path: Path) -> None:
+    """Its call goes on without it, and ends in an answer that nobody gets."""
+    async with open_sandbox() as sandbox, open_harness(sandbox, tmp_path / "person") as harness:
+        await sandbox.switch("next_run", hold=True, pending_seconds=0)
+        end = EndOfTest()
+        with listen(Address("127.0.0.1", 0)) as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(serve, listener, harness.server, tasks, end)
+                with anyio.fail_after(20):
+                    await call_and_leave(url)
+                    row = (await harness.ask("list_runs"))["runs"][0]
+                    await wait_until(lambda: count_waiting(tmp_path / "person" / "home") == 0)
+                    run = await harness.assembly.desk.ledger.get_run(row["run_id"], account_id=None, owner="local")
+                    await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
+                    joined = await harness.ask("text_to_picture", prompt="a lake")
+                end.ask()
+    assert (joined["run_id"], joined["state"]) == (row["run_id"], "succeeded")
+    assert "joined" in joined
+
+
+def count_waiting(home: Path) -> int:
+    """Return how many calls wait for a run's end, by the ledger."""
+    with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
+        count: int = connection.execute("SELECT count(*) FROM waiting_calls").fetchone()[0]
+        return count
+
+
+async def call_and_leave(url: str) -> None:
+    """Call as an older client does, and leave at the first word that the run is going."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=20, headers=ACCEPTED) as http:
+        hello = await http.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO})
+        session = {"mcp-session-id": hello.headers["mcp-session-id"]}
+        ready = {"jsonrpc": "2.0", "method": "notifications/initialized", "params": {}}
+        await http.post(url, json=ready, headers=session)
+        params = {"name": "text_to_picture", "arguments": {"prompt": "a lake"}, "_meta": {"progressToken": 1}}
+        call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}
+        async with http.stream("POST", url, json=call, headers=session) as response:
+            async for line in response.aiter_lines():
+                if "running" in line:
+                    return

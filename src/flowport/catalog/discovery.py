@@ -11,19 +11,19 @@ import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
+from flowport.catalog.building import build_listing, build_name, build_properties
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
+from flowport.catalog.doubts import Doubts
 from flowport.catalog.lists import fetch_lists, narrow_catalogue
+from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_catalogues, replace_listings
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
 from flowport.catalog.selection import order_listings
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
-from flowport.labels import clean_line
 from flowport.ledger.interface import Ledger, get_usual_seconds
 from flowport.model import App, Source
-from flowport.naming import build_property_names, build_tool_name
 from flowport.providers.interface import AppList
-from flowport.schema import build_tool
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Catalog:
         self._has_turn = has_turn
         self._file_stamp = 0
         self._source = source
+        self._doubts = Doubts(clock)
         self._refreshing = anyio.Lock()
         # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
         self._changing = anyio.Lock()
@@ -106,17 +107,23 @@ class Catalog:
         return self._tools
 
     async def load(self) -> bool:
-        """Take up the catalogue of the last run; False when there is none."""
+        """Take up the catalogue of the last run, or of another process; False when there is none.
+
+        Definitions that this process has read since stay.
+        """
         self._file_stamp = get_stamp(self._cache_path)
         cached = load_catalogue(self._cache_path)
         if cached is None:
             return False
         if cached.style in self._account.provider.styles:
             self._account.speak(cached.style)
-        await self._publish(narrow_catalogue(cached, self._source))
         # Of a narrower source the file cannot tell the whole list; what it knows still saves requests.
-        self._is_cached = cached.source in {Source.ALL, self._source}
-        return self._is_cached
+        is_whole = cached.source in {Source.ALL, self._source}
+        async with self._changing:
+            narrowed = narrow_catalogue(cached, self._source)
+            await self._publish(merge_catalogues(self.current, narrowed, is_whole=is_whole))
+        self._is_cached = self._is_cached or is_whole
+        return is_whole
 
     @property
     def is_ready(self) -> bool:
@@ -165,7 +172,7 @@ class Catalog:
         failures = 0
         while True:
             if not self._has_turn():
-                await self._take_up_file()
+                await self._watch_file(WATCH_SECONDS if self.is_ready else FIRST_WATCH_SECONDS)
                 continue
             failures = 0 if await self.refresh() else failures + 1
             if failures:
@@ -173,13 +180,48 @@ class Catalog:
                 await self._clock.sleep(min(delay, REFRESH_SECONDS))
                 continue
             await self._describe_the_rest()
-            await self._clock.sleep(REFRESH_SECONDS)
+            await self._watch_file(REFRESH_SECONDS)
+
+    async def _watch_file(self, seconds: float) -> None:
+        """Wait so long, and meanwhile take up what another process saves: it may have read a doubted definition."""
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            await self._clock.sleep(min(left, WATCH_SECONDS))
+            await self._take_up_file()
 
     async def _take_up_file(self) -> None:
-        """Wait a little, and take up the catalogue that another process has saved since."""
-        await self._clock.sleep(WATCH_SECONDS if self.is_ready else FIRST_WATCH_SECONDS)
-        if get_stamp(self._cache_path) != self._file_stamp and await self.load():
-            self._attempted.set()
+        """Take up the catalogue that another process has saved since."""
+        if get_stamp(self._cache_path) == self._file_stamp:
+            return
+        try:
+            if await self.load():
+                self._attempted.set()
+        except LedgerError as exc:
+            self._file_stamp = 0
+            logger.warning("the catalogue of another process is taken up later: %s", exc)
+
+    def doubt(self, app: App) -> None:
+        """Have a definition read again, because its provider refused inputs that fit it. Returns at once."""
+        self._doubts.add(app)
+
+    async def read_doubted(self) -> None:
+        """Read again each definition that is doubted, whoever refreshes; the others learn of it by the file. Never returns."""
+        while True:
+            doubted = await self._doubts.take()
+            if get_unread(self.current, doubted) is None:
+                continue
+            await self._doubts.wait_for_turn()
+            listing = get_unread(self.current, doubted)
+            if listing is not None:
+                await self._reread(listing)
+
+    async def _reread(self, listing: Listing) -> None:
+        try:
+            await self._describe([listing], Priority.DISCOVER)
+        except LedgerError as exc:
+            logger.warning("the tool %s could not be made anew: %s", listing.tool_name, exc)
+        else:
+            await self._save()
 
     async def refresh(self) -> bool:
         """Read the lists and what is missing for the tool list; False, with `problem` set, when some of it cannot be read.
@@ -202,15 +244,15 @@ class Catalog:
                 return False
             finally:
                 self._attempted.set()
-            self._save()
+            await self._save()
             return not self.problem
 
     async def _take_up(self, lists: Sequence[AppList]) -> None:
         """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""
         async with self._changing:
             merged = await self._merge(lists)
-            built = await self._build_tools([item for item in merged.listings if _is_outdated(item)])
-            await self._publish(_replace_listings(merged, built))
+            built = await self._build_tools([item for item in merged.listings if is_outdated(item)])
+            await self._publish(replace_listings(merged, built))
 
     async def _merge(self, lists: Sequence[AppList]) -> Catalogue:
         """Return the catalogue of these lists, with names given and known definitions carried over."""
@@ -226,16 +268,19 @@ class Catalog:
         names = await self._ledger.assign_tool_names(
             scope,
             apps=[(app.id, app.name) for app in apps.values()],
-            build_name=partial(_build_name, prefix="sandbox_" if self._account.is_sandbox else ""),
+            build_name=partial(build_name, prefix="sandbox_" if self._account.is_sandbox else ""),
         )
-        listings = tuple(_carry_over(app, names[app.id], known.get(app.id)) for app in apps.values())
+        listings = tuple(carry_over(app, names[app.id], known.get(app.id)) for app in apps.values())
         left_out = tuple(item for one in lists for item in one.left_out)
         return Catalogue(listings, left_out, self._clock.now(), style=self._account.provider.style, source=self._source)
 
     async def _choose_to_read(self) -> list[Listing]:
-        """Return the apps whose definitions the tool list lacks, and a few whose definitions are old."""
+        """Return the apps whose definitions the tool list lacks, and a few whose definitions are old, oldest first."""
         oldest = self._clock.now() - STALE_AFTER_SECONDS
-        stale = [listing for listing in self.current.listings if (listing.app.read_at or oldest) < oldest]
+        described = [listing for listing in self.current.listings if listing.app.inputs is not None]
+        # One that cannot be a tool may have been mended meanwhile.
+        stale = [listing for listing in described if listing.left_out or (listing.app.read_at or oldest) < oldest]
+        stale.sort(key=lambda listing: listing.app.read_at or 0.0)
         return await self._choose_missing() + stale[:MAX_REREAD]
 
     async def _choose_missing(self) -> list[Listing]:
@@ -251,7 +296,7 @@ class Catalog:
                 except LedgerError as exc:
                     logger.warning("the rest of the catalogue is not read: %s", exc)
                     return
-        self._save()
+        await self._save()
 
     async def _describe(self, listings: Sequence[Listing], priority: Priority) -> None:
         """Read these apps' definitions side by side and publish each tool as it comes. One that fails stays as it is.
@@ -266,7 +311,8 @@ class Catalog:
                 app = await self._fetch_definition(listing, priority)
                 await self._adopt(replace(listing, app=app, left_out=""))
             except AppUnsupported as exc:
-                await self._adopt(replace(listing, tool=None, left_out=exc.reason))
+                app = replace(listing.app, read_at=self._clock.now())
+                await self._adopt(replace(listing, app=app, tool=None, left_out=exc.reason))
             except ProviderError as exc:
                 self._app_problems[listing.tool_name] = str(exc)
             except LedgerError as exc:
@@ -283,7 +329,7 @@ class Catalog:
         self._app_problems.pop(listing.tool_name, None)
         async with self._changing:
             built = await self._build_tools([listing])
-            await self._publish(_replace_listings(self.current, built))
+            await self._publish(replace_listings(self.current, built))
 
     async def _fetch_definition(self, listing: Listing, priority: Priority) -> App:
         provider = self._account.provider
@@ -298,29 +344,15 @@ class Catalog:
             return built
         names = await self._ledger.assign_property_names(
             self._account.account.scope,
-            apps=[(item.app.id, partial(_build_properties, item.app)) for item in readable],
+            apps=[(item.app.id, partial(build_properties, item.app)) for item in readable],
         )
         for listing in readable:
             durations = await self._ledger.get_durations(account_id=self._account.account.id, app_id=listing.app.id)
             usual = get_usual_seconds(durations)
-            built[listing.app.id] = self._build_listing(listing, names[listing.app.id], usual)
-        return built
-
-    def _build_listing(
-        self, listing: Listing, property_names: Mapping[str, str], usual_seconds: float | None
-    ) -> Listing:
-        try:
-            tool = build_tool(
-                listing.app,
-                tool_name=listing.tool_name,
-                property_names=property_names,
-                provider_title="the sandbox" if self._account.is_sandbox else self._account.provider.title,
-                usual_seconds=usual_seconds,
-                title_prefix="Sandbox: " if self._account.is_sandbox else "",
+            built[listing.app.id] = build_listing(
+                listing, names[listing.app.id], usual_seconds=usual, account=self._account
             )
-        except AppUnsupported as exc:
-            return replace(listing, property_names=property_names, tool=None, left_out=exc.reason)
-        return replace(listing, property_names=property_names, tool=tool)
+        return built
 
     async def _order(self, listings: Sequence[Listing]) -> tuple[Listing, ...]:
         used = frozenset[str]()
@@ -338,38 +370,13 @@ class Catalog:
         if has_changed:
             self._on_change()
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
+        """Write the file, with what another process has written into it since. A list wider than ours stays in it."""
+        await self._take_up_file()
+        stored = load_catalogue(self._cache_path)
+        whole = self.current if stored is None else merge_catalogues(self.current, stored, is_whole=True)
         try:
-            save_catalogue(self._cache_path, self.current)
+            save_catalogue(self._cache_path, whole)
             self._file_stamp = get_stamp(self._cache_path)
         except OSError as exc:
             logger.warning("the catalogue could not be saved: %s", exc.strerror)
-
-
-def _build_name(app_name: str, app_key: str, taken: Any, *, prefix: str) -> str:
-    return build_tool_name(clean_line(app_name), app_key, prefix=prefix, taken=taken)
-
-
-def _build_properties(app: App, frozen: Mapping[str, str]) -> Mapping[str, str]:
-    return build_property_names(app.inputs or (), frozen=frozen)
-
-
-def _carry_over(app: App, tool_name: str, known: Listing | None) -> Listing:
-    """Return the listing of an app from a list, with what an earlier reading of its definition taught."""
-    if known is None or known.app.inputs is None:
-        return Listing(app, tool_name)
-    # A list may leave out what the definition tells: Magnific's has been seen with ids and names alone.
-    price = known.app.price_credits if app.price_credits is None else app.price_credits
-    kept = replace(known.app, name=app.name or known.app.name, is_own=app.is_own, price_credits=price)
-    is_same = (kept.name, kept.price_credits) == (known.app.name, known.app.price_credits)
-    # The tool tells the name and the price, so it is made anew when they change.
-    return replace(known, app=kept, tool=known.tool if is_same else None)
-
-
-def _replace_listings(catalogue: Catalogue, built: Mapping[str, Listing]) -> Catalogue:
-    return replace(catalogue, listings=tuple(built.get(item.app.id, item) for item in catalogue.listings))
-
-
-def _is_outdated(listing: Listing) -> bool:
-    """Tell whether the definition is known but the tool is yet to be made from it."""
-    return listing.tool is None and listing.app.inputs is not None and not listing.left_out

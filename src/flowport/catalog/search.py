@@ -32,6 +32,11 @@ def find_listings(listings: Sequence[Listing], search: Search) -> tuple[Listing,
     return tuple(listing for listing in listings if _is_match(listing, search, wanted))
 
 
+def is_provider(names: Sequence[str], wanted: str) -> bool:
+    """Tell whether one of a provider's names is meant, in whole or in part; nothing means all."""
+    return any(_fold(wanted[:MAX_WORDS_LENGTH]) in _fold(name) for name in names)
+
+
 def _is_match(listing: Listing, search: Search, wanted: Sequence[str]) -> bool:
     app = listing.app
     is_taken = search.takes is None or any(item.kind is search.takes for item in app.inputs or ())

@@ -130,7 +130,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             "app_id": run.app_id,
             "raw_digest": run.raw_digest,
             "canonical_digest": run.canonical_digest,
-            "recent": json.dumps(sorted(rules.recent_call_ids)),
+            "recent": json.dumps(list(rules.recent_call_ids)),
         },
     )
     for run_id, state, process_id, told_at, seen_at, accepted_at, boot_id, boot_seconds, call_id, caller_id in rows:

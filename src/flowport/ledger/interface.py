@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from flowport.model import Output, Run, RunState
+from flowport.model import Output, OutputKind, Run, RunState
 
 BuildToolName: TypeAlias = Callable[[str, str, Collection[str]], str]
 """From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
@@ -107,6 +107,17 @@ class Mention:
 
 MAX_MENTIONS: Final = 3
 """How many answers say of a run that it is over and unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppHistory:
+    """What an app's latest runs on one account tell of it."""
+
+    durations: tuple[float, ...] = ()
+    """Seconds at the provider of those that succeeded, newest first."""
+    kinds: frozenset[OutputKind] = frozenset()
+    """What they made; empty when none of them made anything."""
+
 
 MIN_DURATIONS: Final = 3
 """How many earlier runs it takes before we say how long a run usually is."""
@@ -274,6 +285,10 @@ class Ledger(Protocol):
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
         """Return how many seconds the app's latest successful runs took at the provider, newest first."""
+        ...
+
+    async def get_histories(self, *, account_id: str, app_ids: Sequence[str], limit: int = 20) -> dict[str, AppHistory]:
+        """Return what the latest runs that finished with outputs or in success tell, by app id; no entry for an app without."""
         ...
 
     async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:

@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from flowport.errors import RunNotFound
-from flowport.ledger.interface import Spending
+from flowport.ledger.interface import AppHistory, Spending
 from flowport.ledger.rows import OUTPUT_COLUMNS, RUN_COLUMNS, Value, parse_output, parse_run
-from flowport.model import FINAL_STATES, Output, Run, RunState
+from flowport.model import FINAL_STATES, Output, OutputKind, Run, RunState
 
 T = TypeVar("T")
 
@@ -136,6 +136,34 @@ def select_durations(connection: sqlite3.Connection, *, account_id: str, app_id:
         (account_id, app_id, RunState.SUCCEEDED, limit),
     )
     return tuple(row[0] for row in rows)
+
+
+_HISTORIES: Final = """
+SELECT json_each.value AS app_id, runs.state, runs.finished_at - runs.started_at AS seconds,
+    (SELECT group_concat(DISTINCT kind) FROM outputs WHERE outputs.run_id = runs.id) AS kinds
+FROM json_each(:app_ids) CROSS JOIN runs ON runs.rowid IN (
+    SELECT rowid FROM runs AS latest
+    WHERE latest.account_id = :account_id AND latest.app_id = json_each.value AND latest.state IN ('succeeded', 'partial')
+    ORDER BY latest.finished_at DESC LIMIT :limit
+)
+ORDER BY runs.finished_at DESC
+"""
+"""The latest runs of each app, each found by the index of its app's ends."""
+
+
+def select_histories(
+    connection: sqlite3.Connection, *, account_id: str, app_ids: Sequence[str], limit: int
+) -> dict[str, AppHistory]:
+    """Return what each app's latest runs tell; a partial one tells what is made, but not how long it takes."""
+    values = {"app_ids": json.dumps(app_ids), "account_id": account_id, "limit": limit}
+    found: dict[str, AppHistory] = {}
+    for row in connection.execute(_HISTORIES, values):
+        history = found.get(row["app_id"], AppHistory())
+        is_timed = row["state"] == RunState.SUCCEEDED and row["seconds"] is not None
+        durations = history.durations + ((row["seconds"],) if is_timed else ())
+        kinds = history.kinds | {OutputKind(kind) for kind in (row["kinds"] or "").split(",") if kind}
+        found[row["app_id"]] = AppHistory(durations, kinds)
+    return found
 
 
 def select_used_apps(connection: sqlite3.Connection, *, account_id: str, since: float) -> frozenset[str]:

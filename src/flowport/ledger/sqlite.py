@@ -18,6 +18,7 @@ from flowport.ledger import attaching, changes, names, queries
 from flowport.ledger.faults import build_ledger_error
 from flowport.ledger.interface import (
     AcceptOutcome,
+    AppHistory,
     AttachRules,
     BuildPropertyNames,
     BuildToolName,
@@ -174,6 +175,12 @@ class SqliteLedger:
         """Return how long the app's latest successful runs took."""
         return await self._worker.read(
             partial(queries.select_durations, account_id=account_id, app_id=app_id, limit=limit)
+        )
+
+    async def get_histories(self, *, account_id: str, app_ids: Sequence[str], limit: int = 20) -> dict[str, AppHistory]:
+        """Return what the latest runs of these apps tell of them."""
+        return await self._worker.read(
+            partial(queries.select_histories, account_id=account_id, app_ids=tuple(app_ids), limit=limit)
         )
 
     async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:

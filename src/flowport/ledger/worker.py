@@ -14,7 +14,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
@@ -44,13 +44,8 @@ class _Waiter:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def tell(self, outcome: _Outcome) -> None:
-        """Deliver the outcome, from the ledger's thread."""
-        # A closed loop raises RuntimeError: then nobody is left who could be told.
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._settle, outcome)
-
-    def _settle(self, outcome: _Outcome) -> None:
+    def settle(self, outcome: _Outcome) -> None:
+        """Deliver the outcome, in the waiter's own loop."""
         if self.future.done():  # the await was cancelled
             return
         if outcome.error is not None:
@@ -64,6 +59,22 @@ class _Job:
     work: Work[Any]
     is_write: bool
     waiter: _Waiter
+
+
+def _tell(outcomes: Iterable[tuple[_Waiter, _Outcome]]) -> None:
+    """Deliver outcomes from the ledger's thread, all of a loop at once: waking a loop is most of what telling costs."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiter, _Outcome]]] = {}
+    for waiter, outcome in outcomes:
+        by_loop.setdefault(waiter.loop, []).append((waiter, outcome))
+    for loop, told in by_loop.items():
+        # A closed loop raises RuntimeError: then nobody is left who could be told.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle_all, told)
+
+
+def _settle_all(told: list[tuple[_Waiter, _Outcome]]) -> None:
+    for waiter, outcome in told:
+        waiter.settle(outcome)
 
 
 class LedgerWorker:
@@ -126,14 +137,12 @@ class LedgerWorker:
     def _serve(self) -> None:
         while jobs := self._take_jobs():
             self._write_group([job for job in jobs if job.is_write])
-            for job in jobs:
-                if not job.is_write:
-                    job.waiter.tell(_attempt(partial(_read_snapshot, job.work), self._connection))
+            reads = [job for job in jobs if not job.is_write]
+            _tell((job.waiter, _attempt(partial(_read_snapshot, job.work), self._connection)) for job in reads)
         self._connection.close()
         with self._lock:
             self._has_ended = True
-        for waiter in self._closers:
-            waiter.tell(_Outcome())
+        _tell((waiter, _Outcome()) for waiter in self._closers)
 
     def _take_jobs(self) -> list[_Job]:
         """Wait for one job and take those that wait behind it; nothing when the worker is to end."""
@@ -155,8 +164,7 @@ class LedgerWorker:
         if group.error is None:
             self.commits += 1
         outcomes: list[_Outcome] = [group] * len(jobs) if group.error is not None else group.value
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.waiter.tell(outcome)
+        _tell(zip((job.waiter for job in jobs), outcomes, strict=True))
 
 
 def _attempt(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:
@@ -170,11 +178,17 @@ def _write_together(works: list[Work[Any]], connection: sqlite3.Connection) -> l
     # A transaction that begins as a reader cannot wait for its turn to write: SQLite fails it at once.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        outcomes = [_write_in_savepoint(work, connection) for work in works]
+        # One that is alone needs no savepoint: what undoes it undoes nobody else's work.
+        write = _write_in_savepoint if len(works) > 1 else _write_alone
+        outcomes = [write(work, connection) for work in works]
         connection.execute("COMMIT")
     finally:
         _abandon(connection)
     return outcomes
+
+
+def _write_alone(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:
+    return _Outcome(value=work(connection))
 
 
 def _write_in_savepoint(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:

@@ -153,7 +153,7 @@ class Magnific:
         if flow.sqid != app.id:
             raise self._build_broken(answer, Operation.DESCRIBE_APP, "it described another app")
         if flow.inputs is None:
-            raise AppUnsupported(app.id, "its definition names no inputs")
+            raise AppUnsupported(clean_line(app.id), "its definition names no inputs")
         described = _build_app(flow, is_own=app.is_own)
         price = described.price_credits if described.price_credits is not None else app.price_credits
         return App(

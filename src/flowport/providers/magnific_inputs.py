@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeGuard
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flowport.errors import AppUnsupported
+from flowport.labels import clean_line
 from flowport.model import Input, InputKind, JsonValue, Option, Scalar
 from flowport.schema import MAX_INPUTS
 
@@ -57,7 +58,7 @@ def parse_inputs(app_id: str, items: Sequence[Any]) -> tuple[Input, ...]:
         AppUnsupported: One cannot be read, or they are more or longer than a tool can take.
     """
     if len(items) > MAX_INPUTS:
-        raise AppUnsupported(app_id, f"it has {len(items)} inputs and {MAX_INPUTS} are the most")
+        raise AppUnsupported(clean_line(app_id), f"it has {len(items)} inputs and {MAX_INPUTS} are the most")
     return tuple(_parse_input(app_id, item) for item in items)
 
 
@@ -65,7 +66,7 @@ def _parse_input(app_id: str, item: Any) -> Input:
     try:
         definition = _InputDefinition.model_validate(item)
     except ValidationError as exc:
-        raise AppUnsupported(app_id, "one of its inputs cannot be read") from exc
+        raise AppUnsupported(clean_line(app_id), "one of its inputs cannot be read") from exc
     config = definition.config or {}
     kind = _parse_kind(definition.type or "", config)
     return Input(
@@ -100,7 +101,9 @@ def _parse_options(app_id: str, config: Mapping[str, Any]) -> tuple[Option, ...]
     found = config.get("options") or config.get("choices")
     items = found if isinstance(found, list) else []
     if len(items) > MAX_OPTIONS:
-        raise AppUnsupported(app_id, f"one of its inputs has {len(items)} options and {MAX_OPTIONS} are the most")
+        raise AppUnsupported(
+            clean_line(app_id), f"one of its inputs has {len(items)} options and {MAX_OPTIONS} are the most"
+        )
     # By type too: Python holds True to be 1, and JSON does not.
     options: dict[tuple[bool, Scalar], Option] = {}
     for item in items:
@@ -109,7 +112,7 @@ def _parse_options(app_id: str, config: Mapping[str, Any]) -> tuple[Option, ...]
         if not _is_scalar(value):
             continue
         if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
-            raise AppUnsupported(app_id, "one of its options is too long")
+            raise AppUnsupported(clean_line(app_id), "one of its options is too long")
         shown = label[:MAX_TEXT_LENGTH] if isinstance(label, str) and label else str(value)
         options.setdefault((isinstance(value, bool), value), Option(value, shown))
     return tuple(options.values())

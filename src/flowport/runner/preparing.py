@@ -23,6 +23,9 @@ from flowport.providers.interface import build_inline_media
 MAX_SHOWN_VALUE: Final = 300
 """Characters of one text argument that the ledger keeps for a person to read again."""
 
+MAX_SHOWN_STRUCTURE: Final = 6000
+"""Characters of a list or object that the ledger keeps as such; a longer one becomes the beginning of its text."""
+
 MAX_CALL_BYTES: Final = 30_000_000
 """All files of one call; they lie in memory until it is started, as bytes and as base64."""
 
@@ -65,7 +68,7 @@ class CallPreparer:
         media = await self._resolve_all(account, listing, values)
         digests = {input_id: ",".join(_get_identity(one) for one in found) for input_id, found in media.items()}
         inputs = {**values, **{item.id: _encode(item, media[item.id]) for item in _get_media_inputs(app, values)}}
-        shown = {listing.property_names.get(key, key): _shorten(value) for key, value in values.items()}
+        shown = {listing.property_names.get(key, key): _shorten_whole(value) for key, value in values.items()}
         return PreparedCall(
             app=app,
             app_name=clean_line(app.name) or listing.tool_name,
@@ -133,10 +136,19 @@ def _encode(item: Input, media: list[Media]) -> JsonValue:
     return encoded if item.is_list else encoded[0]
 
 
+def _shorten_whole(value: JsonValue) -> JsonValue:
+    short = _shorten(value)
+    text = json.dumps(short, ensure_ascii=False)
+    return short if len(text) <= MAX_SHOWN_STRUCTURE else clean_line(text, limit=MAX_SHOWN_VALUE)
+
+
 def _shorten(value: JsonValue) -> JsonValue:
     """Return an argument as a person would want to read it again: no inlined file, no endless text."""
     if isinstance(value, list):
         return [_shorten(one) for one in value]
+    if isinstance(value, dict):
+        # A default is a stranger's too.
+        return {clean_line(key): _shorten(one) for key, one in value.items()}
     if not isinstance(value, str):
         return value
     if _DATA_URI.match(value):

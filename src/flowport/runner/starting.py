@@ -6,6 +6,7 @@ anybody hears of it. A request is sent again only when it is certain that the pr
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, assert_never
@@ -15,10 +16,10 @@ import anyio
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
-from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderUnreachable
+from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderRejected, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
-from flowport.model import Run, RunState
+from flowport.model import App, Run, RunState
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board
 from flowport.runner.preparing import PreparedCall
@@ -37,6 +38,11 @@ MAX_STARTS: Final = 10
 """Start requests side by side. The others wait as `accepted`, of which it is certain that nothing was sent."""
 
 RECONNECT_SECONDS: Final = 1.0
+
+MAY_HAVE_CHANGED: Final = (
+    "The app may have been changed there: Flowport reads its definition again, and a later call goes by what it finds."
+)
+"""Said of a run whose inputs fit the definition that we know, and were refused."""
 
 CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
 
@@ -64,7 +70,21 @@ class _Tries:
 class RunStarter:
     """Carries accepted runs to the provider."""
 
-    def __init__(self, ledger: Ledger, board: Board, clock: Clock, writer: RunWriter) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        board: Board,
+        clock: Clock,
+        writer: RunWriter,
+        *,
+        on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
+    ) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            on_doubt: Called when a provider refuses inputs that fit the definition of the app.
+        """
+        self._on_doubt = on_doubt
         self._ledger = ledger
         self._writer = writer
         self._board = board
@@ -89,6 +109,8 @@ class RunStarter:
                 reach(FaultPoint.AFTER_REPLY)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
+                if _is_doubt(outcome):
+                    self._on_doubt(account, call.app)
                 return await self._conclude(starting, outcome)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
@@ -126,7 +148,7 @@ class RunStarter:
                 )
                 return started
             case NotTaken(error):
-                failure = str(error)
+                failure = f"{error} {MAY_HAVE_CHANGED}" if _is_doubt(outcome) else str(error)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
@@ -160,6 +182,12 @@ def _format_cause(error: ProviderError) -> str:
 def _format_retry(outcome: StartOutcome, pause: float) -> str:
     explanation = outcome.error.explanation if isinstance(outcome, NotTaken) else ""
     return f"{explanation} Nothing was started; Flowport tries again by itself in {math.ceil(pause)} s."
+
+
+def _is_doubt(outcome: StartOutcome) -> bool:
+    """Tell whether the provider refused inputs that passed our own check."""
+    error = outcome.error if isinstance(outcome, NotTaken) else None
+    return isinstance(error, ProviderRejected) and error.status == 422  # noqa: PLR2004
 
 
 def _is_too_many(error: ProviderError) -> bool:

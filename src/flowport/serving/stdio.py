@@ -24,9 +24,9 @@ async def serve(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) ->
     handed = _Handed()
     tasks.start_soon(_speak, server, end, handed)
     await end.asked.wait()
-    request_id = handed.get_unwritten()
-    if request_id is not None and server.deliveries is not None:
-        server.deliveries.lose(STDIO, request_id)
+    if server.deliveries is not None:
+        for request_id in handed.get_unwritten():
+            server.deliveries.lose(STDIO, request_id)
 
 
 async def _speak(server: FlowportServer, end: End, handed: "_Handed") -> None:
@@ -41,28 +41,35 @@ async def _speak(server: FlowportServer, end: End, handed: "_Handed") -> None:
 
 
 class _Handed(WriteStream[SessionMessage]):
-    """The stream to the client, watched: what was handed over last may not have been written."""
+    """The stream to the client, watched: what was handed over may not have been written."""
 
     def __init__(self) -> None:
         self._writer: Any = None
+        self._waiting: set[t.RequestId] = set()
+        """The requests whose answers nobody has taken yet."""
         self._last: t.RequestId | None = None
+        """The one whose answer was taken last."""
 
     def attach(self, writer: WriteStream[SessionMessage]) -> Self:
         """Begin to write to a stream of the library's."""
         self._writer = writer
         return self
 
-    def get_unwritten(self) -> t.RequestId | None:
-        """Return the request whose answer was handed over and not written; None when all were."""
+    def get_unwritten(self) -> set[t.RequestId]:
+        """Return the requests whose answers were handed over and not written."""
         # Whoever writes asks for the next message only when the last one is out. The library's stream does not say so.
         inner = getattr(self._writer, "_inner", None)
         is_written = inner is not None and inner.statistics().tasks_waiting_receive > 0
-        return None if is_written else self._last
+        return self._waiting if is_written or self._last is None else {*self._waiting, self._last}
 
     async def send(self, item: SessionMessage, /) -> None:
         """Hand a message over; returns when the one before it is written."""
+        request_id = getattr(item.message, "id", None)
+        if request_id is not None:
+            self._waiting.add(request_id)
         await self._writer.send(item)
-        self._last = getattr(item.message, "id", None)
+        self._last = request_id
+        self._waiting.discard(request_id or "")
 
     async def aclose(self) -> None:
         """Close the stream."""

@@ -1,0 +1,40 @@
+"""Names and tools of listings. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from flowport.accounts import OpenAccount
+from flowport.catalog.records import Listing
+from flowport.errors import AppUnsupported
+from flowport.labels import clean_line
+from flowport.model import App
+from flowport.naming import build_property_names, build_tool_name
+from flowport.schema import build_tool
+
+
+def build_name(app_name: str, app_key: str, taken: Collection[str], *, prefix: str) -> str:
+    """Return a tool name that is not taken, as the ledger asks for it."""
+    return build_tool_name(clean_line(app_name), app_key, prefix=prefix, taken=taken)
+
+
+def build_properties(app: App, frozen: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the argument names of an app's inputs, as the ledger asks for them."""
+    return build_property_names(app.inputs or (), frozen=frozen)
+
+
+def build_listing(
+    listing: Listing, property_names: Mapping[str, str], *, usual_seconds: float | None, account: OpenAccount
+) -> Listing:
+    """Return the listing with its tool, or with the reason why it can have none."""
+    try:
+        tool = build_tool(
+            listing.app,
+            tool_name=listing.tool_name,
+            property_names=property_names,
+            provider_title="the sandbox" if account.is_sandbox else account.provider.title,
+            usual_seconds=usual_seconds,
+            title_prefix="Sandbox: " if account.is_sandbox else "",
+        )
+    except AppUnsupported as exc:
+        return replace(listing, property_names=property_names, tool=None, left_out=exc.reason)
+    return replace(listing, property_names=property_names, tool=tool)

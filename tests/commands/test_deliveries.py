@@ -1,0 +1,78 @@
+"""What a process knows of answers that its client did not get."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.children import Child, open_child
+
+CALL = {"name": "text_to_picture", "arguments": {"prompt": "a lake"}}
+ENVELOPE = {
+    "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+}
+MANY_LISTS = 12
+"""Tool lists that together are several times what a pipe holds."""
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run a sandbox as a process and say how to reach it."""
+    with open_child(
+        tmp_path_factory.mktemp("sandbox"), "--speed", "0.1", "--requests-per-minute", "0", command="sandbox"
+    ) as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
+        yield dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def get_row(child: Child, envelope: dict[str, Any]) -> dict[str, Any]:
+    """Return the newest run as `list_runs` has it."""
+    result = child.ask("tools/call", {"name": "list_runs", "arguments": {}, **envelope})
+    row: dict[str, Any] = result["structuredContent"]["runs"][0]
+    return row
+
+
+@pytest.mark.parametrize("envelope", [{}, ENVELOPE], ids=["older", "newer"])
+def test_a_cancellation_that_crosses_with_the_answer_makes_it_unseen(
+    tmp_path: Path, sandbox: dict[str, str], envelope: dict[str, Any]
+) -> None:
+    """The client has thrown the answer away; both eras say so in the same words."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        if not envelope:
+            child.greet()
+        child.ask("tools/call", {**CALL, **envelope})
+        request_id = child.numbers
+        assert get_row(child, envelope)["is_seen"] is True
+        child.send("notifications/cancelled", {"requestId": request_id}, is_request=False)
+        while get_row(child, envelope)["is_seen"]:
+            pass
+
+
+def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """A client that has stopped reading is ended by its person; the result is there the next time."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        for _ in range(MANY_LISTS):
+            child.send("tools/list")
+        child.send("tools/call", CALL)
+        wait_until_saved(tmp_path / "f" / "outputs")
+        child.process.send_signal(signal.SIGTERM)
+        child.process.wait(timeout=5)
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        row = get_row(child, {})
+    assert (row["state"], row["is_seen"]) == ("succeeded", False)
+
+
+def wait_until_saved(folder: Path) -> None:
+    """Wait until a result and its record lie in the folder."""
+    while not list(folder.glob("*/*.json")):
+        pass

@@ -1,0 +1,27 @@
+"""Answers that did not arrive."""
+
+from flowport.deliveries import MAX_KEPT, Deliveries
+
+
+def test_only_the_answer_that_was_lost_is_taken_back_and_only_once() -> None:
+    """Request ids begin anew on each connection."""
+    lost: list[str] = []
+    deliveries = Deliveries(lost.append)
+    deliveries.note("stdio", 1, "run_a")
+    deliveries.note("session x", 1, "run_b")
+    for _ in range(2):
+        deliveries.lose("stdio", 1)
+        deliveries.lose("stdio", 2)
+    assert lost == ["run_a"]
+
+
+def test_the_oldest_are_forgotten() -> None:
+    """A server lives for weeks in an editor."""
+    lost: list[str] = []
+    deliveries = Deliveries(lost.append)
+    for n in range(MAX_KEPT + 1):
+        deliveries.note("stdio", n, f"run_{n}")
+    deliveries.lose("stdio", 0)
+    deliveries.lose("stdio", 1)
+    assert lost == ["run_1"]
+    assert deliveries.get_last() == ("stdio", MAX_KEPT, f"run_{MAX_KEPT}")

@@ -1,0 +1,251 @@
+"""Laws over every inventory that a provider can send: thousands of random and hostile definitions, counted."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from flowport.catalog.building import build_name, build_properties
+from flowport.catalog.discovery import Catalog
+from flowport.errors import AppUnsupported, FlowportError, Operation, ProviderBroken
+from flowport.ledger.names import assign_property_names, assign_tool_names
+from flowport.ledger.schema import prepare_schema
+from flowport.ledger.sqlite import open_sqlite_ledger
+from flowport.model import App
+from flowport.providers.interface import ApiAnswer, ApiRequest, parse_json
+from flowport.providers.magnific import Magnific
+from flowport.schema import build_tool
+from tests.definitions import INVENTORIES, Definition, encode
+from tests.fake_clock import FakeClock
+from tests.laws import Tool, build_arguments, find_breaches, is_clean, reaches_the_provider
+from tests.scripted import ScriptedAccount, build_answer
+
+# What hypothesis would print of a hostile inventory is long.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
+LEAST_TRIED = 5000
+"""Definitions that one run of the tests has to try."""
+
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""Making a failing inventory smaller would take minutes; the blob that is printed brings it back as it was."""
+
+SCOPE = "magnific:api.example"
+PROVIDER = Magnific()
+
+
+@dataclass
+class Tally:
+    """What was tried and what came of it."""
+
+    tried: int = 0
+    listed: int = 0
+    left_out: int = 0
+    calls: int = 0
+    broken: int = 0
+
+    def leave_out(self, refusal: FlowportError) -> None:
+        """Count an app that cannot be a tool; what is said of it must be fit to read."""
+        self.left_out += 1
+        assert is_clean(str(refusal)), repr(refusal)
+
+    def note(self, what: str, breaches: Sequence[str]) -> None:
+        """Count a tool that breaks laws, and fail."""
+        self.broken += bool(breaches)
+        assert not breaches, f"{what} breaks: {', '.join(breaches)}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """The apps of an inventory that can be described, with their names."""
+
+    apps: Mapping[str, App]
+    tool_names: Mapping[str, str]
+    property_names: Mapping[str, Mapping[str, str]]
+
+
+@pytest.fixture(scope="module")
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Count through the module, and show the figure whatever captures the output."""
+    counted = Tally()
+    yield counted
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(  # noqa: T201 - the figure is for whoever runs it
+            f"\nlaws: {counted.tried} random definitions tried, {counted.listed} listed as tools and "
+            f"{counted.calls} calls of them made, {counted.left_out} left out with a reason, "
+            f"{counted.broken} tools that break a law"
+        )
+
+
+def open_names() -> sqlite3.Connection:
+    """Return a new table of names."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    prepare_schema(connection)
+    return connection
+
+
+def read_inventory(inventory: Sequence[Definition], tally: Tally) -> dict[str, App]:
+    """Return the apps that the provider's parser makes of it, by id; what it refuses has to be refused with a reason."""
+    listed = PROVIDER.parse_list(build_answer(encode([one.summary for one in inventory])), is_own=False)
+    tally.left_out += len(listed.left_out)
+    details: dict[str, bytes] = {}
+    for one in inventory:
+        details.setdefault(_get_id(one), encode(one.detail))
+    apps: dict[str, App] = {}
+    for app in {app.id: app for app in reversed(listed.apps)}.values():
+        try:
+            apps[app.id] = PROVIDER.parse_app(build_answer(details[app.id]), app, read_at=0.0)
+        except (AppUnsupported, ProviderBroken) as refusal:
+            tally.leave_out(refusal)
+    return apps
+
+
+def name_all(connection: sqlite3.Connection, apps: Mapping[str, App]) -> Named:
+    """Name apps and inputs as the catalogue does."""
+    tool_names = assign_tool_names(
+        connection,
+        SCOPE,
+        apps=[(app.id, app.name) for app in apps.values()],
+        build_name=partial(build_name, prefix=""),
+    )
+    properties = [(app.id, partial(build_properties, app)) for app in apps.values()]
+    return Named(apps, tool_names, assign_property_names(connection, SCOPE, apps=properties))
+
+
+def build_tools(named: Named, tally: Tally, *, is_sandbox: bool) -> dict[str, Tool]:
+    """Return the tool of each app that can have one, by app id."""
+    tools: dict[str, Tool] = {}
+    for app in named.apps.values():
+        try:
+            tools[app.id] = build_tool(
+                app,
+                tool_name=named.tool_names[app.id],
+                property_names=named.property_names[app.id],
+                provider_title="Magnific",
+                title_prefix="Sandbox: " if is_sandbox else "",
+            )
+        except AppUnsupported as refusal:
+            tally.leave_out(refusal)
+    return tools
+
+
+def find_unstable(connection: sqlite3.Connection, named: Named) -> list[str]:
+    """Return which changes of an inventory change a name that was given. The new apps are called like the old ones."""
+    apps = named.apps
+    renamed = {key: replace(app, name="Another", inputs=_rename_inputs(app)) for key, app in apps.items()}
+    namesakes = {f"new {key}": replace(app, id=f"new {key}") for key, app in apps.items()}
+    inventories = {
+        "reorder": dict(reversed(list(apps.items()))),
+        "deletion": dict(list(apps.items())[1::2]),
+        "rename": renamed,
+        "namesakes": {**namesakes, **apps},
+    }
+    found = {what: name_all(connection, changed) for what, changed in inventories.items()}
+    unstable = [what for what, after in found.items() if not _keeps(named, after)]
+    every = found["namesakes"].tool_names
+    return unstable + ["one name for two apps"] * (len(set(every.values())) != len(every))
+
+
+def _rename_inputs(app: App) -> Any:
+    return tuple(replace(item, label="Another", name="another") for item in reversed(app.inputs or ()))
+
+
+def _keeps(before: Named, after: Named) -> bool:
+    return all(
+        after.tool_names[key] == name and dict(after.property_names[key]) == dict(before.property_names[key])
+        for key, name in before.tool_names.items()
+        if key in after.tool_names
+    )
+
+
+@given(inventory=INVENTORIES, seed=st.integers(0, 2**32), is_sandbox=st.booleans())
+@settings(
+    max_examples=LEAST_TRIED // 4,
+    phases=PHASES,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+def check_inventory(tally: Tally, inventory: Sequence[Definition], seed: int, *, is_sandbox: bool) -> None:
+    """Put one inventory to every law."""
+    tally.tried += len(inventory)
+    with closing(open_names()) as connection:
+        named = name_all(connection, read_inventory(inventory, tally))
+        tally.note("the inventory", find_unstable(connection, named))
+    tools = build_tools(named, tally, is_sandbox=is_sandbox)
+    tally.listed += len(tools)
+    chance = Random(seed)
+    for app_id, tool in tools.items():
+        breaches = find_breaches(tool)
+        app, names = named.apps[app_id], named.property_names[app_id]
+        tally.calls += 1
+        if not reaches_the_provider(app, tool, names, build_arguments(app, tool, names, chance)):
+            breaches.append("what the schema accepts reaches the provider")
+        tally.note(tool["name"], breaches)
+
+
+def test_every_listed_tool_keeps_every_law(tally: Tally) -> None:
+    """An app that cannot keep them is left out with a reason; it never breaks the list."""
+    check_inventory(tally)
+
+    assert (tally.tried >= LEAST_TRIED, tally.broken) == (True, 0)
+    # A law is as good as what comes to it.
+    assert tally.listed > LEAST_TRIED // 3
+
+
+@dataclass
+class Account:
+    """A provider that answers from an inventory; what has no answer there is not found."""
+
+    inventory: Sequence[Definition]
+
+    def __call__(self, request: ApiRequest) -> ApiAnswer:
+        """Answer a request for a list or a definition."""
+        if request.operation is Operation.LIST_APPS:
+            is_own = "/me/" in request.path
+            return build_answer(encode([] if is_own else [one.summary for one in self.inventory]))
+        found = (one.detail for one in self.inventory if PROVIDER.build_app_request(_get_id(one)).path == request.path)
+        detail = next(found, None)
+        return build_answer({}, 404) if detail is None else build_answer(encode(detail))
+
+
+def _get_id(one: Definition) -> str:
+    summary = parse_json(build_answer(encode(one.summary)))["data"]
+    app_id = summary.get("sqid") if isinstance(summary, dict) else None
+    return app_id if isinstance(app_id, str) else ""
+
+
+async def start_catalogue(folder: Path, inventory: Sequence[Definition]) -> dict[str, Tool]:
+    """Start Flowport's catalogue on a folder, refresh it, end it, and return its tools by app id."""
+    clock, ledger = FakeClock(), open_sqlite_ledger(folder / "ledger.sqlite3")
+    catalog = Catalog(ScriptedAccount(Account(inventory), clock), ledger, clock, folder / "one.json")
+    await catalog.load()
+    await catalog.refresh()
+    by_name = {listing.tool_name: listing.app.id for listing in catalog.current.listings}
+    await ledger.close()
+    return {by_name[tool["name"]]: tool for tool in catalog.tools}
+
+
+@given(inventory=INVENTORIES)
+@settings(max_examples=25, phases=PHASES, suppress_health_check=list(HealthCheck))
+def test_tools_are_the_same_after_a_restart_and_keep_their_names_in_any_order(inventory: Sequence[Definition]) -> None:
+    """A saved prompt must mean the same app tomorrow; and no definition, however hostile, ends the refresh."""
+    with TemporaryDirectory() as name:
+        first, again, turned = (
+            asyncio.run(start_catalogue(Path(name), offered)) for offered in (inventory, inventory, inventory[::-1])
+        )
+
+    assert [find_breaches(tool) for tool in first.values()] == [[]] * len(first)
+    assert json.dumps(again) == json.dumps(first)
+    assert {turned[key]["name"] for key in turned if key in first} == {
+        first[key]["name"] for key in turned if key in first
+    }
