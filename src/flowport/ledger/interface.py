@@ -208,13 +208,18 @@ class Ledger(Protocol):
         """
         ...
 
-    async def note_seen(self, run_id: str, *, at: float, by: str = "", call_id: str = "") -> None:
+    async def note_seen(self, run_id: str, *, at: float, by: str = "", call: WaitingCall | None = None) -> None:
         """Record that an answer held the run's outputs; only the first time counts.
 
         Args:
             by: The client, as it calls itself.
-            call_id: The call that was answered and so waits no longer; empty for none.
+            call: The call that is being answered. Until it leaves, the note holds only as long as its process lives:
+                one that is killed in between may not have written the answer. None when nothing is in doubt.
         """
+        ...
+
+    async def take_back_unwritten(self, process_id: str, *, is_alive: Callable[[str], bool]) -> None:
+        """Record as unseen what dead processes were still handing over; `process_id` is the living one that asks."""
         ...
 
     async def note_unseen(self, run_id: str) -> None:
@@ -222,7 +227,7 @@ class Ledger(Protocol):
         ...
 
     async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
-        """Record that an answer named the run to its caller; only the first time counts. `call_id` as above."""
+        """Record that an answer named the run to its caller; only the first time counts; the call waits no longer."""
         ...
 
     async def note_followed(self, run_id: str, *, is_followed: bool) -> None:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from flowport.ledger.interface import (
     BuildToolName,
     Mention,
     Spending,
+    WaitingCall,
 )
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
@@ -116,13 +117,17 @@ class SqliteLedger:
         """Replace one output."""
         await self._worker.write(partial(changes.replace_output, run_id=run_id, output=output))
 
-    async def note_seen(self, run_id: str, *, at: float, by: str = "", call_id: str = "") -> None:
+    async def note_seen(self, run_id: str, *, at: float, by: str = "", call: WaitingCall | None = None) -> None:
         """Record when and by whom the outputs were first seen."""
-        await self._worker.write(partial(attaching.set_seen_by, run_id=run_id, at=at, by=by, call_id=call_id))
+        await self._worker.write(partial(attaching.set_seen_by, run_id=run_id, at=at, by=by, call=call))
+
+    async def take_back_unwritten(self, process_id: str, *, is_alive: Callable[[str], bool]) -> None:
+        """Record as unseen what may not have been handed over."""
+        await self._worker.write(partial(attaching.set_unwritten_unseen, process_id=process_id, is_alive=is_alive))
 
     async def note_unseen(self, run_id: str) -> None:
         """Record that nobody has seen the outputs after all."""
-        await self._worker.write(partial(changes.set_unseen, run_id=run_id))
+        await self._worker.write(partial(attaching.set_taken_back, run_id=run_id))
 
     async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
         """Record when the caller was first told the id."""

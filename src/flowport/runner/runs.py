@@ -13,7 +13,7 @@ from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.errors import FlowportError, LedgerError, StartInDoubt
 from flowport.faultpoints import FaultPoint, reach
-from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger
+from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger, WaitingCall
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.runner.board import Board, BoardEntry
@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 _ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Without the letters and digits that people mistake for one another."""
 _ID_LENGTH: Final = 10
+
+
+WRITING_SECONDS: Final = 5.0
+"""How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
 
 
 class CancelOutcome(Enum):
@@ -122,6 +126,24 @@ class Runner:
         """Note in the background that a call waits no longer, because its client has gone."""
         self._supervisor.spawn(f"end of {call.id}", self._leave, call)
 
+    async def hand_over(self, run_id: str, origin: RunCall, *, by: str) -> None:
+        """Note that the answer to a call holds a run's outputs; should we die before it is written, the note is void.
+
+        Raises:
+            LedgerError: It could not be noted.
+        """
+        call = WaitingCall(origin.id, self._process.process_id)
+        await self._ledger.note_seen(run_id, at=self._clock.now(), by=by, call=call)
+        self._supervisor.spawn(f"answer to {call.id}", self._leave_later, origin)
+
+    async def _leave_later(self, origin: RunCall) -> None:
+        try:
+            await self._clock.sleep(WRITING_SECONDS)
+        finally:
+            # Also at our end: it comes when the client has gone, and what was not written then is taken back by name.
+            with anyio.CancelScope(shield=True):
+                await self._leave(origin)
+
     def take_back(self, run_id: str) -> None:
         """Note in the background that the answer which held a run's outputs did not arrive."""
         self._supervisor.spawn(f"unseen {run_id}", self._take_back, run_id)
@@ -166,6 +188,7 @@ class Runner:
         Raises:
             LedgerError: The ledger cannot be read or written.
         """
+        await self._ledger.take_back_unwritten(self._process.process_id, is_alive=self._process.is_alive)
         for account_id, account in self._accounts.items():
             for run in await self._ledger.get_live_runs(account_id=account_id):
                 if not run.state.is_at_provider and not self._process.is_alive(run.process_id):
