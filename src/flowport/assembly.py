@@ -72,9 +72,12 @@ class Assembly:
 
 @asynccontextmanager
 async def open_assembly(
-    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None
+    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None, account: OpenAccount | None = None
 ) -> AsyncIterator[Assembly]:
     """Open the ledger and the accounts, start the background work, and end all of it on the way out.
+
+    Args:
+        account: An open one, in the place of what the settings name.
 
     Raises:
         LedgerError: The ledger cannot be opened.
@@ -87,16 +90,16 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [_open_account(settings, clock, stack)]
-        for account in accounts:
-            stack.push_async_callback(account.aclose)
+        accounts = [account or _open_account(settings, clock, stack)]
+        for opened in accounts:
+            stack.push_async_callback(opened.aclose)
         process = _hold_process_lock(settings)
         stack.callback(process.release)
         changes = Changes(clock)
         supervisor = await stack.enter_async_context(Supervisor())
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
-        turns = [_open_turn(account, settings, stack) for account in accounts]
+        turns = [_open_turn(opened, settings, stack) for opened in accounts]
         catalogs = [
             OpenCatalog(one, _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn))
             for one, turn in zip(accounts, turns, strict=True)

@@ -22,7 +22,8 @@ def test_a_death_costs_nothing_and_loses_nothing(cell: Cell, trials: Mapping[Cel
     assert outcome.leaked_credits == 0
     assert outcome.delivered + outcome.unknown >= 1
     if cell.is_unknown is not None:
-        assert (outcome.unknown, outcome.delivered) == ((1, 0) if cell.is_unknown else (0, outcome.intended))
+        # A process that died just after its answer cannot be told from one that died just before: the run is delivered again.
+        assert (outcome.unknown, outcome.delivered) == ((1, 0) if cell.is_unknown else (0, 1))
     assert bool(outcome.refusals) is bool(outcome.unknown)
     for refusal in outcome.refusals:
         assert refusal.startswith("Nothing new was started: run_")

@@ -17,7 +17,7 @@ from tests.crash.worlds import World
 PROMPTS = st.sampled_from(["a lake", "a hill"])
 POINTS = st.sampled_from([point for point in FaultPoint if point is not FaultPoint.WHILE_DOWNLOADING])
 TROUBLES = st.sampled_from(["refused", "busy", "no connection", "reset", "dropped"])
-MAX_PROCESSES = 6
+MAX_PROCESSES = 12
 LONG_SECONDS = 200.0
 """Enough for every pause of the starter, the follower and whoever takes over."""
 
@@ -49,10 +49,11 @@ class Lives(RuleBasedStateMachine):
     @rule(prompt=PROMPTS, which=st.integers(0, MAX_PROCESSES))
     def call(self, prompt: str, which: int) -> None:
         """Call, or repeat a call whose result nobody has: over the same connection only when the last one there has ended."""
-        living = self.world.living
-        if not living:
+        if not self.world.living:
+            self.start()
+        if not self.world.living:
             return
-        process = living[which % len(living)]
+        process = self.world.living[which % len(self.world.living)]
         waiting = [c for c in self.world.calls if c.prompt == prompt and c.number == process.number]
         if all(call.task.done() for call in waiting):
             self.loop.run(self.world.call(prompt, process, f"c{process.number}"))
@@ -83,6 +84,20 @@ class Lives(RuleBasedStateMachine):
         """The next process that comes to a point dies there."""
         self.world.set_trap(point)
 
+    @rule(prompt=PROMPTS, which=st.integers(0, MAX_PROCESSES), point=POINTS)
+    def die_over(self, prompt: str, which: int, point: FaultPoint) -> None:
+        """A process dies over a call, at a point that it comes to for sure if the run goes well."""
+        clear_traps()
+        self.world.set_trap(point)
+        self.call(prompt, which)
+        self.complete("completed")
+
+    @rule(prompt=PROMPTS, which=st.integers(0, MAX_PROCESSES))
+    def have(self, prompt: str, which: int) -> None:
+        """A run goes as everybody wishes."""
+        self.call(prompt, which)
+        self.complete("completed")
+
     @rule(trouble=TROUBLES)
     def trouble(self, trouble: str) -> None:
         """The next start request goes wrong."""
@@ -93,7 +108,7 @@ class Lives(RuleBasedStateMachine):
         """The oldest run at the provider ends."""
         going = [run_id for run_id in self.world.provider.runs if run_id not in self.world.provider.over]
         if going:
-            self.world.provider.over[going[0]] = status
+            self.world.end(going[0], status)
             self.loop.run(self.world.pass_time(6.0))
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 30.0]))
@@ -160,7 +175,7 @@ class Lives(RuleBasedStateMachine):
 
 TestSchedules = Lives.TestCase
 TestSchedules.settings = settings(
-    max_examples=20,
+    max_examples=200,
     stateful_step_count=25,
     deadline=None,
     phases=(Phase.reuse, Phase.generate),

@@ -172,12 +172,12 @@ class Account(ScriptedAccount):
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Ask the provider, if there is still somebody who asks."""
-        faultpoints.reach(FaultPoint.AFTER_REQUEST_LEFT)
-        if self._process.is_dead and request.operation is Operation.START_RUN:
-            # It has left already; its sender hears no more of it.
-            self.answer(request)
         if self._process.is_dead:
             await anyio.sleep_forever()
+        if request.operation is not Operation.START_RUN:
+            return await super().send_now(request)
+        # A sender that dies here hears no more of it; the request has left.
+        faultpoints.reach(FaultPoint.AFTER_REQUEST_LEFT)
         answer = await super().send_now(request)
         faultpoints.reach(FaultPoint.AFTER_PROVIDER_ACCEPTED)
         return answer
@@ -236,6 +236,12 @@ class World:
         """Have the next process die that comes to a point."""
         faultpoints.set_trap(Trap(point, 0, send=lambda *_: _kill_running()))
 
+    def end(self, run_id: str, status: str) -> None:
+        """End a run at the provider. One that has failed is joined by nobody: who calls again wants another."""
+        self.provider.over[run_id] = status
+        if status == "failed":
+            self.open_wishes.discard(self.provider.runs[run_id])
+
     async def ask(self, process: Process, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call one of the standing tools of a process and return the facts of its answer."""
         assert process.assembly is not None
@@ -273,6 +279,12 @@ class World:
 
     async def _live(self, process: Process) -> None:
         _RUNNING.set(process)
+        try:
+            await self._serve(process)
+        finally:
+            process.started.set()
+
+    async def _serve(self, process: Process) -> None:
         account = Account(self.provider, self.clock, process)
         async with open_assembly(self._settings, clock=self.clock, pace=Pace(), account=account) as assembly:
             process.assembly = assembly
@@ -320,11 +332,11 @@ class World:
         pending = sum(process.worker.pending for process in self.processes if process.worker is not None)
         borrowed = anyio.to_thread.current_default_thread_limiter().borrowed_tokens
         threads = sum(process.assembly.file_threads.borrowed_tokens for process in self.processes if process.assembly)
-        return bool(pending or borrowed or threads)
+        dying = any(process.is_dead and process.task and not process.task.done() for process in self.processes)
+        return bool(pending or borrowed or threads or dying)
 
     def _is_quiet(self) -> bool:
-        dying = any(process.is_dead and process.task and not process.task.done() for process in self.processes)
-        return _get_waiting() is not None and not self._is_busy() and not dying
+        return _get_waiting() is not None and not self._is_busy()
 
 
 def _kill_running() -> None:
