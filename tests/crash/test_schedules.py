@@ -175,10 +175,10 @@ class Lives(RuleBasedStateMachine):
 
 TestSchedules = Lives.TestCase
 TestSchedules.settings = settings(
-    max_examples=200,
+    # 200 in every test run, 2,000 in `make soak`.
+    max_examples=2 * settings().max_examples,
     stateful_step_count=25,
-    deadline=None,
+    # A schedule that fails is short enough to be read, and making it shorter takes minutes.
     phases=(Phase.reuse, Phase.generate),
-    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )

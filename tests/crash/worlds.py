@@ -249,6 +249,8 @@ class World:
         answer = await calls.call(tool, arguments, Caller(self.clock.monotonic(), _report))
         facts = answer.structured_content
         assert isinstance(facts, dict)
+        if "state" in facts:
+            self.answered[facts["run_id"]] = facts["state"]
         return facts
 
     async def settle(self) -> None:
