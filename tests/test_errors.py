@@ -26,6 +26,7 @@ from flowport.errors import (
     ProviderUnreachable,
     ResourceNotFound,
     RunNotFound,
+    RunNotOver,
 )
 
 START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation.LIST_APPS, Operation.DESCRIBE_APP
@@ -112,6 +113,10 @@ SENTENCES: Final = [
     ),
     (RunNotFound("x" * 61), f"There is no run '{'x' * 60}'. list_runs shows the runs that Flowport knows."),
     (RunNotFound("run_x"), "There is no run 'run_x'. list_runs shows the runs that Flowport knows."),
+    (
+        RunNotOver("run_x"),
+        "The run 'run_x' is not over, and its result may still come: only what is over can be erased. Wait for its end, or cancel it if it was not sent yet.",
+    ),
     (
         ResourceNotFound("flowport://runs/x"),
         "There is no such resource. list_runs shows the runs; each answer names the resources of its run.",

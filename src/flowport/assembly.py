@@ -21,13 +21,14 @@ from flowport.desk import Desk, OpenCatalog
 from flowport.errors import LedgerError
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
-from flowport.ledger.sqlite import open_sqlite_ledger
+from flowport.ledger.sqlite import LEDGER_NAME, open_sqlite_ledger
 from flowport.media.arguments import MediaRules
 from flowport.model import Account, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import STYLES, Magnific
+from flowport.retention import keep_pruned
 from flowport.runner.board import Board
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import CallPreparer
@@ -80,7 +81,7 @@ async def open_assembly(
     """
     clock = clock or SystemClock()
     _make_home(settings)
-    ledger = open_sqlite_ledger(settings.home / "ledger.sqlite3")
+    ledger = open_sqlite_ledger(settings.home / LEDGER_NAME)
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
     fetcher = Fetcher(file_threads=file_threads)
     async with AsyncExitStack() as stack:
@@ -106,6 +107,7 @@ async def open_assembly(
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
+        supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
@@ -152,9 +154,19 @@ def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
 
 async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
     if first_listed is not None:
-        with anyio.move_on_after(5):
-            await first_listed.wait()
+        await _wait_for_list(first_listed)
     await catalog.keep_fresh()
+
+
+async def _keep_up(ledger: Ledger, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:
+    await _wait_for_list(first_listed)
+    await keep_pruned(ledger, clock, keep_days=settings.keep_days)
+
+
+async def _wait_for_list(first_listed: anyio.Event) -> None:
+    """Wait until the first list was asked for, but not for ever: some clients never ask."""
+    with anyio.move_on_after(5):
+        await first_listed.wait()
 
 
 def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) -> Turn:

@@ -14,6 +14,7 @@
     ├─ FetchError                 url without its query: a file could not be fetched
     ├─ LedgerError                operator: the ledger cannot be read or written
     ├─ RunNotFound                model: no such run
+    ├─ RunNotOver                 person: a run that goes on cannot be erased
     └─ ResourceNotFound           model: no such resource
 
 Errors carry fields and write their sentence once, in `__str__`. Text that came from a provider gets in only through
@@ -322,6 +323,19 @@ class RunNotFound(FlowportError):
 
     def __str__(self) -> str:
         return f"There is no run {self.run_id[:_MAX_ID_SHOWN]!r}. list_runs shows the runs that Flowport knows."
+
+
+@dataclass(eq=False)
+class RunNotOver(FlowportError):
+    """A run that goes on was to be erased."""
+
+    run_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"The run {self.run_id[:_MAX_ID_SHOWN]!r} is not over, and its result may still come: only what is over can "
+            "be erased. Wait for its end, or cancel it if it was not sent yet."
+        )
 
 
 @dataclass(eq=False)

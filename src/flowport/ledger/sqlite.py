@@ -8,19 +8,22 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from flowport.errors import LedgerError
-from flowport.ledger import changes, names, queries
+from flowport.ledger import changes, names, queries, upkeep
 from flowport.ledger.faults import build_ledger_error
-from flowport.ledger.interface import BuildPropertyNames, BuildToolName, Spending
+from flowport.ledger.interface import BuildPropertyNames, BuildToolName, Erasure, History, Spending
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
 from flowport.ledger.worker import LedgerWorker
 from flowport.model import Output, Run, RunState
+
+LEDGER_NAME: Final = "ledger.sqlite3"
+"""The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 10.0
 """How long a transaction waits for another process before it gives up."""
@@ -168,6 +171,39 @@ class SqliteLedger:
     ) -> dict[str, dict[str, str]]:
         """Return the property names of each app's inputs, giving names where there are none."""
         return await self._worker.write(partial(names.assign_property_names, scope=scope, apps=tuple(apps)))
+
+    async def prune(self, *, before: float) -> int:
+        """Forget the runs that ended and were seen before an instant."""
+        return (await self._take_out(partial(upkeep.prune_slice, before=before))).runs
+
+    async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
+        """Remove one run that is over."""
+        erased = await self._worker.write(partial(upkeep.erase_run, run_id=run_id, owner=owner))
+        await self._worker.perform_alone(upkeep.scrub)
+        return Erasure(erased.runs, erased.saved_paths)
+
+    async def erase_owner(self, owner: str) -> Erasure:
+        """Remove all of an owner's runs that are over."""
+        erased = await self._take_out(partial(upkeep.erase_slice, owner=owner))
+        await self._worker.perform_alone(upkeep.scrub)
+        return erased
+
+    async def _take_out(self, take_slice: Callable[..., upkeep.Slice]) -> Erasure:
+        begin: int | None = 0
+        runs, saved_paths = 0, list[str]()
+        while begin is not None:
+            taken = await self._worker.write(partial(take_slice, begin=begin))
+            begin, runs = taken.end, runs + taken.runs
+            saved_paths += taken.saved_paths
+        return Erasure(runs, tuple(saved_paths))
+
+    async def get_history(self, *, owner: str) -> History:
+        """Return how much there is of an owner's."""
+        return await self._worker.read(partial(upkeep.select_history, owner=owner))
+
+    async def get_disk_use(self) -> int:
+        """Return how many bytes the files take."""
+        return await self._worker.read(upkeep.measure_files)
 
     async def close(self) -> None:
         """Finish what was asked for and close the file."""

@@ -16,6 +16,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -27,6 +28,14 @@ MAX_GROUP_JOBS: Final = 256
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 """A whole operation; it begins and ends no transaction itself."""
+
+
+class Isolation(Enum):
+    """How an operation is performed."""
+
+    WRITE = "in a transaction, with others"
+    READ = "from a snapshot of its own"
+    ALONE = "in no transaction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class _Waiter:
 @dataclass(frozen=True, slots=True)
 class _Job:
     work: Work[Any]
-    is_write: bool
+    isolation: Isolation
     waiter: _Waiter
 
 
@@ -88,7 +97,7 @@ class LedgerWorker:
             LedgerError: SQLite failed, or the worker is closed; nothing was changed.
             Exception: Whatever the operation raised; nothing was changed.
         """
-        return await self._perform(work, is_write=True)
+        return await self._perform(work, Isolation.WRITE)
 
     async def read(self, work: Work[T]) -> T:
         """Return what the operation returned, from one snapshot; what it might change is undone.
@@ -97,7 +106,16 @@ class LedgerWorker:
             LedgerError: SQLite failed, or the worker is closed.
             Exception: Whatever the operation raised.
         """
-        return await self._perform(work, is_write=False)
+        return await self._perform(work, Isolation.READ)
+
+    async def perform_alone(self, work: Work[T]) -> T:
+        """Return what came of what SQLite does in no transaction; others wait until it is done.
+
+        Raises:
+            LedgerError: SQLite failed, or the worker is closed.
+            Exception: Whatever the operation raised.
+        """
+        return await self._perform(work, Isolation.ALONE)
 
     async def close(self) -> None:
         """Perform what was queued, then close the connection; a second call waits for the same end."""
@@ -111,12 +129,12 @@ class LedgerWorker:
                 self._jobs.put(None)
         await waiter.future
 
-    async def _perform(self, work: Work[T], *, is_write: bool) -> T:
+    async def _perform(self, work: Work[T], isolation: Isolation) -> T:
         waiter = _Waiter()
         with self._lock:
             if self._is_closing:
                 raise build_closed_error()
-            self._jobs.put(_Job(work, is_write, waiter))
+            self._jobs.put(_Job(work, isolation, waiter))
         try:
             result: T = await waiter.future
         except sqlite3.Error as exc:
@@ -125,10 +143,11 @@ class LedgerWorker:
 
     def _serve(self) -> None:
         while jobs := self._take_jobs():
-            self._write_group([job for job in jobs if job.is_write])
+            self._write_group([job for job in jobs if job.isolation is Isolation.WRITE])
             for job in jobs:
-                if not job.is_write:
-                    job.waiter.tell(_attempt(partial(_read_snapshot, job.work), self._connection))
+                if job.isolation is not Isolation.WRITE:
+                    work = partial(_read_snapshot, job.work) if job.isolation is Isolation.READ else job.work
+                    job.waiter.tell(_attempt(work, self._connection))
         self._connection.close()
         with self._lock:
             self._has_ended = True
