@@ -72,6 +72,13 @@ def test_the_history_is_told_in_lines(home: Path, tmp_path: Path) -> None:
     }
 
 
+def test_the_oldest_run_is_told_by_its_day(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the person's own time, so the year is all that is the same everywhere."""
+    save_runs(home, build_run("run_1", accepted_at=1_785_000_000.0))
+    assert main(["history"]) == 0
+    assert "oldest          2026-" in capsys.readouterr().out
+
+
 def test_an_empty_record_has_a_history_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody has run anything yet."""
     save_runs(home)

@@ -35,6 +35,11 @@ def build_old_run(run_id: str, **changes: object) -> Run:
     return build_run(run_id, RunState.SUCCEEDED, finished_at=OLD, seen_at=OLD, outputs=(OUTPUT,), **changes)
 
 
+async def leave_traces(ledger: SqliteLedger) -> None:
+    """Undo what some builds of SQLite do by themselves: writing over what is deleted."""
+    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA secure_delete = OFF").fetchone())
+
+
 async def count_rows(ledger: SqliteLedger, table: str) -> int:
     """Return how many rows a table has."""
     query = f"SELECT count(*) FROM {table}"
@@ -98,6 +103,7 @@ async def test_pruning_spares_the_files_that_were_saved(ledger: SqliteLedger, tm
 async def test_an_erased_run_leaves_no_trace_in_the_file(ledger: SqliteLedger, path: Path) -> None:
     """Erasing is for what nobody shall ever read; its neighbours stay whole, and another Flowport goes on."""
     other = open_sqlite_ledger(path)
+    await leave_traces(ledger)
     for n in range(40):
         await other.accept(build_old_run(f"run_{n}", arguments_json=f'"harmless {n}{"x" * 3000}"'))
     await ledger.accept(build_old_run("run_secret", arguments_json=f'"{SECRET}"', failure=SECRET))
@@ -112,6 +118,7 @@ async def test_an_erased_run_leaves_no_trace_in_the_file(ledger: SqliteLedger, p
 
 async def test_an_erased_owner_is_gone_but_for_what_is_not_over(ledger: SqliteLedger, path: Path) -> None:
     """A run that goes on may still bring a result, and others' runs are not this owner's to erase."""
+    await leave_traces(ledger)
     for n in range(60):
         await ledger.accept(build_old_run(f"run_{n}", arguments_json=f'"{SECRET} {n} {"y" * (n * 50)}"'))
     for run in (KEPT["unseen"], KEPT["unknown and unseen"], KEPT["live"], build_old_run("run_theirs", owner="other")):

@@ -241,6 +241,14 @@ class Ledger(Protocol):
         """
         ...
 
+    async def check(self) -> None:
+        """Look through the whole record for damage, beside all other calls.
+
+        Raises:
+            LedgerError: There is some. From then on `accept` refuses; all else is done as well as it can be.
+        """
+        ...
+
     async def prune(self, *, before: float) -> int:
         """Forget the runs of all owners that ended and were seen before an instant, and return how many.
 

@@ -13,13 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
+import anyio.to_thread
+
 from flowport.errors import LedgerError
 from flowport.ledger import changes, names, queries, upkeep
-from flowport.ledger.faults import build_ledger_error
+from flowport.ledger.faults import build_damage_error, build_ledger_error, build_readonly_error
 from flowport.ledger.interface import BuildPropertyNames, BuildToolName, Erasure, History, Spending
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
-from flowport.ledger.worker import LedgerWorker
+from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
 
 LEDGER_NAME: Final = "ledger.sqlite3"
@@ -35,11 +38,12 @@ _RETRY_SECONDS: Final = 0.01
 class SqliteLedger:
     """A `Ledger` in a SQLite file; see there for what each method promises."""
 
-    def __init__(self, worker: LedgerWorker) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     async def accept(self, run: Run) -> None:
         """Record a new run with its reservation."""
+        self._require_sound()
         await self._worker.write(partial(changes.insert_run, run=run))
 
     async def note_starting(self, run_id: str, *, at: float) -> bool:
@@ -172,6 +176,19 @@ class SqliteLedger:
         """Return the property names of each app's inputs, giving names where there are none."""
         return await self._worker.write(partial(names.assign_property_names, scope=scope, apps=tuple(apps)))
 
+    def _require_sound(self) -> None:
+        """Refuse what begins a run when the file is damaged; what was begun is still written as well as it can be."""
+        if self._worker.damage is not None:
+            raise self._worker.damage
+
+    async def check(self) -> None:
+        """Look for damage."""
+        path = await self._worker.read(upkeep.get_path)
+        damage = await anyio.to_thread.run_sync(upkeep.find_damage, path, limiter=anyio.CapacityLimiter(1))
+        if damage is not None:
+            self._worker.damage = damage
+            raise damage
+
     async def prune(self, *, before: float) -> int:
         """Forget the runs that ended and were seen before an instant."""
         return (await self._take_out(partial(upkeep.prune_slice, before=before))).runs
@@ -221,7 +238,17 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
     Raises:
         LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
     """
+    return SqliteLedger(LedgerWorker(open_connection(path, busy_seconds=busy_seconds)))
+
+
+def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a connection to the ledger at a path, proved to be writable.
+
+    Raises:
+        LedgerError: As `open_sqlite_ledger` does.
+    """
     try:
+        _refuse_lone_journal(path)
         _prepare_file(path)
         connection = sqlite3.connect(
             path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
@@ -233,13 +260,25 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
     try:
         _configure(connection, busy_seconds)
         prepare_schema(connection)
+        # Without the right to write SQLite opens a file for reading, and says so at the first change only.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
     except sqlite3.Error as exc:
         connection.close()
         raise build_ledger_error(exc) from exc
     except LedgerError:
         connection.close()
         raise
-    return SqliteLedger(LedgerWorker(connection))
+    return connection
+
+
+def _refuse_lone_journal(path: Path) -> None:
+    """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
+    # The journal first: another process that creates the ledger fills the file before it.
+    journal = path.with_name(f"{path.name}-wal")
+    has_journal = journal.exists() and journal.stat().st_size > 0
+    if has_journal and (not path.exists() or path.stat().st_size == 0):
+        raise build_damage_error()
 
 
 def _prepare_file(path: Path) -> None:
@@ -250,6 +289,9 @@ def _prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         mode = path.stat().st_mode
+        if not mode & stat.S_IWUSR:
+            # SQLite would open it for reading, and give the files beside it the same rights, which would stay.
+            raise build_readonly_error() from None
         if stat.S_ISREG(mode) and mode & 0o077:
             path.chmod(0o600)
 

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from flowport.ledger.faults import build_closed_error, build_ledger_error
+from flowport.errors import LedgerError
+from flowport.ledger.faults import build_closed_error, build_ledger_error, is_damage
 
 MAX_GROUP_JOBS: Final = 256
 """How many operations may wait for one commit; a bound on how long the first of them waits."""
@@ -75,6 +76,34 @@ class _Job:
     waiter: _Waiter
 
 
+class Worker(Protocol):
+    """What performs the operations of a ledger."""
+
+    damage: LedgerError | None
+    """What was found wrong with the file; None as long as nothing was."""
+
+    @property
+    def commits(self) -> int:
+        """How many write transactions were committed."""
+        ...
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what the operation returned, once its changes are on disk."""
+        ...
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what the operation returned, from one snapshot."""
+        ...
+
+    async def perform_alone(self, work: Work[T]) -> T:
+        """Return what came of what SQLite does in no transaction."""
+        ...
+
+    async def close(self) -> None:
+        """Perform what was queued, then close the file."""
+        ...
+
+
 class LedgerWorker:
     """One connection, and the thread that alone uses it until `close`."""
 
@@ -86,6 +115,8 @@ class LedgerWorker:
         self._is_closing = False
         self._has_ended = False
         self._closers: list[_Waiter] = []
+        self.damage: LedgerError | None = None
+        """What an operation or a check has found wrong with the file; None as long as nothing was."""
         self.commits = 0
         """How many write transactions were committed; fewer than writes when they come side by side."""
         threading.Thread(target=self._serve, name="flowport-ledger", daemon=True).start()
@@ -138,7 +169,10 @@ class LedgerWorker:
         try:
             result: T = await waiter.future
         except sqlite3.Error as exc:
-            raise build_ledger_error(exc) from exc
+            problem = build_ledger_error(exc)
+            if is_damage(exc):
+                self.damage = problem
+            raise problem from exc
         return result
 
     def _serve(self) -> None:

@@ -1,14 +1,15 @@
-"""When old runs are forgotten."""
+"""When the record of runs is looked after."""
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from flowport.errors import LedgerError
 from flowport.model import RunState
-from flowport.retention import DAY_SECONDS, keep_pruned
+from flowport.upkeep import DAY_SECONDS, keep_up
 from tests.fake_clock import FakeClock
 from tests.ledger.samples import build_run
 from tests.scripted import FaultyLedger
@@ -22,8 +23,18 @@ class PrunedLedger(FaultyLedger):
         self.before: list[float] = []
         self._days = days
         self.scope = anyio.CancelScope()
+        self.checks = 0
+        """At which check the work ends; 0 for none."""
         self.is_full = False
         """Whether the next pruning fails."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """Count the checks, those that fail too."""
+        if name == "check":
+            self.checks -= 1
+            if self.checks == 0:
+                self.scope.cancel()
+        return super().__getattribute__(name)
 
     async def prune(self, *, before: float) -> int:
         """Note the instant."""
@@ -39,7 +50,7 @@ class PrunedLedger(FaultyLedger):
 async def keep(ledger: PrunedLedger, clock: FakeClock, keep_days: int) -> None:
     """Prune until the ledger has had enough."""
     with ledger.scope:
-        await keep_pruned(ledger, clock, keep_days=keep_days)
+        await keep_up(ledger, clock, keep_days=keep_days)
     await ledger.close()
 
 
@@ -52,10 +63,21 @@ async def test_it_is_done_at_once_and_every_day(tmp_path: Path) -> None:
 
 
 async def test_runs_are_kept_for_ever_on_request(tmp_path: Path) -> None:
-    """Then nothing is ever looked for."""
+    """Then the ledger is looked over, and nothing is looked for."""
     ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=1)
+    ledger.checks = 2
     await keep(ledger, FakeClock(), 0)
     assert ledger.before == []
+
+
+async def test_nothing_is_taken_out_of_a_damaged_ledger(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Writing could make the damage worse."""
+    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=1)
+    ledger.failing.add("check")
+    ledger.checks = 2
+    await keep(ledger, FakeClock(), 90)
+    assert ledger.before == []
+    assert "the disk is full" in caplog.text
 
 
 async def test_a_ledger_that_fails_is_tried_again_the_next_day(
@@ -77,4 +99,4 @@ async def test_what_was_pruned_is_in_the_log(tmp_path: Path, caplog: pytest.LogC
     seen_at = clock.now() - 2 * DAY_SECONDS
     await ledger.accept(build_run("run_old", RunState.SUCCEEDED, finished_at=seen_at, seen_at=seen_at))
     await keep(ledger, clock, 1)
-    assert "1 old runs were pruned" in caplog.text
+    assert "old runs were pruned from the record: 1" in caplog.text
