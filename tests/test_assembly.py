@@ -43,16 +43,6 @@ async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
         await assembly.desk.ledger.get_live_runs(account_id="x")
 
 
-async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """The person has to choose another place."""
-    (tmp_path / "file").touch()
-    settings = build_settings(tmp_path / "person", DOWN, home=tmp_path / "file" / "home")
-
-    with pytest.raises(LedgerError, match="Set FLOWPORT_HOME"):
-        async with open_assembly(settings):
-            pass
-
-
 async def test_the_budget_is_the_providers_unless_said(tmp_path: Path) -> None:
     """Fifty a minute is Magnific's limit, and a company's key may have another."""
     limits = []

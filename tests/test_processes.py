@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flowport.processes import FOLDER, ProcessLock, Turn
+from flowport.processes import FOLDER, Bystander, ProcessLock, Turn
+from tests.rights import obey_modes
 
 HOLD = """
 import sys
@@ -68,6 +69,18 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / FOLDER).touch()
     with pytest.raises(OSError, match="File exists"):
         ProcessLock(tmp_path)
+
+
+def test_who_cannot_lock_takes_others_for_alive(tmp_path: Path) -> None:
+    """What may be another's is not touched; a process that left no file has ended all the same."""
+    other, bystander = ProcessLock(tmp_path), Bystander(tmp_path)
+    with obey_modes():
+        (tmp_path / FOLDER / f"{other.process_id}.lock").chmod(0o400)
+        alive = [bystander.is_alive(each) for each in (other.process_id, bystander.process_id, "00")]
+    bystander.release()
+    other.release()
+
+    assert alive == [True, True, False]
 
 
 def test_a_turn_belongs_to_one_until_it_is_given_up(tmp_path: Path) -> None:

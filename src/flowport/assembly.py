@@ -20,8 +20,8 @@ from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import LedgerError
 from flowport.fetch import Fetcher
+from flowport.home import open_home
 from flowport.ledger.interface import Ledger
-from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
 from flowport.model import Account, App, Source
 from flowport.previewing import Previewer
@@ -40,6 +40,7 @@ from flowport.schedule import Pace
 from flowport.settings import ProviderSettings, Settings
 from flowport.supervisor import Supervisor
 from flowport.transport import Location
+from flowport.upkeep import keep_up
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +77,11 @@ async def open_assembly(
 ) -> AsyncIterator[Assembly]:
     """Open the ledger and the accounts, start the background work, and end all of it on the way out.
 
-    Raises:
-        LedgerError: The ledger cannot be opened.
+    A ledger that cannot be used stops none of it: what needs it answers why.
     """
     clock = clock or SystemClock()
-    _make_home(settings)
-    ledger = open_sqlite_ledger(settings.home / "ledger.sqlite3")
+    home = open_home(settings.home)
+    ledger, process = home.ledger, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
     fetcher = Fetcher(file_threads=file_threads)
     async with AsyncExitStack() as stack:
@@ -90,7 +90,6 @@ async def open_assembly(
         accounts = [_open_account(settings, clock, stack)]
         for account in accounts:
             stack.push_async_callback(account.aclose)
-        process = _hold_process_lock(settings)
         stack.callback(process.release)
         changes = Changes(clock)
         supervisor = await stack.enter_async_context(Supervisor())
@@ -103,11 +102,12 @@ async def open_assembly(
         ]
         shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor, partial(_doubt, catalogs))
         runner = _build_runner(shared, accounts, Board(changes.note_run), process, pace or _build_pace(accounts))
-        supervisor.spawn("orphans", runner.settle_orphans)
+        supervisor.spawn("orphans", _settle_orphans, runner)
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
+        supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
@@ -163,9 +163,26 @@ def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
 
 async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
     if first_listed is not None:
-        with anyio.move_on_after(5):
-            await first_listed.wait()
+        await _wait_for_list(first_listed)
     await catalog.keep_fresh()
+
+
+async def _settle_orphans(runner: Runner) -> None:
+    try:
+        await runner.settle_orphans()
+    except LedgerError as exc:
+        logger.warning("what became of the runs of earlier processes could not be looked into: %s", exc)
+
+
+async def _keep_up(ledger: Ledger, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:
+    await _wait_for_list(first_listed)
+    await keep_up(ledger, clock, keep_days=settings.keep_days)
+
+
+async def _wait_for_list(first_listed: anyio.Event) -> None:
+    """Wait until the first list was asked for, but not for ever: some clients never ask."""
+    with anyio.move_on_after(5):
+        await first_listed.wait()
 
 
 def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) -> Turn:
@@ -175,20 +192,12 @@ def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) 
     return turn
 
 
-def _hold_process_lock(settings: Settings) -> ProcessLock:
+def _take(turn: Turn) -> bool:
     try:
-        return ProcessLock(settings.home)
-    except OSError as exc:
-        problem = f"the folder {settings.home} cannot be written to ({exc.strerror})"
-        raise LedgerError(problem, "Set FLOWPORT_HOME to a folder of yours.") from exc
-
-
-def _make_home(settings: Settings) -> None:
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as exc:
-        problem = f"the folder {settings.home} cannot be made ({exc.strerror})"
-        raise LedgerError(problem, "Set FLOWPORT_HOME to a folder of yours.") from exc
+        return turn.take()
+    except OSError:
+        # In a home that cannot be written to nobody can refresh for the others, so each does it for itself.
+        return True
 
 
 def _build_pace(accounts: list[OpenAccount]) -> Pace:
@@ -217,7 +226,7 @@ def _build_catalog(
         max_tools=settings.max_tools,
         source=source,
         on_change=on_change,
-        has_turn=turn.take,
+        has_turn=partial(_take, turn),
     )
 
 

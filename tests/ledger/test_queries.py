@@ -258,7 +258,7 @@ READS: dict[str, tuple[Read, int]] = {
         lambda ledger: ledger.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
         2,
     ),
-    "unseen": (lambda ledger: ledger.count_unseen(owner=OWNER), 1),
+    "unseen": (lambda ledger: ledger.count_unseen(owner=OWNER), 2),
     "live": (lambda ledger: ledger.get_live_runs(account_id=ACCOUNT), 2),
     "spending": (lambda ledger: ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
     "durations": (lambda ledger: ledger.get_durations(account_id=ACCOUNT, app_id="app1"), 1),

@@ -119,6 +119,33 @@ class AppHistory:
     """What they made; empty when none of them made anything."""
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """How much the ledger holds of one owner."""
+
+    runs: int
+    live: int
+    """Of these, how many are not over."""
+    unseen: int
+    """How many are over and not seen."""
+    unknown: int
+    """How many may have been started and charged without anybody knowing."""
+    oldest_at: float | None
+    """When the oldest was accepted; None when there is none."""
+    saved_outputs: int
+    saved_bytes: int
+    """The size of the saved outputs when they were saved; they may have been removed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased."""
+
+    runs: int
+    saved_paths: tuple[str, ...]
+    """Where outputs of the erased runs were saved; the files are left alone."""
+
+
 MIN_DURATIONS: Final = 3
 """How many earlier runs it takes before we say how long a run usually is."""
 
@@ -325,6 +352,43 @@ class Ledger(Protocol):
         Raises:
             ValueError: A new name belongs to another input of the same app.
         """
+        ...
+
+    async def check(self) -> None:
+        """Look through the whole record for damage, beside all other calls.
+
+        Raises:
+            LedgerError: There is some. From then on `accept` refuses; all else is done as well as it can be.
+        """
+        ...
+
+    async def prune(self, *, before: float) -> int:
+        """Forget the runs of all owners that ended and were seen before an instant, and return how many.
+
+        What is not over or not seen stays, however old, and so do names and saved files. The work is done in slices,
+        between which other callers have their turns.
+        """
+        ...
+
+    async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
+        """Remove one run that is over, seen or not, so that the file holds no trace of it.
+
+        Raises:
+            RunNotFound: The owner has no such run.
+            RunNotOver: It is not over.
+        """
+        ...
+
+    async def erase_owner(self, owner: str) -> Erasure:
+        """Remove all of an owner's runs that are over, seen or not, so that the file holds no trace of them."""
+        ...
+
+    async def get_history(self, *, owner: str) -> History:
+        """Return how much there is of an owner's."""
+        ...
+
+    async def get_disk_use(self) -> int:
+        """Return how many bytes the ledger's files take, those of all owners and of its journal included."""
         ...
 
     async def close(self) -> None:

@@ -8,27 +8,35 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
+import anyio.to_thread
+
 from flowport.errors import LedgerError
-from flowport.ledger import attaching, changes, names, queries
-from flowport.ledger.faults import build_ledger_error
+from flowport.ledger import attaching, changes, names, queries, upkeep
+from flowport.ledger.faults import build_damage_error, build_ledger_error, build_readonly_error
 from flowport.ledger.interface import (
     AcceptOutcome,
     AppHistory,
     AttachRules,
     BuildPropertyNames,
     BuildToolName,
+    Erasure,
+    History,
     Mention,
     Spending,
 )
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
-from flowport.ledger.worker import LedgerWorker
+from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
+
+LEDGER_NAME: Final = "ledger.sqlite3"
+"""The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 10.0
 """How long a transaction waits for another process before it gives up."""
@@ -40,11 +48,12 @@ _RETRY_SECONDS: Final = 0.01
 class SqliteLedger:
     """A `Ledger` in a SQLite file; see there for what each method promises."""
 
-    def __init__(self, worker: LedgerWorker) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     async def accept(self, run: Run, rules: AttachRules | None = None) -> AcceptOutcome:
         """Record a new run with its reservation, or find the one to join."""
+        self._require_sound()
         return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules))
 
     async def leave(self, call_id: str) -> None:
@@ -201,6 +210,52 @@ class SqliteLedger:
         """Return the property names of each app's inputs, giving names where there are none."""
         return await self._worker.write(partial(names.assign_property_names, scope=scope, apps=tuple(apps)))
 
+    def _require_sound(self) -> None:
+        """Refuse what begins a run when the file is damaged; what was begun is still written as well as it can be."""
+        if self._worker.damage is not None:
+            raise self._worker.damage
+
+    async def check(self) -> None:
+        """Look for damage."""
+        path = await self._worker.read(upkeep.get_path)
+        damage = await anyio.to_thread.run_sync(upkeep.find_damage, path, limiter=anyio.CapacityLimiter(1))
+        if damage is not None:
+            self._worker.damage = damage
+            raise damage
+
+    async def prune(self, *, before: float) -> int:
+        """Forget the runs that ended and were seen before an instant."""
+        return (await self._take_out(partial(upkeep.prune_slice, before=before))).runs
+
+    async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
+        """Remove one run that is over."""
+        erased = await self._worker.write(partial(upkeep.erase_run, run_id=run_id, owner=owner))
+        await self._worker.perform_alone(upkeep.scrub)
+        return Erasure(erased.runs, erased.saved_paths)
+
+    async def erase_owner(self, owner: str) -> Erasure:
+        """Remove all of an owner's runs that are over."""
+        erased = await self._take_out(partial(upkeep.erase_slice, owner=owner))
+        await self._worker.perform_alone(upkeep.scrub)
+        return erased
+
+    async def _take_out(self, take_slice: Callable[..., upkeep.Slice]) -> Erasure:
+        begin: int | None = 0
+        runs, saved_paths = 0, list[str]()
+        while begin is not None:
+            taken = await self._worker.write(partial(take_slice, begin=begin))
+            begin, runs = taken.end, runs + taken.runs
+            saved_paths += taken.saved_paths
+        return Erasure(runs, tuple(saved_paths))
+
+    async def get_history(self, *, owner: str) -> History:
+        """Return how much there is of an owner's."""
+        return await self._worker.read(partial(upkeep.select_history, owner=owner))
+
+    async def get_disk_use(self) -> int:
+        """Return how many bytes the files take."""
+        return await self._worker.read(upkeep.measure_files)
+
     async def close(self) -> None:
         """Finish what was asked for and close the file."""
         await self._worker.close()
@@ -217,7 +272,17 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
     Raises:
         LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
     """
+    return SqliteLedger(LedgerWorker(open_connection(path, busy_seconds=busy_seconds)))
+
+
+def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a connection to the ledger at a path, proved to be writable.
+
+    Raises:
+        LedgerError: As `open_sqlite_ledger` does.
+    """
     try:
+        _refuse_lone_journal(path)
         _prepare_file(path)
         connection = sqlite3.connect(
             path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
@@ -229,13 +294,25 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
     try:
         _configure(connection, busy_seconds)
         prepare_schema(connection)
+        # Without the right to write SQLite opens a file for reading, and says so at the first change only.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
     except sqlite3.Error as exc:
         connection.close()
         raise build_ledger_error(exc) from exc
     except LedgerError:
         connection.close()
         raise
-    return SqliteLedger(LedgerWorker(connection))
+    return connection
+
+
+def _refuse_lone_journal(path: Path) -> None:
+    """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
+    # The journal first: another process that creates the ledger fills the file before it.
+    journal = path.with_name(f"{path.name}-wal")
+    has_journal = journal.exists() and journal.stat().st_size > 0
+    if has_journal and (not path.exists() or path.stat().st_size == 0):
+        raise build_damage_error()
 
 
 def _prepare_file(path: Path) -> None:
@@ -246,6 +323,9 @@ def _prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         mode = path.stat().st_mode
+        if not mode & stat.S_IWUSR:
+            # SQLite would open it for reading, and give the files beside it the same rights, which would stay.
+            raise build_readonly_error() from None
         if stat.S_ISREG(mode) and mode & 0o077:
             path.chmod(0o600)
 
