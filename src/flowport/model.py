@@ -145,6 +145,11 @@ class Output:
     """The result itself when it is text."""
 
 
+def get_url_place(url: str) -> str:
+    """Return a URL without its query and fragment, which may hold a token that expires."""
+    return url.partition("#")[0].partition("?")[0]
+
+
 class RunState(StrEnum):
     """Where a run is. See ARCHITECTURE.md for the transitions."""
 

@@ -30,7 +30,9 @@ from tests.scripted import (
     wait_until,
 )
 
-RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW)
+RUNNING = replace(
+    RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+)
 DONE = build_look("completed")
 GONE = build_answer({"message": "Not found"}, 404)
 OUTPUT = Output(

@@ -39,7 +39,9 @@ from tests.scripted import (
 
 BUSY = build_answer(None, 429, retry_after="7")
 DONE = build_look("completed")
-RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW)
+RUNNING = replace(
+    RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+)
 BUG = ZeroDivisionError("our own bug")
 
 

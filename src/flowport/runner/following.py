@@ -92,11 +92,14 @@ class RunFollower:
         return look
 
     async def _note_look(self, run: Run, look: RunLook) -> Run:
+        now = self._clock.now()
         seen = replace(run, state=look.state)
+        if look.state is RunState.RUNNING and run.running_at is None:
+            seen = replace(seen, running_at=now)
         if look.state is run.state:
             await self._writer.write_waiting(run)
         else:
-            await self._writer.write(seen, partial(self._ledger.note_look, run.id, state=look.state))
+            await self._writer.write(seen, partial(self._ledger.note_look, run.id, state=look.state, at=now))
         self._board.update(seen)
         return seen
 

@@ -116,6 +116,8 @@ class RunStarter:
         match outcome:
             case Started(provider_run_id, state):
                 started = replace(run, state=state, provider_run_id=provider_run_id, started_at=now)
+                if state is RunState.RUNNING:
+                    started = replace(started, running_at=now)
                 await self._writer.write(
                     started,
                     partial(self._ledger.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),
