@@ -52,6 +52,10 @@ class FakeClock:
         """Return seconds since the clock was made."""
         return self._elapsed
 
+    def set_wall(self, seconds: float) -> None:
+        """Move the wall clock alone, as a person or the network does who sets it; durations stay what they are."""
+        self._began_at += seconds
+
     def count_sleepers(self) -> int:
         """Return how many tasks are inside `sleep`."""
         return len(self._sleepers)

@@ -249,6 +249,7 @@ async def test_durations_are_those_of_the_latest_successes(ledger: SqliteLedger)
         build_run("b", S.SUCCEEDED, started_at=30.0, finished_at=50.0),
         build_run("c", S.SUCCEEDED, started_at=60.0, finished_at=90.0),
         build_run("failed", S.FAILED, started_at=99.0, finished_at=100.0),
+        build_run("clock set back", S.SUCCEEDED, started_at=200.0, finished_at=100.0),
         build_run("never started", S.SUCCEEDED, finished_at=100.0),
         build_run("other app", S.SUCCEEDED, app_id="app2", started_at=99.0, finished_at=100.0),
     )

@@ -40,7 +40,9 @@ def leave(folder: Path, name: str, *, at: float = BEFORE + 1) -> Path:
         (f".notes.{DEAD}.0a1b2c3d.part", BEFORE - 1, False),
     ],
 )
-def test_only_what_is_ours_and_left_behind_is_removed(tmp_path: Path, *, name: str, at: float, is_removed: bool) -> None:
+def test_only_what_is_ours_and_left_behind_is_removed(
+    tmp_path: Path, *, name: str, at: float, is_removed: bool
+) -> None:
     """The folder is the person's own, and other programs write there as well."""
     path = leave(tmp_path, name, at=at)
     assert (sweep(tmp_path), path.exists()) == (int(is_removed), not is_removed)

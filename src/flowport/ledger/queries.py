@@ -172,7 +172,8 @@ def select_durations(connection: sqlite3.Connection, *, account_id: str, app_id:
     """Return the seconds from started to finished of successful runs, newest first."""
     rows = connection.execute(
         "SELECT finished_at - started_at FROM runs WHERE account_id = ? AND app_id = ? AND state = ? "
-        "AND started_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+        # A clock that was set back meanwhile would make a duration of less than nothing.
+        "AND started_at <= finished_at ORDER BY finished_at DESC LIMIT ?",
         (account_id, app_id, RunState.SUCCEEDED, limit),
     )
     return tuple(row[0] for row in rows)

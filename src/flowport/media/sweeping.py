@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
         before: Seconds since the epoch; applies to files whose writer is not known to have died.
     """
     removed = 0
-    for path in _iterate_partials(folder):
+    for path in folder.glob("*/.*.part"):
         found = _NAME.fullmatch(path.name)
         if found is None:
             continue
@@ -38,11 +38,3 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
             # It may have been published or removed just now; if it is stuck, the next start tries again.
             logger.info("a half-written file could not be removed: %s", exc.strerror)
     return removed
-
-
-def _iterate_partials(folder: Path) -> Iterator[Path]:
-    """Yield the hidden partial files of the days' folders."""
-    try:
-        yield from folder.glob("*/.*.part")
-    except OSError as exc:
-        logger.info("half-written files could not be looked for: %s", exc.strerror)
