@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budget import RequestBudget
@@ -23,14 +24,21 @@ from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
+from flowport.media.sweeping import MAX_AGE_SECONDS, sweep_partials
 from flowport.model import Account, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import STYLES, Magnific
+from flowport.runner.adopting import RunAdopter
 from flowport.runner.board import Board
 from flowport.runner.following import RunFollower
+from flowport.runner.inheriting import RunInheritor
+from flowport.runner.orphans import OrphanWatch
 from flowport.runner.preparing import CallPreparer
+from flowport.runner.renewing import LinkRenewer
+from flowport.runner.restoring import CallRestorer
+from flowport.runner.retrying import OutputRetrier
 from flowport.runner.runs import Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
@@ -93,9 +101,7 @@ async def open_assembly(
         stack.callback(process.release)
         changes = Changes(clock)
         supervisor = await stack.enter_async_context(Supervisor())
-        shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor)
-        runner = _build_runner(shared, accounts, Board(changes.note_run), process, pace or _build_pace(accounts))
-        supervisor.spawn("orphans", runner.settle_orphans)
+        shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor, LinkRenewer(ledger, clock))
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
         turns = [_open_turn(account, settings, stack) for account in accounts]
@@ -108,7 +114,12 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
+        board = Board(changes.note_run)
+        runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
+        restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock)
+        inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
+        _watch_over(shared, accounts, inheritor, process)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, inheritor, fetcher, changes, previewer)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -122,14 +133,21 @@ class _Shared:
     fetcher: Fetcher
     file_threads: anyio.CapacityLimiter
     supervisor: Supervisor
+    renewer: LinkRenewer
 
 
 def _build_runner(
-    shared: _Shared, accounts: list[OpenAccount], board: Board, process: ProcessLock, pace: Pace
+    shared: _Shared,
+    accounts: list[OpenAccount],
+    board: Board,
+    process: ProcessLock,
+    pace: Pace,
 ) -> Runner:
     ledger, clock = shared.ledger, shared.clock
     writer = RunWriter(board, clock)
-    rules = SavingRules(shared.settings.output_dir, is_wanted=shared.settings.should_save_outputs)
+    is_wanted = shared.settings.should_save_outputs
+    rules = SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
+    saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads)
     return Runner(
         accounts={account.account.id: account for account in accounts},
         ledger=ledger,
@@ -138,10 +156,43 @@ def _build_runner(
         supervisor=shared.supervisor,
         starter=RunStarter(ledger, board, clock, writer),
         follower=RunFollower(ledger, board, clock, pace, writer),
-        saver=OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads),
+        saver=saver,
         writer=writer,
         process=process,
+        retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
     )
+
+
+def _build_inheritor(
+    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, restorer: CallRestorer
+) -> RunInheritor:
+    by_id = {account.account.id: account for account in accounts}
+    return RunInheritor(
+        runner=runner,
+        accounts=by_id,
+        ledger=shared.ledger,
+        clock=shared.clock,
+        process=process,
+        renewer=shared.renewer,
+        adopter=RunAdopter(by_id, shared.ledger, shared.clock, process),
+        restorer=restorer,
+    )
+
+
+def _watch_over(shared: _Shared, accounts: list[OpenAccount], inheritor: RunInheritor, process: ProcessLock) -> None:
+    """Begin to take over what dead processes leave, and sweep up their half-written files once."""
+    should_save = shared.settings.should_save_outputs
+    opened = [account.account for account in accounts]
+    watch = OrphanWatch(inheritor, opened, shared.ledger, shared.clock, should_save=should_save)
+    shared.supervisor.spawn("orphans", watch.keep_watch)
+    shared.supervisor.spawn("adoption", watch.keep_adopting)
+    shared.supervisor.spawn("sweeping", _sweep, shared, process)
+
+
+async def _sweep(shared: _Shared, process: ProcessLock) -> None:
+    before = shared.clock.now() - MAX_AGE_SECONDS
+    sweep = partial(sweep_partials, shared.settings.output_dir, has_died=process.has_died, before=before)
+    await anyio.to_thread.run_sync(sweep, limiter=shared.file_threads)
 
 
 def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:

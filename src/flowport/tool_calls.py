@@ -127,7 +127,7 @@ class ToolCalls:
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
-        await self._desk.runner.take_up(run)
+        await self._desk.inheritor.take_up(run)
         if given.get("wait") is False:
             return await self._tell(await get_standing(self._desk, run))
         return await self._tell(await wait_for_run(self._desk, run, caller))
@@ -162,7 +162,9 @@ class ToolCalls:
     async def _build_row(self, run: Run) -> Facts:
         standing = await get_standing(self._desk, run)
         facts = build_run_facts(standing, max_outputs=0)
-        row: Facts = {key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits") if key in facts}
+        row: Facts = {
+            key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits", "problem") if key in facts
+        }
         row["outputs"] = len(standing.run.outputs)
         row["accepted_at"] = format_instant(run.accepted_at)
         row["is_seen"] = run.seen_at is not None
