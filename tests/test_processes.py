@@ -31,10 +31,11 @@ def test_a_killed_process_is_dead_and_a_living_one_is_not(tmp_path: Path) -> Non
         child.kill()
         child.wait()
         after = ours.is_alive(process_id)
+        has_died = ours.has_died(process_id)
     left = [path.name for path in (tmp_path / FOLDER).iterdir()]
     ours.release()
 
-    assert (before, after) == (True, False)
+    assert (before, after, has_died) == (True, False, True)
     assert f"{process_id}.lock" in left
 
 
@@ -47,6 +48,15 @@ def test_asking_does_not_take_a_lock_away(tmp_path: Path) -> None:
     two.release()
 
     assert answers == [True, True, True, False]
+
+
+@pytest.mark.parametrize("process_id", ["", "../x", "0123"])
+def test_of_a_process_of_another_home_nothing_is_known(tmp_path: Path, process_id: str) -> None:
+    """It may be writing into the same folder right now."""
+    lock = ProcessLock(tmp_path)
+    assert not lock.has_died(process_id)
+    assert not lock.has_died(lock.process_id)
+    lock.release()
 
 
 def test_we_are_alive(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import anyio
 from figures import Figure
 from instant import TOOL_NAME, call, open_desk, open_provider
 
-from flowport.ledger.interface import Ledger
+from flowport.ledger.interface import Accepted, AttachRules, Ledger
 from flowport.ledger.sqlite import LEDGER_NAME, SqliteLedger, open_connection
 from flowport.ledger.worker import LedgerWorker
 from flowport.model import Run, RunState

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budget import RequestBudget
@@ -18,20 +19,26 @@ from flowport.catalog.discovery import Catalog
 from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import LedgerError
 from flowport.fetch import Fetcher
 from flowport.home import open_home
 from flowport.ledger.interface import Ledger
 from flowport.media.arguments import MediaRules
+from flowport.media.sweeping import MAX_AGE_SECONDS, sweep_partials
 from flowport.model import Account, App, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import STYLES, Magnific
+from flowport.runner.adopting import RunAdopter
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.following import RunFollower
+from flowport.runner.inheriting import RunInheritor
+from flowport.runner.orphans import OrphanWatch
 from flowport.runner.preparing import CallPreparer
+from flowport.runner.renewing import LinkRenewer
+from flowport.runner.restoring import CallRestorer
+from flowport.runner.retrying import OutputRetrier
 from flowport.runner.runs import Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
@@ -100,9 +107,16 @@ async def open_assembly(
             OpenCatalog(one, _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn))
             for one, turn in zip(accounts, turns, strict=True)
         ]
-        shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor, partial(_doubt, catalogs))
-        runner = _build_runner(shared, accounts, Board(changes.note_run), process, pace or _build_pace(accounts))
-        supervisor.spawn("orphans", _settle_orphans, runner)
+        shared = _Shared(
+            settings=settings,
+            clock=clock,
+            ledger=ledger,
+            fetcher=fetcher,
+            file_threads=file_threads,
+            supervisor=supervisor,
+            renewer=LinkRenewer(ledger, clock),
+            doubt=partial(_doubt, catalogs),
+        )
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
@@ -110,7 +124,12 @@ async def open_assembly(
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
         preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
+        board = Board(changes.note_run)
+        runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
+        restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock)
+        inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
+        _watch_over(shared, accounts, inheritor, process)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, inheritor, fetcher, changes, previewer)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -124,15 +143,22 @@ class _Shared:
     fetcher: Fetcher
     file_threads: anyio.CapacityLimiter
     supervisor: Supervisor
+    renewer: LinkRenewer
     doubt: Callable[[OpenAccount, App], None]
 
 
 def _build_runner(
-    shared: _Shared, accounts: list[OpenAccount], board: Board, process: ProcessLock, pace: Pace
+    shared: _Shared,
+    accounts: list[OpenAccount],
+    board: Board,
+    process: ProcessLock,
+    pace: Pace,
 ) -> Runner:
     ledger, clock = shared.ledger, shared.clock
     writer = RunWriter(board, clock)
-    rules = SavingRules(shared.settings.output_dir, is_wanted=shared.settings.should_save_outputs)
+    is_wanted = shared.settings.should_save_outputs
+    rules = SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
+    saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads)
     return Runner(
         accounts={account.account.id: account for account in accounts},
         ledger=ledger,
@@ -141,10 +167,11 @@ def _build_runner(
         supervisor=shared.supervisor,
         starter=RunStarter(ledger, board, clock, writer, on_doubt=shared.doubt),
         follower=RunFollower(ledger, board, clock, pace, writer),
-        saver=OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads),
+        saver=saver,
         writer=writer,
         process=process,
         calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds),
+        retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
     )
 
 
@@ -153,6 +180,40 @@ def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
     for one in catalogs:
         if one.account is account:
             one.catalog.doubt(app)
+
+
+def _build_inheritor(
+    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, restorer: CallRestorer
+) -> RunInheritor:
+    by_id = {account.account.id: account for account in accounts}
+    return RunInheritor(
+        runner=runner,
+        accounts=by_id,
+        ledger=shared.ledger,
+        clock=shared.clock,
+        process=process,
+        renewer=shared.renewer,
+        adopter=RunAdopter(by_id, shared.ledger, shared.clock, process),
+        restorer=restorer,
+    )
+
+
+def _watch_over(shared: _Shared, accounts: list[OpenAccount], inheritor: RunInheritor, process: ProcessLock) -> None:
+    """Begin to take over what dead processes leave, and sweep up their half-written files once."""
+    should_save = shared.settings.should_save_outputs
+    opened = [account.account for account in accounts]
+    watch = OrphanWatch(
+        inheritor, opened, shared.ledger, shared.clock, should_save=should_save, is_alive=process.is_alive
+    )
+    shared.supervisor.spawn("orphans", watch.keep_watch)
+    shared.supervisor.spawn("adoption", watch.keep_adopting)
+    shared.supervisor.spawn("sweeping", _sweep, shared, process)
+
+
+async def _sweep(shared: _Shared, process: ProcessLock) -> None:
+    before = shared.clock.now() - MAX_AGE_SECONDS
+    sweep = partial(sweep_partials, shared.settings.output_dir, has_died=process.has_died, before=before)
+    await anyio.to_thread.run_sync(sweep, limiter=shared.file_threads)
 
 
 def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
@@ -165,13 +226,6 @@ async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> Non
     if first_listed is not None:
         await _wait_for_list(first_listed)
     await catalog.keep_fresh()
-
-
-async def _settle_orphans(runner: Runner) -> None:
-    try:
-        await runner.settle_orphans()
-    except LedgerError as exc:
-        logger.warning("what became of the runs of earlier processes could not be looked into: %s", exc)
 
 
 async def _keep_up(ledger: Ledger, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:

@@ -301,6 +301,8 @@ class FetchError(FlowportError):
     """Why, as the end of a sentence."""
     is_expired: bool = False
     """The server says that the link is no longer good (403, 404 or 410)."""
+    is_refused: bool = False
+    """Our own rules forbid it, and would the next time: the address is not one to ask, or the file is too large."""
 
     def __str__(self) -> str:
         return f"The file at {self.place} could not be fetched: {self.problem}."

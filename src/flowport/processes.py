@@ -55,6 +55,11 @@ class ProcessLock:
             # Closing lets go of the lock that the test may have taken.
             os.close(descriptor)
 
+    def has_died(self, process_id: str) -> bool:
+        """Tell whether a process of this home was killed: its file is there and nobody holds it. Others are not known."""
+        is_ours = bool(process_id) and _ID_CHARACTERS.issuperset(process_id)
+        return is_ours and self._build_path(process_id).exists() and not self.is_alive(process_id)
+
     def release(self) -> None:
         """Let go of the lock and remove the file."""
         self._path.unlink(missing_ok=True)

@@ -104,7 +104,7 @@ async def live_as_we_do(ledger: SqliteLedger, run_id: str) -> None:
     await ledger.accept(build_run(run_id))
     assert await ledger.note_starting(run_id, at=1.0)
     assert await ledger.note_started(run_id, provider_run_id="remote", state=RunState.QUEUED, at=2.0)
-    assert await ledger.note_look(run_id, state=RunState.RUNNING)
+    assert await ledger.note_look(run_id, state=RunState.RUNNING, at=2.5)
     assert await ledger.note_finished(
         run_id, state=RunState.SUCCEEDED, outputs=(OUTPUT,), failure="", spent_credits=5.0, at=3.0
     )

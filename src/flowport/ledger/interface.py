@@ -176,6 +176,10 @@ class Ledger(Protocol):
         """Record that a call waits no longer."""
         ...
 
+    async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:
+        """Record that the calls of dead processes wait no longer; `is_alive` is called on the ledger's thread."""
+        ...
+
     async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
         """Record that a call waits no longer, and cancel its run if nothing was sent and no other call waits for it."""
         ...
@@ -199,8 +203,11 @@ class Ledger(Protocol):
         """Move a starting run to queued or running, with the id that the provider gave it."""
         ...
 
-    async def note_look(self, run_id: str, *, state: RunState) -> bool:
-        """Record that a queued or running run is now queued or running; the same state again is True as well."""
+    async def note_look(self, run_id: str, *, state: RunState, at: float) -> bool:
+        """Record that a queued or running run is now queued or running; the same state again is True as well.
+
+        The first instant at which it is said to be running is kept, here and in `note_started`.
+        """
         ...
 
     async def note_finished(
@@ -256,6 +263,21 @@ class Ledger(Protocol):
         """Record whether we still look at the run."""
         ...
 
+    async def note_taken_over(self, run_id: str, *, from_process: str, to_process: str) -> bool:
+        """Let another process follow a run from now on, if `from_process` still does; whatever the run's state.
+
+        Only the caller that gets True may act for the run. Whoever takes a run over wants it looked at.
+        """
+        ...
+
+    async def note_adopted(self, run_id: str, *, from_account: str, to_account: str) -> bool:
+        """Move a run to another account of the same provider and host, if it is still in `from_account`."""
+        ...
+
+    async def note_adoption_tried(self, run_id: str, *, account_id: str) -> None:
+        """Record that this account's key cannot read the run, so that it is not asked again."""
+        ...
+
     async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
         """Return one run of an owner.
 
@@ -298,8 +320,26 @@ class Ledger(Protocol):
         """Return every run of an account, whoever owns it, that is not over; oldest first."""
         ...
 
+    async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
+        """Return every run of an account that is over and has outputs to be fetched by themselves; oldest first.
+
+        Args:
+            now: A link that expires later may still work.
+            since: A link that has expired is worth one try when its run ended after this: the clocks may differ.
+        """
+        ...
+
+    async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
+        """Return runs of a scope's other accounts that are live, or over and unseen, and that this one has not tried.
+
+        Runs that ended without an id of the provider's are left out: there is nothing to ask for.
+        """
+        ...
+
     async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
         """Return the owner's newest run that has an output at exactly this URL.
+
+        A link that was replaced since is known by what stands before its query, if that belongs to one output alone.
 
         Raises:
             RunNotFound: None has; the URL stands in the place of the id, without its query, which may hold a token.

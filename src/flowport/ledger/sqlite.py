@@ -60,6 +60,10 @@ class SqliteLedger:
         """Record that a call waits no longer."""
         await self._worker.write(partial(attaching.remove_waiting, call_id=call_id))
 
+    async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:
+        """Record that the calls of dead processes wait no longer."""
+        await self._worker.write(partial(attaching.remove_dead, is_alive=is_alive))
+
     async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
         """Record that a call waits no longer, and cancel its run if that is still possible and nobody minds."""
         return await self._worker.write(
@@ -84,9 +88,9 @@ class SqliteLedger:
             partial(changes.set_started, run_id=run_id, provider_run_id=provider_run_id, state=state, at=at)
         )
 
-    async def note_look(self, run_id: str, *, state: RunState) -> bool:
+    async def note_look(self, run_id: str, *, state: RunState, at: float) -> bool:
         """Record whether the provider's run is queued or running."""
-        return await self._worker.write(partial(changes.set_look, run_id=run_id, state=state))
+        return await self._worker.write(partial(changes.set_look, run_id=run_id, state=state, at=at))
 
     async def note_finished(
         self,
@@ -141,6 +145,22 @@ class SqliteLedger:
         """Record whether we still look at the run."""
         await self._worker.write(partial(changes.set_followed, run_id=run_id, is_followed=is_followed))
 
+    async def note_taken_over(self, run_id: str, *, from_process: str, to_process: str) -> bool:
+        """Let another process follow a run."""
+        return await self._worker.write(
+            partial(changes.set_process, run_id=run_id, from_process=from_process, to_process=to_process)
+        )
+
+    async def note_adopted(self, run_id: str, *, from_account: str, to_account: str) -> bool:
+        """Move a run to another account."""
+        return await self._worker.write(
+            partial(changes.set_account, run_id=run_id, from_account=from_account, to_account=to_account)
+        )
+
+    async def note_adoption_tried(self, run_id: str, *, account_id: str) -> None:
+        """Record that this account's key cannot read the run."""
+        await self._worker.write(partial(changes.set_adoption_tried, run_id=run_id, account_id=account_id))
+
     async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
         """Return one run of an owner."""
         whose = RunFilter(owner, account_id)
@@ -169,6 +189,18 @@ class SqliteLedger:
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account that is not over."""
         return await self._worker.read(partial(queries.select_live_runs, account_id=account_id))
+
+    async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
+        """Return every run of an account with outputs to be fetched."""
+        return await self._worker.read(
+            partial(queries.select_unsaved_runs, account_id=account_id, now=now, since=since)
+        )
+
+    async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
+        """Return runs of a scope's other accounts that this one has not tried to read."""
+        return await self._worker.read(
+            partial(queries.select_stranded_runs, scope=scope, account_id=account_id, limit=limit)
+        )
 
     async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
         """Return the owner's newest run with an output at this URL."""
