@@ -74,15 +74,20 @@ async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
         is_here = desk.runner.get_entry(run.id) is not None
         with anyio.move_on_after(min(remaining, PROGRESS_SECONDS if is_here else LEDGER_SECONDS)):
             await changed.wait()
-        entry = entry if entry.is_settled else await _find_entry(desk, run)
+        entry = await _find_entry(desk, run, entry)
     return await get_standing(desk, run)
 
 
-async def _find_entry(desk: Desk, run: Run) -> BoardEntry | None:
+async def _find_entry(desk: Desk, run: Run, last: BoardEntry | None = None) -> BoardEntry | None:
     """Return the entry of a live run, made from the ledger while another process follows it; None when nobody does.
 
     A run whose process has died meanwhile is taken up, so that whoever waits need not ask again.
+
+    Args:
+        last: What was found before; it stays when it has become the end of the run, which the board then forgets.
     """
+    if last is not None and last.is_settled:
+        return last
     entry = desk.runner.get_entry(run.id)
     if entry is not None:
         return entry
