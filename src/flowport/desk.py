@@ -14,6 +14,7 @@ from flowport.errors import AppNotFound
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer
+from flowport.runner.inheriting import RunInheritor
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
@@ -37,6 +38,7 @@ class Desk:
     catalogs: Sequence[OpenCatalog]
     preparer: CallPreparer
     runner: Runner
+    inheritor: RunInheritor
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer

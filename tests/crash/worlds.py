@@ -16,7 +16,7 @@ from flowport.assembly import Assembly, open_assembly
 from flowport.errors import Breakage, FlowportError, LedgerError, Operation, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, Trap
 from flowport.ledger.sqlite import SqliteLedger
-from flowport.ledger.worker import LedgerWorker
+from flowport.ledger.worker import Worker
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.schedule import Pace
 from flowport.settings import Settings
@@ -81,7 +81,9 @@ class Provider(Store):
 class Grave:
     """What a dead process has instead of its ledger: nothing that it still asks for is done."""
 
-    def __init__(self, worker: LedgerWorker) -> None:
+    damage: LedgerError | None = None
+
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     async def write(self, _: object) -> Any:
@@ -98,7 +100,9 @@ class Grave:
 class CountedWorker:
     """The real ledger's thread, and how much it is asked for at the moment."""
 
-    def __init__(self, worker: LedgerWorker) -> None:
+    damage: LedgerError | None = None
+
+    def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.pending = 0
 
@@ -154,7 +158,7 @@ class Process:
         """Have nothing that this process still does reach the disk or the provider; its tasks end by themselves."""
         self.is_dead = True
         if self.worker is not None:
-            self.ledger._worker = cast("LedgerWorker", Grave(self.worker.worker))
+            self.ledger._worker = cast("Worker", Grave(self.worker.worker))
         if self.task is not None:
             self.task.cancel()
 
@@ -294,7 +298,7 @@ class World:
             # What the start has asked of the ledger is done before it is counted.
             await process.ledger.count_unseen(owner="local")
             process.worker = CountedWorker(process.ledger._worker)
-            process.ledger._worker = cast("LedgerWorker", process.worker)
+            process.ledger._worker = cast("Worker", process.worker)
             if process.is_dead:
                 process.die()
             process.started.set()

@@ -233,7 +233,7 @@ async def test_a_new_process_takes_back_what_the_dead_were_handing_over(ledger: 
     for n, process_id in enumerate(("dead", "p1", "p2")):
         await ledger.accept(build_equal(f"run_{n}", S.SUCCEEDED))
         await ledger.note_seen(f"run_{n}", at=NOW, call=WaitingCall(f"call_{n}", process_id))
-    await ledger.take_back_unwritten("p1", is_alive=ALIVE.__contains__)
+    await ledger.forget_dead_calls(ALIVE.__contains__)
     mention = await ledger.take_mention(owner=OWNER)
     assert mention is not None
     assert [run.id for run in mention.runs] == ["run_0"]
@@ -266,6 +266,16 @@ async def test_an_unseen_run_is_mentioned_three_times(ledger: SqliteLedger) -> N
         *[(1, ["run_0"])] * 3,
         None,
     ]
+
+
+async def test_what_a_dead_processs_client_waited_for_is_mentioned_too(ledger: SqliteLedger) -> None:
+    """Its client went with it, and nobody took the call off the list."""
+    await ledger.accept(build_equal("run_0", S.SUCCEEDED), build_rules("call_0", process_id="dead"))
+    await ledger.accept(build_equal("run_1", S.SUCCEEDED), build_rules("call_1", is_new_wanted=True))
+    await ledger.forget_dead_calls(lambda one: one in ALIVE)
+    mention = await ledger.take_mention(owner=OWNER)
+    assert mention is not None
+    assert [run.id for run in mention.runs] == ["run_0"]
 
 
 async def test_only_what_somebody_may_have_missed_is_mentioned(ledger: SqliteLedger) -> None:

@@ -56,6 +56,14 @@ def remove_waiting(connection: sqlite3.Connection, call_id: str) -> None:
     connection.execute("DELETE FROM waiting_calls WHERE id = ?", (call_id,))
 
 
+def remove_dead(connection: sqlite3.Connection, is_alive: Callable[[str], bool]) -> None:
+    """Forget the calls of processes that are no more; what they were still handing over, nobody has seen."""
+    set_unwritten_unseen(connection, "", is_alive)
+    rows = connection.execute("SELECT DISTINCT process_id FROM waiting_calls").fetchall()
+    dead = [(row["process_id"],) for row in rows if not is_alive(row["process_id"])]
+    connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", dead)
+
+
 def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
     """Forget a call and cancel its run when nobody else waits for it; only what was not sent can be."""
     remove_waiting(connection, call_id)
