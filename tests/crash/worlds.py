@@ -42,6 +42,8 @@ class Provider(Store):
         """The status of those that have ended."""
         self.troubles: list[str] = []
         """What happens to the next start requests."""
+        self.usual_status = "running"
+        """Of the runs of which nothing else is said."""
 
     def count_starts(self) -> Counter[str]:
         """Return how many runs were started for each prompt."""
@@ -72,7 +74,7 @@ class Provider(Store):
         return build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
 
     def _look(self, run_id: str) -> ApiAnswer:
-        status = self.over.get(run_id, "running")
+        status = self.over.get(run_id, self.usual_status)
         images = [{"id": run_id, "url": f"https://cdn.example/{run_id}.png"}]
         result = {"images": images} if status == "completed" else None
         return build_answer({"data": {"status": status, "error_message": None, "result": result}})
