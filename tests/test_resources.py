@@ -1,5 +1,6 @@
 """What a URI gives, beyond what a client sees on a good day."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from flowport.answers import build_output_uri, build_run_uri
 from flowport.errors import ResourceNotFound
 from flowport.model import LOCAL_OWNER, Output, OutputKind, Run
-from flowport.resources import MAX_BYTES, Content, Resources
+from flowport.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
 from tests.harness import Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.sandbox.client import Client as SandboxClient
@@ -160,3 +161,32 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
 
     assert content.data == PNG
     assert "that run run_kept was seen could not be noted" in caplog.text
+
+
+async def test_a_run_with_very_many_outputs_is_read_in_pages(flowport: Harness, resources: Resources) -> None:
+    """All of them can be found, and no page floods a client."""
+    url = "https://cdn.example/" + "s" * 2000
+    outputs = tuple(Output(n, OutputKind.IMAGE, url, text="x" * 5000) for n in range(1, 201))
+    run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=outputs)
+    await flowport.assembly.desk.ledger.accept(run)
+    uri, found = build_run_uri("run_kept"), list[int]()
+    sizes: list[int] = []
+
+    while uri:
+        content = await resources.read(uri, LOCAL_OWNER)
+        facts = json.loads(content.text)
+        found += [output["n"] for output in facts["outputs"]]
+        assert facts.get("outputs_not_shown", 0) == 200 - found[-1]
+        uri, sizes = facts.get("next_page", ""), [*sizes, len(content.text.encode())]
+
+    assert found == list(range(1, 201))
+    assert max(sizes) < MAX_PAGE_BYTES + 20_000
+
+
+@pytest.mark.parametrize("start", ["2", "0", "x", "1&from=1"])
+async def test_a_page_that_does_not_exist_is_not_found(flowport: Harness, resources: Resources, start: str) -> None:
+    """An empty page would look like a run without outputs."""
+    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
+
+    with pytest.raises(ResourceNotFound):
+        await resources.read(f"{build_run_uri('run_kept')}?from={start}", LOCAL_OWNER)

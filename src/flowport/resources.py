@@ -14,10 +14,11 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from flowport.answers import build_run_facts, format_instant, plain
+from flowport.answers import Facts, build_output_facts, build_run_facts, build_run_uri, format_instant, plain
 from flowport.desk import Desk
 from flowport.errors import FetchError, LedgerError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
+from flowport.fitting import choose_forms, count_bytes
 from flowport.labels import clean_line, clean_text
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
 from flowport.model import Output, Run
@@ -33,7 +34,10 @@ MAX_TEXT_LENGTH: Final = 100_000
 
 MAX_LISTED: Final = 20
 
-_RUN = re.compile(r"flowport://runs/([a-z0-9_]+)")
+MAX_PAGE_BYTES: Final = 100_000
+"""Of the outputs that a run's resource tells of at once; the resource names its next page."""
+
+_RUN = re.compile(r"flowport://runs/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
 _APP = re.compile(r"flowport://apps/([A-Za-z0-9_-]+)")
 _OUTPUT = re.compile(r"flowport://runs/([a-z0-9_]+)/outputs/([1-9][0-9]{0,5})")
 _NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
@@ -70,7 +74,8 @@ class Resources:
         """
         try:
             if found := _RUN.fullmatch(uri):
-                return await self._read_run(await self._get_run(found[1], owner))
+                run = await self._get_run(found[1], owner)
+                return await self._read_run(run, uri, start=int(found[2] or 1))
             if found := _APP.fullmatch(uri):
                 return self._read_app(uri, found[1])
             if found := _OUTPUT.fullmatch(uri):
@@ -100,10 +105,13 @@ class Resources:
     async def _get_run(self, run_id: str, owner: str) -> Run:
         return await self._desk.ledger.get_run(run_id, account_id=None, owner=owner)
 
-    async def _read_run(self, run: Run) -> Content:
+    async def _read_run(self, run: Run, uri: str, *, start: int) -> Content:
         standing = await get_standing(self._desk, run)
-        facts = build_run_facts(standing, max_outputs=len(standing.run.outputs))
+        if start > max(1, len(standing.run.outputs)):
+            raise ResourceNotFound(uri)
+        facts = build_run_facts(standing)
         facts["arguments"] = json.loads(run.arguments_json)
+        facts |= _build_page(standing.run, start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_output(self, run: Run, output: Output) -> Content:
@@ -145,6 +153,16 @@ class Resources:
         if sniffed is None or not sniffed.is_media:
             return _build_sentence(output, "is of a kind that is not shown")
         return Content(sniffed.mime_type, data=buffer.getvalue())
+
+
+def _build_page(run: Run, start: int) -> Facts:
+    """Return the outputs from one on, as many as a page holds, and where the next page is."""
+    outputs = [build_output_facts(run, output) for output in run.outputs[start - 1 :]]
+    # One alone is shorter than a page, so each page has some.
+    shown = len(choose_forms([[count_bytes(facts)] for facts in outputs], MAX_PAGE_BYTES))
+    rest = len(outputs) - shown
+    more = {"outputs_not_shown": rest, "next_page": f"{build_run_uri(run.id)}?from={start + shown}"} if rest else {}
+    return {"outputs": outputs[:shown], **more}
 
 
 def _get_output(run: Run, uri: str, *, n: int) -> Output:

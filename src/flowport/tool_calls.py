@@ -216,7 +216,7 @@ class ToolCalls:
 
     async def _build_row(self, run: Run) -> Facts:
         standing = await get_standing(self._desk, run)
-        facts = build_run_facts(standing, max_outputs=0)
+        facts = build_run_facts(standing)
         row: Facts = {key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits") if key in facts}
         row["outputs"] = len(standing.run.outputs)
         row["accepted_at"] = format_instant(run.accepted_at)
