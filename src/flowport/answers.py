@@ -220,11 +220,12 @@ class _Shown:
 
 
 def _build_heading(standing: Standing) -> Facts:
-    for limit in _TEXT_LIMITS:
+    *limits, shortest = _TEXT_LIMITS
+    for limit in limits:
         facts = build_run_facts(standing, text_limit=limit)
         if _count_twice(facts) <= _MAX_HEADING_BYTES:
-            break
-    return facts
+            return facts
+    return build_run_facts(standing, text_limit=shortest)
 
 
 def _choose_outputs(run: Run, budget: int) -> list[_Shown]:

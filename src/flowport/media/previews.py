@@ -29,7 +29,7 @@ MAX_WORKING_BYTES: Final = 100 * 1024**2
 MAX_PIXELS: Final = 80_000_000
 """Of any picture, so that its decoding ends within a second or two; Pillow warns of bombs a little above it."""
 
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
+PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
 """Decoded by Pillow itself; for some others it calls programs, or a library that trusts the file."""
 
 _READ_WHOLE: Final = frozenset({"WEBP", "AVIF"})
@@ -71,9 +71,9 @@ def build_preview(path: Path, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_
         max_edge: The longer side in pixels; a smaller picture stays as small as it is.
         max_bytes: Of the copy; it is made smaller until it fits.
     """
-    pillow = _load_pillow()
+    pillow = load_pillow()
     try:
-        with pillow.open(path, formats=_FORMATS) as image:
+        with pillow.open(path, formats=PICTURE_FORMATS) as image:
             size_bytes = path.stat().st_size
             if problem := _find_problem(image, size_bytes):
                 return NoPreview(problem)
@@ -87,7 +87,8 @@ def build_preview(path: Path, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_
 
 
 @cache
-def _load_pillow() -> "ModuleType":
+def load_pillow() -> "ModuleType":
+    """Return `PIL.Image`, made ready for strangers' files."""
     from PIL import Image, PngImagePlugin
 
     # Compressed notes inside a PNG may otherwise unpack to 64 MB beside the picture.
