@@ -12,8 +12,8 @@ from typing import BinaryIO, Final
 
 from flowport.media.measures import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
 
-MAX_COVER_BYTES: Final = 8 * 1024**2
-"""Of a cover picture that is worth looking at."""
+MAX_COVER_BYTES: Final = 2 * 1024**2
+"""Of a cover picture that is looked at."""
 
 _HEADER_BYTES: Final = 8
 _FULL_BYTES: Final = 4
