@@ -3,11 +3,17 @@
 import sys
 
 from figures import Figure, print_figures
+from memory import measure_memory
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import measure_starts
 
-PARTS = {"starts": measure_starts, "sizes": measure_sizes, "side_by_side": measure_side_by_side}
+PARTS = {
+    "starts": measure_starts,
+    "sizes": measure_sizes,
+    "memory": measure_memory,
+    "side_by_side": measure_side_by_side,
+}
 
 
 def main() -> int:

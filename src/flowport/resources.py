@@ -20,6 +20,7 @@ from flowport.desk import Desk
 from flowport.errors import FetchError, LedgerError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
 from flowport.fitting import choose_forms, count_bytes
+from flowport.heap import give_large_blocks_back
 from flowport.labels import clean_line, clean_text
 from flowport.media.previews import Preview
 from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
@@ -202,6 +203,7 @@ def _look_at(file: BinaryIO) -> tuple[int, Sniffed | None]:
 
 
 def _read_whole(file: BinaryIO) -> bytes:
+    give_large_blocks_back()
     file.seek(0)
     return file.read(MAX_BYTES)
 

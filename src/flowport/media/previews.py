@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from flowport.heap import give_large_blocks_back
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -105,6 +107,7 @@ def load_pillow() -> "ModuleType":
 
     # Compressed notes inside a PNG may otherwise unpack to 64 MB beside the picture.
     PngImagePlugin.MAX_TEXT_MEMORY = _MAX_PNG_TEXT_BYTES
+    give_large_blocks_back()
     return Image
 
 
