@@ -135,3 +135,13 @@ def test_of_very_many_outputs_each_shown_one_has_its_place() -> None:
     assert "url" in facts["outputs"][0]
     assert "url" not in facts["outputs"][-1]
     assert facts["left_out"].endswith("flowport://runs/run_abc has all outputs with their links.")
+
+
+def test_explanations_are_cut_when_they_leave_no_room() -> None:
+    """Letters beyond the plain ones take several bytes each, and the outputs are what people came for."""
+    run = replace(build_signed(4, 200).run, app_name="S", failure="\U0001f600" * 3000, start_answer="\U0001f600" * 3000)
+    standing = Standing(run, 1.0, problem="\U0001f600" * 3000)
+
+    facts = build_run_answer(standing).structured_content or {}
+    assert len(facts["failure"]) == len(facts["problem"]) == 80
+    assert len(facts["outputs"]) == 4
