@@ -164,7 +164,7 @@ class Handlers:
         except ResourceNotFound as exc:
             code = t.INVALID_PARAMS if context.protocol_version == MODERN_ERA else LEGACY_RESOURCE_NOT_FOUND
             raise MCPError(code, str(exc), {"uri": uri}) from exc
-        return t.ReadResourceResult(contents=[_build_contents(uri, content)])
+        return t.ReadResourceResult(contents=_build_contents(uri, content))
 
     async def list_prompts(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListPromptsResult:
         """Answer with the menu, which never changes."""
@@ -389,8 +389,10 @@ async def _guard(work: Awaitable[Any]) -> Any:
         raise MCPError(t.INTERNAL_ERROR, "Flowport made a mistake; its log has the details.") from exc
 
 
-def _build_contents(uri: str, content: Content) -> t.TextResourceContents | t.BlobResourceContents:
+def _build_contents(uri: str, content: Content) -> list[t.TextResourceContents | t.BlobResourceContents]:
     if content.data is None:
-        return t.TextResourceContents(uri=uri, mime_type=content.mime_type, text=content.text)
+        return [t.TextResourceContents(uri=uri, mime_type=content.mime_type, text=content.text)]
     blob = base64.b64encode(content.data).decode("ascii")
-    return t.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
+    whole = t.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
+    note = t.TextResourceContents(uri=uri, mime_type="text/plain", text=content.text)
+    return [whole, note] if content.text else [whole]

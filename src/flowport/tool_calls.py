@@ -215,7 +215,7 @@ class ToolCalls:
 
     async def _build_row(self, run: Run) -> Facts:
         standing = await get_standing(self._desk, run)
-        facts = build_run_facts(standing, max_outputs=0)
+        facts = build_run_facts(standing)
         row: Facts = {
             key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits", "problem") if key in facts
         }

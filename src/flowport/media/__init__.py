@@ -7,6 +7,8 @@
     data_uris      the bytes inside a data URI
     refusals       the one error of this package, and how much of an argument may be repeated in it
     saving         names and safe writing of saved outputs
+    measuring      how large a picture and how long a sound is, by its header: `measures` is what they all answer,
+                   `boxes`, `matroska` and `sounds` read the formats that the image library does not
     previews       small copies of saved pictures
 
 Everything here is synchronous and most of it blocks on the disk: callers run it on threads with a limiter of their own.
