@@ -117,6 +117,7 @@ def build_run_facts(standing: Standing, *, max_outputs: int = MAX_SHOWN_OUTPUTS)
         "failure": run.failure,
         "provider_answer": run.start_answer,
         "problem": standing.problem,
+        "notes": run.notes,
         "joined": _format_joined(run) if standing.is_joined else "",
         "resource": build_run_uri(run.id),
         "next_step": _format_next_step(standing),

@@ -30,16 +30,20 @@ from flowport.providers.interface import Provider
 from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
+from flowport.runner.delivering import FileDeliverer
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import CallPreparer
+from flowport.runner.references import OutputFinder, SeenRuns
 from flowport.runner.runs import Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
+from flowport.runner.uploading import FileUploads
 from flowport.runner.writing import RunWriter
 from flowport.schedule import Pace
 from flowport.settings import ProviderSettings, Settings
 from flowport.supervisor import Supervisor
 from flowport.transport import Location
+from flowport.upload import Uploader
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +112,10 @@ async def open_assembly(
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
-        preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
+        seen = SeenRuns()
+        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer, seen)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -139,13 +144,21 @@ def _build_runner(
         board=board,
         clock=clock,
         supervisor=shared.supervisor,
-        starter=RunStarter(ledger, board, clock, writer, on_doubt=shared.doubt),
+        starter=RunStarter(
+            ledger, board, clock, writer, deliverer=_build_deliverer(shared, process), on_doubt=shared.doubt
+        ),
         follower=RunFollower(ledger, board, clock, pace, writer),
         saver=OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads),
         writer=writer,
         process=process,
         calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds),
     )
+
+
+def _build_deliverer(shared: _Shared, process: ProcessLock) -> FileDeliverer:
+    uploader = Uploader(file_threads=shared.file_threads)
+    uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
+    return FileDeliverer(shared.ledger, shared.clock, uploads, shared.fetcher, threads=shared.file_threads)
 
 
 def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:

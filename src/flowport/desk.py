@@ -15,6 +15,7 @@ from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer
 from flowport.runner.preparing import CallPreparer
+from flowport.runner.references import SeenRuns
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
 
@@ -40,6 +41,7 @@ class Desk:
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer
+    seen: SeenRuns
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order."""

@@ -32,6 +32,7 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.DESCRIBE_APP: 60.0,
     Operation.START_RUN: 120.0,
     Operation.READ_RUN: 60.0,
+    Operation.REQUEST_UPLOAD: 60.0,
 }
 """How long a request may take in all: a server that sends a byte now and then never meets the library's limits."""
 

@@ -14,7 +14,7 @@ from flowport.media.local_files import (
     _locate_by_identity,
     _locate_by_procfs,
     is_under_roots,
-    read_local_file,
+    open_local_file,
 )
 
 OUTSIDE = "names no file in the folders"
@@ -49,7 +49,8 @@ def root(tmp_path: Path) -> Path:
 
 def read(path: Path, *roots: Path) -> bytes:
     """Read a file with a limit of 100 bytes."""
-    return read_local_file(path, argument="image", roots=roots, max_bytes=100)
+    with open_local_file(path, argument="image", roots=roots, max_bytes=100) as file:
+        return file.read()
 
 
 def refuse(path: Path, *roots: Path) -> str:

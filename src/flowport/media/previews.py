@@ -71,7 +71,7 @@ def build_preview(path: Path, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_
         max_edge: The longer side in pixels; a smaller picture stays as small as it is.
         max_bytes: Of the copy; it is made smaller until it fits.
     """
-    pillow = _load_pillow()
+    pillow = load_pillow()
     try:
         with pillow.open(path, formats=_FORMATS) as image:
             size_bytes = path.stat().st_size
@@ -87,7 +87,8 @@ def build_preview(path: Path, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_
 
 
 @cache
-def _load_pillow() -> "ModuleType":
+def load_pillow() -> "ModuleType":
+    """Return Pillow, loaded by the first call and told its bounds."""
     from PIL import Image, PngImagePlugin
 
     # Compressed notes inside a PNG may otherwise unpack to 64 MB beside the picture.
@@ -121,7 +122,7 @@ def _reckon_bytes(image: "Image.Image", size_bytes: int) -> int:
         return pixels * _PIXEL_BYTES[image.mode]
     # The decoder of a JPEG reduces as it reads; but of one whose components come apart it first keeps everything.
     reduced = pixels // _get_jpeg_reduction(image, MAX_EDGE) ** 2
-    kept = 0 if _has_one_scan(image) else pixels * 2 * len(image.getbands())
+    kept = 0 if has_one_scan(image) else pixels * 2 * len(image.getbands())
     return kept + reduced * _PIXEL_BYTES[image.mode]
 
 
@@ -130,7 +131,7 @@ def _get_jpeg_reduction(image: "Image.Image", edge: int) -> int:
     return next((factor for factor in (1, 2, 4) if max(image.size) <= edge * factor), 8)
 
 
-def _has_one_scan(image: "Image.Image") -> bool:
+def has_one_scan(image: "Image.Image") -> bool:
     """Tell whether all components of a JPEG come together. Where that cannot be told they count as apart."""
     # ISO/IEC 10918-1, B.2.3. Pillow has read up to the end of the first scan's header, so it lies just behind.
     file = getattr(image, "fp", None)
