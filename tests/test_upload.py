@@ -142,7 +142,7 @@ async def test_a_connection_that_breaks_off_is_an_error() -> None:
 
 async def test_an_address_that_is_none_is_an_error() -> None:
     """The HTTP library has several ways to say so."""
-    assert await refuse("https://storage.example:99999/") == "the configured address cannot be used"
+    assert await refuse("https://storage.example:port/") == "the configured address cannot be used"
 
 
 async def test_a_place_that_is_slow_to_be_reached_is_given_up() -> None:
