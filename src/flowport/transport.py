@@ -1,4 +1,4 @@
-"""Requests to a provider's API. With `fetch` the only importer of the HTTP library.
+"""Requests to a provider's API. With `fetch` and `upload` the only importer of the HTTP library.
 
 Redirects are never followed: the library would carry our key header to another origin. A request that starts a run gets
 a connection of its own, because a kept-alive one that the server is just closing leaves the fate of the run unknown.

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import wave
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -91,6 +92,17 @@ def test_an_odd_file_name_may_be_escaped_or_not(encode: object, rules: MediaRule
     assert callable(encode)
     uri = "file:" + encode(str(rules.roots[0] / "my cat #1 ä?.png"))
     assert isinstance(resolve(uri, rules), FileMedia)
+
+
+@pytest.mark.parametrize("spelling", ["C:\\Pictures\\cat.png", "c:/Pictures/cat.png", "file:///C:/Pictures/cat.png"])
+def test_a_windows_path_is_read_where_windows_runs_the_linux(spelling: str, rules: MediaRules, tmp_path: Path) -> None:
+    """Its drives are folders there; and they are held to the same roots."""
+    mounted = replace(rules, mounts=tmp_path / "mnt")
+    (tmp_path / "mnt").mkdir()
+    assert "is a Windows path" in refuse(spelling, mounted)
+    (tmp_path / "mnt" / "c").symlink_to(tmp_path)
+    assert isinstance(resolve(spelling, mounted), FileMedia)
+    assert "no file in the folders" in refuse("C:\\Windows\\win.ini", mounted)
 
 
 def test_bare_base64_becomes_its_bytes(rules: MediaRules) -> None:

@@ -137,6 +137,33 @@ async def test_another_process_that_uploads_the_file_is_waited_for(ledger: Fault
         assert bench.count() == (1, 1)
 
 
+async def test_another_process_that_never_ends_its_upload_does_not_hold_ours(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """It may have been stopped in the middle; after ten minutes the file goes inside."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(PNG)
+        other = ProcessLock(tmp_path / "home")
+        sha256 = media.fingerprint.sha256
+        claim = UploadClaim(bench.account.account.id, sha256, other.process_id, bench.process.is_alive, NOW)
+        await ledger.claim_upload(claim)
+        assert await bench.bring(media) == [encode(PNG)]
+        assert get_instant(bench.clock) == 600.0
+        other.release()
+
+
+async def test_an_upload_that_could_not_be_noted_leaves_no_claim(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Others would wait for it as long as this process lives."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(PNG)
+        ledger.failing = {"note_upload"}
+        with pytest.raises(LedgerError):
+            await bench.bring(media)
+        ledger.failing = set()
+        other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", lambda _: True, NOW)
+        assert await ledger.claim_upload(other) == Claimed()
+
+
 async def test_what_was_done_to_a_file_is_noted_with_the_run_and_with_the_upload(
     ledger: FaultyLedger, tmp_path: Path
 ) -> None:

@@ -40,6 +40,8 @@ class MediaRules:
     """The largest file of this computer: a picture can be made smaller, and what can be uploaded need not be."""
     upload_types: frozenset[str] = frozenset()
     """The MIME types that the provider takes as uploads."""
+    mounts: Path = Path("/mnt")
+    """Where a Linux that Windows runs has Windows' drives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +188,9 @@ def _check_path(path: str, argument: str, rules: MediaRules) -> Path:
         raise _refuse_chat_name(path, argument)
     if get_spelling(path) is Spelling.WINDOWS_PATH:
         # Windows' own Linux keeps its drives here; elsewhere there is no such folder.
-        path = get_mounted_path(path)
-        if not Path(path[: len("/mnt/c")]).is_dir():
+        if not (rules.mounts / path[0].lower()).is_dir():
             raise build_refusal(argument, "is a Windows path, and Flowport does not run on Windows here", _GIVE)
+        path = get_mounted_path(path, str(rules.mounts))
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:

@@ -97,9 +97,9 @@ def parse_result_name(value: str) -> ResultName | None:
     return ResultName(f"run_{found['id'].lower()}" if found["id"] else "", int(found["n"]) if found["n"] else None)
 
 
-def get_mounted_path(path: str) -> str:
+def get_mounted_path(path: str, mounts: str = "/mnt") -> str:
     """Return where a path with a drive lies in a Linux that Windows runs: below `/mnt/c`, or its own letter."""
-    return f"/mnt/{path[0].lower()}/" + path[3:].replace("\\", "/")
+    return f"{mounts}/{path[0].lower()}/" + path[3:].replace("\\", "/")
 
 
 def _is_base64(value: str) -> bool:

@@ -33,6 +33,9 @@ MAX_SHOWN_STRUCTURE: Final = 6000
 MAX_CALL_BYTES: Final = 30_000_000
 """All files that the text of one call holds; they lie in memory until it is started."""
 
+MAX_READINGS: Final = 2
+"""Files that are checked side by side: a picture may take much memory to be decoded."""
+
 _DATA_URI: Final = re.compile(r"\s*data:[\w.+/-]*\s*(;[^,]*)?,", re.IGNORECASE)
 
 
@@ -73,6 +76,7 @@ class CallPreparer:
     def __init__(self, rules: MediaRules, threads: anyio.CapacityLimiter, finder: OutputFinder) -> None:
         self._rules = rules
         self._finder = finder
+        self._readings = anyio.CapacityLimiter(MAX_READINGS)
         self._threads = threads
 
     async def prepare(
@@ -137,7 +141,8 @@ class CallPreparer:
 
     async def _read(self, text: str, item: Input, argument: str, rules: MediaRules) -> Media:
         resolve = partial(resolve_media, text, argument=argument, kind=item.kind, rules=rules)
-        return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+        async with self._readings:
+            return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
 
 
 async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRules:

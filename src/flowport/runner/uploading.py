@@ -35,6 +35,8 @@ CLOSED_SECONDS: Final = 24 * 3600.0
 """How long an endpoint that is missing or refuses is not asked again."""
 
 _ASK_AGAIN_SECONDS: Final = 0.5
+_MOST_QUESTIONS: Final = 1200
+"""Ten minutes: a program that was stopped in the middle holds its claim, and must not hold our runs."""
 _PAUSE_SECONDS: Final = 2.0
 _PASSING_STATUSES: Final = frozenset({408, 425, 429})
 
@@ -112,9 +114,9 @@ class FileUploads:
         closed_until = self._closed_until.get(account.account.id, 0.0)
         return bool(provider.upload_types) and takes and closed_until <= self._clock.monotonic()
 
-    async def _claim(self, account_id: str, sha256: str) -> Upload | None:
+    async def _claim(self, account_id: str, sha256: str) -> Upload | NotUploaded | None:
         """Return an upload that is there, or None once this process is to make it."""
-        while True:
+        for _ in range(_MOST_QUESTIONS):
             usable_until = self._clock.now() + MARGIN_SECONDS
             claim = UploadClaim(account_id, sha256, self._process.process_id, self._process.is_alive, usable_until)
             match await self._ledger.claim_upload(claim):
@@ -126,20 +128,22 @@ class FileUploads:
                     await self._clock.sleep(_ASK_AGAIN_SECONDS)
                 case _ as never:
                     assert_never(never)
+        return NotUploaded("another program has not finished uploading it")
 
     async def _fill(self, media: FileMedia, account: OpenAccount, argument: str) -> Upload | NotUploaded:
         """Make the upload that this process has claimed, or give the claim up."""
-        upload: Upload | NotUploaded = NotUploaded("")
+        is_kept = False
         try:
             async with self._places:
                 upload = await self._bring(media, account, argument)
+            if isinstance(upload, Upload):
+                await self._ledger.note_upload(upload)
+                is_kept = True
         finally:
-            if not isinstance(upload, Upload):
+            if not is_kept:
                 # Shielded: others wait for this claim as long as we live.
                 with anyio.CancelScope(shield=True):
                     await self.forget(account, media.fingerprint.sha256)
-        if isinstance(upload, Upload):
-            await self._ledger.note_upload(upload)
         return upload
 
     async def _bring(self, media: FileMedia, account: OpenAccount, argument: str) -> Upload | NotUploaded:
