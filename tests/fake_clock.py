@@ -58,8 +58,8 @@ class FakeClock:
         """Return the same time as `monotonic`, which no jump of the wall clock touches."""
         return BootTime("boot", self._elapsed)
 
-    def jump(self, seconds: float) -> None:
-        """Set the wall clock forward or back; no time passes."""
+    def set_wall(self, seconds: float) -> None:
+        """Move the wall clock alone, as a person or the network does who sets it; durations stay what they are."""
         self._began_at += seconds
 
     def count_sleepers(self) -> int:

@@ -1,17 +1,22 @@
 """The parts put together, and taken apart again."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 
 from flowport.assembly import PROVIDERS, open_assembly
 from flowport.errors import LedgerError
-from flowport.model import Source
+from flowport.ledger.sqlite import open_sqlite_ledger
+from flowport.model import Account, RunState, Source
 from flowport.settings import ProviderSettings
-from tests.harness import Harness, build_settings, open_harness
+from tests.harness import QUICK, Harness, build_settings, open_harness
+from tests.ledger.samples import build_run
 from tests.sandbox.client import IDS, open_sandbox
+from tests.scripted import wait_until
 
 DOWN = "http://127.0.0.1:9"
 
@@ -41,16 +46,6 @@ async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
 
     with pytest.raises(LedgerError):
         await assembly.desk.ledger.get_live_runs(account_id="x")
-
-
-async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """The person has to choose another place."""
-    (tmp_path / "file").touch()
-    settings = build_settings(tmp_path / "person", DOWN, home=tmp_path / "file" / "home")
-
-    with pytest.raises(LedgerError, match="Set FLOWPORT_HOME"):
-        async with open_assembly(settings):
-            pass
 
 
 async def test_the_budget_is_the_providers_unless_said(tmp_path: Path) -> None:
@@ -125,3 +120,42 @@ async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: P
 async def count_requests(flowport: Harness) -> int:
     """Return how many requests of a discovery the sandbox has answered."""
     return sum([await flowport.count(operation) for operation in ("list", "list_own", "get")])
+
+
+async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path) -> None:
+    """Both are started by the same login, and both find what the last session left."""
+    async with open_sandbox() as sandbox:
+        settings = build_settings(tmp_path / "person", sandbox.addresses.api_url)
+        host = urlsplit(sandbox.addresses.api_url).netloc
+        account = Account("magnific", host, settings.providers[0].fingerprint)
+        remote = await sandbox.start("Text to Picture", prompt="a lake")
+        orphan = build_run(
+            "run_one", RunState.RUNNING, provider_run_id=remote, account_id=account.id, process_id="0123456789abcdef"
+        )
+        ledger = open_sqlite_ledger(settings.home / "ledger.sqlite3")
+        await ledger.accept(orphan)
+        read = partial(ledger.get_run, account_id=None, owner=orphan.owner)
+        async with open_assembly(settings, pace=QUICK) as one, open_assembly(settings, pace=QUICK) as two:
+            with anyio.fail_after(20):
+                over = await read("run_one")
+                while not over.outputs or not over.outputs[0].saved_path:
+                    over = await read("run_one")
+            names = sorted(path.name for path in settings.output_dir.glob("*/*"))
+            for assembly in (one, two):
+                await wait_until(lambda desk=assembly.desk: desk.runner.get_entry("run_one") is None)  # type: ignore[misc]
+        await ledger.close()
+    assert over.state is RunState.SUCCEEDED
+    assert names == ["sketch_to_realism-1-run_one.png", "sketch_to_realism-1-run_one.png.json"]
+
+
+async def test_what_a_killed_process_wrote_halfway_is_swept_at_the_start(tmp_path: Path) -> None:
+    """Hidden files of many megabytes would gather unseen."""
+    settings = build_settings(tmp_path / "person", DOWN)
+    half = settings.output_dir / "2026-11-22" / ".sketch-1-one.part.0123456789abcdef.0a1b2c3d.part"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    dead = settings.home / "processes" / "0123456789abcdef.lock"
+    dead.parent.mkdir(parents=True)
+    dead.touch()
+    async with open_assembly(settings):
+        await wait_until(lambda: not half.exists())

@@ -65,6 +65,7 @@ async def start(flowport: Harness) -> str:
     runner = flowport.assembly.desk.runner
 
     def is_started() -> bool:
+        """Tell whether the provider runs it."""
         entry = runner.get_entry(handed["run_id"])
         return entry is not None and entry.run.state is RunState.RUNNING
 
@@ -109,6 +110,7 @@ async def test_equal_calls_side_by_side_are_as_many_runs(sandbox: SandboxClient,
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport, anyio.create_task_group() as tasks:
 
         async def call() -> None:
+            """Ask for one more."""
             answers.append((await flowport.ask(TOOL, **PROMPT))["run_id"])
 
         for _ in range(4):
@@ -125,6 +127,7 @@ async def test_a_call_that_was_cancelled_is_joined_by_the_next(
         with anyio.CancelScope() as scope:
 
             async def give_up(progress: float, total: float | None, message: str | None) -> None:
+                """Leave at the first word."""
                 scope.cancel()
 
             await flowport.client.call_tool(TOOL, PROMPT, progress_callback=give_up)
@@ -133,6 +136,7 @@ async def test_a_call_that_was_cancelled_is_joined_by_the_next(
             answers: list[dict[str, Any]] = []
 
             async def retry() -> None:
+                """Ask again."""
                 answers.append(await flowport.ask(TOOL, **PROMPT))
 
             tasks.start_soon(retry)
@@ -182,6 +186,7 @@ async def test_where_a_person_can_be_asked_a_doubt_is_theirs_to_decide(
     asked: list[str] = []
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Answer for the person."""
         asked.append(params.message)
         return t.ElicitResult(action=action, content={} if action == "accept" else None)
 

@@ -77,4 +77,4 @@ def test_the_version_is_the_one_that_the_command_tells() -> None:
     told = subprocess.run([sys.executable, "-m", "flowport", "--version"], check=True, capture_output=True, text=True)
 
     assert told.stdout.strip() == f"flowport {__version__}"
-    assert set(COMMANDS) == {"serve", "sandbox"}
+    assert set(COMMANDS) == {"serve", "history", "erase", "sandbox"}

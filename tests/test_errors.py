@@ -28,6 +28,7 @@ from flowport.errors import (
     ProviderUnreachable,
     ResourceNotFound,
     RunNotFound,
+    RunNotOver,
     StartInDoubt,
     UploadError,
 )
@@ -136,6 +137,10 @@ SENTENCES: Final = [
     ),
     (RunNotFound("x" * 61), f"There is no run '{'x' * 60}'. list_runs shows the runs that Flowport knows."),
     (RunNotFound("run_x"), "There is no run 'run_x'. list_runs shows the runs that Flowport knows."),
+    (
+        RunNotOver("run_x"),
+        "The run 'run_x' is not over, and its result may still come: only what is over can be erased. Wait for its end, or cancel it if it was not sent yet.",
+    ),
     (
         ResourceNotFound("flowport://runs/x"),
         "There is no such resource. list_runs shows the runs; each answer names the resources of its run.",

@@ -489,6 +489,7 @@ async def test_an_answer_that_lies_or_never_ends_is_given_up(answer: bytes | Spe
         with pytest.raises(FetchError, match=problem) as caught:
             await fetch(server, rules=rules)
     assert (caught.value.place, caught.value.is_expired) == ("127.0.0.1", False)
+    assert caught.value.is_refused == ("larger" in problem)
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])

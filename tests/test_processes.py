@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flowport.processes import FOLDER, ProcessLock, Turn
+from flowport.processes import FOLDER, Bystander, ProcessLock, Turn
+from tests.rights import obey_modes
 
 HOLD = """
 import sys
@@ -30,10 +31,11 @@ def test_a_killed_process_is_dead_and_a_living_one_is_not(tmp_path: Path) -> Non
         child.kill()
         child.wait()
         after = ours.is_alive(process_id)
+        has_died = ours.has_died(process_id)
     left = [path.name for path in (tmp_path / FOLDER).iterdir()]
     ours.release()
 
-    assert (before, after) == (True, False)
+    assert (before, after, has_died) == (True, False, True)
     assert f"{process_id}.lock" in left
 
 
@@ -46,6 +48,15 @@ def test_asking_does_not_take_a_lock_away(tmp_path: Path) -> None:
     two.release()
 
     assert answers == [True, True, True, False]
+
+
+@pytest.mark.parametrize("process_id", ["", "../x", "0123"])
+def test_of_a_process_of_another_home_nothing_is_known(tmp_path: Path, process_id: str) -> None:
+    """It may be writing into the same folder right now."""
+    lock = ProcessLock(tmp_path)
+    assert not lock.has_died(process_id)
+    assert not lock.has_died(lock.process_id)
+    lock.release()
 
 
 def test_we_are_alive(tmp_path: Path) -> None:
@@ -68,6 +79,18 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / FOLDER).touch()
     with pytest.raises(OSError, match="File exists"):
         ProcessLock(tmp_path)
+
+
+def test_who_cannot_lock_takes_others_for_alive(tmp_path: Path) -> None:
+    """What may be another's is not touched; a process that left no file has ended all the same."""
+    other, bystander = ProcessLock(tmp_path), Bystander(tmp_path)
+    with obey_modes():
+        (tmp_path / FOLDER / f"{other.process_id}.lock").chmod(0o400)
+        alive = [bystander.is_alive(each) for each in (other.process_id, bystander.process_id, "00")]
+    bystander.release()
+    other.release()
+
+    assert alive == [True, True, False]
 
 
 def test_a_turn_belongs_to_one_until_it_is_given_up(tmp_path: Path) -> None:

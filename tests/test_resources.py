@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from flowport.model import LOCAL_OWNER, Output, OutputKind, Run
 from flowport.resources import MAX_BYTES, Content, Resources
 from tests.harness import Harness, open_harness
 from tests.ledger.samples import build_run
+from tests.raw_server import build_reply, serving
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
 from tests.scripted import FaultyLedger
@@ -40,9 +42,9 @@ def resources(flowport: Harness) -> Resources:
     return Resources(flowport.assembly.desk, anyio.CapacityLimiter(2))
 
 
-async def keep(flowport: Harness, output: Output) -> Run:
+async def keep(flowport: Harness, output: Output, **changes: Any) -> Run:
     """Lay a run with one output into the ledger."""
-    run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), seen_at=None)
+    run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), seen_at=None, **changes)
     await flowport.assembly.desk.ledger.accept(run)
     return run
 
@@ -160,3 +162,100 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
 
     assert content.data == PNG
     assert "that run run_kept was seen could not be noted" in caplog.text
+
+
+async def expire(flowport: Harness, facts: dict[str, Any]) -> str:
+    """Let the link of a run's only output expire at the provider, and return it."""
+    run = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
+    await flowport.sandbox.switch(f"runs/{run.provider_run_id}", expire_links=True)
+    url: str = facts["outputs"][0]["url"]
+    return url
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["our-uri", "old-link"])
+async def test_an_expired_link_is_served_by_a_fresh_one(
+    flowport: Harness, resources: Resources, *, is_ours: bool
+) -> None:
+    """A client keeps the link of this morning; the fresh one is written down for all who come later."""
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+    old = await expire(flowport, facts)
+    looks = await flowport.count("status")
+
+    uri = facts["outputs"][0]["resource"] if is_ours else old
+    contents = [await resources.read(uri, LOCAL_OWNER) for _ in range(2)]
+
+    kept = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
+    assert {content.mime_type for content in contents} == {"image/png"}
+    assert kept.outputs[0].url not in {None, old}
+    assert await flowport.count("status") == looks + 1
+
+
+async def test_an_old_link_of_somebody_else_finds_nothing(flowport: Harness, resources: Resources) -> None:
+    """Without its token a link is only a name, so it is worth nothing to others."""
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+    with pytest.raises(ResourceNotFound):
+        await resources.read(await expire(flowport, facts), "somebody else")
+
+
+async def test_what_the_provider_no_longer_has_is_gone(flowport: Harness, resources: Resources) -> None:
+    """An empty picture would look like a fault of the client's."""
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+    await flowport.sandbox.switch("reset")
+
+    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+    again = await flowport.ask("get_run", run_id=facts["run_id"])
+
+    assert content.text == "This output is gone: its link has expired, and there is no fresh one."
+    assert "It is gone" in again["outputs"][0]["save_problem"]
+
+
+async def test_a_provider_that_cannot_say_is_no_proof_that_a_result_is_gone(
+    flowport: Harness, resources: Resources
+) -> None:
+    """Tomorrow it may be had again."""
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+    await expire(flowport, facts)
+    await flowport.sandbox.switch("faults", operation="status", fault="status", status=500)
+
+    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+
+    assert "its link has expired. " in content.text
+    assert "gone" not in content.text
+
+
+async def test_a_fresh_link_that_fails_is_told(flowport: Harness, resources: Resources) -> None:
+    """The reason is that of the fresh one, and so is the link."""
+    facts = await flowport.ask("text_to_picture", prompt="a lake")
+    old = await expire(flowport, facts)
+    account = flowport.assembly.desk.catalogs[0].account
+    account._file_origins = frozenset()
+    output = Output(1, OutputKind.IMAGE, old, expires_at=1.0)
+    run = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
+    await flowport.assembly.desk.ledger.note_output(run.id, replace(run.outputs[0], expires_at=output.expires_at))
+
+    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+
+    assert "could not be fetched: its address is not an https one" in content.text
+    assert old not in content.text
+
+
+async def test_an_output_whose_server_is_down_is_told_with_its_link(flowport: Harness, resources: Resources) -> None:
+    """It may work in a minute, so the run is not read again for another link."""
+    await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png"))
+
+    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    assert "could not be fetched" in content.text
+    assert "Its link is https://127.0.0.1/a.png" in content.text
+
+
+async def test_a_link_to_what_is_no_media_is_not_handed_over(flowport: Harness, resources: Resources) -> None:
+    """A page under a picture's name could carry a stranger's program."""
+    async with serving(build_reply(b"<!doctype html>")) as server:
+        account = flowport.assembly.desk.catalogs[0].account
+        await account.fetch_file_origins()
+        account._file_origins = frozenset({server.origin})
+        await keep(flowport, Output(1, OutputKind.IMAGE, f"{server.origin}/a.png"), account_id=account.account.id)
+        content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    assert content.text.startswith("This output is of a kind that is not shown.")

@@ -9,6 +9,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from flowport.model import LOCAL_OWNER, RunState
+from flowport.waiting import KEY_GONE
 from tests.harness import Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.sandbox.client import Client as SandboxClient
@@ -253,3 +254,14 @@ async def test_find_apps_asks_the_provider_again_when_told_to(flowport: Harness)
 
     assert await flowport.count("list") == before + 1
     assert [row["tool"] for row in facts["apps"]] == ["text_to_picture"]
+
+
+async def test_a_run_of_a_key_that_is_gone_says_so_wherever_it_is_shown(flowport: Harness) -> None:
+    """Nobody can fetch it with the present key, and the person knows where the old one is."""
+    run = build_run("run_old", RunState.RUNNING, provider_run_id="r1", account_id="magnific:elsewhere:old")
+    await flowport.assembly.desk.ledger.accept(replace(run, owner=LOCAL_OWNER, adoption_tried="magnific:elsewhere:new"))
+
+    row = (await flowport.ask("list_runs"))["runs"][0]
+    facts = await flowport.ask("get_run", run_id="run_old")
+
+    assert row["problem"] == facts["problem"] == KEY_GONE

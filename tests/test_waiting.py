@@ -1,12 +1,21 @@
 """What somebody who waits is told."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
-from flowport.model import RunState
+from flowport.answers import Standing
+from flowport.assembly import open_assembly
+from flowport.desk import Desk
+from flowport.model import LOCAL_OWNER, Run, RunState
+from flowport.processes import ProcessLock
 from flowport.runner.board import BoardEntry
-from flowport.waiting import format_progress
+from flowport.waiting import KEY_GONE, Caller, format_progress, get_standing, wait_for_run
+from tests.harness import build_settings
 from tests.ledger.samples import build_run
 
 
@@ -29,3 +38,93 @@ def build_entry(state: RunState, *, is_saving: bool = False, problem: str = "") 
 def test_progress_is_a_line_that_a_person_understands(entry: BoardEntry, usual: float | None, words: str) -> None:
     """It is the only sign of life for five minutes."""
     assert format_progress(entry, 34.0, usual) == words
+
+
+RUNNING = build_run("run_abc", RunState.RUNNING, provider_run_id="r1", owner=LOCAL_OWNER)
+DOWN = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """Give a test the parts of a Flowport whose provider cannot be reached."""
+    async with open_assembly(build_settings(tmp_path / "person", DOWN)) as assembly:
+        yield assembly.desk
+
+
+async def wait(desk: Desk, run: Run, report: Callable[[float, str], Awaitable[None]]) -> Standing:
+    """Wait for a run, from now."""
+    return await wait_for_run(desk, run, Caller(desk.clock.monotonic(), report))
+
+
+async def test_a_run_of_another_process_is_waited_for_in_the_ledger(desk: Desk) -> None:
+    """One follower is enough; whoever waits here sees its progress all the same, and its end."""
+    other = ProcessLock(desk.settings.home)
+    run = replace(RUNNING, process_id=other.process_id, account_id=desk.catalogs[0].account.account.id)
+    await desk.ledger.accept(run)
+    told: list[str] = []
+
+    async def report(_: float, message: str) -> None:
+        """Keep the message, and let the other process finish the run."""
+        told.append(message)
+        await desk.ledger.note_finished(
+            run.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=desk.clock.now()
+        )
+
+    standing = await wait(desk, run, report)
+    other.release()
+    assert standing.run.state is RunState.SUCCEEDED
+    assert [message.partition(",")[0] for message in told] == ["running"]
+    assert desk.runner.get_entry(run.id) is None
+
+
+async def test_a_holder_that_dies_meanwhile_is_replaced(desk: Desk) -> None:
+    """Whoever waits need not ask again."""
+    other = ProcessLock(desk.settings.home)
+    run = replace(RUNNING, process_id=other.process_id, account_id=desk.catalogs[0].account.account.id)
+    await desk.ledger.accept(run)
+    with anyio.CancelScope() as scope:
+
+        async def report(_: float, message: str) -> None:
+            """Let the other process die, and stop waiting when the run is followed here."""
+            if desk.runner.get_entry(run.id) is not None:
+                scope.cancel()
+            elif len(told) == 0:
+                other.release()
+            told.append(message)
+
+        told: list[str] = []
+        await wait(desk, run, report)
+    assert scope.cancelled_caught
+    assert (await desk.ledger.get_run(run.id, account_id=None, owner=LOCAL_OWNER)).process_id != other.process_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"adoption_tried": "magnific:127.0.0.1:9:new"}, KEY_GONE),
+        ({"adoption_tried": ""}, ""),
+        ({"adoption_tried": "magnific:127.0.0.1:9:new", "state": RunState.FAILED}, ""),
+    ],
+    ids=["tried", "not-yet", "over"],
+)
+async def test_a_run_that_the_present_key_cannot_read_says_so(
+    desk: Desk, changes: dict[str, Any], problem: str
+) -> None:
+    """Waiting for it is of no use, and the person knows where the old key is."""
+    run = replace(RUNNING, account_id="magnific:elsewhere:old", **changes)
+    await desk.ledger.accept(run)
+
+    async def report(_: float, message: str) -> None:
+        """Hear nothing."""
+        raise AssertionError(message)
+
+    assert (await wait(desk, run, report)).problem == problem
+
+
+async def test_a_run_that_ended_here_took_what_the_monotonic_clock_says(desk: Desk) -> None:
+    """The wall clock was set by a day meanwhile."""
+    run = build_run("run_abc", RunState.SUCCEEDED, accepted_at=0.0, finished_at=86_400.0)
+    entry = desk.runner._board.put(run, noted_at=0.0)
+    entry.over_after_seconds = 6.5
+
+    assert (await get_standing(desk, run)).elapsed_seconds == 6.5

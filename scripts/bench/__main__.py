@@ -3,11 +3,19 @@
 import sys
 
 from figures import Figure, print_figures
+from ledger_cost import measure_ledger_cost
+from long_list import measure_long_list
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import measure_starts
 
-PARTS = {"starts": measure_starts, "sizes": measure_sizes, "side_by_side": measure_side_by_side}
+PARTS = {
+    "starts": measure_starts,
+    "sizes": measure_sizes,
+    "ledger_cost": measure_ledger_cost,
+    "long_list": measure_long_list,
+    "side_by_side": measure_side_by_side,
+}
 
 
 def main() -> int:

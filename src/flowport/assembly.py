@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budget import RequestBudget
@@ -18,22 +19,28 @@ from flowport.catalog.discovery import Catalog
 from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import LedgerError
 from flowport.fetch import Fetcher
+from flowport.home import open_home
 from flowport.ledger.interface import Ledger
-from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
+from flowport.media.sweeping import MAX_AGE_SECONDS, sweep_partials
 from flowport.model import Account, App, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
 from flowport.providers.magnific import STYLES, Magnific
+from flowport.runner.adopting import RunAdopter
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.delivering import FileDeliverer
 from flowport.runner.following import RunFollower
+from flowport.runner.inheriting import RunInheritor
+from flowport.runner.orphans import OrphanWatch
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import OutputFinder, SeenRuns
+from flowport.runner.renewing import LinkRenewer
+from flowport.runner.restoring import CallRestorer
+from flowport.runner.retrying import OutputRetrier
 from flowport.runner.runs import Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
@@ -43,6 +50,7 @@ from flowport.schedule import Pace
 from flowport.settings import ProviderSettings, Settings
 from flowport.supervisor import Supervisor
 from flowport.transport import Location
+from flowport.upkeep import keep_up
 from flowport.upload import Uploader
 
 logger = logging.getLogger(__name__)
@@ -80,12 +88,11 @@ async def open_assembly(
 ) -> AsyncIterator[Assembly]:
     """Open the ledger and the accounts, start the background work, and end all of it on the way out.
 
-    Raises:
-        LedgerError: The ledger cannot be opened.
+    A ledger that cannot be used stops none of it: what needs it answers why.
     """
     clock = clock or SystemClock()
-    _make_home(settings)
-    ledger = open_sqlite_ledger(settings.home / "ledger.sqlite3")
+    home = open_home(settings.home)
+    ledger, process = home.ledger, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
     fetcher = Fetcher(file_threads=file_threads)
     async with AsyncExitStack() as stack:
@@ -94,7 +101,6 @@ async def open_assembly(
         accounts = [_open_account(settings, clock, stack)]
         for account in accounts:
             stack.push_async_callback(account.aclose)
-        process = _hold_process_lock(settings)
         stack.callback(process.release)
         changes = Changes(clock)
         supervisor = await stack.enter_async_context(Supervisor())
@@ -105,17 +111,30 @@ async def open_assembly(
             OpenCatalog(one, _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn))
             for one, turn in zip(accounts, turns, strict=True)
         ]
-        shared = _Shared(settings, clock, ledger, fetcher, file_threads, supervisor, partial(_doubt, catalogs))
-        runner = _build_runner(shared, accounts, Board(changes.note_run), process, pace or _build_pace(accounts))
-        supervisor.spawn("orphans", runner.settle_orphans)
+        shared = _Shared(
+            settings=settings,
+            clock=clock,
+            ledger=ledger,
+            fetcher=fetcher,
+            file_threads=file_threads,
+            supervisor=supervisor,
+            renewer=LinkRenewer(ledger, clock),
+            doubt=partial(_doubt, catalogs),
+        )
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
+        supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
         seen = SeenRuns()
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, fetcher, changes, previewer, seen)
+        board = Board(changes.note_run)
+        runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
+        restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock)
+        inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
+        _watch_over(shared, accounts, inheritor, process)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, inheritor, fetcher, changes, previewer, seen)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -129,15 +148,22 @@ class _Shared:
     fetcher: Fetcher
     file_threads: anyio.CapacityLimiter
     supervisor: Supervisor
+    renewer: LinkRenewer
     doubt: Callable[[OpenAccount, App], None]
 
 
 def _build_runner(
-    shared: _Shared, accounts: list[OpenAccount], board: Board, process: ProcessLock, pace: Pace
+    shared: _Shared,
+    accounts: list[OpenAccount],
+    board: Board,
+    process: ProcessLock,
+    pace: Pace,
 ) -> Runner:
     ledger, clock = shared.ledger, shared.clock
     writer = RunWriter(board, clock)
-    rules = SavingRules(shared.settings.output_dir, is_wanted=shared.settings.should_save_outputs)
+    is_wanted = shared.settings.should_save_outputs
+    rules = SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
+    saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads)
     return Runner(
         accounts={account.account.id: account for account in accounts},
         ledger=ledger,
@@ -145,20 +171,29 @@ def _build_runner(
         clock=clock,
         supervisor=shared.supervisor,
         starter=RunStarter(
-            ledger, board, clock, writer, deliverer=_build_deliverer(shared, process), on_doubt=shared.doubt
+            ledger, board, clock, writer, deliverer=_build_deliverer(shared, accounts, process), on_doubt=shared.doubt
         ),
         follower=RunFollower(ledger, board, clock, pace, writer),
-        saver=OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads),
+        saver=saver,
         writer=writer,
         process=process,
         calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds),
+        retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
     )
 
 
-def _build_deliverer(shared: _Shared, process: ProcessLock) -> FileDeliverer:
+def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
     uploader = Uploader(file_threads=shared.file_threads)
     uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
-    return FileDeliverer(shared.ledger, shared.clock, uploads, shared.fetcher, threads=shared.file_threads)
+    return FileDeliverer(
+        shared.ledger,
+        shared.clock,
+        uploads,
+        shared.fetcher,
+        shared.renewer,
+        accounts={account.account.id: account for account in accounts},
+        threads=shared.file_threads,
+    )
 
 
 def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
@@ -166,6 +201,40 @@ def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
     for one in catalogs:
         if one.account is account:
             one.catalog.doubt(app)
+
+
+def _build_inheritor(
+    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, restorer: CallRestorer
+) -> RunInheritor:
+    by_id = {account.account.id: account for account in accounts}
+    return RunInheritor(
+        runner=runner,
+        accounts=by_id,
+        ledger=shared.ledger,
+        clock=shared.clock,
+        process=process,
+        renewer=shared.renewer,
+        adopter=RunAdopter(by_id, shared.ledger, shared.clock, process),
+        restorer=restorer,
+    )
+
+
+def _watch_over(shared: _Shared, accounts: list[OpenAccount], inheritor: RunInheritor, process: ProcessLock) -> None:
+    """Begin to take over what dead processes leave, and sweep up their half-written files once."""
+    should_save = shared.settings.should_save_outputs
+    opened = [account.account for account in accounts]
+    watch = OrphanWatch(
+        inheritor, opened, shared.ledger, shared.clock, should_save=should_save, is_alive=process.is_alive
+    )
+    shared.supervisor.spawn("orphans", watch.keep_watch)
+    shared.supervisor.spawn("adoption", watch.keep_adopting)
+    shared.supervisor.spawn("sweeping", _sweep, shared, process)
+
+
+async def _sweep(shared: _Shared, process: ProcessLock) -> None:
+    before = shared.clock.now() - MAX_AGE_SECONDS
+    sweep = partial(sweep_partials, shared.settings.output_dir, has_died=process.has_died, before=before)
+    await anyio.to_thread.run_sync(sweep, limiter=shared.file_threads)
 
 
 def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
@@ -176,9 +245,19 @@ def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
 
 async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
     if first_listed is not None:
-        with anyio.move_on_after(5):
-            await first_listed.wait()
+        await _wait_for_list(first_listed)
     await catalog.keep_fresh()
+
+
+async def _keep_up(ledger: Ledger, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:
+    await _wait_for_list(first_listed)
+    await keep_up(ledger, clock, keep_days=settings.keep_days)
+
+
+async def _wait_for_list(first_listed: anyio.Event) -> None:
+    """Wait until the first list was asked for, but not for ever: some clients never ask."""
+    with anyio.move_on_after(5):
+        await first_listed.wait()
 
 
 def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) -> Turn:
@@ -188,20 +267,12 @@ def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) 
     return turn
 
 
-def _hold_process_lock(settings: Settings) -> ProcessLock:
+def _take(turn: Turn) -> bool:
     try:
-        return ProcessLock(settings.home)
-    except OSError as exc:
-        problem = f"the folder {settings.home} cannot be written to ({exc.strerror})"
-        raise LedgerError(problem, "Set FLOWPORT_HOME to a folder of yours.") from exc
-
-
-def _make_home(settings: Settings) -> None:
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as exc:
-        problem = f"the folder {settings.home} cannot be made ({exc.strerror})"
-        raise LedgerError(problem, "Set FLOWPORT_HOME to a folder of yours.") from exc
+        return turn.take()
+    except OSError:
+        # In a home that cannot be written to nobody can refresh for the others, so each does it for itself.
+        return True
 
 
 def _build_pace(accounts: list[OpenAccount]) -> Pace:
@@ -230,7 +301,7 @@ def _build_catalog(
         max_tools=settings.max_tools,
         source=source,
         on_change=on_change,
-        has_turn=turn.take,
+        has_turn=partial(_take, turn),
     )
 
 

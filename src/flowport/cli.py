@@ -13,6 +13,8 @@ from flowport import __version__
 
 COMMANDS: Final = {
     "serve": "speak MCP on standard input and output (the default), or over HTTP",
+    "history": "say how many runs are on record, and how much room they take",
+    "erase": "remove runs from the record",
     "sandbox": "serve the built-in provider by itself, for development and tests",
 }
 """Every command with its one line of help; each is the module of that name in `flowport.commands`."""
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The command turns the collector on again when it serves.
     gc.disable()
     name, rest = split_command(sys.argv[1:] if arguments is None else arguments)
-    # By name, so that neither command pays for what the other imports.
+    # By name, so that no command pays for what another imports.
     command = importlib.import_module(f"flowport.commands.{name}")
     code: int = command.run(rest)
     return code

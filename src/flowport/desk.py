@@ -14,6 +14,7 @@ from flowport.errors import AppNotFound
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer
+from flowport.runner.inheriting import RunInheritor
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import SeenRuns
 from flowport.runner.runs import Runner
@@ -38,6 +39,7 @@ class Desk:
     catalogs: Sequence[OpenCatalog]
     preparer: CallPreparer
     runner: Runner
+    inheritor: RunInheritor
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer

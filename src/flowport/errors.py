@@ -18,6 +18,7 @@
     ├─ StartInDoubt               person: an equal run may have been started and paid for
     ├─ ConfirmationNeeded         person: to be asked before the call is made again
     ├─ NotConfirmed               model: the person does not want it
+    ├─ RunNotOver                 person: a run that goes on cannot be erased
     └─ ResourceNotFound           model: no such resource
 
 Errors carry fields and write their sentence once, in `__str__`. Text that came from a provider gets in only through
@@ -314,6 +315,8 @@ class FetchError(FlowportError):
     """Why, as the end of a sentence."""
     is_expired: bool = False
     """The server says that the link is no longer good (403, 404 or 410)."""
+    is_refused: bool = False
+    """Our own rules forbid it, and would the next time: the address is not one to ask, or the file is too large."""
 
     def __str__(self) -> str:
         return f"The file at {self.place} could not be fetched: {self.problem}."
@@ -367,6 +370,19 @@ class StartInDoubt(FlowportError):
         return (
             f"Nothing new was started: {self._doubt} If it is not there, run_app with new_run true starts another one, "
             "which is charged by itself."
+        )
+
+
+@dataclass(eq=False)
+class RunNotOver(FlowportError):
+    """A run that goes on was to be erased."""
+
+    run_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"The run {self.run_id[:_MAX_ID_SHOWN]!r} is not over, and its result may still come: only what is over can "
+            "be erased. Wait for its end, or cancel it if it was not sent yet."
         )
 
 

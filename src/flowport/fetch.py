@@ -165,7 +165,7 @@ class Fetcher:
         is_trusted = origin in rules.trusted_origins and origin == _get_origin(first)
         place = _get_place(url)
         if problem := _find_url_problem(url, is_trusted=is_trusted):
-            raise FetchError(place, problem)
+            raise FetchError(place, problem, is_refused=True)
         host = url.raw_host.decode("ascii")
         try:
             addresses = await self._resolve(host, url.port or 443)
@@ -215,7 +215,7 @@ class Fetcher:
             async for chunk in chunks:
                 size_bytes += len(chunk)
                 if size_bytes > rules.max_bytes:
-                    raise FetchError(place, _describe_too_large(rules))
+                    raise FetchError(place, _describe_too_large(rules), is_refused=True)
                 head += chunk[: HEAD_BYTES - len(head)]
                 await anyio.to_thread.run_sync(write, chunk, limiter=self._file_threads)
         if _get_promised_bytes(response) not in {None, size_bytes}:
@@ -321,7 +321,7 @@ def _check_answer(response: "httpx2.Response", place: str, rules: FetchRules) ->
         # We asked for plain bytes; a packed body may unpack to any size.
         raise FetchError(place, "its server sent it compressed")
     if (_get_promised_bytes(response) or 0) > rules.max_bytes:
-        raise FetchError(place, _describe_too_large(rules))
+        raise FetchError(place, _describe_too_large(rules), is_refused=True)
 
 
 def _get_promised_bytes(response: "httpx2.Response") -> int | None:

@@ -1,5 +1,6 @@
 """What `find_apps` answers: the apps that match, and what is left out of the tool list and why."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -8,9 +9,12 @@ from flowport.answers import Facts, format_duration, plain
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings, is_provider
 from flowport.desk import Desk, OpenCatalog
+from flowport.errors import LedgerError
 from flowport.labels import clean_line
 from flowport.ledger.interface import AppHistory, get_usual_seconds
 from flowport.model import InputKind, JsonValue, OutputKind, Source
+
+logger = logging.getLogger(__name__)
 
 MAX_ROWS: Final = 25
 """Apps that one answer lists, and apps whose reasons it tells."""
@@ -61,7 +65,12 @@ def _parse_search(given: Mapping[str, JsonValue]) -> Search:
 async def _find(desk: Desk, one: OpenCatalog, search: Search) -> list[_Found]:
     listings = find_listings(one.catalog.current.listings, search)
     app_ids = [listing.app.id for listing in listings]
-    histories = await desk.ledger.get_histories(account_id=one.account.account.id, app_ids=app_ids)
+    histories: Mapping[str, AppHistory] = {}
+    try:
+        histories = await desk.ledger.get_histories(account_id=one.account.account.id, app_ids=app_ids)
+    except LedgerError as exc:
+        # Apps are found without it; only what is known of earlier runs is missing.
+        logger.warning("apps are shown without their history: %s", exc)
     return [_Found(listing, histories.get(listing.app.id, AppHistory())) for listing in listings]
 
 

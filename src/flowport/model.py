@@ -145,6 +145,11 @@ class Output:
     """The result itself when it is text."""
 
 
+def get_url_place(url: str) -> str:
+    """Return a URL without its query and fragment, which may hold a token that expires."""
+    return url.partition("#")[0].partition("?")[0]
+
+
 class RunState(StrEnum):
     """Where a run is. See ARCHITECTURE.md for the transitions."""
 
@@ -280,5 +285,9 @@ ENDED_UNSENT: Final = "Flowport ended before this run was sent to the provider; 
 ENDED_WHILE_STARTING: Final = (
     "Flowport ended while it was starting this run, so the provider may or may not have it. It may have been charged, and "
     "is not sent again by itself; the provider's website shows whether it is there."
+)
+ENDED_UNRESTORED: Final = (
+    "Flowport ended before this run was sent to the provider, and what it was to be made of cannot be had again exactly "
+    "as it was. Nothing was charged; call the tool again."
 )
 """What is said of a run that its process left before the provider had it, or before it had acknowledged it."""

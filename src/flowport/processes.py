@@ -46,11 +46,19 @@ class ProcessLock:
             descriptor = os.open(self._build_path(process_id), os.O_RDWR)
         except FileNotFoundError:
             return False
+        except OSError:
+            # It cannot be told, so nothing that may be another's is touched.
+            return True
         try:
             return not _lock(descriptor)
         finally:
             # Closing lets go of the lock that the test may have taken.
             os.close(descriptor)
+
+    def has_died(self, process_id: str) -> bool:
+        """Tell whether a process of this home was killed: its file is there and nobody holds it. Others are not known."""
+        is_ours = bool(process_id) and _ID_CHARACTERS.issuperset(process_id)
+        return is_ours and self._build_path(process_id).exists() and not self.is_alive(process_id)
 
     def release(self) -> None:
         """Let go of the lock and remove the file."""
@@ -59,6 +67,18 @@ class ProcessLock:
 
     def _build_path(self, process_id: str) -> Path:
         return self._folder / f"{process_id}.lock"
+
+
+class Bystander(ProcessLock):
+    """Stands in where the folder cannot be written to: it knows others, and nobody knows of it."""
+
+    def __init__(self, home: Path) -> None:
+        """Take an id without a lock; no run may be started under it."""
+        self._folder = home / FOLDER
+        self.process_id = secrets.token_hex(8)
+
+    def release(self) -> None:
+        """Do nothing."""
 
 
 class Turn:

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,11 @@ import anyio.to_thread
 
 from flowport.answers import build_run_facts, format_instant, plain
 from flowport.desk import Desk
-from flowport.errors import FetchError, LedgerError, ResourceNotFound, RunNotFound
+from flowport.errors import FetchError, LedgerError, ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
 from flowport.labels import clean_line, clean_text
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
-from flowport.model import Output, Run
+from flowport.model import Output, Run, get_url_place
 from flowport.waiting import get_standing
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Resources:
             run = await self._desk.ledger.get_run_by_output_url(uri, owner=owner)
         except RunNotFound as exc:
             raise ResourceNotFound(uri) from exc
-        return await self._read_output(run, next(output for output in run.outputs if output.url == uri))
+        return await self._read_output(run, _get_output_at(run, uri))
 
     def _read_app(self, uri: str, tool_name: str) -> Content:
         """Return an app with its tool as the catalogue knows it now; nothing is asked of the provider."""
@@ -133,14 +134,36 @@ class Resources:
         return await self._fetch(run, replace(output, saved_path=""))
 
     async def _fetch(self, run: Run, output: Output) -> Content:
+        try:
+            return await self._fetch_link(run, output)
+        except FetchError as exc:
+            is_over = output.expires_at is not None and output.expires_at <= self._desk.clock.now()
+            if exc.is_expired or is_over:
+                return await self._fetch_renewed(run, output, exc)
+            return _build_sentence(output, f"could not be fetched: {exc.problem}")
+
+    async def _fetch_renewed(self, run: Run, output: Output, error: FetchError) -> Content:
+        """Return what lies at a fresh link of an output whose own has expired, or the sentence that there is none."""
+        try:
+            renewed = await self._desk.inheritor.renew_link(run, output.n)
+        except ProviderError as exc:
+            return _build_sentence(output, f"could not be fetched: its link has expired. {exc.cause.rstrip('.')}")
+        if renewed is None:
+            return _build_sentence(output, f"could not be fetched: {error.problem}")
+        fresh = next(one for one in renewed.outputs if one.n == output.n)
+        if fresh.url == output.url:
+            return Content("text/plain", "This output is gone: its link has expired, and there is no fresh one.")
+        try:
+            return await self._fetch_link(run, replace(fresh, saved_path=""))
+        except FetchError as exc:
+            return _build_sentence(replace(fresh, saved_path=""), f"could not be fetched: {exc.problem}")
+
+    async def _fetch_link(self, run: Run, output: Output) -> Content:
         account = self._desk.get_account(run.account_id)
         origins = await account.fetch_file_origins() if account else frozenset[str]()
         rules = FetchRules(max_bytes=MAX_BYTES, trusted_origins=origins)
         buffer = io.BytesIO()
-        try:
-            fetched = await self._desk.fetcher.fetch_to_file(output.url or "", buffer, rules=rules)
-        except FetchError as exc:
-            return _build_sentence(output, f"could not be fetched: {exc.problem}")
+        fetched = await self._desk.fetcher.fetch_to_file(output.url or "", buffer, rules=rules)
         sniffed = sniff(fetched.head)
         if sniffed is None or not sniffed.is_media:
             return _build_sentence(output, "is of a kind that is not shown")
@@ -152,6 +175,13 @@ def _get_output(run: Run, uri: str, *, n: int) -> Output:
         if output.n == n:
             return output
     raise ResourceNotFound(uri)
+
+
+def _get_output_at(run: Run, url: str) -> Output:
+    """Return the output at a link of the provider's, or at one that was replaced by a fresh one since."""
+    exact = (output for output in run.outputs if output.url == url)
+    same = (output for output in run.outputs if get_url_place(output.url or "") == get_url_place(url))
+    return next(chain(exact, same))
 
 
 def _read_saved(output: Output) -> Content | None:

@@ -62,6 +62,7 @@ VARIABLES: Final = (
     Variable("FLOWPORT_WAIT_SECONDS", "How long a call waits before it hands over a run id.", "`50`"),
     Variable("FLOWPORT_ON_CANCEL", "What a cancelled call does to its run: `keep` or `stop`.", "`keep`"),
     Variable("FLOWPORT_REATTACH_SECONDS", "How long a repeated call joins its earlier run; 0 for never.", "`3600`"),
+    Variable("FLOWPORT_KEEP_DAYS", "How long runs that are over and seen stay on record, in days; 0 for ever.", "`90`"),
     Variable(
         "FLOWPORT_REQUESTS_PER_MINUTE", "The account's request budget; 0 for none.", "the provider's: Magnific 50"
     ),
@@ -118,6 +119,8 @@ class Settings:
     should_stop_on_cancel: bool = False
     reattach_seconds: float = 3600.0
     """How long a repeated call joins its earlier run; 0: never."""
+    keep_days: int = 90
+    """How long runs that are over and seen stay in the ledger; 0: for ever."""
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
@@ -161,6 +164,7 @@ def _build_settings(values: Mapping[str, str]) -> Settings:
         wait_seconds=_parse_number(values, "FLOWPORT_WAIT_SECONDS", 50, low=0, high=86_400),
         should_stop_on_cancel=_parse_choice(values, "FLOWPORT_ON_CANCEL", ("keep", "stop")) == "stop",
         reattach_seconds=_parse_number(values, "FLOWPORT_REATTACH_SECONDS", 3600, low=0, high=86_400),
+        keep_days=int(_parse_number(values, "FLOWPORT_KEEP_DAYS", 90, low=0, high=36_500, is_whole=True)),
         requests_per_minute=_parse_budget(values),
         should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
         should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",

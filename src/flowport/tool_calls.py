@@ -133,7 +133,7 @@ class ToolCalls:
                 call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
                 submission = await self._submit(call, origin, caller)
             if submission.is_joined:
-                await self._desk.runner.take_up(submission.run)
+                await self._desk.inheritor.take_up(submission.run)
             standing = await wait_for_run(self._desk, submission.run, caller)
         except anyio.get_cancelled_exc_class():
             self._part(submission, origin)
@@ -164,7 +164,7 @@ class ToolCalls:
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
-        await self._desk.runner.take_up(run)
+        await self._desk.inheritor.take_up(run)
         if given.get("wait") is False:
             return await self._tell(await get_standing(self._desk, run), caller)
         return await self._tell(await wait_for_run(self._desk, run, caller), caller)
@@ -218,7 +218,9 @@ class ToolCalls:
     async def _build_row(self, run: Run) -> Facts:
         standing = await get_standing(self._desk, run)
         facts = build_run_facts(standing, max_outputs=0)
-        row: Facts = {key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits") if key in facts}
+        row: Facts = {
+            key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits", "problem") if key in facts
+        }
         row["outputs"] = len(standing.run.outputs)
         row["accepted_at"] = format_instant(run.accepted_at)
         row["is_seen"] = run.seen_at is not None

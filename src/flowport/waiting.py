@@ -17,6 +17,12 @@ PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
 
 
+LEDGER_SECONDS: Final = 1.0
+"""Between two looks into the ledger at a run that another process follows."""
+
+KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
+
+
 async def _stay() -> bool:
     return False
 
@@ -54,18 +60,44 @@ async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
     """Return the run when nothing more will change, or as it stands when the wait budget is used up."""
     deadline = caller.arrived_at_seconds + desk.settings.wait_seconds
     usual = await _get_usual_seconds(desk, run)
-    while (entry := desk.runner.get_entry(run.id)) is not None:
+    entry = await _find_entry(desk, run)
+    while entry is not None:
         changed = entry.changed
         if entry.is_settled or entry.run.is_followed is False:
-            break
+            # The board may forget it at any moment; what it said last is the end.
+            return _build_standing(desk, entry)
         elapsed = desk.clock.monotonic() - entry.noted_at
         await caller.report(desk.clock.monotonic() - caller.arrived_at_seconds, format_progress(entry, elapsed, usual))
         remaining = deadline - desk.clock.monotonic()
         if remaining <= 0 or await caller.is_gone():
             break
-        with anyio.move_on_after(min(remaining, PROGRESS_SECONDS)):
+        is_here = desk.runner.get_entry(run.id) is not None
+        with anyio.move_on_after(min(remaining, PROGRESS_SECONDS if is_here else LEDGER_SECONDS)):
             await changed.wait()
+        entry = await _find_entry(desk, run, entry)
     return await get_standing(desk, run)
+
+
+async def _find_entry(desk: Desk, run: Run, last: BoardEntry | None = None) -> BoardEntry | None:
+    """Return the entry of a live run, made from the ledger while another process follows it; None when nobody does.
+
+    A run whose process has died meanwhile is taken up, so that whoever waits need not ask again.
+
+    Args:
+        last: What was found before; it stays when it has become the end of the run, which the board then forgets.
+    """
+    if last is not None and last.is_settled:
+        return last
+    entry = desk.runner.get_entry(run.id)
+    if entry is not None:
+        return entry
+    kept = await desk.ledger.get_run(run.id, account_id=None, owner=run.owner)
+    if kept.state.is_final:
+        return None
+    if not desk.inheritor.is_followed_elsewhere(kept):
+        await desk.inheritor.take_up(kept)
+        return desk.runner.get_entry(run.id)
+    return BoardEntry(kept, noted_at=desk.clock.monotonic() - _get_elapsed_seconds(desk, kept))
 
 
 async def get_standing(desk: Desk, run: Run) -> Standing:
@@ -78,11 +110,25 @@ async def get_standing(desk: Desk, run: Run) -> Standing:
     entry = desk.runner.get_entry(run.id)
     if entry is None:
         kept = await desk.ledger.get_run(run.id, account_id=None, owner=run.owner)
-        return Standing(kept, _get_elapsed_seconds(desk, kept))
+        problem = KEY_GONE if _is_unreachable(desk, kept) else ""
+        return Standing(kept, _get_elapsed_seconds(desk, kept), problem=problem)
+    return _build_standing(desk, entry)
+
+
+def _build_standing(desk: Desk, entry: BoardEntry) -> Standing:
     elapsed = _get_elapsed_seconds(desk, entry.run)
     if not entry.run.state.is_final:
         elapsed = desk.clock.monotonic() - entry.noted_at
+    elif entry.over_after_seconds is not None:
+        # By the wall clock it may have been a day, or less than nothing.
+        elapsed = entry.over_after_seconds
     return Standing(replace(entry.run), elapsed, problem=entry.problem, is_saving=entry.is_saving)
+
+
+def _is_unreachable(desk: Desk, run: Run) -> bool:
+    """Tell whether something of the run is still to be had, and only by a key that is not configured here."""
+    is_open = not run.state.is_final or (run.seen_at is None and any(not one.saved_path for one in run.outputs))
+    return is_open and desk.get_account(run.account_id) is None and run.adoption_tried != ""
 
 
 def format_progress(entry: BoardEntry, elapsed_seconds: float, usual_seconds: float | None) -> str:

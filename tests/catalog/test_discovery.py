@@ -207,7 +207,15 @@ async def test_whatever_fails_the_last_catalogue_stands(
     assert load_catalogue(tmp_path / "catalogue/one.json") == before
 
 
-@pytest.mark.parametrize("operation", ["assign_tool_names", "assign_property_names", "get_used_apps"])
+async def test_the_list_does_not_wait_for_a_ledger_that_tells_no_use(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The order is then the provider's; a list without tools would be no help to anybody."""
+    bench = build_bench(ledger, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
+    ledger.failing.add("get_used_apps")
+    assert await bench.catalog.refresh()
+    assert len(bench.catalog.tools) == 1
+
+
+@pytest.mark.parametrize("operation", ["assign_tool_names", "assign_property_names"])
 async def test_a_ledger_that_fails_leaves_the_last_catalogue(
     ledger: FaultyLedger, tmp_path: Path, operation: str
 ) -> None:

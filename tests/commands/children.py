@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,9 +74,17 @@ class Child:
 
 @contextmanager
 def open_child(
-    folder: Path, *arguments: str, command: str = "serve", environment: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    command: str = "serve",
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Child]:
-    """Start `flowport` with a home and an output folder of its own; it is gone afterwards, whatever happened."""
+    """Start `flowport` with a home and an output folder of its own; it is gone afterwards, whatever happened.
+
+    Args:
+        prefix: A program that starts another, with its own arguments, to be started in the place of it.
+    """
     folder.mkdir(exist_ok=True)
     ours = {
         "FLOWPORT_HOME": str(folder / "home"),
@@ -86,7 +94,7 @@ def open_child(
     with (
         (folder / "stderr.txt").open("wb") as errors,
         subprocess.Popen(
-            [sys.executable, "-m", "flowport", command, *arguments],
+            [*prefix, sys.executable, "-m", "flowport", command, *arguments],
             env={**os.environ, **(ours if command == "serve" else {}), **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

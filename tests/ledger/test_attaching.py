@@ -229,6 +229,16 @@ async def test_an_unseen_run_is_mentioned_three_times(ledger: SqliteLedger) -> N
     ]
 
 
+async def test_what_a_dead_processs_client_waited_for_is_mentioned_too(ledger: SqliteLedger) -> None:
+    """Its client went with it, and nobody took the call off the list."""
+    await ledger.accept(build_equal("run_0", S.SUCCEEDED), build_rules("call_0", process_id="dead"))
+    await ledger.accept(build_equal("run_1", S.SUCCEEDED), build_rules("call_1", is_new_wanted=True))
+    await ledger.forget_dead_calls(lambda one: one in ALIVE)
+    mention = await ledger.take_mention(owner=OWNER)
+    assert mention is not None
+    assert [run.id for run in mention.runs] == ["run_0"]
+
+
 async def test_only_what_somebody_may_have_missed_is_mentioned(ledger: SqliteLedger) -> None:
     """A run that goes on, was seen, is waited for or belongs to somebody else is no news."""
     await ledger.accept(build_equal("live", S.RUNNING))

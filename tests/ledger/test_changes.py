@@ -31,7 +31,7 @@ def start(state: RunState) -> Change:
 
 def look(state: RunState) -> Change:
     """Return the change after a look."""
-    return lambda ledger, run_id: ledger.note_look(run_id, state=state)
+    return lambda ledger, run_id: ledger.note_look(run_id, state=state, at=902.0)
 
 
 def note_starting(ledger: SqliteLedger, run_id: str) -> Awaitable[bool]:
@@ -243,3 +243,34 @@ async def test_half_a_surrogate_pair_does_not_lose_a_result(ledger: SqliteLedger
     )
     run = await get_run(ledger)
     assert (run.failure, run.outputs) == ("?", (replace(text, text="a?b"),))
+
+
+@pytest.mark.parametrize("state", [S.RUNNING, S.SUCCEEDED])
+async def test_of_two_who_take_a_run_over_one_gets_it(ledger: SqliteLedger, state: RunState) -> None:
+    """Two followers would ask twice as often and save every file twice; whoever takes it over wants it looked at."""
+    run = build_run("run_1", state, is_followed=False)
+    await ledger.accept(run)
+    won = [await ledger.note_taken_over("run_1", from_process="p1", to_process=name) for name in ("p2", "p3")]
+    assert won == [True, False]
+    assert await get_run(ledger) == replace(run, process_id="p2", is_followed=True)
+
+
+async def test_a_run_is_adopted_once(ledger: SqliteLedger) -> None:
+    """From then on it belongs to the key that can read it, as if no other had tried."""
+    old = "magnific:api.example:f0"
+    run = build_run("run_1", S.RUNNING, account_id=old)
+    await ledger.accept(run)
+    await ledger.note_adoption_tried("run_1", account_id="magnific:api.example:f9")
+    tried = await ledger.get_run("run_1", account_id=old, owner=OWNER)
+    won = [await ledger.note_adopted("run_1", from_account=old, to_account=ACCOUNT) for _ in range(2)]
+    assert tried == replace(run, adoption_tried="magnific:api.example:f9")
+    assert won == [True, False]
+    assert await get_run(ledger) == replace(run, account_id=ACCOUNT)
+
+
+async def test_the_first_word_of_running_is_kept(ledger: SqliteLedger) -> None:
+    """A provider may put a run back into its queue; how long it worked counts from the first time."""
+    await ledger.accept(build_run("run_1", S.QUEUED))
+    for state, at in ((S.QUEUED, 1.0), (S.RUNNING, 2.0), (S.QUEUED, 3.0), (S.RUNNING, 4.0)):
+        await ledger.note_look("run_1", state=state, at=at)
+    assert (await get_run(ledger)).running_at == 2.0

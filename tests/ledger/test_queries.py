@@ -150,13 +150,73 @@ async def test_a_run_is_found_by_the_link_of_an_output(ledger: SqliteLedger) -> 
     assert (await ledger.get_run_by_output_url(OUTPUT.url, owner=OWNER)).id == "new"
 
 
-@pytest.mark.parametrize(("url", "owner"), [(OUTPUT.url, "somebody"), ("https://cdn.example/1.png?token=u", OWNER)])
+async def test_a_link_that_was_replaced_still_finds_its_run(ledger: SqliteLedger) -> None:
+    """Clients keep links for days; a fresh one differs in its token alone."""
+    await accept(
+        ledger,
+        RUN,
+        replace(RUN, id="longer", outputs=(replace(OUTPUT, url="https://cdn.example/1.png/2?token=t"),)),
+        replace(RUN, id="theirs", owner="somebody"),
+    )
+    found = await ledger.get_run_by_output_url("https://cdn.example/1.png?token=old#top", owner=OWNER)
+    assert found.id == RUN.id
+
+
+async def test_a_place_of_several_outputs_is_nobodys(ledger: SqliteLedger) -> None:
+    """Where the query tells files apart, another's file must not be served in place of the one that was meant."""
+    other = replace(OUTPUT, url="https://cdn.example/1.png?token=v")
+    await accept(ledger, RUN, replace(RUN, id="other", outputs=(other,)))
+    with pytest.raises(RunNotFound):
+        await ledger.get_run_by_output_url("https://cdn.example/1.png?token=u", owner=OWNER)
+
+
+@pytest.mark.parametrize(("url", "owner"), [(OUTPUT.url, "somebody"), ("https://cdn.example/1.png/?token=u", OWNER)])
 async def test_a_strange_link_is_nobodys(ledger: SqliteLedger, url: str, owner: str) -> None:
     """We are no proxy, and a link's token does not belong into a sentence."""
     await ledger.accept(RUN)
     with pytest.raises(RunNotFound) as caught:
         await ledger.get_run_by_output_url(url, owner=owner)
-    assert caught.value.run_id == "https://cdn.example/1.png"
+    assert caught.value.run_id.startswith("https://cdn.example/1.png")
+    assert "token" not in caught.value.run_id
+
+
+async def test_unsaved_runs_are_those_whose_links_may_still_work(ledger: SqliteLedger) -> None:
+    """What a dead process did not fetch is fetched by the next, while it can be had."""
+    due = replace(OUTPUT, saved_path="", save_problem="", expires_at=500.0)
+    failed = replace(due, save_problem="It was not saved: the network is gone.")
+    changes = {"fresh": due, "failed": failed, "endless": replace(failed, expires_at=None), "saved": OUTPUT}
+    changes |= {"dead": replace(failed, expires_at=50.0), "untried": replace(due, expires_at=50.0)}
+    await accept(
+        ledger,
+        *(build_run(name, S.SUCCEEDED, outputs=(output,)) for name, output in changes.items()),
+        build_run("text", S.SUCCEEDED, outputs=(Output(1, OutputKind.TEXT, None, text="hello"),)),
+        build_run("old", S.SUCCEEDED, finished_at=5.0, outputs=(due,)),
+        build_run("elsewhere", S.SUCCEEDED, account_id=OTHER_ACCOUNT, outputs=(due,)),
+    )
+    unsaved = await ledger.get_unsaved_runs(account_id=ACCOUNT, now=100.0, since=10.0)
+    assert {run.id for run in unsaved} == {"fresh", "failed", "endless", "untried"}
+
+
+async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(ledger: SqliteLedger) -> None:
+    """A person who changes the key has not given up what the old one paid for."""
+    old = {"account_id": "magnific:api.example:f0"}
+    await accept(
+        ledger,
+        build_run("live", S.RUNNING, provider_run_id="r1", accepted_at=1.0, **old),
+        build_run("unsent", S.ACCEPTED, accepted_at=2.0, **old),
+        build_run("unseen", S.SUCCEEDED, provider_run_id="r2", accepted_at=3.0, **old),
+        build_run("seen", S.SUCCEEDED, provider_run_id="r3", seen_at=1.0, **old),
+        build_run("never sent", S.FAILED, **old),
+        build_run("tried", S.RUNNING, provider_run_id="r4", adoption_tried=ACCOUNT, **old),
+        build_run("tried by another", S.RUNNING, provider_run_id="r5", adoption_tried=OTHER_ACCOUNT, **old),
+        build_run("ours", S.RUNNING, provider_run_id="r6"),
+        build_run("other host", S.RUNNING, provider_run_id="r7", account_id="magnific:api.example:8080:f0"),
+        build_run("other provider", S.RUNNING, provider_run_id="r8", account_id=OTHER_ACCOUNT),
+    )
+    stranded = await ledger.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=9)
+    assert [run.id for run in stranded] == ["live", "unsent", "unseen", "tried by another"]
+    first = await ledger.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=1)
+    assert [run.id for run in first] == ["live"]
 
 
 async def test_spending_is_what_ended_in_the_span_and_what_goes_on(ledger: SqliteLedger) -> None:
@@ -189,6 +249,7 @@ async def test_durations_are_those_of_the_latest_successes(ledger: SqliteLedger)
         build_run("b", S.SUCCEEDED, started_at=30.0, finished_at=50.0),
         build_run("c", S.SUCCEEDED, started_at=60.0, finished_at=90.0),
         build_run("failed", S.FAILED, started_at=99.0, finished_at=100.0),
+        build_run("clock set back", S.SUCCEEDED, started_at=200.0, finished_at=100.0),
         build_run("never started", S.SUCCEEDED, finished_at=100.0),
         build_run("other app", S.SUCCEEDED, app_id="app2", started_at=99.0, finished_at=100.0),
     )
@@ -258,7 +319,7 @@ READS: dict[str, tuple[Read, int]] = {
         lambda ledger: ledger.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
         2,
     ),
-    "unseen": (lambda ledger: ledger.count_unseen(owner=OWNER), 1),
+    "unseen": (lambda ledger: ledger.count_unseen(owner=OWNER), 2),
     "live": (lambda ledger: ledger.get_live_runs(account_id=ACCOUNT), 2),
     "spending": (lambda ledger: ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
     "durations": (lambda ledger: ledger.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
@@ -293,6 +354,14 @@ async def test_live_runs_are_found_by_their_state(ledger: SqliteLedger, name: st
     """Of 100,000 runs a few are live, and the other indexes lead to all of them."""
     plans = await trace(ledger, lambda: READS[name][0](ledger))
     assert "runs_by_state (account_id=? AND state=?)" in str(plans)
+
+
+async def test_what_is_left_to_do_is_found_among_the_few(ledger: SqliteLedger) -> None:
+    """These are asked every few seconds; the indexes hold only what is unsaved, or unseen."""
+    unsaved = await trace(ledger, lambda: ledger.get_unsaved_runs(account_id=ACCOUNT, now=0.0, since=0.0))
+    stranded = await trace(ledger, lambda: ledger.get_stranded_runs(scope="a:b", account_id=ACCOUNT, limit=9))
+    assert "USING INDEX outputs_unsaved" in str(unsaved)
+    assert "USING INDEX runs_unseen" in str(stranded)
 
 
 async def test_a_text_without_a_link_is_an_output_as_well(ledger: SqliteLedger) -> None:

@@ -21,14 +21,24 @@ from flowport.providers.magnific import Magnific
 from flowport.runner.delivering import Delivered, FileDeliverer
 from flowport.runner.preparing import MediaInput, build_rules
 from flowport.runner.references import CreationMedia, InputMedia, OutputMedia
+from flowport.runner.renewing import LinkRenewer
 from flowport.runner.uploading import CLOSED_SECONDS, FileUploads
 from flowport.upload import Uploader
 from tests.fake_clock import FakeClock
 from tests.put_server import PutServer, open_put_server
 from tests.raw_server import build_reply, serving
-from tests.runner.samples import CALL, NOW, RUN, get_instant, read
+from tests.runner.samples import CALL, NOW, RUN, build_look, get_instant, read
 from tests.sandbox.client import build_photo, write
-from tests.scripted import FaultyLedger, Reply, ScriptedAccount, build_answer, build_breakage, in_turn, wait_until
+from tests.scripted import (
+    ACCOUNT,
+    FaultyLedger,
+    Reply,
+    ScriptedAccount,
+    build_answer,
+    build_breakage,
+    in_turn,
+    wait_until,
+)
 
 PNG = write(build_photo())
 TIFF = write(build_photo(), "TIFF")
@@ -81,7 +91,8 @@ async def open_bench(
         account = ScriptedAccount(answer, clock, provider=provider)
         account.origins = frozenset({server.origin})
         uploads = FileUploads(ledger, clock, process, Uploader(file_threads=threads), threads=threads)
-        deliverer = FileDeliverer(ledger, clock, uploads, fetcher, threads=threads)
+        renewer, accounts = LinkRenewer(ledger, clock), {ACCOUNT.id: account}
+        deliverer = FileDeliverer(ledger, clock, uploads, fetcher, renewer, accounts=accounts, threads=threads)
         yield Bench(deliverer, account, ledger, clock, server, process)
     process.release()
     await fetcher.aclose()
@@ -111,10 +122,10 @@ async def test_an_upload_is_made_again_when_it_would_not_live_long_enough(ledger
     async with open_bench(ledger, tmp_path) as bench:
         media = await bench.hold(PNG)
         await bench.bring(media)
-        bench.clock.jump(86400 - 1801)
+        bench.clock.advance(86400 - 1801)
         await bench.bring(media)
         assert bench.count() == (1, 1)
-        bench.clock.jump(2)
+        bench.clock.advance(2)
         await bench.bring(media)
         assert bench.count() == (2, 2)
 
@@ -314,6 +325,25 @@ async def test_a_result_goes_by_its_id_then_by_its_link_then_by_its_copy(ledger:
         for changes in ({"expires_at": NOW + 899}, {"url": "http://127.0.0.1:1/a.png"}, {"url": None}):
             assert await bench.bring(of_another(build_output(saved_path=str(saved), **changes))) == [ASSET]
         assert bench.count() == (1, 1)
+
+
+async def test_a_link_that_has_expired_is_renewed_by_reading_its_run_again(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """Where the provider gives another; else the saved copy goes up."""
+    saved = tmp_path / "saved.png"
+    saved.write_bytes(PNG)
+    old = build_output(provider_output_id="", expires_at=NOW, saved_path=str(saved))
+    old = replace(old, run=replace(old.run, provider_run_id="remote-1"))
+    await ledger.accept(old.run)
+    look = build_look("completed", images=1)
+    async with open_bench(ledger, tmp_path, look) as bench:
+        (fresh,) = await bench.bring(old)
+        assert (str(fresh).startswith("https://cdn.example/0.png?token=exp_"), bench.count()) == (True, (0, 0))
+    other = replace(old, run=replace(old.run, id="run_other"))
+    await ledger.accept(other.run)
+    async with open_bench(ledger, tmp_path, build_answer({}, 500)) as bench:
+        assert await bench.bring(other) == [ASSET]
 
 
 async def test_a_result_that_is_nowhere_any_more_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ from tests.scripted import (
     wait_until,
 )
 
-RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW)
+RUNNING = replace(
+    RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+)
 DONE = build_look("completed")
 GONE = build_answer({"message": "Not found"}, 404)
 OUTPUT = Output(
@@ -344,3 +346,37 @@ async def test_a_laptop_that_slept_looks_once_and_goes_on(ledger: FaultyLedger, 
         await wait_until(lambda: clock.count_sleepers() == 1)
         clock.advance(8 * 3600)
     assert (await read(ledger)).finished_at == NOW + 8 * 3600
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+async def test_a_wall_clock_that_is_set_changes_no_duration(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, jump: float
+) -> None:
+    """A run of six seconds took six seconds, whatever day it is now."""
+    replies = in_turn(build_look("running"), DONE)
+
+    def answer(request: ApiRequest) -> Reply:
+        """Set the clock while the look is under way."""
+        clock.set_wall(jump)
+        return replies(request)
+
+    over, _ = await follow(ledger, board, clock, answer)
+    entry = board.get(RUN.id)
+
+    assert entry is not None
+    assert (over.state, entry.over_after_seconds) == (RunState.SUCCEEDED, 6.5)
+
+
+async def test_an_end_that_is_seen_while_somebody_stops_following_is_kept(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """The look was under way, and what it brought is paid for."""
+
+    def answer(request: ApiRequest) -> Reply:
+        """Stop following, and tell that the run is over."""
+        board.remove(RUN.id)
+        return DONE
+
+    over, _ = await follow(ledger, board, clock, answer)
+    assert over.state is RunState.SUCCEEDED
+    assert (await read(ledger)).state is RunState.SUCCEEDED

@@ -59,6 +59,7 @@ async def refuse(ledger: FaultyLedger, value: str, **options: Any) -> str:
         ("flowport://runs/run_mixed/outputs/2", InputKind.MEDIA, CLIP),
         ("https://cdn.example/1.png?token=t", InputKind.IMAGE, PICTURE),
         (" https://cdn.example/2.mp4?token=t ", InputKind.VIDEO, CLIP),
+        ("https://cdn.example/1.png?token=old", InputKind.IMAGE, PICTURE),
     ],
 )
 async def test_a_result_is_found_by_its_name(
@@ -74,7 +75,7 @@ async def test_a_result_is_found_by_its_name(
 
 
 @pytest.mark.parametrize(
-    "value", ["/tmp/a.png", "https://cdn.example/1.png?token=other", "https://[bad/", "image.png", "", "data:,x"]
+    "value", ["/tmp/a.png", "https://cdn.example/other.png", "https://[bad/", "image.png", "", "data:,x"]
 )
 async def test_everything_else_is_no_result(ledger: FaultyLedger, value: str) -> None:
     """It is looked at as a file."""

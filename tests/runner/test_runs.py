@@ -1,8 +1,7 @@
 """The runner as handlers see it: their fate touches no run, and no mistake of ours loses or repeats one."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,29 +9,19 @@ import anyio
 import pytest
 
 from flowport.errors import Breakage, LedgerError, Operation
-from flowport.fetch import Fetcher
 from flowport.ledger.interface import AttachRules
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, App, JsonValue, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
 from flowport.providers.magnific import Magnific
-from flowport.runner.board import Board, BoardEntry
-from flowport.runner.calling import CallBook, RunCall
-from flowport.runner.following import RunFollower
-from flowport.runner.runs import CancelOutcome, Runner
-from flowport.runner.saving import OutputSaver, SavingRules
-from flowport.runner.starting import RunStarter
-from flowport.runner.writing import RunWriter
-from flowport.schedule import Pace
-from flowport.supervisor import Supervisor
-from tests.fake_clock import FakeClock
+from flowport.runner.calling import RunCall
+from flowport.runner.runs import CancelOutcome
+from tests.runner.benches import open_bench
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, build_look, read
 from tests.scripted import (
-    ACCOUNT,
     Answer,
     FaultyLedger,
     Reply,
-    ScriptedAccount,
     build_answer,
     build_breakage,
     in_turn,
@@ -41,76 +30,10 @@ from tests.scripted import (
 
 BUSY = build_answer(None, 429, retry_after="7")
 DONE = build_look("completed")
-RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW)
+RUNNING = replace(
+    RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+)
 BUG = ZeroDivisionError("our own bug")
-
-
-@dataclass
-class Bench:
-    """A runner with what it works on."""
-
-    runner: Runner
-    account: ScriptedAccount
-    ledger: FaultyLedger
-    board: Board
-    clock: FakeClock
-
-    async def submit(self) -> Run:
-        """Submit the call of the samples."""
-        return (await self.runner.submit(CALL, RunCall("local"))).run
-
-    async def finish(self, run: Run) -> Run:
-        """Wait until the board has let go of a run and return it as the ledger has it."""
-        await self._watch(run, lambda entry: entry is None)
-        return await read(self.ledger, run.id)
-
-    async def wait_for(self, run: Run, state: RunState) -> None:
-        """Wait until the board shows a run in this state."""
-        await self._watch(run, lambda entry: entry is not None and entry.run.state is state)
-
-    async def reach_pause(self, run: Run, state: RunState) -> None:
-        """Wait until a run is in this state and its task sleeps."""
-        await self.wait_for(run, state)
-        await wait_until(lambda: self.clock.count_sleepers() == 1)
-
-    async def _watch(self, run: Run, condition: Callable[[BoardEntry | None], bool]) -> None:
-        with anyio.fail_after(10):
-            while not condition(entry := self.board.get(run.id)):
-                assert entry is not None
-                await entry.changed.wait()
-
-
-@asynccontextmanager
-async def open_bench(
-    ledger: FaultyLedger,
-    folder: Path,
-    answer: Answer,
-    *,
-    provider: Magnific | None = None,
-    is_automatic: bool = True,
-) -> AsyncIterator[Bench]:
-    """Run a runner whose clock never waits, or moves by hand alone."""
-    clock, board, threads = FakeClock(is_automatic=is_automatic), Board(), anyio.CapacityLimiter(2)
-    account = ScriptedAccount(answer, clock, provider=provider)
-    fetcher = Fetcher(file_threads=threads)
-    writer, process = RunWriter(board, clock), ProcessLock(folder / "home")
-    async with Supervisor() as supervisor:
-        runner = Runner(
-            accounts={ACCOUNT.id: account},
-            ledger=ledger,
-            board=board,
-            clock=clock,
-            supervisor=supervisor,
-            starter=RunStarter(ledger, board, clock, writer),
-            follower=RunFollower(ledger, board, clock, Pace(), writer),
-            saver=OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"), threads=threads),
-            writer=writer,
-            process=process,
-            calls=CallBook(clock, window_seconds=3600),
-        )
-        yield Bench(runner, account, ledger, board, clock)
-    process.release()
-    await fetcher.aclose()
 
 
 async def test_a_run_goes_from_the_call_to_its_end(ledger: FaultyLedger, tmp_path: Path) -> None:
@@ -466,8 +389,8 @@ async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(ledger: FaultyLe
     left = replace(RUNNING, is_followed=False)
     await ledger.accept(left)
     async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        await bench.runner.take_up(left)
-        await bench.runner.take_up(left)
+        await bench.inheritor.take_up(left)
+        await bench.inheritor.take_up(left)
         over = await bench.finish(left)
     assert (over.state, over.is_followed) == (RunState.SUCCEEDED, True)
     assert len(bench.account.asked) == 1
@@ -478,7 +401,7 @@ async def test_a_run_is_taken_up_although_the_ledger_cannot_note_it(ledger: Faul
     await ledger.accept(RUNNING)
     ledger.failing.add("note_followed")
     async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        await bench.runner.take_up(RUNNING)
+        await bench.inheritor.take_up(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
@@ -486,7 +409,7 @@ async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(ledger: 
     """The entry would else say "running" for as long as the process lives."""
     await ledger.accept(RUNNING)
     async with open_bench(ledger, tmp_path, in_turn(DONE), provider=Clumsy("parse_look")) as bench:
-        await bench.runner.take_up(RUNNING)
+        await bench.inheritor.take_up(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.RUNNING
 
 
@@ -505,7 +428,7 @@ async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(ledger: 
 async def test_what_cannot_be_looked_at_is_not_taken_up(ledger: FaultyLedger, tmp_path: Path, run: Run) -> None:
     """There is no id to ask for, nothing left to learn, or no key to ask with."""
     async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        await bench.runner.take_up(run)
+        await bench.inheritor.take_up(run)
         assert bench.board.get(run.id) is None
 
 
@@ -516,7 +439,7 @@ async def test_stopping_and_beginning_again_leaves_one_follower(ledger: FaultyLe
         run = await bench.submit()
         await bench.reach_pause(run, RunState.RUNNING)
         await bench.runner.cancel(run, should_stop_following=True)
-        await bench.runner.take_up(await read(ledger, run.id))
+        await bench.inheritor.take_up(await read(ledger, run.id))
         await wait_until(lambda: bench.clock.count_sleepers() == 2)
         bench.clock.advance(60)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED
@@ -577,7 +500,7 @@ async def test_what_a_dead_process_left_is_settled(
     """Nothing will ever start such a run, so nobody must be told to wait for it; what may be paid for says so."""
     await ledger.accept(replace(RUN, state=state, provider_run_id=remote))
     async with open_bench(ledger, tmp_path, in_turn(last=build_look("running"))) as bench:
-        await bench.runner.settle_orphans()
+        await bench.watch.take_over()
         kept = await read(ledger)
 
     assert (kept.state, kept.failure, kept.spent_credits) == (settled, failure, spent)
@@ -588,8 +511,8 @@ async def test_what_a_living_process_is_doing_is_left_to_it(ledger: FaultyLedger
     other = ProcessLock(tmp_path / "home")
     await ledger.accept(replace(RUN, process_id=other.process_id))
     async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        await bench.runner.settle_orphans()
-        await bench.runner.take_up(await read(ledger))
+        await bench.watch.take_over()
+        await bench.inheritor.take_up(await read(ledger))
     other.release()
 
     assert (await read(ledger)).state is RunState.ACCEPTED
@@ -625,7 +548,7 @@ async def test_time_counts_from_the_acceptance_also_when_another_process_takes_a
     """Three seconds after a minute of waiting is a minute and three seconds."""
     await ledger.accept(replace(RUNNING, accepted_at=NOW - 60))
     async with open_bench(ledger, tmp_path, in_turn(last=build_look("running")), is_automatic=False) as bench:
-        await bench.runner.take_up(await read(ledger))
+        await bench.inheritor.take_up(await read(ledger))
         entry = bench.board.get(RUN.id)
 
         assert entry is not None

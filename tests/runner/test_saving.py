@@ -14,7 +14,7 @@ import pytest
 from flowport.fetch import Fetcher
 from flowport.model import Output, OutputKind, Run, RunState
 from flowport.runner.board import Board
-from flowport.runner.saving import MAX_FETCHES, OutputSaver, SavingRules
+from flowport.runner.saving import MAX_FETCHES, OutputSaver, Saved, SavingRules
 from tests.fake_clock import FakeClock
 from tests.raw_server import Ending, RawServer, Reply, build_reply, serving
 from tests.runner.samples import NOW, RUN, read
@@ -43,7 +43,11 @@ class Bench:
         outputs = tuple(Output(n, kind, self.server.origin + path) for n, path in enumerate(paths, 1))
         run = replace(DONE, outputs=outputs)
         await self.ledger.accept(run)
-        return await self.saver.save_all(run, self.account)
+        return (await self.save_missing(run)).run
+
+    async def save_missing(self, run: Run) -> Saved:
+        """Try to save what a run lacks."""
+        return await self.saver.save_all(run, self.account, only=self.saver.find_missing(run))
 
     def list_files(self) -> list[str]:
         """Return the names of all files under the folder, hidden ones too."""
@@ -229,7 +233,7 @@ async def test_an_older_file_is_never_overwritten(ledger: FaultyLedger, folder: 
     async with open_bench(ledger, folder, build_reply(PNG)) as bench:
         run = await bench.save("/0.png")
         unsaved = replace(run, outputs=(replace(run.outputs[0], saved_path=""),))
-        again = await bench.saver.save_all(unsaved, bench.account)
+        again = (await bench.save_missing(unsaved)).run
         names = bench.list_files()
     assert Path(again.outputs[0].saved_path).name == "sketch-1-run_one-2.png"
     assert names == [f"sketch-1-run_one{tail}" for tail in ("-2.png", "-2.png.json", ".png", ".png.json")]
@@ -241,7 +245,7 @@ async def test_text_outputs_need_no_saving(ledger: FaultyLedger, folder: Path) -
     run = replace(DONE, outputs=(text,))
     async with open_bench(ledger, folder, build_reply(PNG)) as bench:
         wanted = bench.saver.is_wanted(run), bench.saver.is_wanted(replace(run, outputs=()))
-        saved = await bench.saver.save_all(run, bench.account)
+        saved = (await bench.save_missing(run)).run
     assert (wanted, saved, bench.server.heads) == ((False, False), run, [])
 
 
@@ -272,7 +276,7 @@ async def test_a_saved_file_is_told_although_the_ledger_cannot_note_it(
         run = replace(DONE, outputs=(replace(outputs[0], url=f"{bench.server.origin}/0"),))
         await ledger.accept(run if is_recorded else replace(run, outputs=()))
         ledger.failing.update({"note_output"} if is_recorded else set())
-        saved = (await bench.saver.save_all(run, bench.account)).outputs[0]
+        saved = (await bench.save_missing(run)).run.outputs[0]
     assert read_bytes(saved.saved_path) == PNG
     assert "output 1 of run run_one is saved, which could not be written down" in caplog.text
 
@@ -286,7 +290,7 @@ async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
     async with open_bench(ledger, folder, build_reply(PNG)) as bench:
         output = Output(1, OutputKind.IMAGE, f"{bench.server.origin}/0")
         with limit_file_size(len(PNG)):
-            saved = (await bench.saver.save_all(replace(run, outputs=(output,)), bench.account)).outputs[0]
+            saved = (await bench.save_missing(replace(run, outputs=(output,)))).run.outputs[0]
         left = bench.list_files()
     assert (read_bytes(saved.saved_path), saved.save_problem) == (PNG, "")
     assert left == ["sketch-1-run_one.png"]

@@ -105,7 +105,9 @@ async def test_a_run_that_was_taken_is_running_with_its_id(
     """The plain case, as the ledger has it afterwards."""
     account = ScriptedAccount(in_turn(TAKEN), clock)
     returned = await start(ledger, board, account, clock)
-    expected = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW)
+    expected = replace(
+        RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+    )
 
     assert (returned, await read(ledger)) == (expected, expected)
     path = "/v1/ai/flows/aB3/run"

@@ -358,7 +358,11 @@ class Catalog:
         used = frozenset[str]()
         if len(listings) > self._max_tools:
             since = self._clock.now() - USED_WITHIN_SECONDS
-            used = await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
+            try:
+                used = await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
+            except LedgerError as exc:
+                # The order matters less than the list, which must not wait for a ledger to be mended.
+                logger.warning("which apps were used lately could not be read: %s", exc)
         return order_listings(listings, globs=self._globs, used_app_ids=used)
 
     async def _publish(self, catalogue: Catalogue) -> None:

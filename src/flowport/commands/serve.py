@@ -15,7 +15,7 @@ import anyio
 import anyio.abc
 
 from flowport.assembly import open_assembly
-from flowport.errors import ConfigurationError, LedgerError
+from flowport.errors import ConfigurationError
 from flowport.logs import start_logging
 from flowport.server import FlowportServer, build_server, build_stopped_server
 from flowport.serving import stdio
@@ -122,10 +122,5 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
 
 
 async def _serve_assembled(settings: Settings, speak: Callable[[FlowportServer], Awaitable[None]]) -> None:
-    try:
-        async with open_assembly(settings) as assembly:
-            await speak(build_server(assembly.desk, assembly.file_threads, assembly.first_listed))
-    except LedgerError as exc:
-        logger.error("%s", exc)  # noqa: TRY400 - the sentence says all
-        stopped = ConfigurationError("FLOWPORT_HOME", f"cannot be used: {exc.problem}", exc.remedy)
-        await speak(build_stopped_server(stopped))
+    async with open_assembly(settings) as assembly:
+        await speak(build_server(assembly.desk, assembly.file_threads, assembly.first_listed))

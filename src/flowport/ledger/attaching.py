@@ -8,7 +8,7 @@ connection is taken at its word (people ask for four variations side by side); a
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,6 +44,13 @@ def accept_run(connection: sqlite3.Connection, run: Run, rules: AttachRules | No
 def remove_waiting(connection: sqlite3.Connection, call_id: str) -> None:
     """Forget a call."""
     connection.execute("DELETE FROM waiting_calls WHERE id = ?", (call_id,))
+
+
+def remove_dead(connection: sqlite3.Connection, is_alive: Callable[[str], bool]) -> None:
+    """Forget the calls of processes that are no more."""
+    rows = connection.execute("SELECT DISTINCT process_id FROM waiting_calls").fetchall()
+    dead = [(row["process_id"],) for row in rows if not is_alive(row["process_id"])]
+    connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", dead)
 
 
 def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:

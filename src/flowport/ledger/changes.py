@@ -28,6 +28,9 @@ LIVE_STATES: Final = frozenset(RunState) - FINAL_STATES
 FINISHED_STATES: Final = FINAL_STATES - {RunState.UNKNOWN}
 """How a run may end whose fate is known."""
 
+_RUNNING_AT: Final = "running_at = CASE WHEN :state = 'running' THEN coalesce(running_at, :at) ELSE running_at END"
+"""Keeps when the run was first said to be running."""
+
 
 def insert_run(connection: sqlite3.Connection, run: Run) -> None:
     """Add a run as it is, with its outputs."""
@@ -56,16 +59,16 @@ def set_started(
         connection,
         run_id,
         state,
-        "provider_run_id = :provider_run_id, started_at = :at",
+        f"provider_run_id = :provider_run_id, started_at = :at, {_RUNNING_AT}",
         {"provider_run_id": provider_run_id, "at": at},
         during={RunState.STARTING},
     )
 
 
-def set_look(connection: sqlite3.Connection, run_id: str, *, state: RunState) -> bool:
+def set_look(connection: sqlite3.Connection, run_id: str, *, state: RunState, at: float) -> bool:
     """Move between queued and running, or stay."""
     _require(state, STARTED_STATES)
-    return _change_state(connection, run_id, state, during=STARTED_STATES)
+    return _change_state(connection, run_id, state, _RUNNING_AT, {"at": at}, during=STARTED_STATES)
 
 
 def set_finished(
@@ -154,6 +157,29 @@ def set_told(connection: sqlite3.Connection, run_id: str, *, at: float) -> None:
 def set_followed(connection: sqlite3.Connection, run_id: str, *, is_followed: bool) -> None:
     """Write whether the run is still looked at."""
     connection.execute("UPDATE runs SET is_followed = ? WHERE id = ?", (is_followed, run_id))
+
+
+def set_process(connection: sqlite3.Connection, run_id: str, *, from_process: str, to_process: str) -> bool:
+    """Compare and set who follows the run."""
+    cursor = connection.execute(
+        "UPDATE runs SET process_id = ?, is_followed = 1 WHERE id = ? AND process_id = ?",
+        (to_process, run_id, from_process),
+    )
+    return cursor.rowcount == 1
+
+
+def set_account(connection: sqlite3.Connection, run_id: str, *, from_account: str, to_account: str) -> bool:
+    """Compare and set whose key the run is read with."""
+    cursor = connection.execute(
+        "UPDATE runs SET account_id = ?, adoption_tried = '' WHERE id = ? AND account_id = ?",
+        (to_account, run_id, from_account),
+    )
+    return cursor.rowcount == 1
+
+
+def set_adoption_tried(connection: sqlite3.Connection, run_id: str, *, account_id: str) -> None:
+    """Write which account's key could not read the run."""
+    connection.execute("UPDATE runs SET adoption_tried = ? WHERE id = ?", (account_id, run_id))
 
 
 def _change_state(

@@ -24,7 +24,7 @@ _SENTENCES: Final = {
     sqlite3.SQLITE_IOERR: ("the disk reports an error", "Check the disk that holds FLOWPORT_HOME, then try again."),
     sqlite3.SQLITE_CORRUPT: (
         "its file is damaged",
-        "Restore it from a backup, or move it away so that Flowport begins an empty one.",
+        "Close Flowport everywhere, then restore the file from a backup, or move it and those beside it away.",
     ),
     sqlite3.SQLITE_NOTADB: (
         "its file is not a database",
@@ -35,6 +35,24 @@ _SENTENCES: Final = {
         "Try again; if it happens again, report it as a fault of Flowport.",
     ),
 }
+
+
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether an error means that the file's contents are damaged."""
+    return (getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE) in _DAMAGE
+
+
+def build_damage_error() -> LedgerError:
+    """Return the error for damage that SQLite has found or would not see."""
+    return LedgerError(*_SENTENCES[sqlite3.SQLITE_CORRUPT])
+
+
+def build_readonly_error() -> LedgerError:
+    """Return the error for a file that is marked as not to be written."""
+    return LedgerError(*_SENTENCES[sqlite3.SQLITE_READONLY])
 
 
 def build_ledger_error(error: sqlite3.Error) -> LedgerError:

@@ -8,12 +8,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from flowport.errors import RunNotFound
 from flowport.ledger.interface import AppHistory, Spending
 from flowport.ledger.rows import OUTPUT_COLUMNS, RUN_COLUMNS, Value, parse_output, parse_run
-from flowport.model import FINAL_STATES, Output, OutputKind, Run, RunState
+from flowport.model import FINAL_STATES, Output, OutputKind, Run, RunState, get_url_place
 
 T = TypeVar("T")
 
@@ -26,6 +25,7 @@ IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
 # Left to itself SQLite, which keeps no statistics here, would walk every run to find the few unseen or live ones.
 _BY_UNSEEN: Final = "INDEXED BY runs_unseen"
 _BY_STATE: Final = "INDEXED BY runs_by_state"
+_BY_OWNER_AND_STATE: Final = "INDEXED BY runs_by_owner_and_state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def select_run(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter)
 
 
 def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
-    """Return the newest run with an output at the URL.
+    """Return the newest run with an output at the URL, or the only one at the URL with another query.
 
     Raises:
         RunNotFound: There is none.
@@ -74,7 +74,20 @@ def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner:
         "WHERE outputs.url = ? AND runs.owner = ? ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT 1",
         (url, owner),
     )
-    return _get_only(build_runs(connection, rows), urlunsplit(urlsplit(url)._replace(query="", fragment="")))
+    place = get_url_place(url)
+    found = build_runs(connection, rows) or _select_runs_by_place(connection, place, owner=owner)
+    return _get_only(found, place)
+
+
+def _select_runs_by_place(connection: sqlite3.Connection, place: str, *, owner: str) -> tuple[Run, ...]:
+    # The text after a place and its "?" sorts before the same with "@", the next character.
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
+        "WHERE outputs.url >= ? AND outputs.url < ? AND runs.owner = ? LIMIT 2",
+        (f"{place}?", f"{place}@", owner),
+    ).fetchall()
+    # Where two outputs share a place, it is the query that tells them apart, and which was meant nobody knows.
+    return build_runs(connection, rows) if len(rows) == 1 else ()
 
 
 def select_runs(
@@ -98,11 +111,13 @@ def select_runs(
 
 def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
     """Return how many of an owner's runs are over and not seen."""
-    row = connection.execute(
-        f"SELECT count(*) FROM runs {_BY_UNSEEN} WHERE runs.owner = ? AND {IS_UNSEEN}",  # noqa: S608 - our own words
-        (owner,),
-    ).fetchone()
-    return int(row[0])
+    # All that nobody has seen, which the index alone tells, but for the few of them that are not over.
+    queries = (
+        f"SELECT count(*) FROM runs {_BY_UNSEEN} WHERE owner = ? AND seen_at IS NULL",  # noqa: S608 - our own words
+        f"SELECT count(*) FROM runs {_BY_OWNER_AND_STATE} WHERE owner = ? AND state IN ({_LIVE}) AND seen_at IS NULL",  # noqa: S608 - our own words
+    )
+    unseen, live = (int(connection.execute(query, (owner,)).fetchone()[0]) for query in queries)
+    return unseen - live
 
 
 def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:
@@ -110,6 +125,34 @@ def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tupl
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM runs {_BY_STATE} WHERE account_id = ? AND state IN ({_LIVE}) ORDER BY accepted_at, id",  # noqa: S608 - our own words
         (account_id,),
+    )
+    return build_runs(connection, rows)
+
+
+def select_unsaved_runs(
+    connection: sqlite3.Connection, *, account_id: str, now: float, since: float
+) -> tuple[Run, ...]:
+    """Return the runs that are over and have outputs without a file whose links may work, oldest first."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs WHERE id IN "  # noqa: S608 - our own words
+        "(SELECT run_id FROM outputs INDEXED BY outputs_unsaved WHERE saved_path = '' AND url IS NOT NULL "
+        "AND (expires_at IS NULL OR expires_at > :now OR save_problem = '')) "
+        f"AND account_id = :account_id AND state IN ({_FINAL}) AND finished_at > :since ORDER BY accepted_at, id",
+        {"account_id": account_id, "now": now, "since": since},
+    )
+    return build_runs(connection, rows)
+
+
+def select_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
+    """Return the unseen runs of other accounts of a scope that the account has not tried, oldest first."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs {_BY_UNSEEN} WHERE seen_at IS NULL "  # noqa: S608 - our own words
+        # A host may be followed by a port; a fingerprint holds no colon.
+        "AND substr(account_id, 1, length(:prefix)) = :prefix "
+        "AND instr(substr(account_id, length(:prefix) + 1), ':') = 0 AND account_id <> :account_id "
+        "AND adoption_tried <> :account_id "
+        f"AND (provider_run_id <> '' OR state IN ({_LIVE})) ORDER BY accepted_at, id LIMIT :limit",
+        {"prefix": f"{scope}:", "account_id": account_id, "limit": limit},
     )
     return build_runs(connection, rows)
 
@@ -132,7 +175,8 @@ def select_durations(connection: sqlite3.Connection, *, account_id: str, app_id:
     """Return the seconds from started to finished of successful runs, newest first."""
     rows = connection.execute(
         "SELECT finished_at - started_at FROM runs WHERE account_id = ? AND app_id = ? AND state = ? "
-        "AND started_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+        # A clock that was set back meanwhile would make a duration of less than nothing.
+        "AND started_at <= finished_at ORDER BY finished_at DESC LIMIT ?",
         (account_id, app_id, RunState.SUCCEEDED, limit),
     )
     return tuple(row[0] for row in rows)

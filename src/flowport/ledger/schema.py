@@ -166,6 +166,20 @@ def prepare_schema(connection: sqlite3.Connection) -> None:
     _check_min_reader(connection)
 
 
+def check_readable(connection: sqlite3.Connection) -> None:
+    """Check, changing nothing, that a file is a ledger whose runs this version can read.
+
+    Raises:
+        LedgerError: It is not, or too old or too new.
+        sqlite3.Error: The file cannot be read, or is damaged.
+    """
+    _check_origin(connection)
+    _check_min_reader(connection)
+    if _get_number(connection, "PRAGMA user_version") < SCHEMA_VERSION:
+        raise LedgerError("it was written by an older Flowport and cannot be brought up to date", "Make it writable.")
+    connection.execute("SELECT count(*) FROM (SELECT id FROM runs LIMIT 1)").fetchone()
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -8,28 +8,36 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
+import anyio.to_thread
+
 from flowport.errors import LedgerError
-from flowport.ledger import attaching, changes, names, queries
-from flowport.ledger.faults import build_ledger_error
+from flowport.ledger import attaching, changes, names, queries, upkeep
+from flowport.ledger.faults import build_damage_error, build_ledger_error, build_readonly_error
 from flowport.ledger.interface import (
     AcceptOutcome,
     AppHistory,
     AttachRules,
     BuildPropertyNames,
     BuildToolName,
+    Erasure,
+    History,
     Mention,
     Spending,
 )
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
 from flowport.ledger.uploads import SqliteUploads
-from flowport.ledger.worker import LedgerWorker
+from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
+
+LEDGER_NAME: Final = "ledger.sqlite3"
+"""The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 10.0
 """How long a transaction waits for another process before it gives up."""
@@ -41,16 +49,21 @@ _RETRY_SECONDS: Final = 0.01
 class SqliteLedger(SqliteUploads):
     """A `Ledger` in a SQLite file; see there for what each method promises."""
 
-    def __init__(self, worker: LedgerWorker) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     async def accept(self, run: Run, rules: AttachRules | None = None) -> AcceptOutcome:
         """Record a new run with its reservation, or find the one to join."""
+        self._require_sound()
         return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules))
 
     async def leave(self, call_id: str) -> None:
         """Record that a call waits no longer."""
         await self._worker.write(partial(attaching.remove_waiting, call_id=call_id))
+
+    async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:
+        """Record that the calls of dead processes wait no longer."""
+        await self._worker.write(partial(attaching.remove_dead, is_alive=is_alive))
 
     async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
         """Record that a call waits no longer, and cancel its run if that is still possible and nobody minds."""
@@ -76,9 +89,9 @@ class SqliteLedger(SqliteUploads):
             partial(changes.set_started, run_id=run_id, provider_run_id=provider_run_id, state=state, at=at)
         )
 
-    async def note_look(self, run_id: str, *, state: RunState) -> bool:
+    async def note_look(self, run_id: str, *, state: RunState, at: float) -> bool:
         """Record whether the provider's run is queued or running."""
-        return await self._worker.write(partial(changes.set_look, run_id=run_id, state=state))
+        return await self._worker.write(partial(changes.set_look, run_id=run_id, state=state, at=at))
 
     async def note_finished(
         self,
@@ -133,6 +146,22 @@ class SqliteLedger(SqliteUploads):
         """Record whether we still look at the run."""
         await self._worker.write(partial(changes.set_followed, run_id=run_id, is_followed=is_followed))
 
+    async def note_taken_over(self, run_id: str, *, from_process: str, to_process: str) -> bool:
+        """Let another process follow a run."""
+        return await self._worker.write(
+            partial(changes.set_process, run_id=run_id, from_process=from_process, to_process=to_process)
+        )
+
+    async def note_adopted(self, run_id: str, *, from_account: str, to_account: str) -> bool:
+        """Move a run to another account."""
+        return await self._worker.write(
+            partial(changes.set_account, run_id=run_id, from_account=from_account, to_account=to_account)
+        )
+
+    async def note_adoption_tried(self, run_id: str, *, account_id: str) -> None:
+        """Record that this account's key cannot read the run."""
+        await self._worker.write(partial(changes.set_adoption_tried, run_id=run_id, account_id=account_id))
+
     async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
         """Return one run of an owner."""
         whose = RunFilter(owner, account_id)
@@ -161,6 +190,18 @@ class SqliteLedger(SqliteUploads):
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account that is not over."""
         return await self._worker.read(partial(queries.select_live_runs, account_id=account_id))
+
+    async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
+        """Return every run of an account with outputs to be fetched."""
+        return await self._worker.read(
+            partial(queries.select_unsaved_runs, account_id=account_id, now=now, since=since)
+        )
+
+    async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
+        """Return runs of a scope's other accounts that this one has not tried to read."""
+        return await self._worker.read(
+            partial(queries.select_stranded_runs, scope=scope, account_id=account_id, limit=limit)
+        )
 
     async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
         """Return the owner's newest run with an output at this URL."""
@@ -202,6 +243,52 @@ class SqliteLedger(SqliteUploads):
         """Return the property names of each app's inputs, giving names where there are none."""
         return await self._worker.write(partial(names.assign_property_names, scope=scope, apps=tuple(apps)))
 
+    def _require_sound(self) -> None:
+        """Refuse what begins a run when the file is damaged; what was begun is still written as well as it can be."""
+        if self._worker.damage is not None:
+            raise self._worker.damage
+
+    async def check(self) -> None:
+        """Look for damage."""
+        path = await self._worker.read(upkeep.get_path)
+        damage = await anyio.to_thread.run_sync(upkeep.find_damage, path, limiter=anyio.CapacityLimiter(1))
+        if damage is not None:
+            self._worker.damage = damage
+            raise damage
+
+    async def prune(self, *, before: float) -> int:
+        """Forget the runs that ended and were seen before an instant."""
+        return (await self._take_out(partial(upkeep.prune_slice, before=before))).runs
+
+    async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
+        """Remove one run that is over."""
+        erased = await self._worker.write(partial(upkeep.erase_run, run_id=run_id, owner=owner))
+        await self._worker.perform_alone(upkeep.scrub)
+        return Erasure(erased.runs, erased.saved_paths)
+
+    async def erase_owner(self, owner: str) -> Erasure:
+        """Remove all of an owner's runs that are over."""
+        erased = await self._take_out(partial(upkeep.erase_slice, owner=owner))
+        await self._worker.perform_alone(upkeep.scrub)
+        return erased
+
+    async def _take_out(self, take_slice: Callable[..., upkeep.Slice]) -> Erasure:
+        begin: int | None = 0
+        runs, saved_paths = 0, list[str]()
+        while begin is not None:
+            taken = await self._worker.write(partial(take_slice, begin=begin))
+            begin, runs = taken.end, runs + taken.runs
+            saved_paths += taken.saved_paths
+        return Erasure(runs, tuple(saved_paths))
+
+    async def get_history(self, *, owner: str) -> History:
+        """Return how much there is of an owner's."""
+        return await self._worker.read(partial(upkeep.select_history, owner=owner))
+
+    async def get_disk_use(self) -> int:
+        """Return how many bytes the files take."""
+        return await self._worker.read(upkeep.measure_files)
+
     async def close(self) -> None:
         """Finish what was asked for and close the file."""
         await self._worker.close()
@@ -218,7 +305,17 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
     Raises:
         LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
     """
+    return SqliteLedger(LedgerWorker(open_connection(path, busy_seconds=busy_seconds)))
+
+
+def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a connection to the ledger at a path, proved to be writable.
+
+    Raises:
+        LedgerError: As `open_sqlite_ledger` does.
+    """
     try:
+        _refuse_lone_journal(path)
         _prepare_file(path)
         connection = sqlite3.connect(
             path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
@@ -230,13 +327,25 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
     try:
         _configure(connection, busy_seconds)
         prepare_schema(connection)
+        # Without the right to write SQLite opens a file for reading, and says so at the first change only.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
     except sqlite3.Error as exc:
         connection.close()
         raise build_ledger_error(exc) from exc
     except LedgerError:
         connection.close()
         raise
-    return SqliteLedger(LedgerWorker(connection))
+    return connection
+
+
+def _refuse_lone_journal(path: Path) -> None:
+    """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
+    # The journal first: another process that creates the ledger fills the file before it.
+    journal = path.with_name(f"{path.name}-wal")
+    has_journal = journal.exists() and journal.stat().st_size > 0
+    if has_journal and (not path.exists() or path.stat().st_size == 0):
+        raise build_damage_error()
 
 
 def _prepare_file(path: Path) -> None:
@@ -247,6 +356,9 @@ def _prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         mode = path.stat().st_mode
+        if not mode & stat.S_IWUSR:
+            # SQLite would open it for reading, and give the files beside it the same rights, which would stay.
+            raise build_readonly_error() from None
         if stat.S_ISREG(mode) and mode & 0o077:
             path.chmod(0o600)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from flowport.ledger.queries import RUN_LIST, build_runs
 from flowport.ledger.upload_records import BeingUploaded, Claimed, ClaimOutcome, Upload, UploadClaim
-from flowport.ledger.worker import LedgerWorker
+from flowport.ledger.worker import Worker
 from flowport.model import Run
 
 _COLUMNS: Final = tuple(field.name for field in fields(Upload))
@@ -18,7 +18,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(Upload))
 class SqliteUploads:
     """An `UploadLedger`; see there for what each method promises."""
 
-    _worker: LedgerWorker
+    _worker: Worker
 
     async def claim_upload(self, claim: UploadClaim) -> ClaimOutcome:
         """Return the upload that is there, or say who is to make it."""

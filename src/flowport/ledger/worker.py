@@ -1,9 +1,10 @@
 """The thread that owns a ledger's connection.
 
 Theory of operation: a caller hands over a whole operation, a function of the connection, and awaits its result. The
-thread takes everything that waits at that moment. The writes among it become one transaction, a savepoint each, so
-that many callers share one sync of the disk; then each read gets a snapshot of its own. All of them were asked for
-side by side, so no caller can tell in which order they ran.
+thread takes everything that waits at that moment. The writes among it become one transaction, so that many callers
+share one sync of the disk; then the reads share a snapshot. All of them were asked for side by side, so no caller can
+tell in which order they ran. Savepoints are only made when an operation fails; those beside it are then performed a
+second time.
 
 Two things follow. A cancelled await cannot leave a transaction open, which would lock out every other process. And a
 disk that is full fails the writes but not the reads beside them.
@@ -16,17 +17,27 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from flowport.ledger.faults import build_closed_error, build_ledger_error
+from flowport.errors import LedgerError
+from flowport.ledger.faults import build_closed_error, build_ledger_error, is_damage
 
 MAX_GROUP_JOBS: Final = 256
 """How many operations may wait for one commit; a bound on how long the first of them waits."""
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
-"""A whole operation; it begins and ends no transaction itself."""
+"""A whole operation; it begins and ends no transaction itself, and changes nothing but the database."""
+
+
+class Isolation(Enum):
+    """How an operation is performed."""
+
+    WRITE = "in a transaction, with others"
+    READ = "from a snapshot, with others"
+    ALONE = "in no transaction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class _Waiter:
 @dataclass(frozen=True, slots=True)
 class _Job:
     work: Work[Any]
-    is_write: bool
+    isolation: Isolation
     waiter: _Waiter
 
 
@@ -77,6 +88,34 @@ def _settle_all(told: list[tuple[_Waiter, _Outcome]]) -> None:
         waiter.settle(outcome)
 
 
+class Worker(Protocol):
+    """What performs the operations of a ledger."""
+
+    damage: LedgerError | None
+    """What was found wrong with the file; None as long as nothing was."""
+
+    @property
+    def commits(self) -> int:
+        """How many write transactions were committed."""
+        ...
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what the operation returned, once its changes are on disk."""
+        ...
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what the operation returned, from one snapshot."""
+        ...
+
+    async def perform_alone(self, work: Work[T]) -> T:
+        """Return what came of what SQLite does in no transaction."""
+        ...
+
+    async def close(self) -> None:
+        """Perform what was queued, then close the file."""
+        ...
+
+
 class LedgerWorker:
     """One connection, and the thread that alone uses it until `close`."""
 
@@ -88,6 +127,8 @@ class LedgerWorker:
         self._is_closing = False
         self._has_ended = False
         self._closers: list[_Waiter] = []
+        self.damage: LedgerError | None = None
+        """What an operation or a check has found wrong with the file; None as long as nothing was."""
         self.commits = 0
         """How many write transactions were committed; fewer than writes when they come side by side."""
         threading.Thread(target=self._serve, name="flowport-ledger", daemon=True).start()
@@ -99,7 +140,7 @@ class LedgerWorker:
             LedgerError: SQLite failed, or the worker is closed; nothing was changed.
             Exception: Whatever the operation raised; nothing was changed.
         """
-        return await self._perform(work, is_write=True)
+        return await self._perform(work, Isolation.WRITE)
 
     async def read(self, work: Work[T]) -> T:
         """Return what the operation returned, from one snapshot; what it might change is undone.
@@ -108,7 +149,16 @@ class LedgerWorker:
             LedgerError: SQLite failed, or the worker is closed.
             Exception: Whatever the operation raised.
         """
-        return await self._perform(work, is_write=False)
+        return await self._perform(work, Isolation.READ)
+
+    async def perform_alone(self, work: Work[T]) -> T:
+        """Return what came of what SQLite does in no transaction; others wait until it is done.
+
+        Raises:
+            LedgerError: SQLite failed, or the worker is closed.
+            Exception: Whatever the operation raised.
+        """
+        return await self._perform(work, Isolation.ALONE)
 
     async def close(self) -> None:
         """Perform what was queued, then close the connection; a second call waits for the same end."""
@@ -122,23 +172,27 @@ class LedgerWorker:
                 self._jobs.put(None)
         await waiter.future
 
-    async def _perform(self, work: Work[T], *, is_write: bool) -> T:
+    async def _perform(self, work: Work[T], isolation: Isolation) -> T:
         waiter = _Waiter()
         with self._lock:
             if self._is_closing:
                 raise build_closed_error()
-            self._jobs.put(_Job(work, is_write, waiter))
+            self._jobs.put(_Job(work, isolation, waiter))
         try:
             result: T = await waiter.future
         except sqlite3.Error as exc:
-            raise build_ledger_error(exc) from exc
+            problem = build_ledger_error(exc)
+            if is_damage(exc):
+                self.damage = problem
+            raise problem from exc
         return result
 
     def _serve(self) -> None:
         while jobs := self._take_jobs():
-            self._write_group([job for job in jobs if job.is_write])
-            reads = [job for job in jobs if not job.is_write]
-            _tell((job.waiter, _attempt(partial(_read_snapshot, job.work), self._connection)) for job in reads)
+            self._write_group([job for job in jobs if job.isolation is Isolation.WRITE])
+            self._read_group([job for job in jobs if job.isolation is Isolation.READ])
+            alone = [job for job in jobs if job.isolation is Isolation.ALONE]
+            _tell((job.waiter, _attempt(job.work, self._connection)) for job in alone)
         self._connection.close()
         with self._lock:
             self._has_ended = True
@@ -166,6 +220,14 @@ class LedgerWorker:
         outcomes: list[_Outcome] = [group] * len(jobs) if group.error is not None else group.value
         _tell(zip((job.waiter for job in jobs), outcomes, strict=True))
 
+    def _read_group(self, jobs: list[_Job]) -> None:
+        """Perform reads on one snapshot."""
+        if not jobs:
+            return
+        begun = _attempt(_begin_reading, self._connection)
+        _tell((job.waiter, _attempt(job.work, self._connection) if begun.error is None else begun) for job in jobs)
+        _abandon(self._connection)
+
 
 def _attempt(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:
     try:
@@ -178,17 +240,26 @@ def _write_together(works: list[Work[Any]], connection: sqlite3.Connection) -> l
     # A transaction that begins as a reader cannot wait for its turn to write: SQLite fails it at once.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # One that is alone needs no savepoint: what undoes it undoes nobody else's work.
-        write = _write_in_savepoint if len(works) > 1 else _write_alone
-        outcomes = [write(work, connection) for work in works]
+        outcomes = _write_all(works, connection)
         connection.execute("COMMIT")
     finally:
         _abandon(connection)
     return outcomes
 
 
-def _write_alone(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:
-    return _Outcome(value=work(connection))
+def _write_all(works: list[Work[Any]], connection: sqlite3.Connection) -> list[_Outcome]:
+    """Perform the operations, as a rule without savepoints, which are two thirds of the statements of a group."""
+    outcomes: list[_Outcome] = []
+    for work in works:
+        outcomes.append(_attempt(work, connection))
+        if outcomes[-1].error is not None:
+            break
+    else:
+        return outcomes
+    # One has failed: its changes must go and those of the others stay, so all are performed anew.
+    _abandon(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    return [_write_in_savepoint(work, connection) for work in works]
 
 
 def _write_in_savepoint(work: Work[Any], connection: sqlite3.Connection) -> _Outcome:
@@ -203,12 +274,8 @@ def _write_in_savepoint(work: Work[Any], connection: sqlite3.Connection) -> _Out
     return outcome
 
 
-def _read_snapshot(work: Work[Any], connection: sqlite3.Connection) -> object:
+def _begin_reading(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN")
-    try:
-        return work(connection)
-    finally:
-        _abandon(connection)
 
 
 def _abandon(connection: sqlite3.Connection) -> None:

@@ -65,9 +65,12 @@ class PartialFile:
     As a context manager it removes what was not published, whatever ended the block.
     """
 
-    def __init__(self, final: Path) -> None:
+    def __init__(self, final: Path, writer: str = "") -> None:
         self._final = final
-        self._path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+        self._writer = writer
+        # `media.sweeping` knows these names.
+        signed = f"{writer}.{secrets.token_hex(4)}" if writer else secrets.token_hex(4)
+        self._path = final.with_name(f".{final.name}.{signed}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self.file: BinaryIO = os.fdopen(os.open(self._path, flags, 0o600), "w+b")
         """Where to write."""
@@ -94,7 +97,7 @@ class PartialFile:
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         path = self.take_name(final)
         try:
-            with open_partial(path.with_name(f"{path.name}.json")) as sidecar:
+            with open_partial(path.with_name(f"{path.name}.json"), self._writer) as sidecar:
                 sidecar.file.write(text.encode())
                 return Published(path, sidecar.take_name())
         except OSError as exc:
@@ -125,14 +128,17 @@ class PartialFile:
         self.discard()
 
 
-def open_partial(final: Path) -> PartialFile:
+def open_partial(final: Path, writer: str = "") -> PartialFile:
     """Return a new file beside the final place, readable by this user alone; missing folders are made.
+
+    Args:
+        writer: The id of the process that writes, so that another can tell whether the file was left behind.
 
     Raises:
         OSError: The folder cannot be made or written to.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    return PartialFile(final)
+    return PartialFile(final, writer)
 
 
 def _claim_name(partial: Path, wished: Path) -> Path:

@@ -24,6 +24,8 @@ class BoardEntry:
     """Whether the ledger could not take the last change, so that this page is the only record of it."""
     noted_at: float = 0.0
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
+    over_after_seconds: float | None = None
+    """How long the run took by the monotonic clock, from its acceptance; None when its end was not seen here."""
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     @property

@@ -1,10 +1,11 @@
 """Bring the files of an accepted run to its provider, in the form that it takes.
 
-A result of the same account goes by its id, else by its link while that lives, else its saved copy goes like any file:
+A result of the same account goes by its id, else by its link, a fresh one if need be, else its saved copy goes like any file:
 uploaded where the provider takes uploads, else inside the request. Nothing here can cost money; when a file cannot be
 brought the run ends unsent.
 """
 
+import logging
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ import anyio.to_thread
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import ArgumentsInvalid, FetchError
+from flowport.errors import ArgumentsInvalid, FetchError, ProviderError
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import Upload
@@ -26,11 +27,14 @@ from flowport.media.arguments import FileMedia, UrlMedia, examine
 from flowport.media.converting import Wanted, is_odd_picture_url
 from flowport.media.refusals import build_refusal, format_size
 from flowport.media.sources import DiskSource, open_unchanged
-from flowport.model import JsonValue, Run
+from flowport.model import JsonValue, Output, Run
 from flowport.providers.interface import build_inline_media
 from flowport.runner.preparing import MediaInput, PreparedCall, build_rules
 from flowport.runner.references import CreationMedia, InputMedia, OutputMedia
+from flowport.runner.renewing import LinkRenewer
 from flowport.runner.uploading import FileUploads, convert_if_picture
+
+logger = logging.getLogger(__name__)
 
 MAX_INLINE_BYTES: Final = 30_000_000
 """All files that go inside one request; they lie in memory as bytes and as base64."""
@@ -70,13 +74,17 @@ class FileDeliverer:
         clock: Clock,
         uploads: FileUploads,
         fetcher: Fetcher,
+        renewer: LinkRenewer,
         *,
+        accounts: Mapping[str, OpenAccount],
         threads: anyio.CapacityLimiter,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._uploads = uploads
         self._fetcher = fetcher
+        self._renewer = renewer
+        self._accounts = accounts
         self._threads = threads
 
     async def deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
@@ -119,14 +127,29 @@ class FileDeliverer:
         is_theirs = media.run.account_id == account.account.id and account.provider.takes_output_ids
         if is_theirs and output.provider_output_id:
             return output.provider_output_id
-        is_fresh = output.expires_at is None or output.expires_at > self._clock.now() + LINK_MARGIN_SECONDS
-        if output.url and is_fresh and output.url.startswith("https:"):
+        output = await self._renew(media)
+        if output.url and self._is_fresh(output) and output.url.startswith("https:"):
             return output.url
         if not output.saved_path:
             problem = f"names output {output.n} of {media.run.id}, whose link has expired and which was not saved"
             raise build_refusal(item.argument, problem, "Give another file, or run that app again.")
         path = Path(output.saved_path)
         return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
+
+    def _is_fresh(self, output: Output) -> bool:
+        return output.expires_at is None or output.expires_at > self._clock.now() + LINK_MARGIN_SECONDS
+
+    async def _renew(self, media: OutputMedia) -> Output:
+        """Return the output with a fresh link, if its own will not do and its provider gives another."""
+        account = self._accounts.get(media.run.account_id)
+        if account is None or not media.output.url or self._is_fresh(media.output):
+            return media.output
+        try:
+            renewed = await self._renewer.renew(media.run, account, {media.output.n})
+        except ProviderError as exc:
+            logger.info("run %s could not be read again for a fresh link: %s", media.run.id, exc)
+            return media.output
+        return next(output for output in renewed.run.outputs if output.n == media.output.n)
 
     async def _bring_url(self, url: str, item: MediaInput, delivery: _Delivery) -> str:
         """Hand a URL on, unless it promises a format that must be converted first."""

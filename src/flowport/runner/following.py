@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from flowport.accounts import OpenAccount
-from flowport.budget import Priority
 from flowport.clock import Clock
-from flowport.errors import ProviderError, ProviderRejected
+from flowport.errors import ProviderError
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState
 from flowport.providers.interface import RunLook
 from flowport.runner.board import Board
+from flowport.runner.looking import fetch_look, is_unknown_there
 from flowport.runner.writing import RunWriter, Written
 from flowport.schedule import LOST_AFTER_SECONDS, Pace, get_next_pause
 
@@ -70,7 +70,7 @@ class RunFollower:
             except ProviderError as exc:
                 failures += 1
                 now = self._clock.monotonic()
-                lost_since = (now if lost_since is None else lost_since) if _is_unknown_there(exc) else None
+                lost_since = (now if lost_since is None else lost_since) if is_unknown_there(exc) else None
                 if lost_since is not None and now - lost_since >= LOST_AFTER_SECONDS:
                     return await self._finish(run, RunLook(RunState.FAILED), failure=_format_lost(account))
                 self._board.update(run, problem=f"{exc.explanation} Flowport looks again by itself.")
@@ -82,27 +82,30 @@ class RunFollower:
             run = await self._note_look(run, look)
 
     async def _look(self, run: Run, account: OpenAccount) -> RunLook:
-        provider = account.provider
-        answer = await account.send(provider.build_look_request(run.provider_run_id), Priority.LOOK)
-        look = provider.parse_look(answer, now=self._clock.now())
-        unheard = (provider.title, look.unheard_status)
+        look = await fetch_look(run, account, self._clock)
+        unheard = (account.provider.title, look.unheard_status)
         if look.unheard_status and unheard not in self._unheard:
             self._unheard.add(unheard)
             logger.info("%s has called a run %r; that counts as running", *unheard)
         return look
 
     async def _note_look(self, run: Run, look: RunLook) -> Run:
+        now = self._clock.now()
         seen = replace(run, state=look.state)
+        if look.state is RunState.RUNNING and run.running_at is None:
+            seen = replace(seen, running_at=now)
         if look.state is run.state:
             await self._writer.write_waiting(run)
         else:
-            await self._writer.write(seen, partial(self._ledger.note_look, run.id, state=look.state))
+            await self._writer.write(seen, partial(self._ledger.note_look, run.id, state=look.state, at=now))
         self._board.update(seen)
         return seen
 
     async def _finish(self, run: Run, look: RunLook, *, failure: str) -> Followed:
         """Write the end down. The price counts as spent whatever the end: no provider here says that a failure is free."""
         now = self._clock.now()
+        if (entry := self._board.get(run.id)) is not None:
+            entry.over_after_seconds = self._clock.monotonic() - entry.noted_at
         over = replace(
             run,
             state=look.state,
@@ -118,10 +121,6 @@ class RunFollower:
             # Another process wrote the end before us, and saves the outputs.
             return Followed(over, is_ours=False)
         return Followed(over, is_ours=True)
-
-
-def _is_unknown_there(error: ProviderError) -> bool:
-    return isinstance(error, ProviderRejected) and error.status == 404  # noqa: PLR2004
 
 
 def _format_lost(account: OpenAccount) -> str:

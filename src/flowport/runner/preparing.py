@@ -97,7 +97,9 @@ class CallPreparer:
         digests = {input_id: ",".join(map(_get_identity, found.media)) for input_id, found in media.items()}
         inputs = {input_id: value for input_id, value in values.items() if input_id not in media}
         shown = {
-            listing.property_names.get(key, key): _shorten_media(value) if key in media else _shorten_whole(value)
+            listing.property_names.get(key, key): _show_media(value, media[key])
+            if key in media
+            else _shorten_whole(value)
             for key, value in values.items()
         }
         return PreparedCall(
@@ -200,12 +202,15 @@ def _name_outputs(arguments: Mapping[str, JsonValue], media: Mapping[str, MediaI
     return {**arguments, "": list(outputs)} if outputs else arguments
 
 
-def _shorten_media(value: JsonValue) -> JsonValue:
-    """Return a media argument without the bytes of a file that were given as bare base64."""
-    if isinstance(value, list):
-        return [_shorten_media(one) for one in value]
-    is_data = isinstance(value, str) and get_spelling(value) is Spelling.BASE64
-    return f"base64… ({len(str(value))} characters)" if is_data else _shorten(value)
+def _show_media(value: JsonValue, item: MediaInput) -> JsonValue:
+    """Return a media argument without bytes, and with the output that was meant: "last" is another one each time."""
+    pairs = zip(_get_texts(value), item.media, strict=True)
+    shown: list[JsonValue] = [one.uri if isinstance(one, OutputMedia) else _shorten_media(text) for text, one in pairs]
+    return shown if isinstance(value, list) else shown[0]
+
+
+def _shorten_media(text: str) -> JsonValue:
+    return f"base64… ({len(text)} characters)" if get_spelling(text) is Spelling.BASE64 else _shorten(text)
 
 
 def _shorten_whole(value: JsonValue) -> JsonValue:

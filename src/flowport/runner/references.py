@@ -115,8 +115,16 @@ class OutputFinder:
             run = await self._ledger.get_run_by_output_url(url, owner=call.owner)
         except (RunNotFound, ValueError):  # a malformed address is refused where addresses are
             return None
-        n = next(output.n for output in run.outputs if output.url == url)
-        return OutputMedia(run, _pick(run, n, argument, kind))
+        n = _find_by_link(run, url)
+        return None if n is None else OutputMedia(run, _pick(run, n, argument, kind))
+
+
+def _find_by_link(run: Run, url: str) -> int | None:
+    """Return which output a link is of; an old one differs behind the question mark."""
+    exact = [output.n for output in run.outputs if output.url == url]
+    place = url.partition("?")[0]
+    near = [output.n for output in run.outputs if output.url and output.url.partition("?")[0] == place]
+    return next(iter(exact or near), None)
 
 
 def _pick(run: Run, n: int | None, argument: str, kind: InputKind) -> Output:

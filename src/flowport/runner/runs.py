@@ -13,12 +13,14 @@ from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.errors import FlowportError, LedgerError, StartInDoubt
 from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger
-from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import PreparedCall
+from flowport.runner.restoring import CallRestorer
+from flowport.runner.retrying import OutputRetrier
 from flowport.runner.saving import OutputSaver
 from flowport.runner.starting import CANCELLED_UNSENT, RunStarter
 from flowport.runner.writing import RunWriter
@@ -81,6 +83,7 @@ class Runner:
         writer: RunWriter,
         process: ProcessLock,
         calls: CallBook,
+        retrier: OutputRetrier,
     ) -> None:
         self._accounts = accounts
         self._ledger = ledger
@@ -93,6 +96,7 @@ class Runner:
         self._writer = writer
         self._process = process
         self._calls = calls
+        self._retrier = retrier
 
     async def submit(self, call: PreparedCall, origin: RunCall) -> Submission:
         """Accept a call and start its run in the background, or join the run that it repeats; return once that is recorded.
@@ -141,45 +145,36 @@ class Runner:
         """Return the live standing of a run, or None when this process does not follow it."""
         return self._board.get(run_id)
 
-    async def take_up(self, run: Run) -> None:
-        """Do for a run what its own process no longer does: look at it, save its outputs, or say what became of it.
+    def follow_again(self, run: Run) -> None:
+        """Follow, to its end, a run of an open account that this process did not start, or no longer looked at."""
+        followed = replace(run, is_followed=True)
+        self._put(followed)
+        self._spawn_watch(followed, self._watch_again, followed, self._accounts[run.account_id])
 
-        Looking is free and harms nothing, so a run that is under way is looked at even if its process lives.
+    def start_again(self, run: Run, account: OpenAccount, restorer: CallRestorer) -> None:
+        """Start an accepted run whose own process ended before it could, if its call can be restored."""
+        self._put(run)
+        self._spawn_watch(run, self._start_restored, run, account, restorer)
 
-        Raises:
-            LedgerError: What became of it could not be written down.
-        """
-        if self._board.get(run.id) is not None:
-            return
-        account = self._accounts.get(run.account_id)
-        if run.state.is_at_provider and run.provider_run_id and account is not None:
-            followed = replace(run, is_followed=True)
-            self._put(followed)
-            self._spawn_watch(followed, self._follow_again, followed, account)
-        elif not self._process.is_alive(run.process_id):
-            await self._settle_orphan(run, account)
-
-    async def settle_orphans(self) -> None:
-        """Say what became of the runs that dead processes left before the provider had them.
-
-        Raises:
-            LedgerError: The ledger cannot be read or written.
-        """
-        for account_id, account in self._accounts.items():
-            for run in await self._ledger.get_live_runs(account_id=account_id):
-                if not run.state.is_at_provider and not self._process.is_alive(run.process_id):
-                    await self._settle_orphan(run, account)
-
-    async def _settle_orphan(self, run: Run, account: OpenAccount | None) -> None:
-        now = self._clock.now()
-        if run.state is RunState.ACCEPTED:
-            await self._ledger.note_cancelled(run.id, failure=ENDED_UNSENT, at=now)
-        elif run.state is RunState.STARTING:
-            await self._ledger.note_unknown(run.id, failure=ENDED_WHILE_STARTING, start_answer="", at=now)
-        elif account is not None and self._saver.is_wanted(run):
+    def save_again(self, run: Run, account: OpenAccount) -> None:
+        """Save what is missing of a run that is over, unless that is being done right now."""
+        if self._retrier.begin_anew(run.id):
             self._put(run)
             self._board.update(run, is_saving=True)
             self._spawn_watch(run, self._save, run, account)
+
+    def has_to_save(self, run: Run) -> bool:
+        """Tell whether the run has outputs that are to be saved and are not."""
+        return self._saver.is_wanted(run)
+
+    async def _start_restored(self, run: Run, account: OpenAccount, restorer: CallRestorer) -> None:
+        call = await restorer.restore(run, account)
+        if call is not None:
+            await self._launch(run, call)
+            return
+        await self._ledger.note_cancelled(run.id, failure=ENDED_UNRESTORED, at=self._clock.now())
+        self._board.update(await self._ledger.get_run(run.id, account_id=None, owner=run.owner))
+        self._board.remove(run.id)
 
     def _put(self, run: Run) -> None:
         """Take a run onto the board; its time counts from its acceptance, by the wall clock for what was before us."""
@@ -257,6 +252,9 @@ class Runner:
     async def _carry_out(self, run: Run, call: PreparedCall, rules: AttachRules, ticket: _Ticket) -> None:
         if not await self._accept(run, rules, ticket):
             return
+        await self._launch(run, call)
+
+    async def _launch(self, run: Run, call: PreparedCall) -> None:
         account = self._accounts[run.account_id]
         try:
             started = await self._starter.start(run, call, account)
@@ -313,12 +311,14 @@ class Runner:
         self._board.remove(run.id)
 
     async def _save(self, run: Run, account: OpenAccount) -> None:
-        saved = await self._saver.save_all(run, account)
-        self._board.update(saved, is_saving=False)
-        await self._writer.write_at_last(saved)
+        effort = await self._retrier.try_first(run, account)
+        # Whoever waits is answered after the first attempt; the others go on behind the answer.
+        self._board.update(effort.run, is_saving=False)
+        await self._writer.write_at_last(effort.run)
         self._board.remove(run.id)
+        await self._retrier.try_again(effort)
 
-    async def _follow_again(self, run: Run, account: OpenAccount) -> None:
+    async def _watch_again(self, run: Run, account: OpenAccount) -> None:
         try:
             await self._ledger.note_followed(run.id, is_followed=True)
         except LedgerError as exc:

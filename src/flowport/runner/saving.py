@@ -2,8 +2,10 @@
 
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +37,30 @@ class SavingRules:
     folder: Path
     is_wanted: bool = True
     """False: outputs are only linked."""
+    writer: str = ""
+    """The id of this process, for the names of files that are not whole yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What came of trying to save outputs."""
+
+    run: Run
+    """With what was saved, or why it was not, noted on each output."""
+    failed: frozenset[int]
+    """The outputs that are worth another try."""
+    expired: frozenset[int]
+    """Those of them whose links are no longer good, by their server's word or by the clock."""
+
+
+class _Outcome(Enum):
+    """What came of trying to save one output."""
+
+    KEPT = "kept"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    USELESS = "useless"
+    """What lies there, or where it lies, will not be better the next time."""
 
 
 class OutputSaver:
@@ -59,29 +85,38 @@ class OutputSaver:
         self._places = anyio.CapacityLimiter(MAX_FETCHES)
 
     def is_wanted(self, run: Run) -> bool:
-        """Tell whether the run has outputs that are to be saved and are not, and whose links may still work."""
-        return self._rules.is_wanted and any(self._is_missing(output) for output in run.outputs)
+        """Tell whether the run has outputs that are to be saved and are not.
 
-    def _is_missing(self, output: Output) -> bool:
-        is_fresh = output.expires_at is None or output.expires_at > self._clock.now()
-        return bool(output.url) and not output.saved_path and is_fresh
+        A link that should have expired is tried all the same: the clock may be wrong, here or there.
+        """
+        return bool(self.find_missing(run))
 
-    async def save_all(self, run: Run, account: OpenAccount) -> Run:
-        """Return the run with what was saved, or why it was not, noted on each output."""
+    def find_missing(self, run: Run) -> frozenset[int]:
+        """Return the outputs that are to be saved and are not, by their numbers."""
+        if not self._rules.is_wanted:
+            return frozenset()
+        return frozenset(output.n for output in run.outputs if output.url and not output.saved_path)
+
+    async def save_all(self, run: Run, account: OpenAccount, *, only: Collection[int]) -> Saved:
+        """Try to save these outputs of a run, all at once, and write down what came of each."""
         origins = await account.fetch_file_origins()
         saved: dict[int, Output] = {}
+        outcomes: dict[_Outcome, set[int]] = {outcome: set() for outcome in _Outcome}
 
         async def save(output: Output) -> None:
             """Save one output and write down what came of it."""
             async with self._places:
-                saved[output.n] = await self._save(run, output, FetchRules(trusted_origins=origins))
+                saved[output.n], outcome = await self._save(run, output, FetchRules(trusted_origins=origins))
+            outcomes[outcome].add(output.n)
             await self._note(run, saved[output.n])
 
         async with anyio.create_task_group() as group:
             for output in run.outputs:
-                if self._is_missing(output):
+                if output.n in only:
                     group.start_soon(save, output)
-        return replace(run, outputs=tuple(saved.get(output.n, output) for output in run.outputs))
+        expired = frozenset(outcomes[_Outcome.EXPIRED])
+        outputs = tuple(saved.get(output.n, output) for output in run.outputs)
+        return Saved(replace(run, outputs=outputs), expired | outcomes[_Outcome.FAILED], expired)
 
     async def _note(self, run: Run, output: Output) -> None:
         try:
@@ -90,23 +125,29 @@ class OutputSaver:
         except (LedgerError, RunNotFound) as exc:
             logger.warning("output %d of run %s is saved, which could not be written down: %s", output.n, run.id, exc)
 
-    async def _save(self, run: Run, output: Output, rules: FetchRules) -> Output:
+    async def _save(self, run: Run, output: Output, rules: FetchRules) -> tuple[Output, _Outcome]:
         """Return the output with its path, or with the reason why there is none."""
         try:
-            partial = await self._in_thread(open_partial, self._build_path(run, output, "part"))
+            partial = await self._in_thread(open_partial, self._build_path(run, output, "part"), self._rules.writer)
             with partial:
                 # Whatever an earlier attempt failed of is not true of this one.
                 output = replace(output, save_problem="")
                 fetched = await self._fetcher.fetch_to_file(output.url or "", partial.file, rules=rules)
                 sniffed = sniff(fetched.head)
                 if not _is_of_kind(sniffed, output.kind):
-                    return replace(output, save_problem=f"It was not saved: what came is not {_name(output.kind)}.")
-                return await self._keep(run, output, partial, fetched, sniffed)
+                    return _note_problem(output, f"what came is not {_name(output.kind)}"), _Outcome.USELESS
+                return await self._keep(run, output, partial, fetched, sniffed), _Outcome.KEPT
         except FetchError as exc:
-            return replace(output, save_problem=f"It was not saved: {exc.problem}.")
+            return _note_problem(output, exc.problem), self._judge(output, exc)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
-            return replace(output, save_problem=f"It was not saved: the folder for results cannot take it ({reason}).")
+            return _note_problem(output, f"the folder for results cannot take it ({reason})"), _Outcome.FAILED
+
+    def _judge(self, output: Output, error: FetchError) -> _Outcome:
+        if error.is_refused:
+            return _Outcome.USELESS
+        is_over = output.expires_at is not None and output.expires_at <= self._clock.now()
+        return _Outcome.EXPIRED if error.is_expired or is_over else _Outcome.FAILED
 
     async def _keep(
         self, run: Run, output: Output, partial: PartialFile, fetched: Fetched, sniffed: Sniffed | None
@@ -131,6 +172,10 @@ class OutputSaver:
     async def _in_thread(self, work: Any, *args: Any) -> Any:
         # A file that is half written must be closed and removed by the thread that writes it, so it is not abandoned.
         return await anyio.to_thread.run_sync(work, *args, limiter=self._threads)
+
+
+def _note_problem(output: Output, problem: str) -> Output:
+    return replace(output, save_problem=f"It was not saved: {problem}.")
 
 
 def _is_of_kind(sniffed: Sniffed | None, kind: OutputKind) -> bool:

@@ -155,7 +155,9 @@ class RunStarter:
         now = self._clock.now()
         match outcome:
             case Started(provider_run_id, state):
+                running_at = now if state is RunState.RUNNING else None
                 started = replace(run, state=state, provider_run_id=provider_run_id, started_at=now)
+                started = replace(started, running_at=running_at)
                 await self._writer.write(
                     started,
                     partial(self._ledger.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),

@@ -1,0 +1,86 @@
+"""A whole Flowport in this process, on a provider that answers at once and a ledger of one's choice."""
+
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+from urllib.parse import urlsplit
+
+from flowport import assembly
+from flowport.catalog.cache import build_cache_path, save_catalogue
+from flowport.catalog.records import Catalogue, Listing
+from flowport.desk import Desk
+from flowport.home import Home
+from flowport.ledger.interface import Ledger
+from flowport.model import Account, App, Input, InputKind
+from flowport.processes import ProcessLock
+from flowport.schedule import Pace
+from flowport.schema import build_tool
+from flowport.settings import ProviderSettings, Settings
+from flowport.tool_calls import ToolCalls
+from flowport.waiting import Caller
+
+TOOL_NAME: Final = "instant_picture"
+QUICK: Final = Pace(first_seconds=0.001, every_seconds=0.001, spread_per_second=1_000_000)
+"""As good as at once: pauses would hide what the ledger costs."""
+NOWHERE: Final = "http://127.0.0.1:9"
+_APP: Final = App(
+    "magnific",
+    "instant",
+    "Instant picture",
+    is_own=True,
+    price_credits=5.0,
+    inputs=(Input("i1", "prompt", InputKind.TEXT, "What it shows", is_required=True),),
+    read_at=time.time(),
+)
+
+
+@contextmanager
+def open_provider() -> Iterator[str]:
+    """Run the provider and give its address."""
+    command = [sys.executable, str(Path(__file__).with_name("instant_provider.py"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield next(iter(process.stdout or ())).strip()
+        finally:
+            process.kill()
+
+
+@asynccontextmanager
+async def open_desk(folder: Path, ledger: Ledger, url: str = NOWHERE) -> AsyncIterator[Desk]:
+    """Run Flowport on a ledger, which is closed afterwards."""
+    configured = ProviderSettings("magnific", url, "bench-key", "flows")
+    account = Account("magnific", urlsplit(url).netloc, configured.fingerprint)
+    tool = build_tool(_APP, tool_name=TOOL_NAME, property_names={"i1": "prompt"}, provider_title="Magnific")
+    listing = Listing(_APP, TOOL_NAME, {"i1": "prompt"}, tool)
+    save_catalogue(build_cache_path(folder, account), Catalogue((listing,), listed_at=time.time(), style="flows"))
+    settings = Settings(
+        providers=(configured,),
+        home=folder,
+        output_dir=folder / "outputs",
+        file_roots=(),
+        requests_per_minute=0,
+        should_save_outputs=False,
+        should_show_previews=False,
+    )
+    home = Home(ledger, ProcessLock(folder))
+    with mock.patch.object(assembly, "open_home", return_value=home):
+        async with assembly.open_assembly(settings, pace=QUICK) as opened:
+            yield opened.desk
+
+
+async def call(desk: Desk, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool as the server does and return the facts of its answer."""
+
+    async def report(_: float, __: str) -> None:
+        """Tell nobody."""
+
+    answer = await ToolCalls(desk).call(tool, arguments, Caller(desk.clock.monotonic(), report))
+    facts = getattr(answer, "structured_content", None)
+    if not isinstance(facts, dict):
+        raise TypeError(f"{tool} has no facts")
+    return facts

@@ -1,0 +1,69 @@
+"""What the commands about the record of runs share: their flags, and opening the ledger beside a running Flowport."""
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from flowport.errors import ConfigurationError, FlowportError
+from flowport.ledger.interface import Ledger
+from flowport.ledger.sqlite import LEDGER_NAME, open_sqlite_ledger
+from flowport.settings import get_default_config_path, get_environment, load_settings
+
+USAGE_ERROR: Final = 2
+_THOUSAND: Final = 1000
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what tells whose record is meant."""
+    usual = str(get_default_config_path()).replace("%", "%%")
+    parser.add_argument("--config", type=Path, help=f"a TOML file to read instead of {usual}", metavar="FILE")
+    parser.add_argument("--home", dest="FLOWPORT_HOME", help="the folder of the record", metavar="VALUE")
+
+
+def run_on_record(flags: argparse.Namespace, work: Callable[[Ledger], Awaitable[None]]) -> int:
+    """Carry out a command on the ledger that the flags mean, and return the exit code.
+
+    Nothing is created where there is no ledger.
+    """
+    given = {"FLOWPORT_HOME": flags.FLOWPORT_HOME} if flags.FLOWPORT_HOME else {}
+    try:
+        settings = load_settings(given, get_environment(), config_path=flags.config)
+    except ConfigurationError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return USAGE_ERROR
+    path = settings.home / LEDGER_NAME
+    if not path.exists():
+        sys.stdout.write(f"There is no record of runs in {settings.home}.\n")
+        return 0
+    try:
+        anyio.run(_work_on, path, work)
+    except FlowportError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
+    return 0
+
+
+async def _work_on(path: Path, work: Callable[[Ledger], Awaitable[None]]) -> None:
+    ledger = open_sqlite_ledger(path)
+    try:
+        await work(ledger)
+    finally:
+        await ledger.close()
+
+
+def format_count(number: int, what: str) -> str:
+    """Return `1 run` or `2 runs`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Return a size as people read it."""
+    for unit in ("bytes", "KB", "MB"):
+        if size_bytes < _THOUSAND:
+            return f"{size_bytes:.{int(unit != 'bytes')}f} {unit}"
+        size_bytes /= _THOUSAND
+    return f"{size_bytes:.1f} GB"

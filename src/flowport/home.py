@@ -1,0 +1,36 @@
+"""Opening FLOWPORT_HOME: the ledger, and this process's proof of life."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowport.errors import LedgerError
+from flowport.ledger.interface import Ledger
+from flowport.ledger.mending import open_ledger, open_refusing_ledger
+from flowport.ledger.sqlite import LEDGER_NAME
+from flowport.processes import Bystander, ProcessLock
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What a process holds of its home."""
+
+    ledger: Ledger
+    process: ProcessLock
+
+
+def open_home(folder: Path) -> Home:
+    """Open the ledger and take the lock of this process.
+
+    Nothing is raised: a ledger that cannot be used says why whenever it is asked for what it cannot do. Without a lock
+    nobody could tell that this process lives, so the ledger is then for reading alone.
+    """
+    path = folder / LEDGER_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        process = ProcessLock(folder)
+    except OSError as exc:
+        problem = LedgerError(
+            f"the folder {folder} cannot be written to ({exc.strerror})", "Set FLOWPORT_HOME to a folder of yours."
+        )
+        return Home(open_refusing_ledger(path, problem), Bystander(folder))
+    return Home(open_ledger(path), process)

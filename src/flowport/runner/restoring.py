@@ -1,0 +1,62 @@
+"""Prepare a call again from the record of its run, when the process that had it ended before anything was sent."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from flowport.accounts import OpenAccount
+from flowport.catalog.discovery import Catalog
+from flowport.clock import Clock
+from flowport.errors import AppNotFound, AppUnsupported, ArgumentsInvalid, ProviderError
+from flowport.model import Run
+from flowport.runner.calling import RunCall
+from flowport.runner.preparing import CallPreparer, PreparedCall
+
+logger = logging.getLogger(__name__)
+
+CATALOGUE_SECONDS: Final = 60.0
+"""How long a restored call waits for a first catalogue. A home without one is as good as new."""
+
+
+RETRY_SECONDS: Final = (5.0, 20.0, 60.0, 300.0)
+"""Pauses after tries to read the app's definition; somebody waits for the run, and nothing is charged without it."""
+
+
+class CallRestorer:
+    """Restores calls exactly, or not at all."""
+
+    def __init__(self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock) -> None:
+        """Take the catalogues by account id."""
+        self._preparer = preparer
+        self._catalogs = catalogs
+        self._clock = clock
+
+    async def restore(self, run: Run, account: OpenAccount) -> PreparedCall | None:
+        """Return the call that the run was accepted for; None when it cannot be had again as it was.
+
+        The record shortens long texts and leaves out inlined files, files may have changed, and so may the app: only the
+        same digest proves that the person gets what was asked for. Nor is another price paid than the one that was told.
+        """
+        for pause in RETRY_SECONDS:
+            try:
+                return await self._prepare(run, account)
+            except ProviderError as exc:
+                logger.info("the app of run %s cannot be read just now: %s", run.id, exc)
+            await self._clock.sleep(pause)
+        return None
+
+    async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
+        catalog = self._catalogs.get(run.account_id)
+        if catalog is None:
+            return None
+        if not catalog.is_ready:
+            await catalog.wait_until_attempted(CATALOGUE_SECONDS)
+        try:
+            listing = await catalog.fetch_listing(run.tool_name)
+            call = await self._preparer.prepare(account, listing, json.loads(run.arguments_json), RunCall(run.owner))
+        except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
+            logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
+            return None
+        is_same = call.canonical_digest == run.canonical_digest and call.app.price_credits == run.price_credits
+        return call if is_same else None

@@ -1,0 +1,123 @@
+"""Save a run's outputs and go on trying behind the answer, until they are saved or cannot be had any more."""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import Final
+
+import anyio
+
+from flowport.accounts import OpenAccount
+from flowport.clock import Clock
+from flowport.errors import LedgerError, ProviderError, RunNotFound
+from flowport.ledger.interface import Ledger
+from flowport.model import Run
+from flowport.runner.renewing import LinkRenewer
+from flowport.runner.saving import OutputSaver
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = (5.0, 20.0, 60.0, 300.0)
+"""Pauses before the first retries. A network that was gone for a moment must not cost minutes."""
+
+LAST_RETRY_SECONDS: Final = 900.0
+"""The pause before every later one. Links live for hours; a laptop may be without a network for as long."""
+
+
+@dataclass(slots=True)
+class Effort:
+    """What is being done to save one run's outputs. Mutable: every attempt changes it."""
+
+    run: Run
+    account: OpenAccount
+    missing: frozenset[int]
+    """The outputs that are worth another attempt."""
+    is_renewed: bool = False
+    """Whether the run was read again for fresh links; that is done once."""
+
+
+class OutputRetrier:
+    """Saves outputs, again and again where that may help."""
+
+    def __init__(self, ledger: Ledger, saver: OutputSaver, renewer: LinkRenewer, clock: Clock) -> None:
+        self._ledger = ledger
+        self._saver = saver
+        self._renewer = renewer
+        self._clock = clock
+        self._retrying: dict[str, anyio.CancelScope | None] = {}
+        """The runs that are tried again behind the answer: how to end the pause, None while an attempt is under way."""
+
+    async def try_first(self, run: Run, account: OpenAccount) -> Effort:
+        """Try each output that is not saved, with a fresh link where the old one has expired; `try_again` follows."""
+        effort = Effort(run, account, self._saver.find_missing(run))
+        await self._attempt(effort)
+        return effort
+
+    async def try_again(self, effort: Effort) -> None:
+        """Try what is left, with growing pauses, until nothing is left to try or somebody begins anew."""
+        run_id = effort.run.id
+        pauses = chain(RETRY_SECONDS, repeat(LAST_RETRY_SECONDS))
+        while effort.missing:
+            with anyio.CancelScope() as scope:
+                self._retrying[run_id] = scope
+                await self._clock.sleep(next(pauses))
+            if scope.cancel_called:
+                return
+            self._retrying[run_id] = None
+            try:
+                await self._read_again(effort)
+                await self._attempt(effort)
+            finally:
+                del self._retrying[run_id]
+
+    def begin_anew(self, run_id: str) -> bool:
+        """End the pause of a run that is tried again; False when it is being tried right now, and all is well."""
+        scope = self._retrying.get(run_id)
+        if scope is None:
+            return run_id not in self._retrying
+        del self._retrying[run_id]
+        scope.cancel()
+        return True
+
+    async def _read_again(self, effort: Effort) -> None:
+        """Take up what others have written since: a fresh link, or that the run was erased."""
+        run = effort.run
+        try:
+            kept = await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
+        except RunNotFound:
+            effort.missing = frozenset()
+        except LedgerError as exc:
+            logger.info("the outputs of run %s are tried again without the ledger: %s", run.id, exc)
+        else:
+            # Where the ledger could not take the end of the run, it lacks the outputs.
+            if kept.state.is_final:
+                effort.run = kept
+                effort.missing &= self._saver.find_missing(kept)
+
+    async def _attempt(self, effort: Effort) -> None:
+        saved = await self._saver.save_all(effort.run, effort.account, only=effort.missing)
+        effort.run, effort.missing = saved.run, saved.failed
+        if saved.expired and not effort.is_renewed:
+            await self._try_renewed(effort, saved.expired)
+        elif effort.is_renewed:
+            effort.missing -= self._find_dead(effort.run, saved.expired)
+
+    async def _try_renewed(self, effort: Effort, expired: Collection[int]) -> None:
+        try:
+            renewed = await self._renewer.renew(effort.run, effort.account, expired)
+        except ProviderError as exc:
+            logger.info("run %s could not be read again for fresh links: %s", effort.run.id, exc)
+            return
+        effort.run = renewed.run
+        # Where the provider gave the same links again they may work yet, and it is asked once more when they do not.
+        effort.is_renewed = bool(renewed.fresh or renewed.gone)
+        effort.missing -= renewed.gone
+        if renewed.fresh:
+            saved = await self._saver.save_all(effort.run, effort.account, only=renewed.fresh)
+            effort.run, effort.missing = saved.run, (effort.missing - renewed.fresh) | saved.failed
+
+    def _find_dead(self, run: Run, expired: Collection[int]) -> frozenset[int]:
+        """Return the outputs whose fresh links have expired as well: by their server and by our clock."""
+        dead = (one for one in run.outputs if one.expires_at is None or self._renewer.has_expired(one))
+        return frozenset(one.n for one in dead if one.n in expired)

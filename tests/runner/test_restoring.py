@@ -1,0 +1,134 @@
+"""Calls that are prepared again from the record of their run."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flowport.catalog.records import Listing
+from flowport.errors import AppNotFound, Breakage, Operation
+from flowport.media.arguments import MediaRules
+from flowport.model import Input, InputKind, Run
+from flowport.runner.calling import RunCall
+from flowport.runner.preparing import CallPreparer, PreparedCall
+from flowport.runner.references import OutputFinder, SeenRuns
+from flowport.runner.restoring import CallRestorer
+from tests.fake_clock import FakeClock
+from tests.runner.benches import OneApp
+from tests.runner.samples import APP, PROMPT, RUN, get_instant
+from tests.sandbox.client import build_photo, write
+from tests.scripted import ACCOUNT, FaultyLedger, ScriptedAccount, build_breakage, in_turn
+
+PHOTO = Input("in-2", "photo_key", InputKind.IMAGE, "Photo", is_required=False)
+LISTING = Listing(replace(APP, inputs=(PROMPT, PHOTO)), "sketch", {"in-1": "prompt", "in-2": "photo"})
+PNG = write(build_photo())
+LOST = build_breakage(Breakage.NO_CONNECTION, Operation.DESCRIBE_APP)
+
+
+class Bench:
+    """A restorer with a folder that files may be read from."""
+
+    def __init__(self, ledger: FaultyLedger, folder: Path) -> None:
+        self.ledger = ledger
+        self.folder = folder
+        self.clock = FakeClock()
+        self.account = ScriptedAccount(in_turn(), self.clock)
+        self.preparer = CallPreparer(MediaRules((folder,)), anyio.CapacityLimiter(2), OutputFinder(ledger, SeenRuns()))
+
+    async def accept(self, **arguments: Any) -> tuple[Run, PreparedCall]:
+        """Return the run that a call was accepted as, and the call."""
+        call = await self.preparer.prepare(self.account, LISTING, arguments, RunCall("local"))
+        run = replace(RUN, arguments_json=call.arguments_json, canonical_digest=call.canonical_digest)
+        return run, call
+
+    async def restore(
+        self, run: Run, found: Sequence[Listing | Exception] = (LISTING,), *, is_cached: bool = True
+    ) -> PreparedCall | None:
+        """Restore the call of a run with a catalogue that finds this."""
+        catalog = OneApp(self.ledger, self.clock, self.folder, *found)
+        catalog._is_cached = is_cached
+        restorer = CallRestorer(self.preparer, {ACCOUNT.id: catalog}, self.clock)
+        restored = await restorer.restore(run, self.account)
+        assert catalog.waited == ([] if is_cached or not found else [60.0])
+        return restored
+
+
+@pytest.fixture
+def bench(ledger: FaultyLedger, tmp_path: Path) -> Bench:
+    """Give a test a bench."""
+    return Bench(ledger, tmp_path)
+
+
+@pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "first-start"])
+async def test_a_call_is_restored_as_it_was(bench: Bench, tmp_path: Path, *, is_cached: bool) -> None:
+    """The caller was told that the run has its place, so it keeps it."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(PNG)
+    run, call = await bench.accept(prompt="a lake", photo=str(path))
+    restored = await bench.restore(run, is_cached=is_cached)
+
+    assert restored is not None
+    assert (restored.inputs, restored.canonical_digest) == (call.inputs, call.canonical_digest)
+
+
+URI = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"prompt": "long " * 100}, {"prompt": "two\nlines"}, {"prompt": "a", "photo": URI}],
+    ids=["long", "lines", "inline"],
+)
+async def test_what_the_record_shortens_is_not_restored(bench: Bench, arguments: dict[str, str]) -> None:
+    """Half a prompt would be paid like a whole one."""
+    run, _ = await bench.accept(**arguments)
+    assert await bench.restore(run) is None
+
+
+async def test_a_file_that_has_changed_or_gone_is_not_sent(bench: Bench, tmp_path: Path) -> None:
+    """The person asked for a picture of that file as it was."""
+    path = tmp_path / "cat.png"
+    path.write_bytes(PNG)
+    run, _ = await bench.accept(prompt="a lake", photo=str(path))
+    path.write_bytes(write(build_photo(9, 9)))
+    changed = await bench.restore(run)
+    path.unlink()
+
+    assert (changed, await bench.restore(run)) == (None, None)
+
+
+CHANGED = replace(LISTING, app=replace(LISTING.app, inputs=(replace(PROMPT, run_key="other"), PHOTO)))
+
+
+DEARER = replace(LISTING, app=replace(LISTING.app, price_credits=6.0))
+
+
+@pytest.mark.parametrize("found", [CHANGED, DEARER, AppNotFound("sketch", ())], ids=["changed", "dearer", "gone"])
+async def test_an_app_that_has_changed_or_gone_is_not_started(bench: Bench, found: Listing | Exception) -> None:
+    """It may now cost more, or make something else."""
+    run, _ = await bench.accept(prompt="a lake")
+    assert await bench.restore(run, [found]) is None
+
+
+async def test_a_network_that_comes_back_is_waited_for(bench: Bench) -> None:
+    """A laptop that is opened again has none for some seconds."""
+    run, call = await bench.accept(prompt="a lake")
+    restored = await bench.restore(run, [LOST, LOST, LISTING])
+    assert restored is not None
+    assert (restored.inputs, get_instant(bench.clock)) == (call.inputs, 25)
+
+
+async def test_a_network_that_stays_away_is_given_up(bench: Bench) -> None:
+    """Somebody waits for this run, and a new call costs nothing more."""
+    run, _ = await bench.accept(prompt="a lake")
+    assert await bench.restore(run, [LOST] * 4) is None
+
+
+async def test_without_the_account_there_is_nothing_to_restore(bench: Bench) -> None:
+    """The sandbox of a moment ago, for one."""
+    run, _ = await bench.accept(prompt="a lake")
+    assert await bench.restore(replace(run, account_id="magnific:elsewhere:f2"), []) is None
