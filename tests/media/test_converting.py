@@ -101,8 +101,8 @@ def test_what_is_taken_goes_as_it_is(kind: str) -> None:
     assert convert(write("WEBP"), Wanted(frozenset({"image/webp"}), 10_000_000)) is None
 
 
-def test_a_picture_in_ink_is_brought_to_light_by_its_own_profile() -> None:
-    """Printers' files look wrong without it."""
+def test_a_picture_in_ink_with_a_profile_of_another_sort_is_converted_all_the_same() -> None:
+    """The plain formula is near enough where its own profile does not fit."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture = decode(convert(build_ink(icc_profile=profile)))
     assert picture.mode == "RGB"
