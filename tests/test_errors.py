@@ -30,6 +30,7 @@ from flowport.errors import (
     RunNotFound,
     RunNotOver,
     StartInDoubt,
+    UploadError,
 )
 
 START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation.LIST_APPS, Operation.DESCRIBE_APP
@@ -125,6 +126,10 @@ SENTENCES: Final = [
     (
         FetchError("cdn.example", "the server answered HTTP 500"),
         "The file at cdn.example could not be fetched: the server answered HTTP 500.",
+    ),
+    (
+        UploadError("storage.example", "its server answered HTTP 403"),
+        "The file could not be uploaded to storage.example: its server answered HTTP 403.",
     ),
     (
         LedgerError("the disk is full", "Free some space."),

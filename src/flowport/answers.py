@@ -140,6 +140,7 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "failure": clean_text(run.failure, limit=text_limit),
         "provider_answer": clean_text(run.start_answer, limit=text_limit),
         "problem": clean_text(standing.problem, limit=text_limit),
+        "notes": clean_text(run.notes, limit=text_limit),
         "joined": _format_joined(run) if standing.is_joined else "",
         "resource": build_run_uri(run.id),
         "next_step": _format_next_step(standing),

@@ -130,7 +130,7 @@ class ToolCalls:
         submission: Submission | None = None
         try:
             async with self._places:
-                call = await self._desk.preparer.prepare(home.account, listing, arguments)
+                call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
                 submission = await self._submit(call, origin, caller)
             if submission.is_joined:
                 await self._desk.inheritor.take_up(submission.run)
@@ -180,6 +180,7 @@ class ToolCalls:
             if run.state.is_final:
                 # Before the ledger has it, so that an answer that is cancelled at this moment can be taken back.
                 caller.note_delivered(run.id)
+                self._desk.seen.note(run.id, owner=caller.owner, connection=caller.connection)
                 await self._desk.runner.hand_over(run.id, origin, by=caller.client)
             else:
                 await self._desk.ledger.note_told(run.id, at=self._desk.clock.now(), call_id=origin.id)

@@ -1,4 +1,4 @@
-"""Requests to a provider's API. With `fetch` the only importer of the HTTP library.
+"""Requests to a provider's API. With `fetch` and `upload` the only importer of the HTTP library.
 
 Redirects are never followed: the library would carry our key header to another origin. A request that starts a run gets
 a connection of its own, because a kept-alive one that the server is just closing leaves the fate of the run unknown.
@@ -33,6 +33,7 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.DESCRIBE_APP: 60.0,
     Operation.START_RUN: 120.0,
     Operation.READ_RUN: 60.0,
+    Operation.REQUEST_UPLOAD: 60.0,
 }
 """How long a request may take in all: a server that sends a byte now and then never meets the library's limits."""
 

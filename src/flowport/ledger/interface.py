@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from flowport.ledger.upload_records import UploadLedger
 from flowport.model import Output, OutputKind, Run, RunState
 
 BuildToolName: TypeAlias = Callable[[str, str, Collection[str]], str]
@@ -155,7 +156,7 @@ def get_usual_seconds(durations: Sequence[float]) -> float | None:
     return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
 
 
-class Ledger(Protocol):
+class Ledger(UploadLedger, Protocol):
     """The record of every run, shared by all Flowport processes of one home."""
 
     async def accept(self, run: Run, rules: AttachRules | None = None) -> AcceptOutcome:

@@ -33,6 +33,7 @@ from flowport.ledger.interface import (
 )
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
+from flowport.ledger.uploads import SqliteUploads
 from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
 
@@ -46,7 +47,7 @@ _RETRY_SECONDS: Final = 0.01
 """Pause between two tries at what SQLite's own busy handler does not wait for."""
 
 
-class SqliteLedger:
+class SqliteLedger(SqliteUploads):
     """A `Ledger` in a SQLite file; see there for what each method promises."""
 
     def __init__(self, worker: Worker) -> None:

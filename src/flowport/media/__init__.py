@@ -2,6 +2,8 @@
 
     sniffing       what a file is, by its first bytes
     arguments      what a media argument of a call names: a file here, a URL, or the bytes themselves
+    sources        where the bytes of a file come from when they are needed, and that they are still the same
+    converting     pictures made into what a provider takes; damaged and hostile ones refused
     spellings      which of the many ways to name a file a text is; pure
     local_files    reading a file of this computer, and only one that may be read
     data_uris      the bytes inside a data URI

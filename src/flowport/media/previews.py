@@ -137,7 +137,7 @@ def _reckon_bytes(image: "Image.Image", size_bytes: int, edge: int) -> int:
         return pixels * _PIXEL_BYTES[image.mode]
     # The decoder of a JPEG reduces as it reads; but of one whose components come apart it first keeps everything.
     reduced = pixels // _get_jpeg_reduction(image, edge) ** 2
-    kept = 0 if _has_one_scan(image) else pixels * 2 * len(image.getbands())
+    kept = 0 if has_one_scan(image) else pixels * 2 * len(image.getbands())
     return kept + reduced * _PIXEL_BYTES[image.mode]
 
 
@@ -146,7 +146,7 @@ def _get_jpeg_reduction(image: "Image.Image", edge: int) -> int:
     return next((factor for factor in (1, 2, 4) if max(image.size) <= edge * factor), 8)
 
 
-def _has_one_scan(image: "Image.Image") -> bool:
+def has_one_scan(image: "Image.Image") -> bool:
     """Tell whether all components of a JPEG come together. Where that cannot be told they count as apart."""
     # ISO/IEC 10918-1, B.2.3. Pillow has read up to the end of the first scan's header, so it lies just behind.
     file = getattr(image, "fp", None)
