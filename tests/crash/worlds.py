@@ -201,8 +201,8 @@ class World:
         """The state in which a run was told to a client, by its id; the last word."""
         self.wishes: Counter[str] = Counter()
         """How many runs were intended, by prompt."""
-        self.open_wishes: set[str] = set()
-        """Prompts whose result no client has yet."""
+        self.open_wishes: dict[str, float] = {}
+        """The prompts whose result no client has yet, and when each was wished for."""
         self.crossed = 0
         """How many of the next answers are crossed by their cancellation."""
         self._settings = Settings(
@@ -231,8 +231,10 @@ class World:
         """Call the tool, on behalf of a client that wants one run of this prompt until it has one."""
         # No two calls arrive in the same instant.
         self.clock.advance(0.01)
-        if prompt not in self.open_wishes:
-            self.open_wishes.add(prompt)
+        now = self.clock.monotonic()
+        # Later than that a call joins nothing: it is another wish.
+        if now - self.open_wishes.get(prompt, -self._settings.reattach_seconds) >= self._settings.reattach_seconds:
+            self.open_wishes[prompt] = now
             self.wishes[prompt] += 1
         task = asyncio.create_task(self._call(prompt, process, connection))
         self.calls.append(Call(prompt, task, process.number, connection))
@@ -246,7 +248,7 @@ class World:
         """End a run at the provider. One that has failed is joined by nobody: who calls again wants another."""
         self.provider.over[run_id] = status
         if status == "failed":
-            self.open_wishes.discard(self.provider.runs[run_id])
+            self.open_wishes.pop(self.provider.runs[run_id], None)
 
     async def ask(self, process: Process, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call one of the standing tools of a process and return the facts of its answer."""
@@ -316,7 +318,7 @@ class World:
             faultpoints.reach(FaultPoint.BEFORE_ANSWER)
         except FlowportError as exc:
             if not process.is_dead and type(exc).__name__ == "StartInDoubt":
-                self.open_wishes.discard(prompt)
+                self.open_wishes.pop(prompt, None)
             return
         if process.is_dead:
             return
@@ -328,7 +330,7 @@ class World:
         assert isinstance(facts, dict)
         self.answered[facts["run_id"]] = facts["state"]
         if facts["state"] not in {"accepted", "starting", "queued", "running"}:
-            self.open_wishes.discard(prompt)
+            self.open_wishes.pop(prompt, None)
 
     def _bury(self) -> None:
         """End the calls of dead processes: their clients have nobody to wait for."""
