@@ -19,7 +19,7 @@ class FaultPoint(StrEnum):
     AFTER_ACCEPTED = "after_accepted"
     """The ledger has the run; nobody was told."""
     DURING_UPLOAD = "during_upload"
-    """The run's media are being made ready, and it waits for its turn."""
+    """A part of a file of the run has been sent to where the provider takes uploads."""
     AFTER_STARTING = "after_starting"
     """`starting` is on disk; the request has not left."""
     AFTER_REQUEST_LEFT = "after_request_left"

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from flowport.errors import UploadError
+from flowport.faultpoints import FaultPoint, reach
 from flowport.fetch import Resolve, is_public_address, resolve_host
 from flowport.labels import clean_line
 from flowport.media.sources import CHUNK_BYTES, Fingerprint
@@ -131,6 +132,7 @@ class _Body:
             remaining -= len(chunk)
             self._digest.update(chunk)
             yield chunk
+            reach(FaultPoint.DURING_UPLOAD)
 
 
 def _build_request(url: "httpx2.URL", address: str, place: UploadPlace, body: _Body) -> "httpx2.Request":

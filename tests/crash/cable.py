@@ -15,7 +15,7 @@ class Cable:
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self.replaced: dict[bytes, bytes] = {}
-        """What is put in the place of what, on its way back: a client must find the files by cable too."""
+        """What is put in the place of what on its way back, and the other way round on its way there: files go by cable too."""
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = _listen_like(target_port)
@@ -46,6 +46,8 @@ class Cable:
                 with self._lock:
                     self._open |= {near, far}
                 there = {f":{self.port}".encode(): f":{self._target_port}".encode()}
+                # What was uploaded by cable is named by its address there, and the sandbox knows its own alone.
+                there |= {new: old for old, new in self.replaced.items()}
                 for source, sink, replaced in ((near, far, there), (far, near, self.replaced)):
                     threading.Thread(target=self._carry, args=(source, sink, replaced), daemon=True).start()
 

@@ -108,7 +108,6 @@ class RunStarter:
         tries = _Tries()
         while True:
             async with self._places:
-                reach(FaultPoint.DURING_UPLOAD)
                 await account.wait_for_turn(Priority.START)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
                 if not await self._ledger.note_starting(run.id, at=self._clock.now()):
