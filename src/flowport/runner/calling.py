@@ -13,6 +13,20 @@ SIDE_BY_SIDE_SECONDS: Final = 10.0
 """Equal calls over one connection within this time are meant to be as many runs: people ask for four variations."""
 
 
+_ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Without the letters and digits that people mistake for one another."""
+
+_ID_LENGTH: Final = 10
+
+
+def draw_run_id() -> str:
+    """Return a new id of a run."""
+    # One number is drawn and written in the alphabet: a draw for each letter is a system call each.
+    base = len(_ID_ALPHABET)
+    number = secrets.randbelow(base**_ID_LENGTH)
+    return "run_" + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))
+
+
 def _draw_id() -> str:
     return "call_" + secrets.token_hex(8)
 

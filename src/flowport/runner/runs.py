@@ -1,7 +1,6 @@
 """The runner: takes prepared calls, owns their runs, and answers those who ask how they are doing."""
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -17,7 +16,7 @@ from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Le
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.runner.board import Board, BoardEntry
-from flowport.runner.calling import CallBook, RunCall
+from flowport.runner.calling import CallBook, RunCall, draw_run_id
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.restoring import CallRestorer
@@ -28,14 +27,6 @@ from flowport.runner.writing import RunWriter
 from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
-
-_ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
-"""Without the letters and digits that people mistake for one another."""
-_ID_LENGTH: Final = 10
-
-
-WRITING_SECONDS: Final = 5.0
-"""How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
 
 
 class CancelOutcome(Enum):
@@ -249,7 +240,7 @@ class Runner:
     def _build_run(self, call: PreparedCall, owner: str) -> Run:
         price, boot = call.app.price_credits, self._clock.boot_time()
         return Run(
-            id="run_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH)),
+            id=draw_run_id(),
             account_id=call.account_id,
             owner=owner,
             provider=call.app.provider,
