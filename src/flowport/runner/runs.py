@@ -29,6 +29,10 @@ from flowport.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 
+WRITING_SECONDS: Final = 5.0
+"""How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
+
+
 class CancelOutcome(Enum):
     """What came of the wish to cancel a run."""
 
