@@ -15,6 +15,7 @@ from flowport.errors import FlowportError, LedgerError, StartInDoubt
 from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
+from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.following import RunFollower
@@ -104,9 +105,12 @@ class Runner:
         Raises:
             LedgerError: It could not be recorded, so nothing is sent.
             StartInDoubt: An equal run may have been started, and nobody knows.
+            PriceUnconfirmed: The person has to agree to the price first.
+            RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
         run = self._build_run(call, origin.owner)
         ticket, rules = _Ticket(), self._calls.build_rules(origin, self._process)
+        terms = self._calls.build_terms(origin)
 
         async def give_up() -> None:
             """Answer the handler and those who wait."""
@@ -115,7 +119,7 @@ class Runner:
                 ticket.accepted.set()
             await self._note_crash(run.id)
 
-        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, rules, ticket, on_crash=give_up)
+        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, rules, terms, ticket, on_crash=give_up)
         await ticket.accepted.wait()
         if ticket.error is not None:
             raise ticket.error
@@ -249,8 +253,10 @@ class Runner:
             accepted_boot_seconds=boot.seconds if boot else None,
         )
 
-    async def _carry_out(self, run: Run, call: PreparedCall, rules: AttachRules, ticket: _Ticket) -> None:
-        if not await self._accept(run, rules, ticket):
+    async def _carry_out(
+        self, run: Run, call: PreparedCall, rules: AttachRules, terms: PurseTerms, ticket: _Ticket
+    ) -> None:
+        if not await self._accept(run, rules, terms, ticket):
             return
         await self._launch(run, call)
 
@@ -273,10 +279,10 @@ class Runner:
             await self._writer.write_at_last(started)
             self._board.remove(run.id)
 
-    async def _accept(self, run: Run, rules: AttachRules, ticket: _Ticket) -> bool:
+    async def _accept(self, run: Run, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> bool:
         """Record the run and tell whether it is to be started; the ticket says what else became of the call."""
         try:
-            outcome = await self._ledger.accept(run, rules)
+            outcome = await self._ledger.accept(run, rules, terms)
         except LedgerError as exc:
             ticket.error = exc
         else:
@@ -287,6 +293,8 @@ class Runner:
                     ticket.joined = earlier
                 case InDoubt(earlier):
                     ticket.error = self._build_doubt(earlier)
+                case Unpaid(reason):
+                    ticket.error = reason
                 case _:
                     assert_never(outcome)
         ticket.accepted.set()
