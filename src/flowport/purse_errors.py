@@ -21,7 +21,7 @@ class RunCapReached(FlowportError):
     def __str__(self) -> str:
         cap = format_credits(self.cap_credits)
         return (
-            f"Nothing was started: {format_quoted(self.app_name)} costs {_count(self.price_credits)}, and "
+            f"Nothing was started: {format_quoted(self.app_name)} costs {count_credits(self.price_credits)}, and "
             f"FLOWPORT_MAX_CREDITS_PER_RUN allows {cap} for one run. Only the person can raise it, in Flowport's "
             f"configuration; find_apps with max_credits {cap} shows what is within it."
         )
@@ -83,7 +83,7 @@ class PriceUnconfirmed(FlowportError):
         price = _tell_price(self.app_name, self.price_credits)
         if self.price_credits is None:
             return f"{price}. Run it all the same?"
-        return f"{price}. Run it for {_count(self.price_credits)}?"
+        return f"{price}. Run it for {count_credits(self.price_credits)}?"
 
     def __str__(self) -> str:
         if self.price_credits is None or self.threshold_credits is None:
@@ -91,7 +91,7 @@ class PriceUnconfirmed(FlowportError):
             rule = "of an unknown price"
         else:
             remedy = f"raise FLOWPORT_CONFIRM_ABOVE_CREDITS to {format_credits(self.price_credits)} or more"
-            rule = f"above {_count(self.threshold_credits)}"
+            rule = f"above {count_credits(self.threshold_credits)}"
         return (
             f"Nothing was started: {_tell_price(self.app_name, self.price_credits)}. The person is to be asked about every "
             f"run {rule}, and this client cannot ask. The person can {remedy} in Flowport's configuration, or call from a "
@@ -107,11 +107,12 @@ def format_credits(number: float) -> str:
     return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
-def _count(number: float) -> str:
+def count_credits(number: float) -> str:
+    """Return a number of credits with its noun: `1 credit`, `20 credits`."""
     return f"{format_credits(number)} credit{'s' * (number != 1)}"
 
 
 def _tell_price(app_name: str, price_credits: float | None) -> str:
     if price_credits is None:
         return f"{format_quoted(app_name)} does not tell its price"
-    return f"{format_quoted(app_name)} costs {_count(price_credits)}"
+    return f"{format_quoted(app_name)} costs {count_credits(price_credits)}"
