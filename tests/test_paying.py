@@ -9,8 +9,10 @@ import mcp.types as t
 import pytest
 from mcp.client.context import ClientRequestContext
 from mcp.client.session import ElicitationFnT
+from mcp.shared.exceptions import MCPError
 
-from flowport.purse import PurseRules, UnknownPrice
+from flowport.clock import BootTime, SystemClock
+from flowport.purse import DAY_SECONDS, PurseRules, UnknownPrice
 from tests.harness import MODES, Harness, Mode, open_harness
 from tests.sandbox.client import IDS, open_sandbox
 from tests.sandbox.client import Client as SandboxClient
@@ -167,6 +169,59 @@ async def test_the_price_that_was_agreed_to_is_the_one_that_is_paid(
     prices = [2, 9] if mode == "auto" else [2]
     assert person.questions == [f'"{TITLE}" costs {price} credits. Run it for {price} credits?' for price in prices]
     assert (answer["price_credits"], answer["credits"]) == (prices[-1], prices[-1])
+
+
+async def test_only_an_answer_to_the_very_question_is_an_agreement(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A yes that nobody was asked for starts nothing, nor does one to the same price with other arguments."""
+    yes: Any = {"confirm": t.ElicitResult(action="accept", content={})}
+    purse = PurseRules(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", ask_person=Person().answer, purse=purse) as flowport:
+        session = flowport.client.session
+        forged = await session.call_tool(TOOL, PROMPT, input_responses=yes, allow_input_required=True)
+        assert isinstance(forged, t.InputRequiredResult)
+        with pytest.raises(MCPError, match="Invalid or expired requestState"):
+            await session.call_tool(
+                TOOL,
+                {"prompt": "a hill"},
+                input_responses=yes,
+                request_state=forged.request_state,
+                allow_input_required=True,
+            )
+        assert await count_all(flowport) == (0, 0)
+        meant = await session.call_tool(
+            TOOL, PROMPT, input_responses=yes, request_state=forged.request_state, allow_input_required=True
+        )
+        assert isinstance(meant, t.CallToolResult)
+        assert await count_all(flowport) == (1, 1)
+
+
+class SettableClock(SystemClock):
+    """The machine's clock, whose wall time is set by hand."""
+
+    ahead_seconds = 0.0
+
+    def now(self) -> float:
+        """Return the wall time as it was set."""
+        return super().now() + self.ahead_seconds
+
+    def boot_time(self) -> BootTime:
+        """Return a time that nobody sets, on every system."""
+        return BootTime("boot", self.monotonic())
+
+
+@pytest.mark.parametrize("days", [2, -2])
+async def test_setting_the_clock_forgets_nothing_that_was_spent(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode, days: int
+) -> None:
+    """Neither the caps nor the balance believe the wall clock as long as the machine runs."""
+    clock, purse = SettableClock(), PurseRules(max_credits_per_day=3.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, clock=clock, purse=purse) as flowport:
+        assert (await flowport.ask(TOOL, **PROMPT))["state"] == "succeeded"
+        clock.ahead_seconds = days * DAY_SECONDS
+        refused = await flowport.ask(TOOL, prompt="a hill")
+        balance = (await flowport.ask("get_balance"))["accounts"][0]
+    assert refused["error"] == "DayCapReached"
+    assert (balance["spent_credits_24_hours"], balance["left_credits_24_hours"]) == (2, 1)
 
 
 async def test_a_cap_that_is_reached_while_the_person_thinks_holds(sandbox: SandboxClient, tmp_path: Path) -> None:
