@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check unit laws conformance docker-proof demo bench lock docs format clean
+.PHONY: setup test check unit crash soak laws conformance docker-proof demo bench lock docs format clean
 
 setup: .venv/installed
 
@@ -31,6 +31,14 @@ unit: setup
 # What every tool keeps, over thousands of random and hostile definitions; it prints how many. `unit` has it too.
 laws: setup
 	$(BIN)/pytest -q tests/test_laws.py
+
+# Killed at every point with every fault, and the table of what that cost; `unit` tries the same. `soak` plays ten times
+# as many schedules.
+crash: setup
+	$(BIN)/pytest tests/crash
+
+soak: setup
+	$(BIN)/pytest tests/crash --hypothesis-profile=soak
 
 # The protocol's own programs. They need Node 22 or newer, which comes with them on Linux, and npm to fetch them.
 CONFORMANCE := tests/conformance

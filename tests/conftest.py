@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)
 hypothesis.settings.load_profile("flowport")
 
 _LOOPBACK = ("127.", "::1", "localhost")

@@ -15,7 +15,6 @@ from flowport.answers import (
     build_error_answer,
     build_mistake_answer,
     build_run_answer,
-    build_run_facts,
     format_duration,
     format_facts,
     format_instant,
@@ -109,8 +108,9 @@ def test_what_was_only_saved_in_part_is_said_at_the_output() -> None:
     """A missing file must not look like a saved one."""
     output = replace(PICTURE, saved_path="", save_problem="It was not saved: the disk is full.")
 
-    facts = build_run_facts(build_standing(RunState.SUCCEEDED, outputs=(output,)))
+    facts = build_run_answer(build_standing(RunState.SUCCEEDED, outputs=(output,))).structured_content
 
+    assert facts is not None
     assert facts["outputs"][0]["save_problem"] == "It was not saved: the disk is full."
 
 

@@ -79,7 +79,7 @@ def test_an_argument_name_is_stronger_than_the_key_of_another_input() -> None:
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     """Each round trip with a model costs seconds and money."""
-    file = "It takes an image (a path, an https URL or a data URI)."
+    file = 'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").'
     assert find_problems({"text_prompt": {}, "strength": 2, "note": [], "promt": "x"}) == (
         ArgumentProblem("image", "is missing", file),
         ArgumentProblem("prompt", "was given an object", "It takes text."),

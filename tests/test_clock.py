@@ -29,6 +29,14 @@ async def test_the_system_clock_tells_epoch_seconds_and_never_goes_back() -> Non
     assert clock.monotonic() >= earlier
 
 
+def test_a_wrong_wall_clock_can_be_rehearsed() -> None:
+    """People set clocks, and batteries run empty; durations must not notice."""
+    right, wrong = SystemClock(), SystemClock(shift_seconds=-86_400.0)
+
+    assert right.now() - wrong.now() == pytest.approx(86_400.0, abs=60.0)
+    assert wrong.monotonic() >= right.monotonic() - 60.0
+
+
 async def test_time_jumps_to_each_wake_up_in_turn() -> None:
     """Every sleeper must see the very moment for which it asked, whoever else sleeps."""
     clock, woken = FakeClock(), list[tuple[float, float]]()

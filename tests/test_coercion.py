@@ -90,9 +90,19 @@ def test_a_number_that_json_cannot_carry_is_refused(sent: JsonValue) -> None:
         (
             IMAGE,
             " ",
-            Misfit("was given empty text", "It takes an image (a path, an https URL or a data URI)."),
+            Misfit(
+                "was given empty text",
+                'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").',
+            ),
         ),
-        (IMAGE, 5, Misfit("was given a number", "It takes an image (a path, an https URL or a data URI).")),
+        (
+            IMAGE,
+            5,
+            Misfit(
+                "was given a number",
+                'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").',
+            ),
+        ),
         (STYLE, [], Misfit("was given a list", "It takes one of warm, cold.")),
         (STYLE, 'w"arn', Misfit('was given "w\'arn"', "It takes one of warm, cold. Did you mean warm?")),
     ],

@@ -30,6 +30,7 @@ from flowport.errors import (
     RunNotFound,
     RunNotOver,
     StartInDoubt,
+    UploadError,
 )
 from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 
@@ -173,6 +174,10 @@ SENTENCES: Final = [
     (
         FetchError("cdn.example", "the server answered HTTP 500"),
         "The file at cdn.example could not be fetched: the server answered HTTP 500.",
+    ),
+    (
+        UploadError("storage.example", "its server answered HTTP 403"),
+        "The file could not be uploaded to storage.example: its server answered HTTP 403.",
     ),
     (
         LedgerError("the disk is full", "Free some space."),

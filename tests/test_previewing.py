@@ -1,6 +1,7 @@
 """Which pictures of a run are shown, and that an answer stays short with them."""
 
 import base64
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from flowport.answers import Standing, build_run_answer
 from flowport.model import Output, OutputKind, Run, RunState
 from flowport.previewing import MAX_PREVIEWS, Previewer
 from tests.ledger.samples import build_run
+from tests.media.containers import cover, movie_header, mp4, track
 
 
 def build_finished(folder: Path, count: int, **changes: object) -> Run:
@@ -65,12 +67,47 @@ async def test_a_preview_is_meant_for_the_person_and_is_in_no_fact(tmp_path: Pat
     [
         {"state": RunState.RUNNING},
         {"outputs": ()},
-        {"outputs": (Output(1, OutputKind.VIDEO, "https://cdn.example/a.mp4", saved_path="/a.mp4"),)},
+        {"outputs": (Output(1, OutputKind.VIDEO, "https://cdn.example/a.mp4", saved_path="/gone/a.mp4"),)},
+        {"outputs": (Output(1, OutputKind.AUDIO, "https://cdn.example/a.mp3", saved_path="/gone/a.mp3"),)},
     ],
 )
 async def test_without_a_finished_picture_there_is_nothing_to_show(change: dict[str, object], tmp_path: Path) -> None:
-    """A poster frame of a video is not promised."""
+    """A file may have gone, and a sound has no picture."""
     run = build_finished(tmp_path, 1, **change)
+
+    assert await build_previewer().build_previews(run) == ()
+
+
+def build_video(path: Path, *parts: bytes) -> Output:
+    """Return a saved video with these parts in its header."""
+    path.write_bytes(mp4(movie_header(scale=10, ticks=10), track(640, 360), *parts))
+    return Output(1, OutputKind.VIDEO, "https://cdn.example/a.mp4", saved_path=str(path))
+
+
+async def test_the_cover_of_a_video_is_shown(tmp_path: Path) -> None:
+    """It is what the person's own player shows of it."""
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").resize((900, 600)).convert("RGB").save(buffer, "PNG")
+    run = build_finished(tmp_path, 0, outputs=(build_video(tmp_path / "a.mp4", cover(buffer.getvalue())),))
+
+    (preview,) = await build_previewer().build_previews(run)
+
+    assert Image.open(io.BytesIO(preview.data)).size == (450, 300)
+
+
+async def test_a_video_without_a_cover_takes_no_room_from_the_pictures(tmp_path: Path) -> None:
+    """A picture that is alone is shown as large as one may be."""
+    run = build_finished(tmp_path, 1)
+    pictured = await build_previewer().build_previews(run)
+    both = replace(run, outputs=(build_video(tmp_path / "a.mp4"), *run.outputs))
+
+    assert await build_previewer().build_previews(both) == pictured
+
+
+@pytest.mark.parametrize("content", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!doctype html>", b"%!PS", b"x"])
+async def test_a_cover_that_is_no_picture_is_not_shown(content: bytes, tmp_path: Path) -> None:
+    """What is inside a video is as much a stranger's as the video."""
+    run = build_finished(tmp_path, 0, outputs=(build_video(tmp_path / "a.mp4", cover(content)),))
 
     assert await build_previewer().build_previews(run) == ()
 

@@ -1,17 +1,22 @@
 """What a URI gives, beyond what a client sees on a good day."""
 
+import base64
+import io
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import mcp.types as t
 import pytest
+from PIL import Image
 
 from flowport.answers import build_output_uri, build_run_uri
 from flowport.errors import ResourceNotFound
 from flowport.model import LOCAL_OWNER, Output, OutputKind, Run
-from flowport.resources import MAX_BYTES, Content, Resources
+from flowport.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
 from tests.harness import Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.raw_server import build_reply, serving
@@ -19,6 +24,7 @@ from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
 from tests.scripted import FaultyLedger
 
+MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
 
 
@@ -81,18 +87,82 @@ async def test_an_output_that_is_nowhere_is_told_with_its_link(flowport: Harness
     assert "https://127.0.0.1/a.png, until 1970-01-01T00:00:00Z" in content.text
 
 
+@pytest.mark.parametrize("head", [MP4, PNG], ids=["a video", "a picture that cannot be decoded"])
 async def test_a_file_too_large_to_hand_over_is_told_with_its_path(
-    flowport: Harness, resources: Resources, tmp_path: Path
+    flowport: Harness, resources: Resources, tmp_path: Path, head: bytes
 ) -> None:
     """A video of half a gigabyte must not go through a client's context."""
-    path = tmp_path / "a.png"
+    path = tmp_path / "a.mp4"
     with path.open("wb") as file:
+        file.write(head)
         file.truncate(MAX_BYTES + 1)
-    await keep(flowport, Output(1, OutputKind.IMAGE, None, saved_path=str(path)))
+    await keep(flowport, Output(1, OutputKind.VIDEO, None, saved_path=str(path)))
 
     content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
 
-    assert content.text == f"This output is too large to be handed over here. It is saved as {path}."
+    assert content == Content("text/plain", f"This output is too large to be handed over here. It is saved as {path}.")
+
+
+def build_large_picture() -> bytes:
+    """Return a picture that is too large to be handed over as it is."""
+    buffer = io.BytesIO()
+    Image.effect_noise((3000, 3000), 100).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+async def test_a_larger_picture_is_handed_over_smaller_and_that_is_said(
+    flowport: Harness, resources: Resources, tmp_path: Path
+) -> None:
+    """Somebody who wants to see it can, and somebody who wants all of it learns where it is."""
+    path = tmp_path / "a.png"
+    path.write_bytes(build_large_picture())
+    await keep(flowport, Output(1, OutputKind.IMAGE, None, saved_path=str(path)))
+
+    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    blob, note = (await flowport.client.read_resource(build_output_uri("run_kept", 1))).contents
+
+    assert content.text == f"This output has 8.6 MB, so this is a smaller copy. It is saved as {path}."
+    assert content.data is not None
+    assert Image.open(io.BytesIO(content.data)).size == (1500, 1500)
+    assert isinstance(blob, t.BlobResourceContents)
+    assert isinstance(note, t.TextResourceContents)
+    assert (base64.b64decode(blob.blob), note.text) == (content.data, content.text)
+
+
+async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
+    flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link in an answer must show something, whether or not the person wants files."""
+    (one,) = flowport.assembly.desk.catalogs
+    account_id = one.account.account.id
+    async with serving(build_reply(build_large_picture())) as server:
+
+        async def trust_server() -> frozenset[str]:
+            """Let the fetcher go there."""
+            return frozenset({server.origin})
+
+        monkeypatch.setattr(one.account, "fetch_file_origins", trust_server)
+        output = Output(1, OutputKind.IMAGE, f"{server.origin}/a.png")
+        run: Run = replace(build_run("run_kept"), account_id=account_id, owner=LOCAL_OWNER, outputs=(output,))
+        await flowport.assembly.desk.ledger.accept(run)
+        content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    assert content.mime_type == "image/jpeg"
+    assert content.text.endswith(f"smaller copy. Its link is {output.url}.")
+    assert len(content.data or b"") < MAX_BYTES
+
+
+async def test_a_saved_file_of_an_unknown_kind_is_told_with_its_path(
+    flowport: Harness, resources: Resources, tmp_path: Path
+) -> None:
+    """It lies there; asking the provider for it again would change nothing."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"<html><script>alert(1)</script>")
+    await keep(flowport, Output(1, OutputKind.FILE, "https://cdn.example/a", saved_path=str(path)))
+
+    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+
+    assert content.text.startswith(f"This output is of a kind that is not shown. It is saved as {path}.")
 
 
 @pytest.mark.parametrize("mime_type", ["text/html", "image/svg+xml"])
@@ -259,3 +329,32 @@ async def test_a_link_to_what_is_no_media_is_not_handed_over(flowport: Harness, 
         content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
 
     assert content.text.startswith("This output is of a kind that is not shown.")
+
+
+async def test_a_run_with_very_many_outputs_is_read_in_pages(flowport: Harness, resources: Resources) -> None:
+    """All of them can be found, and no page floods a client."""
+    url = "https://cdn.example/" + "s" * 2000
+    outputs = tuple(Output(n, OutputKind.IMAGE, url, text="x" * 5000) for n in range(1, 201))
+    run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=outputs)
+    await flowport.assembly.desk.ledger.accept(run)
+    uri, found = build_run_uri("run_kept"), list[int]()
+    sizes: list[int] = []
+
+    while uri:
+        content = await resources.read(uri, LOCAL_OWNER)
+        facts = json.loads(content.text)
+        found += [output["n"] for output in facts["outputs"]]
+        assert facts.get("outputs_not_shown", 0) == 200 - found[-1]
+        uri, sizes = facts.get("next_page", ""), [*sizes, len(content.text.encode())]
+
+    assert found == list(range(1, 201))
+    assert max(sizes) < MAX_PAGE_BYTES + 20_000
+
+
+@pytest.mark.parametrize("start", ["2", "0", "x", "1&from=1"])
+async def test_a_page_that_does_not_exist_is_not_found(flowport: Harness, resources: Resources, start: str) -> None:
+    """An empty page would look like a run without outputs."""
+    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
+
+    with pytest.raises(ResourceNotFound):
+        await resources.read(f"{build_run_uri('run_kept')}?from={start}", LOCAL_OWNER)

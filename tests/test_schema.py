@@ -40,7 +40,7 @@ def test_a_whole_tool_is_ready_for_the_wire() -> None:
         "inputSchema": {
             "type": "object",
             "properties": {
-                "image": {"type": "string", "description": "Image path, https or data URL"},
+                "image": {"type": "string", "description": "Image path, URL, run:ID#1 or last"},
                 "prompt": {"type": "string", "title": "What to draw"},
                 "strength": {"type": "number", "default": 0.5},
             },
@@ -88,7 +88,7 @@ def test_the_name_of_an_app_cannot_leave_its_quotes(name: str, title: str, quote
     assert (tool["title"], tool["description"].partition(" the app ")[2]) == (title, f"{quoted} of Magnific.")
 
 
-PLACE = "path, https or data URL"
+PLACE = "path, URL, run:ID#1 or last"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.errors import ConfigurationError
+from flowport.faultpoints import FaultPoint
 from flowport.model import Source
 from flowport.purse import PurseRules, UnknownPrice
+from flowport.rehearsal import Rehearsal
 from flowport.settings import VARIABLES, ProviderSettings, Settings, get_environment, load_settings
 
 KEY = "mk-0123456789abcdef"
@@ -432,3 +434,27 @@ def test_each_variable_is_described_once() -> None:
     names = [variable.name for variable in VARIABLES]
     assert len(names) == len(set(names))
     assert all(variable.meaning.endswith(".") and variable.default for variable in VARIABLES)
+
+
+LOOPBACK = {"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+
+
+def test_a_rehearsal_is_for_providers_on_this_machine_alone() -> None:
+    """It kills the process; a variable left behind by a test must not do that to a person's runs."""
+    environ = {"FLOWPORT_TEST_REHEARSAL": "kill=after_reply"}
+
+    assert load(LOOPBACK).rehearsal is None
+    assert load(environ | LOOPBACK).rehearsal == load(environ).rehearsal == Rehearsal(FaultPoint.AFTER_REPLY)
+    refused = refuse(environ | {"MAGNIFIC_API_KEY": KEY})
+    assert str(refused) == (
+        "FLOWPORT_TEST_REHEARSAL kills this process on purpose, which is for providers on this machine alone. Remove it."
+    )
+
+
+def test_a_rehearsal_comes_from_the_environment_alone(config: Path) -> None:
+    """No file that somebody copied, and no flag, can be one."""
+    config.write_text('flowport_test_rehearsal = "kill=after_reply"')
+
+    assert "is not a variable that Flowport knows" in str(refuse(LOOPBACK, config=config))
+    with pytest.raises(ConfigurationError):
+        load(LOOPBACK, {"FLOWPORT_TEST_REHEARSAL": "kill=after_reply"})

@@ -10,6 +10,7 @@ import pytest
 
 from flowport.budget import Priority, RequestBudget
 from flowport.errors import NEVER_CONNECTED, Breakage, Operation, ProviderUnreachable
+from flowport.faultpoints import FaultPoint, Trap, clear_traps, set_trap
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.transport import (
     BREAKAGES,
@@ -332,3 +333,21 @@ def test_every_operation_has_its_limit() -> None:
     """A start may take longest: giving up on it costs the most."""
     assert set(REQUEST_SECONDS) == set(Operation)
     assert max(REQUEST_SECONDS.values()) == REQUEST_SECONDS[Operation.START_RUN]
+
+
+@pytest.mark.parametrize("ending", Ending)
+async def test_a_start_passes_the_points_between_its_request_and_its_reply(ending: Ending) -> None:
+    """A process that is killed there leaves a request whose fate it cannot know; the library's words for it may change."""
+    passed: list[FaultPoint] = []
+    points = (FaultPoint.AFTER_REQUEST_LEFT, FaultPoint.AFTER_PROVIDER_ACCEPTED)
+    for point in points:
+        set_trap(Trap(point, 0, send=lambda *_, point=point: passed.append(point)))
+    reply = build_reply() if ending is Ending.KEEP else Reply(b"", ending)
+    try:
+        async with serving(reply) as server:
+            for request, found in ((READ, ()), (START, points)):
+                with contextlib.suppress(ProviderUnreachable):
+                    await ask(server.origin, request)
+                assert tuple(passed) == found
+    finally:
+        clear_traps()

@@ -5,6 +5,7 @@ import sys
 from figures import Figure, print_figures
 from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
+from memory import measure_memory
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import measure_starts
@@ -14,6 +15,7 @@ PARTS = {
     "sizes": measure_sizes,
     "ledger_cost": measure_ledger_cost,
     "long_list": measure_long_list,
+    "memory": measure_memory,
     "side_by_side": measure_side_by_side,
 }
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import mcp.types as t
 
 from flowport.errors import FlowportError
+from flowport.fitting import choose_forms, count_bytes
 from flowport.labels import clean_text, format_quoted
 from flowport.ledger.interface import Mention
 from flowport.media.previews import Preview
@@ -23,10 +24,26 @@ Answer: TypeAlias = t.CallToolResult
 Facts: TypeAlias = dict[str, Any]
 
 MAX_SHOWN_OUTPUTS: Final = 20
-"""Outputs that one answer lists; the run's resource has them all."""
+"""Outputs that one answer lists at the most; the run's resource has them all."""
+
+MAX_ANSWER_BYTES: Final = 20_000
+"""Of an answer on the wire, previews aside: clients cut longer ones, and what is cut off is lost."""
+
+_MAX_RUN_BYTES: Final = MAX_ANSWER_BYTES - 3_000
+"""What is left for the run when other runs are mentioned, and the client's library has wrapped the answer."""
+
+_MAX_HEADING_BYTES: Final = _MAX_RUN_BYTES // 2
+"""What is told about the run as a whole may take no more, so that there is room for its outputs."""
+
+_TEXT_LIMITS: Final = (2000, 400, 80)
+"""Characters of an explanation; the first that makes the heading short enough."""
 
 MAX_SHOWN_TEXT: Final = 2000
 """Characters of one text result that an answer carries; its resource has more."""
+
+_MAX_PROBLEM: Final = 300
+_MAX_BRIEF_TEXT: Final = 200
+_BRIEF_FACTS: Final = ("n", "kind", "saved_path", "save_problem", "resource")
 
 OUR_MISTAKE: Final = "Flowport made a mistake while it handled this call; its log has the details."
 
@@ -53,12 +70,20 @@ class Standing:
 
 
 def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> Answer:
-    """Return the answer that tells all about one run, with a link for each output and the previews."""
+    """Return the answer that tells about one run, with a link for each output and the previews; never a long one.
+
+    When a run has returned more than an answer holds, links lose their copy of a long URL first; then later outputs all
+    but their places and the beginning of their text; then the last ones are left out. It says so, and where all of it is.
+    """
     run = standing.run
-    facts = build_run_facts(standing)
+    facts = _build_heading(standing)
+    shown = _choose_outputs(run, _MAX_RUN_BYTES - _count_twice(facts))
+    facts["outputs"] = [one.facts for one in shown]
+    facts["outputs_not_shown"] = len(run.outputs) - len(shown)
+    facts["left_out"] = _format_left_out(run, shown)
+    links = [one.link for one in shown if one.link is not None]
     is_error = run.state in {RunState.FAILED, RunState.UNKNOWN}
-    links = [_build_link(run, output) for output in run.outputs[:MAX_SHOWN_OUTPUTS] if output.url]
-    return _build_answer(facts, [*links, *map(_build_image, previews)], is_error=is_error)
+    return _build_answer(_drop_empty(facts), [*links, *map(_build_image, previews)], is_error=is_error)
 
 
 def add_mention(answer: Answer, mention: Mention) -> Answer:
@@ -100,8 +125,8 @@ def build_output_uri(run_id: str, n: int) -> str:
     return f"flowport://runs/{run_id}/outputs/{n}"
 
 
-def build_run_facts(standing: Standing, *, max_outputs: int = MAX_SHOWN_OUTPUTS) -> Facts:
-    """Return everything that is worth telling about a run; nothing that is empty."""
+def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) -> Facts:
+    """Return everything that is worth telling about a run as a whole, and room for its outputs; nothing that is empty."""
     run = standing.run
     facts: Facts = {
         "summary": format_summary(standing),
@@ -109,19 +134,38 @@ def build_run_facts(standing: Standing, *, max_outputs: int = MAX_SHOWN_OUTPUTS)
         "app": run.app_name,
         "tool": run.tool_name,
         "state": run.state.value,
-        "outputs": [_build_output_facts(run, output) for output in run.outputs[:max_outputs]],
-        "outputs_not_shown": max(0, len(run.outputs) - max_outputs),
         "credits": plain(run.spent_credits) if run.state.is_final else None,
         "price_credits": plain(run.price_credits),
         "seconds": plain(round(standing.elapsed_seconds, 1)),
-        "failure": run.failure,
-        "provider_answer": run.start_answer,
-        "problem": standing.problem,
+        "failure": clean_text(run.failure, limit=text_limit),
+        "provider_answer": clean_text(run.start_answer, limit=text_limit),
+        "problem": clean_text(standing.problem, limit=text_limit),
+        "notes": clean_text(run.notes, limit=text_limit),
         "joined": _format_joined(run) if standing.is_joined else "",
         "resource": build_run_uri(run.id),
         "next_step": _format_next_step(standing),
     }
-    return {key: value for key, value in facts.items() if value not in ("", None, [], 0) or key == "credits"}
+    return _drop_empty(facts)
+
+
+def build_output_facts(run: Run, output: Output) -> Facts:
+    """Return everything that is worth telling about an output; of a long text the beginning."""
+    facts: Facts = {
+        "n": output.n,
+        "kind": output.kind.value,
+        "text": clean_text(output.text, limit=MAX_SHOWN_TEXT),
+        "url": output.url,
+        "mime_type": output.mime_type,
+        "size_bytes": output.size_bytes,
+        "width": output.width,
+        "height": output.height,
+        "duration_seconds": plain(output.duration_seconds),
+        "expires_at": format_instant(output.expires_at),
+        "saved_path": _make_sendable(output.saved_path),
+        "save_problem": clean_text(output.save_problem, limit=_MAX_PROBLEM),
+        "resource": build_output_uri(run.id, output.n),
+    }
+    return {key: value for key, value in facts.items() if value not in ("", None)}
 
 
 def format_summary(standing: Standing) -> str:
@@ -161,23 +205,74 @@ def plain(number: float | None) -> float | int | None:
     return int(number) if number is not None and number == int(number) else number
 
 
-def _build_output_facts(run: Run, output: Output) -> Facts:
-    facts: Facts = {
-        "n": output.n,
-        "kind": output.kind.value,
-        "text": clean_text(output.text, limit=MAX_SHOWN_TEXT),
-        "url": output.url,
-        "mime_type": output.mime_type,
-        "size_bytes": output.size_bytes,
-        "width": output.width,
-        "height": output.height,
-        "duration_seconds": plain(output.duration_seconds),
-        "expires_at": format_instant(output.expires_at),
-        "saved_path": output.saved_path,
-        "save_problem": output.save_problem,
-        "resource": build_output_uri(run.id, output.n),
-    }
-    return {key: value for key, value in facts.items() if value not in ("", None)}
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """An output in one of the forms in which an answer may show it."""
+
+    facts: Facts
+    link: t.ResourceLink | None
+    is_whole: bool
+    """Whether no fact is missing."""
+
+    def count_bytes(self) -> int:
+        """Return what it takes of an answer: as structured content, as a line of the text, and as a link."""
+        link = self.link.model_dump_json(by_alias=True) if self.link else ""
+        return _count_twice(self.facts) + len(link.encode()) + 2
+
+
+def _build_heading(standing: Standing) -> Facts:
+    *limits, shortest = _TEXT_LIMITS
+    for limit in limits:
+        facts = build_run_facts(standing, text_limit=limit)
+        if _count_twice(facts) <= _MAX_HEADING_BYTES:
+            return facts
+    return build_run_facts(standing, text_limit=shortest)
+
+
+def _choose_outputs(run: Run, budget: int) -> list[_Shown]:
+    outputs = run.outputs[:MAX_SHOWN_OUTPUTS]
+    whole = [_show_whole(run, output) for output in outputs]
+    if sum(one.count_bytes() for one in whole) <= budget:
+        return whole
+    briefer = [(_show_briefly(run, output), _show_unlinked(run, output)) for output in outputs]
+    forms = [(*one, full) for one, full in zip(briefer, whole, strict=True)]
+    chosen = choose_forms([[form.count_bytes() for form in one] for one in forms], budget)
+    return [forms[place][form] for place, form in enumerate(chosen)]
+
+
+def _show_whole(run: Run, output: Output) -> _Shown:
+    link = _build_link(run, output, output.url) if output.url else None
+    return _Shown(build_output_facts(run, output), link, is_whole=True)
+
+
+def _show_unlinked(run: Run, output: Output) -> _Shown:
+    """Show the output with a link that does not repeat its URL."""
+    link = _build_link(run, output, build_output_uri(run.id, output.n)) if output.url else None
+    return _Shown(build_output_facts(run, output), link, is_whole=True)
+
+
+def _show_briefly(run: Run, output: Output) -> _Shown:
+    """Show where the output is on this computer and here, and the beginning of its text."""
+    whole = build_output_facts(run, output)
+    facts: Facts = {key: whole[key] for key in _BRIEF_FACTS if key in whole}
+    if output.text:
+        facts["text"] = clean_text(output.text, limit=_MAX_BRIEF_TEXT)
+    return _Shown(facts, None, is_whole=facts == whole)
+
+
+def _format_left_out(run: Run, shown: Sequence[_Shown]) -> str:
+    if len(shown) == len(run.outputs) and all(one.is_whole for one in shown):
+        return ""
+    return f"For length not everything is shown here; {build_run_uri(run.id)} has all outputs with their links."
+
+
+def _drop_empty(facts: Facts) -> Facts:
+    return {key: value for key, value in facts.items() if value not in ("", None, [], 0) or key == "credits"}
+
+
+def _count_twice(facts: Facts) -> int:
+    """Return the bytes of facts in an answer, which holds them as structured content and as text."""
+    return count_bytes(facts) + count_bytes(format_facts(facts))
 
 
 def _format_next_step(standing: Standing) -> str:
@@ -206,10 +301,15 @@ def _format_mention(mention: Mention) -> str:
     return f"{mention.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
 
 
-def _build_link(run: Run, output: Output) -> t.ResourceLink:
-    name = PurePath(output.saved_path).name or f"{run.tool_name}-{output.n}"
+def _make_sendable(path: str) -> str:
+    # The name of a folder may hold bytes that are no text; they cannot go over the wire, and nobody could type them.
+    return path.encode(errors="replace").decode()
+
+
+def _build_link(run: Run, output: Output, uri: str) -> t.ResourceLink:
+    name = _make_sendable(PurePath(output.saved_path).name) or f"{run.tool_name}-{output.n}"
     return t.ResourceLink(
-        uri=output.url or build_output_uri(run.id, output.n),
+        uri=uri,
         name=name,
         title=f"{run.app_name} {output.n}",
         mime_type=output.mime_type or None,

@@ -32,22 +32,26 @@ from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.adopting import RunAdopter
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
+from flowport.runner.delivering import FileDeliverer
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
 from flowport.runner.preparing import CallPreparer
+from flowport.runner.references import OutputFinder, SeenRuns
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
 from flowport.runner.runs import Runner
 from flowport.runner.saving import OutputSaver, SavingRules
 from flowport.runner.starting import RunStarter
+from flowport.runner.uploading import FileUploads
 from flowport.runner.writing import RunWriter
 from flowport.schedule import Pace
 from flowport.settings import ProviderSettings, Settings
 from flowport.supervisor import Supervisor
 from flowport.transport import Location
 from flowport.upkeep import keep_up
+from flowport.upload import Uploader
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +84,14 @@ class Assembly:
 
 @asynccontextmanager
 async def open_assembly(
-    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None
+    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None, account: OpenAccount | None = None
 ) -> AsyncIterator[Assembly]:
     """Open the ledger and the accounts, start the background work, and end all of it on the way out.
 
     A ledger that cannot be used stops none of it: what needs it answers why.
+
+    Args:
+        account: An open one, in the place of what the settings name.
     """
     clock = clock or SystemClock()
     home = open_home(settings.home)
@@ -94,15 +101,15 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [_open_account(settings, clock, stack)]
-        for account in accounts:
-            stack.push_async_callback(account.aclose)
+        accounts = [account or _open_account(settings, clock, stack)]
+        for opened in accounts:
+            stack.push_async_callback(opened.aclose)
         stack.callback(process.release)
         changes = Changes(clock)
         supervisor = await stack.enter_async_context(Supervisor())
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
-        turns = [_open_turn(account, settings, stack) for account in accounts]
+        turns = [_open_turn(opened, settings, stack) for opened in accounts]
         catalogs = [
             OpenCatalog(one, _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn))
             for one, turn in zip(accounts, turns, strict=True)
@@ -122,14 +129,15 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
-        preparer = CallPreparer(MediaRules(settings.file_roots, frozenset()), file_threads)
+        seen = SeenRuns()
+        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
         runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
         restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock)
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
         _watch_over(shared, accounts, inheritor, process)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, inheritor, fetcher, changes, previewer)
+        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, inheritor, fetcher, changes, previewer, seen)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -165,13 +173,29 @@ def _build_runner(
         board=board,
         clock=clock,
         supervisor=shared.supervisor,
-        starter=RunStarter(ledger, board, clock, writer, on_doubt=shared.doubt),
+        starter=RunStarter(
+            ledger, board, clock, writer, deliverer=_build_deliverer(shared, accounts, process), on_doubt=shared.doubt
+        ),
         follower=RunFollower(ledger, board, clock, pace, writer),
         saver=saver,
         writer=writer,
         process=process,
         calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds, purse=shared.settings.purse),
         retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
+    )
+
+
+def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
+    uploader = Uploader(file_threads=shared.file_threads)
+    uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
+    return FileDeliverer(
+        shared.ledger,
+        shared.clock,
+        uploads,
+        shared.fetcher,
+        shared.renewer,
+        accounts={account.account.id: account for account in accounts},
+        threads=shared.file_threads,
     )
 
 

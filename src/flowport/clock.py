@@ -52,9 +52,13 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
+    def __init__(self, *, shift_seconds: float = 0.0) -> None:
+        """Make a clock; `shift_seconds` is how wrong the wall clock is to be, for rehearsals."""
+        self._shift_seconds = shift_seconds
+
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
-        return time.time()
+        return time.time() + self._shift_seconds
 
     def monotonic(self) -> float:
         """Return seconds since some fixed moment of this process."""

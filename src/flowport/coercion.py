@@ -28,7 +28,7 @@ _MAX_NUMBER_LENGTH: Final = 400
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 _OUT_OF_RANGE: Final = "was given a number that JSON cannot carry"
-_FILE_FORMS: Final = "a path, an https URL or a data URI"
+_FILE_FORMS: Final = 'a path, an https URL, a data URI, run:ID#1 of a run, or "last"'
 _NOUNS: Final = {
     InputKind.IMAGE: f"an image ({_FILE_FORMS})",
     InputKind.VIDEO: f"a video ({_FILE_FORMS})",

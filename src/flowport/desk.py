@@ -16,6 +16,7 @@ from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.preparing import CallPreparer
+from flowport.runner.references import SeenRuns
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
 
@@ -42,6 +43,7 @@ class Desk:
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer
+    seen: SeenRuns
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order."""

@@ -11,6 +11,7 @@
     ├─ AppUnsupported             nobody: one app cannot become a tool; the others are untouched
     ├─ AppNotFound                model: no such app, with the nearest names
     ├─ ArgumentsInvalid           model: which arguments, what was expected
+    ├─ UploadError                nobody: a file could not be put where the provider takes it
     ├─ FetchError                 url without its query: a file could not be fetched
     ├─ LedgerError                operator: the ledger cannot be read or written
     ├─ RunNotFound                model: no such run
@@ -64,6 +65,7 @@ class Operation(StrEnum):
     DESCRIBE_APP = "describe the app"
     START_RUN = "start the run"
     READ_RUN = "say how the run is doing"
+    REQUEST_UPLOAD = "take the file"
 
 
 @dataclass(eq=False)
@@ -293,6 +295,18 @@ class ArgumentsInvalid(FlowportError):
     def __str__(self) -> str:
         opening = "Nothing was started. " if self.is_for_run else ""
         return opening + " ".join(str(problem) for problem in self.problems)
+
+
+@dataclass(eq=False)
+class UploadError(FlowportError):
+    """A file could not be put where the provider takes uploads."""
+
+    place: str
+    """The host, never the path or query, which hold a token."""
+    problem: str
+
+    def __str__(self) -> str:
+        return f"The file could not be uploaded to {self.place}: {self.problem}."
 
 
 @dataclass(eq=False)

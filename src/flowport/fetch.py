@@ -22,6 +22,7 @@ import anyio
 import anyio.to_thread
 
 from flowport.errors import FetchError
+from flowport.faultpoints import FaultPoint, reach
 from flowport.labels import clean_line
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ class Fetcher:
                     raise FetchError(place, _describe_too_large(rules), is_refused=True)
                 head += chunk[: HEAD_BYTES - len(head)]
                 await anyio.to_thread.run_sync(write, chunk, limiter=self._file_threads)
+                reach(FaultPoint.WHILE_DOWNLOADING)
         if _get_promised_bytes(response) not in {None, size_bytes}:
             raise FetchError(place, "it is not as long as its server said")
         content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()

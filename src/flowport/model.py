@@ -279,6 +279,8 @@ class Run:
     """How many answers to other calls have said that this run is over and unseen."""
     adoption_tried: str = ""
     """The account that tried to read the run last when its own key was no longer configured; empty when none did."""
+    notes: str = ""
+    """What was done to its files before they were sent, as sentences; empty when they went as they were."""
     outputs: tuple[Output, ...] = field(default=())
 
 

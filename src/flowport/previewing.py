@@ -1,13 +1,18 @@
-"""The previews that an answer about a finished run carries: made when it is asked for, from the saved files."""
+"""Small pictures for a person: the previews of an answer about a finished run, and copies of what is too large to read.
+
+They are made when they are asked for. Of a video only the cover is shown that its makers put into the file, which few
+do: taking a frame out of it would need a decoder.
+"""
 
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import anyio
 import anyio.to_thread
 
+from flowport.media.boxes import read_cover
 from flowport.media.previews import MAX_EDGE, MAX_PREVIEW_BYTES, NoPreview, Preview, build_preview
 from flowport.model import Output, OutputKind, Run
 
@@ -18,6 +23,10 @@ MAX_PREVIEWS: Final = 4
 
 MAX_TOGETHER_BYTES: Final = 96_000
 """Of all previews of an answer: 128,000 characters when written in base64, which leaves the rest of it its 20,000."""
+
+MAX_COPY_BYTES: Final = 2 * 1024**2
+MAX_COPY_EDGE: Final = 2048
+"""Of the copy of a picture that is too large to be handed over as it is; in pixels."""
 
 _EDGE_OF_SEVERAL: Final = 512
 
@@ -31,19 +40,51 @@ class Previewer:
         self._turn = anyio.CapacityLimiter(1)
 
     async def build_previews(self, run: Run) -> tuple[Preview, ...]:
-        """Return the previews of the run's first saved pictures; fewer when some cannot be shown."""
-        pictures = [output for output in run.outputs if output.kind is OutputKind.IMAGE and output.saved_path]
-        shown = pictures[:MAX_PREVIEWS] if self._is_wanted and run.state.is_final else []
-        previews = [await self._build(run, output, len(shown)) for output in shown]
+        """Return the previews of the run's first saved pictures, covers of videos among them; fewer when some have none."""
+        saved = (
+            [output for output in run.outputs if output.saved_path] if self._is_wanted and run.state.is_final else []
+        )
+        async with self._turn:
+            pictures = await self._find_pictures(saved)
+            previews = [await self._build(run, *picture, len(pictures)) for picture in pictures]
         return tuple(preview for preview in previews if preview is not None)
 
-    async def _build(self, run: Run, output: Output, count: int) -> Preview | None:
+    async def build_copy(self, file: BinaryIO) -> Preview | NoPreview:
+        """Return a copy of a large picture, as large as a screen; whether previews are wanted is no matter."""
+        work = partial(build_preview, file, max_edge=MAX_COPY_EDGE, max_bytes=MAX_COPY_BYTES)
+        async with self._turn:
+            return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    async def _find_pictures(self, outputs: list[Output]) -> list[tuple[Output, Path | bytes]]:
+        """Return the first outputs that there is a picture of, and where it is: in its own file, or the cover in a video's."""
+        found: list[tuple[Output, Path | bytes]] = []
+        for output in outputs:
+            picture: Path | bytes = b""
+            if output.kind is OutputKind.IMAGE:
+                picture = Path(output.saved_path)
+            elif output.kind is OutputKind.VIDEO:
+                picture = await anyio.to_thread.run_sync(_read_cover, output, limiter=self._threads)
+            if picture:
+                found.append((output, picture))
+            if len(found) == MAX_PREVIEWS:
+                break
+        return found
+
+    async def _build(self, run: Run, output: Output, picture: Path | bytes, count: int) -> Preview | None:
         edge = MAX_EDGE if count == 1 else _EDGE_OF_SEVERAL
         size_bytes = min(MAX_PREVIEW_BYTES, MAX_TOGETHER_BYTES // count)
-        work = partial(build_preview, Path(output.saved_path), max_edge=edge, max_bytes=size_bytes)
-        async with self._turn:
-            made = await anyio.to_thread.run_sync(work, limiter=self._threads)
+        work = partial(build_preview, picture, max_edge=edge, max_bytes=size_bytes)
+        made = await anyio.to_thread.run_sync(work, limiter=self._threads)
         if isinstance(made, NoPreview):
             logger.info("output %d of run %s has no preview: %s", output.n, run.id, made.reason)
             return None
         return made
+
+
+def _read_cover(output: Output) -> bytes:
+    try:
+        with Path(output.saved_path).open("rb") as file:
+            return read_cover(file)
+    except OSError as exc:
+        logger.info("the cover of output %d cannot be read: %s", output.n, exc.strerror)
+        return b""

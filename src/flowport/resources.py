@@ -10,18 +10,22 @@ import re
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Final
 
 import anyio
 import anyio.to_thread
 
-from flowport.answers import build_run_facts, format_instant, plain
+from flowport.answers import Facts, build_output_facts, build_run_facts, build_run_uri, format_instant, plain
 from flowport.desk import Desk
 from flowport.errors import FetchError, LedgerError, ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
+from flowport.fitting import choose_forms, count_bytes
+from flowport.heap import give_large_blocks_back
 from flowport.labels import clean_line, clean_text
-from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
-from flowport.model import Output, Run, get_url_place
+from flowport.media.previews import Preview
+from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
+from flowport.model import Output, OutputKind, Run, get_url_place
 from flowport.waiting import get_standing
 
 logger = logging.getLogger(__name__)
@@ -29,12 +33,18 @@ logger = logging.getLogger(__name__)
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest output whose bytes are handed to a client."""
 
+MAX_SCALED_BYTES: Final = 64 * 1024 * 1024
+"""The largest picture that is fetched to hand over a smaller copy of it."""
+
 MAX_TEXT_LENGTH: Final = 100_000
 """Characters of a text result that are handed to a client."""
 
 MAX_LISTED: Final = 20
 
-_RUN = re.compile(r"flowport://runs/([a-z0-9_]+)")
+MAX_PAGE_BYTES: Final = 100_000
+"""Of the outputs that a run's resource tells of at once; the resource names its next page."""
+
+_RUN = re.compile(r"flowport://runs/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
 _APP = re.compile(r"flowport://apps/([A-Za-z0-9_-]+)")
 _OUTPUT = re.compile(r"flowport://runs/([a-z0-9_]+)/outputs/([1-9][0-9]{0,5})")
 _NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
@@ -47,6 +57,7 @@ class Content:
 
     mime_type: str
     text: str = ""
+    """The text, or what is to be said of the bytes; empty when they speak for themselves."""
     data: bytes | None = None
     """None for text."""
 
@@ -71,7 +82,8 @@ class Resources:
         """
         try:
             if found := _RUN.fullmatch(uri):
-                return await self._read_run(await self._get_run(found[1], owner))
+                run = await self._get_run(found[1], owner)
+                return await self._read_run(run, uri, start=int(found[2] or 1))
             if found := _APP.fullmatch(uri):
                 return self._read_app(uri, found[1])
             if found := _OUTPUT.fullmatch(uri):
@@ -101,10 +113,13 @@ class Resources:
     async def _get_run(self, run_id: str, owner: str) -> Run:
         return await self._desk.ledger.get_run(run_id, account_id=None, owner=owner)
 
-    async def _read_run(self, run: Run) -> Content:
+    async def _read_run(self, run: Run, uri: str, *, start: int) -> Content:
         standing = await get_standing(self._desk, run)
-        facts = build_run_facts(standing, max_outputs=len(standing.run.outputs))
+        if start > max(1, len(standing.run.outputs)):
+            raise ResourceNotFound(uri)
+        facts = build_run_facts(standing)
         facts["arguments"] = json.loads(run.arguments_json)
+        facts |= _build_page(standing.run, start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_output(self, run: Run, output: Output) -> Content:
@@ -126,12 +141,15 @@ class Resources:
     async def _read_file(self, run: Run, output: Output) -> Content:
         if output.mime_type in _NEVER_SHOWN:
             return _build_sentence(output, "is of a kind that is not shown")
-        if output.saved_path:
-            content = await anyio.to_thread.run_sync(_read_saved, output, limiter=self._threads)
-            if content is not None:
-                return content
-        # A saved copy that is gone must not be named.
-        return await self._fetch(run, replace(output, saved_path=""))
+        try:
+            file = await self._in_thread(Path(output.saved_path).open, "rb") if output.saved_path else None
+        except OSError:
+            file = None
+        if file is None:
+            # A saved copy that is gone must not be named.
+            return await self._fetch(run, replace(output, saved_path=""))
+        with file:
+            return await self._hand_over(file, output)
 
     async def _fetch(self, run: Run, output: Output) -> Content:
         try:
@@ -161,13 +179,37 @@ class Resources:
     async def _fetch_link(self, run: Run, output: Output) -> Content:
         account = self._desk.get_account(run.account_id)
         origins = await account.fetch_file_origins() if account else frozenset[str]()
-        rules = FetchRules(max_bytes=MAX_BYTES, trusted_origins=origins)
-        buffer = io.BytesIO()
-        fetched = await self._desk.fetcher.fetch_to_file(output.url or "", buffer, rules=rules)
-        sniffed = sniff(fetched.head)
+        max_bytes = MAX_SCALED_BYTES if output.kind is OutputKind.IMAGE else MAX_BYTES
+        rules = FetchRules(max_bytes=max_bytes, trusted_origins=origins)
+        with await self._in_thread(TemporaryFile) as file:
+            await self._desk.fetcher.fetch_to_file(output.url or "", file, rules=rules)
+            return await self._hand_over(file, output)
+
+    async def _hand_over(self, file: BinaryIO, output: Output) -> Content:
+        """Return the bytes of a file, a copy when it is a larger picture, or a sentence."""
+        size_bytes, sniffed = await self._in_thread(_look_at, file)
         if sniffed is None or not sniffed.is_media:
             return _build_sentence(output, "is of a kind that is not shown")
-        return Content(sniffed.mime_type, data=buffer.getvalue())
+        if size_bytes <= MAX_BYTES:
+            return Content(sniffed.mime_type, data=await self._in_thread(_read_whole, file))
+        copy = await self._desk.previewer.build_copy(file) if sniffed.kind is OutputKind.IMAGE else None
+        if not isinstance(copy, Preview):
+            return _build_sentence(output, "is too large to be handed over here")
+        note = _build_sentence(output, f"has {size_bytes / 1024**2:.1f} MB, so this is a smaller copy")
+        return Content(copy.mime_type, note.text, copy.data)
+
+    async def _in_thread(self, work: Any, *args: Any) -> Any:
+        return await anyio.to_thread.run_sync(work, *args, limiter=self._threads)
+
+
+def _build_page(run: Run, start: int) -> Facts:
+    """Return the outputs from one on, as many as a page holds, and where the next page is."""
+    outputs = [build_output_facts(run, output) for output in run.outputs[start - 1 :]]
+    # One alone is shorter than a page, so each page has some.
+    shown = len(choose_forms([[count_bytes(facts)] for facts in outputs], MAX_PAGE_BYTES))
+    rest = len(outputs) - shown
+    more = {"outputs_not_shown": rest, "next_page": f"{build_run_uri(run.id)}?from={start + shown}"} if rest else {}
+    return {"outputs": outputs[:shown], **more}
 
 
 def _get_output(run: Run, uri: str, *, n: int) -> Output:
@@ -184,17 +226,16 @@ def _get_output_at(run: Run, url: str) -> Output:
     return next(chain(exact, same))
 
 
-def _read_saved(output: Output) -> Content | None:
-    """Return the saved copy, a sentence when it is too large, or None when it is gone."""
-    path = Path(output.saved_path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            return _build_sentence(output, "is too large to be handed over here")
-        data = path.read_bytes()
-    except OSError:
-        return None
-    sniffed = sniff(data[:MAX_HEAD_BYTES])
-    return Content(sniffed.mime_type, data=data) if sniffed is not None and sniffed.is_media else None
+def _look_at(file: BinaryIO) -> tuple[int, Sniffed | None]:
+    size_bytes = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return size_bytes, sniff(file.read(MAX_HEAD_BYTES))
+
+
+def _read_whole(file: BinaryIO) -> bytes:
+    give_large_blocks_back()
+    file.seek(0)
+    return file.read(MAX_BYTES)
 
 
 def _build_sentence(output: Output, problem: str) -> Content:

@@ -31,10 +31,10 @@ _PROPERTY_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 _TYPES: Final = {InputKind.NUMBER: "number", InputKind.BOOLEAN: "boolean"}
 _HINTS: Final = {
-    InputKind.IMAGE: "Image path, https or data URL",
-    InputKind.VIDEO: "Video path, https or data URL",
-    InputKind.AUDIO: "Audio path, https or data URL",
-    InputKind.MEDIA: "File path, https or data URL",
+    InputKind.IMAGE: "Image path, URL, run:ID#1 or last",
+    InputKind.VIDEO: "Video path, URL, run:ID#1 or last",
+    InputKind.AUDIO: "Audio path, URL, run:ID#1 or last",
+    InputKind.MEDIA: "File path, URL, run:ID#1 or last",
     InputKind.ANY: "Text or JSON",
 }
 

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from flowport.errors import ConfigurationError
 from flowport.model import Source
 from flowport.naming import get_nearest
 from flowport.purse import PurseRules, UnknownPrice
+from flowport.rehearsal import REHEARSAL, Rehearsal, parse_rehearsal
 
 MAX_LISTED_TOOLS: Final = 1000
 """The largest FLOWPORT_MAX_TOOLS; above it no client that we know of copes."""
@@ -83,6 +84,8 @@ VARIABLES: Final = (
 )
 """Every variable, in the README's order."""
 
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
 _PROVIDER_PREFIXES: Final = ("MAGNIFIC_", "MAGICA_")
 
 _SLIP: Final = 0.8
@@ -131,6 +134,8 @@ class Settings:
     """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
     should_show_previews: bool = True
+    rehearsal: Rehearsal | None = None
+    """None in every normal start."""
 
 
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
@@ -144,11 +149,15 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, confi
     Raises:
         ConfigurationError: The first thing that cannot be used.
     """
-    given = {name: value for name, value in environ.items() if _is_ours(name) and value.strip()}
+    rehearsal = parse_rehearsal(environ.get(REHEARSAL, ""))
+    ours = (name for name in environ if _is_ours(name) and name != REHEARSAL)
+    given = {name: environ[name] for name in ours if environ[name].strip()}
     _refuse_unknown(given)
     values = {**_load_file(config_path), **given, **flags}
     _refuse_unknown(values)
-    return _build_settings(values)
+    settings = _build_settings(values)
+    _check_rehearsal(rehearsal, settings)
+    return replace(settings, rehearsal=rehearsal)
 
 
 def get_environment() -> Mapping[str, str]:
@@ -176,6 +185,13 @@ def _build_settings(values: Mapping[str, str]) -> Settings:
         should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
         should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",
     )
+
+
+def _check_rehearsal(rehearsal: Rehearsal | None, settings: Settings) -> None:
+    hosts = {urlsplit(provider.base_url).hostname for provider in settings.providers}
+    if rehearsal is not None and not hosts <= _LOOPBACK:
+        problem = "kills this process on purpose, which is for providers on this machine alone"
+        raise ConfigurationError(REHEARSAL, problem, "Remove it.")
 
 
 def _build_providers(values: Mapping[str, str]) -> list[ProviderSettings]:
@@ -333,7 +349,7 @@ def _parse_base_url(values: Mapping[str, str], name: str, default: str) -> str:
     text = values.get(name, default).strip().rstrip("/")
     try:
         parts = urlsplit(text)
-        is_loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        is_loopback = parts.hostname in _LOOPBACK
         _ = parts.port
     except ValueError as exc:
         raise ConfigurationError(name, "is not a URL", "It looks like https://api.magnific.com.") from exc

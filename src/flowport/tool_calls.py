@@ -149,7 +149,7 @@ class ToolCalls:
         submission: Submission | None = None
         try:
             async with self._places:
-                call = await self._desk.preparer.prepare(home.account, listing, arguments)
+                call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
                 found = await self._submit(call, origin)
             submission = found if isinstance(found, Submission) else await self._ask_first(found, call, origin, caller)
             if submission.is_joined:
@@ -160,7 +160,7 @@ class ToolCalls:
             raise
         if await caller.is_gone():
             self._part(submission, origin)
-        return await self._tell(replace(standing, is_joined=submission.is_joined), caller, call_id=origin.id)
+        return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
 
     async def _submit(self, call: PreparedCall, origin: RunCall) -> Submission | _Question:
         """Submit the call; return what the person has to be asked first, be it about a price or about another run in doubt."""
@@ -202,24 +202,24 @@ class ToolCalls:
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
         await self._desk.inheritor.take_up(run)
         if given.get("wait") is False:
-            return await self._tell(await get_standing(self._desk, run), caller)
-        return await self._tell(await wait_for_run(self._desk, run, caller), caller)
+            return await self._tell(await get_standing(self._desk, run), caller, RunCall(caller.owner))
+        return await self._tell(await wait_for_run(self._desk, run, caller), caller, RunCall(caller.owner))
 
-    async def _tell(self, standing: Standing, caller: Caller, *, call_id: str = "") -> Answer:
+    async def _tell(self, standing: Standing, caller: Caller, origin: RunCall) -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
         previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
         answer = build_run_answer(standing, previews)
         if await caller.is_gone():
             return answer
-        ledger, now = self._desk.ledger, self._desk.clock.now()
         try:
             if run.state.is_final:
                 # Before the ledger has it, so that an answer that is cancelled at this moment can be taken back.
                 caller.note_delivered(run.id)
-                await ledger.note_seen(run.id, at=now, by=caller.client, call_id=call_id)
+                self._desk.seen.note(run.id, owner=caller.owner, connection=caller.connection)
+                await self._desk.runner.hand_over(run.id, origin, by=caller.client)
             else:
-                await ledger.note_told(run.id, at=now, call_id=call_id)
+                await self._desk.ledger.note_told(run.id, at=self._desk.clock.now(), call_id=origin.id)
         except LedgerError as exc:
             # The result is in hand: it is delivered although the note that it was cannot be made.
             logger.warning("the answer for run %s could not be noted: %s", run.id, exc)
@@ -252,7 +252,7 @@ class ToolCalls:
 
     async def _build_row(self, run: Run) -> Facts:
         standing = await get_standing(self._desk, run)
-        facts = build_run_facts(standing, max_outputs=0)
+        facts = build_run_facts(standing)
         row: Facts = {
             key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits", "problem") if key in facts
         }

@@ -1,4 +1,4 @@
-"""Requests to a provider's API. With `fetch` the only importer of the HTTP library.
+"""Requests to a provider's API. With `fetch` and `upload` the only importer of the HTTP library.
 
 Redirects are never followed: the library would carry our key header to another origin. A request that starts a run gets
 a connection of its own, because a kept-alive one that the server is just closing leaves the fate of the run unknown.
@@ -7,7 +7,7 @@ a connection of its own, because a kept-alive one that the server is just closin
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 import anyio
@@ -15,6 +15,7 @@ import httpx2
 
 from flowport.budget import RequestBudget
 from flowport.errors import Breakage, Operation, ProviderUnreachable
+from flowport.faultpoints import FaultPoint, reach
 from flowport.providers.interface import ApiAnswer, ApiRequest, parse_retry_after
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
@@ -32,8 +33,16 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.DESCRIBE_APP: 60.0,
     Operation.START_RUN: 120.0,
     Operation.READ_RUN: 60.0,
+    Operation.REQUEST_UPLOAD: 60.0,
 }
 """How long a request may take in all: a server that sends a byte now and then never meets the library's limits."""
+
+_STEPS: Final = {
+    "http11.send_request_body.complete": FaultPoint.AFTER_REQUEST_LEFT,
+    "http11.receive_response_headers.complete": FaultPoint.AFTER_PROVIDER_ACCEPTED,
+    "http11.receive_response_headers.failed": FaultPoint.AFTER_PROVIDER_ACCEPTED,
+}
+"""The library's words for the moments of a start request."""
 
 _KEY_MARK: Final = b"[API key]"
 _MIN_KEY_LENGTH: Final = 8
@@ -125,8 +134,11 @@ class Api:
     async def _exchange(self, request: ApiRequest) -> ApiAnswer:
         client = self._get_client(request.operation)
         url = self._location.base_url + request.path
-        timeout = _TIMEOUT if request.operation is Operation.START_RUN else _TIMEOUT_READ
-        async with client.stream(request.method, url, json=request.body, timeout=timeout) as response:
+        is_start = request.operation is Operation.START_RUN
+        timeout, extensions = (_TIMEOUT, {"trace": _pass_step}) if is_start else (_TIMEOUT_READ, {})
+        async with client.stream(
+            request.method, url, json=request.body, timeout=timeout, extensions=extensions
+        ) as response:
             body, is_complete = await _read_body(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
             return ApiAnswer(response.status_code, headers, self._take_out_key(body), is_complete=is_complete)
@@ -163,6 +175,11 @@ def _build_spellings(api_key: str) -> tuple[bytes, ...]:
     in_url = (quote(api_key, safe=""), quote(api_key), quote_plus(api_key))
     spellings = {spelling.encode() for spelling in (api_key, in_json, in_json.replace("/", "\\/"), *in_url)}
     return tuple(sorted(spellings, key=len, reverse=True))
+
+
+async def _pass_step(event: str, _: Mapping[str, Any]) -> None:
+    if event in _STEPS:
+        reach(_STEPS[event])
 
 
 async def _read_body(response: httpx2.Response) -> tuple[bytes, bool]:

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
-from flowport.commands.serve import build_flag, build_parser
-from flowport.settings import VARIABLES, get_default_config_path
+from flowport.commands.serve import _open, build_flag, build_parser
+from flowport.settings import VARIABLES, get_default_config_path, load_settings
 from tests.commands.children import Child, open_child
 from tests.harness import MODES, Mode
 
@@ -221,6 +222,15 @@ def test_the_help_says_where_the_configuration_lies() -> None:
     wanted, text = str(get_default_config_path()), build_parser().format_help()
 
     assert "".join(wanted.split()) in "".join(text.split())
+
+
+async def test_a_rehearsal_is_a_start_with_a_wrong_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests of crashes and of clocks that were set live by it."""
+    for name, folder in (("FLOWPORT_HOME", "home"), ("FLOWPORT_OUTPUT_DIR", "outputs")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setenv("FLOWPORT_TEST_REHEARSAL", "clock=86400")
+    async with _open(load_settings({}, os.environ)) as assembly:
+        assert assembly.desk.clock.now() == pytest.approx(time.time() + 86_400.0, abs=60.0)
 
 
 def has_ended(watch: int) -> bool:

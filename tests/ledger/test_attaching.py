@@ -36,6 +36,15 @@ async def call(ledger: SqliteLedger, n: int, **changes: Any) -> str:
     return outcome.run.id
 
 
+async def finish(ledger: SqliteLedger, run_id: str, call: WaitingCall) -> None:
+    """Let a run succeed, and a process begin to answer a call with it."""
+    await ledger.leave(call.id)
+    await ledger.note_starting(run_id, at=NOW)
+    await ledger.note_started(run_id, provider_run_id="remote", state=S.RUNNING, at=NOW)
+    await ledger.note_finished(run_id, state=S.SUCCEEDED, outputs=(), failure="", spent_credits=0.0, at=NOW)
+    await ledger.note_seen(run_id, at=NOW, call=call)
+
+
 async def test_a_first_call_gets_its_own_run(ledger: SqliteLedger) -> None:
     """There is nothing to join."""
     run = build_equal("run_1")
@@ -189,15 +198,45 @@ async def test_what_a_dead_process_was_sending_is_in_doubt(ledger: SqliteLedger)
     assert (outcome.run.spent_credits, outcome.run.reserved_credits) == (5.0, 0.0)
 
 
-@pytest.mark.parametrize("answer", ["note_seen", "note_told"])
-async def test_an_answered_call_waits_no_longer(ledger: SqliteLedger, answer: str) -> None:
+async def test_an_answered_call_waits_no_longer(ledger: SqliteLedger) -> None:
     """The next equal call joins its run before any that is waited for."""
     for n in range(2):
         await call(ledger, n, recent_call_ids=_name(range(n)))
-    await getattr(ledger, answer)("run_1", at=NOW, call_id="call_1")
-    if answer == "note_seen":
-        await ledger.note_unseen("run_1")
+    await ledger.note_told("run_1", at=NOW, call_id="call_1")
     assert await call(ledger, 2) == "run_1"
+
+
+async def test_a_call_whose_answer_was_taken_back_waits_no_longer(ledger: SqliteLedger) -> None:
+    """Else the client that cancelled too late and calls again at once would pay again."""
+    await call(ledger, 0)
+    await finish(ledger, "run_0", WaitingCall("call_0", "p1"))
+    await ledger.note_unseen("run_0")
+    assert await call(ledger, 1, recent_call_ids=_name(range(1))) == "run_0"
+
+
+@pytest.mark.parametrize(
+    ("process_id", "is_left", "run_id"), [("dead", False, "run_0"), ("dead", True, "run_1"), ("p2", False, "run_1")]
+)
+async def test_an_answer_that_died_on_the_way_was_not_seen(
+    ledger: SqliteLedger, process_id: str, is_left: bool, run_id: str
+) -> None:
+    """A process that was killed over its answer may not have written it; the call is repeated and must not be paid twice."""
+    await call(ledger, 0)
+    await finish(ledger, "run_0", WaitingCall("call_0", process_id))
+    if is_left:
+        await ledger.leave("call_0")
+    assert await call(ledger, 1) == run_id
+
+
+async def test_a_new_process_takes_back_what_the_dead_were_handing_over(ledger: SqliteLedger) -> None:
+    """The next answer mentions it, although nobody calls for it again."""
+    for n, process_id in enumerate(("dead", "p1", "p2")):
+        await ledger.accept(build_equal(f"run_{n}", S.SUCCEEDED))
+        await ledger.note_seen(f"run_{n}", at=NOW, call=WaitingCall(f"call_{n}", process_id))
+    await ledger.forget_dead_calls(ALIVE.__contains__)
+    mention = await ledger.take_mention(owner=OWNER)
+    assert mention is not None
+    assert [run.id for run in mention.runs] == ["run_0"]
 
 
 async def test_a_run_is_abandoned_only_when_nobody_else_waits(ledger: SqliteLedger) -> None:

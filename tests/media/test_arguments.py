@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import wave
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from PIL import Image
 from flowport.errors import ArgumentsInvalid
 from flowport.media.arguments import FileMedia, MediaRules, UrlMedia, resolve_media
 from flowport.media.sniffing import Sniffed
+from flowport.media.sources import DiskSource, Fingerprint, HeldSource
 from flowport.model import InputKind, OutputKind
 
 
@@ -35,6 +37,8 @@ def build_wave() -> bytes:
 
 
 PNG = build_png()
+SNIFFED = Sniffed("image/png", OutputKind.IMAGE, "png")
+FINGERPRINT = Fingerprint(hashlib.sha256(PNG).hexdigest(), len(PNG))
 VIDEO = b"\0\0\0\x14ftypisom\0\0\0\0mp41" + bytes(100)
 TRUSTED = "http://127.0.0.1:4567"
 
@@ -78,8 +82,8 @@ def refuse(value: str, rules: MediaRules, kind: InputKind = InputKind.IMAGE) -> 
 def test_a_local_file_becomes_its_bytes(spelling: str, rules: MediaRules) -> None:
     """However the path is written, the provider is given the same file under the same digest."""
     value = spelling.format(path=rules.roots[0] / "cat.png")
-    sniffed = Sniffed("image/png", OutputKind.IMAGE, "png")
-    assert resolve(value, rules) == FileMedia(PNG, sniffed, hashlib.sha256(PNG).hexdigest(), "cat.png")
+    source = DiskSource(rules.roots[0] / "cat.png", rules.roots)
+    assert resolve(value, rules) == FileMedia(source, SNIFFED, FINGERPRINT)
 
 
 @pytest.mark.parametrize("encode", [quote, str])
@@ -90,11 +94,27 @@ def test_an_odd_file_name_may_be_escaped_or_not(encode: object, rules: MediaRule
     assert isinstance(resolve(uri, rules), FileMedia)
 
 
+@pytest.mark.parametrize("spelling", ["C:\\Pictures\\cat.png", "c:/Pictures/cat.png", "file:///C:/Pictures/cat.png"])
+def test_a_windows_path_is_read_where_windows_runs_the_linux(spelling: str, rules: MediaRules, tmp_path: Path) -> None:
+    """Its drives are folders there; and they are held to the same roots."""
+    mounted = replace(rules, mounts=tmp_path / "mnt")
+    (tmp_path / "mnt").mkdir()
+    assert "is a Windows path" in refuse(spelling, mounted)
+    (tmp_path / "mnt" / "c").symlink_to(tmp_path)
+    assert isinstance(resolve(spelling, mounted), FileMedia)
+    assert "no file in the folders" in refuse("C:\\Windows\\win.ini", mounted)
+
+
+def test_bare_base64_becomes_its_bytes(rules: MediaRules) -> None:
+    """Assistants leave the beginning of a data URI out, and nothing else can be meant."""
+    assert resolve(base64.b64encode(PNG).decode(), rules) == FileMedia(HeldSource(PNG), SNIFFED, FINGERPRINT)
+
+
 def test_a_data_uri_becomes_its_bytes(rules: MediaRules) -> None:
     """The type that it declares is not believed."""
     media = resolve("data:video/mp4;base64," + base64.b64encode(PNG).decode(), rules)
     assert isinstance(media, FileMedia)
-    assert (media.data, media.sniffed.mime_type, media.name) == (PNG, "image/png", "data URI")
+    assert media == FileMedia(HeldSource(PNG), SNIFFED, FINGERPRINT)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +205,13 @@ REFUSED = [
     ("//server/share/cat.png", "network share"),
     ("/home/me/cat\n.png", "control characters"),
     ("/home/me/cat.png\0.txt", "control characters"),
-    ("iVBORw0KGgo" + "A" * 2000, "bare base64"),
-    ("/9j/4AAQSkZJRgABAQ" + "A" * 2000, "bare base64"),
+    ("iVBORw0KGgo" + "A" * 2000, "damaged, cut off"),
+    ("/9j/4AAQSkZJRgABAQ" + "A" * 2000, "damaged, cut off"),
+    ("A" * 2001, "base64 of a file, but is broken or cut off"),
+    ("A" * 2000, "not an image, a video or a sound"),
+    ("A" * 20_000, "holds more than 4 KB"),
+    ("A" * 6_000, "holds more than 4 KB"),
+    ("run:run_abcdef#1", "names a result of a run"),
     ("data:image/png;base64,", "without data"),
     ("data:text/plain,secret", "not an image, a video or a sound"),
     ("data:image/png;base64,PHN2Zz48L3N2Zz4=", "SVG drawing"),

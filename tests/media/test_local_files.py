@@ -1,8 +1,10 @@
 """Reading files of this computer: real files, links, pipes, sockets and devices."""
 
+import contextlib
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from flowport.media.local_files import (
     _locate_by_identity,
     _locate_by_procfs,
     is_under_roots,
-    read_local_file,
+    open_local_file,
 )
 
 OUTSIDE = "names no file in the folders"
@@ -22,7 +24,12 @@ OUTSIDE = "names no file in the folders"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder that may be read, beside one that may not, with something of every sort in both."""
+    """Give a test a folder that may be read, beside one that may not."""
+    return build_tree(tmp_path)
+
+
+def build_tree(tmp_path: Path) -> Path:
+    """Make a folder that may be read, beside one that may not, with something of every sort in both."""
     root, outside = tmp_path / "Pictures", tmp_path / "private"
     (root / "folder").mkdir(parents=True)
     (root / ".ssh").mkdir()
@@ -49,7 +56,8 @@ def root(tmp_path: Path) -> Path:
 
 def read(path: Path, *roots: Path) -> bytes:
     """Read a file with a limit of 100 bytes."""
-    return read_local_file(path, argument="image", roots=roots, max_bytes=100)
+    with open_local_file(path, argument="image", roots=roots, max_bytes=100) as file:
+        return file.read()
 
 
 def refuse(path: Path, *roots: Path) -> str:
@@ -203,6 +211,32 @@ def test_a_file_that_was_exchanged_is_found_nowhere(root: Path) -> None:
         path.unlink()
         path.write_bytes(b"other")
         assert _get_real_path(file.fileno(), path, [_locate_by_identity]) == ""
+
+
+def test_a_folder_that_is_exchanged_all_the_time_never_lets_a_file_out(root: Path) -> None:
+    """Between the check and the opening a link may come to lead elsewhere; the open file is asked again."""
+    (root.parent / "private" / "dog.png").write_bytes(b"secret")
+    swap, is_over = root / "swap", threading.Event()
+
+    def exchange() -> None:
+        """Lead inside and outside by turns."""
+        while not is_over.is_set():
+            for target in (root / "folder", root.parent / "private"):
+                (root / "next").symlink_to(target)
+                (root / "next").replace(swap)
+
+    swap.symlink_to(root / "folder")
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    found: list[bytes] = []
+    try:
+        for _ in range(500):
+            with contextlib.suppress(ArgumentsInvalid):
+                found.append(read(swap / "dog.png", root))
+    finally:
+        is_over.set()
+        thread.join()
+    assert set(found) <= {b"dog"}
 
 
 OPENED: list[str] = []

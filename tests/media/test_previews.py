@@ -151,6 +151,29 @@ def test_a_picture_that_is_small_already_goes_as_it_is(extension: str, tmp_path:
     assert made.mime_type == {"png": "image/png", "jpg": "image/jpeg"}[extension]
 
 
+def test_a_picture_may_be_given_as_its_bytes_or_as_an_open_file(tmp_path: Path) -> None:
+    """The cover of a video has no file of its own, and a file that was fetched has no name."""
+    path = save(build_picture(1500, 1000), tmp_path / "a.png")
+    small = save(build_picture(40, 30), tmp_path / "b.png")
+
+    for one in (path, small):
+        with one.open("rb") as file:
+            made = [build_preview(one), build_preview(one.read_bytes()), build_preview(file)]
+            assert not file.closed
+        assert isinstance(made[0], Preview)
+        assert made == [made[0]] * 3
+
+
+def test_a_larger_edge_is_reckoned_with(tmp_path: Path) -> None:
+    """A copy of 2,048 pixels takes more to decode than one of 768."""
+    path = save(build_picture(5200, 5200), tmp_path / "a.jpg")
+
+    made = build_preview(path, max_edge=2048)
+
+    assert read(made).size == (1300, 1300)
+    assert build_preview(path, max_edge=5200) == NoPreview("it would take too much memory")
+
+
 def test_a_small_picture_that_is_damaged_is_not_handed_on(tmp_path: Path) -> None:
     """Its checksums are checked although its pixels are not read."""
     path = save(build_picture(70, 50), tmp_path / "a.png")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.media.spellings import Spelling, get_spelling
+from flowport.media.spellings import ResultName, Spelling, get_mounted_path, get_spelling, parse_result_name
 
 SPELLINGS = [
     ("", Spelling.BLANK),
@@ -32,7 +32,16 @@ SPELLINGS = [
     ("cid:part1@example.com", Spelling.CHAT),
     ("ftp://example.com/cat.png", Spelling.OTHER_SCHEME),
     ("javascript:alert(1)", Spelling.OTHER_SCHEME),
-    ("flowport://runs/run_1/outputs/1", Spelling.OTHER_SCHEME),
+    ("flowport://runs/run_1/outputs/1", Spelling.RESULT),
+    ("Flowport://apps/sketch", Spelling.RESULT),
+    ("run:run_ab2cd3ef4g", Spelling.RESULT),
+    ("run_ab2cd3ef4g#2", Spelling.RESULT),
+    ("last", Spelling.RESULT),
+    ("LAST#2", Spelling.RESULT),
+    ("last#x", Spelling.RESULT),
+    ("last summer.png", Spelling.RELATIVE),
+    ("run_away.png", Spelling.RELATIVE),
+    ("run/fast", Spelling.RELATIVE),
     ("C:\\Users\\me\\cat.png", Spelling.WINDOWS_PATH),
     ("c:/Users/me/cat.png", Spelling.WINDOWS_PATH),
     ("\\\\server\\share\\cat.png", Spelling.NETWORK_PATH),
@@ -71,3 +80,39 @@ def test_a_network_share_is_never_a_path() -> None:
 def test_every_text_has_a_spelling(value: str) -> None:
     """Models write anything."""
     assert isinstance(get_spelling(value), Spelling)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("last", ResultName("", None)),
+        (" Last#3 ", ResultName("", 3)),
+        ("run:run_ab2", ResultName("run_ab2", None)),
+        ("run:AB2#12", ResultName("run_ab2", 12)),
+        ("RUN:Run_ab2#1", ResultName("run_ab2", 1)),
+        ("run_ab2", ResultName("run_ab2", None)),
+        ("run_ab2#4", ResultName("run_ab2", 4)),
+        ("flowport://runs/run_ab2", ResultName("run_ab2", None)),
+        ("flowport://runs/run_ab2/outputs/4", ResultName("run_ab2", 4)),
+        ("last#0", None),
+        ("last#-1", None),
+        ("last#1x", None),
+        ("last#1234567", None),
+        ("run:", None),
+        ("run:../x", None),
+        ("run:ab#1/../2", None),
+        ("flowport://apps/sketch", None),
+        ("flowport://runs/", None),
+        ("flowport://runs/ab/outputs/", None),
+        ("flowport://runs/ab/outputs/1?x", None),
+    ],
+)
+def test_a_result_is_named_by_its_run_and_its_place(value: str, name: ResultName | None) -> None:
+    """What is written otherwise is refused, and not guessed."""
+    assert parse_result_name(value) == name
+
+
+def test_a_windows_path_is_found_where_windows_mounts_its_drives() -> None:
+    """Assistants of a Windows computer name its paths to a Flowport that runs in its Linux."""
+    assert get_mounted_path("C:\\Users\\me\\a.png") == "/mnt/c/Users/me/a.png"
+    assert get_mounted_path("d:/a.png") == "/mnt/d/a.png"

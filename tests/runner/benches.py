@@ -21,6 +21,7 @@ from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
 from flowport.runner.preparing import CallPreparer
+from flowport.runner.references import OutputFinder, SeenRuns
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
@@ -96,7 +97,10 @@ async def open_bench(
     writer, process = RunWriter(board, clock), ProcessLock(folder / "home")
     renewer, accounts = LinkRenewer(ledger, clock), {ACCOUNT.id: account}
     saver = OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"), threads=threads)
-    preparer, catalogs = CallPreparer(MediaRules((folder,)), threads), dict[str, Catalog]()
+    preparer, catalogs = (
+        CallPreparer(MediaRules((folder,)), threads, OutputFinder(ledger, SeenRuns())),
+        dict[str, Catalog](),
+    )
     async with Supervisor() as supervisor:
         runner = Runner(
             accounts=accounts,

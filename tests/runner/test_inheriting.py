@@ -10,6 +10,7 @@ from flowport.catalog.records import Listing
 from flowport.errors import Breakage, LedgerError, Operation
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Output, OutputKind, Run, RunState
 from flowport.processes import ProcessLock
+from flowport.runner.calling import RunCall
 from tests.raw_server import build_reply, serving
 from tests.runner.benches import OneApp, open_bench
 from tests.runner.samples import APP, NOW, PROMPT, RUN, TAKEN, build_look, read
@@ -100,7 +101,7 @@ async def test_an_unsent_run_is_started_if_its_caller_was_told(
     """Told that it has its place, somebody waits for it; of the other nobody knows, so it is not paid for."""
     async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
         catalog = OneApp(ledger, bench.clock, tmp_path, LISTING, LISTING)
-        call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"})
+        call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunCall("local"))
         bench.catalogs[ACCOUNT.id] = catalog
         await ledger.accept(replace(RUN, told_at=told_at, canonical_digest=call.canonical_digest))
         await bench.inheritor.take_over(await read(ledger))

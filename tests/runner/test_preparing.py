@@ -1,7 +1,11 @@
 """What a call becomes before anything is accepted or spent."""
 
 import base64
+import hashlib
 import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,14 @@ import pytest
 
 from flowport.catalog.records import Listing
 from flowport.errors import AppUnsupported, ArgumentsInvalid
-from flowport.media.arguments import MediaRules
-from flowport.model import Input, InputKind
-from flowport.runner.preparing import CallPreparer, PreparedCall
+from flowport.ledger.sqlite import open_sqlite_ledger
+from flowport.media.arguments import FileMedia, MediaRules, UrlMedia
+from flowport.media.sniffing import Sniffed
+from flowport.media.sources import DiskSource, Fingerprint
+from flowport.model import Input, InputKind, OutputKind
+from flowport.runner.calling import RunCall
+from flowport.runner.preparing import CallPreparer, MediaInput, PreparedCall
+from flowport.runner.references import CreationMedia, OutputFinder, SeenRuns
 from tests.fake_clock import FakeClock
 from tests.runner.samples import APP, PROMPT
 from tests.sandbox.client import build_photo, write
@@ -28,15 +37,25 @@ LISTING = Listing(
     {"in-1": "prompt", "in-2": "photo", "in-3": "photos", "in-4": "count"},
 )
 PNG = write(build_photo())
+CALLER = RunCall("local", "stdio")
 URL = "https://cdn.example/a.png?token=t"
 
 
 async def prepare(folder: Path, listing: Listing = LISTING, **arguments: Any) -> PreparedCall:
     """Prepare a call that may read files of a folder; it is an error to send anything."""
-    preparer = CallPreparer(MediaRules((folder,)), anyio.CapacityLimiter(2))
     account = ScriptedAccount(in_turn(), FakeClock())
     account.origins = frozenset({"http://127.0.0.1:4567"})
-    return await preparer.prepare(account, listing, arguments)
+    async with open_finder(folder) as finder:
+        preparer = CallPreparer(MediaRules((folder,)), anyio.CapacityLimiter(2), finder)
+        return await preparer.prepare(account, listing, arguments, CALLER)
+
+
+@asynccontextmanager
+async def open_finder(folder: Path) -> AsyncIterator[OutputFinder]:
+    """Open a ledger to find results in; there are none."""
+    ledger = open_sqlite_ledger(folder / "ledger.sqlite3")
+    yield OutputFinder(ledger, SeenRuns())
+    await ledger.close()
 
 
 def lay(folder: Path, name: str, data: bytes = PNG) -> str:
@@ -46,23 +65,27 @@ def lay(folder: Path, name: str, data: bytes = PNG) -> str:
     return str(path)
 
 
-async def test_files_become_base64_and_urls_stay(tmp_path: Path) -> None:
+async def test_files_are_checked_and_urls_stay(tmp_path: Path) -> None:
     """The whole prepared call, as the run is made of it."""
     path = lay(tmp_path, "cat.png")
     call = await prepare(tmp_path, prompt="a lake", photo=path, photos=[URL, path])
-    encoded = base64.b64encode(PNG).decode()
+    fingerprint = Fingerprint(hashlib.sha256(PNG).hexdigest(), len(PNG))
+    file = FileMedia(DiskSource(Path(path), (tmp_path,)), Sniffed("image/png", OutputKind.IMAGE, "png"), fingerprint)
 
     assert call == PreparedCall(
         app=LISTING.app,
         app_name="Sketch to Realism",
         tool_name="sketch",
         account_id=ACCOUNT.id,
-        inputs={"prompt": "a lake", "photo_key": encoded, "photos_key": [URL, encoded], "count_key": 2},
+        inputs={"prompt": "a lake", "count_key": 2},
         arguments_json=json.dumps({"prompt": "a lake", "photo": path, "photos": [URL, path], "count": 2}),
         raw_digest=call.raw_digest,
         canonical_digest=call.canonical_digest,
+        media=(
+            MediaInput("photo_key", "photo", InputKind.IMAGE, is_list=False, media=(file,)),
+            MediaInput("photos_key", "photos", InputKind.IMAGE, is_list=True, media=(UrlMedia(URL), file)),
+        ),
     )
-    assert encoded not in repr(call)
 
 
 async def test_an_object_is_kept_clean_and_short(tmp_path: Path) -> None:
@@ -152,12 +175,13 @@ async def test_what_does_not_fit_is_refused_here(tmp_path: Path, arguments: dict
 async def test_a_trusted_origin_may_be_http(tmp_path: Path) -> None:
     """The sandbox's own results are inputs for its other apps."""
     url = "http://127.0.0.1:4567/files/a.png"
-    assert (await prepare(tmp_path, prompt="p", photo=url)).inputs["photo_key"] == url
+    assert (await prepare(tmp_path, prompt="p", photo=url)).media[0].media == (UrlMedia(url),)
 
 
 async def test_a_file_larger_than_the_provider_takes_is_refused(tmp_path: Path) -> None:
-    """Magnific names about ten megabytes; sending more would be refused after a long upload."""
-    path = lay(tmp_path, "large.png", PNG + bytes(10 * 1024 * 1024))
+    """Nobody sends hundreds of megabytes on purpose, and a picture of that size is none."""
+    path = lay(tmp_path, "large.png")
+    os.truncate(path, 100_000_001)
     with pytest.raises(ArgumentsInvalid, match="photo"):
         await prepare(tmp_path, prompt="p", photo=path)
 
@@ -176,17 +200,37 @@ async def test_an_app_whose_definition_was_not_read_is_not_prepared(tmp_path: Pa
 
 async def test_a_call_without_arguments_is_an_empty_one(tmp_path: Path) -> None:
     """Clients leave the arguments out when there are none."""
-    preparer = CallPreparer(MediaRules(()), anyio.CapacityLimiter(1))
     account = ScriptedAccount(in_turn(), FakeClock())
-    bare = await preparer.prepare(account, Listing(APP, "sketch"), None)
-    assert (bare.inputs, bare.arguments_json) == ({}, "{}")
-    assert bare == await preparer.prepare(account, Listing(APP, "sketch"), {})
+    async with open_finder(tmp_path) as finder:
+        preparer = CallPreparer(MediaRules(()), anyio.CapacityLimiter(1), finder)
+        bare = await preparer.prepare(account, Listing(APP, "sketch"), None, CALLER)
+        assert (bare.inputs, bare.arguments_json) == ({}, "{}")
+        assert bare == await preparer.prepare(account, Listing(APP, "sketch"), {}, CALLER)
 
 
-async def test_the_files_of_one_call_have_a_limit_together(tmp_path: Path) -> None:
-    """Sixty-four inputs of ten megabytes each would take the memory of the whole machine."""
-    large = lay(tmp_path, "large.png", PNG + bytes(9_000_000))
+async def test_what_the_text_of_one_call_holds_has_a_limit_together(tmp_path: Path) -> None:
+    """Sixty-four inputs of ten megabytes each would take the memory of the whole machine; files on the disk do not."""
+    large = PNG + bytes(9_000_000)
+    path, uri = (
+        lay(tmp_path, "large.png", large),
+        f"data:,{base64.b64encode(large).decode()}".replace(",", ";base64,", 1),
+    )
 
-    assert len((await prepare(tmp_path, prompt="x", photo=large, photos=[large, large])).inputs) == 4
-    with pytest.raises(ArgumentsInvalid, match="photos brings the files of this call to more than 30 MB"):
-        await prepare(tmp_path, prompt="x", photo=large, photos=[large] * 3)
+    assert len((await prepare(tmp_path, prompt="x", photo=path, photos=[path] * 5)).media) == 2
+    assert len((await prepare(tmp_path, prompt="x", photo=uri, photos=[uri, uri])).media) == 2
+    with pytest.raises(ArgumentsInvalid, match="photos brings the data of this call to more than 30 MB"):
+        await prepare(tmp_path, prompt="x", photo=uri, photos=[uri] * 3)
+
+
+async def test_no_bare_base64_is_kept_for_reading_again(tmp_path: Path) -> None:
+    """It is a picture too, without the words that say so."""
+    text = base64.b64encode(PNG).decode()
+    call = await prepare(tmp_path, prompt="p", photo=text)
+    assert json.loads(call.arguments_json)["photo"] == f"base64… ({len(text)} characters)"
+
+
+async def test_an_id_of_the_provider_goes_as_it_is(tmp_path: Path) -> None:
+    """The provider has the file; nothing is read here."""
+    call = await prepare(tmp_path, prompt="p", photo=" uqzQLDr2Aw ")
+    assert call.media[0].media == (CreationMedia("uqzQLDr2Aw"),)
+    assert call.canonical_digest != (await prepare(tmp_path, prompt="p", photo="vCrK3Aa47y")).canonical_digest

@@ -13,7 +13,9 @@ from flowport.catalog.records import Listing
 from flowport.errors import AppNotFound, Breakage, Operation
 from flowport.media.arguments import MediaRules
 from flowport.model import Input, InputKind, Run
+from flowport.runner.calling import RunCall
 from flowport.runner.preparing import CallPreparer, PreparedCall
+from flowport.runner.references import OutputFinder, SeenRuns
 from flowport.runner.restoring import CallRestorer
 from tests.fake_clock import FakeClock
 from tests.runner.benches import OneApp
@@ -35,11 +37,11 @@ class Bench:
         self.folder = folder
         self.clock = FakeClock()
         self.account = ScriptedAccount(in_turn(), self.clock)
-        self.preparer = CallPreparer(MediaRules((folder,)), anyio.CapacityLimiter(2))
+        self.preparer = CallPreparer(MediaRules((folder,)), anyio.CapacityLimiter(2), OutputFinder(ledger, SeenRuns()))
 
     async def accept(self, **arguments: Any) -> tuple[Run, PreparedCall]:
         """Return the run that a call was accepted as, and the call."""
-        call = await self.preparer.prepare(self.account, LISTING, arguments)
+        call = await self.preparer.prepare(self.account, LISTING, arguments, RunCall("local"))
         run = replace(RUN, arguments_json=call.arguments_json, canonical_digest=call.canonical_digest)
         return run, call
 

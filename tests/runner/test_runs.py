@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from flowport.errors import Breakage, LedgerError, Operation
@@ -16,7 +17,7 @@ from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOu
 from flowport.providers.magnific import Magnific
 from flowport.purse import PurseTerms
 from flowport.runner.calling import RunCall
-from flowport.runner.runs import CancelOutcome
+from flowport.runner.runs import WRITING_SECONDS, CancelOutcome
 from tests.runner.benches import open_bench
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, build_look, read
 from tests.scripted import (
@@ -431,6 +432,38 @@ async def test_what_cannot_be_looked_at_is_not_taken_up(ledger: FaultyLedger, tm
     async with open_bench(ledger, tmp_path, in_turn()) as bench:
         await bench.inheritor.take_up(run)
         assert bench.board.get(run.id) is None
+
+
+@pytest.mark.parametrize(("seconds", "is_seen"), [(WRITING_SECONDS - 1, False), (WRITING_SECONDS, True)])
+async def test_a_result_is_seen_for_good_once_its_answer_must_be_written(
+    ledger: FaultyLedger, tmp_path: Path, seconds: float, is_seen: bool
+) -> None:
+    """A process that is killed over its answer cannot say whether the client has it."""
+    over = replace(RUN, state=RunState.SUCCEEDED, finished_at=NOW)
+    async with open_bench(ledger, tmp_path, in_turn(), is_automatic=False) as bench:
+        await ledger.accept(over)
+        await bench.runner.hand_over(over.id, RunCall("local"), by="Claude")
+        await wait_until(lambda: bench.clock.count_sleepers() == 1)
+        assert (await read(ledger)).seen_by == "Claude"
+        bench.clock.advance(seconds)
+        await bench.clock.settle()
+        while is_seen and ledger.called[-1] != "leave":
+            await anyio.lowlevel.checkpoint()
+        await ledger.forget_dead_calls(lambda _: False)
+
+        assert ((await read(ledger)).seen_at is not None) is is_seen
+
+
+async def test_a_result_stays_seen_when_the_process_ends_after_its_answer(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Clients leave right after the last answer, and nothing of it is to be mentioned again."""
+    over = replace(RUN, state=RunState.SUCCEEDED, finished_at=NOW)
+    async with open_bench(ledger, tmp_path, in_turn(), is_automatic=False) as bench:
+        await ledger.accept(over)
+        await bench.runner.hand_over(over.id, RunCall("local"), by="Claude")
+        await wait_until(lambda: bench.clock.count_sleepers() == 1)
+    await ledger.forget_dead_calls(lambda _: False)
+
+    assert (await read(ledger)).seen_at is not None
 
 
 async def test_stopping_and_beginning_again_leaves_one_follower(ledger: FaultyLedger, tmp_path: Path) -> None:

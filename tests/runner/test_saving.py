@@ -16,6 +16,7 @@ from flowport.model import Output, OutputKind, Run, RunState
 from flowport.runner.board import Board
 from flowport.runner.saving import MAX_FETCHES, OutputSaver, Saved, SavingRules
 from tests.fake_clock import FakeClock
+from tests.media.containers import movie_header, mp4, track
 from tests.raw_server import Ending, RawServer, Reply, build_reply, serving
 from tests.runner.samples import NOW, RUN, read
 from tests.sandbox.client import build_photo, write
@@ -123,6 +124,9 @@ async def test_an_output_is_saved_with_a_record_beside_it(ledger: FaultyLedger, 
         "output": 1,
         "mime_type": "image/png",
         "size_bytes": len(PNG),
+        "width": 8,
+        "height": 8,
+        "duration_seconds": None,
         "sha256": sha256(PNG).hexdigest(),
         "credits": 5.0,
         "made_at": "2027-01-15T08:00:30+00:00",
@@ -155,6 +159,29 @@ async def test_the_bytes_decide_what_a_file_is(
     async with open_bench(ledger, folder, build_reply(data)) as bench:
         saved = (await bench.save("/result.webp", kind=kind)).outputs[0]
     assert (Path(saved.saved_path).name, saved.mime_type, saved.save_problem) == (name, mime_type, "")
+
+
+async def test_the_file_tells_its_extent_and_the_provider_what_it_does_not(ledger: FaultyLedger, folder: Path) -> None:
+    """Providers often say nothing of it, and what lies there is what counts."""
+    movie = mp4(movie_header(scale=10, ticks=25), track(640, 360))
+    async with open_bench(ledger, folder, {"/0": build_reply(movie), "/1": build_reply(MP4)}) as bench:
+        told = [
+            Output(n, OutputKind.VIDEO, f"{bench.server.origin}/{n - 1}", width=7, height=5, duration_seconds=9.0)
+            for n in (1, 2)
+        ]
+        run = replace(DONE, outputs=tuple(told))
+        await ledger.accept(run)
+        saved = (await bench.saver.save_all(run, bench.account, only={1, 2})).run.outputs
+    assert [(one.width, one.height, one.duration_seconds) for one in saved] == [(640, 360, 2.5), (7, 5, 9.0)]
+
+
+async def test_a_drawing_that_came_as_an_image_is_kept(ledger: FaultyLedger, folder: Path) -> None:
+    """It was paid for; that it carries programs is a reason not to show it, not one to lose it."""
+    drawing = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    async with open_bench(ledger, folder, build_reply(drawing, "Content-Type: image/png")) as bench:
+        saved = (await bench.save("/0.png")).outputs[0]
+    assert (Path(saved.saved_path).name, saved.mime_type) == ("sketch-1-run_one.svg", "image/svg+xml")
+    assert read_bytes(saved.saved_path) == drawing
 
 
 @pytest.mark.parametrize(

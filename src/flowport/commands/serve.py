@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -14,7 +15,8 @@ from typing import Final, TypeAlias
 import anyio
 import anyio.abc
 
-from flowport.assembly import open_assembly
+from flowport.assembly import Assembly, open_assembly
+from flowport.clock import SystemClock
 from flowport.errors import ConfigurationError
 from flowport.logs import start_logging
 from flowport.server import FlowportServer, build_server, build_stopped_server
@@ -122,5 +124,15 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
 
 
 async def _serve_assembled(settings: Settings, speak: Callable[[FlowportServer], Awaitable[None]]) -> None:
-    async with open_assembly(settings) as assembly:
+    async with _open(settings) as assembly:
         await speak(build_server(assembly.desk, assembly.file_threads, assembly.first_listed))
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager[Assembly]:
+    rehearsal = settings.rehearsal
+    if rehearsal is None:
+        return open_assembly(settings)
+    logger.warning("this is a rehearsal, no normal start: %s", rehearsal)
+    rehearsal.begin()
+    clock = SystemClock(shift_seconds=rehearsal.clock_shift_seconds)
+    return open_assembly(settings, clock=clock, pace=rehearsal.pace)

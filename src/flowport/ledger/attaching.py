@@ -12,8 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flowport.ledger.changes import insert_run, set_cancelled, set_seen, set_told, set_unknown
-from flowport.ledger.interface import MAX_MENTIONS, Accepted, AcceptOutcome, AttachRules, InDoubt, Joined, Mention
+from flowport.ledger.changes import insert_run, set_cancelled, set_seen, set_told, set_unknown, set_unseen
+from flowport.ledger.interface import (
+    MAX_MENTIONS,
+    Accepted,
+    AcceptOutcome,
+    AttachRules,
+    InDoubt,
+    Joined,
+    Mention,
+    WaitingCall,
+)
 from flowport.ledger.queries import IS_UNSEEN, RUN_LIST, build_runs
 from flowport.ledger.spending import check_terms
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
@@ -44,18 +53,19 @@ def accept_run(
         return doubt
     insert_run(connection, run)
     if rules is not None:
-        _insert_waiting(connection, run.id, rules)
+        _insert_waiting(connection, run.id, rules.call, at=rules.at)
     return Accepted(run)
 
 
 def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | InDoubt | None:
     """Join an earlier run, or return the one that is in doubt; None when the call is the first of its kind."""
+    set_unwritten_unseen(connection, rules.call.process_id, rules.is_alive)
     equal = [
         one for one in _select_equal(connection, run, rules) if _get_age_seconds(one, rules) < rules.window_seconds
     ]
     settled = [_settle(connection, one, rules) for one in equal]
     if not rules.is_new_wanted and (joined := _choose(settled, rules)) is not None:
-        _insert_waiting(connection, joined, rules)
+        _insert_waiting(connection, joined, rules.call, at=rules.at)
         return Joined(_select_run(connection, joined))
     doubtful = [one for one in settled if one.state is RunState.UNKNOWN]
     return InDoubt(_select_run(connection, doubtful[-1].run_id)) if doubtful else None
@@ -67,7 +77,8 @@ def remove_waiting(connection: sqlite3.Connection, call_id: str) -> None:
 
 
 def remove_dead(connection: sqlite3.Connection, is_alive: Callable[[str], bool]) -> None:
-    """Forget the calls of processes that are no more."""
+    """Forget the calls of processes that are no more; what they were still handing over, nobody has seen."""
+    set_unwritten_unseen(connection, "", is_alive)
     rows = connection.execute("SELECT DISTINCT process_id FROM waiting_calls").fetchall()
     dead = [(row["process_id"],) for row in rows if not is_alive(row["process_id"])]
     connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", dead)
@@ -81,11 +92,30 @@ def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, 
     return set_cancelled(connection, run_id, failure=failure, at=at)
 
 
-def set_seen_by(connection: sqlite3.Connection, run_id: str, *, at: float, by: str, call_id: str) -> None:
-    """Write when and by whom the outputs were first seen; the call that was answered waits no longer."""
+def set_seen_by(connection: sqlite3.Connection, run_id: str, *, at: float, by: str, call: WaitingCall | None) -> None:
+    """Write when and by whom the outputs were first seen; the call waits on until its answer is written."""
     set_seen(connection, run_id, at=at, by=by)
-    if call_id:
-        remove_waiting(connection, call_id)
+    if call is not None:
+        _insert_waiting(connection, run_id, call, at=at)
+
+
+def set_unwritten_unseen(connection: sqlite3.Connection, process_id: str, is_alive: Callable[[str], bool]) -> None:
+    """Write as unseen what dead processes were still handing over."""
+    rows = connection.execute(
+        "SELECT run_id, waiting_calls.process_id FROM waiting_calls "
+        "JOIN runs ON runs.id = run_id WHERE waiting_calls.process_id <> ? AND runs.seen_at IS NOT NULL",
+        (process_id,),
+    ).fetchall()
+    dead = {other for other in {row[1] for row in rows} if not is_alive(other)}
+    for run_id, other in rows:
+        if other in dead:
+            set_taken_back(connection, run_id)
+
+
+def set_taken_back(connection: sqlite3.Connection, run_id: str) -> None:
+    """Write a run that is over as unseen, and forget the calls that were being answered with it."""
+    set_unseen(connection, run_id)
+    connection.execute("DELETE FROM waiting_calls WHERE run_id = ?", (run_id,))
 
 
 def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_id: str) -> None:
@@ -208,8 +238,8 @@ def _select_run(connection: sqlite3.Connection, run_id: str) -> Run:
     return build_runs(connection, rows)[0]
 
 
-def _insert_waiting(connection: sqlite3.Connection, run_id: str, rules: AttachRules) -> None:
+def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCall, *, at: float) -> None:
     connection.execute(
-        "INSERT INTO waiting_calls (id, run_id, process_id, since) VALUES (?, ?, ?, ?)",
-        (rules.call.id, run_id, rules.call.process_id, rules.at),
+        "INSERT OR IGNORE INTO waiting_calls (id, run_id, process_id, since) VALUES (?, ?, ?, ?)",
+        (call.id, run_id, call.process_id, at),
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from flowport.clock import BootTime
+from flowport.ledger.upload_records import UploadLedger
 from flowport.model import Output, OutputKind, Run, RunState
 from flowport.purse import PurseTerms, Spending, Unpaid
 
@@ -143,7 +144,7 @@ def get_usual_seconds(durations: Sequence[float]) -> float | None:
     return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
 
 
-class Ledger(Protocol):
+class Ledger(UploadLedger, Protocol):
     """The record of every run, shared by all Flowport processes of one home."""
 
     async def accept(
@@ -171,7 +172,10 @@ class Ledger(Protocol):
         ...
 
     async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:
-        """Record that the calls of dead processes wait no longer; `is_alive` is called on the ledger's thread."""
+        """Record that the calls of dead processes wait no longer, and that nobody saw what those were still handing over.
+
+        `is_alive` is called on the ledger's thread.
+        """
         ...
 
     async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
@@ -236,12 +240,13 @@ class Ledger(Protocol):
         """
         ...
 
-    async def note_seen(self, run_id: str, *, at: float, by: str = "", call_id: str = "") -> None:
+    async def note_seen(self, run_id: str, *, at: float, by: str = "", call: WaitingCall | None = None) -> None:
         """Record that an answer held the run's outputs; only the first time counts.
 
         Args:
             by: The client, as it calls itself.
-            call_id: The call that was answered and so waits no longer; empty for none.
+            call: The call that is being answered. Until it leaves, the note holds only as long as its process lives:
+                one that is killed in between may not have written the answer. None when nothing is in doubt.
         """
         ...
 
@@ -250,7 +255,7 @@ class Ledger(Protocol):
         ...
 
     async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
-        """Record that an answer named the run to its caller; only the first time counts. `call_id` as above."""
+        """Record that an answer named the run to its caller; only the first time counts; the call waits no longer."""
         ...
 
     async def note_followed(self, run_id: str, *, is_followed: bool) -> None:

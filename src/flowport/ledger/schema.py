@@ -128,13 +128,32 @@ _ATTACHING: Final = (
     "CREATE INDEX outputs_unsaved ON outputs (run_id) WHERE saved_path = '' AND url IS NOT NULL",
 )
 
+_UPLOADS: Final = (
+    "ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT ''",
+    # Files that lie at a provider; without a URL, the claim of the process that is bringing one there.
+    """
+    CREATE TABLE uploads (
+        account_id TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        url TEXT NOT NULL DEFAULT '',
+        expires_at REAL NOT NULL DEFAULT 0,
+        provider_upload_id TEXT NOT NULL DEFAULT '',
+        note TEXT NOT NULL DEFAULT '',
+        claimed_by TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (account_id, sha256)
+    )
+    """,
+    # The results that were seen last.
+    "CREATE INDEX runs_by_seen ON runs (owner, seen_at) WHERE seen_at IS NOT NULL",
+)
+
 _PURSE: Final = (
     # What ended lately on any account, by either clock. A run that has not ended costs them nothing.
     "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
 )
 
-MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _PURSE)
+MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE)
 """The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)

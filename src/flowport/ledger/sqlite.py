@@ -29,9 +29,11 @@ from flowport.ledger.interface import (
     Erasure,
     History,
     Mention,
+    WaitingCall,
 )
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.schema import prepare_schema
+from flowport.ledger.uploads import SqliteUploads
 from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
 from flowport.purse import PurseTerms, Spending
@@ -46,7 +48,7 @@ _RETRY_SECONDS: Final = 0.01
 """Pause between two tries at what SQLite's own busy handler does not wait for."""
 
 
-class SqliteLedger:
+class SqliteLedger(SqliteUploads):
     """A `Ledger` in a SQLite file; see there for what each method promises."""
 
     def __init__(self, worker: Worker) -> None:
@@ -132,13 +134,13 @@ class SqliteLedger:
         """Replace one output."""
         await self._worker.write(partial(changes.replace_output, run_id=run_id, output=output))
 
-    async def note_seen(self, run_id: str, *, at: float, by: str = "", call_id: str = "") -> None:
+    async def note_seen(self, run_id: str, *, at: float, by: str = "", call: WaitingCall | None = None) -> None:
         """Record when and by whom the outputs were first seen."""
-        await self._worker.write(partial(attaching.set_seen_by, run_id=run_id, at=at, by=by, call_id=call_id))
+        await self._worker.write(partial(attaching.set_seen_by, run_id=run_id, at=at, by=by, call=call))
 
     async def note_unseen(self, run_id: str) -> None:
         """Record that nobody has seen the outputs after all."""
-        await self._worker.write(partial(changes.set_unseen, run_id=run_id))
+        await self._worker.write(partial(attaching.set_taken_back, run_id=run_id))
 
     async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
         """Record when the caller was first told the id."""

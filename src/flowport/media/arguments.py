@@ -1,22 +1,23 @@
 """What a media argument of a call names: a file of this computer, bytes inside the text, or a URL.
 
-A URL is handed on as it stands and is not fetched; everything else becomes bytes whose type is read from the bytes.
-Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
+A URL is handed on as it stands and is not fetched here; everything else is a file whose type is read from its bytes.
+Results of earlier runs are found elsewhere, because they lie in the ledger. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from flowport.errors import ArgumentsInvalid
-from flowport.media.data_uris import parse_data_uri
-from flowport.media.local_files import is_under_roots, read_local_file
+from flowport.media.converting import check_picture
+from flowport.media.data_uris import parse_base64, parse_data_uri
+from flowport.media.local_files import is_under_roots
 from flowport.media.refusals import build_refusal, format_address, format_name
-from flowport.media.sniffing import Sniffed, sniff
-from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_spelling
+from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
+from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
+from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
 from flowport.model import InputKind, OutputKind
 
 MAX_URL_CHARACTERS: Final = 8192
@@ -34,7 +35,13 @@ class MediaRules:
     trusted_origins: frozenset[str] = frozenset()
     """Origins whose URLs may be http: `http://127.0.0.1:4567`, in lower case, without a default port."""
     max_inline_bytes: int = 10 * 1024 * 1024
-    """The largest file that is taken from this computer or out of a data URI."""
+    """The largest file that goes inside a request, or is taken out of a data URI."""
+    max_file_bytes: int = 100_000_000
+    """The largest file of this computer: a picture can be made smaller, and what can be uploaded need not be."""
+    upload_types: frozenset[str] = frozenset()
+    """The MIME types that the provider takes as uploads."""
+    mounts: Path = Path("/mnt")
+    """Where a Linux that Windows runs has Windows' drives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +55,16 @@ class UrlMedia:
 class FileMedia:
     """A file that we hold and the provider must be given."""
 
-    data: bytes
+    source: Source
     sniffed: Sniffed
-    sha256: str
-    """Of the data, in hexadecimal."""
-    name: str
-    """The file's own name for a note about it, cleaned."""
+    fingerprint: Fingerprint
 
 
 Media: TypeAlias = UrlMedia | FileMedia
 
 
 def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRules) -> Media:
-    """Return what a media argument names.
+    """Return what a media argument names, unless it is a result of an earlier run.
 
     Blocks on the disk. `kind` is one of the media kinds, and for `MEDIA` a picture, a video or sound will do.
 
@@ -73,14 +77,37 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
         case Spelling.URL:
             return _check_url(value, argument, rules)
         case Spelling.DATA_URI:
-            data, name = parse_data_uri(value, argument=argument, max_bytes=rules.max_inline_bytes), "data URI"
-        case Spelling.PATH | Spelling.FILE_URI:
+            source: Source = HeldSource(parse_data_uri(value, argument=argument, max_bytes=rules.max_inline_bytes))
+        case Spelling.BASE64:
+            source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
+        case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH:
             path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
-            data, name = _read(path, argument, rules), format_name(Path(path).name)
+            source = DiskSource(_check_path(path, argument, rules), rules.roots)
         case _:
             raise _refuse_spelling(spelling, value, argument)
-    sniffed = _check_type(data, argument, kind)
-    return FileMedia(data, sniffed, hashlib.sha256(data).hexdigest(), name)
+    return examine(source, argument=argument, kind=kind, rules=rules)
+
+
+def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules) -> FileMedia:
+    """Return a file that was found fit for an input: of the right kind, whole, and not too large. Blocks on the disk.
+
+    Raises:
+        ArgumentsInvalid: It is not.
+    """
+    with open_source(source, argument=argument, max_bytes=rules.max_file_bytes) as file:
+        sniffed = _check_type(_read_head(file), argument, kind)
+        can_be_large = sniffed.kind is OutputKind.IMAGE or sniffed.mime_type in rules.upload_types
+        limit = rules.max_file_bytes if can_be_large else rules.max_inline_bytes
+        fingerprint = measure(file, argument=argument, max_bytes=limit)
+        if sniffed.kind is OutputKind.IMAGE:
+            check_picture(file, sniffed, argument=argument)
+    return FileMedia(source, sniffed, fingerprint)
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    head = file.read(MAX_HEAD_BYTES)
+    file.seek(0)
+    return head
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
@@ -88,12 +115,8 @@ _PATH_MARK: Final = re.compile(r"[/\\]")
 
 _REFUSALS: Final = {
     Spelling.BLANK: ("is empty", _GIVE),
-    Spelling.BASE64: (
-        "looks like the bare base64 of a file",
-        "Put it into a data URI (data:image/png;base64,...), or better give the full path of the file.",
-    ),
+    Spelling.RESULT: ("names a result of a run, and there is none here", _GIVE),
     Spelling.GARBLED: ("holds control characters", _GIVE),
-    Spelling.WINDOWS_PATH: ("is a Windows path, and Flowport does not run on Windows here", _GIVE),
     Spelling.NETWORK_PATH: ("names a network share", "Copy the file to this computer and give its full path."),
 }
 
@@ -155,32 +178,36 @@ def _parse_file_uri(uri: str, argument: str) -> str:
     # A question mark or hash sign is kept: assistants forget to encode those that stand in file names. Windows
     # writes its drive behind the slash.
     local = re.sub(r"^/(?=[A-Za-z]:[\\/])", "", unquote(path))
-    if local.startswith("~") or get_spelling(local) is not Spelling.PATH:
+    if local.startswith("~") or get_spelling(local) not in {Spelling.PATH, Spelling.WINDOWS_PATH}:
         raise build_refusal(argument, "is a file URI without a usable full path", "Write file:///folder/name.png.")
     return local
 
 
-def _read(path: str, argument: str, rules: MediaRules) -> bytes:
+def _check_path(path: str, argument: str, rules: MediaRules) -> Path:
     if path.startswith(CHAT_FOLDERS) and not is_under_roots(Path(path), rules.roots):
         raise _refuse_chat_name(path, argument)
+    if get_spelling(path) is Spelling.WINDOWS_PATH:
+        # Windows' own Linux keeps its drives here; elsewhere there is no such folder.
+        if not (rules.mounts / path[0].lower()).is_dir():
+            raise build_refusal(argument, "is a Windows path, and Flowport does not run on Windows here", _GIVE)
+        path = get_mounted_path(path, str(rules.mounts))
     try:
-        expanded = Path(path).expanduser()
+        return Path(path).expanduser()
     except RuntimeError as exc:
         raise build_refusal(argument, "begins with a home folder that does not exist", _GIVE) from exc
-    return read_local_file(expanded, argument=argument, roots=rules.roots, max_bytes=rules.max_inline_bytes)
 
 
-_WANTED: Final = {
+WANTED_KINDS: Final = {
     InputKind.IMAGE: OutputKind.IMAGE,
     InputKind.VIDEO: OutputKind.VIDEO,
     InputKind.AUDIO: OutputKind.AUDIO,
     InputKind.MEDIA: None,
 }
-_NAMES: Final = {OutputKind.IMAGE: "an image", OutputKind.VIDEO: "a video", OutputKind.AUDIO: "a sound"}
+KIND_NAMES: Final = {OutputKind.IMAGE: "an image", OutputKind.VIDEO: "a video", OutputKind.AUDIO: "a sound"}
 
 
 def _check_type(data: bytes, argument: str, kind: InputKind) -> Sniffed:
-    sniffed, wanted = sniff(data), _WANTED[kind]
+    sniffed, wanted = sniff(data), WANTED_KINDS[kind]
     if sniffed is not None and sniffed.extension == "svg":
         raise build_refusal(argument, "is an SVG drawing, which cannot be sent", "Give it as a PNG or JPEG file.")
     if sniffed is None or not sniffed.is_media:
@@ -188,6 +215,6 @@ def _check_type(data: bytes, argument: str, kind: InputKind) -> Sniffed:
             argument, "names something that is not an image, a video or a sound", "Give such a file, in a usual format."
         )
     if wanted is not None and sniffed.kind is not wanted:
-        problem = f"takes {_NAMES[wanted]}, and this file is {_NAMES[sniffed.kind]} ({sniffed.mime_type})"
-        raise build_refusal(argument, problem, f"Give {_NAMES[wanted]}.")
+        problem = f"takes {KIND_NAMES[wanted]}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, f"Give {KIND_NAMES[wanted]}.")
     return sniffed

@@ -1,4 +1,4 @@
-"""The bytes inside a data URI (RFC 2397).
+"""The bytes inside a data URI (RFC 2397), or inside base64 without the beginning that would make it one.
 
 The type that the URI declares is not used: a file is what its bytes say.
 """
@@ -38,6 +38,23 @@ def parse_data_uri(value: str, *, argument: str, max_bytes: int) -> bytes:
         raise build_refusal(argument, "is a data URI whose data is broken or cut off", _EXPECTED) from exc
     if not data:
         raise build_refusal(argument, "is a data URI without data", _EXPECTED)
+    if len(data) > max_bytes:
+        raise _build_too_large(argument, max_bytes)
+    return data
+
+
+def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
+    """Return the bytes of a file that was given as base64 alone.
+
+    Raises:
+        ArgumentsInvalid: It is no base64 after all, or holds more than `max_bytes`.
+    """
+    if len(value) > _MOST_CHARACTERS_PER_BYTE * max_bytes:
+        raise _build_too_large(argument, max_bytes)
+    try:
+        data = _decode_base64(value)
+    except ValueError as exc:
+        raise build_refusal(argument, "looks like the base64 of a file, but is broken or cut off", _EXPECTED) from exc
     if len(data) > max_bytes:
         raise _build_too_large(argument, max_bytes)
     return data

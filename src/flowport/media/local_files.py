@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from flowport.errors import ArgumentsInvalid
 from flowport.media.refusals import build_refusal, format_size
@@ -21,7 +21,6 @@ _FLAGS: Final = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
 )
 _SYSTEM_FOLDERS: Final = (Path("/proc"), Path("/sys"), Path("/dev"))
-_CHUNK_BYTES: Final = 1024 * 1024
 _MACOS_F_GETPATH: Final = 50
 _MAX_FOLDERS_NAMED: Final = 6
 
@@ -39,10 +38,11 @@ Locate: TypeAlias = Callable[[int, Path], str]
 """Find the real path of an open file; OSError or ImportError when this way is not to be had here."""
 
 
-def read_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_bytes: int) -> bytes:
-    """Return the whole content of a file that lies under one of the roots.
+def open_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_bytes: int) -> BinaryIO:
+    """Return a file that lies under one of the roots, open for reading from its beginning.
 
-    Blocks on the disk. Links to folders are judged by where they lead; a link to a file is not followed.
+    Blocks on the disk. Links to folders are judged by where they lead; a link to a file is not followed. The file may
+    grow while it is open: whoever reads it counts.
 
     Raises:
         ArgumentsInvalid: The file is elsewhere, missing, no regular file, empty, or larger than `max_bytes`.
@@ -55,9 +55,11 @@ def read_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_byt
     except OSError as exc:
         raise _explain(exc, argument) from exc
     try:
-        return _read_checked(descriptor, path, argument, roots, max_bytes)
-    finally:
+        _check(descriptor, path, argument, roots, max_bytes)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
         os.close(descriptor)
+        raise
 
 
 def is_under_roots(path: Path, roots: Iterable[Path]) -> bool:
@@ -70,33 +72,23 @@ def is_under_roots(path: Path, roots: Iterable[Path]) -> bool:
     return _is_allowed(os.path.normpath(os.path.join(folder, path.name)), roots)  # noqa: PTH118 - a path of text
 
 
-def _read_checked(descriptor: int, path: Path, argument: str, roots: tuple[Path, ...], max_bytes: int) -> bytes:
+def _check(descriptor: int, path: Path, argument: str, roots: tuple[Path, ...], max_bytes: int) -> None:
     if not _is_allowed(_get_real_path(descriptor, path), roots):
         raise _build_outside(argument, roots)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "something that is not a regular file"
         raise build_refusal(argument, f"names {what}", "Give the full path of one file.")
-    _check_size(status.st_size, argument, max_bytes)
-    # One byte more than is allowed, since the file may have grown since it was measured.
-    data = _read(descriptor, max_bytes + 1)
-    _check_size(len(data), argument, max_bytes)
-    return data
+    check_size(status.st_size, argument, max_bytes)
 
 
-def _check_size(size_bytes: int, argument: str, max_bytes: int) -> None:
+def check_size(size_bytes: int, argument: str, max_bytes: int) -> None:
+    """Refuse a file that is empty or too large."""
     if not size_bytes:
         raise build_refusal(argument, "names an empty file", "Give a file that has something in it.")
     if size_bytes > max_bytes:
         problem = f"names a file of {format_size(size_bytes)}, and at most {format_size(max_bytes)} can be sent"
         raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
-
-
-def _read(descriptor: int, size_bytes: int) -> bytes:
-    data = bytearray()
-    while chunk := os.read(descriptor, min(_CHUNK_BYTES, size_bytes - len(data))):
-        data += chunk
-    return bytes(data)
 
 
 def _is_allowed(real_path: str, roots: Iterable[Path]) -> bool:

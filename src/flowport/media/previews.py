@@ -8,11 +8,15 @@ that carry programs (SVG, HTML) are not read at all. Blocks, and takes processor
 # ruff: noqa: PLC0415 - Pillow is loaded when the first preview is made, for a quick start
 
 import io
+import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from flowport.heap import give_large_blocks_back
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,7 +33,7 @@ MAX_WORKING_BYTES: Final = 100 * 1024**2
 MAX_PIXELS: Final = 80_000_000
 """Of any picture, so that its decoding ends within a second or two; Pillow warns of bombs a little above it."""
 
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
+PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
 """Decoded by Pillow itself; for some others it calls programs, or a library that trusts the file."""
 
 _READ_WHOLE: Final = frozenset({"WEBP", "AVIF"})
@@ -64,34 +68,46 @@ class NoPreview:
     """Ends a sentence; holds nothing from the file."""
 
 
-def build_preview(path: Path, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_PREVIEW_BYTES) -> Preview | NoPreview:
+def build_preview(
+    source: Path | bytes | BinaryIO, *, max_edge: int = MAX_EDGE, max_bytes: int = MAX_PREVIEW_BYTES
+) -> Preview | NoPreview:
     """Return a small copy of a picture: a PNG when something can be seen through it, else a JPEG.
 
     Args:
+        source: Where the picture lies, or itself; a file that is open stays open.
         max_edge: The longer side in pixels; a smaller picture stays as small as it is.
         max_bytes: Of the copy; it is made smaller until it fits.
     """
-    pillow = _load_pillow()
+    pillow = load_pillow()
     try:
-        with pillow.open(path, formats=_FORMATS) as image:
-            size_bytes = path.stat().st_size
-            if problem := _find_problem(image, size_bytes):
+        with _open(source) as file, pillow.open(file, formats=PICTURE_FORMATS) as image:
+            size_bytes = os.fstat(file.fileno()).st_size if not isinstance(source, bytes) else len(source)
+            if problem := _find_problem(image, size_bytes, max_edge):
                 return NoPreview(problem)
             if size_bytes <= max_bytes and max(image.size) <= max_edge and _is_plain(image):
                 # Nobody could make it smaller to any use; decoding would be most of what a preview costs.
                 image.verify()
-                return Preview(f"image/{str(image.format).lower()}", path.read_bytes()[:max_bytes])
+                file.seek(0)
+                return Preview(f"image/{str(image.format).lower()}", file.read(max_bytes))
             return _encode(_reduce(image, max_edge), max_bytes)
     except Exception as exc:  # noqa: BLE001 - decoders raise what they like on a hostile file, and a preview is a courtesy
         return NoPreview(f"it cannot be decoded ({type(exc).__name__})")
 
 
+def _open(source: Path | bytes | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    if isinstance(source, Path):
+        return source.open("rb")
+    return io.BytesIO(source) if isinstance(source, bytes) else nullcontext(source)
+
+
 @cache
-def _load_pillow() -> "ModuleType":
+def load_pillow() -> "ModuleType":
+    """Return `PIL.Image`, made ready for strangers' files."""
     from PIL import Image, PngImagePlugin
 
     # Compressed notes inside a PNG may otherwise unpack to 64 MB beside the picture.
     PngImagePlugin.MAX_TEXT_MEMORY = _MAX_PNG_TEXT_BYTES
+    give_large_blocks_back()
     return Image
 
 
@@ -102,17 +118,17 @@ def _is_plain(image: "Image.Image") -> bool:
     return is_common and is_upright and not getattr(image, "is_animated", False)
 
 
-def _find_problem(image: "Image.Image", size_bytes: int) -> str:
+def _find_problem(image: "Image.Image", size_bytes: int, edge: int) -> str:
     """Return why the picture must not be decoded, by its header alone, or nothing."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         return "it has too many pixels"
     if image.mode not in _PIXEL_BYTES:
         return "it has more than eight bits a colour"
-    return "it would take too much memory" if _reckon_bytes(image, size_bytes) > MAX_WORKING_BYTES else ""
+    return "it would take too much memory" if _reckon_bytes(image, size_bytes, edge) > MAX_WORKING_BYTES else ""
 
 
-def _reckon_bytes(image: "Image.Image", size_bytes: int) -> int:
+def _reckon_bytes(image: "Image.Image", size_bytes: int, edge: int) -> int:
     """Return how much memory the decoder takes at its worst moment."""
     pixels = image.width * image.height
     if image.format in _READ_WHOLE:
@@ -120,8 +136,8 @@ def _reckon_bytes(image: "Image.Image", size_bytes: int) -> int:
     if image.format not in {"JPEG", "MPO"}:
         return pixels * _PIXEL_BYTES[image.mode]
     # The decoder of a JPEG reduces as it reads; but of one whose components come apart it first keeps everything.
-    reduced = pixels // _get_jpeg_reduction(image, MAX_EDGE) ** 2
-    kept = 0 if _has_one_scan(image) else pixels * 2 * len(image.getbands())
+    reduced = pixels // _get_jpeg_reduction(image, edge) ** 2
+    kept = 0 if has_one_scan(image) else pixels * 2 * len(image.getbands())
     return kept + reduced * _PIXEL_BYTES[image.mode]
 
 
@@ -130,7 +146,7 @@ def _get_jpeg_reduction(image: "Image.Image", edge: int) -> int:
     return next((factor for factor in (1, 2, 4) if max(image.size) <= edge * factor), 8)
 
 
-def _has_one_scan(image: "Image.Image") -> bool:
+def has_one_scan(image: "Image.Image") -> bool:
     """Tell whether all components of a JPEG come together. Where that cannot be told they count as apart."""
     # ISO/IEC 10918-1, B.2.3. Pillow has read up to the end of the first scan's header, so it lies just behind.
     file = getattr(image, "fp", None)

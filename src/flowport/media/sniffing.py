@@ -168,17 +168,33 @@ _MP3_RATES: Final = (
 _MP3_HERTZ: Final = (44100, 48000, 32000, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Mp3Frame:
+    """What the header of a Layer III frame says."""
+
+    size_bytes: int
+    samples: int
+    hertz: int
+
+
+def find_mp3_frame(head: bytes) -> Mp3Frame | None:
+    """Return the Layer III frame that begins here, or None when none does."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:  # noqa: PLR2004
+        return None
+    version = (head[1] >> 3) & 3  # 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5, 1: none
+    is_first = version == 3  # noqa: PLR2004
+    rate = _MP3_RATES[0 if is_first else 1][head[2] >> 4]
+    hertz = _MP3_HERTZ[(head[2] >> 2) & 3] >> {3: 0, 2: 1, 0: 2}.get(version, 16)
+    if not rate or not hertz:
+        return None
+    size_bytes = (144000 if is_first else 72000) * rate // hertz + ((head[2] >> 1) & 1)
+    return Mp3Frame(size_bytes, 1152 if is_first else 576, hertz)
+
+
 def _get_mp3_frame_bytes(frame: bytes) -> int:
     """Return the length of the Layer III frame that begins here, or 0 when none does."""
-    if len(frame) < 4 or frame[0] != 0xFF or frame[1] & 0xE6 != 0xE2:  # noqa: PLR2004
-        return 0
-    version = (frame[1] >> 3) & 3  # 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5, 1: none
-    is_first = version == 3  # noqa: PLR2004
-    rate = _MP3_RATES[0 if is_first else 1][frame[2] >> 4]
-    hertz = _MP3_HERTZ[(frame[2] >> 2) & 3] >> {3: 0, 2: 1, 0: 2}.get(version, 16)
-    if not rate or not hertz:
-        return 0
-    return (144000 if is_first else 72000) * rate // hertz + ((frame[2] >> 1) & 1)
+    found = find_mp3_frame(frame)
+    return found.size_bytes if found is not None else 0
 
 
 def _get_aac_frame_bytes(frame: bytes) -> int:

@@ -6,6 +6,7 @@ of the spellings name things that exist nowhere on this computer; these are told
 
 import re
 import sys
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
@@ -21,6 +22,8 @@ class Spelling(Enum):
     """Holds a control character or half a letter, which no name or address of a file does on purpose."""
     URL = auto()
     """An https or http address."""
+    RESULT = auto()
+    """A result of an earlier run; `parse_result_name` tells which, unless it is written wrongly."""
     FILE_URI = auto()
     CHAT = auto()
     """An address that means something inside a chat alone."""
@@ -32,6 +35,16 @@ class Spelling(Enum):
     """From the root or from a home folder."""
     RELATIVE = auto()
     """Anything else: most often a name that the assistant made up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultName:
+    """A result of an earlier run, as an argument names it."""
+
+    run_id: str
+    """Empty for the run whose results were seen last."""
+    n: int | None
+    """The output's place in its run, from 1; None for the first one that fits."""
 
 
 CHAT_FOLDERS: Final = ("/mnt/data/", "/mnt/user-data/", "/home/oai/")
@@ -50,14 +63,18 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 _GARBLED: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
 _BASE64_SAMPLE: Final = 2048
+_RESULT: Final = re.compile(r"(?:flowport|run):|last(?:#.*)?$|run_[a-z0-9]{6,}(?:#.*)?$", re.IGNORECASE)
+# The prefix of an id is forgiven where something else says that it is one.
+_RESULT_NAME: Final = re.compile(
+    r"(?:last|(?:(?:flowport://runs/|run:)(?:run_)?|run_)(?P<id>[a-z0-9]{1,40}))(?:(?:#|/outputs/)(?P<n>[0-9]{1,6}))?",
+    re.IGNORECASE,
+)
 _JPEG_IN_BASE64: Final = "/9j/"
 
 
 def get_spelling(value: str, *, is_windows: bool = sys.platform == "win32") -> Spelling:
     """Return how the text names a file."""
     value = value.strip()
-    if not value:
-        return Spelling.BLANK
     scheme = _SCHEME.match(value)
     if scheme is not None and scheme[1].lower() == "data":
         return Spelling.DATA_URI
@@ -65,9 +82,24 @@ def get_spelling(value: str, *, is_windows: bool = sys.platform == "win32") -> S
         return Spelling.BASE64
     if _GARBLED.search(value):
         return Spelling.GARBLED
-    if scheme is not None:
-        return _SCHEMES.get(scheme[1].lower(), Spelling.OTHER_SCHEME)
-    return _get_path_spelling(value, is_windows=is_windows)
+    if _RESULT.match(value):
+        return Spelling.RESULT
+    if scheme is None:
+        return _get_path_spelling(value, is_windows=is_windows)
+    return _SCHEMES.get(scheme[1].lower(), Spelling.OTHER_SCHEME)
+
+
+def parse_result_name(value: str) -> ResultName | None:
+    """Return which result the text names; None when it is none, or written wrongly."""
+    found = _RESULT_NAME.fullmatch(value.strip())
+    if found is None or found["n"] == "0":
+        return None
+    return ResultName(f"run_{found['id'].lower()}" if found["id"] else "", int(found["n"]) if found["n"] else None)
+
+
+def get_mounted_path(path: str, mounts: str = "/mnt") -> str:
+    """Return where a path with a drive lies in a Linux that Windows runs: below `/mnt/c`, or its own letter."""
+    return f"{mounts}/{path[0].lower()}/" + path[3:].replace("\\", "/")
 
 
 def _is_base64(value: str) -> bool:
@@ -77,6 +109,8 @@ def _is_base64(value: str) -> bool:
 
 
 def _get_path_spelling(value: str, *, is_windows: bool) -> Spelling:
+    if not value:
+        return Spelling.BLANK
     if value.startswith(("\\\\", "//")):
         return Spelling.NETWORK_PATH
     if _DRIVE.match(value):

@@ -117,6 +117,22 @@ class RunLook:
     """A status that no documentation names, cleaned; it counts as running. Empty when the status is a known one."""
 
 
+@dataclass(frozen=True, slots=True)
+class UploadPlace:
+    """Where the provider takes one file."""
+
+    put_url: str = field(repr=False)
+    """Signed; good for `put_seconds`."""
+    headers: Mapping[str, str]
+    """To be sent with the file, letter by letter, and no key beside them."""
+    put_seconds: float
+    asset_url: str = field(repr=False)
+    """What a run is given in the place of the file."""
+    asset_seconds: float
+    """How long the file lives there."""
+    provider_upload_id: str
+
+
 class Provider(Protocol):
     """The words of one provider."""
 
@@ -128,6 +144,13 @@ class Provider(Protocol):
     """The documented limit of one key."""
     max_inline_bytes: int
     """The largest file that may be sent inside a request."""
+    inline_types: frozenset[str]
+    """The MIME types of pictures that may be sent inside a request."""
+    upload_types: frozenset[str]
+    """The MIME types that may be uploaded; none when there is no endpoint for it."""
+    max_upload_bytes: int
+    takes_output_ids: bool
+    """Whether a run takes the id of an earlier output of the same account in the place of a file."""
     can_cancel: bool
     style: str
     """Which of its path families it speaks."""
@@ -169,6 +192,22 @@ class Provider(Protocol):
 
     def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
         """Return the request that starts a run. Each one that is sent may cost money."""
+        ...
+
+    def is_creation_id(self, text: str) -> bool:
+        """Tell whether a media argument looks like the provider's own id of a file, and like nothing else."""
+        ...
+
+    def build_upload_request(self, mime_type: str) -> ApiRequest:
+        """Return the request for a place to put one file of a type among `upload_types`."""
+        ...
+
+    def parse_upload(self, answer: ApiAnswer) -> UploadPlace:
+        """Return the place.
+
+        Raises:
+            ProviderError: The answer is a refusal, or breaks the contract.
+        """
         ...
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:

@@ -26,6 +26,7 @@ from flowport.providers.interface import (
     Started,
     StartOutcome,
     Uncertain,
+    UploadPlace,
     build_refusal,
     is_not_taken,
     parse_json,
@@ -33,6 +34,7 @@ from flowport.providers.interface import (
 from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
 from flowport.providers.magnific_inputs import MAX_ID_LENGTH, MAX_TEXT_LENGTH, parse_inputs
 from flowport.providers.magnific_outputs import parse_outputs
+from flowport.providers.magnific_uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES, is_creation_id, parse_place
 
 STYLES: Final = ("flows", "apps")
 """The path families, the newer first; but for the run keys they are the same. Whether the older still answers is not
@@ -90,6 +92,10 @@ class Magnific:
     requests_per_minute = 50  # docs.magnific.com/ratelimits, per API key
     max_inline_bytes = 10 * 1024 * 1024  # no figure for flows; single endpoints name about 10 MB per picture
     can_cancel = False  # no endpoint for it exists
+    inline_types = frozenset({"image/png", "image/jpeg"})  # the formats that every page names
+    upload_types = UPLOAD_TYPES
+    max_upload_bytes = MAX_UPLOAD_BYTES
+    takes_output_ids = True  # run-flow: "an existing creation's identifier"
 
     def __init__(self, title: str = "Magnific", styles: Sequence[str] = STYLES) -> None:
         """Speak the first of these path families.
@@ -174,6 +180,25 @@ class Magnific:
             inputs = {ids.get(key, key): value for key, value in inputs.items()}
         path = f"/v1/ai/{self.style}/{_quote_segment(app.id)}/run"
         return ApiRequest(Operation.START_RUN, "POST", path, {"inputs": dict(inputs)})
+
+    def is_creation_id(self, text: str) -> bool:
+        """Tell whether this looks like a sqid or another identifier of a creation."""
+        return is_creation_id(text)
+
+    def build_upload_request(self, mime_type: str) -> ApiRequest:
+        """Return the `request-url` request; uploads are outside the path families."""
+        body: dict[str, JsonValue] = {"files": [{"content_type": mime_type}]}
+        return ApiRequest(Operation.REQUEST_UPLOAD, "POST", "/v1/ai/uploads/request-url", body)
+
+    def parse_upload(self, answer: ApiAnswer) -> UploadPlace:
+        """Return where to put the file."""
+        if not 200 <= answer.status < 300:  # noqa: PLR2004
+            raise self._build_refusal(answer, Operation.REQUEST_UPLOAD)
+        try:
+            return parse_place(parse_json(answer))
+        except ValueError as exc:
+            problem = "it named no place for the file"
+            raise self._build_broken(answer, Operation.REQUEST_UPLOAD, problem) from exc
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Return what the answer to `run-flow` proves."""

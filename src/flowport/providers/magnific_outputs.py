@@ -56,7 +56,7 @@ def _parse_output(item: Any, kind: OutputKind, *, n: int, now: float) -> Output 
         found = _ResultItem.model_validate(item)
     except ValidationError:
         return None
-    if not _is_usable_url(found.url):
+    if not is_usable_url(found.url):
         return None
     return Output(
         n=n,
@@ -71,7 +71,8 @@ def _parse_output(item: Any, kind: OutputKind, *, n: int, now: float) -> Output 
     )
 
 
-def _is_usable_url(url: str) -> bool:
+def is_usable_url(url: str) -> bool:
+    """Tell whether this is the whole address of a file, without anything that could be misread."""
     try:
         parts = urlsplit(url)
     except ValueError:

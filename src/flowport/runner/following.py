@@ -9,6 +9,7 @@ from functools import partial
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.errors import ProviderError
+from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState
 from flowport.providers.interface import RunLook
@@ -65,6 +66,7 @@ class RunFollower:
             if entry is None or self._board.get(run.id) is not entry or not entry.run.is_followed:
                 return Followed(run, is_ours=False)
             looks += 1
+            reach(FaultPoint.WHILE_FOLLOWING)
             try:
                 look = await self._look(run, account)
             except ProviderError as exc:

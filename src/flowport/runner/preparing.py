@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final, assert_never
 
 import anyio
@@ -17,8 +18,11 @@ from flowport.coercion import get_default
 from flowport.labels import clean_line
 from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
 from flowport.media.refusals import build_refusal
-from flowport.model import App, Input, JsonValue
-from flowport.providers.interface import build_inline_media
+from flowport.media.sources import HeldSource
+from flowport.media.spellings import Spelling, get_spelling
+from flowport.model import App, Input, InputKind, JsonValue
+from flowport.runner.calling import RunCall
+from flowport.runner.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
 
 MAX_SHOWN_VALUE: Final = 300
 """Characters of one text argument that the ledger keeps for a person to read again."""
@@ -27,14 +31,17 @@ MAX_SHOWN_STRUCTURE: Final = 6000
 """Characters of a list or object that the ledger keeps as such; a longer one becomes the beginning of its text."""
 
 MAX_CALL_BYTES: Final = 30_000_000
-"""All files of one call; they lie in memory until it is started, as bytes and as base64."""
+"""All files that the text of one call holds; they lie in memory until it is started."""
+
+MAX_READINGS: Final = 2
+"""Files that are checked side by side: a picture may take much memory to be decoded."""
 
 _DATA_URI: Final = re.compile(r"\s*data:[\w.+/-]*\s*(;[^,]*)?,", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall:
-    """A call that can be accepted: every argument was checked, every file was read."""
+    """A call that can be accepted: every argument and every file was checked."""
 
     app: App
     app_name: str
@@ -42,33 +49,59 @@ class PreparedCall:
     tool_name: str
     account_id: str
     inputs: Mapping[str, JsonValue] = field(repr=False)
-    """By run key, as the provider is sent them; files lie in it as base64."""
+    """By run key, as the provider is sent them, but for the files."""
     arguments_json: str
     raw_digest: str
     canonical_digest: str
+    media: tuple["MediaInput", ...] = ()
+    """The files, which are brought to the provider once the run is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInput:
+    """One input that takes files, and what it was given."""
+
+    run_key: str
+    argument: str
+    """Its name in the tool."""
+    kind: InputKind
+    is_list: bool
+    media: tuple[InputMedia, ...]
+    """One, unless the input takes several."""
 
 
 class CallPreparer:
     """Prepares calls; reads files on threads of its own, so that slow disks never delay the protocol."""
 
-    def __init__(self, rules: MediaRules, threads: anyio.CapacityLimiter) -> None:
+    def __init__(self, rules: MediaRules, threads: anyio.CapacityLimiter, finder: OutputFinder) -> None:
         self._rules = rules
+        self._finder = finder
+        self._readings = anyio.CapacityLimiter(MAX_READINGS)
         self._threads = threads
 
     async def prepare(
-        self, account: OpenAccount, listing: Listing, arguments: Mapping[str, JsonValue] | None
+        self, account: OpenAccount, listing: Listing, arguments: Mapping[str, JsonValue] | None, call: RunCall
     ) -> PreparedCall:
         """Return the call ready to be accepted. Nothing is sent and nothing is written.
 
+        Args:
+            call: Who asks, and over which connection: earlier results are the owner's own.
+
         Raises:
             ArgumentsInvalid: An argument does not fit, or a file may not or cannot be read.
+            LedgerError: The ledger cannot be read.
         """
         app = listing.app
         values = parse_arguments(app, listing.property_names, arguments)
-        media = await self._resolve_all(account, listing, values)
-        digests = {input_id: ",".join(_get_identity(one) for one in found) for input_id, found in media.items()}
-        inputs = {**values, **{item.id: _encode(item, media[item.id]) for item in _get_media_inputs(app, values)}}
-        shown = {listing.property_names.get(key, key): _shorten_whole(value) for key, value in values.items()}
+        media = await self._resolve_all(account, listing, values, call)
+        digests = {input_id: ",".join(map(_get_identity, found.media)) for input_id, found in media.items()}
+        inputs = {input_id: value for input_id, value in values.items() if input_id not in media}
+        shown = {
+            listing.property_names.get(key, key): _show_media(value, media[key])
+            if key in media
+            else _shorten_whole(value)
+            for key, value in values.items()
+        }
         return PreparedCall(
             app=app,
             app_name=clean_line(app.name) or listing.tool_name,
@@ -76,36 +109,64 @@ class CallPreparer:
             account_id=account.account.id,
             inputs=build_provider_inputs(app, inputs),
             arguments_json=json.dumps(shown, ensure_ascii=False),
-            raw_digest=build_raw_digest(arguments or {}),
+            raw_digest=build_raw_digest(_name_outputs(arguments or {}, media)),
             canonical_digest=build_canonical_digest(app, values, digests),
+            media=tuple(media.values()),
         )
 
     async def _resolve_all(
-        self, account: OpenAccount, listing: Listing, values: Mapping[str, JsonValue]
-    ) -> dict[str, list[Media]]:
-        rules = MediaRules(
-            roots=self._rules.roots,
-            trusted_origins=await account.fetch_file_origins(),
-            max_inline_bytes=account.provider.max_inline_bytes,
-        )
-        found: dict[str, list[Media]] = {}
-        size_bytes = 0
+        self, account: OpenAccount, listing: Listing, values: Mapping[str, JsonValue], call: RunCall
+    ) -> dict[str, MediaInput]:
+        rules = await build_rules(account, self._rules.roots)
+        found: dict[str, MediaInput] = {}
+        held_bytes = 0
         for item in _get_media_inputs(listing.app, values):
             argument = listing.property_names[item.id]
-            resolve = partial(resolve_media, argument=argument, kind=item.kind, rules=rules)
-            found[item.id] = []
+            media: list[InputMedia] = []
             for text in _get_texts(values[item.id]):
-                media = await anyio.to_thread.run_sync(resolve, text, limiter=self._threads)
-                size_bytes += len(media.data) if isinstance(media, FileMedia) else 0
-                _check_sum(size_bytes, argument)
-                found[item.id].append(media)
+                found_one = await self._find(text, item, argument, account, call)
+                one = found_one or await self._read(text, item, argument, rules)
+                held_bytes += _count_held(one)
+                _check_sum(held_bytes, argument)
+                media.append(one)
+            found[item.id] = MediaInput(item.run_key, argument, item.kind, item.is_list, tuple(media))
         return found
+
+    async def _find(
+        self, text: str, item: Input, argument: str, account: OpenAccount, call: RunCall
+    ) -> OutputMedia | CreationMedia | None:
+        """Return what is named that somebody has already; None when it is to be read here."""
+        output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
+        if output is None and account.provider.is_creation_id(text.strip()):
+            return CreationMedia(text.strip())
+        return output
+
+    async def _read(self, text: str, item: Input, argument: str, rules: MediaRules) -> Media:
+        resolve = partial(resolve_media, text, argument=argument, kind=item.kind, rules=rules)
+        async with self._readings:
+            return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+
+
+async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRules:
+    """Return what media arguments may name for an account."""
+    provider = account.provider
+    return MediaRules(
+        roots=roots,
+        trusted_origins=await account.fetch_file_origins(),
+        max_inline_bytes=provider.max_inline_bytes,
+        upload_types=provider.upload_types,
+    )
+
+
+def _count_held(media: InputMedia) -> int:
+    is_held = isinstance(media, FileMedia) and isinstance(media.source, HeldSource)
+    return media.fingerprint.size_bytes if isinstance(media, FileMedia) and is_held else 0
 
 
 def _check_sum(size_bytes: int, argument: str) -> None:
     if size_bytes > MAX_CALL_BYTES:
-        problem = f"brings the files of this call to more than {MAX_CALL_BYTES // 1_000_000} MB"
-        raise build_refusal(argument, problem, "Give fewer or smaller files, or https URLs of them.")
+        problem = f"brings the data of this call to more than {MAX_CALL_BYTES // 1_000_000} MB"
+        raise build_refusal(argument, problem, "Give paths or https URLs of the files instead.")
 
 
 def _get_media_inputs(app: App, values: Mapping[str, JsonValue]) -> list[Input]:
@@ -121,19 +182,35 @@ def _get_texts(value: JsonValue) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
-def _get_identity(media: Media) -> str:
+def _get_identity(media: InputMedia) -> str:
     match media:
         case UrlMedia():
             return media.url
         case FileMedia():
-            return f"sha256:{media.sha256}"
+            return f"sha256:{media.fingerprint.sha256}"
+        case OutputMedia():
+            return media.uri
+        case CreationMedia():
+            return f"creation:{media.id}"
         case _:
             assert_never(media)
 
 
-def _encode(item: Input, media: list[Media]) -> JsonValue:
-    encoded: list[JsonValue] = [one.url if isinstance(one, UrlMedia) else build_inline_media(one.data) for one in media]
-    return encoded if item.is_list else encoded[0]
+def _name_outputs(arguments: Mapping[str, JsonValue], media: Mapping[str, MediaInput]) -> Mapping[str, JsonValue]:
+    """Return the arguments with the outputs that they mean: "last" is another one each time."""
+    outputs = [one.uri for item in media.values() for one in item.media if isinstance(one, OutputMedia)]
+    return {**arguments, "": list(outputs)} if outputs else arguments
+
+
+def _show_media(value: JsonValue, item: MediaInput) -> JsonValue:
+    """Return a media argument without bytes, and with the output that was meant: "last" is another one each time."""
+    pairs = zip(_get_texts(value), item.media, strict=True)
+    shown: list[JsonValue] = [one.uri if isinstance(one, OutputMedia) else _shorten_media(text) for text, one in pairs]
+    return shown if isinstance(value, list) else shown[0]
+
+
+def _shorten_media(text: str) -> JsonValue:
+    return f"base64… ({len(text)} characters)" if get_spelling(text) is Spelling.BASE64 else _shorten(text)
 
 
 def _shorten_whole(value: JsonValue) -> JsonValue:

@@ -10,6 +10,7 @@ from flowport.catalog.discovery import Catalog
 from flowport.clock import Clock
 from flowport.errors import AppNotFound, AppUnsupported, ArgumentsInvalid, ProviderError
 from flowport.model import Run
+from flowport.runner.calling import RunCall
 from flowport.runner.preparing import CallPreparer, PreparedCall
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class CallRestorer:
             await catalog.wait_until_attempted(CATALOGUE_SECONDS)
         try:
             listing = await catalog.fetch_listing(run.tool_name)
-            call = await self._preparer.prepare(account, listing, json.loads(run.arguments_json))
+            call = await self._preparer.prepare(account, listing, json.loads(run.arguments_json), RunCall(run.owner))
         except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
             logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
             return None

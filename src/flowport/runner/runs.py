@@ -1,7 +1,6 @@
 """The runner: takes prepared calls, owns their runs, and answers those who ask how they are doing."""
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -12,10 +11,12 @@ import anyio
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.errors import FlowportError, LedgerError, StartInDoubt
-from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger
+from flowport.faultpoints import FaultPoint, reach
+from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger, WaitingCall
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.purse import PurseTerms, Unpaid
+from flowport.runner.accepting import build_run
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.following import RunFollower
@@ -29,9 +30,8 @@ from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
-_ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
-"""Without the letters and digits that people mistake for one another."""
-_ID_LENGTH: Final = 10
+WRITING_SECONDS: Final = 5.0
+"""How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
 
 
 class CancelOutcome(Enum):
@@ -108,7 +108,7 @@ class Runner:
             PriceUnconfirmed: The person has to agree to the price first.
             RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
-        run = self._build_run(call, origin.owner)
+        run = build_run(call, origin.owner, self._clock, self._process)
         ticket, rules = _Ticket(), self._calls.build_rules(origin, self._process)
         terms = self._calls.build_terms(origin)
 
@@ -128,6 +128,20 @@ class Runner:
     def leave(self, call: RunCall) -> None:
         """Note in the background that a call waits no longer, because its client has gone."""
         self._supervisor.spawn(f"end of {call.id}", self._leave, call)
+
+    async def hand_over(self, run_id: str, origin: RunCall, *, by: str) -> None:
+        """Note that the answer to a call holds a run's outputs; should we die before it is written, the note is void."""
+        call = WaitingCall(origin.id, self._process.process_id)
+        await self._ledger.note_seen(run_id, at=self._clock.now(), by=by, call=call)
+        self._supervisor.spawn(f"answer to {call.id}", self._leave_later, origin)
+
+    async def _leave_later(self, origin: RunCall) -> None:
+        try:
+            await self._clock.sleep(WRITING_SECONDS)
+        finally:
+            # Also at our end: it comes when the client has gone, and what was not written then is taken back by name.
+            with anyio.CancelScope(shield=True):
+                await self._leave(origin)
 
     def take_back(self, run_id: str) -> None:
         """Note in the background that the answer which held a run's outputs did not arrive."""
@@ -231,28 +245,6 @@ class Runner:
         over = replace(run, state=RunState.CANCELLED, failure=CANCELLED_UNSENT, finished_at=at, reserved_credits=0.0)
         self._board.update(over)
 
-    def _build_run(self, call: PreparedCall, owner: str) -> Run:
-        price, boot = call.app.price_credits, self._clock.boot_time()
-        return Run(
-            id="run_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH)),
-            account_id=call.account_id,
-            owner=owner,
-            provider=call.app.provider,
-            app_id=call.app.id,
-            app_name=call.app_name,
-            tool_name=call.tool_name,
-            arguments_json=call.arguments_json,
-            raw_digest=call.raw_digest,
-            canonical_digest=call.canonical_digest,
-            state=RunState.ACCEPTED,
-            accepted_at=self._clock.now(),
-            process_id=self._process.process_id,
-            price_credits=price,
-            reserved_credits=price or 0.0,
-            boot_id=boot.boot_id if boot else "",
-            accepted_boot_seconds=boot.seconds if boot else None,
-        )
-
     async def _carry_out(
         self, run: Run, call: PreparedCall, rules: AttachRules, terms: PurseTerms, ticket: _Ticket
     ) -> None:
@@ -281,6 +273,7 @@ class Runner:
 
     async def _accept(self, run: Run, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> bool:
         """Record the run and tell whether it is to be started; the ticket says what else became of the call."""
+        reach(FaultPoint.BEFORE_ACCEPTED)
         try:
             outcome = await self._ledger.accept(run, rules, terms)
         except LedgerError as exc:
@@ -288,6 +281,7 @@ class Runner:
         else:
             match outcome:
                 case Accepted():
+                    reach(FaultPoint.AFTER_ACCEPTED)
                     self._put(run)
                 case Joined(earlier):
                     ticket.joined = earlier

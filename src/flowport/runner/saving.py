@@ -17,6 +17,7 @@ from flowport.clock import Clock
 from flowport.errors import FetchError, LedgerError, RunNotFound
 from flowport.fetch import Fetched, Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
+from flowport.media.measuring import measure
 from flowport.media.saving import PartialFile, build_output_path, open_partial
 from flowport.media.sniffing import Sniffed, sniff
 from flowport.model import Output, OutputKind, Run
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 MAX_FETCHES: Final = 4
 """Outputs that are fetched side by side, over all runs."""
 
+_SVG: Final = "image/svg+xml"
 _MOVING = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
 
 
@@ -154,7 +156,16 @@ class OutputSaver:
     ) -> Output:
         extension = sniffed.extension if sniffed else "bin"
         mime_type = sniffed.mime_type if sniffed else output.mime_type
-        kept = replace(output, mime_type=mime_type, size_bytes=fetched.size_bytes)
+        measures = await self._in_thread(measure, partial.file, sniffed)
+        kept = replace(
+            output,
+            mime_type=mime_type,
+            size_bytes=fetched.size_bytes,
+            # What lies there is what counts; the provider's word stands in where the file says nothing.
+            width=measures.width or output.width,
+            height=measures.height or output.height,
+            duration_seconds=measures.duration_seconds or output.duration_seconds,
+        )
         path, record = self._build_path(run, output, extension), _build_sidecar(run, kept, fetched)
         published = await self._in_thread(partial.publish_with_sidecar, path, record)
         if published.sidecar is None:
@@ -182,6 +193,9 @@ def _is_of_kind(sniffed: Sniffed | None, kind: OutputKind) -> bool:
     """Tell whether the bytes are what the provider said. An error page must not be kept as a picture."""
     if kind not in {OutputKind.IMAGE, *_MOVING}:
         return True
+    if kind is OutputKind.IMAGE and sniffed is not None and sniffed.mime_type == _SVG:
+        # A drawing is an image to whoever asked for it; to us it is a program, kept and never shown.
+        return True
     # Sound often comes in a container made for pictures that move.
     return sniffed is not None and (sniffed.kind is kind or {sniffed.kind, kind} <= _MOVING)
 
@@ -200,6 +214,9 @@ def _build_sidecar(run: Run, output: Output, fetched: Fetched) -> dict[str, Any]
         "output": output.n,
         "mime_type": output.mime_type,
         "size_bytes": output.size_bytes,
+        "width": output.width,
+        "height": output.height,
+        "duration_seconds": output.duration_seconds,
         "sha256": fetched.sha256,
         "credits": run.spent_credits,
         "made_at": datetime.fromtimestamp(run.finished_at or run.accepted_at, tz=UTC).isoformat(),

@@ -17,10 +17,12 @@ from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
 from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderRejected, ProviderUnreachable
+from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import App, Run, RunState
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board
+from flowport.runner.delivering import Delivered, FileDeliverer
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.writing import RunWriter
 from flowport.transport import PAUSE_WITHOUT_WORD_SECONDS
@@ -76,14 +78,17 @@ class RunStarter:
         clock: Clock,
         writer: RunWriter,
         *,
+        deliverer: FileDeliverer | None = None,
         on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
+            deliverer: Brings the files of runs; None where no run has files.
             on_doubt: Called when a provider refuses inputs that fit the definition of the app.
         """
         self._on_doubt = on_doubt
+        self._deliverer = deliverer
         self._ledger = ledger
         self._writer = writer
         self._board = board
@@ -91,22 +96,32 @@ class RunStarter:
         self._places = anyio.CapacityLimiter(MAX_STARTS)
 
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
-        """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile."""
+        """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile.
+
+        Raises:
+            FlowportError: A file of the run could not be brought; nothing was started.
+        """
+        delivered = await self._deliver(run, call, account)
+        run = replace(run, notes=delivered.notes)
         # Built first: a mistake in it must not leave the fate of the run unknown.
-        request = account.provider.build_start_request(call.app, call.inputs)
+        request = account.provider.build_start_request(call.app, delivered.inputs)
         tries = _Tries()
         while True:
             async with self._places:
+                reach(FaultPoint.DURING_UPLOAD)
                 await account.wait_for_turn(Priority.START)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
                 if not await self._ledger.note_starting(run.id, at=self._clock.now()):
                     return await self._get_kept(run)
                 self._board.update(starting)
+                reach(FaultPoint.AFTER_STARTING)
                 outcome = await self._send(request, account)
+                reach(FaultPoint.AFTER_REPLY)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
+                    await self._forget(delivered, account)
                 return await self._conclude(starting, outcome)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
@@ -114,6 +129,13 @@ class RunStarter:
                 # Somebody wanted it no more while it could not be cancelled; now it can.
                 await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=self._clock.now())
                 return await self._get_kept(run)
+
+    async def _deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
+        return Delivered(call.inputs) if self._deliverer is None else await self._deliverer.deliver(run, call, account)
+
+    async def _forget(self, delivered: Delivered, account: OpenAccount) -> None:
+        if self._deliverer is not None:
+            await self._deliverer.forget(delivered, account)
 
     async def _get_kept(self, run: Run) -> Run:
         return await self._ledger.get_run(run.id, account_id=run.account_id, owner=run.owner)

@@ -1,0 +1,80 @@
+"""The extent of Matroska and WebM movies.
+
+An element is a name, a length and what is inside; both numbers tell their own size by their first byte. Reading stops
+at the first cluster, where the pictures begin.
+
+Source: RFC 8794 (EBML) and RFC 9559 (Matroska).
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from flowport.media.measures import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
+
+_SEGMENT: Final = 0x18538067
+_CLUSTER: Final = 0x1F43B675
+_INFO: Final = 0x1549A966
+_SCALE: Final = 0x2AD7B1
+_DURATION: Final = 0x4489
+_TRACKS: Final = 0x1654AE6B
+_TRACK: Final = 0xAE
+_VIDEO: Final = 0xE0
+_WIDTH: Final = 0xB0
+_HEIGHT: Final = 0xBA
+_PARENTS: Final = frozenset({_SEGMENT, _INFO, _TRACKS, _TRACK, _VIDEO})
+
+_NANOSECONDS: Final = 1e9
+_USUAL_SCALE: Final = 1_000_000
+_MAX_NUMBER_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    name: int
+    data: bytes
+    """What is inside when it is a number; empty for a parent, whose children come next."""
+
+
+def measure_matroska(file: BinaryIO) -> Measures:
+    """Return the extent of a movie: its first picture track, and its whole length where its header tells it."""
+    found: dict[int, bytes] = {}
+    for element in _iterate(file, count_file_bytes(file)):
+        found.setdefault(element.name, element.data)
+    width, height = (int.from_bytes(found.get(name, b""), "big") for name in (_WIDTH, _HEIGHT))
+    scale = int.from_bytes(found.get(_SCALE, b""), "big") or _USUAL_SCALE
+    return build_measures(size=(width, height), seconds=_parse_float(found.get(_DURATION, b"")) * scale / _NANOSECONDS)
+
+
+def _iterate(file: BinaryIO, end: int) -> Iterator[_Element]:
+    """Give the elements in their order, those inside a wanted parent after it."""
+    place = 0
+    for _ in range(MAX_STEPS):
+        header = read_at(file, place, 12)
+        name, name_bytes = _parse_number(header, is_name=True)
+        length, length_bytes = _parse_number(header[name_bytes:], is_name=False)
+        if not name_bytes or not length_bytes or name == _CLUSTER:
+            return
+        place += name_bytes + length_bytes
+        if name in _PARENTS:
+            yield _Element(name, b"")
+            continue
+        yield _Element(name, read_at(file, place, length) if length <= _MAX_NUMBER_BYTES else b"")
+        place += length
+        if place >= end:
+            return
+
+
+def _parse_number(data: bytes, *, is_name: bool) -> tuple[int, int]:
+    """Return a number and how many bytes it takes, 0 when there is none; a name keeps the bits that tell its size."""
+    size_bytes = 9 - data[0].bit_length() if data else 0
+    if size_bytes > min(len(data), _MAX_NUMBER_BYTES):
+        return 0, 0
+    number = int.from_bytes(data[:size_bytes], "big")
+    return (number if is_name else number & ((1 << 7 * size_bytes) - 1)), size_bytes
+
+
+def _parse_float(data: bytes) -> float:
+    formats = {4: ">f", 8: ">d"}
+    return float(struct.unpack(formats[len(data)], data)[0]) if len(data) in formats else 0.0

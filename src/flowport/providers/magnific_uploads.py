@@ -1,0 +1,88 @@
+"""Magnific's places for files, and the ids of the files that it has. Pure.
+
+Source: the page `upload-files` of docs.magnific.com, read through clients that implement it. Only pictures were seen to
+be taken there.
+"""
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from flowport.labels import clean_line
+from flowport.providers.interface import UploadPlace
+from flowport.providers.magnific_outputs import is_usable_url
+
+UPLOAD_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
+MAX_UPLOAD_BYTES: Final = 1024**3
+"""The end of the range that the place's headers allow."""
+
+_MAX_PUT_SECONDS: Final = 120.0
+_MAX_ASSET_SECONDS: Final = 86_400.0
+_MAX_HEADERS: Final = 20
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]{0,1000}")
+_FORBIDDEN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+
+# An id has a digit among its letters; a word with a number behind it is a name that somebody made up.
+_CREATION_ID: Final = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{8,40}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_MADE_UP: Final = re.compile(r"[A-Za-z][a-z]*[0-9]{1,4}")
+
+
+def _read_seconds(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+
+
+_Seconds = Annotated[float | None, BeforeValidator(_read_seconds)]
+
+
+class _Place(BaseModel):
+    """One entry of `files` in the answer of `request-url`."""
+
+    upload_url: str
+    asset_url: str
+    headers: dict[str, str] = Field(default_factory=dict, max_length=_MAX_HEADERS)
+    file_id: str = ""
+    expires_in: _Seconds = None
+    asset_url_expires_in: _Seconds = None
+
+
+class _Places(BaseModel):
+    """The answer of `request-url`, as the page shows it or wrapped in `data` like most others."""
+
+    files: Annotated[list[_Place], Field(min_length=1, max_length=1)]
+
+
+def is_creation_id(text: str) -> bool:
+    """Tell whether a text looks like the identifier of a creation."""
+    return bool(_UUID.fullmatch(text)) or bool(_CREATION_ID.fullmatch(text) and not _MADE_UP.fullmatch(text))
+
+
+def parse_place(body: Any) -> UploadPlace:
+    """Return the place that an answer names.
+
+    Raises:
+        ValueError: It names none that can be used.
+    """
+    wrapped = body.get("data") if isinstance(body, dict) else None
+    try:
+        (place,) = _Places.model_validate(wrapped if isinstance(wrapped, dict) else body).files
+    except ValidationError as exc:
+        raise ValueError("no place for the file") from exc
+    if not is_usable_url(place.upload_url) or not is_usable_url(place.asset_url):
+        raise ValueError("an unusable address")
+    return UploadPlace(
+        put_url=place.upload_url,
+        headers={name: value for name, value in place.headers.items() if _is_usable_header(name, value)},
+        # No longer than the page says, whatever the answer says.
+        put_seconds=min(place.expires_in or _MAX_PUT_SECONDS, _MAX_PUT_SECONDS),
+        asset_url=place.asset_url,
+        asset_seconds=min(place.asset_url_expires_in or _MAX_ASSET_SECONDS, _MAX_ASSET_SECONDS),
+        provider_upload_id=clean_line(place.file_id),
+    )
+
+
+def _is_usable_header(name: str, value: str) -> bool:
+    is_ours = name.lower() in _FORBIDDEN_HEADERS
+    return not is_ours and bool(_HEADER_NAME.fullmatch(name)) and bool(_HEADER_VALUE.fullmatch(value))

@@ -1,0 +1,225 @@
+"""Bring the files of an accepted run to its provider, in the form that it takes.
+
+A result of the same account goes by its id, else by its link, a fresh one if need be, else its saved copy goes like any file:
+uploaded where the provider takes uploads, else inside the request. Nothing here can cost money; when a file cannot be
+brought the run ends unsent.
+"""
+
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final, assert_never
+
+import anyio
+import anyio.to_thread
+
+from flowport.accounts import OpenAccount
+from flowport.clock import Clock
+from flowport.errors import ArgumentsInvalid, FetchError, ProviderError
+from flowport.fetch import Fetcher, FetchRules
+from flowport.ledger.interface import Ledger
+from flowport.ledger.upload_records import Upload
+from flowport.media.arguments import FileMedia, UrlMedia, examine
+from flowport.media.converting import Wanted, is_odd_picture_url
+from flowport.media.refusals import build_refusal, format_size
+from flowport.media.sources import DiskSource, open_unchanged
+from flowport.model import JsonValue, Output, Run
+from flowport.providers.interface import build_inline_media
+from flowport.runner.preparing import MediaInput, PreparedCall, build_rules
+from flowport.runner.references import CreationMedia, InputMedia, OutputMedia
+from flowport.runner.renewing import LinkRenewer
+from flowport.runner.uploading import FileUploads, convert_if_picture
+
+logger = logging.getLogger(__name__)
+
+MAX_INLINE_BYTES: Final = 30_000_000
+"""All files that go inside one request; they lie in memory as bytes and as base64."""
+
+LINK_MARGIN_SECONDS: Final = 900.0
+"""How long a link must still live to be handed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a run is started with."""
+
+    inputs: Mapping[str, JsonValue] = field(repr=False)
+    """By run key; files stand in it as ids, addresses or base64."""
+    uploads: tuple[str, ...] = ()
+    """The digests of the uploaded files among them."""
+    notes: str = ""
+    """What was done to the files, as sentences."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A delivery under way."""
+
+    account: OpenAccount
+    notes: list[str] = field(default_factory=list)
+    uploads: list[str] = field(default_factory=list)
+    inline_bytes: int = 0
+
+
+class FileDeliverer:
+    """Brings files to providers."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        uploads: FileUploads,
+        fetcher: Fetcher,
+        renewer: LinkRenewer,
+        *,
+        accounts: Mapping[str, OpenAccount],
+        threads: anyio.CapacityLimiter,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._uploads = uploads
+        self._fetcher = fetcher
+        self._renewer = renewer
+        self._accounts = accounts
+        self._threads = threads
+
+    async def deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
+        """Return what the run is started with, its files having been brought; what was done to them is noted.
+
+        Raises:
+            ArgumentsInvalid: A file cannot be brought; nothing was sent that could cost anything.
+            LedgerError: The ledger cannot be read or written.
+        """
+        delivery = _Delivery(account)
+        values: dict[str, JsonValue] = {}
+        for item in call.media:
+            brought = [await self._bring(one, item, delivery) for one in item.media]
+            values[item.run_key] = list(brought) if item.is_list else brought[0]
+        notes = " ".join(dict.fromkeys(delivery.notes))
+        if notes:
+            await self._ledger.note_notes(run.id, notes=notes)
+        return Delivered({**call.inputs, **values}, tuple(delivery.uploads), notes)
+
+    async def forget(self, delivered: Delivered, account: OpenAccount) -> None:
+        """Forget the uploads of inputs that the provider refused: it may no longer have one of them."""
+        for sha256 in delivered.uploads:
+            await self._uploads.forget(account, sha256)
+
+    async def _bring(self, media: InputMedia, item: MediaInput, delivery: _Delivery) -> str:
+        match media:
+            case CreationMedia():
+                return media.id
+            case UrlMedia():
+                return await self._bring_url(media.url, item, delivery)
+            case OutputMedia():
+                return await self._bring_output(media, item, delivery)
+            case FileMedia():
+                return await self._bring_file(media, item, delivery)
+            case _:
+                assert_never(media)
+
+    async def _bring_output(self, media: OutputMedia, item: MediaInput, delivery: _Delivery) -> str:
+        output, account = media.output, delivery.account
+        is_theirs = media.run.account_id == account.account.id and account.provider.takes_output_ids
+        if is_theirs and output.provider_output_id:
+            return output.provider_output_id
+        output = await self._renew(media)
+        if output.url and self._is_fresh(output) and output.url.startswith("https:"):
+            return output.url
+        if not output.saved_path:
+            problem = f"names output {output.n} of {media.run.id}, whose link has expired and which was not saved"
+            raise build_refusal(item.argument, problem, "Give another file, or run that app again.")
+        path = Path(output.saved_path)
+        return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
+
+    def _is_fresh(self, output: Output) -> bool:
+        return output.expires_at is None or output.expires_at > self._clock.now() + LINK_MARGIN_SECONDS
+
+    async def _renew(self, media: OutputMedia) -> Output:
+        """Return the output with a fresh link, if its own will not do and its provider gives another."""
+        account = self._accounts.get(media.run.account_id)
+        if account is None or not media.output.url or self._is_fresh(media.output):
+            return media.output
+        try:
+            renewed = await self._renewer.renew(media.run, account, {media.output.n})
+        except ProviderError as exc:
+            logger.info("run %s could not be read again for a fresh link: %s", media.run.id, exc)
+            return media.output
+        return next(output for output in renewed.run.outputs if output.n == media.output.n)
+
+    async def _bring_url(self, url: str, item: MediaInput, delivery: _Delivery) -> str:
+        """Hand a URL on, unless it promises a format that must be converted first."""
+        if not is_odd_picture_url(url):
+            return url
+        async with self._fetch(url, item, delivery) as path:
+            return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
+
+    @asynccontextmanager
+    async def _fetch(self, url: str, item: MediaInput, delivery: _Delivery) -> AsyncIterator[Path]:
+        rules = await build_rules(delivery.account, ())
+        limits = FetchRules(max_bytes=rules.max_file_bytes, trusted_origins=rules.trusted_origins)
+        with tempfile.TemporaryDirectory(prefix="flowport-") as folder:
+            path = Path(folder) / "fetched"
+            with path.open("wb") as file:
+                try:
+                    await self._fetcher.fetch_to_file(url, file, rules=limits)
+                except FetchError as exc:
+                    problem = f"is a picture that must be converted first and could not be fetched: {exc.problem}"
+                    raise build_refusal(item.argument, problem, "Give it as a PNG or JPEG.") from exc
+            yield path
+
+    async def _examine(self, path: Path, root: Path, item: MediaInput, delivery: _Delivery) -> FileMedia:
+        rules = await build_rules(delivery.account, (root,))
+        work = partial(examine, DiskSource(path, rules.roots), argument=item.argument, kind=item.kind, rules=rules)
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    async def _bring_file(self, media: FileMedia, item: MediaInput, delivery: _Delivery) -> str:
+        outcome = await self._uploads.upload(media, delivery.account, argument=item.argument)
+        if not isinstance(outcome, Upload):
+            return await self._inline(media, item, delivery, outcome.reason)
+        delivery.uploads.append(outcome.sha256)
+        _note(delivery, item, outcome.note)
+        return outcome.url
+
+    async def _inline(self, media: FileMedia, item: MediaInput, delivery: _Delivery, reason: str) -> str:
+        provider = delivery.account.provider
+        wanted = Wanted(provider.inline_types, provider.max_inline_bytes)
+
+        def work() -> tuple[bytes, str]:
+            """Read the file, and convert it where that must be."""
+            with open_unchanged(media.source, media.fingerprint, argument=item.argument) as file:
+                converted = convert_if_picture(file, media, wanted, item.argument)
+                if converted is not None:
+                    return converted.data, converted.note
+                file.seek(0)
+                return file.read(wanted.max_bytes + 1), ""
+
+        async with self._uploads.conversions:
+            data, note = await anyio.to_thread.run_sync(work, limiter=self._threads)
+        delivery.inline_bytes += len(data)
+        _check_inline(len(data), delivery.inline_bytes, wanted, item.argument, reason)
+        _note(delivery, item, note)
+        return build_inline_media(data)
+
+
+def _check_inline(size_bytes: int, sum_bytes: int, wanted: Wanted, argument: str, reason: str) -> None:
+    if size_bytes > wanted.max_bytes:
+        why = f" ({reason})" if reason else ""
+        problem = f"is a file of more than {format_size(wanted.max_bytes)}, which could not be uploaded{why}"
+        raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
+    if sum_bytes > MAX_INLINE_BYTES:
+        raise _build_sum_refusal(argument)
+
+
+def _build_sum_refusal(argument: str) -> ArgumentsInvalid:
+    problem = f"brings the files of this call to more than {MAX_INLINE_BYTES // 1_000_000} MB"
+    return build_refusal(argument, problem, "Give fewer or smaller files, or https URLs of them.")
+
+
+def _note(delivery: _Delivery, item: MediaInput, note: str) -> None:
+    if note:
+        delivery.notes.append(f"{item.argument} {note}.")

@@ -1,0 +1,162 @@
+"""Results of earlier runs as inputs of a new one: which output an argument means."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from flowport.errors import ArgumentsInvalid, RunNotFound
+from flowport.ledger.interface import Ledger
+from flowport.media.arguments import KIND_NAMES, WANTED_KINDS, Media
+from flowport.media.refusals import build_refusal
+from flowport.media.spellings import ResultName, Spelling, get_spelling, parse_result_name
+from flowport.model import InputKind, Output, OutputKind, Run
+from flowport.runner.calling import RunCall
+
+MAX_CONNECTIONS: Final = 200
+MAX_SEEN: Final = 20
+"""Runs that are remembered of one connection: the last may turn out not to have been seen after all."""
+
+_FORMS: Final = 'Write run:ID#1 with the id of a run, flowport://runs/ID/outputs/1, or "last" for the newest result.'
+
+
+@dataclass(frozen=True, slots=True)
+class OutputMedia:
+    """An output of an earlier run of the same owner."""
+
+    run: Run
+    output: Output
+
+    @property
+    def uri(self) -> str:
+        """Its lasting name."""
+        return f"flowport://runs/{self.run.id}/outputs/{self.output.n}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreationMedia:
+    """A file that the provider has already, under an id of its own."""
+
+    id: str
+
+
+InputMedia: TypeAlias = Media | OutputMedia | CreationMedia
+"""What a media argument of a call may name."""
+
+
+class SeenRuns:
+    """Which runs each connection was told the results of, the newest last. Old connections are forgotten."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], deque[str]] = {}
+
+    def note(self, run_id: str, *, owner: str, connection: str) -> None:
+        """Remember that an answer over a connection holds the outputs of a run."""
+        seen = self._seen.pop((owner, connection), deque(maxlen=MAX_SEEN))
+        if run_id in seen:
+            seen.remove(run_id)
+        seen.append(run_id)
+        self._seen[owner, connection] = seen
+        if len(self._seen) > MAX_CONNECTIONS:
+            del self._seen[next(iter(self._seen))]
+
+    def get(self, *, owner: str, connection: str) -> tuple[str, ...]:
+        """Return the runs, the newest first."""
+        return tuple(reversed(self._seen.get((owner, connection), ())))
+
+
+class OutputFinder:
+    """Finds the output that an argument names, among those of the caller's owner and no other."""
+
+    def __init__(self, ledger: Ledger, seen: SeenRuns) -> None:
+        self._ledger = ledger
+        self._seen = seen
+
+    async def find(self, value: str, *, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
+        """Return the output, or None when the text names a file of another sort.
+
+        Raises:
+            ArgumentsInvalid: There is no such output, or it is of a kind that the input does not take.
+            LedgerError: The ledger cannot be read.
+        """
+        match get_spelling(value):
+            case Spelling.RESULT:
+                name = parse_result_name(value)
+                if name is None:
+                    raise build_refusal(argument, "does not name a result of a run as Flowport does", _FORMS)
+                run = await self._find_run(name, argument, call)
+                return OutputMedia(run, _pick(run, name.n, argument, kind))
+            case Spelling.URL:
+                return await self._find_by_url(value.strip(), argument, kind, call)
+            case _:
+                return None
+
+    async def _find_run(self, name: ResultName, argument: str, call: RunCall) -> Run:
+        if not name.run_id:
+            return await self._find_last(argument, call)
+        try:
+            return await self._ledger.get_run(name.run_id, account_id=None, owner=call.owner)
+        except RunNotFound as exc:
+            raise build_refusal(argument, f"names a run that is not there ({exc.run_id[:60]})", _FORMS) from exc
+
+    async def _find_last(self, argument: str, call: RunCall) -> Run:
+        for run_id in self._seen.get(owner=call.owner, connection=call.connection):
+            # Asked of the ledger, because an answer that did not arrive is taken back there.
+            run = await self._ledger.get_last_seen(owner=call.owner, among=(run_id,))
+            if run is not None:
+                return run
+        run = await self._ledger.get_last_seen(owner=call.owner)
+        if run is None:
+            raise build_refusal(argument, 'is "last", and no result has been seen yet', "Name a file instead.")
+        return run
+
+    async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
+        """Return the output whose link the text is: it is better known here than by a link that expires."""
+        try:
+            run = await self._ledger.get_run_by_output_url(url, owner=call.owner)
+        except (RunNotFound, ValueError):  # a malformed address is refused where addresses are
+            return None
+        n = _find_by_link(run, url)
+        return None if n is None else OutputMedia(run, _pick(run, n, argument, kind))
+
+
+def _find_by_link(run: Run, url: str) -> int | None:
+    """Return which output a link is of; an old one differs behind the question mark."""
+    exact = [output.n for output in run.outputs if output.url == url]
+    place = url.partition("?")[0]
+    near = [output.n for output in run.outputs if output.url and output.url.partition("?")[0] == place]
+    return next(iter(exact or near), None)
+
+
+def _pick(run: Run, n: int | None, argument: str, kind: InputKind) -> Output:
+    if not run.outputs:
+        raise _build_without(run, argument)
+    wanted = WANTED_KINDS[kind]
+    fitting = [output for output in run.outputs if _fits(output.kind, wanted)]
+    if n is None:
+        if fitting:
+            return fitting[0]
+        raise _build_misfit(run.outputs[0], argument, wanted)
+    output = next((output for output in run.outputs if output.n == n), None)
+    if output is None:
+        last = max(output.n for output in run.outputs)
+        raise build_refusal(argument, f"names output {n} of {run.id}, which has {last}", f"Give #1 to #{last}.")
+    if output not in fitting:
+        raise _build_misfit(output, argument, wanted)
+    return output
+
+
+def _fits(kind: OutputKind, wanted: OutputKind | None) -> bool:
+    return kind in KIND_NAMES if wanted is None else kind is wanted
+
+
+def _build_without(run: Run, argument: str) -> ArgumentsInvalid:
+    if run.state.is_final:
+        return build_refusal(argument, f"names {run.id}, which made nothing ({run.state.value})", "Name another.")
+    expected = f'get_run with run_id "{run.id}" waits for it.'
+    return build_refusal(argument, f"names {run.id}, which is not finished", expected)
+
+
+def _build_misfit(output: Output, argument: str, wanted: OutputKind | None) -> ArgumentsInvalid:
+    takes = KIND_NAMES[wanted] if wanted else "an image, a video or a sound"
+    made = KIND_NAMES.get(output.kind, "a text or file")
+    return build_refusal(argument, f"takes {takes}, and this result is {made}", f"Give {takes}.")

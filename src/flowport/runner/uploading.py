@@ -1,0 +1,222 @@
+"""Upload a file once for all runs that want it, in whatever process, for as long as it lives at the provider."""
+
+import io
+import logging
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final, assert_never
+
+import anyio
+import anyio.to_thread
+
+from flowport.accounts import OpenAccount
+from flowport.budget import Priority
+from flowport.clock import Clock
+from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected, UploadError
+from flowport.ledger.interface import Ledger
+from flowport.ledger.upload_records import BeingUploaded, Claimed, Upload, UploadClaim
+from flowport.media.arguments import FileMedia
+from flowport.media.converting import Converted, Wanted, convert_picture
+from flowport.media.sources import Fingerprint, measure, open_unchanged
+from flowport.model import OutputKind
+from flowport.processes import ProcessLock
+from flowport.providers.interface import UploadPlace
+from flowport.upload import Uploader
+
+logger = logging.getLogger(__name__)
+
+MAX_UPLOADS: Final = 4
+"""Files that are sent side by side, over all runs."""
+
+MAX_TRIES: Final = 3
+MARGIN_SECONDS: Final = 1800.0
+"""How long an upload must still live to be used again: the run may wait for its turn, and then for its provider."""
+
+CLOSED_SECONDS: Final = 24 * 3600.0
+"""How long an endpoint that is missing or refuses is not asked again."""
+
+_ASK_AGAIN_SECONDS: Final = 0.5
+_MOST_QUESTIONS: Final = 1200
+"""Ten minutes: a program that was stopped in the middle holds its claim, and must not hold our runs."""
+_PAUSE_SECONDS: Final = 2.0
+_PASSING_STATUSES: Final = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class NotUploaded:
+    """Why a file did not go up; it may still go inside the request."""
+
+    reason: str
+    """Ends a sentence; empty when nothing failed and there is just no place for such a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What is sent."""
+
+    file: BinaryIO = field(repr=False)
+    mime_type: str
+    fingerprint: Fingerprint
+    note: str
+
+
+class FileUploads:
+    """Uploads files and remembers which lie where; one for all runs of this process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        process: ProcessLock,
+        uploader: Uploader,
+        *,
+        threads: anyio.CapacityLimiter,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._process = process
+        self._uploader = uploader
+        self._threads = threads
+        self._places = anyio.CapacityLimiter(MAX_UPLOADS)
+        self._turns: dict[tuple[str, str], anyio.Lock] = {}
+        self._closed_until: dict[str, float] = {}
+        self.conversions = anyio.CapacityLimiter(1)
+        """One picture at a time, so that the memory of one is the memory of all."""
+
+    async def upload(self, media: FileMedia, account: OpenAccount, *, argument: str) -> Upload | NotUploaded:
+        """Return where the file lies at the provider, having brought it there if it was not.
+
+        Raises:
+            ArgumentsInvalid: The file cannot be read any more, has changed, or cannot be converted.
+            LedgerError: The ledger cannot be read or written.
+        """
+        if not self._is_open(account, media):
+            return NotUploaded("")
+        key = (account.account.id, media.fingerprint.sha256)
+        turn = self._turns.setdefault(key, anyio.Lock())
+        try:
+            async with turn:
+                found = await self._claim(*key)
+                return found or await self._fill(media, account, argument)
+        finally:
+            if not turn.locked() and not turn.statistics().tasks_waiting:
+                self._turns.pop(key, None)
+
+    async def forget(self, account: OpenAccount, sha256: str) -> None:
+        """Forget an upload that the provider may no longer have."""
+        try:
+            await self._ledger.forget_upload(account_id=account.account.id, sha256=sha256)
+        except LedgerError as exc:
+            logger.warning("that an upload is of no use could not be noted: %s", exc)
+
+    def _is_open(self, account: OpenAccount, media: FileMedia) -> bool:
+        provider = account.provider
+        takes = media.sniffed.kind is OutputKind.IMAGE or media.sniffed.mime_type in provider.upload_types
+        closed_until = self._closed_until.get(account.account.id, 0.0)
+        return bool(provider.upload_types) and takes and closed_until <= self._clock.monotonic()
+
+    async def _claim(self, account_id: str, sha256: str) -> Upload | NotUploaded | None:
+        """Return an upload that is there, or None once this process is to make it."""
+        for _ in range(_MOST_QUESTIONS):
+            usable_until = self._clock.now() + MARGIN_SECONDS
+            claim = UploadClaim(account_id, sha256, self._process.process_id, self._process.is_alive, usable_until)
+            match await self._ledger.claim_upload(claim):
+                case Upload() as upload:
+                    return upload
+                case Claimed():
+                    return None
+                case BeingUploaded():
+                    await self._clock.sleep(_ASK_AGAIN_SECONDS)
+                case _ as never:
+                    assert_never(never)
+        return NotUploaded("another program has not finished uploading it")
+
+    async def _fill(self, media: FileMedia, account: OpenAccount, argument: str) -> Upload | NotUploaded:
+        """Make the upload that this process has claimed, or give the claim up."""
+        is_kept = False
+        try:
+            async with self._places:
+                upload = await self._bring(media, account, argument)
+            if isinstance(upload, Upload):
+                await self._ledger.note_upload(upload)
+                is_kept = True
+        finally:
+            if not is_kept:
+                # Shielded: others wait for this claim as long as we live.
+                with anyio.CancelScope(shield=True):
+                    await self.forget(account, media.fingerprint.sha256)
+        return upload
+
+    async def _bring(self, media: FileMedia, account: OpenAccount, argument: str) -> Upload | NotUploaded:
+        body = await self._open(media, account, argument)
+        try:
+            for n in range(1, MAX_TRIES + 1):
+                try:
+                    place = await self._send(body, account)
+                except (ProviderError, UploadError) as exc:
+                    logger.info("a file was not uploaded: %s", exc)
+                    if not await self._can_try_again(exc, account, n):
+                        return NotUploaded(str(exc))
+                else:
+                    return self._build_upload(place, media, account, body.note)
+            raise AssertionError("the last try is never tried again")
+        finally:
+            body.file.close()
+
+    async def _open(self, media: FileMedia, account: OpenAccount, argument: str) -> _Body:
+        provider = account.provider
+        wanted = Wanted(provider.upload_types, provider.max_upload_bytes)
+
+        def work() -> _Body:
+            """Open the file, and convert it where that must be."""
+            file = open_unchanged(media.source, media.fingerprint, argument=argument)
+            try:
+                converted = convert_if_picture(file, media, wanted, argument)
+            except BaseException:
+                file.close()
+                raise
+            if converted is None:
+                return _Body(file, media.sniffed.mime_type, media.fingerprint, "")
+            file.close()
+            data = io.BytesIO(converted.data)
+            fingerprint = measure(data, argument=argument, max_bytes=wanted.max_bytes)
+            return _Body(data, converted.mime_type, fingerprint, converted.note)
+
+        async with self.conversions:
+            return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    async def _send(self, body: _Body, account: OpenAccount) -> UploadPlace:
+        """Ask for a place and put the file there."""
+        request = account.provider.build_upload_request(body.mime_type)
+        place = account.provider.parse_upload(await account.send(request, Priority.START))
+        origins = await account.fetch_file_origins()
+        await self._uploader.put(place, body.file, body.fingerprint, trusted_origins=origins)
+        return place
+
+    async def _can_try_again(self, error: ProviderError | UploadError, account: OpenAccount, tries: int) -> bool:
+        """Tell whether it is worth another try, after a pause; an endpoint that refuses is remembered."""
+        status = getattr(error, "status", 0)
+        if isinstance(error, ProviderRefused | ProviderRejected) and status not in _PASSING_STATUSES:
+            self._closed_until[account.account.id] = self._clock.monotonic() + CLOSED_SECONDS
+            return False
+        if tries == MAX_TRIES:
+            return False
+        asked = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
+        await self._clock.sleep(_PAUSE_SECONDS if asked is None else asked)
+        return True
+
+    def _build_upload(self, place: UploadPlace, media: FileMedia, account: OpenAccount, note: str) -> Upload:
+        return Upload(
+            account_id=account.account.id,
+            sha256=media.fingerprint.sha256,
+            url=place.asset_url,
+            expires_at=self._clock.now() + place.asset_seconds,
+            provider_upload_id=place.provider_upload_id,
+            note=note,
+        )
+
+
+def convert_if_picture(file: BinaryIO, media: FileMedia, wanted: Wanted, argument: str) -> Converted | None:
+    """Return a picture in the form that is wanted; None when the file itself will do, or is no picture."""
+    if media.sniffed.kind is not OutputKind.IMAGE:
+        return None
+    return convert_picture(file, media.sniffed, wanted, argument=argument)

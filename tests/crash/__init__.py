@@ -1,0 +1,1 @@
+"""What is left of the promises when the process is killed."""

@@ -1,0 +1,74 @@
+"""A sandbox as a process of its own, and what it alone can testify to."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.commands.children import open_child
+from tests.crash.cable import Cable, open_cables
+
+KEY = "a-key-of-the-crash-tests"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A sandbox and the cables that lead to it."""
+
+    url: str
+    api: Cable
+    files: Cable
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a Flowport needs to know to use it."""
+        return {"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": f"http://127.0.0.1:{self.api.port}"}
+
+    def cut(self) -> None:
+        """Take the network away."""
+        self.api.cut()
+        self.files.cut()
+
+    def mend(self) -> None:
+        """Bring the network back."""
+        self.api.mend()
+        self.files.mend()
+
+    def switch(self, name: str, **body: Any) -> None:
+        """Turn a switch."""
+        _ask(self.url, name, body)
+
+    def count_starts(self) -> int:
+        """Return how many runs were started."""
+        return int(_ask(self.url, "counts")["runs_accepted"])
+
+    def count_requests(self) -> int:
+        """Return how many start requests arrived."""
+        return int(_ask(self.url, "counts")["run"])
+
+
+@contextmanager
+def open_bench(folder: Path) -> Iterator[Bench]:
+    """Run a sandbox whose runs take no time."""
+    flags = ("--speed", "0", "--requests-per-minute", "0", "--key", KEY)
+    with open_child(folder, *flags, command="sandbox") as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
+        url = lines[1].partition("=")[2]
+        files_url = _ask(url, "about")["files_origin"]
+        with open_cables(urlsplit(url).port or 0, urlsplit(files_url).port or 0) as (api, files):
+            # What tells where the files lie must tell of the cable.
+            yield Bench(url, api, files)
+
+
+def _ask(url: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"x-magnific-api-key": KEY, "content-type": "application/json"}
+    request = urllib.request.Request(f"{url}/_sandbox/{name}", data, headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found

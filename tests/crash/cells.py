@@ -1,0 +1,72 @@
+"""The crash matrix: every point at which the process is killed, with every fault that may come along."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from flowport.faultpoints import FaultPoint
+
+AFTER_ANSWER = "after_answer"
+"""The client has read the answer. Only it can know, so it is the client that kills there."""
+POINTS = (*FaultPoint, AFTER_ANSWER)
+
+DAY_SECONDS = 86_400.0
+
+
+class Trouble(StrEnum):
+    """What goes wrong besides."""
+
+    NONE = "no fault"
+    DROPPED = "reply dropped"
+    RESET = "connection reset"
+    NETWORK_GONE = "network gone"
+    """From the death on, and for the first while of the next life."""
+    DISK_FULL = "disk full"
+    """From the point on; the process is killed once it has tried to go on."""
+    CLOCK_FORWARD = "clock a day ahead"
+    """From the next life on."""
+    CLOCK_BACK = "clock a day behind"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One death."""
+
+    point: str
+    trouble: Trouble
+
+    def __str__(self) -> str:
+        return f"{self.point}-{self.trouble}".replace(" ", "_")
+
+    @property
+    def switch(self) -> dict[str, Any] | None:
+        """How the sandbox makes the trouble, by its fault switch; None when the sandbox does nothing amiss."""
+        kinds = {Trouble.DROPPED: "drop", Trouble.RESET: "reset"}
+        if self.trouble not in kinds:
+            return None
+        if self.point == FaultPoint.WHILE_DOWNLOADING and self.trouble is Trouble.DROPPED:
+            # A file whose connection ends without a byte would never get as far as the point.
+            return {"operation": "file", "fault": "truncate"}
+        is_started = self.point in {FaultPoint.WHILE_FOLLOWING, FaultPoint.WHILE_DOWNLOADING}
+        is_told = self.point in {FaultPoint.BEFORE_ANSWER, AFTER_ANSWER} and self.trouble is Trouble.RESET
+        return {"operation": "status" if is_started or is_told else "run", "fault": kinds[self.trouble]}
+
+    @property
+    def is_unknown(self) -> bool | None:
+        """Whether nobody can know the run's fate afterwards, so that it must be called unknown, and must not otherwise."""
+        if self.trouble in {Trouble.DROPPED, Trouble.RESET, Trouble.DISK_FULL}:
+            return None
+        return self.point in _BETWEEN
+
+
+_BETWEEN = frozenset(
+    {
+        FaultPoint.AFTER_STARTING,
+        FaultPoint.AFTER_REQUEST_LEFT,
+        FaultPoint.AFTER_PROVIDER_ACCEPTED,
+        FaultPoint.AFTER_REPLY,
+    }
+)
+"""The points between what the ledger knows before a start request and what it knows after it."""
+
+CELLS = tuple(Cell(point, trouble) for point in POINTS for trouble in Trouble)

@@ -1,0 +1,29 @@
+"""The figures of the crash tests, as the end of a test run tells them."""
+
+from collections.abc import Sequence
+
+from tests.crash.cells import CELLS
+from tests.crash.trials import Outcome
+
+OUTCOMES: list[Outcome] = []
+"""Of every trial of this test run that was played to its end."""
+SCHEDULES: list[int] = []
+"""How many runs were intended in each schedule that was played in this process."""
+
+
+def format_figures(outcomes: Sequence[Outcome], schedules: Sequence[int]) -> list[str]:
+    """Return the table, line by line; nothing when nothing was tried."""
+    if not outcomes and not schedules:
+        return []
+    rows = [
+        ("points x faults with real kills", f"{len(outcomes)} of {len(CELLS)}"),
+        ("schedules in this process", f"{len(schedules)}, with {sum(schedules)} intended runs"),
+        ("duplicate starts", sum(one.duplicates for one in outcomes)),
+        ("lost runs", sum(one.lost for one in outcomes)),
+        (
+            "half-written files",
+            f"{sum(len(one.half_written) for one in outcomes)} of {sum(one.saved for one in outcomes)}",
+        ),
+        ("leaked reservations", sum(one.leaked_credits > 0 for one in outcomes)),
+    ]
+    return [f"{name:<34} {value}" for name, value in rows]

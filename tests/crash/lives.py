@@ -1,0 +1,111 @@
+"""A Flowport's life under trial: a real process, a patient client, and a death at the wished moment."""
+
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.commands.children import Child, open_child
+
+LIFE_SECONDS = 60.0
+"""When a life that hangs is ended from outside; its trial then fails."""
+
+SETTINGS = {
+    "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+    "FLOWPORT_MAX_TOOLS": "1",
+    "FLOWPORT_APPS": "*sketch*",
+    "FLOWPORT_PREVIEWS": "false",
+}
+LIVE = {"accepted", "starting", "queued", "running"}
+MAX_TRIES = 8
+
+
+@dataclass
+class Learnt:
+    """What the client has learnt, over all lives."""
+
+    delivered: set[str] = field(default_factory=set)
+    """Runs whose outputs it was given."""
+    unknown: set[str] = field(default_factory=set)
+    """Runs of which it was told that nobody knows."""
+    refusals: list[str] = field(default_factory=list)
+    """Why the same call was refused after that."""
+
+    def note(self, facts: Mapping[str, Any]) -> str:
+        """Take an answer in and return the state that it told; empty when it told of no run."""
+        state = str(facts.get("state", ""))
+        if state in {"succeeded", "partial"} and facts.get("outputs"):
+            self.delivered.add(facts["run_id"])
+        if state == "unknown":
+            self.unknown.add(facts["run_id"])
+        if facts.get("error") == "StartInDoubt":
+            self.refusals.append(facts["message"])
+        return state
+
+
+@contextmanager
+def open_life(folder: Path, environment: Mapping[str, str], rehearsal: str) -> Iterator[Child]:
+    """Start Flowport on the home of the lives before, and shake hands."""
+    named = {**SETTINGS, **environment, "FLOWPORT_TEST_REHEARSAL": f"pace=0.05 {rehearsal}"}
+    with open_child(folder, environment=named) as child:
+        watchdog = threading.Timer(LIFE_SECONDS, child.process.kill)
+        watchdog.start()
+        try:
+            child.greet()
+            child.ask("tools/list")
+            yield child
+        finally:
+            watchdog.cancel()
+
+
+def ask_until_death(child: Child, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Call a tool and return the facts of the answer, or None when the process has died over it."""
+    number = child.send("tools/call", {"name": tool, "arguments": arguments})
+    return read_until_death(child, number)
+
+
+def read_until_death(child: Child, number: int) -> dict[str, Any] | None:
+    """Return the facts of the answer to a request, or None when the process has died over it."""
+    try:
+        while (message := child.read()).get("id") != number:
+            pass
+    except AssertionError:
+        return None
+    facts: dict[str, Any] = message["result"]["structuredContent"]
+    return facts
+
+
+def fill_disk(child: Child) -> None:
+    """Wait until the process has halted at its point; from then on let it write to no file, and go on."""
+    pid = child.process.pid
+    found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert found is not None
+    assert found.si_code == os.CLD_STOPPED, "the point was not reached"
+    take_room(child)
+    os.kill(pid, signal.SIGCONT)
+
+
+def take_room(child: Child) -> None:
+    """Let the process write to no file any more, as if the disk were full."""
+    resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (0, 0))
+
+
+def persist(child: Child, learnt: Learnt, tool: str, arguments: Mapping[str, Any], is_mended: threading.Event) -> None:
+    """Do as a client does that wants a result: call again, and ask for the run while it goes on."""
+    state = ""
+    for _ in range(MAX_TRIES):
+        facts = child.call(tool, **arguments)
+        while (state := learnt.note(facts)) in LIVE:
+            facts = child.call("get_run", run_id=facts["run_id"])
+        if learnt.refusals or state in {"succeeded", "partial", "unknown"}:
+            break
+        # Whatever failed, nothing was started; with the network back it may go well.
+        is_mended.wait(LIFE_SECONDS)
+    if state == "unknown":
+        # People and models do not always read: the same call once more.
+        learnt.note(child.call(tool, **arguments))

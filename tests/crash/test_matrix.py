@@ -1,0 +1,29 @@
+"""The crash matrix: killed at every point, with every fault, started again, and asked the same again."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+import pytest
+
+from tests.crash.cells import CELLS, Cell
+from tests.crash.figures import OUTCOMES
+from tests.crash.trials import Outcome
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_death_costs_nothing_and_loses_nothing(cell: Cell, trials: Mapping[Cell, Future[Outcome]]) -> None:
+    """By the provider's own count and by what lies on the disk, whatever the moment and whatever comes along."""
+    outcome = trials[cell].result()
+    OUTCOMES.append(outcome)
+
+    assert outcome.duplicates == 0
+    assert outcome.lost == 0
+    assert outcome.half_written == ()
+    assert outcome.leaked_credits == 0
+    assert outcome.delivered + outcome.unknown >= 1
+    if cell.is_unknown is not None:
+        # A process that died just after its answer cannot be told from one that died just before: the run is delivered again.
+        assert (outcome.unknown, outcome.delivered) == ((1, 0) if cell.is_unknown else (0, 1))
+    assert bool(outcome.refusals) is bool(outcome.unknown)
+    for refusal in outcome.refusals:
+        assert refusal.startswith("Nothing new was started: run_")

@@ -1,0 +1,108 @@
+"""Two processes of one home: the same call at the same moment, each killed in turn."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.commands.children import Child
+from tests.crash.benches import Bench, open_bench
+from tests.crash.lives import Learnt, open_life, persist
+from tests.crash.trials import TOOL
+
+RETRIES = 3
+RUN_SECONDS = 3.0
+"""How long the runs take: longer than it takes to kill a process that follows them."""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Run one sandbox for the tests of this module."""
+    with open_bench(tmp_path_factory.mktemp("racing") / "sandbox") as opened:
+        yield opened
+
+
+@pytest.fixture
+def folder(bench: Bench, tmp_path: Path) -> Path:
+    """Give a test the sandbox as it was at its start, and a folder with a photograph."""
+    bench.switch("reset")
+    Image.effect_noise((160, 120), 80).save(tmp_path / "photo.png")
+    return tmp_path
+
+
+def build_call(folder: Path) -> dict[str, Any]:
+    """Return the call that everybody makes."""
+    return {"name": TOOL, "arguments": {"photo": str(folder / "photo.png")}}
+
+
+def get_states(child: Child) -> set[str]:
+    """Return the states of all runs, as a process tells them."""
+    return {row["state"] for row in child.call("list_runs")["runs"]}
+
+
+def read_until_gone(child: Child) -> None:
+    """Read what a process says until it says no more."""
+    assert child.process.stdout is not None
+    while child.process.stdout.readline():
+        pass
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_two_processes_that_get_the_same_call_at_once_start_one_run(bench: Bench, folder: Path, victim: int) -> None:
+    """Whichever was first, the other joins; and whichever is killed, the result is had from the one that is left."""
+    bench.switch("next_run", seconds=RUN_SECONDS)
+    with ExitStack() as stack:
+        children = [stack.enter_context(open_life(folder, bench.environment, "")) for _ in range(2)]
+        ready = threading.Barrier(2)
+
+        def send(child: Child) -> int:
+            ready.wait()
+            return child.send("tools/call", build_call(folder))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(send, children))
+        # Before the provider's id is written a death would leave the run unknown.
+        while "running" not in get_states(children[1 - victim]):
+            pass
+        children[victim].process.send_signal(signal.SIGKILL)
+        read_until_gone(children[victim])
+        learnt = Learnt()
+        with open_life(folder, bench.environment, "") as heir:
+            persist(heir, learnt, TOOL, build_call(folder)["arguments"], threading.Event())
+
+    assert (bench.count_starts(), len(learnt.delivered), len(learnt.unknown)) == (1, 1, 0)
+
+
+def test_as_many_retries_join_as_many_runs(bench: Bench, folder: Path) -> None:
+    """Somebody asked for three variations, and the client asks for all of them again after a crash."""
+    for _ in range(RETRIES):
+        bench.switch("next_run", seconds=RUN_SECONDS)
+    with open_life(folder, bench.environment, "") as child:
+        for _ in range(RETRIES):
+            child.send("tools/call", build_call(folder))
+        while bench.count_starts() < RETRIES:
+            pass
+        while get_states(child) != {"running"}:
+            pass
+        child.process.kill()
+    with open_life(folder, bench.environment, "") as child:
+        numbers = [child.send("tools/call", build_call(folder)) for _ in range(RETRIES)]
+        found = [read_answer(child) for _ in numbers]
+
+    assert bench.count_starts() == RETRIES
+    assert len({facts["run_id"] for facts in found}) == RETRIES
+    assert {facts["state"] for facts in found} == {"succeeded"}
+
+
+def read_answer(child: Child) -> dict[str, Any]:
+    """Return the facts of the next answer, to whichever call."""
+    while "result" not in (message := child.read()):
+        pass
+    facts: dict[str, Any] = message["result"]["structuredContent"]
+    return facts

@@ -1,0 +1,168 @@
+"""One cell of the matrix, played with real processes, and what came of it."""
+
+import contextlib
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.commands.children import Child
+from tests.crash.benches import Bench
+from tests.crash.cells import AFTER_ANSWER, DAY_SECONDS, Cell, Trouble
+from tests.crash.lives import Learnt, ask_until_death, fill_disk, open_life, persist, read_until_death, take_room
+
+GRACE_SECONDS = 1.0
+"""How long a process may go on whose disk is full."""
+OUTAGE_SECONDS = 2.0
+"""How long the network is gone in the next life: longer than all tries of one start request."""
+TOOL = "photo_to_pencil_sketch"
+_SHIFTS = {Trouble.CLOCK_FORWARD: f"clock={DAY_SECONDS}", Trouble.CLOCK_BACK: f"clock=-{DAY_SECONDS}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a trial has shown, by the sandbox's own count and by what lies on the disk."""
+
+    intended: int
+    """How many runs the client wanted."""
+    started: int
+    delivered: int
+    unknown: int
+    """Shown as such, whether they were started or not."""
+    refusals: tuple[str, ...]
+    """Why the same call was refused after a run had become unknown."""
+    half_written: tuple[str, ...]
+    """Files under a final name that are not whole."""
+    saved: int
+    """Whole ones."""
+    leaked_credits: float
+    """Still reserved when nothing was going on any more."""
+
+    @property
+    def duplicates(self) -> int:
+        """How many starts were one too many."""
+        return max(0, self.started - self.intended)
+
+    @property
+    def lost(self) -> int:
+        """How many started runs the client neither got nor heard of as unknown."""
+        return max(0, self.started - self.delivered - self.unknown)
+
+
+def play(cell: Cell, bench: Bench, folder: Path) -> Outcome:
+    """Live, die at the cell's point, live again, and let the client repeat its call."""
+    folder.mkdir()
+    bench.switch("reset")
+    Image.effect_noise((640, 480), 80).save(folder / "photo.png")
+    arguments = {"photo": str(folder / "photo.png")}
+    learnt = Learnt()
+    is_answered = _live_and_die(cell, bench, folder, arguments, learnt)
+    with (
+        _outage(cell, bench) as is_mended,
+        open_life(folder, bench.environment, _SHIFTS.get(cell.trouble, "")) as child,
+    ):
+        persist(child, learnt, TOOL, arguments, is_mended)
+        is_mended.wait()
+        unknown, reserved = _look_around(child)
+        child.close_input()
+        assert child.wait() == 0
+    half_written, saved = check_files(folder / "outputs")
+    return Outcome(
+        intended=1 + is_answered,
+        started=bench.count_starts(),
+        delivered=len(learnt.delivered),
+        unknown=len(learnt.unknown | unknown),
+        refusals=tuple(learnt.refusals),
+        half_written=half_written,
+        saved=saved,
+        leaked_credits=reserved,
+    )
+
+
+def _live_and_die(cell: Cell, bench: Bench, folder: Path, arguments: dict[str, Any], learnt: Learnt) -> bool:
+    """Play the first life; tell whether its client was given a result, so that a repeated call wants another run."""
+    trap = "halt" if cell.trouble is Trouble.DISK_FULL else "kill"
+    rehearsal = "" if cell.point == AFTER_ANSWER else f"{trap}={cell.point}"
+    with open_life(folder, bench.environment, rehearsal) as child:
+        if cell.switch is not None:
+            bench.switch("faults", **cell.switch)
+        if rehearsal and trap == "halt":
+            facts = _go_on_without_room(child, arguments)
+        else:
+            facts = ask_until_death(child, TOOL, arguments)
+            assert (facts is None) is bool(rehearsal), f"the point was not reached; the answer was {facts}"
+            if trap == "halt":
+                take_room(child)
+                child.ask("tools/list")
+            child.process.kill()
+        code = child.process.wait()
+    assert code == -signal.SIGKILL
+    return facts is not None and learnt.note(facts) in {"succeeded", "partial"}
+
+
+def _go_on_without_room(child: Child, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    number = child.send("tools/call", {"name": TOOL, "arguments": arguments})
+    fill_disk(child)
+    death = threading.Timer(GRACE_SECONDS, child.process.kill)
+    death.start()
+    facts = read_until_death(child, number)
+    death.join()
+    return facts
+
+
+@contextlib.contextmanager
+def _outage(cell: Cell, bench: Bench) -> Iterator[threading.Event]:
+    """Take the network away for a while, where the cell wants it; the event is set when it is there."""
+    is_mended = threading.Event()
+    if cell.trouble is not Trouble.NETWORK_GONE:
+        is_mended.set()
+        yield is_mended
+        return
+
+    def mend() -> None:
+        bench.mend()
+        is_mended.set()
+
+    bench.cut()
+    timer = threading.Timer(OUTAGE_SECONDS, mend)
+    timer.start()
+    yield is_mended
+    timer.join()
+
+
+def _look_around(child: Child) -> tuple[set[str], float]:
+    """Return the runs that are listed as unknown, and what is still reserved once nothing is going on."""
+    while True:
+        rows = child.call("list_runs", limit=50)["runs"]
+        going = [row["run_id"] for row in rows if row["state"] in {"accepted", "starting", "queued", "running"}]
+        if not going:
+            break
+        child.call("get_run", run_id=going[0])
+    balance = child.call("get_balance")
+    reserved = sum(account["reserved_credits"] for account in balance["accounts"])
+    return {row["run_id"] for row in rows if row["state"] == "unknown"}, reserved
+
+
+def check_files(folder: Path) -> tuple[tuple[str, ...], int]:
+    """Return the files under a final name that are not whole, and how many are."""
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    broken = tuple(str(path) for path in found if not _is_whole(path))
+    return broken, sum(path.suffix != ".json" for path in found) - len(broken)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        if path.suffix == ".json":
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return bool(record["sha256"] == hashlib.sha256(path.with_suffix("").read_bytes()).hexdigest())
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, ValueError, KeyError):
+        return False
+    return True

@@ -1,0 +1,359 @@
+"""A world in one event loop for thousands of lives: a scripted provider, Flowports that die unheard, and clients."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import anyio.to_thread
+
+from flowport import faultpoints
+from flowport.assembly import Assembly, open_assembly
+from flowport.errors import Breakage, FlowportError, LedgerError, Operation, ProviderUnreachable
+from flowport.faultpoints import FaultPoint, Trap
+from flowport.ledger.sqlite import SqliteLedger
+from flowport.ledger.worker import Worker
+from flowport.providers.interface import ApiAnswer, ApiRequest
+from flowport.schedule import Pace
+from flowport.settings import Settings
+from flowport.tool_calls import ToolCalls
+from flowport.waiting import Caller
+from tests.catalog.samples import Store, build_flow
+from tests.fake_clock import FakeClock, _get_waiting
+from tests.scripted import ScriptedAccount, build_answer
+
+TOOL = "app_a0"
+MAX_TURNS = 5_000
+"""How often the loop may turn until everybody waits."""
+
+
+class Provider(Store):
+    """Magnific with one app, whose runs end when a test says so, and whose start requests go wrong when it says so."""
+
+    def __init__(self) -> None:
+        super().__init__(build_flow("a0"))
+        self.runs: dict[str, str] = {}
+        """The prompt of every run that was started, by its id here."""
+        self.over: dict[str, str] = {}
+        """The status of those that have ended."""
+        self.troubles: list[str] = []
+        """What happens to the next start requests."""
+        self.usual_status = "running"
+        """Of the runs of which nothing else is said."""
+
+    def count_starts(self) -> Counter[str]:
+        """Return how many runs were started for each prompt."""
+        return Counter(self.runs.values())
+
+    def __call__(self, request: ApiRequest) -> ApiAnswer | Exception:
+        """Answer a request."""
+        if request.operation is Operation.START_RUN:
+            return self._start(request)
+        if request.operation is Operation.READ_RUN:
+            return self._look(request.path.rpartition("/")[2])
+        return super().__call__(request)
+
+    def _start(self, request: ApiRequest) -> ApiAnswer | Exception:
+        trouble = self.troubles.pop(0) if self.troubles else "none"
+        if trouble == "refused":
+            return build_answer({"message": "no"}, 422)
+        if trouble == "busy":
+            return build_answer({"message": "busy"}, 429, retry_after="1")
+        if trouble == "no connection":
+            return ProviderUnreachable("Magnific", request.operation, Breakage.NO_CONNECTION)
+        if trouble == "reset":
+            return ProviderUnreachable("Magnific", request.operation, Breakage.BROKEN_OFF)
+        run_id = f"remote-{len(self.runs)}"
+        self.runs[run_id] = cast("dict[str, Any]", request.body)["inputs"]["prompt"]
+        if trouble == "dropped":
+            return ProviderUnreachable("Magnific", request.operation, Breakage.BROKEN_OFF)
+        return build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
+
+    def _look(self, run_id: str) -> ApiAnswer:
+        status = self.over.get(run_id, self.usual_status)
+        images = [{"id": run_id, "url": f"https://cdn.example/{run_id}.png"}]
+        result = {"images": images} if status == "completed" else None
+        return build_answer({"data": {"status": status, "error_message": None, "result": result}})
+
+
+class Grave:
+    """What a dead process has instead of its ledger: nothing that it still asks for is done."""
+
+    damage: LedgerError | None = None
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    async def write(self, _: object) -> Any:
+        """Do nothing."""
+        raise LedgerError("the process is dead", "")
+
+    read = write
+
+    async def close(self) -> None:
+        """Let go of the file, as the operating system does."""
+        await self._worker.close()
+
+
+class CountedWorker:
+    """The real ledger's thread, and how much it is asked for at the moment."""
+
+    damage: LedgerError | None = None
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.pending = 0
+
+    async def write(self, work: Any) -> Any:
+        """Have it done, and be counted meanwhile."""
+        return await self._count(self.worker.write, work)
+
+    async def read(self, work: Any) -> Any:
+        """Have it done, and be counted meanwhile."""
+        return await self._count(self.worker.read, work)
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        await self.worker.close()
+
+    async def _count(self, perform: Callable[[Any], Any], work: Any) -> Any:
+        self.pending += 1
+        try:
+            return await perform(work)
+        finally:
+            self.pending -= 1
+
+
+@dataclass
+class Call:
+    """A client's call of the tool."""
+
+    prompt: str
+    task: "asyncio.Task[None]"
+    number: int
+    """Of the process."""
+    connection: str
+
+
+@dataclass
+class Process:
+    """One Flowport."""
+
+    number: int
+    is_dead: bool = False
+    assembly: Assembly | None = None
+    task: "asyncio.Task[None] | None" = None
+    worker: CountedWorker | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def ledger(self) -> SqliteLedger:
+        """Its ledger."""
+        assert self.assembly is not None
+        return cast("SqliteLedger", self.assembly.desk.ledger)
+
+    def die(self) -> None:
+        """Have nothing that this process still does reach the disk or the provider; its tasks end by themselves."""
+        self.is_dead = True
+        if self.worker is not None:
+            self.ledger._worker = cast("Worker", Grave(self.worker.worker))
+        if self.task is not None:
+            self.task.cancel()
+
+
+_RUNNING: ContextVar[Process | None] = ContextVar("running", default=None)
+"""The process that a task belongs to."""
+
+
+class Account(ScriptedAccount):
+    """The way of one process to the provider, which ends with it."""
+
+    def __init__(self, provider: Provider, clock: FakeClock, process: Process) -> None:
+        super().__init__(provider, clock)
+        self._process = process
+
+    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+        """Ask the provider, if there is still somebody who asks."""
+        if self._process.is_dead:
+            await anyio.sleep_forever()
+        if request.operation is not Operation.START_RUN:
+            return await super().send_now(request)
+        # A sender that dies here hears no more of it; the request has left.
+        faultpoints.reach(FaultPoint.AFTER_REQUEST_LEFT)
+        answer = await super().send_now(request)
+        faultpoints.reach(FaultPoint.AFTER_PROVIDER_ACCEPTED)
+        return answer
+
+
+class World:
+    """The provider, the processes on one home, and what the clients have learnt."""
+
+    def __init__(self, home: Path) -> None:
+        self.clock = FakeClock(is_automatic=False)
+        self.provider = Provider()
+        self.processes: list[Process] = []
+        self.calls: list[Call] = []
+        self.answered: dict[str, str] = {}
+        """The state in which a run was told to a client, by its id; the last word."""
+        self.wishes: Counter[str] = Counter()
+        """How many runs were intended, by prompt."""
+        self.open_wishes: dict[str, float] = {}
+        """The prompts whose result no client has yet, and when each was wished for."""
+        self.crossed = 0
+        """How many of the next answers are crossed by their cancellation."""
+        self._settings = Settings(
+            providers=(),
+            home=home,
+            output_dir=home / "outputs",
+            file_roots=(),
+            should_save_outputs=False,
+            should_show_previews=False,
+        )
+
+    @property
+    def living(self) -> list[Process]:
+        """The processes that are not dead."""
+        return [process for process in self.processes if not process.is_dead]
+
+    async def start(self) -> None:
+        """Start a Flowport."""
+        process = Process(len(self.processes))
+        self.processes.append(process)
+        process.task = asyncio.create_task(self._live(process))
+        await process.started.wait()
+        await self.settle()
+
+    async def call(self, prompt: str, process: Process, connection: str) -> None:
+        """Call the tool, on behalf of a client that wants one run of this prompt until it has one."""
+        # No two calls arrive in the same instant.
+        self.clock.advance(0.01)
+        now = self.clock.monotonic()
+        # Later than that a call joins nothing: it is another wish.
+        if now - self.open_wishes.get(prompt, -self._settings.reattach_seconds) >= self._settings.reattach_seconds:
+            self.open_wishes[prompt] = now
+            self.wishes[prompt] += 1
+        task = asyncio.create_task(self._call(prompt, process, connection))
+        self.calls.append(Call(prompt, task, process.number, connection))
+        await self.settle()
+
+    def set_trap(self, point: FaultPoint) -> None:
+        """Have the next process die that comes to a point."""
+        faultpoints.set_trap(Trap(point, 0, send=lambda *_: _kill_running()))
+
+    def end(self, run_id: str, status: str) -> None:
+        """End a run at the provider. One that has failed is joined by nobody: who calls again wants another."""
+        self.provider.over[run_id] = status
+        if status == "failed":
+            self.open_wishes.pop(self.provider.runs[run_id], None)
+
+    async def ask(self, process: Process, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call one of the standing tools of a process and return the facts of its answer."""
+        assert process.assembly is not None
+        calls = ToolCalls(process.assembly.desk)
+        answer = await calls.call(tool, arguments, Caller(self.clock.monotonic(), _report))
+        facts = answer.structured_content
+        assert isinstance(facts, dict)
+        if "state" in facts:
+            self.answered[facts["run_id"]] = facts["state"]
+        return facts
+
+    async def settle(self) -> None:
+        """Let everybody go on until all wait, for time or for the provider's runs; bury the dead on the way."""
+        for _ in range(MAX_TURNS):
+            self._bury()
+            if self._is_quiet():
+                await asyncio.sleep(0)
+                if self._is_quiet():
+                    return
+            await asyncio.sleep(0.0002 if self._is_busy() else 0)
+        raise AssertionError("the world does not come to rest")
+
+    async def pass_time(self, seconds: float, *, step: float = 2.0) -> None:
+        """Let time pass, so that whoever sleeps goes on in between."""
+        while seconds > 0:
+            self.clock.advance(min(step, seconds))
+            seconds -= step
+            await self.settle()
+
+    async def close(self) -> None:
+        """End all processes, the clean way."""
+        for process in self.living:
+            assert process.task is not None
+            process.task.cancel()
+        await asyncio.gather(*(p.task for p in self.processes if p.task), return_exceptions=True)
+        await asyncio.gather(*(call.task for call in self.calls), return_exceptions=True)
+
+    async def _live(self, process: Process) -> None:
+        _RUNNING.set(process)
+        try:
+            await self._serve(process)
+        finally:
+            process.started.set()
+
+    async def _serve(self, process: Process) -> None:
+        account = Account(self.provider, self.clock, process)
+        async with open_assembly(self._settings, clock=self.clock, pace=Pace(), account=account) as assembly:
+            process.assembly = assembly
+            assembly.first_listed.set()
+            # What the start has asked of the ledger is done before it is counted.
+            await process.ledger.count_unseen(owner="local")
+            process.worker = CountedWorker(process.ledger._worker)
+            process.ledger._worker = cast("Worker", process.worker)
+            if process.is_dead:
+                process.die()
+            process.started.set()
+            await anyio.sleep_forever()
+
+    async def _call(self, prompt: str, process: Process, connection: str) -> None:
+        _RUNNING.set(process)
+        assert process.assembly is not None
+        delivered: list[str] = []
+        caller = Caller(self.clock.monotonic(), _report, connection=connection, note_delivered=delivered.append)
+        try:
+            answer = await ToolCalls(process.assembly.desk).call(TOOL, {"prompt": prompt}, caller)
+            faultpoints.reach(FaultPoint.BEFORE_ANSWER)
+        except FlowportError as exc:
+            if not process.is_dead and type(exc).__name__ == "StartInDoubt":
+                self.open_wishes.pop(prompt, None)
+            return
+        if process.is_dead:
+            return
+        if self.crossed and delivered:
+            self.crossed -= 1
+            process.assembly.desk.runner.take_back(delivered[0])
+            return
+        facts = answer.structured_content
+        assert isinstance(facts, dict)
+        self.answered[facts["run_id"]] = facts["state"]
+        if facts["state"] not in {"accepted", "starting", "queued", "running"}:
+            self.open_wishes.pop(prompt, None)
+
+    def _bury(self) -> None:
+        """End the calls of dead processes: their clients have nobody to wait for."""
+        for call in self.calls:
+            if self.processes[call.number].is_dead and not call.task.done():
+                call.task.cancel()
+
+    def _is_busy(self) -> bool:
+        pending = sum(process.worker.pending for process in self.processes if process.worker is not None)
+        borrowed = anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+        threads = sum(process.assembly.file_threads.borrowed_tokens for process in self.processes if process.assembly)
+        dying = any(process.is_dead and process.task and not process.task.done() for process in self.processes)
+        return bool(pending or borrowed or threads or dying)
+
+    def _is_quiet(self) -> bool:
+        return _get_waiting() is not None and not self._is_busy()
+
+
+def _kill_running() -> None:
+    process = _RUNNING.get()
+    if process is not None:
+        process.die()
+
+
+async def _report(_: float, __: str) -> None:
+    """Show no progress."""

@@ -1,0 +1,364 @@
+"""Bringing the files of a run to its provider: once, in the form that it takes, and nothing else."""
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flowport.errors import ArgumentsInvalid, Breakage, LedgerError, Operation
+from flowport.fetch import Fetcher
+from flowport.ledger.upload_records import Claimed, UploadClaim
+from flowport.media.arguments import FileMedia, UrlMedia, examine
+from flowport.media.sources import DiskSource, HeldSource, Source
+from flowport.model import InputKind, JsonValue, Output, OutputKind, RunState
+from flowport.processes import ProcessLock
+from flowport.providers.magnific import Magnific
+from flowport.runner.delivering import Delivered, FileDeliverer
+from flowport.runner.preparing import MediaInput, build_rules
+from flowport.runner.references import CreationMedia, InputMedia, OutputMedia
+from flowport.runner.renewing import LinkRenewer
+from flowport.runner.uploading import CLOSED_SECONDS, FileUploads
+from flowport.upload import Uploader
+from tests.fake_clock import FakeClock
+from tests.put_server import PutServer, open_put_server
+from tests.raw_server import build_reply, serving
+from tests.runner.samples import CALL, NOW, RUN, build_look, get_instant, read
+from tests.sandbox.client import build_photo, write
+from tests.scripted import (
+    ACCOUNT,
+    FaultyLedger,
+    Reply,
+    ScriptedAccount,
+    build_answer,
+    build_breakage,
+    in_turn,
+    wait_until,
+)
+
+PNG = write(build_photo())
+TIFF = write(build_photo(), "TIFF")
+VIDEO = b"\0\0\0\x14ftypisom\0\0\0\0mp41" + bytes(100)
+ASSET = "https://storage.example/asset?token=t"
+LINK = "https://cdn.example/1.png?token=t"
+
+
+@dataclass
+class Bench:
+    """A deliverer with what it works on."""
+
+    deliverer: FileDeliverer
+    account: ScriptedAccount
+    ledger: FaultyLedger
+    clock: FakeClock
+    server: PutServer
+    process: ProcessLock
+
+    async def deliver(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> Delivered:
+        """Bring these files as one list."""
+        item = MediaInput("photos_key", "photos", kind, is_list=True, media=media)
+        return await self.deliverer.deliver(RUN, replace(CALL, media=(item,)), self.account)
+
+    async def bring(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> list[JsonValue]:
+        """Bring these files and return what the provider is given in their places."""
+        brought = (await self.deliver(*media, kind=kind)).inputs["photos_key"]
+        assert isinstance(brought, list)
+        return brought
+
+    async def hold(self, data: bytes | Source, kind: InputKind = InputKind.MEDIA) -> FileMedia:
+        """Return a file as a call has it."""
+        source = HeldSource(data) if isinstance(data, bytes) else data
+        return examine(source, argument="photos", kind=kind, rules=await build_rules(self.account, ()))
+
+    def count(self) -> tuple[int, int]:
+        """Return how often a place was asked for, and a file put."""
+        return self.account.count(Operation.REQUEST_UPLOAD), len(self.server.puts)
+
+
+@asynccontextmanager
+async def open_bench(
+    ledger: FaultyLedger, folder: Path, *replies: Reply, provider: Magnific | None = None, is_automatic: bool = True
+) -> AsyncIterator[Bench]:
+    """Give a deliverer whose provider answers so, and then names a place."""
+    clock, threads = FakeClock(is_automatic=is_automatic), anyio.CapacityLimiter(4)
+    process, fetcher = ProcessLock(folder / "home"), Fetcher(file_threads=threads)
+    async with open_put_server() as server:
+        answer = in_turn(*replies, last=build_answer(server.build_place()))
+        account = ScriptedAccount(answer, clock, provider=provider)
+        account.origins = frozenset({server.origin})
+        uploads = FileUploads(ledger, clock, process, Uploader(file_threads=threads), threads=threads)
+        renewer, accounts = LinkRenewer(ledger, clock), {ACCOUNT.id: account}
+        deliverer = FileDeliverer(ledger, clock, uploads, fetcher, renewer, accounts=accounts, threads=threads)
+        yield Bench(deliverer, account, ledger, clock, server, process)
+    process.release()
+    await fetcher.aclose()
+
+
+def encode(data: bytes) -> str:
+    """Return a file as it stands in a request."""
+    return base64.b64encode(data).decode()
+
+
+async def test_a_file_goes_up_and_its_address_goes_in(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Once, however often it is named."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(PNG)
+        delivered = await bench.deliver(media, UrlMedia(LINK), media, CreationMedia("uqzQLDr2Aw"))
+        sha256 = media.fingerprint.sha256
+
+        assert delivered == Delivered(
+            {"prompt": "a lake", "photos_key": [ASSET, LINK, ASSET, "uqzQLDr2Aw"]}, (sha256, sha256)
+        )
+        assert (bench.count(), bench.server.puts[0].sha256) == ((1, 1), sha256)
+        assert bench.account.priorities == [bench.account.priorities[0]]
+
+
+async def test_an_upload_is_made_again_when_it_would_not_live_long_enough(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """A day, less what a run may wait."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(PNG)
+        await bench.bring(media)
+        bench.clock.advance(86400 - 1801)
+        await bench.bring(media)
+        assert bench.count() == (1, 1)
+        bench.clock.advance(2)
+        await bench.bring(media)
+        assert bench.count() == (2, 2)
+
+
+async def test_another_process_that_uploads_the_file_is_waited_for(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """And when it dies meanwhile, this one does it."""
+    async with open_bench(ledger, tmp_path, is_automatic=False) as bench:
+        media = await bench.hold(PNG)
+        other = ProcessLock(tmp_path / "home")
+        claim = UploadClaim(
+            bench.account.account.id, media.fingerprint.sha256, other.process_id, bench.process.is_alive, NOW
+        )
+        assert await ledger.claim_upload(claim) == Claimed()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.bring, media)
+            await wait_until(lambda: bench.clock.count_sleepers() == 1)
+            assert bench.count() == (0, 0)
+            other.release()
+            bench.clock.advance(0.5)
+        assert bench.count() == (1, 1)
+
+
+async def test_another_process_that_never_ends_its_upload_does_not_hold_ours(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """It may have been stopped in the middle; after ten minutes the file goes inside."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(PNG)
+        other = ProcessLock(tmp_path / "home")
+        sha256 = media.fingerprint.sha256
+        claim = UploadClaim(bench.account.account.id, sha256, other.process_id, bench.process.is_alive, NOW)
+        await ledger.claim_upload(claim)
+        assert await bench.bring(media) == [encode(PNG)]
+        assert get_instant(bench.clock) == 600.0
+        other.release()
+
+
+async def test_an_upload_that_could_not_be_noted_leaves_no_claim(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Others would wait for it as long as this process lives."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(PNG)
+        ledger.failing = {"note_upload"}
+        with pytest.raises(LedgerError):
+            await bench.bring(media)
+        ledger.failing = set()
+        other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", lambda _: True, NOW)
+        assert await ledger.claim_upload(other) == Claimed()
+
+
+async def test_what_was_done_to_a_file_is_noted_with_the_run_and_with_the_upload(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """A later run on the same upload is told too."""
+    await ledger.accept(RUN)
+    async with open_bench(ledger, tmp_path) as bench:
+        first, again = [await bench.deliver(await bench.hold(TIFF)) for _ in range(2)]
+        assert first.notes == again.notes == "photos was converted from TIFF to PNG."
+        assert (await read(ledger)).notes == first.notes
+        assert bench.count() == (1, 1)
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 402, 403, 404, 405, 413, 415, 422, 500, 503])
+async def test_a_file_that_cannot_go_up_goes_inside(ledger: FaultyLedger, tmp_path: Path, status: int) -> None:
+    """An endpoint that refuses is left alone for a day; one that stumbles is asked again."""
+    is_refusal = 400 <= status < 500
+    async with open_bench(ledger, tmp_path, *[build_answer({"message": "no"}, status)] * 3) as bench:
+        assert await bench.bring(await bench.hold(PNG)) == [encode(PNG)]
+        assert bench.count() == (1 if is_refusal else 3, 0)
+        await bench.bring(await bench.hold(TIFF))
+        assert bench.count() == (1, 0) if is_refusal else (4, 1)
+        if is_refusal:
+            bench.account.answer = in_turn(last=build_answer(bench.server.build_place()))
+            bench.clock.advance(CLOSED_SECONDS)
+            assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        build_answer({}, 429, retry_after="7"),
+        build_answer({}, 503, retry_after="7"),
+        build_breakage(Breakage.NO_CONNECTION, Operation.REQUEST_UPLOAD),
+        build_answer(b"<html>"),
+    ],
+)
+async def test_a_provider_that_stumbles_is_asked_again(ledger: FaultyLedger, tmp_path: Path, reply: Reply) -> None:
+    """Nothing that costs anything was sent, so it may be sent again; a delay that it asks for is kept."""
+    async with open_bench(ledger, tmp_path, reply) as bench:
+        assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+        assert bench.count() == (2, 1)
+        assert get_instant(bench.clock) == (7.0 if getattr(reply, "status", 0) in {429, 503} else 2.0)
+
+
+async def test_a_place_that_refuses_the_file_is_replaced_by_another(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Its signature may have ended; three places are enough."""
+    async with open_bench(ledger, tmp_path) as bench:
+        bench.server.statuses = [403, 500]
+        assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+        assert bench.count() == (3, 3)
+        bench.server.statuses = [403] * 3
+        assert (await bench.bring(await bench.hold(TIFF)))[0] != ASSET
+
+
+async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """A picture can be; a video cannot, and the sentence says why it did not go up."""
+    provider = Magnific()
+    provider.max_inline_bytes = 1500
+    provider.upload_types = frozenset({*provider.upload_types, "video/mp4"})
+    async with open_bench(ledger, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
+        video = await bench.hold(VIDEO + bytes(2000))
+        with pytest.raises(
+            ArgumentsInvalid, match=r"more than 1.5 KB, which could not be uploaded \(Magnific could not"
+        ):
+            await bench.bring(video, kind=InputKind.VIDEO)
+        noise = await bench.hold(write(build_photo(200, 200), "BMP"))
+        delivered = await bench.deliver(noise)
+        assert "photos was converted from BMP to " in delivered.notes
+
+
+async def test_a_kind_that_is_not_uploaded_goes_inside(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Only pictures were seen to be taken as uploads."""
+    async with open_bench(ledger, tmp_path) as bench:
+        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert bench.count() == (0, 0)
+
+
+async def test_what_goes_inside_one_request_has_a_limit_together(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """It lies in memory as bytes and as base64."""
+    async with open_bench(ledger, tmp_path) as bench:
+        video = await bench.hold(VIDEO + bytes(9_000_000))
+        with pytest.raises(ArgumentsInvalid, match="photos brings the files of this call to more than 30 MB"):
+            await bench.bring(*[video] * 4, kind=InputKind.VIDEO)
+
+
+async def test_a_file_that_changed_since_the_call_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """And leaves no claim behind that would make others wait."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(DiskSource(path, (tmp_path,)))
+        path.write_bytes(TIFF)
+        with pytest.raises(ArgumentsInvalid, match="has changed since the call"):
+            await bench.bring(media)
+        path.write_bytes(PNG)
+        assert await bench.bring(media) == [ASSET]
+
+
+async def test_a_ledger_that_fails_ends_the_run_unsent(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Nothing was started, and that is certain; a claim that cannot be given up is logged."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(PNG)
+        ledger.failing = {"claim_upload"}
+        with pytest.raises(LedgerError):
+            await bench.bring(media)
+        ledger.failing = {"forget_upload"}
+        await bench.deliverer.forget(Delivered({}, ("abc",)), bench.account)
+
+
+async def test_a_picture_that_does_not_fit_inside_is_refused_when_it_cannot_be_converted(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """Sixteen bits a colour, in a format that the provider does not take."""
+    async with open_bench(ledger, tmp_path) as bench:
+        deep = await bench.hold(write(build_photo().convert("I").convert("I;16"), "TIFF"))
+        with pytest.raises(ArgumentsInvalid, match="eight bits a colour"):
+            await bench.bring(deep)
+
+
+def build_output(**changes: Any) -> OutputMedia:
+    """Return an output of an earlier run of the same account."""
+    values: dict[str, Any] = {"n": 1, "kind": OutputKind.IMAGE, "url": LINK, "provider_output_id": "c1"}
+    output = Output(**{**values, "expires_at": NOW + 3600, **changes})
+    return OutputMedia(replace(RUN, id="run_old", state=RunState.SUCCEEDED, outputs=(output,)), output)
+
+
+def of_another(media: OutputMedia) -> OutputMedia:
+    """Return the same output as another account's."""
+    return replace(media, run=replace(media.run, account_id="magnific:api.example:other"))
+
+
+async def test_a_result_goes_by_its_id_then_by_its_link_then_by_its_copy(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The id is good for its own account alone, and a link for as long as it lives."""
+    saved = tmp_path / "saved.png"
+    saved.write_bytes(PNG)
+    async with open_bench(ledger, tmp_path) as bench:
+        rows: Sequence[tuple[OutputMedia, str]] = [
+            (build_output(), "c1"),
+            (build_output(expires_at=NOW), "c1"),
+            (build_output(provider_output_id=""), LINK),
+            (of_another(build_output()), LINK),
+            (of_another(build_output(expires_at=None)), LINK),
+        ]
+        assert await bench.bring(*[media for media, _ in rows]) == [given for _, given in rows]
+        assert bench.count() == (0, 0)
+        for changes in ({"expires_at": NOW + 899}, {"url": "http://127.0.0.1:1/a.png"}, {"url": None}):
+            assert await bench.bring(of_another(build_output(saved_path=str(saved), **changes))) == [ASSET]
+        assert bench.count() == (1, 1)
+
+
+async def test_a_link_that_has_expired_is_renewed_by_reading_its_run_again(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """Where the provider gives another; else the saved copy goes up."""
+    saved = tmp_path / "saved.png"
+    saved.write_bytes(PNG)
+    old = build_output(provider_output_id="", expires_at=NOW, saved_path=str(saved))
+    old = replace(old, run=replace(old.run, provider_run_id="remote-1"))
+    await ledger.accept(old.run)
+    look = build_look("completed", images=1)
+    async with open_bench(ledger, tmp_path, look) as bench:
+        (fresh,) = await bench.bring(old)
+        assert (str(fresh).startswith("https://cdn.example/0.png?token=exp_"), bench.count()) == (True, (0, 0))
+    other = replace(old, run=replace(old.run, id="run_other"))
+    await ledger.accept(other.run)
+    async with open_bench(ledger, tmp_path, build_answer({}, 500)) as bench:
+        assert await bench.bring(other) == [ASSET]
+
+
+async def test_a_result_that_is_nowhere_any_more_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Its link has expired and its copy is gone, or never was."""
+    async with open_bench(ledger, tmp_path) as bench:
+        for path, problem in (("", "whose link has expired and which was not saved"), ("/x/gone.png", "not exist")):
+            with pytest.raises(ArgumentsInvalid, match=problem):
+                await bench.bring(of_another(build_output(expires_at=NOW, saved_path=path)))
+
+
+async def test_a_picture_at_an_address_is_fetched_when_it_must_be_converted(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """By the one fetcher, and then it is a file like any other."""
+    async with open_bench(ledger, tmp_path) as bench, serving(lambda _: build_reply(TIFF)) as server:
+        bench.account.origins |= {server.origin}
+        delivered = await bench.deliver(UrlMedia(f"{server.origin}/scan.tif?token=t"))
+        assert (delivered.inputs["photos_key"], delivered.notes) == ([ASSET], "photos was converted from TIFF to PNG.")
