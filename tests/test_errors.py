@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from flowport import errors
+from flowport import errors, purse_errors
 from flowport.errors import (
     NEVER_CONNECTED,
     AppNotFound,
@@ -32,6 +32,7 @@ from flowport.errors import (
     StartInDoubt,
     UploadError,
 )
+from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 
 START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation.LIST_APPS, Operation.DESCRIBE_APP
 
@@ -42,6 +43,53 @@ SENTENCES: Final = [
             "Nothing new was started: run_x, sent to Magnific at 2027-01-15 08:00 UTC, asked for the same. Nobody knows "
             "whether it started. If it is not there, run_app with new_run true starts another one, which is charged by "
             "itself."
+        ),
+    ),
+    (
+        RunCapReached("Sketch", 30.5, 20.0),
+        (
+            'Nothing was started: "Sketch" costs 30.5 credits, and FLOWPORT_MAX_CREDITS_PER_RUN allows 20 for one run. Only '
+            "the person can raise it, in Flowport's configuration; find_apps with max_credits 20 shows what is within it."
+        ),
+    ),
+    (
+        DayCapReached("Sketch", 1.0, 20.0, 12.0, 6.0, 8.0, 0.0),
+        (
+            'Nothing was started: "Sketch" costs 1 credit, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows in 24 '
+            "hours 12 are spent (of which 6 by runs of unknown fate), 8 reserved for runs that go on, and 0 left. Wait until "
+            "earlier runs are a day old; only the person can raise the cap, in Flowport's configuration. get_balance shows "
+            "what is left."
+        ),
+    ),
+    (
+        DayCapReached("Sketch", None, 20.0, 20.0, 0.0, 0.0, 0.0),
+        (
+            'Nothing was started: "Sketch" does not tell its price, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows '
+            "in 24 hours 20 are spent, 0 reserved for runs that go on, and 0 left. Wait until earlier runs are a day old; "
+            "only the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
+        ),
+    ),
+    (
+        PriceUnknown("Sketch"),
+        (
+            'Nothing was started: "Sketch" does not tell its price, and FLOWPORT_UNKNOWN_PRICE is refuse. Only the person '
+            "can set it to confirm or allow, in Flowport's configuration."
+        ),
+    ),
+    (
+        PriceUnconfirmed("Sketch", 30.0, 1.0),
+        (
+            'Nothing was started: "Sketch" costs 30 credits. The person is to be asked about every run above 1 credit, and '
+            "this client cannot ask. The person can raise FLOWPORT_CONFIRM_ABOVE_CREDITS to 30 or more in Flowport's "
+            "configuration, or call from a client that can ask."
+        ),
+    ),
+    (
+        PriceUnconfirmed("Sketch", None, None),
+        (
+            'Nothing was started: "Sketch" does not tell its price. The person is to be asked about every run of an '
+            "unknown price, and this client cannot ask. The person can set FLOWPORT_UNKNOWN_PRICE to allow in Flowport's "
+            "configuration, or call from a client that can ask."
         ),
     ),
     (
@@ -150,7 +198,8 @@ SENTENCES: Final = [
 
 def find_classes(base: type[FlowportError]) -> set[type[FlowportError]]:
     """Return a class of the taxonomy and all below it."""
-    below = [kind for kind in base.__subclasses__() if kind.__module__ == errors.__name__]
+    ours = {errors.__name__, purse_errors.__name__}
+    below = [kind for kind in base.__subclasses__() if kind.__module__ in ours]
     return {base}.union(*(find_classes(kind) for kind in below))
 
 

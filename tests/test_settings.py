@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flowport.errors import ConfigurationError
 from flowport.faultpoints import FaultPoint
 from flowport.model import Source
+from flowport.purse import PurseRules, UnknownPrice
 from flowport.rehearsal import Rehearsal
 from flowport.settings import VARIABLES, ProviderSettings, Settings, get_environment, load_settings
 
@@ -71,6 +72,10 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_REATTACH_SECONDS": "60",
         "FLOWPORT_KEEP_DAYS": "30",
         "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+        "FLOWPORT_MAX_CREDITS_PER_RUN": "20",
+        "FLOWPORT_MAX_CREDITS_PER_DAY": "99.5",
+        "FLOWPORT_CONFIRM_ABOVE_CREDITS": "0",
+        "FLOWPORT_UNKNOWN_PRICE": "Refuse",
         "FLOWPORT_FILE_ROOTS": f"{tmp_path / 'a'}: {tmp_path / 'b'} :",
         "FLOWPORT_OUTPUT_DIR": str(tmp_path / "out"),
         "FLOWPORT_SAVE_OUTPUTS": "false",
@@ -90,6 +95,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         reattach_seconds=60.0,
         keep_days=30,
         requests_per_minute=0,
+        purse=PurseRules(20.0, 99.5, 0.0, UnknownPrice.REFUSE),
         should_save_outputs=False,
         should_show_previews=False,
     )
@@ -152,8 +158,8 @@ def test_a_file_in_the_working_directory_is_never_read(home: Path) -> None:
         ("flowport_apps = {}", "flowport_apps in flowport.toml", "is neither text, a number nor a list of texts"),
         ("flowport_source = true", "FLOWPORT_SOURCE", "is 'true'"),
         (
-            "flowport_unknown_price = true",
-            "FLOWPORT_UNKNOWN_PRICE",
+            "flowport_database_url = true",
+            "FLOWPORT_DATABASE_URL",
             "is not built in this version, so it would have no effect",
         ),
         ("flowport_max_tools = true", "FLOWPORT_MAX_TOOLS", "is 'true'"),
@@ -248,6 +254,10 @@ def test_a_variable_that_would_have_no_effect_is_refused(name: str) -> None:
         ("FLOWPORT_SAVE_OUTPUTS", "yes"),
         ("MAGNIFIC_API_STYLE", "spaces"),
         ("FLOWPORT_SOURCE", "mine"),
+        ("FLOWPORT_MAX_CREDITS_PER_RUN", "-1"),
+        ("FLOWPORT_MAX_CREDITS_PER_DAY", "nan"),
+        ("FLOWPORT_CONFIRM_ABOVE_CREDITS", "20 credits"),
+        ("FLOWPORT_UNKNOWN_PRICE", "ask"),
     ],
 )
 def test_a_malformed_value_is_refused_with_what_it_takes(name: str, text: str) -> None:
@@ -255,6 +265,22 @@ def test_a_malformed_value_is_refused_with_what_it_takes(name: str, text: str) -
     error = refuse({name: text})
     assert (error.setting, error.problem) == (name, f"is {text!r}")
     assert error.remedy.startswith("It takes ")
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("FLOWPORT_PREVIEWS", "allow"),
+        ("FLOWPORT_MAX_CREDITS_PER_RUN", "confirm"),
+        ("FLOWPORT_MAX_CREDITS_PER_DAY", "confirm"),
+        ("FLOWPORT_CONFIRM_ABOVE_CREDITS", "confirm"),
+    ],
+)
+def test_who_sets_a_limit_is_asked_about_unknown_prices(name: str, usual: str) -> None:
+    """An unknown price may be above any limit; without limits it is as good as any other, and one word decides both."""
+    text = "true" if name == "FLOWPORT_PREVIEWS" else "0"
+    assert load({name: text}).purse.unknown_price == usual
+    assert load({name: text, "FLOWPORT_UNKNOWN_PRICE": "allow"}).purse.unknown_price == "allow"
 
 
 @pytest.mark.parametrize("text", ["0", "1000"])

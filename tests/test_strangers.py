@@ -10,9 +10,11 @@ from typing import Any
 
 import mcp.types as t
 import pytest
+from mcp.client.context import ClientRequestContext
 
 from flowport.logs import CleaningFormatter
 from flowport.model import Output, OutputKind
+from flowport.purse import PurseRules
 from tests.harness import Harness, open_harness
 from tests.laws import find_breaches, is_clean, iterate_texts
 from tests.ledger.samples import build_run
@@ -212,6 +214,35 @@ async def test_no_surface_shows_a_strangers_text_as_it_came(flowport: Harness, l
     assert leaks == {}
     run = surfaces["a run"][0].structured_content
     assert (run["state"], [output["n"] for output in run["outputs"]]) == ("partial", [1])
+
+
+async def test_no_name_talks_a_person_into_paying(flowport: Harness, tmp_path: Path) -> None:
+    """What they are asked, and what is refused, names the app between quotes that it cannot leave."""
+    questions: list[str] = []
+
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Read the question."""
+        questions.append(params.message)
+        return t.ElicitResult(action="decline")
+
+    asked = PurseRules(confirm_above_credits=1.0)
+    refused = []
+    for purse in (PurseRules(max_credits_per_run=1.0), PurseRules(max_credits_per_day=1.0), asked):
+        async with open_harness(flowport.sandbox, tmp_path / "payer", purse=purse) as payer:
+            refused.append(await payer.call("run_app", app=APP_ID))
+    async with open_harness(flowport.sandbox, tmp_path / "payer", ask_person=ask, purse=asked) as payer:
+        declined = await payer.call("run_app", app=APP_ID)
+    told = [(one.structured_content or {})["message"] for one in refused]
+
+    assert [(one.structured_content or {})["error"] for one in (*refused, declined)] == [
+        "RunCapReached",
+        "DayCapReached",
+        "PriceUnconfirmed",
+        "NotConfirmed",
+    ]
+    assert find_leaks([*questions, *refused, declined]) == []
+    # Between the first two quotes stands the whole name; what follows is ours, with the price.
+    assert [text.split('"')[2][:16] for text in (*questions, *told)] == [" costs 5 credits"] * 4
 
 
 async def test_a_text_result_is_shown_as_data(flowport: Harness, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from flowport.clock import BootTime
 from flowport.errors import LedgerError
 from flowport.model import RunState
 from flowport.upkeep import DAY_SECONDS, keep_up
@@ -36,7 +37,7 @@ class PrunedLedger(FaultyLedger):
                 self.scope.cancel()
         return super().__getattribute__(name)
 
-    async def prune(self, *, before: float) -> int:
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
         """Note the instant."""
         self.before.append(before)
         if len(self.before) == self._days:
@@ -44,7 +45,7 @@ class PrunedLedger(FaultyLedger):
         if self.is_full:
             self.is_full = False
             raise LedgerError("the disk is full", "Make room.")
-        return await super().prune(before=before)
+        return await super().prune(before=before, boot_before=boot_before)
 
 
 async def keep(ledger: PrunedLedger, clock: FakeClock, keep_days: int) -> None:

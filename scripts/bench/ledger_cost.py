@@ -16,6 +16,7 @@ from flowport.ledger.interface import Accepted, AttachRules, Ledger
 from flowport.ledger.sqlite import LEDGER_NAME, SqliteLedger, open_connection
 from flowport.ledger.worker import LedgerWorker
 from flowport.model import Run, RunState
+from flowport.purse import PurseTerms
 
 RUNS: Final = 200
 ROUNDS: Final = 5
@@ -66,7 +67,7 @@ class NoLedger:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
 
-    async def accept(self, run: Run, _: AttachRules | None = None) -> Accepted:
+    async def accept(self, run: Run, *_: AttachRules | PurseTerms | None) -> Accepted:
         """Keep a run."""
         self._runs[run.id] = run
         return Accepted(run)

@@ -180,7 +180,7 @@ def _build_runner(
         saver=saver,
         writer=writer,
         process=process,
-        calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds),
+        calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds, purse=shared.settings.purse),
         retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
     )
 

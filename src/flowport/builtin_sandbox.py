@@ -16,7 +16,7 @@ import anyio.abc
 import anyio.streams.text
 
 from flowport.errors import Breakage, Operation, ProviderUnreachable
-from flowport.model import Account
+from flowport.model import SANDBOX_HOST, Account
 from flowport.providers.interface import Provider
 from flowport.transport import Location
 
@@ -26,7 +26,7 @@ CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child")
 START_TIMEOUT_SECONDS: Final = 20.0
 _START_FAILURES: Final = (OSError, TimeoutError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError)
 
-SANDBOX_ACCOUNT = Account("magnific", "sandbox", "builtin")
+SANDBOX_ACCOUNT = Account("magnific", SANDBOX_HOST, "builtin")
 """Always the same, although port and key change: its catalogue and its names outlive the child."""
 
 

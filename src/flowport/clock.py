@@ -24,6 +24,10 @@ class BootTime:
     """Which start of the machine; instants of different ones cannot be compared."""
     seconds: float
 
+    def subtract(self, seconds: float) -> "BootTime":
+        """Return the instant so long before."""
+        return BootTime(self.boot_id, self.seconds - seconds)
+
 
 class Clock(Protocol):
     """What the program needs of time."""

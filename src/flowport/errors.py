@@ -16,6 +16,10 @@
     ├─ LedgerError                operator: the ledger cannot be read or written
     ├─ RunNotFound                model: no such run
     ├─ StartInDoubt               person: an equal run may have been started and paid for
+    ├─ RunCapReached              person: a run costs more than one may (this and the next three: `purse_errors`)
+    ├─ DayCapReached              person: too little is left of the day's cap
+    ├─ PriceUnknown               person: nobody knows what a run costs, and no such run is allowed
+    ├─ PriceUnconfirmed           person: has to agree to the price, and the client cannot ask
     ├─ ConfirmationNeeded         person: to be asked before the call is made again
     ├─ NotConfirmed               model: the person does not want it
     ├─ RunNotOver                 person: a run that goes on cannot be erased

@@ -11,6 +11,9 @@ from typing import Final, TypeAlias
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 """A value as `json.loads` returns it."""
 
+SANDBOX_HOST: Final = "sandbox"
+"""The host of the built-in sandbox's account, whose credits are play money."""
+
 LOCAL_OWNER = "local"
 """The owner of every run that is asked for over stdio."""
 

@@ -21,6 +21,7 @@ import platformdirs
 from flowport.errors import ConfigurationError
 from flowport.model import Source
 from flowport.naming import get_nearest
+from flowport.purse import PurseRules, UnknownPrice
 from flowport.rehearsal import REHEARSAL, Rehearsal, parse_rehearsal
 
 MAX_LISTED_TOOLS: Final = 1000
@@ -67,10 +68,14 @@ VARIABLES: Final = (
     Variable(
         "FLOWPORT_REQUESTS_PER_MINUTE", "The account's request budget; 0 for none.", "the provider's: Magnific 50"
     ),
-    Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none", is_built=False),
-    Variable("FLOWPORT_MAX_CREDITS_PER_DAY", "No more than this in 24 hours.", "none", is_built=False),
-    Variable("FLOWPORT_CONFIRM_ABOVE_CREDITS", "Ask the person above this price.", "none", is_built=False),
-    Variable("FLOWPORT_UNKNOWN_PRICE", "What to do when a price is unknown.", "`allow`", is_built=False),
+    Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none"),
+    Variable("FLOWPORT_MAX_CREDITS_PER_DAY", "No more than this in the last 24 hours, at one provider.", "none"),
+    Variable("FLOWPORT_CONFIRM_ABOVE_CREDITS", "Ask the person before each run above this price.", "none"),
+    Variable(
+        "FLOWPORT_UNKNOWN_PRICE",
+        "Runs of apps that do not tell their price: `allow`, `confirm` (ask the person) or `refuse`.",
+        "`allow`; `confirm` when one of the three above is set",
+    ),
     Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below"),
     Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder"),
     Variable("FLOWPORT_SAVE_OUTPUTS", "Whether results are saved: `true` or `false`.", "`true`"),
@@ -124,6 +129,7 @@ class Settings:
     """How long a repeated call joins its earlier run; 0: never."""
     keep_days: int = 90
     """How long runs that are over and seen stay in the ledger; 0: for ever."""
+    purse: PurseRules = field(default_factory=PurseRules)
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
@@ -174,6 +180,7 @@ def _build_settings(values: Mapping[str, str]) -> Settings:
         should_stop_on_cancel=_parse_choice(values, "FLOWPORT_ON_CANCEL", ("keep", "stop")) == "stop",
         reattach_seconds=_parse_number(values, "FLOWPORT_REATTACH_SECONDS", 3600, low=0, high=86_400),
         keep_days=int(_parse_number(values, "FLOWPORT_KEEP_DAYS", 90, low=0, high=36_500, is_whole=True)),
+        purse=_build_purse(values),
         requests_per_minute=_parse_budget(values),
         should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
         should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",
@@ -200,6 +207,23 @@ def _build_providers(values: Mapping[str, str]) -> list[ProviderSettings]:
             "Copy the key again, without quotes or line breaks.",
         )
     return [ProviderSettings("magnific", url, key, style)]
+
+
+def _build_purse(values: Mapping[str, str]) -> PurseRules:
+    per_run = _parse_credits(values, "FLOWPORT_MAX_CREDITS_PER_RUN")
+    per_day = _parse_credits(values, "FLOWPORT_MAX_CREDITS_PER_DAY")
+    threshold = _parse_credits(values, "FLOWPORT_CONFIRM_ABOVE_CREDITS")
+    # Who sets a limit wants none of its kind passed unasked, and an unknown price may be above any.
+    is_limited = (per_run, per_day, threshold) != (None, None, None)
+    usual = UnknownPrice.CONFIRM if is_limited else UnknownPrice.ALLOW
+    words = dict.fromkeys((usual.value, *UnknownPrice))
+    return PurseRules(
+        per_run, per_day, threshold, UnknownPrice(_parse_choice(values, "FLOWPORT_UNKNOWN_PRICE", list(words)))
+    )
+
+
+def _parse_credits(values: Mapping[str, str], name: str) -> float | None:
+    return _parse_number(values, name, 0, low=0, high=1_000_000_000) if name in values else None
 
 
 def _is_ours(name: str) -> bool:

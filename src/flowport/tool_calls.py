@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -16,21 +16,24 @@ from flowport.answers import (
     build_run_answer,
     build_run_facts,
     format_instant,
-    plain,
 )
 from flowport.arguments import parse_arguments
+from flowport.balance import tell_balance
 from flowport.consent import Consent
-from flowport.desk import Desk, OpenCatalog
+from flowport.desk import Desk
 from flowport.errors import (
     AppNotFound,
     ArgumentProblem,
     ArgumentsInvalid,
+    FlowportError,
     LedgerError,
     NotConfirmed,
     StartInDoubt,
 )
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
+from flowport.purse import find_price_question
+from flowport.purse_errors import PriceUnconfirmed
 from flowport.runner.calling import RunCall
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.runs import CancelOutcome, Submission
@@ -63,9 +66,25 @@ between two of them there is time to answer something quick."""
 MENTION_SECONDS: Final = 1.0
 """Between two looks for unseen runs, so that hundreds of answers at once do not cost hundreds of looks."""
 
-DAY_SECONDS: Final = 24 * 3600.0
-
 Arguments = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What the person is asked before a run; a run may be in doubt and dear at once."""
+
+    doubt: StartInDoubt | None
+    price: PriceUnconfirmed | None
+
+    @property
+    def text(self) -> str:
+        """Everything in one, because a person is asked once."""
+        return " ".join(one.question for one in (self.doubt, self.price) if one is not None)
+
+    @property
+    def cause(self) -> FlowportError | None:
+        """What asked first."""
+        return self.doubt or self.price
 
 
 class ToolCalls:
@@ -131,7 +150,8 @@ class ToolCalls:
         try:
             async with self._places:
                 call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
-                submission = await self._submit(call, origin, caller)
+                found = await self._submit(call, origin)
+            submission = found if isinstance(found, Submission) else await self._ask_first(found, call, origin, caller)
             if submission.is_joined:
                 await self._desk.inheritor.take_up(submission.run)
             standing = await wait_for_run(self._desk, submission.run, caller)
@@ -142,17 +162,33 @@ class ToolCalls:
             self._part(submission, origin)
         return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
 
-    async def _submit(self, call: PreparedCall, origin: RunCall, caller: Caller) -> Submission:
-        """Submit the call; when an equal run is in doubt and this one is to be another, ask the person first."""
+    async def _submit(self, call: PreparedCall, origin: RunCall) -> Submission | _Question:
+        """Submit the call; return what the person has to be asked first, be it about a price or about another run in doubt."""
         try:
             return await self._desk.runner.submit(call, origin)
+        except PriceUnconfirmed as exc:
+            return _Question(None, exc)
         except StartInDoubt as exc:
             if not origin.is_new_wanted:
                 raise
-            patience = caller.arrived_at_seconds + self._desk.settings.wait_seconds - self._desk.clock.monotonic()
-            if await caller.ask(exc.question, max(0.0, patience)) is Consent.REFUSED:
-                raise NotConfirmed(exc.question) from exc
-        return await self._desk.runner.submit(call, origin.accept_doubt())
+            price = find_price_question(self._desk.settings.purse, call.app_name, call.app.price_credits)
+            return _Question(exc, price)
+
+    async def _ask_first(self, asked: _Question, call: PreparedCall, origin: RunCall, caller: Caller) -> Submission:
+        """Ask the person, and submit the call with what they agreed to. Others are not kept from submitting meanwhile."""
+        patience = caller.arrived_at_seconds + self._desk.settings.wait_seconds - self._desk.clock.monotonic()
+        consent = await caller.ask(asked.text, max(0.0, patience))
+        if consent is Consent.REFUSED:
+            raise NotConfirmed(asked.text) from asked.cause
+        if asked.price is not None:
+            if consent is Consent.CANNOT_ASK:
+                raise asked.price
+            origin = origin.agree_to_price()
+        if asked.doubt is not None:
+            origin = origin.accept_doubt()
+        async with self._places:
+            # The same call, so the price that was agreed to is the one that is paid.
+            return await self._desk.runner.submit(call, origin)
 
     def _part(self, submission: Submission | None, origin: RunCall) -> None:
         """Note that the caller has gone; its run goes on unless that is not wanted."""
@@ -246,28 +282,7 @@ class ToolCalls:
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:
         _parse(GET_BALANCE, arguments)
-        accounts = [await self._build_balance(one, caller) for one in self._desk.catalogs]
-        spent = sum(one["spent_credits_24_hours"] for one in accounts)
-        return build_facts_answer(
-            {"summary": f"{plain(spent)} credits spent through Flowport in the last 24 hours.", "accounts": accounts}
-        )
-
-    async def _build_balance(self, one: OpenCatalog, caller: Caller) -> Facts:
-        account, provider = one.account, one.account.provider
-        since = self._desk.clock.now() - DAY_SECONDS
-        spending = await self._desk.ledger.get_spending(account_id=account.account.id, owner=caller.owner, since=since)
-        return {
-            "provider": account.provider.title,
-            "provider_balance": "Its credits are play money."
-            if account.is_sandbox
-            else f"{provider.title} does not tell a key's balance; its website does.",
-            "spent_credits_24_hours": plain(spending.spent_credits),
-            "of_which_unknown_credits": plain(spending.unknown_credits),
-            "reserved_credits": plain(spending.reserved_credits),
-            "runs_24_hours": spending.runs,
-            "requests_last_minute": account.budget.get_used(),
-            "requests_per_minute": account.budget.limit or "no limit",
-        }
+        return build_facts_answer(await tell_balance(self._desk, owner=caller.owner))
 
     async def _find_apps(self, arguments: Arguments, _: Caller) -> Answer:
         given = _parse(FIND_APPS, arguments)

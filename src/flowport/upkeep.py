@@ -26,13 +26,15 @@ async def keep_up(ledger: Ledger, clock: Clock, *, keep_days: int) -> None:
             # First, so that nothing is written into a file that is damaged.
             await ledger.check()
             if keep_days:
-                await _prune(ledger, before=clock.now() - keep_days * DAY_SECONDS)
+                await _prune(ledger, clock, kept_seconds=keep_days * DAY_SECONDS)
         except LedgerError as exc:
             logger.error("the record of runs was not looked after, which is tried again tomorrow: %s", exc)  # noqa: TRY400 - the sentence says all
         await clock.sleep(DAY_SECONDS)
 
 
-async def _prune(ledger: Ledger, *, before: float) -> None:
-    pruned = await ledger.prune(before=before)
+async def _prune(ledger: Ledger, clock: Clock, *, kept_seconds: float) -> None:
+    boot = clock.boot_time()
+    boot_before = boot.subtract(kept_seconds) if boot else None
+    pruned = await ledger.prune(before=clock.now() - kept_seconds, boot_before=boot_before)
     if pruned:
         logger.info("old runs were pruned from the record: %d", pruned)

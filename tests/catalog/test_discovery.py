@@ -325,6 +325,17 @@ async def test_no_tool_is_missing_while_it_is_made_anew(ledger: FaultyLedger, tm
     assert bench.catalog.tools[0]["description"].startswith("9 credits")
 
 
+async def test_an_own_app_that_is_published_has_the_published_price(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The list of own apps tells no price; a person's caps must hold on the present one, not on that of yesterday."""
+    own = build_flow("a1", price=None)
+    bench = build_bench(ledger, tmp_path, Store(build_flow("a1", price=5), own=(own, build_flow("a2", price=None))))
+    await bench.catalog.refresh()
+    bench.store.published = [build_flow("a1", price=9)]
+    await bench.catalog.refresh()
+    found = [(item.app.id, item.app.is_own, item.app.price_credits) for item in bench.catalog.current.listings]
+    assert found == [("a1", True, 9.0), ("a2", True, None)]
+
+
 async def test_what_only_the_definition_tells_outlives_the_next_list(ledger: FaultyLedger, tmp_path: Path) -> None:
     """Live lists were seen that hold ids and names alone: the price must not become unknown after ten minutes."""
     bench = build_bench(ledger, tmp_path, Store({"sqid": "a1"}))

@@ -172,7 +172,8 @@ def test_the_sandbox_ends_with_each_of_our_ends(tmp_path: Path, end: Any) -> Non
 
 BAD = [
     ({"FLOWPORT_MAX_TOOL": "3"}, "Did you mean FLOWPORT_MAX_TOOLS?"),
-    ({"FLOWPORT_MAX_CREDITS_PER_DAY": "100"}, "is not built in this version"),
+    ({"FLOWPORT_DATABASE_URL": "postgresql://x"}, "is not built in this version"),
+    ({"FLOWPORT_MAX_CREDITS_PER_DAY": "much"}, "It takes a number"),
     ({"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://example.com"}, "is not https"),
     ({"FLOWPORT_WAIT_SECONDS": "soon"}, "It takes a number"),
 ]

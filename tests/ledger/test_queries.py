@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from flowport.errors import RunNotFound
-from flowport.ledger.interface import AppHistory, Spending
+from flowport.ledger.interface import AppHistory
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.model import Output, OutputKind, Run, RunState
 
@@ -219,28 +219,6 @@ async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(le
     assert [run.id for run in first] == ["live"]
 
 
-async def test_spending_is_what_ended_in_the_span_and_what_goes_on(ledger: SqliteLedger) -> None:
-    """The caps must hold however old a run is that still goes on."""
-    ended = {"reserved_credits": 0.0, "spent_credits": 7.0}
-    await accept(
-        ledger,
-        build_run("early", S.SUCCEEDED, finished_at=99.0, **ended),
-        build_run("on time", S.SUCCEEDED, finished_at=100.0, **ended),
-        build_run("late", S.UNKNOWN, finished_at=200.0, reserved_credits=0.0, spent_credits=2.0),
-        build_run("live", S.RUNNING, accepted_at=1.0),
-        build_run("theirs", S.RUNNING, owner="somebody"),
-        build_run("elsewhere", S.SUCCEEDED, account_id=OTHER_ACCOUNT, **ended),
-    )
-    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=100.0)
-    assert spending == Spending(spent_credits=9.0, reserved_credits=5.0, unknown_credits=2.0, runs=3)
-
-
-async def test_nothing_was_spent_on_a_new_account(ledger: SqliteLedger) -> None:
-    """A sum over no rows is nothing, not NULL."""
-    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
-    assert spending == Spending(spent_credits=0.0, reserved_credits=0.0, unknown_credits=0.0, runs=0)
-
-
 async def test_durations_are_those_of_the_latest_successes(ledger: SqliteLedger) -> None:
     """ "Usually about 60 s" is told from them; failures end early and say nothing."""
     await accept(
@@ -349,11 +327,24 @@ async def test_a_page_needs_no_sorting(ledger: SqliteLedger, read: Read) -> None
     assert "TEMP B-TREE" not in str(pages)
 
 
-@pytest.mark.parametrize("name", ["live", "spending"])
-async def test_live_runs_are_found_by_their_state(ledger: SqliteLedger, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("live", "runs_by_state (account_id=? AND state=?)"),
+        ("spending", "runs_by_owner_and_state (owner=? AND state=?)"),
+    ],
+)
+async def test_live_runs_are_found_by_their_state(ledger: SqliteLedger, name: str, index: str) -> None:
     """Of 100,000 runs a few are live, and the other indexes lead to all of them."""
     plans = await trace(ledger, lambda: READS[name][0](ledger))
-    assert "runs_by_state (account_id=? AND state=?)" in str(plans)
+    assert index in str(plans)
+
+
+async def test_what_was_spent_lately_is_found_by_both_clocks(ledger: SqliteLedger) -> None:
+    """It is asked in the transaction that accepts a run, with all others waiting."""
+    plans = str(await trace(ledger, lambda: READS["spending"][0](ledger)))
+    assert "runs_ended (owner=? AND finished_at>?)" in plans
+    assert "runs_ended_in_boot (owner=? AND boot_id=? AND accepted_boot_seconds>?)" in plans
 
 
 async def test_what_is_left_to_do_is_found_among_the_few(ledger: SqliteLedger) -> None:

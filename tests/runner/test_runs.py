@@ -15,6 +15,7 @@ from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, App, JsonValue, R
 from flowport.processes import ProcessLock
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
 from flowport.providers.magnific import Magnific
+from flowport.purse import PurseTerms
 from flowport.runner.calling import RunCall
 from flowport.runner.runs import WRITING_SECONDS, CancelOutcome
 from tests.runner.benches import open_bench
@@ -238,7 +239,7 @@ async def test_a_crash_that_cannot_be_written_down_is_on_the_board(
 class CrashingLedger(FaultyLedger):
     """A ledger with a bug."""
 
-    async def accept(self, run: Run, rules: AttachRules | None = None) -> NoReturn:
+    async def accept(self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None) -> NoReturn:
         """Crash."""
         raise BUG
 

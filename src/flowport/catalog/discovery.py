@@ -15,7 +15,7 @@ from flowport.catalog.building import build_listing, build_name, build_propertie
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
 from flowport.catalog.doubts import Doubts
 from flowport.catalog.lists import fetch_lists, narrow_catalogue
-from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_catalogues, replace_listings
+from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_catalogues, replace_listings, unite_apps
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
 from flowport.catalog.selection import order_listings
@@ -256,9 +256,7 @@ class Catalog:
 
     async def _merge(self, lists: Sequence[AppList]) -> Catalogue:
         """Return the catalogue of these lists, with names given and known definitions carried over."""
-        apps: dict[str, App] = {}
-        for app in (app for one in lists for app in one.apps):
-            apps.setdefault(app.id, app)
+        apps = unite_apps(app for one in lists for app in one.apps)
         known = {listing.app.id: listing for listing in self.current.listings}
         if self._list_problem:
             # One of the lists could not be read: what it told us the last time still stands.

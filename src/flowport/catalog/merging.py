@@ -1,10 +1,23 @@
 """What stays of one reading of a catalogue when another comes. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from flowport.catalog.records import Catalogue, Listing
 from flowport.model import App
+
+
+def unite_apps(apps: Iterable[App]) -> dict[str, App]:
+    """Return each app once, by id, in the order of the lists; the first list's word counts, and of prices the first that is told.
+
+    Magnific's list of a person's own apps tells none, and the other one does, where both have the same app.
+    """
+    united: dict[str, App] = {}
+    for app in apps:
+        first = united.setdefault(app.id, app)
+        if first.price_credits is None:
+            united[app.id] = replace(first, price_credits=app.price_credits)
+    return united
 
 
 def carry_over(app: App, tool_name: str, known: Listing | None) -> Listing:

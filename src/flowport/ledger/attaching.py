@@ -24,17 +24,41 @@ from flowport.ledger.interface import (
     WaitingCall,
 )
 from flowport.ledger.queries import IS_UNSEEN, RUN_LIST, build_runs
+from flowport.ledger.spending import check_terms
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+from flowport.purse import PurseTerms
+from flowport.purse_errors import PriceUnconfirmed
 
 _MAX_NAMED: Final = 3
 """Runs that one mention names."""
 
 
-def accept_run(connection: sqlite3.Connection, run: Run, rules: AttachRules | None) -> AcceptOutcome:
+def accept_run(
+    connection: sqlite3.Connection, run: Run, rules: AttachRules | None, terms: PurseTerms | None
+) -> AcceptOutcome:
     """Join, refuse or record."""
-    if rules is None:
-        insert_run(connection, run)
-        return Accepted(run)
+    doubt: InDoubt | None = None
+    if rules is not None:
+        found = _attach(connection, run, rules)
+        if isinstance(found, Joined):
+            return found
+        doubt = None if rules.is_doubt_accepted else found
+        if doubt is not None and not rules.is_new_wanted:
+            return doubt
+    unpaid = None if terms is None else check_terms(connection, run, terms)
+    # Nobody is asked about a doubt when a cap forbids the run; about doubt and price they are asked in one.
+    if unpaid is not None and (doubt is None or not isinstance(unpaid.reason, PriceUnconfirmed)):
+        return unpaid
+    if doubt is not None:
+        return doubt
+    insert_run(connection, run)
+    if rules is not None:
+        _insert_waiting(connection, run.id, rules.call, at=rules.at)
+    return Accepted(run)
+
+
+def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | InDoubt | None:
+    """Join an earlier run, or return the one that is in doubt; None when the call is the first of its kind."""
     set_unwritten_unseen(connection, rules.call.process_id, rules.is_alive)
     equal = [
         one for one in _select_equal(connection, run, rules) if _get_age_seconds(one, rules) < rules.window_seconds
@@ -44,11 +68,7 @@ def accept_run(connection: sqlite3.Connection, run: Run, rules: AttachRules | No
         _insert_waiting(connection, joined, rules.call, at=rules.at)
         return Joined(_select_run(connection, joined))
     doubtful = [one for one in settled if one.state is RunState.UNKNOWN]
-    if doubtful and not rules.is_doubt_accepted:
-        return InDoubt(_select_run(connection, doubtful[-1].run_id))
-    insert_run(connection, run)
-    _insert_waiting(connection, run.id, rules.call, at=rules.at)
-    return Accepted(run)
+    return InDoubt(_select_run(connection, doubtful[-1].run_id)) if doubtful else None
 
 
 def remove_waiting(connection: sqlite3.Connection, call_id: str) -> None:

@@ -17,28 +17,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from flowport.clock import BootTime
 from flowport.ledger.upload_records import UploadLedger
 from flowport.model import Output, OutputKind, Run, RunState
+from flowport.purse import PurseTerms, Spending, Unpaid
 
 BuildToolName: TypeAlias = Callable[[str, str, Collection[str]], str]
 """From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
 
 BuildPropertyNames: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
 """From the names that an app's inputs have already, by input id, the names of all its present inputs, by input id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What one owner's runs on one account have cost and may still cost, within a span of time."""
-
-    spent_credits: float
-    """What the runs that ended within the span count as having cost, unknown runs included."""
-    reserved_credits: float
-    """Held back for runs that have not ended, whenever they were accepted."""
-    unknown_credits: float
-    """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
-    runs: int
-    """How many runs ended within the span or have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +82,7 @@ class InDoubt:
     run: Run
 
 
-AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt
+AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | Unpaid
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +147,20 @@ def get_usual_seconds(durations: Sequence[float]) -> float | None:
 class Ledger(UploadLedger, Protocol):
     """The record of every run, shared by all Flowport processes of one home."""
 
-    async def accept(self, run: Run, rules: AttachRules | None = None) -> AcceptOutcome:
+    async def accept(
+        self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None
+    ) -> AcceptOutcome:
         """Record a new run with its reservation, or find the earlier one that the call is to join, in one transaction.
+
+        Of calls in any number of processes none passes a cap: each sees what all before it have reserved. A call that
+        joins needs no credits, and no limit keeps it from joining.
 
         What dead processes left of equal runs is settled on the way: what was not sent is cancelled unless its caller
         was told of it, what was being sent is unknown.
 
         Args:
-            rules: None records the run whatever there is.
+            rules: None joins nothing.
+            terms: None records the run whatever it costs.
 
         Raises:
             LedgerError: It could not be recorded, or its id is taken; nothing may be sent for it.
@@ -351,8 +345,16 @@ class Ledger(UploadLedger, Protocol):
         """
         ...
 
-    async def get_spending(self, *, account_id: str, owner: str, since: float) -> Spending:
-        """Return what an owner's runs on an account have cost since an instant."""
+    async def get_spending(
+        self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
+    ) -> Spending:
+        """Return what an owner's runs have cost since an instant, on all accounts of this one's provider.
+
+        The built-in sandbox's account stands alone.
+
+        Args:
+            boot_since: The same instant by the boot clock; it decides for runs that were accepted in the same boot.
+        """
         ...
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
@@ -407,8 +409,11 @@ class Ledger(UploadLedger, Protocol):
         """
         ...
 
-    async def prune(self, *, before: float) -> int:
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
         """Forget the runs of all owners that ended and were seen before an instant, and return how many.
+
+        Those of the same boot must also have been accepted before `boot_before`: a clock that was set forward forgets
+        nothing.
 
         What is not over or not seen stays, however old, and so do names and saved files. The work is done in slices,
         between which other callers have their turns.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from flowport.errors import RunNotFound
-from flowport.ledger.interface import AppHistory, Spending
+from flowport.ledger.interface import AppHistory
 from flowport.ledger.rows import OUTPUT_COLUMNS, RUN_COLUMNS, Value, parse_output, parse_run
 from flowport.model import FINAL_STATES, Output, OutputKind, Run, RunState, get_url_place
 
@@ -155,20 +155,6 @@ def select_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_
         {"prefix": f"{scope}:", "account_id": account_id, "limit": limit},
     )
     return build_runs(connection, rows)
-
-
-def select_spending(connection: sqlite3.Connection, *, account_id: str, owner: str, since: float) -> Spending:
-    """Return what ended since an instant and what has not ended."""
-    spent, unknown, ended = connection.execute(
-        "SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = ?), count(*) FROM runs "
-        "WHERE account_id = ? AND owner = ? AND finished_at >= ?",
-        (RunState.UNKNOWN, account_id, owner, since),
-    ).fetchone()
-    reserved, live = connection.execute(
-        f"SELECT total(reserved_credits), count(*) FROM runs {_BY_STATE} WHERE account_id = ? AND owner = ? AND state IN ({_LIVE})",  # noqa: S608 - our own words
-        (account_id, owner),
-    ).fetchone()
-    return Spending(spent_credits=spent, reserved_credits=reserved, unknown_credits=unknown, runs=ended + live)
 
 
 def select_durations(connection: sqlite3.Connection, *, account_id: str, app_id: str, limit: int) -> tuple[float, ...]:

@@ -147,7 +147,13 @@ _UPLOADS: Final = (
     "CREATE INDEX runs_by_seen ON runs (owner, seen_at) WHERE seen_at IS NOT NULL",
 )
 
-MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS)
+_PURSE: Final = (
+    # What ended lately on any account, by either clock. A run that has not ended costs them nothing.
+    "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
+    "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
+)
+
+MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE)
 """The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)

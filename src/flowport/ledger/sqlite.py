@@ -16,8 +16,9 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from flowport.clock import BootTime
 from flowport.errors import LedgerError
-from flowport.ledger import attaching, changes, names, queries, upkeep
+from flowport.ledger import attaching, changes, names, queries, spending, upkeep
 from flowport.ledger.faults import build_damage_error, build_ledger_error, build_readonly_error
 from flowport.ledger.interface import (
     AcceptOutcome,
@@ -28,7 +29,6 @@ from flowport.ledger.interface import (
     Erasure,
     History,
     Mention,
-    Spending,
     WaitingCall,
 )
 from flowport.ledger.queries import RunFilter
@@ -36,6 +36,7 @@ from flowport.ledger.schema import prepare_schema
 from flowport.ledger.uploads import SqliteUploads
 from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
+from flowport.purse import PurseTerms, Spending
 
 LEDGER_NAME: Final = "ledger.sqlite3"
 """The file's name in FLOWPORT_HOME."""
@@ -53,10 +54,12 @@ class SqliteLedger(SqliteUploads):
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    async def accept(self, run: Run, rules: AttachRules | None = None) -> AcceptOutcome:
+    async def accept(
+        self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None
+    ) -> AcceptOutcome:
         """Record a new run with its reservation, or find the one to join."""
         self._require_sound()
-        return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules))
+        return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules, terms=terms))
 
     async def leave(self, call_id: str) -> None:
         """Record that a call waits no longer."""
@@ -208,11 +211,12 @@ class SqliteLedger(SqliteUploads):
         """Return the owner's newest run with an output at this URL."""
         return await self._worker.read(partial(queries.select_run_by_output_url, url=url, owner=owner))
 
-    async def get_spending(self, *, account_id: str, owner: str, since: float) -> Spending:
-        """Return what an owner's runs on an account have cost."""
-        return await self._worker.read(
-            partial(queries.select_spending, account_id=account_id, owner=owner, since=since)
-        )
+    async def get_spending(
+        self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
+    ) -> Spending:
+        """Return what an owner's runs at an account's provider have cost."""
+        select = partial(spending.select_spending, account_id=account_id, owner=owner)
+        return await self._worker.read(partial(select, since=since, boot_since=boot_since))
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
         """Return how long the app's latest successful runs took."""
@@ -257,9 +261,9 @@ class SqliteLedger(SqliteUploads):
             self._worker.damage = damage
             raise damage
 
-    async def prune(self, *, before: float) -> int:
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
         """Forget the runs that ended and were seen before an instant."""
-        return (await self._take_out(partial(upkeep.prune_slice, before=before))).runs
+        return (await self._take_out(partial(upkeep.prune_slice, before=before, boot_before=boot_before))).runs
 
     async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
         """Remove one run that is over."""

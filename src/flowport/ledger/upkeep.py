@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from flowport.clock import BootTime
 from flowport.errors import LedgerError, RunNotFound, RunNotOver
 from flowport.ledger.faults import build_damage_error, build_ledger_error, is_damage
 from flowport.ledger.interface import History
@@ -22,7 +23,11 @@ SLICE_ROWS: Final = 1000
 
 _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
 _IS_OVER: Final = f"state IN ({_FINAL})"
-_IS_PRUNABLE: Final = f"{_IS_OVER} AND seen_at < :before AND finished_at < :before"
+# Of this boot the boot clock must say so too: a wall clock that was set forward must not forget what was spent.
+_IS_PRUNABLE: Final = (
+    f"{_IS_OVER} AND seen_at < :before AND finished_at < :before "
+    "AND (boot_id IS NOT :boot_id OR accepted_boot_seconds < :boot_before)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,14 @@ class Slice:
     """Where the next slice begins; None when this was the last."""
 
 
-def prune_slice(connection: sqlite3.Connection, *, begin: int, before: float) -> Slice:
+def prune_slice(connection: sqlite3.Connection, *, begin: int, before: float, boot_before: BootTime | None) -> Slice:
     """Take out what is over, was seen, and has been both since before an instant."""
-    return _delete_slice(connection, _IS_PRUNABLE, {"before": before}, begin=begin)
+    values: dict[str, Value] = {
+        "before": before,
+        "boot_id": boot_before.boot_id if boot_before else None,
+        "boot_before": boot_before.seconds if boot_before else None,
+    }
+    return _delete_slice(connection, _IS_PRUNABLE, values, begin=begin)
 
 
 def erase_slice(connection: sqlite3.Connection, *, begin: int, owner: str) -> Slice:

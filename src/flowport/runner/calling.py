@@ -1,4 +1,4 @@
-"""The calls that ask for runs: what each wishes, and which came just now over the same connection."""
+"""The calls that ask for runs: what each wishes, which came just now over the same connection, on what terms it pays."""
 
 import secrets
 from collections import deque
@@ -8,23 +8,10 @@ from typing import Final
 from flowport.clock import Clock
 from flowport.ledger.interface import AttachRules, WaitingCall
 from flowport.processes import ProcessLock
+from flowport.purse import DAY_SECONDS, PurseRules, PurseTerms
 
 SIDE_BY_SIDE_SECONDS: Final = 10.0
 """Equal calls over one connection within this time are meant to be as many runs: people ask for four variations."""
-
-
-_ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
-"""Without the letters and digits that people mistake for one another."""
-
-_ID_LENGTH: Final = 10
-
-
-def draw_run_id() -> str:
-    """Return a new id of a run."""
-    # One number is drawn and written in the alphabet: a draw for each letter is a system call each.
-    base = len(_ID_ALPHABET)
-    number = secrets.randbelow(base**_ID_LENGTH)
-    return "run_" + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))
 
 
 def _draw_id() -> str:
@@ -42,19 +29,26 @@ class RunCall:
     """Whether it joins no earlier run."""
     is_doubt_accepted: bool = False
     """Whether it is made although an equal run may have been started and nobody knows."""
+    is_price_agreed: bool = False
+    """Whether the person was asked about the price and agreed."""
     id: str = field(default_factory=_draw_id)
 
     def accept_doubt(self) -> "RunCall":
         """Return the same call, made in knowledge of the doubt."""
         return replace(self, is_doubt_accepted=True)
 
+    def agree_to_price(self) -> "RunCall":
+        """Return the same call, whose price the person has agreed to."""
+        return replace(self, is_price_agreed=True)
+
 
 class CallBook:
     """Remembers the calls of the last seconds, and makes the rules by which a call joins an earlier run."""
 
-    def __init__(self, clock: Clock, *, window_seconds: float) -> None:
-        """Begin empty; `window_seconds` is how long a run can be joined, 0 for never."""
+    def __init__(self, clock: Clock, *, window_seconds: float, purse: PurseRules | None = None) -> None:
+        """Begin empty; `window_seconds` is how long a run can be joined, 0 for never. Without a purse all is paid."""
         self._clock = clock
+        self.purse = purse or PurseRules()
         self._window_seconds = window_seconds
         self._recent: deque[tuple[float, RunCall]] = deque()
 
@@ -76,4 +70,14 @@ class CallBook:
             recent_call_ids=recent,
             is_new_wanted=call.is_new_wanted,
             is_doubt_accepted=call.is_doubt_accepted,
+        )
+
+    def build_terms(self, call: RunCall) -> PurseTerms:
+        """Return the terms on which a call's run is paid."""
+        boot = self._clock.boot_time()
+        return PurseTerms(
+            self.purse,
+            since=self._clock.now() - DAY_SECONDS,
+            boot_since=boot.subtract(DAY_SECONDS) if boot else None,
+            is_agreed=call.is_price_agreed,
         )

@@ -15,8 +15,10 @@ from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger, WaitingCall
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
+from flowport.purse import PurseTerms, Unpaid
+from flowport.runner.accepting import build_run
 from flowport.runner.board import Board, BoardEntry
-from flowport.runner.calling import CallBook, RunCall, draw_run_id
+from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.restoring import CallRestorer
@@ -27,7 +29,6 @@ from flowport.runner.writing import RunWriter
 from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
-
 
 WRITING_SECONDS: Final = 5.0
 """How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
@@ -104,9 +105,12 @@ class Runner:
         Raises:
             LedgerError: It could not be recorded, so nothing is sent.
             StartInDoubt: An equal run may have been started, and nobody knows.
+            PriceUnconfirmed: The person has to agree to the price first.
+            RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
-        run = self._build_run(call, origin.owner)
+        run = build_run(call, origin.owner, self._clock, self._process)
         ticket, rules = _Ticket(), self._calls.build_rules(origin, self._process)
+        terms = self._calls.build_terms(origin)
 
         async def give_up() -> None:
             """Answer the handler and those who wait."""
@@ -115,7 +119,7 @@ class Runner:
                 ticket.accepted.set()
             await self._note_crash(run.id)
 
-        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, rules, ticket, on_crash=give_up)
+        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, rules, terms, ticket, on_crash=give_up)
         await ticket.accepted.wait()
         if ticket.error is not None:
             raise ticket.error
@@ -241,30 +245,10 @@ class Runner:
         over = replace(run, state=RunState.CANCELLED, failure=CANCELLED_UNSENT, finished_at=at, reserved_credits=0.0)
         self._board.update(over)
 
-    def _build_run(self, call: PreparedCall, owner: str) -> Run:
-        price, boot = call.app.price_credits, self._clock.boot_time()
-        return Run(
-            id=draw_run_id(),
-            account_id=call.account_id,
-            owner=owner,
-            provider=call.app.provider,
-            app_id=call.app.id,
-            app_name=call.app_name,
-            tool_name=call.tool_name,
-            arguments_json=call.arguments_json,
-            raw_digest=call.raw_digest,
-            canonical_digest=call.canonical_digest,
-            state=RunState.ACCEPTED,
-            accepted_at=self._clock.now(),
-            process_id=self._process.process_id,
-            price_credits=price,
-            reserved_credits=price or 0.0,
-            boot_id=boot.boot_id if boot else "",
-            accepted_boot_seconds=boot.seconds if boot else None,
-        )
-
-    async def _carry_out(self, run: Run, call: PreparedCall, rules: AttachRules, ticket: _Ticket) -> None:
-        if not await self._accept(run, rules, ticket):
+    async def _carry_out(
+        self, run: Run, call: PreparedCall, rules: AttachRules, terms: PurseTerms, ticket: _Ticket
+    ) -> None:
+        if not await self._accept(run, rules, terms, ticket):
             return
         await self._launch(run, call)
 
@@ -287,11 +271,11 @@ class Runner:
             await self._writer.write_at_last(started)
             self._board.remove(run.id)
 
-    async def _accept(self, run: Run, rules: AttachRules, ticket: _Ticket) -> bool:
+    async def _accept(self, run: Run, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> bool:
         """Record the run and tell whether it is to be started; the ticket says what else became of the call."""
         reach(FaultPoint.BEFORE_ACCEPTED)
         try:
-            outcome = await self._ledger.accept(run, rules)
+            outcome = await self._ledger.accept(run, rules, terms)
         except LedgerError as exc:
             ticket.error = exc
         else:
@@ -303,6 +287,8 @@ class Runner:
                     ticket.joined = earlier
                 case InDoubt(earlier):
                     ticket.error = self._build_doubt(earlier)
+                case Unpaid(reason):
+                    ticket.error = reason
                 case _:
                     assert_never(outcome)
         ticket.accepted.set()

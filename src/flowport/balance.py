@@ -1,0 +1,71 @@
+"""What `get_balance` answers: what the provider says, what was spent through Flowport, and what the caps leave."""
+
+from flowport.answers import Facts, plain
+from flowport.desk import Desk, OpenCatalog
+from flowport.purse import DAY_SECONDS, PurseRules, Spending, get_left_credits
+from flowport.purse_errors import count_credits, format_credits
+
+
+async def tell_balance(desk: Desk, *, owner: str) -> Facts:
+    """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider."""
+    found = [await _get_spending(desk, one, owner=owner) for one in desk.catalogs]
+    accounts = [_build_facts(desk, one, spent) for one, spent in zip(desk.catalogs, found, strict=True)]
+    summary = " ".join(_format_summary(desk.settings.purse, spent) for spent in found)
+    return {"summary": summary, "accounts": accounts}
+
+
+async def _get_spending(desk: Desk, one: OpenCatalog, *, owner: str) -> Spending:
+    boot = desk.clock.boot_time()
+    return await desk.ledger.get_spending(
+        account_id=one.account.account.id,
+        owner=owner,
+        since=desk.clock.now() - DAY_SECONDS,
+        boot_since=boot.subtract(DAY_SECONDS) if boot else None,
+    )
+
+
+def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending) -> Facts:
+    account, title = one.account, one.account.provider.title
+    return {
+        "provider": title,
+        "provider_balance": "Its credits are play money."
+        if account.is_sandbox
+        else f"{title} does not tell a key's balance; its website does.",
+        "spent_credits_24_hours": _round(spending.spent_credits),
+        "of_which_unknown_credits": _round(spending.unknown_credits),
+        "reserved_credits": _round(spending.reserved_credits),
+        **_build_limits(desk.settings.purse, spending),
+        "runs_24_hours": spending.runs,
+        "requests_last_minute": account.budget.get_used(),
+        "requests_per_minute": account.budget.limit or "no limit",
+    }
+
+
+def _build_limits(rules: PurseRules, spending: Spending) -> Facts:
+    """Return the person's limits, in the words of their variables; those that are not set are told as such."""
+    cap = rules.max_credits_per_day
+    limits: Facts = {
+        "max_credits_per_day": cap,
+        "left_credits_24_hours": None if cap is None else get_left_credits(cap, spending),
+        "max_credits_per_run": rules.max_credits_per_run,
+        "confirm_above_credits": rules.confirm_above_credits,
+    }
+    told = {name: "no limit" if limit is None else _round(limit) for name, limit in limits.items()}
+    return {**told, "unknown_price": rules.unknown_price.value}
+
+
+def _format_summary(rules: PurseRules, spending: Spending) -> str:
+    spent = f"{count_credits(spending.spent_credits)} spent through Flowport in the last 24 hours"
+    reserved = f", {format_credits(spending.reserved_credits)} reserved for runs that go on" * bool(
+        spending.reserved_credits
+    )
+    cap = rules.max_credits_per_day
+    if cap is None:
+        return f"{spent}{reserved}."
+    left = format_credits(get_left_credits(cap, spending))
+    return f"{spent}{reserved}; {left} left of the cap of {format_credits(cap)}."
+
+
+def _round(credits_: float) -> float | int | None:
+    """Return a sum of credits without what adding fractions makes of it."""
+    return plain(round(credits_, 6))

@@ -1,0 +1,122 @@
+"""What a person lets runs cost, and what that means for one price. Pure.
+
+The limits are the person's: they come from the configuration alone, and nothing that a model can say changes them.
+They hold on the price that a provider advertises, because that is all there is to know before a run.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from flowport.clock import BootTime
+from flowport.model import Run
+from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, PurseError, RunCapReached
+
+DAY_SECONDS: Final = 24 * 3600.0
+"""The span of the daily cap: the last 24 hours, so that no midnight doubles it."""
+
+_TINY: Final = 1e-6
+"""Less than any price: sums of fractions come out a hair above or below what they are."""
+
+
+class UnknownPrice(StrEnum):
+    """What to do with an app that does not tell its price."""
+
+    ALLOW = "allow"
+    CONFIRM = "confirm"
+    """Ask the person first."""
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class PurseRules:
+    """What a person lets runs cost."""
+
+    max_credits_per_run: float | None = None
+    """None for no cap."""
+    max_credits_per_day: float | None = None
+    """Of the last 24 hours, over all accounts of one provider; None for no cap."""
+    confirm_above_credits: float | None = None
+    """The price above which the person is asked; None for never."""
+    unknown_price: UnknownPrice = UnknownPrice.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one owner's runs at one provider have cost and may still cost, within a span of time."""
+
+    spent_credits: float
+    """What the runs that ended within the span count as having cost, unknown runs included."""
+    reserved_credits: float
+    """Held back for runs that have not ended, whenever they were accepted."""
+    unknown_credits: float
+    """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
+    runs: int
+    """How many runs ended within the span or have not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurseTerms:
+    """The terms on which one run is paid."""
+
+    rules: PurseRules
+    since: float
+    """Where the last 24 hours began, by the wall clock."""
+    boot_since: BootTime | None = None
+    """The same by the boot clock, which decides for runs of this boot; None where the system has none."""
+    is_agreed: bool = False
+    """Whether the person was asked about this price and agreed. A cap holds all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """The terms do not allow the run, or not yet; nothing was recorded."""
+
+    reason: PurseError
+
+
+def find_obstacle(terms: PurseTerms, run: Run, spending: Spending | None) -> PurseError | None:
+    """Return why a run may not be paid; None when it may. Nobody is asked about what a cap forbids.
+
+    Args:
+        spending: None where no cap of a day is set.
+    """
+    rules, price = terms.rules, run.price_credits
+    if price is None and rules.unknown_price is UnknownPrice.REFUSE:
+        return PriceUnknown(run.app_name)
+    if price is not None and rules.max_credits_per_run is not None and _is_above(price, rules.max_credits_per_run):
+        return RunCapReached(run.app_name, price, rules.max_credits_per_run)
+    if spending is not None and rules.max_credits_per_day is not None:
+        left = get_left_credits(rules.max_credits_per_day, spending)
+        # Of what is used up nothing may be taken, be it more or less; what is free takes nothing.
+        if price != 0 and (left < _TINY or _is_above(price or 0.0, left)):
+            return DayCapReached(
+                run.app_name,
+                price,
+                cap_credits=rules.max_credits_per_day,
+                spent_credits=spending.spent_credits,
+                unknown_credits=spending.unknown_credits,
+                reserved_credits=spending.reserved_credits,
+                left_credits=left,
+            )
+    return None if terms.is_agreed else find_price_question(rules, run.app_name, price)
+
+
+def find_price_question(rules: PurseRules, app_name: str, price_credits: float | None) -> PriceUnconfirmed | None:
+    """Return what the person is to be asked before a run of this price; None when nothing. None is a price that nobody knows."""
+    if price_credits is None:
+        is_asked = rules.unknown_price is UnknownPrice.CONFIRM
+        return PriceUnconfirmed(app_name, None, None) if is_asked else None
+    threshold = rules.confirm_above_credits
+    if threshold is None or not _is_above(price_credits, threshold):
+        return None
+    return PriceUnconfirmed(app_name, price_credits, threshold)
+
+
+def get_left_credits(cap_credits: float, spending: Spending) -> float:
+    """Return how much of the day's cap is left, never below nothing."""
+    return max(0.0, cap_credits - spending.spent_credits - spending.reserved_credits)
+
+
+def _is_above(price_credits: float, limit_credits: float) -> bool:
+    return price_credits > limit_credits + _TINY
