@@ -243,3 +243,31 @@ async def test_what_nobody_has_seen_is_mentioned_beside_other_answers(
     assert [one.get("unseen") for one in facts] == [sentence, None]
     assert isinstance(first := results[0].content[0], t.TextContent)
     assert first.text.endswith(f"unseen: {sentence}")
+
+
+async def test_one_yes_is_one_yes(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A client that hands the same answer in again, after a time-out of its own, must not pay twice for it."""
+    await sandbox.switch("faults", operation="run", fault="drop")
+
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Be able to ask; the test answers by hand."""
+        return t.ElicitResult(action="decline")
+
+    async with open_harness(sandbox, tmp_path / "person", ask_person=ask) as flowport:
+        await flowport.ask(TOOL, **PROMPT)
+        call = t.CallToolRequestParams(name="run_app", arguments={"app": TOOL, "arguments": PROMPT, "new_run": True})
+        session = flowport.client.session
+        asked = await session.call_tool(call.name, call.arguments, allow_input_required=True)
+        assert isinstance(asked, t.InputRequiredResult)
+        answers = [
+            await session.call_tool(
+                call.name,
+                call.arguments,
+                input_responses={"confirm": t.ElicitResult(action="accept")},
+                request_state=asked.request_state,
+                allow_input_required=True,
+            )
+            for _ in range(2)
+        ]
+        assert await flowport.count("run") == 2
+    assert [type(answer) for answer in answers] == [t.CallToolResult, t.InputRequiredResult]

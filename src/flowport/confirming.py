@@ -7,6 +7,8 @@ to another.
 
 import hashlib
 import logging
+import secrets
+from collections import OrderedDict
 from typing import Any, Final
 
 import anyio
@@ -20,16 +22,39 @@ from flowport.errors import ConfirmationNeeded
 logger = logging.getLogger(__name__)
 
 _KEY: Final = "confirm"
+_MARK: Final = "#"
+MAX_USED: Final = 4096
+"""Answers that are remembered; the seal on a question is good for ten minutes."""
 _NOTHING_TO_FILL_IN: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 MODERN_ERA: Final = "2026-07-28"
+
+
+class Answers:
+    """Remembers which answers of persons were used, so that one yes is one yes."""
+
+    def __init__(self) -> None:
+        """Begin with none used."""
+        self._used: OrderedDict[str, None] = OrderedDict()
+
+    def use(self, state: str) -> bool:
+        """Tell whether the answer that goes with this state is used for the first time."""
+        if state in self._used:
+            return False
+        self._used[state] = None
+        while len(self._used) > MAX_USED:
+            self._used.popitem(last=False)
+        return True
 
 
 class Confirmer:
     """Asks on behalf of one call."""
 
-    def __init__(self, context: ServerRequestContext[Any, Any], params: t.CallToolRequestParams) -> None:
+    def __init__(
+        self, context: ServerRequestContext[Any, Any], params: t.CallToolRequestParams, answers: Answers
+    ) -> None:
         self._context = context
         self._params = params
+        self._answers = answers
 
     async def ask(self, question: str, patience_seconds: float) -> Consent:
         """Return the person's answer; silence for so long is a no.
@@ -55,7 +80,9 @@ class Confirmer:
 
     def _read_answer(self, question: str) -> Consent:
         answer = (self._params.input_responses or {}).get(_KEY)
-        if answer is None or self._params.request_state != _digest(question):
+        state = self._params.request_state or ""
+        is_for_this = state.partition(_MARK)[0] == _digest(question)
+        if answer is None or not is_for_this or not self._answers.use(state):
             raise ConfirmationNeeded(question)
         return Consent.GIVEN if getattr(answer, "action", "") == "accept" else Consent.REFUSED
 
@@ -63,9 +90,9 @@ class Confirmer:
 def build_question(error: ConfirmationNeeded) -> t.InputRequiredResult:
     """Return the answer that makes the client ask."""
     params = t.ElicitRequestFormParams(message=error.question, requested_schema=_NOTHING_TO_FILL_IN)
-    return t.InputRequiredResult(
-        input_requests={_KEY: t.ElicitRequest(params=params)}, request_state=_digest(error.question)
-    )
+    # The number tells this time from every other: without it one answer could be handed in again and again.
+    state = f"{_digest(error.question)}{_MARK}{secrets.token_hex(8)}"
+    return t.InputRequiredResult(input_requests={_KEY: t.ElicitRequest(params=params)}, request_state=state)
 
 
 def _digest(question: str) -> str:

@@ -29,7 +29,7 @@ from flowport.answers import (
     format_instant,
 )
 from flowport.completion import Completion
-from flowport.confirming import Confirmer, build_question
+from flowport.confirming import Answers, Confirmer, build_question
 from flowport.deliveries import Deliveries
 from flowport.desk import Desk
 from flowport.errors import (
@@ -88,6 +88,7 @@ class Handlers:
     ) -> None:
         self._desk = desk
         self._deliveries = deliveries
+        self._person_answers = Answers()
         self._calls = ToolCalls(desk)
         self._resources = Resources(desk, file_threads)
         self._completion = Completion(desk)
@@ -124,9 +125,11 @@ class Handlers:
             build_reporter(context),
             connection=connection,
             client=clean_line(client.client_info.name) if client else "",
-            ask=Confirmer(context, params).ask,
+            ask=Confirmer(context, params, self._person_answers).ask,
             is_gone=partial(_is_gone, context),
-            note_delivered=partial(self._deliveries.note, connection, context.request_id or ""),
+            note_delivered=partial(
+                self._deliveries.note, connection, "" if context.request_id is None else context.request_id
+            ),
         )
 
     async def list_resources(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:

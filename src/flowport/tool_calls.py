@@ -145,7 +145,12 @@ class ToolCalls:
     async def _run(self, wanted: str, arguments: Arguments, caller: Caller, *, is_new_wanted: bool = False) -> Answer:
         home, listing = self._desk.get_open_catalog(wanted)
         listing = await home.catalog.fetch_listing(listing.tool_name)
-        origin = RunCall(caller.owner, caller.connection, is_new_wanted=is_new_wanted)
+        origin = RunCall(
+            caller.owner,
+            caller.connection,
+            is_stopped_with_caller=self._desk.settings.should_stop_on_cancel,
+            is_new_wanted=is_new_wanted,
+        )
         submission: Submission | None = None
         try:
             async with self._places:
@@ -192,7 +197,7 @@ class ToolCalls:
 
     def _part(self, submission: Submission | None, origin: RunCall) -> None:
         """Note that the caller has gone; its run goes on unless that is not wanted."""
-        if submission is not None and self._desk.settings.should_stop_on_cancel:
+        if submission is not None and origin.is_stopped_with_caller:
             self._desk.runner.stop_unwanted(submission.run, origin)
         else:
             self._desk.runner.leave(origin)

@@ -55,6 +55,33 @@ def test_a_cancellation_that_crosses_with_the_answer_makes_it_unseen(
             pass
 
 
+def test_a_request_may_be_numbered_nought(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """A program that counts from 0 takes back its first call like any other."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.numbers = -1
+        child.ask("tools/call", {**CALL, **ENVELOPE})
+        child.send("notifications/cancelled", {"requestId": 0}, is_request=False)
+        while get_row(child, ENVELOPE)["is_seen"]:
+            pass
+        child.close_input()
+        assert child.wait() == 0
+
+
+def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_mended(
+    tmp_path: Path, sandbox: dict[str, str]
+) -> None:
+    """A client that is not answered waits until it gives up; programs cut emojis in two."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        assert child.process.stdin is not None
+        child.process.stdin.write(b"not json\n[1]\n")
+        child.process.stdin.flush()
+        problems = [child.read() for _ in range(2)]
+        facts = child.call("text_to_picture", prompt="a cat \ud83d")
+    assert [(one["id"], one["error"]["code"]) for one in problems] == [(None, -32700)] * 2
+    assert facts["state"] == "succeeded"
+
+
 def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dict[str, str]) -> None:
     """A client that has stopped reading is ended by its person; the result is there the next time."""
     with open_child(tmp_path / "f", environment=sandbox) as child:

@@ -1,6 +1,7 @@
 """The file: its rights, its settings, its faults, and several processes on it."""
 
 import asyncio
+import os
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -247,4 +248,38 @@ async def test_a_killed_process_leaves_its_start_on_record(path: Path) -> None:
     ledger = open_sqlite_ledger(path)
     (run,) = await ledger.get_live_runs(account_id=ACCOUNT)
     assert run == build_run("run_1", RunState.STARTING, starting_at=7.0)
+    await ledger.close()
+
+
+def remove(path: Path) -> None:
+    """Take the file away."""
+    path.unlink()
+
+
+def replace_file(path: Path) -> None:
+    """Put another file in its place."""
+    path.rename(path.with_name("aside"))
+    path.write_bytes(b"other")
+
+
+def empty(path: Path) -> None:
+    """Cut the file off."""
+    os.truncate(path, 0)
+
+
+def move_folder(path: Path) -> None:
+    """Rename the folder around it."""
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("lose", [remove, replace_file, empty, move_folder])
+async def test_a_file_that_was_taken_away_begins_no_run(path: Path, lose: Callable[[Path], None]) -> None:
+    """It would take every write, and the next process, which cannot see them, would pay again."""
+    ledger = open_sqlite_ledger(path)
+    await ledger.accept(build_run("run_1"))
+    lose(path)
+    with pytest.raises(LedgerError, match="while Flowport is running"):
+        await ledger.accept(build_run("run_2"))
+    with pytest.raises(LedgerError, match="while Flowport is running"):
+        await ledger.note_starting("run_1", at=1.0)
     await ledger.close()

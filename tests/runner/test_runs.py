@@ -88,6 +88,20 @@ async def test_submitting_returns_only_when_the_run_is_on_disk(ledger: FaultyLed
         assert (await bench.finish(returned[0])).state is RunState.SUCCEEDED
 
 
+async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """It left before it could learn which run is its own; nothing is sent for it."""
+    ledger.held["accept"] = anyio.Event()
+    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.runner.submit, CALL, RunCall("local", is_stopped_with_caller=True))
+            await wait_until(lambda: "accept" in ledger.called)
+            tasks.cancel_scope.cancel()
+        ledger.held["accept"].set()
+        await wait_until(lambda: "note_abandoned" in ledger.called and bench.board.count_live() == 0)
+    (run,) = await ledger.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
+    assert (run.state, bench.account.asked) == (RunState.CANCELLED, [])
+
+
 async def test_a_submitter_that_goes_away_leaves_the_run_going(ledger: FaultyLedger, tmp_path: Path) -> None:
     """Clients give up; the run may be paid for by then."""
     ledger.held["accept"] = anyio.Event()
@@ -384,6 +398,35 @@ async def test_a_run_whose_caller_has_gone_is_stopped_if_nothing_was_sent(ledger
         bench.runner.stop_unwanted(run, call)
         await bench.wait_for(run, RunState.CANCELLED)
     assert (await read(ledger, run.id)).state is RunState.CANCELLED
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_a_wish_to_stop_outlives_a_start_that_was_not_taken(
+    ledger: FaultyLedger, tmp_path: Path, *, is_shared: bool
+) -> None:
+    """Its request was on its way when the caller left; it comes back untaken, and is sent again only for somebody else."""
+    call, held = RunCall("local"), anyio.Event()
+
+    def answer(request: ApiRequest) -> Reply:
+        """Let the caller leave while the first request is away."""
+        if held.is_set():
+            return TAKEN if request.operation is Operation.START_RUN else DONE
+        held.set()
+        return BUSY
+
+    async with open_bench(ledger, tmp_path, answer, is_automatic=False) as bench:
+        run = (await bench.runner.submit(CALL, call)).run
+        if is_shared:
+            await bench.runner.submit(CALL, RunCall("local", connection="another"))
+        bench.board.note_unwanted(run.id)
+        await ledger.leave(call.id)
+        await wait_until(lambda: bench.clock.count_sleepers() == 1)
+        bench.clock.advance(7)
+        if is_shared:
+            await wait_until(lambda: len(bench.account.asked) == 2)
+        else:
+            assert (await bench.finish(run)).state is RunState.CANCELLED
+            assert len(bench.account.asked) == 1
 
 
 async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ _SENTENCES: Final = {
     ),
     sqlite3.SQLITE_NOTADB: (
         "its file is not a database",
-        "Move the file out of FLOWPORT_HOME, so that Flowport begins an empty one.",
+        "Close Flowport everywhere, then move the file out of FLOWPORT_HOME, so that Flowport begins an empty one.",
     ),
     sqlite3.SQLITE_CONSTRAINT: (
         "a new record contradicts an earlier one",

@@ -90,6 +90,10 @@ class MendingWorker:
         """How many write transactions were committed."""
         return self._current.commits if self._current is not None else 0
 
+    def find_loss(self) -> LedgerError | None:
+        """Return what is wrong when the file that can be written to by now is no longer the one at its path."""
+        return self._current.find_loss() if self._current is not None and self._is_mended else None
+
     async def write(self, work: Work[T]) -> T:
         """Return what the operation returned, if the file can be written to by now."""
         return await (await self._get_writer()).write(work)

@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from flowport.errors import LedgerError
 from flowport.ledger.faults import build_closed_error, build_ledger_error, is_damage
+from flowport.ledger.place import Place
 
 MAX_GROUP_JOBS: Final = 256
 """How many operations may wait for one commit; a bound on how long the first of them waits."""
@@ -99,6 +100,10 @@ class Worker(Protocol):
         """How many write transactions were committed."""
         ...
 
+    def find_loss(self) -> LedgerError | None:
+        """Return what is wrong when the open file is no longer the one at its path."""
+        ...
+
     async def write(self, work: Work[T]) -> T:
         """Return what the operation returned, once its changes are on disk."""
         ...
@@ -121,6 +126,7 @@ class LedgerWorker:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._place = Place.note(connection)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # Guards the three below, and that nothing is queued behind the None that ends the thread.
         self._lock = threading.Lock()
@@ -132,6 +138,10 @@ class LedgerWorker:
         self.commits = 0
         """How many write transactions were committed; fewer than writes when they come side by side."""
         threading.Thread(target=self._serve, name="flowport-ledger", daemon=True).start()
+
+    def find_loss(self) -> LedgerError | None:
+        """Return what is wrong when the open file is no longer the one at its path."""
+        return self._place.find_loss()
 
     async def write(self, work: Work[T]) -> T:
         """Return what the operation returned, once its changes are on disk.

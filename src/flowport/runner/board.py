@@ -22,6 +22,8 @@ class BoardEntry:
     """Why the run could not be looked at the last time, as a sentence; empty when it could."""
     is_unwritten: bool = False
     """Whether the ledger could not take the last change, so that this page is the only record of it."""
+    is_unwanted: bool = False
+    """Whether a caller that has gone wanted the run to be stopped if that is still possible."""
     noted_at: float = 0.0
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
     over_after_seconds: float | None = None
@@ -78,6 +80,12 @@ class Board:
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwritten = True
+
+    def note_unwanted(self, run_id: str) -> None:
+        """A caller of the run has gone and wants it stopped."""
+        entry = self._entries.get(run_id)
+        if entry is not None:
+            entry.is_unwanted = True
 
     def note_written(self, run_id: str) -> None:
         """The ledger knows all again."""

@@ -25,6 +25,8 @@ class RunCall:
     owner: str
     connection: str = ""
     """What it came over; calls of one connection have the same."""
+    is_stopped_with_caller: bool = False
+    """Whether its run is to be stopped, if it is not sent yet, when the caller leaves."""
     is_new_wanted: bool = False
     """Whether it joins no earlier run."""
     is_doubt_accepted: bool = False

@@ -54,6 +54,8 @@ class _Ticket:
     """Set when the ledger has the run or could not take it."""
     error: FlowportError | None = None
     """Why the ledger does not have the run; None when it has."""
+    is_unwanted: bool = False
+    """Whether the caller has left and wanted its run to be stopped with it."""
     joined: Run | None = None
     """The earlier run that the call has joined; None when it got its own."""
 
@@ -120,7 +122,12 @@ class Runner:
             await self._note_crash(run.id)
 
         self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, rules, terms, ticket, on_crash=give_up)
-        await ticket.accepted.wait()
+        try:
+            await ticket.accepted.wait()
+        except anyio.get_cancelled_exc_class():
+            # The caller will not learn which run is its own, so it cannot take it back by itself.
+            ticket.is_unwanted = origin.is_stopped_with_caller
+            raise
         if ticket.error is not None:
             raise ticket.error
         return Submission(ticket.joined or run, is_joined=ticket.joined is not None)
@@ -227,12 +234,20 @@ class Runner:
 
     def stop_unwanted(self, run: Run, call: RunCall) -> None:
         """Cancel a run whose caller has gone, if nothing was sent and nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
-        self._supervisor.spawn(f"cancel of run {run.id}", self._abandon, run, call)
+        self._supervisor.spawn(f"cancel of run {run.id}", self._stop_unwanted, run, call)
 
-    async def _abandon(self, run: Run, call: RunCall) -> None:
+    async def _stop_unwanted(self, run: Run, call: RunCall) -> None:
+        await self._abandon(run, call.id)
+
+    async def _abandon(self, run: Run, call_id: str) -> bool:
         now = self._clock.now()
-        if await self._ledger.note_abandoned(run.id, call_id=call.id, failure=CANCELLED_UNSENT, at=now):
+        is_written = await self._ledger.note_abandoned(run.id, call_id=call_id, failure=CANCELLED_UNSENT, at=now)
+        if is_written:
             self._show_cancelled(run, now)
+        else:
+            # Its request may just be on its way; when it comes back untaken, the starter asks again.
+            self._board.note_unwanted(run.id)
+        return is_written
 
     async def _cancel_unsent(self, run: Run) -> bool:
         now = self._clock.now()
@@ -249,6 +264,9 @@ class Runner:
         self, run: Run, call: PreparedCall, rules: AttachRules, terms: PurseTerms, ticket: _Ticket
     ) -> None:
         if not await self._accept(run, rules, terms, ticket):
+            return
+        if ticket.is_unwanted and await self._abandon(run, rules.call.id):
+            self._board.remove(run.id)
             return
         await self._launch(run, call)
 

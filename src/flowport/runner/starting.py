@@ -124,10 +124,19 @@ class RunStarter:
                 return await self._conclude(starting, outcome)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
-            if self._board.get(run.id) is None:
-                # Somebody wanted it no more while it could not be cancelled; now it can.
-                await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=self._clock.now())
+            if await self._drop_unwanted(run):
                 return await self._get_kept(run)
+
+    async def _drop_unwanted(self, run: Run) -> bool:
+        """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""
+        entry, now = self._board.get(run.id), self._clock.now()
+        if entry is None:
+            await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
+            return True
+        # Not while another call waits for it.
+        return entry.is_unwanted and await self._ledger.note_abandoned(
+            run.id, call_id="", failure=CANCELLED_UNSENT, at=now
+        )
 
     async def _deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
         return Delivered(call.inputs) if self._deliverer is None else await self._deliverer.deliver(run, call, account)

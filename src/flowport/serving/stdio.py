@@ -11,6 +11,7 @@ from mcp.shared.message import SessionMessage
 
 from flowport.server import STDIO, FlowportServer
 from flowport.serving.ending import End
+from flowport.serving.hearing import MendingReader
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ async def serve(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) ->
 async def _speak(server: FlowportServer, end: End, handed: "_Handed") -> None:
     try:
         async with stdio_server() as (reader, writer):
-            await server.run(reader, handed.attach(writer), server.create_initialization_options())
+            watched = handed.attach(writer)
+            await server.run(MendingReader(reader, watched.send), watched, server.create_initialization_options())
     except Exception:  # the boundary of the process: without it a broken pipe would leave us running unheard
         logger.exception("the connection to the client has broken")
         end.ask(code=1)
@@ -69,7 +71,8 @@ class _Handed(WriteStream[SessionMessage]):
             self._waiting.add(request_id)
         await self._writer.send(item)
         self._last = request_id
-        self._waiting.discard(request_id or "")
+        if request_id is not None:
+            self._waiting.discard(request_id)
 
     async def aclose(self) -> None:
         """Close the stream."""
