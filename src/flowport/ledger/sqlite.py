@@ -81,7 +81,7 @@ class SqliteLedger(SqliteUploads):
 
     async def note_starting(self, run_id: str, *, at: float) -> bool:
         """Move an accepted run to starting."""
-        self._require_sound()
+        self._require_place()
         return await self._worker.write(partial(changes.set_starting, run_id=run_id, at=at))
 
     async def note_not_taken(self, run_id: str) -> bool:
@@ -251,9 +251,13 @@ class SqliteLedger(SqliteUploads):
 
     def _require_sound(self) -> None:
         """Refuse what begins a run when the file is damaged or gone; what was begun is still written as well as it can be."""
-        problem = self._worker.damage or self._worker.find_loss()
-        if problem is not None:
-            raise problem
+        if self._worker.damage is not None:
+            raise self._worker.damage
+        self._require_place()
+
+    def _require_place(self) -> None:
+        if (loss := self._worker.find_loss()) is not None:
+            raise loss
 
     async def check(self) -> None:
         """Look for damage."""
