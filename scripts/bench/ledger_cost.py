@@ -12,8 +12,10 @@ import anyio
 from figures import Figure
 from instant import TOOL_NAME, call, open_desk, open_provider
 
-from flowport.ledger.interface import Accepted, AttachRules, Ledger
-from flowport.ledger.sqlite import LEDGER_NAME, SqliteLedger, open_connection
+from flowport.ledger.interface import Ledger
+from flowport.ledger.opening import LEDGER_NAME, open_connection
+from flowport.ledger.records import Accepted, AttachRules
+from flowport.ledger.sqlite import SqliteLedger
 from flowport.ledger.worker import LedgerWorker
 from flowport.model import Run, RunState
 from flowport.purse import PurseTerms

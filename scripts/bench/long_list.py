@@ -10,8 +10,9 @@ import anyio
 from figures import Figure
 from instant import call, open_desk
 
+from flowport.ledger.opening import LEDGER_NAME, open_connection
 from flowport.ledger.rows import build_output_values, build_run_values
-from flowport.ledger.sqlite import LEDGER_NAME, open_connection, open_sqlite_ledger
+from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
 
 RUNS: Final = 100_000

@@ -19,17 +19,9 @@ from flowport.answers import (
 )
 from flowport.arguments import parse_arguments
 from flowport.balance import tell_balance
-from flowport.consent import Consent
+from flowport.consent import Consent, NotConfirmed, StartInDoubt
 from flowport.desk import Desk
-from flowport.errors import (
-    AppNotFound,
-    ArgumentProblem,
-    ArgumentsInvalid,
-    FlowportError,
-    LedgerError,
-    NotConfirmed,
-    StartInDoubt,
-)
+from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
 from flowport.purse import find_price_question

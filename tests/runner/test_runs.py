@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from flowport.errors import Breakage, LedgerError, Operation
-from flowport.ledger.interface import AttachRules
+from flowport.ledger.records import AttachRules
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, App, JsonValue, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome

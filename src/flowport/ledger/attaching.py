@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowport.ledger.changes import insert_run, set_cancelled, set_seen, set_told, set_unknown, set_unseen
-from flowport.ledger.interface import (
+from flowport.ledger.queries import IS_UNSEEN, RUN_LIST, build_runs
+from flowport.ledger.records import (
     MAX_MENTIONS,
     Accepted,
     AcceptOutcome,
@@ -23,7 +24,6 @@ from flowport.ledger.interface import (
     Mention,
     WaitingCall,
 )
-from flowport.ledger.queries import IS_UNSEEN, RUN_LIST, build_runs
 from flowport.ledger.spending import check_terms
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.purse import PurseTerms

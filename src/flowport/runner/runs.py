@@ -10,9 +10,11 @@ import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import FlowportError, LedgerError, StartInDoubt
+from flowport.consent import StartInDoubt
+from flowport.errors import FlowportError, LedgerError
 from flowport.faultpoints import FaultPoint, reach
-from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, Ledger, WaitingCall
+from flowport.ledger.interface import Ledger
+from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined, WaitingCall
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.purse import PurseTerms, Unpaid
