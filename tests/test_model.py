@@ -47,7 +47,7 @@ def test_a_state_is_before_at_or_after_the_provider(state: RunState) -> None:
 def test_media_are_the_kinds_that_take_a_file() -> None:
     """Everything else is sent as it was typed."""
     files = {kind for kind in InputKind if kind.is_media}
-    assert files == {InputKind.IMAGE, InputKind.VIDEO, InputKind.AUDIO, InputKind.MEDIA}
+    assert files == {InputKind.IMAGE, InputKind.VIDEO, InputKind.AUDIO, InputKind.AVMEDIA, InputKind.MEDIA}
 
 
 def test_an_account_is_named_by_its_key_and_its_names_by_its_place() -> None:

@@ -18,6 +18,7 @@ from flowport.transport import (
     PAUSE_WITHOUT_WORD_SECONDS,
     REQUEST_SECONDS,
     Api,
+    KeyRemover,
     Location,
     get_breakage,
 )
@@ -288,17 +289,14 @@ def test_a_place_does_not_show_its_key() -> None:
 )
 def test_a_key_that_the_provider_repeats_goes_no_further(spelling: str) -> None:
     """Answers end in the ledger, in the log and in the chat, and a key may come back as JSON or in a URL."""
-    location = Location("https://x", {}, 'mk/s+\u00e9 x"y')
-    api = Api("Magnific", location, RequestBudget(0, FakeClock()))
+    remover = KeyRemover('mk/s+\u00e9 x"y')
 
-    assert api._take_out_key(f"a {spelling} b {spelling} c".encode()) == b"a [API key] b [API key] c"
+    assert remover.remove(f"a {spelling} b {spelling} c".encode()) == b"a [API key] b [API key] c"
 
 
 async def test_the_letters_of_a_test_key_stay_where_they_are() -> None:
     """Taking every `k` out of an answer would leave none."""
-    location = Location("https://x", {}, "k")
-
-    assert Api("Magnific", location, RequestBudget(0, FakeClock()))._take_out_key(b"kayak") == b"kayak"
+    assert KeyRemover("k").remove(b"kayak") == b"kayak"
 
 
 async def test_an_echoed_key_is_taken_out_on_the_way() -> None:

@@ -4,19 +4,31 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import anyio
 
 from flowport.budget import Priority, RequestBudget
 from flowport.errors import Operation, ProviderError
 from flowport.model import Account
-from flowport.providers.interface import ApiAnswer, ApiRequest, Provider, parse_json
+from flowport.provider_tools import call_tool
+from flowport.providers.interface import (
+    ApiAnswer,
+    ApiRequest,
+    Conversation,
+    Provider,
+    ProviderRequest,
+    ToolRequest,
+    parse_json,
+)
 from flowport.transport import Api, Location
 
 logger = logging.getLogger(__name__)
 
 _LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
+T = TypeVar("T")
+
 SANDBOX_ABOUT = ApiRequest(Operation.LIST_APPS, "GET", "/_sandbox/about")
 
 
@@ -50,14 +62,35 @@ class OpenAccount:
         """Speak another of the provider's path families from now on, runs that were started before included."""
         self.provider = self.provider.speak(style)
 
-    async def send(self, request: ApiRequest, priority: Priority) -> ApiAnswer:
+    async def send(self, request: ProviderRequest, priority: Priority) -> ApiAnswer:
         """Send a request when the budget allows it.
 
         Raises:
             ProviderUnreachable: No answer came.
         """
         await self.wait_for_turn(priority)
+        if isinstance(request, ToolRequest):
+            return await self.call_tool_now(request, priority)
         return await self.send_now(request)
+
+    async def converse(self, conversation: Conversation[T], priority: Priority) -> T:
+        """Send what a conversation asks for, one request after the other, and return what came of it.
+
+        Raises:
+            FlowportError: What the conversation raises.
+        """
+        try:
+            request = next(conversation)
+            while True:
+                try:
+                    answer = await self.send(request, priority)
+                except ProviderError as exc:
+                    request = conversation.throw(exc)
+                else:
+                    request = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
     async def wait_for_turn(self, priority: Priority) -> None:
         """Wait until the budget allows a request and the API's place is known; `send_now` follows."""
@@ -71,6 +104,18 @@ class OpenAccount:
             ProviderUnreachable: No answer came.
         """
         return await (await self._get_api()).send(request)
+
+    async def call_tool_now(self, request: ToolRequest, priority: Priority) -> ApiAnswer:
+        """Call a tool of the provider's own MCP server; its first request was taken from the budget, it takes the others.
+
+        Raises:
+            ProviderUnreachable: No answer came.
+        """
+        await self._get_api()
+        if self._location is None:
+            raise AssertionError("the API's place is known once there is a way to it")
+        take = partial(self.budget.take, priority)
+        return await call_tool(request, self._location, self.provider.title, take=take)
 
     async def fetch_file_origins(self) -> frozenset[str]:
         """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.

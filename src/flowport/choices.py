@@ -33,7 +33,9 @@ class Choice:
 
 
 def get_choice_type(item: Input) -> str:
-    """Return the JSON type that shows every option: "boolean", "number", else "string"."""
+    """Return the JSON type that shows every option: "boolean", "number", else "string", which other values have too."""
+    if item.is_open:
+        return "string"
     types = {_get_scalar_type(option.value) for option in item.options}
     return types.pop() if len(types) == 1 else "string"
 

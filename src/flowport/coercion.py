@@ -25,6 +25,8 @@ MAX_NESTING: Final = 32
 """Lists and objects inside each other; deeper values are refused before they can exhaust a stack."""
 
 _MAX_NUMBER_LENGTH: Final = 400
+_MAX_BOUND: Final = 2**31
+"""Of lengths; what is above it bounds nothing that could be sent, and not every reader of JSON can carry it."""
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 _OUT_OF_RANGE: Final = "was given a number that JSON cannot carry"
@@ -33,6 +35,7 @@ _NOUNS: Final = {
     InputKind.IMAGE: f"an image ({_FILE_FORMS})",
     InputKind.VIDEO: f"a video ({_FILE_FORMS})",
     InputKind.AUDIO: f"a sound ({_FILE_FORMS})",
+    InputKind.AVMEDIA: f"a video or a sound ({_FILE_FORMS})",
     InputKind.MEDIA: f"a file ({_FILE_FORMS})",
     InputKind.TEXT: "text",
     InputKind.BOOLEAN: "true or false",
@@ -95,6 +98,16 @@ def get_bounds(item: Input) -> tuple[float | None, float | None]:
     return (None, None) if low is not None and high is not None and low > high else (low, high)
 
 
+def get_max_length(item: Input) -> int | None:
+    """Return the most characters of a text; None where there is no such bound, or none that a text could keep."""
+    return item.max_length if item.max_length is not None and 0 < item.max_length < _MAX_BOUND else None
+
+
+def get_max_items(item: Input) -> int | None:
+    """Return the most values of a list; None where there is no such bound, or none that a list could keep."""
+    return item.max_items if item.max_items is not None and 0 < item.max_items < _MAX_BOUND else None
+
+
 def format_expected(item: Input) -> str:
     """Return what an input takes, as a sentence."""
     noun = _format_noun(item)
@@ -105,8 +118,9 @@ def _format_noun(item: Input) -> str:
     if item.kind is InputKind.NUMBER:
         return _format_range(*get_bounds(item))
     if item.kind is InputKind.SELECT and item.options:
-        return format_choices(build_choices(item))
-    return _NOUNS[item.kind]
+        return format_choices(build_choices(item)) + (", or other text" if item.is_open else "")
+    longest = get_max_length(item) if item.kind is InputKind.TEXT else None
+    return _NOUNS[item.kind] if longest is None else f"text of at most {longest} characters"
 
 
 def _format_range(low: float | None, high: float | None) -> str:
@@ -121,7 +135,7 @@ def _format_range(low: float | None, high: float | None) -> str:
 
 def _parse_single(item: Input, value: JsonValue) -> Parsed:
     match item.kind:
-        case InputKind.IMAGE | InputKind.VIDEO | InputKind.AUDIO | InputKind.MEDIA:
+        case InputKind.IMAGE | InputKind.VIDEO | InputKind.AUDIO | InputKind.AVMEDIA | InputKind.MEDIA:
             return _parse_media(item, value)
         case InputKind.TEXT:
             return _parse_text(item, value)
@@ -141,6 +155,9 @@ def _parse_single(item: Input, value: JsonValue) -> Parsed:
 def _parse_list(item: Input, value: JsonValue) -> Parsed:
     decoded = _parse_json(value) if isinstance(value, str) else value
     parts = decoded if isinstance(decoded, list) else [value]
+    most = get_max_items(item)
+    if most is not None and len(parts) > most:
+        return Misfit(f"was given {len(parts)} items", f"It takes at most {most}.")
     parsed: list[JsonValue] = []
     for n, part in enumerate(parts, 1):
         single = _parse_single(item, part)
@@ -168,6 +185,9 @@ def _parse_media(item: Input, value: JsonValue) -> Parsed:
 
 
 def _parse_text(item: Input, value: JsonValue) -> Parsed:
+    longest = get_max_length(item) if item.kind is InputKind.TEXT else None
+    if isinstance(value, str) and longest is not None and len(value) > longest:
+        return Misfit(f"was given {len(value)} characters", format_expected(item))
     if isinstance(value, str):
         return value
     # A number keeps the form it came in: 5.0 may be a version.
@@ -208,6 +228,8 @@ def _parse_option(item: Input, value: JsonValue) -> Parsed:
     option = find_option(choices, value)
     if option is not None:
         return option.value
+    if item.is_open and value != "":
+        return value
     given = format_quoted(format_scalar(value), limit=MAX_GIVEN_LENGTH)
     return Misfit(f"was given {given}", format_expected(item) + format_suggestion(choices, value))
 

@@ -65,6 +65,9 @@ class Operation(StrEnum):
     START_RUN = "start the run"
     READ_RUN = "say how the run is doing"
     REQUEST_UPLOAD = "take the file"
+    CANCEL_RUN = "cancel the run"
+    READ_BALANCE = "tell the balance"
+    ESTIMATE_PRICE = "estimate the price"
 
 
 @dataclass(eq=False)
@@ -206,8 +209,9 @@ class ProviderRejected(ProviderError):
     @property
     def cause(self) -> str:
         """What it does not accept."""
+        of_run = self.operation in {Operation.READ_RUN, Operation.CANCEL_RUN}
         reasons = {
-            404: f"knows no such {'run' if self.operation is Operation.READ_RUN else 'app'}",
+            404: f"knows no such {'run' if of_run else 'app'}",
             413: "finds the request too large",
             415: "does not take this kind of file",
             422: "does not accept these inputs",

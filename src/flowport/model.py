@@ -24,6 +24,8 @@ class InputKind(StrEnum):
     IMAGE = "image"
     VIDEO = "video"
     AUDIO = "audio"
+    AVMEDIA = "avmedia"
+    """A video or a sound."""
     MEDIA = "media"
     """A file of a kind that the provider does not name."""
     TEXT = "text"
@@ -36,7 +38,7 @@ class InputKind(StrEnum):
     @property
     def is_media(self) -> bool:
         """Whether the value is a file rather than a value of JSON."""
-        return self in {InputKind.IMAGE, InputKind.VIDEO, InputKind.AUDIO, InputKind.MEDIA}
+        return self in {InputKind.IMAGE, InputKind.VIDEO, InputKind.AUDIO, InputKind.AVMEDIA, InputKind.MEDIA}
 
 
 Scalar: TypeAlias = str | int | float | bool
@@ -75,6 +77,12 @@ class Input:
     """Whether the input takes several values."""
     name: str = ""
     """A readable key that the provider does not take but shows, to make the argument's name of; empty when none."""
+    max_length: int | None = None
+    """The most characters of a text; None when the provider names none."""
+    max_items: int | None = None
+    """The most values of a list; None when the provider names none."""
+    is_open: bool = False
+    """Whether a select takes other values than its options too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,12 @@ _ONLY_DIGITS: Final = re.compile(r"[0-9_]+")
 _LONG_HEX: Final = re.compile(r"(?=.*[0-9])[0-9a-f_]{8,}")
 _NUMBERED: Final = re.compile(r"_[0-9]+$")
 
-_KIND_NAMES: Final = {InputKind.ANY: "value", InputKind.MEDIA: "file", InputKind.SELECT: "choice"}
+_KIND_NAMES: Final = {
+    InputKind.ANY: "value",
+    InputKind.AVMEDIA: "file",
+    InputKind.MEDIA: "file",
+    InputKind.SELECT: "choice",
+}
 
 
 def build_slug(text: str) -> str:

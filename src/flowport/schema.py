@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from flowport.choices import Choice, build_choices, format_scalar, get_choice_type, is_same
-from flowport.coercion import find_flaw, get_bounds, get_default, parse_value
+from flowport.coercion import find_flaw, get_bounds, get_default, get_max_items, get_max_length, parse_value
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line, clean_text, format_quoted
 from flowport.model import App, Input, InputKind, JsonValue
@@ -34,6 +34,7 @@ _HINTS: Final = {
     InputKind.IMAGE: "Image path, URL, run:ID#1 or last",
     InputKind.VIDEO: "Video path, URL, run:ID#1 or last",
     InputKind.AUDIO: "Audio path, URL, run:ID#1 or last",
+    InputKind.AVMEDIA: "Video or audio path, URL, run:ID#1 or last",
     InputKind.MEDIA: "File path, URL, run:ID#1 or last",
     InputKind.ANY: "Text or JSON",
 }
@@ -115,16 +116,28 @@ def _build_input_schema(inputs: tuple[Input, ...], property_names: Mapping[str, 
 
 def _build_property(item: Input, name: str) -> dict[str, Any]:
     choices = build_choices(item) if item.kind is InputKind.SELECT else ()
-    enum = _build_enum(choices)
+    enum = [] if item.is_open else _build_enum(choices)
     value: dict[str, Any] = {"type": get_choice_type(item) if choices else _TYPES.get(item.kind, "string")}
+    if item.kind is InputKind.TEXT and (longest := get_max_length(item)) is not None:
+        value["maxLength"] = longest
     if enum:
         value["enum"] = enum
     if item.kind is InputKind.NUMBER:
         bounds = zip(("minimum", "maximum"), get_bounds(item), strict=True)
         value |= {word: _shorten(bound) for word, bound in bounds if bound is not None}
-    schema = {"type": "array", "items": value} if item.is_list else value
-    hint = (_format_options(choices) if enum else _format_examples(choices)) if choices else _HINTS.get(item.kind, "")
+    schema: dict[str, Any] = {"type": "array", "items": value} if item.is_list else value
+    if item.is_list and (most_items := get_max_items(item)) is not None:
+        schema["maxItems"] = most_items
+    hint = _build_hint(item, choices, is_listed=bool(enum))
     return schema | _build_words(item.label, name, hint) | _build_default(item, choices)
+
+
+def _build_hint(item: Input, choices: tuple[Choice, ...], *, is_listed: bool) -> str:
+    if not choices:
+        return _HINTS.get(item.kind, "")
+    if is_listed:
+        return _format_options(choices)
+    return _format_suggestions(choices) if item.is_open else _format_examples(choices)
 
 
 def _build_words(label: str, name: str, hint: str) -> dict[str, str]:
@@ -160,6 +173,11 @@ def _is_spelling(label: str, shown: str) -> bool:
 def _format_examples(choices: tuple[Choice, ...]) -> str:
     examples = ", ".join(format_scalar(choice.shown) for choice in choices[:_MAX_EXAMPLES])
     return f"One of {len(choices)} options, such as {clean_line(examples)}"
+
+
+def _format_suggestions(choices: tuple[Choice, ...]) -> str:
+    examples = ", ".join(format_scalar(choice.shown) for choice in choices[:_MAX_EXAMPLES])
+    return f"Such as {clean_line(examples)}, or another"
 
 
 def _build_default(item: Input, choices: tuple[Choice, ...]) -> dict[str, JsonValue]:

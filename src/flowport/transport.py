@@ -34,6 +34,9 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.START_RUN: 120.0,
     Operation.READ_RUN: 60.0,
     Operation.REQUEST_UPLOAD: 60.0,
+    Operation.CANCEL_RUN: 60.0,
+    Operation.READ_BALANCE: 15.0,
+    Operation.ESTIMATE_PRICE: 15.0,
 }
 """How long a request may take in all: a server that sends a byte now and then never meets the library's limits."""
 
@@ -100,7 +103,7 @@ class Api:
         """Make the way to an API; a transport stands in for the network."""
         self._transport = transport
         self._request_seconds = request_seconds
-        self._key_spellings = _build_spellings(location.api_key)
+        self._key_remover = KeyRemover(location.api_key)
         self._provider_title = provider_title
         self._location = location
         self._budget = budget
@@ -141,30 +144,43 @@ class Api:
         ) as response:
             body, is_complete = await _read_body(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return ApiAnswer(response.status_code, headers, self._take_out_key(body), is_complete=is_complete)
-
-    def _take_out_key(self, body: bytes) -> bytes:
-        """Return the body without our key, which some servers repeat in their answers: nothing keeps it from then on."""
-        for spelling in self._key_spellings:
-            body = body.replace(spelling, _KEY_MARK)
-        return body
+            return ApiAnswer(response.status_code, headers, self._key_remover.remove(body), is_complete=is_complete)
 
     def _get_client(self, operation: Operation) -> httpx2.AsyncClient:
         if operation is Operation.START_RUN:
-            self._starters = self._starters or self._build_client(keep_alive=0)
+            self._starters = self._starters or build_client(self._location, keep_alive=0, transport=self._transport)
             return self._starters
-        self._readers = self._readers or self._build_client(keep_alive=_MAX_CONNECTIONS)
+        self._readers = self._readers or build_client(
+            self._location, keep_alive=_MAX_CONNECTIONS, transport=self._transport
+        )
         return self._readers
 
-    def _build_client(self, *, keep_alive: int) -> httpx2.AsyncClient:
-        limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=keep_alive)
-        return httpx2.AsyncClient(
-            headers=dict(self._location.headers),
-            follow_redirects=False,
-            limits=limits,
-            transport=self._transport,
-            trust_env=not self._location.is_loopback,
-        )
+
+def build_client(
+    location: Location, *, keep_alive: int, transport: httpx2.AsyncBaseTransport | None = None
+) -> httpx2.AsyncClient:
+    """Return a client that is let in at a place and follows no redirect; it keeps so many connections alive."""
+    return httpx2.AsyncClient(
+        headers=dict(location.headers),
+        follow_redirects=False,
+        limits=httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=keep_alive),
+        timeout=_TIMEOUT_READ,
+        transport=transport,
+        trust_env=not location.is_loopback,
+    )
+
+
+class KeyRemover:
+    """Takes our key out of what came back: some servers repeat it in their answers, and nothing is to keep it."""
+
+    def __init__(self, api_key: str) -> None:
+        self._spellings = _build_spellings(api_key)
+
+    def remove(self, body: bytes) -> bytes:
+        """Return the body without the key."""
+        for spelling in self._spellings:
+            body = body.replace(spelling, _KEY_MARK)
+        return body
 
 
 def _build_spellings(api_key: str) -> tuple[bytes, ...]:

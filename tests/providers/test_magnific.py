@@ -29,9 +29,10 @@ from flowport.providers.interface import (
     Started,
     Uncertain,
 )
-from flowport.providers.magnific import MAX_ANSWER_KEPT, MAX_DETAIL_LENGTH, Magnific
-from flowport.providers.magnific_inputs import MAX_OPTIONS, MAX_TEXT_LENGTH
+from flowport.providers.magnific import Magnific
 from flowport.providers.magnific_outputs import LINK_SECONDS
+from flowport.providers.options import MAX_OPTIONS, MAX_TEXT_LENGTH
+from flowport.providers.words import MAX_ANSWER_KEPT, MAX_DETAIL_LENGTH
 from tests.providers import magnific_examples as examples
 
 MAGNIFIC = Magnific()

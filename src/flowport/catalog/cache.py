@@ -129,6 +129,9 @@ def _format_input(item: Input) -> dict[str, Any]:
         "maximum": item.maximum,
         "is_list": item.is_list,
         "name": item.name,
+        "max_length": item.max_length,
+        "max_items": item.max_items,
+        "is_open": item.is_open,
     }
 
 

@@ -180,7 +180,8 @@ class Catalog:
                 delay = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
                 await self._clock.sleep(min(delay, REFRESH_SECONDS))
                 continue
-            await self._describe_the_rest()
+            if self._account.provider.reads_ahead:
+                await self._describe_the_rest()
             await self._watch_file(REFRESH_SECONDS)
 
     async def _watch_file(self, seconds: float) -> None:
@@ -331,9 +332,8 @@ class Catalog:
             await self._publish(replace_listings(self.current, built))
 
     async def _fetch_definition(self, listing: Listing, priority: Priority) -> App:
-        provider = self._account.provider
-        answer = await self._account.send(provider.build_app_request(listing.app.id), priority)
-        return provider.parse_app(answer, listing.app, read_at=self._clock.now())
+        description = self._account.provider.describe_app(listing.app, read_at=self._clock.now())
+        return await self._account.converse(description, priority)
 
     async def _build_tools(self, listings: Sequence[Listing]) -> dict[str, Listing]:
         """Return the listings with property names and tools, by app id."""

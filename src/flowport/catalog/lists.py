@@ -1,7 +1,8 @@
 """Read a provider's lists, in the path family in which it answers; and what a source leaves of a catalogue."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import anyio
 
@@ -10,7 +11,10 @@ from flowport.budget import Priority
 from flowport.catalog.records import Catalogue
 from flowport.errors import ProviderError, ProviderRejected
 from flowport.model import Source
-from flowport.providers.interface import AppList, ListQuery, Provider
+from flowport.providers.interface import ApiRequest, AppList, ListQuery, Provider
+
+MAX_PAGES: Final = 100
+"""Of one list; more would cost a minute's requests at every reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,36 @@ async def _read(account: OpenAccount, provider: Provider, source: Source) -> Fet
 
     async def fetch(place: int, query: ListQuery) -> None:
         try:
-            answer = await account.send(query.request, Priority.DISCOVER)
-            found[place] = provider.parse_list(answer, is_own=query.is_own)
+            async for page in _read_pages(account, provider, query):
+                found[place] = _join(found.get(place), page)
         except ProviderError as exc:
+            # The pages that came before it stand.
             failures.append(exc)
 
     async with anyio.create_task_group() as group:
         for place, query in enumerate(queries):
             group.start_soon(fetch, place, query)
     return FetchedLists([found[place] for place in sorted(found)], failures)
+
+
+async def _read_pages(account: OpenAccount, provider: Provider, query: ListQuery) -> AsyncIterator[AppList]:
+    """Yield the pages of a list, until one is the last or brings nothing new: some servers give the first one for ever."""
+    request: ApiRequest | None = query.request
+    known: set[str] = set()
+    for _ in range(MAX_PAGES):
+        if request is None:
+            return
+        page = provider.parse_list(await account.send(request, Priority.DISCOVER), is_own=query.is_own)
+        ids = {app.id for app in page.apps}
+        if known and ids <= known:
+            return
+        known |= ids
+        yield page
+        request = page.next_page
+
+
+def _join(before: AppList | None, page: AppList) -> AppList:
+    return page if before is None else AppList(before.apps + page.apps, before.left_out + page.left_out)
 
 
 def _is_family_unknown(found: FetchedLists) -> bool:

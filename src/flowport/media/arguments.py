@@ -197,24 +197,32 @@ def _check_path(path: str, argument: str, rules: MediaRules) -> Path:
         raise build_refusal(argument, "begins with a home folder that does not exist", _GIVE) from exc
 
 
-WANTED_KINDS: Final = {
-    InputKind.IMAGE: OutputKind.IMAGE,
-    InputKind.VIDEO: OutputKind.VIDEO,
-    InputKind.AUDIO: OutputKind.AUDIO,
-    InputKind.MEDIA: None,
-}
 KIND_NAMES: Final = {OutputKind.IMAGE: "an image", OutputKind.VIDEO: "a video", OutputKind.AUDIO: "a sound"}
+WANTED_KINDS: Final = {
+    InputKind.IMAGE: (OutputKind.IMAGE,),
+    InputKind.VIDEO: (OutputKind.VIDEO,),
+    InputKind.AUDIO: (OutputKind.AUDIO,),
+    InputKind.AVMEDIA: (OutputKind.VIDEO, OutputKind.AUDIO),
+    InputKind.MEDIA: tuple(KIND_NAMES),
+}
+
+
+def format_wanted(kind: InputKind) -> str:
+    """Return what a media input takes: "an image, a video or a sound"."""
+    *others, last = (KIND_NAMES[one] for one in WANTED_KINDS[kind])
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _check_type(data: bytes, argument: str, kind: InputKind) -> Sniffed:
-    sniffed, wanted = sniff(data), WANTED_KINDS[kind]
+    sniffed = sniff(data)
     if sniffed is not None and sniffed.extension == "svg":
         raise build_refusal(argument, "is an SVG drawing, which cannot be sent", "Give it as a PNG or JPEG file.")
     if sniffed is None or not sniffed.is_media:
         raise build_refusal(
             argument, "names something that is not an image, a video or a sound", "Give such a file, in a usual format."
         )
-    if wanted is not None and sniffed.kind is not wanted:
-        problem = f"takes {KIND_NAMES[wanted]}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
-        raise build_refusal(argument, problem, f"Give {KIND_NAMES[wanted]}.")
+    if sniffed.kind not in WANTED_KINDS[kind]:
+        wanted = format_wanted(kind)
+        problem = f"takes {wanted}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, f"Give {wanted}.")
     return sniffed

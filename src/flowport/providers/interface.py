@@ -7,9 +7,9 @@ be tested with a literal, and one transport serves them all.
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
 from flowport.model import App, JsonValue, Output, RunState
@@ -31,6 +31,35 @@ class ApiRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """One tool of a provider's own MCP server, as that server describes it."""
+
+    name: str
+    description: str
+    arguments: frozenset[str]
+    """The names of its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """One call of a tool of a provider's own MCP server, for what its API does not document.
+
+    It is answered like a request: with status 200 and what the tool returned as JSON, 400 for a tool that failed, 404 for
+    one that is not there, and 405 for one that must not be called as its server describes it.
+    """
+
+    operation: Operation
+    tool: str
+    build_arguments: Callable[[ToolOffer], Mapping[str, JsonValue] | None]
+    """Returns the arguments for the tool as it is described just before the call; None when it must not be called."""
+    path: str = "/mcp"
+    """Of the server, below the base URL."""
+
+
+ProviderRequest: TypeAlias = ApiRequest | ToolRequest
+
+
+@dataclass(frozen=True, slots=True)
 class ApiAnswer:
     """What came back."""
 
@@ -41,6 +70,13 @@ class ApiAnswer:
     """As far as it arrived."""
     is_complete: bool = True
     """Whether the body arrived whole; the status is certain either way."""
+
+
+T = TypeVar("T")
+
+Conversation: TypeAlias = Generator[ProviderRequest, ApiAnswer, T]
+"""Something that takes several requests: it yields each, is sent the answer, and returns what came of it. A request that
+gets no answer raises `ProviderUnreachable` inside it. As pure as a parser, since whoever drives it does the sending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +123,8 @@ class AppList:
     apps: tuple[App, ...]
     """Without definitions."""
     left_out: tuple[LeftOut, ...] = ()
+    next_page: ApiRequest | None = None
+    """The request for what follows; None when this is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +146,15 @@ class RunLook:
     """The provider's account of what went wrong, cleaned; empty when it says nothing."""
     unheard_status: str = ""
     """A status that no documentation names, cleaned; it counts as running. Empty when the status is a known one."""
+    cost_credits: float | None = None
+    """What the provider says that the run has cost; None when it does not say, and then its price counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a key has left, by its provider's word."""
+
+    available_credits: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +173,19 @@ class UploadPlace:
     provider_upload_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file that the provider took inside the request for it."""
+
+    asset_url: str = field(repr=False)
+    """What a run is given in the place of the file."""
+    asset_seconds: float
+    """How long the file lives there."""
+    provider_upload_id: str = ""
+
+
 class Provider(Protocol):
-    """The words of one provider."""
+    """The words of one provider. What it cannot do it answers with None, or with False."""
 
     name: str
     """In lower case, as the ledger and the settings write it."""
@@ -135,8 +193,10 @@ class Provider(Protocol):
     """As people write it."""
     requests_per_minute: int
     """The documented limit of one key."""
+    takes_inline_files: bool
+    """Whether a run takes a file inside its request."""
     max_inline_bytes: int
-    """The largest file that may be sent inside a request."""
+    """The largest file that may be sent inside a request, be it a run's or an upload's."""
     inline_types: frozenset[str]
     """The MIME types of pictures that may be sent inside a request."""
     upload_types: frozenset[str]
@@ -145,6 +205,9 @@ class Provider(Protocol):
     takes_output_ids: bool
     """Whether a run takes the id of an earlier output of the same account in the place of a file."""
     can_cancel: bool
+    """Whether a run that was started can be cancelled."""
+    reads_ahead: bool
+    """Whether the definitions of apps without a tool are read before somebody asks for one."""
     style: str
     """Which of its path families it speaks."""
     styles: Sequence[str]
@@ -170,16 +233,52 @@ class Provider(Protocol):
         """
         ...
 
-    def build_app_request(self, app_id: str) -> ApiRequest:
-        """Return the request for an app's definition."""
-        ...
-
-    def parse_app(self, answer: ApiAnswer, app: App, *, read_at: float) -> App:
+    def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
         """Return the app with its inputs.
 
         Raises:
-            ProviderError: The answer is a refusal, or not this app's definition.
+            ProviderError: An answer is a refusal, or not this app's definition.
             AppUnsupported: The definition cannot become a tool.
+        """
+        ...
+
+    def estimate_price(self, app: App) -> Conversation[float | None] | None:
+        """Return the credits that a run would cost now, which are None when nobody knows; None when it tells no price by itself.
+
+        Raises:
+            ProviderError: An answer is a refusal, or breaks the contract.
+        """
+        ...
+
+    def cancel_run(self, provider_run_id: str) -> Conversation[None] | None:
+        """Have a run cancelled; None when that cannot be done. How the run ended is for a look to tell.
+
+        Raises:
+            ProviderError: It is not cancelled, or nobody knows.
+        """
+        ...
+
+    def read_balance(self) -> Conversation[Balance] | None:
+        """Return what the key has left; None when nobody tells.
+
+        Raises:
+            ProviderError: The answer is a refusal, or breaks the contract.
+        """
+        ...
+
+    def request_place(self, mime_type: str) -> Conversation[UploadPlace] | None:
+        """Return a place to put one file of a type among `upload_types`; None when files go up whole.
+
+        Raises:
+            ProviderError: The answer is a refusal, or breaks the contract.
+        """
+        ...
+
+    def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile] | None:
+        """Upload a file inside the request for it; None when a place has to be asked for.
+
+        Raises:
+            ProviderError: The answer is a refusal, or names no address.
         """
         ...
 
@@ -189,18 +288,6 @@ class Provider(Protocol):
 
     def is_creation_id(self, text: str) -> bool:
         """Tell whether a media argument looks like the provider's own id of a file, and like nothing else."""
-        ...
-
-    def build_upload_request(self, mime_type: str) -> ApiRequest:
-        """Return the request for a place to put one file of a type among `upload_types`."""
-        ...
-
-    def parse_upload(self, answer: ApiAnswer) -> UploadPlace:
-        """Return the place.
-
-        Raises:
-            ProviderError: The answer is a refusal, or breaks the contract.
-        """
         ...
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:

@@ -7,7 +7,6 @@ those are silent the comment says what was observed or assumed. Pure.
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
@@ -18,6 +17,7 @@ from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
     AppList,
+    Conversation,
     LeftOut,
     ListQuery,
     NotTaken,
@@ -32,19 +32,18 @@ from flowport.providers.interface import (
     parse_json,
 )
 from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
-from flowport.providers.magnific_inputs import MAX_ID_LENGTH, MAX_TEXT_LENGTH, parse_inputs
+from flowport.providers.links import quote_segment
+from flowport.providers.magnific_inputs import MAX_ID_LENGTH, parse_inputs
 from flowport.providers.magnific_outputs import parse_outputs
 from flowport.providers.magnific_uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES, is_creation_id, parse_place
+from flowport.providers.options import MAX_TEXT_LENGTH
+from flowport.providers.words import clean_answer, clean_detail, tell_what_came
 
 STYLES: Final = ("flows", "apps")
 """The path families, the newer first; but for the run keys they are the same. Whether the older still answers is not
 published."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
-
-MAX_DETAIL_LENGTH: Final = 300
-MAX_ANSWER_KEPT: Final = 2000
-"""Characters of an undecided start answer that the ledger keeps."""
 
 _STATES: Final = {
     "pending": RunState.QUEUED,
@@ -91,7 +90,9 @@ class Magnific:
     name = "magnific"
     requests_per_minute = 50  # docs.magnific.com/ratelimits, per API key
     max_inline_bytes = 10 * 1024 * 1024  # no figure for flows; single endpoints name about 10 MB per picture
+    takes_inline_files = True
     can_cancel = False  # no endpoint for it exists
+    reads_ahead = True
     inline_types = frozenset({"image/png", "image/jpeg"})  # the formats that every page names
     upload_types = UPLOAD_TYPES
     max_upload_bytes = MAX_UPLOAD_BYTES
@@ -143,9 +144,35 @@ class Magnific:
                 left_out.append(LeftOut("", "", "the provider's list names it without a usable id"))
         return AppList(tuple(apps), tuple(left_out))
 
+    def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
+        """Return the flow as `get-flow` tells it."""
+        answer = yield self.build_app_request(app.id)
+        return self.parse_app(answer, app, read_at=read_at)
+
+    def estimate_price(self, app: App) -> None:  # noqa: ARG002 - the flow's price is fixed
+        """Return None: the lists tell what a flow costs."""
+        return
+
+    def cancel_run(self, provider_run_id: str) -> None:  # noqa: ARG002 - whichever it is
+        """Return None: no endpoint for it exists."""
+        return
+
+    def read_balance(self) -> None:
+        """Return None: no endpoint for it exists."""
+        return
+
+    def request_place(self, mime_type: str) -> Conversation[UploadPlace]:
+        """Return where to put a file."""
+        answer = yield self.build_upload_request(mime_type)
+        return self.parse_upload(answer)
+
+    def upload_whole(self, mime_type: str, data: bytes) -> None:  # noqa: ARG002 - whatever it is
+        """Return None: a place is asked for."""
+        return
+
     def build_app_request(self, app_id: str) -> ApiRequest:
         """Return the `get-flow` request."""
-        return ApiRequest(Operation.DESCRIBE_APP, "GET", f"/v1/ai/{self.style}/{_quote_segment(app_id)}")
+        return ApiRequest(Operation.DESCRIBE_APP, "GET", f"/v1/ai/{self.style}/{quote_segment(app_id)}")
 
     def parse_app(self, answer: ApiAnswer, app: App, *, read_at: float) -> App:
         """Return the flow with its inputs; the list's word on ownership is kept, since `get-flow` does not say."""
@@ -178,7 +205,7 @@ class Magnific:
             # run-app names inputs by their `id`; the readable keys came with the flows.
             ids = {item.run_key: item.id for item in app.inputs or ()}
             inputs = {ids.get(key, key): value for key, value in inputs.items()}
-        path = f"/v1/ai/{self.style}/{_quote_segment(app.id)}/run"
+        path = f"/v1/ai/{self.style}/{quote_segment(app.id)}/run"
         return ApiRequest(Operation.START_RUN, "POST", path, {"inputs": dict(inputs)})
 
     def is_creation_id(self, text: str) -> bool:
@@ -204,8 +231,7 @@ class Magnific:
         """Return what the answer to `run-flow` proves."""
         if is_not_taken(answer.status):
             return NotTaken(self._build_refusal(answer, Operation.START_RUN))
-        # Cut before it is cleaned, which takes seconds for megabytes.
-        text = clean_line(answer.body[: 4 * MAX_ANSWER_KEPT].decode("utf-8", "replace"), limit=MAX_ANSWER_KEPT)
+        text = clean_answer(answer)
         if not 200 <= answer.status < 300:  # noqa: PLR2004
             return Uncertain(self._build_refusal(answer, Operation.START_RUN), text)
         try:
@@ -214,7 +240,7 @@ class Magnific:
             wrapped = body.get("data") if isinstance(body, dict) else None
             accepted = _RunAccepted.model_validate(wrapped if isinstance(wrapped, dict) else body)
         except ValueError:
-            problem = f"it answered that the run was started, but {_tell_what_came(answer)}"
+            problem = f"it answered that the run was started, but {tell_what_came(answer)}"
             return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
         state = _STATES.get((accepted.status or "").lower(), RunState.RUNNING)
         # The enum of this answer has one value, "running"; an end is believed only from `get-run`, which has the outputs.
@@ -222,7 +248,7 @@ class Magnific:
 
     def build_look_request(self, provider_run_id: str) -> ApiRequest:
         """Return the `get-run` request."""
-        return ApiRequest(Operation.READ_RUN, "GET", f"/v1/ai/{self.style}/runs/{_quote_segment(provider_run_id)}")
+        return ApiRequest(Operation.READ_RUN, "GET", f"/v1/ai/{self.style}/runs/{quote_segment(provider_run_id)}")
 
     def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
         """Return the run's state and results. An unheard-of status counts as running."""
@@ -237,7 +263,7 @@ class Magnific:
         outputs = parse_outputs(run.result or {}, now=now) if state.is_final else ()
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
-        return RunLook(state, outputs, _clean_detail(run.error_message or ""))
+        return RunLook(state, outputs, clean_detail(run.error_message or ""))
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.
@@ -263,17 +289,6 @@ class Magnific:
         return ProviderBroken(self.title, operation, answer.status, problem)
 
 
-def _tell_what_came(answer: ApiAnswer) -> str:
-    """Return what a start answer held in the place of a run id, as a clause."""
-    if not answer.is_complete:
-        return "its answer broke off"
-    if not answer.body.strip():
-        return "its answer was empty"
-    if answer.body.lstrip()[:1] == b"<":
-        return "its answer was HTML without a run id"
-    return "its answer gave no run id"
-
-
 def _parse_message(answer: ApiAnswer) -> str:
     """Return the provider's words from an error body, flat or nested under `problem`; empty when there are none."""
     try:
@@ -290,17 +305,7 @@ def _parse_message(answer: ApiAnswer) -> str:
         reason = item.get("reason") if isinstance(item, dict) else None
         if isinstance(reason, str):
             parts.append(reason)
-    return _clean_detail(" ".join(parts))
-
-
-def _clean_detail(text: str) -> str:
-    """Return a stranger's words so that they cannot leave the quotation marks that sentences put around them."""
-    return clean_line(text[: 10 * MAX_DETAIL_LENGTH], limit=MAX_DETAIL_LENGTH).replace('"', "'")
-
-
-def _quote_segment(text: str) -> str:
-    """Return an id for a path; dots too, because the HTTP library would take `..` for the folder above."""
-    return quote(text, safe="").replace(".", "%2E")
+    return clean_detail(" ".join(parts))
 
 
 def _build_app(flow: _Flow, *, is_own: bool) -> App:

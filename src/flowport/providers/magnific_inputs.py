@@ -1,18 +1,16 @@
 """Magnific's `input-definition`s: what an app takes, read within bounds that no builder reaches by hand. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, TypeGuard
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
-from flowport.model import Input, InputKind, JsonValue, Option, Scalar
+from flowport.model import Input, InputKind, JsonValue
+from flowport.providers.options import MAX_TEXT_LENGTH, parse_options
 from flowport.schema import MAX_INPUTS
 
-MAX_OPTIONS: Final = 2000
-MAX_TEXT_LENGTH: Final = 4000
-"""Characters of a name, label or option. A longer name or label is cut, since it is only read; an option is a value."""
 MAX_ID_LENGTH: Final = 500
 MAX_DEFAULT_LENGTH: Final = 20_000
 """Characters or items of a default; a longer one is left to the provider, because half of it would mean something else."""
@@ -78,7 +76,10 @@ def _parse_input(app_id: str, item: Any) -> Input:
         label=(definition.label or "")[:MAX_TEXT_LENGTH],
         is_required=bool(definition.required),
         default=_parse_default(definition.default),
-        options=_parse_options(app_id, config) if kind is InputKind.SELECT else (),
+        # The shape of `config.options` is not published.
+        options=parse_options(app_id, config.get("options") or config.get("choices"))
+        if kind is InputKind.SELECT
+        else (),
         is_list=definition.type == "list",
     )
 
@@ -94,29 +95,3 @@ def _parse_default(value: Any) -> JsonValue:
     is_long = isinstance(value, str | list | dict) and len(value) > MAX_DEFAULT_LENGTH
     default: JsonValue = None if is_long else value
     return default
-
-
-def _parse_options(app_id: str, config: Mapping[str, Any]) -> tuple[Option, ...]:
-    """Return the choices. The shape of `config.options` is not published: texts, `{value, label}` and `choices` are read."""
-    found = config.get("options") or config.get("choices")
-    items = found if isinstance(found, list) else []
-    if len(items) > MAX_OPTIONS:
-        raise AppUnsupported(
-            clean_line(app_id), f"one of its inputs has {len(items)} options and {MAX_OPTIONS} are the most"
-        )
-    # By type too: Python holds True to be 1, and JSON does not.
-    options: dict[tuple[bool, Scalar], Option] = {}
-    for item in items:
-        value = item.get("value", item.get("id", item.get("label"))) if isinstance(item, dict) else item
-        label = item.get("label", item.get("name")) if isinstance(item, dict) else None
-        if not _is_scalar(value):
-            continue
-        if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
-            raise AppUnsupported(clean_line(app_id), "one of its options is too long")
-        shown = label[:MAX_TEXT_LENGTH] if isinstance(label, str) and label else str(value)
-        options.setdefault((isinstance(value, bool), value), Option(value, shown))
-    return tuple(options.values())
-
-
-def _is_scalar(value: Any) -> TypeGuard[Scalar]:
-    return isinstance(value, Scalar)

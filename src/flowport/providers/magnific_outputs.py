@@ -6,7 +6,6 @@ Source: the OpenAPI "Magnific API" 1.0.0, `webhook-result-item` and the page `ge
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,12 +13,12 @@ from flowport.labels import clean_line
 from flowport.model import Output, OutputKind
 from flowport.providers.interface import guess_mime_type
 from flowport.providers.lenient import LenientNumber, LenientText
+from flowport.providers.links import is_usable_url
 
 LINK_SECONDS: Final = 12 * 3600.0
 """How long a result's link lives (get-run: "temporary, 12 hours")."""
 
 MAX_OUTPUTS: Final = 1000
-MAX_URL_LENGTH: Final = 4096
 
 _EXPIRY: Final = re.compile(r"exp_(\d{9,11})(?!\d)")
 """The instant inside a result link's token, as the example of `get-run` shows it."""
@@ -69,16 +68,6 @@ def _parse_output(item: Any, kind: OutputKind, *, n: int, now: float) -> Output 
         duration_seconds=found.duration if found.duration is not None and 0 <= found.duration < 1e6 else None,  # noqa: PLR2004
         expires_at=_parse_expiry(found.url, now=now),
     )
-
-
-def is_usable_url(url: str) -> bool:
-    """Tell whether this is the whole address of a file, without anything that could be misread."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    is_plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL_LENGTH
-    return is_plain and parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.username is None
 
 
 def _parse_pixels(value: float | None) -> int | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flowport.labels import clean_line
 from flowport.providers.interface import UploadPlace
-from flowport.providers.magnific_outputs import is_usable_url
+from flowport.providers.links import is_usable_url
 
 UPLOAD_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
 MAX_UPLOAD_BYTES: Final = 1024**3

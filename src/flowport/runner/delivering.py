@@ -187,6 +187,8 @@ class FileDeliverer:
 
     async def _inline(self, media: FileMedia, item: MediaInput, delivery: _Delivery, reason: str) -> str:
         provider = delivery.account.provider
+        if not provider.takes_inline_files:
+            raise _build_unsendable(item.argument, provider.title, reason)
         wanted = Wanted(provider.inline_types, provider.max_inline_bytes)
 
         def work() -> tuple[bytes, str]:
@@ -213,6 +215,12 @@ def _check_inline(size_bytes: int, sum_bytes: int, wanted: Wanted, argument: str
         raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
     if sum_bytes > MAX_INLINE_BYTES:
         raise _build_sum_refusal(argument)
+
+
+def _build_unsendable(argument: str, title: str, reason: str) -> ArgumentsInvalid:
+    why = f" ({reason})" if reason else ""
+    problem = f"is a file of this computer; {title} takes web addresses alone, and it could not be uploaded there{why}"
+    return build_refusal(argument, problem, "Give an https URL of it.")
 
 
 def _build_sum_refusal(argument: str) -> ArgumentsInvalid:

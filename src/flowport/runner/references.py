@@ -6,10 +6,10 @@ from typing import Final, TypeAlias
 
 from flowport.errors import ArgumentsInvalid, RunNotFound
 from flowport.ledger.interface import Ledger
-from flowport.media.arguments import KIND_NAMES, WANTED_KINDS, Media
+from flowport.media.arguments import KIND_NAMES, WANTED_KINDS, Media, format_wanted
 from flowport.media.refusals import build_refusal
 from flowport.media.spellings import ResultName, Spelling, get_spelling, parse_result_name
-from flowport.model import InputKind, Output, OutputKind, Run
+from flowport.model import InputKind, Output, Run
 from flowport.runner.calling import RunCall
 
 MAX_CONNECTIONS: Final = 200
@@ -130,23 +130,18 @@ def _find_by_link(run: Run, url: str) -> int | None:
 def _pick(run: Run, n: int | None, argument: str, kind: InputKind) -> Output:
     if not run.outputs:
         raise _build_without(run, argument)
-    wanted = WANTED_KINDS[kind]
-    fitting = [output for output in run.outputs if _fits(output.kind, wanted)]
+    fitting = [output for output in run.outputs if output.kind in WANTED_KINDS[kind]]
     if n is None:
         if fitting:
             return fitting[0]
-        raise _build_misfit(run.outputs[0], argument, wanted)
+        raise _build_misfit(run.outputs[0], argument, kind)
     output = next((output for output in run.outputs if output.n == n), None)
     if output is None:
         last = max(output.n for output in run.outputs)
         raise build_refusal(argument, f"names output {n} of {run.id}, which has {last}", f"Give #1 to #{last}.")
     if output not in fitting:
-        raise _build_misfit(output, argument, wanted)
+        raise _build_misfit(output, argument, kind)
     return output
-
-
-def _fits(kind: OutputKind, wanted: OutputKind | None) -> bool:
-    return kind in KIND_NAMES if wanted is None else kind is wanted
 
 
 def _build_without(run: Run, argument: str) -> ArgumentsInvalid:
@@ -156,7 +151,7 @@ def _build_without(run: Run, argument: str) -> ArgumentsInvalid:
     return build_refusal(argument, f"names {run.id}, which is not finished", expected)
 
 
-def _build_misfit(output: Output, argument: str, wanted: OutputKind | None) -> ArgumentsInvalid:
-    takes = KIND_NAMES[wanted] if wanted else "an image, a video or a sound"
+def _build_misfit(output: Output, argument: str, kind: InputKind) -> ArgumentsInvalid:
+    takes = format_wanted(kind)
     made = KIND_NAMES.get(output.kind, "a text or file")
     return build_refusal(argument, f"takes {takes}, and this result is {made}", f"Give {takes}.")

@@ -16,10 +16,11 @@ from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import BeingUploaded, Claimed, Upload, UploadClaim
 from flowport.media.arguments import FileMedia
 from flowport.media.converting import Converted, Wanted, convert_picture
+from flowport.media.refusals import format_size
 from flowport.media.sources import Fingerprint, measure, open_unchanged
 from flowport.model import OutputKind
 from flowport.processes import ProcessLock
-from flowport.providers.interface import UploadPlace
+from flowport.providers.interface import UploadedFile, UploadPlace
 from flowport.upload import Uploader
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,10 @@ class FileUploads:
         """
         if not self._is_open(account, media):
             return NotUploaded("")
+        most = account.provider.max_upload_bytes
+        if media.sniffed.kind is not OutputKind.IMAGE and media.fingerprint.size_bytes > most:
+            # A picture is made smaller instead.
+            return NotUploaded(f"it is larger than {format_size(most)}")
         key = (account.account.id, media.fingerprint.sha256)
         turn = self._turns.setdefault(key, anyio.Lock())
         try:
@@ -184,13 +189,22 @@ class FileUploads:
         async with self.conversions:
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
-    async def _send(self, body: _Body, account: OpenAccount) -> UploadPlace:
-        """Ask for a place and put the file there."""
-        request = account.provider.build_upload_request(body.mime_type)
-        place = account.provider.parse_upload(await account.send(request, Priority.START))
+    async def _send(self, body: _Body, account: OpenAccount) -> UploadPlace | UploadedFile:
+        """Send the file whole where the provider takes it so, else ask for a place and put it there."""
+        asking = account.provider.request_place(body.mime_type)
+        if asking is None:
+            return await self._send_whole(body, account)
+        place = await account.converse(asking, Priority.START)
         origins = await account.fetch_file_origins()
         await self._uploader.put(place, body.file, body.fingerprint, trusted_origins=origins)
         return place
+
+    async def _send_whole(self, body: _Body, account: OpenAccount) -> UploadedFile:
+        data = await anyio.to_thread.run_sync(body.file.read, limiter=self._threads)
+        sending = account.provider.upload_whole(body.mime_type, data)
+        if sending is None:
+            raise UploadError(account.provider.title, "it takes none")
+        return await account.converse(sending, Priority.START)
 
     async def _can_try_again(self, error: ProviderError | UploadError, account: OpenAccount, tries: int) -> bool:
         """Tell whether it is worth another try, after a pause; an endpoint that refuses is remembered."""
@@ -204,7 +218,9 @@ class FileUploads:
         await self._clock.sleep(_PAUSE_SECONDS if asked is None else asked)
         return True
 
-    def _build_upload(self, place: UploadPlace, media: FileMedia, account: OpenAccount, note: str) -> Upload:
+    def _build_upload(
+        self, place: UploadPlace | UploadedFile, media: FileMedia, account: OpenAccount, note: str
+    ) -> Upload:
         return Upload(
             account_id=account.account.id,
             sha256=media.fingerprint.sha256,

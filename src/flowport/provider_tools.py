@@ -1,0 +1,151 @@
+"""Calls of a provider's own MCP tools: the one door to the protocol's client, which is loaded when it is first needed.
+
+Each call is a session of its own: the tool is looked up, its description decides whether and with what it is called, and
+the session ends. What comes back is turned into what the API would answer, so that one parser serves both ways. Redirects
+to another origin are not followed, so the key goes nowhere else.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import httpx2
+
+from flowport.errors import Breakage, ProviderUnreachable
+from flowport.providers.interface import ApiAnswer, ToolOffer, ToolRequest
+from flowport.transport import KeyRemover, Location, build_client, get_breakage
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp.types import CallToolResult, Tool
+
+logger = logging.getLogger(__name__)
+
+CALL_SECONDS: Final = 120.0
+"""A whole session may take so long, a file's upload among its requests."""
+
+MAX_PAGES: Final = 10
+"""Of the list of tools."""
+
+_FAILED: Final = 400
+_MISSING: Final = 404
+_UNFIT: Final = 405
+_GARBLED: Final = 502
+
+
+@dataclass(slots=True)
+class _Session:
+    """The requests of one session, by their count and what came back last."""
+
+    take: Callable[[], Awaitable[None]]
+    sent: int = 0
+    last: ApiAnswer = field(default_factory=lambda: ApiAnswer(_GARBLED, {}, b""))
+
+    async def note_request(self, _: httpx2.Request) -> None:
+        """Take a request from the budget; the first one was taken by the caller."""
+        self.sent += 1
+        if self.sent > 1:
+            await self.take()
+
+    async def note_response(self, response: httpx2.Response) -> None:
+        """Remember the status: the protocol's client does not tell it."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        self.last = ApiAnswer(response.status_code, headers, b"")
+
+
+async def call_tool(
+    request: ToolRequest, location: Location, title: str, *, take: Callable[[], Awaitable[None]]
+) -> ApiAnswer:
+    """Call a tool once and return its answer, or why there is none.
+
+    Args:
+        title: The provider's, for an error.
+        take: Awaited before each request of the session but the first.
+
+    Raises:
+        ProviderUnreachable: No answer came; the tool may have been called.
+    """
+    from mcp.shared.exceptions import MCPError  # noqa: PLC0415 - not before the first call
+
+    session = _Session(take)
+    try:
+        with anyio.fail_after(CALL_SECONDS):
+            async with _connect(request, location, session) as client:
+                answer = await _call(client, request)
+    except (ExceptionGroup, httpx2.HTTPError, MCPError, TimeoutError, ValueError) as exc:
+        first = _get_first(exc)
+        if isinstance(first, TimeoutError | httpx2.HTTPError):
+            breakage = Breakage.NO_ANSWER if isinstance(first, TimeoutError) else get_breakage(first)
+            raise ProviderUnreachable(title, request.operation, breakage) from exc
+        if not isinstance(first, MCPError | ValueError):
+            raise
+        logger.info("%s did not answer as an MCP server (%s)", title, type(first).__name__)
+        is_refused = session.last.status >= _FAILED
+        return session.last if is_refused else _build_answer(_GARBLED, {"message": "it is no MCP server"})
+    return ApiAnswer(answer.status, {}, KeyRemover(location.api_key).remove(answer.body))
+
+
+@asynccontextmanager
+async def _connect(request: ToolRequest, location: Location, session: _Session) -> AsyncIterator["Client"]:
+    from mcp import Client  # noqa: PLC0415 - not before the first call
+    from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 - likewise
+
+    async with build_client(location, keep_alive=1) as http:
+        http.event_hooks = {"request": [session.note_request], "response": [session.note_response]}
+        async with Client(streamable_http_client(location.base_url + request.path, http_client=http)) as client:
+            yield client
+
+
+async def _call(client: "Client", request: ToolRequest) -> ApiAnswer:
+    tool = await _find(client, request.tool)
+    if tool is None:
+        return _build_answer(_MISSING, {"message": f"its MCP server has no tool {request.tool}"})
+    properties = tool.input_schema.get("properties")
+    names = frozenset(properties) if isinstance(properties, dict) else frozenset[str]()
+    arguments = request.build_arguments(ToolOffer(tool.name, tool.description or "", names))
+    if arguments is None:
+        return _build_answer(_UNFIT, {"message": f"its tool {request.tool} is not described as what is needed here"})
+    result = await client.call_tool(request.tool, dict(arguments))
+    body = _read_result(result)
+    return _build_answer(_FAILED, {"message": _format_texts(result)}) if result.is_error else _build_answer(200, body)
+
+
+async def _find(client: "Client", name: str) -> "Tool | None":
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        page = await client.list_tools(cursor=cursor)
+        found = next((tool for tool in page.tools if tool.name == name), None)
+        cursor = page.next_cursor
+        if found is not None or cursor is None:
+            return found
+    return None
+
+
+def _read_result(result: "CallToolResult") -> Any:
+    """Return what a tool returned: its structured content, else its text as JSON, else the text."""
+    if result.structured_content is not None:
+        return result.structured_content
+    text = _format_texts(result)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return {"text": text}
+
+
+def _format_texts(result: "CallToolResult") -> str:
+    return "\n".join(block.text for block in result.content if block.type == "text")
+
+
+def _build_answer(status: int, body: Any) -> ApiAnswer:
+    return ApiAnswer(status, {}, json.dumps(body).encode())
+
+
+def _get_first(error: BaseException) -> BaseException:
+    """Return the first error inside a group of them, which is what the client's tasks raise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

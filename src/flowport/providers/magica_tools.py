@@ -1,0 +1,108 @@
+"""Magica's own MCP server: what its tools are called with, by the words of the tools themselves. Pure.
+
+Source: the pages `tools` and `runs` under "MCP server" of magica.com/docs. They name the tools and what they do, not every
+argument; so an argument is called what the tool's schema calls it.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from flowport.model import JsonValue
+from flowport.providers.interface import ToolOffer
+from flowport.providers.links import is_usable_url
+
+_WORKFLOW_KEYS: Final = ("workflowId", "workflow_id", "workflow", "id")
+_RUN_KEYS: Final = ("runId", "run_id", "id")
+_DATA_URI_KEYS: Final = ("data_uri", "dataUri")
+_BASE64_KEYS: Final = ("base64", "data", "content")
+_TYPE_KEYS: Final = ("mime_type", "mimeType", "content_type", "contentType")
+_ADDRESS_KEYS: Final = ("url", "fileUrl", "publicUrl", "permanentUrl", "assetUrl")
+_STARTED_KEYS: Final = ("runId", "run_id")
+
+_SENTENCE_END: Final = re.compile(r"[.;!?](?=\s|$)|\n\s*\n")
+_WITHOUT: Final = re.compile(
+    r"\b(without|omit\w*|leav\w+ out|no|empty)\b[^.]{0,30}\bvalues\b|\bvalues\b[^.]{0,30}\b(omitted|empty|left out)\b"
+)
+_STARTS_NOTHING: Final = re.compile(
+    r"(\b(not|never)|n't) (actually |even |yet )?(start|run|execut)"
+    r"|\bwithout (actually |even )?(start|runn|execut)ing"
+    r"|\bnothing (is |gets |will be )?(actually )?(start|run|execut)"
+    r"|\b(start|run|execute)s (nothing|no\b)|\bno (new )?run is (started|made|created)|\bdry[ -]run\b"
+)
+"""Each form says by itself that there is no start, so that "values not given start as saved" is none of them."""
+
+BuildArguments = Callable[[ToolOffer], Mapping[str, JsonValue] | None]
+
+
+def ask_for_fields(workflow_id: str) -> BuildArguments:
+    """Return how `start_run` is asked which fields a workflow has, and only where it says itself that this starts nothing."""
+
+    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+        """Name the workflow and no values."""
+        key = _pick(offer, _WORKFLOW_KEYS)
+        return {key: workflow_id} if key and starts_nothing_without_values(offer.description) else None
+
+    return build
+
+
+def starts_nothing_without_values(description: str) -> bool:
+    """Tell whether one sentence of a description says that a call without values starts nothing."""
+    plain = description.lower().replace("`", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    sentences = (" ".join(sentence.split()) for sentence in _SENTENCE_END.split(plain) if sentence)
+    return any(_WITHOUT.search(sentence) and _STARTS_NOTHING.search(sentence) for sentence in sentences)
+
+
+def cancel(run_id: str) -> BuildArguments:
+    """Return how `cancel_run` is called."""
+
+    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+        """Name the run."""
+        key = _pick(offer, _RUN_KEYS)
+        return {key: run_id} if key else None
+
+    return build
+
+
+def upload(mime_type: str, data: bytes) -> BuildArguments:
+    """Return how `upload_file` is given a file."""
+
+    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+        """Give the file in the form that the tool takes."""
+        text = base64.b64encode(data).decode("ascii")
+        key = _pick(offer, _DATA_URI_KEYS)
+        if key:
+            return {key: f"data:{mime_type};base64,{text}"}
+        key, type_key = _pick(offer, _BASE64_KEYS), _pick(offer, _TYPE_KEYS)
+        about: dict[str, JsonValue] = {type_key: mime_type} if type_key else {}
+        return {key: text, **about} if key else None
+
+    return build
+
+
+def find_address(body: Any) -> str:
+    """Return the address that `upload_file` gave; empty when it gave none that can be used."""
+    texts = list(_iterate_texts(body))
+    named = [text for key, text in texts if key in _ADDRESS_KEYS]
+    return next((text for text in (*named, *(text for _, text in texts)) if is_usable_url(text)), "")
+
+
+def has_started(body: Any) -> bool:
+    """Tell whether an answer names a run, so that something was started after all."""
+    return any(key in _STARTED_KEYS and text for key, text in _iterate_texts(body))
+
+
+def _pick(offer: ToolOffer, keys: Sequence[str]) -> str:
+    return next((key for key in keys if key in offer.arguments), "")
+
+
+def _iterate_texts(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value.strip()
+    elif isinstance(value, Mapping) and depth < 8:  # noqa: PLR2004
+        for inner, part in value.items():
+            yield from _iterate_texts(part, str(inner), depth + 1)
+    elif isinstance(value, list) and depth < 8:  # noqa: PLR2004
+        for part in value:
+            yield from _iterate_texts(part, key, depth + 1)

@@ -1,0 +1,465 @@
+"""Magica's answers: the examples of its pages, what clients read, and everything that a server may send instead."""
+
+import json
+from contextlib import suppress
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowport.declarations import DeclaredInput, DeclaredWorkflow
+from flowport.errors import (
+    AppUnsupported,
+    Breakage,
+    FlowportError,
+    Operation,
+    ProviderBroken,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnreachable,
+)
+from flowport.model import App, InputKind, Output, OutputKind, RunState
+from flowport.providers.interface import (
+    ApiAnswer,
+    ApiRequest,
+    Balance,
+    NotTaken,
+    Provider,
+    ProviderRequest,
+    Started,
+    Uncertain,
+    UploadedFile,
+)
+from flowport.providers.magica import HOW_TO_MEND, UPLOAD_SECONDS, Magica
+from flowport.providers.magica_outputs import LINK_SECONDS
+from tests.providers import magica_examples as examples
+from tests.providers.conversing import build_offer, converse, fill_in, get_paths
+from tests.scripted import build_answer
+
+MAGICA = Magica()
+NOW = 1_785_000_000.0
+SHOT = App("magica", "wf_abc123", "Product shot", is_own=True, price_credits=None)
+TEMPLATE = App("magica", "product-shot", "Product shot", is_own=False, price_credits=None)
+NOT_TAKEN: Final = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}
+DRY_RUN: Final = (
+    "Start a run by id or name. Called without `values` it does not start anything: it returns the field names."
+)
+GONE: Final = build_answer({"message": "Not found"}, 404)
+CALLED: Final = build_answer({"message": "it must not be called"}, 405)
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "items",
+                    "nodes",
+                    "data",
+                    "fields",
+                    "id",
+                    "type",
+                    "status",
+                    "response",
+                    "output",
+                    "result",
+                    "runId",
+                    "x",
+                ]
+            )
+            | st.text(max_size=5),
+            inner,
+            max_size=4,
+        )
+    ),
+)
+
+
+def describe(body: Any, *more: ApiAnswer | ProviderError, app: App = SHOT, provider: Magica = MAGICA) -> App:
+    """Return the app that a graph makes of it, whose price cannot be had unless told."""
+    answers = more or (build_answer({}, 500),)
+    return converse(provider.describe_app(app, read_at=NOW), build_answer(body), *answers)[0]
+
+
+def look(body: Any) -> Any:
+    """Return how a run stands by this body."""
+    return MAGICA.parse_look(build_answer(body), now=NOW)
+
+
+def test_the_key_travels_as_a_bearer_token() -> None:
+    """As "Authentication" has it, on every host."""
+    assert MAGICA.build_headers("gx_1", "api.magica.com") == {"authorization": "Bearer gx_1"}
+
+
+def test_own_workflows_and_system_workflows_are_asked_for() -> None:
+    """The quickstart and "Core concepts" name both lists."""
+    asked = [(query.request.method, query.request.path, query.is_own) for query in MAGICA.build_list_queries()]
+    assert asked == [("GET", "/v1/workflows", True), ("GET", "/v1/system-workflows", False)]
+
+
+def test_a_system_workflow_goes_by_its_slug() -> None:
+    """A run takes either in `workflowId` (quickstart)."""
+    item = {"id": "cm1", "slug": "product-shot", "name": "Product shot"}
+    assert MAGICA.parse_list(build_answer({"items": [item]}), is_own=False).apps == (TEMPLATE,)
+    assert MAGICA.parse_list(build_answer({"items": [item]}), is_own=True).apps[0].id == "cm1"
+
+
+@pytest.mark.parametrize("item", [None, 5, {}, {"id": ""}, {"id": 7}, {"id": "x" * 201}, {"name": "no id"}])
+def test_an_item_without_a_usable_id_is_left_out_by_itself(item: Any) -> None:
+    """The others stay."""
+    found = MAGICA.parse_list(build_answer({"items": [item, {"id": "a", "name": None}]}), is_own=True)
+    assert [(app.id, app.name) for app in found.apps] == [("a", "")]
+    assert len(found.left_out) == 1
+
+
+def test_the_next_page_is_asked_for_where_there_is_one() -> None:
+    """Pages were seen with `page` and `hasMore`."""
+    found = MAGICA.parse_list(build_answer({"items": [], "page": 1, "pageSize": 20, "hasMore": True}), is_own=False)
+    assert found.next_page == ApiRequest(Operation.LIST_APPS, "GET", "/v1/system-workflows?page=2&pageSize=20")
+
+
+@pytest.mark.parametrize("body", [{}, {"items": {}}, "text", 5, None])
+def test_a_list_that_is_none_is_broken(body: Any) -> None:
+    """It must not pass for an account without workflows."""
+    with pytest.raises(ProviderBroken):
+        MAGICA.parse_list(build_answer(body), is_own=True)
+
+
+def test_a_graph_tells_inputs_and_nodes_that_cost() -> None:
+    """The inferred graph of a workflow, with an estimate as its page shows one."""
+    app, asked = converse(
+        MAGICA.describe_app(SHOT, read_at=NOW), build_answer(examples.GRAPH), build_answer(examples.ESTIMATE)
+    )
+    assert get_paths(asked) == ["GET /v1/workflows/wf_abc123", "POST /v1/workflows/estimate-credits"]
+    assert isinstance(asked[1], ApiRequest)
+    assert asked[1].body == {"nodes": [{"type": "flux_2_pro", "data": {}}]}
+    assert (app.price_credits, app.read_at, app.name) == (0.06152, NOW, "Product shot")
+    prompt, photo = app.inputs or ()
+    assert (prompt.label, prompt.kind, prompt.default, prompt.is_required) == (
+        "Prompt",
+        InputKind.TEXT,
+        "a llama",
+        False,
+    )
+    assert (photo.label, photo.kind, photo.default, photo.is_required) == ("Photo", InputKind.IMAGE, None, True)
+
+
+def test_a_system_workflow_is_read_under_its_slug() -> None:
+    """The address was inferred."""
+    _, asked = converse(
+        MAGICA.describe_app(TEMPLATE, read_at=NOW), build_answer(examples.GRAPH), build_answer(examples.ESTIMATE)
+    )
+    assert get_paths(asked)[0] == "GET /v1/system-workflows/product-shot"
+
+
+@pytest.mark.parametrize("estimate", [build_answer({}, 500), build_answer({}), build_answer([]), build_answer(b"<p>")])
+def test_an_app_whose_price_cannot_be_had_is_an_app_all_the_same(estimate: ApiAnswer) -> None:
+    """A price that nobody knows has rules of its own."""
+    app = describe(examples.GRAPH, estimate)
+    assert app.price_credits is None
+    assert len(app.inputs or ()) == 2
+
+
+def test_the_inputs_reach_a_run_by_node_and_field() -> None:
+    """As the start request of the API reference has it."""
+    app = describe(examples.GRAPH)
+    keys = [item.run_key for item in app.inputs or ()]
+    request = MAGICA.build_start_request(app, {keys[0]: "a llama", keys[1]: "https://x/y.png"})
+    assert (request.method, request.path) == ("POST", "/v1/runs")
+    assert request.body == {
+        "workflowId": "wf_abc123",
+        "values": {"node_1777671164161_request": {"text_field": "a llama", "image_field": "https://x/y.png"}},
+    }
+    only = MAGICA.build_start_request(app, {keys[0]: "a llama"}).body
+    assert only == {key: examples.RUN_REQUEST[key] for key in ("workflowId", "values")}
+
+
+def test_the_live_client_s_request_is_built_letter_by_letter() -> None:
+    """A production client was seen to send it."""
+    live = App("magica", "cmonfiheh0000kz04dpoe8cjz", "", is_own=True, price_credits=None)
+    graph = build_answer({"nodes": [examples.GRAPH["nodes"][0]]})
+    app, _ = converse(MAGICA.describe_app(live, read_at=NOW), graph)
+    key = (app.inputs or ())[0].run_key
+    assert MAGICA.build_start_request(app, {key: "a llama on a bike"}).body == examples.LIVE_REQUEST
+
+
+def test_without_a_graph_the_mcp_server_is_asked() -> None:
+    """`start_run` without values returns the fields, and says that it starts nothing (MCP server: tools)."""
+    told = build_answer({"fields": {"node_1": {"text_field": examples.REQUEST_FIELD}}})
+    app, asked = converse(MAGICA.describe_app(SHOT, read_at=NOW), GONE, told)
+    assert get_paths(asked) == ["GET /v1/workflows/wf_abc123", "tool start_run"]
+    assert fill_in(asked[1], build_offer("start_run", DRY_RUN, "workflow", "values")) == {"workflow": "wf_abc123"}
+    (item,) = app.inputs or ()
+    assert (item.id, item.label, item.default) == ("node_1/text_field", "Cat", "Cat")
+
+
+@pytest.mark.parametrize(
+    "description", ["Start a run.", "Starts a run; without values it runs with the saved ones.", ""]
+)
+def test_start_run_is_not_called_where_it_does_not_say_that_it_starts_nothing(description: str) -> None:
+    """The call might cost money."""
+    _, asked = _leave_out(GONE, CALLED)
+    assert fill_in(asked[1], build_offer("start_run", description, "workflow")) is None
+    assert fill_in(asked[1], build_offer("start_run", DRY_RUN, "name_or_so")) is None
+
+
+def test_a_tool_that_starts_a_run_after_all_is_not_asked_twice_by_us() -> None:
+    """Its description promised otherwise; the app is left out with the reason."""
+    with pytest.raises(AppUnsupported, match="started a run although"):
+        converse(MAGICA.describe_app(SHOT, read_at=NOW), GONE, build_answer({"runId": "r1"}))
+
+
+def _leave_out(*answers: ApiAnswer | ProviderError, provider: Magica = MAGICA) -> tuple[str, list[ProviderRequest]]:
+    """Return why the workflow is left out, and what was asked for."""
+    asked: list[ProviderRequest] = []
+    with pytest.raises(AppUnsupported) as caught:
+        converse(provider.describe_app(SHOT, read_at=NOW), *answers, asked=asked)
+    return caught.value.reason, asked
+
+
+@pytest.mark.parametrize("graph", [GONE, build_answer({"nodes": []}), build_answer({}), build_answer({}, 405)])
+@pytest.mark.parametrize("tool", [GONE, CALLED, build_answer({}), build_answer({}, 401), build_answer({}, 500)])
+def test_a_workflow_whose_inputs_nobody_tells_is_left_out_with_three_ways(graph: ApiAnswer, tool: ApiAnswer) -> None:
+    """Guessing would pay for a run of something else."""
+    reason, _ = _leave_out(graph, tool)
+    assert reason == HOW_TO_MEND
+    assert all(way in reason for way in ("request node", "MCP server", "[[magica_workflows]] in config.toml"))
+
+
+def test_a_person_s_declaration_is_the_last_word() -> None:
+    """It is for workflows of which nobody else tells."""
+    field = DeclaredInput("node_1", "text_field", {"type": "text", "label": "Prompt", "required": False})
+    provider = Magica(declared=(DeclaredWorkflow("wf_abc123", (field,)),))
+    app, _ = converse(provider.describe_app(SHOT, read_at=NOW), GONE, GONE)
+    assert [(item.id, item.label, item.is_required) for item in app.inputs or ()] == [
+        ("node_1/text_field", "Prompt", False)
+    ]
+    assert provider.build_start_request(app, {"Prompt": "x"}).body == {
+        "workflowId": "wf_abc123",
+        "values": {"node_1": {"text_field": "x"}},
+    }
+
+
+@pytest.mark.parametrize("status", [500, 502])
+def test_a_graph_that_is_broken_today_is_read_another_day_unless_somebody_else_tells(status: int) -> None:
+    """Leaving the app out would take a tool away for one bad minute."""
+    with pytest.raises(ProviderBroken):
+        converse(MAGICA.describe_app(SHOT, read_at=NOW), build_answer({}, status), GONE)
+    told = build_answer({"fields": {"n": {"f": {"type": "text"}}}})
+    app, _ = converse(MAGICA.describe_app(SHOT, read_at=NOW), build_answer({}, status), told)
+    assert len(app.inputs or ()) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (build_answer({}, 401), ProviderRefused),
+        (build_answer({}, 429, retry_after="3"), ProviderBusy),
+        (ProviderUnreachable("Magica", Operation.DESCRIBE_APP, Breakage.NO_ANSWER), ProviderUnreachable),
+    ],
+)
+def test_a_refusal_says_nothing_about_the_inputs(answer: ApiAnswer | ProviderError, error: type[ProviderError]) -> None:
+    """The key or the network is to be mended, and then the app is there."""
+    with pytest.raises(error):
+        converse(MAGICA.describe_app(SHOT, read_at=NOW), answer)
+
+
+def test_a_workflow_may_take_nothing() -> None:
+    """Its request node has a list of fields, and it is empty."""
+    assert (
+        describe({"nodes": [{"id": "n", "type": "request", "data": {"fields": []}}, {"type": "a", "id": "b"}]}).inputs
+        == ()
+    )
+
+
+def test_a_price_is_estimated_anew_before_a_run() -> None:
+    """Somebody may have put a dearer node in since."""
+    estimate = {"estimates": [{"microcredits": 1_000_000}, {"microcredits": 500_000}]}
+    price, asked = converse(MAGICA.estimate_price(SHOT), build_answer(examples.GRAPH), build_answer(estimate))
+    assert (price, len(asked)) == (1.5, 2)
+
+
+@pytest.mark.parametrize("graph", [GONE, build_answer({"nodes": []})])
+def test_what_has_no_nodes_to_be_told_has_no_price(graph: ApiAnswer) -> None:
+    """Nobody knows it, which is something else than free."""
+    assert converse(MAGICA.estimate_price(SHOT), graph)[0] is None
+
+
+def test_a_failed_estimate_is_a_refusal_like_any_other() -> None:
+    """Whoever asks decides what an unknown price means."""
+    with pytest.raises(ProviderBroken):
+        converse(MAGICA.estimate_price(SHOT), build_answer(examples.GRAPH), build_answer({}, 500))
+
+
+def test_a_start_is_acknowledged_with_a_run_id() -> None:
+    """202 and `runId` (API reference, runs/start)."""
+    assert MAGICA.parse_start(build_answer(examples.RUN_ACCEPTED, 202)) == Started("cuid_abc123", RunState.QUEUED)
+    assert MAGICA.parse_start(build_answer({"run": {"id": "r"}}, 200)) == Started("r", RunState.QUEUED)
+
+
+@pytest.mark.parametrize("status", [*range(300, 600)])
+def test_every_status_proves_what_it_proves(status: int) -> None:
+    """What was not taken may be sent again; everything else never is."""
+    outcome = MAGICA.parse_start(build_answer(examples.ERROR, status))
+    assert isinstance(outcome, NotTaken if status in NOT_TAKEN else Uncertain)
+
+
+@pytest.mark.parametrize("body", [{}, [], {"runId": ""}, {"runId": 5}, {"runId": "x" * 201}, b"<html>", b"", b"{"])
+def test_a_start_without_a_run_id_is_uncertain(body: Any) -> None:
+    """The run may be there, and nobody knows by which name."""
+    outcome = MAGICA.parse_start(build_answer(body, 202))
+    assert isinstance(outcome, Uncertain)
+    assert isinstance(outcome.error, ProviderBroken)
+
+
+def test_inputs_that_do_not_fit_are_called_so() -> None:
+    """A 400 holds what zod found (seen on the live service)."""
+    body = {"message": "Invalid", "details": [{"path": ["values", "n", "f"], "message": "too_small"}]}
+    outcome = MAGICA.parse_start(build_answer(body, 400))
+    assert isinstance(outcome, NotTaken)
+    assert isinstance(outcome.error, ProviderRejected)
+    assert (outcome.error.status, outcome.error.detail) == (422, "Invalid; values.n.f: too_small")
+
+
+def test_a_run_is_asked_for_with_its_details() -> None:
+    """Clients of the live service send `inDetails`."""
+    request = MAGICA.build_look_request("a/b")
+    assert (request.method, request.path) == ("GET", "/v1/runs/a%2Fb?inDetails=true")
+
+
+def test_the_documented_run_succeeds_without_a_readable_result() -> None:
+    """The example of "Core concepts" has empty outputs."""
+    assert (look(examples.RUN_DOCUMENTED).state, look(examples.RUN_DOCUMENTED).outputs) == (RunState.SUCCEEDED, ())
+
+
+def test_the_detailed_run_hands_over_the_response() -> None:
+    """What other nodes made on the way is no result."""
+    found = look(examples.RUN_DETAILED)
+    assert found.state is RunState.SUCCEEDED
+    assert found.outputs == (Output(1, OutputKind.FILE, "https://%E2%80%A6png", expires_at=NOW + LINK_SECONDS),)
+
+
+def test_a_model_run_tells_kind_and_cost() -> None:
+    """As clients read it; microcredits become credits."""
+    found = look({**examples.MODEL_RUN, "nodes": [{"type": "x", **examples.MODEL_RUN}]})
+    assert [(one.kind, one.url) for one in found.outputs] == [(OutputKind.IMAGE, "https://%E2%80%A6")]
+    assert found.cost_credits == 0.00588
+
+
+@pytest.mark.parametrize("body", [{}, [], {"status": 5}, {"status": None}, {"run": []}, "x", b"<p>"])
+def test_a_run_that_cannot_be_read_is_broken(body: Any) -> None:
+    """It goes on all the same; it is looked at again."""
+    with pytest.raises(ProviderBroken):
+        look(body)
+
+
+@pytest.mark.parametrize("wrap", ["run", "data"])
+def test_a_run_may_be_wrapped(wrap: str) -> None:
+    """Nobody has published that it is not."""
+    assert look({wrap: {"status": "RUNNING"}}).state is RunState.RUNNING
+
+
+def test_a_run_of_another_key_is_not_found() -> None:
+    """Runs belong to the key that made them."""
+    with pytest.raises(ProviderRejected) as caught:
+        MAGICA.parse_look(build_answer(examples.ERROR, 404), now=NOW)
+    assert str(caught.value) == 'Magica knows no such run. Magica says: "Run not found"'
+
+
+def test_the_balance_is_told_in_credits() -> None:
+    """API reference, credits/balance."""
+    balance, asked = converse(MAGICA.read_balance(), build_answer(examples.BALANCE))
+    assert (balance, get_paths(asked)) == (Balance(26.17), ["GET /v1/credits/balance"])
+
+
+@pytest.mark.parametrize(
+    "body", [{}, [], {"availableBalance": "26"}, {"availableBalance": True}, {"availableBalance": -1}]
+)
+def test_a_balance_that_is_none_is_broken(body: Any) -> None:
+    """Nought would be a wrong answer."""
+    with pytest.raises(ProviderBroken):
+        converse(MAGICA.read_balance(), build_answer(body))
+
+
+def test_a_run_is_cancelled_by_the_mcp_server() -> None:
+    """Its page has `cancel_run`; no REST path is documented."""
+    result, asked = converse(MAGICA.cancel_run("r1"), build_answer({"status": "CANCELED"}))
+    assert (result, get_paths(asked)) == (None, ["tool cancel_run"])
+    assert fill_in(asked[0], build_offer("cancel_run", "Cancel a run", "runId")) == {"runId": "r1"}
+    assert fill_in(asked[0], build_offer("cancel_run", "Cancel a run")) is None
+
+
+@pytest.mark.parametrize(("answers", "tools"), [((200,), 0), ((404, 200), 1), ((405, 200), 1)])
+def test_a_path_that_a_person_has_set_is_tried_first(answers: tuple[int, ...], tools: int) -> None:
+    """It was inferred from re-implementations."""
+    provider = Magica(cancel_path="/v1/runs/{run_id}/cancel")
+    _, asked = converse(provider.cancel_run("r/1"), *(build_answer({}, status) for status in answers))
+    assert get_paths(asked) == ["POST /v1/runs/r%2F1/cancel", *["tool cancel_run"] * tools]
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_what_is_not_cancelled_is_said(status: int) -> None:
+    """Else somebody would think that nothing more is charged."""
+    for provider in (MAGICA, Magica(cancel_path="/c/{run_id}")):
+        with pytest.raises(ProviderError):
+            converse(provider.cancel_run("r1"), build_answer({"message": "no"}, status))
+
+
+def test_a_file_goes_up_through_the_mcp_server() -> None:
+    """`upload_file` takes a data URI or base64 and returns a permanent address (MCP server: tools)."""
+    found, asked = converse(MAGICA.upload_whole("image/png", b"abc"), build_answer({"url": "https://cdn.x/a.png"}))
+    assert found == UploadedFile("https://cdn.x/a.png", UPLOAD_SECONDS)
+    assert fill_in(asked[0], build_offer("upload_file", "", "url", "data_uri")) == {
+        "data_uri": "data:image/png;base64,YWJj"
+    }
+    assert fill_in(asked[0], build_offer("upload_file", "", "base64", "mimeType")) == {
+        "base64": "YWJj",
+        "mimeType": "image/png",
+    }
+    assert fill_in(asked[0], build_offer("upload_file", "", "base64")) == {"base64": "YWJj"}
+    assert fill_in(asked[0], build_offer("upload_file", "", "url")) is None
+
+
+def test_an_upload_without_an_address_is_broken() -> None:
+    """A run that is started with something else would be paid for in vain."""
+    with pytest.raises(ProviderBroken):
+        converse(MAGICA.upload_whole("image/png", b"abc"), build_answer({"url": "/relative.png"}))
+
+
+def test_what_magica_has_not_is_answered_with_nothing() -> None:
+    """It has no places for files, no ids of them, and one path family."""
+    provider: Provider = MAGICA
+    assert provider.request_place("image/png") is None
+    assert not MAGICA.is_creation_id("abc123def456")
+    assert MAGICA.speak("v1") is MAGICA
+
+
+@given(body=JSON_VALUES, status=st.sampled_from([200, 202, 400, 403, 404, 429, 500]))
+def test_no_answer_brings_anything_but_our_own_errors(body: Any, status: int) -> None:
+    """Whatever a server sends, what comes of it is a value or an error that can be told."""
+    answer = ApiAnswer(status, {}, json.dumps(body).encode("utf-8", "replace"))
+    MAGICA.parse_start(answer)
+    for work in (
+        lambda: MAGICA.parse_list(answer, is_own=True),
+        lambda: MAGICA.parse_look(answer, now=NOW),
+        lambda: _drive(MAGICA.describe_app(SHOT, read_at=NOW), answer),
+        lambda: _drive(MAGICA.estimate_price(SHOT), answer),
+        lambda: _drive(MAGICA.read_balance(), answer),
+        lambda: _drive(MAGICA.upload_whole("image/png", b""), answer),
+    ):
+        with suppress(FlowportError):
+            work()
+
+
+def _drive(conversation: Any, answer: ApiAnswer) -> None:
+    """Give the same answer to everything."""
+    try:
+        next(conversation)
+        while True:
+            conversation.send(answer)
+    except StopIteration:
+        return
