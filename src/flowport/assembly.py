@@ -28,6 +28,7 @@ from flowport.model import Account, App, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
+from flowport.providers.magica import Magica
 from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.adopting import RunAdopter
 from flowport.runner.board import Board
@@ -66,7 +67,14 @@ def _build_magnific(configured: ProviderSettings) -> Provider:
     return Magnific(styles=STYLES if configured.api_style == "auto" else (configured.api_style,))
 
 
-PROVIDERS: Final[dict[str, Callable[[ProviderSettings], Provider]]] = {"magnific": _build_magnific}
+def _build_magica(configured: ProviderSettings) -> Provider:
+    return Magica(cancel_path=configured.cancel_path, declared=configured.declared)
+
+
+PROVIDERS: Final[dict[str, Callable[[ProviderSettings], Provider]]] = {
+    "magnific": _build_magnific,
+    "magica": _build_magica,
+}
 """Every provider by its name in the settings."""
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -101,7 +109,7 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [account or _open_account(settings, clock, stack)]
+        accounts = [account] if account else _open_accounts(settings, clock, stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(process.release)
@@ -111,7 +119,10 @@ async def open_assembly(
         note = partial(_note_tools, changes, first_listed)
         turns = [_open_turn(opened, settings, stack) for opened in accounts]
         catalogs = [
-            OpenCatalog(one, _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn))
+            OpenCatalog(
+                one,
+                _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn, is_alone=len(accounts) == 1),
+            )
             for one, turn in zip(accounts, turns, strict=True)
         ]
         shared = _Shared(
@@ -291,6 +302,7 @@ def _build_catalog(
     *,
     on_change: Callable[[], None],
     turn: Turn,
+    is_alone: bool,
 ) -> Catalog:
     path = build_cache_path(settings.home, account.account)
     # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
@@ -302,21 +314,22 @@ def _build_catalog(
         path,
         globs=settings.apps,
         max_tools=settings.max_tools,
+        shares_list=not is_alone,
         source=source,
         on_change=on_change,
         has_turn=partial(_take, turn),
     )
 
 
-def _open_account(settings: Settings, clock: Clock, stack: AsyncExitStack) -> OpenAccount:
-    """Return the configured account, or the sandbox's when none is configured."""
+def _open_accounts(settings: Settings, clock: Clock, stack: AsyncExitStack) -> list[OpenAccount]:
+    """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
-        return _open_configured(settings.providers[0], settings, clock)
+        return [_open_configured(configured, settings, clock) for configured in settings.providers]
     provider = Magnific(title="The sandbox", styles=("flows",))
     sandbox = BuiltInSandbox(provider)
     stack.push_async_callback(sandbox.aclose)
     budget = RequestBudget(settings.requests_per_minute or 0, clock)
-    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
+    return [OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)]
 
 
 def _open_configured(configured: ProviderSettings, settings: Settings, clock: Clock) -> OpenAccount:

@@ -1,16 +1,33 @@
 """What `get_balance` answers: what the provider says, what was spent through Flowport, and what the caps leave."""
 
+from typing import Final
+
+import anyio
+
+from flowport.accounts import OpenAccount
 from flowport.answers import Facts, plain
+from flowport.budget import Priority
 from flowport.desk import Desk, OpenCatalog
+from flowport.errors import ProviderError
+from flowport.providers.interface import Balance, Conversation
 from flowport.purse import DAY_SECONDS, PurseRules, Spending, get_left_credits
 from flowport.purse_errors import count_credits, format_credits
+
+BALANCE_SECONDS: Final = 10.0
+"""How long the providers may take to tell what is left; the rest is told without them."""
 
 
 async def tell_balance(desk: Desk, *, owner: str) -> Facts:
     """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider."""
     found = [await _get_spending(desk, one, owner=owner) for one in desk.catalogs]
-    accounts = [_build_facts(desk, one, spent) for one, spent in zip(desk.catalogs, found, strict=True)]
-    summary = " ".join(_format_summary(desk.settings.purse, spent) for spent in found)
+    told = await _read_balances(desk)
+    accounts = [
+        _build_facts(desk, one, spent, balance) for one, spent, balance in zip(desk.catalogs, found, told, strict=True)
+    ]
+    titles = [f"{one.account.provider.title}: " if len(found) > 1 else "" for one in desk.catalogs]
+    summary = " ".join(
+        title + _format_summary(desk.settings.purse, spent) for title, spent in zip(titles, found, strict=True)
+    )
     return {"summary": summary, "accounts": accounts}
 
 
@@ -24,13 +41,42 @@ async def _get_spending(desk: Desk, one: OpenCatalog, *, owner: str) -> Spending
     )
 
 
-def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending) -> Facts:
+async def _read_balances(desk: Desk) -> list[str]:
+    """Return what each provider says that its key has left, as sentences; all are asked at once, and not for long."""
+    told = {one.account.account.id: _format_silence(one.account) for one in desk.catalogs}
+
+    async def read(account: OpenAccount, balance: Conversation[Balance]) -> None:
+        """Ask one."""
+        try:
+            found = await account.converse(balance, Priority.LOOK)
+        except ProviderError as exc:
+            told[account.account.id] = str(exc)
+        else:
+            told[account.account.id] = f"{count_credits(found.available_credits)} left."
+
+    with anyio.move_on_after(BALANCE_SECONDS):
+        async with anyio.create_task_group() as group:
+            for one in desk.catalogs:
+                balance = one.account.provider.read_balance()
+                if balance is not None:
+                    group.start_soon(read, one.account, balance)
+    return [told[one.account.account.id] for one in desk.catalogs]
+
+
+def _format_silence(account: OpenAccount) -> str:
+    title = account.provider.title
+    if account.is_sandbox:
+        return "Its credits are play money."
+    if account.provider.read_balance() is None:
+        return f"{title} does not tell a key's balance; its website does."
+    return f"{title} has not told the balance in time; try again."
+
+
+def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str) -> Facts:
     account, title = one.account, one.account.provider.title
     return {
         "provider": title,
-        "provider_balance": "Its credits are play money."
-        if account.is_sandbox
-        else f"{title} does not tell a key's balance; its website does.",
+        "provider_balance": balance,
         "spent_credits_24_hours": _round(spending.spent_credits),
         "of_which_unknown_credits": _round(spending.unknown_credits),
         "reserved_credits": _round(spending.reserved_credits),

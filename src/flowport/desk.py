@@ -8,6 +8,7 @@ from flowport.accounts import OpenAccount
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
 from flowport.catalog.search import get_listing
+from flowport.catalog.selection import merge_tools
 from flowport.changes import Changes
 from flowport.clock import Clock
 from flowport.errors import AppNotFound
@@ -46,8 +47,8 @@ class Desk:
     seen: SeenRuns
 
     def get_tools(self) -> list[Mapping[str, Any]]:
-        """Return every app tool as it goes over the wire, in order."""
-        return [tool for one in self.catalogs for tool in one.catalog.tools]
+        """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""
+        return merge_tools([one.catalog.ranked for one in self.catalogs], max_tools=self.settings.max_tools)
 
     def get_open_catalog(self, wanted: str) -> tuple[OpenCatalog, Listing]:
         """Return the app that a tool name, app id or app name means, and where it belongs.

@@ -121,11 +121,15 @@ def _format_inputs(listing: Listing) -> str:
 def _build_catalogue_facts(desk: Desk, one: OpenCatalog) -> Facts:
     catalog = one.catalog
     source = catalog.current.source
+    listed = {tool["name"] for tool in desk.get_tools()}
+    with_tool = sum(tool["name"] in listed for tool in catalog.tools)
     facts: Facts = {
         "provider": one.account.provider.title,
         "apps": len(catalog.current.listings),
-        "with_own_tool": len(catalog.tools),
-        "without_own_tool": _format_unlisted(desk, one),
+        "with_own_tool": with_tool,
+        "without_own_tool": _format_unlisted(
+            desk, one, with_tool=with_tool, is_full=len(listed) >= desk.settings.max_tools
+        ),
         "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
         "read": _format_age(desk, one),
         "could_not_be_refreshed_because": catalog.problem,
@@ -134,13 +138,12 @@ def _build_catalogue_facts(desk: Desk, one: OpenCatalog) -> Facts:
     return {key: value for key, value in facts.items() if value not in ("", [])}
 
 
-def _format_unlisted(desk: Desk, one: OpenCatalog) -> str:
+def _format_unlisted(desk: Desk, one: OpenCatalog, *, with_tool: int, is_full: bool) -> str:
     """Return how many apps that could be tools are none, and why; empty when all are."""
-    listings, tools = one.catalog.current.listings, one.catalog.tools
-    unlisted = sum(not listing.left_out for listing in listings) - len(tools)
+    unlisted = sum(not listing.left_out for listing in one.catalog.current.listings) - with_tool
     if unlisted <= 0:
         return ""
-    if len(tools) < desk.settings.max_tools:
+    if not is_full:
         return f"{_count(unlisted)}, because their definitions were not read yet; run_app runs them"
     order = "FLOWPORT_APPS names those that come first" if desk.settings.apps else "FLOWPORT_APPS can name the first"
     return (

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from flowport.declarations import WORKFLOWS_KEY, DeclaredWorkflow, parse_declarations
 from flowport.errors import ConfigurationError
 from flowport.model import Source
 from flowport.naming import get_nearest
@@ -55,8 +56,15 @@ VARIABLES: Final = (
         "Which paths to use: `flows`, the older `apps`, or `auto` to find out once and remember.",
         "`auto`",
     ),
-    Variable("MAGICA_API_KEY", "The Magica API key.", "none", is_built=False),
-    Variable("MAGICA_BASE_URL", "Where Magica's API is.", "`https://api.magica.com/api`", is_built=False),
+    Variable("MAGICA_API_KEY", "The Magica API key; it turns the provider on.", "none"),
+    Variable(
+        "MAGICA_BASE_URL", "Where Magica's API is; https, or http on this machine.", "`https://api.magica.com/api`"
+    ),
+    Variable(
+        "MAGICA_CANCEL_PATH",
+        "The path of its API that cancels a run, with `{run_id}` in it; none is documented.",
+        "none: its MCP server cancels",
+    ),
     Variable("FLOWPORT_HOME", "Folder of the ledger and the catalogue cache.", "the platform's user data folder"),
     Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
     Variable("FLOWPORT_MAX_TOOLS", "How many apps become tools of their own, 0 to 1000.", "`40`"),
@@ -84,6 +92,8 @@ VARIABLES: Final = (
 )
 """Every variable, in the README's order."""
 
+_CANCEL_PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*/\{run_id\}(/[A-Za-z0-9_.~-]+)*")
+
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _PROVIDER_PREFIXES: Final = ("MAGNIFIC_", "MAGICA_")
@@ -103,6 +113,10 @@ class ProviderSettings:
     api_key: str = field(repr=False)
     api_style: str = "auto"
     """A path family of the provider, or `auto`."""
+    cancel_path: str = ""
+    """The path that cancels a run, with `{run_id}` in it; empty when the person names none."""
+    declared: tuple[DeclaredWorkflow, ...] = ()
+    """The workflows whose inputs the person has declared."""
 
     @property
     def fingerprint(self) -> str:
@@ -153,9 +167,10 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, confi
     ours = (name for name in environ if _is_ours(name) and name != REHEARSAL)
     given = {name: environ[name] for name in ours if environ[name].strip()}
     _refuse_unknown(given)
-    values = {**_load_file(config_path), **given, **flags}
+    file = _load_file(config_path)
+    values = {**file.values, **given, **flags}
     _refuse_unknown(values)
-    settings = _build_settings(values)
+    settings = _build_settings(values, file.declared)
     _check_rehearsal(rehearsal, settings)
     return replace(settings, rehearsal=rehearsal)
 
@@ -165,11 +180,11 @@ def get_environment() -> Mapping[str, str]:
     return os.environ
 
 
-def _build_settings(values: Mapping[str, str]) -> Settings:
+def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow, ...]) -> Settings:
     home = _parse_path(values, "FLOWPORT_HOME", Path(platformdirs.user_data_dir("flowport", appauthor=False)))
     output_dir = _parse_path(values, "FLOWPORT_OUTPUT_DIR", Path(platformdirs.user_pictures_dir()) / "Flowport")
     return Settings(
-        providers=tuple(_build_providers(values)),
+        providers=tuple(_build_providers(values, declared)),
         home=home,
         output_dir=output_dir,
         file_roots=_parse_roots(values, output_dir),
@@ -194,19 +209,31 @@ def _check_rehearsal(rehearsal: Rehearsal | None, settings: Settings) -> None:
         raise ConfigurationError(REHEARSAL, problem, "Remove it.")
 
 
-def _build_providers(values: Mapping[str, str]) -> list[ProviderSettings]:
+def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow, ...]) -> Iterator[ProviderSettings]:
     style = _parse_choice(values, "MAGNIFIC_API_STYLE", ("auto", "flows", "apps"))
-    key = values.get("MAGNIFIC_API_KEY", "").strip()
-    url = _parse_base_url(values, "MAGNIFIC_BASE_URL", "https://api.magnific.com")
-    if not key:
-        return []
+    key, url = (
+        _parse_key(values, "MAGNIFIC_API_KEY"),
+        _parse_base_url(values, "MAGNIFIC_BASE_URL", "https://api.magnific.com"),
+    )
+    if key:
+        yield ProviderSettings("magnific", url, key, style)
+    path = values.get("MAGICA_CANCEL_PATH", "").strip()
+    if path and not _CANCEL_PATH.fullmatch(path):
+        raise ConfigurationError("MAGICA_CANCEL_PATH", f"is {path!r}", "It looks like /v1/runs/{run_id}/cancel.")
+    key, url = (
+        _parse_key(values, "MAGICA_API_KEY"),
+        _parse_base_url(values, "MAGICA_BASE_URL", "https://api.magica.com/api"),
+    )
+    if key:
+        yield ProviderSettings("magica", url, key, cancel_path=path, declared=declared)
+
+
+def _parse_key(values: Mapping[str, str], name: str) -> str:
+    key = values.get(name, "").strip()
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            "MAGNIFIC_API_KEY",
-            "holds a character that no key has",
-            "Copy the key again, without quotes or line breaks.",
-        )
-    return [ProviderSettings("magnific", url, key, style)]
+        problem = "holds a character that no key has"
+        raise ConfigurationError(name, problem, "Copy the key again, without quotes or line breaks.")
+    return key
 
 
 def _build_purse(values: Mapping[str, str]) -> PurseRules:
@@ -247,23 +274,33 @@ def get_default_config_path() -> Path:
     return Path(platformdirs.user_config_dir("flowport", appauthor=False)) / "config.toml"
 
 
-def _load_file(config_path: Path | None) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What the configuration file says."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    """By variable name."""
+    declared: tuple[DeclaredWorkflow, ...] = ()
+
+
+def _load_file(config_path: Path | None) -> _File:
     path = config_path or get_default_config_path()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if config_path is None:
-            return {}
+            return _File()
         raise ConfigurationError(str(path), "does not exist", "Give the path of a TOML file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError(str(path), f"cannot be read ({type(exc).__name__})", "Mend or remove it.") from exc
+    declared = parse_declarations(table.pop(WORKFLOWS_KEY, []))
     known = {variable.name for variable in VARIABLES}
     values = {}
     for key, value in table.items():
         if key.upper() not in known or key != key.lower():
             raise ConfigurationError(f"{key} in {path.name}", "is not a variable that Flowport knows", "Remove it.")
         values[key.upper()] = _format_toml(key, value, path)
-    return values
+    return _File(values, declared)
 
 
 def _format_toml(key: str, value: Any, path: Path) -> str:

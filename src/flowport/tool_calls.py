@@ -19,16 +19,20 @@ from flowport.answers import (
 )
 from flowport.arguments import parse_arguments
 from flowport.balance import tell_balance
+from flowport.cancellations import format_cancellation
+from flowport.catalog.records import Listing
 from flowport.consent import Consent, NotConfirmed, StartInDoubt
-from flowport.desk import Desk
+from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
 from flowport.purse import find_price_question
 from flowport.purse_errors import PriceUnconfirmed
 from flowport.runner.calling import RunCall
+from flowport.runner.cancelling import CancelOutcome
 from flowport.runner.preparing import PreparedCall
-from flowport.runner.runs import CancelOutcome, Submission
+from flowport.runner.pricing import price_call
+from flowport.runner.runs import Submission
 from flowport.standing_tools import (
     CANCEL_RUN,
     FIND_APPS,
@@ -38,7 +42,7 @@ from flowport.standing_tools import (
     RUN_APP,
     StandingTool,
 )
-from flowport.waiting import Caller, get_standing, wait_for_run
+from flowport.waiting import Caller, get_standing, wait_for_end, wait_for_run
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,9 @@ FIRST_CATALOGUE_SECONDS: Final = 8.0
 
 REFRESH_SECONDS: Final = 20.0
 """How long `find_apps(refresh: true)` waits for the providers."""
+
+CANCEL_SECONDS: Final = 5.0
+"""How long `cancel_run` waits for the end of a run that its provider was asked to cancel."""
 
 DEFAULT_RUNS: Final = 10
 """Runs that `list_runs` shows unless told otherwise."""
@@ -109,14 +116,21 @@ class ToolCalls:
         standing = self._standing.get(name)
         if standing is not None:
             return await standing(arguments, caller)
-        await self.wait_for_catalogues()
         try:
-            _, listing = self._desk.get_open_catalog(name)
+            _, listing = await self._find(name)
         except AppNotFound as exc:
             raise replace(exc, is_tool=True) from exc
         if listing.tool_name != name:
             raise AppNotFound(name[:80], (listing.tool_name,), is_tool=True)
         return await self._run(name, arguments, caller)
+
+    async def _find(self, wanted: str) -> tuple[OpenCatalog, Listing]:
+        """Return the app that is meant; only one that is not known yet waits for a catalogue that is still to come."""
+        try:
+            return self._desk.get_open_catalog(wanted)
+        except AppNotFound:
+            await self.wait_for_catalogues()
+            return self._desk.get_open_catalog(wanted)
 
     async def wait_for_catalogues(self) -> None:
         """Wait until every catalogue has something to show, at most eight seconds."""
@@ -131,11 +145,10 @@ class ToolCalls:
         if not isinstance(inputs, dict):
             problem = ArgumentProblem("arguments", "is not an object", "It takes the app's inputs by name.")
             raise ArgumentsInvalid((problem,))
-        await self.wait_for_catalogues()
         return await self._run(str(given["app"]), inputs, caller, is_new_wanted=given.get("new_run") is True)
 
     async def _run(self, wanted: str, arguments: Arguments, caller: Caller, *, is_new_wanted: bool = False) -> Answer:
-        home, listing = self._desk.get_open_catalog(wanted)
+        home, listing = await self._find(wanted)
         listing = await home.catalog.fetch_listing(listing.tool_name)
         origin = RunCall(
             caller.owner,
@@ -147,6 +160,7 @@ class ToolCalls:
         try:
             async with self._places:
                 call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
+                call = await price_call(call, home.account)
                 found = await self._submit(call, origin)
             submission = found if isinstance(found, Submission) else await self._ask_first(found, call, origin, caller)
             if submission.is_joined:
@@ -263,18 +277,11 @@ class ToolCalls:
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
         should_stop = bool(given.get("stop_following"))
         outcome = await self._desk.runner.cancel(run, should_stop_following=should_stop)
-        account = self._desk.get_account(run.account_id)
-        title = account.provider.title if account else run.provider
-        sentences = {
-            CancelOutcome.CANCELLED: "The run is cancelled. Nothing had been sent, so nothing is charged.",
-            CancelOutcome.CANNOT: f"{title} cannot cancel a run that was started: it goes on and is charged. "
-            "get_run fetches its result; cancel_run with stop_following true only stops looking at it.",
-            CancelOutcome.UNFOLLOWED: f"{title} cannot cancel a run that was started: it goes on there and is charged. "
-            "Flowport no longer looks at it; get_run takes it up again.",
-            CancelOutcome.ALREADY_OVER: "The run is over already; get_run has its result.",
-        }
+        if outcome is CancelOutcome.ASKED:
+            await wait_for_end(self._desk, run.id, CANCEL_SECONDS)
         standing = await get_standing(self._desk, run)
-        facts = {"summary": sentences[outcome], "run_id": run.id, "outcome": outcome.value}
+        summary = format_cancellation(outcome, standing.run, self._desk.get_account(run.account_id))
+        facts = {"summary": summary, "run_id": run.id, "outcome": outcome.value}
         return build_facts_answer({**facts, "state": standing.run.state.value})
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:

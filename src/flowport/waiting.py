@@ -78,6 +78,13 @@ async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
     return await get_standing(desk, run)
 
 
+async def wait_for_end(desk: Desk, run_id: str, seconds: float) -> None:
+    """Wait until a run that this process follows is over, at most so long."""
+    with anyio.move_on_after(seconds):
+        while (entry := desk.runner.get_entry(run_id)) is not None and not entry.run.state.is_final:
+            await entry.changed.wait()
+
+
 async def _find_entry(desk: Desk, run: Run, last: BoardEntry | None = None) -> BoardEntry | None:
     """Return the entry of a live run, made from the ledger while another process follows it; None when nobody does.
 

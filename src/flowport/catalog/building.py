@@ -1,6 +1,6 @@
 """Names and tools of listings. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from flowport.accounts import OpenAccount
@@ -12,9 +12,20 @@ from flowport.naming import build_property_names, build_tool_name
 from flowport.schema import build_tool
 
 
-def build_name(app_name: str, app_key: str, taken: Collection[str], *, prefix: str) -> str:
-    """Return a tool name that is not taken, as the ledger asks for it."""
-    return build_tool_name(clean_line(app_name), app_key, prefix=prefix, taken=taken)
+def build_name(app_name: str, app_key: str, taken: Mapping[str, str], *, prefix: str) -> str:
+    """Return a tool name that is not taken, as the ledger asks for it.
+
+    Where another provider's app has the name already, the provider's own name is put before it.
+
+    Args:
+        app_key: "<provider>:<host>/<app id>".
+        taken: The scope of each name that was ever given.
+    """
+    cleaned, provider = clean_line(app_name), app_key.partition(":")[0]
+    owner = taken.get(build_tool_name(cleaned, app_key, prefix=prefix, taken=()), "")
+    if owner and owner.partition(":")[0] != provider:
+        prefix = f"{provider}_{prefix}"
+    return build_tool_name(cleaned, app_key, prefix=prefix, taken=taken)
 
 
 def build_properties(app: App, frozen: Mapping[str, str]) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from flowport.catalog.lists import fetch_lists, narrow_catalogue
 from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_catalogues, replace_listings, unite_apps
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
-from flowport.catalog.selection import order_listings
+from flowport.catalog.selection import RankedTool, order_listings, rank_tools
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
 from flowport.ledger.interface import Ledger
@@ -63,6 +64,7 @@ class Catalog:
         *,
         globs: Sequence[str] = (),
         max_tools: int = 40,
+        shares_list: bool = False,
         source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
         has_turn: Callable[[], bool] = lambda: True,
@@ -70,6 +72,7 @@ class Catalog:
         """Make an empty catalogue.
 
         Args:
+            shares_list: Whether the tools of other catalogues stand in the same list.
             on_change: Called when the tools are no longer what they were.
             has_turn: Tells whether this process is the one that refreshes; the others read what it saves.
         """
@@ -79,6 +82,7 @@ class Catalog:
         self._cache_path = cache_path
         self._globs = globs
         self._max_tools = max_tools
+        self._shares_list = shares_list
         self._on_change = on_change
         self._has_turn = has_turn
         self._file_stamp = 0
@@ -89,7 +93,7 @@ class Catalog:
         self._changing = anyio.Lock()
         self._attempted = anyio.Event()
         self._is_cached = False
-        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self._ranked: tuple[RankedTool, ...] = ()
         self.current = Catalogue()
         self._list_problem = ""
         self._app_problems: dict[str, str] = {}
@@ -105,7 +109,12 @@ class Catalog:
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
         """The app tools as they go over the wire, in their order."""
-        return self._tools
+        return tuple(one.tool for one in self._ranked)
+
+    @property
+    def ranked(self) -> tuple[RankedTool, ...]:
+        """The same with their claims to a place beside the tools of other catalogues."""
+        return self._ranked
 
     async def load(self) -> bool:
         """Take up the catalogue of the last run, or of another process; False when there is none.
@@ -284,7 +293,8 @@ class Catalog:
         return await self._choose_missing() + stale[:MAX_REREAD]
 
     async def _choose_missing(self) -> list[Listing]:
-        ordered = await self._order(self.current.listings)
+        used = await self._find_used(self.current.listings)
+        ordered = order_listings(self.current.listings, globs=self._globs, used_app_ids=used)
         wanted = [listing for listing in ordered if not listing.left_out][: self._max_tools]
         return [listing for listing in wanted if listing.tool is None]
 
@@ -353,23 +363,24 @@ class Catalog:
             )
         return built
 
-    async def _order(self, listings: Sequence[Listing]) -> tuple[Listing, ...]:
-        used = frozenset[str]()
-        if len(listings) > self._max_tools:
-            since = self._clock.now() - USED_WITHIN_SECONDS
-            try:
-                used = await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
-            except LedgerError as exc:
-                # The order matters less than the list, which must not wait for a ledger to be mended.
-                logger.warning("which apps were used lately could not be read: %s", exc)
-        return order_listings(listings, globs=self._globs, used_app_ids=used)
+    async def _find_used(self, listings: Sequence[Listing]) -> AbstractSet[str]:
+        """Return the apps that were used lately, where that decides which of them have a tool."""
+        if len(listings) <= self._max_tools and not self._shares_list:
+            return frozenset()
+        since = self._clock.now() - USED_WITHIN_SECONDS
+        try:
+            return await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
+        except LedgerError as exc:
+            # The order matters less than the list, which must not wait for a ledger to be mended.
+            logger.warning("which apps were used lately could not be read: %s", exc)
+            return frozenset()
 
     async def _publish(self, catalogue: Catalogue) -> None:
-        ordered = await self._order(catalogue.listings)
-        tools = tuple(listing.tool for listing in ordered if listing.tool is not None)[: self._max_tools]
-        has_changed = tools != self._tools
+        used = await self._find_used(catalogue.listings)
+        ranked = rank_tools(catalogue.listings, globs=self._globs, used_app_ids=used)[: self._max_tools]
+        has_changed = ranked != self._ranked
         self.current = catalogue
-        self._tools = tools
+        self._ranked = ranked
         if has_changed:
             self._on_change()
 

@@ -1,7 +1,7 @@
 """The ledger's table of names: what an app's tool and an input's property are called, given once and for good."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from flowport.ledger.records import BuildPropertyNames, BuildToolName
 
@@ -14,7 +14,7 @@ def assign_tool_names(
     Raises:
         ValueError: `build_name` returned a name that is taken.
     """
-    taken = {row["name"] for row in connection.execute("SELECT name FROM tool_names")}
+    taken = {row["name"]: row["scope"] for row in connection.execute("SELECT name, scope FROM tool_names")}
     rows = connection.execute("SELECT app_id, name FROM tool_names WHERE scope = ?", (scope,))
     named = {row["app_id"]: row["name"] for row in rows}
     for app_id, app_name in apps:
@@ -23,7 +23,7 @@ def assign_tool_names(
         name = build_name(app_name, f"{scope}/{app_id}", taken)
         _require_free(name, taken)
         connection.execute("INSERT INTO tool_names (name, scope, app_id) VALUES (?, ?, ?)", (name, scope, app_id))
-        taken.add(name)
+        taken[name] = scope
         named[app_id] = name
     return {app_id: named[app_id] for app_id, _ in apps}
 
@@ -60,7 +60,7 @@ def _assign_for_app(
     return names
 
 
-def _require_free(name: str, taken: set[str]) -> None:
+def _require_free(name: str, taken: Collection[str]) -> None:
     if name in taken:
         message = f"the name {name!r} is taken"
         raise ValueError(message)

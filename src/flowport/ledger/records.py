@@ -1,14 +1,14 @@
 """The records that pass between a ledger and those who ask it."""
 
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from flowport.model import OutputKind, Run
 from flowport.purse import Unpaid
 
-BuildToolName: TypeAlias = Callable[[str, str, Collection[str]], str]
+BuildToolName: TypeAlias = Callable[[str, str, Mapping[str, str]], str]
 """From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
 
 BuildPropertyNames: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]

@@ -114,7 +114,8 @@ class RunFollower:
             outputs=look.outputs,
             failure=failure,
             finished_at=now,
-            spent_credits=run.price_credits or 0.0,
+            # The provider's own word where it has one: of a run that was cancelled it may give a part back.
+            spent_credits=(run.price_credits or 0.0) if look.cost_credits is None else look.cost_credits,
             reserved_credits=0.0,
         )
         change = partial(self._ledger.note_finished, run.id, state=over.state, outputs=over.outputs, failure=failure)

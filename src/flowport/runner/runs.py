@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any, Final, assert_never
 
 import anyio
@@ -21,6 +20,7 @@ from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.accepting import build_run
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
+from flowport.runner.cancelling import CancelOutcome, ask_to_cancel
 from flowport.runner.following import RunFollower
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.restoring import CallRestorer
@@ -34,18 +34,6 @@ logger = logging.getLogger(__name__)
 
 WRITING_SECONDS: Final = 5.0
 """How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
-
-
-class CancelOutcome(Enum):
-    """What came of the wish to cancel a run."""
-
-    CANCELLED = "cancelled"
-    """Nothing had been sent to the provider; nothing is charged."""
-    CANNOT = "cannot"
-    """The provider cannot cancel; the run goes on."""
-    UNFOLLOWED = "unfollowed"
-    """The provider cannot cancel; we no longer look at the run."""
-    ALREADY_OVER = "already over"
 
 
 @dataclass(slots=True)
@@ -220,6 +208,7 @@ class Runner:
 
         Raises:
             LedgerError: The wish could not be recorded.
+            ProviderError: The provider can cancel, and did not, or nobody knows.
         """
         entry = self._board.get(run.id)
         standing = entry.run if entry is not None else run
@@ -228,7 +217,9 @@ class Runner:
         if standing.state is RunState.ACCEPTED and await self._cancel_unsent(standing):
             return CancelOutcome.CANCELLED
         if not should_stop_following:
-            return CancelOutcome.CANNOT
+            account = self._accounts.get(standing.account_id)
+            is_asked = account is not None and await ask_to_cancel(standing, account)
+            return CancelOutcome.ASKED if is_asked else CancelOutcome.CANNOT
         await self._ledger.note_followed(run.id, is_followed=False)
         self._board.update(replace(standing, is_followed=False))
         self._board.remove(run.id)

@@ -157,8 +157,11 @@ class OutputSaver:
         extension = sniffed.extension if sniffed else "bin"
         mime_type = sniffed.mime_type if sniffed else output.mime_type
         measures = await self._in_thread(measure, partial.file, sniffed)
+        is_told = output.kind is not OutputKind.FILE or sniffed is None or not sniffed.is_media
         kept = replace(
             output,
+            # What the provider could not name is what its bytes are.
+            kind=output.kind if is_told or sniffed is None else sniffed.kind,
             mime_type=mime_type,
             size_bytes=fetched.size_bytes,
             # What lies there is what counts; the provider's word stands in where the file says nothing.

@@ -1,0 +1,47 @@
+"""What is said of a wish to cancel a run. Pure."""
+
+from typing import assert_never
+
+from flowport.accounts import OpenAccount
+from flowport.model import Run, RunState
+from flowport.purse_errors import count_credits
+from flowport.runner.cancelling import CancelOutcome
+
+
+def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount | None) -> str:
+    """Return what came of the wish.
+
+    Args:
+        run: As it stands now.
+        account: None when the run's key is no longer configured.
+    """
+    title = account.provider.title if account else run.provider
+    match outcome:
+        case CancelOutcome.CANCELLED:
+            return "The run is cancelled. Nothing had been sent, so nothing is charged."
+        case CancelOutcome.ALREADY_OVER:
+            return "The run is over already; get_run has its result."
+        case CancelOutcome.ASKED:
+            return _format_asked(run, title)
+        case CancelOutcome.CANNOT if account is not None and account.provider.can_cancel:
+            return f"{title} has not named the run yet, so it cannot be cancelled at this moment; try again in a while."
+        case CancelOutcome.CANNOT:
+            return (
+                f"{title} cannot cancel a run that was started: it goes on and is charged. get_run fetches its result; "
+                "cancel_run with stop_following true only stops looking at it."
+            )
+        case CancelOutcome.UNFOLLOWED:
+            return (
+                f"{title} was not asked to cancel the run: it goes on there and is charged. Flowport no longer looks at "
+                "it; get_run takes it up again."
+            )
+        case _:
+            assert_never(outcome)
+
+
+def _format_asked(run: Run, title: str) -> str:
+    if run.state is RunState.CANCELLED:
+        return f"The run is cancelled. {count_credits(run.spent_credits)} count as spent."
+    if run.state.is_final:
+        return f"{title} was asked to cancel the run, which was over by then; get_run has its result."
+    return f"{title} was asked to cancel the run; get_run tells how it ends and what it has cost."

@@ -1,0 +1,34 @@
+"""Have a provider cancel a run that it has taken. How the run ended, and what it cost, is for a look to tell."""
+
+from enum import Enum
+
+from flowport.accounts import OpenAccount
+from flowport.budget import Priority
+from flowport.model import Run
+
+
+class CancelOutcome(Enum):
+    """What came of the wish to cancel a run."""
+
+    CANCELLED = "cancelled"
+    """Nothing had been sent to the provider; nothing is charged."""
+    ASKED = "asked"
+    """The provider has taken the wish; how the run ended is for a look to tell."""
+    CANNOT = "cannot"
+    """The provider cannot cancel; the run goes on."""
+    UNFOLLOWED = "unfollowed"
+    """The provider cannot cancel; we no longer look at the run."""
+    ALREADY_OVER = "already over"
+
+
+async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
+    """Ask the provider to cancel; False when it cannot, or has not named the run yet.
+
+    Raises:
+        ProviderError: It can, and did not, or nobody knows.
+    """
+    wish = account.provider.cancel_run(run.provider_run_id) if run.provider_run_id else None
+    if wish is None:
+        return False
+    await account.converse(wish, Priority.START)
+    return True
