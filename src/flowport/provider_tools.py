@@ -31,6 +31,9 @@ CALL_SECONDS: Final = 120.0
 MAX_PAGES: Final = 10
 """Of the list of tools."""
 
+_CONNECTIONS: Final = 4
+"""Of one session: the server may hold one open to say something by itself."""
+
 _FAILED: Final = 400
 _MISSING: Final = 404
 _UNFIT: Final = 405
@@ -94,7 +97,7 @@ async def _connect(request: ToolRequest, location: Location, session: _Session) 
     from mcp import Client  # noqa: PLC0415 - not before the first call
     from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 - likewise
 
-    async with build_client(location, keep_alive=1) as http:
+    async with build_client(location, _CONNECTIONS, keep_alive=1) as http:
         http.event_hooks = {"request": [session.note_request], "response": [session.note_response]}
         async with Client(streamable_http_client(location.base_url + request.path, http_client=http)) as client:
             yield client
