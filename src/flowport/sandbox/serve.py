@@ -18,6 +18,9 @@ from flowport.sandbox.answering import EXCEPTION_HANDLERS
 from flowport.sandbox.api import build_api_routes
 from flowport.sandbox.file_origin import build_files_app
 from flowport.sandbox.files import FileStore
+from flowport.sandbox.magica.face import build_magica_mount
+from flowport.sandbox.magica.state import MagicaState
+from flowport.sandbox.magica.switches import build_magica_switch_routes
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.state import SandboxOptions, SandboxState, Speech
 from flowport.sandbox.switches import build_switch_routes
@@ -66,7 +69,13 @@ async def serve(options: SandboxOptions, on_ready: Callable[[SandboxAddresses], 
         async with anyio.create_task_group() as tasks:
             state = _build_state(options, addresses, tasks)
             api = Starlette(
-                routes=[*build_api_routes(state), *build_switch_routes(state), *build_world_routes(state)],
+                routes=[
+                    *build_api_routes(state),
+                    *build_switch_routes(state),
+                    *build_world_routes(state),
+                    *build_magica_switch_routes(state),
+                    build_magica_mount(state),
+                ],
                 exception_handlers=EXCEPTION_HANDLERS,
             )
             servers = {
@@ -101,6 +110,13 @@ def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: an
         Speech(options.dialect),
         UploadStore(addresses.files_url),
         WebhookSender(runs, files, tasks),
+        MagicaState(
+            options.magica_key,
+            addresses.files_url,
+            runs,
+            per_minute=options.magica_requests_per_minute,
+            per_day=options.magica_requests_per_day,
+        ),
     )
 
 
