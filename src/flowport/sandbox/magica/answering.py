@@ -39,7 +39,7 @@ class Call:
 
 
 Handler: TypeAlias = Callable[[SandboxState, Call], Awaitable[Response]]
-"""What an operation does when nothing goes wrong; may raise `Denied` or `Refused`."""
+"""What an operation does when nothing goes wrong; may raise `Denied`."""
 
 
 async def read_call(state: SandboxState, request: Request) -> Call:
@@ -49,10 +49,16 @@ async def read_call(state: SandboxState, request: Request) -> Call:
 
 
 async def perform(
-    state: SandboxState, call: Call, operation: Operation, handler: Handler, app_id: str | None = None
+    state: SandboxState,
+    call: Call,
+    operation: Operation,
+    handler: Handler,
+    app_id: str | None = None,
+    *,
+    face: str = FACE,
 ) -> Response:
     """Count a request, hold it to its key's limits, and do its work or what a fault makes of it."""
-    state.traffic.count(operation, FACE)
+    state.traffic.count(operation, face)
     allowance = state.magica.limits.take(call.key)
     if allowance is not None and not allowance.is_allowed:
         response = build_denial(Denied(429, get_message(429)), state.magica.dialect.error_body)
@@ -97,8 +103,6 @@ async def _answer(state: SandboxState, call: Call, handler: Handler) -> Response
         return await handler(state, call)
     except Denied as denied:
         return build_denial(denied, state.magica.dialect.error_body)
-    except Refused as refused:
-        return build_denial(Denied(refused.status, refused.message), state.magica.dialect.error_body)
 
 
 def _translate(state: SandboxState, fault: Fault) -> Fault:

@@ -111,7 +111,10 @@ async def _start_run(state: SandboxState, call: Call) -> Response:
 
 async def _show_run(state: SandboxState, call: Call) -> Response:
     wants_details = call.query.get("inDetails", "").lower() == "true"
-    return build_json(_describe_run(state, call.key, call.path["run_id"], wants_details=wants_details))
+    run = _find_run(state, call.key, call.path["run_id"], wants_details=wants_details)
+    if run is None:
+        raise Denied(404, "Run not found")
+    return build_json(run)
 
 
 async def _show_runs(state: SandboxState, call: Call) -> Response:
@@ -121,15 +124,16 @@ async def _show_runs(state: SandboxState, call: Call) -> Response:
     run_ids = call.get_object().get("runIds")
     if not isinstance(run_ids, list) or not 1 <= len(run_ids) <= MAX_BATCH:
         raise deny_values(["runIds"], "invalid_type", f"Invalid input: expected array of 1 to {MAX_BATCH}")
-    known = [run_id for run_id in run_ids if state.magica.records.find(str(run_id), call.key)]
-    return build_json({"runs": [_describe_run(state, call.key, run_id, wants_details=True) for run_id in known]})
+    found = (_find_run(state, call.key, str(run_id), wants_details=True) for run_id in run_ids)
+    return build_json({"runs": [run for run in found if run is not None]})
 
 
-def _describe_run(state: SandboxState, key: str, run_id: str, *, wants_details: bool) -> dict[str, Any]:
-    found = state.magica.records.find(run_id, key)
-    if found is None or found[0].workflow is None:
-        raise Denied(404, "Run not found")
-    return build_run(*found, state.files, state.magica.dialect, wants_details=wants_details)
+def _find_run(state: SandboxState, key: str, run_id: str, *, wants_details: bool) -> dict[str, Any] | None:
+    """Describe the run of a workflow; None when this key has no such run."""
+    record, run = state.magica.records.find(run_id, key) or (None, None)
+    if record is None or record.workflow is None or run is None:
+        return None
+    return build_run(record, record.workflow, run, state.files, state.magica.dialect, wants_details=wants_details)
 
 
 async def _cancel_run(state: SandboxState, call: Call) -> Response:

@@ -7,6 +7,8 @@ from starlette.routing import Mount
 
 from flowport.sandbox.magica.answering import build_exception_handlers
 from flowport.sandbox.magica.api import build_api_routes
+from flowport.sandbox.magica.mcp import build_mcp_routes
+from flowport.sandbox.magica.models import build_model_routes
 from flowport.sandbox.magica.switches import build_magica_switch_routes
 from flowport.sandbox.state import SandboxState
 from flowport.sandbox.switches import build_switch_routes
@@ -19,6 +21,8 @@ def build_magica_mount(state: SandboxState) -> Mount:
     """Build everything that lies under the prefix: the API, and the sandbox's switches once more."""
     routes = [
         *build_api_routes(state),
+        *build_model_routes(state),
+        *build_mcp_routes(state),
         *build_switch_routes(state),
         *build_world_routes(state),
         *build_magica_switch_routes(state),

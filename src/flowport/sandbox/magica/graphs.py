@@ -1,6 +1,6 @@
 """How Magica's JSON describes a workflow: in a list, and as a graph. No graph is published; this one is inferred."""
 
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from flowport.sandbox.apps import AppInput, InputType
 from flowport.sandbox.dialect import OptionShape
@@ -63,6 +63,8 @@ def _place_fields(fields: list[dict[str, Any]], shape: GraphShape) -> dict[str, 
             return {"fields": fields}
         case GraphShape.NO_FIELDS | GraphShape.MISSING:
             return {}
+        case _:
+            assert_never(shape)
 
 
 def _build_options(field: Field) -> dict[str, Any]:

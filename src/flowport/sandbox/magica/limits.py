@@ -58,7 +58,7 @@ class KeyLimits:
         if not windows:
             return None
         now, recent = self._clock(), self._recent.setdefault(key, deque())
-        while recent and recent[0] <= now - DAY_SECONDS:
+        while recent and recent[0] <= now - max(seconds for _, seconds in windows):
             recent.popleft()
         is_allowed = all(_count_since(recent, now - seconds) < limit for limit, seconds in windows)
         if is_allowed:

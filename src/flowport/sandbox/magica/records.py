@@ -32,6 +32,11 @@ class RunRecord:
     refund_microcredits: int = 0
     """Given back when the run was cancelled."""
 
+    @property
+    def used_microcredits(self) -> int:
+        """What the run has cost, or keeps reserved."""
+        return self.estimate_microcredits - self.refund_microcredits
+
 
 def build_run_id() -> str:
     """Build a new run's id: `cm`, then letters and digits, as workflows have it."""
@@ -63,7 +68,7 @@ class RunRecords:
     def sum_spent(self, key: str) -> int:
         """Return what an account has spent or reserved, in microcredits."""
         mine = (record for record in self._records.values() if record.key == key)
-        return sum(record.estimate_microcredits - record.refund_microcredits for record in mine)
+        return sum(record.used_microcredits for record in mine)
 
     async def cancel(self, run_id: str, run: Run) -> None:
         """Cancel a run that is not over, wait for its end, and refund what it had not used.
@@ -72,10 +77,9 @@ class RunRecords:
         """
         record = self._records[run_id]
         unused = record.estimate_microcredits // (1 if run.status is RunStatus.PENDING else 2)
+        self._records[run_id] = replace(record, refund_microcredits=unused)
         self._runs.hurry(run_id, replace(self._runs.get_plan(run_id), status=RunStatus.CANCELLED))
         await self._runs.wait_until_over(run_id)
-        if run_id in self._records:
-            self._records[run_id] = replace(record, refund_microcredits=unused)
 
     def clear(self) -> None:
         """Forget all records."""

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, Final
 
 from flowport.sandbox import webhooks
+from flowport.sandbox.magica.node_states import NodeState, find_node_states
 from flowport.sandbox.magica.records import RunRecord
 from flowport.sandbox.magica.refusals import deny_values
-from flowport.sandbox.magica.run_bodies import NodeState, find_node_states
 from flowport.sandbox.magica.timestamps import format_instant
 from flowport.sandbox.magica.workflows import REQUEST, RESPONSE
 from flowport.sandbox.refusals import Refused
