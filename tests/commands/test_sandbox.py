@@ -21,10 +21,14 @@ def test_it_says_how_to_reach_it_and_answers_there(tmp_path: Path) -> None:
         request = urllib.request.Request(f"{url}/v1/ai/flows", headers={"x-magnific-api-key": "abc"})
         with urllib.request.urlopen(request, timeout=5) as answer:
             apps = json.load(answer)["data"]
+        magica = urllib.request.Request(f"{url}/magica/v1/workflows", headers={"authorization": "Bearer gx_abc"})
+        with urllib.request.urlopen(magica, timeout=5) as answer:
+            workflows, remaining = json.load(answer)["items"], answer.headers["x-ratelimit-remaining"]
 
     assert lines[2] == "MAGNIFIC_API_KEY=abc"
     assert lines[4:] == [f"MAGICA_BASE_URL={url}/magica", "MAGICA_API_KEY=gx_abc"]
     assert len(apps) > 0
+    assert (len(workflows) > 0, remaining) == (True, "59")
 
 
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 
 from flowport.sandbox.dialect import Dialect, Style
-from flowport.sandbox.magica.face import PREFIX
+from flowport.sandbox.late_face import MAGICA_PREFIX
 from flowport.sandbox.serve import SandboxAddresses, serve
 from flowport.sandbox.state import SandboxOptions
 
@@ -116,7 +116,7 @@ def _build_announcer(key: str, magica_key: str, *, is_child: bool) -> Callable[[
             sys.stdout.write(
                 f"The sandbox listens. Let Flowport use it:\n"
                 f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"
-                f"or as Magica:\n  MAGICA_BASE_URL={addresses.api_url}{PREFIX}\n  MAGICA_API_KEY={magica_key}\n"
+                f"or as Magica:\n  MAGICA_BASE_URL={addresses.api_url}{MAGICA_PREFIX}\n  MAGICA_API_KEY={magica_key}\n"
                 f"Results lie at {addresses.files_url}. Ctrl-C ends it.\n"
             )
         sys.stdout.flush()

@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from flowport.sandbox.access import guard_host
@@ -18,9 +19,8 @@ from flowport.sandbox.answering import EXCEPTION_HANDLERS
 from flowport.sandbox.api import build_api_routes
 from flowport.sandbox.file_origin import build_files_app
 from flowport.sandbox.files import FileStore
-from flowport.sandbox.magica.face import build_magica_mount
+from flowport.sandbox.late_face import MAGICA_PREFIX, LateFace
 from flowport.sandbox.magica.state import MagicaState
-from flowport.sandbox.magica.switches import build_magica_switch_routes
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.state import SandboxOptions, SandboxState, Speech
 from flowport.sandbox.switches import build_switch_routes
@@ -73,8 +73,7 @@ async def serve(options: SandboxOptions, on_ready: Callable[[SandboxAddresses], 
                     *build_api_routes(state),
                     *build_switch_routes(state),
                     *build_world_routes(state),
-                    *build_magica_switch_routes(state),
-                    build_magica_mount(state),
+                    Mount(MAGICA_PREFIX, app=LateFace(state)),
                 ],
                 exception_handlers=EXCEPTION_HANDLERS,
             )

@@ -1,9 +1,6 @@
-"""Magica's face as one application, under a path of its own on the sandbox's port."""
-
-from typing import Final
+"""Magica's face as one application; `late_face.py` loads it."""
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from flowport.sandbox.magica.answering import build_exception_handlers
 from flowport.sandbox.magica.api import build_api_routes
@@ -14,11 +11,9 @@ from flowport.sandbox.state import SandboxState
 from flowport.sandbox.switches import build_switch_routes
 from flowport.sandbox.world_switches import build_world_routes
 
-PREFIX: Final = "/magica"
 
-
-def build_magica_mount(state: SandboxState) -> Mount:
-    """Build everything that lies under the prefix: the API, and the sandbox's switches once more."""
+def build_face(state: SandboxState) -> Starlette:
+    """Build everything that lies under the face's path: the API, and the sandbox's switches once more."""
     routes = [
         *build_api_routes(state),
         *build_model_routes(state),
@@ -27,4 +22,4 @@ def build_magica_mount(state: SandboxState) -> Mount:
         *build_world_routes(state),
         *build_magica_switch_routes(state),
     ]
-    return Mount(PREFIX, app=Starlette(routes=routes, exception_handlers=build_exception_handlers(state)))
+    return Starlette(routes=routes, exception_handlers=build_exception_handlers(state))
