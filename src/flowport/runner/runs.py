@@ -3,12 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-<<<<<<< HEAD
-from typing import Any, Final, assert_never
-=======
-from enum import Enum
 from typing import Any, assert_never
->>>>>>> main
 
 import anyio
 
