@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.answers import MAX_ANSWER_BYTES, MAX_SHOWN_OUTPUTS, Answer, Standing, add_mention, build_run_answer
-from flowport.ledger.interface import Mention
+from flowport.ledger.records import Mention
 from flowport.media.previews import Preview
 from flowport.model import Output, OutputKind, Run, RunState
 from flowport.previewing import MAX_PREVIEWS, MAX_TOGETHER_BYTES

@@ -10,9 +10,9 @@ import mcp.types as t
 import pytest
 from mcp.client.context import ClientRequestContext
 
+from flowport.clients import STDIO
 from flowport.clock import SystemClock
 from flowport.model import RunState
-from flowport.server import STDIO
 from flowport.tool_calls import MENTION_SECONDS
 from tests.harness import MODES, Harness, Mode, open_harness
 from tests.sandbox.client import Client as SandboxClient

@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from flowport import errors, purse_errors
+from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
     NEVER_CONNECTED,
     AppNotFound,
@@ -14,11 +15,9 @@ from flowport.errors import (
     ArgumentsInvalid,
     Breakage,
     ConfigurationError,
-    ConfirmationNeeded,
     FetchError,
     FlowportError,
     LedgerError,
-    NotConfirmed,
     Operation,
     ProviderBroken,
     ProviderBusy,
@@ -29,7 +28,6 @@ from flowport.errors import (
     ResourceNotFound,
     RunNotFound,
     RunNotOver,
-    StartInDoubt,
     UploadError,
 )
 from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached

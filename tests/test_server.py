@@ -12,9 +12,10 @@ from mcp.shared.exceptions import MCPError
 
 from flowport.answers import OUR_MISTAKE
 from flowport.changes import Changes
+from flowport.clients import build_reporter
 from flowport.clock import SystemClock
 from flowport.errors import ConfigurationError
-from flowport.server import build_reporter, build_server, build_stopped_server
+from flowport.server import build_server, build_stopped_server
 from tests.harness import MODES, Harness, Mode, open_harness
 from tests.sandbox.client import open_sandbox
 

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowport.ledger.sqlite import LEDGER_NAME
+from flowport.ledger.opening import LEDGER_NAME
 from flowport.model import Run, RunState
 from tests.harness import Harness, open_harness
 from tests.rights import obey_modes

@@ -16,7 +16,7 @@ import mcp.types as t
 from flowport.errors import FlowportError
 from flowport.fitting import choose_forms, count_bytes
 from flowport.labels import clean_text, format_quoted
-from flowport.ledger.interface import Mention
+from flowport.ledger.records import Mention
 from flowport.media.previews import Preview
 from flowport.model import Output, OutputKind, Run, RunState
 

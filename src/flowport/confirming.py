@@ -13,11 +13,10 @@ from typing import Any, Final
 
 import anyio
 import mcp.types as t
-from mcp.server import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from flowport.consent import Consent
-from flowport.errors import ConfirmationNeeded
+from flowport.clients import MODERN_ERA, Context
+from flowport.consent import ConfirmationNeeded, Consent
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,6 @@ _MARK: Final = "#"
 MAX_USED: Final = 4096
 """Answers that are remembered; the seal on a question is good for ten minutes."""
 _NOTHING_TO_FILL_IN: Final[dict[str, Any]] = {"type": "object", "properties": {}}
-MODERN_ERA: Final = "2026-07-28"
 
 
 class Answers:
@@ -49,9 +47,7 @@ class Answers:
 class Confirmer:
     """Asks on behalf of one call."""
 
-    def __init__(
-        self, context: ServerRequestContext[Any, Any], params: t.CallToolRequestParams, answers: Answers
-    ) -> None:
+    def __init__(self, context: Context, params: t.CallToolRequestParams, answers: Answers) -> None:
         self._context = context
         self._params = params
         self._answers = answers

@@ -1,6 +1,10 @@
-"""What a person said when asked."""
+"""What a person is asked, and what was said."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
+
+from flowport.errors import FlowportError
 
 
 class Consent(Enum):
@@ -11,3 +15,51 @@ class Consent(Enum):
     """Or did not say anything in time."""
     CANNOT_ASK = "cannot ask"
     """The client has no way to ask."""
+
+
+@dataclass(eq=False)
+class StartInDoubt(FlowportError):
+    """An equal run was sent to the provider and nobody knows whether it was started; nothing new was started."""
+
+    provider: str
+    """As people write it."""
+    run_id: str
+    sent_at: float
+    failure: str
+    """Why its fate is unknown, as sentences."""
+
+    @property
+    def question(self) -> str:
+        """What a person is asked before another one is started."""
+        return f"{self._doubt} Start another one all the same? It is charged by itself."
+
+    @property
+    def _doubt(self) -> str:
+        sent = datetime.fromtimestamp(self.sent_at, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"{self.run_id}, sent to {self.provider} at {sent}, asked for the same. {self.failure}"
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing new was started: {self._doubt} If it is not there, run_app with new_run true starts another one, "
+            "which is charged by itself."
+        )
+
+
+@dataclass(eq=False)
+class ConfirmationNeeded(FlowportError):
+    """The person must be asked first, and the client asks when the call is answered with the question."""
+
+    question: str
+
+    def __str__(self) -> str:
+        return f'Nothing was started yet: the person is asked first "{self.question}".'
+
+
+@dataclass(eq=False)
+class NotConfirmed(FlowportError):
+    """The person was asked and did not agree; nothing was started."""
+
+    question: str
+
+    def __str__(self) -> str:
+        return f'Nothing was started and nothing is charged: the person did not agree when asked "{self.question}".'

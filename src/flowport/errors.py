@@ -15,13 +15,13 @@
     ├─ FetchError                 url without its query: a file could not be fetched
     ├─ LedgerError                operator: the ledger cannot be read or written
     ├─ RunNotFound                model: no such run
-    ├─ StartInDoubt               person: an equal run may have been started and paid for
-    ├─ RunCapReached              person: a run costs more than one may (this and the next three: `purse_errors`)
+    ├─ StartInDoubt               person: an equal run may have been started and paid for (`consent`)
+    ├─ RunCapReached              person: a run costs more than one may (with the next three in `purse_errors`)
     ├─ DayCapReached              person: too little is left of the day's cap
     ├─ PriceUnknown               person: nobody knows what a run costs, and no such run is allowed
     ├─ PriceUnconfirmed           person: has to agree to the price, and the client cannot ask
-    ├─ ConfirmationNeeded         person: to be asked before the call is made again
-    ├─ NotConfirmed               model: the person does not want it
+    ├─ ConfirmationNeeded         person: to be asked before the call is made again (`consent`)
+    ├─ NotConfirmed               model: the person does not want it (`consent`)
     ├─ RunNotOver                 person: a run that goes on cannot be erased
     └─ ResourceNotFound           model: no such resource
 
@@ -31,7 +31,6 @@ the `detail` field, which its parser cleaned. This module imports nothing of our
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -350,34 +349,6 @@ class RunNotFound(FlowportError):
 
 
 @dataclass(eq=False)
-class StartInDoubt(FlowportError):
-    """An equal run was sent to the provider and nobody knows whether it was started; nothing new was started."""
-
-    provider: str
-    """As people write it."""
-    run_id: str
-    sent_at: float
-    failure: str
-    """Why its fate is unknown, as sentences."""
-
-    @property
-    def question(self) -> str:
-        """What a person is asked before another one is started."""
-        return f"{self._doubt} Start another one all the same? It is charged by itself."
-
-    @property
-    def _doubt(self) -> str:
-        sent = datetime.fromtimestamp(self.sent_at, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return f"{self.run_id}, sent to {self.provider} at {sent}, asked for the same. {self.failure}"
-
-    def __str__(self) -> str:
-        return (
-            f"Nothing new was started: {self._doubt} If it is not there, run_app with new_run true starts another one, "
-            "which is charged by itself."
-        )
-
-
-@dataclass(eq=False)
 class RunNotOver(FlowportError):
     """A run that goes on was to be erased."""
 
@@ -388,26 +359,6 @@ class RunNotOver(FlowportError):
             f"The run {self.run_id[:_MAX_ID_SHOWN]!r} is not over, and its result may still come: only what is over can "
             "be erased. Wait for its end, or cancel it if it was not sent yet."
         )
-
-
-@dataclass(eq=False)
-class ConfirmationNeeded(FlowportError):
-    """The person must be asked first, and the client asks when the call is answered with the question."""
-
-    question: str
-
-    def __str__(self) -> str:
-        return f'Nothing was started yet: the person is asked first "{self.question}".'
-
-
-@dataclass(eq=False)
-class NotConfirmed(FlowportError):
-    """The person was asked and did not agree; nothing was started."""
-
-    question: str
-
-    def __str__(self) -> str:
-        return f'Nothing was started and nothing is charged: the person did not agree when asked "{self.question}".'
 
 
 @dataclass(eq=False)

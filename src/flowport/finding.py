@@ -11,7 +11,7 @@ from flowport.catalog.search import Search, find_listings, is_provider
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import LedgerError
 from flowport.labels import clean_line
-from flowport.ledger.interface import AppHistory, get_usual_seconds
+from flowport.ledger.records import AppHistory, get_usual_seconds
 from flowport.model import InputKind, JsonValue, OutputKind, Source
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 from flowport.errors import LedgerError
 from flowport.ledger.interface import Ledger
 from flowport.ledger.mending import open_ledger, open_refusing_ledger
-from flowport.ledger.sqlite import LEDGER_NAME
+from flowport.ledger.opening import LEDGER_NAME
 from flowport.processes import Bystander, ProcessLock
 
 

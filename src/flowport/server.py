@@ -5,11 +5,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import anyio
 import mcp.types as t
-from mcp.server import CacheHint, InitializationOptions, NotificationOptions, Server, ServerRequestContext
+from mcp.server import CacheHint, InitializationOptions, NotificationOptions, Server
 from mcp.server.caching import CacheableMethod
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel.server import lifespan as no_lifespan
@@ -28,18 +28,13 @@ from flowport.answers import (
     build_run_uri,
     format_instant,
 )
+from flowport.clients import MODERN_ERA, Context, build_reporter, get_connection_key, is_gone
 from flowport.completion import Completion
 from flowport.confirming import Answers, Confirmer, build_question
+from flowport.consent import ConfirmationNeeded
 from flowport.deliveries import Deliveries
 from flowport.desk import Desk
-from flowport.errors import (
-    AppNotFound,
-    ArgumentsInvalid,
-    ConfigurationError,
-    ConfirmationNeeded,
-    FlowportError,
-    ResourceNotFound,
-)
+from flowport.errors import AppNotFound, ArgumentsInvalid, ConfigurationError, FlowportError, ResourceNotFound
 from flowport.faultpoints import FaultPoint, reach
 from flowport.labels import clean_line
 from flowport.model import LOCAL_OWNER
@@ -52,13 +47,7 @@ from flowport.waiting import Caller
 
 logger = logging.getLogger(__name__)
 
-REPORT_TIMEOUT_SECONDS: Final = 1.0
-"""How long a client that has stopped reading may hold up a progress notification."""
-
 LEGACY_RESOURCE_NOT_FOUND: Final = -32002
-MODERN_ERA: Final = "2026-07-28"
-STDIO: Final = "stdio"
-"""The connection of a client that is alone with this process."""
 
 INSTRUCTIONS: Final = """\
 Flowport runs visual AI apps. Each app is a tool; find_apps lists the others, which run_app runs. A run costs credits \
@@ -76,8 +65,6 @@ CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
     "resources/templates/list": CacheHint(ttl_ms=60_000, scope="private"),
     "resources/read": CacheHint(ttl_ms=0, scope="private"),
 }
-
-Context: TypeAlias = ServerRequestContext[Any, Any]
 
 
 class Handlers:
@@ -126,7 +113,7 @@ class Handlers:
             connection=connection,
             client=clean_line(client.client_info.name) if client else "",
             ask=Confirmer(context, params, self._person_answers).ask,
-            is_gone=partial(_is_gone, context),
+            is_gone=partial(is_gone, context),
             note_delivered=partial(
                 self._deliveries.note, connection, "" if context.request_id is None else context.request_id
             ),
@@ -319,36 +306,6 @@ async def _hear_cancellation(deliveries: Deliveries, context: Context, call_next
         if request_id is not None:
             deliveries.lose(get_connection_key(context), request_id)
     return await call_next(context)
-
-
-async def _is_gone(context: Context) -> bool:
-    """Tell whether the client has left a request that goes on all the same, as older ones over HTTP can."""
-    return context.request is not None and bool(await context.request.is_disconnected())
-
-
-def get_connection_key(context: Context) -> str:
-    """Return what all requests of one client have in common, as far as that can be told."""
-    request = context.request
-    if request is None:
-        return STDIO
-    if session_id := request.headers.get("mcp-session-id"):
-        return f"session {session_id}"
-    # Since 2026-07-28 each request over HTTP stands alone: the same program on the same machine is the same client.
-    client = context.session.client_params
-    return f"{request.client.host if request.client else ''} {client.client_info.name if client else ''}"
-
-
-def build_reporter(context: Context) -> Callable[[float, str], Awaitable[None]]:
-    """Return what sends progress for a request: always more than before, and never for long."""
-    last = -1.0
-
-    async def report(progress: float, message: str) -> None:
-        nonlocal last
-        last = max(progress, last + 0.001)
-        with anyio.move_on_after(REPORT_TIMEOUT_SECONDS):
-            await context.session.report_progress(last, None, message)
-
-    return report
 
 
 def _build_tool_list(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

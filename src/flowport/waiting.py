@@ -9,7 +9,7 @@ import anyio
 from flowport.answers import Standing, format_duration
 from flowport.consent import Consent
 from flowport.desk import Desk
-from flowport.ledger.interface import get_usual_seconds
+from flowport.ledger.records import get_usual_seconds
 from flowport.model import LOCAL_OWNER, Run, RunState
 from flowport.runner.board import BoardEntry
 

@@ -10,7 +10,8 @@ import pytest
 
 from flowport.cli import main
 from flowport.commands.record import format_bytes
-from flowport.ledger.sqlite import LEDGER_NAME, open_sqlite_ledger
+from flowport.ledger.opening import LEDGER_NAME
+from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.model import Run, RunState
 from tests.commands.children import open_child
 from tests.ledger.samples import OUTPUT, build_run

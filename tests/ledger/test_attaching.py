@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowport.ledger.interface import Accepted, AttachRules, InDoubt, Joined, WaitingCall
+from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined, WaitingCall
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 

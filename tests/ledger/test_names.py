@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.ledger.interface import BuildPropertyNames
+from flowport.ledger.records import BuildPropertyNames
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
 
 from .samples import finish_child, start_child

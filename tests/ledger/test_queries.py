@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from flowport.errors import RunNotFound
-from flowport.ledger.interface import AppHistory
+from flowport.ledger.records import AppHistory
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.model import Output, OutputKind, Run, RunState
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowport.clock import BootTime
-from flowport.ledger.interface import Accepted, InDoubt, Joined
+from flowport.ledger.records import Accepted, InDoubt, Joined
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
 from flowport.model import Run, RunState
 from flowport.purse import PurseRules, PurseTerms, Spending, UnknownPrice, Unpaid
@@ -241,7 +241,7 @@ async def test_an_accepted_doubt_is_no_agreement_to_a_price(ledger: SqliteLedger
 SPEND = """
 import asyncio, sys
 from pathlib import Path
-from flowport.ledger.interface import Accepted
+from flowport.ledger.records import Accepted
 from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.purse import PurseRules, PurseTerms
 from ledger.samples import build_run

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowport.errors import LedgerError
-from flowport.ledger import sqlite as sqlite_module
+from flowport.ledger import opening
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
 from flowport.model import RunState
 
@@ -193,7 +193,7 @@ def test_a_file_kept_locked_is_told_after_a_while(path: Path, lock: str) -> None
 def test_a_database_that_cannot_be_shared_is_refused() -> None:
     """Without a write-ahead log two processes would lock each other out; memory stands for such a disk."""
     with closing(sqlite3.connect(":memory:")) as memory, pytest.raises(LedgerError, match="share a database"):
-        sqlite_module._configure(memory, 0.0)
+        opening._configure(memory, 0.0)
 
 
 ACCEPT_RUNS = """

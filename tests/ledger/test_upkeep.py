@@ -10,7 +10,7 @@ import pytest
 
 from flowport.errors import LedgerError, RunNotFound, RunNotOver
 from flowport.ledger import upkeep
-from flowport.ledger.interface import Erasure, History
+from flowport.ledger.records import Erasure, History
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
 from flowport.model import Run, RunState
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.ledger.interface import Erasure
+from flowport.ledger.records import Erasure
 from flowport.ledger.schema import APPLICATION_ID, MIGRATIONS
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
 from flowport.model import RunState

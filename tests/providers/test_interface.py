@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.errors import (
-    Operation,
-    ProviderBroken,
-    ProviderBusy,
-    ProviderError,
-    ProviderRefused,
-    ProviderRejected,
-)
+from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
 from flowport.providers.interface import (
     MAX_RETRY_AFTER_SECONDS,
     ApiAnswer,

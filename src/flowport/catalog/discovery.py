@@ -21,7 +21,8 @@ from flowport.catalog.search import get_listing
 from flowport.catalog.selection import order_listings
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
-from flowport.ledger.interface import Ledger, get_usual_seconds
+from flowport.ledger.interface import Ledger
+from flowport.ledger.records import get_usual_seconds
 from flowport.model import App, Source
 from flowport.providers.interface import AppList
 

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from flowport.commands.record import add_flags, format_count, run_on_record
-from flowport.ledger.interface import Erasure, Ledger
+from flowport.ledger.interface import Ledger
+from flowport.ledger.records import Erasure
 from flowport.model import LOCAL_OWNER
 
 

@@ -10,7 +10,8 @@ import anyio
 
 from flowport.errors import ConfigurationError, FlowportError
 from flowport.ledger.interface import Ledger
-from flowport.ledger.sqlite import LEDGER_NAME, open_sqlite_ledger
+from flowport.ledger.opening import LEDGER_NAME
+from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.settings import get_default_config_path, get_environment, load_settings
 
 USAGE_ERROR: Final = 2

@@ -17,8 +17,9 @@ import anyio.to_thread
 
 from flowport.errors import LedgerError
 from flowport.ledger.faults import build_closed_error, build_ledger_error
+from flowport.ledger.opening import open_connection
 from flowport.ledger.schema import check_readable
-from flowport.ledger.sqlite import SqliteLedger, open_connection
+from flowport.ledger.sqlite import SqliteLedger
 from flowport.ledger.worker import LedgerWorker, T, Work
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from flowport.ledger.interface import BuildPropertyNames, BuildToolName
+from flowport.ledger.records import BuildPropertyNames, BuildToolName
 
 
 def assign_tool_names(

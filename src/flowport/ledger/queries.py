@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from flowport.errors import RunNotFound
-from flowport.ledger.interface import AppHistory
+from flowport.ledger.records import AppHistory
 from flowport.ledger.rows import OUTPUT_COLUMNS, RUN_COLUMNS, Value, parse_output, parse_run
 from flowport.model import FINAL_STATES, Output, OutputKind, Run, RunState, get_url_place
 

@@ -14,7 +14,7 @@ from typing import Final
 from flowport.clock import BootTime
 from flowport.errors import LedgerError, RunNotFound, RunNotOver
 from flowport.ledger.faults import build_damage_error, build_ledger_error, is_damage
-from flowport.ledger.interface import History
+from flowport.ledger.records import History
 from flowport.ledger.rows import Value
 from flowport.model import FINAL_STATES, RunState
 

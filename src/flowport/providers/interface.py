@@ -11,14 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
-from flowport.errors import (
-    Operation,
-    ProviderBroken,
-    ProviderBusy,
-    ProviderError,
-    ProviderRefused,
-    ProviderRejected,
-)
+from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
 from flowport.model import App, JsonValue, Output, RunState
 
 NOT_TAKEN_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from flowport.clock import Clock
-from flowport.ledger.interface import AttachRules, WaitingCall
+from flowport.ledger.records import AttachRules, WaitingCall
 from flowport.processes import ProcessLock
 from flowport.purse import DAY_SECONDS, PurseRules, PurseTerms
 

@@ -9,7 +9,8 @@ from mcp.server.stdio import stdio_server
 from mcp.shared._stream_protocols import WriteStream
 from mcp.shared.message import SessionMessage
 
-from flowport.server import STDIO, FlowportServer
+from flowport.clients import STDIO
+from flowport.server import FlowportServer
 from flowport.serving.ending import End
 from flowport.serving.hearing import MendingReader
 

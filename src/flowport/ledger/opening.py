@@ -1,0 +1,109 @@
+"""Opening the ledger's file: its rights, its connection's settings, and what must not be opened."""
+
+import os
+import sqlite3
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+from flowport.errors import LedgerError
+from flowport.ledger.faults import build_damage_error, build_ledger_error, build_readonly_error
+from flowport.ledger.schema import prepare_schema
+
+LEDGER_NAME: Final = "ledger.sqlite3"
+"""The file's name in FLOWPORT_HOME."""
+
+BUSY_SECONDS: Final = 10.0
+"""How long a transaction waits for another process before it gives up."""
+
+_RETRY_SECONDS: Final = 0.01
+"""Pause between two tries at what SQLite's own busy handler does not wait for."""
+
+
+def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a connection to the ledger at a path, proved to be writable.
+
+    Raises:
+        LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
+    """
+    try:
+        _refuse_lone_journal(path)
+        _prepare_file(path)
+        connection = sqlite3.connect(
+            path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+    except OSError as exc:
+        raise _build_file_error(exc) from exc
+    except sqlite3.Error as exc:
+        raise build_ledger_error(exc) from exc
+    try:
+        _configure(connection, busy_seconds)
+        prepare_schema(connection)
+        # Without the right to write SQLite opens a file for reading, and says so at the first change only.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.Error as exc:
+        connection.close()
+        raise build_ledger_error(exc) from exc
+    except LedgerError:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_lone_journal(path: Path) -> None:
+    """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
+    # The journal first: another process that creates the ledger fills the file before it.
+    journal = path.with_name(f"{path.name}-wal")
+    has_journal = journal.exists() and journal.stat().st_size > 0
+    if has_journal and (not path.exists() or path.stat().st_size == 0):
+        raise build_damage_error()
+
+
+def _prepare_file(path: Path) -> None:
+    """Create the file with its rights, which SQLite copies to the two files that it keeps beside it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # Only a file that is new may be opened here: closing it would drop the locks of a connection in this process.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if not mode & stat.S_IWUSR:
+            # SQLite would open it for reading, and give the files beside it the same rights, which would stay.
+            raise build_readonly_error() from None
+        if stat.S_ISREG(mode) and mode & 0o077:
+            path.chmod(0o600)
+
+
+def _configure(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    # In WAL mode anything less does not sync at commit, and a sync must precede every start request.
+    connection.execute("PRAGMA synchronous = FULL")
+    # On macOS a plain sync may stop at the drive's cache; elsewhere this does nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    if _switch_to_wal(connection, busy_seconds) != "wal":
+        raise LedgerError(
+            "its folder does not allow several programs to share a database", "Set FLOWPORT_HOME to a local disk."
+        )
+
+
+def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> str:
+    """Return the journal mode of the file, which is then `wal` wherever that is possible."""
+    give_up_at = time.monotonic() + busy_seconds
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as exc:
+            # The switch fails at once, without waiting, while another process does the same.
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_RETRY_SECONDS)
+
+
+def _build_file_error(error: OSError) -> LedgerError:
+    reason = error.strerror or type(error).__name__
+    return LedgerError(
+        f"its file cannot be opened ({reason})", "Check that FLOWPORT_HOME is a folder that you may read and write."
+    )

@@ -1,0 +1,130 @@
+"""The records that pass between a ledger and those who ask it."""
+
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from flowport.model import OutputKind, Run
+from flowport.purse import Unpaid
+
+BuildToolName: TypeAlias = Callable[[str, str, Collection[str]], str]
+"""From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
+
+BuildPropertyNames: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""From the names that an app's inputs have already, by input id, the names of all its present inputs, by input id."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """A call of a client that waits for a run's end."""
+
+    id: str
+    process_id: str
+    """The process that the call came to; once it is dead, nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRules:
+    """When a call joins an earlier run rather than starting one."""
+
+    call: WaitingCall
+    """The call that asks; it waits for whatever comes of it."""
+    window_seconds: float
+    """How long ago the earlier run may have been accepted; 0 for never."""
+    is_alive: Callable[[str], bool]
+    """Whether a process is; called on the ledger's thread."""
+    at: float
+    """Now, by the wall clock."""
+    boot_id: str = ""
+    boot_seconds: float = 0.0
+    """Now, by the boot clock; it decides where the earlier run has an instant of the same boot."""
+    recent_call_ids: frozenset[str] = frozenset()
+    """Calls of the last few seconds over the same connection: next to them an equal call is meant to be another run."""
+    is_new_wanted: bool = False
+    """The caller asked for a run of its own: nothing is joined."""
+    is_doubt_accepted: bool = False
+    """The caller knows of the unknown run and wants another all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run was recorded."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An earlier run is what the call asks for; nothing was recorded but that it waits."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """An earlier equal run may have been started; nothing was recorded."""
+
+    run: Run
+
+
+AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | Unpaid
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Runs that are over and that nobody has seen or waits for."""
+
+    count: int
+    runs: tuple[Run, ...]
+    """The newest of them, without their outputs."""
+
+
+MAX_MENTIONS: Final = 3
+"""How many answers say of a run that it is over and unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppHistory:
+    """What an app's latest runs on one account tell of it."""
+
+    durations: tuple[float, ...] = ()
+    """Seconds at the provider of those that succeeded, newest first."""
+    kinds: frozenset[OutputKind] = frozenset()
+    """What they made; empty when none of them made anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How much the ledger holds of one owner."""
+
+    runs: int
+    live: int
+    """Of these, how many are not over."""
+    unseen: int
+    """How many are over and not seen."""
+    unknown: int
+    """How many may have been started and charged without anybody knowing."""
+    oldest_at: float | None
+    """When the oldest was accepted; None when there is none."""
+    saved_outputs: int
+    saved_bytes: int
+    """The size of the saved outputs when they were saved; they may have been removed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased."""
+
+    runs: int
+    saved_paths: tuple[str, ...]
+    """Where outputs of the erased runs were saved; the files are left alone."""
+
+
+MIN_DURATIONS: Final = 3
+"""How many earlier runs it takes before we say how long a run usually is."""
+
+
+def get_usual_seconds(durations: Sequence[float]) -> float | None:
+    """Return how long a run usually takes, by those of before; None when they are too few to tell."""
+    return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
