@@ -41,7 +41,7 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
 
 def _format_asked(run: Run, title: str) -> str:
     if run.state is RunState.CANCELLED:
-        return f"The run is cancelled. {count_credits(run.spent_credits)} count as spent."
+        return f"The run is cancelled; what counts as spent is {count_credits(run.spent_credits)}."
     if run.state.is_final:
         return f"{title} was asked to cancel the run, which was over by then; get_run has its result."
     return f"{title} was asked to cancel the run; get_run tells how it ends and what it has cost."

@@ -28,6 +28,8 @@ class _Found:
 
     listing: Listing
     history: AppHistory
+    provider: str
+    """As people write it."""
 
 
 async def find_apps(desk: Desk, given: Mapping[str, JsonValue]) -> Facts:
@@ -39,7 +41,12 @@ async def find_apps(desk: Desk, given: Mapping[str, JsonValue]) -> Facts:
         found = _order_by_kind(found, makes)
     listed = {tool["name"] for tool in desk.get_tools()}
     rows = [
-        _build_row(item, is_listed=item.listing.tool_name in listed, is_kind_wanted=makes is not None)
+        _build_row(
+            item,
+            provider=item.provider if len(desk.catalogs) > 1 else "",
+            is_listed=item.listing.tool_name in listed,
+            is_kind_wanted=makes is not None,
+        )
         for item in found[:MAX_ROWS]
     ]
     sentences = [
@@ -71,7 +78,8 @@ async def _find(desk: Desk, one: OpenCatalog, search: Search) -> list[_Found]:
     except LedgerError as exc:
         # Apps are found without it; only what is known of earlier runs is missing.
         logger.warning("apps are shown without their history: %s", exc)
-    return [_Found(listing, histories.get(listing.app.id, AppHistory())) for listing in listings]
+    title = one.account.provider.title
+    return [_Found(listing, histories.get(listing.app.id, AppHistory()), title) for listing in listings]
 
 
 def _order_by_kind(found: Sequence[_Found], makes: OutputKind) -> list[_Found]:
@@ -91,13 +99,14 @@ def _format_unknown(found: Sequence[_Found], makes: OutputKind) -> str:
     )
 
 
-def _build_row(found: _Found, *, is_listed: bool, is_kind_wanted: bool) -> Facts:
+def _build_row(found: _Found, *, provider: str, is_listed: bool, is_kind_wanted: bool) -> Facts:
     listing, history = found.listing, found.history
     usual = get_usual_seconds(history.durations)
     row: Facts = {
         "tool": listing.tool_name,
         "app": clean_line(listing.app.name),
         "id": clean_line(listing.app.id),
+        "provider": provider,
         "price_credits": plain(listing.app.price_credits),
         "usual_seconds": None if usual is None else max(round(usual), 1),
         "call_it_by": "" if listing.left_out else listing.tool_name if is_listed else "run_app",

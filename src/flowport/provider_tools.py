@@ -113,8 +113,7 @@ async def _call(client: "Client", request: ToolRequest) -> ApiAnswer:
     if arguments is None:
         return _build_answer(_UNFIT, {"message": f"its tool {request.tool} is not described as what is needed here"})
     result = await client.call_tool(request.tool, dict(arguments))
-    body = _read_result(result)
-    return _build_answer(_FAILED, {"message": _format_texts(result)}) if result.is_error else _build_answer(200, body)
+    return _build_answer(_FAILED if result.is_error else 200, _read_result(result))
 
 
 async def _find(client: "Client", name: str) -> "Tool | None":
@@ -136,7 +135,7 @@ def _read_result(result: "CallToolResult") -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return {"text": text}
+        return {"message" if result.is_error else "text": text}
 
 
 def _format_texts(result: "CallToolResult") -> str:

@@ -166,15 +166,21 @@ def _build_output(n: int, found: _Found, now: float) -> Output:
 
 
 def _format_failure(body: Mapping[str, Any], failed: list[Mapping[str, Any]]) -> str:
-    """Return what went wrong: the run's own words, then each failed node by its type."""
-    parts = [_read_error(body), *(_format_node(node) for node in failed[:_MAX_FAILED_NODES])]
+    """Return what went wrong: the run's own words where they say more than its nodes, then each failed node by its type."""
+    own, reasons = _read_error(body), [_read_node_error(node) for node in failed]
+    is_repeated = any(reason and reason in own for reason in reasons)
+    parts = ["" if is_repeated else own, *(_format_node(node) for node in failed[:_MAX_FAILED_NODES])]
     more = len(failed) - _MAX_FAILED_NODES
     return clean_detail("; ".join([part for part in parts if part] + ([f"and {more} more nodes"] if more > 0 else [])))
 
 
-def _format_node(node: Mapping[str, Any]) -> str:
+def _read_node_error(node: Mapping[str, Any]) -> str:
     output = node.get("output")
-    reason = _read_error(node) or (_read_error(output) if isinstance(output, Mapping) else "")
+    return _read_error(node) or (_read_error(output) if isinstance(output, Mapping) else "")
+
+
+def _format_node(node: Mapping[str, Any]) -> str:
+    reason = _read_node_error(node)
     name = clean_line(get_node_type(node) or str(node.get("nodeId", "")), limit=40) or "without a name"
     return f"node {name} failed" + (f": {reason}" if reason else "")
 

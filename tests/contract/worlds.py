@@ -1,0 +1,55 @@
+"""The providers as the contract suite sees them: how each is reached, and the few things in which they may differ."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from flowport.model import Run
+from flowport.settings import ProviderSettings
+from tests.harness import Harness, open_harness
+from tests.sandbox.client import KEY
+from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.magica.client import MAGICA_KEY
+
+
+@dataclass(frozen=True)
+class ProviderWorld:
+    """One provider on its face of the sandbox."""
+
+    name: str
+    title: str
+    prefix: str
+    """Of its face, below the sandbox's address."""
+    key: str
+    can_cancel: bool
+    tells_balance: bool
+    photo: str
+    """What the argument for a picture is called in its tools."""
+    first_switch: Mapping[str, Any] = field(default_factory=dict)
+
+    def build_settings(self, sandbox: SandboxClient, key: str = "") -> ProviderSettings:
+        """Return how Flowport is told of it."""
+        return ProviderSettings(self.name, f"{sandbox.addresses.api_url}{self.prefix}", key or self.key)
+
+    @asynccontextmanager
+    async def open(
+        self, sandbox: SandboxClient, folder: Path, *, key: str = "", **changes: Any
+    ) -> AsyncIterator[Harness]:
+        """Run Flowport on it alone."""
+        providers = (self.build_settings(sandbox, key),)
+        async with open_harness(sandbox, folder, providers=providers, **changes) as harness:
+            yield harness
+
+
+WORLDS: Final = (
+    ProviderWorld("magnific", "Magnific", "", KEY, can_cancel=False, tells_balance=False, photo="photo"),
+    ProviderWorld("magica", "Magica", "/magica", MAGICA_KEY, can_cancel=True, tells_balance=True, photo="your_photo"),
+)
+"""A provider that is added is added here, and has its face in the sandbox."""
+
+
+async def get_run(harness: Harness, run_id: str) -> Run:
+    """Return a run as the ledger has it."""
+    return await harness.assembly.desk.ledger.get_run(run_id, account_id=None, owner="local")
