@@ -127,6 +127,7 @@ def test_every_port_type_has_its_kind(type_name: Any, kind: InputKind) -> None:
         {"type": "image", "isList": True},
         {"type": "image", "dataType": "string[]"},
         {"type": "image", "default": ["https://x/y.png"]},
+        {"type": "image", "value": []},
     ],
 )
 def test_several_files_go_into_one_field(definition: Any) -> None:

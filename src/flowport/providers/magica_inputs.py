@@ -190,7 +190,7 @@ def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input
         options=options if kind is InputKind.SELECT else (),
         minimum=low if kind is InputKind.NUMBER else None,
         maximum=high if kind is InputKind.NUMBER else None,
-        is_list=is_list or isinstance(default, list),
+        is_list=is_list,
         name=field.field_id,
         max_length=_read_count(longest),
         max_items=_read_count(_read_number(definition, _ITEMS_KEYS)),
@@ -233,6 +233,8 @@ def _read_kind(definition: Mapping[str, Any]) -> tuple[InputKind, bool]:
     names = (_get_first(definition, keys) for keys in (("type", "fieldType", "portType"), ("dataType", "data_type")))
     words = [str(name).strip().lower().replace("-", "_") for name in names if isinstance(name, str)]
     is_list = any(word.endswith("[]") for word in words) or _has_flag(definition, _LIST_KEYS)
+    # A saved list, be it empty, is how a field without a word for it shows that it takes several.
+    is_list = is_list or isinstance(_get_first(definition, _DEFAULT_KEYS), list)
     for word in words:
         single = word.removesuffix("[]")
         if single in _KINDS:
