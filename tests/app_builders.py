@@ -64,6 +64,9 @@ INPUTS = st.builds(
     minimum=BOUNDS,
     maximum=BOUNDS,
     is_list=st.booleans(),
+    max_length=st.none() | st.integers(-1, 2**40),
+    max_items=st.none() | st.integers(-1, 2**40),
+    is_open=st.booleans(),
 )
 DISTINCT_INPUTS = st.lists(INPUTS, max_size=6, unique_by=(lambda item: item.id, lambda item: item.run_key)).map(tuple)
 APPS = st.builds(

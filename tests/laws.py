@@ -22,6 +22,8 @@ from flowport.coercion import get_default, parse_value
 from flowport.labels import MAX_LABEL_LENGTH
 from flowport.model import App, Input, InputKind
 from flowport.naming import RESERVED_NAMES
+from flowport.providers.magica import Magica
+from flowport.providers.magica_inputs import split_input_id
 from flowport.providers.magnific import STYLES, Magnific
 from flowport.schema import get_inputs
 from tests.definitions import HOSTILE_TEXTS
@@ -37,8 +39,10 @@ _PROTOCOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _PROPERTY: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _OPENING: Final = re.compile(r"(Price unknown|Free|[0-9.]+ credits?), usually [^.]+\. Runs the app \"[^\"]*\" of \w+\.")
 _ROOT_WORDS: Final = {"type", "properties", "required", "additionalProperties"}
-_WORDS: Final = {"type", "items", "enum", "minimum", "maximum", "title", "description", "default"}
-_ITEM_WORDS: Final = _WORDS - {"items", "title", "description", "default"}
+_WORDS: Final = {
+    *("type", "items", "enum", "minimum", "maximum", "maxLength", "maxItems", "title", "description", "default"),
+}
+_ITEM_WORDS: Final = _WORDS - {"items", "maxItems", "title", "description", "default"}
 _TYPES: Final[Mapping[str, Any]] = {"string": str, "number": (int, float), "boolean": bool, "array": list}
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _IGNORABLE: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0]")
@@ -203,12 +207,18 @@ _SENDABLE: Final = [
 
 def _build_value(schema: Any, chance: Random) -> Any:
     if schema["type"] == "array":
-        return [_build_value(schema["items"], chance) for _ in range(chance.randint(1, 3))]
+        return [
+            _build_value(schema["items"], chance) for _ in range(chance.randint(1, min(3, schema.get("maxItems", 3))))
+        ]
     if "enum" in schema:
         return chance.choice(schema["enum"])
     if schema["type"] == "number":
-        return chance.choice([0, 1, 0.5, -7, 1e300, 2**53, chance.random()])
-    return chance.choice([True, False]) if schema["type"] == "boolean" else chance.choice(_SENDABLE)
+        low, high = schema.get("minimum", -float("inf")), schema.get("maximum", float("inf"))
+        return min(max(chance.choice([0, 1, 0.5, -7, 1e300, 2**53, chance.random()]), low), high)
+    if schema["type"] == "boolean":
+        return chance.choice([True, False])
+    # The shortest bound leaves a letter, and one of blanks alone counts as nothing given.
+    return chance.choice(_SENDABLE).strip()[: schema.get("maxLength", 1000)]
 
 
 def reaches_the_provider(app: App, tool: Tool, names: Mapping[str, str], arguments: Mapping[str, Any]) -> bool:
@@ -227,6 +237,19 @@ def reaches_the_provider(app: App, tool: Tool, names: Mapping[str, str], argumen
     )
 
 
+def reaches_magica(app: App, tool: Tool, names: Mapping[str, str], arguments: Mapping[str, Any]) -> bool:
+    """Tell whether arguments that the schema accepts reach Magica under their node and field."""
+    Draft202012Validator(tool["inputSchema"]).validate(arguments)
+    meant = {
+        item.id: get_meant(item, arguments[names[item.id]]) if names[item.id] in arguments else get_default(item)
+        for item in get_inputs(app)
+    }
+    inputs = build_provider_inputs(app, parse_arguments(app, names, arguments))
+    body = json.loads(json.dumps(Magica().build_start_request(app, inputs).body, allow_nan=False).encode())
+    sent = {(node, field): value for node, fields in body["values"].items() for field, value in fields.items()}
+    return sent == {split_input_id(key): value for key, value in meant.items() if value is not None}
+
+
 def _read_sent(app: App, style: str, inputs: Mapping[str, Any]) -> Any:
     """Return the inputs that a start request would carry."""
     body = Magnific().speak(style).build_start_request(app, inputs).body
@@ -239,5 +262,5 @@ def get_meant(item: Input, sent: Any) -> Any:
         return [get_meant(replace(item, is_list=False), part) for part in sent]
     if item.options and item.kind is InputKind.SELECT:
         option = find_option(build_choices(item), sent)
-        return option.value if option else None
+        return option.value if option else sent if item.is_open else None
     return parse_value(item, sent) if item.kind is InputKind.ANY else sent

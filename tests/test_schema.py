@@ -203,7 +203,8 @@ def check_property(name: str, schema: dict[str, Any]) -> None:
     """Assert what every client needs of one argument."""
     Draft202012Validator({"pattern": "^[a-z][a-z0-9_]*$"}).validate(name)
     assert ("items" in schema) == (schema["type"] == "array")
-    assert not schema.keys() - {"type", "items", "enum", "minimum", "maximum", "title", "description", "default"}
+    words = {"type", "items", "enum", "minimum", "maximum", "maxLength", "maxItems", "title", "description", "default"}
+    assert not schema.keys() - words
     assert not {"title", "description"} <= schema.keys()
     Draft202012Validator({"properties": {"default": schema}}).validate(schema)
 
