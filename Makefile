@@ -58,9 +58,9 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 docker-proof: setup
 	$(BIN)/python scripts/prove_docker.py
 
-# IMAGE=path uses your own picture.
+# IMAGE=path uses your own picture; PROVIDER=magica lets the sandbox speak Magica's API.
 demo: setup
-	$(BIN)/python scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)")
+	$(BIN)/python scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)") $(if $(PROVIDER),--provider "$(PROVIDER)")
 
 bench: setup
 	$(BIN)/python scripts/bench

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowport.declarations import DeclaredInput, DeclaredWorkflow
 from flowport.errors import ConfigurationError
 from flowport.faultpoints import FaultPoint
 from flowport.model import Source
@@ -63,6 +64,9 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "MAGNIFIC_API_KEY": f" {KEY} ",
         "MAGNIFIC_BASE_URL": "http://127.0.0.1:8080/magnific/",
         "MAGNIFIC_API_STYLE": "Apps",
+        "MAGICA_API_KEY": " gx_1 ",
+        "MAGICA_BASE_URL": "http://127.0.0.1:8080/magica/",
+        "MAGICA_CANCEL_PATH": "/v1/runs/{run_id}/cancel",
         "FLOWPORT_HOME": str(tmp_path / "home"),
         "FLOWPORT_APPS": " sketch_*, ,Portrait ",
         "FLOWPORT_MAX_TOOLS": "7",
@@ -83,7 +87,10 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in VARIABLES}
     assert load(environ) == Settings(
-        providers=(ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY, "apps"),),
+        providers=(
+            ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY, "apps"),
+            ProviderSettings("magica", "http://127.0.0.1:8080/magica", "gx_1", cancel_path="/v1/runs/{run_id}/cancel"),
+        ),
         home=tmp_path / "home",
         output_dir=tmp_path / "out",
         file_roots=(tmp_path / "a", tmp_path / "b"),
@@ -458,3 +465,34 @@ def test_a_rehearsal_comes_from_the_environment_alone(config: Path) -> None:
     assert "is not a variable that Flowport knows" in str(refuse(LOOPBACK, config=config))
     with pytest.raises(ConfigurationError):
         load(LOOPBACK, {"FLOWPORT_TEST_REHEARSAL": "kill=after_reply"})
+
+
+def test_one_provider_s_key_turns_on_that_one(tmp_path: Path) -> None:
+    """Each by itself, and neither needs the other."""
+    assert [one.provider for one in load({"MAGICA_API_KEY": "gx_1"}).providers] == ["magica"]
+    assert load({"MAGICA_API_KEY": "gx_1"}).providers[0].base_url == "https://api.magica.com/api"
+
+
+@pytest.mark.parametrize("path", ["v1/{run_id}", "/v1/cancel", "/v1/{run_id}?x", "https://x/{run_id}", "/../{run_id}"])
+def test_a_path_that_names_no_run_cancels_none(path: str) -> None:
+    """It would be called with the key."""
+    assert "MAGICA_CANCEL_PATH" in str(refuse({"MAGICA_CANCEL_PATH": path}))
+
+
+@pytest.mark.parametrize("name", ["MAGNIFIC_API_KEY", "MAGICA_API_KEY"])
+def test_a_key_with_a_character_that_no_key_has_is_named_without_itself(name: str) -> None:
+    """It is a secret, and a quote or a line break came along when it was copied."""
+    assert str(refuse({name: "a secret"})).startswith(f"{name} holds a character that no key has.")
+
+
+def test_workflows_are_declared_in_the_file_alone(config: Path) -> None:
+    """They are tables, which no variable could hold."""
+    config.write_text(
+        'magica_api_key = "gx_1"\n[[magica_workflows]]\nid = "wf"\n'
+        '[[magica_workflows.inputs]]\nnode = "n"\nfield = "f"\ntype = "text"\n'
+    )
+    (provider,) = load(config=config).providers
+    definition = {"required": False, "type": "text"}
+    assert provider.declared == (DeclaredWorkflow("wf", (DeclaredInput("n", "f", definition),)),)
+    config.write_text('[[magica_workflows]]\nname = "wf"\n')
+    assert "magica_workflows 1 has no id" in str(refuse({}, config=config))

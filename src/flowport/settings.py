@@ -92,7 +92,7 @@ VARIABLES: Final = (
 )
 """Every variable, in the README's order."""
 
-_CANCEL_PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*/\{run_id\}(/[A-Za-z0-9_.~-]+)*")
+_CANCEL_PATH: Final = re.compile(r"(/[A-Za-z0-9_-]+)*/\{run_id\}(/[A-Za-z0-9_-]+)*")
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 

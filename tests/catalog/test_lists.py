@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from flowport.catalog.lists import FetchedLists, fetch_lists, narrow_catalogue
+from flowport.catalog.lists import MAX_PAGES, FetchedLists, fetch_lists, narrow_catalogue
 from flowport.catalog.records import Catalogue
 from flowport.errors import Breakage, Operation, ProviderError, ProviderRefused, ProviderUnreachable
 from flowport.model import Source
 from flowport.providers.interface import ApiRequest
+from flowport.providers.magica import Magica
 from flowport.providers.magnific import Magnific
 from tests.catalog.samples import DOWN, LIST_OWN, LIST_PUBLISHED, build_flow, build_listing
 from tests.fake_clock import FakeClock
@@ -147,3 +148,48 @@ def test_a_catalogue_of_the_same_source_stays_as_it_is() -> None:
     """Then everything in it was asked for."""
     known = Catalogue((build_listing("b"),), source=Source.OWN)
     assert narrow_catalogue(known, Source.OWN) is known
+
+
+def build_page(*ids: str, page: int, is_last: bool = False) -> Reply:
+    """Return a page of Magica's list."""
+    body = {"items": [{"id": one} for one in ids], "page": page, "pageSize": 2, "hasMore": not is_last}
+    return build_answer(body)
+
+
+async def test_a_list_is_read_page_by_page() -> None:
+    """What stands on the second page is an app like any other."""
+    pages = {"/v1/workflows": build_page("a", "b", page=1)}
+    pages["/v1/workflows?page=2&pageSize=2"] = build_page("c", page=2, is_last=True)
+    account = build_account(pages, provider=Magica())
+    assert get_ids(await fetch_lists(account, Source.OWN)) == ["a", "b", "c"]
+
+
+async def test_a_server_that_gives_the_first_page_for_ever_is_left() -> None:
+    """It would cost every request of the minute."""
+    account = build_account(
+        {"/v1/workflows": build_page("a", page=1), "/v1/workflows?page=2&pageSize=2": build_page("a", page=1)},
+        provider=Magica(),
+    )
+    found = await fetch_lists(account, Source.OWN)
+    assert (get_ids(found), len(account.asked)) == (["a"], 2)
+
+
+async def test_a_list_of_ever_new_pages_has_an_end() -> None:
+    """A hostile one goes on for as long as somebody asks."""
+    n = 0
+
+    def answer(_: ApiRequest) -> Reply:
+        """Give another page."""
+        nonlocal n
+        n += 1
+        return build_page(f"app{n}", page=n)
+
+    account = ScriptedAccount(answer, FakeClock(), provider=Magica())
+    assert len(get_ids(await fetch_lists(account, Source.OWN))) == MAX_PAGES
+
+
+async def test_the_pages_before_a_failure_stand() -> None:
+    """And the failure is told, so that what was known of the rest stands too."""
+    pages: dict[str, Reply] = {"/v1/workflows": build_page("a", page=1), "/v1/workflows?page=2&pageSize=2": CUT_OFF}
+    found = await fetch_lists(build_account(pages, provider=Magica()), Source.OWN)
+    assert (get_ids(found), found.failures) == (["a"], [CUT_OFF])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowport.catalog.selection import order_listings
+from flowport.catalog.selection import RankedTool, merge_tools, order_listings
 from tests.catalog.samples import build_listing
 
 STRANGE = build_listing("strange")
@@ -42,3 +42,13 @@ def test_an_id_is_matched_in_its_own_case_too() -> None:
 def test_nothing_is_lost_and_nothing_is_doubled() -> None:
     """An app that two globs name, or that is own and used, has one place."""
     assert sorted(order("*", "own*")) == sorted(listing.app.id for listing in ALL)
+
+
+def test_catalogues_take_turns_within_a_rank() -> None:
+    """A provider with many apps keeps no other's out, and what a person named goes before turns."""
+    many = [RankedTool(0, {"name": "named"}), *(RankedTool(2, {"name": f"a{n}"}) for n in range(4))]
+    few = [RankedTool(1, {"name": "own"}), RankedTool(2, {"name": "b0"})]
+    merged = merge_tools([many, few], max_tools=5)
+    assert [tool["name"] for tool in merged] == ["named", "own", "a0", "b0", "a1"]
+    assert merge_tools([many], max_tools=9) == [one.tool for one in many]
+    assert merge_tools([], max_tools=9) == []
