@@ -53,7 +53,7 @@ FIND_APPS: Final = StandingTool(
             "Only apps that made this in earlier runs; then those never run, as unknown",
             options=("image", "video", "audio"),
         ),
-        _take("provider", InputKind.TEXT, "Only apps of this provider, e.g. magnific"),
+        _take("provider", InputKind.TEXT, "Only apps of this provider: magnific or magica"),
         _take("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
         _take("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
     ),
@@ -87,7 +87,8 @@ LIST_RUNS: Final = StandingTool(
 CANCEL_RUN: Final = StandingTool(
     "cancel_run",
     "Cancel a run",
-    "Cancel a run if its provider can do that, else say so. Magnific cannot: a started run is paid for and goes on.",
+    "Cancel a run if its provider can do that, else say so. Magnific cannot: a started run is paid for and goes on. "
+    "Magica can, and gives back what was not used.",
     (_RUN_ID, _take("stop_following", InputKind.BOOLEAN, "true: no longer look at a run that cannot be cancelled")),
     is_read_only=False,
 )
