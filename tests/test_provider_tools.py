@@ -223,6 +223,7 @@ async def test_a_mistake_of_our_own_is_not_taken_for_the_server_s() -> None:
     """It has to be heard of."""
 
     def fail(_: ToolOffer) -> None:
+        """Be wrong."""
         raise KeyError("ours")
 
     async with serve(Server()) as location:

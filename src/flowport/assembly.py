@@ -117,14 +117,10 @@ async def open_assembly(
         supervisor = await stack.enter_async_context(Supervisor())
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
-        turns = [_open_turn(opened, settings, stack) for opened in accounts]
-        catalogs = [
-            OpenCatalog(
-                one,
-                _build_catalog(one, ledger, clock, settings, on_change=note, turn=turn, is_alone=len(accounts) == 1),
-            )
-            for one, turn in zip(accounts, turns, strict=True)
-        ]
+        build = partial(
+            _build_catalog, ledger=ledger, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
+        )
+        catalogs = [OpenCatalog(one, build(one, turn=_open_turn(one, settings, stack))) for one in accounts]
         shared = _Shared(
             settings=settings,
             clock=clock,
@@ -296,10 +292,10 @@ def _build_pace(accounts: list[OpenAccount]) -> Pace:
 
 def _build_catalog(
     account: OpenAccount,
+    *,
     ledger: Ledger,
     clock: Clock,
     settings: Settings,
-    *,
     on_change: Callable[[], None],
     turn: Turn,
     is_alone: bool,

@@ -14,11 +14,11 @@ from flowport.providers.interface import (
     Refusal,
     build_inline_media,
     build_refusal,
-    guess_mime_type,
     is_not_taken,
     parse_json,
     parse_retry_after,
 )
+from flowport.providers.links import guess_mime_type
 
 NOT_TAKEN = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}
 

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
 from flowport.model import App, JsonValue, Output, RunState
@@ -385,30 +385,6 @@ def _parse_float(text: str) -> float | None:
 
 def _parse_integer(text: str) -> int | None:
     return int(text) if len(text) <= MAX_INTEGER_DIGITS else None
-
-
-_MIME_TYPES: Final = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "avif": "image/avif",
-    "mp4": "video/mp4",
-    "webm": "video/webm",
-    "mov": "video/quicktime",
-    "mp3": "audio/mpeg",
-    "wav": "audio/wav",
-    "ogg": "audio/ogg",
-    "m4a": "audio/mp4",
-    "flac": "audio/flac",
-}
-
-
-def guess_mime_type(url: str) -> str:
-    """Return the type that a link's ending promises, empty when it promises none; the bytes decide once they are here."""
-    path = url.partition("?")[0].partition("#")[0]
-    return _MIME_TYPES.get(path.rpartition(".")[2].lower(), "")
 
 
 def build_inline_media(data: bytes) -> str:

@@ -19,3 +19,27 @@ def is_usable_url(url: str) -> bool:
 def quote_segment(text: str) -> str:
     """Return an id for a path; dots too, because the HTTP library would take `..` for the folder above."""
     return quote(text, safe="").replace(".", "%2E")
+
+
+_MIME_TYPES: Final = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "avif": "image/avif",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "ogg": "audio/ogg",
+    "m4a": "audio/mp4",
+    "flac": "audio/flac",
+}
+
+
+def guess_mime_type(url: str) -> str:
+    """Return the type that a link's ending promises, empty when it promises none; the bytes decide once they are here."""
+    path = url.partition("?")[0].partition("#")[0]
+    return _MIME_TYPES.get(path.rpartition(".")[2].lower(), "")

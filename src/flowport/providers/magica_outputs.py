@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from flowport.labels import clean_line
 from flowport.model import Output, OutputKind, RunState
-from flowport.providers.interface import RunLook, guess_mime_type
+from flowport.providers.interface import RunLook
 from flowport.providers.lenient import is_number
-from flowport.providers.links import is_usable_url
+from flowport.providers.links import guess_mime_type, is_usable_url
 from flowport.providers.magica_inputs import get_node_type
 from flowport.providers.words import clean_detail
 

@@ -11,9 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from flowport.labels import clean_line
 from flowport.model import Output, OutputKind
-from flowport.providers.interface import guess_mime_type
 from flowport.providers.lenient import LenientNumber, LenientText
-from flowport.providers.links import is_usable_url
+from flowport.providers.links import guess_mime_type, is_usable_url
 
 LINK_SECONDS: Final = 12 * 3600.0
 """How long a result's link lives (get-run: "temporary, 12 hours")."""
