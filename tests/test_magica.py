@@ -10,7 +10,7 @@ from flowport.declarations import DeclaredInput, DeclaredWorkflow
 from flowport.model import RunState
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.settings import ProviderSettings
-from tests.contract.worlds import WORLDS, get_run
+from tests.contract.worlds import WORLDS, get_run, wait_until_there
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, open_sandbox, write
@@ -260,6 +260,7 @@ async def hold_run(face: MagicaClient, flowport: Harness) -> str:
     """Start a run that goes on until it is ended, and return its id."""
     await face.sandbox.switch("next_run", hold=True, pending_seconds=0)
     run_id: str = (await flowport.ask("text_to_picture", **PROMPT))["run_id"]
+    await wait_until_there(flowport, run_id)
     return run_id
 
 

@@ -3,13 +3,12 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import anyio
 import pytest
 
 from flowport.assembly import PROVIDERS
 from flowport.model import RunState, Source
 from flowport.purse import PurseRules
-from tests.contract.worlds import WORLDS, ProviderWorld, get_run
+from tests.contract.worlds import WORLDS, ProviderWorld, get_run, wait_until_there
 from tests.harness import Harness
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, open_sandbox, write
@@ -127,17 +126,21 @@ async def test_every_end_is_told(flowport: Harness, change: dict[str, object], s
         assert "failed: too dark" in facts["failure"]
 
 
-async def test_a_run_that_goes_on_is_told_and_fetched_later(flowport: Harness) -> None:
-    """Queued, running, and then over."""
-    await flowport.sandbox.switch("next_run", hold=True, pending_seconds=0)
-    with anyio.move_on_after(0.5):
-        await flowport.ask("text_to_picture", **PROMPT)
-    (row,) = (await flowport.ask("list_runs"))["runs"]
-    assert row["state"] in {"queued", "running"}
-    run = await get_run(flowport, row["run_id"])
-    await flowport.sandbox.switch(f"runs/{run.provider_run_id}", release=True)
-    facts = await flowport.ask("get_run", run_id=run.id)
-    assert (facts["state"], len(facts["outputs"]), await flowport.count("run")) == ("succeeded", 1, 1)
+async def test_a_run_that_goes_on_is_told_and_fetched_later(
+    sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
+) -> None:
+    """Queued or running, and then over; whoever asks again starts nothing."""
+    await sandbox.switch("next_run", hold=True, pending_seconds=0)
+    async with world.open(sandbox, tmp_path / "person", wait_seconds=0.1) as flowport:
+        run_id = (await flowport.ask("text_to_picture", **PROMPT))["run_id"]
+        run = await wait_until_there(flowport, run_id)
+        told = await flowport.ask("get_run", run_id=run_id, wait=False)
+        await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
+    async with world.open(sandbox, tmp_path / "person") as flowport:
+        facts = await flowport.ask("get_run", run_id=run_id)
+        starts = await flowport.count("run")
+    assert told["state"] in {"queued", "running"}
+    assert (facts["state"], len(facts["outputs"]), starts) == ("succeeded", 1, 1)
 
 
 @pytest.mark.parametrize("fault", ["drop", "garbage", "truncate", "reset"])
@@ -154,6 +157,7 @@ async def test_a_started_run_is_cancelled_or_it_is_said_that_it_cannot_be(
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with world.open(sandbox, tmp_path / "person", wait_seconds=0.3) as flowport:
         run_id = (await flowport.ask("text_to_picture", **PROMPT))["run_id"]
+        await wait_until_there(flowport, run_id)
         facts = await flowport.ask("cancel_run", run_id=run_id)
         run = await get_run(flowport, run_id)
         spent = (await flowport.ask("get_balance"))["accounts"][0]["spent_credits_24_hours"]

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
+import anyio.lowlevel
+
 from flowport.model import Run
 from flowport.settings import ProviderSettings
 from tests.harness import Harness, open_harness
@@ -53,3 +56,11 @@ WORLDS: Final = (
 async def get_run(harness: Harness, run_id: str) -> Run:
     """Return a run as the ledger has it."""
     return await harness.assembly.desk.ledger.get_run(run_id, account_id=None, owner="local")
+
+
+async def wait_until_there(harness: Harness, run_id: str) -> Run:
+    """Return a run once its provider has it; on a busy machine a call may be answered before."""
+    with anyio.fail_after(20):
+        while not (run := await get_run(harness, run_id)).state.is_at_provider:
+            await anyio.lowlevel.checkpoint()
+    return run
