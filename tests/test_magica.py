@@ -137,6 +137,38 @@ async def test_what_a_person_declares_can_be_run(face: MagicaClient, tmp_path: P
     assert (facts["state"], facts.get("price_credits")) == ("succeeded", None)
 
 
+async def test_a_declaration_that_is_changed_counts_from_the_next_start(face: MagicaClient, tmp_path: Path) -> None:
+    """Else a person who mends a slip would wait for a day."""
+    graph = await face.find("Text to Picture")
+    await face.switch(graph="missing", has_mcp=False)
+    url, arguments = f"{face.sandbox.addresses.api_url}/magica", list[str]()
+    for label in ("What to paint", "Scene"):
+        field = DeclaredInput(graph["nodes"][0]["id"], label.lower(), {"type": "text", "label": label})
+        settings = ProviderSettings("magica", url, MAGICA_KEY, declared=(DeclaredWorkflow(graph["id"], (field,)),))
+        async with open_harness(face.sandbox, tmp_path / "person", providers=(settings,)) as flowport:
+            await flowport.client.list_tools()
+            await flowport.assembly.desk.catalogs[0].catalog.refresh()
+            tools = flowport.assembly.desk.get_tools()
+            arguments += [name for tool in tools for name in tool["inputSchema"]["properties"]]
+    assert arguments == ["what_to_paint", "scene"]
+
+
+async def test_what_is_left_out_is_not_asked_for_at_every_reading(face: MagicaClient, tmp_path: Path) -> None:
+    """A key has a thousand requests a day; a new process asks once more."""
+    await face.switch(graph="missing", has_mcp=False)
+    asked = []
+    for _ in range(2):
+        async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
+            await flowport.client.list_tools()
+            catalog = flowport.assembly.desk.catalogs[0].catalog
+            await catalog.wait_until_attempted(10)
+            await catalog.refresh()
+            await catalog.refresh()
+            asked.append((await face.count())["get"])
+            assert len((await flowport.ask("find_apps"))["catalogues"][0]["left_out"]) == 10
+    assert asked == [10, 20]
+
+
 async def test_what_was_found_out_is_remembered(face: MagicaClient, tmp_path: Path) -> None:
     """A start tomorrow asks nobody again."""
     await face.switch(graph="missing")

@@ -93,7 +93,7 @@ async def test_what_was_not_given_is_not_spoken_of(flowport: Harness) -> None:
 async def test_an_app_without_a_tool_is_run_by_run_app(flowport: Harness) -> None:
     """Most apps of a large account are not listed."""
     catalog = flowport.assembly.desk.catalogs[0].catalog
-    catalog._ranked = ()
+    catalog.ranked = ()
 
     assert 'with run_app and app "retro_poster"' in await get_text(flowport, "run_app", app="retro_poster")
 

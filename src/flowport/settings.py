@@ -389,10 +389,10 @@ def _parse_base_url(values: Mapping[str, str], name: str, default: str) -> str:
         is_loopback = parts.hostname in _LOOPBACK
         _ = parts.port
     except ValueError as exc:
-        raise ConfigurationError(name, "is not a URL", "It looks like https://api.magnific.com.") from exc
+        raise ConfigurationError(name, "is not a URL", f"It looks like {default}.") from exc
     is_plain = text.isascii() and text.isprintable() and not set(text) & set(" ?#\\")
     if not parts.hostname or "@" in parts.netloc or not is_plain:
-        raise ConfigurationError(name, "is not a plain URL", "It looks like https://api.magnific.com.")
+        raise ConfigurationError(name, "is not a plain URL", f"It looks like {default}.")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback):
         raise ConfigurationError(name, "is not https", "Only an address on this machine may be http.")
     return text

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from flowport.budget import Priority
 from flowport.catalog.cache import load_catalogue
-from flowport.catalog.discovery import MAX_REREAD, REFRESH_SECONDS, STALE_AFTER_SECONDS, Catalog
+from flowport.catalog.discovery import MAX_REREAD, STALE_AFTER_SECONDS, Catalog
 from flowport.errors import AppNotFound, AppUnsupported, Breakage, Operation, ProviderRejected
 from flowport.model import RunState, Source
 from flowport.naming import RESERVED_NAMES
@@ -528,7 +528,7 @@ async def test_a_definition_read_during_a_refresh_is_not_lost(ledger: FaultyLedg
 async def test_a_catalogue_is_refreshed_every_ten_minutes(ledger: FaultyLedger, tmp_path: Path) -> None:
     """New apps show without a restart."""
     bench = build_bench(ledger, tmp_path, Store(build_flow("a1")))
-    assert await keep_fresh(bench, lists=3) == [0, REFRESH_SECONDS, 2 * REFRESH_SECONDS]
+    assert await keep_fresh(bench, lists=3) == [0, Magnific.refresh_seconds, 2 * Magnific.refresh_seconds]
 
 
 async def test_a_failed_refresh_is_tried_again_soon_and_then_less_often(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
-from flowport.catalog.discovery import FIRST_WATCH_SECONDS, REFRESH_SECONDS, STALE_AFTER_SECONDS, WATCH_SECONDS
+from flowport.catalog.discovery import FIRST_WATCH_SECONDS, STALE_AFTER_SECONDS, WATCH_SECONDS
 from flowport.catalog.doubts import MAX_READ, SPAN_SECONDS, Doubts
 from flowport.errors import Operation
 from flowport.model import Source
+from flowport.providers.magnific import Magnific
 from tests.catalog.samples import DOWN, PROMPT, Store, build_apps, build_flow, build_listing
 from tests.catalog.test_discovery import Bench, build_bench
 from tests.fake_clock import FakeClock
@@ -192,7 +193,7 @@ async def test_the_process_that_refreshes_takes_up_what_another_has_read_again(
         await wait_until(lambda: list_arguments(bench)[0] == ["prompt", "colour"])
         assert bench.account.count(Operation.LIST_APPS) == 2
         await wait_until(lambda: clock.count_sleepers() == 2)
-        clock.advance(REFRESH_SECONDS)
+        clock.advance(Magnific.refresh_seconds)
         await wait_until(lambda: bench.account.count(Operation.LIST_APPS) == 4)
         await wait_until(lambda: clock.count_sleepers() == 2)
         tasks.cancel_scope.cancel()

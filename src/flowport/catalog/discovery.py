@@ -29,11 +29,9 @@ from flowport.providers.interface import AppList
 
 logger = logging.getLogger(__name__)
 
-REFRESH_SECONDS: Final = 600.0
-"""Between two readings of the lists."""
-
+MAX_RETRY_SECONDS: Final = 600.0
 FIRST_RETRY_SECONDS: Final = 15.0
-"""After a refresh that failed; doubled each time, up to `REFRESH_SECONDS`."""
+"""After a refresh that failed; doubled each time, up to `MAX_RETRY_SECONDS`."""
 
 _MAX_DOUBLINGS: Final = 16
 """More than it takes; a laptop that is offline for a week fails a thousand times."""
@@ -93,10 +91,12 @@ class Catalog:
         self._changing = anyio.Lock()
         self._attempted = anyio.Event()
         self._is_cached = False
-        self._ranked: tuple[RankedTool, ...] = ()
+        self.ranked: tuple[RankedTool, ...] = ()
+        """The app tools with their claims to a place beside those of other catalogues."""
         self.current = Catalogue()
         self._list_problem = ""
         self._app_problems: dict[str, str] = {}
+        self._declared_ids = account.provider.declared_ids
 
     @property
     def problem(self) -> str:
@@ -109,12 +109,7 @@ class Catalog:
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
         """The app tools as they go over the wire, in their order."""
-        return tuple(one.tool for one in self._ranked)
-
-    @property
-    def ranked(self) -> tuple[RankedTool, ...]:
-        """The same with their claims to a place beside the tools of other catalogues."""
-        return self._ranked
+        return tuple(one.tool for one in self.ranked)
 
     async def load(self) -> bool:
         """Take up the catalogue of the last run, or of another process; False when there is none.
@@ -175,7 +170,7 @@ class Catalog:
         return listing
 
     async def keep_fresh(self) -> None:
-        """Refresh now and every ten minutes, and read the definitions of unlisted apps in between. Never returns.
+        """Refresh now and from time to time, and read the definitions of unlisted apps in between. Never returns.
 
         One process of a home does this for an account; the others take up what it saves, and its work when it ends.
         """
@@ -187,11 +182,11 @@ class Catalog:
             failures = 0 if await self.refresh() else failures + 1
             if failures:
                 delay = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
-                await self._clock.sleep(min(delay, REFRESH_SECONDS))
+                await self._clock.sleep(min(delay, MAX_RETRY_SECONDS))
                 continue
             if self._account.provider.reads_ahead:
                 await self._describe_the_rest()
-            await self._watch_file(REFRESH_SECONDS)
+            await self._watch_file(self._account.provider.refresh_seconds)
 
     async def _watch_file(self, seconds: float) -> None:
         """Wait so long, and meanwhile take up what another process saves: it may have read a doubted definition."""
@@ -279,7 +274,10 @@ class Catalog:
             apps=[(app.id, app.name) for app in apps.values()],
             build_name=partial(build_name, prefix="sandbox_" if self._account.is_sandbox else ""),
         )
-        listings = tuple(carry_over(app, names[app.id], known.get(app.id)) for app in apps.values())
+        # A new process asks once more: what was left out may have been declared or mended since.
+        patience = self._account.provider.left_out_seconds if self._attempted.is_set() else 0.0
+        keep = partial(carry_over, left_out_since=self._clock.now() - patience)
+        listings = tuple(keep(app, names[app.id], known.get(app.id)) for app in apps.values())
         left_out = tuple(item for one in lists for item in one.left_out)
         return Catalogue(listings, left_out, self._clock.now(), style=self._account.provider.style, source=self._source)
 
@@ -290,7 +288,11 @@ class Catalog:
         # One that cannot be a tool may have been mended meanwhile.
         stale = [listing for listing in described if listing.left_out or (listing.app.read_at or oldest) < oldest]
         stale.sort(key=lambda listing: listing.app.read_at or 0.0)
-        return await self._choose_missing() + stale[:MAX_REREAD]
+        # What a person declares may have changed since the last process read it.
+        declared = [listing for listing in described if listing.app.id in self._declared_ids]
+        self._declared_ids = frozenset()
+        chosen = (*await self._choose_missing(), *declared, *stale[:MAX_REREAD])
+        return list({listing.app.id: listing for listing in chosen}.values())
 
     async def _choose_missing(self) -> list[Listing]:
         used = await self._find_used(self.current.listings)
@@ -378,9 +380,9 @@ class Catalog:
     async def _publish(self, catalogue: Catalogue) -> None:
         used = await self._find_used(catalogue.listings)
         ranked = rank_tools(catalogue.listings, globs=self._globs, used_app_ids=used)[: self._max_tools]
-        has_changed = ranked != self._ranked
+        has_changed = ranked != self.ranked
         self.current = catalogue
-        self._ranked = ranked
+        self.ranked = ranked
         if has_changed:
             self._on_change()
 

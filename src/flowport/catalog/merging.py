@@ -20,10 +20,17 @@ def unite_apps(apps: Iterable[App]) -> dict[str, App]:
     return united
 
 
-def carry_over(app: App, tool_name: str, known: Listing | None) -> Listing:
-    """Return the listing of an app from a list, with what an earlier reading of its definition taught."""
-    if known is None or known.app.inputs is None:
+def carry_over(app: App, tool_name: str, known: Listing | None, *, left_out_since: float = float("inf")) -> Listing:
+    """Return the listing of an app from a list, with what an earlier reading of its definition taught.
+
+    Args:
+        left_out_since: An app that had to be left out is to be read again, unless that was found later than this.
+    """
+    if known is None:
         return Listing(app, tool_name)
+    if known.app.inputs is None:
+        is_settled = bool(known.left_out) and _get_age_rank(known.app.read_at) > left_out_since
+        return replace(known, app=replace(app, read_at=known.app.read_at)) if is_settled else Listing(app, tool_name)
     # A list may leave out what the definition tells: Magnific's has been seen with ids and names alone.
     price = known.app.price_credits if app.price_credits is None else app.price_credits
     kept = replace(known.app, name=app.name or known.app.name, is_own=app.is_own, price_credits=price)

@@ -208,6 +208,12 @@ class Provider(Protocol):
     """Whether a run that was started can be cancelled."""
     reads_ahead: bool
     """Whether the definitions of apps without a tool are read before somebody asks for one."""
+    refresh_seconds: float
+    """Between two readings of the lists."""
+    left_out_seconds: float
+    """How long an app that had to be left out is not read again, but by a new process; 0 for until the lists are."""
+    declared_ids: frozenset[str]
+    """The apps of which a person has declared something; their definitions are read anew at each start."""
     style: str
     """Which of its path families it speaks."""
     styles: Sequence[str]

@@ -81,6 +81,8 @@ class Magica:
     takes_output_ids = False
     can_cancel = True
     reads_ahead = False  # a key has 1,000 requests a day
+    refresh_seconds = 3600.0  # likewise
+    left_out_seconds = 86_400.0  # likewise: to ask all sources takes half a dozen requests
     style = "v1"
     styles: Sequence[str] = ("v1",)
 
@@ -93,6 +95,7 @@ class Magica:
         """
         self._cancel_path = cancel_path
         self._declared = {one.workflow_id: one for one in declared}
+        self.declared_ids = frozenset(self._declared)
 
     def speak(self, style: str) -> "Magica":  # noqa: ARG002 - there is one
         """Return Magica as it is: there is one path family."""

@@ -93,6 +93,9 @@ class Magnific:
     takes_inline_files = True
     can_cancel = False  # no endpoint for it exists
     reads_ahead = True
+    refresh_seconds = 600.0
+    left_out_seconds = 0.0
+    declared_ids = frozenset[str]()
     inline_types = frozenset({"image/png", "image/jpeg"})  # the formats that every page names
     upload_types = UPLOAD_TYPES
     max_upload_bytes = MAX_UPLOAD_BYTES
