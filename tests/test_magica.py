@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from flowport.declarations import DeclaredInput, DeclaredWorkflow
@@ -15,6 +17,7 @@ from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, open_sandbox, write
 from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
+from tests.test_tool_calls import abandon_when
 
 MAGICA = next(world for world in WORLDS if world.name == "magica")
 PROMPT = {"prompt": "a quiet harbour"}
@@ -317,6 +320,19 @@ async def test_a_run_that_cannot_be_cancelled_today_goes_on(face: MagicaClient, 
         run = await get_run(flowport, run_id)
         unfollowed = await flowport.ask("cancel_run", run_id=run_id, stop_following=True)
     assert (answer.is_error, run.state.is_final, unfollowed["outcome"]) == (True, False, "unfollowed")
+
+
+async def test_a_run_whose_caller_has_gone_is_cancelled_there(face: MagicaClient, tmp_path: Path) -> None:
+    """`FLOWPORT_ON_CANCEL=stop` means also what was sent, where the provider can cancel."""
+    await face.sandbox.switch("next_run", hold=True, pending_seconds=0)
+    async with MAGICA.open(face.sandbox, tmp_path / "person", should_stop_on_cancel=True) as flowport:
+        await flowport.client.list_tools()
+        await abandon_when(flowport, "running")
+        (row,) = (await flowport.ask("list_runs"))["runs"]
+        with anyio.fail_after(20):
+            while (await get_run(flowport, row["run_id"])).state is not RunState.CANCELLED:
+                await anyio.lowlevel.checkpoint()
+    assert (await face.count())["cancel"] == 1
 
 
 async def test_a_balance_that_cannot_be_had_is_said(face: MagicaClient, tmp_path: Path) -> None:

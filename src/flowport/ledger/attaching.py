@@ -87,9 +87,15 @@ def remove_dead(connection: sqlite3.Connection, is_alive: Callable[[str], bool])
 def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
     """Forget a call and cancel its run when nobody else waits for it; only what was not sent can be."""
     remove_waiting(connection, [call_id])
-    if connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone():
+    if is_waited_for(connection, run_id):
         return False
     return set_cancelled(connection, run_id, failure=failure, at=at)
+
+
+def is_waited_for(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Tell whether a call waits for a run."""
+    found = connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone()
+    return found is not None
 
 
 def set_seen_by(connection: sqlite3.Connection, run_id: str, *, at: float, by: str, call: WaitingCall | None) -> None:

@@ -70,6 +70,10 @@ class Ledger(UploadLedger, Protocol):
         """Record that a call waits no longer, and cancel its run if nothing was sent and no other call waits for it."""
         ...
 
+    async def is_waited_for(self, run_id: str) -> bool:
+        """Tell whether some call still waits for a run."""
+        ...
+
     async def take_mention(self, *, owner: str) -> Mention | None:
         """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
 

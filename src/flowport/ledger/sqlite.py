@@ -59,6 +59,10 @@ class SqliteLedger(SqliteUploads):
             partial(attaching.set_abandoned, run_id=run_id, call_id=call_id, failure=failure, at=at)
         )
 
+    async def is_waited_for(self, run_id: str) -> bool:
+        """Tell whether some call still waits for a run."""
+        return await self._worker.read(partial(attaching.is_waited_for, run_id=run_id))
+
     async def take_mention(self, *, owner: str) -> Mention | None:
         """Return what is to be mentioned beside an answer, and count it."""
         return await self._worker.write(partial(attaching.take_mention, owner=owner))

@@ -1,10 +1,15 @@
 """Have a provider cancel a run that it has taken. How the run ended, and what it cost, is for a look to tell."""
 
+import logging
 from enum import Enum
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
+from flowport.errors import LedgerError, ProviderError
+from flowport.ledger.interface import Ledger
 from flowport.model import Run
+
+logger = logging.getLogger(__name__)
 
 
 class CancelOutcome(Enum):
@@ -32,3 +37,12 @@ async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
         return False
     await account.converse(wish, Priority.START)
     return True
+
+
+async def cancel_unwanted(run: Run, account: OpenAccount, ledger: Ledger) -> None:
+    """Have a run cancelled whose caller has gone and wanted it stopped, unless another call waits for it."""
+    try:
+        if not await ledger.is_waited_for(run.id) and await ask_to_cancel(run, account):
+            logger.info("%s was asked to cancel run %s, whose caller has gone", account.provider.title, run.id)
+    except (LedgerError, ProviderError) as exc:
+        logger.warning("run %s, whose caller has gone, was not cancelled: %s", run.id, exc)

@@ -20,7 +20,7 @@ from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.accepting import build_run
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
-from flowport.runner.cancelling import CancelOutcome, ask_to_cancel
+from flowport.runner.cancelling import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runner.following import RunFollower
 from flowport.runner.leaving import CallLeaver
 from flowport.runner.preparing import PreparedCall
@@ -211,11 +211,17 @@ class Runner:
         return CancelOutcome.UNFOLLOWED
 
     def stop_unwanted(self, run: Run, call: RunCall) -> None:
-        """Cancel a run whose caller has gone, if nothing was sent and nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
+        """Cancel a run whose caller has gone, as far as that is possible and nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
         self._supervisor.spawn(f"cancel of run {run.id}", self._stop_unwanted, run, call)
 
     async def _stop_unwanted(self, run: Run, call: RunCall) -> None:
-        await self._abandon(run, call.id)
+        if not await self._abandon(run, call.id):
+            await self._cancel_unwanted(run.id)
+
+    async def _cancel_unwanted(self, run_id: str) -> None:
+        entry = self._board.get(run_id)
+        if entry is not None and entry.is_unwanted and entry.run.state.is_at_provider:
+            await cancel_unwanted(entry.run, self._accounts[entry.run.account_id], self._ledger)
 
     async def _abandon(self, run: Run, call_id: str) -> bool:
         now = self._clock.now()
@@ -263,6 +269,7 @@ class Runner:
         if started.state.is_at_provider:
             # In a task of its own, so that the files of the call do not stay in memory while the run goes on.
             self._spawn_watch(started, self._see_through, started, account)
+            await self._cancel_unwanted(run.id)
         else:
             await self._writer.write_at_last(started)
             self._board.remove(run.id)
