@@ -232,7 +232,7 @@ async def test_a_start_does_not_take_the_connection_of_a_read() -> None:
     [
         ((), PAUSE_WITHOUT_WORD_SECONDS),
         (("Retry-After: 7",), 7.0),
-        (("Retry-After: 0",), 0.0),
+        (("Retry-After: 0",), 1.0),
         (("Retry-After: soon",), PAUSE_WITHOUT_WORD_SECONDS),
     ],
 )

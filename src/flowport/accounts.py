@@ -8,8 +8,8 @@ from typing import Final
 
 import anyio
 
-from flowport.budget import Priority, RequestBudget
-from flowport.errors import Operation, ProviderError
+from flowport.budget import BudgetSpent, Priority, RequestBudget
+from flowport.errors import DayUsedUp, Operation, ProviderError
 from flowport.model import Account
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider, parse_json
 from flowport.transport import Api, Location
@@ -55,14 +55,22 @@ class OpenAccount:
 
         Raises:
             ProviderUnreachable: No answer came.
+            DayUsedUp: Nothing was sent.
         """
-        await self.wait_for_turn(priority)
+        await self.wait_for_turn(priority, request.operation)
         return await self.send_now(request)
 
-    async def wait_for_turn(self, priority: Priority) -> None:
-        """Wait until the budget allows a request and the API's place is known; `send_now` follows."""
+    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
+        """Wait until the budget allows a request and the API's place is known; `send_now` follows.
+
+        Raises:
+            DayUsedUp: No request is allowed any more today; looks at runs wait instead.
+        """
         await self._get_api()
-        await self.budget.take(priority)
+        try:
+            await self.budget.take(priority)
+        except BudgetSpent as exc:
+            raise DayUsedUp(self.provider.title, operation, exc.resumes_seconds) from exc
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Send a request for which `wait_for_turn` was awaited.

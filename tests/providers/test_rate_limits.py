@@ -66,10 +66,9 @@ def test_no_count_is_no_word_on_limits(headers: dict[str, str]) -> None:
     assert parse_rate_limits(headers) is None
 
 
-def test_a_limit_is_read_where_one_is_told() -> None:
-    """Some services send it beside the rest."""
-    found = parse_rate_limits({"x-ratelimit-limit": "60", "x-ratelimit-remaining": " 7 "})
-    assert found == RateLimits(remaining=7, limit=60)
+def test_a_rest_without_a_reset_is_kept_without_one() -> None:
+    """What to make of it is for the budget."""
+    assert parse_rate_limits({"x-ratelimit-remaining": " 7 "}) == RateLimits(remaining=7)
 
 
 @given(st.dictionaries(st.sampled_from(["x-ratelimit-remaining", "x-ratelimit-reset", "date"]), st.text()))

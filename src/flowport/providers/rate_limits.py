@@ -30,12 +30,10 @@ _FIRST_INSTANT: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """What one answer says of its key's requests; None where it says nothing that can be used."""
+    """What one answer says of its key's requests."""
 
-    remaining: int | None = None
+    remaining: int
     """Requests left until the reset."""
-    limit: int | None = None
-    """Requests between two resets."""
     reset_at: float | None = None
     """When they are given back, in seconds since 1970 by the provider's clock."""
     reset_seconds: float | None = None
@@ -61,11 +59,10 @@ class RateLimits:
 def parse_rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     """Return what the headers, named in lower case, say of the limits; None when they say nothing."""
     remaining = _parse_count(headers.get("x-ratelimit-remaining", ""))
-    limit = _parse_count(headers.get("x-ratelimit-limit", ""))
-    if remaining is None and limit is None:
+    if remaining is None:
         return None
     reset_at, reset_seconds = _parse_reset(headers.get("x-ratelimit-reset", ""))
-    return RateLimits(remaining, limit, reset_at, reset_seconds, _parse_date(headers.get("date", "")))
+    return RateLimits(remaining, reset_at, reset_seconds, _parse_date(headers.get("date", "")))
 
 
 def _parse_count(text: str) -> int | None:
