@@ -180,6 +180,31 @@ async def test_a_pause_is_everybodys_and_requests_are_spread_after_it() -> None:
     assert (standing.limit, standing.believed_limit, standing.used) == (16, 6, 3)
 
 
+async def test_the_window_is_longer_by_what_an_answer_took() -> None:
+    """The provider counts a request when it arrives; one that took a second must not be followed by a faster one."""
+    programs = Programs(2, 4)
+    budget = programs.budgets[0]
+    await programs.take_all([(0.0, 0, Priority.START)] * 4)
+    for seconds in (0.5, 1.5, 1.6, 0.1):
+        budget.note_over(programs.clock.monotonic() - seconds)
+    assert parse_record(programs.file.texts[KEY]).delay == 1.5
+    await programs.take((1.0, 1, Priority.START))
+    assert programs.granted[-1] == (SPAN + 1.5, 1)
+    await programs.clock.sleep(2 * SPAN)
+    budget.note_over(programs.clock.monotonic() - 0.25)
+    budget.note_over(programs.clock.monotonic() - 90.0)
+    assert parse_record(programs.file.texts[KEY]).delay == 2.0
+
+
+async def test_a_slow_answer_is_forgotten_with_the_requests_of_its_time() -> None:
+    """One bad minute must not cost throughput for ever."""
+    programs = Programs(1, 4)
+    for seconds, pause in ((1.5, 90.0), (0.25, 90.0), (0.125, 0.0)):
+        programs.budgets[0].note_over(programs.clock.monotonic() - seconds)
+        await programs.clock.sleep(pause)
+    assert parse_record(programs.file.texts[KEY]).delay == 0.125
+
+
 async def test_a_lowered_limit_comes_back_step_by_step() -> None:
     """Whoever else used the key may have stopped."""
     programs = Programs(1, 16)
@@ -205,7 +230,9 @@ async def test_what_the_provider_says_is_left_holds_until_its_reset() -> None:
     """Another program, of another computer, uses the same key; answers that are still to come are not in its number."""
     programs = Programs(2, 40)
     now = programs.clock.now()
-    programs.budgets[0].note_limits(RateLimits(5, reset_at=now + 30.0), under_way=2)
+    for _ in range(2):
+        programs.budgets[0].note_sent()
+    programs.budgets[0].note_limits(RateLimits(5, reset_at=now + 30.0))
     granted = await programs.take_all([(0.0, n % 2, Priority.LOOK) for n in range(6)])
     assert [at for at, _ in granted] == [0.0] * 3 + [30.0] * 3
     programs.budgets[0].note_limits(RateLimits(0))
@@ -321,7 +348,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
     """Every field of it."""
     record = AccountRecord(
         "boot", 1.5, 1.25, (Counted(2.0, 3),), (Counted(9.0, 4),), (Rival("p", 1, 2, 0.5, 3.0),), 4.0, 5.0, 6, 7.0,
-        Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
+        8.0, 9.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
     )  # fmt: skip
     assert parse_record(dump_record(record)) == record
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 WINDOW_SECONDS: Final = 60.0
 MARGIN_SECONDS: Final = 0.25
-"""Added to the window, because a request leaves here earlier than the provider counts it."""
+"""Added to the window, because a request leaves later than it is granted. How late it arrives is learnt."""
 SPAN_SECONDS: Final = WINDOW_SECONDS + MARGIN_SECONDS
 
 DAY_SECONDS: Final = 86_400.0
@@ -138,6 +138,9 @@ class AccountRecord:
     lowered_to: int = 0
     """What the provider's refusals have lowered the limit to; 0 for never."""
     lowered_at: float = 0.0
+    delay: float = 0.0
+    """How long answers took lately, at most. A provider counts a request between its leaving and its answer."""
+    delay_until: float = 0.0
     told_minute: Quota = NOTHING_TOLD
     told_day: Quota = NOTHING_TOLD
 
@@ -154,7 +157,7 @@ def refresh(record: AccountRecord, *, boot_id: str, now: float) -> AccountRecord
     return replace(
         record,
         seen_at=now,
-        grants=_drop_past(record.grants, now),
+        grants=_drop_past(record.grants, now - record.delay),
         day=_drop_past(record.day, now),
         waiting=tuple(rival for rival in record.waiting if rival.until > now),
     )
@@ -256,7 +259,7 @@ def _get_freed_at(record: AccountRecord, count: int) -> float:
     for one in record.grants:
         count -= one.requests
         if count <= 0:
-            return one.until
+            return one.until + record.delay
     return record.seen_at + SPAN_SECONDS
 
 

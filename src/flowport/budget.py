@@ -17,9 +17,19 @@ from typing import Final
 
 import anyio
 
-from flowport.allowance import SPAN_SECONDS, Ask, Limits, Reply, Wish, get_believed_limit, get_day_left, get_step
+from flowport.allowance import (
+    SPAN_SECONDS,
+    WINDOW_SECONDS,
+    Ask,
+    Limits,
+    Reply,
+    Wish,
+    get_believed_limit,
+    get_day_left,
+    get_step,
+)
 from flowport.clock import Clock
-from flowport.lessons import note_quota, note_refusal
+from flowport.lessons import note_delay, note_quota, note_refusal
 from flowport.providers.rate_limits import RateLimits
 from flowport.windows import OwnWindow, Window
 
@@ -101,6 +111,9 @@ class RequestBudget:
         self._sent: deque[float] = deque()
         self._paused_until = -inf
         """For a budget without a limit."""
+        self._under_way = 0
+        self._delay = self._delay_told_at = -inf
+        """The longest answer of the last minute that the window knows of, and when it was told."""
         self._waiting: list[_Ticket] = []
         self._numbers = itertools.count()
         self._is_asking = False
@@ -151,15 +164,26 @@ class RequestBudget:
         else:
             self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
 
-    def note_limits(self, told: RateLimits, *, under_way: int = 0) -> None:
-        """Go by what the provider says is left.
+    def note_sent(self) -> float:
+        """Note that a granted request leaves, and return the instant for `note_over`."""
+        self._under_way += 1
+        return self._clock.monotonic()
 
-        Args:
-            under_way: Requests that were sent and not answered; they are not in the provider's number yet.
-        """
+    def note_over(self, sent_at: float) -> None:
+        """Note that a request was answered, or will not be: the provider has counted it by now, if ever."""
+        self._under_way -= 1
+        now = self._clock.monotonic()
+        is_old = now - self._delay_told_at > WINDOW_SECONDS
+        # One answer in a minute is told, and each that took a tenth longer.
+        if self._limits.per_minute and (is_old or now - sent_at > self._delay * 1.1):
+            self._delay, self._delay_told_at = now - sent_at, now
+            self._window.learn(partial(note_delay, seconds=now - sent_at))
+
+    def note_limits(self, told: RateLimits) -> None:
+        """Go by what the provider says is left. It does not know yet of requests that are under way."""
         seconds = told.get_reset_seconds(self._clock.now())
         if self._limits.per_minute and seconds is not None:
-            left = max(0, told.remaining - under_way)
+            left = max(0, told.remaining - self._under_way)
             self._window.learn(partial(note_quota, left=left, reset_seconds=seconds))
 
     async def _queue(self, ticket: _Ticket) -> None:

@@ -105,7 +105,6 @@ class Api:
         self._provider_title = provider_title
         self._location = location
         self._budget = budget
-        self._under_way = 0
         self._readers: httpx2.AsyncClient | None = None
         self._starters: httpx2.AsyncClient | None = None
 
@@ -115,7 +114,7 @@ class Api:
         Raises:
             ProviderUnreachable: No answer came; `was_sent` tells whether the request may have arrived.
         """
-        self._under_way += 1
+        sent_at = self._budget.note_sent()
         try:
             with anyio.fail_after(self._request_seconds[request.operation]):
                 answer = await self._exchange(request)
@@ -124,7 +123,7 @@ class Api:
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise ProviderUnreachable(self._provider_title, request.operation, get_breakage(exc)) from exc
         finally:
-            self._under_way -= 1
+            self._budget.note_over(sent_at)
         self._tell_budget(answer)
         return answer
 
@@ -137,7 +136,7 @@ class Api:
     def _tell_budget(self, answer: ApiAnswer) -> None:
         # First, so that a refusal which the day explains is not taken for one of the minute.
         if (told := parse_rate_limits(answer.headers)) is not None:
-            self._budget.note_limits(told, under_way=self._under_way)
+            self._budget.note_limits(told)
         if answer.status == 429:  # noqa: PLR2004
             asked = parse_retry_after(answer.headers)
             self._budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)

@@ -230,7 +230,7 @@ def parse_record(text: str) -> AccountRecord:
     """Return the record of a text; an empty one for what is none, which another version may have written."""
     try:
         boot_id, seen_at, granted_at, grants, day, waiting, *numbers, minute, told_day = json.loads(text)
-        paused_until, paced_until, lowered_to, lowered_at = numbers
+        paused_until, paced_until, lowered_to, lowered_at, delay, delay_until = numbers
         return AccountRecord(
             boot_id=boot_id,
             seen_at=seen_at,
@@ -242,6 +242,8 @@ def parse_record(text: str) -> AccountRecord:
             paced_until=paced_until,
             lowered_to=lowered_to,
             lowered_at=lowered_at,
+            delay=delay,
+            delay_until=delay_until,
             told_minute=Quota(*minute),
             told_day=Quota(*told_day),
         )
