@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from flowport.allowance import NAP_SECONDS, AccountRecord, Counted, Quota, Rival
 from flowport.allowance import SPAN_SECONDS as SPAN
-from flowport.budget import BudgetSpent, Priority, RequestBudget, Standing
+from flowport.budget import Priority, RequestBudget, Standing
 from flowport.clock import BootTime
+from flowport.errors import DayUsedUp, Operation
 from flowport.providers.rate_limits import RateLimits
 from flowport.windows import TROUBLE_SECONDS, SharedWindow, dump_record, parse_record, tell_time
 from tests.fake_clock import FakeClock
@@ -34,7 +35,7 @@ class Programs:
     def open(self, limit: int, *, name: str, per_day: int = 0) -> RequestBudget:
         """Return the budget of one more program."""
         window = SharedWindow(self.file, KEY, self.clock)
-        return RequestBudget(limit, self.clock, per_day=per_day, window=window, process_id=name)
+        return RequestBudget(limit, self.clock, title="Magica", per_day=per_day, window=window, process_id=name)
 
     async def take(self, arrival: Arrival) -> None:
         """Arrive at a time, wait for the turn and note when it came."""
@@ -158,6 +159,18 @@ async def test_one_who_leaves_holds_up_nobody() -> None:
     assert parse_record(programs.file.texts[KEY]).waiting == ()
 
 
+async def test_one_who_leaves_while_the_file_fails_leaves_nothing_behind() -> None:
+    """There is nobody to tell."""
+    programs = Programs(1, 2)
+    programs.file.is_failing = True
+    await programs.take((0.0, 0, Priority.LOOK))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(programs.take, (1.0, 0, Priority.LOOK))
+        await programs.clock.sleep(2.0)
+        tasks.cancel_scope.cancel()
+    assert (programs.granted, programs.file.texts) == ([(0.0, 0)], {})
+
+
 async def test_what_a_dead_program_took_runs_out_with_the_window() -> None:
     """Nothing of it must be given back."""
     programs = Programs(1, 4)
@@ -246,8 +259,11 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
     programs.budgets[0].note_limits(RateLimits(0, reset_seconds=1000.0))
     programs.budgets[0].note_busy(300.0)
     for priority in set(Priority) - {Priority.LOOK}:
-        with pytest.raises(BudgetSpent) as caught:
-            await programs.budgets[1].take(priority)
+        with pytest.raises(DayUsedUp) as caught:
+            await programs.budgets[1].take(priority, Operation.LIST_APPS)
+        assert str(caught.value).startswith(
+            "Magica allows this key no more requests today and was not asked to list its"
+        )
         assert caught.value.resumes_seconds == 1000.0
     assert await programs.budgets[1].look() == Standing(0, 40, 40, 0.0, 0, is_shared=True)
     async with anyio.create_task_group() as tasks:
@@ -259,7 +275,7 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
 async def _expect_refusal(programs: Programs, at: float) -> None:
     """Ask for a definition behind a look that waits for tomorrow; the answer comes at the look's next try."""
     await programs.clock.sleep(at)
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(DayUsedUp):
         await programs.budgets[0].take(Priority.DISCOVER)
     assert programs.clock.monotonic() <= at + NAP_SECONDS
 
@@ -279,7 +295,7 @@ async def test_our_own_count_of_the_day_keeps_its_last_part_for_looks() -> None:
     """A run that was paid for with the last request could not be seen before tomorrow."""
     programs = Programs(1, 100, per_day=20)
     await programs.take_all([(0.0, 0, Priority.START)] * 19)
-    with pytest.raises(BudgetSpent):
+    with pytest.raises(DayUsedUp):
         await programs.budgets[0].take(Priority.START)
     await programs.take((0.0, 0, Priority.LOOK))
     assert (await programs.budgets[0].look()).day_left == 0
@@ -291,7 +307,7 @@ async def test_a_day_without_any_request_allows_none() -> None:
     """The provider's constant may be smaller than what was used up elsewhere."""
     programs = Programs(1, 100, per_day=20)
     programs.budgets[0].note_limits(RateLimits(1, reset_seconds=500.0))
-    with pytest.raises(BudgetSpent) as caught:
+    with pytest.raises(DayUsedUp) as caught:
         await programs.budgets[0].take(Priority.START)
     assert caught.value.resumes_seconds == 500.0
 

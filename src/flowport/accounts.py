@@ -8,8 +8,8 @@ from typing import Final
 
 import anyio
 
-from flowport.budget import BudgetSpent, Priority, RequestBudget
-from flowport.errors import DayUsedUp, Operation, ProviderError
+from flowport.budget import Priority, RequestBudget
+from flowport.errors import Operation, ProviderError
 from flowport.model import Account
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider, parse_json
 from flowport.transport import Api, Location
@@ -67,10 +67,7 @@ class OpenAccount:
             DayUsedUp: No request is allowed any more today; looks at runs wait instead.
         """
         await self._get_api()
-        try:
-            await self.budget.take(priority)
-        except BudgetSpent as exc:
-            raise DayUsedUp(self.provider.title, operation, exc.resumes_seconds) from exc
+        await self.budget.take(priority, operation)
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Send a request for which `wait_for_turn` was awaited.

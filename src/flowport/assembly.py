@@ -322,13 +322,14 @@ class _Budgets:
     file: BudgetFile
     process_id: str
 
-    def open(self, account: Account, provider: Provider | None = None) -> RequestBudget:
+    def open(self, account: Account, provider: Provider, *, is_sandbox: bool = False) -> RequestBudget:
         """Return the budget of an account, which all processes of the home share; the sandbox has no limit of its own."""
-        documented = Limits(provider.requests_per_minute, provider.requests_per_day) if provider else Limits(0)
+        documented = Limits(0) if is_sandbox else Limits(provider.requests_per_minute, provider.requests_per_day)
         per_minute, per_day = self.settings.requests_per_minute, self.settings.requests_per_day
         return RequestBudget(
             documented.per_minute if per_minute is None else per_minute,
             self.clock,
+            title=provider.title,
             per_day=documented.per_day if per_day is None else per_day,
             window=SharedWindow(self.file, account.id, self.clock),
             process_id=self.process_id,
@@ -342,7 +343,8 @@ def _open_account(settings: Settings, budgets: _Budgets, stack: AsyncExitStack) 
     provider = Magnific(title="The sandbox", styles=("flows",))
     sandbox = BuiltInSandbox(provider)
     stack.push_async_callback(sandbox.aclose)
-    return OpenAccount(SANDBOX_ACCOUNT, provider, budgets.open(SANDBOX_ACCOUNT), sandbox.locate, is_sandbox=True)
+    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
+    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
 
 
 def _open_configured(configured: ProviderSettings, budgets: _Budgets) -> OpenAccount:

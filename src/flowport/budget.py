@@ -29,6 +29,7 @@ from flowport.allowance import (
     get_step,
 )
 from flowport.clock import Clock
+from flowport.errors import DayUsedUp, Operation
 from flowport.lessons import note_delay, note_quota, note_refusal
 from flowport.providers.rate_limits import RateLimits
 from flowport.windows import OwnWindow, Window
@@ -46,19 +47,13 @@ class Priority(IntEnum):
 
 _WISHES: Final[Mapping[Priority, Wish]] = {
     priority: Wish(
-        priority, share=0.5 if priority is Priority.DISCOVER_LATER else 1.0, is_paid_for=priority is Priority.LOOK
+        priority,
+        share=0.5 if priority is Priority.DISCOVER_LATER else 1.0,
+        # Whatever looks does so at a run that costs already.
+        is_paid_for=priority.name.startswith("LOOK"),
     )
     for priority in Priority
 }
-
-
-class BudgetSpent(Exception):
-    """The day's requests are used up, and this one is none that may wait."""
-
-    def __init__(self, resumes_seconds: float) -> None:
-        """Say in how many seconds the day goes on."""
-        super().__init__(resumes_seconds)
-        self.resumes_seconds = resumes_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +91,23 @@ class RequestBudget:
     """Grants requests, one at a time, in the order of their priority."""
 
     def __init__(
-        self, limit: int, clock: Clock, *, per_day: int = 0, window: Window | None = None, process_id: str = ""
+        self,
+        limit: int,
+        clock: Clock,
+        *,
+        title: str = "",
+        per_day: int = 0,
+        window: Window | None = None,
+        process_id: str = "",
     ) -> None:
         """Make a budget of `limit` requests a minute; 0 for no limit, and then no window is asked.
 
         Args:
+            title: Whose requests they are, as people write it, for errors.
             per_day: Requests in 24 hours; 0 for no limit.
             window: The record that is shared with other processes; None for one of our own.
         """
+        self._title = title
         self._limits = Limits(limit, per_day)
         self._clock = clock
         self._process_id = process_id
@@ -143,14 +147,17 @@ class RequestBudget:
             is_shared=self._window.is_shared,
         )
 
-    async def take(self, priority: Priority) -> None:
+    async def take(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
         """Wait until a request may be sent, and count it as sent.
 
+        Args:
+            operation: What it is for, for the error.
+
         Raises:
-            BudgetSpent: The day's requests are used up. Looks at runs wait instead.
+            DayUsedUp: No request is allowed any more today; looks at runs wait instead.
         """
         if self._limits.per_minute:
-            await self._queue(_Ticket(priority, next(self._numbers)))
+            await self._queue(_Ticket(priority, next(self._numbers)), operation)
         else:
             while (pause := self._paused_until - self._clock.monotonic()) > 0:
                 await self._clock.sleep(pause)
@@ -186,13 +193,13 @@ class RequestBudget:
             left = max(0, told.remaining - self._under_way)
             self._window.learn(partial(note_quota, left=left, reset_seconds=seconds))
 
-    async def _queue(self, ticket: _Ticket) -> None:
+    async def _queue(self, ticket: _Ticket, operation: Operation) -> None:
         """Wait for our turn. The first of the queue asks the window for all of it."""
         insort(self._waiting, ticket)
         try:
             while not ticket.is_granted:
                 if ticket.refused_for is not None:
-                    raise BudgetSpent(ticket.refused_for)
+                    raise DayUsedUp(self._title, operation, ticket.refused_for)
                 if ticket is self._waiting[0] and not self._is_asking:
                     await self._advance(ticket)
                 else:
