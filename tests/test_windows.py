@@ -1,13 +1,14 @@
 """Budgets of several programs over one record, under a clock that nobody has to wait for."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.allowance import NAP_SECONDS, AccountRecord, Counted, Quota, Rival
+from flowport.allowance import GRACE_SECONDS, NAP_SECONDS, AccountRecord, Counted, Quota, Rival
 from flowport.allowance import SPAN_SECONDS as SPAN
 from flowport.budget import Priority, RequestBudget, Standing
 from flowport.clock import BootTime
@@ -70,6 +71,43 @@ def test_no_minute_of_all_programs_together_holds_more_than_the_limit(
     times = [at for at, _ in anyio.run(_take_all, count, limit, arrivals)]
     assert len(times) == len(arrivals)
     assert all(later - earlier > 60.0 for earlier, later in zip(times, times[limit:], strict=False))
+    # The least urgent have half of each window to themselves.
+    windows = ceil(len(arrivals) / max(1, limit // 2)) + 1
+    assert max(times, default=0.0) <= 150.0 + windows * SPAN
+
+
+@given(
+    limit=st.integers(1, 6),
+    arrivals=st.lists(
+        st.tuples(st.floats(0, 100), st.integers(0, 2), st.sampled_from(Priority), st.floats(0, 90)), max_size=20
+    ),
+)
+@settings(deadline=None, max_examples=100)
+def test_those_who_leave_neither_take_nor_block_anything(
+    limit: int, arrivals: list[tuple[float, int, Priority, float]]
+) -> None:
+    """A client may cancel at any moment, and a cancelled request must not be lost for the others for long."""
+
+    async def run() -> list[Grant]:
+        """Let each wait for its patience only, and one more come at the end."""
+        programs = Programs(3, limit)
+
+        async def try_to_take(at: float, program: int, priority: Priority, patience: float) -> None:
+            """Arrive, and leave when it takes too long."""
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(programs.take, (at, program, priority))
+                await programs.clock.sleep(at + patience)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for arrival in arrivals:
+                tasks.start_soon(try_to_take, *arrival)
+        await programs.take((190.0, 0, Priority.DISCOVER_LATER))
+        return programs.granted
+
+    times = [at for at, _ in anyio.run(run)]
+    assert all(later - earlier > 60.0 for earlier, later in zip(times, times[limit:], strict=False))
+    assert 190.0 <= times[-1] <= 190.0 + SPAN + NAP_SECONDS + GRACE_SECONDS
 
 
 @given(

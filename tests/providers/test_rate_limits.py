@@ -53,11 +53,12 @@ def test_a_wrong_clock_of_ours_moves_no_reset(wrong: float) -> None:
     ["", "yesterday", "Fri, 15 Xyz 2027 08:00:00 GMT", "Fri, 15 Jan 0000 08:00:00 GMT", DATE.replace("08", "٠٨")],
 )
 def test_without_a_usable_date_our_own_clock_decides(date: str) -> None:
-    """It is all there is; what is absurd is clamped all the same."""
+    """It is all there is, and may be hours behind: then a minute's limit must not pass for the day's."""
     limits = parse_rate_limits(build_headers("1800000037500", date=date))
     assert limits is not None
     assert limits.get_reset_seconds(NOW) == 37.5
     assert limits.get_reset_seconds(NOW + 100.0) == 0.0
+    assert limits.get_reset_seconds(NOW - 7200.0) == 60.0
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-ratelimit-reset": "37"}, {"x-ratelimit-remaining": "many"}])

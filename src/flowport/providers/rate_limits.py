@@ -14,6 +14,9 @@ from typing import Final
 MAX_RESET_SECONDS: Final = 86_400.0
 """The furthest reset that is believed: no limit here is longer than a day."""
 
+MAX_UNSURE_SECONDS: Final = 60.0
+"""The same for an instant that only our own clock can place, which may be wrong by hours: a minute is soon over."""
+
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _FRACTION: Final = re.compile(r"([0-9]{1,15})(?:\.[0-9]{0,9})?")
 _DATE: Final = re.compile(
@@ -42,18 +45,18 @@ class RateLimits:
     """When the answer was made, by the provider's clock: the two instants need no clock of ours."""
 
     def get_reset_seconds(self, now: float) -> float | None:
-        """Return how long after the answer the reset is: not before it, and not later than a day.
+        """Return how long after the answer the reset is: not before it, and not later than can be believed.
 
         Args:
             now: Our own wall clock's time, for an answer that does not tell its own.
         """
         if self.reset_seconds is not None:
-            seconds = self.reset_seconds
-        elif self.reset_at is not None:
-            seconds = self.reset_at - (now if self.told_at is None else self.told_at)
-        else:
+            return min(self.reset_seconds, MAX_RESET_SECONDS)
+        if self.reset_at is None:
             return None
-        return min(max(seconds, 0.0), MAX_RESET_SECONDS)
+        if self.told_at is None:
+            return min(max(self.reset_at - now, 0.0), MAX_UNSURE_SECONDS)
+        return min(max(self.reset_at - self.told_at, 0.0), MAX_RESET_SECONDS)
 
 
 def parse_rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
