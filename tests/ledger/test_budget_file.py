@@ -2,6 +2,8 @@
 
 import logging
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from functools import partial
@@ -111,6 +113,38 @@ async def test_a_file_that_stays_locked_is_an_error(path: Path, caplog: pytest.L
         file.post("a", partial(note, "y"))
         await file.close()
     assert "another process keeps it locked" in caplog.text
+
+
+HOLDER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA synchronous = OFF")
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE budgets_1 SET text = 'half'")
+connection.execute("CREATE TABLE spill AS SELECT randomblob(100000) FROM (VALUES (1), (2), (3), (4))")
+print("in", flush=True)
+sys.stdin.read()
+"""
+"""A program in the middle of a transaction, so large that a part of it is in the file already."""
+
+
+def kill_in_transaction(path: Path) -> None:
+    """Start such a program, and kill it there."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"in\n"
+        other.kill()
+
+
+async def test_a_program_that_is_killed_in_a_transaction_leaves_nothing_of_it(path: Path) -> None:
+    """Nothing waits for the disk, and what is killed is undone all the same."""
+    file = BudgetFile(path)
+    await file.change("a", partial(append, "x"))
+    kill_in_transaction(path)
+    assert path.with_name("budget.sqlite3-journal").stat().st_size > 0
+    assert await file.change("a", partial(append, "y")) == "x"
+    await file.close()
 
 
 async def test_a_mistake_in_the_background_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
