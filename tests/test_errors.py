@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from flowport import errors, purse_errors
+from flowport import consent, errors, purse_errors
 from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
     NEVER_CONNECTED,
@@ -15,6 +15,7 @@ from flowport.errors import (
     ArgumentsInvalid,
     Breakage,
     ConfigurationError,
+    DayUsedUp,
     FetchError,
     FlowportError,
     LedgerError,
@@ -131,6 +132,10 @@ SENTENCES: Final = [
         "Magnific is not available just now and did not describe the app. Try again in a minute or so.",
     ),
     (
+        DayUsedUp("Magica", START, 18_600.0),
+        "Magica allows this key no more requests today and was not asked to start the run. It goes on in about 5 h 10 min.",
+    ),
+    (
         ProviderRejected("Magnific", START, 422, "image is required"),
         'Magnific does not accept these inputs. Magnific says: "image is required"',
     ),
@@ -196,7 +201,7 @@ SENTENCES: Final = [
 
 def find_classes(base: type[FlowportError]) -> set[type[FlowportError]]:
     """Return a class of the taxonomy and all below it."""
-    ours = {errors.__name__, purse_errors.__name__}
+    ours = {errors.__name__, purse_errors.__name__, consent.__name__}
     below = [kind for kind in base.__subclasses__() if kind.__module__ in ours]
     return {base}.union(*(find_classes(kind) for kind in below))
 
@@ -227,6 +232,7 @@ def build_variants() -> list[FlowportError]:
         found += [ProviderRejected("Magnific", operation, status) for status in range(400, 500)]
         found += [ProviderRefused("Magnific", operation, status) for status in (401, 402, 403)]
         found += [ProviderBusy("Magnific", operation, s, after) for s in (429, 503) for after in (None, 0.0, 300.0)]
+        found += [DayUsedUp("Magica", operation, seconds) for seconds in (0.0, 59.0, 61.0, 3600.0, 86_400.0)]
     return found
 
 

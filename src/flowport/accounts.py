@@ -55,14 +55,19 @@ class OpenAccount:
 
         Raises:
             ProviderUnreachable: No answer came.
+            DayUsedUp: Nothing was sent.
         """
-        await self.wait_for_turn(priority)
+        await self.wait_for_turn(priority, request.operation)
         return await self.send_now(request)
 
-    async def wait_for_turn(self, priority: Priority) -> None:
-        """Wait until the budget allows a request and the API's place is known; `send_now` follows."""
+    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
+        """Wait until the budget allows a request and the API's place is known; `send_now` follows.
+
+        Raises:
+            DayUsedUp: No request is allowed any more today; looks at runs wait instead.
+        """
         await self._get_api()
-        await self.budget.take(priority)
+        await self.budget.take(priority, operation)
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Send a request for which `wait_for_turn` was awaited.

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
+from flowport.allowance import Limits
 from flowport.budget import RequestBudget
 from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
 from flowport.catalog.cache import build_cache_path
@@ -21,6 +22,7 @@ from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.fetch import Fetcher
 from flowport.home import open_home
+from flowport.ledger.budget_file import BUDGET_NAME, BudgetFile
 from flowport.ledger.interface import Ledger
 from flowport.media.arguments import MediaRules
 from flowport.media.sweeping import MAX_AGE_SECONDS, sweep_partials
@@ -52,6 +54,7 @@ from flowport.supervisor import Supervisor
 from flowport.transport import Location
 from flowport.upkeep import keep_up
 from flowport.upload import Uploader
+from flowport.windows import SharedWindow
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +104,9 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [account or _open_account(settings, clock, stack)]
+        budgets = _Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
+        stack.push_async_callback(budgets.file.close)
+        accounts = [account or _open_account(settings, budgets, stack)]
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(process.release)
@@ -308,18 +313,41 @@ def _build_catalog(
     )
 
 
-def _open_account(settings: Settings, clock: Clock, stack: AsyncExitStack) -> OpenAccount:
+@dataclass(frozen=True, slots=True)
+class _Budgets:
+    """What request budgets are made of."""
+
+    settings: Settings
+    clock: Clock
+    file: BudgetFile
+    process_id: str
+
+    def open(self, account: Account, provider: Provider, *, is_sandbox: bool = False) -> RequestBudget:
+        """Return the budget of an account, which all processes of the home share; the sandbox has no limit of its own."""
+        documented = Limits(0) if is_sandbox else Limits(provider.requests_per_minute, provider.requests_per_day)
+        per_minute, per_day = self.settings.requests_per_minute, self.settings.requests_per_day
+        return RequestBudget(
+            documented.per_minute if per_minute is None else per_minute,
+            self.clock,
+            title=provider.title,
+            per_day=documented.per_day if per_day is None else per_day,
+            window=SharedWindow(self.file, account.id, self.clock),
+            process_id=self.process_id,
+        )
+
+
+def _open_account(settings: Settings, budgets: _Budgets, stack: AsyncExitStack) -> OpenAccount:
     """Return the configured account, or the sandbox's when none is configured."""
     if settings.providers:
-        return _open_configured(settings.providers[0], settings, clock)
+        return _open_configured(settings.providers[0], budgets)
     provider = Magnific(title="The sandbox", styles=("flows",))
     sandbox = BuiltInSandbox(provider)
     stack.push_async_callback(sandbox.aclose)
-    budget = RequestBudget(settings.requests_per_minute or 0, clock)
+    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
     return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
 
 
-def _open_configured(configured: ProviderSettings, settings: Settings, clock: Clock) -> OpenAccount:
+def _open_configured(configured: ProviderSettings, budgets: _Budgets) -> OpenAccount:
     provider = PROVIDERS[configured.provider](configured)
     parts = urlsplit(configured.base_url)
     location = Location(
@@ -328,8 +356,6 @@ def _open_configured(configured: ProviderSettings, settings: Settings, clock: Cl
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
     )
-    limit = settings.requests_per_minute
-    budget = RequestBudget(provider.requests_per_minute if limit is None else limit, clock)
     account = Account(configured.provider, parts.netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
-    return OpenAccount(account, provider, budget, locate)
+    return OpenAccount(account, provider, budgets.open(account, provider), locate)

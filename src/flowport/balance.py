@@ -1,6 +1,9 @@
 """What `get_balance` answers: what the provider says, what was spent through Flowport, and what the caps leave."""
 
+import math
+
 from flowport.answers import Facts, plain
+from flowport.budget import Standing
 from flowport.desk import Desk, OpenCatalog
 from flowport.purse import DAY_SECONDS, PurseRules, Spending, get_left_credits
 from flowport.purse_errors import count_credits, format_credits
@@ -9,7 +12,11 @@ from flowport.purse_errors import count_credits, format_credits
 async def tell_balance(desk: Desk, *, owner: str) -> Facts:
     """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider."""
     found = [await _get_spending(desk, one, owner=owner) for one in desk.catalogs]
-    accounts = [_build_facts(desk, one, spent) for one, spent in zip(desk.catalogs, found, strict=True)]
+    standings = [await one.account.budget.look() for one in desk.catalogs]
+    accounts = [
+        _build_facts(desk, one, spent) | _build_requests(standing)
+        for one, spent, standing in zip(desk.catalogs, found, standings, strict=True)
+    ]
     summary = " ".join(_format_summary(desk.settings.purse, spent) for spent in found)
     return {"summary": summary, "accounts": accounts}
 
@@ -36,9 +43,24 @@ def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending) -> Facts:
         "reserved_credits": _round(spending.reserved_credits),
         **_build_limits(desk.settings.purse, spending),
         "runs_24_hours": spending.runs,
-        "requests_last_minute": account.budget.get_used(),
-        "requests_per_minute": account.budget.limit or "no limit",
     }
+
+
+def _build_requests(standing: Standing) -> Facts:
+    """Return how the request budget stands; what is as usual is not told."""
+    facts: Facts = {
+        "requests_last_minute": standing.used,
+        "requests_per_minute": standing.limit or "no limit",
+    }
+    if standing.believed_limit < standing.limit:
+        facts["requests_per_minute_believed"] = standing.believed_limit
+    if standing.paused_seconds:
+        facts["requests_paused_seconds"] = math.ceil(standing.paused_seconds)
+    if standing.day_left is not None:
+        facts["requests_left_today"] = standing.day_left
+    if standing.limit and not standing.is_shared:
+        facts["requests_counted"] = "this program's alone: the file that all share cannot be used"
+    return facts
 
 
 def _build_limits(rules: PurseRules, spending: Spending) -> Facts:

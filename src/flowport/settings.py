@@ -66,7 +66,14 @@ VARIABLES: Final = (
     Variable("FLOWPORT_REATTACH_SECONDS", "How long a repeated call joins its earlier run; 0 for never.", "`3600`"),
     Variable("FLOWPORT_KEEP_DAYS", "How long runs that are over and seen stay on record, in days; 0 for ever.", "`90`"),
     Variable(
-        "FLOWPORT_REQUESTS_PER_MINUTE", "The account's request budget; 0 for none.", "the provider's: Magnific 50"
+        "FLOWPORT_REQUESTS_PER_MINUTE",
+        "The account's request budget, for every program of this computer together; 0 for none.",
+        "the provider's: Magnific 50",
+    ),
+    Variable(
+        "FLOWPORT_REQUESTS_PER_DAY",
+        "The account's requests in 24 hours, for all together; 0 for no limit.",
+        "the provider's: Magnific none",
     ),
     Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none"),
     Variable("FLOWPORT_MAX_CREDITS_PER_DAY", "No more than this in the last 24 hours, at one provider.", "none"),
@@ -132,6 +139,8 @@ class Settings:
     purse: PurseRules = field(default_factory=PurseRules)
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""
+    requests_per_day: int | None = None
+    """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
     should_show_previews: bool = True
     rehearsal: Rehearsal | None = None
@@ -181,7 +190,8 @@ def _build_settings(values: Mapping[str, str]) -> Settings:
         reattach_seconds=_parse_number(values, "FLOWPORT_REATTACH_SECONDS", 3600, low=0, high=86_400),
         keep_days=int(_parse_number(values, "FLOWPORT_KEEP_DAYS", 90, low=0, high=36_500, is_whole=True)),
         purse=_build_purse(values),
-        requests_per_minute=_parse_budget(values),
+        requests_per_minute=_parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE"),
+        requests_per_day=_parse_day_budget(values),
         should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
         should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",
     )
@@ -300,9 +310,19 @@ def _parse_choice(values: Mapping[str, str], name: str, choices: Sequence[str]) 
     raise ConfigurationError(name, f"is {text!r}", f"It takes {' or '.join(choices)}.")
 
 
-def _parse_budget(values: Mapping[str, str]) -> int | None:
-    name = "FLOWPORT_REQUESTS_PER_MINUTE"
+def _parse_budget(values: Mapping[str, str], name: str) -> int | None:
     return int(_parse_number(values, name, 0, low=0, high=100_000, is_whole=True)) if name in values else None
+
+
+def _parse_day_budget(values: Mapping[str, str]) -> int | None:
+    name = "FLOWPORT_REQUESTS_PER_DAY"
+    found = _parse_budget(values, name)
+    if found and _parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE") == 0:
+        # Without a limit nothing is counted.
+        raise ConfigurationError(
+            name, "does not hold beside FLOWPORT_REQUESTS_PER_MINUTE=0", "Set a limit for the minute, or none for both."
+        )
+    return found
 
 
 def _parse_path(values: Mapping[str, str], name: str, default: Path) -> Path:

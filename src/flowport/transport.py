@@ -18,6 +18,7 @@ from flowport.budget import RequestBudget
 from flowport.errors import Breakage, Operation, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, reach
 from flowport.providers.interface import ApiAnswer, ApiRequest, parse_retry_after
+from flowport.providers.rate_limits import parse_rate_limits
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """More than any list of flows can need; the rest of a longer answer is not read."""
@@ -91,7 +92,7 @@ class Location:
 
 
 class Api:
-    """The way to one account's API. It owns the connections, and tells the budget when the provider is busy."""
+    """The way to one account's API. It owns the connections, and tells the budget what answers say of limits."""
 
     def __init__(
         self,
@@ -119,6 +120,7 @@ class Api:
         Raises:
             ProviderUnreachable: No answer came; `was_sent` tells whether the request may have arrived.
         """
+        sent_at = self._budget.note_sent()
         try:
             with anyio.fail_after(self._request_seconds[request.operation]):
                 answer = await self._exchange(request)
@@ -126,9 +128,9 @@ class Api:
             raise ProviderUnreachable(self._provider_title, request.operation, Breakage.NO_ANSWER) from exc
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise ProviderUnreachable(self._provider_title, request.operation, get_breakage(exc)) from exc
-        if answer.status == 429:  # noqa: PLR2004
-            asked = parse_retry_after(answer.headers)
-            self._budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)
+        finally:
+            self._budget.note_over(sent_at)
+        self._tell_budget(answer)
         return answer
 
     async def aclose(self) -> None:
@@ -136,6 +138,14 @@ class Api:
         for client in (self._readers, self._starters):
             if client is not None:
                 await client.aclose()
+
+    def _tell_budget(self, answer: ApiAnswer) -> None:
+        # First, so that a refusal which the day explains is not taken for one of the minute.
+        if (told := parse_rate_limits(answer.headers)) is not None:
+            self._budget.note_limits(told)
+        if answer.status == 429:  # noqa: PLR2004
+            asked = parse_retry_after(answer.headers)
+            self._budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)
 
     async def _exchange(self, request: ApiRequest) -> ApiAnswer:
         client = self._get_client(request.operation)

@@ -274,7 +274,7 @@ async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(ledger: Fault
     async with open_bench(ledger, tmp_path, in_turn()) as bench:
         lost = build_breakage(Breakage.NO_CONNECTION)
 
-        async def refuse(priority: object) -> NoReturn:
+        async def refuse(priority: object, operation: object = None) -> NoReturn:
             """Stand for an account whose place cannot be found."""
             raise lost
 

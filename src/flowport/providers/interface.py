@@ -135,6 +135,8 @@ class Provider(Protocol):
     """As people write it."""
     requests_per_minute: int
     """The documented limit of one key."""
+    requests_per_day: int
+    """The documented limit of one key in 24 hours; 0 where none is known. An answer's headers overrule it."""
     max_inline_bytes: int
     """The largest file that may be sent inside a request."""
     inline_types: frozenset[str]
