@@ -281,7 +281,16 @@ class Run:
     """The account that tried to read the run last when its own key was no longer configured; empty when none did."""
     notes: str = ""
     """What was done to its files before they were sent, as sentences; empty when they went as they were."""
+    batch_id: str = ""
+    """The batch of which this run is a row; empty for a run of its own."""
+    row_count: int = 0
+    """How many runs a batch asks for. A batch is on record as a run of its own, which the provider never hears of; 0 for a run."""
     outputs: tuple[Output, ...] = field(default=())
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it stands for many runs, its rows."""
+        return self.row_count > 0
 
 
 ENDED_UNSENT: Final = "Flowport ended before this run was sent to the provider; nothing was charged."
@@ -292,5 +301,9 @@ ENDED_WHILE_STARTING: Final = (
 ENDED_UNRESTORED: Final = (
     "Flowport ended before this run was sent to the provider, and what it was to be made of cannot be had again exactly "
     "as it was. Nothing was charged; call the tool again."
+)
+ROW_CHANGED: Final = (
+    "What this row was to be made of cannot be had any more exactly as it was when the batch was accepted: a file, the app "
+    "or its price has changed. It was not sent, and nothing was charged."
 )
 """What is said of a run that its process left before the provider had it, or before it had acknowledged it."""

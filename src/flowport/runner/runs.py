@@ -15,7 +15,7 @@ from flowport.errors import FlowportError, LedgerError
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined, WaitingCall
-from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, ROW_CHANGED, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.accepting import build_run
@@ -199,7 +199,8 @@ class Runner:
         if call is not None:
             await self._launch(run, call)
             return
-        await self._ledger.note_cancelled(run.id, failure=ENDED_UNRESTORED, at=self._clock.now())
+        failure = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
+        await self._ledger.note_cancelled(run.id, failure=failure, at=self._clock.now())
         self._board.update(await self._ledger.get_run(run.id, account_id=None, owner=run.owner))
         self._board.remove(run.id)
 
@@ -354,7 +355,8 @@ class Runner:
             return
         now = self._clock.now()
         try:
-            if entry.run.state is RunState.ACCEPTED:
+            # A row that was not sent keeps its place: whoever goes on with its batch sends it.
+            if entry.run.state is RunState.ACCEPTED and not entry.run.batch_id:
                 await self._ledger.note_cancelled(run_id, failure=ENDED_UNSENT, at=now)
             elif entry.run.state is RunState.STARTING:
                 await self._ledger.note_unknown(run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=now)
