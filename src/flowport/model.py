@@ -14,6 +14,9 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 SANDBOX_HOST: Final = "sandbox"
 """The host of the built-in sandbox's account, whose credits are play money."""
 
+BATCH_PREFIX: Final = "batch_"
+"""How the id of a batch begins, and that of no run."""
+
 LOCAL_OWNER = "local"
 """The owner of every run that is asked for over stdio."""
 

@@ -121,9 +121,7 @@ def _check_columns(header: Sequence[str], argument: str) -> tuple[str, ...]:
     return columns
 
 
-def _find_overhang(
-    argument: str, line: int, cells: Sequence[str], columns: Sequence[str]
-) -> ArgumentProblem | None:
+def _find_overhang(argument: str, line: int, cells: Sequence[str], columns: Sequence[str]) -> ArgumentProblem | None:
     if any(cell.strip() for cell in cells[len(columns) :]):
         problem = f"has {len(cells)} cells in the row that ends on line {line}, and names for {len(columns)}"
         return ArgumentProblem(argument, problem, "A text with a comma in it must stand between double quotes.")

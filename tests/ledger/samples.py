@@ -63,7 +63,6 @@ RUN = Run(
     mentions=2,
     adoption_tried="magnific:api.example:f0",
     batch_id="batch_1",
-    row_count=3,
     outputs=(OUTPUT, Output(n=2, kind=OutputKind.TEXT, url=None, text="hello")),
 )
 """A run with every field set."""
@@ -89,7 +88,6 @@ def build_run(run_id: str, state: RunState = RunState.ACCEPTED, **changes: Any) 
         mentions=0,
         adoption_tried="",
         batch_id="",
-        row_count=0,
         outputs=(),
     )
     return replace(fresh, id=run_id, state=state, **changes)

@@ -113,7 +113,7 @@ async def test_a_page_behind_a_strangers_run_does_not_exist(ledger: SqliteLedger
 
 async def test_listed_runs_have_their_own_outputs(ledger: SqliteLedger) -> None:
     """One query brings the outputs of a whole page."""
-    first = replace(RUN, id="a", batch_id="", row_count=0)
+    first = replace(RUN, id="a", batch_id="")
     second = build_run("b", S.SUCCEEDED, outputs=(replace(OUTPUT, n=3),))
     await accept(ledger, first, second)
     runs = await ledger.get_runs(account_id=None, owner=OWNER, limit=2, unseen_first=False)

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from flowport.errors import RunNotFound
 from flowport.ledger.attaching import accept_run, remove_waiting
@@ -93,10 +93,7 @@ def accept_batch(
         )
         connection.executemany(
             f"INSERT INTO batch_rows (batch_id, {', '.join(_ROW_COLUMNS)}) VALUES (?{', ?' * len(_ROW_COLUMNS)})",  # noqa: S608 - our own words
-            [
-                (batch.run.id, *(build_value(getattr(row, column)) for column in _ROW_COLUMNS))
-                for row in batch.rows
-            ],
+            [(batch.run.id, *(build_value(getattr(row, column)) for column in _ROW_COLUMNS)) for row in batch.rows],
         )
     return outcome
 
@@ -232,9 +229,7 @@ def set_batch_over(
     at: float,
 ) -> bool:
     """Move a batch to its end."""
-    is_changed = set_finished(
-        connection, batch_id, state=state, outputs=(), failure=failure, spent_credits=0.0, at=at
-    )
+    is_changed = set_finished(connection, batch_id, state=state, outputs=(), failure=failure, spent_credits=0.0, at=at)
     if is_changed:
         connection.execute(
             "UPDATE batches SET csv_path = ?, csv_problem = ? WHERE id = ?",
@@ -244,4 +239,5 @@ def set_batch_over(
 
 
 def _parse_row(row: sqlite3.Row) -> BatchRow:
-    return BatchRow(**{column: "" if column == "arguments_json" else row[column] for column in _ROW_COLUMNS})
+    values: dict[str, Any] = {column: row[column] for column in _ROW_COLUMNS if column != "arguments_json"}
+    return BatchRow(**values, arguments_json="")

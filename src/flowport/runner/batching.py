@@ -13,7 +13,7 @@ from flowport.coercion import parse_value
 from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.fitting import count_bytes
 from flowport.ledger.batch_records import BatchRow, NewBatch
-from flowport.model import App, JsonValue, Run, RunState
+from flowport.model import BATCH_PREFIX, App, JsonValue, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.runner.accepting import draw_id
 from flowport.runner.calling import RunCall
@@ -108,13 +108,9 @@ def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Process
     call, boot, count = batch.call, clock.boot_time(), len(batch.rows)
     price = call.app.price_credits
     total = None if price is None else price * count
-    # One digest over those of the rows: the same rows in another order are another table.
-    digests = {
-        kind: build_raw_digest({"rows": [getattr(row, kind) for row in batch.rows]})
-        for kind in ("raw_digest", "canonical_digest")
-    }
+    # A digest over those of the rows: the same rows in another order are another table.
     run = Run(
-        id=draw_id("batch_"),
+        id=draw_id(BATCH_PREFIX),
         account_id=call.account_id,
         owner=owner,
         provider=call.app.provider,
@@ -122,7 +118,8 @@ def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Process
         app_name=call.app_name,
         tool_name=call.tool_name,
         arguments_json=batch.shown_json,
-        **digests,
+        raw_digest=build_raw_digest({"rows": [row.raw_digest for row in batch.rows]}),
+        canonical_digest=build_raw_digest({"rows": [row.canonical_digest for row in batch.rows]}),
         state=RunState.RUNNING,
         accepted_at=clock.now(),
         process_id=process.process_id,
@@ -136,9 +133,7 @@ def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Process
     return NewBatch(run, shared_json, price, batch.wish.variations, batch.wish.stop_after_failures, batch.rows)
 
 
-def build_row_run(
-    batch: Run, row: BatchRow, price_credits: float | None, clock: Clock, process: ProcessLock
-) -> Run:
+def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock: Clock, process: ProcessLock) -> Run:
     """Return the run that a row is to become. Its caller was told of it with the batch."""
     boot, now = clock.boot_time(), clock.now()
     return Run(

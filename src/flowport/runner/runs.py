@@ -199,8 +199,8 @@ class Runner:
         if call is not None:
             await self._launch(run, call)
             return
-        failure = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
-        await self._ledger.note_cancelled(run.id, failure=failure, at=self._clock.now())
+        reason = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
+        await self._ledger.note_cancelled(run.id, failure=reason, at=self._clock.now())
         self._board.update(await self._ledger.get_run(run.id, account_id=None, owner=run.owner))
         self._board.remove(run.id)
 
