@@ -201,6 +201,15 @@ NEXT_STATES: dict[RunState, frozenset[RunState]] = {
 """Every change of state that the ledger allows; a state may always be written over itself."""
 
 
+class Urgency(StrEnum):
+    """How soon somebody wants what becomes of a run."""
+
+    WAITED = "waited"
+    """A call of its own asked for it, and waits or has just waited."""
+    BATCH = "batch"
+    """It is one of many that were asked for together; the whole counts, and not this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One provider key. It owns a request budget, a catalogue and the runs that were paid with it."""
