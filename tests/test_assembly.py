@@ -91,7 +91,7 @@ async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path)
                 await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
                 asked = await count_requests(opened[0])
             assert len({tuple(names) for names in tools}) == 1
-            assert len(tools[0]) == 6 + len(IDS)
+            assert len(tools[0]) == 7 + len(IDS)
             assert asked <= 2 + len(IDS)
 
 

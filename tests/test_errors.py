@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from flowport import errors, purse_errors
+from flowport import consent, errors, purse_errors
 from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
     NEVER_CONNECTED,
@@ -196,7 +196,7 @@ SENTENCES: Final = [
 
 def find_classes(base: type[FlowportError]) -> set[type[FlowportError]]:
     """Return a class of the taxonomy and all below it."""
-    ours = {errors.__name__, purse_errors.__name__}
+    ours = {errors.__name__, purse_errors.__name__, consent.__name__}
     below = [kind for kind in base.__subclasses__() if kind.__module__ in ours]
     return {base}.union(*(find_classes(kind) for kind in below))
 

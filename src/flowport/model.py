@@ -204,6 +204,15 @@ NEXT_STATES: dict[RunState, frozenset[RunState]] = {
 """Every change of state that the ledger allows; a state may always be written over itself."""
 
 
+class Urgency(StrEnum):
+    """How soon somebody wants what becomes of a run."""
+
+    WAITED = "waited"
+    """A call of its own asked for it, and waits or has just waited."""
+    BATCH = "batch"
+    """It is one of many that were asked for together; the whole counts, and not this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One provider key. It owns a request budget, a catalogue and the runs that were paid with it."""
@@ -289,6 +298,11 @@ class Run:
     row_count: int = 0
     """How many runs a batch asks for. A batch is on record as a run of its own, which the provider never hears of; 0 for a run."""
     outputs: tuple[Output, ...] = field(default=())
+
+    @property
+    def urgency(self) -> Urgency:
+        """How soon it is wanted, as far as its record tells."""
+        return Urgency.BATCH if self.batch_id else Urgency.WAITED
 
     @property
     def is_batch(self) -> bool:

@@ -29,7 +29,8 @@ from flowport.model import JsonValue, Run, RunState
 from flowport.purse import find_price_question
 from flowport.runner.batching import BatchWish, GivenRow
 from flowport.runner.calling import RunCall
-from flowport.runner.runs import CancelOutcome, Submission
+from flowport.runner.cancelling import CancelOutcome
+from flowport.runner.runs import Submission
 from flowport.standing_tools import (
     CANCEL_RUN,
     FIND_APPS,

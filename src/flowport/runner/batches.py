@@ -254,7 +254,7 @@ class Batches:
         price = tally.price_each_credits
         runs = [(row.n, build_row_run(batch, row, price, self._clock, self._process)) for row in rows]
         for run in await self._ledger.accept_rows(batch.id, runs):
-            self._runner.start_again(run, account, self._restorer)
+            self._runner.start_again(run, account, self._restorer, run.urgency)
             self._supervisor.spawn(f"end of {run.id}", self._ring_at_end, run, batch.id)
 
     async def _ring_at_end(self, run: Run, batch_id: str) -> None:
