@@ -288,9 +288,9 @@ async def test_an_answer_that_did_not_arrive_makes_a_batch_unseen(flowport: Harn
     """Its rows too, and the same call then joins it."""
     rows = build_rows(2)
     first = await flowport.ask("run_batch", app=TOOL, rows=rows)
-    connection, request_id, run_id = flowport.server.deliveries.get_last()  # type: ignore[union-attr]
-    assert run_id == first["run_id"]
     assert flowport.server.deliveries is not None
+    connection, request_id, run_id = flowport.server.deliveries.get_last()
+    assert run_id == first["run_id"]
     flowport.server.deliveries.lose(connection, request_id)
     with anyio.fail_after(20):
         while (await flowport.ask("list_runs"))["runs"][0]["is_seen"]:
@@ -513,7 +513,7 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
             build_photo().rotate(90, expand=True).save(path)
             return accepted
 
-        desk.batches._ledger = Proxy(desk.ledger, accept_rows=change)  # type: ignore[assignment]
+        desk.batches._ledger = Proxy(desk.ledger, accept_rows=change)
         facts = await flowport.ask("run_batch", app="retro_poster", rows=rows)
         assert await flowport.count("run") == 0
     assert (facts["state"], facts["credits"]) == ("cancelled", 0)

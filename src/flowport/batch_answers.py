@@ -104,6 +104,7 @@ def build_batch_facts(standing: BatchStanding) -> Facts:
         "finished_in_part": tally.partial,
         "failed": tally.failures,
         "of_unknown_fate": tally.unknown,
+        "cancelled": tally.cancelled,
         "live": tally.live,
         "waiting": tally.waiting,
         "not_started": tally.dropped,

@@ -110,8 +110,7 @@ class BatchCalls:
         dropped = await self._desk.batches.cancel(batch)
         standing = await get_batch_standing(self._desk, batch)
         tally = standing.tally
-        unsent = tally.cancelled
-        started = f"{dropped + unsent} of {tally.rows} runs were not started and cost nothing"
+        started = f"{dropped} of {tally.rows} runs were not started and cost nothing"
         going = (
             f"; {tally.live} that were started go on and are charged, and get_run fetches their results."
             if tally.live

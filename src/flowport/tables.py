@@ -101,7 +101,7 @@ def _decode(data: bytes, argument: str) -> str:
 
 def _guess_delimiter(text: str) -> str:
     """Return what parts the names of the columns: the mark that stands there most often outside of quotes."""
-    header = next((line for line in _QUOTED.sub("", text[:100_000]).splitlines() if line.strip()), "")
+    header = next((line for line in _QUOTED.sub("x", text[:100_000]).splitlines() if line.strip()), "")
     return max(_DELIMITERS, key=header.count)
 
 

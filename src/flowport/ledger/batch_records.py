@@ -87,8 +87,8 @@ class BatchTally:
 
     @property
     def failures(self) -> int:
-        """How many of them made nothing."""
-        return self.failed + self.unknown + self.cancelled
+        """How many of them were sent and made nothing, as far as anybody knows."""
+        return self.failed + self.unknown
 
     @property
     def is_over(self) -> bool:

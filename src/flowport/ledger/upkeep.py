@@ -143,11 +143,12 @@ def _delete_slice(connection: sqlite3.Connection, condition: str, values: dict[s
 
 
 def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[str, ...]:
-    """Delete the runs with what belongs to them, and return where their outputs are saved."""
+    """Delete the runs with what belongs to them, and return where their outputs and tables are saved."""
     chosen = json.dumps(run_ids)
     saved = connection.execute(
-        "SELECT saved_path FROM outputs WHERE saved_path <> '' AND run_id IN (SELECT value FROM json_each(?))",
-        (chosen,),
+        "SELECT saved_path FROM outputs WHERE saved_path <> '' AND run_id IN (SELECT value FROM json_each(:chosen)) "
+        "UNION ALL SELECT csv_path FROM batches WHERE csv_path <> '' AND id IN (SELECT value FROM json_each(:chosen))",
+        {"chosen": chosen},
     ).fetchall()
     # A batch that stays still has its row, without what it was made of.
     connection.execute(

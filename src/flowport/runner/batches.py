@@ -24,6 +24,7 @@ from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.batching import MAX_LIVE_ROWS, PreparedBatch, build_batch, build_row_run
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook, RunCall
+from flowport.runner.cancelling import CancelOutcome
 from flowport.runner.papers import BatchPaper
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.runs import Runner, Submission
@@ -147,13 +148,17 @@ class Batches:
         Raises:
             LedgerError: The wish could not be recorded.
         """
-        dropped = await self._ledger.drop_rows(batch.id, reason=reason)
-        for run in await self._ledger.get_live_rows(batch.id):
-            if run.state is RunState.ACCEPTED:
-                await self._runner.cancel(run, should_stop_following=False)
+        dropped = await self._stop(batch, reason)
         await self.take_up(batch)
         self._ring(batch.id)
         return dropped
+
+    async def _stop(self, batch: Run, reason: str) -> int:
+        """Have nothing more sent, and return how many rows that are."""
+        dropped = await self._ledger.drop_rows(batch.id, reason=reason)
+        unsent = [run for run in await self._ledger.get_live_rows(batch.id) if run.state is RunState.ACCEPTED]
+        outcomes = [await self._runner.cancel(run, should_stop_following=False) for run in unsent]
+        return dropped + outcomes.count(CancelOutcome.CANCELLED)
 
     def stop_unwanted(self, batch: Run, call: RunCall) -> None:
         """Begin no more rows of a batch whose caller has gone, if nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
@@ -239,7 +244,7 @@ class Batches:
         """Do what can be done now, and return the batch when it is over."""
         tally = await self._ledger.get_tally(batch.id)
         if tally.waiting and 0 < tally.stop_after_failures <= tally.failures:
-            await self._ledger.drop_rows(batch.id, reason=format_stopped(tally.failures))
+            await self._stop(batch, format_stopped(tally.failures))
             tally = await self._ledger.get_tally(batch.id)
         if tally.is_over:
             return await self._finish(batch, tally)
@@ -265,6 +270,9 @@ class Batches:
 
     async def _finish(self, batch: Run, tally: BatchTally) -> Run | None:
         """Return the batch as it has ended; None while outputs of rows are still being saved here."""
+        kept = await self._ledger.get_run(batch.id, account_id=None, owner=batch.owner)
+        if kept.state.is_final:
+            return kept
         rows = await self._ledger.get_rows(batch.id)
         entries = [self._board.get(row.run.id) for row in rows if row.run is not None]
         if any(entry is not None and not entry.is_settled for entry in entries):
@@ -293,9 +301,7 @@ class Batches:
 
 def _format_end(tally: BatchTally) -> str:
     """Return what is missing of a batch, as a sentence; empty when nothing is."""
-    parts = []
-    if tally.failures:
-        parts.append(f"{tally.failures} of {tally.rows} row{'s' * (tally.rows != 1)} made nothing.")
-    if tally.dropped:
-        parts.append(f"{tally.dropped} had not begun. {tally.stopped}")
-    return " ".join(parts)
+    lost = tally.failures + tally.cancelled
+    made = f"{lost} of {tally.rows} row{'s' * (tally.rows != 1)} made nothing." if lost else ""
+    begun = f"{tally.dropped} had not begun. {tally.stopped}" if tally.dropped else ""
+    return f"{made} {begun}".strip()

@@ -64,7 +64,8 @@ class Board:
         if run.id not in self._entries:
             self._entries[run.id] = BoardEntry(run, urgency=urgency, noted_at=noted_at)
             self._note_live(run)
-            self._listener(run.id, is_relisted=True)
+            # The lists show a batch, and none of its rows.
+            self._listener(run.id, is_relisted=not run.batch_id)
         return self._entries[run.id]
 
     def get(self, run_id: str) -> BoardEntry | None:
@@ -103,7 +104,7 @@ class Board:
         if entry is None:
             return
         if run != entry.run:
-            self._listener(run.id, is_relisted=run.state is not entry.run.state)
+            self._listener(run.id, is_relisted=run.state is not entry.run.state and not run.batch_id)
         entry.run = run
         self._note_live(run)
         entry.problem = problem
@@ -117,7 +118,7 @@ class Board:
         return len(self._live)
 
     def _note_live(self, run: Run) -> None:
-        if run.state.is_final:
+        if run.state.is_final or run.is_batch:
             self._live.discard(run.id)
         else:
             self._live.add(run.id)

@@ -11,7 +11,7 @@ from typing import Final
 from flowport.accounts import OpenAccount
 from flowport.catalog.discovery import Catalog
 from flowport.clock import Clock
-from flowport.errors import AppNotFound, AppUnsupported, ArgumentsInvalid, ProviderError
+from flowport.errors import AppNotFound, AppUnsupported, ArgumentsInvalid, LedgerError, ProviderError
 from flowport.ledger.interface import Ledger
 from flowport.model import JsonValue, Run
 from flowport.runner.calling import RunCall
@@ -48,8 +48,8 @@ class CallRestorer:
         for pause in RETRY_SECONDS:
             try:
                 return await self._prepare(run, account)
-            except ProviderError as exc:
-                logger.info("the app of run %s cannot be read just now: %s", run.id, exc)
+            except (ProviderError, LedgerError) as exc:
+                logger.info("what run %s is made of cannot be read just now: %s", run.id, exc)
             await self._clock.sleep(pause)
         return None
 

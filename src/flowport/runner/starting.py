@@ -110,6 +110,8 @@ class RunStarter:
         while True:
             priority = self._get_priority(run)
             async with self._places[priority]:
+                if self._is_over(run):
+                    return await self._get_kept(run)
                 await account.wait_for_turn(priority)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
                 if not await self._ledger.note_starting(run.id, at=self._clock.now()):
@@ -134,6 +136,11 @@ class RunStarter:
         entry = self._board.get(run.id)
         is_row = entry is not None and entry.urgency is Urgency.BATCH and not entry.waiters
         return Priority.START_ROW if is_row else Priority.START
+
+    def _is_over(self, run: Run) -> bool:
+        """Tell whether the run was cancelled while it waited, so that it takes no request of the budget."""
+        entry = self._board.get(run.id)
+        return entry is not None and entry.run.state.is_final
 
     async def _drop_unwanted(self, run: Run) -> bool:
         """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""
