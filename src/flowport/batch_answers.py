@@ -33,6 +33,8 @@ from flowport.runner.papers import get_row_state
 _MAX_PROBLEM: Final = 300
 _MAX_BRIEF_PROBLEM: Final = 80
 _MAX_TEXT: Final = 200
+_MAX_ROWS: Final = 250
+"""More than an answer has room for, however short they are."""
 _MAX_OUTPUTS: Final = 20
 """Outputs of one row that an answer lists."""
 
@@ -73,7 +75,7 @@ def build_batch_answer(
     """
     facts = build_batch_facts(standing)
     begun = [row for row in rows if row.is_begun]
-    wanted = sorted(begun, key=lambda row: not _has_failed(row))
+    wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
     forms = [_build_forms(row, standing.tally) for row in wanted]
     # The sentence about what is left out has its room from the beginning.
     left_out = f"For length not everything is shown here; {build_run_uri(standing.run.id)} has all rows."
@@ -162,7 +164,7 @@ def _build_forms(row: RowStanding, tally: BatchTally) -> tuple[_Shown, _Shown, _
     head = _build_head(row, tally)
     run = row.run
     if run is None:
-        return (_Shown(head),) * 3
+        return (_Shown(drop_empty(head)),) * 3
     brief = {**head, "problem": clean_text(run.failure, limit=_MAX_BRIEF_PROBLEM)}
     full = {**head, "problem": clean_text(run.failure, limit=_MAX_PROBLEM)}
     outputs = run.outputs[:_MAX_OUTPUTS]
