@@ -200,8 +200,9 @@ async def test_so_many_failures_stop_what_has_not_begun(flowport: Harness) -> No
     facts = result.structured_content
     assert isinstance(facts, dict)
     assert (bool(result.is_error), facts["state"]) == (True, "failed")
-    assert facts["failed"] + facts["not_started"] == 200
-    assert MAX_LIVE_ROWS <= facts["failed"] < 200
+    # Of those that had begun some were not sent yet.
+    assert facts["failed"] + facts["not_started"] + facts.get("cancelled", 0) == 200
+    assert 3 <= facts["failed"] <= MAX_LIVE_ROWS
     assert facts["credits"] == await flowport.count("run") == facts["failed"]
     assert "failed, so the others were not started" in facts["stopped"]
     balance = (await flowport.ask("get_balance"))["accounts"][0]

@@ -92,6 +92,7 @@ async def test_runs_are_listed_as_resources(flowport: Harness) -> None:
     assert [template.uri_template for template in templates] == [
         "flowport://runs/{run_id}",
         "flowport://runs/{run_id}/outputs/{n}",
+        "flowport://batches/{batch_id}",
         "flowport://apps/{app}",
     ]
 
