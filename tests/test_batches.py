@@ -16,9 +16,13 @@ from mcp.shared.exceptions import MCPError
 from flowport.answers import MAX_ANSWER_BYTES, format_facts
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.runner.batching import MAX_LIVE_ROWS
+from flowport.tool_calls import ToolCalls
+from flowport.waiting import KEY_GONE, Caller
 from tests.harness import MODES, Harness, Mode, open_harness
+from tests.ledger.test_batches import build_batch
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, open_sandbox
+from tests.scripted import wait_until
 
 TOOL = "text_to_picture"
 FAILING = "always_fails"
@@ -619,3 +623,67 @@ async def test_a_table_that_cannot_be_saved_is_told(sandbox: SandboxClient, tmp_
     async with open_harness(sandbox, folder) as flowport:
         facts = await flowport.ask("run_batch", app=FAILING, rows=[{"note": "x"}])
     assert facts["csv_problem"] in {"Not a directory", "File exists"}
+
+
+async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """It is asked for in the editor, while the desktop client carries it out."""
+    for _ in range(MAX_LIVE_ROWS):
+        await sandbox.switch("next_run", hold=True)
+    async with (
+        open_harness(sandbox, tmp_path / "person", mode=mode) as first,
+        open_harness(sandbox, tmp_path / "person", mode=mode) as second,
+    ):
+        batch_id = (await first.ask("run_batch", app=TOOL, rows=build_rows(70), wait=False))["run_id"]
+        await wait_until_started(first, MAX_LIVE_ROWS)
+        await wait_until_live(first, batch_id)
+        stopped = await second.ask("cancel_run", run_id=batch_id)
+        found: list[dict[str, Any]] = []
+
+        async def wait() -> None:
+            """Wait in the second program."""
+            found.append(await second.ask("get_run", run_id=batch_id))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_until(lambda: any("of 70 done" in message for _, message in second.progress))
+            for run in await first.assembly.desk.ledger.get_live_rows(batch_id):
+                await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
+        assert await first.count("run") == MAX_LIVE_ROWS
+    assert stopped["summary"].startswith("6 of 70 runs were not started and cost nothing; 64 that were started go on")
+    assert (found[0]["state"], found[0]["succeeded"], found[0]["not_started"]) == ("partial", MAX_LIVE_ROWS, 6)
+
+
+async def test_a_batch_whose_key_is_gone_can_be_read_and_cancelled(flowport: Harness) -> None:
+    """Nothing can be sent for it, so nothing is held back for ever either."""
+    old = build_batch("batch_old", account_id="magnific:elsewhere:old", owner="local")
+    await flowport.assembly.desk.ledger.accept_batch(old)
+    facts = await flowport.ask("get_run", run_id="batch_old", wait=False)
+    assert (facts["state"], facts["waiting"], facts["problem"]) == ("running", 3, KEY_GONE)
+    cancelled = await flowport.ask("cancel_run", run_id="batch_old")
+    assert cancelled["summary"] == "3 of 3 runs were not started and cost nothing; none goes on."
+    assert (await flowport.ask("get_run", run_id="batch_old"))["state"] == "cancelled"
+    assert await flowport.count("run") == 0
+
+
+@pytest.mark.parametrize("should_stop", [True, False])
+async def test_an_answer_for_nobody_is_not_seen(sandbox: SandboxClient, tmp_path: Path, should_stop: bool) -> None:
+    """Over HTTP a client may be gone although its call goes on."""
+    async with open_harness(sandbox, tmp_path / "person", should_stop_on_cancel=should_stop) as flowport:
+        desk = flowport.assembly.desk
+
+        async def report(_: float, __: str) -> None:
+            """Tell nobody."""
+
+        async def is_gone() -> bool:
+            """Tell that the client has left."""
+            return True
+
+        caller = Caller(desk.clock.monotonic(), report, is_gone=is_gone)
+        answer = await ToolCalls(desk).call("run_batch", {"app": FAILING, "rows": [{"note": "x"}]}, caller)
+        assert isinstance(answer.structured_content, dict)
+        run_id = answer.structured_content["run_id"]
+        over = await flowport.ask("list_runs")
+        assert over["runs"][0]["run_id"] == run_id
+        assert not over["runs"][0]["is_seen"]

@@ -17,7 +17,7 @@ from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.labels import clean_line
 from flowport.ledger.batch_records import RowStanding
 from flowport.media.arguments import MediaRules, find_local_file
-from flowport.media.sources import open_source
+from flowport.media.sources import measure, open_source
 from flowport.model import JsonValue, Run
 from flowport.purse import find_price_question
 from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
@@ -178,10 +178,8 @@ class BatchCalls:
         if source.path.suffix.lower() not in _SUFFIXES:
             raise _refuse(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
         with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
-            data = file.read(MAX_TABLE_BYTES + 1)
-        if len(data) > MAX_TABLE_BYTES:
-            raise _refuse(CSV, "names a file that grows while it is read", "Give one that is whole.")
-        return parse_table(data, argument=CSV)
+            size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
+            return parse_table(file.read(size_bytes), argument=CSV)
 
 
 def _gather_outputs(batch: Run, rows: Sequence[RowStanding]) -> Run:

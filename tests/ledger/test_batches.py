@@ -226,7 +226,7 @@ async def test_an_old_doubt_is_none(ledger: SqliteLedger) -> None:
     ],
 )
 async def test_a_batch_is_paid_as_a_whole_or_not_at_all(
-    ledger: SqliteLedger, limits: dict[str, float], error: type[Exception]
+    ledger: SqliteLedger, limits: dict[str, Any], error: type[Exception]
 ) -> None:
     """The cap of one run is over each row, the others over all."""
     refused = await ledger.accept_batch(build_batch(), None, build_terms(**limits))

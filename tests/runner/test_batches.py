@@ -94,7 +94,7 @@ def troubled(flowport: Harness) -> Troubled:
     """Give the batches of a Flowport a ledger that can be made to fail."""
     batches = flowport.assembly.desk.batches
     found = Troubled(batches._ledger)
-    batches._ledger = found  # type: ignore[assignment]
+    batches._ledger = found
     return found
 
 
@@ -252,3 +252,21 @@ async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
 def test_why_no_more_is_begun_is_a_sentence(failures: int, words: str) -> None:
     """It stands in the answer."""
     assert format_stopped(failures).startswith(words)
+
+
+async def test_a_mistake_after_the_ledger_has_a_batch_loses_nothing(
+    flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody carries it out for a moment; then it is found like one that a dead process has left."""
+    troubled.held["accept_batch"] = anyio.Event()
+    troubled.failing["drop_rows"] = ZeroDivisionError("a bug")
+    batches, prepared = flowport.assembly.desk.batches, await prepare(flowport, 3)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(batches.submit, prepared, RunCall("local", is_stopped_with_caller=True))
+        await wait_until(lambda: "accept_batch" in troubled.called)
+        tasks.cancel_scope.cancel()
+    troubled.held.pop("accept_batch").set()
+    await wait_until(lambda: "a bug" in caplog.text)
+    batch_id = (await flowport.ask("list_runs"))["runs"][0]["run_id"]
+    assert (await flowport.ask("get_run", run_id=batch_id))["failed"] == 3
+    assert await flowport.count("run") == 3

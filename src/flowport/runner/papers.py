@@ -10,6 +10,7 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
+from flowport.labels import clean_text
 from flowport.ledger.batch_records import RowStanding
 from flowport.media.saving import build_batch_path, open_partial
 from flowport.model import Run
@@ -19,6 +20,7 @@ from flowport.tables import format_table
 logger = logging.getLogger(__name__)
 
 _OWN_COLUMNS: Final = ("run_id", "state", "credits", "urls", "saved_paths", "text", "error")
+_MAX_TEXT: Final = 10_000
 NOT_STARTED: Final = "not started"
 FORGOTTEN: Final = "erased"
 
@@ -92,7 +94,7 @@ def _build_line(standing: RowStanding, inputs: list[str]) -> list[str]:
         f"{run.spent_credits:g}" if run is not None else "0",
         "\n".join(output.url for output in outputs if output.url),
         "\n".join(output.saved_path for output in outputs if output.saved_path),
-        "\n".join(output.text for output in outputs if output.text),
+        "\n".join(clean_text(output.text, limit=_MAX_TEXT) for output in outputs if output.text),
         run.failure if run is not None else "",
     ]
 
