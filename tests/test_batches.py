@@ -635,7 +635,7 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
         open_harness(sandbox, tmp_path / "person", mode=mode) as first,
         open_harness(sandbox, tmp_path / "person", mode=mode) as second,
     ):
-        batch_id = (await first.ask("run_batch", app=TOOL, rows=build_rows(70), wait=False))["run_id"]
+        batch_id = (await first.ask("run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(70)], wait=False))["run_id"]
         await wait_until_started(first, MAX_LIVE_ROWS)
         await wait_until_live(first, batch_id)
         stopped = await second.ask("cancel_run", run_id=batch_id)
@@ -652,7 +652,7 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
                 await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
         assert await first.count("run") == MAX_LIVE_ROWS
     assert stopped["summary"].startswith("6 of 70 runs were not started and cost nothing; 64 that were started go on")
-    assert (found[0]["state"], found[0]["succeeded"], found[0]["not_started"]) == ("partial", MAX_LIVE_ROWS, 6)
+    assert (found[0]["state"], found[0]["failed"], found[0]["not_started"]) == ("failed", MAX_LIVE_ROWS, 6)
 
 
 async def test_a_batch_whose_key_is_gone_can_be_read_and_cancelled(flowport: Harness) -> None:
