@@ -635,7 +635,9 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
         open_harness(sandbox, tmp_path / "person", mode=mode) as first,
         open_harness(sandbox, tmp_path / "person", mode=mode) as second,
     ):
-        batch_id = (await first.ask("run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(70)], wait=False))["run_id"]
+        batch_id = (await first.ask("run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(70)], wait=False))[
+            "run_id"
+        ]
         await wait_until_started(first, MAX_LIVE_ROWS)
         await wait_until_live(first, batch_id)
         stopped = await second.ask("cancel_run", run_id=batch_id)

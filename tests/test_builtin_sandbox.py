@@ -39,6 +39,26 @@ async def test_it_is_started_once_and_again_when_it_has_died(provider: Magnific)
     assert first.is_loopback
 
 
+async def test_callers_that_come_together_get_one_child(provider: Magnific) -> None:
+    """Lists, definitions and a first call ask at once, and each child has a key of its own."""
+    sandbox = BuiltInSandbox(provider)
+    locations = []
+
+    async def locate() -> None:
+        """Note where it is."""
+        locations.append(await sandbox.locate())
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(locate)
+    finally:
+        await sandbox.aclose()
+
+    assert len(locations) == 3
+    assert len({location.api_key for location in locations}) == 1
+
+
 @pytest.mark.parametrize("command", [GONE, TALKS_NONSENSE, ["/nowhere/python"]], ids=["gone", "nonsense", "missing"])
 async def test_a_child_that_does_not_start_is_an_unreachable_provider(provider: Magnific, command: list[str]) -> None:
     """The list of tools then says why there are none."""

@@ -73,14 +73,21 @@ async def open_desk(folder: Path, ledger: Ledger, url: str = NOWHERE) -> AsyncIt
             yield opened.desk
 
 
-async def call(desk: Desk, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Call a tool as the server does and return the facts of its answer."""
+class Client:
+    """Calls tools as the server does: side by side, but with one place for all where calls are prepared."""
 
-    async def report(_: float, __: str) -> None:
-        """Tell nobody."""
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._calls = ToolCalls(desk)
 
-    answer = await ToolCalls(desk).call(tool, arguments, Caller(desk.clock.monotonic(), report))
-    facts = getattr(answer, "structured_content", None)
-    if not isinstance(facts, dict):
-        raise TypeError(f"{tool} has no facts")
-    return facts
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and return the facts of its answer."""
+
+        async def report(_: float, __: str) -> None:
+            """Tell nobody."""
+
+        answer = await self._calls.call(tool, arguments, Caller(self._desk.clock.monotonic(), report))
+        facts = getattr(answer, "structured_content", None)
+        if not isinstance(facts, dict):
+            raise TypeError(f"{tool} has no facts")
+        return facts

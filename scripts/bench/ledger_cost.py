@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import anyio
 from figures import Figure
-from instant import TOOL_NAME, call, open_desk, open_provider
+from instant import TOOL_NAME, Client, open_desk, open_provider
 
 from flowport.ledger.interface import Ledger
 from flowport.ledger.opening import LEDGER_NAME, open_connection
@@ -136,11 +136,11 @@ async def time_burst(open_one: OpenLedger, url: str) -> tuple[float, list[float]
         folder.mkdir(mode=0o700)
         ledger: Ledger = open_one(folder / LEDGER_NAME)
         async with open_desk(folder, ledger, url) as desk:
-            states: list[str] = []
+            client, states = Client(desk), list[str]()
 
             async def run_one(number: int) -> None:
                 """Ask for one run and wait for its end."""
-                states.append((await call(desk, TOOL_NAME, prompt=f"a lake, {number}"))["state"])
+                states.append((await client.call(TOOL_NAME, prompt=f"a lake, {number}"))["state"])
 
             await run_one(0)
             waits = ledger.seconds if isinstance(ledger, TimedLedger) else {}

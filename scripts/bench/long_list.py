@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 from figures import Figure
-from instant import call, open_desk
+from instant import Client, open_desk
 
 from flowport.ledger.opening import LEDGER_NAME, open_connection
 from flowport.ledger.rows import build_output_values, build_run_values
@@ -48,7 +48,7 @@ async def time_lists(unseen_every: int) -> list[float]:
         async with open_desk(path.parent, open_sqlite_ledger(path)) as desk:
             for number in range(CALLS + 1):
                 began = time.perf_counter()
-                facts = await call(desk, "list_runs")
+                facts = await Client(desk).call("list_runs")
                 if number:
                     seconds.append(time.perf_counter() - began)
         if len(facts["runs"]) != 10 or str(RUNS // unseen_every) not in facts["summary"]:  # noqa: PLR2004 - the default

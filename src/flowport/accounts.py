@@ -94,8 +94,11 @@ class OpenAccount:
             await self._api.aclose()
 
     async def _get_api(self) -> Api:
+        location = await self._locate()
+        # Each request asks twice, and as a rule nothing has moved.
+        if self._api is not None and location is self._location:
+            return self._api
         async with self._lock:
-            location = await self._locate()
             if self._api is None or location != self._location:
                 await self.aclose()
                 self._api = Api(self.provider.title, location, self.budget)

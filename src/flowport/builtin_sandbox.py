@@ -38,6 +38,7 @@ class BuiltInSandbox:
         self._command = command
         self._process: anyio.abc.Process | None = None
         self._location: Location | None = None
+        self._lock = anyio.Lock()
 
     async def locate(self) -> Location:
         """Return where the child listens, starting it if need be.
@@ -45,9 +46,16 @@ class BuiltInSandbox:
         Raises:
             ProviderUnreachable: The child does not start.
         """
-        if self._process is None or self._process.returncode is not None or self._location is None:
-            return await self._start()
-        return self._location
+        if (location := self._get_location()) is not None:
+            return location
+        async with self._lock:
+            # Whoever waited here finds the child that another has started.
+            return self._get_location() or await self._start()
+
+    def _get_location(self) -> Location | None:
+        """Return where the child listens, None when none is running."""
+        is_running = self._process is not None and self._process.returncode is None
+        return self._location if is_running else None
 
     async def aclose(self) -> None:
         """End the child and let go of its pipes."""

@@ -108,10 +108,12 @@ class ToolCalls:
 
     async def wait_for_catalogues(self) -> None:
         """Wait until every catalogue has something to show, at most eight seconds."""
+        awaited = [one.catalog for one in self._desk.catalogs if not one.catalog.is_ready]
+        if not awaited:
+            return
         async with anyio.create_task_group() as group:
-            for one in self._desk.catalogs:
-                if not one.catalog.is_ready:
-                    group.start_soon(one.catalog.wait_until_attempted, FIRST_CATALOGUE_SECONDS)
+            for catalog in awaited:
+                group.start_soon(catalog.wait_until_attempted, FIRST_CATALOGUE_SECONDS)
 
     async def _run_any_app(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(RUN_APP, arguments)

@@ -4,6 +4,7 @@ Redirects are never followed: the library would carry our key header to another 
 a connection of its own, because a kept-alive one that the server is just closing leaves the fate of the run unknown.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,11 @@ PAUSE_WITHOUT_WORD_SECONDS: Final = 15.0
 
 _TIMEOUT: Final = httpx2.Timeout(60.0, connect=10.0, pool=30.0)
 _TIMEOUT_READ: Final = httpx2.Timeout(30.0, connect=10.0, pool=30.0)
-_MAX_CONNECTIONS: Final = 100
+_MAX_STARTS: Final = 100
+MAX_READS: Final = 16
+"""Requests side by side that start nothing."""
+_MAX_IDLE: Final = 4
+"""Connections that wait for the next request; the library asks the system about each of them twice for each request."""
 
 REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.LIST_APPS: 60.0,
@@ -104,6 +109,7 @@ class Api:
         self._provider_title = provider_title
         self._location = location
         self._budget = budget
+        self._reads = anyio.Semaphore(MAX_READS, fast_acquire=True)
         self._readers: httpx2.AsyncClient | None = None
         self._starters: httpx2.AsyncClient | None = None
 
@@ -136,9 +142,8 @@ class Api:
         url = self._location.base_url + request.path
         is_start = request.operation is Operation.START_RUN
         timeout, extensions = (_TIMEOUT, {"trace": _pass_step}) if is_start else (_TIMEOUT_READ, {})
-        async with client.stream(
-            request.method, url, json=request.body, timeout=timeout, extensions=extensions
-        ) as response:
+        stream = client.stream(request.method, url, json=request.body, timeout=timeout, extensions=extensions)
+        async with contextlib.nullcontext() if is_start else self._reads, stream as response:
             body, is_complete = await _read_body(response)
             headers = {name.lower(): value for name, value in response.headers.items()}
             return ApiAnswer(response.status_code, headers, self._take_out_key(body), is_complete=is_complete)
@@ -151,13 +156,13 @@ class Api:
 
     def _get_client(self, operation: Operation) -> httpx2.AsyncClient:
         if operation is Operation.START_RUN:
-            self._starters = self._starters or self._build_client(keep_alive=0)
+            self._starters = self._starters or self._build_client(_MAX_STARTS, keep_alive=0)
             return self._starters
-        self._readers = self._readers or self._build_client(keep_alive=_MAX_CONNECTIONS)
+        self._readers = self._readers or self._build_client(MAX_READS, keep_alive=_MAX_IDLE)
         return self._readers
 
-    def _build_client(self, *, keep_alive: int) -> httpx2.AsyncClient:
-        limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=keep_alive)
+    def _build_client(self, connections: int, *, keep_alive: int) -> httpx2.AsyncClient:
+        limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=keep_alive)
         return httpx2.AsyncClient(
             headers=dict(self._location.headers),
             follow_redirects=False,

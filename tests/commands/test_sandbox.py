@@ -8,22 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from flowport.commands.sandbox import build_parser
+from flowport.commands.sandbox import build_options, build_parser
 from tests.commands.children import open_child
 
 
 def test_it_says_how_to_reach_it_and_answers_there(tmp_path: Path) -> None:
-    """Somebody who starts it wants to copy two lines."""
+    """Somebody who starts it wants to copy two lines, for either provider."""
     with open_child(tmp_path, "--key", "abc", command="sandbox") as child:
         assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(3)]
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(6)]
         url = lines[1].removeprefix("MAGNIFIC_BASE_URL=")
         request = urllib.request.Request(f"{url}/v1/ai/flows", headers={"x-magnific-api-key": "abc"})
         with urllib.request.urlopen(request, timeout=5) as answer:
             apps = json.load(answer)["data"]
+        magica = urllib.request.Request(f"{url}/magica/v1/workflows", headers={"authorization": "Bearer gx_abc"})
+        with urllib.request.urlopen(magica, timeout=5) as answer:
+            workflows, remaining = json.load(answer)["items"], answer.headers["x-ratelimit-remaining"]
 
     assert lines[2] == "MAGNIFIC_API_KEY=abc"
+    assert lines[4:] == [f"MAGICA_BASE_URL={url}/magica", "MAGICA_API_KEY=gx_abc"]
     assert len(apps) > 0
+    assert (len(workflows) > 0, remaining) == (True, "59")
 
 
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
@@ -88,6 +93,21 @@ def test_a_flag_that_cannot_be_used_is_refused(
     with pytest.raises(SystemExit, match="2"):
         build_parser().parse_args(flags)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "limits"),
+    [
+        ([], (60, 1000)),
+        (["--requests-per-minute", "0"], (0, 0)),
+        (["--requests-per-minute", "0", "--magica-requests-per-day", "9"], (0, 9)),
+        (["--magica-requests-per-minute", "0", "--magica-requests-per-day", "0"], (0, 0)),
+    ],
+)
+def test_magica_s_limits_are_the_real_ones_unless_said(flags: list[str], limits: tuple[int, int]) -> None:
+    """Whoever lifts the one face's limit wants none at all."""
+    options = build_options(build_parser().parse_args(flags), "abc")
+    assert (options.magica_requests_per_minute, options.magica_requests_per_day) == limits
 
 
 def test_flags_at_their_bounds_are_taken() -> None:

@@ -18,7 +18,7 @@ from flowport.providers.magnific import Magnific
 from flowport.purse import PurseTerms
 from flowport.runner.calling import RunCall
 from flowport.runner.cancelling import CancelOutcome
-from flowport.runner.runs import WRITING_SECONDS
+from flowport.runner.leaving import GATHERING_SECONDS, WRITING_SECONDS
 from tests.runner.benches import open_bench
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, build_look, read
 from tests.scripted import (
@@ -488,7 +488,9 @@ async def test_what_cannot_be_looked_at_is_not_taken_up(ledger: FaultyLedger, tm
         assert bench.board.get(run.id) is None
 
 
-@pytest.mark.parametrize(("seconds", "is_seen"), [(WRITING_SECONDS - 1, False), (WRITING_SECONDS, True)])
+@pytest.mark.parametrize(
+    ("seconds", "is_seen"), [(WRITING_SECONDS - 1, False), (WRITING_SECONDS + GATHERING_SECONDS, True)]
+)
 async def test_a_result_is_seen_for_good_once_its_answer_must_be_written(
     ledger: FaultyLedger, tmp_path: Path, seconds: float, is_seen: bool
 ) -> None:

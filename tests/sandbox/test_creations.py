@@ -5,6 +5,7 @@ import pytest
 from flowport.sandbox.creations import Creations
 from flowport.sandbox.engine import Product, ProductKind
 from flowport.sandbox.files import FileStore
+from flowport.sandbox.magica.library import Library
 from flowport.sandbox.refusals import Refused
 from flowport.sandbox.uploads import UploadStore
 
@@ -15,7 +16,7 @@ PICTURE = Product(ProductKind.IMAGES, "x", "image/png", b"png")
 @pytest.fixture
 def creations() -> Creations:
     """Return both stores, empty."""
-    return Creations(FileStore(ORIGIN, 60), UploadStore(ORIGIN))
+    return Creations(FileStore(ORIGIN, 60), UploadStore(ORIGIN), Library(ORIGIN))
 
 
 def test_a_result_is_named_by_its_id_or_its_link(creations: Creations) -> None:

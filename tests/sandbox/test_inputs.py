@@ -16,13 +16,15 @@ from flowport.sandbox.creations import Creations
 from flowport.sandbox.engine import Product, ProductKind
 from flowport.sandbox.files import FileStore
 from flowport.sandbox.inputs import MAX_LIST_ITEMS, MAX_MEDIA_BYTES, MAX_TEXT_CHARACTERS, parse_inputs
+from flowport.sandbox.magica.library import Library
 from flowport.sandbox.refusals import Refused
 from flowport.sandbox.uploads import UploadStore
 
 from .client import Client, build_photo, encode
 
 BY_NAME = {app.name: app for app in APPS}
-CREATIONS = Creations(FileStore("http://127.0.0.1:1", 60), UploadStore("http://127.0.0.1:1"))
+ORIGIN = "http://127.0.0.1:1"
+CREATIONS = Creations(FileStore(ORIGIN, 60), UploadStore(ORIGIN), Library(ORIGIN))
 SKETCH = "Photo to Pencil Sketch"
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 
 from flowport.sandbox.dialect import Dialect, Style
+from flowport.sandbox.late_face import MAGICA_PREFIX
 from flowport.sandbox.serve import SandboxAddresses, serve
 from flowport.sandbox.state import SandboxOptions
 
@@ -31,16 +32,9 @@ def run(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         key = sys.stdin.readline().strip()
         threading.Thread(target=_exit_with_parent, daemon=True).start()
-    options = SandboxOptions(
-        key=key,
-        port=flags.port,
-        files_port=flags.files_port,
-        requests_per_minute=flags.requests_per_minute,
-        speed=flags.speed,
-        dialect=Dialect(style=Style(flags.style)),
-    )
+    options = build_options(flags, key)
     try:
-        anyio.run(serve, options, _build_announcer(key, is_child=flags.child))
+        anyio.run(serve, options, _build_announcer(key, options.magica_key, is_child=flags.child))
     except KeyboardInterrupt:
         return 0
     except OSError as exc:
@@ -58,12 +52,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
     parser.add_argument("--requests-per-minute", type=_parse_count, default=50, help="0 for no limit; 50 unless given")
+    parser.add_argument(
+        "--magica-requests-per-minute",
+        type=_parse_count,
+        help="of each key at Magica's face; 60 unless given, none where --requests-per-minute is 0",
+    )
+    parser.add_argument("--magica-requests-per-day", type=_parse_count, help="likewise; 1000 unless given")
     parser.add_argument("--speed", type=_parse_speed, default=1.0, help="multiplies how long runs take; 1 unless given")
     parser.add_argument(
         "--style", choices=[*Style], default=Style.BOTH, help="the paths that exist: flows, apps, or both unless given"
     )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
+
+
+def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
+    """Return what the flags ask for."""
+    return SandboxOptions(
+        key=key,
+        port=flags.port,
+        files_port=flags.files_port,
+        requests_per_minute=flags.requests_per_minute,
+        magica_requests_per_minute=_choose_limit(flags.magica_requests_per_minute, flags.requests_per_minute, 60),
+        magica_requests_per_day=_choose_limit(flags.magica_requests_per_day, flags.requests_per_minute, 1000),
+        speed=flags.speed,
+        dialect=Dialect(style=Style(flags.style)),
+    )
 
 
 def _parse_port(text: str) -> int:
@@ -80,6 +94,13 @@ def _parse_count(text: str) -> int:
     return count
 
 
+def _choose_limit(given: int | None, requests_per_minute: int, usual: int) -> int:
+    """Return a limit of Magica's face: as given, else the real one, but none where the other face has none."""
+    if given is None:
+        return usual if requests_per_minute else 0
+    return given
+
+
 def _parse_speed(text: str) -> float:
     speed = float(text)
     if not 0 <= speed <= _MAX_SPEED:
@@ -87,7 +108,7 @@ def _parse_speed(text: str) -> float:
     return speed
 
 
-def _build_announcer(key: str, *, is_child: bool) -> Callable[[SandboxAddresses], None]:
+def _build_announcer(key: str, magica_key: str, *, is_child: bool) -> Callable[[SandboxAddresses], None]:
     def announce(addresses: SandboxAddresses) -> None:
         if is_child:
             sys.stdout.write(json.dumps({"api_url": addresses.api_url, "files_url": addresses.files_url}) + "\n")
@@ -95,6 +116,7 @@ def _build_announcer(key: str, *, is_child: bool) -> Callable[[SandboxAddresses]
             sys.stdout.write(
                 f"The sandbox listens. Let Flowport use it:\n"
                 f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"
+                f"or as Magica:\n  MAGICA_BASE_URL={addresses.api_url}{MAGICA_PREFIX}\n  MAGICA_API_KEY={magica_key}\n"
                 f"Results lie at {addresses.files_url}. Ctrl-C ends it.\n"
             )
         sys.stdout.flush()

@@ -97,9 +97,9 @@ def _find_doubtful_row(
     return next((InDoubt(one) for one in recent), None)
 
 
-def remove_waiting(connection: sqlite3.Connection, call_id: str) -> None:
-    """Forget a call."""
-    connection.execute("DELETE FROM waiting_calls WHERE id = ?", (call_id,))
+def remove_waiting(connection: sqlite3.Connection, call_ids: Sequence[str]) -> None:
+    """Forget calls."""
+    connection.executemany("DELETE FROM waiting_calls WHERE id = ?", ((one,) for one in call_ids))
 
 
 def remove_dead(connection: sqlite3.Connection, is_alive: Callable[[str], bool]) -> None:
@@ -112,7 +112,7 @@ def remove_dead(connection: sqlite3.Connection, is_alive: Callable[[str], bool])
 
 def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
     """Forget a call and cancel its run when nobody else waits for it; only what was not sent can be."""
-    remove_waiting(connection, call_id)
+    remove_waiting(connection, [call_id])
     if connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone():
         return False
     return set_cancelled(connection, run_id, failure=failure, at=at)
@@ -148,7 +148,7 @@ def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_
     """Write when the caller was first told the id; the call that was answered waits no longer."""
     set_told(connection, run_id, at=at)
     if call_id:
-        remove_waiting(connection, call_id)
+        remove_waiting(connection, [call_id])
 
 
 def take_mention(connection: sqlite3.Connection, *, owner: str) -> Mention | None:
@@ -200,14 +200,15 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         "account_id = :account_id AND owner = :owner AND app_id = :app_id AND (seen_at IS NULL OR state = 'unknown')"
     )
     rows = connection.execute(
-        "SELECT id, state, process_id, told_at, seen_at, accepted_at, boot_id, accepted_boot_seconds, call_id, "  # noqa: S608 - our own words
-        "(SELECT process_id FROM waiting_calls WHERE waiting_calls.id = call_id) FROM (SELECT *, "
-        "(SELECT w.id FROM waiting_calls AS w WHERE w.run_id = runs.id ORDER BY w.rowid DESC LIMIT 1) AS call_id "
         # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
-        "FROM runs WHERE state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') AND id IN ("
-        f"SELECT id FROM runs WHERE {whose} AND raw_digest = :raw_digest UNION "
-        f"SELECT id FROM runs WHERE {whose} AND canonical_digest = :canonical_digest)) "
-        "WHERE state = 'unknown' OR coalesce(call_id, '') NOT IN (SELECT value FROM json_each(:recent)) ORDER BY accepted_at, id",
+        "SELECT runs.id, state, runs.process_id, told_at, seen_at, accepted_at, boot_id, accepted_boot_seconds, "  # noqa: S608 - our own words
+        "calls.id, calls.process_id FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
+        "(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id) "
+        f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
+        f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
+        "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
+        "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:recent))) "
+        "ORDER BY accepted_at, runs.id",
         {
             "account_id": run.account_id,
             "owner": run.owner,

@@ -127,7 +127,7 @@ def insert_rows_runs(
 def set_dropped(connection: sqlite3.Connection, *, batch_id: str, reason: str, call_id: str | None) -> int:
     """Drop what has not begun; not when another call than the one that has gone waits for the batch."""
     if call_id is not None:
-        remove_waiting(connection, call_id)
+        remove_waiting(connection, [call_id])
         if connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (batch_id,)).fetchone():
             return 0
     cursor = connection.execute(

@@ -56,8 +56,8 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """
         ...
 
-    async def leave(self, call_id: str) -> None:
-        """Record that a call waits no longer."""
+    async def leave(self, *call_ids: str) -> None:
+        """Record that these calls wait no longer."""
         ...
 
     async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:

@@ -46,9 +46,9 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         self._require_sound()
         return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules, terms=terms))
 
-    async def leave(self, call_id: str) -> None:
-        """Record that a call waits no longer."""
-        await self._worker.write(partial(attaching.remove_waiting, call_id=call_id))
+    async def leave(self, *call_ids: str) -> None:
+        """Record that these calls wait no longer."""
+        await self._worker.write(partial(attaching.remove_waiting, call_ids=call_ids))
 
     async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:
         """Record that the calls of dead processes wait no longer."""

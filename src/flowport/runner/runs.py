@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, assert_never
+from typing import Any, assert_never
 
 import anyio
 
@@ -22,6 +22,7 @@ from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.cancelling import CancelOutcome
 from flowport.runner.following import RunFollower
+from flowport.runner.leaving import CallLeaver
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
@@ -31,9 +32,6 @@ from flowport.runner.writing import RunWriter
 from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
-
-WRITING_SECONDS: Final = 5.0
-"""How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
 
 
 @dataclass(slots=True)
@@ -92,6 +90,7 @@ class Runner:
         self._process = process
         self._calls = calls
         self._retrier = retrier
+        self._leaver = CallLeaver(ledger, clock, supervisor)
 
     async def submit(self, call: PreparedCall, origin: RunCall) -> Submission:
         """Accept a call and start its run in the background, or join the run that it repeats; return once that is recorded.
@@ -126,21 +125,13 @@ class Runner:
 
     def leave(self, call: RunCall) -> None:
         """Note in the background that a call waits no longer, because its client has gone."""
-        self._supervisor.spawn(f"end of {call.id}", self._leave, call)
+        self._leaver.leave(call.id)
 
     async def hand_over(self, run_id: str, origin: RunCall, *, by: str) -> None:
         """Note that the answer to a call holds a run's outputs; should we die before it is written, the note is void."""
         call = WaitingCall(origin.id, self._process.process_id)
         await self._ledger.note_seen(run_id, at=self._clock.now(), by=by, call=call)
-        self._supervisor.spawn(f"answer to {call.id}", self._leave_later, origin)
-
-    async def _leave_later(self, origin: RunCall) -> None:
-        try:
-            await self._clock.sleep(WRITING_SECONDS)
-        finally:
-            # Also at our end: it comes when the client has gone, and what was not written then is taken back by name.
-            with anyio.CancelScope(shield=True):
-                await self._leave(origin)
+        self._leaver.leave_when_written(origin.id)
 
     def take_back(self, run_id: str) -> None:
         """Note in the background that the answer which held a run's outputs did not arrive."""
@@ -151,12 +142,6 @@ class Runner:
             await self._ledger.note_unseen(run_id)
         except LedgerError as exc:
             logger.warning("that run %s was not seen after all could not be noted: %s", run_id, exc)
-
-    async def _leave(self, call: RunCall) -> None:
-        try:
-            await self._ledger.leave(call.id)
-        except LedgerError as exc:
-            logger.warning("that a call waits no longer could not be noted: %s", exc)
 
     def get_entry(self, run_id: str) -> BoardEntry | None:
         """Return the live standing of a run, or None when this process does not follow it."""

@@ -112,10 +112,12 @@ class OutputSaver:
             outcomes[outcome].add(output.n)
             await self._note(run, saved[output.n])
 
+        wanted = [output for output in run.outputs if output.n in only]
         async with anyio.create_task_group() as group:
-            for output in run.outputs:
-                if output.n in only:
-                    group.start_soon(save, output)
+            for output in wanted[1:]:
+                group.start_soon(save, output)
+            for output in wanted[:1]:
+                await save(output)
         expired = frozenset(outcomes[_Outcome.EXPIRED])
         outputs = tuple(saved.get(output.n, output) for output in run.outputs)
         return Saved(replace(run, outputs=outputs), expired | outcomes[_Outcome.FAILED], expired)

@@ -21,6 +21,14 @@ def check_key(request: Request, key: str) -> None:
         raise Refused(401, "Invalid API key")
 
 
+def check_either_key(request: Request, key: str, magica_key: str) -> None:
+    """Let a request with the right key of either provider pass; raises `Refused` with 401 otherwise."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), magica_key.encode()):
+        return
+    check_key(request, key)
+
+
 def guard_host(app: ASGIApp, port: int) -> ASGIApp:
     """Answer 403 to requests that name another host than this machine's loopback interface.
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from flowport.sandbox.engine import Product
 from flowport.sandbox.files import FileStore
+from flowport.sandbox.magica.library import Library
 from flowport.sandbox.refusals import Refused
 from flowport.sandbox.uploads import UploadStore
 
@@ -14,10 +15,11 @@ _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Creations:
-    """Both stores of finished files."""
+    """The stores of finished files."""
 
     files: FileStore
     uploads: UploadStore
+    library: Library
 
     def find(self, value: str) -> Product | None:
         """Return what an id or a link means, or None when the value is neither.
@@ -30,6 +32,6 @@ class Creations:
         if not _URL.match(value):
             return None
         try:
-            return self.uploads.open_url(value) or self.files.open_url(value).product
+            return self.uploads.open_url(value) or self.library.open_url(value) or self.files.open_url(value).product
         except Refused as exc:
             raise Refused(422, exc.message) from exc

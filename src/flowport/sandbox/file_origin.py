@@ -10,6 +10,7 @@ from starlette.routing import Route
 from flowport.sandbox.answering import EXCEPTION_HANDLERS, perform
 from flowport.sandbox.bodies import read_bytes
 from flowport.sandbox.files import PATH_PREFIX, build_file_answer
+from flowport.sandbox.magica.library import LIBRARY_PREFIX
 from flowport.sandbox.state import SandboxState
 from flowport.sandbox.traffic import Operation
 from flowport.sandbox.uploads import MAX_KEPT_BYTES, UPLOAD_PREFIX
@@ -21,6 +22,7 @@ def build_files_app(state: SandboxState) -> Starlette:
         Route(f"{PATH_PREFIX}{{file_id}}/{{name}}", partial(_show_file, state)),
         Route(f"{UPLOAD_PREFIX}{{upload_id}}", partial(_take_upload, state), methods=["PUT"]),
         Route(f"{UPLOAD_PREFIX}{{upload_id}}/asset", partial(_show_asset, state)),
+        Route(f"{LIBRARY_PREFIX}{{file_id}}", partial(_show_library, state)),
     ]
     return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
 
@@ -49,5 +51,12 @@ async def _show_asset(state: SandboxState, request: Request) -> Response:
     async def work() -> Response:
         asset = state.uploads.open_asset(request.path_params["upload_id"], request.query_params.get("token", ""))
         return Response(asset.data, media_type=asset.mime_type, headers={"cache-control": "private"})
+
+    return await perform(state, Operation.FILE, None, work)
+
+
+async def _show_library(state: SandboxState, request: Request) -> Response:
+    async def work() -> Response:
+        return state.magica.library.build_answer(request.path_params["file_id"])
 
     return await perform(state, Operation.FILE, None, work)

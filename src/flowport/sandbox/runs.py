@@ -103,9 +103,9 @@ class RunStore:
         self._runs: dict[str, Run] = {}
         self._lives: dict[str, _Life] = {}
 
-    def accept(self, app: SandboxApp, values: Values, plan: RunPlan) -> Run:
-        """Start a run. Equal requests are different runs, as with the real provider."""
-        run = Run("".join(secrets.choice(_ID_LETTERS) for _ in range(10)), app, values)
+    def accept(self, app: SandboxApp, values: Values, plan: RunPlan, run_id: str | None = None) -> Run:
+        """Start a run, under an id of Magnific's form unless given. Equal requests are different runs, as there."""
+        run = Run(run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(10)), app, values)
         self._runs[run.id] = run
         self._lives[run.id] = _Life(plan)
         self._tasks.start_soon(self._follow, run, self._lives[run.id])

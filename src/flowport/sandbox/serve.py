@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from flowport.sandbox.access import guard_host
@@ -18,6 +19,8 @@ from flowport.sandbox.answering import EXCEPTION_HANDLERS
 from flowport.sandbox.api import build_api_routes
 from flowport.sandbox.file_origin import build_files_app
 from flowport.sandbox.files import FileStore
+from flowport.sandbox.late_face import MAGICA_PREFIX, LateFace
+from flowport.sandbox.magica.state import MagicaState
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.state import SandboxOptions, SandboxState, Speech
 from flowport.sandbox.switches import build_switch_routes
@@ -66,7 +69,12 @@ async def serve(options: SandboxOptions, on_ready: Callable[[SandboxAddresses], 
         async with anyio.create_task_group() as tasks:
             state = _build_state(options, addresses, tasks)
             api = Starlette(
-                routes=[*build_api_routes(state), *build_switch_routes(state), *build_world_routes(state)],
+                routes=[
+                    *build_api_routes(state),
+                    *build_switch_routes(state),
+                    *build_world_routes(state),
+                    Mount(MAGICA_PREFIX, app=LateFace(state)),
+                ],
                 exception_handlers=EXCEPTION_HANDLERS,
             )
             servers = {
@@ -101,6 +109,13 @@ def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: an
         Speech(options.dialect),
         UploadStore(addresses.files_url),
         WebhookSender(runs, files, tasks),
+        MagicaState(
+            options.magica_key,
+            addresses.files_url,
+            runs,
+            per_minute=options.magica_requests_per_minute,
+            per_day=options.magica_requests_per_day,
+        ),
     )
 
 

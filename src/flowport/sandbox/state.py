@@ -8,6 +8,7 @@ from flowport.sandbox.creations import Creations
 from flowport.sandbox.dialect import PLAIN, Dialect
 from flowport.sandbox.faults import FaultQueue
 from flowport.sandbox.files import FileStore
+from flowport.sandbox.magica.state import MagicaState
 from flowport.sandbox.plans import PlanQueue
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.shelf import Shelf
@@ -29,10 +30,18 @@ class SandboxOptions:
     """How long a result link works; the real provider's are good for 12 hours."""
     requests_per_minute: int = 0
     """Requests allowed in any 60 seconds, the switches not counted; 0: no limit."""
+    magica_requests_per_minute: int = 0
+    magica_requests_per_day: int = 0
+    """Requests allowed to each key at Magica's face; 0: no limit."""
     speed: float = 1.0
     """Multiplies the time that runs take; 0: no longer than the work itself."""
     dialect: Dialect = PLAIN
     """The form of the API at the start and after a reset."""
+
+    @property
+    def magica_key(self) -> str:
+        """The key that Magica's face accepts: the same, as Magica's keys begin."""
+        return f"gx_{self.key}"
 
 
 class Speech:
@@ -61,6 +70,7 @@ class SandboxState:
     speech: Speech
     uploads: UploadStore
     webhooks: WebhookSender
+    magica: MagicaState
     shelf: Shelf = field(default_factory=Shelf)
     faults: FaultQueue = field(default_factory=FaultQueue)
     plans: PlanQueue = field(default_factory=PlanQueue)
@@ -68,11 +78,11 @@ class SandboxState:
     @property
     def creations(self) -> Creations:
         """Everything that a run's inputs may name."""
-        return Creations(self.files, self.uploads)
+        return Creations(self.files, self.uploads, self.magica.library)
 
     def reset(self) -> None:
         """Make everything as it was at the start, but for the addresses and the secrets."""
-        for part in (self.runs, self.traffic, self.speech, self.webhooks, self.shelf):
+        for part in (self.runs, self.traffic, self.speech, self.webhooks, self.shelf, self.magica):
             part.reset()
         for store in (self.files, self.uploads, self.faults, self.plans):
             store.clear()

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flowport.sandbox.access import check_key
+from flowport.sandbox.access import check_either_key
 from flowport.sandbox.faults import Fault, FaultKind
+from flowport.sandbox.magica.workflows import find_workflow
 from flowport.sandbox.plans import PlanChange
 from flowport.sandbox.refusals import Refused, get_message
 from flowport.sandbox.runs import Run, RunStatus, build_run
@@ -70,23 +71,23 @@ def build_switch_routes(state: SandboxState) -> list[Route]:
 
 
 async def _show_about(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     return JSONResponse({"sandbox": True, "files_origin": state.files.origin})
 
 
 async def _show_counts(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     return JSONResponse(state.traffic.build_counts())
 
 
 async def _reset(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     state.reset()
     return JSONResponse({})
 
 
 async def _add_fault(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _FaultSwitch)
     fault = Fault(
         switch.operation,
@@ -103,7 +104,7 @@ async def _add_fault(state: SandboxState, request: Request) -> Response:
 
 
 async def _change_next_run(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _NextRunSwitch)
     change = PlanChange(
         _check_app(state, switch.app),
@@ -119,7 +120,7 @@ async def _change_next_run(state: SandboxState, request: Request) -> Response:
 
 
 async def _change_run(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     run = _find_run(state, request)
     switch = await read_switch(request, _RunSwitch)
     if switch.expire_links:
@@ -145,7 +146,7 @@ def _end_run(state: SandboxState, run: Run, switch: _RunSwitch) -> None:
 
 async def _show_end(state: SandboxState, request: Request) -> Response:
     """Answer what the run's status would be, once the run is over; so no test needs to wait by the clock."""
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     await state.runs.wait_until_over(_find_run(state, request).id)
     return JSONResponse({"data": build_run(_find_run(state, request), state.files)})
 
@@ -158,4 +159,8 @@ def _find_run(state: SandboxState, request: Request) -> Run:
 
 
 def _check_app(state: SandboxState, app_id: str | None) -> str | None:
-    return None if app_id is None else state.shelf.find(app_id).id
+    """Return the app that is named by its id, or as Magica's face names its workflow; None for any."""
+    if app_id is None:
+        return None
+    workflow = find_workflow(state.shelf.apps, app_id)
+    return state.shelf.find(app_id).id if workflow is None else workflow.app.id

@@ -23,6 +23,13 @@ class Operation(StrEnum):
     LIST_UPLOADS = "list_uploads"
     UPLOAD = "upload"
     """Putting a file to the address that was requested."""
+    STATUS_BATCH = "status_batch"
+    CANCEL = "cancel"
+    BALANCE = "balance"
+    ESTIMATE = "estimate"
+    MODELS = "models"
+    MCP = "mcp"
+    """A message to Magica's MCP endpoint that is none of the above."""
 
     @property
     def is_limited(self) -> bool:

@@ -11,7 +11,7 @@ import http.client
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, assert_never
@@ -128,16 +128,26 @@ class WebhookSender:
 
     async def _deliver(self, url: str, event: str, run: Run, rules: WebhookRules) -> None:
         body = json.dumps({"event": event, **build_run(run, self._files)}).encode()
+        await self.send(Delivery(run.id, event, None), url, body, rules)
+
+    def start_soon(self, tell: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Let another provider's sender follow a run beside this one's."""
+        self._tasks.start_soon(tell)
+
+    async def send(
+        self, delivery: Delivery, url: str, body: bytes, rules: WebhookRules, prefix: str = "webhook"
+    ) -> None:
+        """Deliver a body as the rules have it, its signature in headers with this prefix; keep what came of it."""
         headers = {"content-type": "application/json"}
         if rules.is_signed:
-            headers |= build_signature(
-                body, self.secret, rules.reading, message_id=f"msg_{secrets.token_hex(8)}", now=self._clock()
-            )
+            message_id = f"msg_{secrets.token_hex(8)}"
+            signed = build_signature(body, self.secret, rules.reading, message_id=message_id, now=self._clock())
+            headers |= {f"{prefix}{name.removeprefix('webhook')}": value for name, value in signed.items()}
         for _ in range(rules.copies):
             status = await anyio.to_thread.run_sync(
                 _post, url, body, headers, limiter=self._limiter, abandon_on_cancel=True
             )
-            self.deliveries.append(Delivery(run.id, event, status))
+            self.deliveries.append(replace(delivery, status=status))
 
 
 def build_signature(body: bytes, secret: str, reading: SecretReading, *, message_id: str, now: float) -> dict[str, str]:

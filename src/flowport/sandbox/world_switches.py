@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flowport.sandbox.access import check_key
+from flowport.sandbox.access import check_either_key
 from flowport.sandbox.dialect import ErrorBodies, OptionShape, Style
+from flowport.sandbox.magica.workflows import build_name
 from flowport.sandbox.state import SandboxState
 from flowport.sandbox.switch_bodies import Switch, read_switch
 from flowport.sandbox.webhooks import SecretReading, WebhookRules
@@ -70,7 +71,7 @@ def build_world_routes(state: SandboxState) -> list[Route]:
 
 async def _change_dialect(state: SandboxState, request: Request) -> Response:
     """Change what is named and leave the rest."""
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _DialectSwitch)
     fields = {
         "style": switch.style,
@@ -86,13 +87,13 @@ async def _change_dialect(state: SandboxState, request: Request) -> Response:
 
 
 async def _show_catalogue(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     return JSONResponse(_build_catalogue(state))
 
 
 async def _change_catalogue(state: SandboxState, request: Request) -> Response:
     """Make all changes that one body names, in the order in which they stand in `_CatalogueSwitch`."""
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _CatalogueSwitch)
     shelf = state.shelf
     # Before anything is changed: an unknown id must not leave half of the changes behind.
@@ -115,6 +116,7 @@ def _build_catalogue(state: SandboxState) -> dict[str, Any]:
             "cost_credits": app.cost_credits,
             "is_published": app.is_published,
             "is_own": app.is_own,
+            "workflow": build_name(app),
         }
         for app in state.shelf.apps
     ]
@@ -122,22 +124,23 @@ def _build_catalogue(state: SandboxState) -> dict[str, Any]:
 
 
 async def _change_limit(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _LimitSwitch)
     state.traffic.set_limit(switch.requests_per_minute, tells_delay=switch.retry_after)
+    state.magica.limits.set_limits(switch.requests_per_minute, None)
     return JSONResponse({})
 
 
 async def _show_webhooks(state: SandboxState, request: Request) -> Response:
     """Tell the secret, which the real provider shows in its dashboard, and what was delivered."""
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     deliveries = [asdict(delivery) for delivery in state.webhooks.deliveries]
     return JSONResponse({"secret": state.webhooks.secret, "deliveries": deliveries})
 
 
 async def _change_webhooks(state: SandboxState, request: Request) -> Response:
     """Set how the runs that start from now on are told of."""
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _WebhookSwitch)
     state.webhooks.rules = WebhookRules(
         switch.secret_reading, switch.copies, is_reversed=switch.out_of_order, is_signed=switch.signed
@@ -146,7 +149,7 @@ async def _change_webhooks(state: SandboxState, request: Request) -> Response:
 
 
 async def _change_upload(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+    check_either_key(request, state.options.key, state.options.magica_key)
     switch = await read_switch(request, _UploadSwitch)
     upload_id = request.path_params["upload_id"]
     if switch.expire_place:

@@ -1,0 +1,69 @@
+"""Note that calls wait no longer: one at once when its client has gone, those that were answered a little later, together."""
+
+import logging
+from collections import deque
+from typing import Final
+
+import anyio
+
+from flowport.clock import Clock
+from flowport.errors import LedgerError
+from flowport.ledger.interface import Ledger
+from flowport.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+WRITING_SECONDS: Final = 5.0
+"""How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
+
+GATHERING_SECONDS: Final = 1.0
+"""Calls that are over within so long are noted in one change: hundreds may be answered at once."""
+
+
+class CallLeaver:
+    """Notes in the ledger, in the background, which calls are over."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, supervisor: Supervisor) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._supervisor = supervisor
+        self._answered: deque[tuple[float, str]] = deque()
+        """Monotonic seconds at which each answer was handed over, and the call, oldest first."""
+        self._is_waiting = False
+
+    def leave(self, call_id: str) -> None:
+        """Note that a call waits no longer."""
+        self._supervisor.spawn(f"end of {call_id}", self._note, call_id)
+
+    def leave_when_written(self, call_id: str) -> None:
+        """Note that a call waits no longer once its answer, which was handed over just now, must have been written."""
+        self._answered.append((self._clock.monotonic(), call_id))
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._supervisor.spawn("ends of answered calls", self._leave_answered)
+
+    async def _leave_answered(self) -> None:
+        try:
+            while self._answered:
+                due_at = self._answered[0][0] + WRITING_SECONDS + GATHERING_SECONDS
+                await self._clock.sleep(max(0.0, due_at - self._clock.monotonic()))
+                await self._note(*self._take_answered(before=self._clock.monotonic() - WRITING_SECONDS))
+        finally:
+            self._is_waiting = False
+            # Also at our end: it comes when the client has gone, and what was not written then is taken back by name.
+            with anyio.CancelScope(shield=True):
+                await self._note(*self._take_answered(before=float("inf")))
+
+    def _take_answered(self, *, before: float) -> list[str]:
+        taken: list[str] = []
+        while self._answered and self._answered[0][0] <= before:
+            taken.append(self._answered.popleft()[1])
+        return taken
+
+    async def _note(self, *call_ids: str) -> None:
+        if not call_ids:
+            return
+        try:
+            await self._ledger.leave(*call_ids)
+        except LedgerError as exc:
+            logger.warning("that %d calls wait no longer could not be noted: %s", len(call_ids), exc)
