@@ -16,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 from flowport.answers import MAX_ANSWER_BYTES, format_facts
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.runner.batching import MAX_LIVE_ROWS
+from flowport.runner.calling import RunCall
 from flowport.tool_calls import ToolCalls
 from flowport.waiting import KEY_GONE, Caller
 from tests.harness import MODES, Harness, Mode, open_harness
@@ -689,3 +690,24 @@ async def test_an_answer_for_nobody_is_not_seen(sandbox: SandboxClient, tmp_path
         over = await flowport.ask("list_runs")
         assert over["runs"][0]["run_id"] == run_id
         assert not over["runs"][0]["is_seen"]
+
+
+async def test_a_file_that_all_rows_share_is_looked_at_once_before_anything_is_accepted(flowport: Harness) -> None:
+    """Two hundred prompts for one photograph must not decode it two hundred times."""
+    path = flowport.outputs.parent / "cup.png"
+    build_photo().save(path)
+    rows = [{"title": f"Cup {n}"} for n in range(5)]
+    seen: dict[Any, Any] = {}
+    desk = flowport.assembly.desk
+    await flowport.client.list_tools()
+    home, listing = desk.get_open_catalog("retro_poster")
+    listing = await home.catalog.fetch_listing(listing.tool_name)
+    origin = RunCall("local")
+    calls = [
+        await desk.preparer.prepare(home.account, listing, {**row, "photo": str(path)}, origin, known=seen)
+        for row in rows
+    ]
+    assert len(seen) == 1
+    assert all(call.media[0].media[0] is calls[0].media[0].media[0] for call in calls)
+    facts = await flowport.ask("run_batch", app="retro_poster", rows=rows, arguments={"photo": str(path)})
+    assert facts["succeeded"] == 5

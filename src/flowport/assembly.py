@@ -139,33 +139,10 @@ async def open_assembly(
         runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
         restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, ledger)
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
-        batches = Batches(
-            runner=runner,
-            accounts={one.account.id: one for one in accounts},
-            ledger=ledger,
-            board=board,
-            clock=clock,
-            supervisor=supervisor,
-            process=process,
-            calls=shared.calls,
-            restorer=restorer,
-            paper=BatchPaper(_build_saving_rules(shared, process), file_threads),
-        )
+        batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
-        desk = Desk(
-            settings,
-            clock,
-            ledger,
-            catalogs,
-            preparer,
-            runner,
-            batches,
-            inheritor,
-            fetcher,
-            changes,
-            previewer,
-            seen,
-        )
+        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen)
+        desk = Desk(settings, clock, ledger, catalogs, *parts)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -210,6 +187,29 @@ def _build_runner(
         process=process,
         calls=shared.calls,
         retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
+    )
+
+
+def _build_batches(
+    shared: _Shared,
+    accounts: list[OpenAccount],
+    *,
+    runner: Runner,
+    board: Board,
+    process: ProcessLock,
+    restorer: CallRestorer,
+) -> Batches:
+    return Batches(
+        runner=runner,
+        accounts={account.account.id: account for account in accounts},
+        ledger=shared.ledger,
+        board=board,
+        clock=shared.clock,
+        supervisor=shared.supervisor,
+        process=process,
+        calls=shared.calls,
+        restorer=restorer,
+        paper=BatchPaper(_build_saving_rules(shared, process), shared.file_threads),
     )
 
 

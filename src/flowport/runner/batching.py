@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from flowport.accounts import OpenAccount
@@ -17,7 +17,7 @@ from flowport.model import BATCH_PREFIX, App, JsonValue, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.runner.accepting import draw_id
 from flowport.runner.calling import RunCall
-from flowport.runner.preparing import CallPreparer, MediaInput, PreparedCall
+from flowport.runner.preparing import CallPreparer, KnownFiles, MediaInput, PreparedCall
 from flowport.runner.references import OutputMedia
 
 MAX_ROWS: Final = 2_000
@@ -69,7 +69,7 @@ class PreparedBatch:
     """A batch that can be accepted: every row was checked."""
 
     call: PreparedCall
-    """That of the first row; what it says of app and account holds for all."""
+    """That of the first row, without its files; what it says of app and account holds for all."""
     wish: BatchWish
     rows: tuple[BatchRow, ...]
     shown_json: str
@@ -85,22 +85,27 @@ async def prepare_batch(
         LedgerError: The ledger cannot be read.
     """
     _check_size(wish)
-    calls: list[PreparedCall] = []
+    first: PreparedCall | None = None
+    rows: list[BatchRow] = []
     problems: dict[ArgumentProblem, list[str]] = {}
+    known: KnownFiles = {}
     for n, row in enumerate(wish.rows):
         if n % _TELL_EVERY == 0:
             await tell(n)
+        arguments = {**wish.shared, **row.arguments}
         try:
-            calls.append(await preparer.prepare(account, listing, {**wish.shared, **row.arguments}, origin))
+            call = await preparer.prepare(account, listing, arguments, origin, known=known)
         except ArgumentsInvalid as exc:
             for problem in exc.problems:
                 problems.setdefault(problem, []).append(row.place)
-    if problems:
+            continue
+        first = first or replace(call, media=())
+        rows += _build_rows(wish, n, call)
+    if problems or first is None:
         raise ArgumentsInvalid(_gather(problems, len(wish.rows)))
-    rows = tuple(_build_rows(wish, calls))
     _check_arguments(rows)
     shown = {"rows": len(wish.rows), "variations": wish.variations, "columns": _find_columns(wish.rows)}
-    return PreparedBatch(calls[0], wish, rows, json.dumps(shown, ensure_ascii=False))
+    return PreparedBatch(first, wish, tuple(rows), json.dumps(shown, ensure_ascii=False))
 
 
 def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: ProcessLock) -> NewBatch:
@@ -198,13 +203,15 @@ def _name(places: Sequence[str], count: int) -> str:
     return named[:1].upper() + named[1:]
 
 
-def _build_rows(wish: BatchWish, calls: Sequence[PreparedCall]) -> Iterable[BatchRow]:
-    n = 0
-    for given_n, (row, call) in enumerate(zip(wish.rows, calls, strict=True), 1):
-        own = json.dumps({**row.arguments, **_pin_outputs({**wish.shared, **row.arguments}, call)})
-        for variation in range(1, wish.variations + 1):
-            n += 1
-            yield BatchRow(n, given_n, variation, own, call.arguments_json, call.raw_digest, call.canonical_digest)
+def _build_rows(wish: BatchWish, place: int, call: PreparedCall) -> list[BatchRow]:
+    """Return the runs of one row, its variations, when so many rows stand before it."""
+    given = wish.rows[place].arguments
+    own = json.dumps({**given, **_pin_outputs({**wish.shared, **given}, call)})
+    before = place * wish.variations
+    return [
+        BatchRow(before + one, place + 1, one, own, call.arguments_json, call.raw_digest, call.canonical_digest)
+        for one in range(1, wish.variations + 1)
+    ]
 
 
 def _pin_outputs(arguments: Arguments, call: PreparedCall) -> dict[str, JsonValue]:
