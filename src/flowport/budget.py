@@ -40,8 +40,13 @@ class Priority(IntEnum):
 
     START = 0
     LOOK = 1
-    DISCOVER = 2
-    DISCOVER_LATER = 3
+    """At a run that somebody waits for."""
+    START_ROW = 2
+    """Of a run that is a row of a batch."""
+    LOOK_ROW = 3
+    """At a row of a batch, or at a run that nobody waits for any more."""
+    DISCOVER = 4
+    DISCOVER_LATER = 5
     """Definitions that no listed tool needs; they leave half of the window to everything else."""
 
 

@@ -184,7 +184,7 @@ def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, environment: di
     """A process that exits shows only "server disconnected", and nobody learns why."""
     with open_child(tmp_path / "f", environment=environment) as child:
         child.greet()
-        assert len(child.ask("tools/list")["tools"]) == 6
+        assert len(child.ask("tools/list")["tools"]) == 7
         facts = child.call("get_balance")
 
     assert words in facts["message"]
@@ -205,7 +205,7 @@ def test_flags_win_over_the_environment(tmp_path: Path) -> None:
     with open_child(tmp_path / "f", "--max-tools", "0", environment={"FLOWPORT_MAX_TOOLS": "5"}) as child:
         child.greet()
 
-        assert len(child.ask("tools/list")["tools"]) == 6
+        assert len(child.ask("tools/list")["tools"]) == 7
 
 
 def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
