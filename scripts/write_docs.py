@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from flowport.settings import VARIABLES
+from flowport.variables import VARIABLES
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- variables -->", "<!-- /variables -->"

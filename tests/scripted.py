@@ -74,7 +74,7 @@ class ScriptedAccount(OpenAccount):
         """Awaited while a request is under way."""
         self.origins = frozenset[str]()
 
-    async def wait_for_turn(self, priority: Priority) -> None:
+    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
         """Note the urgency and take a place of the budget."""
         self.priorities.append(priority)
         await self.budget.take(priority)

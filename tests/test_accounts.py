@@ -5,10 +5,11 @@ import pytest
 
 from flowport.accounts import SANDBOX_ABOUT, FixedLocation, OpenAccount
 from flowport.budget import Priority, RequestBudget
-from flowport.errors import Breakage, Operation, ProviderUnreachable
+from flowport.errors import Breakage, DayUsedUp, Operation, ProviderUnreachable
 from flowport.model import Account
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific import Magnific
+from flowport.providers.rate_limits import RateLimits
 from flowport.transport import Location
 from tests.fake_clock import FakeClock
 from tests.raw_server import Ending, RawServer, Reply, build_reply, find_closed_origin, serving
@@ -104,6 +105,18 @@ async def test_one_who_waits_for_a_turn_is_not_sent_to_the_old_place() -> None:
 
 async def _note_status(account: OpenAccount, statuses: list[int]) -> None:
     statuses.append((await account.send(READ, Priority.LOOK)).status)
+
+
+async def test_a_day_that_is_used_up_is_an_error_in_the_providers_name() -> None:
+    """Nothing is sent; the error says what was not asked, and when to come back."""
+    async with serving(build_reply()) as server:
+        account = build_account(Place(server.origin), limit=9)
+        account.budget.note_limits(RateLimits(0, reset_seconds=500.0))
+        with pytest.raises(DayUsedUp) as caught:
+            await account.send(SANDBOX_ABOUT, Priority.DISCOVER)
+        assert (caught.value.operation, caught.value.resumes_seconds) == (SANDBOX_ABOUT.operation, 500.0)
+        assert not server.heads
+        await account.aclose()
 
 
 async def test_a_request_counts_once_in_the_budget() -> None:

@@ -113,7 +113,7 @@ async def test_a_client_of_each_era_hears_that_the_tools_have_changed(flowport: 
         assert await hearer.hear() == TOOLS
         tools = (await hearer.client.list_tools()).tools
 
-    assert len(tools) == 9
+    assert len(tools) == 10
 
 
 @pytest.mark.parametrize("mode", MODES)

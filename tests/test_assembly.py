@@ -91,7 +91,7 @@ async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path)
                 await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
                 asked = await count_requests(opened[0])
             assert len({tuple(names) for names in tools}) == 1
-            assert len(tools[0]) == 6 + len(IDS)
+            assert len(tools[0]) == 7 + len(IDS)
             assert asked <= 2 + len(IDS)
 
 
@@ -113,7 +113,7 @@ async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: P
             await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
             asked = await count_requests(opened[0]) - before
 
-    assert listed == [46, 46, 46]
+    assert listed == [47, 47, 47]
     assert 2 <= asked <= 12
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.budget import MARGIN_SECONDS, WINDOW_SECONDS, Priority, RequestBudget
+from flowport.allowance import SPAN_SECONDS as SPAN
+from flowport.budget import Priority, RequestBudget
 from tests.fake_clock import FakeClock
 
-SPAN = WINDOW_SECONDS + MARGIN_SECONDS
 Grant = tuple[float, Priority]
 
 
@@ -135,7 +135,7 @@ async def test_without_a_limit_the_past_is_forgotten_all_the_same(clock: FakeClo
     for _ in range(10):
         await budget.take(Priority.LOOK)
         clock.advance(SPAN)
-    assert len(budget._granted) <= 2
+    assert len(budget._sent) <= 2
 
 
 async def test_the_last_minute_is_counted(clock: FakeClock) -> None:

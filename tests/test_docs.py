@@ -10,8 +10,8 @@ import pytest
 
 from flowport import __version__
 from flowport.cli import COMMANDS
-from flowport.settings import VARIABLES
 from flowport.standing_tools import STANDING_TOOLS
+from flowport.variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from flowport.errors import (
     ArgumentsInvalid,
     Breakage,
     ConfigurationError,
+    DayUsedUp,
     FetchError,
     FlowportError,
     LedgerError,
@@ -131,6 +132,10 @@ SENTENCES: Final = [
         "Magnific is not available just now and did not describe the app. Try again in a minute or so.",
     ),
     (
+        DayUsedUp("Magica", START, 18_600.0),
+        "Magica allows this key no more requests today and was not asked to start the run. It goes on in about 5 h 10 min.",
+    ),
+    (
         ProviderRejected("Magnific", START, 422, "image is required"),
         'Magnific does not accept these inputs. Magnific says: "image is required"',
     ),
@@ -227,6 +232,7 @@ def build_variants() -> list[FlowportError]:
         found += [ProviderRejected("Magnific", operation, status) for status in range(400, 500)]
         found += [ProviderRefused("Magnific", operation, status) for status in (401, 402, 403)]
         found += [ProviderBusy("Magnific", operation, s, after) for s in (429, 503) for after in (None, 0.0, 300.0)]
+        found += [DayUsedUp("Magica", operation, seconds) for seconds in (0.0, 59.0, 61.0, 3600.0, 86_400.0)]
     return found
 
 

@@ -39,7 +39,7 @@ def choose(sandbox: SandboxClient, style: str) -> dict[str, Any]:
 async def list_apps(flowport: Harness) -> set[str]:
     """Return the names of the app tools, once the first refresh has been."""
     await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
-    standing = {"find_apps", "run_app", "get_run", "list_runs", "cancel_run", "get_balance"}
+    standing = {"find_apps", "run_app", "run_batch", "get_run", "list_runs", "cancel_run", "get_balance"}
     return {tool.name for tool in (await flowport.client.list_tools()).tools} - standing
 
 

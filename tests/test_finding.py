@@ -144,7 +144,7 @@ async def test_an_app_without_a_tool_is_validated_like_one_with(sandbox: Sandbox
         await flowport.client.list_tools()
         listed = await flowport.ask("text_to_picture", **wrong)
     async with open_harness(sandbox, tmp_path / "person", max_tools=0) as flowport:
-        assert len((await flowport.client.list_tools()).tools) == 6
+        assert len((await flowport.client.list_tools()).tools) == 7
         refused = await flowport.ask("run_app", app="text_to_picture", arguments=wrong)
         assert await flowport.count("run") == 0
         made = await flowport.ask("run_app", app="text_to_picture", arguments={"prompt": "a lake", "shape": "WIDE"})

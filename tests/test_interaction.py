@@ -51,7 +51,7 @@ async def test_each_app_is_a_tool_beside_the_standing_ones(flowport: Harness) ->
     """A typed tool for each app is what Flowport is for."""
     tools = {tool.name: tool for tool in (await flowport.client.list_tools()).tools}
 
-    assert len(tools) == 6 + len(IDS)
+    assert len(tools) == 7 + len(IDS)
     assert tools["retro_poster"].title == "Retro Poster"
     assert tools["retro_poster"].input_schema["required"] == ["photo", "title"]
 
@@ -365,7 +365,7 @@ async def test_without_cache_a_dead_provider_still_gives_the_standing_tools(tmp_
         await sandbox.stop()
         async with open_harness(sandbox, tmp_path / "person") as flowport:
             tools = (await flowport.client.list_tools()).tools
-    assert len(tools) == 6
+    assert len(tools) == 7
 
 
 async def test_discovery_is_one_burst_of_two_lists_and_the_listed_definitions(
@@ -377,7 +377,7 @@ async def test_discovery_is_one_burst_of_two_lists_and_the_listed_definitions(
         tools = (await flowport.client.list_tools()).tools
         asked = [await flowport.count(operation) for operation in ("list", "list_own", "get")]
 
-    assert (len(tools), asked) == (6 + 4, [1, 1, 4])
+    assert (len(tools), asked) == (7 + 4, [1, 1, 4])
 
 
 async def sandbox_count(sandbox: SandboxClient, operation: str) -> int:

@@ -36,7 +36,7 @@ async def test_a_server_that_cannot_be_configured_answers_every_call_with_the_re
         tools = (await client.list_tools()).tools
         result = await client.call_tool("get_balance", {})
 
-    assert len(tools) == 6
+    assert len(tools) == 7
     assert result.structured_content == {"error": "ConfigurationError", "message": str(ERROR)}
 
 
@@ -92,6 +92,7 @@ async def test_runs_are_listed_as_resources(flowport: Harness) -> None:
     assert [template.uri_template for template in templates] == [
         "flowport://runs/{run_id}",
         "flowport://runs/{run_id}/outputs/{n}",
+        "flowport://batches/{batch_id}",
         "flowport://apps/{app}",
     ]
 

@@ -13,7 +13,8 @@ from flowport.faultpoints import FaultPoint
 from flowport.model import Source
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.rehearsal import Rehearsal
-from flowport.settings import VARIABLES, ProviderSettings, Settings, get_environment, load_settings
+from flowport.settings import ProviderSettings, Settings, get_environment, load_settings
+from flowport.variables import VARIABLES
 
 KEY = "mk-0123456789abcdef"
 NOT_BUILT = [variable.name for variable in VARIABLES if not variable.is_built]
@@ -75,7 +76,8 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_ON_CANCEL": "STOP",
         "FLOWPORT_REATTACH_SECONDS": "60",
         "FLOWPORT_KEEP_DAYS": "30",
-        "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+        "FLOWPORT_REQUESTS_PER_MINUTE": "9",
+        "FLOWPORT_REQUESTS_PER_DAY": "99",
         "FLOWPORT_MAX_CREDITS_PER_RUN": "20",
         "FLOWPORT_MAX_CREDITS_PER_DAY": "99.5",
         "FLOWPORT_CONFIRM_ABOVE_CREDITS": "0",
@@ -101,11 +103,21 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         should_stop_on_cancel=True,
         reattach_seconds=60.0,
         keep_days=30,
-        requests_per_minute=0,
+        requests_per_minute=9,
+        requests_per_day=99,
         purse=PurseRules(20.0, 99.5, 0.0, UnknownPrice.REFUSE),
         should_save_outputs=False,
         should_show_previews=False,
     )
+
+
+def test_a_limit_of_the_day_beside_none_of_the_minute_is_refused() -> None:
+    """Without a limit nothing is counted, and a limit that does not hold is worse than none."""
+    without = {"FLOWPORT_REQUESTS_PER_MINUTE": "0"}
+    assert (load(without).requests_per_minute, load(without).requests_per_day) == (0, None)
+    assert load({**without, "FLOWPORT_REQUESTS_PER_DAY": "0"}).requests_per_day == 0
+    with pytest.raises(ConfigurationError, match="FLOWPORT_REQUESTS_PER_DAY does not hold"):
+        load({**without, "FLOWPORT_REQUESTS_PER_DAY": "5"})
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file(config: Path) -> None:

@@ -47,7 +47,7 @@ def test_only_tools_that_change_nothing_say_so(tool: StandingTool) -> None:
     """Clients ask the person before a tool that is not read-only, and only there should they."""
     annotations = build_wire_tool(tool)["annotations"]
 
-    assert bool(annotations.get("readOnlyHint")) == (tool.name not in {"run_app", "cancel_run"})
+    assert bool(annotations.get("readOnlyHint")) == (tool.name not in {"run_app", "run_batch", "cancel_run"})
 
 
 def test_every_argument_says_what_it_is() -> None:

@@ -1,5 +1,6 @@
 """Strangers' text on every surface: whatever they write, a client reads short, visible lines that it can tell from ours."""
 
+import csv
 import io
 import json
 import logging
@@ -172,6 +173,22 @@ def read_files(flowport: Harness) -> list[Any]:
     return [[path.name for path in paths], *sidecars]
 
 
+async def read_batch(flowport: Harness, name: str) -> list[Any]:
+    """Return what is said of a batch, while it goes on and afterwards, and every cell of its table."""
+    await flowport.sandbox.switch("faults", operation="run", fault="drop")
+    answers = [
+        await flowport.call("run_batch", app=name, rows=[{}, {"style": "neither"}]),
+        await flowport.call("run_batch", app=name, rows=[{}, {}], variations=2, new_run=True),
+    ]
+    assert isinstance(answers[1].structured_content, dict)
+    text = Path(answers[1].structured_content["csv"]).read_text(encoding="utf-8-sig")
+    cells = [cell for line in csv.reader(io.StringIO(text)) for cell in line]
+    assert cells[0] == "row"
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+    batch = answers[1].structured_content["run_id"]
+    return [*answers, *cells, await flowport.call("cancel_run", run_id=batch), [m for _, m in flowport.progress]]
+
+
 def plain(found: Any) -> Any:
     """Return what a client holds as values of JSON."""
     if isinstance(found, t.CallToolResult):
@@ -204,6 +221,7 @@ async def test_no_surface_shows_a_strangers_text_as_it_came(flowport: Harness, l
         "files and their sidecars": read_files(flowport),
         "errors": await call_wrongly(flowport),
         "find_apps": [await flowport.call("find_apps"), await flowport.call("find_apps", refresh=True)],
+        "a batch": await read_batch(flowport, name),
         "list_runs": [await flowport.call("list_runs")],
         "resources": await read_resources(flowport),
         "prompts": await read_prompts(flowport),

@@ -233,7 +233,7 @@ async def test_a_start_does_not_take_the_connection_of_a_read() -> None:
     [
         ((), PAUSE_WITHOUT_WORD_SECONDS),
         (("Retry-After: 7",), 7.0),
-        (("Retry-After: 0",), 0.0),
+        (("Retry-After: 0",), 1.0),
         (("Retry-After: soon",), PAUSE_WITHOUT_WORD_SECONDS),
     ],
 )
@@ -245,6 +245,31 @@ async def test_a_429_makes_the_whole_account_rest(headers: tuple[str, ...], paus
         await api.send(READ)
     await budget.take(Priority.START)
     assert clock.monotonic() == pause
+
+
+async def test_what_an_answer_says_is_left_holds_for_the_account() -> None:
+    """Magica's headers; the rest of the key's minute belongs to somebody else."""
+    clock = FakeClock()
+    budget = RequestBudget(50, clock)
+    reset = f"X-RateLimit-Reset: {int(clock.now() + 20) * 1000}"
+    reply = build_reply(b"", "X-RateLimit-Remaining: 1", reset)
+    async with serving(reply) as server, opened(server.origin, budget=budget) as api:
+        await api.send(READ)
+    await budget.take(Priority.LOOK)
+    assert clock.monotonic() == 0.0
+    await budget.take(Priority.LOOK)
+    assert clock.monotonic() == 20.0
+
+
+async def test_a_refusal_of_the_day_lowers_nothing() -> None:
+    """It is no sign of somebody else, and a look that waits must not be paced for it."""
+    clock = FakeClock()
+    budget = RequestBudget(50, clock)
+    day = ("X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 30000", "Retry-After: 9")
+    async with serving(build_reply(b"", *day, status=429)) as server, opened(server.origin, budget=budget) as api:
+        await api.send(READ)
+    standing = await budget.look()
+    assert (standing.believed_limit, standing.paused_seconds, standing.day_left) == (50, 0.0, 0)
 
 
 @pytest.mark.parametrize("status", [200, 503])

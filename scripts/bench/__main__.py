@@ -2,6 +2,7 @@
 
 import sys
 
+from budget_cost import measure_budget_cost
 from figures import Figure, print_figures
 from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
@@ -13,6 +14,7 @@ from starts import measure_starts
 PARTS = {
     "starts": measure_starts,
     "sizes": measure_sizes,
+    "budget_cost": measure_budget_cost,
     "ledger_cost": measure_ledger_cost,
     "long_list": measure_long_list,
     "memory": measure_memory,

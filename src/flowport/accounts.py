@@ -22,7 +22,7 @@ from flowport.providers.interface import (
     ToolRequest,
     parse_json,
 )
-from flowport.transport import Api, Location
+from flowport.transport import Api, Location, tell_budget
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,9 @@ class OpenAccount:
 
         Raises:
             ProviderUnreachable: No answer came.
+            DayUsedUp: Nothing was sent.
         """
-        await self.wait_for_turn(priority)
+        await self.wait_for_turn(priority, request.operation)
         if isinstance(request, ToolRequest):
             return await self.call_tool_now(request, priority)
         return await self.send_now(request)
@@ -92,10 +93,14 @@ class OpenAccount:
             result: T = end.value
             return result
 
-    async def wait_for_turn(self, priority: Priority) -> None:
-        """Wait until the budget allows a request and the API's place is known; `send_now` follows."""
+    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
+        """Wait until the budget allows a request and the API's place is known; `send_now` follows.
+
+        Raises:
+            DayUsedUp: No request is allowed any more today; looks at runs wait instead.
+        """
         await self._get_api()
-        await self.budget.take(priority)
+        await self.budget.take(priority, operation)
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Send a request for which `wait_for_turn` was awaited.
@@ -114,8 +119,10 @@ class OpenAccount:
         await self._get_api()
         if self._location is None:
             raise AssertionError("the API's place is known once there is a way to it")
-        take = partial(self.budget.take, priority)
-        return await call_tool(request, self._location, self.provider.title, take=take)
+        take = partial(self.budget.take, priority, request.operation)
+        answer = await call_tool(request, self._location, self.provider.title, take=take)
+        tell_budget(self.budget, answer)
+        return answer
 
     async def fetch_file_origins(self) -> frozenset[str]:
         """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.

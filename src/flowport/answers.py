@@ -18,7 +18,7 @@ from flowport.fitting import choose_forms, count_bytes
 from flowport.labels import clean_text, format_quoted
 from flowport.ledger.records import Mention
 from flowport.media.previews import Preview
-from flowport.model import Output, OutputKind, Run, RunState
+from flowport.model import BATCH_PREFIX, Output, OutputKind, Run, RunState
 
 Answer: TypeAlias = t.CallToolResult
 Facts: TypeAlias = dict[str, Any]
@@ -29,10 +29,10 @@ MAX_SHOWN_OUTPUTS: Final = 20
 MAX_ANSWER_BYTES: Final = 20_000
 """Of an answer on the wire, previews aside: clients cut longer ones, and what is cut off is lost."""
 
-_MAX_RUN_BYTES: Final = MAX_ANSWER_BYTES - 3_000
+MAX_RUN_BYTES: Final = MAX_ANSWER_BYTES - 3_000
 """What is left for the run when other runs are mentioned, and the client's library has wrapped the answer."""
 
-_MAX_HEADING_BYTES: Final = _MAX_RUN_BYTES // 2
+_MAX_HEADING_BYTES: Final = MAX_RUN_BYTES // 2
 """What is told about the run as a whole may take no more, so that there is room for its outputs."""
 
 _TEXT_LIMITS: Final = (2000, 400, 80)
@@ -77,13 +77,13 @@ def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> An
     """
     run = standing.run
     facts = _build_heading(standing)
-    shown = _choose_outputs(run, _MAX_RUN_BYTES - _count_twice(facts))
+    shown = _choose_outputs(run, MAX_RUN_BYTES - count_twice(facts))
     facts["outputs"] = [one.facts for one in shown]
     facts["outputs_not_shown"] = len(run.outputs) - len(shown)
     facts["left_out"] = _format_left_out(run, shown)
     links = [one.link for one in shown if one.link is not None]
     is_error = run.state in {RunState.FAILED, RunState.UNKNOWN}
-    return _build_answer(_drop_empty(facts), [*links, *map(_build_image, previews)], is_error=is_error)
+    return build_answer(drop_empty(facts), [*links, *map(build_image, previews)], is_error=is_error)
 
 
 def add_mention(answer: Answer, mention: Mention) -> Answer:
@@ -97,22 +97,22 @@ def add_mention(answer: Answer, mention: Mention) -> Answer:
 
 def build_facts_answer(facts: Facts) -> Answer:
     """Return the answer that tells these facts."""
-    return _build_answer(facts, [], is_error=False)
+    return build_answer(facts, [], is_error=False)
 
 
 def build_error_answer(error: FlowportError) -> Answer:
     """Return the answer for an error that the model, or the person behind it, can act on."""
-    return _build_answer({"error": type(error).__name__, "message": str(error)}, [], is_error=True)
+    return build_answer({"error": type(error).__name__, "message": str(error)}, [], is_error=True)
 
 
 def build_mistake_answer() -> Answer:
     """Return the answer for our own bug; what it was stays in the log."""
-    return _build_answer({"error": "InternalError", "message": OUR_MISTAKE}, [], is_error=True)
+    return build_answer({"error": "InternalError", "message": OUR_MISTAKE}, [], is_error=True)
 
 
 def build_run_uri(run_id: str) -> str:
-    """Return the lasting URI of a run."""
-    return f"flowport://runs/{run_id}"
+    """Return the lasting URI of a run or of a batch."""
+    return f"flowport://{'batches' if run_id.startswith(BATCH_PREFIX) else 'runs'}/{run_id}"
 
 
 def build_app_uri(tool_name: str) -> str:
@@ -141,11 +141,11 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "provider_answer": clean_text(run.start_answer, limit=text_limit),
         "problem": clean_text(standing.problem, limit=text_limit),
         "notes": clean_text(run.notes, limit=text_limit),
-        "joined": _format_joined(run) if standing.is_joined else "",
+        "joined": format_joined(run) if standing.is_joined else "",
         "resource": build_run_uri(run.id),
         "next_step": _format_next_step(standing),
     }
-    return _drop_empty(facts)
+    return drop_empty(facts)
 
 
 def build_output_facts(run: Run, output: Output) -> Facts:
@@ -161,7 +161,7 @@ def build_output_facts(run: Run, output: Output) -> Facts:
         "height": output.height,
         "duration_seconds": plain(output.duration_seconds),
         "expires_at": format_instant(output.expires_at),
-        "saved_path": _make_sendable(output.saved_path),
+        "saved_path": make_sendable(output.saved_path),
         "save_problem": clean_text(output.save_problem, limit=_MAX_PROBLEM),
         "resource": build_output_uri(run.id, output.n),
     }
@@ -217,14 +217,14 @@ class _Shown:
     def count_bytes(self) -> int:
         """Return what it takes of an answer: as structured content, as a line of the text, and as a link."""
         link = self.link.model_dump_json(by_alias=True) if self.link else ""
-        return _count_twice(self.facts) + len(link.encode()) + 2
+        return count_twice(self.facts) + len(link.encode()) + 2
 
 
 def _build_heading(standing: Standing) -> Facts:
     *limits, shortest = _TEXT_LIMITS
     for limit in limits:
         facts = build_run_facts(standing, text_limit=limit)
-        if _count_twice(facts) <= _MAX_HEADING_BYTES:
+        if count_twice(facts) <= _MAX_HEADING_BYTES:
             return facts
     return build_run_facts(standing, text_limit=shortest)
 
@@ -241,13 +241,13 @@ def _choose_outputs(run: Run, budget: int) -> list[_Shown]:
 
 
 def _show_whole(run: Run, output: Output) -> _Shown:
-    link = _build_link(run, output, output.url) if output.url else None
+    link = build_link(run, output, output.url) if output.url else None
     return _Shown(build_output_facts(run, output), link, is_whole=True)
 
 
 def _show_unlinked(run: Run, output: Output) -> _Shown:
     """Show the output with a link that does not repeat its URL."""
-    link = _build_link(run, output, build_output_uri(run.id, output.n)) if output.url else None
+    link = build_link(run, output, build_output_uri(run.id, output.n)) if output.url else None
     return _Shown(build_output_facts(run, output), link, is_whole=True)
 
 
@@ -266,11 +266,12 @@ def _format_left_out(run: Run, shown: Sequence[_Shown]) -> str:
     return f"For length not everything is shown here; {build_run_uri(run.id)} has all outputs with their links."
 
 
-def _drop_empty(facts: Facts) -> Facts:
+def drop_empty(facts: Facts) -> Facts:
+    """Return the facts that say something."""
     return {key: value for key, value in facts.items() if value not in ("", None, [], 0) or key == "credits"}
 
 
-def _count_twice(facts: Facts) -> int:
+def count_twice(facts: Facts) -> int:
     """Return the bytes of facts in an answer, which holds them as structured content and as text."""
     return count_bytes(facts) + count_bytes(format_facts(facts))
 
@@ -287,10 +288,11 @@ def _format_next_step(standing: Standing) -> str:
     return f"{wait} Do not start it again: it is paid for once."
 
 
-def _format_joined(run: Run) -> str:
+def format_joined(run: Run, *, again: str = "run_app") -> str:
+    """Return what is said to a call that has joined a run; `again` is what makes another one."""
     return (
         f"This call asked for the same as an earlier one, so it joined its run, accepted at {format_instant(run.accepted_at)}; "
-        "nothing new was started or charged. run_app with new_run true makes another."
+        f"nothing new was started or charged. {again} with new_run true makes another."
     )
 
 
@@ -301,13 +303,15 @@ def _format_mention(mention: Mention) -> str:
     return f"{mention.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
 
 
-def _make_sendable(path: str) -> str:
+def make_sendable(path: str) -> str:
+    """Return a path as it can be told."""
     # The name of a folder may hold bytes that are no text; they cannot go over the wire, and nobody could type them.
     return path.encode(errors="replace").decode()
 
 
-def _build_link(run: Run, output: Output, uri: str) -> t.ResourceLink:
-    name = _make_sendable(PurePath(output.saved_path).name) or f"{run.tool_name}-{output.n}"
+def build_link(run: Run, output: Output, uri: str) -> t.ResourceLink:
+    """Return the link of an answer to an output."""
+    name = make_sendable(PurePath(output.saved_path).name) or f"{run.tool_name}-{output.n}"
     return t.ResourceLink(
         uri=uri,
         name=name,
@@ -317,13 +321,15 @@ def _build_link(run: Run, output: Output, uri: str) -> t.ResourceLink:
     )
 
 
-def _build_image(preview: Preview) -> t.ImageContent:
+def build_image(preview: Preview) -> t.ImageContent:
+    """Return a preview as a part of an answer."""
     # A model has the facts; pixels are for the person, and clients that ask for whom it is need not pay tokens for them.
     data = base64.b64encode(preview.data).decode("ascii")
     return t.ImageContent(data=data, mime_type=preview.mime_type, annotations=t.Annotations(audience=["user"]))
 
 
-def _build_answer(facts: Facts, blocks: Sequence[t.ContentBlock], *, is_error: bool) -> Answer:
+def build_answer(facts: Facts, blocks: Sequence[t.ContentBlock], *, is_error: bool) -> Answer:
+    """Return an answer that tells the same facts twice: some clients show one form, some the other."""
     return t.CallToolResult(
         content=[t.TextContent(text=format_facts(facts)), *blocks], structured_content=facts, is_error=is_error
     )

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
-from flowport.budget import RequestBudget
+from flowport.budgets import Budgets
 from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
@@ -21,6 +21,7 @@ from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.fetch import Fetcher
 from flowport.home import open_home
+from flowport.ledger.budget_file import BUDGET_NAME, BudgetFile
 from flowport.ledger.interface import Ledger
 from flowport.media.arguments import MediaRules
 from flowport.media.sweeping import MAX_AGE_SECONDS, sweep_partials
@@ -31,12 +32,14 @@ from flowport.providers.interface import Provider
 from flowport.providers.magica import Magica
 from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.adopting import RunAdopter
+from flowport.runner.batches import Batches
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.delivering import FileDeliverer
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
+from flowport.runner.papers import BatchPaper
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import OutputFinder, SeenRuns
 from flowport.runner.renewing import LinkRenewer
@@ -109,7 +112,9 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [account] if account else _open_accounts(settings, clock, stack)
+        budgets = Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
+        stack.push_async_callback(budgets.file.close)
+        accounts = [account] if account else _open_accounts(settings, budgets, stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(process.release)
@@ -130,6 +135,7 @@ async def open_assembly(
             supervisor=supervisor,
             renewer=LinkRenewer(ledger, clock),
             doubt=partial(_doubt, catalogs),
+            calls=CallBook(clock, window_seconds=settings.reattach_seconds, purse=settings.purse),
         )
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -141,10 +147,12 @@ async def open_assembly(
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
         runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
-        restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock)
+        restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, ledger)
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
-        _watch_over(shared, accounts, inheritor, process)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, inheritor, fetcher, changes, previewer, seen)
+        batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
+        _watch_over(shared, accounts, inheritor, batches, process)
+        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen)
+        desk = Desk(settings, clock, ledger, catalogs, *parts)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -160,6 +168,7 @@ class _Shared:
     supervisor: Supervisor
     renewer: LinkRenewer
     doubt: Callable[[OpenAccount, App], None]
+    calls: CallBook
 
 
 def _build_runner(
@@ -171,8 +180,7 @@ def _build_runner(
 ) -> Runner:
     ledger, clock = shared.ledger, shared.clock
     writer = RunWriter(board, clock)
-    is_wanted = shared.settings.should_save_outputs
-    rules = SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
+    rules = _build_saving_rules(shared, process)
     saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads)
     return Runner(
         accounts={account.account.id: account for account in accounts},
@@ -187,9 +195,37 @@ def _build_runner(
         saver=saver,
         writer=writer,
         process=process,
-        calls=CallBook(clock, window_seconds=shared.settings.reattach_seconds, purse=shared.settings.purse),
+        calls=shared.calls,
         retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
     )
+
+
+def _build_batches(
+    shared: _Shared,
+    accounts: list[OpenAccount],
+    *,
+    runner: Runner,
+    board: Board,
+    process: ProcessLock,
+    restorer: CallRestorer,
+) -> Batches:
+    return Batches(
+        runner=runner,
+        accounts={account.account.id: account for account in accounts},
+        ledger=shared.ledger,
+        board=board,
+        clock=shared.clock,
+        supervisor=shared.supervisor,
+        process=process,
+        calls=shared.calls,
+        restorer=restorer,
+        paper=BatchPaper(_build_saving_rules(shared, process), shared.file_threads),
+    )
+
+
+def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
+    is_wanted = shared.settings.should_save_outputs
+    return SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
 
 
 def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
@@ -229,12 +265,20 @@ def _build_inheritor(
     )
 
 
-def _watch_over(shared: _Shared, accounts: list[OpenAccount], inheritor: RunInheritor, process: ProcessLock) -> None:
+def _watch_over(
+    shared: _Shared, accounts: list[OpenAccount], inheritor: RunInheritor, batches: Batches, process: ProcessLock
+) -> None:
     """Begin to take over what dead processes leave, and sweep up their half-written files once."""
     should_save = shared.settings.should_save_outputs
     opened = [account.account for account in accounts]
     watch = OrphanWatch(
-        inheritor, opened, shared.ledger, shared.clock, should_save=should_save, is_alive=process.is_alive
+        inheritor,
+        opened,
+        shared.ledger,
+        shared.clock,
+        should_save=should_save,
+        is_alive=process.is_alive,
+        batches=batches,
     )
     shared.supervisor.spawn("orphans", watch.keep_watch)
     shared.supervisor.spawn("adoption", watch.keep_adopting)
@@ -317,18 +361,18 @@ def _build_catalog(
     )
 
 
-def _open_accounts(settings: Settings, clock: Clock, stack: AsyncExitStack) -> list[OpenAccount]:
+def _open_accounts(settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
     """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
-        return [_open_configured(configured, settings, clock) for configured in settings.providers]
+        return [_open_configured(configured, budgets) for configured in settings.providers]
     provider = Magnific(title="The sandbox", styles=("flows",))
     sandbox = BuiltInSandbox(provider)
     stack.push_async_callback(sandbox.aclose)
-    budget = RequestBudget(settings.requests_per_minute or 0, clock)
+    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
     return [OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)]
 
 
-def _open_configured(configured: ProviderSettings, settings: Settings, clock: Clock) -> OpenAccount:
+def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:
     provider = PROVIDERS[configured.provider](configured)
     parts = urlsplit(configured.base_url)
     location = Location(
@@ -337,8 +381,6 @@ def _open_configured(configured: ProviderSettings, settings: Settings, clock: Cl
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
     )
-    limit = settings.requests_per_minute
-    budget = RequestBudget(provider.requests_per_minute if limit is None else limit, clock)
     account = Account(configured.provider, parts.netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
-    return OpenAccount(account, provider, budget, locate)
+    return OpenAccount(account, provider, budgets.open(account, provider), locate)

@@ -1,12 +1,13 @@
 """What `get_balance` answers: what the provider says, what was spent through Flowport, and what the caps leave."""
 
+import math
 from typing import Final
 
 import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.answers import Facts, plain
-from flowport.budget import Priority
+from flowport.budget import Priority, Standing
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ProviderError
 from flowport.providers.interface import Balance, Conversation
@@ -20,9 +21,11 @@ BALANCE_SECONDS: Final = 10.0
 async def tell_balance(desk: Desk, *, owner: str) -> Facts:
     """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider."""
     found = [await _get_spending(desk, one, owner=owner) for one in desk.catalogs]
+    standings = [await one.account.budget.look() for one in desk.catalogs]
     told = await _read_balances(desk)
     accounts = [
-        _build_facts(desk, one, spent, balance) for one, spent, balance in zip(desk.catalogs, found, told, strict=True)
+        _build_facts(desk, one, spent, balance) | _build_requests(standing)
+        for one, spent, balance, standing in zip(desk.catalogs, found, told, standings, strict=True)
     ]
     titles = [f"{one.account.provider.title}: " if len(found) > 1 else "" for one in desk.catalogs]
     summary = " ".join(
@@ -73,7 +76,7 @@ def _format_silence(account: OpenAccount) -> str:
 
 
 def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str) -> Facts:
-    account, title = one.account, one.account.provider.title
+    title = one.account.provider.title
     return {
         "provider": title,
         "provider_balance": balance,
@@ -82,9 +85,24 @@ def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str)
         "reserved_credits": _round(spending.reserved_credits),
         **_build_limits(desk.settings.purse, spending),
         "runs_24_hours": spending.runs,
-        "requests_last_minute": account.budget.get_used(),
-        "requests_per_minute": account.budget.limit or "no limit",
     }
+
+
+def _build_requests(standing: Standing) -> Facts:
+    """Return how the request budget stands; what is as usual is not told."""
+    facts: Facts = {
+        "requests_last_minute": standing.used,
+        "requests_per_minute": standing.limit or "no limit",
+    }
+    if standing.believed_limit < standing.limit:
+        facts["requests_per_minute_believed"] = standing.believed_limit
+    if standing.paused_seconds:
+        facts["requests_paused_seconds"] = math.ceil(standing.paused_seconds)
+    if standing.day_left is not None:
+        facts["requests_left_today"] = standing.day_left
+    if standing.limit and not standing.is_shared:
+        facts["requests_counted"] = "this program's alone: the file that all share cannot be used"
+    return facts
 
 
 def _build_limits(rules: PurseRules, spending: Spending) -> Facts:

@@ -1,21 +1,38 @@
 """The request budget of one account: at most so many requests in any sixty seconds, the urgent ones first.
 
 Starts of runs go before looks at runs, and both before discovery. The window slides, as the provider's own does, so a
-burst is allowed as long as the minute around it stays within the limit.
+burst is allowed as long as the minute around it stays within the limit. This is the queue of one process; `allowance`
+has the rules, and `windows` the record that all processes of a home share.
 """
 
 import itertools
+from bisect import insort
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
+from math import inf
 from typing import Final
 
 import anyio
 
+from flowport.allowance import (
+    SPAN_SECONDS,
+    WINDOW_SECONDS,
+    Ask,
+    Limits,
+    Reply,
+    Wish,
+    get_believed_limit,
+    get_day_left,
+    get_step,
+)
 from flowport.clock import Clock
-
-WINDOW_SECONDS: Final = 60.0
-MARGIN_SECONDS: Final = 0.25
-"""Added to the window, because a request leaves here earlier than the provider counts it."""
+from flowport.errors import DayUsedUp, Operation
+from flowport.lessons import note_delay, note_quota, note_refusal
+from flowport.providers.rate_limits import RateLimits
+from flowport.windows import OwnWindow, Window
 
 
 class Priority(IntEnum):
@@ -23,85 +40,217 @@ class Priority(IntEnum):
 
     START = 0
     LOOK = 1
-    DISCOVER = 2
-    DISCOVER_LATER = 3
+    """At a run that somebody waits for."""
+    START_ROW = 2
+    """Of a run that is a row of a batch."""
+    LOOK_ROW = 3
+    """At a row of a batch, or at a run that nobody waits for any more."""
+    DISCOVER = 4
+    DISCOVER_LATER = 5
     """Definitions that no listed tool needs; they leave half of the window to everything else."""
+
+
+_WISHES: Final[Mapping[Priority, Wish]] = {
+    priority: Wish(
+        priority,
+        share=0.5 if priority is Priority.DISCOVER_LATER else 1.0,
+        # Whatever looks does so at a run that costs already.
+        is_paid_for=priority.name.startswith("LOOK"),
+    )
+    for priority in Priority
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an account's budget stands."""
+
+    used: int
+    """Requests in the last minute: of all programs that share the budget."""
+    limit: int
+    """Requests in a minute; 0 for no limit."""
+    believed_limit: int
+    """Less than the limit when the provider has refused requests within it."""
+    paused_seconds: float
+    """For how long nothing is sent, because the provider asked for it; 0 for not at all."""
+    day_left: int | None
+    """What is left of the day; None where that is not known."""
+    is_shared: bool
+    """Whether the other programs of the machine are counted."""
+
+
+@dataclass(order=True, slots=True)
+class _Ticket:
+    """One who waits."""
+
+    priority: Priority
+    number: int
+    roused: anyio.Event = field(default_factory=anyio.Event, compare=False)
+    """Set when something may have changed for this one."""
+    is_granted: bool = field(default=False, compare=False)
+    refused_for: float | None = field(default=None, compare=False)
+    """In how many seconds the day goes on that is used up."""
 
 
 class RequestBudget:
     """Grants requests, one at a time, in the order of their priority."""
 
-    def __init__(self, limit: int, clock: Clock) -> None:
-        """Make a budget of `limit` requests a minute; 0 for no limit."""
-        self._limit = limit
+    def __init__(
+        self,
+        limit: int,
+        clock: Clock,
+        *,
+        title: str = "",
+        per_day: int = 0,
+        window: Window | None = None,
+        process_id: str = "",
+    ) -> None:
+        """Make a budget of `limit` requests a minute; 0 for no limit, and then no window is asked.
+
+        Args:
+            title: Whose requests they are, as people write it, for errors.
+            per_day: Requests in 24 hours; 0 for no limit.
+            window: The record that is shared with other processes; None for one of our own.
+        """
+        self._title = title
+        self._limits = Limits(limit, per_day)
         self._clock = clock
-        self._granted: deque[float] = deque()
-        self._waiting: list[tuple[Priority, int]] = []
-        self._tickets = itertools.count()
-        self._paused_until = float("-inf")
-        self._changed = anyio.Event()
+        self._process_id = process_id
+        self._window = OwnWindow(clock) if window is None else window
+        self._sent: deque[float] = deque()
+        self._paused_until = -inf
+        """For a budget without a limit."""
+        self._under_way = 0
+        self._delay = self._delay_told_at = -inf
+        """The longest answer of the last minute that the window knows of, and when it was told."""
+        self._waiting: list[_Ticket] = []
+        self._numbers = itertools.count()
+        self._is_asking = False
 
     @property
     def limit(self) -> int:
         """Requests in a minute; 0 for no limit."""
-        return self._limit
+        return self._limits.per_minute
 
     def get_used(self) -> int:
-        """Return how many requests the last minute holds."""
+        """Return how many requests this process has sent in the last minute."""
         self._forget_old()
-        return len(self._granted)
+        return len(self._sent)
 
-    async def take(self, priority: Priority) -> None:
-        """Wait until a request may be sent, and count it as sent."""
-        ticket = (priority, next(self._tickets))
-        self._waiting.append(ticket)
-        try:
-            while (delay := self._get_delay(ticket)) > 0:
-                await self._wait(delay)
-            self._granted.append(self._clock.monotonic())
-        finally:
-            self._waiting.remove(ticket)
-            self._wake()
+    async def look(self) -> Standing:
+        """Return how the budget stands, over all processes that share it."""
+        limit, now = self._limits.per_minute, self._clock.monotonic()
+        if not limit:
+            return Standing(self.get_used(), 0, 0, max(0.0, self._paused_until - now), None, is_shared=False)
+        record = await self._window.look()
+        return Standing(
+            used=record.used,
+            limit=limit,
+            believed_limit=get_believed_limit(record, self._limits),
+            paused_seconds=max(0.0, record.paused_until - record.seen_at),
+            day_left=get_day_left(record, self._limits),
+            is_shared=self._window.is_shared,
+        )
+
+    async def take(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
+        """Wait until a request may be sent, and count it as sent.
+
+        Args:
+            operation: What it is for, for the error.
+
+        Raises:
+            DayUsedUp: No request is allowed any more today; looks at runs wait instead.
+        """
+        if self._limits.per_minute:
+            await self._queue(_Ticket(priority, next(self._numbers)), operation)
+        else:
+            while (pause := self._paused_until - self._clock.monotonic()) > 0:
+                await self._clock.sleep(pause)
+        self._forget_old()
+        self._sent.append(self._clock.monotonic())
 
     def note_busy(self, seconds: float) -> None:
-        """Grant nothing for so long, because the provider asked for it."""
-        self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+        """Grant nothing for so long, in no process, because the provider asked for it; then go on more slowly."""
+        if self._limits.per_minute:
+            self._window.learn(partial(note_refusal, limits=self._limits, seconds=seconds))
+        else:
+            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
 
-    def _get_delay(self, ticket: tuple[Priority, int]) -> float:
-        """Return the seconds until this ticket may go, 0 for now, infinity while another goes first."""
-        if ticket != min(self._waiting):
-            return float("inf")
+    def note_sent(self) -> float:
+        """Note that a granted request leaves, and return the instant for `note_over`."""
+        self._under_way += 1
+        return self._clock.monotonic()
+
+    def note_over(self, sent_at: float) -> None:
+        """Note that a request was answered, or will not be: the provider has counted it by now, if ever."""
+        self._under_way -= 1
         now = self._clock.monotonic()
-        pause = max(0.0, self._paused_until - now)
-        self._forget_old()
-        if self._limit == 0:
-            return pause
-        allowed = max(1, self._limit // 2) if ticket[0] is Priority.DISCOVER_LATER else self._limit
-        if len(self._granted) < allowed:
-            return pause
-        freed_at = self._granted[len(self._granted) - allowed] + WINDOW_SECONDS + MARGIN_SECONDS
-        return max(pause, freed_at - now)
+        is_old = now - self._delay_told_at > WINDOW_SECONDS
+        # One answer in a minute is told, and each that took a tenth longer.
+        if self._limits.per_minute and (is_old or now - sent_at > self._delay * 1.1):
+            self._delay, self._delay_told_at = now - sent_at, now
+            self._window.learn(partial(note_delay, seconds=now - sent_at))
 
-    async def _wait(self, delay: float) -> None:
-        changed = self._changed
-        if delay == float("inf"):
-            await changed.wait()
-            return
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._cancel_after, changed, group.cancel_scope)
-            await self._clock.sleep(delay)
-            group.cancel_scope.cancel()
+    def note_limits(self, told: RateLimits) -> None:
+        """Go by what the provider says is left. It does not know yet of requests that are under way."""
+        seconds = told.get_reset_seconds(self._clock.now())
+        if self._limits.per_minute and seconds is not None:
+            left = max(0, told.remaining - self._under_way)
+            self._window.learn(partial(note_quota, left=left, reset_seconds=seconds))
 
-    @staticmethod
-    async def _cancel_after(changed: anyio.Event, scope: anyio.CancelScope) -> None:
-        await changed.wait()
-        scope.cancel()
+    async def _queue(self, ticket: _Ticket, operation: Operation) -> None:
+        """Wait for our turn. The first of the queue asks the window for all of it."""
+        insort(self._waiting, ticket)
+        try:
+            while not ticket.is_granted:
+                if ticket.refused_for is not None:
+                    raise DayUsedUp(self._title, operation, ticket.refused_for)
+                if ticket is self._waiting[0] and not self._is_asking:
+                    await self._advance(ticket)
+                else:
+                    ticket.roused = anyio.Event()
+                    await ticket.roused.wait()
+        finally:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                if not self._waiting and self._limits.per_minute:
+                    self._window.leave(self._process_id)
+            self._rouse_first()
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+    async def _advance(self, ticket: _Ticket) -> None:
+        """Ask for those who wait and hand out what came; wait until it is worth asking again."""
+        most = get_step(self._limits) + 1
+        ask = Ask(self._process_id, self._limits, [_WISHES[one.priority] for one in self._waiting[:most]])
+        self._is_asking = True
+        try:
+            # What is granted must not be lost with the one who happens to ask.
+            with anyio.CancelScope(shield=True):
+                reply = await self._window.exchange(ask)
+        finally:
+            self._is_asking = False
+        self._hand_out(reply)
+        # Infinite when all were granted: then one who came meanwhile took our place, and we ask again at once.
+        is_first = bool(self._waiting) and ticket is self._waiting[0]
+        if is_first and ticket.refused_for is None and reply.again_seconds < inf:
+            await self._clock.sleep(reply.again_seconds)
+
+    def _hand_out(self, reply: Reply) -> None:
+        for ticket in self._waiting[: reply.granted]:
+            ticket.is_granted = True
+            ticket.roused.set()
+        del self._waiting[: reply.granted]
+        if reply.resumes_seconds is not None:
+            for ticket in self._waiting:
+                if not _WISHES[ticket.priority].is_paid_for:
+                    ticket.refused_for = reply.resumes_seconds
+                    ticket.roused.set()
+        self._rouse_first()
+
+    def _rouse_first(self) -> None:
+        if self._waiting:
+            self._waiting[0].roused.set()
 
     def _forget_old(self) -> None:
-        oldest = self._clock.monotonic() - WINDOW_SECONDS - MARGIN_SECONDS
-        while self._granted and self._granted[0] <= oldest:
-            self._granted.popleft()
+        oldest = self._clock.monotonic() - SPAN_SECONDS
+        while self._sent and self._sent[0] <= oldest:
+            self._sent.popleft()

@@ -20,6 +20,10 @@ OUTPUT_NUMBER: Final = "n"
 """The part of an output's URI that tells which one."""
 
 
+BATCH_ID: Final = "batch_id"
+"""The part of a batch's URI that tells which one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """What the person may mean."""
@@ -47,9 +51,10 @@ class Completion:
             return _build_values(item.tool_name for item in find_listings(self._get_listings(), Search(begun)))
         if name == CHOICE.name:
             return _build_values(_filter(self._get_choices(others.get(APP.name, "")), begun))
-        if name == RUN_ID.name:
+        if name in {RUN_ID.name, BATCH_ID}:
             runs = await self._desk.ledger.get_runs(account_id=None, owner=owner, limit=MAX_VALUES, unseen_first=False)
-            return _build_values(_filter((run.id for run in runs), begun))
+            ids = (run.id for run in runs if run.is_batch or name == RUN_ID.name)
+            return _build_values(_filter(ids, begun))
         if name == OUTPUT_NUMBER:
             return _build_values(_filter(await self._get_numbers(others.get(RUN_ID.name, ""), owner), begun))
         return Values((), 0)

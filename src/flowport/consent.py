@@ -27,11 +27,14 @@ class StartInDoubt(FlowportError):
     sent_at: float
     failure: str
     """Why its fate is unknown, as sentences."""
+    is_for_batch: bool = False
+    """Whether many runs were asked for, one of which is in doubt."""
 
     @property
     def question(self) -> str:
         """What a person is asked before another one is started."""
-        return f"{self._doubt} Start another one all the same? It is charged by itself."
+        another = "Start the whole batch" if self.is_for_batch else "Start another one"
+        return f"{self._doubt} {another} all the same? It is charged by itself."
 
     @property
     def _doubt(self) -> str:
@@ -40,8 +43,9 @@ class StartInDoubt(FlowportError):
 
     def __str__(self) -> str:
         return (
-            f"Nothing new was started: {self._doubt} If it is not there, run_app with new_run true starts another one, "
-            "which is charged by itself."
+            f"Nothing new was started: {self._doubt} If it is not there, "
+            f"{'the same call' if self.is_for_batch else 'run_app'} with new_run true starts another one, which is charged by "
+            "itself."
         )
 
 

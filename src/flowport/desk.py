@@ -15,6 +15,7 @@ from flowport.errors import AppNotFound
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer
+from flowport.runner.batches import Batches
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import SeenRuns
@@ -40,6 +41,7 @@ class Desk:
     catalogs: Sequence[OpenCatalog]
     preparer: CallPreparer
     runner: Runner
+    batches: Batches
     inheritor: RunInheritor
     fetcher: Fetcher
     changes: Changes

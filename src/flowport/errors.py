@@ -6,6 +6,7 @@
     │  ├─ ProviderUnreachable     nobody or the operator: no connection, or it broke
     │  ├─ ProviderRefused         operator: the key or the plan (401, 402, 403)
     │  ├─ ProviderBusy            nobody: ask later (429, 503)
+    │  ├─ DayUsedUp               nobody: the key's requests of the day are used up; ask later
     │  ├─ ProviderRejected        model: the provider does not accept this request (other 4xx)
     │  └─ ProviderBroken          provider: 5xx, a redirect, or an answer that breaks its own contract
     ├─ AppUnsupported             nobody: one app cannot become a tool; the others are untouched
@@ -195,6 +196,27 @@ class ProviderBusy(ProviderError):
             return "Try again in a minute or so."
         seconds = math.ceil(self.retry_after_seconds)
         return f"Try again in {seconds} second{'s' * (seconds != 1)}." if seconds else "Try again."
+
+
+@dataclass(eq=False)
+class DayUsedUp(ProviderError):
+    """Nothing was sent, because the provider allows no more requests of this key today."""
+
+    resumes_seconds: float
+    """When it goes on."""
+
+    @property
+    def cause(self) -> str:
+        """Whose limit it is."""
+        return f"{self.provider} allows this key no more requests today and was not asked to {self.operation}."
+
+    @property
+    def advice(self) -> str:
+        """When to come back. As a duration, because the clock of this computer may be wrong."""
+        minutes = max(1, math.ceil(self.resumes_seconds / 60))
+        hours, rest = divmod(minutes, 60)
+        parts = (f"{hours} h" * bool(hours), f"{rest} min" * bool(rest))
+        return f"It goes on in about {' '.join(filter(None, parts))}."
 
 
 @dataclass(eq=False)

@@ -14,6 +14,9 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 SANDBOX_HOST: Final = "sandbox"
 """The host of the built-in sandbox's account, whose credits are play money."""
 
+BATCH_PREFIX: Final = "batch_"
+"""How the id of a batch begins, and that of no run."""
+
 LOCAL_OWNER = "local"
 """The owner of every run that is asked for over stdio."""
 
@@ -209,6 +212,15 @@ NEXT_STATES: dict[RunState, frozenset[RunState]] = {
 """Every change of state that the ledger allows; a state may always be written over itself."""
 
 
+class Urgency(StrEnum):
+    """How soon somebody wants what becomes of a run."""
+
+    WAITED = "waited"
+    """A call of its own asked for it, and waits or has just waited."""
+    BATCH = "batch"
+    """It is one of many that were asked for together; the whole counts, and not this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One provider key. It owns a request budget, a catalogue and the runs that were paid with it."""
@@ -289,7 +301,21 @@ class Run:
     """The account that tried to read the run last when its own key was no longer configured; empty when none did."""
     notes: str = ""
     """What was done to its files before they were sent, as sentences; empty when they went as they were."""
+    batch_id: str = ""
+    """The batch of which this run is a row; empty for a run of its own."""
+    row_count: int = 0
+    """How many runs a batch asks for. A batch is on record as a run of its own, which the provider never hears of; 0 for a run."""
     outputs: tuple[Output, ...] = field(default=())
+
+    @property
+    def urgency(self) -> Urgency:
+        """How soon it is wanted, as far as its record tells."""
+        return Urgency.BATCH if self.batch_id else Urgency.WAITED
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it stands for many runs, its rows."""
+        return self.row_count > 0
 
 
 ENDED_UNSENT: Final = "Flowport ended before this run was sent to the provider; nothing was charged."
@@ -300,5 +326,9 @@ ENDED_WHILE_STARTING: Final = (
 ENDED_UNRESTORED: Final = (
     "Flowport ended before this run was sent to the provider, and what it was to be made of cannot be had again exactly "
     "as it was. Nothing was charged; call the tool again."
+)
+ROW_CHANGED: Final = (
+    "What this row was to be made of cannot be had any more exactly as it was when the batch was accepted: a file, the app "
+    "or its price has changed. It was not sent, and nothing was charged."
 )
 """What is said of a run that its process left before the provider had it, or before it had acknowledged it."""

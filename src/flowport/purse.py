@@ -81,11 +81,13 @@ def find_obstacle(terms: PurseTerms, run: Run, spending: Spending | None) -> Pur
     Args:
         spending: None where no cap of a day is set.
     """
-    rules, price = terms.rules, run.price_credits
+    rules, price, runs = terms.rules, run.price_credits, max(1, run.row_count)
     if price is None and rules.unknown_price is UnknownPrice.REFUSE:
         return PriceUnknown(run.app_name)
-    if price is not None and rules.max_credits_per_run is not None and _is_above(price, rules.max_credits_per_run):
-        return RunCapReached(run.app_name, price, rules.max_credits_per_run)
+    # The cap of one run is over each row of a batch, all else over the whole of it.
+    each = None if price is None else price / runs
+    if each is not None and rules.max_credits_per_run is not None and _is_above(each, rules.max_credits_per_run):
+        return RunCapReached(run.app_name, each, rules.max_credits_per_run)
     if spending is not None and rules.max_credits_per_day is not None:
         left = get_left_credits(rules.max_credits_per_day, spending)
         # Of what is used up nothing may be taken, be it more or less; what is free takes nothing.
@@ -98,19 +100,26 @@ def find_obstacle(terms: PurseTerms, run: Run, spending: Spending | None) -> Pur
                 unknown_credits=spending.unknown_credits,
                 reserved_credits=spending.reserved_credits,
                 left_credits=left,
+                runs=runs,
             )
-    return None if terms.is_agreed else find_price_question(rules, run.app_name, price)
+    return None if terms.is_agreed else find_price_question(rules, run.app_name, price, runs=runs)
 
 
-def find_price_question(rules: PurseRules, app_name: str, price_credits: float | None) -> PriceUnconfirmed | None:
-    """Return what the person is to be asked before a run of this price; None when nothing. None is a price that nobody knows."""
+def find_price_question(
+    rules: PurseRules, app_name: str, price_credits: float | None, *, runs: int = 1
+) -> PriceUnconfirmed | None:
+    """Return what the person is to be asked before runs of this price; None when nothing. None is a price that nobody knows.
+
+    Args:
+        price_credits: Of all of them together.
+    """
     if price_credits is None:
         is_asked = rules.unknown_price is UnknownPrice.CONFIRM
-        return PriceUnconfirmed(app_name, None, None) if is_asked else None
+        return PriceUnconfirmed(app_name, None, None, runs) if is_asked else None
     threshold = rules.confirm_above_credits
     if threshold is None or not _is_above(price_credits, threshold):
         return None
-    return PriceUnconfirmed(app_name, price_credits, threshold)
+    return PriceUnconfirmed(app_name, price_credits, threshold, runs)
 
 
 def get_left_credits(cap_credits: float, spending: Spending) -> float:

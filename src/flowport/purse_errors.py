@@ -40,13 +40,15 @@ class DayCapReached(FlowportError):
     """The part of what is spent that belongs to runs of unknown fate."""
     reserved_credits: float
     left_credits: float
+    runs: int = 1
+    """How many runs have this price together."""
 
     def __str__(self) -> str:
         unknown = f" (of which {format_credits(self.unknown_credits)} by runs of unknown fate)" * bool(
             self.unknown_credits
         )
         return (
-            f"Nothing was started: {_tell_price(self.app_name, self.price_credits)}, and of the "
+            f"Nothing was started: {_tell_price(self.app_name, self.price_credits, self.runs)}, and of the "
             f"{format_credits(self.cap_credits)} that FLOWPORT_MAX_CREDITS_PER_DAY allows in 24 hours "
             f"{format_credits(self.spent_credits)} are spent{unknown}, {format_credits(self.reserved_credits)} reserved "
             f"for runs that go on, and {format_credits(self.left_credits)} left. Wait until earlier runs are a day old; "
@@ -76,14 +78,17 @@ class PriceUnconfirmed(FlowportError):
     """None when nobody knows it."""
     threshold_credits: float | None
     """Above it the person is asked; None like the price."""
+    runs: int = 1
+    """How many runs have this price together."""
 
     @property
     def question(self) -> str:
         """What the person is asked."""
-        price = _tell_price(self.app_name, self.price_credits)
+        price = _tell_price(self.app_name, self.price_credits, self.runs)
+        them = "it" if self.runs == 1 else "all of them"
         if self.price_credits is None:
-            return f"{price}. Run it all the same?"
-        return f"{price}. Run it for {count_credits(self.price_credits)}?"
+            return f"{price}. Run {them} all the same?"
+        return f"{price}. Run {them} for {count_credits(self.price_credits)}?"
 
     def __str__(self) -> str:
         if self.price_credits is None or self.threshold_credits is None:
@@ -93,8 +98,8 @@ class PriceUnconfirmed(FlowportError):
             remedy = f"raise FLOWPORT_CONFIRM_ABOVE_CREDITS to {format_credits(self.price_credits)} or more"
             rule = f"above {count_credits(self.threshold_credits)}"
         return (
-            f"Nothing was started: {_tell_price(self.app_name, self.price_credits)}. The person is to be asked about every "
-            f"run {rule}, and this client cannot ask. The person can {remedy} in Flowport's configuration, or call from a "
+            f"Nothing was started: {_tell_price(self.app_name, self.price_credits, self.runs)}. The person is to be asked about "
+            f"every {'run' if self.runs == 1 else 'batch'} {rule}, and this client cannot ask. The person can {remedy} in Flowport's configuration, or call from a "
             "client that can ask."
         )
 
@@ -112,7 +117,10 @@ def count_credits(number: float) -> str:
     return f"{format_credits(number)} credit{'s' * (number != 1)}"
 
 
-def _tell_price(app_name: str, price_credits: float | None) -> str:
+def _tell_price(app_name: str, price_credits: float | None, runs: int = 1) -> str:
+    name = format_quoted(app_name)
     if price_credits is None:
-        return f"{format_quoted(app_name)} does not tell its price"
-    return f"{format_quoted(app_name)} costs {count_credits(price_credits)}"
+        return f"{name} does not tell its price" + f", and this asks for {runs} runs of it" * (runs > 1)
+    if runs == 1:
+        return f"{name} costs {count_credits(price_credits)}"
+    return f"{runs} runs of {name} cost {count_credits(price_credits)} together"

@@ -17,6 +17,8 @@ import anyio
 import anyio.to_thread
 
 from flowport.answers import Facts, build_output_facts, build_run_facts, build_run_uri, format_instant, plain
+from flowport.batch_answers import build_batch_facts, build_batch_page
+from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
 from flowport.errors import FetchError, LedgerError, ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
@@ -45,6 +47,7 @@ MAX_PAGE_BYTES: Final = 100_000
 """Of the outputs that a run's resource tells of at once; the resource names its next page."""
 
 _RUN = re.compile(r"flowport://runs/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
+_BATCH = re.compile(r"flowport://batches/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
 _APP = re.compile(r"flowport://apps/([A-Za-z0-9_-]+)")
 _OUTPUT = re.compile(r"flowport://runs/([a-z0-9_]+)/outputs/([1-9][0-9]{0,5})")
 _NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
@@ -83,7 +86,11 @@ class Resources:
         try:
             if found := _RUN.fullmatch(uri):
                 run = await self._get_run(found[1], owner)
+                if run.is_batch:
+                    raise ResourceNotFound(uri)
                 return await self._read_run(run, uri, start=int(found[2] or 1))
+            if found := _BATCH.fullmatch(uri):
+                return await self._read_batch(await self._get_run(found[1], owner), uri, start=int(found[2] or 1))
             if found := _APP.fullmatch(uri):
                 return self._read_app(uri, found[1])
             if found := _OUTPUT.fullmatch(uri):
@@ -120,6 +127,15 @@ class Resources:
         facts = build_run_facts(standing)
         facts["arguments"] = json.loads(run.arguments_json)
         facts |= _build_page(standing.run, start)
+        return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
+
+    async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
+        if not batch.is_batch or start > batch.row_count:
+            raise ResourceNotFound(uri)
+        standing = await get_batch_standing(self._desk, batch)
+        rows = await self._desk.ledger.get_rows(batch.id, start=start)
+        facts = build_batch_facts(standing)
+        facts |= build_batch_page(batch, rows, standing.tally, limit_bytes=MAX_PAGE_BYTES)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_output(self, run: Run, output: Output) -> Content:

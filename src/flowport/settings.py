@@ -24,73 +24,13 @@ from flowport.model import Source
 from flowport.naming import get_nearest
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.rehearsal import REHEARSAL, Rehearsal, parse_rehearsal
+from flowport.variables import VARIABLES
 
 MAX_LISTED_TOOLS: Final = 1000
 """The largest FLOWPORT_MAX_TOOLS; above it no client that we know of copes."""
 
 _INJECTED = re.compile(r"FLOWPORT_(PORT|SERVICE)(_|$)")
 """Names that Kubernetes adds to every container beside a service called `flowport`; they are not ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One setting that a person can make."""
-
-    name: str
-    meaning: str
-    """One sentence for the README and `--help`."""
-    default: str
-    """As the README writes it."""
-    is_built: bool = True
-    """Whether this version obeys it. A variable that it would not obey is refused, never ignored: a cap that does not
-    hold is worse than none."""
-
-
-VARIABLES: Final = (
-    Variable("MAGNIFIC_API_KEY", "The Magnific API key; it turns the provider on.", "none: the sandbox runs instead"),
-    Variable(
-        "MAGNIFIC_BASE_URL", "Where Magnific's API is; https, or http on this machine.", "`https://api.magnific.com`"
-    ),
-    Variable(
-        "MAGNIFIC_API_STYLE",
-        "Which paths to use: `flows`, the older `apps`, or `auto` to find out once and remember.",
-        "`auto`",
-    ),
-    Variable("MAGICA_API_KEY", "The Magica API key; it turns the provider on.", "none"),
-    Variable(
-        "MAGICA_BASE_URL", "Where Magica's API is; https, or http on this machine.", "`https://api.magica.com/api`"
-    ),
-    Variable(
-        "MAGICA_CANCEL_PATH",
-        "The path of its API that cancels a run, with `{run_id}` in it; none is documented.",
-        "none: its MCP server cancels",
-    ),
-    Variable("FLOWPORT_HOME", "Folder of the ledger and the catalogue cache.", "the platform's user data folder"),
-    Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
-    Variable("FLOWPORT_MAX_TOOLS", "How many apps become tools of their own, 0 to 1000.", "`40`"),
-    Variable("FLOWPORT_SOURCE", "Whose apps are read and shown: `own`, `published` or `all`.", "`all`"),
-    Variable("FLOWPORT_WAIT_SECONDS", "How long a call waits before it hands over a run id.", "`50`"),
-    Variable("FLOWPORT_ON_CANCEL", "What a cancelled call does to its run: `keep` or `stop`.", "`keep`"),
-    Variable("FLOWPORT_REATTACH_SECONDS", "How long a repeated call joins its earlier run; 0 for never.", "`3600`"),
-    Variable("FLOWPORT_KEEP_DAYS", "How long runs that are over and seen stay on record, in days; 0 for ever.", "`90`"),
-    Variable(
-        "FLOWPORT_REQUESTS_PER_MINUTE", "The account's request budget; 0 for none.", "the provider's: Magnific 50"
-    ),
-    Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none"),
-    Variable("FLOWPORT_MAX_CREDITS_PER_DAY", "No more than this in the last 24 hours, at one provider.", "none"),
-    Variable("FLOWPORT_CONFIRM_ABOVE_CREDITS", "Ask the person before each run above this price.", "none"),
-    Variable(
-        "FLOWPORT_UNKNOWN_PRICE",
-        "Runs of apps that do not tell their price: `allow`, `confirm` (ask the person) or `refuse`.",
-        "`allow`; `confirm` when one of the three above is set",
-    ),
-    Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below"),
-    Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder"),
-    Variable("FLOWPORT_SAVE_OUTPUTS", "Whether results are saved: `true` or `false`.", "`true`"),
-    Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview.", "`true`"),
-    Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL ledger.", "SQLite in FLOWPORT_HOME", is_built=False),
-)
-"""Every variable, in the README's order."""
 
 _CANCEL_PATH: Final = re.compile(r"(/[A-Za-z0-9_-]+)*/\{run_id\}(/[A-Za-z0-9_-]+)*")
 
@@ -146,6 +86,8 @@ class Settings:
     purse: PurseRules = field(default_factory=PurseRules)
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""
+    requests_per_day: int | None = None
+    """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
     should_show_previews: bool = True
     rehearsal: Rehearsal | None = None
@@ -196,7 +138,8 @@ def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow,
         reattach_seconds=_parse_number(values, "FLOWPORT_REATTACH_SECONDS", 3600, low=0, high=86_400),
         keep_days=int(_parse_number(values, "FLOWPORT_KEEP_DAYS", 90, low=0, high=36_500, is_whole=True)),
         purse=_build_purse(values),
-        requests_per_minute=_parse_budget(values),
+        requests_per_minute=_parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE"),
+        requests_per_day=_parse_day_budget(values),
         should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
         should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",
     )
@@ -337,9 +280,19 @@ def _parse_choice(values: Mapping[str, str], name: str, choices: Sequence[str]) 
     raise ConfigurationError(name, f"is {text!r}", f"It takes {' or '.join(choices)}.")
 
 
-def _parse_budget(values: Mapping[str, str]) -> int | None:
-    name = "FLOWPORT_REQUESTS_PER_MINUTE"
+def _parse_budget(values: Mapping[str, str], name: str) -> int | None:
     return int(_parse_number(values, name, 0, low=0, high=100_000, is_whole=True)) if name in values else None
+
+
+def _parse_day_budget(values: Mapping[str, str]) -> int | None:
+    name = "FLOWPORT_REQUESTS_PER_DAY"
+    found = _parse_budget(values, name)
+    if found and _parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE") == 0:
+        # Without a limit nothing is counted.
+        raise ConfigurationError(
+            name, "does not hold beside FLOWPORT_REQUESTS_PER_MINUTE=0", "Set a limit for the minute, or none for both."
+        )
+    return found
 
 
 def _parse_path(values: Mapping[str, str], name: str, default: Path) -> Path:

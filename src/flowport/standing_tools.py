@@ -1,4 +1,4 @@
-"""The six tools that are always there, whatever the catalogue holds: their wire form and their inputs. Pure."""
+"""The seven tools that are always there, whatever the catalogue holds: their wire form and their inputs. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +39,10 @@ def _take(name: str, kind: InputKind, label: str, *, is_required: bool = False, 
 
 _RUN_ID: Final = _take("run_id", InputKind.TEXT, "As an earlier answer gave it", is_required=True)
 
+_VARIATIONS: Final = replace(
+    _take("variations", InputKind.NUMBER, "How many of the same, each paid for; 1 unless said"), minimum=1, maximum=16
+)
+
 FIND_APPS: Final = StandingTool(
     "find_apps",
     "Find apps",
@@ -61,11 +65,29 @@ FIND_APPS: Final = StandingTool(
 RUN_APP: Final = StandingTool(
     "run_app",
     "Run any app",
-    "Run an app that has no tool of its own; find_apps names it and its inputs. Costs credits.",
+    "Run an app that has no tool of its own, or any app several times; find_apps names it and its inputs. Costs credits.",
     (
         _take("app", InputKind.TEXT, "Tool name or id from find_apps", is_required=True),
         _take("arguments", InputKind.ANY, "The app's inputs by name"),
         _take("new_run", InputKind.BOOLEAN, "true: pay for another run though an equal one is there"),
+        _VARIATIONS,
+    ),
+    is_read_only=False,
+)
+RUN_BATCH: Final = StandingTool(
+    "run_batch",
+    "Run an app for many rows",
+    "Run one app once for each row of a table, up to 2,000 runs: all rows are checked and priced first, then run by "
+    "themselves, each once. Costs the app's price for each. get_run with the batch's id waits and tells more.",
+    (
+        _take("app", InputKind.TEXT, "Tool name or id from find_apps", is_required=True),
+        replace(_take("rows", InputKind.ANY, "The inputs of each run by name"), is_list=True),
+        _take("csv", InputKind.TEXT, "Instead of rows: full path of a .csv; its first row names the inputs"),
+        _take("arguments", InputKind.ANY, "Inputs that all rows share"),
+        _VARIATIONS,
+        replace(_take("stop_after_failures", InputKind.NUMBER, "Start no more rows after so many failed"), minimum=1),
+        _take("new_run", InputKind.BOOLEAN, "true: pay again though an equal batch is there"),
+        _take("wait", InputKind.BOOLEAN, "false: answer at once with the batch's id"),
     ),
     is_read_only=False,
 )
@@ -87,8 +109,8 @@ LIST_RUNS: Final = StandingTool(
 CANCEL_RUN: Final = StandingTool(
     "cancel_run",
     "Cancel a run",
-    "Cancel a run if its provider can do that, else say so. Magnific cannot: a started run is paid for and goes on. "
-    "Magica can, and gives back what was not used.",
+    "Cancel a run if its provider can do that, else say so; of a batch, start no more rows. Magnific cannot: a started run "
+    "is paid for and goes on. Magica can, and gives back what was not used.",
     (_RUN_ID, _take("stop_following", InputKind.BOOLEAN, "true: no longer look at a run that cannot be cancelled")),
     is_read_only=False,
 )
@@ -98,7 +120,9 @@ GET_BALANCE: Final = StandingTool(
     "Tell the provider's balance where it has one, and what was spent through Flowport in the last 24 hours. Free.",
 )
 
-STANDING_TOOLS: Final = {tool.name: tool for tool in (FIND_APPS, RUN_APP, GET_RUN, LIST_RUNS, CANCEL_RUN, GET_BALANCE)}
+STANDING_TOOLS: Final = {
+    tool.name: tool for tool in (FIND_APPS, RUN_APP, RUN_BATCH, GET_RUN, LIST_RUNS, CANCEL_RUN, GET_BALANCE)
+}
 """By name, in the order of the tool list."""
 
 
@@ -121,6 +145,8 @@ def build_wire_tool(tool: StandingTool) -> dict[str, Any]:
 
 def _build_property(item: Input) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": _TYPES.get(item.kind, "string"), "description": item.label}
+    if item.is_list:
+        schema = {"type": "array", "items": {"type": schema["type"]}, "description": item.label}
     if item.options:
         schema["enum"] = [option.value for option in item.options]
     bounds = {"minimum": item.minimum, "maximum": item.maximum}

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import anyio
@@ -19,18 +20,17 @@ from flowport.answers import (
 )
 from flowport.arguments import parse_arguments
 from flowport.balance import tell_balance
+from flowport.batch_calls import BatchCalls
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
-from flowport.consent import Consent, NotConfirmed, StartInDoubt
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
+from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
 from flowport.purse import find_price_question
-from flowport.purse_errors import PriceUnconfirmed
+from flowport.runner.batching import BatchWish, GivenRow
 from flowport.runner.calling import RunCall
 from flowport.runner.cancelling import CancelOutcome
-from flowport.runner.preparing import PreparedCall
 from flowport.runner.pricing import price_call
 from flowport.runner.runs import Submission
 from flowport.standing_tools import (
@@ -40,8 +40,10 @@ from flowport.standing_tools import (
     GET_RUN,
     LIST_RUNS,
     RUN_APP,
+    RUN_BATCH,
     StandingTool,
 )
+from flowport.submitting import Offer, Submitter, note_learnt
 from flowport.waiting import Caller, get_standing, wait_for_end, wait_for_run
 
 logger = logging.getLogger(__name__)
@@ -68,34 +70,18 @@ MENTION_SECONDS: Final = 1.0
 Arguments = Mapping[str, JsonValue]
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What the person is asked before a run; a run may be in doubt and dear at once."""
-
-    doubt: StartInDoubt | None
-    price: PriceUnconfirmed | None
-
-    @property
-    def text(self) -> str:
-        """Everything in one, because a person is asked once."""
-        return " ".join(one.question for one in (self.doubt, self.price) if one is not None)
-
-    @property
-    def cause(self) -> FlowportError | None:
-        """What asked first."""
-        return self.doubt or self.price
-
-
 class ToolCalls:
     """Carries out tool calls on a desk."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._places = anyio.CapacityLimiter(MAX_SUBMITTING)
+        self._submitter = Submitter(desk, MAX_SUBMITTING)
+        self._batches = BatchCalls(desk)
         self._mentioned_at: float | None = None
         self._standing: dict[str, Callable[[Arguments, Caller], Awaitable[Answer]]] = {
             FIND_APPS.name: self._find_apps,
             RUN_APP.name: self._run_any_app,
+            RUN_BATCH.name: self._run_batch,
             GET_RUN.name: self._get_run,
             LIST_RUNS.name: self._list_runs,
             CANCEL_RUN.name: self._cancel_run,
@@ -147,7 +133,32 @@ class ToolCalls:
         if not isinstance(inputs, dict):
             problem = ArgumentProblem("arguments", "is not an object", "It takes the app's inputs by name.")
             raise ArgumentsInvalid((problem,))
-        return await self._run(str(given["app"]), inputs, caller, is_new_wanted=given.get("new_run") is True)
+        is_new_wanted, variations = given.get("new_run") is True, parse_whole(given, "variations", 1)
+        if variations == 1:
+            return await self._run(str(given["app"]), inputs, caller, is_new_wanted=is_new_wanted)
+        wish = BatchWish((GivenRow("each", {}),), inputs, variations)
+        return await self._batches.run(await self._find_described(given), wish, caller, is_new_wanted=is_new_wanted)
+
+    async def _run_batch(self, arguments: Arguments, caller: Caller) -> Answer:
+        given = _parse(RUN_BATCH, arguments)
+        shared = given.get("arguments") or {}
+        if not isinstance(shared, dict):
+            problem = ArgumentProblem("arguments", "is not an object", "It takes what all rows share, by name.")
+            raise ArgumentsInvalid((problem,))
+        place = await self._find_described(given)
+        wish = BatchWish(
+            await self._batches.read_rows(given, place[1]),
+            shared,
+            parse_whole(given, "variations", 1),
+            parse_whole(given, "stop_after_failures", 0),
+        )
+        is_new_wanted, should_wait = given.get("new_run") is True, given.get("wait") is not False
+        return await self._batches.run(place, wish, caller, is_new_wanted=is_new_wanted, should_wait=should_wait)
+
+    async def _find_described(self, given: Arguments) -> tuple[OpenCatalog, Listing]:
+        """Return the app that a call names, with its definition."""
+        home, listing = await self._find(str(given["app"]))
+        return home, await home.catalog.fetch_listing(listing.tool_name)
 
     async def _run(self, wanted: str, arguments: Arguments, caller: Caller, *, is_new_wanted: bool = False) -> Answer:
         home, listing = await self._find(wanted)
@@ -160,11 +171,8 @@ class ToolCalls:
         )
         submission: Submission | None = None
         try:
-            async with self._places:
-                call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
-                call = await price_call(call, home.account)
-                found = await self._submit(call, origin)
-            submission = found if isinstance(found, Submission) else await self._ask_first(found, call, origin, caller)
+            prepare = partial(self._prepare, home, listing, arguments, origin)
+            submission = await self._submitter.submit(prepare, origin, caller)
             if submission.is_joined:
                 await self._desk.inheritor.take_up(submission.run)
             standing = await wait_for_run(self._desk, submission.run, caller)
@@ -175,33 +183,11 @@ class ToolCalls:
             self._part(submission, origin)
         return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
 
-    async def _submit(self, call: PreparedCall, origin: RunCall) -> Submission | _Question:
-        """Submit the call; return what the person has to be asked first, be it about a price or about another run in doubt."""
-        try:
-            return await self._desk.runner.submit(call, origin)
-        except PriceUnconfirmed as exc:
-            return _Question(None, exc)
-        except StartInDoubt as exc:
-            if not origin.is_new_wanted:
-                raise
-            price = find_price_question(self._desk.settings.purse, call.app_name, call.app.price_credits)
-            return _Question(exc, price)
-
-    async def _ask_first(self, asked: _Question, call: PreparedCall, origin: RunCall, caller: Caller) -> Submission:
-        """Ask the person, and submit the call with what they agreed to. Others are not kept from submitting meanwhile."""
-        patience = caller.arrived_at_seconds + self._desk.settings.wait_seconds - self._desk.clock.monotonic()
-        consent = await caller.ask(asked.text, max(0.0, patience))
-        if consent is Consent.REFUSED:
-            raise NotConfirmed(asked.text) from asked.cause
-        if asked.price is not None:
-            if consent is Consent.CANNOT_ASK:
-                raise asked.price
-            origin = origin.agree_to_price()
-        if asked.doubt is not None:
-            origin = origin.accept_doubt()
-        async with self._places:
-            # The same call, so the price that was agreed to is the one that is paid.
-            return await self._desk.runner.submit(call, origin)
+    async def _prepare(self, home: OpenCatalog, listing: Listing, arguments: Arguments, origin: RunCall) -> Offer:
+        call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
+        call = await price_call(call, home.account)
+        price = find_price_question(self._desk.settings.purse, call.app_name, call.app.price_credits)
+        return Offer(partial(self._desk.runner.submit, call), price)
 
     def _part(self, submission: Submission | None, origin: RunCall) -> None:
         """Note that the caller has gone; its run goes on unless that is not wanted."""
@@ -213,6 +199,8 @@ class ToolCalls:
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
+        if run.is_batch:
+            return await self._batches.get(run, caller, should_wait=given.get("wait") is not False)
         await self._desk.inheritor.take_up(run)
         if given.get("wait") is False:
             return await self._tell(await get_standing(self._desk, run), caller, RunCall(caller.owner))
@@ -223,19 +211,8 @@ class ToolCalls:
         run = standing.run
         previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
         answer = build_run_answer(standing, previews)
-        if await caller.is_gone():
-            return answer
-        try:
-            if run.state.is_final:
-                # Before the ledger has it, so that an answer that is cancelled at this moment can be taken back.
-                caller.note_delivered(run.id)
-                self._desk.seen.note(run.id, owner=caller.owner, connection=caller.connection)
-                await self._desk.runner.hand_over(run.id, origin, by=caller.client)
-            else:
-                await self._desk.ledger.note_told(run.id, at=self._desk.clock.now(), call_id=origin.id)
-        except LedgerError as exc:
-            # The result is in hand: it is delivered although the note that it was cannot be made.
-            logger.warning("the answer for run %s could not be noted: %s", run.id, exc)
+        if not await caller.is_gone():
+            await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
         return answer
 
     async def _mention(self, answer: Answer, caller: Caller) -> Answer:
@@ -255,7 +232,11 @@ class ToolCalls:
         given = _parse(LIST_RUNS, arguments)
         state = RunState(str(given["state"])) if "state" in given else None
         runs = await self._desk.ledger.get_runs(
-            account_id=None, owner=caller.owner, limit=_parse_limit(given), unseen_first=True, state=state
+            account_id=None,
+            owner=caller.owner,
+            limit=parse_whole(given, "limit", DEFAULT_RUNS),
+            unseen_first=True,
+            state=state,
         )
         rows = [await self._build_row(run) for run in runs]
         unseen = await self._desk.ledger.count_unseen(owner=caller.owner)
@@ -264,12 +245,15 @@ class ToolCalls:
         return build_facts_answer({"summary": f"{shown} {waiting}", "runs": rows})
 
     async def _build_row(self, run: Run) -> Facts:
-        standing = await get_standing(self._desk, run)
-        facts = build_run_facts(standing)
-        row: Facts = {
-            key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits", "problem") if key in facts
-        }
-        row["outputs"] = len(standing.run.outputs)
+        if run.is_batch:
+            row = await self._batches.build_row(run)
+        else:
+            standing = await get_standing(self._desk, run)
+            facts = build_run_facts(standing)
+            row = {
+                key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits", "problem") if key in facts
+            }
+            row["outputs"] = len(standing.run.outputs)
         row["accepted_at"] = format_instant(run.accepted_at)
         row["is_seen"] = run.seen_at is not None
         return row
@@ -277,6 +261,8 @@ class ToolCalls:
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
+        if run.is_batch:
+            return await self._batches.cancel(run)
         should_stop = bool(given.get("stop_following"))
         outcome = await self._desk.runner.cancel(run, should_stop_following=should_stop)
         if outcome is CancelOutcome.ASKED:
@@ -309,13 +295,17 @@ def _parse(tool: StandingTool, arguments: Arguments) -> dict[str, JsonValue]:
     try:
         return parse_arguments(tool.app, tool.argument_names, arguments)
     except ArgumentsInvalid as exc:
-        raise replace(exc, is_for_run=tool is RUN_APP) from exc
+        raise replace(exc, is_for_run=tool in (RUN_APP, RUN_BATCH)) from exc
 
 
-def _parse_limit(given: Arguments) -> int:
-    limit = given.get("limit", DEFAULT_RUNS)
-    # The range is checked by now; only a fraction is left to be refused.
-    if isinstance(limit, float) and not limit.is_integer():
-        problem = ArgumentProblem("limit", "was given a fraction", "It takes a whole number.")
-        raise ArgumentsInvalid((problem,), is_for_run=False)
-    return int(str(limit).partition(".")[0])
+def parse_whole(given: Arguments, name: str, default: int) -> int:
+    """Return a whole number that was given.
+
+    Raises:
+        ArgumentsInvalid: It is a fraction; the range is checked by now.
+    """
+    number = given.get(name, default)
+    if isinstance(number, float) and not number.is_integer():
+        problem = ArgumentProblem(name, "was given a fraction", "It takes a whole number.")
+        raise ArgumentsInvalid((problem,), is_for_run=name != "limit")
+    return int(str(number).partition(".")[0])

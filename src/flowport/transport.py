@@ -18,6 +18,7 @@ from flowport.budget import RequestBudget
 from flowport.errors import Breakage, Operation, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, reach
 from flowport.providers.interface import ApiAnswer, ApiRequest, parse_retry_after
+from flowport.providers.rate_limits import parse_rate_limits
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """More than any list of flows can need; the rest of a longer answer is not read."""
@@ -94,7 +95,7 @@ class Location:
 
 
 class Api:
-    """The way to one account's API. It owns the connections, and tells the budget when the provider is busy."""
+    """The way to one account's API. It owns the connections, and tells the budget what answers say of limits."""
 
     def __init__(
         self,
@@ -122,6 +123,7 @@ class Api:
         Raises:
             ProviderUnreachable: No answer came; `was_sent` tells whether the request may have arrived.
         """
+        sent_at = self._budget.note_sent()
         try:
             with anyio.fail_after(self._request_seconds[request.operation]):
                 answer = await self._exchange(request)
@@ -129,9 +131,9 @@ class Api:
             raise ProviderUnreachable(self._provider_title, request.operation, Breakage.NO_ANSWER) from exc
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise ProviderUnreachable(self._provider_title, request.operation, get_breakage(exc)) from exc
-        if answer.status == 429:  # noqa: PLR2004
-            asked = parse_retry_after(answer.headers)
-            self._budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)
+        finally:
+            self._budget.note_over(sent_at)
+        tell_budget(self._budget, answer)
         return answer
 
     async def aclose(self) -> None:
@@ -161,6 +163,16 @@ class Api:
             self._location, MAX_READS, keep_alive=_MAX_IDLE, transport=self._transport
         )
         return self._readers
+
+
+def tell_budget(budget: RequestBudget, answer: ApiAnswer) -> None:
+    """Let a budget learn what an answer says of its key's limits."""
+    # First, so that a refusal which the day explains is not taken for one of the minute.
+    if (told := parse_rate_limits(answer.headers)) is not None:
+        budget.note_limits(told)
+    if answer.status == 429:  # noqa: PLR2004
+        asked = parse_retry_after(answer.headers)
+        budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)
 
 
 def build_client(

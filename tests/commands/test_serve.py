@@ -16,7 +16,8 @@ from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
 from flowport.commands.serve import _open, build_flag, build_parser
-from flowport.settings import VARIABLES, get_default_config_path, load_settings
+from flowport.settings import get_default_config_path, load_settings
+from flowport.variables import VARIABLES
 from tests.commands.children import Child, open_child
 from tests.harness import MODES, Mode
 
@@ -184,7 +185,7 @@ def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, environment: di
     """A process that exits shows only "server disconnected", and nobody learns why."""
     with open_child(tmp_path / "f", environment=environment) as child:
         child.greet()
-        assert len(child.ask("tools/list")["tools"]) == 6
+        assert len(child.ask("tools/list")["tools"]) == 7
         facts = child.call("get_balance")
 
     assert words in facts["message"]
@@ -205,7 +206,7 @@ def test_flags_win_over_the_environment(tmp_path: Path) -> None:
     with open_child(tmp_path / "f", "--max-tools", "0", environment={"FLOWPORT_MAX_TOOLS": "5"}) as child:
         child.greet()
 
-        assert len(child.ask("tools/list")["tools"]) == 6
+        assert len(child.ask("tools/list")["tools"]) == 7
 
 
 def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:

@@ -62,6 +62,7 @@ RUN = Run(
     accepted_boot_seconds=10.5,
     mentions=2,
     adoption_tried="magnific:api.example:f0",
+    batch_id="batch_1",
     outputs=(OUTPUT, Output(n=2, kind=OutputKind.TEXT, url=None, text="hello")),
 )
 """A run with every field set."""
@@ -86,6 +87,7 @@ def build_run(run_id: str, state: RunState = RunState.ACCEPTED, **changes: Any) 
         seen_by="",
         mentions=0,
         adoption_tried="",
+        batch_id="",
         outputs=(),
     )
     return replace(fresh, id=run_id, state=state, **changes)

@@ -11,7 +11,7 @@ import pytest
 
 from flowport.errors import Breakage, LedgerError, Operation
 from flowport.ledger.records import AttachRules
-from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, App, JsonValue, Run, RunState
+from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, App, JsonValue, Run, RunState, Urgency
 from flowport.processes import ProcessLock
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
 from flowport.providers.magnific import Magnific
@@ -68,6 +68,16 @@ async def test_a_run_without_a_price_reserves_nothing(ledger: FaultyLedger, tmp_
     async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
         run = (await bench.runner.submit(call, RunCall("somebody"))).run
     assert (run.price_credits, run.reserved_credits, run.owner) == (None, 0.0, "somebody")
+
+
+@pytest.mark.parametrize("urgency", Urgency)
+async def test_the_board_knows_how_soon_a_run_is_wanted(ledger: FaultyLedger, tmp_path: Path, urgency: Urgency) -> None:
+    """It decides which run gets the next request of the budget."""
+    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
+        run = (await bench.runner.submit(CALL, RunCall("local", urgency=urgency))).run
+        entry = bench.board.get(run.id)
+        assert entry is not None
+        assert entry.urgency is urgency
 
 
 async def test_submitting_returns_only_when_the_run_is_on_disk(ledger: FaultyLedger, tmp_path: Path) -> None:
@@ -274,7 +284,7 @@ async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(ledger: Fault
     async with open_bench(ledger, tmp_path, in_turn()) as bench:
         lost = build_breakage(Breakage.NO_CONNECTION)
 
-        async def refuse(priority: object) -> NoReturn:
+        async def refuse(priority: object, operation: object = None) -> NoReturn:
             """Stand for an account whose place cannot be found."""
             raise lost
 

@@ -9,12 +9,12 @@ from typing import TypeAlias
 import anyio
 import pytest
 
-from flowport.budget import Priority
+from flowport.budget import MARGIN_SECONDS, WINDOW_SECONDS, Priority
 from flowport.errors import NEVER_CONNECTED, Breakage, LedgerError, Operation, ProviderBusy, ProviderUnreachable
-from flowport.model import App, Run, RunState
+from flowport.model import App, Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.board import Board
-from flowport.runner.starting import MAY_HAVE_CHANGED, RunStarter
+from flowport.runner.starting import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter
 from flowport.runner.writing import RunWriter
 from tests.fake_clock import FakeClock
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, get_instant, read
@@ -113,6 +113,44 @@ async def test_a_run_that_was_taken_is_running_with_its_id(
     path = "/v1/ai/flows/aB3/run"
     assert account.asked == [ApiRequest(Operation.START_RUN, "POST", path, {"inputs": {"prompt": "a lake"}})]
     assert account.priorities == [Priority.START]
+
+
+@pytest.mark.parametrize(
+    ("urgency", "waiters", "priority"),
+    [(Urgency.BATCH, 0, Priority.START_ROW), (Urgency.BATCH, 1, Priority.START), (Urgency.WAITED, 0, Priority.START)],
+)
+async def test_a_row_of_a_batch_is_started_after_what_somebody_waits_for(
+    *, ledger: FaultyLedger, board: Board, clock: FakeClock, urgency: Urgency, waiters: int, priority: Priority
+) -> None:
+    """Two hundred rows must not make a person wait for minutes."""
+    account = ScriptedAccount(in_turn(TAKEN), clock)
+    board.put(RUN, noted_at=0.0, urgency=urgency).waiters = waiters
+    await start(ledger, board, account, clock)
+    assert account.priorities == [priority]
+
+
+async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_somebody_waits_for(
+    ledger: FaultyLedger, board: Board
+) -> None:
+    """As many rows as there are places stand in line; the person's start is not behind them."""
+    clock = FakeClock(is_automatic=False)
+    account = ScriptedAccount(in_turn(TAKEN), clock, limit=1)
+    await account.budget.take(Priority.START)
+    starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
+    async with anyio.create_task_group() as tasks:
+        for n in range(MAX_STARTS):
+            row = replace(RUN, id=f"row_{n}")
+            board.put(row, noted_at=0.0, urgency=Urgency.BATCH)
+            tasks.start_soon(starter.start, row, CALL, account)
+        await wait_until(lambda: len(account.priorities) == MAX_STARTS)
+        await ledger.accept(RUN)
+        board.put(RUN, noted_at=0.0)
+        tasks.start_soon(starter.start, RUN, CALL, account)
+        await wait_until(lambda: account.priorities[-1] is Priority.START)
+        clock.advance(WINDOW_SECONDS + MARGIN_SECONDS)
+        await wait_until(lambda: account.asked != [])
+        tasks.cancel_scope.cancel()
+    assert (await read(ledger)).state is not RunState.ACCEPTED
 
 
 async def test_starting_is_on_disk_before_the_request_leaves(

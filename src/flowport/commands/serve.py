@@ -23,7 +23,8 @@ from flowport.server import FlowportServer, build_server, build_stopped_server
 from flowport.serving import stdio
 from flowport.serving.addresses import FLAG, listen, parse_address
 from flowport.serving.ending import End, listen_for_signals, open_client_fd
-from flowport.settings import VARIABLES, Settings, get_default_config_path, get_environment, load_settings
+from flowport.settings import Settings, get_default_config_path, get_environment, load_settings
+from flowport.variables import VARIABLES
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowport.ledger.changes import insert_run, set_cancelled, set_seen, set_told, set_unknown, set_unseen
-from flowport.ledger.queries import IS_UNSEEN, RUN_LIST, build_runs
+from flowport.ledger.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs
 from flowport.ledger.records import (
     MAX_MENTIONS,
     Accepted,
@@ -34,12 +34,19 @@ _MAX_NAMED: Final = 3
 
 
 def accept_run(
-    connection: sqlite3.Connection, run: Run, rules: AttachRules | None, terms: PurseTerms | None
+    connection: sqlite3.Connection,
+    run: Run,
+    rules: AttachRules | None,
+    terms: PurseTerms | None,
+    *,
+    row_digests: Sequence[str] = (),
 ) -> AcceptOutcome:
-    """Join, refuse or record."""
+    """Join, refuse or record; `row_digests` are what a batch's rows ask for, canonically."""
     doubt: InDoubt | None = None
     if rules is not None:
         found = _attach(connection, run, rules)
+        if found is None and row_digests:
+            found = _find_doubtful_row(connection, run, rules, row_digests)
         if isinstance(found, Joined):
             return found
         doubt = None if rules.is_doubt_accepted else found
@@ -69,6 +76,25 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
         return Joined(_select_run(connection, joined))
     doubtful = [one for one in settled if one.state is RunState.UNKNOWN]
     return InDoubt(_select_run(connection, doubtful[-1].run_id)) if doubtful else None
+
+
+def _find_doubtful_row(
+    connection: sqlite3.Connection, run: Run, rules: AttachRules, digests: Sequence[str]
+) -> InDoubt | None:
+    """Return a run of unknown fate that asked for the same as one of a batch's rows; None when there is none."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_by_owner_and_state WHERE owner = :owner AND state = 'unknown' "  # noqa: S608 - our own words
+        "AND account_id = :account_id AND app_id = :app_id "
+        "AND canonical_digest IN (SELECT value FROM json_each(:digests)) ORDER BY accepted_at DESC",
+        {
+            "owner": run.owner,
+            "account_id": run.account_id,
+            "app_id": run.app_id,
+            "digests": json.dumps(list(dict.fromkeys(digests))),
+        },
+    ).fetchall()
+    recent = (one for one in build_runs(connection, rows) if _get_age_seconds(one, rules) < rules.window_seconds)
+    return next((InDoubt(one) for one in recent), None)
 
 
 def remove_waiting(connection: sqlite3.Connection, call_ids: Sequence[str]) -> None:
@@ -135,12 +161,12 @@ def take_mention(connection: sqlite3.Connection, *, owner: str) -> Mention | Non
     """Return the unseen runs that are to be mentioned, and count the mention."""
     # Our own words alone.
     condition = (
-        f"runs.owner = :owner AND {IS_UNSEEN} AND runs.mentions < :most "  # noqa: S608
+        f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.mentions < :most "  # noqa: S608
         "AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
     )
     values = {"owner": owner, "most": MAX_MENTIONS}
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_unseen WHERE {condition} "  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_alone_unseen WHERE {condition} "  # noqa: S608 - our own words
         "ORDER BY runs.accepted_at DESC, runs.id DESC",
         values,
     ).fetchall()
@@ -180,12 +206,13 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         "account_id = :account_id AND owner = :owner AND app_id = :app_id AND (seen_at IS NULL OR state = 'unknown')"
     )
     rows = connection.execute(
+        # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
         "SELECT runs.id, state, runs.process_id, told_at, seen_at, accepted_at, boot_id, accepted_boot_seconds, "  # noqa: S608 - our own words
         "calls.id, calls.process_id FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
         "(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id) "
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
-        "AND state NOT IN ('failed', 'cancelled') "
+        "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
         "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:recent))) "
         "ORDER BY accepted_at, runs.id",
         {
@@ -212,7 +239,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         )
 
 
-def _get_age_seconds(run: _Equal, rules: AttachRules) -> float:
+def _get_age_seconds(run: "_Equal | Run", rules: AttachRules) -> float:
     """Return how long ago the run was accepted; by the boot clock, which nobody sets, wherever that can be told."""
     if rules.boot_id and run.boot_id == rules.boot_id and run.accepted_boot_seconds is not None:
         return rules.boot_seconds - run.accepted_boot_seconds

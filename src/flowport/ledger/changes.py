@@ -137,16 +137,21 @@ def replace_output(connection: sqlite3.Connection, run_id: str, output: Output) 
         raise RunNotFound(run_id)
 
 
+_WITH_ROWS: Final = "id IN (SELECT :run_id UNION ALL SELECT run_id FROM batch_rows WHERE batch_id = :run_id)"
+"""A run, or a batch with its rows."""
+
+
 def set_seen(connection: sqlite3.Connection, run_id: str, *, at: float, by: str) -> None:
-    """Write when and by whom the outputs were first seen, unless that is written."""
+    """Write when and by whom the outputs were first seen, unless that is written; of a batch, all of its rows."""
     connection.execute(
-        "UPDATE runs SET seen_at = ?, seen_by = ? WHERE id = ? AND seen_at IS NULL", (at, build_value(by), run_id)
+        f"UPDATE runs SET seen_at = :at, seen_by = :by WHERE {_WITH_ROWS} AND seen_at IS NULL",  # noqa: S608 - our own words
+        {"at": at, "by": build_value(by), "run_id": run_id},
     )
 
 
 def set_unseen(connection: sqlite3.Connection, run_id: str) -> None:
-    """Write that nobody has seen the outputs after all."""
-    connection.execute("UPDATE runs SET seen_at = NULL, seen_by = '' WHERE id = ?", (run_id,))
+    """Write that nobody has seen the outputs after all; of a batch, all of its rows."""
+    connection.execute(f"UPDATE runs SET seen_at = NULL, seen_by = '' WHERE {_WITH_ROWS}", {"run_id": run_id})  # noqa: S608 - our own words
 
 
 def set_told(connection: sqlite3.Connection, run_id: str, *, at: float) -> None:

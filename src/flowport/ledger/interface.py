@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from flowport.clock import BootTime
+from flowport.ledger.batch_records import BatchLedger
 from flowport.ledger.records import (
     AcceptOutcome,
     AppHistory,
@@ -32,7 +33,7 @@ from flowport.model import Output, Run, RunState
 from flowport.purse import PurseTerms, Spending
 
 
-class Ledger(UploadLedger, Protocol):
+class Ledger(UploadLedger, BatchLedger, Protocol):
     """The record of every run, shared by all Flowport processes of one home."""
 
     async def accept(

@@ -29,12 +29,12 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
     """
     try:
         _refuse_lone_journal(path)
-        _prepare_file(path)
+        prepare_file(path)
         connection = sqlite3.connect(
             path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
         )
     except OSError as exc:
-        raise _build_file_error(exc) from exc
+        raise build_file_error(exc) from exc
     except sqlite3.Error as exc:
         raise build_ledger_error(exc) from exc
     try:
@@ -61,7 +61,7 @@ def _refuse_lone_journal(path: Path) -> None:
         raise build_damage_error()
 
 
-def _prepare_file(path: Path) -> None:
+def prepare_file(path: Path) -> None:
     """Create the file with its rights, which SQLite copies to the two files that it keeps beside it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -102,7 +102,8 @@ def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> str:
         time.sleep(_RETRY_SECONDS)
 
 
-def _build_file_error(error: OSError) -> LedgerError:
+def build_file_error(error: OSError) -> LedgerError:
+    """Return the sentence for a file that the system does not let us open."""
     reason = error.strerror or type(error).__name__
     return LedgerError(
         f"its file cannot be opened ({reason})", "Check that FLOWPORT_HOME is a folder that you may read and write."

@@ -21,9 +21,12 @@ _OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
 _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
 _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
 IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
+IS_ALONE: Final = "runs.batch_id = ''"
+"""Of a batch with its rows the batch alone."""
 
 # Left to itself SQLite, which keeps no statistics here, would walk every run to find the few unseen or live ones.
 _BY_UNSEEN: Final = "INDEXED BY runs_unseen"
+_BY_UNSEEN_ALONE: Final = "INDEXED BY runs_alone_unseen"
 _BY_STATE: Final = "INDEXED BY runs_by_state"
 _BY_OWNER_AND_STATE: Final = "INDEXED BY runs_by_owner_and_state"
 
@@ -113,8 +116,8 @@ def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
     """Return how many of an owner's runs are over and not seen."""
     # All that nobody has seen, which the index alone tells, but for the few of them that are not over.
     queries = (
-        f"SELECT count(*) FROM runs {_BY_UNSEEN} WHERE owner = ? AND seen_at IS NULL",  # noqa: S608 - our own words
-        f"SELECT count(*) FROM runs {_BY_OWNER_AND_STATE} WHERE owner = ? AND state IN ({_LIVE}) AND seen_at IS NULL",  # noqa: S608 - our own words
+        f"SELECT count(*) FROM runs {_BY_UNSEEN_ALONE} WHERE owner = ? AND seen_at IS NULL AND {IS_ALONE}",  # noqa: S608 - our own words
+        f"SELECT count(*) FROM runs {_BY_OWNER_AND_STATE} WHERE owner = ? AND state IN ({_LIVE}) AND seen_at IS NULL AND {IS_ALONE}",  # noqa: S608 - our own words
     )
     unseen, live = (int(connection.execute(query, (owner,)).fetchone()[0]) for query in queries)
     return unseen - live
@@ -150,7 +153,7 @@ def select_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_
         # A host may be followed by a port; a fingerprint holds no colon.
         "AND substr(account_id, 1, length(:prefix)) = :prefix "
         "AND instr(substr(account_id, length(:prefix) + 1), ':') = 0 AND account_id <> :account_id "
-        "AND adoption_tried <> :account_id "
+        "AND adoption_tried <> :account_id AND row_count = 0 "
         f"AND (provider_run_id <> '' OR state IN ({_LIVE})) ORDER BY accepted_at, id LIMIT :limit",
         {"prefix": f"{scope}:", "account_id": account_id, "limit": limit},
     )
@@ -226,14 +229,14 @@ def _select_page(
 ) -> tuple[Run, ...]:
     if limit <= 0:
         return ()
-    conditions = [whose.condition]
+    conditions = [whose.condition, IS_ALONE]
     values: dict[str, Value] = {"limit": limit, **whose.values}
     if condition:
         conditions.append(condition)
     if start is not None:
         conditions.append("(runs.accepted_at, runs.id) < (:accepted_at, :start_id)")
         values |= {"accepted_at": start.accepted_at, "start_id": start.run_id}
-    index = _BY_UNSEEN if condition == IS_UNSEEN else ""
+    index = _BY_UNSEEN_ALONE if condition == IS_UNSEEN else ""
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM runs {index} WHERE {' AND '.join(conditions)} "  # noqa: S608 - our own words
         "ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT :limit",

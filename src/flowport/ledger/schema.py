@@ -153,7 +153,45 @@ _PURSE: Final = (
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
 )
 
-MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE)
+_BATCHES: Final = (
+    # A batch is a run with rows; a row of it that was begun is a run with a batch.
+    "ALTER TABLE runs ADD COLUMN batch_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN row_count INTEGER NOT NULL DEFAULT 0",
+    """
+    CREATE TABLE batches (
+        id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        shared_json TEXT NOT NULL,
+        price_each_credits REAL,
+        variations INTEGER NOT NULL,
+        stop_after_failures INTEGER NOT NULL,
+        stopped TEXT NOT NULL DEFAULT '',
+        csv_path TEXT NOT NULL DEFAULT '',
+        csv_problem TEXT NOT NULL DEFAULT ''
+    )
+    """,
+    """
+    CREATE TABLE batch_rows (
+        batch_id TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
+        n INTEGER NOT NULL,
+        given_n INTEGER NOT NULL,
+        variation INTEGER NOT NULL,
+        arguments_json TEXT NOT NULL,
+        shown_json TEXT NOT NULL,
+        raw_digest TEXT NOT NULL,
+        canonical_digest TEXT NOT NULL,
+        run_id TEXT NOT NULL DEFAULT '',
+        is_dropped INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (batch_id, n)
+    )
+    """,
+    "CREATE INDEX batch_rows_waiting ON batch_rows (batch_id, n) WHERE run_id = '' AND is_dropped = 0",
+    "CREATE INDEX batch_rows_by_run ON batch_rows (run_id) WHERE run_id <> ''",
+    # The lists, in which a batch is one.
+    "CREATE INDEX runs_alone ON runs (owner, accepted_at, id) WHERE batch_id = ''",
+    "CREATE INDEX runs_alone_unseen ON runs (owner, accepted_at, id) WHERE seen_at IS NULL AND batch_id = ''",
+)
+
+MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE, _BATCHES)
 """The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -33,7 +33,7 @@ _IS_RESERVED: Final = (
 )
 
 _SPENT: Final = f"""
-SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FROM runs WHERE rowid IN (
+SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0) FROM runs WHERE rowid IN (
     SELECT rowid FROM runs INDEXED BY runs_ended WHERE owner = :owner AND finished_at >= :since
     UNION
     SELECT rowid FROM runs INDEXED BY runs_ended_in_boot WHERE owner = :owner AND boot_id = :boot_id
@@ -41,7 +41,7 @@ SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown
 ) AND {_IS_PURSE} AND {_IS_SPENT_WITHIN}
 """  # noqa: S608 - our own words
 _RESERVED: Final = f"""
-SELECT total(reserved_credits), count(*) FROM runs INDEXED BY runs_by_owner_and_state
+SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0) FROM runs INDEXED BY runs_by_owner_and_state
 WHERE {_IS_PURSE} AND state IN ({_LIVE}) AND ({_IS_RESERVED})
 """  # noqa: S608 - our own words
 

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from flowport.clock import BootTime
 from flowport.ledger import attaching, changes, names, queries, spending, upkeep
+from flowport.ledger.batches import SqliteBatches
 from flowport.ledger.opening import BUSY_SECONDS, open_connection
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.records import (
@@ -32,7 +33,7 @@ from flowport.model import Output, Run, RunState
 from flowport.purse import PurseTerms, Spending
 
 
-class SqliteLedger(SqliteUploads):
+class SqliteLedger(SqliteBatches, SqliteUploads):
     """A `Ledger` in a SQLite file; see there for what each method promises."""
 
     def __init__(self, worker: Worker) -> None:

@@ -58,7 +58,7 @@ def erase_slice(connection: sqlite3.Connection, *, begin: int, owner: str) -> Sl
 
 
 def erase_run(connection: sqlite3.Connection, *, run_id: str, owner: str) -> Slice:
-    """Take out one run.
+    """Take out one run; a batch with all of its rows.
 
     Raises:
         RunNotFound: The owner has none of this id.
@@ -69,14 +69,15 @@ def erase_run(connection: sqlite3.Connection, *, run_id: str, owner: str) -> Sli
         raise RunNotFound(run_id)
     if row["state"] not in FINAL_STATES:
         raise RunNotOver(run_id)
-    return Slice(1, _delete_runs(connection, [run_id]), None)
+    rows = connection.execute("SELECT run_id FROM batch_rows WHERE batch_id = ? AND run_id <> ''", (run_id,)).fetchall()
+    return Slice(1, _delete_runs(connection, [run_id, *(row["run_id"] for row in rows)]), None)
 
 
 def select_history(connection: sqlite3.Connection, *, owner: str) -> History:
     """Count an owner's runs."""
     row = connection.execute(
         f"SELECT count(*) AS runs, total(NOT {_IS_OVER}) AS live, total({_IS_OVER} AND seen_at IS NULL) AS unseen, "  # noqa: S608 - our own words
-        "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ?",
+        "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ? AND row_count = 0",
         (owner,),
     ).fetchone()
     saved, saved_bytes = connection.execute(
@@ -142,12 +143,19 @@ def _delete_slice(connection: sqlite3.Connection, condition: str, values: dict[s
 
 
 def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[str, ...]:
-    """Delete the runs with what belongs to them, and return where their outputs are saved."""
+    """Delete the runs with what belongs to them, and return where their outputs and tables are saved."""
     chosen = json.dumps(run_ids)
     saved = connection.execute(
-        "SELECT saved_path FROM outputs WHERE saved_path <> '' AND run_id IN (SELECT value FROM json_each(?))",
-        (chosen,),
+        "SELECT saved_path FROM outputs WHERE saved_path <> '' AND run_id IN (SELECT value FROM json_each(:chosen)) "
+        "UNION ALL SELECT csv_path FROM batches WHERE csv_path <> '' AND id IN (SELECT value FROM json_each(:chosen))",
+        {"chosen": chosen},
     ).fetchall()
+    # A batch that stays still has its row, without what it was made of.
+    connection.execute(
+        "UPDATE batch_rows SET arguments_json = '{}', shown_json = '{}' "
+        "WHERE run_id IN (SELECT value FROM json_each(?)) AND run_id <> ''",
+        (chosen,),
+    )
     # Outputs and waiting calls go with their run: the schema says so, and what a newer version adds will too.
     connection.execute("DELETE FROM runs WHERE id IN (SELECT value FROM json_each(?))", (chosen,))
     return tuple(row["saved_path"] for row in saved)

@@ -80,12 +80,23 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
             source: Source = HeldSource(parse_data_uri(value, argument=argument, max_bytes=rules.max_inline_bytes))
         case Spelling.BASE64:
             source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
-        case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH:
-            path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
-            source = DiskSource(_check_path(path, argument, rules), rules.roots)
         case _:
-            raise _refuse_spelling(spelling, value, argument)
+            source = find_local_file(value, argument=argument, rules=rules)
     return examine(source, argument=argument, kind=kind, rules=rules)
+
+
+def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
+    """Return where a path or file URI leads; it is not opened, and whether it may be is asked when it is.
+
+    Raises:
+        ArgumentsInvalid: It is neither.
+    """
+    value = value.strip()
+    spelling = get_spelling(value)
+    if spelling not in {Spelling.PATH, Spelling.FILE_URI, Spelling.WINDOWS_PATH}:
+        raise _refuse_spelling(spelling, value, argument)
+    path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
+    return DiskSource(_check_path(path, argument, rules), rules.roots)
 
 
 def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules) -> FileMedia:

@@ -37,12 +37,23 @@ def build_output_path(folder: Path, *, date: str, tool_name: str, n: int, run_id
         run_id: Its last letters become the short id.
         extension: Without the dot; `bin` stands in for one that is empty after cleaning.
     """
-    short_id = _make_safe(run_id)[-_SHORT_ID_CHARACTERS:].strip("_")
     suffix = _make_safe(extension)[:_MAX_EXTENSION_CHARACTERS] or "bin"
-    tail = f"-{n}-{short_id or 'run'}.{suffix}"
+    return _build_path(folder, date, tool_name, f"-{n}-{_shorten_id(run_id)}.{suffix}")
+
+
+def build_batch_path(folder: Path, *, date: str, tool_name: str, batch_id: str) -> Path:
+    """Return `folder/date/<tool>-batch-<short id>.csv`, as safe as `build_output_path`."""
+    return _build_path(folder, date, tool_name, f"-batch-{_shorten_id(batch_id)}.csv")
+
+
+def _build_path(folder: Path, date: str, tool_name: str, tail: str) -> Path:
     tool = _make_safe(tool_name)[: MAX_NAME_CHARACTERS - len(tail)] or "output"
     # With its tail no name is that of a Windows device (`con`, `nul`), which would be found in every folder.
     return folder / (re.sub(r"[^0-9-]+", "", date).strip("-") or "undated") / f"{tool}{tail}"
+
+
+def _shorten_id(run_id: str) -> str:
+    return _make_safe(run_id)[-_SHORT_ID_CHARACTERS:].strip("_") or "run"
 
 
 def _make_safe(text: str) -> str:

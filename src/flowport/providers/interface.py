@@ -193,6 +193,8 @@ class Provider(Protocol):
     """As people write it."""
     requests_per_minute: int
     """The documented limit of one key."""
+    requests_per_day: int
+    """The documented limit of one key in 24 hours; 0 where none is known. An answer's headers overrule it."""
     takes_inline_files: bool
     """Whether a run takes a file inside its request."""
     max_inline_bytes: int

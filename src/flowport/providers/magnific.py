@@ -89,6 +89,7 @@ class Magnific:
 
     name = "magnific"
     requests_per_minute = 50  # docs.magnific.com/ratelimits, per API key
+    requests_per_day = 0
     max_inline_bytes = 10 * 1024 * 1024  # no figure for flows; single endpoints name about 10 MB per picture
     takes_inline_files = True
     can_cancel = False  # no endpoint for it exists

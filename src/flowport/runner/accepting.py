@@ -18,7 +18,7 @@ def build_run(call: PreparedCall, owner: str, clock: Clock, process: ProcessLock
     """Return the run that is to be accepted for a call, with an id of its own and its price held back."""
     price, boot = call.app.price_credits, clock.boot_time()
     return Run(
-        id=_draw_id(),
+        id=draw_id("run_"),
         account_id=call.account_id,
         owner=owner,
         provider=call.app.provider,
@@ -38,9 +38,9 @@ def build_run(call: PreparedCall, owner: str, clock: Clock, process: ProcessLock
     )
 
 
-def _draw_id() -> str:
-    """Return a new id of a run."""
+def draw_id(prefix: str) -> str:
+    """Return a new id of a run or a batch."""
     # One number is drawn and written in the alphabet: a draw for each letter is a system call each.
     base = len(_ID_ALPHABET)
     number = secrets.randbelow(base**_ID_LENGTH)
-    return "run_" + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))
+    return prefix + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import anyio
 
-from flowport.model import Run
+from flowport.model import Run, Urgency
 
 
 @dataclass(slots=True)
@@ -24,6 +24,10 @@ class BoardEntry:
     """Whether the ledger could not take the last change, so that this page is the only record of it."""
     is_unwanted: bool = False
     """Whether a caller that has gone wanted the run to be stopped if that is still possible."""
+    urgency: Urgency = Urgency.WAITED
+    """How soon it was wanted when it was asked for."""
+    waiters: int = 0
+    """How many calls wait for it now."""
     noted_at: float = 0.0
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
     over_after_seconds: float | None = None
@@ -55,12 +59,13 @@ class Board:
         self._live: set[str] = set()
         self._listener = listener
 
-    def put(self, run: Run, *, noted_at: float) -> BoardEntry:
+    def put(self, run: Run, *, noted_at: float, urgency: Urgency = Urgency.WAITED) -> BoardEntry:
         """Take up a run, or return its entry when it is here already."""
         if run.id not in self._entries:
-            self._entries[run.id] = BoardEntry(run, noted_at=noted_at)
+            self._entries[run.id] = BoardEntry(run, urgency=urgency, noted_at=noted_at)
             self._note_live(run)
-            self._listener(run.id, is_relisted=True)
+            # The lists show a batch, and none of its rows.
+            self._listener(run.id, is_relisted=not run.batch_id)
         return self._entries[run.id]
 
     def get(self, run_id: str) -> BoardEntry | None:
@@ -99,7 +104,7 @@ class Board:
         if entry is None:
             return
         if run != entry.run:
-            self._listener(run.id, is_relisted=run.state is not entry.run.state)
+            self._listener(run.id, is_relisted=run.state is not entry.run.state and not run.batch_id)
         entry.run = run
         self._note_live(run)
         entry.problem = problem
@@ -113,7 +118,7 @@ class Board:
         return len(self._live)
 
     def _note_live(self, run: Run) -> None:
-        if run.state.is_final:
+        if run.state.is_final or run.is_batch:
             self._live.discard(run.id)
         else:
             self._live.add(run.id)

@@ -7,6 +7,7 @@ from typing import Final
 
 from flowport.clock import Clock
 from flowport.ledger.records import AttachRules, WaitingCall
+from flowport.model import Urgency
 from flowport.processes import ProcessLock
 from flowport.purse import DAY_SECONDS, PurseRules, PurseTerms
 
@@ -33,6 +34,8 @@ class RunCall:
     """Whether it is made although an equal run may have been started and nobody knows."""
     is_price_agreed: bool = False
     """Whether the person was asked about the price and agreed."""
+    urgency: Urgency = Urgency.WAITED
+    """How soon what becomes of it is wanted; it decides who gets the next request of the budget."""
     id: str = field(default_factory=_draw_id)
 
     def accept_doubt(self) -> "RunCall":

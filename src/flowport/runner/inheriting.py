@@ -73,7 +73,7 @@ class RunInheritor:
                 raise
             # Looking is free and harms nothing, and what is known can be shown.
             if self._can_be_read(run) and not run.state.is_final:
-                self._runner.follow_again(run)
+                self._runner.follow_again(run, run.urgency)
 
     def is_followed_elsewhere(self, run: Run) -> bool:
         """Tell whether another living process follows the run."""
@@ -107,7 +107,7 @@ class RunInheritor:
         if claimed is None or self._runner.get_entry(run.id) is not None:
             return
         if claimed.state.is_at_provider:
-            self._runner.follow_again(claimed)
+            self._runner.follow_again(claimed, claimed.urgency)
         elif claimed.state is RunState.STARTING:
             at = self._clock.now()
             await self._ledger.note_unknown(run.id, failure=ENDED_WHILE_STARTING, start_answer="", at=at)
@@ -122,7 +122,7 @@ class RunInheritor:
         if run.told_at is None or account is None:
             await self._ledger.note_cancelled(run.id, failure=ENDED_UNSENT, at=self._clock.now())
         else:
-            self._runner.start_again(run, account, self._restorer)
+            self._runner.start_again(run, account, self._restorer, run.urgency)
 
     async def _resume_outputs(self, run: Run) -> None:
         account = self._accounts.get(run.account_id)

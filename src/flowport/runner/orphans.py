@@ -8,6 +8,7 @@ from flowport.clock import Clock
 from flowport.errors import LedgerError, RunNotFound
 from flowport.ledger.interface import Ledger
 from flowport.model import Account, Run
+from flowport.runner.batches import Batches
 from flowport.runner.inheriting import RunInheritor
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,11 @@ class OrphanWatch:
         *,
         should_save: bool,
         is_alive: Callable[[str], bool],
+        batches: Batches | None = None,
     ) -> None:
         """Prepare; `is_alive` tells whether a process of this home lives, and is called on the ledger's thread."""
         self._is_alive = is_alive
+        self._batches = batches
         self._should_save = should_save
         self._inheritor = inheritor
         self._accounts = accounts
@@ -85,7 +88,10 @@ class OrphanWatch:
 
     async def _take_over_all(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            await self._inheritor.take_over(run)
+            if not run.is_batch:
+                await self._inheritor.take_over(run)
+            elif self._batches is not None:
+                await self._batches.take_up(run)
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause_seconds: float) -> NoReturn:
         problem = ""

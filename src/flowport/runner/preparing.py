@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import anyio
 import anyio.to_thread
@@ -35,6 +35,9 @@ MAX_CALL_BYTES: Final = 30_000_000
 
 MAX_READINGS: Final = 2
 """Files that are checked side by side: a picture may take much memory to be decoded."""
+
+KnownFiles: TypeAlias = dict[tuple[str, str], Media]
+"""What arguments were found to name, by the argument's name and its text."""
 
 _DATA_URI: Final = re.compile(r"\s*data:[\w.+/-]*\s*(;[^,]*)?,", re.IGNORECASE)
 
@@ -80,12 +83,20 @@ class CallPreparer:
         self._threads = threads
 
     async def prepare(
-        self, account: OpenAccount, listing: Listing, arguments: Mapping[str, JsonValue] | None, call: RunCall
+        self,
+        account: OpenAccount,
+        listing: Listing,
+        arguments: Mapping[str, JsonValue] | None,
+        call: RunCall,
+        *,
+        known: KnownFiles | None = None,
     ) -> PreparedCall:
         """Return the call ready to be accepted. Nothing is sent and nothing is written.
 
         Args:
             call: Who asks, and over which connection: earlier results are the owner's own.
+            known: Files that were read for the calls before this one, when many are prepared together; they are not read
+                again, and those that are read now are added.
 
         Raises:
             ArgumentsInvalid: An argument does not fit, or a file may not or cannot be read.
@@ -93,7 +104,7 @@ class CallPreparer:
         """
         app = listing.app
         values = parse_arguments(app, listing.property_names, arguments)
-        media = await self._resolve_all(account, listing, values, call)
+        media = await self._resolve_all(account, listing, values, call, {} if known is None else known)
         digests = {input_id: ",".join(map(_get_identity, found.media)) for input_id, found in media.items()}
         inputs = {input_id: value for input_id, value in values.items() if input_id not in media}
         shown = {
@@ -115,7 +126,12 @@ class CallPreparer:
         )
 
     async def _resolve_all(
-        self, account: OpenAccount, listing: Listing, values: Mapping[str, JsonValue], call: RunCall
+        self,
+        account: OpenAccount,
+        listing: Listing,
+        values: Mapping[str, JsonValue],
+        call: RunCall,
+        known: KnownFiles,
     ) -> dict[str, MediaInput]:
         rules = await build_rules(account, self._rules.roots)
         found: dict[str, MediaInput] = {}
@@ -124,8 +140,10 @@ class CallPreparer:
             argument = listing.property_names[item.id]
             media: list[InputMedia] = []
             for text in _get_texts(values[item.id]):
-                found_one = await self._find(text, item, argument, account, call)
-                one = found_one or await self._read(text, item, argument, rules)
+                one: InputMedia | None = await self._find(text, item, argument, account, call)
+                if one is None:
+                    read = known.get((argument, text)) or await self._read(text, item, argument, rules)
+                    one = known[argument, text] = read
                 held_bytes += _count_held(one)
                 _check_sum(held_bytes, argument)
                 media.append(one)

@@ -1,4 +1,7 @@
-"""Prepare a call again from the record of its run, when the process that had it ended before anything was sent."""
+"""Prepare a call again from the record of its run, when the process that had it ended before anything was sent.
+
+The rows of a batch are always prepared so: each from what the ledger has of it, whichever process comes to it.
+"""
 
 import json
 import logging
@@ -8,8 +11,9 @@ from typing import Final
 from flowport.accounts import OpenAccount
 from flowport.catalog.discovery import Catalog
 from flowport.clock import Clock
-from flowport.errors import AppNotFound, AppUnsupported, ArgumentsInvalid, ProviderError
-from flowport.model import Run
+from flowport.errors import AppNotFound, AppUnsupported, ArgumentsInvalid, LedgerError, ProviderError
+from flowport.ledger.interface import Ledger
+from flowport.model import JsonValue, Run
 from flowport.runner.calling import RunCall
 from flowport.runner.preparing import CallPreparer, PreparedCall
 
@@ -26,8 +30,11 @@ RETRY_SECONDS: Final = (5.0, 20.0, 60.0, 300.0)
 class CallRestorer:
     """Restores calls exactly, or not at all."""
 
-    def __init__(self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock) -> None:
-        """Take the catalogues by account id."""
+    def __init__(
+        self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock, ledger: Ledger | None = None
+    ) -> None:
+        """Take the catalogues by account id; the ledger knows the rows of batches, and is None where there are none."""
+        self._ledger = ledger
         self._preparer = preparer
         self._catalogs = catalogs
         self._clock = clock
@@ -41,8 +48,8 @@ class CallRestorer:
         for pause in RETRY_SECONDS:
             try:
                 return await self._prepare(run, account)
-            except ProviderError as exc:
-                logger.info("the app of run %s cannot be read just now: %s", run.id, exc)
+            except (ProviderError, LedgerError) as exc:
+                logger.info("what run %s is made of cannot be read just now: %s", run.id, exc)
             await self._clock.sleep(pause)
         return None
 
@@ -54,9 +61,19 @@ class CallRestorer:
             await catalog.wait_until_attempted(CATALOGUE_SECONDS)
         try:
             listing = await catalog.fetch_listing(run.tool_name)
-            call = await self._preparer.prepare(account, listing, json.loads(run.arguments_json), RunCall(run.owner))
+            arguments = await self._get_arguments(run)
+            call = await self._preparer.prepare(account, listing, arguments, RunCall(run.owner))
         except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
             logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
             return None
         is_same = call.canonical_digest == run.canonical_digest and call.app.price_credits == run.price_credits
         return call if is_same else None
+
+    async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
+        """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
+        found = None if self._ledger is None or not run.batch_id else await self._ledger.get_row_arguments(run.id)
+        parts = [run.arguments_json] if found is None else found
+        arguments: dict[str, JsonValue] = {}
+        for part in parts:
+            arguments |= json.loads(part)
+        return arguments

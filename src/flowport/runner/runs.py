@@ -14,7 +14,7 @@ from flowport.errors import FlowportError, LedgerError
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined, WaitingCall
-from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, ROW_CHANGED, Run, RunState, Urgency
 from flowport.processes import ProcessLock
 from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.accepting import build_run
@@ -44,6 +44,8 @@ class _Ticket:
     """Why the ledger does not have the run; None when it has."""
     is_unwanted: bool = False
     """Whether the caller has left and wanted its run to be stopped with it."""
+    urgency: Urgency = Urgency.WAITED
+    """How soon the call wants its run."""
     joined: Run | None = None
     """The earlier run that the call has joined; None when it got its own."""
 
@@ -100,7 +102,7 @@ class Runner:
             RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
         run = build_run(call, origin.owner, self._clock, self._process)
-        ticket, rules = _Ticket(), self._calls.build_rules(origin, self._process)
+        ticket, rules = _Ticket(urgency=origin.urgency), self._calls.build_rules(origin, self._process)
         terms = self._calls.build_terms(origin)
 
         async def give_up() -> None:
@@ -145,15 +147,14 @@ class Runner:
         """Return the live standing of a run, or None when this process does not follow it."""
         return self._board.get(run_id)
 
-    def follow_again(self, run: Run) -> None:
+    def follow_again(self, run: Run, urgency: Urgency) -> None:
         """Follow, to its end, a run of an open account that this process did not start, or no longer looked at."""
-        followed = replace(run, is_followed=True)
-        self._put(followed)
+        self._put(followed := replace(run, is_followed=True), urgency)
         self._spawn_watch(followed, self._watch_again, followed, self._accounts[run.account_id])
 
-    def start_again(self, run: Run, account: OpenAccount, restorer: CallRestorer) -> None:
+    def start_again(self, run: Run, account: OpenAccount, restorer: CallRestorer, urgency: Urgency) -> None:
         """Start an accepted run whose own process ended before it could, if its call can be restored."""
-        self._put(run)
+        self._put(run, urgency)
         self._spawn_watch(run, self._start_restored, run, account, restorer)
 
     def save_again(self, run: Run, account: OpenAccount) -> None:
@@ -172,14 +173,15 @@ class Runner:
         if call is not None:
             await self._launch(run, call)
             return
-        await self._ledger.note_cancelled(run.id, failure=ENDED_UNRESTORED, at=self._clock.now())
+        reason = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
+        await self._ledger.note_cancelled(run.id, failure=reason, at=self._clock.now())
         self._board.update(await self._ledger.get_run(run.id, account_id=None, owner=run.owner))
         self._board.remove(run.id)
 
-    def _put(self, run: Run) -> None:
+    def _put(self, run: Run, urgency: Urgency = Urgency.WAITED) -> None:
         """Take a run onto the board; its time counts from its acceptance, by the wall clock for what was before us."""
         age = max(0.0, self._clock.now() - run.accepted_at)
-        self._board.put(run, noted_at=self._clock.monotonic() - age)
+        self._board.put(run, noted_at=self._clock.monotonic() - age, urgency=urgency)
 
     def _spawn_watch(self, run: Run, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         async def give_up() -> None:
@@ -285,7 +287,7 @@ class Runner:
             match outcome:
                 case Accepted():
                     reach(FaultPoint.AFTER_ACCEPTED)
-                    self._put(run)
+                    self._put(run, ticket.urgency)
                 case Joined(earlier):
                     ticket.joined = earlier
                 case InDoubt(earlier):
@@ -337,7 +339,8 @@ class Runner:
             return
         now = self._clock.now()
         try:
-            if entry.run.state is RunState.ACCEPTED:
+            # A row that was not sent keeps its place: whoever goes on with its batch sends it.
+            if entry.run.state is RunState.ACCEPTED and not entry.run.batch_id:
                 await self._ledger.note_cancelled(run_id, failure=ENDED_UNSENT, at=now)
             elif entry.run.state is RunState.STARTING:
                 await self._ledger.note_unknown(run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=now)

@@ -19,7 +19,7 @@ from flowport.clock import Clock
 from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderRejected, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
-from flowport.model import App, Run, RunState
+from flowport.model import App, Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board
 from flowport.runner.delivering import Delivered, FileDeliverer
@@ -93,7 +93,8 @@ class RunStarter:
         self._writer = writer
         self._board = board
         self._clock = clock
-        self._places = anyio.CapacityLimiter(MAX_STARTS)
+        # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
+        self._places = {one: anyio.CapacityLimiter(MAX_STARTS) for one in (Priority.START, Priority.START_ROW)}
 
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile.
@@ -107,8 +108,11 @@ class RunStarter:
         request = account.provider.build_start_request(call.app, delivered.inputs)
         tries = _Tries()
         while True:
-            async with self._places:
-                await account.wait_for_turn(Priority.START)
+            priority = self._get_priority(run)
+            async with self._places[priority]:
+                if self._is_over(run):
+                    return await self._get_kept(run)
+                await account.wait_for_turn(priority)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
                 if not await self._ledger.note_starting(run.id, at=self._clock.now()):
                     return await self._get_kept(run)
@@ -126,6 +130,17 @@ class RunStarter:
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
                 return await self._get_kept(run)
+
+    def _get_priority(self, run: Run) -> Priority:
+        """Return how urgent the start is: that of a batch row waits behind what somebody waits for."""
+        entry = self._board.get(run.id)
+        is_row = entry is not None and entry.urgency is Urgency.BATCH and not entry.waiters
+        return Priority.START_ROW if is_row else Priority.START
+
+    def _is_over(self, run: Run) -> bool:
+        """Tell whether the run was cancelled while it waited, so that it takes no request of the budget."""
+        entry = self._board.get(run.id)
+        return entry is not None and entry.run.state.is_final
 
     async def _drop_unwanted(self, run: Run) -> bool:
         """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""

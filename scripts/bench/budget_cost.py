@@ -1,0 +1,61 @@
+"""What sharing the request budget costs one program: requests that may go at once, one after the other and side by side."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import anyio
+from figures import Figure
+
+from flowport.budget import Priority, RequestBudget
+from flowport.clock import SystemClock
+from flowport.ledger.budget_file import BUDGET_NAME, BudgetFile
+from flowport.windows import SharedWindow
+
+REQUESTS: Final = 500
+LIMIT: Final = 600
+"""The largest of which every request is kept by itself: the longest record."""
+MAX_SECONDS: Final = 0.002
+
+
+def measure_budget_cost() -> list[Figure]:
+    """Take from a budget that is shared, and from one that is not."""
+    return anyio.run(_measure)
+
+
+async def _measure() -> list[Figure]:
+    clock = SystemClock()
+    with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
+        file = BudgetFile(Path(name) / BUDGET_NAME)
+        shared = RequestBudget(LIMIT, clock, window=SharedWindow(file, "one after the other", clock))
+        seconds = await _take_in_turn(shared)
+        alone = await _take_in_turn(RequestBudget(LIMIT, clock))
+        together = await _take_together(RequestBudget(LIMIT, clock, window=SharedWindow(file, "side by side", clock)))
+        await file.close()
+    return [
+        _build(f"a request from the shared budget, median of {REQUESTS} (by itself {alone * 1000:.2f} ms)", seconds),
+        _build(f"the same, {REQUESTS} side by side, mean", together),
+    ]
+
+
+async def _take_in_turn(budget: RequestBudget) -> float:
+    taken = []
+    for _ in range(REQUESTS):
+        began = time.perf_counter()
+        await budget.take(Priority.LOOK)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+async def _take_together(budget: RequestBudget) -> float:
+    began = time.perf_counter()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(REQUESTS):
+            tasks.start_soon(budget.take, Priority.LOOK)
+    return (time.perf_counter() - began) / REQUESTS
+
+
+def _build(what: str, seconds: float) -> Figure:
+    return Figure(what, f"{seconds * 1000:.2f} ms", f"{MAX_SECONDS * 1000:.0f} ms", is_reached=seconds <= MAX_SECONDS)

@@ -1,0 +1,220 @@
+"""What the tools do for batches: many runs of an app by one call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from flowport.answers import Answer, Facts, build_facts_answer, plain
+from flowport.batch_answers import BatchStanding, build_batch_answer, format_batch_summary
+from flowport.batch_waiting import get_batch_standing, wait_for_batch
+from flowport.catalog.records import Listing
+from flowport.desk import Desk, OpenCatalog
+from flowport.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.labels import clean_line
+from flowport.ledger.batch_records import RowStanding
+from flowport.media.arguments import MediaRules, find_local_file
+from flowport.media.sources import measure, open_source
+from flowport.model import JsonValue, Run
+from flowport.purse import find_price_question
+from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
+from flowport.runner.calling import RunCall
+from flowport.runner.pricing import price_call
+from flowport.runner.runs import Submission
+from flowport.submitting import Offer, Submitter, note_learnt
+from flowport.tables import MAX_TABLE_BYTES, Table, parse_table
+from flowport.waiting import Caller
+
+MAX_PREPARING: Final = 2
+"""Batches that are checked side by side: each may have thousands of rows."""
+
+CSV: Final = "csv"
+"""The argument that names a table."""
+
+_SUFFIXES: Final = (".csv", ".tsv")
+_MAX_SHOWN_SEEN: Final = 20
+Arguments = Mapping[str, JsonValue]
+
+
+class BatchCalls:
+    """Carries out what concerns batches, on a desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._submitter = Submitter(desk, MAX_PREPARING)
+
+    async def read_rows(self, given: Arguments, listing: Listing) -> tuple[GivenRow, ...]:
+        """Return the rows that a call of `run_batch` gives, or names.
+
+        Raises:
+            ArgumentsInvalid: It does neither or both, or the table cannot be read.
+        """
+        if ("rows" in given) == (CSV in given):
+            raise _refuse("rows", f"or {CSV} is needed, and not both", "Give the rows, or the path of a table.")
+        if CSV in given:
+            table = await anyio.to_thread.run_sync(self._read_table, str(given[CSV]))
+            return _name_columns(table, listing)
+        rows = given["rows"]
+        assert isinstance(rows, list)  # noqa: S101 - the parser of arguments has made it one
+        odd = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
+        if odd:
+            raise _refuse("rows", f"holds something else than an object as item {odd[0]}", "Each row is an object.")
+        return tuple(GivenRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict))
+
+    async def run(
+        self,
+        place: tuple[OpenCatalog, Listing],
+        wish: BatchWish,
+        caller: Caller,
+        *,
+        is_new_wanted: bool,
+        should_wait: bool = True,
+    ) -> Answer:
+        """Start a batch, or join the one that the call repeats, and return its answer."""
+        home, listing = place
+        origin = RunCall(
+            caller.owner,
+            caller.connection,
+            is_stopped_with_caller=self._desk.settings.should_stop_on_cancel,
+            is_new_wanted=is_new_wanted,
+        )
+        submission: Submission | None = None
+        prepare = partial(self._prepare, home, listing, wish, origin, caller)
+        try:
+            submission = await self._submitter.submit(prepare, origin, caller)
+            batch = submission.run
+            if submission.is_joined:
+                await self._desk.batches.take_up(batch)
+            standing = await self._get_standing(batch, caller, should_wait=should_wait)
+        except anyio.get_cancelled_exc_class():
+            self._part(submission, origin)
+            raise
+        if await caller.is_gone():
+            self._part(submission, origin)
+        return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
+
+    async def get(self, batch: Run, caller: Caller, *, should_wait: bool) -> Answer:
+        """Return how a batch stands, after a wait for its end."""
+        await self._desk.batches.take_up(batch)
+        standing = await self._get_standing(batch, caller, should_wait=should_wait)
+        return await self._tell(standing, caller, RunCall(caller.owner))
+
+    async def cancel(self, batch: Run) -> Answer:
+        """Have no more rows of a batch begin, and say what goes on."""
+        if batch.state.is_final:
+            return self._build_cancelled(
+                await get_batch_standing(self._desk, batch), "The batch is over already.", "already over"
+            )
+        dropped = await self._desk.batches.cancel(batch)
+        standing = await get_batch_standing(self._desk, batch)
+        tally = standing.tally
+        started = f"{dropped} of {tally.rows} runs were not started and cost nothing"
+        going = (
+            f"; {tally.live} that were started go on and are charged, and get_run fetches their results."
+            if tally.live
+            else "; none goes on."
+        )
+        return self._build_cancelled(standing, started + going, "cancelled")
+
+    def _build_cancelled(self, standing: BatchStanding, summary: str, outcome: str) -> Answer:
+        facts: Facts = {"summary": summary, "run_id": standing.run.id, "outcome": outcome}
+        return build_facts_answer({**facts, "state": standing.run.state.value})
+
+    async def build_row(self, batch: Run) -> Facts:
+        """Return a batch as a row of the list of runs."""
+        standing = await get_batch_standing(self._desk, batch)
+        return {
+            "run_id": batch.id,
+            "tool": batch.tool_name,
+            "state": standing.run.state.value,
+            "seconds": plain(round(standing.elapsed_seconds, 1)),
+            "credits": plain(round(standing.tally.spent_credits, 6)),
+            "batch": format_batch_summary(standing),
+        }
+
+    async def _prepare(
+        self, home: OpenCatalog, listing: Listing, wish: BatchWish, origin: RunCall, caller: Caller
+    ) -> Offer:
+        count = len(wish.rows)
+
+        async def tell(checked: int) -> None:
+            """Tell the client that we are at it: thousands of files take their time."""
+            elapsed = self._desk.clock.monotonic() - caller.arrived_at_seconds
+            await caller.report(elapsed, f"checking the rows, {checked} of {count}")
+
+        batch = await prepare_batch(self._desk.preparer, home.account, listing, wish, origin, tell=tell)
+        # The rows are runs of one workflow, so one estimate is that of each.
+        batch = replace(batch, call=await price_call(batch.call, home.account))
+        call, runs = batch.call, len(batch.rows)
+        price = None if call.app.price_credits is None else call.app.price_credits * runs
+        question = find_price_question(self._desk.settings.purse, call.app_name, price, runs=runs)
+        return Offer(partial(self._desk.batches.submit, batch), question)
+
+    async def _get_standing(self, batch: Run, caller: Caller, *, should_wait: bool) -> BatchStanding:
+        if should_wait:
+            return await wait_for_batch(self._desk, batch, caller)
+        return await get_batch_standing(self._desk, batch)
+
+    def _part(self, submission: Submission | None, origin: RunCall) -> None:
+        """Note that the caller has gone; its batch goes on unless that is not wanted."""
+        if submission is not None and origin.is_stopped_with_caller:
+            self._desk.batches.stop_unwanted(submission.run, origin)
+        else:
+            self._desk.runner.leave(origin)
+
+    async def _tell(self, standing: BatchStanding, caller: Caller, origin: RunCall) -> Answer:
+        """Return the batch's answer, and note in the ledger what the caller learns by it."""
+        rows = await self._desk.ledger.get_rows(standing.run.id)
+        previews = await self._desk.previewer.build_previews(_gather_outputs(standing.run, rows))
+        answer = build_batch_answer(standing, rows, previews)
+        if not await caller.is_gone():
+            shown = [row.run.id for row in rows if row.run is not None and row.run.outputs]
+            await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
+        return answer
+
+    def _read_table(self, path: str) -> Table:
+        source = find_local_file(path, argument=CSV, rules=MediaRules(self._desk.settings.file_roots))
+        # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
+        if source.path.suffix.lower() not in _SUFFIXES:
+            raise _refuse(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
+        with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
+            size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
+            return parse_table(file.read(size_bytes), argument=CSV)
+
+
+def _gather_outputs(batch: Run, rows: Sequence[RowStanding]) -> Run:
+    """Return the batch as if its rows' outputs were its own, for the pictures that an answer shows."""
+    return replace(batch, outputs=tuple(output for row in rows if row.run is not None for output in row.run.outputs))
+
+
+def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
+    """Return the rows of a table by the names of arguments; a column may bear the label of its input instead."""
+    names = {column: _find_argument(column, listing) for column in table.columns}
+    twice = [column for column, name in names.items() if list(names.values()).count(name) > 1]
+    if twice:
+        shown = " and ".join(f'"{clean_line(column, limit=60)}"' for column in twice[:2])
+        raise _refuse(CSV, f"has two columns for the same argument, {shown}", "Name each argument once.")
+    return tuple(
+        GivenRow(f"row {n} (line {row.line})", {names[column]: cell for column, cell in row.cells.items()})
+        for n, row in enumerate(table.rows, 1)
+    )
+
+
+def _find_argument(column: str, listing: Listing) -> str:
+    """Return the argument that a column is for; its own name when it is for none, which is refused with the rows."""
+    inputs, names = listing.app.inputs or (), listing.property_names
+    exact = [item for item in inputs if column in {names[item.id], item.id, item.run_key}]
+    near = [item for item in inputs if _fold(column) in {_fold(item.label), _fold(names[item.id])}]
+    found = exact or near
+    return names[found[0].id] if len(found) == 1 else column
+
+
+def _fold(text: str) -> str:
+    return clean_line(text).casefold()
+
+
+def _refuse(argument: str, problem: str, expected: str) -> ArgumentsInvalid:
+    return ArgumentsInvalid((ArgumentProblem(argument, problem, expected),))

@@ -1,0 +1,95 @@
+"""Wait for a batch on behalf of a caller, with progress, for as long as the caller's patience is known to last."""
+
+from typing import Final
+
+import anyio
+
+from flowport.answers import format_duration
+from flowport.batch_answers import BatchStanding
+from flowport.desk import Desk
+from flowport.ledger.batch_records import BatchTally
+from flowport.ledger.records import get_usual_seconds
+from flowport.model import Run
+from flowport.purse_errors import count_credits
+from flowport.runner.batching import MAX_LIVE_ROWS
+from flowport.waiting import KEY_GONE, LEDGER_SECONDS, PROGRESS_SECONDS, Caller
+
+QUIET_SECONDS: Final = 1.0
+"""Between two progress notifications at the least: hundreds of rows may end at once."""
+
+MIN_ROWS: Final = 3
+"""How many rows must be over before they tell how long the others will take."""
+
+_MINUTES_FROM: Final = 90.0
+
+
+async def wait_for_batch(desk: Desk, batch: Run, caller: Caller) -> BatchStanding:
+    """Return the batch when it is over, or as it stands when the wait budget is used up."""
+    deadline = caller.arrived_at_seconds + desk.settings.wait_seconds
+    durations = await desk.ledger.get_durations(account_id=batch.account_id, app_id=batch.app_id)
+    usual, told_at = get_usual_seconds(durations), float("-inf")
+    while True:
+        entry = desk.runner.get_entry(batch.id)
+        changed = anyio.Event() if entry is None else entry.changed
+        standing = await get_batch_standing(desk, batch)
+        now = desk.clock.monotonic()
+        if standing.run.state.is_final:
+            return standing
+        if now - told_at >= QUIET_SECONDS:
+            told_at = now
+            await caller.report(
+                now - caller.arrived_at_seconds, format_batch_progress(standing, usual, desk.clock.now())
+            )
+        remaining = deadline - desk.clock.monotonic()
+        if remaining <= 0 or await caller.is_gone():
+            return standing
+        with anyio.move_on_after(min(remaining, LEDGER_SECONDS if entry is None else PROGRESS_SECONDS)):
+            await changed.wait()
+        if entry is None:
+            await desk.batches.take_up(standing.run)
+
+
+async def get_batch_standing(desk: Desk, batch: Run) -> BatchStanding:
+    """Return how a batch stands.
+
+    Raises:
+        LedgerError: The ledger cannot be read.
+        RunNotFound: The batch was erased meanwhile.
+    """
+    kept = await desk.ledger.get_run(batch.id, account_id=None, owner=batch.owner)
+    entry = desk.runner.get_entry(batch.id)
+    problem = entry.problem if entry is not None else ""
+    if not kept.state.is_final and desk.get_account(kept.account_id) is None:
+        problem = KEY_GONE
+    elapsed = max(0.0, (kept.finished_at or desk.clock.now()) - kept.accepted_at)
+    return BatchStanding(kept, await desk.ledger.get_tally(batch.id), elapsed, problem=problem)
+
+
+def format_batch_progress(standing: BatchStanding, usual_seconds: float | None, now: float) -> str:
+    """Return one line such as `37 of 200 done, 2 failed, about 4 min left, 185 credits so far`."""
+    tally = standing.tally
+    parts = [f"{tally.over} of {tally.rows} done"]
+    if tally.failures:
+        parts.append(f"{tally.failures} failed")
+    if tally.dropped:
+        parts.append(f"{tally.dropped} not started")
+    left = estimate_left_seconds(tally, usual_seconds, now)
+    if left is not None:
+        parts.append(f"about {_format_roughly(left)} left")
+    parts.append(f"{count_credits(tally.spent_credits)} so far")
+    problem = f" ({standing.problem})" if standing.problem else ""
+    return ", ".join(parts) + problem
+
+
+def estimate_left_seconds(tally: BatchTally, usual_seconds: float | None, now: float) -> float | None:
+    """Return how long the rest will take: by the rows that are over, else by the app's earlier runs; None when nobody can tell."""
+    rest = tally.waiting + tally.live
+    if tally.over >= MIN_ROWS and tally.first_starting_at is not None:
+        return max(0.0, now - tally.first_starting_at) * rest / tally.over
+    if usual_seconds is None:
+        return None
+    return usual_seconds * -(-rest // MAX_LIVE_ROWS)
+
+
+def _format_roughly(seconds: float) -> str:
+    return format_duration(seconds) if seconds < _MINUTES_FROM else f"{round(seconds / 60)} min"

@@ -1,0 +1,142 @@
+"""Tables as CSV: reading what people and their spreadsheets write, writing what spreadsheets read. Pure.
+
+What stands in a cell is data: nothing in it is evaluated here, and in what is written no cell begins as a formula would.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from flowport.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.labels import clean_line
+
+MAX_TABLE_BYTES: Final = 5_000_000
+MAX_COLUMNS: Final = 200
+_MAX_PROBLEMS: Final = 5
+
+_DELIMITERS: Final = ",;\t"
+_SPREADSHEETS_WORD: Final = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
+"""What a spreadsheet puts before the header to say what parts the cells."""
+_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
+_SAVE_AS: Final = "Save the table as CSV in UTF-8 and give its full path."
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of a table."""
+
+    line: int
+    """The line of the file on which it ends, from 1."""
+    cells: Mapping[str, str]
+    """By column; what is empty is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a file holds."""
+
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+def parse_table(data: bytes, *, argument: str) -> Table:
+    """Return the table in a file: UTF-8, with or without a mark at its beginning, parted by commas, semicolons or tabs.
+
+    Rows without any text are no rows.
+
+    Raises:
+        ArgumentsInvalid: It is no such table, with everything that is wrong with it.
+    """
+    text = _decode(data, argument)
+    told = _SPREADSHEETS_WORD.match(text)
+    body = text[told.end() :] if told else text
+    delimiter = told[1] if told else _guess_delimiter(body)
+    lines = 1 if told else 0
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = next((cells for cells in reader if any(map(str.strip, cells))), [])
+        columns = _check_columns(header, argument)
+        found = [(reader.line_num + lines, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as exc:
+        problem = f"cannot be read as a table: line {reader.line_num + lines} has {_explain(exc)}"
+        raise _refuse(argument, problem, _SAVE_AS) from exc
+    problems = filter(None, (_find_overhang(argument, line, cells, columns) for line, cells in found))
+    if overhangs := tuple(islice(problems, _MAX_PROBLEMS)):
+        raise ArgumentsInvalid(overhangs)
+    return Table(columns, tuple(_build_row(line, cells, columns) for line, cells in found))
+
+
+def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """Return a table as a file that spreadsheets open as it is, and in which none of its cells is a formula."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
+    writer.writerow([neutralise(column) for column in columns])
+    writer.writerows([neutralise(cell) for cell in row] for row in rows)
+    # With the mark, without which some spreadsheets take it for an older encoding.
+    return text.getvalue().encode("utf-8-sig", errors="replace")
+
+
+def neutralise(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula; a plain number stays one."""
+    if cell.startswith(_FORMULA_STARTS) and not _PLAIN_NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def _decode(data: bytes, argument: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
+        raise _refuse(argument, "names a file that is no text in UTF-8", _SAVE_AS)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise _refuse(argument, f"names a file that is not in UTF-8 from line {line} on", _SAVE_AS) from exc
+
+
+def _guess_delimiter(text: str) -> str:
+    """Return what parts the names of the columns: the mark that stands there most often outside of quotes."""
+    header = next((line for line in _QUOTED.sub("x", text[:100_000]).splitlines() if line.strip()), "")
+    return max(_DELIMITERS, key=header.count)
+
+
+def _check_columns(header: Sequence[str], argument: str) -> tuple[str, ...]:
+    columns = tuple(cell.strip() for cell in header)
+    while columns and not columns[-1]:
+        columns = columns[:-1]
+    if not columns:
+        raise _refuse(argument, "names a file without a first row of names", "Its first row names the arguments.")
+    if len(columns) > MAX_COLUMNS:
+        raise _refuse(argument, f"has {len(columns)} columns", f"It may have {MAX_COLUMNS}.")
+    if "" in columns:
+        raise _refuse(argument, f"has no name for column {columns.index('') + 1}", "Its first row names the arguments.")
+    twice = next((column for place, column in enumerate(columns) if column in columns[:place]), None)
+    if twice is not None:
+        raise _refuse(argument, f'has two columns "{clean_line(twice, limit=60)}"', "Name each argument once.")
+    return columns
+
+
+def _find_overhang(argument: str, line: int, cells: Sequence[str], columns: Sequence[str]) -> ArgumentProblem | None:
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        problem = f"has {len(cells)} cells in the row that ends on line {line}, and names for {len(columns)}"
+        return ArgumentProblem(argument, problem, "A text with a comma in it must stand between double quotes.")
+    return None
+
+
+def _build_row(line: int, cells: Sequence[str], columns: Sequence[str]) -> TableRow:
+    return TableRow(line, {column: cell for column, cell in zip(columns, cells, strict=False) if cell.strip()})
+
+
+def _explain(error: csv.Error) -> str:
+    if "field larger" in str(error):
+        return "a cell that is too long"
+    return "a quote that does not end, or text behind one"
+
+
+def _refuse(argument: str, problem: str, expected: str) -> ArgumentsInvalid:
+    return ArgumentsInvalid((ArgumentProblem(argument, problem, expected),))

@@ -1,0 +1,141 @@
+"""Tables as people and spreadsheets write them, hostile ones among them."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowport.errors import ArgumentsInvalid
+from flowport.tables import MAX_COLUMNS, format_table, neutralise, parse_table
+
+# What a cell may hold: anything that is text, but no NUL, which is the mark of another encoding.
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
+NAMES = st.lists(
+    st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=10),
+    min_size=1,
+    max_size=6,
+    unique=True,
+)
+
+
+@st.composite
+def draw_tables(draw: st.DrawFn) -> tuple[list[str], list[list[str]]]:
+    """Draw the names of columns and rows of cells, none of which is blank as a whole."""
+    names = draw(NAMES)
+    rows = draw(st.lists(st.lists(CELLS, min_size=len(names), max_size=len(names)), max_size=8))
+    return names, [row for row in rows if any(map(str.strip, row))]
+
+
+@given(
+    table=draw_tables(), delimiter=st.sampled_from(",;\t"), end=st.sampled_from(["\n", "\r\n"]), is_marked=st.booleans()
+)
+def test_any_table_comes_back_as_it_was_written(
+    table: tuple[list[str], list[list[str]]], delimiter: str, end: str, is_marked: bool
+) -> None:
+    """Whatever stands in its cells: quotes, line breaks, formulas, other delimiters, letters of any script."""
+    names, rows = table
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([names, *rows])
+    # Without a delimiter in the header nobody can tell which one it is; then there is one column, and none is needed.
+    data = text.getvalue().encode("utf-8-sig" if is_marked else "utf-8")
+    found = parse_table(data, argument="csv")
+    assert found.columns == tuple(names)
+    assert [row.cells for row in found.rows] == [
+        {name: cell for name, cell in zip(names, row, strict=True) if cell.strip()} for row in rows
+    ]
+
+
+@given(table=draw_tables())
+def test_what_is_written_comes_back_but_for_formulas(table: tuple[list[str], list[list[str]]]) -> None:
+    """The saved table of a batch can be the rows of the next one."""
+    names, rows = table
+    found = parse_table(format_table(names, rows), argument="csv")
+    assert [row.cells for row in found.rows] == [
+        {name: neutralise(cell) for name, cell in zip(names, row, strict=True) if neutralise(cell).strip()}
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("-0.5", "-0.5"),
+        ("+3", "+3"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_no_cell_begins_as_a_formula(cell: str, written: str) -> None:
+    """A prompt is a stranger's text, and a spreadsheet would carry it out."""
+    assert neutralise(cell) == written
+    assert next(csv.reader(io.StringIO(format_table(["x"], [[cell]]).decode("utf-8-sig"), newline=""))) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ("a;b\n1,5;2\n", ("a", "b"), [{"a": "1,5", "b": "2"}]),
+        ('"a,x";b\n1;2\n', ("a,x", "b"), [{"a,x": "1", "b": "2"}]),
+        ("sep=;\r\na;b\r\n1;2\r\n", ("a", "b"), [{"a": "1", "b": "2"}]),
+        ("SEP=|\na|b\n1|2\n", ("a", "b"), [{"a": "1", "b": "2"}]),
+        ("\n\na,b,,\n1,2,,\n , ,\n,3\n", ("a", "b"), [{"a": "1", "b": "2"}, {"b": "3"}]),
+        ("a\n1\n2", ("a",), [{"a": "1"}, {"a": "2"}]),
+        ("a,b\n1\n", ("a", "b"), [{"a": "1"}]),
+        (" a , b \n 1 ,2\n", ("a", "b"), [{"a": " 1 ", "b": "2"}]),
+    ],
+)
+def test_spreadsheets_have_their_habits(text: str, columns: tuple[str, ...], rows: list[dict[str, str]]) -> None:
+    """Semicolons where the comma is decimal, a line that says so, empty rows and columns at the end."""
+    table = parse_table(text.encode(), argument="csv")
+    assert (table.columns, [row.cells for row in table.rows]) == (columns, rows)
+
+
+def test_a_row_knows_its_line() -> None:
+    """That is where a person looks for what is wrong."""
+    table = parse_table(b'sep=,\r\na,b\r\n1,"x\r\ny"\r\n\r\n2,3\r\n', argument="csv")
+    assert [row.line for row in table.rows] == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "csv names a file without a first row of names."),
+        (b"\n;;\n", "csv names a file without a first row of names."),
+        ("a,b\n1,2".encode("utf-16"), "csv names a file that is no text in UTF-8."),
+        (b"a,b\n\x001,2", "csv names a file that is no text in UTF-8."),
+        ("a\nb\ncafé".encode("latin-1"), "csv names a file that is not in UTF-8 from line 3 on."),
+        (b"a,,b\n1,2,3\n", "csv has no name for column 2."),
+        (b"a,a\n1,2\n", 'csv has two columns "a".'),
+        (b'a,b\n1,"2\n3,4\n', "csv cannot be read as a table: line 3 has a quote that does not end"),
+        (b'a,b\n"1"x,2\n', "csv cannot be read as a table: line 2 has a quote that does not end, or text behind one."),
+        (b"a\n" + b"x" * 200_000, "csv cannot be read as a table: line 2 has a cell that is too long."),
+        (b"a\n1,2\n", "csv has 2 cells in the row that ends on line 2, and names for 1."),
+        (",".join(f"c{n}" for n in range(MAX_COLUMNS + 1)).encode(), f"csv has {MAX_COLUMNS + 1} columns."),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_line(data: bytes, words: str) -> None:
+    """And never with the text of the file beyond the names of its columns."""
+    with pytest.raises(ArgumentsInvalid) as caught:
+        parse_table(data, argument="csv")
+    assert words in str(caught.value)
+    assert "latin" not in str(caught.value)
+
+
+def test_of_many_overhanging_rows_a_few_are_told() -> None:
+    """A delimiter that was guessed wrong makes every row one."""
+    with pytest.raises(ArgumentsInvalid) as caught:
+        parse_table(b"a\n" + b"1,2\n" * 100, argument="csv")
+    assert len(caught.value.problems) == 5
+
+
+def test_half_letters_can_be_written() -> None:
+    """A result is not lost over a character that no encoding has."""
+    assert format_table(["x"], [["a\ud800b"]]).decode("utf-8-sig") == "x\r\na?b\r\n"

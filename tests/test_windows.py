@@ -1,0 +1,440 @@
+"""Budgets of several programs over one record, under a clock that nobody has to wait for."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowport.allowance import GRACE_SECONDS, NAP_SECONDS, AccountRecord, Counted, Quota, Rival
+from flowport.allowance import SPAN_SECONDS as SPAN
+from flowport.budget import Priority, RequestBudget, Standing
+from flowport.clock import BootTime
+from flowport.errors import DayUsedUp, Operation
+from flowport.providers.rate_limits import RateLimits
+from flowport.windows import TROUBLE_SECONDS, SharedWindow, dump_record, parse_record, tell_time
+from tests.fake_clock import FakeClock
+from tests.shared_files import MemoryFile
+
+KEY = "magica:host:key"
+Arrival = tuple[float, int, Priority]
+"""When, at which program, how urgent."""
+Grant = tuple[float, int]
+
+
+class Programs:
+    """Several programs with one key, each with its own budget over the same file."""
+
+    def __init__(self, count: int, limit: int, *, per_day: int = 0) -> None:
+        self.clock = FakeClock()
+        self.file = MemoryFile()
+        self.granted: list[Grant] = []
+        self.budgets = [self.open(limit, name=str(n), per_day=per_day) for n in range(count)]
+
+    def open(self, limit: int, *, name: str, per_day: int = 0) -> RequestBudget:
+        """Return the budget of one more program."""
+        window = SharedWindow(self.file, KEY, self.clock)
+        return RequestBudget(limit, self.clock, title="Magica", per_day=per_day, window=window, process_id=name)
+
+    async def take(self, arrival: Arrival) -> None:
+        """Arrive at a time, wait for the turn and note when it came."""
+        at, program, priority = arrival
+        await self.clock.sleep(at - self.clock.monotonic())
+        await self.budgets[program].take(priority)
+        self.granted.append((self.clock.monotonic(), program))
+
+    async def take_all(self, arrivals: Sequence[Arrival]) -> list[Grant]:
+        """Return when each of these was granted, in the order of the grants."""
+        async with anyio.create_task_group() as tasks:
+            for arrival in arrivals:
+                tasks.start_soon(self.take, arrival)
+        return self.granted
+
+
+async def _take_all(count: int, limit: int, arrivals: Sequence[Arrival]) -> list[Grant]:
+    return await Programs(count, limit).take_all(arrivals)
+
+
+@given(
+    limit=st.integers(1, 9),
+    count=st.integers(1, 4),
+    arrivals=st.lists(st.tuples(st.floats(0, 150), st.integers(0, 3), st.sampled_from(Priority)), max_size=30),
+)
+@settings(deadline=None, max_examples=150)
+def test_no_minute_of_all_programs_together_holds_more_than_the_limit(
+    limit: int, count: int, arrivals: list[Arrival]
+) -> None:
+    """The provider counts the key and not the program; and everybody gets a turn in the end."""
+    arrivals = [(at, program % count, priority) for at, program, priority in arrivals]
+    times = [at for at, _ in anyio.run(_take_all, count, limit, arrivals)]
+    assert len(times) == len(arrivals)
+    assert all(later - earlier > 60.0 for earlier, later in zip(times, times[limit:], strict=False))
+    # The least urgent have half of each window to themselves.
+    windows = ceil(len(arrivals) / max(1, limit // 2)) + 1
+    assert max(times, default=0.0) <= 150.0 + windows * SPAN
+
+
+@given(
+    limit=st.integers(1, 6),
+    arrivals=st.lists(
+        st.tuples(st.floats(0, 100), st.integers(0, 2), st.sampled_from(Priority), st.floats(0, 90)), max_size=20
+    ),
+)
+@settings(deadline=None, max_examples=100)
+def test_those_who_leave_neither_take_nor_block_anything(
+    limit: int, arrivals: list[tuple[float, int, Priority, float]]
+) -> None:
+    """A client may cancel at any moment, and a cancelled request must not be lost for the others for long."""
+
+    async def run() -> list[Grant]:
+        """Let each wait for its patience only, and one more come at the end."""
+        programs = Programs(3, limit)
+
+        async def try_to_take(at: float, program: int, priority: Priority, patience: float) -> None:
+            """Arrive, and leave when it takes too long."""
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(programs.take, (at, program, priority))
+                await programs.clock.sleep(at + patience)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for arrival in arrivals:
+                tasks.start_soon(try_to_take, *arrival)
+        await programs.take((190.0, 0, Priority.DISCOVER_LATER))
+        return programs.granted
+
+    times = [at for at, _ in anyio.run(run)]
+    assert all(later - earlier > 60.0 for earlier, later in zip(times, times[limit:], strict=False))
+    assert 190.0 <= times[-1] <= 190.0 + SPAN + NAP_SECONDS + GRACE_SECONDS
+
+
+@given(
+    limit=st.integers(2, 9),
+    failing=st.lists(st.tuples(st.floats(1, 120), st.booleans()), max_size=6),
+    arrivals=st.lists(st.tuples(st.floats(0, 150), st.integers(0, 1), st.sampled_from(Priority)), max_size=25),
+)
+@settings(deadline=None, max_examples=100)
+def test_a_file_that_comes_and_goes_stops_nobody(
+    limit: int, failing: list[tuple[float, bool]], arrivals: list[Arrival]
+) -> None:
+    """Each program then goes by itself, within the limit that the person has set for all."""
+
+    async def run() -> list[Grant]:
+        """Play the arrivals while the file fails now and then."""
+        programs = Programs(2, limit)
+
+        async def disturb() -> None:
+            """Make the file fail, or not, at its times."""
+            for at, is_failing in sorted(failing):
+                await programs.clock.sleep(at - programs.clock.monotonic())
+                programs.file.is_failing = is_failing
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(disturb)
+            await programs.take_all(arrivals)
+        return programs.granted
+
+    granted = anyio.run(run)
+    assert len(granted) == len(arrivals)
+    for program in (0, 1):
+        times = [at for at, name in granted if name == program]
+        assert all(later - earlier > 60.0 for earlier, later in zip(times, times[limit:], strict=False))
+
+
+async def test_one_who_comes_while_another_asks_takes_his_place_and_stops_nobody() -> None:
+    """The answer was meant for one, and a more urgent one has come meanwhile."""
+    programs = Programs(1, 1)
+    granted = await programs.take_all([(0.0, 0, Priority.LOOK), (0.0, 0, Priority.START), (0.0, 0, Priority.LOOK)])
+    assert [at for at, _ in granted] == [0.0, SPAN, 2 * SPAN]
+
+
+async def test_two_programs_share_a_window_and_lose_none_of_it() -> None:
+    """As much as the limit goes out at once, and again as soon as the window has slid."""
+    programs = Programs(2, 10)
+    granted = await programs.take_all([(0.0, n % 2, Priority.LOOK) for n in range(30)])
+    assert [at for at, _ in granted] == [0.0] * 10 + [SPAN] * 10 + [2 * SPAN] * 10
+
+
+async def test_equals_of_different_programs_take_turns() -> None:
+    """Five hundred runs of one program do not stand before the one of another."""
+    programs = Programs(3, 8)
+    arrivals = [*[(0.0, 0, Priority.LOOK)] * 40, *[(1.0, 1, Priority.LOOK)] * 3, *[(1.5, 2, Priority.LOOK)] * 3]
+    granted = await programs.take_all(arrivals)
+    assert sorted(program for at, program in granted if at < 2 * SPAN) == [0] * 10 + [1] * 3 + [2] * 3
+
+
+async def test_the_urgent_of_one_program_go_before_the_others_of_another() -> None:
+    """A start in one window of the person's goes before a batch in another."""
+    programs = Programs(2, 4)
+    arrivals = [*[(0.0, 0, Priority.LOOK)] * 12, *[(1.0, 1, Priority.START)] * 3]
+    granted = await programs.take_all(arrivals)
+    assert sorted(program for at, program in granted if 0.0 < at < 2 * SPAN) == [0, 1, 1, 1]
+
+
+async def test_who_waited_and_died_holds_up_the_others_for_a_nap_at_most() -> None:
+    """Nobody takes it off the record."""
+    programs = Programs(2, 1)
+    await programs.take((0.0, 0, Priority.LOOK))
+    dead = Rival("dead", Priority.START, 1, 0.0, SPAN + 1.0)
+    programs.file.texts[KEY] = dump_record(AccountRecord("boot", 0.0, 0.0, (Counted(SPAN, 1),), waiting=(dead,)))
+    await programs.take((1.0, 1, Priority.LOOK))
+    assert programs.granted[1] == (SPAN + 1.0, 1)
+
+
+async def test_one_who_leaves_holds_up_nobody() -> None:
+    """His client cancelled the call; the place that he had is free at once."""
+    programs = Programs(2, 1)
+    await programs.take((0.0, 0, Priority.LOOK))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(programs.take, (1.0, 1, Priority.LOOK))
+        async with anyio.create_task_group() as leaving:
+            leaving.start_soon(programs.take, (2.0, 0, Priority.START))
+            await programs.clock.sleep(59.0)
+            leaving.cancel_scope.cancel()
+    assert programs.granted[1:] == [(SPAN, 1)]
+    assert parse_record(programs.file.texts[KEY]).waiting == ()
+
+
+async def test_one_who_leaves_while_the_file_fails_leaves_nothing_behind() -> None:
+    """There is nobody to tell."""
+    programs = Programs(1, 2)
+    programs.file.is_failing = True
+    await programs.take((0.0, 0, Priority.LOOK))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(programs.take, (1.0, 0, Priority.LOOK))
+        await programs.clock.sleep(2.0)
+        tasks.cancel_scope.cancel()
+    assert (programs.granted, programs.file.texts) == ([(0.0, 0)], {})
+
+
+async def test_what_a_dead_program_took_runs_out_with_the_window() -> None:
+    """Nothing of it must be given back."""
+    programs = Programs(1, 4)
+    for _ in range(4):
+        await programs.open(4, name="dead").take(Priority.START)
+    await programs.take((0.0, 0, Priority.START))
+    assert programs.granted == [(SPAN, 0)]
+
+
+async def test_a_pause_is_everybodys_and_requests_are_spread_after_it() -> None:
+    """The provider refused one of 8; a quarter fewer go out in the next minute, one by one."""
+    programs = Programs(2, 16)
+    await programs.take_all([(0.0, 0, Priority.LOOK)] * 8)
+    programs.budgets[0].note_busy(100.0)
+    programs.budgets[0].note_busy(5.0)
+    granted = await programs.take_all([(1.0, 1, Priority.LOOK)] * 3)
+    gap = SPAN / 6
+    assert [at for at, _ in granted[8:]] == pytest.approx([100.0, 100.0 + gap, 100.0 + 2 * gap])
+    standing = await programs.budgets[0].look()
+    assert (standing.limit, standing.believed_limit, standing.used) == (16, 6, 3)
+
+
+async def test_the_window_is_longer_by_what_an_answer_took() -> None:
+    """The provider counts a request when it arrives; one that took a second must not be followed by a faster one."""
+    programs = Programs(2, 4)
+    budget = programs.budgets[0]
+    await programs.take_all([(0.0, 0, Priority.START)] * 4)
+    for seconds in (0.5, 1.5, 1.6, 0.1):
+        budget.note_over(programs.clock.monotonic() - seconds)
+    assert parse_record(programs.file.texts[KEY]).delay == 1.5
+    await programs.take((1.0, 1, Priority.START))
+    assert programs.granted[-1] == (SPAN + 1.5, 1)
+    await programs.clock.sleep(2 * SPAN)
+    budget.note_over(programs.clock.monotonic() - 0.25)
+    budget.note_over(programs.clock.monotonic() - 90.0)
+    assert parse_record(programs.file.texts[KEY]).delay == 2.0
+
+
+async def test_a_slow_answer_is_forgotten_with_the_requests_of_its_time() -> None:
+    """One bad minute must not cost throughput for ever."""
+    programs = Programs(1, 4)
+    for seconds, pause in ((1.5, 90.0), (0.25, 90.0), (0.125, 0.0)):
+        programs.budgets[0].note_over(programs.clock.monotonic() - seconds)
+        await programs.clock.sleep(pause)
+    assert parse_record(programs.file.texts[KEY]).delay == 0.125
+
+
+async def test_a_lowered_limit_comes_back_step_by_step() -> None:
+    """Whoever else used the key may have stopped."""
+    programs = Programs(1, 16)
+    await programs.take((0.0, 0, Priority.LOOK))
+    programs.budgets[0].note_busy(10.0)
+    believed = []
+    for minute in range(9):
+        programs.clock.advance(10.0 + 60.0 * minute - programs.clock.monotonic())
+        believed.append((await programs.budgets[0].look()).believed_limit)
+    assert believed == [2, 4, 6, 8, 10, 12, 14, 16, 16]
+
+
+async def test_a_whole_burst_that_was_refused_is_one_lesson() -> None:
+    """Ten were under way together."""
+    programs = Programs(1, 40)
+    await programs.take_all([(0.0, 0, Priority.LOOK)] * 40)
+    for _ in range(10):
+        programs.budgets[0].note_busy(5.0)
+    assert (await programs.budgets[0].look()).believed_limit == 30
+
+
+async def test_what_the_provider_says_is_left_holds_until_its_reset() -> None:
+    """Another program, of another computer, uses the same key; answers that are still to come are not in its number."""
+    programs = Programs(2, 40)
+    now = programs.clock.now()
+    for _ in range(2):
+        programs.budgets[0].note_sent()
+    programs.budgets[0].note_limits(RateLimits(5, reset_at=now + 30.0))
+    granted = await programs.take_all([(0.0, n % 2, Priority.LOOK) for n in range(6)])
+    assert [at for at, _ in granted] == [0.0] * 3 + [30.0] * 3
+    programs.budgets[0].note_limits(RateLimits(0))
+    await programs.take((30.0, 0, Priority.LOOK))
+    assert programs.granted[-1][0] == 30.0
+
+
+async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> None:
+    """By the provider's word; nothing may be spent, and what is paid for is seen as soon as it can be."""
+    programs = Programs(2, 40)
+    programs.budgets[0].note_limits(RateLimits(0, reset_seconds=1000.0))
+    programs.budgets[0].note_busy(300.0)
+    for priority in set(Priority) - {Priority.LOOK}:
+        with pytest.raises(DayUsedUp) as caught:
+            await programs.budgets[1].take(priority, Operation.LIST_APPS)
+        assert str(caught.value).startswith(
+            "Magica allows this key no more requests today and was not asked to list its"
+        )
+        assert caught.value.resumes_seconds == 1000.0
+    assert await programs.budgets[1].look() == Standing(0, 40, 40, 0.0, 0, is_shared=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(programs.take, (0.0, 0, Priority.LOOK))
+        tasks.start_soon(_expect_refusal, programs, 50.0)
+    assert programs.granted == [(1000.0, 0)]
+
+
+async def _expect_refusal(programs: Programs, at: float) -> None:
+    """Ask for a definition behind a look that waits for tomorrow; the answer comes at the look's next try."""
+    await programs.clock.sleep(at)
+    with pytest.raises(DayUsedUp):
+        await programs.budgets[0].take(Priority.DISCOVER)
+    assert programs.clock.monotonic() <= at + NAP_SECONDS
+
+
+async def test_after_an_hour_one_request_finds_out_whether_the_day_goes_on() -> None:
+    """The person may have raised the limit at the provider; a header may have been wrong."""
+    programs = Programs(1, 40)
+    programs.budgets[0].note_limits(RateLimits(0, reset_seconds=9000.0))
+    granted = await programs.take_all([(0.0, 0, Priority.LOOK)] * 3)
+    assert [at for at, _ in granted] == [3600.0, 3660.0, 3720.0]
+    programs.budgets[0].note_limits(RateLimits(700, reset_seconds=5000.0))
+    await programs.budgets[0].take(Priority.START)
+    assert (await programs.budgets[0].look()).day_left == 699
+
+
+async def test_our_own_count_of_the_day_keeps_its_last_part_for_looks() -> None:
+    """A run that was paid for with the last request could not be seen before tomorrow."""
+    programs = Programs(1, 100, per_day=20)
+    await programs.take_all([(0.0, 0, Priority.START)] * 19)
+    with pytest.raises(DayUsedUp):
+        await programs.budgets[0].take(Priority.START)
+    await programs.take((0.0, 0, Priority.LOOK))
+    assert (await programs.budgets[0].look()).day_left == 0
+    await programs.take((0.0, 0, Priority.LOOK))
+    assert programs.granted[-1][0] == 88_200.0
+
+
+async def test_a_day_without_any_request_allows_none() -> None:
+    """The provider's constant may be smaller than what was used up elsewhere."""
+    programs = Programs(1, 100, per_day=20)
+    programs.budgets[0].note_limits(RateLimits(1, reset_seconds=500.0))
+    with pytest.raises(DayUsedUp) as caught:
+        await programs.budgets[0].take(Priority.START)
+    assert caught.value.resumes_seconds == 500.0
+
+
+async def test_a_file_in_trouble_leaves_each_program_half_of_the_limit(caplog: pytest.LogCaptureFixture) -> None:
+    """What was sent meanwhile is counted for all when the file is back; the trouble is told once."""
+    programs = Programs(2, 10)
+    await programs.take((0.0, 0, Priority.LOOK))
+    programs.file.is_failing = True
+    granted = await programs.take_all([(1.0, n % 2, Priority.LOOK) for n in range(10)])
+    assert sorted(program for at, program in granted[1:] if at == 1.0) == [0] * 4 + [1] * 5
+    assert not (await programs.budgets[0].look()).is_shared
+    programs.budgets[0].note_busy(1.0)
+    programs.file.is_failing = False
+    await programs.clock.sleep(2 * TROUBLE_SECONDS)
+    await programs.take((0.0, 0, Priority.LOOK))
+    standing = await programs.budgets[0].look()
+    assert (standing.is_shared, standing.used, standing.believed_limit) == (True, 2, 10)
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "the request budget cannot be shared with other programs for now, so half of it is used",
+    ] * 2 + ["the request budget is shared with other programs again"]
+
+
+async def test_the_balance_tells_of_this_program_when_the_file_fails() -> None:
+    """It is all that is known then."""
+    programs = Programs(1, 10)
+    await programs.take((0.0, 0, Priority.LOOK))
+    programs.file.is_failing = True
+    assert await programs.budgets[0].look() == Standing(1, 10, 10, 0.0, None, is_shared=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "[1, 2",
+        dump_record(AccountRecord("another boot", 5.0, 5.0, (Counted(99.0, 10),))),
+        dump_record(AccountRecord("boot", 500.0, 500.0, (Counted(550.0, 10),))),
+    ],
+)
+async def test_what_cannot_be_read_or_is_of_an_earlier_boot_is_void(text: str) -> None:
+    """An instant of an earlier boot says nothing of now."""
+    programs = Programs(1, 10)
+    programs.file.texts[KEY] = text
+    await programs.take((0.0, 0, Priority.LOOK))
+    assert programs.granted == [(0.0, 0)]
+    assert parse_record(programs.file.texts[KEY]).used == 1
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    """Every field of it."""
+    record = AccountRecord(
+        "boot", 1.5, 1.25, (Counted(2.0, 3),), (Counted(9.0, 4),), (Rival("p", 1, 2, 0.5, 3.0),), 4.0, 5.0, 6, 7.0,
+        8.0, 9.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
+    )  # fmt: skip
+    assert parse_record(dump_record(record)) == record
+
+
+async def test_a_large_limit_keeps_a_small_record() -> None:
+    """Ten thousand a minute are told to a tenth of a second."""
+    programs = Programs(1, 10_000)
+    await programs.take_all([(n / 100, 0, Priority.LOOK) for n in range(1000)])
+    record = parse_record(programs.file.texts[KEY])
+    assert (record.used, len(record.grants) <= 101) == (1000, True)
+
+
+async def test_without_a_limit_nothing_is_read_or_written() -> None:
+    """The sandbox has none, and hundreds of runs there must cost nothing."""
+    programs = Programs(1, 0)
+    await programs.take_all([(0.0, 0, Priority.LOOK)] * 9)
+    programs.budgets[0].note_busy(2.0)
+    programs.budgets[0].note_limits(RateLimits(0, reset_seconds=5.0))
+    assert await programs.budgets[0].look() == Standing(9, 0, 0, 2.0, None, is_shared=False)
+    assert programs.file.changes == 0
+
+
+def test_where_there_is_no_boot_clock_the_monotonic_one_tells_the_time() -> None:
+    """It begins anew with the machine too."""
+
+    class Bootless(FakeClock):
+        """The clock of a system without one."""
+
+        def boot_time(self) -> BootTime | None:
+            """Return nothing."""
+            return None
+
+    clock = Bootless()
+    clock.advance(7.0)
+    assert (tell_time(clock), tell_time(FakeClock())) == (("", 7.0), ("boot", 0.0))
