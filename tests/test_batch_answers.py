@@ -15,10 +15,8 @@ from flowport.batch_answers import (
     build_batch_page,
     format_batch_summary,
 )
-from flowport.batch_waiting import estimate_left_seconds, format_batch_progress
 from flowport.ledger.batch_records import BatchRow, BatchTally, RowStanding
 from flowport.model import Output, OutputKind, Run, RunState
-from flowport.runner.papers import build_table, get_row_state
 from tests.ledger.samples import build_run
 
 BATCH = build_run("batch_abc", RunState.RUNNING, row_count=200, price_credits=1000.0, app_name='Sketch "to" Realism')
@@ -171,63 +169,3 @@ def test_a_page_names_the_next_one() -> None:
     assert [row["row"] for row in build_batch_page(BATCH, rows, TALLY, limit_bytes=1)["table"]] == [1]
     last = build_batch_page(BATCH, [build_unbegun(9)], TALLY, limit_bytes=1300)
     assert last == {"table": [{"row": 9, "state": "waiting", "arguments": {}}]}
-
-
-@pytest.mark.parametrize(
-    ("changes", "usual", "message"),
-    [
-        ({}, 60.0, "37 of 200 done, 2 failed, about 9 min left, 185 credits so far"),
-        ({"failed": 0, "unknown": 0, "succeeded": 37}, None, "37 of 200 done, about 9 min left, 185 credits so far"),
-        (
-            {"waiting": 0, "dropped": 130},
-            None,
-            "37 of 200 done, 2 failed, 130 not started, about 2 min left, 185 credits so far",
-        ),
-        (
-            {"waiting": 160, "live": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
-            30.0,
-            "0 of 200 done, about 2 min left, 0 credits so far",
-        ),
-        (
-            {"waiting": 160, "live": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
-            None,
-            "0 of 200 done, 0 credits so far",
-        ),
-        ({"first_starting_at": None}, None, "37 of 200 done, 2 failed, 185 credits so far"),
-        (
-            {"waiting": 0, "live": 4, "succeeded": 194},
-            None,
-            "196 of 200 done, 2 failed, about 2 s left, 185 credits so far",
-        ),
-    ],
-)
-def test_progress_is_a_line_that_means_something(changes: dict[str, Any], usual: float | None, message: str) -> None:
-    """By the rows that are over, else by the app's earlier runs."""
-    standing = BatchStanding(BATCH, replace(TALLY, **changes), 120.0)
-    assert format_batch_progress(standing, usual, 1120.0) == message
-
-
-def test_trouble_is_told_with_the_progress() -> None:
-    """Else the person waits for what does not move; and a clock that was set back makes no time of less than nothing."""
-    standing = BatchStanding(BATCH, TALLY, 120.0, problem="The disk is full.")
-    assert format_batch_progress(standing, None, 1120.0).endswith("credits so far (The disk is full.)")
-    assert estimate_left_seconds(TALLY, None, 0.0) == 0.0
-
-
-def test_the_saved_table_has_a_line_for_each_row() -> None:
-    """Inputs under their names, and ours apart where a stranger's input is called like a column of ours."""
-    rows = [
-        build_row(1, outputs=(build_output(1), build_output(2, text="hello")), spent_credits=2.5),
-        build_unbegun(2, is_dropped=True),
-        build_unbegun(3, is_begun=True),
-        build_unbegun(4),
-    ]
-    strange = replace(rows[0].row, shown_json=json.dumps({"state": "=1", "scenes": ["a", 1], "none": None}))
-    lines = build_table([replace(rows[0], row=strange), *rows[1:]]).decode("utf-8-sig").replace("\r\n", "\n")
-    assert lines == (
-        "row,variation,state (input),scenes,none,run_id,state,credits,urls,saved_paths,text,error\n"
-        f'1,1,\'=1,"[""a"", 1]",,run_1,succeeded,2.5,"{build_output(1).url}\n{build_output(2).url}",'
-        '"/pictures/1.png\n/pictures/2.png",hello,\n'
-        "2,1,,,,,not started,0,,,,\n3,1,,,,,erased,0,,,,\n4,1,,,,,waiting,0,,,,\n"
-    )
-    assert [get_row_state(row) for row in rows] == ["succeeded", "not started", "erased", "waiting"]

@@ -299,3 +299,17 @@ async def test_what_cannot_be_recorded_begins_nothing(ledger: SqliteLedger) -> N
     for refused in (ledger.accept_batch(build_batch("batch_2")), ledger.accept_rows(BATCH, [build_row(1)])):
         with pytest.raises(LedgerError):
             await refused
+
+
+async def test_a_batch_can_be_joined_until_a_window_after_its_end(ledger: SqliteLedger) -> None:
+    """Two thousand rows take longer than the window; what is still going on must never be started a second time."""
+    await ledger.accept_batch(build_batch(accepted_at=100.0))
+    rules = replace(build_rules("call_1"), window_seconds=3600.0, boot_id="")
+    late = replace(rules, at=100.0 + 50_000.0)
+    assert isinstance(await ledger.accept_batch(build_batch("batch_2"), late), Joined)
+    await ledger.leave("call_1")
+    end: dict[str, Any] = {"state": S.SUCCEEDED, "failure": "", "csv_path": "", "csv_problem": ""}
+    await ledger.note_batch_over(BATCH, at=60_000.0, **end)
+    soon, later = replace(rules, at=63_599.0), replace(rules, at=63_600.0)
+    assert isinstance(await ledger.accept_batch(build_batch("batch_3"), soon), Joined)
+    assert isinstance(await ledger.accept_batch(build_batch("batch_4"), later), Accepted)

@@ -9,7 +9,8 @@ from typing import TypeAlias
 import anyio
 import pytest
 
-from flowport.budget import MARGIN_SECONDS, WINDOW_SECONDS, Priority
+from flowport.allowance import SPAN_SECONDS
+from flowport.budget import Priority
 from flowport.errors import NEVER_CONNECTED, Breakage, LedgerError, Operation, ProviderBusy, ProviderUnreachable
 from flowport.model import App, Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
@@ -147,7 +148,7 @@ async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_someb
         board.put(RUN, noted_at=0.0)
         tasks.start_soon(starter.start, RUN, CALL, account)
         await wait_until(lambda: account.priorities[-1] is Priority.START)
-        clock.advance(WINDOW_SECONDS + MARGIN_SECONDS)
+        clock.advance(SPAN_SECONDS)
         await wait_until(lambda: account.asked != [])
         tasks.cancel_scope.cancel()
     assert (await read(ledger)).state is not RunState.ACCEPTED

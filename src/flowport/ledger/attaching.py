@@ -68,7 +68,9 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
     """Join an earlier run, or return the one that is in doubt; None when the call is the first of its kind."""
     set_unwritten_unseen(connection, rules.call.process_id, rules.is_alive)
     equal = [
-        one for one in _select_equal(connection, run, rules) if _get_age_seconds(one, rules) < rules.window_seconds
+        one
+        for one in _select_equal(connection, run, rules)
+        if _get_age_seconds(one, rules) - one.lasted_seconds < rules.window_seconds
     ]
     settled = [_settle(connection, one, rules) for one in equal]
     if not rules.is_new_wanted and (joined := _choose(settled, rules)) is not None:
@@ -191,6 +193,8 @@ class _Equal:
     newest_call_id: str
     """The last call that waits for it; empty when none does."""
     newest_process_id: str
+    lasted_seconds: float
+    """Of a batch the time from acceptance to end, for ever while it goes on: it may take longer than the window. 0 for a run."""
 
 
 def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Iterator[_Equal]:
@@ -208,7 +212,8 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
     rows = connection.execute(
         # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
         "SELECT runs.id, state, runs.process_id, told_at, seen_at, accepted_at, boot_id, accepted_boot_seconds, "  # noqa: S608 - our own words
-        "calls.id, calls.process_id FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
+        "calls.id, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
+        "ELSE coalesce(max(0.0, finished_at - accepted_at), 9e99) END FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
         "(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id) "
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
@@ -224,7 +229,19 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             "recent": json.dumps(list(rules.recent_call_ids)),
         },
     )
-    for run_id, state, process_id, told_at, seen_at, accepted_at, boot_id, boot_seconds, call_id, caller_id in rows:
+    for (
+        run_id,
+        state,
+        process_id,
+        told_at,
+        seen_at,
+        accepted_at,
+        boot_id,
+        boot_seconds,
+        call_id,
+        caller_id,
+        lasted,
+    ) in rows:
         yield _Equal(
             run_id=run_id,
             state=RunState(state),
@@ -236,6 +253,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             accepted_boot_seconds=boot_seconds,
             newest_call_id=call_id or "",
             newest_process_id=caller_id or "",
+            lasted_seconds=lasted,
         )
 
 

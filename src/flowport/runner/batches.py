@@ -149,6 +149,9 @@ class Batches:
             LedgerError: The wish could not be recorded.
         """
         dropped = await self._stop(batch, reason)
+        for run in await self._ledger.get_live_rows(batch.id):
+            # As far as the provider can.
+            await self._runner.cancel(run, should_stop_following=False)
         await self.take_up(batch)
         self._ring(batch.id)
         return dropped

@@ -1,0 +1,51 @@
+"""What the progress of a batch says; the waiting itself is tried from the outside in `test_batches`."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flowport.batch_answers import BatchStanding
+from flowport.batch_waiting import estimate_left_seconds, format_batch_progress
+from tests.test_batch_answers import BATCH, TALLY
+
+
+@pytest.mark.parametrize(
+    ("changes", "usual", "message"),
+    [
+        ({}, 60.0, "37 of 200 done, 2 failed, about 9 min left, 185 credits so far"),
+        ({"failed": 0, "unknown": 0, "succeeded": 37}, None, "37 of 200 done, about 9 min left, 185 credits so far"),
+        (
+            {"waiting": 0, "dropped": 130},
+            None,
+            "37 of 200 done, 2 failed, 130 not started, about 2 min left, 185 credits so far",
+        ),
+        (
+            {"waiting": 160, "live": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
+            30.0,
+            "0 of 200 done, about 2 min left, 0 credits so far",
+        ),
+        (
+            {"waiting": 160, "live": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
+            None,
+            "0 of 200 done, 0 credits so far",
+        ),
+        ({"first_starting_at": None}, None, "37 of 200 done, 2 failed, 185 credits so far"),
+        (
+            {"waiting": 0, "live": 4, "succeeded": 194},
+            None,
+            "196 of 200 done, 2 failed, about 2 s left, 185 credits so far",
+        ),
+    ],
+)
+def test_progress_is_a_line_that_means_something(changes: dict[str, Any], usual: float | None, message: str) -> None:
+    """By the rows that are over, else by the app's earlier runs."""
+    standing = BatchStanding(BATCH, replace(TALLY, **changes), 120.0)
+    assert format_batch_progress(standing, usual, 1120.0) == message
+
+
+def test_trouble_is_told_with_the_progress() -> None:
+    """Else the person waits for what does not move; and a clock that was set back makes no time of less than nothing."""
+    standing = BatchStanding(BATCH, TALLY, 120.0, problem="The disk is full.")
+    assert format_batch_progress(standing, None, 1120.0).endswith("credits so far (The disk is full.)")
+    assert estimate_left_seconds(TALLY, None, 0.0) == 0.0
