@@ -12,6 +12,7 @@ from flowport.declarations import DeclaredInput, DeclaredWorkflow
 from flowport.model import RunState
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.settings import ProviderSettings
+from flowport.standing_tools import STANDING_TOOLS
 from tests.contract.worlds import WORLDS, get_run, wait_until_there
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
@@ -116,7 +117,7 @@ async def test_a_workflow_of_which_nobody_tells_is_left_out_with_three_ways(
     """And nothing was started to find out."""
     await face.switch(graph="missing", **form)
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
-        assert len((await flowport.client.list_tools()).tools) == 6
+        assert len((await flowport.client.list_tools()).tools) == len(STANDING_TOOLS)
         left_out = (await flowport.ask("find_apps"))["catalogues"][0]["left_out"]
         refused = await flowport.call("run_app", app="text_to_picture", arguments=PROMPT)
     assert "text_to_picture, because nothing tells what it takes" in left_out[0]
@@ -133,7 +134,7 @@ async def test_what_a_person_declares_can_be_run(face: MagicaClient, tmp_path: P
     url = f"{face.sandbox.addresses.api_url}/magica"
     settings = ProviderSettings("magica", url, MAGICA_KEY, declared=(DeclaredWorkflow(graph["id"], inputs),))
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
-        assert len((await flowport.client.list_tools()).tools) == 6
+        assert len((await flowport.client.list_tools()).tools) == len(STANDING_TOOLS)
     async with open_harness(face.sandbox, tmp_path / "another", providers=(settings,)) as flowport:
         facts = await flowport.ask("text_to_picture", what_to_paint="a harbour")
     # No graph, no price.

@@ -9,6 +9,7 @@ import pytest
 
 from flowport.purse import PurseRules
 from flowport.settings import ProviderSettings
+from flowport.standing_tools import STANDING_TOOLS
 from tests.contract.worlds import WORLDS
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
@@ -50,7 +51,7 @@ async def settle(flowport: Harness) -> None:
 
 async def list_names(flowport: Harness) -> list[str]:
     """Return the names of the app tools."""
-    return [tool.name for tool in (await flowport.client.list_tools()).tools[6:]]
+    return [tool.name for tool in (await flowport.client.list_tools()).tools[len(STANDING_TOOLS) :]]
 
 
 async def test_namesakes_are_told_apart_by_their_provider_and_keep_their_names(
