@@ -187,6 +187,15 @@ def run_uri(run_id: str) -> str:
     return f"flowport://runs/{run_id}"
 
 
+async def test_each_row_of_a_batch_is_one_start(flowport: Harness) -> None:
+    """And the price of all of them is that of each."""
+    rows = [{"prompt": "a lake"}, {"prompt": "a hill"}]
+    facts = await flowport.ask("run_batch", app="text_to_picture", rows=rows)
+    (account,) = (await flowport.ask("get_balance"))["accounts"]
+    assert (facts["state"], await flowport.count("run")) == ("succeeded", 2)
+    assert account["spent_credits_24_hours"] == 4
+
+
 async def test_a_file_of_this_computer_reaches_it(flowport: Harness, world: ProviderWorld) -> None:
     """By whichever way the provider has for it."""
     photo = flowport.outputs.parent / "cup.png"
