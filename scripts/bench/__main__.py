@@ -8,6 +8,7 @@ from long_list import measure_long_list
 from memory import measure_memory
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
+from schedule import measure_schedule
 from starts import measure_starts
 
 PARTS = {
@@ -17,6 +18,7 @@ PARTS = {
     "long_list": measure_long_list,
     "memory": measure_memory,
     "side_by_side": measure_side_by_side,
+    "schedule": measure_schedule,
 }
 
 

@@ -33,6 +33,7 @@ from flowport.runner.adopting import RunAdopter
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.delivering import FileDeliverer
+from flowport.runner.durations import DurationBook
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
@@ -57,9 +58,6 @@ logger = logging.getLogger(__name__)
 
 FILE_THREADS: Final = 8
 """Threads for files and pictures, apart from those on which the protocol reads and writes."""
-
-LOOKS_SHARE: Final = 0.8
-"""The part of the request budget that looks at runs may plan with; starts and discovery need the rest."""
 
 
 def _build_magnific(configured: ProviderSettings) -> Provider:
@@ -123,6 +121,7 @@ async def open_assembly(
             supervisor=supervisor,
             renewer=LinkRenewer(ledger, clock),
             doubt=partial(_doubt, catalogs),
+            durations=DurationBook(ledger),
         )
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -133,7 +132,7 @@ async def open_assembly(
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
-        runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
+        runner = _build_runner(shared, accounts, board, process, pace or Pace())
         restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock)
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
         _watch_over(shared, accounts, inheritor, process)
@@ -153,6 +152,7 @@ class _Shared:
     supervisor: Supervisor
     renewer: LinkRenewer
     doubt: Callable[[OpenAccount, App], None]
+    durations: DurationBook
 
 
 def _build_runner(
@@ -176,7 +176,16 @@ def _build_runner(
         starter=RunStarter(
             ledger, board, clock, writer, deliverer=_build_deliverer(shared, accounts, process), on_doubt=shared.doubt
         ),
-        follower=RunFollower(ledger, board, clock, pace, writer),
+        follower=RunFollower(
+            ledger,
+            board,
+            clock,
+            pace,
+            writer,
+            supervisor=shared.supervisor,
+            durations=shared.durations,
+            patience_seconds=shared.settings.wait_seconds,
+        ),
         saver=saver,
         writer=writer,
         process=process,
@@ -276,11 +285,6 @@ def _take(turn: Turn) -> bool:
     except OSError:
         # In a home that cannot be written to nobody can refresh for the others, so each does it for itself.
         return True
-
-
-def _build_pace(accounts: list[OpenAccount]) -> Pace:
-    limits = [account.budget.limit for account in accounts if account.budget.limit]
-    return Pace(looks_per_minute=int(min(limits) * LOOKS_SHARE) if limits else 0)
 
 
 def _build_catalog(

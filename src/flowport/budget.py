@@ -24,12 +24,14 @@ class Priority(IntEnum):
     START = 0
     LOOK = 1
     """At a run that somebody waits for."""
-    START_ROW = 2
+    LOOK_ENDED = 2
+    """At a run that nobody waits for and that has almost certainly ended."""
+    START_ROW = 3
     """Of a run that is a row of a batch."""
-    LOOK_ROW = 3
+    LOOK_ROW = 4
     """At a row of a batch, or at a run that nobody waits for any more."""
-    DISCOVER = 4
-    DISCOVER_LATER = 5
+    DISCOVER = 5
+    DISCOVER_LATER = 6
     """Definitions that no listed tool needs; they leave half of the window to everything else."""
 
 
