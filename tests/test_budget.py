@@ -1,5 +1,6 @@
 """The request budget, under a clock that nobody has to wait for."""
 
+import itertools
 from collections.abc import Sequence
 
 import anyio
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.budget import MARGIN_SECONDS, WINDOW_SECONDS, Priority, RequestBudget
+from flowport.budget import KEPT_PART, MARGIN_SECONDS, ROW_HASTE, WINDOW_SECONDS, Priority, RequestBudget
 from tests.fake_clock import FakeClock
 
 SPAN = WINDOW_SECONDS + MARGIN_SECONDS
@@ -147,3 +148,50 @@ async def test_the_last_minute_is_counted(clock: FakeClock) -> None:
     assert budget.get_used() == 2
     clock.advance(31.0)
     assert budget.get_used() == 1
+
+
+async def test_rows_leave_a_part_of_the_window_to_whoever_comes(clock: FakeClock) -> None:
+    """A person's start must not wait for a minute because two hundred rows were there first."""
+    rows = [(0.0, Priority.START_ROW)] * 60
+    granted = await take_all(50, [*rows, (40.0, Priority.START), (50.0, Priority.LOOK)])
+    first = [(at, priority) for at, priority in granted if at < 60.0]
+    assert sum(priority is Priority.START_ROW for _, priority in first) == 50 - 50 // KEPT_PART
+    assert [(at, priority) for at, priority in first if priority is not Priority.START_ROW] == [
+        (40.0, Priority.START),
+        (50.0, Priority.LOOK),
+    ]
+
+
+async def test_rows_do_not_outrun_their_own_answers(clock: FakeClock) -> None:
+    """Twenty at once would look at rows before the first of them has made room for another start."""
+    granted = await take_all(50, [(0.0, Priority.LOOK_ROW)] * 20)
+    pauses = [after - before for (before, _), (after, _) in itertools.pairwise(granted)]
+    assert pauses == pytest.approx([60.0 / (ROW_HASTE * 50)] * 19)
+
+
+@given(limit=st.integers(1, 5), taken=st.integers(0, 5), place=st.integers(1, 12))
+@settings(deadline=None, max_examples=60)
+def test_the_wait_that_is_told_is_the_wait(limit: int, taken: int, place: int) -> None:
+    """Third in the queue, about twenty seconds."""
+
+    async def compare() -> None:
+        """Ask, then stand in line."""
+        clock = FakeClock()
+        budget = RequestBudget(limit, clock)
+        for _ in range(min(taken, limit)):
+            await budget.take(Priority.START)
+            clock.advance(1.0)
+        told = clock.monotonic() + budget.get_wait(place)
+        for _ in range(place):
+            await budget.take(Priority.START)
+        assert clock.monotonic() == pytest.approx(told)
+
+    anyio.run(compare)
+
+
+async def test_the_wait_that_is_told_knows_of_a_pause(clock: FakeClock) -> None:
+    """Also where there is no limit."""
+    budget = RequestBudget(0, clock)
+    assert budget.get_wait(9) == 0.0
+    budget.note_busy(7.0)
+    assert budget.get_wait(1) == 7.0

@@ -6,9 +6,9 @@ from figures import Figure, print_figures
 from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
 from memory import measure_memory
+from schedule import measure_schedule
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
-from schedule import measure_schedule
 from starts import measure_starts
 
 PARTS = {

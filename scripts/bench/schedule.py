@@ -13,7 +13,6 @@ from virtual import run_virtually
 
 from flowport.budget import Priority
 from flowport.model import Urgency
-from flowport.providers.interface import ApiRequest
 
 SEEDS: Final = 20
 ROWS: Final = 200
@@ -53,8 +52,7 @@ async def play_batch(carry: Carry, every_seconds: float, seed: int) -> Outcome:
 
         async def work() -> None:
             """Take rows until none is left."""
-            for _ in left:
-                rows.append(await carry(world, Urgency.BATCH))
+            rows.extend([await carry(world, Urgency.BATCH) for _ in left])
             if len(rows) == ROWS:
                 over.set()
 
@@ -88,7 +86,7 @@ async def play_side_by_side(carry: Carry, seed: int) -> Outcome:
     return Outcome(max(job.told_at for job in others), (), others, world.account.requests)
 
 
-async def carry_by_fixed_pace(world: World, urgency: Urgency) -> Job:
+async def carry_by_fixed_pace(world: World, _: Urgency) -> Job:
     """Start a run, then look at it every four seconds as far as the budget allows; starts go first."""
     job = Job(world.clock.monotonic())
     name = f"f{len(world.account.jobs)}"
@@ -120,32 +118,53 @@ def measure_schedule() -> list[Figure]:
 
 
 def build_batch_figures(alone: Sequence[Outcome]) -> list[Figure]:
+    """Return the lines for a batch by itself."""
     ratios = [one.finished_seconds / BOUND_SECONDS for one in alone]
     delays = [sorted(job.delay_seconds for job in one.rows) for one in alone]
     looks = statistics.mean(one.requests - ROWS for one in alone) / ROWS
     what = f"{ROWS} rows alone"
     return [
-        build_figure(f"{what}: time to finish, by the bound ({looks:.2f} looks a row)", statistics.mean(ratios), 1.25, "x"),
+        build_figure(
+            f"{what}: time to finish, by the bound ({looks:.2f} looks a row)", statistics.mean(ratios), 1.25, "x"
+        ),
         build_figure(f"{what}: time to finish, worst seed", max(ratios), 1.6, "x"),
-        build_figure(f"{what}: from a row's end to its result, mean", statistics.mean(map(statistics.mean, delays)), 60, "s"),
+        build_figure(
+            f"{what}: from a row's end to its result, mean", statistics.mean(map(statistics.mean, delays)), 60, "s"
+        ),
         build_figure(f"{what}: 95th percentile", statistics.mean(map(get_p95, delays)), 110, "s"),
     ]
 
 
 def build_shared_figures(shared: Sequence[Outcome]) -> list[Figure]:
+    """Return the lines for a batch beside runs that somebody waits for."""
     ratios = [one.finished_seconds / BOUND_SECONDS for one in shared]
     delays = [sorted(job.excess_seconds for job in one.others) for one in shared]
     what = f"{ROWS} rows and one run a minute that is waited for"
     return [
         build_figure(f"{what}: time to finish", statistics.mean(ratios), 1.45, "x"),
-        build_figure(f"{what}: from call to result less its duration, median", statistics.mean(map(statistics.median, delays)), 5.5, "s"),
+        build_figure(
+            f"{what}: from call to result less its duration, median",
+            statistics.mean(map(statistics.median, delays)),
+            5.5,
+            "s",
+        ),
         build_figure(f"{what}: 95th percentile", get_p95(sorted(d for one in delays for d in one)), 10, "s"),
     ]
 
 
 def build_beside_figures(beside: Sequence[Outcome], fixed: Sequence[Outcome]) -> list[Figure]:
-    ours, theirs = (statistics.mean(job.excess_seconds for one in outcomes for job in one.others) for outcomes in (beside, fixed))
-    return [build_figure(f"{SIDE_BY_SIDE} runs side by side: from call to result less the run, mean; at most as every 4 s", ours, theirs, "s")]
+    """Return the line for runs side by side."""
+    ours, theirs = (
+        statistics.mean(job.excess_seconds for one in outcomes for job in one.others) for outcomes in (beside, fixed)
+    )
+    return [
+        build_figure(
+            f"{SIDE_BY_SIDE} runs side by side: from call to result less the run, mean; at most as every 4 s",
+            ours,
+            theirs,
+            "s",
+        )
+    ]
 
 
 def build_figure(what: str, measured: float, limit: float, unit: str) -> Figure:

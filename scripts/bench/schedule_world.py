@@ -1,5 +1,8 @@
-"""A provider, an account and the real scheduler in virtual time: what is measured is `budget`, `schedule`, the starter,
-the follower and its watch; only the wire and the ledger are stand-ins."""
+"""A provider, an account and the real scheduler in virtual time.
+
+What is measured is the budget, the schedule, the starter, the follower and its watch; only the wire and the ledger are
+stand-ins.
+"""
 
 import json
 import math
@@ -91,9 +94,11 @@ class VirtualAccount(OpenAccount):
             return _build_answer({"message": "Too many requests"}, 429)
         self._seen.append(now)
         if request.operation is Operation.START_RUN:
-            job = self.jobs[str((request.body or {})["inputs"]["n"])]
+            body: Any = request.body
+            run_id = str(body["inputs"]["n"])
+            job = self.jobs[run_id]
             job.started_at, job.duration_seconds = now, draw_seconds(self._chance)
-            return _build_answer({"status": "running", "workflow_run_identifier": request.body["inputs"]["n"]}, 202)
+            return _build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
         job = self.jobs[request.path.rpartition("/")[2]]
         status = "completed" if now >= job.started_at + job.duration_seconds else "running"
         return _build_answer({"data": {"status": status, "result": None}})

@@ -136,7 +136,8 @@ async def open_assembly(
         restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock)
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
         _watch_over(shared, accounts, inheritor, process)
-        desk = Desk(settings, clock, ledger, catalogs, preparer, runner, inheritor, fetcher, changes, previewer, seen)
+        parts = (preparer, runner, inheritor, fetcher, changes, previewer, seen, shared.durations)
+        desk = Desk(settings, clock, ledger, catalogs, *parts)
         yield Assembly(desk, file_threads, first_listed)
 
 

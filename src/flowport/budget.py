@@ -24,15 +24,26 @@ class Priority(IntEnum):
     START = 0
     LOOK = 1
     """At a run that somebody waits for."""
-    LOOK_ENDED = 2
-    """At a run that nobody waits for and that has almost certainly ended."""
-    START_ROW = 3
+    START_ROW = 2
     """Of a run that is a row of a batch."""
-    LOOK_ROW = 4
+    LOOK_ROW = 3
     """At a row of a batch, or at a run that nobody waits for any more."""
-    DISCOVER = 5
-    DISCOVER_LATER = 6
+    DISCOVER = 4
+    DISCOVER_LATER = 5
     """Definitions that no listed tool needs; they leave half of the window to everything else."""
+
+
+ROWS: Final = frozenset({Priority.START_ROW, Priority.LOOK_ROW})
+
+ROW_HASTE: Final = 4.0
+"""How much faster than the limit allows for long rows may go for a while. A burst that outran its own answers would look
+at rows whose places, when they turn out to be free, find no request left to start the next with."""
+
+KEPT_PART: Final = 25
+"""Rows leave one of so many requests to whoever may come and wait."""
+
+KEPT_PART_URGENT: Final = 8
+"""And one of so many once somebody has: a run that is waited for needs more than its start."""
 
 
 class RequestBudget:
@@ -45,6 +56,9 @@ class RequestBudget:
         self._granted: deque[float] = deque()
         self._waiting: list[tuple[Priority, int]] = []
         self._tickets = itertools.count()
+        self._urgent: deque[float] = deque()
+        """When requests were granted for what somebody waits for."""
+        self._row_granted_at = float("-inf")
         self._paused_until = float("-inf")
         self._changed = anyio.Event()
 
@@ -65,10 +79,31 @@ class RequestBudget:
         try:
             while (delay := self._get_delay(ticket)) > 0:
                 await self._wait(delay)
-            self._granted.append(self._clock.monotonic())
+            self._note_granted(priority)
         finally:
             self._waiting.remove(ticket)
             self._wake()
+
+    def _note_granted(self, priority: Priority) -> None:
+        now = self._clock.monotonic()
+        self._granted.append(now)
+        if priority in ROWS:
+            self._row_granted_at = now
+        elif priority in {Priority.START, Priority.LOOK}:
+            self._urgent.append(now)
+
+    def get_wait(self, place: int) -> float:
+        """Return about how many seconds it takes until so many requests more can be granted; 0 when they can be now."""
+        self._forget_old()
+        now = self._clock.monotonic()
+        pause = max(0.0, self._paused_until - now)
+        if self._limit == 0:
+            return pause
+        # Each place of the window is free a window after it was taken, and once it is taken again a window later.
+        rounds, n = divmod(place - 1, self._limit)
+        taken = n - (self._limit - len(self._granted))
+        freed_at = now if taken < 0 else self._granted[taken] + WINDOW_SECONDS + MARGIN_SECONDS
+        return max(pause, freed_at - now + rounds * (WINDOW_SECONDS + MARGIN_SECONDS))
 
     def note_busy(self, seconds: float) -> None:
         """Grant nothing for so long, because the provider asked for it."""
@@ -83,11 +118,22 @@ class RequestBudget:
         self._forget_old()
         if self._limit == 0:
             return pause
-        allowed = max(1, self._limit // 2) if ticket[0] is Priority.DISCOVER_LATER else self._limit
+        if ticket[0] in ROWS:
+            pause = max(pause, self._row_granted_at + WINDOW_SECONDS / (ROW_HASTE * self._limit) - now)
+        allowed = self._get_allowed(ticket[0])
         if len(self._granted) < allowed:
             return pause
         freed_at = self._granted[len(self._granted) - allowed] + WINDOW_SECONDS + MARGIN_SECONDS
         return max(pause, freed_at - now)
+
+    def _get_allowed(self, priority: Priority) -> int:
+        """Return how many requests the window may hold when one of this priority is granted, itself included."""
+        if priority is Priority.DISCOVER_LATER:
+            return max(1, self._limit // 2)
+        if priority in ROWS:
+            kept = self._limit // (KEPT_PART_URGENT if self._urgent else KEPT_PART)
+            return max(1, self._limit - kept)
+        return self._limit
 
     async def _wait(self, delay: float) -> None:
         changed = self._changed
@@ -110,5 +156,6 @@ class RequestBudget:
 
     def _forget_old(self) -> None:
         oldest = self._clock.monotonic() - WINDOW_SECONDS - MARGIN_SECONDS
-        while self._granted and self._granted[0] <= oldest:
-            self._granted.popleft()
+        for granted in (self._granted, self._urgent):
+            while granted and granted[0] <= oldest:
+                granted.popleft()

@@ -26,9 +26,6 @@ yet, and a gateway that is down may answer for every run that it does not exist.
 PLANNED_SHARE: Final = 0.9
 """The part of the budget that looks may plan with; discovery and what cannot be foreseen have the rest."""
 
-SURE_CHANCE: Final = 0.9
-"""A row that is so likely to have ended is looked at before another one is started."""
-
 FAIR_CHANCE: Final = 0.5
 """A look with such a chance of finding an end is worth a request under any load."""
 
@@ -42,6 +39,10 @@ longer goes first, whatever its chances."""
 
 UNKNOWN_APP: Final = Forecast()
 """How long a run may take of whose app nothing is known."""
+
+
+_LEAST_WORTH: Final = 1e-6
+"""More than nothing and less than any chance that matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,6 @@ class Demand(Enum):
 
     WAITED = "waited"
     """Somebody waits for it."""
-    SURE = "sure"
-    """Nobody does, and it has almost certainly ended: its result lies unseen, and its place could be another row's."""
     LEFT = "left"
     """Nobody does; it takes what the others leave."""
 
@@ -160,9 +159,7 @@ def _get_worth(run: LiveRun, demand: Demand, prices: Prices, now: float) -> floa
     price = prices.waited if run.is_waited else prices.left
     if price == 0.0:
         # In its pace, whatever its chances; those that are likelier to have ended before the others.
-        return chance + unasked * 1e-6
-    if demand is Demand.SURE:
-        return chance if chance >= SURE_CHANCE else 0.0
+        return chance + (1.0 + unasked) * _LEAST_WORTH
     hazard = -math.log1p(-chance) if chance < 1 else math.inf
     is_worth_it = unasked * hazard >= price**2 or (not run.is_waited and chance >= FAIR_CHANCE)
     return chance if is_worth_it else 0.0

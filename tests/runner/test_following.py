@@ -62,6 +62,7 @@ async def follow_on(
     clock: FakeClock,
     account: ScriptedAccount,
     run: Run = RUNNING,
+    *,
     writer: RunWriter | None = None,
 ) -> Followed:
     """Follow a run by a follower of its own."""

@@ -31,7 +31,6 @@ TICK_SECONDS: Final = 0.5
 
 _PRIORITIES: Final = {
     Demand.WAITED: Priority.LOOK,
-    Demand.SURE: Priority.LOOK_ENDED,
     Demand.LEFT: Priority.LOOK_ROW,
 }
 
