@@ -1,5 +1,6 @@
 """The request budget, under a clock that nobody has to wait for."""
 
+import itertools
 from collections.abc import Sequence
 
 import anyio
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowport.allowance import KEPT_PARTS, KEPT_PARTS_URGENT, ROW_HASTE
 from flowport.allowance import SPAN_SECONDS as SPAN
 from flowport.budget import Priority, RequestBudget
 from tests.fake_clock import FakeClock
@@ -147,3 +149,55 @@ async def test_the_last_minute_is_counted(clock: FakeClock) -> None:
     assert budget.get_used() == 2
     clock.advance(31.0)
     assert budget.get_used() == 1
+
+
+async def test_rows_leave_a_part_of_the_window_to_whoever_comes() -> None:
+    """A person's start must not wait for a minute because two hundred rows were there first."""
+    rows = [(0.0, Priority.START_ROW)] * 60
+    granted = await take_all(50, [*rows, (40.0, Priority.START), (50.0, Priority.LOOK)])
+    first = [(at, priority) for at, priority in granted if at < 60.0]
+    assert sum(priority is Priority.START_ROW for _, priority in first) == 50 - 50 // KEPT_PARTS
+    assert [(at, priority) for at, priority in first if priority is not Priority.START_ROW] == [
+        (40.0, Priority.START),
+        (50.0, Priority.LOOK),
+    ]
+
+
+async def test_rows_leave_more_once_somebody_has_come() -> None:
+    """A run that is waited for needs more than its start."""
+    granted = await take_all(50, [(0.0, Priority.START), *[(1.0, Priority.START_ROW)] * 60])
+    rows = [priority for at, priority in granted if at < 60.0 and priority is Priority.START_ROW]
+    assert 1 + len(rows) == 50 - 50 // KEPT_PARTS_URGENT
+
+
+async def test_rows_do_not_outrun_their_own_answers() -> None:
+    """Twenty at once would look at rows before the first of them has made room for another start."""
+    granted = await take_all(50, [(0.0, Priority.LOOK_ROW)] * 20)
+    pauses = [after - before for (before, _), (after, _) in itertools.pairwise(granted)]
+    assert pauses == pytest.approx([60.0 / (ROW_HASTE * 50)] * 19)
+
+
+async def test_who_stands_in_line_hears_about_how_long(clock: FakeClock) -> None:
+    """Third in the queue, about so many seconds: the first when the window frees a place, the others behind it."""
+    budget = RequestBudget(2, clock)
+    assert budget.get_wait(1) == 0.0
+    told = list[float]()
+
+    async def ask() -> None:
+        """Ask while the first of the line waits."""
+        await clock.sleep(1.0)
+        told.extend([budget.get_wait(1), budget.get_wait(3)])
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(budget.take, Priority.START)
+        tasks.start_soon(ask)
+    assert told == pytest.approx([SPAN - 1.0, SPAN - 1.0 + SPAN])
+
+
+async def test_the_wait_that_is_told_knows_of_a_pause(clock: FakeClock) -> None:
+    """Also where there is no limit."""
+    budget = RequestBudget(0, clock)
+    assert budget.get_wait(9) == 0.0
+    budget.note_busy(7.0)
+    assert budget.get_wait(1) == 7.0

@@ -1,59 +1,145 @@
-"""When to look at a run."""
+"""When to look at a run, and at which."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.schedule import MAX_PAUSE_SECONDS, Pace, get_next_pause
+from flowport.forecast import Forecast, Span, fit_forecast
+from flowport.schedule import (
+    LONGEST_SECONDS,
+    MAX_PAUSE_SECONDS,
+    Demand,
+    LiveRun,
+    Pace,
+    Prices,
+    choose_likeliest,
+    choose_run,
+    get_next_pause,
+    get_prices,
+    note_failure,
+    note_look,
+)
+
+KNOWN = fit_forecast([Span(60.0, 60.0)] * 10 + [Span(90.0, 90.0)] * 5 + [Span(40.0, 40.0)] * 5)
+FORECASTS = st.builds(Forecast, st.floats(0.0, 8.0), st.floats(0.15, 2.0))
+LIMITS = st.integers(1, 200)
+
+
+@st.composite
+def live_runs(draw: st.DrawFn, now: float = 10_000.0) -> LiveRun:
+    """Return a run in any condition."""
+    started = now - draw(st.floats(0.0, 5_000.0))
+    seen = started + draw(st.floats(0.0, 1.0)) * (now - started)
+    asked = seen + draw(st.floats(0.0, 1.0)) * (now - seen)
+    return LiveRun(started, seen, asked, is_waited=draw(st.booleans()), forecast=draw(FORECASTS))
+
+
+def build_run(age: float, *, unseen: float | None = None, is_waited: bool = True, now: float = 1_000.0) -> LiveRun:
+    """Return a run that began so long ago and was last seen so long ago."""
+    seen = now - (age if unseen is None else unseen)
+    return LiveRun(now - age, seen, seen, is_waited=is_waited, forecast=KNOWN)
 
 
 @pytest.mark.parametrize(
-    ("looks", "failures", "live_runs", "pause"),
-    [
-        (0, 0, 1, 2.5),
-        (1, 0, 1, 4.0),
-        (1, 1, 1, 8.0),
-        (3, 3, 1, 32.0),
-        (9, 4, 1, 60.0),
-        (9, 10_000, 1, 60.0),
-        (0, 0, 2, 3.0),
-        (1, 0, 3, 4.5),
-        (1, 0, 100, 150.0),
-        (1, 1, 100, 150.0),
-    ],
+    ("looks", "failures", "pause"),
+    [(0, 0, 2.5), (1, 0, 4.0), (1, 1, 8.0), (3, 3, 32.0), (9, 4, 60.0), (9, 10_000, 60.0)],
 )
-def test_the_pause_grows_with_failures_and_with_company(
-    looks: int, failures: int, live_runs: int, pause: float
-) -> None:
-    """Two and a half seconds, then four (get-run); forty looks a minute are shared by all runs."""
-    pace = Pace(looks_per_minute=40)
-    assert get_next_pause(pace, looks=looks, failures=failures, live_runs=live_runs) == pause
+def test_the_pause_is_the_documented_one_and_grows_with_failures(looks: int, failures: int, pause: float) -> None:
+    """Two and a half seconds, then four (get-run)."""
+    assert get_next_pause(Pace(), looks=looks, failures=failures) == pause
 
 
-def test_without_a_budget_company_costs_nothing() -> None:
-    """A provider without a limit is asked about every run at its own pace."""
-    assert get_next_pause(Pace(), looks=1, failures=0, live_runs=500) == 4.0
-
-
-@given(
-    looks=st.integers(0, 10**6),
-    failures=st.integers(0, 10**6),
-    live_runs=st.integers(1, 1000),
-    share=st.integers(0, 1000),
-)
+@given(looks=st.integers(0, 10**6), failures=st.integers(0, 10**6), crowd=st.integers(1, 1000), chance=st.floats(0, 1))
 @settings(deadline=None, max_examples=200)
-def test_no_count_leads_to_a_pause_out_of_bounds(looks: int, failures: int, live_runs: int, share: int) -> None:
+def test_no_count_leads_to_a_pause_out_of_bounds(looks: int, failures: int, crowd: int, chance: float) -> None:
     """A run that is looked at too often, or never again, breaks a promise; a night offline fails a thousand times."""
-    pause = get_next_pause(Pace(looks_per_minute=share), looks=looks, failures=failures, live_runs=live_runs)
-    fair = 60.0 * live_runs / share if share else 0.0
-    assert max(2.5, fair) <= pause <= max(MAX_PAUSE_SECONDS, fair)
+    pause = get_next_pause(Pace(), looks=looks, failures=failures, crowd=crowd, chance=chance)
+    assert 2.5 <= pause <= MAX_PAUSE_SECONDS
 
 
 @pytest.mark.parametrize(
-    ("live_runs", "chance", "pause"), [(1, 1.0, 4.0), (501, 0.0, 4.0), (501, 0.5, 5.25), (501, 1.0, 6.5)]
+    ("crowd", "chance", "pause"), [(1, 1.0, 4.0), (501, 0.0, 4.0), (501, 0.5, 5.25), (501, 1.0, 6.5)]
 )
-def test_runs_that_were_started_together_are_not_looked_at_together(
-    live_runs: int, chance: float, pause: float
-) -> None:
+def test_runs_that_were_started_together_are_not_looked_at_together(crowd: int, chance: float, pause: float) -> None:
     """Five hundred looks due in one moment would hold up a tool list for as long as they take."""
-    assert get_next_pause(Pace(), looks=1, failures=0, live_runs=live_runs, chance=chance) == pause
+    assert get_next_pause(Pace(), looks=1, failures=0, crowd=crowd, chance=chance) == pause
+
+
+@given(runs=st.lists(live_runs(), min_size=1, max_size=3))
+@settings(deadline=None, max_examples=100)
+def test_with_little_load_every_run_is_looked_at_in_its_pace(runs: list[LiveRun]) -> None:
+    """Three runs every four seconds are 45 requests a minute; what they are like does not matter."""
+    prices = get_prices(runs, Pace(), limit=50)
+    assert prices == Prices()
+    for demand in Demand:
+        due = [run for run in runs if run.is_waited is (demand is Demand.WAITED)]
+        assert (choose_run(runs, demand, prices, 10_000.0) is not None) == bool(due)
+
+
+@given(runs=st.lists(live_runs(), max_size=40), limit=LIMITS, demand=st.sampled_from(Demand))
+@settings(deadline=None, max_examples=200)
+def test_a_choice_is_one_of_those_it_is_for(runs: list[LiveRun], limit: int, demand: Demand) -> None:
+    """A row never gets the request that was taken for somebody who waits."""
+    n = choose_run(runs, demand, get_prices(runs, Pace(), limit=limit), 10_000.0)
+    assert n is None or runs[n].is_waited is (demand is Demand.WAITED)
+
+
+@given(runs=st.lists(live_runs(), min_size=1, max_size=40), limit=LIMITS)
+@settings(deadline=None, max_examples=200)
+def test_no_run_is_starved(runs: list[LiveRun], limit: int) -> None:
+    """Looking again and again in the order of the choices, with one request at a time, reaches every run in the end."""
+    now, left = 10_000.0, set(range(len(runs)))
+    for _ in range(2 * len(runs)):
+        now += max(LONGEST_SECONDS.values())
+        for demand in Demand:
+            n = choose_run(runs, demand, get_prices(runs, Pace(), limit=limit), now)
+            if n is not None:
+                left.discard(n)
+                runs[n] = note_look(runs[n], now)
+    assert left == set()
+
+
+@given(count=st.integers(1, 300), limit=LIMITS, is_waited=st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_the_price_grows_with_the_crowd(count: int, limit: int, is_waited: bool) -> None:
+    """What is asked for is made to fit, so more runs are each looked at less often."""
+    fewer, more = (
+        get_prices([build_run(0.0, is_waited=is_waited)] * n, Pace(), limit=limit) for n in (count, count + 1)
+    )
+    assert (fewer.waited, fewer.left) <= (more.waited, more.left)
+
+
+def test_a_batch_makes_the_looks_of_those_who_wait_dearer_and_no_more() -> None:
+    """A hundred rows more or less must not make a person wait longer."""
+    person = build_run(30.0)
+    prices = [
+        get_prices([person, *[build_run(0.0, is_waited=False)] * rows], Pace(), limit=50).waited
+        for rows in (0, 64, 1_000)
+    ]
+    assert prices[0] == 0.0 < prices[1] == prices[2]
+
+
+def test_under_load_the_likeliest_end_goes_first_and_a_fresh_run_waits() -> None:
+    """A run of an app that takes a minute is not over after five seconds."""
+    runs = [build_run(age, is_waited=False) for age in (5.0, 70.0, 95.0, 60.0)]
+    dear = Prices(9.0, 9.0)
+    assert choose_run(runs, Demand.LEFT, dear, 1_000.0) == 2
+    assert choose_run(runs[:1], Demand.LEFT, dear, 1_000.0) is None
+    assert choose_run(runs, Demand.WAITED, dear, 1_000.0) is None
+    assert (choose_likeliest(runs, 1_000.0), choose_likeliest([], 1_000.0)) == (2, None)
+
+
+def test_what_went_unseen_for_too_long_goes_before_every_chance() -> None:
+    """One that takes an hour, where others take a minute, must not be forgotten."""
+    lost = build_run(3_600.0, unseen=LONGEST_SECONDS[False], is_waited=False)
+    likely = build_run(110.0, is_waited=False)
+    assert choose_run([likely, lost], Demand.LEFT, Prices(0.0, 9.0), 1_000.0) == 1
+
+
+def test_a_look_that_failed_tells_nothing_of_the_run() -> None:
+    """Its chance to have ended goes on growing from when it was last seen."""
+    run = build_run(50.0)
+    failed = note_failure(run, 1_000.0)
+    assert (failed.looks, failed.failures, failed.asked_at, failed.seen_at) == (1, 1, 1_000.0, run.seen_at)
+    seen = note_look(failed, 1_004.0)
+    assert (seen.looks, seen.failures, seen.asked_at, seen.seen_at) == (2, 0, 1_004.0, 1_004.0)

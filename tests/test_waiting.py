@@ -11,33 +11,73 @@ import pytest
 from flowport.answers import Standing
 from flowport.assembly import open_assembly
 from flowport.desk import Desk
-from flowport.model import LOCAL_OWNER, Run, RunState
+from flowport.model import LOCAL_OWNER, Run, RunState, Urgency
 from flowport.processes import ProcessLock
-from flowport.runner.board import BoardEntry
+from flowport.runner.board import BoardEntry, QueuePlace
+from flowport.runner.durations import Usual
 from flowport.waiting import KEY_GONE, Caller, format_progress, get_standing, wait_for_run
 from tests.harness import build_settings
 from tests.ledger.samples import build_run
+from tests.scripted import wait_until
 
 
-def build_entry(state: RunState, *, is_saving: bool = False, problem: str = "") -> BoardEntry:
-    """Return a live run."""
-    return BoardEntry(replace(build_run("run_abc"), state=state), is_saving=is_saving, problem=problem)
+def build_entry(
+    state: RunState, *, is_saving: bool = False, problem: str = "", place: QueuePlace | None = None
+) -> BoardEntry:
+    """Return a live run that was accepted ten seconds before it was started."""
+    run = replace(build_run("run_abc"), state=state)
+    started_at = run.accepted_at + 10 if state.is_at_provider else None
+    return BoardEntry(
+        replace(run, started_at=started_at), is_saving=is_saving, problem=problem, get_place=lambda: place
+    )
+
+
+USUAL = Usual(60.0, 95.0)
 
 
 @pytest.mark.parametrize(
-    ("entry", "usual", "words"),
+    ("entry", "elapsed", "usual", "words"),
     [
-        (build_entry(RunState.ACCEPTED), None, "waiting for its turn, 34 s"),
-        (build_entry(RunState.STARTING), None, "starting, 34 s"),
-        (build_entry(RunState.QUEUED), None, "queued, 34 s"),
-        (build_entry(RunState.RUNNING), 60.0, "running, 34 s, usually about 60 s"),
-        (build_entry(RunState.SUCCEEDED, is_saving=True), None, "saving the results, 34 s"),
-        (build_entry(RunState.RUNNING, problem="No network."), None, "running, 34 s (No network.)"),
+        (build_entry(RunState.ACCEPTED), 34, USUAL, "waiting for its turn, 34 s"),
+        (
+            build_entry(RunState.ACCEPTED, place=QueuePlace(3, 20.4)),
+            34,
+            None,
+            "waiting for its turn, 34 s; 3rd in the queue, about 20 s",
+        ),
+        (
+            build_entry(RunState.ACCEPTED, place=QueuePlace(1, 0.2)),
+            34,
+            None,
+            "waiting for its turn, 34 s; 1st in the queue",
+        ),
+        (
+            build_entry(RunState.ACCEPTED, place=QueuePlace(112, 0.0)),
+            34,
+            None,
+            "waiting for its turn, 34 s; 112th in the queue",
+        ),
+        (
+            build_entry(RunState.ACCEPTED, place=QueuePlace(22, 0.0)),
+            34,
+            None,
+            "waiting for its turn, 34 s; 22nd in the queue",
+        ),
+        (build_entry(RunState.STARTING), 34, USUAL, "starting, 34 s"),
+        (build_entry(RunState.QUEUED), 34, None, "queued, 24 s"),
+        (build_entry(RunState.RUNNING), 44, USUAL, "running, 34 s; usually 60 s, at most 1 min 35 s for nine of ten"),
+        (build_entry(RunState.RUNNING), 80, USUAL, "running, 70 s; at most 1 min 35 s for nine of ten"),
+        (build_entry(RunState.RUNNING), 106, USUAL, "running, 1 min 36 s; longer than usual"),
+        (build_entry(RunState.RUNNING), 5, None, "running, 0 s"),
+        (build_entry(RunState.SUCCEEDED, is_saving=True), 34, USUAL, "saving the results, 34 s"),
+        (build_entry(RunState.RUNNING, problem="No network."), 44, None, "running, 34 s (No network.)"),
     ],
 )
-def test_progress_is_a_line_that_a_person_understands(entry: BoardEntry, usual: float | None, words: str) -> None:
-    """It is the only sign of life for five minutes."""
-    assert format_progress(entry, 34.0, usual) == words
+def test_progress_is_a_line_that_a_person_understands(
+    entry: BoardEntry, elapsed: float, usual: Usual | None, words: str
+) -> None:
+    """It is the only sign of life for five minutes, and promises nothing that is past."""
+    assert format_progress(entry, float(elapsed), usual) == words
 
 
 RUNNING = build_run("run_abc", RunState.RUNNING, provider_run_id="r1", owner=LOCAL_OWNER)
@@ -119,6 +159,20 @@ async def test_a_run_that_the_present_key_cannot_read_says_so(
         raise AssertionError(message)
 
     assert (await wait(desk, run, report)).problem == problem
+
+
+async def test_a_run_is_known_to_be_waited_for_while_a_call_waits(desk: Desk) -> None:
+    """It goes before those that nobody waits for, also when it is a row of a batch."""
+    entry = desk.runner._board.put(RUNNING, noted_at=0.0, urgency=Urgency.BATCH)
+    async with anyio.create_task_group() as tasks:
+
+        async def report(_: float, __: str) -> None:
+            """Hear nothing."""
+
+        tasks.start_soon(wait, desk, RUNNING, report)
+        await wait_until(lambda: entry.waiters == 1)
+        tasks.cancel_scope.cancel()
+    assert entry.waiters == 0
 
 
 async def test_a_run_that_ended_here_took_what_the_monotonic_clock_says(desk: Desk) -> None:

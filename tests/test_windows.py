@@ -296,7 +296,7 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
     programs = Programs(2, 40)
     programs.budgets[0].note_limits(RateLimits(0, reset_seconds=1000.0))
     programs.budgets[0].note_busy(300.0)
-    for priority in set(Priority) - {Priority.LOOK}:
+    for priority in set(Priority) - {Priority.LOOK, Priority.LOOK_ROW}:
         with pytest.raises(DayUsedUp) as caught:
             await programs.budgets[1].take(priority, Operation.LIST_APPS)
         assert str(caught.value).startswith(
@@ -402,7 +402,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
     """Every field of it."""
     record = AccountRecord(
         "boot", 1.5, 1.25, (Counted(2.0, 3),), (Counted(9.0, 4),), (Rival("p", 1, 2, 0.5, 3.0),), 4.0, 5.0, 6, 7.0,
-        8.0, 9.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
+        8.0, 9.0, 10.0, 11.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
     )  # fmt: skip
     assert parse_record(dump_record(record)) == record
 

@@ -7,6 +7,7 @@ from figures import Figure, print_figures
 from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
 from memory import measure_memory
+from schedule import measure_schedule
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import measure_starts
@@ -19,6 +20,7 @@ PARTS = {
     "long_list": measure_long_list,
     "memory": measure_memory,
     "side_by_side": measure_side_by_side,
+    "schedule": measure_schedule,
 }
 
 

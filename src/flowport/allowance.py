@@ -20,6 +20,16 @@ SPAN_SECONDS: Final = WINDOW_SECONDS + MARGIN_SECONDS
 
 DAY_SECONDS: Final = 86_400.0
 
+ROW_HASTE: Final = 4.0
+"""How much faster than the limit allows for long rows may go for a while. A burst that outran its own answers would look
+at rows whose places, when they turn out to be free, find no request left to start the next with."""
+
+KEPT_PARTS: Final = 25
+"""Rows leave one of so many requests to whoever may come and wait."""
+
+KEPT_PARTS_URGENT: Final = 8
+"""And one of so many once somebody has: a run that is waited for needs more than its start."""
+
 BATCH_PARTS: Final = 8
 """At most so small a part of the limit is taken at once, so that several processes come in turn."""
 
@@ -62,6 +72,10 @@ class Wish:
     """Smaller is sooner."""
     share: float = 1.0
     """The part of the window that this and all before it may fill."""
+    is_row: bool = False
+    """Whether it is for a row of a batch; these go one by one and leave something to whoever comes."""
+    is_urgent: bool = False
+    """Whether somebody waits for what it is for."""
     is_paid_for: bool = False
     """Whether it is a look at a run that costs already; others are refused when the day is used up, and it waits."""
 
@@ -84,6 +98,8 @@ class Reply:
     """How many of the wishes, from the first on, may be sent now."""
     again_seconds: float
     """When to ask for the next, at the latest in `NAP_SECONDS`; infinity when there is none."""
+    ready_seconds: float = 0.0
+    """When the next may be sent as things are; 0 when there is none."""
     resumes_seconds: float | None = None
     """When the day goes on that is used up for whatever is not paid for; None when it is not used up."""
 
@@ -141,6 +157,9 @@ class AccountRecord:
     delay: float = 0.0
     """How long answers took lately, at most. A provider counts a request between its leaving and its answer."""
     delay_until: float = 0.0
+    row_granted_at: float = -SPAN_SECONDS
+    urgent_until: float = 0.0
+    """How long the window holds a request for what somebody waits for."""
     told_minute: Quota = NOTHING_TOLD
     told_day: Quota = NOTHING_TOLD
 
@@ -172,10 +191,13 @@ def admit(record: AccountRecord, ask: Ask) -> tuple[AccountRecord, Reply]:
         granted += 1
     resumes_at = _get_day_end(record, ask.limits, granted, is_paid_for=False)
     rest = [wish for wish in ask.wishes[granted:] if wish.is_paid_for or resumes_at <= now]
-    again_at = min(now if granted == most else ready_at, now + NAP_SECONDS) if rest else inf
-    record = _count(record, granted, ask.limits)
+    next_at = now if granted == most or not rest else ready_at
+    again_at = min(next_at, now + NAP_SECONDS) if rest else inf
+    record = _count(record, ask.wishes[:granted], ask.limits)
     record = _register(record, ask.process_id, rest, again_at, has_got=granted > 0)
-    return record, Reply(granted, again_at - now, None if resumes_at <= now else resumes_at - now)
+    return record, Reply(
+        granted, again_at - now, max(0.0, next_at - now), None if resumes_at <= now else resumes_at - now
+    )
 
 
 def count_elsewhere(record: AccountRecord, grants: Sequence[Counted]) -> AccountRecord:
@@ -222,11 +244,14 @@ def _find_ready(record: AccountRecord, ask: Ask, granted: int) -> float:
     """Return when the wish behind so many granted ones may be sent; an instant that has passed for at once."""
     wish, now = ask.wishes[granted], record.seen_at
     limit = get_believed_limit(record, ask.limits)
-    excess = record.used + granted - max(1, int(limit * wish.share)) + 1
+    excess = record.used + granted - _get_allowed(record, limit, wish) + 1
     ahead = _find_ahead(record, ask.process_id, wish, has_got=granted > 0)
     behind = sum(rival.requests if rival.rank < wish.rank else 1 for rival in ahead)
     room_at = _get_freed_at(record, excess)
     ready_at = max(record.paused_until, _make_way(room_at, _get_freed_at(record, excess + behind), ahead))
+    if wish.is_row:
+        is_second = any(one.is_row for one in ask.wishes[:granted])
+        ready_at = max(ready_at, (now if is_second else record.row_granted_at) + WINDOW_SECONDS / (ROW_HASTE * limit))
     if now < record.paced_until:
         gap = SPAN_SECONDS / limit
         next_at = (now if granted else record.granted_at) + gap
@@ -234,6 +259,13 @@ def _find_ready(record: AccountRecord, ask: Ask, granted: int) -> float:
     if now < record.told_minute.until and record.told_minute.left <= granted:
         ready_at = max(ready_at, record.told_minute.until)
     return max(ready_at, _get_day_end(record, ask.limits, granted, is_paid_for=wish.is_paid_for))
+
+
+def _get_allowed(record: AccountRecord, limit: int, wish: Wish) -> int:
+    """Return how many requests the window may hold when this one is granted, itself included."""
+    if not wish.is_row:
+        return max(1, int(limit * wish.share))
+    return max(1, limit - limit // (KEPT_PARTS_URGENT if record.seen_at < record.urgent_until else KEPT_PARTS))
 
 
 def _find_ahead(record: AccountRecord, process_id: str, wish: Wish, *, has_got: bool) -> list[Rival]:
@@ -273,11 +305,11 @@ def _get_day_end(record: AccountRecord, limits: Limits, granted: int, *, is_paid
     return record.day[0].until if record.day else record.seen_at + DAY_SECONDS
 
 
-def _count(record: AccountRecord, granted: int, limits: Limits) -> AccountRecord:
+def _count(record: AccountRecord, wishes: Sequence[Wish], limits: Limits) -> AccountRecord:
     """Count granted requests in the minute, in the day and in what the provider has told."""
-    if not granted:
+    if not wishes:
         return record
-    now = record.seen_at
+    now, granted = record.seen_at, len(wishes)
     until = now + SPAN_SECONDS
     told_day = record.told_day._replace(left=max(0, record.told_day.left - granted))
     if _is_probing(record):
@@ -286,6 +318,8 @@ def _count(record: AccountRecord, granted: int, limits: Limits) -> AccountRecord
     return replace(
         record,
         granted_at=now,
+        row_granted_at=now if any(one.is_row for one in wishes) else record.row_granted_at,
+        urgent_until=until if any(one.is_urgent for one in wishes) else record.urgent_until,
         grants=_add(record.grants, until if limits.per_minute <= MAX_EXACT_LIMIT else ceil(until * 10) / 10, granted),
         day=_add(record.day, day_until, granted) if limits.per_day else record.day,
         told_minute=record.told_minute._replace(left=max(0, record.told_minute.left - granted)),

@@ -36,6 +36,7 @@ from flowport.runner.batches import Batches
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.delivering import FileDeliverer
+from flowport.runner.durations import DurationBook
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
@@ -61,9 +62,6 @@ logger = logging.getLogger(__name__)
 
 FILE_THREADS: Final = 8
 """Threads for files and pictures, apart from those on which the protocol reads and writes."""
-
-LOOKS_SHARE: Final = 0.8
-"""The part of the request budget that looks at runs may plan with; starts and discovery need the rest."""
 
 
 def _build_magnific(configured: ProviderSettings) -> Provider:
@@ -136,6 +134,7 @@ async def open_assembly(
             renewer=LinkRenewer(ledger, clock),
             doubt=partial(_doubt, catalogs),
             calls=CallBook(clock, window_seconds=settings.reattach_seconds, purse=settings.purse),
+            durations=DurationBook(ledger),
         )
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -146,12 +145,12 @@ async def open_assembly(
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
-        runner = _build_runner(shared, accounts, board, process, pace or _build_pace(accounts))
+        runner = _build_runner(shared, accounts, board, process, pace or Pace())
         restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, ledger)
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
         batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
-        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen)
+        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen, shared.durations)
         desk = Desk(settings, clock, ledger, catalogs, *parts)
         yield Assembly(desk, file_threads, first_listed)
 
@@ -169,6 +168,7 @@ class _Shared:
     renewer: LinkRenewer
     doubt: Callable[[OpenAccount, App], None]
     calls: CallBook
+    durations: DurationBook
 
 
 def _build_runner(
@@ -191,7 +191,16 @@ def _build_runner(
         starter=RunStarter(
             ledger, board, clock, writer, deliverer=_build_deliverer(shared, accounts, process), on_doubt=shared.doubt
         ),
-        follower=RunFollower(ledger, board, clock, pace, writer),
+        follower=RunFollower(
+            ledger,
+            board,
+            clock,
+            pace,
+            writer,
+            supervisor=shared.supervisor,
+            durations=shared.durations,
+            patience_seconds=shared.settings.wait_seconds,
+        ),
         saver=saver,
         writer=writer,
         process=process,
@@ -327,11 +336,6 @@ def _take(turn: Turn) -> bool:
     except OSError:
         # In a home that cannot be written to nobody can refresh for the others, so each does it for itself.
         return True
-
-
-def _build_pace(accounts: list[OpenAccount]) -> Pace:
-    limits = [account.budget.limit for account in accounts if account.budget.limit]
-    return Pace(looks_per_minute=int(min(limits) * LOOKS_SHARE) if limits else 0)
 
 
 def _build_catalog(

@@ -54,6 +54,8 @@ _WISHES: Final[Mapping[Priority, Wish]] = {
     priority: Wish(
         priority,
         share=0.5 if priority is Priority.DISCOVER_LATER else 1.0,
+        is_row=priority in {Priority.START_ROW, Priority.LOOK_ROW},
+        is_urgent=priority in {Priority.START, Priority.LOOK},
         # Whatever looks does so at a run that costs already.
         is_paid_for=priority.name.startswith("LOOK"),
     )
@@ -126,6 +128,8 @@ class RequestBudget:
         self._waiting: list[_Ticket] = []
         self._numbers = itertools.count()
         self._is_asking = False
+        self._next_at = -inf
+        """When the first of those who wait is served, by the window's last word."""
 
     @property
     def limit(self) -> int:
@@ -168,6 +172,13 @@ class RequestBudget:
                 await self._clock.sleep(pause)
         self._forget_old()
         self._sent.append(self._clock.monotonic())
+
+    def get_wait(self, place: int) -> float:
+        """Return about how many seconds whoever stands at a place of the queue still waits, from 1 on."""
+        now = self._clock.monotonic()
+        if not self._limits.per_minute:
+            return max(0.0, self._paused_until - now)
+        return max(0.0, self._next_at - now) + (place - 1) * SPAN_SECONDS / self._limits.per_minute
 
     def note_busy(self, seconds: float) -> None:
         """Grant nothing for so long, in no process, because the provider asked for it; then go on more slowly."""
@@ -228,6 +239,7 @@ class RequestBudget:
                 reply = await self._window.exchange(ask)
         finally:
             self._is_asking = False
+        self._next_at = self._clock.monotonic() + reply.ready_seconds
         self._hand_out(reply)
         # Infinite when all were granted: then one who came meanwhile took our place, and we ask again at once.
         is_first = bool(self._waiting) and ticket is self._waiting[0]

@@ -16,6 +16,7 @@ from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer
 from flowport.runner.batches import Batches
+from flowport.runner.durations import DurationBook
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import SeenRuns
@@ -47,6 +48,7 @@ class Desk:
     changes: Changes
     previewer: Previewer
     seen: SeenRuns
+    durations: DurationBook
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""

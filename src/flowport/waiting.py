@@ -9,9 +9,9 @@ import anyio
 from flowport.answers import Standing, format_duration
 from flowport.consent import Consent
 from flowport.desk import Desk
-from flowport.ledger.records import get_usual_seconds
 from flowport.model import LOCAL_OWNER, Run, RunState
-from flowport.runner.board import BoardEntry
+from flowport.runner.board import BoardEntry, QueuePlace
+from flowport.runner.durations import Usual
 
 PROGRESS_SECONDS: Final = 5.0
 """Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
@@ -59,7 +59,7 @@ class Caller:
 async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
     """Return the run when nothing more will change, or as it stands when the wait budget is used up."""
     deadline = caller.arrived_at_seconds + desk.settings.wait_seconds
-    usual = await _get_usual_seconds(desk, run)
+    await desk.durations.load(run.account_id, run.app_id)
     entry = await _find_entry(desk, run)
     while entry is not None:
         changed = entry.changed
@@ -67,12 +67,13 @@ async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
             # The board may forget it at any moment; what it said last is the end.
             return _build_standing(desk, entry)
         elapsed = desk.clock.monotonic() - entry.noted_at
+        usual = desk.durations.get_usual(run.account_id, run.app_id)
         await caller.report(desk.clock.monotonic() - caller.arrived_at_seconds, format_progress(entry, elapsed, usual))
         remaining = deadline - desk.clock.monotonic()
         if remaining <= 0 or await caller.is_gone():
             break
         is_here = desk.runner.get_entry(run.id) is not None
-        with anyio.move_on_after(min(remaining, PROGRESS_SECONDS if is_here else LEDGER_SECONDS)):
+        with entry.wait(), anyio.move_on_after(min(remaining, PROGRESS_SECONDS if is_here else LEDGER_SECONDS)):
             await changed.wait()
         entry = await _find_entry(desk, run, entry)
     return await get_standing(desk, run)
@@ -138,25 +139,53 @@ def _is_unreachable(desk: Desk, run: Run) -> bool:
     return is_open and desk.get_account(run.account_id) is None and run.adoption_tried != ""
 
 
-def format_progress(entry: BoardEntry, elapsed_seconds: float, usual_seconds: float | None) -> str:
-    """Return one line such as `running, 34 s, usually about 60 s`."""
+def format_progress(entry: BoardEntry, elapsed_seconds: float, usual: Usual | None) -> str:
+    """Return one line such as `running, 34 s; usually 60 s, at most 95 s for nine of ten`.
+
+    Args:
+        elapsed_seconds: Since the run was accepted. At the provider it counts from its start.
+        usual: How long the app's runs take; None when nobody knows.
+    """
     states = {
         RunState.ACCEPTED: "waiting for its turn",
         RunState.STARTING: "starting",
         RunState.QUEUED: "queued",
         RunState.RUNNING: "running",
     }
-    state = "saving the results" if entry.is_saving else states.get(entry.run.state, entry.run.state.value)
-    usual = f", usually about {format_duration(usual_seconds)}" if usual_seconds is not None else ""
+    run = entry.run
+    state = "saving the results" if entry.is_saving else states.get(run.state, run.state.value)
+    hint = ""
+    if run.state is RunState.ACCEPTED:
+        hint = _format_place(entry.get_place())
+    elif run.state.is_at_provider:
+        elapsed_seconds = max(0.0, elapsed_seconds - ((run.started_at or run.accepted_at) - run.accepted_at))
+        hint = _format_usual(elapsed_seconds, usual)
     problem = f" ({entry.problem})" if entry.problem else ""
-    return f"{state}, {format_duration(elapsed_seconds)}{usual}{problem}"
+    return f"{state}, {format_duration(elapsed_seconds)}{hint}{problem}"
+
+
+def _format_place(place: QueuePlace | None) -> str:
+    if place is None:
+        return ""
+    ending = "th" if place.place % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(place.place % 10, "th")
+    wait = f", about {format_duration(place.seconds)}" if place.seconds >= 1 else ""
+    return f"; {place.place}{ending} in the queue{wait}"
+
+
+def _format_usual(elapsed_seconds: float, usual: Usual | None) -> str:
+    """Return what may still be expected; what is past is not promised."""
+    if usual is None:
+        return ""
+    if elapsed_seconds > usual.most_seconds:
+        return "; longer than usual"
+    most = f"at most {format_duration(usual.most_seconds)} for nine of ten"
+    return (
+        f"; {most}"
+        if elapsed_seconds > usual.median_seconds
+        else f"; usually {format_duration(usual.median_seconds)}, {most}"
+    )
 
 
 def _get_elapsed_seconds(desk: Desk, run: Run) -> float:
     """Return the seconds from acceptance to the end or to now. The wall clock may have jumped, so never below nothing."""
     return max(0.0, (run.finished_at or desk.clock.now()) - run.accepted_at)
-
-
-async def _get_usual_seconds(desk: Desk, run: Run) -> float | None:
-    durations = await desk.ledger.get_durations(account_id=run.account_id, app_id=run.app_id)
-    return get_usual_seconds(durations)

@@ -230,7 +230,7 @@ def parse_record(text: str) -> AccountRecord:
     """Return the record of a text; an empty one for what is none, which another version may have written."""
     try:
         boot_id, seen_at, granted_at, grants, day, waiting, *numbers, minute, told_day = json.loads(text)
-        paused_until, paced_until, lowered_to, lowered_at, delay, delay_until = numbers
+        paused_until, paced_until, lowered_to, lowered_at, delay, delay_until, row_granted_at, urgent_until = numbers
         return AccountRecord(
             boot_id=boot_id,
             seen_at=seen_at,
@@ -244,6 +244,8 @@ def parse_record(text: str) -> AccountRecord:
             lowered_at=lowered_at,
             delay=delay,
             delay_until=delay_until,
+            row_granted_at=row_granted_at,
+            urgent_until=urgent_until,
             told_minute=Quota(*minute),
             told_day=Quota(*told_day),
         )

@@ -109,7 +109,7 @@ async def open_bench(
             clock=clock,
             supervisor=supervisor,
             starter=RunStarter(ledger, board, clock, writer),
-            follower=RunFollower(ledger, board, clock, Pace(), writer),
+            follower=RunFollower(ledger, board, clock, Pace(), writer, supervisor=supervisor),
             saver=saver,
             writer=writer,
             process=process,

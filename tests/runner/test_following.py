@@ -17,6 +17,7 @@ from flowport.runner.board import Board
 from flowport.runner.following import Followed, RunFollower
 from flowport.runner.writing import RunWriter, Written
 from flowport.schedule import LOST_AFTER_SECONDS, Pace
+from flowport.supervisor import Supervisor
 from tests.fake_clock import FakeClock
 from tests.runner.samples import NOW, RUN, build_look, get_instant, read
 from tests.scripted import (
@@ -52,7 +53,22 @@ async def follow(
     await ledger.accept(run)
     board.put(run, noted_at=0.0)
     account = ScriptedAccount(answer, clock)
-    return (await RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock)).follow(run, account)).run, account
+    return (await follow_on(ledger, board, clock, account, run)).run, account
+
+
+async def follow_on(
+    ledger: FaultyLedger,
+    board: Board,
+    clock: FakeClock,
+    account: ScriptedAccount,
+    run: Run = RUNNING,
+    *,
+    writer: RunWriter | None = None,
+) -> Followed:
+    """Follow a run by a follower of its own."""
+    async with Supervisor() as supervisor:
+        follower = RunFollower(ledger, board, clock, Pace(), writer or RunWriter(board, clock), supervisor=supervisor)
+        return await follower.follow(run, account)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +131,6 @@ async def test_a_run_is_looked_at_in_its_providers_pace(ledger: FaultyLedger, bo
 
     await follow(ledger, board, clock, answer)
     assert times == [2.5, 6.5, 10.5, 14.5]
-
-
-async def test_many_runs_share_the_budget(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
-    """Forty runs at forty looks a minute are each looked at once a minute."""
-    for n in range(39):
-        board.put(replace(RUNNING, id=f"run_{n}"), noted_at=0.0)
-    await ledger.accept(RUNNING)
-    board.put(RUNNING, noted_at=0.0)
-    follower = RunFollower(ledger, board, clock, Pace(looks_per_minute=40), RunWriter(board, clock))
-    over = await follower.follow(RUNNING, ScriptedAccount(in_turn(DONE), clock))
-    assert over.run.finished_at == NOW + 60
 
 
 ODD_BODIES: tuple[Any, ...] = (b"", b"<html>", b"{", [], {"data": None}, {"data": {"status": 7}})
@@ -210,7 +215,7 @@ async def test_a_change_that_the_ledger_did_not_take_is_written_before_the_next(
     assert await writer.write(RUNNING, change) is Written.KEPT
     ledger.failing.clear()
     account = ScriptedAccount(in_turn(DONE), clock)
-    await RunFollower(ledger, board, clock, Pace(), writer).follow(RUNNING, account)
+    await follow_on(ledger, board, clock, account, writer=writer)
 
     kept = await read(ledger)
     assert (kept.state, kept.provider_run_id) == (RunState.SUCCEEDED, "remote-1")
@@ -226,8 +231,7 @@ async def test_an_end_that_another_process_wrote_is_not_ours(
     await ledger.accept(RUNNING)
     board.put(RUNNING, noted_at=0.0)
     await ledger.note_finished(RUN.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=NOW)
-    follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock))
-    followed = await follower.follow(RUNNING, ScriptedAccount(in_turn(DONE), clock))
+    followed = await follow_on(ledger, board, clock, ScriptedAccount(in_turn(DONE), clock))
 
     assert (followed.run.state, followed.is_ours) == (RunState.SUCCEEDED, False)
 
@@ -246,7 +250,7 @@ async def test_the_states_on_the_way_are_written_down(ledger: FaultyLedger, boar
     account.before_answer = look
     await ledger.accept(RUNNING)
     board.put(RUNNING, noted_at=0.0)
-    await RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock)).follow(RUNNING, account)
+    await follow_on(ledger, board, clock, account)
     assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED, RunState.RUNNING, RunState.QUEUED]
 
 
@@ -322,8 +326,7 @@ async def test_an_unfollowed_run_is_left_in_the_pause(ledger: FaultyLedger, boar
     """The wish stands on the board even where the ledger could not take it."""
     account = ScriptedAccount(in_turn(), clock)
     board.put(replace(RUNNING, is_followed=False), noted_at=0.0)
-    follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock))
-    assert await follower.follow(RUNNING, account) == Followed(RUNNING, is_ours=False)
+    assert await follow_on(ledger, board, clock, account) == Followed(RUNNING, is_ours=False)
 
 
 async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
@@ -331,8 +334,7 @@ async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
 ) -> None:
     """It was let go of while its start was under way."""
     account = ScriptedAccount(in_turn(), clock)
-    follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock))
-    assert await follower.follow(RUNNING, account) == Followed(RUNNING, is_ours=False)
+    assert await follow_on(ledger, board, clock, account) == Followed(RUNNING, is_ours=False)
 
 
 async def test_a_laptop_that_slept_looks_once_and_goes_on(ledger: FaultyLedger, board: Board) -> None:
@@ -342,7 +344,7 @@ async def test_a_laptop_that_slept_looks_once_and_goes_on(ledger: FaultyLedger, 
     board.put(RUNNING, noted_at=0.0)
     account = ScriptedAccount(in_turn(DONE), clock)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock)).follow, RUNNING, account)
+        tasks.start_soon(follow_on, ledger, board, clock, account)
         await wait_until(lambda: clock.count_sleepers() == 1)
         clock.advance(8 * 3600)
     assert (await read(ledger)).finished_at == NOW + 8 * 3600

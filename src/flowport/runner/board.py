@@ -3,12 +3,28 @@
 The ledger is the record; the board is its freshest page, so that a waiting handler reads no disk.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import anyio
 
 from flowport.model import Run, Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """Where a start stands in the line for the request budget."""
+
+    place: int
+    """From 1."""
+    seconds: float
+    """About how long it takes until its turn."""
+
+
+def _stand_nowhere() -> QueuePlace | None:
+    return None
 
 
 @dataclass(slots=True)
@@ -32,7 +48,18 @@ class BoardEntry:
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
     over_after_seconds: float | None = None
     """How long the run took by the monotonic clock, from its acceptance; None when its end was not seen here."""
+    get_place: Callable[[], QueuePlace | None] = _stand_nowhere
+    """Tells where its start stands in the line for the budget; None while it does not stand there."""
     changed: anyio.Event = field(default_factory=anyio.Event)
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Count as a call that waits for the run."""
+        self.waiters += 1
+        try:
+            yield
+        finally:
+            self.waiters -= 1
 
     @property
     def is_settled(self) -> bool:

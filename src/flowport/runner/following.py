@@ -1,24 +1,30 @@
 """Look at a run until it is over. Whatever a look fails of, the run is not given up: it is paid for."""
 
 import logging
-import random
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.errors import ProviderError
 from flowport.faultpoints import FaultPoint, reach
+from flowport.forecast import Span
 from flowport.ledger.interface import Ledger
-from flowport.model import Run, RunState
+from flowport.model import Run, RunState, Urgency
 from flowport.providers.interface import RunLook
-from flowport.runner.board import Board
-from flowport.runner.looking import fetch_look, is_unknown_there
+from flowport.runner.board import Board, BoardEntry
+from flowport.runner.durations import DurationBook
+from flowport.runner.looking import is_unknown_there, look_now
+from flowport.runner.watching import AccountWatch, Seat
 from flowport.runner.writing import RunWriter, Written
-from flowport.schedule import LOST_AFTER_SECONDS, Pace, get_next_pause
+from flowport.schedule import LOST_AFTER_SECONDS, LiveRun, Pace, note_failure, note_look
+from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS: Final = 50.0
+"""How long a call usually waits for its run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,50 +47,94 @@ class RunFollower:
         pace: Pace,
         writer: RunWriter,
         *,
-        draw: Callable[[], float] = random.random,
+        supervisor: Supervisor,
+        durations: DurationBook | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """Make a follower; `draw` gives a number from 0 to 1, by chance, that spreads the looks."""
+        """Make a follower.
+
+        Args:
+            supervisor: Owns the watches.
+            durations: How long apps take; None for a book of its own.
+            patience_seconds: For so long after it was asked for, a run counts as waited for.
+        """
         self._ledger = ledger
         self._writer = writer
         self._board = board
         self._clock = clock
         self._pace = pace
-        self._draw = draw
+        self._supervisor = supervisor
+        self._durations = durations or DurationBook(ledger)
+        self._patience_seconds = patience_seconds
+        self._watches: dict[str, AccountWatch] = {}
         self._unheard: set[tuple[str, str]] = set()
 
     async def follow(self, run: Run, account: OpenAccount) -> Followed:
         """Return the run when it is over, or as it stands when somebody asked to stop following it."""
         entry = self._board.get(run.id)
-        looks = failures = 0
+        if entry is None:
+            return Followed(run, is_ours=False)
+        if account.budget.limit:
+            await self._durations.load(run.account_id, run.app_id)
+        watch = self._get_watch(account)
+        age = 0.0 if run.started_at is None else max(0.0, self._clock.now() - run.started_at)
+        with watch.open_seat(entry, age, partial(self._durations.get_forecast, run.account_id, run.app_id)) as seat:
+            return await self._look_to_the_end(run, account, watch, seat)
+
+    async def _look_to_the_end(self, run: Run, account: OpenAccount, watch: AccountWatch, seat: Seat) -> Followed:
         lost_since: float | None = None
         while True:
-            live, chance = self._board.count_live(), self._draw()
-            await self._clock.sleep(
-                get_next_pause(self._pace, looks=looks, failures=failures, live_runs=live, chance=chance)
-            )
-            # Whoever stopped following and began again has an entry and a follower of its own.
-            if entry is None or self._board.get(run.id) is not entry or not entry.run.is_followed:
-                return Followed(run, is_ours=False)
-            looks += 1
-            reach(FaultPoint.WHILE_FOLLOWING)
             try:
+                await watch.wait_for_turn(seat)
+                if not self._is_wanted(seat.entry):
+                    return Followed(run, is_ours=False)
+                reach(FaultPoint.WHILE_FOLLOWING)
                 look = await self._look(run, account)
             except ProviderError as exc:
-                failures += 1
                 now = self._clock.monotonic()
+                seat.live = note_failure(seat.live, now)
                 lost_since = (now if lost_since is None else lost_since) if is_unknown_there(exc) else None
                 if lost_since is not None and now - lost_since >= LOST_AFTER_SECONDS:
                     return await self._finish(run, RunLook(RunState.FAILED), failure=_format_lost(account))
                 self._board.update(run, problem=f"{exc.explanation} Flowport looks again by itself.")
                 await self._writer.write_waiting(run)
                 continue
-            failures, lost_since = 0, None
+            lost_since = None
             if look.state.is_final:
+                self._note_duration(run, seat.live, look)
                 return await self._finish(run, look, failure=_format_failure(account, look))
+            seat.live = note_look(seat.live, self._clock.monotonic())
             run = await self._note_look(run, look)
 
+    def _get_watch(self, account: OpenAccount) -> AccountWatch:
+        known = self._watches.get(account.account.id)
+        if known is None:
+            known = self._watches[account.account.id] = AccountWatch(
+                account,
+                self._clock,
+                self._pace,
+                self._supervisor,
+                is_waited=self._is_waited,
+                is_wanted=self._is_wanted,
+            )
+        return known
+
+    def _is_waited(self, entry: BoardEntry) -> bool:
+        """Tell whether somebody waits for a run: a call does, or one has just asked for this very run."""
+        is_fresh = self._clock.monotonic() - entry.noted_at < self._patience_seconds
+        return entry.waiters > 0 or (is_fresh and entry.urgency is Urgency.WAITED)
+
+    def _is_wanted(self, entry: BoardEntry) -> bool:
+        """Tell whether a run is still to be looked at; who stopped and began again has another entry, and its own seat."""
+        return entry.run.is_followed and self._board.get(entry.run.id) is entry
+
+    def _note_duration(self, run: Run, live: LiveRun, look: RunLook) -> None:
+        if look.state is RunState.SUCCEEDED:
+            seen_alive, seen_over = live.seen_at - live.started_at, self._clock.monotonic() - live.started_at
+            self._durations.note(run.account_id, run.app_id, Span(seen_alive, seen_over))
+
     async def _look(self, run: Run, account: OpenAccount) -> RunLook:
-        look = await fetch_look(run, account, self._clock)
+        look = await look_now(run, account, self._clock)
         unheard = (account.provider.title, look.unheard_status)
         if look.unheard_status and unheard not in self._unheard:
             self._unheard.add(unheard)

@@ -14,9 +14,20 @@ async def fetch_look(run: Run, account: OpenAccount, clock: Clock) -> RunLook:
     Raises:
         ProviderError: No answer came, or it is a refusal.
     """
+    await account.wait_for_turn(Priority.LOOK)
+    return await look_now(run, account, clock)
+
+
+async def look_now(run: Run, account: OpenAccount, clock: Clock) -> RunLook:
+    """Return how a run is doing; the request was taken from the budget.
+
+    Raises:
+        ProviderError: No answer came, or it is a refusal.
+    """
     provider = account.provider
-    answer = await account.send(provider.build_look_request(run.provider_run_id), Priority.LOOK)
-    return provider.parse_look(answer, now=clock.now())
+    return provider.parse_look(
+        await account.send_now(provider.build_look_request(run.provider_run_id)), now=clock.now()
+    )
 
 
 def is_unknown_there(error: ProviderError) -> bool:

@@ -6,7 +6,9 @@ anybody hears of it. A request is sent again only when it is certain that the pr
 
 import logging
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, assert_never
@@ -21,7 +23,7 @@ from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import App, Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
-from flowport.runner.board import Board
+from flowport.runner.board import Board, QueuePlace
 from flowport.runner.delivering import Delivered, FileDeliverer
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.writing import RunWriter
@@ -94,6 +96,8 @@ class RunStarter:
         self._board = board
         self._clock = clock
         # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
+        self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
+        """The runs of each account that wait for their turn, in order."""
         self._places = {one: anyio.CapacityLimiter(MAX_STARTS) for one in (Priority.START, Priority.START_ROW)}
 
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
@@ -109,10 +113,9 @@ class RunStarter:
         tries = _Tries()
         while True:
             priority = self._get_priority(run)
-            async with self._places[priority]:
+            async with self._stand_in_line(run, account, priority):
                 if self._is_over(run):
                     return await self._get_kept(run)
-                await account.wait_for_turn(priority)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
                 if not await self._ledger.note_starting(run.id, at=self._clock.now()):
                     return await self._get_kept(run)
@@ -130,6 +133,29 @@ class RunStarter:
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
                 return await self._get_kept(run)
+
+    @asynccontextmanager
+    async def _stand_in_line(self, run: Run, account: OpenAccount, priority: Priority) -> AsyncIterator[None]:
+        """Wait for the turn of a start, and hold its place until its answer is here; the board tells where it stands."""
+        line = self._lines[account.account.id, priority]
+        line[run.id] = None
+        if (entry := self._board.get(run.id)) is not None:
+            entry.get_place = partial(self._get_place, run, account, priority)
+        try:
+            async with self._places[priority]:
+                await account.wait_for_turn(priority)
+                line.pop(run.id)
+                yield
+        finally:
+            line.pop(run.id, None)
+
+    def _get_place(self, run: Run, account: OpenAccount, priority: Priority) -> QueuePlace | None:
+        line = self._lines[account.account.id, priority]
+        if run.id not in line:
+            return None
+        before = len(self._lines[account.account.id, Priority.START]) if priority is Priority.START_ROW else 0
+        place = before + list(line).index(run.id) + 1
+        return QueuePlace(place, account.budget.get_wait(place))
 
     def _get_priority(self, run: Run) -> Priority:
         """Return how urgent the start is: that of a batch row waits behind what somebody waits for."""

@@ -1,0 +1,200 @@
+"""A provider, an account and the real scheduler in virtual time.
+
+What is measured is the budget, the schedule, the starter, the follower and its watch; only the wire and the ledger are
+stand-ins.
+"""
+
+import json
+import math
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
+
+from virtual import VirtualClock
+
+from flowport.accounts import OpenAccount
+from flowport.budget import Priority, RequestBudget
+from flowport.errors import Operation
+from flowport.ledger.interface import Ledger
+from flowport.model import Account, App, Run, RunState, Urgency
+from flowport.providers.interface import ApiAnswer, ApiRequest
+from flowport.providers.magnific import Magnific
+from flowport.runner.board import Board
+from flowport.runner.following import RunFollower
+from flowport.runner.preparing import PreparedCall
+from flowport.runner.starting import RunStarter
+from flowport.runner.writing import RunWriter
+from flowport.schedule import Pace
+from flowport.supervisor import Supervisor
+from flowport.transport import Location
+
+MEDIAN_SECONDS: Final = 60.0
+SIGMA: Final = 0.5
+HISTORY: Final = 20
+LIMIT: Final = 50
+LATENCY_SECONDS: Final = 0.2
+_ACCOUNT: Final = Account("magnific", "virtual", "bench")
+APP: Final = App("magnific", "a", "App", is_own=True, price_credits=1.0, inputs=(), read_at=0.0)
+
+
+@dataclass
+class Job:
+    """One run, as it came about."""
+
+    called_at: float
+    duration_seconds: float = 0.0
+    started_at: float = 0.0
+    told_at: float = 0.0
+    """When its result was here."""
+
+    @property
+    def delay_seconds(self) -> float:
+        """From its end to its result."""
+        return self.told_at - self.started_at - self.duration_seconds
+
+    @property
+    def excess_seconds(self) -> float:
+        """From the call to the result, less what the run itself took."""
+        return self.told_at - self.called_at - self.duration_seconds
+
+
+class VirtualAccount(OpenAccount):
+    """An account whose provider is played here, with a window of its own that it refuses by."""
+
+    def __init__(self, clock: VirtualClock, chance: random.Random) -> None:
+        super().__init__(_ACCOUNT, Magnific(), RequestBudget(LIMIT, clock), _go_nowhere)
+        self._clock = clock
+        self._chance = chance
+        self._seen: deque[float] = deque()
+        self.jobs: dict[str, Job] = {}
+        self.refused = 0
+        self.requests = 0
+
+    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
+        """Take a request from the real budget."""
+        await self.budget.take(priority, operation)
+
+    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+        """Answer as the provider does, a moment later."""
+        await self._clock.sleep(LATENCY_SECONDS / 2)
+        answer = self._answer(request)
+        await self._clock.sleep(LATENCY_SECONDS / 2)
+        return answer
+
+    def _answer(self, request: ApiRequest) -> ApiAnswer:
+        now = self._clock.monotonic()
+        self.requests += 1
+        while self._seen and self._seen[0] <= now - 60.0:
+            self._seen.popleft()
+        if len(self._seen) >= LIMIT:
+            self.refused += 1
+            return _build_answer({"message": "Too many requests"}, 429)
+        self._seen.append(now)
+        if request.operation is Operation.START_RUN:
+            body: Any = request.body
+            run_id = str(body["inputs"]["n"])
+            job = self.jobs[run_id]
+            job.started_at, job.duration_seconds = now, draw_seconds(self._chance)
+            return _build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
+        job = self.jobs[request.path.rpartition("/")[2]]
+        status = "completed" if now >= job.started_at + job.duration_seconds else "running"
+        return _build_answer({"data": {"status": status, "result": None}})
+
+
+class _Memory:
+    """A ledger that says yes and keeps nothing; it knows how long the runs of before took."""
+
+    def __init__(self, durations: tuple[float, ...]) -> None:
+        self._durations = durations
+
+    async def get_durations(self, **_: Any) -> tuple[float, ...]:
+        """Return the history."""
+        return self._durations
+
+    async def agree(self, *_: Any, **__: Any) -> bool:
+        """Take any change."""
+        return True
+
+    note_starting = note_started = note_look = note_finished = note_not_taken = agree
+
+
+@dataclass
+class World:
+    """What a measurement works with."""
+
+    clock: VirtualClock
+    account: VirtualAccount
+    board: Board
+    starter: RunStarter
+    follower: RunFollower
+    jobs: list[Job] = field(default_factory=list)
+
+    async def carry_out(self, urgency: Urgency, called_at: float | None = None) -> Job:
+        """Start a run and follow it to its result; a run that is not a row of a batch has somebody waiting."""
+        job = Job(self.clock.monotonic() if called_at is None else called_at)
+        run = _build_run(f"r{len(self.jobs)}", self.clock.now())
+        self.jobs.append(job)
+        self.account.jobs[run.id] = job
+        entry = self.board.put(run, noted_at=self.clock.monotonic(), urgency=urgency)
+        entry.waiters = int(urgency is Urgency.WAITED)
+        call = PreparedCall(APP, run.app_name, run.tool_name, run.account_id, {"n": run.id}, "{}", "r", "c")
+        started = await self.starter.start(run, call, self.account)
+        self.board.update(started)
+        over = (await self.follower.follow(started, self.account)).run
+        if over.state is not RunState.SUCCEEDED:
+            raise RuntimeError(f"a run went wrong: {over}")
+        job.told_at = self.clock.monotonic()
+        self.board.update(over)
+        self.board.remove(run.id)
+        return job
+
+
+@asynccontextmanager
+async def open_world(seed: int) -> AsyncIterator[World]:
+    """Build the scheduler as the program does; everything by chance follows from the seed."""
+    chance, clock, board = random.Random(seed), VirtualClock(), Board()  # noqa: S311 - it is to repeat itself
+    history = tuple(draw_seconds(chance) for _ in range(HISTORY))
+    ledger, writer = cast("Ledger", _Memory(history)), RunWriter(board, clock)
+    account = VirtualAccount(clock, chance)
+    async with Supervisor() as supervisor:
+        follower = RunFollower(ledger, board, clock, Pace(), writer, supervisor=supervisor)
+        yield World(clock, account, board, RunStarter(ledger, board, clock, writer), follower)
+    if account.refused:
+        raise RuntimeError(f"{account.refused} requests were refused")
+
+
+def draw_seconds(chance: random.Random) -> float:
+    """Return how long a run takes."""
+    return MEDIAN_SECONDS * math.exp(SIGMA * chance.gauss(0.0, 1.0))
+
+
+def _build_run(run_id: str, now: float) -> Run:
+    return replace(_RUN, id=run_id, accepted_at=now)
+
+
+_RUN: Final = Run(
+    id="",
+    account_id=_ACCOUNT.id,
+    owner="local",
+    provider="magnific",
+    app_id="a",
+    app_name="App",
+    tool_name="app",
+    arguments_json="{}",
+    raw_digest="r",
+    canonical_digest="c",
+    state=RunState.ACCEPTED,
+    accepted_at=0.0,
+    process_id="p",
+)
+
+
+def _build_answer(body: Any, status: int = 200) -> ApiAnswer:
+    return ApiAnswer(status, {}, json.dumps(body).encode())
+
+
+async def _go_nowhere() -> Location:
+    raise RuntimeError("there is no network here")

@@ -1,0 +1,225 @@
+"""One watch for each account: it takes a request from the budget, and only then decides which run is looked at with it.
+
+A run that is followed has a seat here and waits on it for its turn. So a request never goes to a run that was the right
+one when the waiting for it began, and hundreds of runs need one timer.
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import anyio
+
+from flowport.accounts import OpenAccount
+from flowport.budget import Priority
+from flowport.clock import Clock
+from flowport.errors import ProviderError
+from flowport.forecast import Forecast
+from flowport.runner.board import BoardEntry
+from flowport.schedule import Demand, LiveRun, Pace, choose_likeliest, choose_run, get_next_pause, get_prices
+from flowport.supervisor import Supervisor
+
+MAX_LOOKS: Final = 32
+"""Looks under way at once, for each demand: a provider that answers slowly is not asked ever more."""
+
+TICK_SECONDS: Final = 0.5
+"""Between two decisions while there are runs that are due by their pace and no look is worth it yet."""
+
+_PRIORITIES: Final = {
+    Demand.WAITED: Priority.LOOK,
+    Demand.LEFT: Priority.LOOK_ROW,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A run that waits for its next look. Mutable: it changes with every look."""
+
+    entry: BoardEntry
+    live: LiveRun
+    get_forecast: Callable[[], Forecast]
+    turn: anyio.Event = field(default_factory=anyio.Event)
+    """Set when it is the run's turn, or when there is nothing to wait for any more."""
+    problem: Exception | None = None
+    """Why there is a turn and no request can be sent; None when it can."""
+    place: anyio.Semaphore | None = None
+    """What is held while its look is under way."""
+    is_taken: bool = True
+    """Whether anybody still sits on it."""
+
+    def leave_place(self) -> None:
+        """The look is over; another one may be made."""
+        if self.place is not None:
+            self.place.release()
+            self.place = None
+
+
+class AccountWatch:
+    """Hands out the turns to look at the runs of one account."""
+
+    def __init__(
+        self,
+        account: OpenAccount,
+        clock: Clock,
+        pace: Pace,
+        supervisor: Supervisor,
+        *,
+        is_waited: Callable[[BoardEntry], bool],
+        is_wanted: Callable[[BoardEntry], bool],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Make a watch; nothing is done until a run has a seat.
+
+        Args:
+            is_waited: Whether somebody waits for a run right now.
+            is_wanted: Whether a run is still to be looked at.
+            draw: Gives a number from 0 to 1, by chance, that spreads the looks where no budget does.
+        """
+        self._account = account
+        self._clock = clock
+        self._pace = pace
+        self._supervisor = supervisor
+        self._is_waited = is_waited
+        self._is_wanted = is_wanted
+        self._draw = draw
+        self._order = itertools.count()
+        self._resting: list[tuple[float, int, Seat]] = []
+        """A heap of those whose pace does not allow a look yet, by when it will."""
+        self._ripe: dict[Seat, None] = {}
+        """Those whose pace allows a look, the longest first."""
+        self._seated = 0
+        self._kept: set[Demand] = set()
+        self._rests: dict[Demand, anyio.CancelScope] = {}
+        """What ends the rest of a watch at once."""
+        self._places = {demand: anyio.Semaphore(MAX_LOOKS) for demand in Demand}
+
+    @contextmanager
+    def open_seat(self, entry: BoardEntry, age_seconds: float, get_forecast: Callable[[], Forecast]) -> Iterator[Seat]:
+        """Give a run a seat for as long as it is followed; it was started so long ago."""
+        now = self._clock.monotonic()
+        seat = Seat(entry, LiveRun(now - age_seconds, now - age_seconds, now), get_forecast)
+        self._seated += 1
+        try:
+            yield seat
+        finally:
+            seat.leave_place()
+            seat.is_taken = False
+            self._ripe.pop(seat, None)
+            self._seated -= 1
+            if not self._seated:
+                for rest in self._rests.values():
+                    rest.cancel()
+
+    async def wait_for_turn(self, seat: Seat) -> None:
+        """Wait until this run is to be looked at; the request is taken from the budget by then.
+
+        Raises:
+            ProviderError: There is no way to the provider just now, which counts as a look that failed.
+        """
+        seat.leave_place()
+        seat.turn, seat.problem = anyio.Event(), None
+        crowd, live = (1 if self._account.budget.limit else self._seated), seat.live
+        pause = get_next_pause(
+            self._pace, looks=live.looks, failures=live.failures, crowd=crowd, chance=self._draw() if crowd > 1 else 0.0
+        )
+        heapq.heappush(self._resting, (live.asked_at + pause, next(self._order), seat))
+        self._keep_watch()
+        await seat.turn.wait()
+        if seat.problem is not None:
+            raise seat.problem
+
+    def _keep_watch(self) -> None:
+        demands = tuple(Demand) if self._account.budget.limit else (Demand.WAITED,)
+        for demand in demands:
+            if demand not in self._kept:
+                self._kept.add(demand)
+                name = f"watch over {self._account.account.provider}, {demand.value}"
+                self._supervisor.spawn(name, self._watch, demand, on_crash=self._give_up)
+
+    async def _watch(self, demand: Demand) -> None:
+        """Hand out turns for one reason until nobody has a seat."""
+        try:
+            while self._seated:
+                if self._choose(demand) is None:
+                    with anyio.CancelScope() as self._rests[demand]:
+                        await self._clock.sleep(self._get_rest())
+                else:
+                    await self._hand_out(demand)
+        finally:
+            self._kept.discard(demand)
+
+    async def _hand_out(self, demand: Demand) -> None:
+        place, problem = self._places[demand], None
+        await place.acquire()
+        try:
+            await self._account.wait_for_turn(_PRIORITIES[demand])
+        except ProviderError as exc:
+            problem = exc
+        except BaseException:
+            place.release()
+            raise
+        # While we stood in line, runs have come, gone and ended: now is the time to decide.
+        seat = self._choose(demand) or self._choose_any()
+        if seat is None:
+            place.release()
+            return
+        seat.place, seat.problem = place, problem
+        self._call(seat)
+
+    def _choose(self, demand: Demand) -> Seat | None:
+        """Return the run that is to be looked at for this reason, None when that can wait."""
+        now = self._clock.monotonic()
+        while self._resting and self._resting[0][0] <= now:
+            self._ripen(heapq.heappop(self._resting)[2])
+        limit = self._account.budget.limit
+        if limit == 0:
+            return next(iter(self._ripe), None)
+        for seat in [seat for seat in self._ripe if not self._is_wanted(seat.entry)]:
+            self._call(seat)
+        ripe = [self._describe(seat) for seat in self._ripe]
+        everyone = [*ripe, *(self._describe(seat) for _, _, seat in self._resting if seat.is_taken)]
+        n = choose_run(ripe, demand, get_prices(everyone, self._pace, limit=limit), now)
+        return None if n is None else list(self._ripe)[n]
+
+    def _choose_any(self) -> Seat | None:
+        """Return a run for a request that the one it was meant for needs no more; None when none is due."""
+        seats = list(self._ripe)
+        n = choose_likeliest([self._describe(seat) for seat in seats], self._clock.monotonic())
+        return None if n is None else seats[n]
+
+    def _ripen(self, seat: Seat) -> None:
+        if not seat.is_taken:
+            return
+        if self._is_wanted(seat.entry):
+            self._ripe[seat] = None
+        else:
+            seat.turn.set()
+
+    def _describe(self, seat: Seat) -> LiveRun:
+        return replace(seat.live, is_waited=self._is_waited(seat.entry), forecast=seat.get_forecast())
+
+    def _call(self, seat: Seat) -> None:
+        del self._ripe[seat]
+        seat.turn.set()
+
+    def _get_rest(self) -> float:
+        """Return the seconds until the next decision. A run that comes meanwhile is not due before its first pause."""
+        longest = self._pace.first_seconds
+        if self._ripe:
+            return min(TICK_SECONDS, longest)
+        if not self._resting:
+            return longest
+        # Not for each of hundreds by itself: some are due nearly together.
+        return min(longest, max(self._resting[0][0] - self._clock.monotonic(), longest / 100))
+
+    async def _give_up(self) -> None:
+        """Tell every run that nobody watches over it any more, because of our own bug."""
+        for seat in (*self._ripe, *(seat for _, _, seat in self._resting)):
+            seat.problem = RuntimeError("the watch over this account has crashed")
+            seat.turn.set()
+        self._ripe.clear()
+        self._resting.clear()

@@ -1,0 +1,260 @@
+"""The watch over an account: who gets the next request, decided when the request is there."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import anyio
+import pytest
+
+from flowport.budget import Priority
+from flowport.errors import Breakage, Operation
+from flowport.model import Run, RunState, Urgency
+from flowport.providers.interface import ApiRequest
+from flowport.runner.board import Board
+from flowport.runner.following import Followed, RunFollower
+from flowport.runner.watching import MAX_LOOKS
+from flowport.runner.writing import RunWriter
+from flowport.schedule import Pace
+from flowport.supervisor import Supervisor
+from tests.fake_clock import FakeClock
+from tests.runner.samples import NOW, RUN, build_look
+from tests.scripted import Answer, FaultyLedger, Reply, ScriptedAccount, build_breakage, in_turn, wait_until
+
+RUNNING = replace(
+    RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+)
+DONE, GOING = build_look("completed"), build_look("running")
+
+
+@dataclass
+class Watch:
+    """A follower with what it works on."""
+
+    follower: RunFollower
+    account: ScriptedAccount
+    board: Board
+    clock: FakeClock
+    ledger: FaultyLedger
+    tasks: anyio.abc.TaskGroup
+    over: dict[str, Followed] = field(default_factory=dict)
+    began_at: float = 0.0
+    """When the latest run began to be followed."""
+    asked_at: list[float] = field(default_factory=list)
+    """When each look was made, since then."""
+    asked: anyio.Event = field(default_factory=anyio.Event)
+    ended: defaultdict[str, anyio.Event] = field(default_factory=lambda: defaultdict(anyio.Event))
+
+    async def finish(self, *names: str) -> None:
+        """Wait until these runs are over; the clock only moves while everybody waits."""
+        with anyio.fail_after(10):
+            for name in names:
+                await self.ended[name].wait()
+
+    async def follow(self, name: str, urgency: Urgency = Urgency.WAITED, *, age: float = 0.0) -> Run:
+        """Follow a run in the background; the provider knows it by the same name."""
+        run = replace(RUNNING, id=name, provider_run_id=name, started_at=self.clock.now() - age)
+        await self.ledger.accept(run)
+        self.board.put(run, noted_at=self.clock.monotonic() - age, urgency=urgency)
+        self.began_at = self.clock.monotonic()
+        self.tasks.start_soon(self._follow, run)
+        return run
+
+    async def _follow(self, run: Run) -> None:
+        self.over[run.id] = await self.follower.follow(run, self.account)
+        self.ended[run.id].set()
+
+    def get_looked_at(self) -> list[str]:
+        """Return the names of the runs in the order of the looks."""
+        return [request.path.rpartition("/")[2] for request in self.account.asked]
+
+
+@asynccontextmanager
+async def open_watch(
+    ledger: FaultyLedger, answer: Answer, *, limit: int = 0, is_automatic: bool = True
+) -> AsyncIterator[Watch]:
+    """Run a follower on a scripted account; what is not over at the end is given up."""
+    clock, board = FakeClock(is_automatic=is_automatic), Board()
+    account = ScriptedAccount(answer, clock, limit=limit)
+    async with Supervisor() as supervisor:
+        follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
+        async with anyio.create_task_group() as tasks:
+            watch = Watch(follower, account, board, clock, ledger, tasks)
+
+            def note(request: ApiRequest) -> Reply:
+                """Note when it came: the clock runs on while the ledger writes."""
+                watch.asked_at.append(clock.monotonic() - watch.began_at)
+                return answer(request)
+
+            account.answer = note
+            yield watch
+            tasks.cancel_scope.cancel()
+
+
+async def test_with_little_load_a_limit_changes_nothing(ledger: FaultyLedger) -> None:
+    """First after two and a half seconds, then every four (get-run)."""
+    async with open_watch(ledger, in_turn(GOING, GOING, DONE), limit=50) as watch:
+        await watch.follow("a")
+        await watch.finish("a")
+        assert watch.asked_at == [2.5, 6.5, 10.5]
+        assert watch.account.priorities == [Priority.LOOK] * 3
+
+
+async def test_a_request_goes_to_the_run_that_is_the_right_one_when_it_comes(ledger: FaultyLedger) -> None:
+    """It was asked for on behalf of a row; meanwhile another row has become likelier to have ended."""
+    async with open_watch(ledger, in_turn(DONE, last=GOING), limit=1, is_automatic=False) as watch:
+        await watch.account.budget.take(Priority.START)
+        await watch.follow("young", Urgency.BATCH)
+        await wait_until(lambda: watch.clock.count_sleepers() >= 2)
+        watch.clock.advance(3)
+        await watch.follow("old", Urgency.BATCH, age=300.0)
+        for _ in range(8):
+            await wait_until(lambda: watch.clock.count_sleepers() >= 2)
+            watch.clock.advance(10)
+            await anyio.wait_all_tasks_blocked()
+        await watch.finish("old")
+        assert watch.get_looked_at()[0] == "old"
+
+
+async def test_a_row_that_somebody_waits_for_goes_first(ledger: FaultyLedger) -> None:
+    """The urgency is what it is now, not what it was when the run was asked for."""
+    async with open_watch(ledger, in_turn(last=DONE), limit=50) as watch:
+        await watch.follow("row", Urgency.BATCH)
+        entry = watch.board.get("row")
+        assert entry is not None
+        with entry.wait():
+            await watch.finish("row")
+        await watch.follow("other", Urgency.BATCH)
+        await watch.finish("other")
+        assert watch.account.priorities == [Priority.LOOK, Priority.LOOK_ROW]
+
+
+async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does_not(ledger: FaultyLedger) -> None:
+    """Its caller's patience has an end; then those that others wait for go first."""
+    async with open_watch(ledger, in_turn(last=DONE), limit=50) as watch:
+        await watch.follow("fresh", age=40.0)
+        await watch.finish("fresh")
+        await watch.follow("left", age=50.0)
+        await watch.finish("left")
+        assert watch.account.priorities == [Priority.LOOK, Priority.LOOK_ROW]
+
+
+async def test_a_slow_answer_holds_up_nobody_else(ledger: FaultyLedger) -> None:
+    """One hung connection among many runs."""
+    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+        held, slow = anyio.Event(), list[int]()
+
+        async def hang() -> None:
+            """Let the first answer take for ever."""
+            if not slow:
+                slow.append(int(watch.get_looked_at()[0].removeprefix("run_")))
+                watch.asked.set()
+                await held.wait()
+
+        watch.account.before_answer = hang
+        for n in range(5):
+            await watch.follow(f"run_{n}")
+        await watch.asked.wait()
+        await watch.finish(*(f"run_{n}" for n in range(5) if n != slow[0]))
+        assert len(watch.over) == 4
+        held.set()
+        await watch.finish(*(f"run_{n}" for n in range(5)))
+
+
+async def test_no_more_looks_than_so_many_are_under_way(ledger: FaultyLedger) -> None:
+    """A provider that answers nobody must not be asked by hundreds at once."""
+    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+        held = anyio.Event()
+
+        async def hang() -> None:
+            """Let nobody have an answer until as many as may be have asked."""
+            if len(watch.account.asked) == MAX_LOOKS:
+                watch.asked.set()
+            await held.wait()
+
+        watch.account.before_answer = hang
+        for n in range(MAX_LOOKS + 5):
+            await watch.follow(f"run_{n}")
+        await watch.asked.wait()
+        await watch.clock.sleep(20.0)
+        assert len(watch.account.asked) == MAX_LOOKS
+        held.set()
+        await watch.finish(*(f"run_{n}" for n in range(MAX_LOOKS + 5)))
+
+
+async def test_no_way_to_the_provider_is_a_look_that_failed(ledger: FaultyLedger) -> None:
+    """The built-in sandbox may not be there yet; the run is looked at again."""
+    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+        lost, take = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN), watch.account.wait_for_turn
+        failing = iter([True, True])
+
+        async def wait_for_turn(priority: Priority, operation: Operation = Operation.READ_RUN) -> None:
+            """Fail twice."""
+            if next(failing, False):
+                raise lost
+            await take(priority, operation)
+
+        watch.account.wait_for_turn = wait_for_turn  # type: ignore[method-assign]  # the one way in which it can fail here
+        await watch.follow("a")
+        await watch.finish("a")
+        assert watch.asked_at == [2.5 + 8 + 16]
+
+
+@pytest.mark.parametrize("limit", [0, 50])
+async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_that_comes_later(
+    ledger: FaultyLedger, limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits must hear of it; a run that nobody watches would wait for ever."""
+    clock, board = FakeClock(), Board()
+    account = ScriptedAccount(in_turn(last=DONE), clock, limit=limit)
+    take, failing = account.wait_for_turn, iter([True])
+
+    async def wait_for_turn(priority: Priority, operation: Operation = Operation.READ_RUN) -> None:
+        """Have a bug, once."""
+        if next(failing, False):
+            raise ZeroDivisionError
+        await take(priority, operation)
+
+    account.wait_for_turn = wait_for_turn  # type: ignore[method-assign]  # a bug of ours, wherever it may be
+    await ledger.accept(RUNNING)
+    board.put(RUNNING, noted_at=0.0)
+    async with Supervisor() as supervisor:
+        follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
+        with pytest.raises(RuntimeError, match="has crashed"):
+            await follower.follow(RUNNING, account)
+        assert (await follower.follow(RUNNING, account)).run.state is RunState.SUCCEEDED
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_runs_that_are_left_alone_while_they_wait_cost_no_request(ledger: FaultyLedger) -> None:
+    """The person does not want to hear of it any more; the request goes to another run."""
+    async with open_watch(ledger, in_turn(last=DONE), limit=1, is_automatic=False) as watch:
+        await watch.account.budget.take(Priority.START)
+        for name in ("unwanted", "wanted"):
+            await watch.follow(name)
+        await wait_until(lambda: watch.clock.count_sleepers() >= 2)
+        watch.clock.advance(25)
+        await wait_until(lambda: watch.account.priorities != [])
+        watch.board.remove("unwanted")
+        for _ in range(7):
+            watch.clock.advance(10)
+            await anyio.wait_all_tasks_blocked()
+        await wait_until(lambda: set(watch.over) == {"unwanted", "wanted"})
+        assert watch.get_looked_at() == ["wanted"]
+
+
+async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(ledger: FaultyLedger) -> None:
+    """Its only run was let go of while it stood in line."""
+    async with open_watch(ledger, in_turn(), limit=1, is_automatic=False) as watch:
+        await watch.account.budget.take(Priority.START)
+        await watch.follow("a")
+        await wait_until(lambda: watch.clock.count_sleepers() >= 2)
+        watch.clock.advance(25)
+        await wait_until(lambda: watch.account.priorities != [])
+        watch.board.remove("a")
+        for _ in range(7):
+            watch.clock.advance(10)
+            await anyio.wait_all_tasks_blocked()
+        await watch.finish("a")
+        assert watch.account.asked == []
