@@ -1,7 +1,7 @@
 """Foretell how long a run takes, by how long earlier runs of its app took. Pure.
 
 Durations of generative apps are skewed to the right, so their logarithms are taken as normal. The end of a run is only
-known to lie between two looks at it: taking the later for the end would make an app seem slower the less often we look,
+known to lie between two looks at it: taking the later for the end would let an app seem slower the less often we look,
 and then we would look less often still.
 """
 
