@@ -17,8 +17,9 @@ from tests.crash.lives import Learnt, open_life, persist
 from tests.crash.trials import TOOL
 
 RETRIES = 3
-RUN_SECONDS = 3.0
-"""How long the runs take: longer than it takes to kill a process that follows them."""
+RUN_SECONDS = 10.0
+"""How long the runs take: longer than it takes to kill a process that follows them and to start another, even where many
+tests run side by side. A run that was over and seen by then is rightly paid for again."""
 
 
 @pytest.fixture(scope="module")
