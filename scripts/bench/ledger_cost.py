@@ -1,6 +1,7 @@
 """What the ledger costs: two hundred runs side by side with it, without it, and with every sync delayed."""
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import anyio
 from figures import Figure
 from instant import TOOL_NAME, Client, open_desk, open_provider
 
+from flowport.commands.serve import SWITCH_SECONDS
 from flowport.ledger.interface import Ledger
 from flowport.ledger.opening import LEDGER_NAME, open_connection
 from flowport.ledger.records import Accepted, AttachRules
@@ -110,6 +112,7 @@ def open_none(_: Path) -> Any:
 
 def measure_ledger_cost() -> list[Figure]:
     """Let the three take turns, and compare the medians."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     taken: dict[OpenLedger, list[float]] = {open_none: [], open_timed: [], open_slow: []}
     added: dict[OpenLedger, list[float]] = {one: [] for one in taken}
     with open_provider() as url:

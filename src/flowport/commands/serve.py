@@ -34,6 +34,10 @@ _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.serving.http"
 _USAGE_ERROR: Final = 2
 
+SWITCH_SECONDS: Final = 0.0005
+"""How long one thread runs while another waits for its turn of the interpreter; a tenth of what is usual. The ledger's thread
+needs a turn for each statement, and a run waits for it before its request leaves."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Serve until the end; returns only when it cannot begin, so that no thread can hold up the end."""
@@ -111,6 +115,7 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
             # What was made so far stays for good, so the collector, off since the start, need never look at it.
             gc.freeze()
             gc.enable()
+            sys.setswitchinterval(SWITCH_SECONDS)
             await serve(server, tasks, end)
 
         if isinstance(settings, ConfigurationError):
