@@ -1,5 +1,6 @@
 """Put the parts of a running Flowport together, and take them apart again."""
 
+import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +30,6 @@ from flowport.model import Account, App, Source
 from flowport.previewing import Previewer
 from flowport.processes import ProcessLock, Turn
 from flowport.providers.interface import Provider
-from flowport.providers.magica import Magica
 from flowport.providers.magnific import STYLES, Magnific
 from flowport.runner.adopting import RunAdopter
 from flowport.runner.batches import Batches
@@ -69,7 +69,11 @@ def _build_magnific(configured: ProviderSettings) -> Provider:
 
 
 def _build_magica(configured: ProviderSettings) -> Provider:
-    return Magica(cancel_path=configured.cancel_path, declared=configured.declared)
+    # By name, so that only who has its key pays for it at each start.
+    provider: Provider = importlib.import_module("flowport.providers.magica").Magica(
+        cancel_path=configured.cancel_path, declared=configured.declared
+    )
+    return provider
 
 
 PROVIDERS: Final[dict[str, Callable[[ProviderSettings], Provider]]] = {
