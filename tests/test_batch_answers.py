@@ -138,10 +138,10 @@ def test_a_batch_that_goes_on_says_what_to_do() -> None:
     """And one that is over has nothing left to be done."""
     facts = build_batch_facts(BatchStanding(BATCH, TALLY, 60.0, problem="The disk is full.", is_joined=True))
     assert facts["next_step"].startswith('Call get_run with run_id "batch_abc"')
-    assert facts["joined"].endswith("the same call with new_run true makes another.")
+    assert facts["joined"].endswith("The same call with new_run true makes another.")
     assert (facts["problem"], facts["failed"], facts["of_unknown_fate"], facts["done"]) == (
         "The disk is full.",
-        2,
+        1,
         1,
         37,
     )

@@ -13,12 +13,12 @@ from tests.test_batch_answers import BATCH, TALLY
 @pytest.mark.parametrize(
     ("changes", "usual", "message"),
     [
-        ({}, 60.0, "37 of 200 done, 2 failed, about 9 min left, 185 credits so far"),
+        ({}, 60.0, "37 of 200 done, 1 failed, 1 of unknown fate, about 9 min left, 185 credits so far"),
         ({"failed": 0, "unknown": 0, "succeeded": 37}, None, "37 of 200 done, about 9 min left, 185 credits so far"),
         (
             {"waiting": 0, "dropped": 130},
             None,
-            "37 of 200 done, 2 failed, 130 not started, about 2 min left, 185 credits so far",
+            "37 of 200 done, 1 failed, 1 of unknown fate, 130 not started, about 2 min left, 185 credits so far",
         ),
         (
             {"waiting": 160, "live": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
@@ -30,11 +30,11 @@ from tests.test_batch_answers import BATCH, TALLY
             None,
             "0 of 200 done, 0 credits so far",
         ),
-        ({"first_starting_at": None}, None, "37 of 200 done, 2 failed, 185 credits so far"),
+        ({"first_starting_at": None}, None, "37 of 200 done, 1 failed, 1 of unknown fate, 185 credits so far"),
         (
             {"waiting": 0, "live": 4, "succeeded": 194},
             None,
-            "196 of 200 done, 2 failed, about 2 s left, 185 credits so far",
+            "196 of 200 done, 1 failed, 1 of unknown fate, about 2 s left, 185 credits so far",
         ),
     ],
 )
@@ -42,6 +42,13 @@ def test_progress_is_a_line_that_means_something(changes: dict[str, Any], usual:
     """By the rows that are over, else by the app's earlier runs."""
     standing = BatchStanding(BATCH, replace(TALLY, **changes), 120.0)
     assert format_batch_progress(standing, usual, 1120.0) == message
+
+
+def test_a_batch_takes_at_least_what_its_requests_take() -> None:
+    """Two thousand starts at fifty a minute are forty minutes, however quick the app is."""
+    fresh = replace(TALLY, rows=2000, waiting=1936, live=64, succeeded=0, failed=0, unknown=0, partial=0)
+    assert estimate_left_seconds(fresh, 30.0, 1000.0) == 960.0
+    assert estimate_left_seconds(fresh, 30.0, 1000.0, requests_per_minute=50) == 60.0 * 3936 / 50
 
 
 def test_trouble_is_told_with_the_progress() -> None:

@@ -292,7 +292,7 @@ def format_joined(run: Run, *, again: str = "run_app") -> str:
     """Return what is said to a call that has joined a run; `again` is what makes another one."""
     return (
         f"This call asked for the same as an earlier one, so it joined its run, accepted at {format_instant(run.accepted_at)}; "
-        f"nothing new was started or charged. {again} with new_run true makes another."
+        f"no other is started or charged for this call. {again} with new_run true makes another."
     )
 
 

@@ -28,6 +28,8 @@ async def wait_for_batch(desk: Desk, batch: Run, caller: Caller) -> BatchStandin
     deadline = caller.arrived_at_seconds + desk.settings.wait_seconds
     durations = await desk.ledger.get_durations(account_id=batch.account_id, app_id=batch.app_id)
     usual, told_at = get_usual_seconds(durations), float("-inf")
+    account = desk.get_account(batch.account_id)
+    limit = account.budget.limit if account is not None else 0
     while True:
         entry = desk.runner.get_entry(batch.id)
         changed = anyio.Event() if entry is None else entry.changed
@@ -37,9 +39,8 @@ async def wait_for_batch(desk: Desk, batch: Run, caller: Caller) -> BatchStandin
             return standing
         if now - told_at >= QUIET_SECONDS:
             told_at = now
-            await caller.report(
-                now - caller.arrived_at_seconds, format_batch_progress(standing, usual, desk.clock.now())
-            )
+            line = format_batch_progress(standing, usual, desk.clock.now(), requests_per_minute=limit)
+            await caller.report(now - caller.arrived_at_seconds, line)
         remaining = deadline - desk.clock.monotonic()
         if remaining <= 0 or await caller.is_gone():
             return standing
@@ -65,15 +66,17 @@ async def get_batch_standing(desk: Desk, batch: Run) -> BatchStanding:
     return BatchStanding(kept, await desk.ledger.get_tally(batch.id), elapsed, problem=problem)
 
 
-def format_batch_progress(standing: BatchStanding, usual_seconds: float | None, now: float) -> str:
+def format_batch_progress(
+    standing: BatchStanding, usual_seconds: float | None, now: float, *, requests_per_minute: int = 0
+) -> str:
     """Return one line such as `37 of 200 done, 2 failed, about 4 min left, 185 credits so far`."""
     tally = standing.tally
     parts = [f"{tally.over} of {tally.rows} done"]
-    if tally.failures:
-        parts.append(f"{tally.failures} failed")
+    counts = {"failed": tally.failed, "of unknown fate": tally.unknown, "cancelled": tally.cancelled}
+    parts += [f"{count} {word}" for word, count in counts.items() if count]
     if tally.dropped:
         parts.append(f"{tally.dropped} not started")
-    left = estimate_left_seconds(tally, usual_seconds, now)
+    left = estimate_left_seconds(tally, usual_seconds, now, requests_per_minute=requests_per_minute)
     if left is not None:
         parts.append(f"about {_format_roughly(left)} left")
     parts.append(f"{count_credits(tally.spent_credits)} so far")
@@ -81,14 +84,21 @@ def format_batch_progress(standing: BatchStanding, usual_seconds: float | None, 
     return ", ".join(parts) + problem
 
 
-def estimate_left_seconds(tally: BatchTally, usual_seconds: float | None, now: float) -> float | None:
-    """Return how long the rest will take: by the rows that are over, else by the app's earlier runs; None when nobody can tell."""
+def estimate_left_seconds(
+    tally: BatchTally, usual_seconds: float | None, now: float, *, requests_per_minute: int = 0
+) -> float | None:
+    """Return how long the rest will take: by the rows that are over, else by the app's earlier runs; None when nobody can tell.
+
+    Args:
+        requests_per_minute: The account's, 0 for no limit: each row takes one to start and one to be seen at its end.
+    """
     rest = tally.waiting + tally.live
     if tally.over >= MIN_ROWS and tally.first_starting_at is not None:
         return max(0.0, now - tally.first_starting_at) * rest / tally.over
     if usual_seconds is None:
         return None
-    return usual_seconds * -(-rest // MAX_LIVE_ROWS)
+    asked = 60.0 * (rest + tally.waiting) / requests_per_minute if requests_per_minute else 0.0
+    return max(usual_seconds * -(-rest // MAX_LIVE_ROWS), asked)
 
 
 def _format_roughly(seconds: float) -> str:

@@ -23,6 +23,8 @@ _SPREADSHEETS_WORD: Final = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
 """What a spreadsheet puts before the header to say what parts the cells."""
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_INNER_STARTS: Final = re.compile(r"([;\t\r\n] *)(?=[=+\-@])")
+"""Where a cell would begin as a formula does for a program that parts cells by another mark."""
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 _SAVE_AS: Final = "Save the table as CSV in UTF-8 and give its full path."
 
@@ -84,9 +86,9 @@ def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes
 
 def neutralise(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula; a plain number stays one."""
-    if cell.startswith(_FORMULA_STARTS) and not _PLAIN_NUMBER.fullmatch(cell):
-        return f"'{cell}"
-    return cell
+    if _PLAIN_NUMBER.fullmatch(cell):
+        return cell
+    return _INNER_STARTS.sub(r"\1'", f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell)
 
 
 def _decode(data: bytes, argument: str) -> str:

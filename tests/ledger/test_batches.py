@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowport.errors import LedgerError, RunNotFound
-from flowport.ledger.batch_records import BatchRow, BatchTally, NewBatch
+from flowport.ledger.batch_records import STOPPED_BY_PERSON, BatchRow, BatchTally, NewBatch
 from flowport.ledger.records import Accepted, InDoubt, Joined
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
 from flowport.model import Output, OutputKind, Run, RunState
@@ -313,3 +313,17 @@ async def test_a_batch_can_be_joined_until_a_window_after_its_end(ledger: Sqlite
     soon, later = replace(rules, at=63_599.0), replace(rules, at=63_600.0)
     assert isinstance(await ledger.accept_batch(build_batch("batch_3"), soon), Joined)
     assert isinstance(await ledger.accept_batch(build_batch("batch_4"), later), Accepted)
+
+
+@pytest.mark.parametrize(("reason", "is_joined"), [(STOPPED_BY_PERSON, False), ("Two rows failed.", True)])
+async def test_a_batch_that_somebody_cancelled_is_not_joined(
+    ledger: SqliteLedger, reason: str, *, is_joined: bool
+) -> None:
+    """Who asks for the same afterwards wants all of it; what stopped by itself is still the answer to a retry."""
+    await ledger.accept_batch(build_batch(), build_rules("call_1"))
+    await ledger.accept_rows(BATCH, [build_row(1)])
+    await ledger.drop_rows(BATCH, reason=reason)
+    await ledger.leave("call_1")
+
+    again = await ledger.accept_batch(build_batch("batch_2"), build_rules("call_2"))
+    assert isinstance(again, Joined) is is_joined

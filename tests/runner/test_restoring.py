@@ -13,6 +13,7 @@ from flowport.catalog.records import Listing
 from flowport.errors import AppNotFound, Breakage, Operation
 from flowport.media.arguments import MediaRules
 from flowport.model import Input, InputKind, Run
+from flowport.providers.magica import Magica
 from flowport.runner.calling import RunCall
 from flowport.runner.preparing import CallPreparer, PreparedCall
 from flowport.runner.references import OutputFinder, SeenRuns
@@ -44,6 +45,10 @@ class Bench:
         call = await self.preparer.prepare(self.account, LISTING, arguments, RunCall("local"))
         run = replace(RUN, arguments_json=call.arguments_json, canonical_digest=call.canonical_digest)
         return run, call
+
+    def estimate_prices(self) -> None:
+        """Have a provider that tells a price only when it is asked, another one each time."""
+        self.account.provider = Magica()
 
     async def restore(
         self, run: Run, found: Sequence[Listing | Exception] = (LISTING,), *, is_cached: bool = True
@@ -112,6 +117,13 @@ async def test_an_app_that_has_changed_or_gone_is_not_started(bench: Bench, foun
     """It may now cost more, or make something else."""
     run, _ = await bench.accept(prompt="a lake")
     assert await bench.restore(run, [found]) is None
+
+
+async def test_where_prices_are_estimates_another_one_changes_nothing(bench: Bench) -> None:
+    """The run was accepted at an estimate of its own, which the list does not have."""
+    bench.estimate_prices()
+    run, _ = await bench.accept(prompt="a lake")
+    assert await bench.restore(run, [DEARER]) is not None
 
 
 async def test_a_network_that_comes_back_is_waited_for(bench: Bench) -> None:

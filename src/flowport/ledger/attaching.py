@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from flowport.ledger.batch_records import STOPPED_BY_PERSON
 from flowport.ledger.changes import insert_run, set_cancelled, set_seen, set_told, set_unknown, set_unseen
 from flowport.ledger.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs
 from flowport.ledger.records import (
@@ -218,6 +219,8 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
         "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
+        # What was cancelled is nobody's answer, although rows of it may go on.
+        "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = runs.id AND batches.stopped = :cancelled) "
         "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:recent))) "
         "ORDER BY accepted_at, runs.id",
         {
@@ -227,6 +230,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             "raw_digest": run.raw_digest,
             "canonical_digest": run.canonical_digest,
             "recent": json.dumps(list(rules.recent_call_ids)),
+            "cancelled": STOPPED_BY_PERSON,
         },
     )
     for (

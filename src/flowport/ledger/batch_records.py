@@ -6,11 +6,14 @@ same for both. What only a batch has is here. A row that was begun is a run like
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from flowport.ledger.records import AcceptOutcome, AttachRules
 from flowport.model import Run, RunState
 from flowport.purse import PurseTerms
+
+STOPPED_BY_PERSON: Final = "The batch was cancelled, so they were not started and cost nothing."
+"""Why rows were dropped that a person wanted no more; who asks for the same afterwards wants it anew."""
 
 
 @dataclass(frozen=True, slots=True)

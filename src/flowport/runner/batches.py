@@ -15,7 +15,7 @@ from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.consent import StartInDoubt
 from flowport.errors import FlowportError, LedgerError, RunNotFound
-from flowport.ledger.batch_records import BatchTally, NewBatch
+from flowport.ledger.batch_records import STOPPED_BY_PERSON, BatchTally, NewBatch
 from flowport.ledger.interface import Ledger
 from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined
 from flowport.model import Run, RunState
@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 """Between two looks at a batch whose rows end in other processes; an end in this one is noticed at once."""
 
-STOPPED_BY_PERSON: Final = "The batch was cancelled, so they were not started and cost nothing."
 STOPPED_WITH_CALLER: Final = "Whoever asked for the batch has left, so they were not started and cost nothing."
 
 

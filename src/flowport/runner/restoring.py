@@ -66,8 +66,10 @@ class CallRestorer:
         except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
             logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
             return None
-        is_same = call.canonical_digest == run.canonical_digest and call.app.price_credits == run.price_credits
-        return call if is_same else None
+        # Where prices are estimates, each of which may differ, the run was accepted at one, and it is not paid here.
+        is_estimated = account.provider.estimate_price(call.app) is not None
+        is_same_price = is_estimated or call.app.price_credits == run.price_credits
+        return call if call.canonical_digest == run.canonical_digest and is_same_price else None
 
     async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
         """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
