@@ -12,7 +12,8 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-test: check unit crash conformance docker-proof
+test: check unit
+	$(MAKE) --jobs=3 --output-sync=target crash conformance docker-proof
 
 check: setup
 	$(BIN)/ruff check .
