@@ -164,10 +164,23 @@ async def test_rows_leave_a_part_of_the_window_to_whoever_comes() -> None:
 
 
 async def test_rows_leave_more_once_somebody_has_come() -> None:
-    """A run that is waited for needs more than its start."""
+    """A run that is waited for needs more than its start; the nearer the next window, the less of it."""
     granted = await take_all(50, [(0.0, Priority.START), *[(1.0, Priority.START_ROW)] * 60])
-    rows = [priority for at, priority in granted if at < 60.0 and priority is Priority.START_ROW]
-    assert 1 + len(rows) == 50 - 50 // KEPT_PARTS_URGENT
+    rows = [at for at, priority in granted if priority is Priority.START_ROW]
+    kept = 50 // KEPT_PARTS_URGENT
+    assert kept / 2 <= 50 - (1 + sum(at < SPAN / 3 for at in rows)) <= kept
+    assert 0 < 50 - (1 + sum(at < SPAN for at in rows)) < kept / 2
+
+
+async def test_whoever_waits_finds_a_request_every_so_often_beside_rows_without_end() -> None:
+    """A part that is used up in the first seconds would leave a person waiting for the rest of the minute."""
+    gap = SPAN / (50 // KEPT_PARTS_URGENT)
+    looks = [(n * gap, Priority.LOOK) for n in range(60)]
+    granted = await take_all(50, [(0.0, Priority.START), *[(1.0, Priority.START_ROW)] * 500, *looks])
+    came = [at for at, priority in granted if priority is Priority.LOOK]
+    assert came == pytest.approx([at for at, _ in looks])
+    # And what they free in time is not left a second time.
+    assert sum(SPAN <= at < 2 * SPAN for at, _ in granted) >= 49
 
 
 async def test_rows_do_not_outrun_their_own_answers() -> None:

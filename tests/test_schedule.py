@@ -71,7 +71,7 @@ def test_with_little_load_every_run_is_looked_at_in_its_pace(runs: list[LiveRun]
     """Three runs every four seconds are 45 requests a minute; what they are like does not matter."""
     prices = get_prices(runs, Pace(), limit=50)
     assert prices == Prices()
-    for demand in Demand:
+    for demand in (Demand.WAITED, Demand.LEFT):
         due = [run for run in runs if run.is_waited is (demand is Demand.WAITED)]
         assert (choose_run(runs, demand, prices, 10_000.0) is not None) == bool(due)
 
@@ -127,6 +127,14 @@ def test_under_load_the_likeliest_end_goes_first_and_a_fresh_run_waits() -> None
     assert choose_run(runs[:1], Demand.LEFT, dear, 1_000.0) is None
     assert choose_run(runs, Demand.WAITED, dear, 1_000.0) is None
     assert (choose_likeliest(runs, 1_000.0), choose_likeliest([], 1_000.0)) == (2, None)
+
+
+def test_only_rows_that_are_all_but_over_go_before_starts() -> None:
+    """A look in vain would hold up a start, and what has merely gone unseen for long is likely to go on."""
+    runs = [build_run(age, is_waited=False) for age in (70.0, 300.0, 200.0)]
+    assert choose_run(runs, Demand.OVER, Prices(), 1_000.0) == 1
+    lost = build_run(3_600.0, unseen=LONGEST_SECONDS[False], is_waited=False)
+    assert choose_run([runs[0], lost, build_run(300.0)], Demand.OVER, Prices(), 1_000.0) is None
 
 
 def test_what_went_unseen_for_too_long_goes_before_every_chance() -> None:

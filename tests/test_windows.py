@@ -296,7 +296,7 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
     programs = Programs(2, 40)
     programs.budgets[0].note_limits(RateLimits(0, reset_seconds=1000.0))
     programs.budgets[0].note_busy(300.0)
-    for priority in set(Priority) - {Priority.LOOK, Priority.LOOK_ROW}:
+    for priority in set(Priority) - {Priority.LOOK, Priority.LOOK_OVER, Priority.LOOK_ROW}:
         with pytest.raises(DayUsedUp) as caught:
             await programs.budgets[1].take(priority, Operation.LIST_APPS)
         assert str(caught.value).startswith(

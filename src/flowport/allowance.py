@@ -25,10 +25,11 @@ ROW_HASTE: Final = 4.0
 at rows whose places, when they turn out to be free, find no request left to start the next with."""
 
 KEPT_PARTS: Final = 25
-"""Rows leave one of so many requests to whoever may come and wait."""
+"""Rows leave so small a part of the window to whoever may come and wait, spread over it: the first request of these at
+once, the last when the window is nearly over. What is freed until then need not be left."""
 
-KEPT_PARTS_URGENT: Final = 8
-"""And one of so many once somebody has: a run that is waited for needs more than its start."""
+KEPT_PARTS_URGENT: Final = 5
+"""And so great a part once somebody has: a run that is waited for needs more than its start."""
 
 BATCH_PARTS: Final = 8
 """At most so small a part of the limit is taken at once, so that several processes come in turn."""
@@ -265,7 +266,20 @@ def _get_allowed(record: AccountRecord, limit: int, wish: Wish) -> int:
     """Return how many requests the window may hold when this one is granted, itself included."""
     if not wish.is_row:
         return max(1, int(limit * wish.share))
-    return max(1, limit - limit // (KEPT_PARTS_URGENT if record.seen_at < record.urgent_until else KEPT_PARTS))
+    return max(1, limit - _count_kept(record, limit))
+
+
+def _count_kept(record: AccountRecord, limit: int) -> int:
+    """Return how many requests rows leave so that whoever comes finds one every so often, as far as none is freed in time."""
+    most = limit // (KEPT_PARTS_URGENT if record.seen_at < record.urgent_until else KEPT_PARTS)
+    kept = freed = 0
+    for one in record.grants:
+        if kept + freed >= most:
+            break
+        until_seconds = one.until + record.delay - record.seen_at
+        kept = max(kept, min(most, ceil(until_seconds * most / SPAN_SECONDS)) - freed)
+        freed += one.requests
+    return max(kept, most - freed)
 
 
 def _find_ahead(record: AccountRecord, process_id: str, wish: Wish, *, has_got: bool) -> list[Rival]:

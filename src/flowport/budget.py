@@ -41,12 +41,14 @@ class Priority(IntEnum):
     START = 0
     LOOK = 1
     """At a run that somebody waits for."""
-    START_ROW = 2
+    LOOK_OVER = 2
+    """At a row that is all but certain to be over."""
+    START_ROW = 3
     """Of a run that is a row of a batch."""
-    LOOK_ROW = 3
+    LOOK_ROW = 4
     """At a row of a batch, or at a run that nobody waits for any more."""
-    DISCOVER = 4
-    DISCOVER_LATER = 5
+    DISCOVER = 5
+    DISCOVER_LATER = 6
     """Definitions that no listed tool needs; they leave half of the window to everything else."""
 
 
@@ -54,7 +56,7 @@ _WISHES: Final[Mapping[Priority, Wish]] = {
     priority: Wish(
         priority,
         share=0.5 if priority is Priority.DISCOVER_LATER else 1.0,
-        is_row=priority in {Priority.START_ROW, Priority.LOOK_ROW},
+        is_row=priority in {Priority.LOOK_OVER, Priority.START_ROW, Priority.LOOK_ROW},
         is_urgent=priority in {Priority.START, Priority.LOOK},
         # Whatever looks does so at a run that costs already.
         is_paid_for=priority.name.startswith("LOOK"),

@@ -76,7 +76,8 @@ class Forecast:
 
 def fit_forecast(spans: Sequence[Span]) -> Forecast:
     """Return the forecast that earlier runs of an app suggest; without any, what apps usually take."""
-    forecast = _fit([_get_known(span) for span in spans])
+    # It begins with those that are known: the middles of wide spans would lead far from them, and few rounds lead back.
+    forecast = _fit([_get_known(span) for span in spans if span.low_seconds == span.high_seconds])
     for _ in range(_ROUNDS if any(span.low_seconds < span.high_seconds for span in spans) else 0):
         forecast = _fit([_place_end(span, forecast) for span in spans])
     return forecast

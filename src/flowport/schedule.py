@@ -29,7 +29,11 @@ PLANNED_SHARE: Final = 0.9
 FAIR_CHANCE: Final = 0.5
 """A look with such a chance of finding an end is worth a request under any load."""
 
-COURTESY_PRICE: Final = 1.25
+SURE_CHANCE: Final = 0.95
+"""A row that has so likely ended is looked at before another one is started. Less would have looks in vain hold up starts,
+and a batch is over when what it started last is; more would leave results lying for longer."""
+
+COURTESY_PRICE: Final = 1.4
 """What a look at a run that somebody waits for must be worth while a batch wants every request that is left."""
 
 LONGEST_SECONDS: Final = {True: 20.0, False: 120.0}
@@ -62,6 +66,8 @@ class Demand(Enum):
 
     WAITED = "waited"
     """Somebody waits for it."""
+    OVER = "over"
+    """Nobody does, but it is all but certain to be over."""
     LEFT = "left"
     """Nobody does; it takes what the others leave."""
 
@@ -151,11 +157,12 @@ def _get_worth(run: LiveRun, demand: Demand, prices: Prices, now: float) -> floa
     """Return a number that is greater the sooner the run should be looked at; 0 for not yet."""
     if run.is_waited is not (demand is Demand.WAITED):
         return 0.0
-    unasked = now - run.asked_at
+    unasked, chance = now - run.asked_at, run.get_end_chance(now)
+    if demand is Demand.OVER:
+        return chance if chance >= SURE_CHANCE else 0.0
     if unasked >= LONGEST_SECONDS[run.is_waited]:
         # Above every chance, the oldest first: so none is passed over for ever.
         return 1.0 + unasked
-    chance = run.get_end_chance(now)
     price = prices.waited if run.is_waited else prices.left
     if price == 0.0:
         # In its pace, whatever its chances; those that are likelier to have ended before the others.

@@ -1,5 +1,7 @@
 """The book of durations: the ledger is asked once for each app."""
 
+import math
+import random
 from typing import cast
 
 import pytest
@@ -42,6 +44,20 @@ async def test_the_ledger_is_asked_once_and_what_ends_here_is_added() -> None:
     assert book.get_usual("a", "x") == Usual(100.0, 100.0)
     assert book.get_forecast("a", "x").log_seconds > before.log_seconds
     assert book.get_forecast("a", "x") is book.get_forecast("a", "x")
+
+
+async def test_a_long_batch_whose_rows_are_seen_seldom_does_not_make_its_app_seem_slow() -> None:
+    """What is only known to have ended within two minutes must not push out the runs whose duration is known."""
+    chance = random.Random(7)
+    draws = [60.0 * math.exp(0.5 * chance.gauss(0.0, 1.0)) for _ in range(520)]
+    book = build_book(Shelf(*draws[:20]))
+    await book.load("a", "x")
+    for draw in draws[20:]:
+        looks = int(draw // 120.0)
+        book.note("a", "x", Span(looks * 120.0, (looks + 1) * 120.0))
+    forecast = book.get_forecast("a", "x")
+    assert math.exp(forecast.log_seconds) == pytest.approx(60.0, rel=0.1)
+    assert forecast.sigma == pytest.approx(0.5, rel=0.2)
 
 
 async def test_too_few_runs_promise_nothing() -> None:

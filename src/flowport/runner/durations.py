@@ -4,7 +4,6 @@ import logging
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,8 +14,9 @@ from flowport.ledger.records import MIN_DURATIONS
 
 logger = logging.getLogger(__name__)
 
-MAX_SPANS: Final = 50
-"""The latest runs of an app count: what it took a year ago it need not take now."""
+MAX_SPANS: Final = 200
+"""Of the runs of an app that have ended here, the latest count. Many, because the wide span of a run that was looked at
+seldom says little: a few dozen of a batch are no substitute for what they would push out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,16 @@ class Usual:
 class _AppDurations:
     """What is known of one app on one account."""
 
-    spans: deque[Span] = field(default_factory=lambda: deque(maxlen=MAX_SPANS))
+    history: tuple[Span, ...]
+    """By the ledger; it stays, because of these the durations are known."""
+    newer: deque[Span] = field(default_factory=lambda: deque(maxlen=MAX_SPANS))
     forecast: Forecast | None = None
     """By all of them; None when some have come since it was made."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """All that are known."""
+        return (*self.history, *self.newer)
 
 
 class DurationBook:
@@ -53,16 +60,14 @@ class DurationBook:
         except LedgerError as exc:
             logger.info("how long earlier runs of %s took could not be read: %s", app_id, exc)
             return
-        known = (Span(one, one) for one in reversed(seconds))
         # Another task may have asked and noted ends meanwhile; these are newer than what the ledger had.
-        newer = self._apps.get((account_id, app_id))
-        self._apps[account_id, app_id] = _build(known) if newer is None else newer
+        self._apps.setdefault((account_id, app_id), _AppDurations(tuple(Span(one, one) for one in seconds)))
 
     def note(self, account_id: str, app_id: str, span: Span) -> None:
         """Take up a run that has just succeeded; without the ledger's word of those before it nothing is learnt."""
         known = self._apps.get((account_id, app_id))
         if known is not None:
-            known.spans.append(span)
+            known.newer.append(span)
             known.forecast = None
 
     def get_forecast(self, account_id: str, app_id: str) -> Forecast:
@@ -81,7 +86,3 @@ class DurationBook:
             return None
         seconds = sorted(span.middle_seconds for span in known.spans)
         return Usual(statistics.median(seconds), seconds[math.ceil(0.9 * len(seconds)) - 1])
-
-
-def _build(spans: Iterable[Span]) -> _AppDurations:
-    return _AppDurations(deque(spans, maxlen=MAX_SPANS))

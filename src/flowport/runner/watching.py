@@ -31,6 +31,7 @@ TICK_SECONDS: Final = 0.5
 
 _PRIORITIES: Final = {
     Demand.WAITED: Priority.LOOK,
+    Demand.OVER: Priority.LOOK_OVER,
     Demand.LEFT: Priority.LOOK_ROW,
 }
 
