@@ -320,7 +320,8 @@ def _read_app(item: Any, *, is_own: bool) -> App | None:
 
 
 def _find_run_id(body: Any) -> str:
-    holders = (body, body.get("run"), body.get("data")) if isinstance(body, dict) else ()
-    found = (holder.get(key) for holder in holders if isinstance(holder, dict) for key in ("runId", "id"))
+    """Return the run that a start names: a `runId` wherever it stands, else the id of what is inside, else of the whole."""
+    holders = (body.get("run"), body.get("data"), body) if isinstance(body, dict) else ()
+    found = (holder.get(key) for key in ("runId", "id") for holder in holders if isinstance(holder, dict))
     is_long = MAX_ID_LENGTH
     return next((value for value in found if isinstance(value, str) and value.strip() and len(value) <= is_long), "")
