@@ -136,6 +136,14 @@ SENTENCES: Final = [
         "Magica allows this key no more requests today and was not asked to start the run. It goes on in about 5 h 10 min.",
     ),
     (
+        DayUsedUp("Magica", START, 86_400.0, is_told=False),
+        "The day's requests are used up, and Magica was not asked to start the run. It goes on in about 24 h.",
+    ),
+    (
+        ProviderRejected("Magica", START, 404, problem="Magica's MCP server does not answer"),
+        "Magica's MCP server does not answer.",
+    ),
+    (
         ProviderRejected("Magnific", START, 422, "image is required"),
         'Magnific does not accept these inputs. Magnific says: "image is required"',
     ),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from flowport import provider_tools
-from flowport.errors import Breakage, Operation, ProviderUnreachable
+from flowport.errors import Breakage, DayUsedUp, Operation, ProviderUnreachable
 from flowport.model import JsonValue
 from flowport.provider_tools import MAX_PAGES, call_tool
 from flowport.providers.interface import ApiAnswer, ToolOffer, ToolRequest
@@ -33,6 +34,8 @@ class Server:
         self.result: dict[str, Any] = {"content": [], "structuredContent": {"url": "https://x/y.png"}}
         self.response: Callable[[], Response] | None = None
         self.is_endless = False
+        self.before_answer = anyio.lowlevel.checkpoint
+        """Awaited before each answer."""
         self.calls: list[dict[str, Any]] = []
         self.requests = 0
         self.keys: set[str] = set()
@@ -40,6 +43,7 @@ class Server:
     async def answer(self, request: Request) -> Response:
         """Answer one message."""
         self.requests += 1
+        await self.before_answer()
         self.keys.add(request.headers.get("authorization", ""))
         if self.response is not None:
             return self.response()
@@ -208,15 +212,77 @@ async def test_a_session_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes a request and says nothing would hold the app for ever."""
     monkeypatch.setattr(provider_tools, "CALL_SECONDS", 0.2)
     server = Server()
-
-    async def wait() -> None:
-        """Never grant a second request."""
-        await anyio.sleep_forever()
-
+    server.before_answer = anyio.sleep_forever
     async with serve(server) as location:
         with pytest.raises(ProviderUnreachable) as caught:
-            await call(location, take=wait)
+            await call(location)
     assert caught.value.breakage is Breakage.NO_ANSWER
+
+
+async def test_waiting_for_the_budget_is_no_time_of_the_session() -> None:
+    """The server is not slow because we are frugal; between the waits its time is limited."""
+    waits, works = list[float](), list[float]()
+
+    async def take() -> None:
+        """Note until when the session may last."""
+        waits.append(anyio.current_effective_deadline())
+
+    def build(_: ToolOffer) -> Mapping[str, JsonValue]:
+        """Note the same."""
+        works.append(anyio.current_effective_deadline())
+        return {}
+
+    async with serve(Server()) as location:
+        request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", build)
+        await call_tool(request, location, "Magica", take=take)
+    assert set(waits) == {inf}
+    assert works[0] < inf
+
+
+async def test_the_time_goes_on_when_the_last_request_has_its_turn() -> None:
+    """A session's requests may wait side by side."""
+    scope, turns, began = anyio.CancelScope(deadline=anyio.current_time() + 60), [anyio.Event(), anyio.Event()], 0
+    request, deadlines = httpx2.Request("POST", "http://127.0.0.1"), list[float]()
+
+    async def take() -> None:
+        """Wait for a turn."""
+        nonlocal began
+        began += 1
+        await turns[began - 1].wait()
+
+    session = provider_tools._Session(take, scope)
+    await session.note_request(request)
+    async with anyio.create_task_group() as group:
+        for _ in turns:
+            group.start_soon(session.note_request, request)
+        for turn in turns:
+            await anyio.wait_all_tasks_blocked()
+            deadlines.append(scope.deadline)
+            turn.set()
+    assert deadlines == [inf, inf]
+    assert scope.deadline < inf
+
+
+@pytest.mark.parametrize("last", range(6))
+async def test_a_refusal_of_the_budget_comes_out_as_itself_until_the_tool_has_answered(last: int) -> None:
+    """It is neither a mistake nor the server's fault; and what was answered stays answered, however the session ends."""
+    server, taken = Server(), 0
+    refusal = DayUsedUp("Magica", Operation.REQUEST_UPLOAD, 60.0)
+
+    async def take() -> None:
+        """Allow so many."""
+        nonlocal taken
+        taken += 1
+        if taken > last:
+            raise refusal
+
+    async with serve(server) as location:
+        try:
+            answer: object = (await call(location, take=take)).status
+        except DayUsedUp as exc:
+            answer = exc
+    assert answer == (200 if server.calls else refusal)
+    assert bool(server.calls) == (last > 3)
 
 
 async def test_a_mistake_of_our_own_is_not_taken_for_the_server_s() -> None:

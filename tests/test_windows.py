@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.allowance import GRACE_SECONDS, NAP_SECONDS, AccountRecord, Counted, Quota, Rival
+from flowport.allowance import DAY_SECONDS, GRACE_SECONDS, NAP_SECONDS, AccountRecord, Counted, Quota, Rival
 from flowport.allowance import SPAN_SECONDS as SPAN
 from flowport.budget import Priority, RequestBudget, Standing
 from flowport.clock import BootTime
@@ -302,7 +302,7 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
         assert str(caught.value).startswith(
             "Magica allows this key no more requests today and was not asked to list its"
         )
-        assert caught.value.resumes_seconds == 1000.0
+        assert (caught.value.is_told, caught.value.resumes_seconds) == (True, 1000.0)
     assert await programs.budgets[1].look() == Standing(0, 40, 40, 0.0, 0, is_shared=True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(programs.take, (0.0, 0, Priority.LOOK))
@@ -333,10 +333,13 @@ async def test_our_own_count_of_the_day_keeps_its_last_part_for_looks() -> None:
     """A run that was paid for with the last request could not be seen before tomorrow."""
     programs = Programs(1, 100, per_day=20)
     await programs.take_all([(0.0, 0, Priority.START)] * 19)
-    with pytest.raises(DayUsedUp):
+    with pytest.raises(DayUsedUp) as caught:
         await programs.budgets[0].take(Priority.START)
+    # The limit may be the person's own, and no day is longer than a day.
+    assert (caught.value.is_told, caught.value.resumes_seconds) == (False, DAY_SECONDS)
     await programs.take((0.0, 0, Priority.LOOK))
-    assert (await programs.budgets[0].look()).day_left == 0
+    standing = await programs.budgets[0].look()
+    assert (standing.day_left, standing.is_day_used_up) == (0, True)
     await programs.take((0.0, 0, Priority.LOOK))
     assert programs.granted[-1][0] == 88_200.0
 

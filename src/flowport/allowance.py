@@ -103,6 +103,8 @@ class Reply:
     """When the next may be sent as things are; 0 when there is none."""
     resumes_seconds: float | None = None
     """When the day goes on that is used up for whatever is not paid for; None when it is not used up."""
+    is_told: bool = False
+    """Whether that is the provider's word; else it is our own count."""
 
 
 class Counted(NamedTuple):
@@ -194,11 +196,11 @@ def admit(record: AccountRecord, ask: Ask) -> tuple[AccountRecord, Reply]:
     rest = [wish for wish in ask.wishes[granted:] if wish.is_paid_for or resumes_at <= now]
     next_at = now if granted == most or not rest else ready_at
     again_at = min(next_at, now + NAP_SECONDS) if rest else inf
+    is_told = _has_told_day(record)
     record = _count(record, ask.wishes[:granted], ask.limits)
     record = _register(record, ask.process_id, rest, again_at, has_got=granted > 0)
-    return record, Reply(
-        granted, again_at - now, max(0.0, next_at - now), None if resumes_at <= now else resumes_at - now
-    )
+    resumes_seconds = None if resumes_at <= now else resumes_at - now
+    return record, Reply(granted, again_at - now, max(0.0, next_at - now), resumes_seconds, is_told)
 
 
 def count_elsewhere(record: AccountRecord, grants: Sequence[Counted]) -> AccountRecord:
@@ -226,9 +228,14 @@ def get_step(limits: Limits) -> int:
 
 def get_day_left(record: AccountRecord, limits: Limits) -> int | None:
     """Return what is left of the day, by the provider's word, else by our own count; None when neither is known."""
-    if record.seen_at < record.told_day.until:
+    if _has_told_day(record):
         return record.told_day.left
     return limits.per_day - sum(one.requests for one in record.day) if limits.per_day else None
+
+
+def _has_told_day(record: AccountRecord) -> bool:
+    """Tell whether the provider's word about the day is believed."""
+    return record.seen_at < record.told_day.until
 
 
 def _is_probing(record: AccountRecord) -> bool:
@@ -314,9 +321,10 @@ def _get_day_end(record: AccountRecord, limits: Limits, granted: int, *, is_paid
     left = get_day_left(record, limits)
     if left is None or left - granted > (0 if is_paid_for else limits.per_day // DAY_RESERVE_PARTS):
         return 0.0
-    if record.seen_at < record.told_day.until:
+    if _has_told_day(record):
         return record.told_day.reset_at
-    return record.day[0].until if record.day else record.seen_at + DAY_SECONDS
+    # Requests are counted by half-hours, and a day is no longer than a day.
+    return min([record.seen_at + DAY_SECONDS, *(one.until for one in record.day[:1])])
 
 
 def _count(record: AccountRecord, wishes: Sequence[Wish], limits: Limits) -> AccountRecord:

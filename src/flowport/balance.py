@@ -1,6 +1,7 @@
 """What `get_balance` answers: what the provider says, what was spent through Flowport, and what the caps leave."""
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
@@ -22,7 +23,7 @@ async def tell_balance(desk: Desk, *, owner: str) -> Facts:
     """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider."""
     found = [await _get_spending(desk, one, owner=owner) for one in desk.catalogs]
     standings = [await one.account.budget.look() for one in desk.catalogs]
-    told = await _read_balances(desk)
+    told = await _read_balances(desk, standings)
     accounts = [
         _build_facts(desk, one, spent, balance) | _build_requests(standing)
         for one, spent, balance, standing in zip(desk.catalogs, found, told, standings, strict=True)
@@ -44,7 +45,7 @@ async def _get_spending(desk: Desk, one: OpenCatalog, *, owner: str) -> Spending
     )
 
 
-async def _read_balances(desk: Desk) -> list[str]:
+async def _read_balances(desk: Desk, standings: Sequence[Standing]) -> list[str]:
     """Return what each provider says that its key has left, as sentences; all are asked at once, and not for long."""
     told = {one.account.account.id: _format_silence(one.account) for one in desk.catalogs}
 
@@ -59,9 +60,11 @@ async def _read_balances(desk: Desk) -> list[str]:
 
     with anyio.move_on_after(BALANCE_SECONDS):
         async with anyio.create_task_group() as group:
-            for one in desk.catalogs:
+            for one, standing in zip(desk.catalogs, standings, strict=True):
                 balance = one.account.provider.read_balance()
-                if balance is not None:
+                if balance is not None and standing.is_day_used_up:
+                    told[one.account.account.id] = _format_end_of_day(one.account)
+                elif balance is not None:
                     group.start_soon(read, one.account, balance)
     return [told[one.account.account.id] for one in desk.catalogs]
 
@@ -73,6 +76,10 @@ def _format_silence(account: OpenAccount) -> str:
     if account.provider.read_balance() is None:
         return f"{title} does not tell a key's balance; its website does."
     return f"{title} has not told the balance in time; try again."
+
+
+def _format_end_of_day(account: OpenAccount) -> str:
+    return f"The day's requests are used up; {account.provider.title} cannot be asked until the day goes on."
 
 
 def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str) -> Facts:

@@ -82,6 +82,11 @@ class Standing:
     is_shared: bool
     """Whether the other programs of the machine are counted."""
 
+    @property
+    def is_day_used_up(self) -> bool:
+        """Whether even a look has to wait for the day to go on."""
+        return self.day_left is not None and self.day_left <= 0
+
 
 @dataclass(order=True, slots=True)
 class _Ticket:
@@ -92,8 +97,8 @@ class _Ticket:
     roused: anyio.Event = field(default_factory=anyio.Event, compare=False)
     """Set when something may have changed for this one."""
     is_granted: bool = field(default=False, compare=False)
-    refused_for: float | None = field(default=None, compare=False)
-    """In how many seconds the day goes on that is used up."""
+    refusal: Reply | None = field(default=None, compare=False)
+    """What told that the day is used up."""
 
 
 class RequestBudget:
@@ -216,8 +221,9 @@ class RequestBudget:
         insort(self._waiting, ticket)
         try:
             while not ticket.is_granted:
-                if ticket.refused_for is not None:
-                    raise DayUsedUp(self._title, operation, ticket.refused_for)
+                if ticket.refusal is not None:
+                    seconds = ticket.refusal.resumes_seconds or 0.0
+                    raise DayUsedUp(self._title, operation, seconds, is_told=ticket.refusal.is_told)
                 if ticket is self._waiting[0] and not self._is_asking:
                     await self._advance(ticket)
                 else:
@@ -245,7 +251,7 @@ class RequestBudget:
         self._hand_out(reply)
         # Infinite when all were granted: then one who came meanwhile took our place, and we ask again at once.
         is_first = bool(self._waiting) and ticket is self._waiting[0]
-        if is_first and ticket.refused_for is None and reply.again_seconds < inf:
+        if is_first and ticket.refusal is None and reply.again_seconds < inf:
             await self._clock.sleep(reply.again_seconds)
 
     def _hand_out(self, reply: Reply) -> None:
@@ -256,7 +262,7 @@ class RequestBudget:
         if reply.resumes_seconds is not None:
             for ticket in self._waiting:
                 if not _WISHES[ticket.priority].is_paid_for:
-                    ticket.refused_for = reply.resumes_seconds
+                    ticket.refusal = reply
                     ticket.roused.set()
         self._rouse_first()
 

@@ -156,22 +156,14 @@ class ProviderRefused(ProviderError):
     @property
     def cause(self) -> str:
         """Which of key, credits and plan it is."""
-        reasons = {
-            401: "does not accept the API key.",
-            402: "says that the account has not enough credits.",
-            403: "does not allow this key or plan to do that.",
-        }
-        return f"{self.provider} {reasons.get(self.status, reasons[403])}"
+        reasons = {401: "does not accept the API key.", 402: "says that the account has not enough credits."}
+        return f"{self.provider} {reasons.get(self.status, 'does not allow this key or plan to do that.')}"
 
     @property
     def advice(self) -> str:
         """Where the operator mends it."""
-        advice = {
-            401: "Check the key in the client's configuration.",
-            402: "Add credits there and try again.",
-            403: "Check the plan and the rights of the key.",
-        }
-        return advice.get(self.status, advice[403])
+        advice = {401: "Check the key in the client's configuration.", 402: "Add credits there and try again."}
+        return advice.get(self.status, "Check the plan and the rights of the key.")
 
 
 @dataclass(eq=False)
@@ -200,15 +192,19 @@ class ProviderBusy(ProviderError):
 
 @dataclass(eq=False)
 class DayUsedUp(ProviderError):
-    """Nothing was sent, because the provider allows no more requests of this key today."""
+    """Nothing was sent, because no more requests of this key are allowed today."""
 
     resumes_seconds: float
     """When it goes on."""
+    is_told: bool = True
+    """Whether the provider says so; else it is our own count, of a limit that may be the person's own."""
 
     @property
     def cause(self) -> str:
         """Whose limit it is."""
-        return f"{self.provider} allows this key no more requests today and was not asked to {self.operation}."
+        if self.is_told:
+            return f"{self.provider} allows this key no more requests today and was not asked to {self.operation}."
+        return f"The day's requests are used up, and {self.provider} was not asked to {self.operation}."
 
     @property
     def advice(self) -> str:
@@ -227,6 +223,8 @@ class ProviderRejected(ProviderError):
     """The HTTP status, 400 to 499."""
     detail: str = ""
     """The provider's own words, cleaned; empty when it gave none."""
+    problem: str = ""
+    """What it was, in our words, as a sentence without its full stop; empty when the status says it."""
 
     @property
     def cause(self) -> str:
@@ -239,7 +237,7 @@ class ProviderRejected(ProviderError):
             422: "does not accept these inputs",
         }
         reason = reasons.get(self.status, f"rejected the request to {self.operation} (HTTP {self.status})")
-        return f"{self.provider} {reason}."
+        return f"{self.problem or f'{self.provider} {reason}'}."
 
 
 @dataclass(eq=False)

@@ -7,15 +7,16 @@ to another origin are not followed, so the key goes nowhere else.
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx2
 
-from flowport.errors import Breakage, ProviderUnreachable
+from flowport.errors import Breakage, FlowportError, Operation, ProviderUnreachable
 from flowport.providers.interface import ApiAnswer, ToolOffer, ToolRequest
 from flowport.transport import KeyRemover, Location, build_client, get_breakage
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALL_SECONDS: Final = 120.0
-"""A whole session may take so long, a file's upload among its requests."""
+"""A whole session may take so long, a file's upload among its requests; waiting for the budget does not count."""
 
 MAX_PAGES: Final = 10
 """Of the list of tools."""
@@ -42,17 +43,48 @@ _GARBLED: Final = 502
 
 @dataclass(slots=True)
 class _Session:
-    """The requests of one session, by their count and what came back last."""
+    """The requests of one session, by their count and what came back last, and what came of it all."""
 
     take: Callable[[], Awaitable[None]]
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Its time limit."""
     sent: int = 0
+    waiting: int = 0
+    """How many of its requests wait for the budget."""
+    left_seconds: float = 0.0
+    """What was left of the time limit when the first of them began to wait."""
+    refusal: FlowportError | None = None
+    """Why the budget did not allow a request; the protocol's client would wrap it, or say nothing of it."""
+    answer: ApiAnswer | None = None
+    """What the tool answered."""
     last: ApiAnswer = field(default_factory=lambda: ApiAnswer(_GARBLED, {}, b""))
 
     async def note_request(self, _: httpx2.Request) -> None:
         """Take a request from the budget; the first one was taken by the caller."""
         self.sent += 1
-        if self.sent > 1:
-            await self.take()
+        if self.sent == 1:
+            return
+        try:
+            with self._stop_time():
+                await self.take()
+        except FlowportError as exc:
+            self.refusal = self.refusal or exc
+            self.scope.cancel()
+            raise
+
+    @contextmanager
+    def _stop_time(self) -> Iterator[None]:
+        """Let the time limit stand still, as long as any request waits."""
+        if not self.waiting:
+            self.left_seconds = self.scope.deadline - anyio.current_time()
+            self.scope.deadline = inf
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+            if not self.waiting:
+                self.scope.deadline = anyio.current_time() + self.left_seconds
 
     async def note_response(self, response: httpx2.Response) -> None:
         """Remember the status: the protocol's client does not tell it."""
@@ -71,25 +103,41 @@ async def call_tool(
 
     Raises:
         ProviderUnreachable: No answer came; the tool may have been called.
+        FlowportError: What `take` raised, before the tool had answered.
+    """
+    session = _Session(take)
+    try:
+        with anyio.fail_after(CALL_SECONDS) as session.scope:
+            async with _connect(request, location, session) as client:
+                session.answer = await _call(client, request)
+    except Exception as exc:  # noqa: BLE001 - what is not the server's comes out again
+        # Once the tool has answered, the session may end as it likes.
+        if session.answer is None and session.refusal is None:
+            return _explain(exc, session, title, request.operation)
+        logger.info("a session with %s broke off (%s)", title, type(_get_first(exc)).__name__)
+    if session.answer is not None:
+        return ApiAnswer(session.answer.status, {}, KeyRemover(location.api_key).remove(session.answer.body))
+    raise session.refusal or AssertionError("a session that nothing ended has an answer")
+
+
+def _explain(error: Exception, session: _Session, title: str, operation: Operation) -> ApiAnswer:
+    """Return what a session that failed says about the server.
+
+    Raises:
+        ProviderUnreachable: No answer came.
+        Exception: It was not the server.
     """
     from mcp.shared.exceptions import MCPError  # noqa: PLC0415 - not before the first call
 
-    session = _Session(take)
-    try:
-        with anyio.fail_after(CALL_SECONDS):
-            async with _connect(request, location, session) as client:
-                answer = await _call(client, request)
-    except (ExceptionGroup, httpx2.HTTPError, MCPError, TimeoutError, ValueError) as exc:
-        first = _get_first(exc)
-        if isinstance(first, TimeoutError | httpx2.HTTPError):
-            breakage = Breakage.NO_ANSWER if isinstance(first, TimeoutError) else get_breakage(first)
-            raise ProviderUnreachable(title, request.operation, breakage) from exc
-        if not isinstance(first, MCPError | ValueError):
-            raise
-        logger.info("%s did not answer as an MCP server (%s)", title, type(first).__name__)
-        is_refused = session.last.status >= _FAILED
-        return session.last if is_refused else _build_answer(_GARBLED, {"message": "it is no MCP server"})
-    return ApiAnswer(answer.status, {}, KeyRemover(location.api_key).remove(answer.body))
+    first = _get_first(error)
+    if isinstance(first, TimeoutError | httpx2.HTTPError):
+        breakage = Breakage.NO_ANSWER if isinstance(first, TimeoutError) else get_breakage(first)
+        raise ProviderUnreachable(title, operation, breakage) from error
+    if not isinstance(first, MCPError | ValueError):
+        raise error
+    logger.info("%s did not answer as an MCP server (%s)", title, type(first).__name__)
+    is_refused = session.last.status >= _FAILED
+    return session.last if is_refused else _build_answer(_GARBLED, {"message": "it is no MCP server"})
 
 
 @asynccontextmanager

@@ -301,6 +301,22 @@ def test_a_start_is_acknowledged_with_a_run_id() -> None:
     assert MAGICA.parse_start(build_answer({"run": {"id": "r"}}, 200)) == Started("r", RunState.QUEUED)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"id": "req_1", "run": {"id": "r"}},
+        {"id": "req_1", "data": {"id": "r"}},
+        {"id": "req_1", "data": {"runId": "r"}},
+        {"run": {"id": "x"}, "data": {"id": "y", "runId": "r"}},
+        {"runId": "r", "run": {"id": "x"}},
+        {"id": "r", "run": "x"},
+    ],
+)
+def test_what_is_called_a_run_is_the_run(body: Any) -> None:
+    """The id beside it may be the request's, and nobody could look at that."""
+    assert MAGICA.parse_start(build_answer(body, 202)) == Started("r", RunState.QUEUED)
+
+
 @pytest.mark.parametrize("status", [*range(300, 600)])
 def test_every_status_proves_what_it_proves(status: int) -> None:
     """What was not taken may be sent again; everything else never is."""

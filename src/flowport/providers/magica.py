@@ -42,7 +42,14 @@ from flowport.providers.magica_inputs import (
 from flowport.providers.magica_outputs import parse_run, read_microcredits
 from flowport.providers.magica_pages import find_items, find_next_query
 from flowport.providers.magica_refusals import build_magica_refusal
-from flowport.providers.magica_tools import ask_for_fields, cancel, find_address, has_started, upload
+from flowport.providers.magica_tools import (
+    ask_for_fields,
+    cancel,
+    find_address,
+    has_started,
+    tell_missing_upload,
+    upload,
+)
 from flowport.providers.options import MAX_TEXT_LENGTH
 from flowport.providers.words import clean_answer, tell_what_came
 
@@ -223,7 +230,13 @@ class Magica:
 
     def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
         """Bring a file by the MCP server's `upload_file`; no endpoint for it exists."""
-        body = yield from self._call(ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", upload(mime_type, data)))
+        try:
+            body = yield from self._call(ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", upload(mime_type, data)))
+        except ProviderRejected as exc:
+            problem = tell_missing_upload(exc)
+            if problem:
+                raise ProviderRejected(self.title, exc.operation, exc.status, problem=problem) from exc
+            raise
         address = find_address(body)
         if not address:
             raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "it named no address of the file")
@@ -320,7 +333,8 @@ def _read_app(item: Any, *, is_own: bool) -> App | None:
 
 
 def _find_run_id(body: Any) -> str:
-    holders = (body, body.get("run"), body.get("data")) if isinstance(body, dict) else ()
-    found = (holder.get(key) for holder in holders if isinstance(holder, dict) for key in ("runId", "id"))
+    """Return the run that a start names: a `runId` wherever it stands, else the id of what is inside, else of the whole."""
+    holders = (body.get("run"), body.get("data"), body) if isinstance(body, dict) else ()
+    found = (holder.get(key) for key in ("runId", "id") for holder in holders if isinstance(holder, dict))
     is_long = MAX_ID_LENGTH
     return next((value for value in found if isinstance(value, str) and value.strip() and len(value) <= is_long), "")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from flowport.errors import ProviderRejected
 from flowport.model import JsonValue
 from flowport.providers.interface import ToolOffer
 from flowport.providers.links import is_usable_url
@@ -20,6 +21,7 @@ _BASE64_KEYS: Final = ("base64", "data", "content")
 _TYPE_KEYS: Final = ("mime_type", "mimeType", "content_type", "contentType")
 _ADDRESS_KEYS: Final = ("url", "fileUrl", "publicUrl", "permanentUrl", "assetUrl")
 _STARTED_KEYS: Final = ("runId", "run_id")
+_MISSING: Final = frozenset({404, 405})
 
 _SENTENCE_END: Final = re.compile(r"[.;!?](?=\s|$)|\n\s*\n")
 _WITHOUT: Final = re.compile(
@@ -79,6 +81,15 @@ def upload(mime_type: str, data: bytes) -> BuildArguments:
         return {key: text, **about} if key else None
 
     return build
+
+
+def tell_missing_upload(error: ProviderRejected) -> str:
+    """Return what is missing at Magica that a file did not go up; empty when it was refused for another reason."""
+    if error.status not in _MISSING:
+        return ""
+    # The server's own 404 comes without words; that of a tool that is not there or unfit, with ours.
+    what = "has no upload tool that could be used" if error.detail else "does not answer"
+    return f"Magica's MCP server, by which files are uploaded, {what}"
 
 
 def find_address(body: Any) -> str:

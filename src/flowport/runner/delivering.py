@@ -210,17 +210,21 @@ class FileDeliverer:
 
 def _check_inline(size_bytes: int, sum_bytes: int, wanted: Wanted, argument: str, reason: str) -> None:
     if size_bytes > wanted.max_bytes:
-        why = f" ({reason})" if reason else ""
-        problem = f"is a file of more than {format_size(wanted.max_bytes)}, which could not be uploaded{why}"
+        most = format_size(wanted.max_bytes)
+        problem = f"is a file of more than {most}, which could not be uploaded{_format_why(reason)}"
         raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
     if sum_bytes > MAX_INLINE_BYTES:
         raise _build_sum_refusal(argument)
 
 
 def _build_unsendable(argument: str, title: str, reason: str) -> ArgumentsInvalid:
-    why = f" ({reason})" if reason else ""
-    problem = f"is a file of this computer; {title} takes web addresses alone, and it could not be uploaded there{why}"
+    why = f"it could not be uploaded there{_format_why(reason)}"
+    problem = f"is a file of this computer; {title} takes web addresses alone, and {why}"
     return build_refusal(argument, problem, "Give an https URL of it.")
+
+
+def _format_why(reason: str) -> str:
+    return f" ({reason.removesuffix('.')})" if reason else ""
 
 
 def _build_sum_refusal(argument: str) -> ArgumentsInvalid:

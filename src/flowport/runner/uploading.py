@@ -11,7 +11,15 @@ import anyio.to_thread
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
-from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected, UploadError
+from flowport.errors import (
+    DayUsedUp,
+    LedgerError,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    UploadError,
+)
 from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import BeingUploaded, Claimed, Upload, UploadClaim
 from flowport.media.arguments import FileMedia
@@ -212,7 +220,7 @@ class FileUploads:
         if isinstance(error, ProviderRefused | ProviderRejected) and status not in _PASSING_STATUSES:
             self._closed_until[account.account.id] = self._clock.monotonic() + CLOSED_SECONDS
             return False
-        if tries == MAX_TRIES:
+        if tries == MAX_TRIES or isinstance(error, DayUsedUp):
             return False
         asked = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
         await self._clock.sleep(_PAUSE_SECONDS if asked is None else asked)
