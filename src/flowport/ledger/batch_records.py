@@ -79,6 +79,8 @@ class BatchTally:
     csv_path: str
     """Where the table was saved; empty when it was not."""
     csv_problem: str
+    unsent: int = 0
+    """Of the live ones, of how many it is certain that nothing was sent."""
 
     @property
     def over(self) -> int:
@@ -142,11 +144,14 @@ class BatchLedger(Protocol):
         """
         ...
 
-    async def drop_rows(self, batch_id: str, *, reason: str, call_id: str | None = None) -> int:
-        """Have no more rows begin, release what was held back for them, and return how many there were.
+    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
+        """Have nothing more sent, release what was held back for it, and return how many rows that were.
+
+        Those that had not begun never will; the runs of those that were not sent are cancelled. All in one transaction.
 
         Args:
-            reason: Why, as a sentence.
+            reason: Why, as a sentence, for the batch and for each run.
+            at: When those runs have ended.
             call_id: A call that waits no longer; then rows are dropped only if no other call waits for the batch.
         """
         ...
