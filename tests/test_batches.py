@@ -15,6 +15,7 @@ from mcp.shared.exceptions import MCPError
 
 from flowport.answers import MAX_ANSWER_BYTES, format_facts
 from flowport.purse import PurseRules, UnknownPrice
+from flowport.runner.batches import TRIAL_ROWS
 from flowport.runner.batching import MAX_LIVE_ROWS
 from flowport.runner.calling import RunCall
 from flowport.tool_calls import ToolCalls
@@ -198,18 +199,20 @@ async def test_one_failed_row_does_not_stop_the_others(flowport: Harness) -> Non
     assert "The lamp is broken" in failed["problem"]
 
 
-async def test_so_many_failures_stop_what_has_not_begun(flowport: Harness) -> None:
-    """A table with a mistake in every row must not be paid for to its end."""
-    rows = [{"note": str(n)} for n in range(200)]
+@pytest.mark.parametrize("count", [40, 200])
+async def test_so_many_failures_stop_what_has_not_begun(flowport: Harness, count: int) -> None:
+    """A table with a mistake in every row must not be paid for to its end, however short it is."""
+    rows = [{"note": str(n)} for n in range(count)]
     result = await flowport.call("run_batch", app=FAILING, rows=rows, stop_after_failures=3)
     facts = result.structured_content
     assert isinstance(facts, dict)
     assert (bool(result.is_error), facts["state"]) == (True, "failed")
     # Of those that had begun some were not sent yet.
-    assert facts["failed"] + facts["not_started"] + facts.get("cancelled", 0) == 200
-    assert 3 <= facts["failed"] <= MAX_LIVE_ROWS
+    assert facts["failed"] + facts["not_started"] + facts.get("cancelled", 0) == count
+    # Two have failed, and so many are live, when the third fails.
+    assert 3 <= facts["failed"] <= 2 + TRIAL_ROWS
     assert facts["credits"] == await flowport.count("run") == facts["failed"]
-    assert "failed, so the others were not started" in facts["stopped"]
+    assert "failed, so the rest was not started" in facts["stopped"]
     balance = (await flowport.ask("get_balance"))["accounts"][0]
     assert (balance["reserved_credits"], balance["spent_credits_24_hours"]) == (0, facts["failed"])
 

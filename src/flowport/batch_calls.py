@@ -110,14 +110,18 @@ class BatchCalls:
             )
         dropped = await self._desk.batches.cancel(batch)
         standing = await get_batch_standing(self._desk, batch)
-        tally = standing.tally
-        started = f"{dropped} of {tally.rows} runs were not started and cost nothing"
-        going = (
-            f"; {tally.live} that were started go on and are charged, and get_run fetches their results."
-            if tally.live
-            else "; none goes on."
-        )
-        return self._build_cancelled(standing, started + going, "cancelled")
+        started = f"{dropped} of {standing.tally.rows} runs were not started and cost nothing"
+        return self._build_cancelled(standing, f"{started}; {self._format_going(standing)}", "cancelled")
+
+    def _format_going(self, standing: BatchStanding) -> str:
+        """Return what becomes of the rows that were started."""
+        live, account = standing.tally.live, self._desk.get_account(standing.run.account_id)
+        if not live:
+            return "none goes on."
+        if account is not None and account.provider.can_cancel:
+            title = account.provider.title
+            return f"{title} is being asked to cancel {live} that were started, and get_run tells how they end."
+        return f"{live} that were started go on and are charged, and get_run fetches their results."
 
     def _build_cancelled(self, standing: BatchStanding, summary: str, outcome: str) -> Answer:
         facts: Facts = {"summary": summary, "run_id": standing.run.id, "outcome": outcome}

@@ -148,7 +148,7 @@ def test_more_rows_than_may_be_live_survive_a_kill(
         f"{max(0, started - count)} twice",
     )
     # A row that was just being sent when the process died may be unknown; it is never sent again.
-    assert facts["failed"] == count
+    assert facts.get("failed", 0) + unknown == count
     assert started <= count <= started + unknown
     assert sum(read_states(home).values()) == count
 

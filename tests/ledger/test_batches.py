@@ -91,9 +91,9 @@ async def test_rows_that_have_not_begun_are_given_in_their_order(ledger: SqliteL
 async def test_dropped_rows_never_begin_and_hold_nothing_back(ledger: SqliteLedger) -> None:
     """The reason that was first is the reason."""
     await ledger.accept_batch(build_batch())
-    await ledger.accept_rows(BATCH, [build_row(1)])
-    assert await ledger.drop_rows(BATCH, reason="Enough.") == 2
-    assert await ledger.drop_rows(BATCH, reason="Enough again.") == 0
+    await ledger.accept_rows(BATCH, [build_row(1, S.STARTING)])
+    assert await ledger.drop_rows(BATCH, reason="Enough.", at=9.0) == 2
+    assert await ledger.drop_rows(BATCH, reason="Enough again.", at=9.0) == 0
     assert await ledger.accept_rows(BATCH, [build_row(2)]) == ()
     assert (await read_reserved(ledger)).reserved_credits == 5.0
     tally = await ledger.get_tally(BATCH)
@@ -105,12 +105,26 @@ async def test_dropped_rows_never_begin_and_hold_nothing_back(ledger: SqliteLedg
     ]
 
 
+async def test_what_was_not_sent_is_cancelled_with_what_has_not_begun(ledger: SqliteLedger) -> None:
+    """A short table has begun as a whole before the first of its rows fails."""
+    await ledger.accept_batch(build_batch())
+    states = (S.ACCEPTED, S.ACCEPTED, S.STARTING)
+    await ledger.accept_rows(BATCH, [build_row(n, state, reserved_credits=5.0) for n, state in enumerate(states, 1)])
+    assert (await ledger.get_tally(BATCH)).unsent == 2
+    assert await ledger.drop_rows(BATCH, reason="Enough.", at=9.0) == 2
+    tally = await ledger.get_tally(BATCH)
+    assert (tally.cancelled, tally.unsent, tally.live, tally.stopped) == (2, 0, 1, "Enough.")
+    assert (await read_reserved(ledger)).reserved_credits == 5.0
+    run = await ledger.get_run("run_1", account_id=None, owner=OWNER)
+    assert (run.state, run.failure, run.finished_at) == (S.CANCELLED, "Enough.", 9.0)
+
+
 async def test_a_caller_that_leaves_stops_a_batch_only_when_nobody_else_waits(ledger: SqliteLedger) -> None:
     """Another program may have joined it meanwhile."""
     await ledger.accept_batch(build_batch(), build_rules("call_1"))
     assert isinstance(await ledger.accept_batch(build_batch("batch_2"), build_rules("call_2")), Joined)
-    assert await ledger.drop_rows(BATCH, reason="Left.", call_id="call_1") == 0
-    assert await ledger.drop_rows(BATCH, reason="Left.", call_id="call_2") == 3
+    assert await ledger.drop_rows(BATCH, reason="Left.", at=9.0, call_id="call_1") == 0
+    assert await ledger.drop_rows(BATCH, reason="Left.", at=9.0, call_id="call_2") == 3
 
 
 async def test_a_batch_counts_its_rows_by_what_has_come_of_them(ledger: SqliteLedger) -> None:
@@ -165,7 +179,7 @@ async def test_how_a_batch_ends_follows_from_its_rows(
     """In the words that runs have."""
     await ledger.accept_batch(build_batch(rows=2))
     await ledger.accept_rows(BATCH, [build_row(n, state) for n, state in enumerate(states, 1)])
-    assert await ledger.drop_rows(BATCH, reason="Enough.") == dropped
+    assert await ledger.drop_rows(BATCH, reason="Enough.", at=9.0) == dropped
     tally = await ledger.get_tally(BATCH)
     assert (tally.is_over, tally.get_end()) == (True, end)
 

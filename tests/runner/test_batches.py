@@ -11,12 +11,14 @@ import pytest
 from flowport.errors import LedgerError
 from flowport.model import Run, RunState
 from flowport.purse import PurseRules
-from flowport.runner.batches import Batches, format_stopped
-from flowport.runner.batching import BatchWish, GivenRow, PreparedBatch, prepare_batch
+from flowport.runner.batches import STOPPED_BY_PERSON, TRIAL_ROWS, Batches, _count_places, format_stopped
+from flowport.runner.batching import MAX_LIVE_ROWS, BatchWish, GivenRow, PreparedBatch, prepare_batch
 from flowport.runner.calling import RunCall
+from flowport.settings import ProviderSettings
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
+from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
 from tests.scripted import wait_until
 
 FAILING = "always_fails"
@@ -248,7 +250,7 @@ async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
         await batches.submit(await prepare(flowport, 3), RunCall("local"))
 
 
-@pytest.mark.parametrize(("failures", "words"), [(1, "1 row failed, so"), (2, "2 rows failed, so")])
+@pytest.mark.parametrize(("failures", "words"), [(1, "At least 1 row failed, so"), (2, "At least 2 rows failed, so")])
 def test_why_no_more_is_begun_is_a_sentence(failures: int, words: str) -> None:
     """It stands in the answer."""
     assert format_stopped(failures).startswith(words)
@@ -270,3 +272,123 @@ async def test_a_mistake_after_the_ledger_has_a_batch_loses_nothing(
     batch_id = (await flowport.ask("list_runs"))["runs"][0]["run_id"]
     assert (await flowport.ask("get_run", run_id=batch_id))["failed"] == 3
     assert await flowport.count("run") == 3
+
+
+async def test_a_table_is_saved_once_however_often_the_end_is_written(flowport: Harness, troubled: Troubled) -> None:
+    """A full disk must not be filled further every second."""
+    troubled.failing["note_batch_over"] = LedgerError("the disk is full", "Make room.")
+    batches = flowport.assembly.desk.batches
+    batch = (await batches.submit(await prepare(flowport, 2), RunCall("local"))).run
+    with anyio.fail_after(20):
+        while troubled.called.count("note_batch_over") < 3:
+            batches._ring(batch.id)
+            await anyio.lowlevel.checkpoint()
+    troubled.failing.clear()
+    await wait_for_end(flowport, batch.id)
+    (path,) = flowport.outputs.glob("*/*.csv")
+    assert (await flowport.assembly.desk.ledger.get_tally(batch.id)).csv_path == str(path)
+
+
+async def test_an_account_that_is_refused_is_not_asked_for_every_row(flowport: Harness) -> None:
+    """The next row would be refused like this one."""
+    await flowport.sandbox.switch("faults", operation="run", fault="status", status=402, times=1000)
+    batch = (await flowport.assembly.desk.batches.submit(await prepare(flowport, 300), RunCall("local"))).run
+    over = await wait_for_end(flowport, batch.id)
+    tally = await flowport.assembly.desk.ledger.get_tally(batch.id)
+    assert "says that the account has not enough credits." in tally.stopped
+    assert tally.stopped.endswith("The rest was not started and cost nothing.")
+    assert (over.state, over.failure.endswith(tally.stopped)) == (RunState.FAILED, True)
+    assert tally.failed + tally.cancelled + tally.dropped == 300
+    assert tally.failed == await flowport.count("run") < 300
+
+
+@pytest.mark.parametrize("failures", [0, 1, 10, 500])
+async def test_few_rows_are_live_until_one_has_succeeded(flowport: Harness, failures: int) -> None:
+    """What is live when the failures are seen may be paid for; without a limit on failures nothing waits."""
+    batch = replace(await prepare(flowport, 2), wish=BatchWish((), stop_after_failures=failures))
+    accepted = (await flowport.assembly.desk.batches.submit(batch, RunCall("local"))).run
+    await wait_for_end(flowport, accepted.id)
+    tally = await flowport.assembly.desk.ledger.get_tally(accepted.id)
+    expected = {0: MAX_LIVE_ROWS, 1: TRIAL_ROWS, 10: 10, 500: MAX_LIVE_ROWS}[failures]
+    assert _count_places(tally) == expected
+    assert _count_places(replace(tally, succeeded=1)) == MAX_LIVE_ROWS
+
+
+async def test_each_row_is_cancelled_at_the_provider_by_itself(
+    sandbox: SandboxClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that cannot be cancelled is logged and holds up no other, and the caller does not wait for them."""
+    face = MagicaClient(sandbox)
+    await face.switch(has_cancel=True)
+    for _ in range(3):
+        await sandbox.switch("next_run", hold=True, pending_seconds=0)
+    url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
+    providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
+    async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
+        desk, rows = flowport.assembly.desk, [{"prompt": f"lake {n}"} for n in range(3)]
+        batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=rows, wait=False))["run_id"]
+        with anyio.fail_after(20):
+            while sum(run.state.is_at_provider for run in await desk.ledger.get_live_rows(batch_id)) < 3:
+                await anyio.lowlevel.checkpoint()
+        await sandbox.switch("faults", operation="cancel", fault="status", status=400)
+        answer = await flowport.ask("cancel_run", run_id=batch_id)
+        with anyio.fail_after(20):
+            while (await desk.ledger.get_tally(batch_id)).cancelled < 2 or batch_id in desk.batches._cancelling:
+                await anyio.lowlevel.checkpoint()
+        assert (await desk.ledger.get_tally(batch_id)).live == 1
+        await flowport.ask("cancel_run", run_id=batch_id)
+        over = await wait_for_end(flowport, batch_id)
+    assert answer["summary"] == (
+        "0 of 3 runs were not started and cost nothing; Magica is being asked to cancel 3 that were started, and get_run "
+        "tells how they end."
+    )
+    assert over.state is RunState.CANCELLED
+    assert f"of {batch_id} was not cancelled: Magica " in caplog.text
+
+
+async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A start that is under way has no name yet by which it could be cancelled."""
+    face = MagicaClient(sandbox)
+    await face.switch(has_cancel=True)
+    await sandbox.switch("next_run", hold=True, pending_seconds=0)
+    url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
+    providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
+    async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
+        desk = flowport.assembly.desk
+        held = Troubled(desk.ledger)
+        held.held["note_started"] = anyio.Event()
+        desk.runner._starter._ledger = held
+        batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=[{"prompt": "x"}], wait=False))[
+            "run_id"
+        ]
+        await wait_until(lambda: "note_started" in held.called)
+        await flowport.ask("cancel_run", run_id=batch_id)
+        await wait_until(lambda: batch_id in desk.batches._cancelling)
+        held.held.pop("note_started").set()
+        over = await wait_for_end(flowport, batch_id)
+    assert (over.state, (await face.count())["cancel"]) == (RunState.CANCELLED, 1)
+
+
+async def test_what_comes_back_untaken_after_the_wish_is_not_sent_again(
+    flowport: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was being sent when the batch was cancelled."""
+    batches, ledger = flowport.assembly.desk.batches, flowport.assembly.desk.ledger
+    real = Troubled(ledger)
+    flowport.assembly.desk.runner._starter._ledger = real
+    real.held["note_starting"] = anyio.Event()
+    batch = (await batches.submit(await prepare(flowport, 1), RunCall("local"))).run
+    await wait_until(lambda: "note_starting" in real.called)
+    # As the ledger looks between the wish and the return of the row.
+    troubled = Troubled(ledger)
+    troubled.failing["get_live_rows"] = LedgerError("the disk is full", "Make room.")
+    batches._ledger = troubled
+    asked: set[str] = set()
+    assert not await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
+    assert "cannot be cancelled just now" in caplog.text
+    troubled.failing.clear()
+    assert not await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
+    assert await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
+    real.held.pop("note_starting").set()
+    over = await wait_for_end(flowport, batch.id)
+    assert (over.state, await flowport.count("run")) == (RunState.CANCELLED, 0)

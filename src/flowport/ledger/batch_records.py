@@ -12,7 +12,7 @@ from flowport.ledger.records import AcceptOutcome, AttachRules
 from flowport.model import Run, RunState
 from flowport.purse import PurseTerms
 
-STOPPED_BY_PERSON: Final = "The batch was cancelled, so they were not started and cost nothing."
+STOPPED_BY_PERSON: Final = "The batch was cancelled, so the rest was not started and cost nothing."
 """Why rows were dropped that a person wanted no more; who asks for the same afterwards wants it anew."""
 
 
@@ -82,6 +82,8 @@ class BatchTally:
     csv_path: str
     """Where the table was saved; empty when it was not."""
     csv_problem: str
+    unsent: int = 0
+    """Of the live ones, of how many it is certain that nothing was sent."""
 
     @property
     def over(self) -> int:
@@ -145,11 +147,14 @@ class BatchLedger(Protocol):
         """
         ...
 
-    async def drop_rows(self, batch_id: str, *, reason: str, call_id: str | None = None) -> int:
-        """Have no more rows begin, release what was held back for them, and return how many there were.
+    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
+        """Have nothing more sent, release what was held back for it, and return how many rows that were.
+
+        Those that had not begun never will; the runs of those that were not sent are cancelled. All in one transaction.
 
         Args:
-            reason: Why, as a sentence.
+            reason: Why, as a sentence, for the batch and for each run.
+            at: When those runs have ended.
             call_id: A call that waits no longer; then rows are dropped only if no other call waits for the batch.
         """
         ...

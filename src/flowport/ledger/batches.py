@@ -46,9 +46,9 @@ class SqliteBatches:
         self._require_sound()
         return await self._worker.write(partial(insert_rows_runs, batch_id=batch_id, runs=tuple(runs)))
 
-    async def drop_rows(self, batch_id: str, *, reason: str, call_id: str | None = None) -> int:
-        """Have no more rows begin."""
-        return await self._worker.write(partial(set_dropped, batch_id=batch_id, reason=reason, call_id=call_id))
+    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
+        """Have nothing more of a batch sent."""
+        return await self._worker.write(partial(set_dropped, batch_id=batch_id, reason=reason, at=at, call_id=call_id))
 
     async def get_tally(self, batch_id: str) -> BatchTally:
         """Return how far a batch is."""
@@ -124,20 +124,28 @@ def insert_rows_runs(
     return tuple(accepted)
 
 
-def set_dropped(connection: sqlite3.Connection, *, batch_id: str, reason: str, call_id: str | None) -> int:
-    """Drop what has not begun; not when another call than the one that has gone waits for the batch."""
+def set_dropped(connection: sqlite3.Connection, *, batch_id: str, reason: str, at: float, call_id: str | None) -> int:
+    """Drop what has not begun and cancel what was not sent; not when another call than the one that has gone waits."""
     if call_id is not None:
         remove_waiting(connection, [call_id])
         if connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (batch_id,)).fetchone():
             return 0
-    cursor = connection.execute(
+    waiting = connection.execute(
         f"UPDATE batch_rows SET is_dropped = 1 WHERE batch_id = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
         (batch_id,),
     )
-    if cursor.rowcount:
+    unsent = connection.execute(_CANCEL_UNSENT, (build_value(reason), at, batch_id))
+    dropped = waiting.rowcount + unsent.rowcount
+    if dropped:
         connection.execute("UPDATE batches SET stopped = ? WHERE id = ? AND stopped = ''", (reason, batch_id))
         _hold_back(connection, batch_id)
-    return cursor.rowcount
+    return dropped
+
+
+_CANCEL_UNSENT: Final = """
+UPDATE runs SET state = 'cancelled', failure = ?, reserved_credits = 0, finished_at = ?
+WHERE state = 'accepted' AND id IN (SELECT run_id FROM batch_rows WHERE batch_id = ? AND run_id <> '')
+"""
 
 
 def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
@@ -155,6 +163,7 @@ SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches
     count(*) FILTER (WHERE {_IS_WAITING}) AS waiting,
     count(*) FILTER (WHERE batch_rows.is_dropped) AS dropped,
     count(*) FILTER (WHERE runs.state IN ({_LIVE})) AS live,
+    count(*) FILTER (WHERE runs.state = 'accepted') AS unsent,
     count(*) FILTER (WHERE runs.state = 'succeeded') AS succeeded,
     count(*) FILTER (WHERE runs.state = 'partial') AS partial,
     count(*) FILTER (WHERE runs.state = 'failed') AS failed,

@@ -5,7 +5,7 @@ process that has died begins where the ledger says that it is, and a row becomes
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
@@ -15,7 +15,7 @@ from flowport.accounts import OpenAccount
 from flowport.clock import Clock
 from flowport.consent import StartInDoubt
 from flowport.errors import FlowportError, LedgerError, RunNotFound
-from flowport.ledger.batch_records import STOPPED_BY_PERSON, BatchTally, NewBatch
+from flowport.ledger.batch_records import STOPPED_BY_PERSON, BatchTally, NewBatch, RowStanding
 from flowport.ledger.interface import Ledger
 from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined
 from flowport.model import Run, RunState
@@ -24,8 +24,8 @@ from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.batching import MAX_LIVE_ROWS, PreparedBatch, build_batch, build_row_run
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook, RunCall
-from flowport.runner.cancelling import CancelOutcome
-from flowport.runner.papers import BatchPaper
+from flowport.runner.cancelling import cancel_row
+from flowport.runner.papers import BatchPaper, SavedPaper
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.runs import Runner, Submission
 from flowport.supervisor import Supervisor
@@ -35,12 +35,21 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 """Between two looks at a batch whose rows end in other processes; an end in this one is noticed at once."""
 
-STOPPED_WITH_CALLER: Final = "Whoever asked for the batch has left, so they were not started and cost nothing."
+TRIAL_ROWS: Final = 4
+"""Live rows of a batch that stops after failures, until one has succeeded, unless more failures are allowed: whatever is
+live when the failures are seen may be paid for, and one after the other a good table would begin too slowly."""
+
+STOPPED_WITH_CALLER: Final = "Whoever asked for the batch has left, so the rest was not started and cost nothing."
 
 
 def format_stopped(failures: int) -> str:
-    """Return why no more rows are begun after so many have failed."""
-    return f"{failures} row{'s' * (failures != 1)} failed, so the others were not started and cost nothing."
+    """Return why no more rows are begun after so many have failed; others may fail after that."""
+    return f"At least {failures} row{'s' * (failures != 1)} failed, so the rest was not started and cost nothing."
+
+
+def format_refused(refusal: str) -> str:
+    """Return why no more rows are begun of an account that the provider refuses."""
+    return f"{refusal} The rest was not started and cost nothing."
 
 
 @dataclass(slots=True)
@@ -56,9 +65,13 @@ class _Ticket:
 
 @dataclass(slots=True)
 class _Bell:
-    """Rung when a row of a batch may have ended."""
+    """Rung when a row of a batch may have ended; with what else this process knows of the batch alone."""
 
     rung: anyio.Event = field(default_factory=anyio.Event)
+    refusal: str = ""
+    """Why the provider takes no runs from the account at all; empty while it is not known to refuse."""
+    paper: SavedPaper | None = None
+    """The table, once it was saved."""
 
     def ring(self) -> None:
         """Wake who waits."""
@@ -95,6 +108,8 @@ class Batches:
         self._paper = paper
         self._bells: dict[str, _Bell] = {}
         """Of the batches that this process carries out."""
+        self._cancelling: set[str] = set()
+        """Batches whose rows are being cancelled at the provider."""
 
     async def submit(self, prepared: PreparedBatch, origin: RunCall) -> Submission:
         """Accept a batch and begin it in the background, or join the one that it repeats; return once that is recorded.
@@ -142,32 +157,65 @@ class Batches:
         self._begin(replace(batch, process_id=ours))
 
     async def cancel(self, batch: Run, *, reason: str = STOPPED_BY_PERSON) -> int:
-        """Have no more rows begin, and return how many that were; those that the provider has go on.
+        """Have no more rows begin, and return how many that were; the provider is asked in the background for the others.
 
         Raises:
             LedgerError: The wish could not be recorded.
         """
         dropped = await self._stop(batch, reason)
-        for run in await self._ledger.get_live_rows(batch.id):
-            # As far as the provider can.
-            await self._runner.cancel(run, should_stop_following=False)
+        self._supervisor.spawn(f"cancel of {batch.id}", self._cancel_begun, batch, reason)
         await self.take_up(batch)
         self._ring(batch.id)
         return dropped
 
-    async def _stop(self, batch: Run, reason: str) -> int:
+    async def _stop(self, batch: Run, reason: str, *, call_id: str | None = None) -> int:
         """Have nothing more sent, and return how many rows that are."""
-        dropped = await self._ledger.drop_rows(batch.id, reason=reason)
-        unsent = [run for run in await self._ledger.get_live_rows(batch.id) if run.state is RunState.ACCEPTED]
-        outcomes = [await self._runner.cancel(run, should_stop_following=False) for run in unsent]
-        return dropped + outcomes.count(CancelOutcome.CANCELLED)
+        dropped = await self._ledger.drop_rows(batch.id, reason=reason, at=self._clock.now(), call_id=call_id)
+        if dropped:
+            self._show_cancelled(await self._ledger.get_rows(batch.id))
+        return dropped
+
+    def _show_cancelled(self, rows: Sequence[RowStanding]) -> None:
+        """Tell those who wait to send a row that it is cancelled; another process may have done it."""
+        for row in rows:
+            if row.run is not None and row.run.state is RunState.CANCELLED:
+                self._board.update(row.run)
+
+    async def _cancel_begun(self, batch: Run, reason: str) -> None:
+        """Have all rows cancelled that have begun, as far as the provider can; what is just being sent, once it is known."""
+        if batch.id in self._cancelling:
+            return
+        self._cancelling.add(batch.id)
+        try:
+            asked: set[str] = set()
+            while not await self._ask_to_cancel(batch, reason, asked):
+                await self._clock.sleep(LOOK_SECONDS)
+        finally:
+            self._cancelling.discard(batch.id)
+
+    async def _ask_to_cancel(self, batch: Run, reason: str, asked: set[str]) -> bool:
+        """Ask for each row that was not asked for, and tell whether that was the last of them."""
+        account = self._accounts.get(batch.account_id)
+        try:
+            pending = [run for run in await self._ledger.get_live_rows(batch.id) if run.id not in asked]
+            if any(run.state is RunState.ACCEPTED for run in pending):
+                # It was being sent and came back untaken.
+                await self._stop(batch, reason)
+        except LedgerError as exc:
+            logger.warning("the rows of %s cannot be cancelled just now: %s", batch.id, exc)
+            return False
+        for run in pending:
+            if run.provider_run_id and account is not None:
+                asked.add(run.id)
+                await cancel_row(run, account)
+        return account is None or all(run.id in asked for run in pending)
 
     def stop_unwanted(self, batch: Run, call: RunCall) -> None:
         """Begin no more rows of a batch whose caller has gone, if nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
         self._supervisor.spawn(f"stop of {batch.id}", self._stop_unwanted, batch, call)
 
     async def _stop_unwanted(self, batch: Run, call: RunCall) -> None:
-        await self._ledger.drop_rows(batch.id, reason=STOPPED_WITH_CALLER, call_id=call.id)
+        await self._stop(batch, STOPPED_WITH_CALLER, call_id=call.id)
         self._ring(batch.id)
 
     async def _carry_out(self, batch: NewBatch, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> None:
@@ -175,7 +223,7 @@ class Batches:
         ticket.accepted.set()
         if ticket.error is None and ticket.joined is None:
             if ticket.is_unwanted:
-                await self._ledger.drop_rows(batch.run.id, reason=STOPPED_WITH_CALLER, call_id=rules.call.id)
+                await self._stop(batch.run, STOPPED_WITH_CALLER, call_id=rules.call.id)
             self._begin(batch.run)
 
     async def _accept(self, batch: NewBatch, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> None:
@@ -225,7 +273,7 @@ class Batches:
         while True:
             rung = bell.rung
             try:
-                over = await self._advance(batch)
+                over = await self._advance(batch, bell)
                 problem = ""
             except RunNotFound:
                 # Erased; nobody asks for it any more.
@@ -242,16 +290,17 @@ class Batches:
             await self._wait(rung)
         self._end(batch)
 
-    async def _advance(self, batch: Run) -> Run | None:
+    async def _advance(self, batch: Run, bell: _Bell) -> Run | None:
         """Do what can be done now, and return the batch when it is over."""
         tally = await self._ledger.get_tally(batch.id)
-        if tally.waiting and 0 < tally.stop_after_failures <= tally.failures:
-            await self._stop(batch, format_stopped(tally.failures))
+        reason = _find_reason_to_stop(tally, bell)
+        if reason and (tally.waiting or tally.unsent):
+            await self._stop(batch, reason)
             tally = await self._ledger.get_tally(batch.id)
         if tally.is_over:
-            return await self._finish(batch, tally)
+            return await self._finish(batch, tally, bell)
         account = self._accounts.get(batch.account_id)
-        free = min(tally.waiting, MAX_LIVE_ROWS - tally.live)
+        free = min(tally.waiting, _count_places(tally) - tally.live)
         if account is not None and free > 0:
             await self._start_rows(batch, tally, account, free)
         return None
@@ -266,21 +315,27 @@ class Batches:
 
     async def _ring_at_end(self, run: Run, batch_id: str) -> None:
         """Ring when a row is over and saved."""
-        while (entry := self._board.get(run.id)) is not None and not entry.is_settled:
+        entry = self._board.get(run.id)
+        while entry is not None and self._board.get(run.id) is entry and not entry.is_settled:
             await entry.changed.wait()
+        if entry is not None and entry.refusal and batch_id in self._bells:
+            self._bells[batch_id].refusal = entry.refusal
         self._ring(batch_id)
 
-    async def _finish(self, batch: Run, tally: BatchTally) -> Run | None:
+    async def _finish(self, batch: Run, tally: BatchTally, bell: _Bell) -> Run | None:
         """Return the batch as it has ended; None while outputs of rows are still being saved here."""
         kept = await self._ledger.get_run(batch.id, account_id=None, owner=batch.owner)
         if kept.state.is_final:
             return kept
         rows = await self._ledger.get_rows(batch.id)
+        self._show_cancelled(rows)
         entries = [self._board.get(row.run.id) for row in rows if row.run is not None]
         if any(entry is not None and not entry.is_settled for entry in entries):
             return None
         now = self._clock.now()
-        saved = await self._paper.write(batch, rows, at=now)
+        # The ledger may not take the end, and is asked again every second.
+        saved = bell.paper or await self._paper.write(batch, rows, at=now)
+        bell.paper = saved if saved.path else None
         over = replace(batch, state=tally.get_end(), failure=_format_end(tally), finished_at=now, reserved_credits=0.0)
         await self._ledger.note_batch_over(
             batch.id, state=over.state, failure=over.failure, csv_path=saved.path, csv_problem=saved.problem, at=now
@@ -305,5 +360,20 @@ def _format_end(tally: BatchTally) -> str:
     """Return what is missing of a batch, as a sentence; empty when nothing is."""
     lost = tally.failures + tally.cancelled
     made = f"{lost} of {tally.rows} row{'s' * (tally.rows != 1)} made nothing." if lost else ""
-    begun = f"{tally.dropped} had not begun. {tally.stopped}" if tally.dropped else ""
-    return f"{made} {begun}".strip()
+    begun = f"{tally.dropped} had not begun." if tally.dropped else ""
+    return " ".join(filter(None, (made, begun, tally.stopped)))
+
+
+def _find_reason_to_stop(tally: BatchTally, bell: _Bell) -> str:
+    """Return why nothing more is to be sent, as a sentence; empty when there is no reason."""
+    if bell.refusal:
+        return format_refused(bell.refusal)
+    has_failed = 0 < tally.stop_after_failures <= tally.failures
+    return format_stopped(tally.stop_after_failures) if has_failed else ""
+
+
+def _count_places(tally: BatchTally) -> int:
+    """Return how many rows may be live: few until one has succeeded, where failures are to stop the batch."""
+    if not tally.stop_after_failures or tally.succeeded or tally.partial:
+        return MAX_LIVE_ROWS
+    return min(MAX_LIVE_ROWS, max(tally.stop_after_failures, TRIAL_ROWS))

@@ -38,6 +38,8 @@ class BoardEntry:
     """Why the run could not be looked at the last time, as a sentence; empty when it could."""
     is_unwritten: bool = False
     """Whether the ledger could not take the last change, so that this page is the only record of it."""
+    refusal: str = ""
+    """Why the provider takes no runs from this account at all, as sentences; empty while it is not known to refuse."""
     is_unwanted: bool = False
     """Whether a caller that has gone wanted the run to be stopped if that is still possible."""
     urgency: Urgency = Urgency.WAITED
@@ -112,6 +114,12 @@ class Board:
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwritten = True
+
+    def note_refused(self, run_id: str, reason: str) -> None:
+        """The run failed of something that every run of its account fails of."""
+        entry = self._entries.get(run_id)
+        if entry is not None:
+            entry.refusal = reason
 
     def note_unwanted(self, run_id: str) -> None:
         """A caller of the run has gone and wants it stopped."""

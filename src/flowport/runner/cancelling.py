@@ -39,6 +39,14 @@ async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
     return True
 
 
+async def cancel_row(run: Run, account: OpenAccount) -> None:
+    """Have the run of a batch's row cancelled as far as that is possible; nobody is there to be told when it is not."""
+    try:
+        await ask_to_cancel(run, account)
+    except ProviderError as exc:
+        logger.warning("run %s of %s was not cancelled: %s", run.id, run.batch_id, exc)
+
+
 async def cancel_unwanted(run: Run, account: OpenAccount, ledger: Ledger) -> None:
     """Have a run cancelled whose caller has gone and wanted it stopped, unless another call waits for it."""
     try:

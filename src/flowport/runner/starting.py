@@ -18,7 +18,15 @@ import anyio
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
-from flowport.errors import LedgerError, ProviderBusy, ProviderError, ProviderRejected, ProviderUnreachable
+from flowport.errors import (
+    DayUsedUp,
+    LedgerError,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnreachable,
+)
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import App, Run, RunState, Urgency
@@ -103,9 +111,42 @@ class RunStarter:
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile.
 
+        A row of a batch waits for the next day of the provider when this one is used up; nobody else does.
+
         Raises:
             FlowportError: A file of the run could not be brought; nothing was started.
         """
+        while True:
+            try:
+                return await self._start(run, call, account)
+            except DayUsedUp as exc:
+                if not run.batch_id:
+                    raise
+                await self._wait_for_day(run, exc)
+            except ProviderRefused as exc:
+                self._board.note_refused(run.id, str(exc))
+                raise
+            if self._is_over(run):
+                return await self._get_kept(run)
+
+    async def _wait_for_day(self, run: Run, problem: DayUsedUp) -> None:
+        """Wait until requests are allowed again, or the run is cancelled."""
+        if self._is_over(run):
+            return
+        self._board.update(run, problem=f"{problem} Nothing was sent; Flowport goes on by itself.")
+
+        async def hear() -> None:
+            """End the wait with the run."""
+            while (entry := self._board.get(run.id)) is not None and not entry.run.state.is_final:
+                await entry.changed.wait()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(hear)
+            await self._clock.sleep(problem.resumes_seconds)
+            group.cancel_scope.cancel()
+
+    async def _start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         delivered = await self._deliver(run, call, account)
         run = replace(run, notes=delivered.notes)
         # Built first: a mistake in it must not leave the fate of the run unknown.
@@ -217,6 +258,8 @@ class RunStarter:
                 )
                 return started
             case NotTaken(error):
+                if isinstance(error, ProviderRefused):
+                    self._board.note_refused(run.id, str(error))
                 failure = f"{error} {MAY_HAVE_CHANGED}" if _is_doubt(outcome) else str(error)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
