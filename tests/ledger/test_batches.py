@@ -336,7 +336,7 @@ async def test_a_batch_that_somebody_cancelled_is_not_joined(
     """Who asks for the same afterwards wants all of it; what stopped by itself is still the answer to a retry."""
     await ledger.accept_batch(build_batch(), build_rules("call_1"))
     await ledger.accept_rows(BATCH, [build_row(1)])
-    await ledger.drop_rows(BATCH, reason=reason)
+    await ledger.drop_rows(BATCH, reason=reason, at=100.0)
     await ledger.leave("call_1")
 
     again = await ledger.accept_batch(build_batch("batch_2"), build_rules("call_2"))

@@ -9,9 +9,10 @@ import anyio
 import pytest
 
 from flowport.errors import LedgerError
+from flowport.ledger.batch_records import STOPPED_BY_PERSON
 from flowport.model import Run, RunState
 from flowport.purse import PurseRules
-from flowport.runner.batches import STOPPED_BY_PERSON, TRIAL_ROWS, Batches, _count_places, format_stopped
+from flowport.runner.batches import TRIAL_ROWS, Batches, _count_places, format_stopped
 from flowport.runner.batching import MAX_LIVE_ROWS, BatchWish, GivenRow, PreparedBatch, prepare_batch
 from flowport.runner.calling import RunCall
 from flowport.settings import ProviderSettings
