@@ -48,12 +48,12 @@ VARIABLES: Final = (
     Variable(
         "FLOWPORT_REQUESTS_PER_MINUTE",
         "The account's request budget, for every program of this computer together; 0 for none.",
-        "the provider's: Magnific 50",
+        "the provider's: Magnific 50, Magica 60",
     ),
     Variable(
         "FLOWPORT_REQUESTS_PER_DAY",
         "The account's requests in 24 hours, for all together; 0 for no limit.",
-        "the provider's: Magnific none",
+        "the provider's: Magnific none, Magica 1,000",
     ),
     Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none"),
     Variable("FLOWPORT_MAX_CREDITS_PER_DAY", "No more than this in the last 24 hours, at one provider.", "none"),
