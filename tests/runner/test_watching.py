@@ -80,19 +80,21 @@ async def open_watch(
     """Run a follower on a scripted account; what is not over at the end is given up."""
     clock, board = FakeClock(is_automatic=is_automatic), Board()
     account = ScriptedAccount(answer, clock, limit=limit)
-    async with Supervisor() as supervisor:
-        follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
-        async with anyio.create_task_group() as tasks:
-            watch = Watch(follower, account, board, clock, ledger, tasks)
+    # A turn that never comes is a failure, and not a test that never ends.
+    with anyio.fail_after(60):
+        async with Supervisor() as supervisor:
+            follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
+            async with anyio.create_task_group() as tasks:
+                watch = Watch(follower, account, board, clock, ledger, tasks)
 
-            def note(request: ApiRequest) -> Reply:
-                """Note when it came: the clock runs on while the ledger writes."""
-                watch.asked_at.append(clock.monotonic() - watch.began_at)
-                return answer(request)
+                def note(request: ApiRequest) -> Reply:
+                    """Note when it came: the clock runs on while the ledger writes."""
+                    watch.asked_at.append(clock.monotonic() - watch.began_at)
+                    return answer(request)
 
-            account.answer = note
-            yield watch
-            tasks.cancel_scope.cancel()
+                account.answer = note
+                yield watch
+                tasks.cancel_scope.cancel()
 
 
 async def test_with_little_load_a_limit_changes_nothing(ledger: FaultyLedger) -> None:
