@@ -24,7 +24,7 @@ check: setup
 	$(BIN)/python scripts/write_docs.py --check
 
 unit: setup
-	$(BIN)/pytest --numprocesses=4 --dist=loadfile --ignore=tests/crash --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest --numprocesses=3 --dist=loadfile --ignore=tests/crash --cov --cov-report=term-missing:skip-covered
 
 # What every tool keeps, over thousands of random and hostile definitions; it prints how many. `unit` has it too.
 laws: setup
