@@ -2,11 +2,15 @@
 
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import hypothesis
 import pytest
+
+from tests.harness import MODES, Mode
+from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.client import open_sandbox
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)
@@ -58,3 +62,24 @@ def _hide_the_person(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(home / ".local/share"))
+
+
+@pytest.fixture(scope="module")
+async def running() -> AsyncIterator[SandboxClient]:
+    """Run one sandbox for the tests of a module that ask for it."""
+    async with open_sandbox() as client:
+        yield client
+
+
+@pytest.fixture
+async def sandbox(running: SandboxClient) -> SandboxClient:
+    """Give a test the sandbox as it was at its start."""
+    await running.switch("reset")
+    return running
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """Try each era of the protocol."""
+    mode: Mode = request.param
+    return mode

@@ -14,34 +14,12 @@ from flowport.clients import STDIO
 from flowport.clock import SystemClock
 from flowport.model import RunState
 from flowport.tool_calls import MENTION_SECONDS
-from tests.harness import MODES, Harness, Mode, open_harness
+from tests.harness import Harness, Mode, open_harness
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
 from tests.scripted import wait_until
 
 TOOL = "text_to_picture"
 PROMPT = {"prompt": "a lake"}
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    """Try each era."""
-    mode: Mode = request.param
-    return mode
 
 
 @pytest.fixture

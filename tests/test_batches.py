@@ -20,35 +20,14 @@ from flowport.runner.batching import MAX_LIVE_ROWS
 from flowport.runner.calling import RunCall
 from flowport.tool_calls import ToolCalls
 from flowport.waiting import KEY_GONE, Caller
-from tests.harness import MODES, Harness, Mode, open_harness
+from tests.harness import Harness, Mode, open_harness
 from tests.ledger.test_batches import build_batch
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, open_sandbox
+from tests.sandbox.client import build_photo
 from tests.scripted import wait_until
 
 TOOL = "text_to_picture"
 FAILING = "always_fails"
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    """Try each era."""
-    mode: Mode = request.param
-    return mode
 
 
 @pytest.fixture

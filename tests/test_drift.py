@@ -1,6 +1,5 @@
 """An app that its builder changes under a client: one call fails for nothing, and the next one goes by the new inputs."""
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,11 @@ import pytest
 
 from flowport.catalog.discovery import Catalog
 from tests.harness import MODES, Harness, Mode, open_harness
-from tests.sandbox.client import IDS, open_sandbox
+from tests.sandbox.client import IDS
 from tests.sandbox.client import Client as SandboxClient
 from tests.test_announcing import TOOLS, hearing
 
 PICTURE = IDS["Text to Picture"]
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
 
 
 def get_catalog(flowport: Harness) -> Catalog:

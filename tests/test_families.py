@@ -1,6 +1,5 @@
 """Both path families, older definitions and other sources, from the outside: what a client sees of them."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,11 @@ import pytest
 from flowport.model import Source
 from flowport.settings import ProviderSettings
 from tests.harness import Harness, open_harness
-from tests.sandbox.client import IDS, KEY, build_photo, open_sandbox
+from tests.sandbox.client import IDS, KEY, build_photo
 from tests.sandbox.client import Client as SandboxClient
 
 PICTURE = IDS["Text to Picture"]
 STYLES = ("auto", "flows", "apps")
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
 
 
 def choose(sandbox: SandboxClient, style: str) -> dict[str, Any]:

@@ -9,22 +9,8 @@ import pytest
 from flowport.finding import MAX_ROWS
 from flowport.model import Source
 from tests.harness import Harness, open_harness
-from tests.sandbox.client import IDS, open_sandbox
+from tests.sandbox.client import IDS
 from tests.sandbox.client import Client as SandboxClient
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
 
 
 @pytest.fixture

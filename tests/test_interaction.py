@@ -16,20 +16,6 @@ from tests.sandbox.client import IDS, build_photo, open_sandbox
 from tests.sandbox.client import Client as SandboxClient
 
 
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
-
-
 @pytest.fixture(params=MODES)
 async def flowport(request: pytest.FixtureRequest, sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harness]:
     """Run Flowport with a client of each era."""

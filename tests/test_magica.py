@@ -1,6 +1,5 @@
 """Flowport on Magica's face of the sandbox, in every form in which Magica may turn out to speak."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,12 @@ from flowport.standing_tools import STANDING_TOOLS
 from tests.contract.worlds import WORLDS, get_run, wait_until_there
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, open_sandbox, write
+from tests.sandbox.client import build_photo, write
 from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
 from tests.test_tool_calls import abandon_when
 
 MAGICA = next(world for world in WORLDS if world.name == "magica")
 PROMPT = {"prompt": "a quiet harbour"}
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
 
 
 @pytest.fixture

@@ -13,21 +13,7 @@ from PIL import Image
 
 from tests.harness import MODES, Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, open_sandbox
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
+from tests.sandbox.client import build_photo
 
 
 @pytest.fixture(params=MODES)

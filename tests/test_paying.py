@@ -1,6 +1,5 @@
 """What a person's limits do to calls, as a client sees it; both eras."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from flowport.clock import BootTime, SystemClock
 from flowport.purse import DAY_SECONDS, PurseRules, UnknownPrice
 from tests.harness import MODES, Harness, Mode, open_harness
-from tests.sandbox.client import IDS, open_sandbox
+from tests.sandbox.client import IDS
 from tests.sandbox.client import Client as SandboxClient
 from tests.scripted import wait_until
 
@@ -24,32 +23,11 @@ CHEAP = "always_fails"
 """An app of one credit, which is spent although it fails."""
 
 
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
-
-
 @pytest.fixture
 async def priceless(sandbox: SandboxClient) -> SandboxClient:
     """Give a test a sandbox that tells no prices; some live lists have been seen so."""
     await sandbox.switch("dialect", tool_metadata=False)
     return sandbox
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    """Try each era."""
-    mode: Mode = request.param
-    return mode
 
 
 class Person:

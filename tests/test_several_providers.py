@@ -13,24 +13,10 @@ from flowport.standing_tools import STANDING_TOOLS
 from tests.contract.worlds import WORLDS
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, open_sandbox, write
+from tests.sandbox.client import build_photo, write
 
 DOWN = "http://127.0.0.1:9"
 PROMPT = {"prompt": "a quiet harbour"}
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox, whose two faces are the two providers."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
 
 
 @asynccontextmanager

@@ -13,21 +13,6 @@ from flowport.waiting import KEY_GONE
 from tests.harness import Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
 
 
 @pytest.fixture

@@ -11,24 +11,10 @@ from flowport.purse import PurseRules
 from tests.contract.worlds import WORLDS, ProviderWorld, get_run, wait_until_there
 from tests.harness import Harness
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, open_sandbox, write
+from tests.sandbox.client import build_photo, write
 
 OWN = {"Text to Picture", "Always Fails", "My Storyboard"}
 PROMPT = {"prompt": "a quiet harbour"}
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
 
 
 @pytest.fixture(params=WORLDS, ids=lambda world: world.name)

@@ -18,27 +18,12 @@ from flowport.runner.calling import RunCall
 from flowport.settings import ProviderSettings
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
 from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
 from tests.scripted import wait_until
 
 FAILING = "always_fails"
 SLOW: dict[str, Any] = {"requests_per_minute": 12, "max_tools": 0}
 """Some rows are sent, and the others wait for the next minute."""
-
-
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of this module."""
-    async with open_sandbox() as client:
-        yield client
-
-
-@pytest.fixture
-async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
-    await running.switch("reset")
-    return running
 
 
 @pytest.fixture
