@@ -39,6 +39,15 @@ def test_a_killed_process_is_dead_and_a_living_one_is_not(tmp_path: Path) -> Non
     assert f"{process_id}.lock" in left
 
 
+def test_letting_go_twice_closes_nothing_of_somebody_else(tmp_path: Path) -> None:
+    """The system gives the number of a closed file to the next that is opened."""
+    lock = ProcessLock(tmp_path)
+    lock.release()
+    with (tmp_path / "next").open("wb", buffering=0) as other:
+        lock.release()
+        assert other.write(b"x") == 1
+
+
 def test_asking_does_not_take_a_lock_away(tmp_path: Path) -> None:
     """Each process asks about all others."""
     one, two = ProcessLock(tmp_path), ProcessLock(tmp_path)

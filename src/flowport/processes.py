@@ -32,7 +32,7 @@ class ProcessLock:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.process_id = secrets.token_hex(8)
         self._path = self._build_path(self.process_id)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         if not _lock(self._descriptor):
             raise OSError("a new file is locked by somebody else")
 
@@ -61,9 +61,12 @@ class ProcessLock:
         return is_ours and self._build_path(process_id).exists() and not self.is_alive(process_id)
 
     def release(self) -> None:
-        """Let go of the lock and remove the file."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        """Let go of the lock and remove the file; a second call does nothing."""
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            # A second close would close whatever has the number by then.
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _build_path(self, process_id: str) -> Path:
         return self._folder / f"{process_id}.lock"

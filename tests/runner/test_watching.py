@@ -54,6 +54,12 @@ class Watch:
             for name in names:
                 await self.ended[name].wait()
 
+    async def accept(self, *names: str) -> None:
+        """Put runs in the ledger before anybody watches: while it writes, the clock would jump from rest to rest."""
+        for name in names:
+            await self.ledger.accept(replace(RUNNING, id=name, provider_run_id=name))
+        self.accepted.update(names)
+
     async def follow(self, name: str, urgency: Urgency = Urgency.WAITED, *, age: float = 0.0) -> Run:
         """Follow a run in the background; the provider knows it by the same name."""
         run = replace(RUNNING, id=name, provider_run_id=name, started_at=self.clock.now() - age)
@@ -148,23 +154,25 @@ async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does
 async def test_a_slow_answer_holds_up_nobody_else(ledger: FaultyLedger) -> None:
     """One hung connection among many runs."""
     async with open_watch(ledger, in_turn(last=DONE)) as watch:
-        held, slow = anyio.Event(), list[int]()
+        held, slow = anyio.Event(), list[str]()
 
         async def hang() -> None:
             """Let the first answer take for ever."""
             if not slow:
-                slow.append(int(watch.get_looked_at()[0].removeprefix("run_")))
+                slow.append(watch.get_looked_at()[0])
                 watch.asked.set()
                 await held.wait()
 
         watch.account.before_answer = hang
-        for n in range(5):
-            await watch.follow(f"run_{n}")
+        names = [f"run_{n}" for n in range(5)]
+        await watch.accept(*names)
+        for name in names:
+            await watch.follow(name)
         await watch.asked.wait()
-        await watch.finish(*(f"run_{n}" for n in range(5) if n != slow[0]))
+        await watch.finish(*(name for name in names if name != slow[0]))
         assert len(watch.over) == 4
         held.set()
-        await watch.finish(*(f"run_{n}" for n in range(5)))
+        await watch.finish(*names)
 
 
 async def test_no_more_looks_than_so_many_are_under_way(ledger: FaultyLedger) -> None:
@@ -180,10 +188,7 @@ async def test_no_more_looks_than_so_many_are_under_way(ledger: FaultyLedger) ->
 
         watch.account.before_answer = hang
         names = [f"run_{n}" for n in range(MAX_LOOKS + 5)]
-        # Before anybody watches: while the ledger writes, the clock would jump from rest to rest.
-        for name in names:
-            await ledger.accept(replace(RUNNING, id=name, provider_run_id=name))
-        watch.accepted.update(names)
+        await watch.accept(*names)
         for name in names:
             await watch.follow(name)
         await watch.asked.wait()
