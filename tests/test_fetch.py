@@ -20,9 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from flowport.errors import FetchError
 from flowport.fetch import (
-    HEAD_BYTES,
     MAX_REDIRECTS,
-    Fetched,
     FetchRules,
     _build_request,
     _describe,
@@ -31,6 +29,7 @@ from flowport.fetch import (
     is_public_address,
     resolve_host,
 )
+from flowport.receiving import HEAD_BYTES, Fetched
 from tests.fetching import Names, Server, Speak, build_answer, fetching, serving
 
 BODY = b"\x89PNG\r\n\x1a\n" + bytes(6000)

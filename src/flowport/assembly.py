@@ -40,6 +40,7 @@ from flowport.runner.durations import DurationBook
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
+from flowport.runner.output_file import SavingRules
 from flowport.runner.papers import BatchPaper
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import OutputFinder, SeenRuns
@@ -47,7 +48,7 @@ from flowport.runner.renewing import LinkRenewer
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
 from flowport.runner.runs import Runner
-from flowport.runner.saving import OutputSaver, SavingRules
+from flowport.runner.saving import OutputSaver
 from flowport.runner.starting import RunStarter
 from flowport.runner.uploading import FileUploads
 from flowport.runner.writing import RunWriter
@@ -185,7 +186,7 @@ def _build_runner(
     ledger, clock = shared.ledger, shared.clock
     writer = RunWriter(board, clock)
     rules = _build_saving_rules(shared, process)
-    saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules, threads=shared.file_threads)
+    saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules)
     return Runner(
         accounts={account.account.id: account for account in accounts},
         ledger=ledger,

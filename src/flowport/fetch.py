@@ -9,37 +9,32 @@ The sandbox is exempt by its exact origin, and only when it was asked for in the
 """
 
 import contextlib
-import hashlib
 import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from flowport.errors import FetchError
-from flowport.faultpoints import FaultPoint, reach
 from flowport.labels import clean_line
+from flowport.receiving import Fetched, FileReceiver, Gathering, Receiver
 
 if TYPE_CHECKING:
     import httpx2
 
-HEAD_BYTES: Final = 4096
-"""How much of the beginning is handed back, to tell the type by."""
-
 MAX_REDIRECTS: Final = 3
 _MAX_ADDRESSES: Final = 4
-_CHUNK_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 10.0
 _PORTS: Final = frozenset({None, 443, 8443})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _GONE: Final = frozenset({403, 404, 410})
 _OK: Final = 200
 
+T = TypeVar("T")
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """Find the addresses of a host, best first; OSError when there are none."""
 
@@ -55,19 +50,6 @@ class FetchRules:
     """For everything together, redirects included."""
     read_timeout_seconds: float = 30.0
     """For the next piece to arrive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What was written to the destination."""
-
-    size_bytes: int
-    content_type: str
-    """What the server called it, in lower case without parameters; its word and no more. Empty when it said nothing."""
-    head: bytes
-    """The first `HEAD_BYTES` bytes."""
-    sha256: str
-    """Of the whole, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +102,15 @@ class Fetcher:
             self._transport = None
 
     async def fetch_to_file(self, url: str, destination: BinaryIO, *, rules: FetchRules) -> Fetched:
-        """Write what lies at the URL to the destination, piece by piece, and return what it was.
+        """Write what lies at the URL to the destination, piece by piece, and return what it was; raises as `fetch`."""
+        return await self.fetch(url, FileReceiver(destination), rules=rules)
+
+    async def fetch(self, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+        """Bring what lies at the URL to the receiver and return what that makes of it.
 
         Raises:
-            FetchError: It cannot or may not be fetched; the destination may hold a part.
-            OSError: The destination cannot be written to.
+            FetchError: It cannot or may not be fetched; the receiver may have had a part.
+            OSError: The receiver cannot write.
         """
         import httpx2  # noqa: PLC0415 - not before the first fetch, for a quick start
 
@@ -134,7 +120,7 @@ class Fetcher:
             place = _get_place(first)
             with anyio.fail_after(rules.total_timeout_seconds):
                 async with self._open(first, rules) as response:
-                    return await self._save(response, place, destination, rules)
+                    return await self._receive(response, place, receiver, rules)
         except TimeoutError as exc:
             raise FetchError(place, f"it took longer than {rules.total_timeout_seconds:g} seconds") from exc
         # ValueError: the HTTP library lets it out for some malformed addresses.
@@ -204,26 +190,17 @@ class Fetcher:
             )
         return self._transport
 
-    async def _save(self, response: "httpx2.Response", place: str, destination: BinaryIO, rules: FetchRules) -> Fetched:
-        """Write the body, holding its length against the limit and against what was promised."""
-        digest, head, size_bytes = hashlib.sha256(), b"", 0
-
-        def write(chunk: bytes) -> None:
-            digest.update(chunk)
-            destination.write(chunk)
-
-        async with contextlib.aclosing(response.aiter_raw(_CHUNK_BYTES)) as chunks:
-            async for chunk in chunks:
-                size_bytes += len(chunk)
-                if size_bytes > rules.max_bytes:
+    async def _receive(self, response: "httpx2.Response", place: str, receiver: Receiver[T], rules: FetchRules) -> T:
+        """Bring the body over, holding its length against the limit and against what was promised."""
+        body = Gathering(receiver, self._file_threads)
+        async with contextlib.aclosing(response.aiter_raw()) as pieces:
+            async for piece in pieces:
+                if body.size_bytes + len(piece) > rules.max_bytes:
                     raise FetchError(place, _describe_too_large(rules), is_refused=True)
-                head += chunk[: HEAD_BYTES - len(head)]
-                await anyio.to_thread.run_sync(write, chunk, limiter=self._file_threads)
-                reach(FaultPoint.WHILE_DOWNLOADING)
-        if _get_promised_bytes(response) not in {None, size_bytes}:
+                await body.add(piece)
+        if _get_promised_bytes(response) not in {None, body.size_bytes}:
             raise FetchError(place, "it is not as long as its server said")
-        content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Fetched(size_bytes, content_type, head, digest.hexdigest())
+        return await body.finish(response.headers.get("content-type", "").partition(";")[0].strip().lower())
 
 
 def is_public_address(address: str) -> bool:

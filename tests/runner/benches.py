@@ -20,13 +20,14 @@ from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
+from flowport.runner.output_file import SavingRules
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import OutputFinder, SeenRuns
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
 from flowport.runner.runs import Runner
-from flowport.runner.saving import OutputSaver, SavingRules
+from flowport.runner.saving import OutputSaver
 from flowport.runner.starting import RunStarter
 from flowport.runner.writing import RunWriter
 from flowport.schedule import Pace
@@ -96,7 +97,7 @@ async def open_bench(
     fetcher = Fetcher(file_threads=threads)
     writer, process = RunWriter(board, clock), ProcessLock(folder / "home")
     renewer, accounts = LinkRenewer(ledger, clock), {ACCOUNT.id: account}
-    saver = OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"), threads=threads)
+    saver = OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"))
     preparer, catalogs = (
         CallPreparer(MediaRules((folder,)), threads, OutputFinder(ledger, SeenRuns())),
         dict[str, Catalog](),

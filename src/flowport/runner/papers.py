@@ -14,7 +14,7 @@ from flowport.labels import clean_text
 from flowport.ledger.batch_records import RowStanding
 from flowport.media.saving import build_batch_path, open_partial
 from flowport.model import Run
-from flowport.runner.saving import SavingRules
+from flowport.runner.output_file import SavingRules
 from flowport.tables import format_table
 
 logger = logging.getLogger(__name__)
