@@ -1,0 +1,177 @@
+"""The protocol's lines on real pipes."""
+
+import json
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import mcp.types as t
+import pytest
+from mcp.shared.message import SessionMessage
+
+from flowport.serving.pipes import READ_BYTES, LineReader, LineWriter, parse_line
+from tests.scripted import wait_until
+
+LARGE = 512 * 1024
+"""More than any pipe holds."""
+
+
+@contextmanager
+def open_pipe() -> Iterator[tuple[int, int]]:
+    """Give both ends of a pipe."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+@asynccontextmanager
+async def writing(descriptor: int) -> AsyncIterator[LineWriter]:
+    """Give a writer whose longer lines are written too."""
+    writer = LineWriter(descriptor)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(writer.write_waiting)
+        yield writer
+        tasks.cancel_scope.cancel()
+
+
+def build_answer(request_id: int, size_bytes: int = 0) -> SessionMessage:
+    """Return an answer of about so many bytes."""
+    return SessionMessage(t.JSONRPCResponse(jsonrpc="2.0", id=request_id, result={"text": "x" * size_bytes}))
+
+
+def build_line(request_id: int) -> bytes:
+    """Return a request as a client writes it."""
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "ping"}).encode() + b"\n"
+
+
+def get_id(heard: object) -> object:
+    """Return the id of what was heard."""
+    return heard.message.id if isinstance(heard, SessionMessage) else heard  # type: ignore[union-attr]  # all are requests here
+
+
+async def read_ids(source: int, count: int) -> list[int]:
+    """Read so many lines from a pipe and return the ids in them; each line has to be whole."""
+
+    def read() -> list[int]:
+        """Wait for the lines."""
+        with open(source, "rb", closefd=False) as file:
+            return [json.loads(file.readline())["id"] for _ in range(count)]
+
+    return await anyio.to_thread.run_sync(read)
+
+
+async def test_messages_come_in_order_however_the_pipe_cuts_them() -> None:
+    """A burst of calls comes in few pieces, a picture in many."""
+    text = b"".join(build_line(n) for n in range(200))
+    long = build_line(200)[:-2] + b', "params": {"x": "' + b"y" * 3 * READ_BYTES + b'"}}\n'
+    with open_pipe() as (source, sink):
+
+        def write() -> None:
+            """Write what no pipe holds at once, and end as a client does."""
+            for piece in (text[:7], text[7:1000], text[1000:], long, build_line(201)[:-1]):
+                os.write(sink, piece)
+            os.close(sink)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
+
+        threading.Thread(target=write).start()
+        async with LineReader(source) as reader:
+            assert [get_id(heard) async for heard in reader] == list(range(202))
+
+
+def test_a_line_with_bytes_that_are_no_letters_is_still_a_message() -> None:
+    """What cannot be read is replaced, as the protocol's library does."""
+    heard = parse_line(b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"x": "\xff"}}\r')
+    assert isinstance(heard, SessionMessage)
+    assert isinstance(heard.message, t.JSONRPCRequest)
+    assert heard.message.params == {"x": "\N{REPLACEMENT CHARACTER}"}
+
+
+@pytest.mark.parametrize("line", [b"", b"[1]", b"{", b"\xff", b'{"jsonrpc": "1.0"}'])
+def test_a_line_that_is_no_message_is_the_error_that_says_so(line: bytes) -> None:
+    """The client is told, and the connection lives on."""
+    assert isinstance(parse_line(line), ValueError)
+
+
+async def test_a_reader_that_nobody_speaks_to_can_be_left() -> None:
+    """The end must not wait for the client."""
+    with open_pipe() as (source, sink):
+        reader = LineReader(source)
+        with anyio.move_on_after(0.02) as scope:
+            await reader.receive()
+        assert scope.cancelled_caught
+        # The thread is still reading; it must not outlive its pipe.
+        os.write(sink, b"\n")
+
+
+async def test_a_small_answer_is_in_the_pipe_at_once() -> None:
+    """No thread has to be asked, so that hundreds of answers cost little."""
+    with open_pipe() as (source, sink):
+        writer = LineWriter(sink)
+        await writer.send(build_answer(1))
+        assert (await read_ids(source, 1), writer.get_unwritten()) == ([1], set())
+
+
+async def test_answers_that_are_sent_at_once_stay_whole() -> None:
+    """Large ones wait for the client to read; small ones that come meanwhile do not cut into them."""
+    with open_pipe() as (source, sink):
+        async with writing(sink) as writer, anyio.create_task_group() as tasks:
+            for n in range(6):
+                tasks.start_soon(writer.send, build_answer(n, LARGE if n % 2 == 0 else 10))
+            await wait_until(lambda: len(writer.get_unwritten()) == 6)
+            assert await read_ids(source, 6) == list(range(6))
+        assert writer.get_unwritten() == set()
+
+
+async def test_what_nobody_has_read_counts_as_unwritten() -> None:
+    """The result in it is told again."""
+    with open_pipe() as (source, sink):
+        async with writing(sink) as writer, anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.send, build_answer(1, LARGE))
+            tasks.start_soon(writer.send, build_answer(2))
+            await anyio.wait_all_tasks_blocked()
+            assert writer.get_unwritten() == {1, 2}
+            assert await read_ids(source, 2) == [1, 2]
+
+
+async def test_an_answer_that_is_cancelled_is_written_whole_or_not_at_all() -> None:
+    """Half a line would spoil the next one for the client."""
+    with open_pipe() as (source, sink):
+        async with writing(sink) as writer:
+            async with anyio.create_task_group() as tasks:
+                for n in (1, 2):
+                    tasks.start_soon(writer.send, build_answer(n, LARGE))
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(writer.send, build_answer(3))
+                assert await read_ids(source, 2) == [1, 3]
+
+
+async def test_a_client_that_is_gone_is_told_to_whoever_writes() -> None:
+    """And ends what writes the lines that wait."""
+    with open_pipe() as (source, sink):
+        os.dup2(os.open(os.devnull, os.O_RDONLY), source)
+        writer = LineWriter(sink)
+        problems: list[Exception] = []
+
+        async def send(n: int) -> None:
+            """Note that it went wrong."""
+            try:
+                await writer.send(build_answer(n))
+            except anyio.BrokenResourceError as exc:
+                problems.append(exc)
+
+        with pytest.RaisesGroup(BrokenPipeError):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(send, 1)
+                tasks.start_soon(send, 2)
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(writer.write_waiting)
+        await send(3)
+        assert len(problems) == 3
+        assert writer.get_unwritten() == {1, 2, 3}
