@@ -90,6 +90,10 @@ class FakeClock:
             heapq.heapify(self._sleepers)
             self._hand_over(sleeper)
 
+    def move_on_after(self, seconds: float) -> anyio.CancelScope:
+        """Return a scope that ends so many real seconds after now: nobody sleeps in it, so no jump would reach it."""
+        return anyio.move_on_after(seconds)
+
     async def settle(self) -> None:
         """Wait until no other task can run, and none did for `idle_seconds`."""
         while True:

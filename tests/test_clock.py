@@ -1,10 +1,13 @@
 """The machine's clock, and the one that stands in for it in every other test."""
 
+import time
+from collections.abc import Callable
+
 import anyio
 import anyio.to_thread
 import pytest
 
-from flowport.clock import Clock, SystemClock
+from flowport.clock import BootTime, Clock, SystemClock
 from tests.fake_clock import MAX_JUMPS, FakeClock
 
 
@@ -35,6 +38,67 @@ def test_a_wrong_wall_clock_can_be_rehearsed() -> None:
 
     assert right.now() - wrong.now() == pytest.approx(86_400.0, abs=60.0)
     assert wrong.monotonic() >= right.monotonic() - 60.0
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Hold the machine's clocks, the boot clock with them, and return what moves them."""
+    elapsed = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: elapsed[0])
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0 + elapsed[0])
+    monkeypatch.setattr(time, "clock_gettime", lambda _: 50.0 + elapsed[0])
+    monkeypatch.setattr("flowport.clock._BOOT_CLOCK", 7)
+    monkeypatch.setattr("flowport.clock._get_boot_id", lambda: "this boot")
+
+    def pass_seconds(seconds: float) -> None:
+        """Let time pass."""
+        elapsed[0] += seconds
+
+    return pass_seconds
+
+
+def tell(clock: Clock) -> tuple[float, float, float]:
+    """Return what the three clocks in one say."""
+    boot = clock.boot_time()
+    assert boot is not None
+    return clock.now(), clock.monotonic(), boot.seconds
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 20.0])
+def test_every_clock_of_a_process_runs_at_its_rate(machine: Callable[[float], None], rate: float) -> None:
+    """One that stayed behind would let waits, ages and the minute of the budget disagree."""
+    clock = SystemClock(shift_seconds=-30.0, rate=rate)
+    before = tell(clock)
+    machine(6.0)
+
+    assert before[0] == 1_800_000_970.0, "it begins at the right time, but for the shift"
+    assert [after - earlier for after, earlier in zip(tell(clock), before, strict=True)] == [6.0 * rate] * 3
+
+
+def test_processes_of_one_rate_share_a_boot_time_and_others_do_not(machine: Callable[[float], None]) -> None:
+    """They write it into one record of requests, in which a fast clock's instants would block a right one for hours."""
+    first = SystemClock(rate=20.0)
+    machine(2.0)
+
+    assert SystemClock(rate=20.0).boot_time() == first.boot_time() == BootTime("this boot at 20", 20.0 * 1_052.0)
+    assert SystemClock().boot_time() == BootTime("this boot", 1_052.0)
+
+
+async def test_waits_are_as_much_shorter_as_the_clock_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sleeps a minute by a fast clock must not find that twenty have passed."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        """Note for how long."""
+        slept.append(seconds)
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    clock = SystemClock(rate=20.0)
+    await clock.sleep(60.0)
+    await clock.sleep(-1.0)
+
+    assert slept == [3.0, 0.0]
+    assert clock.move_on_after(4000.0).deadline == pytest.approx(anyio.current_time() + 200.0, abs=60.0)
 
 
 async def test_time_jumps_to_each_wake_up_in_turn() -> None:

@@ -18,6 +18,7 @@ PARSED = [
     ("kill=after_reply", AFTER_REPLY),
     ("halt=after_reply:3", Rehearsal(FaultPoint.AFTER_REPLY, 3, "SIGSTOP")),
     ("clock=-86400 pace=0.1", Rehearsal(clock_shift_seconds=-86_400.0, pace_seconds=0.1)),
+    ("rate=20", Rehearsal(rate=20.0)),
     ("pace=0.1 kill=after_reply", Rehearsal(FaultPoint.AFTER_REPLY, pace_seconds=0.1)),
 ]
 
@@ -34,7 +35,11 @@ def test_each_part_may_stand_alone(text: str, rehearsal: Rehearsal | None) -> No
     assert parse_rehearsal(text) == rehearsal
 
 
-@pytest.mark.parametrize("text", ["kill=somewhere", "kill=after_reply:soon", "clock=late", "explode=now", "kill"])
+MISSPELT = ["kill=somewhere", "kill=after_reply:soon", "clock=late", "explode=now", "kill"]
+ENDLESS = ["rate=0", "rate=-2", "rate=inf", "rate=nan", "rate=fast"]
+
+
+@pytest.mark.parametrize("text", [*MISSPELT, *ENDLESS])
 def test_what_is_misspelt_is_refused(text: str) -> None:
     """A trial that does not happen would count as passed."""
     with pytest.raises(ConfigurationError) as caught:

@@ -16,6 +16,7 @@ from flowport.processes import ProcessLock
 from flowport.runner.board import BoardEntry, QueuePlace
 from flowport.runner.durations import Usual
 from flowport.waiting import KEY_GONE, Caller, format_progress, get_standing, wait_for_run
+from tests.fake_clock import FakeClock
 from tests.harness import build_settings
 from tests.ledger.samples import build_run
 from tests.scripted import wait_until
@@ -115,6 +116,34 @@ async def test_a_run_of_another_process_is_waited_for_in_the_ledger(desk: Desk) 
     assert standing.run.state is RunState.SUCCEEDED
     assert [message.partition(",")[0] for message in told] == ["running"]
     assert desk.runner.get_entry(run.id) is None
+
+
+class PassingClock(FakeClock):
+    """A clock by which every limited wait lasts to its limit."""
+
+    def move_on_after(self, seconds: float) -> anyio.CancelScope:
+        """Let so much time pass at once."""
+        self.advance(seconds)
+        return anyio.move_on_after(0)
+
+
+async def test_the_wait_budget_goes_by_the_clock(tmp_path: Path) -> None:
+    """By any other, a call would wait for ever where the two do not run alike."""
+    settings = replace(build_settings(tmp_path / "person", DOWN), wait_seconds=2.5)
+    told: list[float] = []
+
+    async def report(elapsed: float, _: str) -> None:
+        """Keep when it was."""
+        told.append(elapsed)
+        assert len(told) < 9, "the wait does not end"
+
+    async with open_assembly(settings, clock=PassingClock(is_automatic=False)) as assembly:
+        desk, other = assembly.desk, ProcessLock(settings.home)
+        run = replace(RUNNING, process_id=other.process_id, account_id=desk.catalogs[0].account.account.id)
+        await desk.ledger.accept(run)
+        standing = await wait(desk, run, report)
+        other.release()
+    assert (standing.run.state, told) == (RunState.RUNNING, [0.0, 1.0, 2.0, 2.5])
 
 
 async def test_a_holder_that_dies_meanwhile_is_replaced(desk: Desk) -> None:

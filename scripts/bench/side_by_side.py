@@ -48,6 +48,7 @@ class Sandbox:
     """A provider in a process of its own."""
 
     api_url: str
+    process_id: int
 
     def request(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Turn a switch, or read what there is to read."""
@@ -70,7 +71,7 @@ class Sandbox:
 
 def measure_side_by_side() -> list[Figure]:
     """Compare with the bare client, first without previews, then with; then look how long lists take meanwhile."""
-    with open_sandbox() as sandbox:
+    with open_sandbox("--requests-per-minute", "0", "--speed", str(RUN_SECONDS / SANDBOX_SECONDS)) as sandbox:
         rounds = [run_round(sandbox) for _ in range(ROUNDS)]
         probed = run_flowport(sandbox, has_previews=True, is_probed=True)
     bare, plain, full = (choose_median(bursts) for bursts in zip(*rounds, strict=True))
@@ -125,15 +126,13 @@ def build_list_figures(burst: Burst) -> list[Figure]:
 
 
 @contextmanager
-def open_sandbox() -> Iterator[Sandbox]:
-    """Run the sandbox without a limit, its runs as long as they are to be."""
-    speed = RUN_SECONDS / SANDBOX_SECONDS
-    options = ["--key", KEY, "--requests-per-minute", "0", "--speed", str(speed)]
-    command = [sys.executable, "-m", "flowport", "sandbox", *options]
+def open_sandbox(*options: str) -> Iterator[Sandbox]:
+    """Run the sandbox with these options."""
+    command = [sys.executable, "-m", "flowport", "sandbox", "--key", KEY, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             line = next(line for line in process.stdout or () if "MAGNIFIC_BASE_URL=" in line)
-            yield Sandbox(line.strip().partition("=")[2])
+            yield Sandbox(line.strip().partition("=")[2], process.pid)
         finally:
             process.terminate()
 

@@ -61,6 +61,10 @@ class VirtualClock:
         """Wait; a negative duration is none."""
         await anyio.sleep(max(LEAST_SECONDS, seconds) if seconds > 0 else 0.0)
 
+    def move_on_after(self, seconds: float) -> anyio.CancelScope:
+        """Return a scope that ends so long after now."""
+        return anyio.move_on_after(seconds)
+
 
 def run_virtually(work: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run something to its end in virtual time."""

@@ -44,7 +44,7 @@ async def wait_for_batch(desk: Desk, batch: Run, caller: Caller) -> BatchStandin
         remaining = deadline - desk.clock.monotonic()
         if remaining <= 0 or await caller.is_gone():
             return standing
-        with anyio.move_on_after(min(remaining, LEDGER_SECONDS if entry is None else PROGRESS_SECONDS)):
+        with desk.clock.move_on_after(min(remaining, LEDGER_SECONDS if entry is None else PROGRESS_SECONDS)):
             await changed.wait()
         if entry is None:
             await desk.batches.take_up(standing.run)

@@ -1,9 +1,10 @@
-"""What a test may ask of a whole process: to be killed at a named point, to have a wrong clock, to look at runs sooner.
+"""What a test may ask of a whole process: to be killed at a point, to have a wrong clock or a fast one, to look sooner.
 
 It comes as one variable that no person's file or flag can hold, and only for a provider on this machine, so that a
 normal start is never one.
 """
 
+import math
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from flowport.faultpoints import FaultPoint, Trap, set_trap
 from flowport.schedule import Pace
 
 REHEARSAL: Final = "FLOWPORT_TEST_REHEARSAL"
-"""As `kill=after_starting:2 clock=-86400 pace=0.1`; each part may be missing, `halt` may stand for `kill`."""
+"""As `kill=after_starting:2 clock=-86400 rate=20 pace=0.1`; each part may be missing, `halt` may stand for `kill`."""
 
 _SIGNALS: Final = {"kill": "SIGKILL", "halt": "SIGSTOP"}
 """By name, because Windows has neither."""
@@ -31,6 +32,11 @@ class Rehearsal:
     signal_name: str = "SIGKILL"
     clock_shift_seconds: float = 0.0
     """How wrong the wall clock is."""
+    rate: float = 1.0
+    """How many times as fast as the real one time passes for this process: all that it plans, counts and records.
+
+    The provider is to be as fast, since the seconds that it tells are taken for this clock's. What only bounds real work
+    keeps real seconds: an answer from the network, a person's, the ledger's."""
     pace_seconds: float | None = None
     """Between two looks at a run; None for the usual pace."""
 
@@ -70,6 +76,13 @@ def _parse_clock(rehearsal: Rehearsal, _: str, value: str) -> Rehearsal:
     return replace(rehearsal, clock_shift_seconds=float(value))
 
 
+def _parse_rate(rehearsal: Rehearsal, _: str, value: str) -> Rehearsal:
+    rate = float(value)
+    if not 0 < rate < math.inf:
+        raise ValueError(value)
+    return replace(rehearsal, rate=rate)
+
+
 def _parse_pace(rehearsal: Rehearsal, _: str, value: str) -> Rehearsal:
     return replace(rehearsal, pace_seconds=float(value))
 
@@ -78,5 +91,6 @@ _PARTS: Final[Mapping[str, Callable[[Rehearsal, str, str], Rehearsal]]] = {
     "kill": _parse_trap,
     "halt": _parse_trap,
     "clock": _parse_clock,
+    "rate": _parse_rate,
     "pace": _parse_pace,
 }

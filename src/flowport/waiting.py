@@ -73,7 +73,7 @@ async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
         if remaining <= 0 or await caller.is_gone():
             break
         is_here = desk.runner.get_entry(run.id) is not None
-        with entry.wait(), anyio.move_on_after(min(remaining, PROGRESS_SECONDS if is_here else LEDGER_SECONDS)):
+        with entry.wait(), desk.clock.move_on_after(min(remaining, PROGRESS_SECONDS if is_here else LEDGER_SECONDS)):
             await changed.wait()
         entry = await _find_entry(desk, run, entry)
     return await get_standing(desk, run)

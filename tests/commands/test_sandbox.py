@@ -83,6 +83,8 @@ def test_the_limit_is_the_real_one_unless_said() -> None:
         (["--files-port", "-1"], "argument --files-port: -1 is not from 0 to 65535"),
         (["--speed", "-1"], "argument --speed: -1 is not from 0 to 1000"),
         (["--speed", "nan"], "argument --speed: nan is not from 0 to 1000"),
+        (["--minute-seconds", "0"], "argument --minute-seconds: 0 is not above 0 and up to 60"),
+        (["--minute-seconds", "nan"], "argument --minute-seconds: nan is not above 0 and up to 60"),
         (["--requests-per-minute", "-5"], "argument --requests-per-minute: -5 is below 0"),
     ],
 )
@@ -114,6 +116,12 @@ def test_flags_at_their_bounds_are_taken() -> None:
     """Zero means something for each of them."""
     found = build_parser().parse_args(["--port", "65535", "--speed", "0", "--requests-per-minute", "0"])
     assert (found.port, found.speed, found.requests_per_minute) == (65535, 0.0, 0)
+
+
+def test_a_shorter_minute_is_chosen_by_a_flag() -> None:
+    """It is a minute unless said."""
+    given = [build_options(build_parser().parse_args(flags), "abc") for flags in ([], ["--minute-seconds", "2.5"])]
+    assert [options.minute_seconds for options in given] == [60.0, 2.5]
 
 
 def test_the_paths_that_exist_are_chosen_by_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

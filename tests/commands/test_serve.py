@@ -225,13 +225,17 @@ def test_the_help_says_where_the_configuration_lies() -> None:
     assert "".join(wanted.split()) in "".join(text.split())
 
 
-async def test_a_rehearsal_is_a_start_with_a_wrong_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rehearsal_is_a_start_with_a_wrong_and_fast_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tests of crashes and of clocks that were set live by it."""
     for name, folder in (("FLOWPORT_HOME", "home"), ("FLOWPORT_OUTPUT_DIR", "outputs")):
         monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("FLOWPORT_TEST_REHEARSAL", "clock=86400")
+    monkeypatch.setenv("FLOWPORT_TEST_REHEARSAL", "clock=86400 rate=20")
     async with _open(load_settings({}, os.environ)) as assembly:
-        assert assembly.desk.clock.now() == pytest.approx(time.time() + 86_400.0, abs=60.0)
+        clock, right = assembly.desk.clock, time.monotonic()
+        assert clock.now() == pytest.approx(time.time() + 86_400.0, abs=600.0)
+        assert clock.monotonic() == pytest.approx(20.0 * right, abs=600.0)
 
 
 def has_ended(watch: int) -> bool:

@@ -21,6 +21,7 @@ async def test_about_names_the_files_origin(sandbox: Client) -> None:
         ("POST", "reset"),
         ("POST", "faults"),
         ("POST", "next_run"),
+        ("GET", "runs"),
         ("POST", "runs/x"),
         ("GET", "runs/x/end"),
     ],
@@ -75,3 +76,15 @@ async def test_a_reset_forgets_faults_plans_and_counts(sandbox: Client) -> None:
     await sandbox.switch("reset")
     assert (await sandbox.http.get("/_sandbox/counts")).json()["list"] == 0
     assert (await sandbox.finish("Text to Picture", prompt="hills"))["status"] == "completed"
+
+
+async def test_the_instants_of_runs_are_told_to_the_fraction(sandbox: Client) -> None:
+    """A client whose clock runs fast must know to the tenth of a second when a run was over."""
+    over = await sandbox.finish("Always Fails")
+    await sandbox.switch("next_run", hold=True)
+    held = await sandbox.start("Always Fails")
+    told = (await sandbox.http.get("/_sandbox/runs")).json()["runs"]
+
+    assert list(told) == [over["run_id"], held]
+    assert told[over["run_id"]]["started_at"] < told[over["run_id"]]["completed_at"]
+    assert told[held]["completed_at"] is None

@@ -22,6 +22,18 @@ def test_the_window_slides() -> None:
     assert traffic.allow()
 
 
+def test_a_minute_may_be_shorter_than_it_is() -> None:
+    """For a client whose clock runs as much faster; what it is told are seconds of that clock."""
+    clock = Clock()
+    traffic = Traffic(1, clock, minute_seconds=3.0)
+    traffic.set_limit(1, tells_delay=True)
+    assert [traffic.allow(), traffic.allow(), traffic.get_delay_seconds()] == [True, False, 60]
+    clock.now = 2.5
+    assert (traffic.allow(), traffic.get_delay_seconds()) == (False, 10)
+    clock.now = 3
+    assert traffic.allow()
+
+
 def test_no_limit_is_none() -> None:
     """Zero turns the limiter off."""
     traffic = Traffic(0)

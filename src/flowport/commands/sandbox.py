@@ -20,6 +20,7 @@ from flowport.sandbox.state import SandboxOptions
 
 _MAX_PORT: Final = 65_535
 _MAX_SPEED: Final = 1000.0
+_MAX_MINUTE_SECONDS: Final = 60.0
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -53,6 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
     parser.add_argument("--requests-per-minute", type=_parse_count, default=50, help="0 for no limit; 50 unless given")
     parser.add_argument(
+        "--minute-seconds",
+        type=_parse_minute,
+        default=60.0,
+        help="how long the minute of that limit is; 60 unless given",
+    )
+    parser.add_argument(
         "--magica-requests-per-minute",
         type=_parse_count,
         help="of each key at Magica's face; 60 unless given, none where --requests-per-minute is 0",
@@ -73,6 +80,7 @@ def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
         port=flags.port,
         files_port=flags.files_port,
         requests_per_minute=flags.requests_per_minute,
+        minute_seconds=flags.minute_seconds,
         magica_requests_per_minute=_choose_limit(flags.magica_requests_per_minute, flags.requests_per_minute, 60),
         magica_requests_per_day=_choose_limit(flags.magica_requests_per_day, flags.requests_per_minute, 1000),
         speed=flags.speed,
@@ -92,6 +100,13 @@ def _parse_count(text: str) -> int:
     if count < 0:
         raise argparse.ArgumentTypeError(f"{count} is below 0")
     return count
+
+
+def _parse_minute(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _MAX_MINUTE_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {_MAX_MINUTE_SECONDS:g}")
+    return seconds
 
 
 def _choose_limit(given: int | None, requests_per_minute: int, usual: int) -> int:

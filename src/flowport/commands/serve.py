@@ -140,5 +140,5 @@ def _open(settings: Settings) -> AbstractAsyncContextManager[Assembly]:
         return open_assembly(settings)
     logger.warning("this is a rehearsal, no normal start: %s", rehearsal)
     rehearsal.begin()
-    clock = SystemClock(shift_seconds=rehearsal.clock_shift_seconds)
+    clock = SystemClock(shift_seconds=rehearsal.clock_shift_seconds, rate=rehearsal.rate)
     return open_assembly(settings, clock=clock, pace=rehearsal.pace)

@@ -115,6 +115,10 @@ class RunStore:
         """Return the run as it is now, or None."""
         return self._runs.get(run_id)
 
+    def get_all(self) -> tuple[Run, ...]:
+        """Return all runs as they are now, in the order in which they were accepted."""
+        return tuple(self._runs.values())
+
     def get_plan(self, run_id: str) -> RunPlan:
         """Return how a known run is to go."""
         return self._lives[run_id].plan

@@ -105,7 +105,7 @@ def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: an
         files,
         runs,
         limiter,
-        Traffic(options.requests_per_minute),
+        Traffic(options.requests_per_minute, minute_seconds=options.minute_seconds),
         Speech(options.dialect),
         UploadStore(addresses.files_url),
         WebhookSender(runs, files, tasks),

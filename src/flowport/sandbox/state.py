@@ -29,7 +29,9 @@ class SandboxOptions:
     link_seconds: float = 43_200.0
     """How long a result link works; the real provider's are good for 12 hours."""
     requests_per_minute: int = 0
-    """Requests allowed in any 60 seconds, the switches not counted; 0: no limit."""
+    """Requests allowed in any minute, the switches not counted; 0: no limit."""
+    minute_seconds: float = 60.0
+    """How long that minute is; less for a client whose clock runs as much faster. Delays are told in such seconds."""
     magica_requests_per_minute: int = 0
     magica_requests_per_day: int = 0
     """Requests allowed to each key at Magica's face; 0: no limit."""

@@ -65,6 +65,7 @@ def build_switch_routes(state: SandboxState) -> list[Route]:
         Route("/_sandbox/reset", partial(_reset, state), methods=["POST"]),
         Route("/_sandbox/faults", partial(_add_fault, state), methods=["POST"]),
         Route("/_sandbox/next_run", partial(_change_next_run, state), methods=["POST"]),
+        Route("/_sandbox/runs", partial(_show_runs, state)),
         Route("/_sandbox/runs/{run_id}", partial(_change_run, state), methods=["POST"]),
         Route("/_sandbox/runs/{run_id}/end", partial(_show_end, state)),
     ]
@@ -117,6 +118,13 @@ async def _change_next_run(state: SandboxState, request: Request) -> Response:
     )
     state.plans.add(change)
     return JSONResponse({})
+
+
+async def _show_runs(state: SandboxState, request: Request) -> Response:
+    """Tell when each run started and ended, to the fraction of a second, which the API's own instants do not have."""
+    check_either_key(request, state.options.key, state.options.magica_key)
+    runs = {run.id: {"started_at": run.started_at, "completed_at": run.completed_at} for run in state.runs.get_all()}
+    return JSONResponse({"runs": runs})
 
 
 async def _change_run(state: SandboxState, request: Request) -> Response:

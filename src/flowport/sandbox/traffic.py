@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-WINDOW_SECONDS = 60.0
+MINUTE_SECONDS = 60.0
 
 
 class Operation(StrEnum):
@@ -40,12 +40,19 @@ class Operation(StrEnum):
 class Traffic:
     """What came in since the start or the last reset."""
 
-    def __init__(self, requests_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start at zero; a limit of 0 means none."""
+    def __init__(
+        self,
+        requests_per_minute: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        minute_seconds: float = MINUTE_SECONDS,
+    ) -> None:
+        """Start at zero; a limit of 0 means none, and a minute may be shorter than it is."""
         self._first_limit = requests_per_minute
         self._limit = requests_per_minute
         self._tells_delay = False
         self._clock = clock
+        self._minute_seconds = minute_seconds
         self._recent: deque[float] = deque()
         self._operations: Counter[Operation] = Counter()
         self._families: Counter[str] = Counter()
@@ -76,7 +83,7 @@ class Traffic:
         if not self._limit:
             return True
         now = self._clock()
-        while self._recent and self._recent[0] <= now - WINDOW_SECONDS:
+        while self._recent and self._recent[0] <= now - self._minute_seconds:
             self._recent.popleft()
         if len(self._recent) >= self._limit:
             return False
@@ -87,7 +94,10 @@ class Traffic:
         """Return when the next request is allowed, in whole seconds; None when that is not told."""
         if not self._tells_delay:
             return None
-        return max(1, math.ceil(self._recent[0] + WINDOW_SECONDS - self._clock())) if self._recent else 1
+        if not self._recent:
+            return 1
+        delay_minutes = (self._recent[0] + self._minute_seconds - self._clock()) / self._minute_seconds
+        return max(1, math.ceil(delay_minutes * MINUTE_SECONDS))
 
     def build_counts(self) -> dict[str, Any]:
         """Build the counts as the switch shows them."""
