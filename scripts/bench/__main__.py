@@ -8,6 +8,7 @@ from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
 from memory import measure_memory
 from schedule import measure_schedule
+from schedule_both import measure_schedule_both
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import measure_starts
@@ -21,6 +22,7 @@ PARTS = {
     "memory": measure_memory,
     "side_by_side": measure_side_by_side,
     "schedule": measure_schedule,
+    "schedule_both": measure_schedule_both,
 }
 
 
