@@ -190,6 +190,14 @@ async def test_rows_do_not_outrun_their_own_answers() -> None:
     assert pauses == pytest.approx([60.0 / (ROW_HASTE * 50)] * 19)
 
 
+async def test_who_is_served_along_with_another_does_not_sleep_on() -> None:
+    """It counts from the grant; sent seconds later, it would be one too many when its place in the window is free again."""
+    rows = [(0.0, Priority.START_ROW)] * 50
+    granted = await take_all(50, [(0.0, Priority.START), *rows, (24.0, Priority.LOOK)])
+    place = granted.index((24.0, Priority.LOOK))
+    assert granted[place + 1] == (24.0, Priority.START_ROW)
+
+
 async def test_who_stands_in_line_hears_about_how_long(clock: FakeClock) -> None:
     """Third in the queue, about so many seconds: the first when the window frees a place, the others behind it."""
     budget = RequestBudget(2, clock)

@@ -224,11 +224,13 @@ async def test_a_file_that_cannot_go_up_is_refused_before_anything_is_started(
         photo = tmp_path / "person" / "cup.png"
         photo.write_bytes(write(build_photo()))
         facts = await flowport.ask("photo_to_pencil_sketch", your_photo=str(photo))
+        again = await flowport.ask("product_shots_half_of_them", your_photo=str(photo))
         linked = await flowport.ask("photo_to_pencil_sketch", your_photo="https://example.com/cup.png")
     assert (facts["state"], facts["credits"]) == ("failed", 0)
     server = "Magica's MCP server, by which files are uploaded,"
-    why = f"{server} {'has no upload tool that could be used' if 'missing_tools' in form else 'does not answer'}"
+    why = f"{server} {'has no tool for it that could be used' if 'missing_tools' in form else 'does not answer'}"
     assert f"Magica takes web addresses alone, and it could not be uploaded there ({why}). " in facts["failure"]
+    assert f"could not be uploaded there (not tried, within a day of an earlier refusal: {why}). " in again["failure"]
     assert "Give an https URL of it." in facts["failure"]
     assert linked["state"] in {"succeeded", "failed"}
     assert (await face.count())["run"] == 1
@@ -309,15 +311,22 @@ async def test_a_path_that_a_person_has_set_cancels(face: MagicaClient, tmp_path
         assert (await get_run(flowport, run_id)).state is RunState.CANCELLED
 
 
-async def test_a_run_that_cannot_be_cancelled_today_goes_on(face: MagicaClient, tmp_path: Path) -> None:
-    """And nobody is told that nothing more is charged."""
-    await face.switch(missing_tools=["cancel_run"])
+@pytest.mark.parametrize("form", [{"missing_tools": ["cancel_run"]}, {"has_mcp": False}], ids=str)
+async def test_a_run_that_cannot_be_cancelled_today_goes_on(
+    face: MagicaClient, tmp_path: Path, form: dict[str, Any]
+) -> None:
+    """And nobody is told that nothing more is charged, nor that there is no such run."""
+    await face.switch(**form)
     async with MAGICA.open(face.sandbox, tmp_path / "person", wait_seconds=0.3) as flowport:
         run_id = await hold_run(face, flowport)
         answer = await flowport.call("cancel_run", run_id=run_id)
         run = await get_run(flowport, run_id)
         unfollowed = await flowport.ask("cancel_run", run_id=run_id, stop_following=True)
     assert (answer.is_error, run.state.is_final, unfollowed["outcome"]) == (True, False, "unfollowed")
+    server = "Magica's MCP server, by which runs are cancelled,"
+    why = f"{server} {'has no tool for it that could be used' if 'missing_tools' in form else 'does not answer'}"
+    assert f"{why}, so nothing was cancelled: the run goes on there and is charged." in str(answer)
+    assert "no such run" not in str(answer)
 
 
 async def test_a_run_whose_caller_has_gone_is_cancelled_there(face: MagicaClient, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
 from memory import measure_memory
 from schedule import measure_schedule
+from schedule_both import measure_schedule_both
 from schedule_sandbox import measure_schedule_sandbox
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
@@ -23,6 +24,7 @@ PARTS = {
     "side_by_side": measure_side_by_side,
     "schedule": measure_schedule,
     "schedule_sandbox": measure_schedule_sandbox,
+    "schedule_both": measure_schedule_both,
 }
 
 

@@ -44,31 +44,36 @@ async def carry_by_schedule(world: World, urgency: Urgency) -> Job:
 
 
 async def play_batch(carry: Carry, every_seconds: float, seed: int) -> Outcome:
+    """Carry out the rows in a world of their own."""
+    async with open_world(seed) as world:
+        return await carry_out_rows(world, carry, every_seconds)
+
+
+async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Outcome:
     """Carry out the rows, each as a place becomes free, and beside them one run that is waited for every so often."""
     rows: list[Job] = []
     others: list[Job] = []
-    async with open_world(seed) as world:
-        left = iter(range(ROWS))
-        over = anyio.Event()
+    left = iter(range(ROWS))
+    over = anyio.Event()
 
-        async def work() -> None:
-            """Take rows until none is left."""
-            rows.extend([await carry(world, Urgency.BATCH) for _ in left])
-            if len(rows) == ROWS:
-                over.set()
+    async def work() -> None:
+        """Take rows until none is left."""
+        rows.extend([await carry(world, Urgency.BATCH) for _ in left])
+        if len(rows) == ROWS:
+            over.set()
 
-        async def ask() -> None:
-            """Have somebody wait for a run of their own."""
-            others.append(await carry(world, Urgency.WAITED))
+    async def ask() -> None:
+        """Have somebody wait for a run of their own."""
+        others.append(await carry(world, Urgency.WAITED))
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(MAX_LIVE_ROWS):
-                tasks.start_soon(work)
-            if every_seconds:
-                while not over.is_set():
-                    await world.clock.sleep(every_seconds * (0.5 if not world.clock.monotonic() else 1.0))
-                    if not over.is_set():
-                        tasks.start_soon(ask)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(MAX_LIVE_ROWS):
+            tasks.start_soon(work)
+        if every_seconds:
+            while not over.is_set():
+                await world.clock.sleep(every_seconds * (0.5 if not world.clock.monotonic() else 1.0))
+                if not over.is_set():
+                    tasks.start_soon(ask)
     return Outcome(max(job.told_at for job in rows), rows, others, world.account.requests)
 
 

@@ -20,7 +20,7 @@ from flowport.budget import Priority, RequestBudget
 from flowport.errors import Operation
 from flowport.ledger.interface import Ledger
 from flowport.model import Account, App, Run, RunState, Urgency
-from flowport.providers.interface import ApiAnswer, ApiRequest
+from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific import Magnific
 from flowport.runner.board import Board
 from flowport.runner.following import RunFollower
@@ -36,7 +36,6 @@ SIGMA: Final = 0.5
 HISTORY: Final = 20
 LIMIT: Final = 50
 LATENCY_SECONDS: Final = 0.2
-_ACCOUNT: Final = Account("magnific", "virtual", "bench")
 APP: Final = App("magnific", "a", "App", is_own=True, price_credits=1.0, inputs=(), read_at=0.0)
 
 
@@ -62,10 +61,15 @@ class Job:
 
 
 class VirtualAccount(OpenAccount):
-    """An account whose provider is played here, with a window of its own that it refuses by."""
+    """An account whose provider, Magnific, is played here, with a window of its own that it refuses by."""
 
-    def __init__(self, clock: VirtualClock, chance: random.Random) -> None:
-        super().__init__(_ACCOUNT, Magnific(), RequestBudget(LIMIT, clock), _go_nowhere)
+    def __init__(
+        self, clock: VirtualClock, chance: random.Random, provider: Provider | None = None, app: App = APP
+    ) -> None:
+        provider = provider or Magnific()
+        budget = RequestBudget(provider.requests_per_minute, clock, per_day=provider.requests_per_day)
+        super().__init__(Account(provider.name, "virtual", "bench"), provider, budget, _go_nowhere)
+        self.app = app
         self._clock = clock
         self._chance = chance
         self._seen: deque[float] = deque()
@@ -89,19 +93,29 @@ class VirtualAccount(OpenAccount):
         self.requests += 1
         while self._seen and self._seen[0] <= now - 60.0:
             self._seen.popleft()
-        if len(self._seen) >= LIMIT:
+        if len(self._seen) >= self.budget.limit:
             self.refused += 1
-            return _build_answer({"message": "Too many requests"}, 429)
+            return build_answer({"message": "Too many requests"}, 429)
         self._seen.append(now)
         if request.operation is Operation.START_RUN:
-            body: Any = request.body
-            run_id = str(body["inputs"]["n"])
+            run_id = self.read_name(request.body)
             job = self.jobs[run_id]
             job.started_at, job.duration_seconds = now, draw_seconds(self._chance)
-            return _build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
-        job = self.jobs[request.path.rpartition("/")[2]]
-        status = "completed" if now >= job.started_at + job.duration_seconds else "running"
-        return _build_answer({"data": {"status": status, "result": None}})
+            return self.tell_start(run_id)
+        job = self.jobs[request.path.rpartition("/")[2].partition("?")[0]]
+        return self.tell_state(is_over=now >= job.started_at + job.duration_seconds)
+
+    def read_name(self, body: Any) -> str:
+        """Return which run a start request is for."""
+        return str(body["inputs"]["n"])
+
+    def tell_start(self, run_id: str) -> ApiAnswer:
+        """Answer a start request."""
+        return build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
+
+    def tell_state(self, *, is_over: bool) -> ApiAnswer:
+        """Answer a look."""
+        return build_answer({"data": {"status": "completed" if is_over else "running", "result": None}})
 
 
 class _Memory:
@@ -135,12 +149,14 @@ class World:
     async def carry_out(self, urgency: Urgency, called_at: float | None = None) -> Job:
         """Start a run and follow it to its result; a run that is not a row of a batch has somebody waiting."""
         job = Job(self.clock.monotonic() if called_at is None else called_at)
-        run = _build_run(f"r{len(self.jobs)}", self.clock.now())
+        run = _build_run(self.account.account, len(self.jobs), self.clock.now())
         self.jobs.append(job)
         self.account.jobs[run.id] = job
         entry = self.board.put(run, noted_at=self.clock.monotonic(), urgency=urgency)
         entry.waiters = int(urgency is Urgency.WAITED)
-        call = PreparedCall(APP, run.app_name, run.tool_name, run.account_id, {"n": run.id}, "{}", "r", "c")
+        call = PreparedCall(
+            self.account.app, run.app_name, run.tool_name, run.account_id, {"n": run.id}, "{}", "r", "c"
+        )
         started = await self.starter.start(run, call, self.account)
         self.board.update(started)
         over = (await self.follower.follow(started, self.account)).run
@@ -171,15 +187,16 @@ def draw_seconds(chance: random.Random) -> float:
     return MEDIAN_SECONDS * math.exp(SIGMA * chance.gauss(0.0, 1.0))
 
 
-def _build_run(run_id: str, now: float) -> Run:
-    return replace(_RUN, id=run_id, accepted_at=now)
+def _build_run(account: Account, number: int, now: float) -> Run:
+    run_id = f"{account.provider}{number}"
+    return replace(_RUN, id=run_id, account_id=account.id, provider=account.provider, accepted_at=now)
 
 
 _RUN: Final = Run(
     id="",
-    account_id=_ACCOUNT.id,
+    account_id="",
     owner="local",
-    provider="magnific",
+    provider="",
     app_id="a",
     app_name="App",
     tool_name="app",
@@ -192,7 +209,8 @@ _RUN: Final = Run(
 )
 
 
-def _build_answer(body: Any, status: int = 200) -> ApiAnswer:
+def build_answer(body: Any, status: int = 200) -> ApiAnswer:
+    """Return an answer of the API."""
     return ApiAnswer(status, {}, json.dumps(body).encode())
 
 

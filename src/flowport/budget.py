@@ -99,6 +99,13 @@ class _Ticket:
     is_granted: bool = field(default=False, compare=False)
     refusal: Reply | None = field(default=None, compare=False)
     """What told that the day is used up."""
+    rest: anyio.CancelScope = field(default_factory=anyio.CancelScope, compare=False)
+    """Its sleep until it is worth asking again; whoever has come and asked before may have got something for this one too."""
+
+    def rouse(self) -> None:
+        """Have it look up at once: what is granted is counted from now on, and a request that is sent late is one too many."""
+        self.roused.set()
+        self.rest.cancel()
 
 
 class RequestBudget:
@@ -252,18 +259,19 @@ class RequestBudget:
         # Infinite when all were granted: then one who came meanwhile took our place, and we ask again at once.
         is_first = bool(self._waiting) and ticket is self._waiting[0]
         if is_first and ticket.refusal is None and reply.again_seconds < inf:
-            await self._clock.sleep(reply.again_seconds)
+            with anyio.CancelScope() as ticket.rest:
+                await self._clock.sleep(reply.again_seconds)
 
     def _hand_out(self, reply: Reply) -> None:
         for ticket in self._waiting[: reply.granted]:
             ticket.is_granted = True
-            ticket.roused.set()
+            ticket.rouse()
         del self._waiting[: reply.granted]
         if reply.resumes_seconds is not None:
             for ticket in self._waiting:
                 if not _WISHES[ticket.priority].is_paid_for:
                     ticket.refusal = reply
-                    ticket.roused.set()
+                    ticket.rouse()
         self._rouse_first()
 
     def _rouse_first(self) -> None:

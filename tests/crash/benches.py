@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from flowport.sandbox.late_face import MAGICA_PREFIX
 from tests.commands.children import open_child
 from tests.crash.cable import Cable, open_cables
 
@@ -20,13 +21,20 @@ class Bench:
     """A sandbox and the cables that lead to it."""
 
     url: str
+    magica_key: str
     api: Cable
     files: Cable
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a Flowport needs to know to use it."""
-        return {"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": f"http://127.0.0.1:{self.api.port}"}
+        """What a Flowport needs to know to use it, as both providers at once."""
+        api_url = f"http://127.0.0.1:{self.api.port}"
+        return {
+            "MAGNIFIC_API_KEY": KEY,
+            "MAGNIFIC_BASE_URL": api_url,
+            "MAGICA_API_KEY": self.magica_key,
+            "MAGICA_BASE_URL": f"{api_url}{MAGICA_PREFIX}",
+        }
 
     def cut(self) -> None:
         """Take the network away."""
@@ -46,6 +54,10 @@ class Bench:
         """Return how many runs were started."""
         return int(_ask(self.url, "counts")["runs_accepted"])
 
+    def get_faces(self) -> frozenset[str]:
+        """Return which of its APIs were spoken to."""
+        return frozenset(_ask(self.url, "counts")["families"])
+
     def count_requests(self) -> int:
         """Return how many start requests arrived."""
         return int(_ask(self.url, "counts")["run"])
@@ -57,12 +69,14 @@ def open_bench(folder: Path) -> Iterator[Bench]:
     flags = ("--speed", "0", "--requests-per-minute", "0", "--key", KEY)
     with open_child(folder, *flags, command="sandbox") as child:
         assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        url = lines[1].partition("=")[2]
+        # A sentence, two variables, a sentence, two variables, a sentence.
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(7)]
+        told = dict(line.split("=", 1) for line in lines if "=" in line)
+        url = told["MAGNIFIC_BASE_URL"]
         files_url = _ask(url, "about")["files_origin"]
         with open_cables(urlsplit(url).port or 0, urlsplit(files_url).port or 0) as (api, files):
             # What tells where the files lie must tell of the cable.
-            yield Bench(url, api, files)
+            yield Bench(url, told["MAGICA_API_KEY"], api, files)
 
 
 def _ask(url: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -34,9 +34,11 @@ class Cell:
 
     point: str
     trouble: Trouble
+    provider: str = "magnific"
+    """Whose app is run. The other provider is there all the same."""
 
     def __str__(self) -> str:
-        return f"{self.point}-{self.trouble}".replace(" ", "_")
+        return f"{self.provider}-{self.point}-{self.trouble}".replace(" ", "_")
 
     @property
     def switch(self) -> dict[str, Any] | None:
@@ -70,3 +72,9 @@ _BETWEEN = frozenset(
 """The points between what the ledger knows before a start request and what it knows after it."""
 
 CELLS = tuple(Cell(point, trouble) for point in POINTS for trouble in Trouble)
+MAGICA_CELLS = tuple(
+    Cell(point, Trouble.NONE, "magica")
+    for point in POINTS
+    # A file goes up through its MCP server, in one piece.
+    if point != FaultPoint.DURING_UPLOAD
+)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tests.crash.cells import CELLS
+from tests.crash.cells import CELLS, MAGICA_CELLS
 from tests.crash.trials import Outcome
 
 OUTCOMES: list[Outcome] = []
@@ -15,8 +15,10 @@ def format_figures(outcomes: Sequence[Outcome], schedules: Sequence[int]) -> lis
     """Return the table, line by line; nothing when nothing was tried."""
     if not outcomes and not schedules:
         return []
+    of_magica = sum(one.cell in MAGICA_CELLS for one in outcomes)
     rows = [
-        ("points x faults with real kills", f"{len(outcomes)} of {len(CELLS)}"),
+        ("points x faults with real kills", f"{len(outcomes) - of_magica} of {len(CELLS)}, with both providers on"),
+        ("points in a run of Magica", f"{of_magica} of {len(MAGICA_CELLS)}"),
         ("schedules in this process", f"{len(schedules)}, with {sum(schedules)} intended runs"),
         ("duplicate starts", sum(one.duplicates for one in outcomes)),
         ("lost runs", sum(one.lost for one in outcomes)),

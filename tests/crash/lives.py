@@ -21,6 +21,10 @@ SETTINGS = {
     "FLOWPORT_APPS": "*sketch*",
     "FLOWPORT_PREVIEWS": "false",
 }
+TOOL = "run_app"
+"""Both providers have every app of the sandbox; whichever was first has the plain tool, so an app is called by its id."""
+_SKETCHES = {"magnific": ("pK3sNc81Td", "photo"), "magica": ("photo-to-pencil-sketch", "your_photo")}
+"""The id of the app that is run, and what its picture is called, at each provider."""
 LIVE = {"accepted", "starting", "queued", "running"}
 MAX_TRIES = 8
 
@@ -46,6 +50,12 @@ class Learnt:
         if facts.get("error") == "StartInDoubt":
             self.refusals.append(facts["message"])
         return state
+
+
+def build_arguments(provider: str, photo: Path) -> dict[str, Any]:
+    """Return what `TOOL` is called with."""
+    app_id, name = _SKETCHES[provider]
+    return {"app": app_id, "arguments": {name: str(photo)}}
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from PIL import Image
 
 from tests.commands.children import Child
 from tests.crash.benches import Bench, open_bench
-from tests.crash.lives import Learnt, open_life, persist
-from tests.crash.trials import TOOL
+from tests.crash.lives import TOOL, Learnt, build_arguments, open_life, persist
 
 RETRIES = 3
 RUN_SECONDS = 10.0
@@ -39,7 +38,7 @@ def folder(bench: Bench, tmp_path: Path) -> Path:
 
 def build_call(folder: Path) -> dict[str, Any]:
     """Return the call that everybody makes."""
-    return {"name": TOOL, "arguments": {"photo": str(folder / "photo.png")}}
+    return {"name": TOOL, "arguments": build_arguments("magnific", folder / "photo.png")}
 
 
 def get_states(child: Child) -> set[str]:

@@ -15,13 +15,22 @@ from PIL import Image
 from tests.commands.children import Child
 from tests.crash.benches import Bench
 from tests.crash.cells import AFTER_ANSWER, DAY_SECONDS, Cell, Trouble
-from tests.crash.lives import Learnt, ask_until_death, fill_disk, open_life, persist, read_until_death, take_room
+from tests.crash.lives import (
+    TOOL,
+    Learnt,
+    ask_until_death,
+    build_arguments,
+    fill_disk,
+    open_life,
+    persist,
+    read_until_death,
+    take_room,
+)
 
 GRACE_SECONDS = 1.0
 """How long a process may go on whose disk is full."""
 OUTAGE_SECONDS = 2.0
 """How long the network is gone in the next life: longer than all tries of one start request."""
-TOOL = "photo_to_pencil_sketch"
 _SHIFTS = {Trouble.CLOCK_FORWARD: f"clock={DAY_SECONDS}", Trouble.CLOCK_BACK: f"clock=-{DAY_SECONDS}"}
 
 
@@ -29,8 +38,11 @@ _SHIFTS = {Trouble.CLOCK_FORWARD: f"clock={DAY_SECONDS}", Trouble.CLOCK_BACK: f"
 class Outcome:
     """What a trial has shown, by the sandbox's own count and by what lies on the disk."""
 
+    cell: Cell
     intended: int
     """How many runs the client wanted."""
+    faces: frozenset[str]
+    """The sandbox's APIs that were spoken to."""
     started: int
     delivered: int
     unknown: int
@@ -60,7 +72,7 @@ def play(cell: Cell, bench: Bench, folder: Path) -> Outcome:
     folder.mkdir()
     bench.switch("reset")
     Image.effect_noise((640, 480), 80).save(folder / "photo.png")
-    arguments = {"photo": str(folder / "photo.png")}
+    arguments = build_arguments(cell.provider, folder / "photo.png")
     learnt = Learnt()
     is_answered = _live_and_die(cell, bench, folder, arguments, learnt)
     with (
@@ -74,7 +86,9 @@ def play(cell: Cell, bench: Bench, folder: Path) -> Outcome:
         assert child.wait() == 0
     half_written, saved = check_files(folder / "outputs")
     return Outcome(
+        cell=cell,
         intended=1 + is_answered,
+        faces=bench.get_faces(),
         started=bench.count_starts(),
         delivered=len(learnt.delivered),
         unknown=len(learnt.unknown | unknown),

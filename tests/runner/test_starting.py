@@ -21,7 +21,7 @@ from flowport.errors import (
     ProviderRefused,
     ProviderUnreachable,
 )
-from flowport.model import App, Run, RunState, Urgency
+from flowport.model import Account, App, Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.board import Board
 from flowport.runner.starting import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter
@@ -161,6 +161,27 @@ async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_someb
         await wait_until(lambda: account.asked != [])
         tasks.cancel_scope.cancel()
     assert (await read(ledger)).state is not RunState.ACCEPTED
+
+
+async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(ledger: FaultyLedger, board: Board) -> None:
+    """Two batches in one program are as fast as each by itself."""
+    clock = FakeClock(is_automatic=False)
+    slow, other = (ScriptedAccount(in_turn(TAKEN), clock, limit=1) for _ in range(2))
+    other.account = Account("another", "api.example", "key")
+    await slow.budget.take(Priority.START)
+    starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
+    async with anyio.create_task_group() as tasks:
+        for n in range(MAX_STARTS):
+            row = replace(RUN, id=f"row_{n}")
+            board.put(row, noted_at=0.0, urgency=Urgency.BATCH)
+            tasks.start_soon(starter.start, row, CALL, slow)
+        await wait_until(lambda: len(slow.priorities) == MAX_STARTS)
+        await ledger.accept(RUN)
+        board.put(RUN, noted_at=0.0, urgency=Urgency.BATCH)
+        tasks.start_soon(starter.start, RUN, CALL, other)
+        await wait_until(lambda: other.asked != [])
+        tasks.cancel_scope.cancel()
+    assert slow.asked == []
 
 
 async def test_starting_is_on_disk_before_the_request_leaves(

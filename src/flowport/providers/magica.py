@@ -47,7 +47,7 @@ from flowport.providers.magica_tools import (
     cancel,
     find_address,
     has_started,
-    tell_missing_upload,
+    tell_missing_tool,
     upload,
 )
 from flowport.providers.options import MAX_TEXT_LENGTH
@@ -213,7 +213,9 @@ class Magica:
                 return
             if answer.status not in {404, 405}:
                 raise self._build_refusal(answer, Operation.CANCEL_RUN)
-        yield from self._call(ToolRequest(Operation.CANCEL_RUN, "cancel_run", cancel(provider_run_id)))
+        request = ToolRequest(Operation.CANCEL_RUN, "cancel_run", cancel(provider_run_id))
+        end = ", so nothing was cancelled: the run goes on there and is charged"
+        yield from self._use(request, "runs are cancelled", end)
 
     def read_balance(self) -> Conversation[Balance]:
         """Return the account's credits."""
@@ -230,13 +232,8 @@ class Magica:
 
     def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
         """Bring a file by the MCP server's `upload_file`; no endpoint for it exists."""
-        try:
-            body = yield from self._call(ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", upload(mime_type, data)))
-        except ProviderRejected as exc:
-            problem = tell_missing_upload(exc)
-            if problem:
-                raise ProviderRejected(self.title, exc.operation, exc.status, problem=problem) from exc
-            raise
+        request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", upload(mime_type, data))
+        body = yield from self._use(request, "files are uploaded")
         address = find_address(body)
         if not address:
             raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "it named no address of the file")
@@ -295,6 +292,16 @@ class Magica:
         """Return what a tool returned."""
         answer = yield request
         return self._parse_body(answer, request.operation)
+
+    def _use(self, request: ToolRequest, purpose: str, end: str = "") -> Conversation[Any]:
+        """Return what a tool returned; of one that is missing it is said what that means, since its 404 is about no app or run."""
+        try:
+            return (yield from self._call(request))
+        except ProviderRejected as exc:
+            problem = tell_missing_tool(exc, purpose)
+            if problem:
+                raise ProviderRejected(self.title, exc.operation, exc.status, problem=f"{problem}{end}") from exc
+            raise
 
     def _parse_body(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return an answer's JSON.

@@ -83,13 +83,17 @@ def upload(mime_type: str, data: bytes) -> BuildArguments:
     return build
 
 
-def tell_missing_upload(error: ProviderRejected) -> str:
-    """Return what is missing at Magica that a file did not go up; empty when it was refused for another reason."""
+def tell_missing_tool(error: ProviderRejected, purpose: str) -> str:
+    """Return what is missing at Magica that a tool was not called; empty when the tool was there and refused.
+
+    Args:
+        purpose: What the tool is for, as in "files are uploaded".
+    """
     if error.status not in _MISSING:
         return ""
     # The server's own 404 comes without words; that of a tool that is not there or unfit, with ours.
-    what = "has no upload tool that could be used" if error.detail else "does not answer"
-    return f"Magica's MCP server, by which files are uploaded, {what}"
+    what = "has no tool for it that could be used" if error.detail else "does not answer"
+    return f"Magica's MCP server, by which {purpose}, {what}"
 
 
 def find_address(body: Any) -> str:

@@ -103,10 +103,13 @@ class RunStarter:
         self._writer = writer
         self._board = board
         self._clock = clock
-        # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
         self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
         """The runs of each account that wait for their turn, in order."""
-        self._places = {one: anyio.CapacityLimiter(MAX_STARTS) for one in (Priority.START, Priority.START_ROW)}
+        # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
+        # So has each account: nobody stands behind those who wait for another provider's budget.
+        self._places: defaultdict[tuple[str, Priority], anyio.CapacityLimiter] = defaultdict(
+            partial(anyio.CapacityLimiter, MAX_STARTS)
+        )
 
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile.
@@ -183,7 +186,7 @@ class RunStarter:
         if (entry := self._board.get(run.id)) is not None:
             entry.get_place = partial(self._get_place, run, account, priority)
         try:
-            async with self._places[priority]:
+            async with self._places[account.account.id, priority]:
                 await account.wait_for_turn(priority)
                 line.pop(run.id)
                 yield

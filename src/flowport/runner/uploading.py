@@ -59,6 +59,15 @@ class NotUploaded:
 
 
 @dataclass(frozen=True, slots=True)
+class _Closure:
+    """That an account's endpoint is missing or refuses."""
+
+    until: float
+    reason: str
+    """Why, as it was said of the file with which that was found out."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Body:
     """What is sent."""
 
@@ -87,7 +96,7 @@ class FileUploads:
         self._threads = threads
         self._places = anyio.CapacityLimiter(MAX_UPLOADS)
         self._turns: dict[tuple[str, str], anyio.Lock] = {}
-        self._closed_until: dict[str, float] = {}
+        self._closures: dict[str, _Closure] = {}
         self.conversions = anyio.CapacityLimiter(1)
         """One picture at a time, so that the memory of one is the memory of all."""
 
@@ -98,8 +107,11 @@ class FileUploads:
             ArgumentsInvalid: The file cannot be read any more, has changed, or cannot be converted.
             LedgerError: The ledger cannot be read or written.
         """
-        if not self._is_open(account, media):
+        if not _takes(account, media):
             return NotUploaded("")
+        closure = self._closures.get(account.account.id)
+        if closure is not None and self._clock.monotonic() < closure.until:
+            return NotUploaded(f"not tried, within a day of an earlier refusal: {closure.reason}")
         most = account.provider.max_upload_bytes
         if media.sniffed.kind is not OutputKind.IMAGE and media.fingerprint.size_bytes > most:
             # A picture is made smaller instead.
@@ -120,12 +132,6 @@ class FileUploads:
             await self._ledger.forget_upload(account_id=account.account.id, sha256=sha256)
         except LedgerError as exc:
             logger.warning("that an upload is of no use could not be noted: %s", exc)
-
-    def _is_open(self, account: OpenAccount, media: FileMedia) -> bool:
-        provider = account.provider
-        takes = media.sniffed.kind is OutputKind.IMAGE or media.sniffed.mime_type in provider.upload_types
-        closed_until = self._closed_until.get(account.account.id, 0.0)
-        return bool(provider.upload_types) and takes and closed_until <= self._clock.monotonic()
 
     async def _claim(self, account_id: str, sha256: str) -> Upload | NotUploaded | None:
         """Return an upload that is there, or None once this process is to make it."""
@@ -218,7 +224,7 @@ class FileUploads:
         """Tell whether it is worth another try, after a pause; an endpoint that refuses is remembered."""
         status = getattr(error, "status", 0)
         if isinstance(error, ProviderRefused | ProviderRejected) and status not in _PASSING_STATUSES:
-            self._closed_until[account.account.id] = self._clock.monotonic() + CLOSED_SECONDS
+            self._closures[account.account.id] = _Closure(self._clock.monotonic() + CLOSED_SECONDS, str(error))
             return False
         if tries == MAX_TRIES or isinstance(error, DayUsedUp):
             return False
@@ -237,6 +243,12 @@ class FileUploads:
             provider_upload_id=place.provider_upload_id,
             note=note,
         )
+
+
+def _takes(account: OpenAccount, media: FileMedia) -> bool:
+    """Tell whether the provider takes uploads of this kind; a picture is converted to one that it takes."""
+    types = account.provider.upload_types
+    return bool(types) and (media.sniffed.kind is OutputKind.IMAGE or media.sniffed.mime_type in types)
 
 
 def convert_if_picture(file: BinaryIO, media: FileMedia, wanted: Wanted, argument: str) -> Converted | None:

@@ -1,4 +1,4 @@
-"""Cancelling runs and reading many at once: two paths that are inferred, and off unless asked for."""
+"""Cancelling runs and reading many at once: two paths of which little is known, and off unless asked for."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from .client import MagicaClient
 PICTURE = "Text to Picture"
 
 
-async def test_the_inferred_paths_are_not_there_unless_asked_for(magica: MagicaClient) -> None:
+async def test_paths_of_which_little_is_known_are_not_there_unless_asked_for(magica: MagicaClient) -> None:
     """A client must not count on them."""
     run_id = await magica.start(PICTURE, prompt="hills")
     assert (await magica.ask("POST", f"/v1/runs/{run_id}/cancel")).status_code == 404
-    assert (await magica.ask("POST", "/v1/runs/batch", json={"runIds": [run_id]})).status_code == 404
+    assert (await magica.ask("POST", "/v1/runs/batch", json={"ids": [run_id]})).status_code == 404
 
 
 @pytest.mark.parametrize(("plan", "left"), [({"pending_seconds": 3000}, 1_000_000_000), ({"hold": True}, 999_000_000)])
@@ -48,16 +48,16 @@ async def test_several_runs_are_read_at_once(magica: MagicaClient) -> None:
     """Those that are not found are left out."""
     await magica.switch(has_batch=True)
     ids = [await magica.start(PICTURE, prompt="hills") for _ in range(2)]
-    found = await magica.post("/v1/runs/batch", {"runIds": [*ids, "x"]})
+    found = await magica.post("/v1/runs/batch", {"ids": [*ids, "x"]})
     assert [run["id"] for run in found["runs"]] == ids
     assert (await magica.count())["status_batch"] == 1
 
 
 @pytest.mark.parametrize("ids", [None, [], ["x"] * 101, "x"])
 async def test_a_batch_names_one_to_a_hundred_runs(magica: MagicaClient, ids: object) -> None:
-    """The number is assumed, as the rest is."""
+    """The least is documented, the most is assumed."""
     await magica.switch(has_batch=True)
-    assert (await magica.ask("POST", "/v1/runs/batch", json={"runIds": ids})).status_code == 400
+    assert (await magica.ask("POST", "/v1/runs/batch", json={"ids": ids})).status_code == 400
 
 
 async def test_a_reset_forgets_what_was_spent(magica: MagicaClient) -> None:

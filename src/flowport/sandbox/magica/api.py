@@ -118,12 +118,15 @@ async def _show_run(state: SandboxState, call: Call) -> Response:
 
 
 async def _show_runs(state: SandboxState, call: Call) -> Response:
-    """Read several runs. Neither body is published: here `runIds` leads to `runs`, without those that are not found."""
+    """Read several runs, as the page under Galaxy.ai, Magica's earlier name, has it: `ids` leads to `runs`.
+
+    How many it takes, and that a run which is not found is left out, is assumed.
+    """
     if not state.magica.dialect.has_batch:
         raise Denied(404, get_message(404))
-    run_ids = call.get_object().get("runIds")
+    run_ids = call.get_object().get("ids")
     if not isinstance(run_ids, list) or not 1 <= len(run_ids) <= MAX_BATCH:
-        raise deny_values(["runIds"], "invalid_type", f"Invalid input: expected array of 1 to {MAX_BATCH}")
+        raise deny_values(["ids"], "invalid_type", f"Invalid input: expected array of 1 to {MAX_BATCH}")
     found = (_find_run(state, call.key, str(run_id), wants_details=True) for run_id in run_ids)
     return build_json({"runs": [run for run in found if run is not None]})
 

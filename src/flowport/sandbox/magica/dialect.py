@@ -136,7 +136,7 @@ class MagicaDialect:
     has_cancel: bool = False
     """Whether the inferred path of cancelling exists."""
     has_batch: bool = False
-    """Whether several runs can be read at once; the body is not published."""
+    """Whether several runs can be read at once; the body is published under Magica's earlier name alone."""
     has_mcp: bool = True
     has_dry_run: bool = True
     """Whether `start_run` says of itself that without `values` it starts nothing. Without the sentence it does start."""
