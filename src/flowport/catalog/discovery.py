@@ -159,7 +159,7 @@ class Catalog:
         listing = self.get_listing(wanted)
         if listing.tool is None and not listing.left_out:
             try:
-                app = await self._fetch_definition(listing, Priority.LOOK)
+                app = await self._fetch_definition(listing, Priority.START)
             except AppUnsupported as exc:
                 await self._adopt(replace(listing, left_out=exc.reason))
             else:
