@@ -439,7 +439,9 @@ async def test_a_table_is_read_from_a_file(flowport: Harness, tmp_path: Path) ->
     [
         ("rows.csv", "prompt,prompt\na,b\n", 'csv has two columns "prompt".'),
         ("rows.csv", "prompt,Prompt\na,b\n", 'two columns for the same argument, "prompt" and "Prompt".'),
-        ("rows.csv", "prompt\n", "rows holds no row."),
+        ("rows.csv", "prompt\n", "csv holds no row."),
+        ("rows.csv", "prompt\n" + "x\n" * 2001, "csv asks for 2001 runs."),
+        ("rows.csv", "prompt\n" + ("\\" * 60_000 + "\n") * 82, "csv holds more than 5 MB"),
         ("rows.csv", "prompt,shape\nx\n,wide\ny,round\n", "Row 3 (line 4): shape was given "),
         ("rows.csv", "prompt,shape\nx\n,wide\ny,round\n", "Row 2 (line 3): prompt is missing."),
         ("rows.csv", "colour\nred\nblue\n", "All 2 rows: colour is not an argument"),

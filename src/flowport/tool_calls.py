@@ -20,7 +20,7 @@ from flowport.answers import (
 )
 from flowport.arguments import parse_arguments
 from flowport.balance import tell_balance
-from flowport.batch_calls import BatchCalls
+from flowport.batch_calls import CSV, BatchCalls
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
 from flowport.desk import Desk, OpenCatalog
@@ -151,6 +151,7 @@ class ToolCalls:
             shared,
             parse_whole(given, "variations", 1),
             parse_whole(given, "stop_after_failures", 0),
+            CSV if CSV in given else "rows",
         )
         is_new_wanted, should_wait = given.get("new_run") is True, given.get("wait") is not False
         return await self._batches.run(place, wish, caller, is_new_wanted=is_new_wanted, should_wait=should_wait)
