@@ -87,6 +87,7 @@ async def prepare_batch(
         LedgerError: The ledger cannot be read.
     """
     _check_size(wish)
+    wish = replace(wish, rows=tuple(_take_shared(row, wish.shared) for row in wish.rows))
     first: PreparedCall | None = None
     rows: list[BatchRow] = []
     problems: dict[ArgumentProblem, list[str]] = {}
@@ -164,6 +165,13 @@ def _check_arguments(rows: Iterable[BatchRow], argument: str) -> None:
     if sum(len(row.arguments_json) for row in rows) > MAX_ARGUMENTS_BYTES:
         problem = f"holds more than {MAX_ARGUMENTS_BYTES // 1_000_000} MB, variations counted"
         raise _refuse(argument, problem, "Give paths or https URLs of files, or make several batches.")
+
+
+def _take_shared(row: GivenRow, shared: Arguments) -> GivenRow:
+    """Return a row without the nulls that stand for what all rows share."""
+    return replace(
+        row, arguments={name: one for name, one in row.arguments.items() if one is not None or name not in shared}
+    )
 
 
 def _gather(problems: Mapping[ArgumentProblem, Sequence[str]], count: int) -> tuple[ArgumentProblem, ...]:
