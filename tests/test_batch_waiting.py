@@ -1,12 +1,16 @@
 """What the progress of a batch says; the waiting itself is tried from the outside in `test_batches`."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from flowport.batch_answers import BatchStanding
 from flowport.batch_waiting import estimate_left_seconds, format_batch_progress
+from tests.harness import open_harness
+from tests.sandbox.client import Client as SandboxClient
 from tests.test_batch_answers import BATCH, TALLY
 
 
@@ -70,3 +74,16 @@ def test_trouble_is_told_with_the_progress() -> None:
     standing = BatchStanding(BATCH, TALLY, 120.0, problem="The disk is full.")
     assert format_batch_progress(standing, None, 1120.0).endswith("credits so far (The disk is full.)")
     assert estimate_left_seconds(TALLY, None, 0.0) == 0.0
+
+
+async def test_why_rows_are_not_sent_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A batch that stands still until tomorrow looks like one that hangs."""
+    limits: dict[str, Any] = {"requests_per_minute": 600, "requests_per_day": 8, "max_tools": 0}
+    async with open_harness(sandbox, tmp_path / "person", **limits) as flowport:
+        rows = [{"note": str(n)} for n in range(20)]
+        batch_id = (await flowport.ask("run_batch", app="always_fails", rows=rows, wait=False))["run_id"]
+        with anyio.fail_after(20):
+            while not (facts := await flowport.ask("get_run", run_id=batch_id, wait=False)).get("problem"):
+                await anyio.lowlevel.checkpoint()
+    assert facts["problem"].startswith("The day's requests are used up, and Magnific was not asked to start the run.")
+    assert facts["problem"].endswith("Nothing was sent; Flowport goes on by itself.")

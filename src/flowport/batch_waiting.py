@@ -58,8 +58,7 @@ async def get_batch_standing(desk: Desk, batch: Run) -> BatchStanding:
         RunNotFound: The batch was erased meanwhile.
     """
     kept = await desk.ledger.get_run(batch.id, account_id=None, owner=batch.owner)
-    entry = desk.runner.get_entry(batch.id)
-    problem = entry.problem if entry is not None else ""
+    problem = desk.batches.get_problem(batch)
     if not kept.state.is_final and desk.get_account(kept.account_id) is None:
         problem = KEY_GONE
     elapsed = max(0.0, (kept.finished_at or desk.clock.now()) - kept.accepted_at)

@@ -154,6 +154,11 @@ class Batches:
                 return
         self._begin(replace(batch, process_id=ours))
 
+    def get_problem(self, batch: Run) -> str:
+        """Return why a batch, or a row of it, cannot go on just now, as sentences; empty as far as this process knows."""
+        entry = self._board.get(batch.id)
+        return (entry.problem if entry is not None else "") or self._board.get_row_problem(batch.id)
+
     async def cancel(self, batch: Run, *, reason: str = STOPPED_BY_PERSON) -> int:
         """Have no more rows begin, and return how many that were; the provider is asked in the background for the others.
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import anyio
 
-from flowport.model import Run, Urgency
+from flowport.model import Run, RunState, Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,11 @@ class Board:
     def get(self, run_id: str) -> BoardEntry | None:
         """Return what is known of a run; None when this process does not follow it."""
         return self._entries.get(run_id)
+
+    def get_row_problem(self, batch_id: str) -> str:
+        """Return why a row of a batch cannot be sent just now, as sentences; empty when none has met a problem."""
+        rows = (entry for entry in self._entries.values() if entry.run.batch_id == batch_id)
+        return next((row.problem for row in rows if row.problem and row.run.state is RunState.ACCEPTED), "")
 
     def remove(self, run_id: str) -> None:
         """Forget a run that the ledger knows as well; whoever waits for it is told."""
