@@ -12,6 +12,7 @@ from flowport.errors import Breakage, DayUsedUp, Operation, ProviderRefused
 from flowport.model import Run, RunState
 from flowport.runner.board import Board
 from flowport.runner.calling import RunCall
+from flowport.runner.patience import Patience
 from flowport.runner.starting import RunStarter
 from flowport.runner.writing import RunWriter
 from tests.fake_clock import FakeClock
@@ -82,9 +83,23 @@ async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(ledger: Faulty
         await ledger.note_cancelled(row.id, failure="Enough.", at=NOW)
         board.update(await read(ledger))
     assert (returned[0].state, account.asked) == (RunState.CANCELLED, [])
-    # Cancelled before the refusal came, it does not even wait.
+    # Nothing is done for it any more.
     starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
     assert (await starter.start(row, CALL, account)).state is RunState.CANCELLED
+
+
+async def test_a_row_that_is_cancelled_before_the_refusal_comes_does_not_wait(board: Board, clock: FakeClock) -> None:
+    """And is not shown as one that goes on."""
+    row = replace(RUN, batch_id="batch_1")
+    entry = board.put(row, noted_at=0.0)
+
+    async def refuse() -> None:
+        """Refuse what somebody has just cancelled."""
+        board.update(replace(row, state=RunState.CANCELLED))
+        raise USED_UP
+
+    await Patience(board, clock).outwait_day(row, refuse)
+    assert (entry.run.state, entry.problem, get_instant(clock)) == (RunState.CANCELLED, "", 0.0)
 
 
 async def test_a_refusal_of_the_account_is_noted(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:

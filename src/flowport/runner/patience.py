@@ -33,7 +33,7 @@ class Patience:
         Raises:
             FlowportError: What the work raises. That the account itself is refused stands on the board then.
         """
-        while True:
+        while not self.is_over(run):
             try:
                 return await work()
             except DayUsedUp as exc:
@@ -43,8 +43,7 @@ class Patience:
             except ProviderRefused as exc:
                 self._board.note_refused(run.id, str(exc))
                 raise
-            if self.is_over(run):
-                return None
+        return None
 
     async def stop_when_over(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
         """Return what comes of some work, None when it is broken off because the run is cancelled; it may start nothing.
