@@ -160,6 +160,14 @@ def test_the_summary_counts_what_there_is() -> None:
     )
 
 
+def test_a_row_that_waits_for_the_budget_is_not_under_way() -> None:
+    """Nothing of it was sent, whatever it is called on record."""
+    standing = BatchStanding(BATCH, replace(TALLY, unsent=21), 61.0)
+    facts = build_batch_facts(standing)
+    assert (facts["live"], facts["waiting"]) == (12, 151)
+    assert "12 under way, 151 waiting" in format_batch_summary(standing)
+
+
 def test_a_page_names_the_next_one() -> None:
     """Even a row that fills it alone is on one."""
     rows = [build_row(n) for n in range(1, 6)]

@@ -124,6 +124,20 @@ async def test_what_cannot_be_a_batch_is_refused_with_a_sentence(
     assert len(message) < 4000
 
 
+async def test_what_a_row_leaves_empty_all_rows_share(flowport: Harness) -> None:
+    """Models write null for it, as people leave a cell empty; and it is the same when the row is started."""
+    rows = [{"prompt": "x", "shape": None}, {"prompt": None}]
+    facts = await flowport.ask("run_batch", app=TOOL, rows=rows, arguments={"prompt": "lake", "shape": "wide"})
+    assert facts.get("succeeded") == 2, facts
+    assert [(line["prompt"], line["shape"]) for line in read_lines(facts)] == [("x", "wide"), ("lake", "wide")]
+
+
+async def test_more_failures_than_rows_are_never_too_many(flowport: Harness) -> None:
+    """A model that means "never" writes the largest number that it knows."""
+    facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2), stop_after_failures=10**30)
+    assert facts.get("succeeded") == 2, facts
+
+
 async def test_equal_rows_are_as_many_runs_and_an_equal_batch_is_one(flowport: Harness) -> None:
     """Whoever writes a row twice means it; whoever calls twice has lost the answer."""
     rows = [{"prompt": "same"}, {"prompt": "same"}]
@@ -439,7 +453,9 @@ async def test_a_table_is_read_from_a_file(flowport: Harness, tmp_path: Path) ->
     [
         ("rows.csv", "prompt,prompt\na,b\n", 'csv has two columns "prompt".'),
         ("rows.csv", "prompt,Prompt\na,b\n", 'two columns for the same argument, "prompt" and "Prompt".'),
-        ("rows.csv", "prompt\n", "rows holds no row."),
+        ("rows.csv", "prompt\n", "csv holds no row."),
+        ("rows.csv", "prompt\n" + "x\n" * 2001, "csv asks for 2001 runs."),
+        ("rows.csv", "prompt\n" + ("\\" * 60_000 + "\n") * 82, "csv holds more than 5 MB"),
         ("rows.csv", "prompt,shape\nx\n,wide\ny,round\n", "Row 3 (line 4): shape was given "),
         ("rows.csv", "prompt,shape\nx\n,wide\ny,round\n", "Row 2 (line 3): prompt is missing."),
         ("rows.csv", "colour\nred\nblue\n", "All 2 rows: colour is not an argument"),
@@ -461,13 +477,15 @@ async def test_a_table_that_does_not_fit_is_refused(
     assert "SECRET" not in message
 
 
-@pytest.mark.parametrize("place", ["/etc/passwd.csv", "rows.csv", "https://example.com/rows.csv"])
+@pytest.mark.parametrize("place", ["/etc/passwd.csv", "rows.csv", "{folder}/none.csv", "https://example.com/rows.csv"])
 async def test_only_files_in_the_allowed_folders_are_read(sandbox: SandboxClient, tmp_path: Path, place: str) -> None:
     """A table is read under the rules for pictures."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
-        facts = await flowport.ask("run_batch", app=TOOL, csv=place)
+        facts = await flowport.ask("run_batch", app=TOOL, csv=place.format(folder=tmp_path / "person"))
     assert facts["error"] == "ArgumentsInvalid"
     assert facts["message"].startswith("Nothing was started. csv ")
+    # What is advised for pictures is no help here.
+    assert "URL" not in facts["message"]
 
 
 async def test_a_table_of_results_goes_into_the_next_app(flowport: Harness) -> None:

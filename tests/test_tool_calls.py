@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -250,3 +251,12 @@ async def test_a_run_of_a_key_that_is_gone_says_so_wherever_it_is_shown(flowport
     facts = await flowport.ask("get_run", run_id="run_old")
 
     assert row["problem"] == facts["problem"] == KEY_GONE
+
+
+async def test_an_app_that_cannot_be_read_today_is_refused_at_once(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Its definition is no look at a run that is paid for, for which the call would wait until tomorrow."""
+    limits: dict[str, Any] = {"requests_per_minute": 60, "requests_per_day": 2, "max_tools": 0}
+    async with open_harness(sandbox, tmp_path / "person", **limits) as flowport:
+        await flowport.client.list_tools()
+        refused = await flowport.ask("run_app", app="text_to_picture", arguments={"prompt": "x"})
+    assert refused["error"] == "DayUsedUp"

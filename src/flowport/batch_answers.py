@@ -107,8 +107,8 @@ def build_batch_facts(standing: BatchStanding) -> Facts:
         "failed": tally.failed,
         "of_unknown_fate": tally.unknown,
         "cancelled": tally.cancelled,
-        "live": tally.live,
-        "waiting": tally.waiting,
+        "live": tally.under_way,
+        "waiting": tally.unstarted,
         "not_started": tally.dropped,
         "credits": plain(round(tally.spent_credits, 6)),
         "price_credits": None if run.price_credits is None else plain(round(run.price_credits, 6)),
@@ -146,8 +146,8 @@ def format_batch_summary(standing: BatchStanding) -> str:
         "of unknown fate": tally.unknown,
         "cancelled": tally.cancelled,
         "erased": tally.forgotten,
-        "under way": tally.live,
-        "waiting": tally.waiting,
+        "under way": tally.under_way,
+        "waiting": tally.unstarted,
         "not started": tally.dropped,
     }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)

@@ -35,6 +35,7 @@ CSV: Final = "csv"
 """The argument that names a table."""
 
 _SUFFIXES: Final = (".csv", ".tsv")
+_GIVE: Final = "Give the full path of a .csv file of at most 5 MB on this computer."
 _MAX_SHOWN_SEEN: Final = 20
 Arguments = Mapping[str, JsonValue]
 
@@ -55,7 +56,10 @@ class BatchCalls:
         if ("rows" in given) == (CSV in given):
             raise _refuse("rows", f"or {CSV} is needed, and not both", "Give the rows, or the path of a table.")
         if CSV in given:
-            table = await anyio.to_thread.run_sync(self._read_table, str(given[CSV]))
+            try:
+                table = await anyio.to_thread.run_sync(self._read_table, str(given[CSV]))
+            except ArgumentsInvalid as exc:
+                raise ArgumentsInvalid(tuple(map(_advise, exc.problems))) from exc
             return _name_columns(table, listing)
         rows = given["rows"]
         assert isinstance(rows, list)  # noqa: S101 - the parser of arguments has made it one
@@ -187,6 +191,11 @@ class BatchCalls:
         with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
             size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
             return parse_table(file.read(size_bytes), argument=CSV)
+
+
+def _advise(problem: ArgumentProblem) -> ArgumentProblem:
+    """Return what is wrong with a path without the advice for pictures: a table is never fetched from an address."""
+    return replace(problem, expected=_GIVE) if "https URL" in problem.expected else problem
 
 
 def _gather_outputs(batch: Run, rows: Sequence[RowStanding]) -> Run:

@@ -58,8 +58,7 @@ async def get_batch_standing(desk: Desk, batch: Run) -> BatchStanding:
         RunNotFound: The batch was erased meanwhile.
     """
     kept = await desk.ledger.get_run(batch.id, account_id=None, owner=batch.owner)
-    entry = desk.runner.get_entry(batch.id)
-    problem = entry.problem if entry is not None else ""
+    problem = desk.batches.get_problem(batch)
     if not kept.state.is_final and desk.get_account(kept.account_id) is None:
         problem = KEY_GONE
     elapsed = max(0.0, (kept.finished_at or desk.clock.now()) - kept.accepted_at)
@@ -69,13 +68,18 @@ async def get_batch_standing(desk: Desk, batch: Run) -> BatchStanding:
 def format_batch_progress(
     standing: BatchStanding, usual_seconds: float | None, now: float, *, requests_per_minute: int = 0
 ) -> str:
-    """Return one line such as `37 of 200 done, 2 failed, about 4 min left, 185 credits so far`."""
+    """Return one line such as `37 of 200 done, 2 failed, 12 running, 151 waiting to start, about 4 min left, 185 credits so far`."""
     tally = standing.tally
     parts = [f"{tally.over} of {tally.rows} done"]
-    counts = {"failed": tally.failed, "of unknown fate": tally.unknown, "cancelled": tally.cancelled}
+    counts = {
+        "failed": tally.failed,
+        "of unknown fate": tally.unknown,
+        "cancelled": tally.cancelled,
+        "running": tally.under_way,
+        "waiting to start": tally.unstarted,
+        "not started": tally.dropped,
+    }
     parts += [f"{count} {word}" for word, count in counts.items() if count]
-    if tally.dropped:
-        parts.append(f"{tally.dropped} not started")
     left = estimate_left_seconds(tally, usual_seconds, now, requests_per_minute=requests_per_minute)
     if left is not None:
         parts.append(f"about {_format_roughly(left)} left")
@@ -97,7 +101,7 @@ def estimate_left_seconds(
         return max(0.0, now - tally.first_starting_at) * rest / tally.over
     if usual_seconds is None:
         return None
-    asked = 60.0 * (rest + tally.waiting) / requests_per_minute if requests_per_minute else 0.0
+    asked = 60.0 * (rest + tally.unstarted) / requests_per_minute if requests_per_minute else 0.0
     return max(usual_seconds * -(-rest // MAX_LIVE_ROWS), asked)
 
 

@@ -22,8 +22,10 @@ _DELIMITERS: Final = ",;\t"
 _SPREADSHEETS_WORD: Final = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
 """What a spreadsheet puts before the header to say what parts the cells."""
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
-_INNER_STARTS: Final = re.compile(r"([;\t\r\n] *)(?=[=+\-@])")
+_WIDE_STARTS: Final = "\uff1d\uff0b\uff0d\uff20"
+"""The same marks as they are written among Chinese and Japanese letters; some spreadsheets take them for the narrow ones."""
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", *_WIDE_STARTS)
+_INNER_STARTS: Final = re.compile(rf"([;\t\r\n] *)(?=[=+\-@{_WIDE_STARTS}])")
 """Where a cell would begin as a formula does for a program that parts cells by another mark."""
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 _SAVE_AS: Final = "Save the table as CSV in UTF-8 and give its full path."

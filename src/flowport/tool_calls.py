@@ -20,7 +20,7 @@ from flowport.answers import (
 )
 from flowport.arguments import parse_arguments
 from flowport.balance import tell_balance
-from flowport.batch_calls import BatchCalls
+from flowport.batch_calls import CSV, BatchCalls
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
 from flowport.desk import Desk, OpenCatalog
@@ -28,7 +28,7 @@ from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, Ledg
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
 from flowport.purse import find_price_question
-from flowport.runner.batching import BatchWish, GivenRow
+from flowport.runner.batching import MAX_ROWS, BatchWish, GivenRow
 from flowport.runner.calling import RunCall
 from flowport.runner.cancelling import CancelOutcome
 from flowport.runner.pricing import price_call
@@ -150,7 +150,8 @@ class ToolCalls:
             await self._batches.read_rows(given, place[1]),
             shared,
             parse_whole(given, "variations", 1),
-            parse_whole(given, "stop_after_failures", 0),
+            min(parse_whole(given, "stop_after_failures", 0), MAX_ROWS),
+            CSV if CSV in given else "rows",
         )
         is_new_wanted, should_wait = given.get("new_run") is True, given.get("wait") is not False
         return await self._batches.run(place, wish, caller, is_new_wanted=is_new_wanted, should_wait=should_wait)

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from flowport.budget import Priority
 from flowport.catalog.cache import load_catalogue
 from flowport.catalog.discovery import MAX_REREAD, STALE_AFTER_SECONDS, Catalog
+from flowport.catalog.records import Listing
 from flowport.errors import AppNotFound, AppUnsupported, Breakage, Operation, ProviderRejected
 from flowport.model import RunState, Source
 from flowport.naming import RESERVED_NAMES
@@ -483,8 +484,27 @@ async def test_an_unlisted_app_is_read_when_it_is_asked_for_and_only_once(ledger
     assert (listing.app.id, listing.property_names) == ("a2", {"in-1": "prompt"})
     assert await bench.catalog.fetch_listing("a2") is listing
     assert bench.account.asked[-1] == ApiRequest(Operation.DESCRIBE_APP, "GET", "/v1/ai/flows/a2")
-    assert (bench.count(), bench.account.priorities[-1]) == ((2, 2), Priority.LOOK)
+    assert (bench.count(), bench.account.priorities[-1]) == ((2, 2), Priority.START)
     assert bench.list_names() == ["app_a0"]
+
+
+async def test_an_unlisted_app_is_read_once_for_all_that_ask_at_the_same_time(
+    ledger: FaultyLedger, tmp_path: Path
+) -> None:
+    """The rows of a batch that was taken over do; the budget is for their starts."""
+    bench = build_bench(ledger, tmp_path, Store(*build_apps(3)), max_tools=0)
+    await bench.catalog.refresh()
+    found: list[Listing] = []
+
+    async def ask(name: str) -> None:
+        """Ask for an app."""
+        found.append(await bench.catalog.fetch_listing(name))
+
+    async with anyio.create_task_group() as tasks:
+        for name in ("a2", "App a2", "a1"):
+            tasks.start_soon(ask, name)
+    assert sorted(listing.app.id for listing in found) == ["a1", "a2", "a2"]
+    assert bench.count() == (2, 2)
 
 
 async def test_an_unlisted_app_that_is_unsupported_is_refused_and_remembered(

@@ -288,6 +288,24 @@ async def test_an_account_that_is_refused_is_not_asked_for_every_row(flowport: H
     assert tally.failed == await flowport.count("run") < 300
 
 
+async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """By the rows that another process had accepted as well."""
+    async with open_harness(sandbox, tmp_path / "person", **SLOW) as first:
+        rows = build_rows(MAX_LIVE_ROWS)
+        batch_id = (await first.ask("run_batch", app=FAILING, rows=rows, wait=False))["run_id"]
+        await wait_until(lambda: sum(run.startswith("run_") for run in first.assembly.desk.runner._board._live) > 60)
+    sent = await first.count("run")
+    await sandbox.switch("faults", operation="run", fault="status", status=402, times=1000)
+    async with open_harness(sandbox, tmp_path / "person") as second:
+        over = await wait_for_end(second, batch_id)
+        tally = await second.assembly.desk.ledger.get_tally(batch_id)
+        assert await second.count("run") - sent < MAX_LIVE_ROWS // 2
+    assert "says that the account has not enough credits." in tally.stopped
+    assert over.failure.endswith(tally.stopped)
+
+
 @pytest.mark.parametrize("failures", [0, 1, 10, 500])
 async def test_few_rows_are_live_until_one_has_succeeded(flowport: Harness, failures: int) -> None:
     """What is live when the failures are seen may be paid for; without a limit on failures nothing waits."""

@@ -36,6 +36,25 @@ def test_an_update_without_a_word_on_saving_leaves_it_and_clears_the_problem(boa
     assert (entry.is_saving, entry.problem) == (True, "")
 
 
+def test_what_a_row_meets_is_told_to_those_who_wait_for_its_batch(board: Board) -> None:
+    """The next row would meet it too; why one cannot be sent is why its batch does not go on."""
+    row = replace(RUN, batch_id="batch_1")
+    batch = board.put(replace(RUN, id="batch_1", row_count=2), noted_at=0.0)
+    bell = batch.changed
+    board.put(row, noted_at=0.0)
+    board.note_refused("run_unheard_of", "Not here.")
+    assert (batch.refusal, bell.is_set(), board.get_row_problem("batch_1")) == ("", False, "")
+    board.note_refused(row.id, "The key is refused.")
+    board.update(row, problem="It is busy.")
+    assert (batch.refusal, bell.is_set(), board.get_row_problem("batch_1")) == (
+        "The key is refused.",
+        True,
+        "It is busy.",
+    )
+    board.update(replace(row, state=RunState.RUNNING), problem="It is busy.")
+    assert board.get_row_problem("batch_1") == ""
+
+
 def test_a_run_that_is_not_here_is_neither_updated_nor_noted(board: Board) -> None:
     """The last words of a task whose run was let go of meanwhile are no news."""
     board.update(OVER)

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from flowport.catalog.records import Listing
-from flowport.errors import AppNotFound, Breakage, Operation
+from flowport.errors import AppNotFound, Breakage, DayUsedUp, Operation, ProviderRefused, ProviderUnreachable
 from flowport.media.arguments import MediaRules
 from flowport.model import Input, InputKind, Run
 from flowport.providers.magica import Magica
@@ -51,11 +51,17 @@ class Bench:
         self.account.provider = Magica()
 
     async def restore(
-        self, run: Run, found: Sequence[Listing | Exception] = (LISTING,), *, is_cached: bool = True
+        self,
+        run: Run,
+        found: Sequence[Listing | Exception] = (LISTING,),
+        *,
+        is_cached: bool = True,
+        is_listed: bool = True,
     ) -> PreparedCall | None:
         """Restore the call of a run with a catalogue that finds this."""
         catalog = OneApp(self.ledger, self.clock, self.folder, *found)
         catalog._is_cached = is_cached
+        catalog.current = replace(catalog.current, listed_at=1.0 if is_listed else None)
         restorer = CallRestorer(self.preparer, {ACCOUNT.id: catalog}, self.clock)
         restored = await restorer.restore(run, self.account)
         assert catalog.waited == ([] if is_cached or not found else [60.0])
@@ -111,8 +117,10 @@ CHANGED = replace(LISTING, app=replace(LISTING.app, inputs=(replace(PROMPT, run_
 
 DEARER = replace(LISTING, app=replace(LISTING.app, price_credits=6.0))
 
+GONE = AppNotFound("sketch", ())
 
-@pytest.mark.parametrize("found", [CHANGED, DEARER, AppNotFound("sketch", ())], ids=["changed", "dearer", "gone"])
+
+@pytest.mark.parametrize("found", [CHANGED, DEARER, GONE], ids=["changed", "dearer", "gone"])
 async def test_an_app_that_has_changed_or_gone_is_not_started(bench: Bench, found: Listing | Exception) -> None:
     """It may now cost more, or make something else."""
     run, _ = await bench.accept(prompt="a lake")
@@ -134,10 +142,44 @@ async def test_a_network_that_comes_back_is_waited_for(bench: Bench) -> None:
     assert (restored.inputs, get_instant(bench.clock)) == (call.inputs, 25)
 
 
-async def test_a_network_that_stays_away_is_given_up(bench: Bench) -> None:
+async def test_a_network_that_stays_away_is_given_up_and_told(bench: Bench) -> None:
     """Somebody waits for this run, and a new call costs nothing more."""
     run, _ = await bench.accept(prompt="a lake")
-    assert await bench.restore(run, [LOST] * 4) is None
+    with pytest.raises(ProviderUnreachable):
+        await bench.restore(run, [LOST] * 5)
+    assert get_instant(bench.clock) == 385.0
+
+
+async def test_a_row_waits_for_its_network_as_long_as_it_takes(bench: Bench) -> None:
+    """Nobody sits before it, and nothing of it has changed."""
+    run, call = await bench.accept(prompt="a lake")
+    restored = await bench.restore(replace(run, batch_id="batch_1"), [*[LOST] * 50, LISTING])
+    assert restored is not None
+    assert restored.inputs == call.inputs
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DayUsedUp("Magnific", Operation.DESCRIBE_APP, 36_000.0),
+        ProviderRefused("Magnific", Operation.DESCRIBE_APP, 401),
+    ],
+    ids=["day", "key"],
+)
+async def test_what_a_pause_does_not_mend_is_told_at_once(bench: Bench, error: Exception) -> None:
+    """When the day goes on is known, and a refused key is a person's to mend."""
+    run, _ = await bench.accept(prompt="a lake")
+    with pytest.raises(type(error)):
+        await bench.restore(replace(run, batch_id="batch_1"), [error])
+    assert get_instant(bench.clock) == 0.0
+
+
+async def test_an_app_is_not_gone_while_no_list_was_read(bench: Bench) -> None:
+    """The provider is down and the home has no catalogue of an earlier day: nobody knows what there is."""
+    run, call = await bench.accept(prompt="a lake")
+    restored = await bench.restore(run, [GONE, LISTING], is_listed=False)
+    assert restored is not None
+    assert (restored.inputs, get_instant(bench.clock)) == (call.inputs, 5.0)
 
 
 async def test_without_the_account_there_is_nothing_to_restore(bench: Bench) -> None:

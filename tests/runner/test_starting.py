@@ -14,11 +14,9 @@ from flowport.budget import Priority
 from flowport.errors import (
     NEVER_CONNECTED,
     Breakage,
-    DayUsedUp,
     LedgerError,
     Operation,
     ProviderBusy,
-    ProviderRefused,
     ProviderUnreachable,
 )
 from flowport.model import Account, App, Run, RunState, Urgency
@@ -391,70 +389,3 @@ async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
 
     assert found == doubted
     assert (MAY_HAVE_CHANGED in failed.failure) == bool(doubted)
-
-
-class UsedUp(ScriptedAccount):
-    """An account whose day goes on at some instant of the clock."""
-
-    def __init__(self, clock: FakeClock, resumes_at: float) -> None:
-        super().__init__(in_turn(TAKEN), clock)
-        self.problem: Exception | None = None
-        self._clock, self._resumes_at = clock, resumes_at
-
-    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
-        """Refuse while the day is used up."""
-        left = self._resumes_at - get_instant(self._clock)
-        if left > 0:
-            raise self.problem or DayUsedUp("Magnific", operation, left)
-        await super().wait_for_turn(priority, operation)
-
-
-async def test_a_row_waits_for_the_next_day(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
-    """A table that was asked for in the evening must not fail for good at midnight minus one."""
-    account, row = UsedUp(clock, 36_000.0), replace(RUN, batch_id="batch_1")
-    started = await start(ledger, board, account, clock, row)
-    assert (started.state, get_instant(clock), len(account.asked)) == (RunState.RUNNING, 36_000.0, 1)
-
-
-async def test_a_single_run_does_not_wait_for_the_next_day(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
-) -> None:
-    """Somebody sits before it and is told."""
-    with pytest.raises(DayUsedUp):
-        await start(ledger, board, UsedUp(clock, 36_000.0), clock)
-    assert get_instant(clock) == 0.0
-
-
-async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(ledger: FaultyLedger, board: Board) -> None:
-    """At once, and nothing is sent then."""
-    clock = FakeClock(is_automatic=False)
-    account, row = UsedUp(clock, 36_000.0), replace(RUN, batch_id="batch_1")
-    returned: list[Run] = []
-
-    async def work() -> None:
-        """Keep what the start returned."""
-        returned.append(await start(ledger, board, account, clock, row))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(work)
-        await wait_until(lambda: clock.count_sleepers() == 1)
-        entry = board.get(row.id)
-        assert entry is not None
-        assert "It goes on in about 10 h. Nothing was sent; Flowport goes on by itself." in entry.problem
-        await ledger.note_cancelled(row.id, failure="Enough.", at=NOW)
-        board.update(await read(ledger))
-    assert (returned[0].state, account.asked) == (RunState.CANCELLED, [])
-    # Cancelled before the refusal came, it does not even wait.
-    starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
-    assert (await starter.start(row, CALL, account)).state is RunState.CANCELLED
-
-
-async def test_a_refusal_of_the_account_is_noted(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
-    """Before the start as well, when its files are brought."""
-    account = UsedUp(clock, 36_000.0)
-    account.problem = ProviderRefused("Magnific", Operation.REQUEST_UPLOAD, 401)
-    with pytest.raises(ProviderRefused):
-        await start(ledger, board, account, clock)
-    entry = board.get(RUN.id)
-    assert entry is not None
-    assert entry.refusal.startswith("Magnific does not accept the API key.")

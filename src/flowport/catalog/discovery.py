@@ -1,6 +1,7 @@
 """Bring an account's catalogue up to date: lists first, then the definitions of the apps that will be listed."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -87,6 +88,7 @@ class Catalog:
         self._source = source
         self._doubts = Doubts(clock)
         self._refreshing = anyio.Lock()
+        self._reading: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
         self._changing = anyio.Lock()
         self._attempted = anyio.Event()
@@ -156,15 +158,16 @@ class Catalog:
             AppUnsupported: It cannot be a tool.
             ProviderError: Its definition cannot be read.
         """
-        listing = self.get_listing(wanted)
-        if listing.tool is None and not listing.left_out:
-            try:
-                app = await self._fetch_definition(listing, Priority.LOOK)
-            except AppUnsupported as exc:
-                await self._adopt(replace(listing, left_out=exc.reason))
-            else:
-                await self._adopt(replace(listing, app=app))
-            listing = self.get_listing(listing.tool_name)
+        async with self._reading[self.get_listing(wanted).app.id]:
+            # Whoever had the turn before has read it for us too.
+            listing = self.get_listing(wanted)
+            if listing.tool is None and not listing.left_out:
+                try:
+                    changed = replace(listing, app=await self._fetch_definition(listing, Priority.START))
+                except AppUnsupported as exc:
+                    changed = replace(listing, left_out=exc.reason)
+                await self._adopt(changed)
+                listing = self.get_listing(listing.tool_name)
         if listing.left_out:
             raise AppUnsupported(listing.tool_name, listing.left_out)
         return listing
@@ -380,10 +383,8 @@ class Catalog:
     async def _publish(self, catalogue: Catalogue) -> None:
         used = await self._find_used(catalogue.listings)
         ranked = rank_tools(catalogue.listings, globs=self._globs, used_app_ids=used)[: self._max_tools]
-        has_changed = ranked != self.ranked
-        self.current = catalogue
-        self.ranked = ranked
-        if has_changed:
+        before, self.current, self.ranked = self.ranked, catalogue, ranked
+        if ranked != before:
             self._on_change()
 
     async def _save(self) -> None:

@@ -91,6 +91,16 @@ class BatchTally:
         return self.rows - self.waiting - self.dropped - self.live
 
     @property
+    def under_way(self) -> int:
+        """How many rows were sent, or are just being, and are not over."""
+        return self.live - self.unsent
+
+    @property
+    def unstarted(self) -> int:
+        """How many rows are still to be sent: those that have not begun, and those that wait for their turn."""
+        return self.waiting + self.unsent
+
+    @property
     def failures(self) -> int:
         """How many of them were sent and made nothing, as far as anybody knows."""
         return self.failed + self.unknown

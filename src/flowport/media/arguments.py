@@ -128,6 +128,7 @@ _REFUSALS: Final = {
     Spelling.BLANK: ("is empty", _GIVE),
     Spelling.RESULT: ("names a result of a run, and there is none here", _GIVE),
     Spelling.GARBLED: ("holds control characters", _GIVE),
+    Spelling.URL: ("is a web address", "Give the full path of a file on this computer."),
     Spelling.NETWORK_PATH: ("names a network share", "Copy the file to this computer and give its full path."),
 }
 

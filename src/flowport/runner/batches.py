@@ -22,7 +22,7 @@ from flowport.model import Run, RunState
 from flowport.processes import ProcessLock
 from flowport.purse import PurseTerms, Unpaid
 from flowport.runner.batching import MAX_LIVE_ROWS, PreparedBatch, build_batch, build_row_run
-from flowport.runner.board import Board
+from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.cancelling import cancel_row
 from flowport.runner.papers import BatchPaper, SavedPaper
@@ -68,8 +68,6 @@ class _Bell:
     """Rung when a row of a batch may have ended; with what else this process knows of the batch alone."""
 
     rung: anyio.Event = field(default_factory=anyio.Event)
-    refusal: str = ""
-    """Why the provider takes no runs from the account at all; empty while it is not known to refuse."""
     paper: SavedPaper | None = None
     """The table, once it was saved."""
 
@@ -155,6 +153,11 @@ class Batches:
             if not await self._ledger.note_taken_over(batch.id, from_process=batch.process_id, to_process=ours):
                 return
         self._begin(replace(batch, process_id=ours))
+
+    def get_problem(self, batch: Run) -> str:
+        """Return why a batch, or a row of it, cannot go on just now, as sentences; empty as far as this process knows."""
+        entry = self._board.get(batch.id)
+        return (entry.problem if entry is not None else "") or self._board.get_row_problem(batch.id)
 
     async def cancel(self, batch: Run, *, reason: str = STOPPED_BY_PERSON) -> int:
         """Have no more rows begin, and return how many that were; the provider is asked in the background for the others.
@@ -252,13 +255,13 @@ class Batches:
             return
         bell = self._bells[batch.id] = _Bell()
         age = max(0.0, self._clock.now() - batch.accepted_at)
-        self._board.put(batch, noted_at=self._clock.monotonic() - age)
+        entry = self._board.put(batch, noted_at=self._clock.monotonic() - age)
 
         async def give_up() -> None:
             """Wake those who wait; whoever asks for it next has it taken up again."""
             self._end(batch)
 
-        self._supervisor.spawn(f"rows of {batch.id}", self._conduct, batch, bell, on_crash=give_up)
+        self._supervisor.spawn(f"rows of {batch.id}", self._conduct, batch, bell, entry, on_crash=give_up)
 
     def _end(self, batch: Run) -> None:
         self._bells.pop(batch.id, None)
@@ -268,12 +271,12 @@ class Batches:
         if batch_id in self._bells:
             self._bells[batch_id].ring()
 
-    async def _conduct(self, batch: Run, bell: _Bell) -> None:
+    async def _conduct(self, batch: Run, bell: _Bell, entry: BoardEntry) -> None:
         problem = ""
         while True:
             rung = bell.rung
             try:
-                over = await self._advance(batch, bell)
+                over = await self._advance(batch, bell, entry.refusal)
                 problem = ""
             except RunNotFound:
                 # Erased; nobody asks for it any more.
@@ -287,13 +290,13 @@ class Batches:
                 self._board.update(over)
                 break
             self._board.update(batch, problem=problem)
-            await self._wait(rung)
+            await self._wait(rung, entry.changed)
         self._end(batch)
 
-    async def _advance(self, batch: Run, bell: _Bell) -> Run | None:
+    async def _advance(self, batch: Run, bell: _Bell, refusal: str) -> Run | None:
         """Do what can be done now, and return the batch when it is over."""
         tally = await self._ledger.get_tally(batch.id)
-        reason = _find_reason_to_stop(tally, bell)
+        reason = _find_reason_to_stop(tally, refusal)
         if reason and (tally.waiting or tally.unsent):
             await self._stop(batch, reason)
             tally = await self._ledger.get_tally(batch.id)
@@ -318,8 +321,6 @@ class Batches:
         entry = self._board.get(run.id)
         while entry is not None and self._board.get(run.id) is entry and not entry.is_settled:
             await entry.changed.wait()
-        if entry is not None and entry.refusal and batch_id in self._bells:
-            self._bells[batch_id].refusal = entry.refusal
         self._ring(batch_id)
 
     async def _finish(self, batch: Run, tally: BatchTally, bell: _Bell) -> Run | None:
@@ -342,16 +343,17 @@ class Batches:
         )
         return over
 
-    async def _wait(self, rung: anyio.Event) -> None:
-        """Wait for the bell, or for a while."""
+    async def _wait(self, *events: anyio.Event) -> None:
+        """Wait for one of the events, or for a while."""
 
-        async def hear() -> None:
-            """End the wait at the bell."""
-            await rung.wait()
+        async def hear(event: anyio.Event) -> None:
+            """End the wait at an event."""
+            await event.wait()
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
-            group.start_soon(hear)
+            for event in events:
+                group.start_soon(hear, event)
             await self._clock.sleep(LOOK_SECONDS)
             group.cancel_scope.cancel()
 
@@ -364,10 +366,10 @@ def _format_end(tally: BatchTally) -> str:
     return " ".join(filter(None, (made, begun, tally.stopped)))
 
 
-def _find_reason_to_stop(tally: BatchTally, bell: _Bell) -> str:
+def _find_reason_to_stop(tally: BatchTally, refusal: str) -> str:
     """Return why nothing more is to be sent, as a sentence; empty when there is no reason."""
-    if bell.refusal:
-        return format_refused(bell.refusal)
+    if refusal:
+        return format_refused(refusal)
     has_failed = 0 < tally.stop_after_failures <= tally.failures
     return format_stopped(tally.stop_after_failures) if has_failed else ""
 

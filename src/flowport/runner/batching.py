@@ -15,7 +15,7 @@ from flowport.fitting import count_bytes
 from flowport.ledger.batch_records import BatchRow, NewBatch
 from flowport.model import BATCH_PREFIX, App, JsonValue, Run, RunState
 from flowport.processes import ProcessLock
-from flowport.runner.accepting import draw_id
+from flowport.runner.accepting import build_run, draw_id
 from flowport.runner.calling import RunCall
 from flowport.runner.preparing import CallPreparer, KnownFiles, MediaInput, PreparedCall
 from flowport.runner.references import OutputMedia
@@ -62,6 +62,8 @@ class BatchWish:
     variations: int = 1
     stop_after_failures: int = 0
     """0 for never."""
+    argument: str = "rows"
+    """The argument of the call that gave the rows, for errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ async def prepare_batch(
         LedgerError: The ledger cannot be read.
     """
     _check_size(wish)
+    wish = replace(wish, rows=tuple(_take_shared(row, wish.shared) for row in wish.rows))
     first: PreparedCall | None = None
     rows: list[BatchRow] = []
     problems: dict[ArgumentProblem, list[str]] = {}
@@ -103,35 +106,25 @@ async def prepare_batch(
         rows += _build_rows(wish, n, call)
     if problems or first is None:
         raise ArgumentsInvalid(_gather(problems, len(wish.rows)))
-    _check_arguments(rows)
+    _check_arguments(rows, wish.argument)
     shown = {"rows": len(wish.rows), "variations": wish.variations, "columns": _find_columns(wish.rows)}
     return PreparedBatch(first, wish, tuple(rows), json.dumps(shown, ensure_ascii=False))
 
 
 def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: ProcessLock) -> NewBatch:
     """Return the batch that is to be accepted, with an id of its own and the price of all its rows held back."""
-    call, boot, count = batch.call, clock.boot_time(), len(batch.rows)
-    price = call.app.price_credits
+    count, price = len(batch.rows), batch.call.app.price_credits
     total = None if price is None else price * count
-    # A digest over those of the rows: the same rows in another order are another table.
-    run = Run(
+    run = replace(
+        build_run(batch.call, owner, clock, process),
         id=draw_id(BATCH_PREFIX),
-        account_id=call.account_id,
-        owner=owner,
-        provider=call.app.provider,
-        app_id=call.app.id,
-        app_name=call.app_name,
-        tool_name=call.tool_name,
         arguments_json=batch.shown_json,
+        # Over those of the rows: the same rows in another order are another table.
         raw_digest=build_raw_digest({"rows": [row.raw_digest for row in batch.rows]}),
         canonical_digest=build_raw_digest({"rows": [row.canonical_digest for row in batch.rows]}),
         state=RunState.RUNNING,
-        accepted_at=clock.now(),
-        process_id=process.process_id,
         price_credits=total,
         reserved_credits=total or 0.0,
-        boot_id=boot.boot_id if boot else "",
-        accepted_boot_seconds=boot.seconds if boot else None,
         row_count=count,
     )
     shared_json = json.dumps(dict(batch.wish.shared))
@@ -140,36 +133,27 @@ def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Process
 
 def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock: Clock, process: ProcessLock) -> Run:
     """Return the run that a row is to become. Its caller was told of it with the batch."""
-    boot, now = clock.boot_time(), clock.now()
-    return Run(
-        id=draw_id("run_"),
-        account_id=batch.account_id,
-        owner=batch.owner,
-        provider=batch.provider,
-        app_id=batch.app_id,
+    # As much of its call as a run tells; what is started is prepared from the row.
+    call = PreparedCall(
+        app=App(batch.provider, batch.app_id, batch.app_name, is_own=False, price_credits=price_credits),
         app_name=batch.app_name,
         tool_name=batch.tool_name,
+        account_id=batch.account_id,
+        inputs={},
         arguments_json=row.shown_json,
         raw_digest=row.raw_digest,
         canonical_digest=row.canonical_digest,
-        state=RunState.ACCEPTED,
-        accepted_at=now,
-        process_id=process.process_id,
-        price_credits=price_credits,
-        reserved_credits=price_credits or 0.0,
-        told_at=now,
-        boot_id=boot.boot_id if boot else "",
-        accepted_boot_seconds=boot.seconds if boot else None,
-        batch_id=batch.id,
     )
+    run = build_run(call, batch.owner, clock, process)
+    return replace(run, told_at=run.accepted_at, batch_id=batch.id)
 
 
 def _check_size(wish: BatchWish) -> None:
     count = len(wish.rows) * wish.variations
     if not count:
-        raise _refuse("rows", "holds no row", "Give at least one.")
+        raise _refuse(wish.argument, "holds no row", "Give at least one.")
     if count > MAX_ROWS:
-        raise _refuse("rows", f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted.")
+        raise _refuse(wish.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted.")
     shared = count_bytes(wish.shared)
     if shared * min(count, MAX_LIVE_ROWS) > MAX_SHARED_BYTES:
         raise _refuse(
@@ -177,10 +161,17 @@ def _check_size(wish: BatchWish) -> None:
         )
 
 
-def _check_arguments(rows: Iterable[BatchRow]) -> None:
+def _check_arguments(rows: Iterable[BatchRow], argument: str) -> None:
     if sum(len(row.arguments_json) for row in rows) > MAX_ARGUMENTS_BYTES:
         problem = f"holds more than {MAX_ARGUMENTS_BYTES // 1_000_000} MB, variations counted"
-        raise _refuse("rows", problem, "Give paths or https URLs of files, or make several batches.")
+        raise _refuse(argument, problem, "Give paths or https URLs of files, or make several batches.")
+
+
+def _take_shared(row: GivenRow, shared: Arguments) -> GivenRow:
+    """Return a row without the nulls that stand for what all rows share."""
+    return replace(
+        row, arguments={name: one for name, one in row.arguments.items() if one is not None or name not in shared}
+    )
 
 
 def _gather(problems: Mapping[ArgumentProblem, Sequence[str]], count: int) -> tuple[ArgumentProblem, ...]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import anyio
 
-from flowport.model import Run, Urgency
+from flowport.model import Run, RunState, Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class BoardEntry:
     is_unwritten: bool = False
     """Whether the ledger could not take the last change, so that this page is the only record of it."""
     refusal: str = ""
-    """Why the provider takes no runs from this account at all, as sentences; empty while it is not known to refuse."""
+    """Why the provider takes no runs from this account at all, as sentences; empty while it is not known to refuse. What
+    a row of a batch has met stands with the batch."""
     is_unwanted: bool = False
     """Whether a caller that has gone wanted the run to be stopped if that is still possible."""
     urgency: Urgency = Urgency.WAITED
@@ -62,6 +63,11 @@ class BoardEntry:
             yield
         finally:
             self.waiters -= 1
+
+    def rouse(self) -> None:
+        """Wake those who wait for a change."""
+        self.changed.set()
+        self.changed = anyio.Event()
 
     @property
     def is_settled(self) -> bool:
@@ -101,6 +107,11 @@ class Board:
         """Return what is known of a run; None when this process does not follow it."""
         return self._entries.get(run_id)
 
+    def get_row_problem(self, batch_id: str) -> str:
+        """Return why a row of a batch cannot be sent just now, as sentences; empty when none has met a problem."""
+        rows = (entry for entry in self._entries.values() if entry.run.batch_id == batch_id)
+        return next((row.problem for row in rows if row.problem and row.run.state is RunState.ACCEPTED), "")
+
     def remove(self, run_id: str) -> None:
         """Forget a run that the ledger knows as well; whoever waits for it is told."""
         entry = self._entries.get(run_id)
@@ -116,10 +127,15 @@ class Board:
             entry.is_unwritten = True
 
     def note_refused(self, run_id: str, reason: str) -> None:
-        """The run failed of something that every run of its account fails of."""
+        """The run failed of something that every run of its account fails of; whoever waits for its batch is told."""
         entry = self._entries.get(run_id)
-        if entry is not None:
-            entry.refusal = reason
+        if entry is None:
+            return
+        entry.refusal = reason
+        batch = self._entries.get(entry.run.batch_id)
+        if batch is not None:
+            batch.refusal = reason
+            batch.rouse()
 
     def note_unwanted(self, run_id: str) -> None:
         """A caller of the run has gone and wants it stopped."""
@@ -145,8 +161,7 @@ class Board:
         entry.problem = problem
         if is_saving is not None:
             entry.is_saving = is_saving
-        entry.changed.set()
-        entry.changed = anyio.Event()
+        entry.rouse()
 
     def count_live(self) -> int:
         """Return how many runs are not over."""

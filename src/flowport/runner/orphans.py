@@ -87,7 +87,8 @@ class OrphanWatch:
             await self._take_over_all(stranded)
 
     async def _take_over_all(self, runs: Sequence[Run]) -> None:
-        for run in runs:
+        # Batches first: a row that is refused tells its batch.
+        for run in sorted(runs, key=lambda one: not one.is_batch):
             if not run.is_batch:
                 await self._inheritor.take_over(run)
             elif self._batches is not None:

@@ -3,6 +3,7 @@
 The rows of a batch are always prepared so: each from what the ledger has of it, whichever process comes to it.
 """
 
+import itertools
 import json
 import logging
 from collections.abc import Mapping
@@ -11,7 +12,15 @@ from typing import Final
 from flowport.accounts import OpenAccount
 from flowport.catalog.discovery import Catalog
 from flowport.clock import Clock
-from flowport.errors import AppNotFound, AppUnsupported, ArgumentsInvalid, LedgerError, ProviderError
+from flowport.errors import (
+    AppNotFound,
+    AppUnsupported,
+    ArgumentsInvalid,
+    DayUsedUp,
+    LedgerError,
+    ProviderError,
+    ProviderRefused,
+)
 from flowport.ledger.interface import Ledger
 from flowport.model import JsonValue, Run
 from flowport.runner.calling import RunCall
@@ -44,14 +53,21 @@ class CallRestorer:
 
         The record shortens long texts and leaves out inlined files, files may have changed, and so may the app: only the
         same digest proves that the person gets what was asked for. Nor is another price paid than the one that was told.
+        A row of a batch, before which nobody sits, is tried for as long as it takes.
+
+        Raises:
+            DayUsedUp, ProviderRefused: No pause of ours mends that.
+            FlowportError: What has to be read for it could not be, for so long.
         """
-        for pause in RETRY_SECONDS:
+        for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]) if run.batch_id else ()):
             try:
                 return await self._prepare(run, account)
-            except (ProviderError, LedgerError) as exc:
+            except (DayUsedUp, ProviderRefused):
+                raise
+            except (ProviderError, LedgerError, AppNotFound) as exc:
                 logger.info("what run %s is made of cannot be read just now: %s", run.id, exc)
             await self._clock.sleep(pause)
-        return None
+        return await self._prepare(run, account)
 
     async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
         catalog = self._catalogs.get(run.account_id)
@@ -64,6 +80,9 @@ class CallRestorer:
             arguments = await self._get_arguments(run)
             call = await self._preparer.prepare(account, listing, arguments, RunCall(run.owner))
         except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
+            if isinstance(exc, AppNotFound) and catalog.current.listed_at is None:
+                # Not gone: no list was ever read.
+                raise
             logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
             return None
         # Where prices are estimates, each of which may differ, the run was accepted at one, and it is not paid here.

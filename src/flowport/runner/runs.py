@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, assert_never
 
 import anyio
@@ -23,6 +24,7 @@ from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.cancelling import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runner.following import RunFollower
 from flowport.runner.leaving import CallLeaver
+from flowport.runner.patience import Patience
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
@@ -90,6 +92,7 @@ class Runner:
         self._process = process
         self._calls = calls
         self._retrier = retrier
+        self._patience = Patience(board, clock)
         self._leaver = CallLeaver(ledger, clock, supervisor)
 
     async def submit(self, call: PreparedCall, origin: RunCall) -> Submission:
@@ -169,7 +172,13 @@ class Runner:
         return self._saver.is_wanted(run)
 
     async def _start_restored(self, run: Run, account: OpenAccount, restorer: CallRestorer) -> None:
-        call = await restorer.restore(run, account)
+        restore = partial(restorer.restore, run, account)
+        try:
+            call = await self._patience.stop_when_over(run, partial(self._patience.outwait_day, run, restore))
+        except FlowportError as exc:
+            self._board.update(await self._fail_unsent(run, str(exc)))
+            self._board.remove(run.id)
+            return
         if call is not None:
             await self._launch(run, call)
             return

@@ -19,7 +19,6 @@ from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
 from flowport.errors import (
-    DayUsedUp,
     LedgerError,
     ProviderBusy,
     ProviderError,
@@ -33,6 +32,7 @@ from flowport.model import App, Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board, QueuePlace
 from flowport.runner.delivering import Delivered, FileDeliverer
+from flowport.runner.patience import Patience
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.writing import RunWriter
 from flowport.transport import PAUSE_WITHOUT_WORD_SECONDS
@@ -103,6 +103,7 @@ class RunStarter:
         self._writer = writer
         self._board = board
         self._clock = clock
+        self._patience = Patience(board, clock)
         self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
         """The runs of each account that wait for their turn, in order."""
         # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
@@ -119,35 +120,8 @@ class RunStarter:
         Raises:
             FlowportError: A file of the run could not be brought; nothing was started.
         """
-        while True:
-            try:
-                return await self._start(run, call, account)
-            except DayUsedUp as exc:
-                if not run.batch_id:
-                    raise
-                await self._wait_for_day(run, exc)
-            except ProviderRefused as exc:
-                self._board.note_refused(run.id, str(exc))
-                raise
-            if self._is_over(run):
-                return await self._get_kept(run)
-
-    async def _wait_for_day(self, run: Run, problem: DayUsedUp) -> None:
-        """Wait until requests are allowed again, or the run is cancelled."""
-        if self._is_over(run):
-            return
-        self._board.update(run, problem=f"{problem} Nothing was sent; Flowport goes on by itself.")
-
-        async def hear() -> None:
-            """End the wait with the run."""
-            while (entry := self._board.get(run.id)) is not None and not entry.run.state.is_final:
-                await entry.changed.wait()
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(hear)
-            await self._clock.sleep(problem.resumes_seconds)
-            group.cancel_scope.cancel()
+        started = await self._patience.outwait_day(run, partial(self._start, run, call, account))
+        return await self._get_kept(run) if started is None else started
 
     async def _start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         delivered = await self._deliver(run, call, account)
@@ -158,7 +132,8 @@ class RunStarter:
         while True:
             priority = self._get_priority(run)
             async with self._stand_in_line(run, account, priority):
-                if self._is_over(run):
+                if self._patience.is_over(run):
+                    # Before it takes a request of the budget.
                     return await self._get_kept(run)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
                 if not await self._ledger.note_starting(run.id, at=self._clock.now()):
@@ -206,11 +181,6 @@ class RunStarter:
         entry = self._board.get(run.id)
         is_row = entry is not None and entry.urgency is Urgency.BATCH and not entry.waiters
         return Priority.START_ROW if is_row else Priority.START
-
-    def _is_over(self, run: Run) -> bool:
-        """Tell whether the run was cancelled while it waited, so that it takes no request of the budget."""
-        entry = self._board.get(run.id)
-        return entry is not None and entry.run.state.is_final
 
     async def _drop_unwanted(self, run: Run) -> bool:
         """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""
