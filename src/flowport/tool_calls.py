@@ -60,9 +60,9 @@ CANCEL_SECONDS: Final = 5.0
 DEFAULT_RUNS: Final = 10
 """Runs that `list_runs` shows unless told otherwise."""
 
-MAX_SUBMITTING: Final = 10
-"""Calls that are prepared and written down side by side. When hundreds come at once the others wait for a place, so that
-between two of them there is time to answer something quick."""
+MAX_SUBMITTING: Final = 4
+"""Calls that are prepared and written down side by side. When hundreds come at once the others wait for a place: more of
+them would not be done sooner, each would only wait longer for the ledger, and so would something quick."""
 
 MENTION_SECONDS: Final = 1.0
 """Between two looks for unseen runs, so that hundreds of answers at once do not cost hundreds of looks."""
