@@ -22,6 +22,7 @@ from tests.scripted import ACCOUNT, FaultyLedger, ScriptedAccount, build_breakag
 
 LISTING = Listing(replace(APP, inputs=(PROMPT,)), "sketch", {"in-1": "prompt"})
 USED_UP = DayUsedUp("Magnific", Operation.DESCRIBE_APP, 36_000.0)
+NOBODY = build_breakage(Breakage.NO_CONNECTION)
 LOST = build_breakage(Breakage.NO_CONNECTION, Operation.DESCRIBE_APP)
 
 
@@ -53,6 +54,24 @@ async def test_a_row_waits_for_the_next_day(ledger: FaultyLedger, board: Board, 
     account, row = UsedUp(clock, 36_000.0), replace(RUN, batch_id="batch_1")
     started = await start(ledger, board, account, clock, row)
     assert (started.state, get_instant(clock), len(account.asked)) == (RunState.RUNNING, 36_000.0, 1)
+
+
+async def test_a_row_outlasts_a_network_that_is_away_for_minutes(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """Hundreds of rows must not fail one after the other while a router starts anew; each asks ever less often."""
+    account = ScriptedAccount(in_turn(*[NOBODY] * 12, TAKEN), clock)
+    started = await start(ledger, board, account, clock, replace(RUN, batch_id="batch_1"))
+    assert (started.state, get_instant(clock), len(account.asked)) == (RunState.RUNNING, 31.0 + 7 * 30.0, 13)
+
+
+async def test_a_row_does_not_wait_for_a_provider_that_is_never_there(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """The address may be wrong; after ten minutes the row has failed, for nothing."""
+    account = ScriptedAccount(in_turn(last=NOBODY), clock)
+    failed = await start(ledger, board, account, clock, replace(RUN, batch_id="batch_1"))
+    assert (failed.state, get_instant(clock), failed.spent_credits) == (RunState.FAILED, 31.0 + 18 * 30.0, 0.0)
 
 
 async def test_a_single_run_does_not_wait_for_the_next_day(

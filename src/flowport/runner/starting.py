@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTION_TRIES: Final = 3
 """The first and two more; only for connections that were never made."""
 
+MAX_ROW_CONNECTION_TRIES: Final = 24
+"""The same for a row of a batch, to which nobody listens: it outlasts a network that is away for ten minutes."""
+
 MAX_BUSY_TRIES: Final = 4
 """How often a start is sent in all when the provider answers 429."""
 
@@ -50,6 +53,8 @@ MAX_STARTS: Final = 4
 sent. Four answers of four seconds are sixty starts a minute, and no limit that we know allows more."""
 
 RECONNECT_SECONDS: Final = 1.0
+MAX_RECONNECT_SECONDS: Final = 30.0
+"""Between two tries of a row; each pause is twice as long as the one before it."""
 
 MAY_HAVE_CHANGED: Final = (
     "The app may have been changed there: Flowport reads its definition again, and a later call goes by what it finds."
@@ -63,6 +68,7 @@ CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothi
 class _Tries:
     """How often one start was sent in vain."""
 
+    is_row: bool
     lost_connections: int = 0
     refusals: int = 0
 
@@ -72,11 +78,17 @@ class _Tries:
             return None
         if isinstance(outcome.error, ProviderUnreachable):
             self.lost_connections += 1
-            return RECONNECT_SECONDS if self.lost_connections < MAX_CONNECTION_TRIES else None
+            return self._get_reconnect_pause()
         if _is_too_many(outcome.error):
             self.refusals += 1
             return _get_delay(outcome.error) if self.refusals < MAX_BUSY_TRIES else None
         return None
+
+    def _get_reconnect_pause(self) -> float | None:
+        if not self.is_row:
+            return RECONNECT_SECONDS if self.lost_connections < MAX_CONNECTION_TRIES else None
+        pause = RECONNECT_SECONDS * 2.0 ** (self.lost_connections - 1)
+        return min(pause, MAX_RECONNECT_SECONDS) if self.lost_connections < MAX_ROW_CONNECTION_TRIES else None
 
 
 class RunStarter:
@@ -129,7 +141,7 @@ class RunStarter:
         run = replace(run, notes=delivered.notes)
         # Built first: a mistake in it must not leave the fate of the run unknown.
         request = account.provider.build_start_request(call.app, delivered.inputs)
-        tries = _Tries()
+        tries = _Tries(is_row=bool(run.batch_id))
         while True:
             priority = self._get_priority(run)
             async with self._stand_in_line(run, account, priority):
