@@ -60,7 +60,7 @@ CANCEL_SECONDS: Final = 5.0
 DEFAULT_RUNS: Final = 10
 """Runs that `list_runs` shows unless told otherwise."""
 
-MAX_SUBMITTING: Final = 4
+MAX_SUBMITTING: Final = 5
 """Calls that are prepared and written down side by side. When hundreds come at once the others wait for a place: more of
 them would not be done sooner, each would only wait longer for the ledger, and so would something quick."""
 
