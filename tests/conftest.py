@@ -11,6 +11,7 @@ import pytest
 from tests.harness import MODES, Mode
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
+from tests.sandbox.magica.client import MagicaClient
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)
@@ -76,6 +77,13 @@ async def sandbox(running: SandboxClient) -> SandboxClient:
     """Give a test the sandbox as it was at its start."""
     await running.switch("reset")
     return running
+
+
+@pytest.fixture
+async def face(running: SandboxClient) -> MagicaClient:
+    """Give a test Magica's face of the sandbox as it was at its start."""
+    await running.switch("reset")
+    return MagicaClient(running)
 
 
 @pytest.fixture(params=MODES)

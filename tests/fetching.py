@@ -1,6 +1,7 @@
 """A server that says whatever a test prepared, a name service that answers likewise, and a fetcher to set on them."""
 
 import contextlib
+import io
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
@@ -8,7 +9,8 @@ import anyio
 import anyio.abc
 import anyio.streams.tls
 
-from flowport.fetch import Fetcher, resolve_host
+from flowport.fetch import Fetcher, FetchRules, resolve_host
+from flowport.receiving import Fetched
 
 Speak = Callable[[anyio.abc.ByteStream], Awaitable[None]]
 
@@ -83,3 +85,12 @@ async def fetching(
         yield fetcher
     finally:
         await fetcher.aclose()
+
+
+async def fetch(server: Server, path: str = "/", rules: FetchRules | None = None) -> tuple[Fetched, bytes]:
+    """Fetch one path of a trusted server into memory."""
+    trusted = frozenset({server.origin})
+    rules = FetchRules(trusted_origins=trusted) if rules is None else rules
+    written = io.BytesIO()
+    async with fetching() as fetcher:
+        return await fetcher.fetch_to_file(server.origin + path, written, rules=rules), written.getvalue()

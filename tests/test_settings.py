@@ -1,11 +1,8 @@
 """The configuration: from where, in which order, and what is refused with which words."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flowport.declarations import DeclaredInput, DeclaredWorkflow
 from flowport.errors import ConfigurationError
@@ -13,50 +10,17 @@ from flowport.faultpoints import FaultPoint
 from flowport.model import Source
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.rehearsal import Rehearsal
-from flowport.settings import ProviderSettings, Settings, get_environment, load_settings
+from flowport.settings import ProviderSettings, Settings, get_environment
 from flowport.variables import VARIABLES
+from tests.configuring import KEY, load, refuse
 
-KEY = "mk-0123456789abcdef"
 NOT_BUILT = [variable.name for variable in VARIABLES if not variable.is_built]
-
-
-def load(
-    environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None, *, config: Path | None = None
-) -> Settings:
-    """Load with this environment instead of the process's."""
-    return load_settings(flags or {}, environ or {}, config_path=config)
-
-
-def refuse(environ: Mapping[str, str], *, config: Path | None = None) -> ConfigurationError:
-    """Return the error with which this configuration is refused."""
-    with pytest.raises(ConfigurationError) as caught:
-        load(environ, config=config)
-    return caught.value
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Where a test writes its configuration file."""
     return tmp_path / "flowport.toml"
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder with a place beside it to stand in."""
-    folder = tmp_path / "me"
-    folder.mkdir()
-    (tmp_path / "project").mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.chdir(tmp_path / "project")
-    return folder
-
-
-def test_without_anything_the_defaults_stand(home: Path) -> None:
-    """The first start needs no configuration: it runs the sandbox."""
-    output_dir = home / "Pictures" / "Flowport"
-    folders = (home / "Pictures", home / "Downloads", home / "Desktop", output_dir, home.parent / "project")
-    assert load() == Settings((), load().home, output_dir, folders)
-    assert load().home.name == "flowport"
 
 
 def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) -> None:
@@ -156,15 +120,6 @@ def test_the_persons_own_file_is_read_and_may_be_missing(monkeypatch: pytest.Mon
     folder.mkdir()
     (folder / "config.toml").write_text("flowport_max_tools = 5")
     assert load().max_tools == 5
-
-
-def test_a_file_in_the_working_directory_is_never_read(home: Path) -> None:
-    """A repository that is opened in an editor must not redirect the key."""
-    for name in ("config.toml", "flowport.toml", ".flowport.toml", "flowport/config.toml"):
-        path = Path.cwd() / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text('magnific_base_url = "https://evil.example"\nmagnific_api_key = "x"')
-    assert load().providers == ()
 
 
 @pytest.mark.parametrize(
@@ -308,140 +263,6 @@ def test_the_bounds_of_a_number_are_allowed(text: str) -> None:
     assert load({"FLOWPORT_MAX_TOOLS": text}).max_tools == int(text)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://api.magnific.com",
-        "https://proxy.example:8443/magnific",
-        "HTTPS://api.magnific.com",
-        "http://127.0.0.1:1",
-        "http://localhost",
-        "http://[::1]:8080",
-    ],
-)
-def test_an_address_is_https_or_on_this_machine(url: str) -> None:
-    """The key travels with every request."""
-    (provider,) = load({"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": f" {url}// "}).providers
-    assert provider.base_url == url
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("http://api.magnific.com", "is not https"),
-        ("http://127.0.0.1.evil.example", "is not https"),
-        ("http://0.0.0.0", "is not https"),
-        ("ftp://localhost", "is not https"),
-        ("api.magnific.com", "is not a plain URL"),
-        ("https://", "is not a plain URL"),
-        ("https:///v1", "is not a plain URL"),
-        ("https://me@api.magnific.com", "is not a plain URL"),
-        ("https://:secret@api.magnific.com", "is not a plain URL"),
-        ("https://@api.magnific.com", "is not a plain URL"),
-        ("https://api.magnific.com\\@evil.example", "is not a plain URL"),
-        ("https://api.magnific.com?key=1", "is not a plain URL"),
-        ("https://api.magnific.com/?", "is not a plain URL"),
-        ("https://api.magnific.com#", "is not a plain URL"),
-        ("https://api.mag nific.com", "is not a plain URL"),
-        ("https://api.magnific.com/\nv1", "is not a plain URL"),
-        ("https://api.mágnific.com", "is not a plain URL"),
-        ("https://api.magnific.com:99999", "is not a URL"),
-        ("https://api.magnific.com:x", "is not a URL"),
-        ("https://[::1", "is not a URL"),
-    ],
-)
-def test_any_other_address_is_refused_without_being_quoted(url: str, problem: str) -> None:
-    """It may hold a password. It is refused without a key too, so that the mistake shows at once."""
-    error = refuse({"MAGNIFIC_BASE_URL": url})
-    assert (error.setting, error.problem) == ("MAGNIFIC_BASE_URL", problem)
-    assert error.remedy in {"It looks like https://api.magnific.com.", "Only an address on this machine may be http."}
-
-
-@pytest.mark.parametrize("key", ["a b", "a\nb", "a\x7fb", "ключ", "“quoted”", "a\u200bb"])
-def test_a_key_with_a_character_that_no_key_has_is_refused_and_not_quoted(key: str) -> None:
-    """A header could not carry it, and the library's error would show it."""
-    error = refuse({"MAGNIFIC_API_KEY": key})
-    assert error.problem == "holds a character that no key has"
-    assert key not in f"{error}{error!r}"
-
-
-@given(st.text(min_size=4).filter(str.strip))
-@settings(deadline=None, max_examples=100)
-def test_no_key_shows_in_what_a_log_could_print(key: str) -> None:
-    """Settings end in logs and tracebacks, whether they are good or not."""
-    marked = f"KEY{key}KEY"
-    try:
-        shown: Settings | ConfigurationError = load({"MAGNIFIC_API_KEY": marked})
-    except ConfigurationError as exc:
-        shown = exc
-    assert marked not in f"{shown}{shown!r}{getattr(shown, 'providers', '')}"
-
-
-def test_keys_are_told_apart_by_a_short_digest() -> None:
-    """The ledger names accounts by it, so it must not change between versions, nor give the key away."""
-    first, second = (ProviderSettings("magnific", "https://x", key).fingerprint for key in (KEY, KEY + "0"))
-    assert first == "18f70304fec4"
-    assert second != first
-    assert len(first) == 12
-
-
-@pytest.mark.parametrize("name", ["FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR", "FLOWPORT_FILE_ROOTS"])
-@pytest.mark.parametrize("text", ["results", "./results", "~nobody-of-that-name/x"])
-def test_a_path_that_depends_on_the_working_directory_is_refused(name: str, text: str) -> None:
-    """Clients start us anywhere, so it would mean another folder each time."""
-    error = refuse({name: text})
-    assert (error.setting, error.problem) == (name, f"is {text!r}")
-
-
-def test_a_path_may_begin_with_the_home_folder(home: Path) -> None:
-    """That is how people write it; no shell expands it in a client's configuration."""
-    loaded = load({"FLOWPORT_OUTPUT_DIR": "~/out", "FLOWPORT_FILE_ROOTS": "~/a:~"})
-    assert loaded.output_dir == home / "out"
-    assert loaded.file_roots == (home / "a", home)
-
-
-@pytest.mark.parametrize("place", ["/", ".", ".."])
-def test_the_home_folder_and_what_holds_it_are_no_default_roots(
-    home: Path, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Desktop clients start us there, and an assistant could then read every key file."""
-    monkeypatch.chdir(home / place)
-    assert Path.cwd() not in load().file_roots
-
-
-def test_a_home_folder_behind_a_link_is_no_default_root(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some systems keep home folders elsewhere; the working directory is told without links."""
-    link = tmp_path / "link"
-    link.symlink_to(home)
-    monkeypatch.setenv("HOME", str(link))
-    monkeypatch.chdir(home)
-    roots = {root.resolve() for root in load().file_roots}
-    assert home.resolve() not in roots
-    assert (home / "Pictures").resolve() in roots
-
-
-def test_a_pictures_folder_that_is_the_home_folder_is_no_default_root(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Desktops name the home folder where a person has turned the pictures folder off."""
-    monkeypatch.setenv("XDG_PICTURES_DIR", str(home))
-    (home.parent / "link").symlink_to(home)
-    monkeypatch.setenv("XDG_DESKTOP_DIR", str(home.parent / "link"))
-    loaded = load()
-    assert home not in {root.resolve() for root in loaded.file_roots}
-    assert loaded.output_dir == home / "Flowport"
-    assert loaded.output_dir in loaded.file_roots
-
-
-def test_a_working_directory_that_is_gone_is_no_root(home: Path) -> None:
-    """A shell may stand in a folder that was removed; that must not stop the start."""
-    gone = Path.cwd()
-    gone.rmdir()
-    assert gone not in load().file_roots
-
-
 def test_the_environment_is_the_processs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line hands it in from here, so nothing else need read it."""
     monkeypatch.setenv("FLOWPORT_MAX_TOOLS", "9")
@@ -477,24 +298,6 @@ def test_a_rehearsal_comes_from_the_environment_alone(config: Path) -> None:
     assert "is not a variable that Flowport knows" in str(refuse(LOOPBACK, config=config))
     with pytest.raises(ConfigurationError):
         load(LOOPBACK, {"FLOWPORT_TEST_REHEARSAL": "kill=after_reply"})
-
-
-def test_one_provider_s_key_turns_on_that_one(tmp_path: Path) -> None:
-    """Each by itself, and neither needs the other."""
-    assert [one.provider for one in load({"MAGICA_API_KEY": "gx_1"}).providers] == ["magica"]
-    assert load({"MAGICA_API_KEY": "gx_1"}).providers[0].base_url == "https://api.magica.com/api"
-
-
-@pytest.mark.parametrize("path", ["v1/{run_id}", "/v1/cancel", "/v1/{run_id}?x", "https://x/{run_id}", "/../{run_id}"])
-def test_a_path_that_names_no_run_cancels_none(path: str) -> None:
-    """It would be called with the key."""
-    assert "MAGICA_CANCEL_PATH" in str(refuse({"MAGICA_CANCEL_PATH": path}))
-
-
-@pytest.mark.parametrize("name", ["MAGNIFIC_API_KEY", "MAGICA_API_KEY"])
-def test_a_key_with_a_character_that_no_key_has_is_named_without_itself(name: str) -> None:
-    """It is a secret, and a quote or a line break came along when it was copied."""
-    assert str(refuse({name: "a secret"})).startswith(f"{name} holds a character that no key has.")
 
 
 def test_workflows_are_declared_in_the_file_alone(config: Path) -> None:

@@ -14,20 +14,12 @@ from flowport.catalog.doubts import MAX_READ, SPAN_SECONDS, Doubts
 from flowport.errors import Operation
 from flowport.model import Source
 from flowport.providers.magnific import Magnific
+from tests.catalog.benches import Bench, build_bench
 from tests.catalog.samples import DOWN, PROMPT, Store, build_apps, build_flow, build_listing
-from tests.catalog.test_discovery import Bench, build_bench
 from tests.fake_clock import FakeClock
 from tests.scripted import FaultyLedger, wait_until
 
 COLOUR = {**PROMPT, "id": "in-2", "api_key": "colour", "label": "Colour"}
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[FaultyLedger]:
-    """Open a ledger in a real file and close it after the test."""
-    opened = FaultyLedger(tmp_path / "ledger.sqlite3")
-    yield opened
-    await opened.close()
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """A run and a call that the tests of this folder share, and what Magnific says of them."""
 
+from dataclasses import replace
 from typing import Any
 
 from flowport.model import App, Input, InputKind, Run, RunState
@@ -47,12 +48,21 @@ CALL = PreparedCall(
 TAKEN = build_answer({"status": "running", "workflow_run_identifier": "remote-1"}, 202)
 """The start request's answer when all is well."""
 
+BUSY = build_answer(None, 429, retry_after="7")
+
+RUNNING = replace(
+    RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+)
+
 
 def build_look(status: str, *, images: int = 0, message: str | None = None) -> ApiAnswer:
     """Return Magnific's answer to a look at a run."""
     items = [{"id": f"c{n}", "url": f"https://cdn.example/{n}.png?token=exp_{int(NOW) + 3600}"} for n in range(images)]
     data: dict[str, Any] = {"status": status, "error_message": message, "result": {"images": items} if items else None}
     return build_answer({"data": data})
+
+
+DONE = build_look("completed")
 
 
 async def read(ledger: FaultyLedger, run_id: str = RUN.id) -> Run:

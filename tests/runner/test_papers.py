@@ -1,4 +1,4 @@
-"""The table of a batch as a file; that it is written whole, or its trouble told, is tried in `tests/test_batches.py`."""
+"""The table of a batch as a file; that it is written whole, or its trouble told, is tried in `tests/batches/test_tables.py`."""
 
 import json
 from dataclasses import replace

@@ -1,0 +1,204 @@
+"""Tables that go in, as rows or as a file, and the table that comes out; both eras."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import mcp.types as t
+import pytest
+
+from flowport.answers import format_facts
+from flowport.runner.calling import RunCall
+from tests.batches.asking import FAILING, TOOL, build_rows, read
+from tests.harness import Harness, Mode, open_harness
+from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.client import build_photo
+
+
+def read_lines(facts: dict[str, Any]) -> list[dict[str, str]]:
+    """Read the table that was saved."""
+    with Path(facts["csv"]).open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+async def test_a_table_goes_in_and_a_table_comes_out(flowport: Harness) -> None:
+    """One call, every result with its link and its file, and the same as a file for a spreadsheet."""
+    result = await flowport.call("run_batch", app=TOOL, rows=build_rows(5), arguments={"shape": "wide"})
+    facts = result.structured_content
+    assert isinstance(facts, dict)
+    assert (result.is_error, facts["state"], facts["runs"], facts["succeeded"], facts["credits"]) == (
+        False,
+        "succeeded",
+        5,
+        5,
+        10,
+    )
+    assert [row["row"] for row in facts["table"]] == [1, 2, 3, 4, 5]
+    assert all(Path(row["outputs"][0]["saved_path"]).is_file() for row in facts["table"])
+    links = [block.uri for block in result.content if isinstance(block, t.ResourceLink)]
+    assert links == [row["outputs"][0]["url"] for row in facts["table"]]
+    assert isinstance(result.content[0], t.TextContent)
+    assert result.content[0].text == format_facts(facts)
+    assert await flowport.count("run") == 5
+    lines = read_lines(facts)
+    assert [(line["row"], line["prompt"], line["shape"], line["state"]) for line in lines] == [
+        (str(n), f"lake {n}", "wide", "succeeded") for n in range(1, 6)
+    ]
+    assert [line["run_id"] for line in lines] == [row["run_id"] for row in facts["table"]]
+    assert flowport.progress[-1][1].endswith("credits so far")
+
+
+async def test_what_a_row_leaves_empty_all_rows_share(flowport: Harness) -> None:
+    """Models write null for it, as people leave a cell empty; and it is the same when the row is started."""
+    rows = [{"prompt": "x", "shape": None}, {"prompt": None}]
+    facts = await flowport.ask("run_batch", app=TOOL, rows=rows, arguments={"prompt": "lake", "shape": "wide"})
+    assert facts.get("succeeded") == 2, facts
+    assert [(line["prompt"], line["shape"]) for line in read_lines(facts)] == [("x", "wide"), ("lake", "wide")]
+
+
+async def test_a_table_is_read_from_a_file(flowport: Harness, tmp_path: Path) -> None:
+    """As spreadsheets write it: with a mark, semicolons, labels for names, and cells that are left empty."""
+    folder = tmp_path / "person"
+    build_photo().save(folder / "cup.png")
+    lines = [
+        "Photo;TITLE;palette",
+        f'{folder / "cup.png"};"Good; ""morning""";',
+        "",
+        f"{folder / 'cup.png'};=1+1;harbour",
+    ]
+    path = folder / "posters.csv"
+    path.write_text("\r\n".join(lines), encoding="utf-8-sig")
+    facts = await flowport.ask("run_batch", app="retro_poster", csv=str(path), arguments={"palette": "berry"})
+    assert (facts.get("state"), facts.get("runs")) == ("succeeded", 2), facts
+    page = await read(flowport, facts["resource"])
+    given = [(row["arguments"]["title"], row["arguments"]["palette"]) for row in page["table"]]
+    assert given == [('Good; "morning"', "berry"), ("=1+1", "harbour")]
+    assert [line["title"] for line in read_lines(facts)] == ['Good; "morning"', "'=1+1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("rows.csv", "prompt,prompt\na,b\n", 'csv has two columns "prompt".'),
+        ("rows.csv", "prompt,Prompt\na,b\n", 'two columns for the same argument, "prompt" and "Prompt".'),
+        ("rows.csv", "prompt\n", "csv holds no row."),
+        ("rows.csv", "prompt\n" + "x\n" * 2001, "csv asks for 2001 runs."),
+        ("rows.csv", "prompt\n" + ("\\" * 60_000 + "\n") * 82, "csv holds more than 5 MB"),
+        ("rows.csv", "prompt,shape\nx\n,wide\ny,round\n", "Row 3 (line 4): shape was given "),
+        ("rows.csv", "prompt,shape\nx\n,wide\ny,round\n", "Row 2 (line 3): prompt is missing."),
+        ("rows.csv", "colour\nred\nblue\n", "All 2 rows: colour is not an argument"),
+        ("rows.csv", "prompt\nx,y\n", "csv has 2 cells in the row that ends on line 2"),
+        ("id_rsa", "SECRET", "csv names a file of another kind."),
+        ("rows.csv", "", "csv names an empty file."),
+    ],
+)
+async def test_a_table_that_does_not_fit_is_refused(
+    sandbox: SandboxClient, tmp_path: Path, name: str, content: str, words: str
+) -> None:
+    """With the line of the file, where a line is to blame."""
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        path = tmp_path / "person" / name
+        path.write_text(content, encoding="utf-8")
+        message = (await flowport.ask("run_batch", app=TOOL, csv=str(path)))["message"]
+        assert await flowport.count("run") == 0
+    assert words in message
+    assert "SECRET" not in message
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd.csv", "rows.csv", "{folder}/none.csv", "https://example.com/rows.csv"])
+async def test_only_files_in_the_allowed_folders_are_read(sandbox: SandboxClient, tmp_path: Path, place: str) -> None:
+    """A table is read under the rules for pictures."""
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        facts = await flowport.ask("run_batch", app=TOOL, csv=place.format(folder=tmp_path / "person"))
+    assert facts["error"] == "ArgumentsInvalid"
+    assert facts["message"].startswith("Nothing was started. csv ")
+    # What is advised for pictures is no help here.
+    assert "URL" not in facts["message"]
+
+
+async def test_a_table_of_results_goes_into_the_next_app(flowport: Harness) -> None:
+    """And "last" is what it was when the batch was asked for, however long its rows wait."""
+    made = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
+    rows = [{"photo": f"run:{row['run_id']}#1"} for row in made["table"]]
+    rows.append({"photo": "last"})
+    facts = await flowport.ask("run_batch", app="photo_to_pencil_sketch", rows=rows)
+    assert facts["succeeded"] == 3
+    page = await read(flowport, facts["resource"])
+    named = [row["arguments"]["photo"] for row in page["table"]]
+    assert named == [f"flowport://runs/{made['table'][n]['run_id']}/outputs/1" for n in (0, 1, 1)]
+
+
+async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something else would be paid for; the other rows go on."""
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, requests_per_minute=0, wait_seconds=20.0
+    ) as flowport:
+        path = tmp_path / "person" / "cup.png"
+        build_photo().save(path)
+        rows = [{"photo": str(path), "title": "changed"}]
+        desk = flowport.assembly.desk
+        accept = desk.ledger.accept_rows
+
+        async def change(batch_id: str, runs: Any) -> Any:
+            """Exchange the picture between the check and the start."""
+            accepted = await accept(batch_id, runs)
+            build_photo().rotate(90, expand=True).save(path)
+            return accepted
+
+        desk.batches._ledger = Proxy(desk.ledger, accept_rows=change)
+        facts = await flowport.ask("run_batch", app="retro_poster", rows=rows)
+        assert await flowport.count("run") == 0
+    assert (facts["state"], facts["credits"]) == ("cancelled", 0)
+    assert "has changed. It was not sent" in facts["table"][0]["problem"]
+
+
+class Proxy:
+    """A part of Flowport, one of whose operations a test has taken over."""
+
+    def __init__(self, real: Any, **changed: Any) -> None:
+        self._real, self._changed = real, changed
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what was put in the place of the real one, else that."""
+        return self._changed.get(name) or getattr(self._real, name)
+
+
+async def test_nothing_is_saved_where_nothing_is_to_be(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The table is beside the outputs, or nowhere."""
+    async with open_harness(sandbox, tmp_path / "person", should_save_outputs=False) as flowport:
+        facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
+        assert not flowport.outputs.exists()
+    assert (facts["succeeded"], "csv" in facts) == (2, False)
+
+
+async def test_a_table_that_cannot_be_saved_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The results are there all the same."""
+    folder = tmp_path / "person"
+    folder.mkdir()
+    (folder / "outputs").write_text("in the way")
+    async with open_harness(sandbox, folder) as flowport:
+        facts = await flowport.ask("run_batch", app=FAILING, rows=[{"note": "x"}])
+    assert facts["csv_problem"] in {"Not a directory", "File exists"}
+
+
+async def test_a_file_that_all_rows_share_is_looked_at_once_before_anything_is_accepted(flowport: Harness) -> None:
+    """Two hundred prompts for one photograph must not decode it two hundred times."""
+    path = flowport.outputs.parent / "cup.png"
+    build_photo().save(path)
+    rows = [{"title": f"Cup {n}"} for n in range(5)]
+    seen: dict[Any, Any] = {}
+    desk = flowport.assembly.desk
+    await flowport.client.list_tools()
+    home, listing = desk.get_open_catalog("retro_poster")
+    listing = await home.catalog.fetch_listing(listing.tool_name)
+    origin = RunCall("local")
+    calls = [
+        await desk.preparer.prepare(home.account, listing, {**row, "photo": str(path)}, origin, known=seen)
+        for row in rows
+    ]
+    assert len(seen) == 1
+    assert all(call.media[0].media[0] is calls[0].media[0].media[0] for call in calls)
+    facts = await flowport.ask("run_batch", app="retro_poster", rows=rows, arguments={"photo": str(path)})
+    assert facts["succeeded"] == 5

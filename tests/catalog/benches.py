@@ -1,0 +1,42 @@
+"""A catalogue on a real ledger and a scripted Magnific, under a clock that never waits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowport.catalog.discovery import Catalog
+from flowport.errors import Operation
+from tests.catalog.samples import Store
+from tests.fake_clock import FakeClock
+from tests.scripted import FaultyLedger, ScriptedAccount
+
+
+@dataclass
+class Bench:
+    """A catalogue with what it works on."""
+
+    catalog: Catalog
+    store: Store
+    account: ScriptedAccount
+    ledger: FaultyLedger
+    clock: FakeClock
+
+    def count(self) -> tuple[int, int]:
+        """Return how many lists and how many definitions were read."""
+        return self.account.count(Operation.LIST_APPS), self.account.count(Operation.DESCRIBE_APP)
+
+    def list_names(self) -> list[str]:
+        """Return the names of the published tools."""
+        return [tool["name"] for tool in self.catalog.tools]
+
+    def get_left_out(self) -> dict[str, str]:
+        """Return why apps are left out, by id."""
+        return {item.app.id: item.left_out for item in self.catalog.current.listings if item.left_out}
+
+
+def build_bench(ledger: FaultyLedger, folder: Path, store: Store, *, limit: int = 0, **options: Any) -> Bench:
+    """Return a catalogue that knows nothing yet; a second one on the same folder is a later start."""
+    clock = options.pop("clock", None) or FakeClock()
+    account = ScriptedAccount(store, clock, limit=limit, is_sandbox=options.pop("is_sandbox", False))
+    catalog = Catalog(account, ledger, clock, folder / "catalogue" / "one.json", **options)
+    return Bench(catalog, store, account, ledger, clock)

@@ -1,0 +1,9 @@
+"""Magica, two of its workflows and an instant, for the tests of what it answers."""
+
+from flowport.model import App
+from flowport.providers.magica import Magica
+
+MAGICA = Magica()
+NOW = 1_785_000_000.0
+SHOT = App("magica", "wf_abc123", "Product shot", is_own=True, price_credits=None)
+TEMPLATE = App("magica", "product-shot", "Product shot", is_own=False, price_credits=None)
