@@ -18,6 +18,7 @@ from flowport.model import Account
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific import Magnific
 from flowport.transport import Location
+from tests.fake_clock import working
 
 ACCOUNT = Account("magnific", "api.example", "f1")
 
@@ -126,7 +127,8 @@ class FaultyLedger(SqliteLedger):
                 await self.held[name].wait()
             if name in self.failing:
                 raise LedgerError("the disk is full", "Make room.")
-            return await found(*args, **options)
+            with working():
+                return await found(*args, **options)
 
         return perform
 
