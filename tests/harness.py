@@ -15,12 +15,21 @@ from flowport.clock import Clock
 from flowport.schedule import Pace
 from flowport.server import FlowportServer, build_server
 from flowport.settings import ProviderSettings, Settings
+from flowport.waiting import Caller
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 
 Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")
 """The protocol's two eras, as the SDK's client calls them."""
+
+
+async def _say_nothing(_: float, __: str) -> None:
+    """Take a report."""
+
+
+READER = Caller(0.0, _say_nothing)
+"""Whoever asks, and hears nothing meanwhile."""
 
 QUICK = Pace(first_seconds=0.01, every_seconds=0.02)
 """Looks at once: the sandbox's runs take no time either."""

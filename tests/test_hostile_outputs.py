@@ -27,7 +27,7 @@ from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
 from flowport.previewing import Previewer
 from flowport.resources import Resources
 from tests.fetching import Names, Speak, build_answer, fetching, serving
-from tests.harness import Harness, open_harness
+from tests.harness import READER, Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.media.containers import cover, movie_header, mp4
 from tests.media.test_previews import build_png_header
@@ -336,7 +336,7 @@ async def try_reading(flowport: Harness, folder: Path, n: int, mime_type: str, d
     run: Run = replace(build_run(f"run_unshown{n}"), owner=LOCAL_OWNER, outputs=(output,))
     await flowport.assembly.desk.ledger.accept(run)
     resources = Resources(flowport.assembly.desk, anyio.CapacityLimiter(1))
-    content = await resources.read(build_output_uri(run.id, 1), LOCAL_OWNER)
+    content = await resources.read(build_output_uri(run.id, 1), READER)
     return content.data is not None or content.mime_type != "text/plain" or "<" in content.text
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from PIL import Image
 
 from flowport.answers import build_output_uri, build_run_uri
 from flowport.errors import ResourceNotFound
-from flowport.model import LOCAL_OWNER, Output, OutputKind, Run
+from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
 from flowport.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
-from tests.harness import Harness, open_harness
+from tests.harness import READER, Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.raw_server import build_reply, serving
 from tests.sandbox.client import Client as SandboxClient
@@ -59,7 +60,7 @@ async def test_an_output_that_was_not_saved_is_fetched(flowport: Harness, resour
     """A link in an answer must be readable whether or not the person wants files."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
 
-    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+    content = await resources.read(facts["outputs"][0]["resource"], READER)
 
     assert content.mime_type == "image/png"
     assert (content.data or b"").startswith(b"\x89PNG")
@@ -73,14 +74,14 @@ async def test_a_saved_copy_is_served_when_the_link_is_dead(
     await anyio.Path(path).write_bytes(PNG)
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/gone.png", saved_path=str(path)))
 
-    assert await resources.read("https://127.0.0.1/gone.png", LOCAL_OWNER) == Content("image/png", data=PNG)
+    assert await resources.read("https://127.0.0.1/gone.png", READER) == Content("image/png", data=PNG)
 
 
 async def test_an_output_that_is_nowhere_is_told_with_its_link(flowport: Harness, resources: Resources) -> None:
     """An empty answer would look like an empty picture."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png", expires_at=0.0, saved_path="/nowhere"))
 
-    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert content.data is None
     assert "could not be fetched" in content.text
@@ -98,7 +99,7 @@ async def test_a_file_too_large_to_hand_over_is_told_with_its_path(
         file.truncate(MAX_BYTES + 1)
     await keep(flowport, Output(1, OutputKind.VIDEO, None, saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert content == Content("text/plain", f"This output is too large to be handed over here. It is saved as {path}.")
 
@@ -118,7 +119,7 @@ async def test_a_larger_picture_is_handed_over_smaller_and_that_is_said(
     path.write_bytes(build_large_picture())
     await keep(flowport, Output(1, OutputKind.IMAGE, None, saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    content = await resources.read(build_output_uri("run_kept", 1), READER)
     blob, note = (await flowport.client.read_resource(build_output_uri("run_kept", 1))).contents
 
     assert content.text == f"This output has 8.6 MB, so this is a smaller copy. It is saved as {path}."
@@ -145,7 +146,7 @@ async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/a.png")
         run: Run = replace(build_run("run_kept"), account_id=account_id, owner=LOCAL_OWNER, outputs=(output,))
         await flowport.assembly.desk.ledger.accept(run)
-        content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+        content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert content.mime_type == "image/jpeg"
     assert content.text.endswith(f"smaller copy. Its link is {output.url}.")
@@ -160,7 +161,7 @@ async def test_a_saved_file_of_an_unknown_kind_is_told_with_its_path(
     path.write_bytes(b"<html><script>alert(1)</script>")
     await keep(flowport, Output(1, OutputKind.FILE, "https://cdn.example/a", saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert content.text.startswith(f"This output is of a kind that is not shown. It is saved as {path}.")
 
@@ -174,7 +175,7 @@ async def test_what_carries_programs_is_not_handed_over(
     await anyio.Path(path).write_text("<script>alert(1)</script>")
     await keep(flowport, Output(1, OutputKind.FILE, None, mime_type=mime_type, saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert (content.mime_type, content.text.startswith("This output is of a kind that is not shown.")) == (
         "text/plain",
@@ -186,16 +187,30 @@ async def test_a_text_output_is_its_text(flowport: Harness, resources: Resources
     """Some apps write rather than draw."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
-    assert await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER) == Content("text/plain", "A poem.")
+    assert await resources.read(build_output_uri("run_kept", 1), READER) == Content("text/plain", "A poem.")
 
 
 async def test_reading_an_output_counts_as_seeing_it(flowport: Harness, resources: Resources) -> None:
     """Otherwise it would be announced for ever."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
-    await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    await resources.read(build_output_uri("run_kept", 1), READER)
 
     run = await flowport.assembly.desk.ledger.get_run("run_kept", account_id=None, owner=LOCAL_OWNER)
     assert run.seen_at is not None
+
+
+async def test_a_reading_that_does_not_arrive_can_be_taken_back(flowport: Harness, resources: Resources) -> None:
+    """As the answer to a call can: until it is written, a call stands for it in the ledger."""
+    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."), state=RunState.SUCCEEDED)
+    noted: list[tuple[str, str]] = []
+    await resources.read(
+        build_output_uri("run_kept", 1), replace(READER, note_delivered=lambda *told: noted.append(told))
+    )
+    waiting = sqlite3.connect(flowport.assembly.desk.settings.home / "ledger.sqlite3").execute(
+        "SELECT run_id, id FROM waiting_calls"
+    )
+    assert waiting.fetchall() == noted
+    assert [run_id for run_id, _ in noted] == ["run_kept"]
 
 
 @pytest.mark.parametrize("uri", [build_run_uri("run_kept"), build_output_uri("run_kept", 1)])
@@ -204,7 +219,7 @@ async def test_another_owner_finds_nothing(flowport: Harness, resources: Resourc
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
     with pytest.raises(ResourceNotFound):
-        await resources.read(uri, "somebody else")
+        await resources.read(uri, replace(READER, owner="somebody else"))
 
 
 async def test_an_output_number_that_does_not_exist_is_not_found(flowport: Harness, resources: Resources) -> None:
@@ -212,7 +227,7 @@ async def test_an_output_number_that_does_not_exist_is_not_found(flowport: Harne
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
     with pytest.raises(ResourceNotFound):
-        await resources.read(build_output_uri("run_kept", 2), LOCAL_OWNER)
+        await resources.read(build_output_uri("run_kept", 2), READER)
 
 
 async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
@@ -227,7 +242,7 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
     await ledger.accept(replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), seen_at=None))
     desk = replace(flowport.assembly.desk, ledger=ledger)
 
-    content = await Resources(desk, anyio.CapacityLimiter(2)).read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    content = await Resources(desk, anyio.CapacityLimiter(2)).read(build_output_uri("run_kept", 1), READER)
     await ledger.close()
 
     assert content.data == PNG
@@ -252,7 +267,7 @@ async def test_an_expired_link_is_served_by_a_fresh_one(
     looks = await flowport.count("status")
 
     uri = facts["outputs"][0]["resource"] if is_ours else old
-    contents = [await resources.read(uri, LOCAL_OWNER) for _ in range(2)]
+    contents = [await resources.read(uri, READER) for _ in range(2)]
 
     kept = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
     assert {content.mime_type for content in contents} == {"image/png"}
@@ -264,7 +279,7 @@ async def test_an_old_link_of_somebody_else_finds_nothing(flowport: Harness, res
     """Without its token a link is only a name, so it is worth nothing to others."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     with pytest.raises(ResourceNotFound):
-        await resources.read(await expire(flowport, facts), "somebody else")
+        await resources.read(await expire(flowport, facts), replace(READER, owner="somebody else"))
 
 
 async def test_what_the_provider_no_longer_has_is_gone(flowport: Harness, resources: Resources) -> None:
@@ -272,7 +287,7 @@ async def test_what_the_provider_no_longer_has_is_gone(flowport: Harness, resour
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     await flowport.sandbox.switch("reset")
 
-    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+    content = await resources.read(facts["outputs"][0]["resource"], READER)
     again = await flowport.ask("get_run", run_id=facts["run_id"])
 
     assert content.text == "This output is gone: its link has expired, and there is no fresh one."
@@ -287,7 +302,7 @@ async def test_a_provider_that_cannot_say_is_no_proof_that_a_result_is_gone(
     await expire(flowport, facts)
     await flowport.sandbox.switch("faults", operation="status", fault="status", status=500)
 
-    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+    content = await resources.read(facts["outputs"][0]["resource"], READER)
 
     assert "its link has expired. " in content.text
     assert "gone" not in content.text
@@ -303,7 +318,7 @@ async def test_a_fresh_link_that_fails_is_told(flowport: Harness, resources: Res
     run = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
     await flowport.assembly.desk.ledger.note_output(run.id, replace(run.outputs[0], expires_at=output.expires_at))
 
-    content = await resources.read(facts["outputs"][0]["resource"], LOCAL_OWNER)
+    content = await resources.read(facts["outputs"][0]["resource"], READER)
 
     assert "could not be fetched: its address is not an https one" in content.text
     assert old not in content.text
@@ -313,7 +328,7 @@ async def test_an_output_whose_server_is_down_is_told_with_its_link(flowport: Ha
     """It may work in a minute, so the run is not read again for another link."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png"))
 
-    content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+    content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert "could not be fetched" in content.text
     assert "Its link is https://127.0.0.1/a.png" in content.text
@@ -326,7 +341,7 @@ async def test_a_link_to_what_is_no_media_is_not_handed_over(flowport: Harness, 
         await account.fetch_file_origins()
         account._file_origins = frozenset({server.origin})
         await keep(flowport, Output(1, OutputKind.IMAGE, f"{server.origin}/a.png"), account_id=account.account.id)
-        content = await resources.read(build_output_uri("run_kept", 1), LOCAL_OWNER)
+        content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert content.text.startswith("This output is of a kind that is not shown.")
 
@@ -341,7 +356,7 @@ async def test_a_run_with_very_many_outputs_is_read_in_pages(flowport: Harness, 
     sizes: list[int] = []
 
     while uri:
-        content = await resources.read(uri, LOCAL_OWNER)
+        content = await resources.read(uri, READER)
         facts = json.loads(content.text)
         found += [output["n"] for output in facts["outputs"]]
         assert facts.get("outputs_not_shown", 0) == 200 - found[-1]
@@ -357,4 +372,4 @@ async def test_a_page_that_does_not_exist_is_not_found(flowport: Harness, resour
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
     with pytest.raises(ResourceNotFound):
-        await resources.read(f"{build_run_uri('run_kept')}?from={start}", LOCAL_OWNER)
+        await resources.read(f"{build_run_uri('run_kept')}?from={start}", READER)

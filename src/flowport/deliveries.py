@@ -5,13 +5,24 @@ that the client has cancelled the request, or that its connection broke with the
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 RequestId: TypeAlias = str | int
+Request: TypeAlias = tuple[str, RequestId]
+"""A connection, and a request that came over it."""
 
 MAX_KEPT: Final = 512
-"""Answers that are remembered; a cancellation crosses with one of the last few."""
+"""Answers that are remembered once they are written, or may be; a cancellation crosses with one of the last few."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """What an answer held, and for which call."""
+
+    run_id: str
+    call_id: str
 
 
 class Deliveries:
@@ -20,21 +31,30 @@ class Deliveries:
     def __init__(self, take_back: Callable[[str], None]) -> None:
         """Begin empty; `take_back` hears the id of each run whose answer did not arrive."""
         self._take_back = take_back
-        self._run_ids: OrderedDict[tuple[str, RequestId], str] = OrderedDict()
+        self._deliveries: OrderedDict[Request, _Delivery] = OrderedDict()
+        self.get_unwritten: Callable[[], Collection[Request]] = tuple
+        """Returns the requests of which it is certain that their answers are not written yet."""
 
-    def note(self, connection: str, request_id: RequestId, run_id: str) -> None:
-        """Remember that the answer to a request holds the outputs of a run."""
-        self._run_ids[connection, request_id] = run_id
-        while len(self._run_ids) > MAX_KEPT:
-            self._run_ids.popitem(last=False)
+    def note(self, connection: str, request_id: RequestId, run_id: str, call_id: str) -> None:
+        """Remember that the answer to a request, which is that of a call, holds the outputs of a run."""
+        self._deliveries[connection, request_id] = _Delivery(run_id, call_id)
+        if len(self._deliveries) > MAX_KEPT:
+            unwritten = self.get_unwritten()
+            for request in [one for one in self._deliveries if one not in unwritten][:-MAX_KEPT]:
+                del self._deliveries[request]
+
+    def get_unwritten_calls(self) -> frozenset[str]:
+        """Return the calls whose answers are certainly not written yet."""
+        found = (self._deliveries.get(request) for request in self.get_unwritten())
+        return frozenset(delivery.call_id for delivery in found if delivery is not None)
 
     def get_last(self) -> tuple[str, RequestId, str]:
         """Return connection, request and run of the last answer that held one."""
-        (connection, request_id), run_id = next(reversed(self._run_ids.items()))
-        return connection, request_id, run_id
+        (connection, request_id), delivery = next(reversed(self._deliveries.items()))
+        return connection, request_id, delivery.run_id
 
     def lose(self, connection: str, request_id: RequestId) -> None:
         """Take the answer to a request back; nothing happens when it held no run."""
-        run_id = self._run_ids.pop((connection, request_id), None)
-        if run_id is not None:
-            self._take_back(run_id)
+        delivery = self._deliveries.pop((connection, request_id), None)
+        if delivery is not None:
+            self._take_back(delivery.run_id)

@@ -28,7 +28,9 @@ from flowport.labels import clean_line, clean_text
 from flowport.media.previews import Preview
 from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
 from flowport.model import Output, OutputKind, Run, get_url_place
-from flowport.waiting import get_standing
+from flowport.runner.calling import RunCall
+from flowport.submitting import note_learnt
+from flowport.waiting import Caller, get_standing
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ class Resources:
         """Return the newest runs, which are what the resource list shows."""
         return await self._desk.ledger.get_runs(account_id=None, owner=owner, limit=MAX_LISTED, unseen_first=False)
 
-    async def read(self, uri: str, owner: str) -> Content:
+    async def read(self, uri: str, reader: Caller) -> Content:
         """Return what a URI names.
 
         Raises:
@@ -85,21 +87,23 @@ class Resources:
         """
         try:
             if found := _RUN.fullmatch(uri):
-                run = await self._get_run(found[1], owner)
+                run = await self._get_run(found[1], reader.owner)
                 if run.is_batch:
                     raise ResourceNotFound(uri)
                 return await self._read_run(run, uri, start=int(found[2] or 1))
             if found := _BATCH.fullmatch(uri):
-                return await self._read_batch(await self._get_run(found[1], owner), uri, start=int(found[2] or 1))
+                return await self._read_batch(
+                    await self._get_run(found[1], reader.owner), uri, start=int(found[2] or 1)
+                )
             if found := _APP.fullmatch(uri):
                 return self._read_app(uri, found[1])
             if found := _OUTPUT.fullmatch(uri):
-                run = await self._get_run(found[1], owner)
-                return await self._read_output(run, _get_output(run, uri, n=int(found[2])))
-            run = await self._desk.ledger.get_run_by_output_url(uri, owner=owner)
+                run = await self._get_run(found[1], reader.owner)
+                return await self._read_output(run, _get_output(run, uri, n=int(found[2])), reader)
+            run = await self._desk.ledger.get_run_by_output_url(uri, owner=reader.owner)
         except RunNotFound as exc:
             raise ResourceNotFound(uri) from exc
-        return await self._read_output(run, _get_output_at(run, uri))
+        return await self._read_output(run, _get_output_at(run, uri), reader)
 
     def _read_app(self, uri: str, tool_name: str) -> Content:
         """Return an app with its tool as the catalogue knows it now; nothing is asked of the provider."""
@@ -138,16 +142,20 @@ class Resources:
         facts |= build_batch_page(batch, rows, standing.tally, limit_bytes=MAX_PAGE_BYTES)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
-    async def _read_output(self, run: Run, output: Output) -> Content:
+    async def _read_output(self, run: Run, output: Output, reader: Caller) -> Content:
         if output.text:
             content = Content("text/plain", clean_text(output.text, limit=MAX_TEXT_LENGTH))
         else:
             content = await self._read_file(run, output)
         if run.seen_at is None:
-            await self._note_seen(run)
+            await self._note_seen(run, reader)
         return content
 
-    async def _note_seen(self, run: Run) -> None:
+    async def _note_seen(self, run: Run, reader: Caller) -> None:
+        if run.state.is_final:
+            # As with the answer to a call: taken back should it not arrive.
+            await note_learnt(self._desk, run, reader, RunCall(reader.owner, reader.connection), shown=())
+            return
         try:
             await self._desk.ledger.note_seen(run.id, at=self._desk.clock.now())
         except LedgerError as exc:

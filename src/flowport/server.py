@@ -4,6 +4,7 @@ import base64
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -106,13 +107,15 @@ class Handlers:
         return answer
 
     def _build_caller(self, context: Context, params: t.CallToolRequestParams) -> Caller:
+        return replace(self._build_reader(context), ask=Confirmer(context, params, self._person_answers).ask)
+
+    def _build_reader(self, context: Context) -> Caller:
         connection, client = get_connection_key(context), context.session.client_params
         return Caller(
             self._desk.clock.monotonic(),
             build_reporter(context),
             connection=connection,
             client=clean_line(client.client_info.name) if client else "",
-            ask=Confirmer(context, params, self._person_answers).ask,
             is_gone=partial(is_gone, context),
             note_delivered=partial(
                 self._deliveries.note, connection, "" if context.request_id is None else context.request_id
@@ -153,7 +156,7 @@ class Handlers:
         """Answer with what a URI names."""
         uri = str(params.uri)
         try:
-            content = await _guard(self._resources.read(uri, LOCAL_OWNER))
+            content = await _guard(self._resources.read(uri, self._build_reader(context)))
         except ResourceNotFound as exc:
             code = t.INVALID_PARAMS if context.protocol_version == MODERN_ERA else LEGACY_RESOURCE_NOT_FOUND
             raise MCPError(code, str(exc), {"uri": uri}) from exc
@@ -249,6 +252,7 @@ def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: 
         first_listed: Set when the first tool list was asked for; what is not needed for that list may begin then.
     """
     deliveries = Deliveries(desk.runner.take_back)
+    desk.runner.hear_of_unwritten(deliveries.get_unwritten_calls)
     handlers = Handlers(desk, file_threads, first_listed, deliveries)
     announcer = Announcer(desk.changes)
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))

@@ -102,7 +102,7 @@ async def note_learnt(desk: Desk, run: Run, caller: Caller, origin: RunCall, *, 
     try:
         if run.state.is_final:
             # Before the ledger has it, so that an answer that is cancelled at this moment can be taken back.
-            caller.note_delivered(run.id)
+            caller.note_delivered(run.id, origin.id)
             for run_id in shown:
                 desk.seen.note(run_id, owner=caller.owner, connection=caller.connection)
             await desk.runner.hand_over(run.id, origin, by=caller.client)

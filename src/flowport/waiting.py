@@ -31,7 +31,7 @@ async def _cannot_ask(_: str, __: float) -> Consent:
     return Consent.CANNOT_ASK
 
 
-def _ignore(_: str) -> None:
+def _ignore(_: str, __: str) -> None:
     """Note nothing."""
 
 
@@ -52,8 +52,8 @@ class Caller:
     """Asks the person a question and waits so many seconds for the answer."""
     is_gone: Callable[[], Awaitable[bool]] = _stay
     """Tells whether the client has left although the call goes on."""
-    note_delivered: Callable[[str], None] = _ignore
-    """Notes the run whose outputs the answer holds, in case it does not arrive."""
+    note_delivered: Callable[[str, str], None] = _ignore
+    """Notes the run whose outputs the answer holds, and the call that it answers, in case it does not arrive."""
 
 
 async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:

@@ -99,6 +99,36 @@ def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dic
     assert (row["state"], row["is_seen"]) == ("succeeded", False)
 
 
+def test_a_client_that_closes_its_side_alone_gets_what_was_answered(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """It still reads; and one that does not is left in time."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        for _ in range(MANY_LISTS):
+            child.send("tools/list")
+        child.send("tools/call", CALL)
+        wait_until_saved(tmp_path / "f" / "outputs")
+        child.close_input()
+        lists = 0
+        while lists < MANY_LISTS:
+            lists += "tools" in child.read().get("result", {})
+        assert child.wait() == 0
+
+
+def test_a_client_that_closes_its_side_and_does_not_read_is_left(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """A write that waits for it must not keep the process."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        for _ in range(MANY_LISTS):
+            child.send("tools/list")
+        child.send("tools/call", CALL)
+        wait_until_saved(tmp_path / "f" / "outputs")
+        child.close_input()
+        child.process.wait(timeout=5)
+        assert child.process.returncode == 0
+
+
 def wait_until_saved(folder: Path) -> None:
     """Wait until a result and its record lie in the folder."""
     while not list(folder.glob("*/*.json")):

@@ -311,8 +311,10 @@ class World:
     async def _call(self, prompt: str, process: Process, connection: str) -> None:
         _RUNNING.set(process)
         assert process.assembly is not None
-        delivered: list[str] = []
-        caller = Caller(self.clock.monotonic(), _report, connection=connection, note_delivered=delivered.append)
+        delivered: list[tuple[str, str]] = []
+        caller = Caller(
+            self.clock.monotonic(), _report, connection=connection, note_delivered=lambda *told: delivered.append(told)
+        )
         try:
             answer = await ToolCalls(process.assembly.desk).call(TOOL, {"prompt": prompt}, caller)
             faultpoints.reach(FaultPoint.BEFORE_ANSWER)
@@ -324,7 +326,7 @@ class World:
             return
         if self.crossed and delivered:
             self.crossed -= 1
-            process.assembly.desk.runner.take_back(delivered[0])
+            process.assembly.desk.runner.take_back(delivered[0][0])
             return
         facts = answer.structured_content
         assert isinstance(facts, dict)

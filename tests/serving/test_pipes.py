@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import BinaryIO
 
 import anyio
 import anyio.lowlevel
@@ -55,12 +56,17 @@ def get_id(heard: object) -> object:
 
 
 async def read_ids(source: int, count: int) -> list[int]:
-    """Read so many lines from a pipe and return the ids in them; each line has to be whole."""
+    """Read so many lines from a pipe, and what comes with them, and return their ids; each line has to be whole."""
+    with os.fdopen(source, "rb", closefd=False) as file:
+        return await read_next_ids(file, count)
+
+
+async def read_next_ids(file: BinaryIO, count: int) -> list[int]:
+    """Do the same with a file that is open and stays so."""
 
     def read() -> list[int]:
         """Wait for the lines."""
-        with open(source, "rb", closefd=False) as file:
-            return [json.loads(file.readline())["id"] for _ in range(count)]
+        return [json.loads(file.readline())["id"] for _ in range(count)]
 
     return await anyio.to_thread.run_sync(read)
 
@@ -138,8 +144,8 @@ async def test_what_nobody_has_read_counts_as_unwritten() -> None:
             assert await read_ids(source, 2) == [1, 2]
 
 
-async def test_an_answer_that_is_cancelled_is_written_whole_or_not_at_all() -> None:
-    """Half a line would spoil the next one for the client."""
+async def test_what_was_handed_over_is_written_whole_although_nobody_waits_for_it() -> None:
+    """Half a line would spoil the next one for the client; and its input may be closed while it still reads."""
     with open_pipe() as (source, sink):
         async with writing(sink) as writer:
             async with anyio.create_task_group() as tasks:
@@ -148,8 +154,50 @@ async def test_an_answer_that_is_cancelled_is_written_whole_or_not_at_all() -> N
                 await anyio.wait_all_tasks_blocked()
                 tasks.cancel_scope.cancel()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(writer.send, build_answer(3))
-                assert await read_ids(source, 2) == [1, 3]
+                tasks.start_soon(writer.drain)
+                assert await read_ids(source, 2) == [1, 2]
+            assert writer.get_unwritten() == set()
+
+
+async def test_a_request_of_our_own_does_not_count_as_an_answer() -> None:
+    """Both sides number their requests from one."""
+    with open_pipe() as (source, sink):
+        async with writing(sink) as writer, anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.send, build_answer(1, LARGE))
+            await anyio.wait_all_tasks_blocked()
+            ours = SessionMessage(t.JSONRPCRequest(jsonrpc="2.0", id=2, method="ping", params={"x": "y" * LARGE}))
+            tasks.start_soon(writer.send, ours)
+            tasks.start_soon(writer.send, build_answer(2, LARGE))
+            await anyio.wait_all_tasks_blocked()
+            with os.fdopen(source, "rb", closefd=False) as file:
+                assert await read_next_ids(file, 2) == [1, 2]
+                assert writer.get_unwritten() == {2}
+                assert await read_next_ids(file, 1) == [2]
+
+
+async def test_pipes_that_never_let_anybody_wait_are_waited_for() -> None:
+    """Whoever started us may have made them so, for itself."""
+    with open_pipe() as (source, sink):
+        os.set_blocking(sink, False)
+        async with writing(sink) as writer, anyio.create_task_group() as tasks:
+            for n in (1, 2):
+                tasks.start_soon(writer.send, build_answer(n, LARGE))
+            assert await read_ids(source, 2) == [1, 2]
+    with open_pipe() as (source, sink):
+        os.set_blocking(source, False)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, os.write, sink, build_line(7))
+            assert get_id(await LineReader(source).receive()) == 7
+
+
+async def test_the_end_of_the_input_is_told_at_once() -> None:
+    """Answers may still have to be written, so nobody may wait for the server to come to its end first."""
+    ended = anyio.Event()
+    with open_pipe() as (source, sink):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
+        with pytest.raises(anyio.EndOfStream):
+            await LineReader(source, ended.set).receive()
+    assert ended.is_set()
 
 
 async def test_a_client_that_is_gone_is_told_to_whoever_writes() -> None:
@@ -173,5 +221,6 @@ async def test_a_client_that_is_gone_is_told_to_whoever_writes() -> None:
                 await anyio.wait_all_tasks_blocked()
                 tasks.start_soon(writer.write_waiting)
         await send(3)
+        await writer.drain()
         assert len(problems) == 3
         assert writer.get_unwritten() == {1, 2, 3}

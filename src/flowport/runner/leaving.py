@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Callable, Collection
 from typing import Final
 
 import anyio
@@ -14,7 +15,8 @@ from flowport.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 WRITING_SECONDS: Final = 5.0
-"""How long the answer to a call may take from our hands to the client; a process that is killed later has written it."""
+"""How long the answer to a call may take from our hands to the client. What is not known to be unwritten by then counts as
+written, should the process be killed later."""
 
 GATHERING_SECONDS: Final = 1.0
 """Calls that are over within so long are noted in one change: hundreds may be answered at once."""
@@ -30,6 +32,8 @@ class CallLeaver:
         self._answered: deque[tuple[float, str]] = deque()
         """Monotonic seconds at which each answer was handed over, and the call, oldest first."""
         self._is_waiting = False
+        self.get_unwritten: Callable[[], Collection[str]] = frozenset
+        """Returns the calls whose answers are certainly not written yet, where anybody can tell."""
 
     def leave(self, call_id: str) -> None:
         """Note that a call waits no longer."""
@@ -47,18 +51,20 @@ class CallLeaver:
             while self._answered:
                 due_at = self._answered[0][0] + WRITING_SECONDS + GATHERING_SECONDS
                 await self._clock.sleep(max(0.0, due_at - self._clock.monotonic()))
-                await self._note(*self._take_answered(before=self._clock.monotonic() - WRITING_SECONDS))
+                before = self._clock.monotonic() - WRITING_SECONDS
+                await self._note(*self._take_answered(before=before, unwritten=self.get_unwritten()))
         finally:
             self._is_waiting = False
             # Also at our end: it comes when the client has gone, and what was not written then is taken back by name.
             with anyio.CancelScope(shield=True):
-                await self._note(*self._take_answered(before=float("inf")))
+                await self._note(*self._take_answered(before=float("inf"), unwritten=frozenset()))
 
-    def _take_answered(self, *, before: float) -> list[str]:
-        taken: list[str] = []
+    def _take_answered(self, *, before: float, unwritten: Collection[str]) -> list[str]:
+        due: list[str] = []
         while self._answered and self._answered[0][0] <= before:
-            taken.append(self._answered.popleft()[1])
-        return taken
+            due.append(self._answered.popleft()[1])
+        self._answered.extend((self._clock.monotonic(), call_id) for call_id in due if call_id in unwritten)
+        return [call_id for call_id in due if call_id not in unwritten]
 
     async def _note(self, *call_ids: str) -> None:
         if not call_ids:

@@ -1,7 +1,7 @@
 """The runner: takes prepared calls, owns their runs, and answers those who ask how they are doing."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, assert_never
@@ -135,6 +135,10 @@ class Runner:
         call = WaitingCall(origin.id, self._process.process_id)
         await self._ledger.note_seen(run_id, at=self._clock.now(), by=by, call=call)
         self._leaver.leave_when_written(origin.id)
+
+    def hear_of_unwritten(self, get_unwritten: Callable[[], Collection[str]]) -> None:
+        """Let those who know tell which calls' answers are not written yet."""
+        self._leaver.get_unwritten = get_unwritten
 
     def take_back(self, run_id: str) -> None:
         """Note in the background that the answer which held a run's outputs did not arrive."""

@@ -9,8 +9,7 @@ import os
 import select
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, Final, Self
 
 import anyio
@@ -33,8 +32,10 @@ _SAFE_BYTES: Final = getattr(select, "PIPE_BUF", 0)
 class LineReader(ReadStream[Heard]):
     """Messages from a descriptor, one a line; a line that is no message comes as the error that says so."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, on_end: Callable[[], None] = lambda: None) -> None:
+        """Read from a descriptor; `on_end` is called when the other side has closed it."""
         self._descriptor = descriptor
+        self._on_end = on_end
         self._lines: deque[bytes] = deque()
         self._rest = bytearray()
         """The line that is not whole yet."""
@@ -52,7 +53,7 @@ class LineReader(ReadStream[Heard]):
             if self._has_ended:
                 raise anyio.EndOfStream
             # Abandoned when cancelled, because nobody can tell when the client speaks again.
-            self._take(await anyio.to_thread.run_sync(os.read, self._descriptor, READ_BYTES, abandon_on_cancel=True))
+            self._take(await anyio.to_thread.run_sync(_read, self._descriptor, abandon_on_cancel=True))
         return parse_line(self._lines.popleft())
 
     def _take(self, data: bytes) -> None:
@@ -65,6 +66,7 @@ class LineReader(ReadStream[Heard]):
             self._rest += rest
             return
         self._has_ended = True
+        self._on_end()
         if self._rest:
             self._lines.append(bytes(self._rest))
 
@@ -104,10 +106,9 @@ def parse_line(line: bytes) -> Heard:
 class _Line:
     """A line, or the rest of one, that waits for the pipe."""
 
-    def __init__(self, data: memoryview, request_id: t.RequestId | None, *, is_begun: bool) -> None:
+    def __init__(self, data: memoryview, request_id: t.RequestId | None) -> None:
         self.data = data
         self.request_id = request_id
-        self.is_begun = is_begun
         self.over = anyio.Event()
         """Set when it is written, or when nothing can be written any more."""
 
@@ -116,6 +117,7 @@ class LineWriter(WriteStream[SessionMessage]):
     """Messages to a descriptor, one a line and each of them whole, however many are sent at once."""
 
     def __init__(self, descriptor: int) -> None:
+        """Write to a descriptor; what it does not take at once is written by `write_waiting`."""
         self._descriptor = descriptor
         self._poller = _build_poller(descriptor)
         self._waiting: deque[_Line] = deque()
@@ -128,31 +130,30 @@ class LineWriter(WriteStream[SessionMessage]):
         """Return the requests whose answers were handed over and are not written."""
         return {one for one in self._unwritten if one is not None}
 
+    async def drain(self) -> None:
+        """Wait until everything that was handed over is written, or nothing can be any more."""
+        while self._waiting and self._problem is None:
+            await self._waiting[-1].over.wait()
+
     async def send(self, item: SessionMessage, /) -> None:
-        """Write a message; a cancelled one is written whole or not at all.
+        """Write a message and return when it is written; it is, too, when the caller stops waiting.
 
         Raises:
             anyio.BrokenResourceError: Nobody reads any more.
         """
-        request_id = getattr(item.message, "id", None)
+        # Of answers alone: requests of our own have numbers too, which may be the client's as well.
+        request_id = item.message.id if isinstance(item.message, (t.JSONRPCResponse, t.JSONRPCError)) else None
         line = memoryview(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode())
         self._unwritten.add(request_id)
         if self._problem is not None:
             raise anyio.BrokenResourceError from self._problem
         rest = line if self._waiting else self._write_at_once(line)
-        if rest:
-            await self._wait_for_room(_Line(rest, request_id, is_begun=len(rest) < len(line)))
-        self._unwritten.discard(request_id)
-
-    async def _wait_for_room(self, line: _Line) -> None:
-        self._waiting.append(line)
+        if not rest:
+            self._unwritten.discard(request_id)
+            return
+        self._waiting.append(waiting := _Line(rest, request_id))
         self._called.set()
-        try:
-            await line.over.wait()
-        except BaseException:
-            if not line.is_begun:
-                self._waiting.remove(line)
-            raise
+        await waiting.over.wait()
         if self._problem is not None:
             raise anyio.BrokenResourceError from self._problem
 
@@ -178,7 +179,6 @@ class LineWriter(WriteStream[SessionMessage]):
                 await self._write_next(self._waiting[0])
 
     async def _write_next(self, line: _Line) -> None:
-        line.is_begun = True
         try:
             await anyio.to_thread.run_sync(self._write_all, line.data)
         except OSError as exc:
@@ -192,7 +192,11 @@ class LineWriter(WriteStream[SessionMessage]):
 
     def _write_all(self, data: memoryview) -> None:
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:
+                # Whoever started us has made it so; select waits for pipes wherever they can be made so.
+                select.select([], [self._descriptor], [])
 
     async def aclose(self) -> None:
         """Do nothing: what waits is still written, and the descriptor stays open."""
@@ -213,18 +217,24 @@ def _build_poller(descriptor: int) -> Any:
     return poller
 
 
-@asynccontextmanager
-async def open_pipes() -> AsyncIterator[tuple[LineReader, LineWriter]]:
+def _read(descriptor: int) -> bytes:
+    while True:
+        try:
+            return os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+
+
+def open_pipes(on_end: Callable[[], None]) -> tuple[LineReader, LineWriter]:
     """Take standard input and output for the protocol alone: whatever else is printed goes to standard error.
+
+    Args:
+        on_end: Called when the client has closed standard input.
 
     Raises:
         OSError: One of them is closed.
     """
-    reader, writer = LineReader(_take(0, os.O_RDONLY)), LineWriter(_take(1, os.O_WRONLY))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(writer.write_waiting)
-        yield reader, writer
-        tasks.cancel_scope.cancel()
+    return LineReader(_take(0, os.O_RDONLY), on_end), LineWriter(_take(1, os.O_WRONLY))
 
 
 def _take(descriptor: int, mode: int) -> int:

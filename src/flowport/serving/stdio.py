@@ -1,38 +1,53 @@
 """Serve one client on standard input and output."""
 
 import logging
+from typing import Final
 
+import anyio
 import anyio.abc
 
 from flowport.clients import STDIO
 from flowport.server import FlowportServer
 from flowport.serving.ending import End
 from flowport.serving.hearing import MendingReader
-from flowport.serving.pipes import LineWriter, open_pipes
+from flowport.serving.pipes import LineReader, LineWriter, open_pipes
 
 logger = logging.getLogger(__name__)
+
+DRAINING_SECONDS: Final = 0.8
+"""How long, at the end, what was answered already may take to be written. The client may have closed one side alone."""
 
 
 async def serve(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) -> None:
     """Serve until the end is asked for, which the end of standard input does too.
 
     Args:
-        tasks: Where the reading goes on; the thread under it never returns, so nobody may wait for it.
+        tasks: Where reading and writing go on; a thread under them may never return, so nobody may wait for it.
     """
-    writers: list[LineWriter] = []
-    tasks.start_soon(_speak, server, end, writers)
-    await end.asked.wait()
+    reader, writer = open_pipes(end.ask)
     if server.deliveries is not None:
-        for writer in writers:
-            for request_id in writer.get_unwritten():
-                server.deliveries.lose(STDIO, request_id)
+        server.deliveries.get_unwritten = lambda: {(STDIO, request_id) for request_id in writer.get_unwritten()}
+    tasks.start_soon(_write, writer, end)
+    tasks.start_soon(_speak, server, reader, writer, end)
+    await end.asked.wait()
+    with anyio.move_on_after(DRAINING_SECONDS):
+        await writer.drain()
+    if server.deliveries is not None:
+        for request_id in writer.get_unwritten():
+            server.deliveries.lose(STDIO, request_id)
 
 
-async def _speak(server: FlowportServer, end: End, writers: list[LineWriter]) -> None:
+async def _write(writer: LineWriter, end: End) -> None:
     try:
-        async with open_pipes() as (reader, writer):
-            writers.append(writer)
-            await server.run(MendingReader(reader, writer.send), writer, server.create_initialization_options())
+        await writer.write_waiting()
+    except OSError as exc:
+        logger.warning("the client does not read our standard output any more: %s", exc.strerror)
+        end.ask(code=1)
+
+
+async def _speak(server: FlowportServer, reader: LineReader, writer: LineWriter, end: End) -> None:
+    try:
+        await server.run(MendingReader(reader, writer.send), writer, server.create_initialization_options())
     except Exception:  # the boundary of the process: without it a broken pipe would leave us running unheard
         logger.exception("the connection to the client has broken")
         end.ask(code=1)
