@@ -5,11 +5,9 @@ be tested with a literal, and one transport serves them all.
 """
 
 import base64
-import json
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
 from flowport.model import App, JsonValue, Output, RunState
@@ -348,9 +346,6 @@ def is_not_taken(status: int) -> bool:
     return status in NOT_TAKEN_STATUSES or 300 <= status < 400  # noqa: PLR2004
 
 
-MAX_INTEGER_DIGITS = 18
-"""What fits into the 64 bits of a database; no id or price here is longer."""
-
 MAX_RETRY_AFTER_SECONDS = 300.0
 """The longest delay we believe; above it a mistaken header would stop an account for hours."""
 
@@ -362,37 +357,6 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
-
-
-def parse_json(answer: ApiAnswer) -> Any:
-    """Return the body as JSON that can be written again.
-
-    What JSON or UTF-8 could not carry on (half a surrogate pair, an endless number) becomes a mark or None, so that one
-    odd value in a list costs us no other.
-
-    Raises:
-        ValueError: The body is cut off or is not JSON in UTF-8.
-    """
-    if not answer.is_complete:
-        raise ValueError("the body is cut off")
-    try:
-        # Decoded here, because the library lets halves of surrogate pairs pass as bytes too.
-        text = answer.body.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_integer)
-        if "\\ud" in text.lower():
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    except RecursionError as exc:
-        raise ValueError("the body is nested too deeply") from exc
-    return value
-
-
-def _parse_float(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def _parse_integer(text: str) -> int | None:
-    return int(text) if len(text) <= MAX_INTEGER_DIGITS else None
 
 
 def build_inline_media(data: bytes) -> str:

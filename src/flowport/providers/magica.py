@@ -27,8 +27,8 @@ from flowport.providers.interface import (
     Uncertain,
     UploadedFile,
     is_not_taken,
-    parse_json,
 )
+from flowport.providers.json_bodies import parse_json
 from flowport.providers.links import quote_segment
 from flowport.providers.magica_estimates import build_estimate_body, parse_estimate
 from flowport.providers.magica_inputs import (

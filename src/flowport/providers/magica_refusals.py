@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowport.errors import Operation, ProviderError, ProviderRejected
-from flowport.providers.interface import ApiAnswer, Refusal, build_refusal, parse_json
+from flowport.providers.interface import ApiAnswer, Refusal, build_refusal
+from flowport.providers.json_bodies import parse_json
 from flowport.providers.words import clean_detail
 
 _FORBIDDEN: Final = 403
