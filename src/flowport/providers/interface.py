@@ -182,6 +182,29 @@ class UploadedFile:
     provider_upload_id: str = ""
 
 
+class ManyLooks(Protocol):
+    """How one request tells of several runs."""
+
+    most: int
+    """How many runs one request may name."""
+
+    def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
+        """Return the request that tells how these runs are doing, at most `most`."""
+        ...
+
+    def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunLook]:
+        """Return how the runs are doing, by their ids, each as its own look would tell it; one that is missing is read by itself.
+
+        Args:
+            provider_run_ids: What was asked for; nothing else is told.
+            now: When the answer came, as for `Provider.parse_look`.
+
+        Raises:
+            ProviderError: The answer is a refusal, or tells of none of them.
+        """
+        ...
+
+
 class Provider(Protocol):
     """The words of one provider. What it cannot do it answers with None, or with False."""
 
@@ -212,6 +235,8 @@ class Provider(Protocol):
     """Between two readings of the lists."""
     left_out_seconds: float
     """How long an app that had to be left out is not read again, but by a new process; 0 for until the lists are."""
+    many_looks: ManyLooks | None
+    """How one request tells of several runs; None where each has to be read by itself."""
     declared_ids: frozenset[str]
     """The apps of which a person has declared something; their definitions are read anew at each start."""
     style: str
