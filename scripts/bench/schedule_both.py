@@ -129,7 +129,8 @@ def build_figures(title: str, beside: Sequence[Outcome], alone: Sequence[Outcome
     """Return the lines for one provider."""
     pairs = zip(find_figures(beside).items(), find_figures(alone).values(), strict=True)
     waited = " and a run a minute" if beside[0].others else ""
-    what = f"{title}, {ROWS} rows{waited} beside the other's"
+    requests = statistics.mean(one.requests for one in beside)
+    what = f"{title}, {ROWS} rows{waited} beside the other's ({requests:.0f} requests)"
     return [
         Figure(f"{what}: {name}", f"{measured:.2f} s", f"{reach:.2f} s", abs(measured - reach) <= TOLERANCE * reach)
         for (name, measured), reach in pairs
