@@ -63,10 +63,15 @@ class ScriptedAccount(OpenAccount):
         *,
         provider: Provider | None = None,
         limit: int = 0,
+        per_day: int = 0,
         is_sandbox: bool = False,
     ) -> None:
         super().__init__(
-            ACCOUNT, provider or Magnific(), RequestBudget(limit, clock), _find_nothing, is_sandbox=is_sandbox
+            ACCOUNT,
+            provider or Magnific(),
+            RequestBudget(limit, clock, per_day=per_day),
+            _find_nothing,
+            is_sandbox=is_sandbox,
         )
         self.answer = answer
         self.asked: list[ApiRequest] = []

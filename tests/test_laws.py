@@ -23,7 +23,8 @@ from flowport.ledger.names import assign_property_names, assign_tool_names
 from flowport.ledger.schema import prepare_schema
 from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.model import App
-from flowport.providers.interface import ApiAnswer, ApiRequest, parse_json
+from flowport.providers.interface import ApiAnswer, ApiRequest
+from flowport.providers.json_bodies import parse_json
 from flowport.providers.magnific import Magnific
 from flowport.schema import build_tool
 from tests.definitions import INVENTORIES, Definition, encode

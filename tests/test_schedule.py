@@ -12,10 +12,12 @@ from flowport.schedule import (
     LiveRun,
     Pace,
     Prices,
+    choose_companions,
     choose_likeliest,
     choose_run,
     get_next_pause,
     get_prices,
+    get_prices_of_many,
     note_failure,
     note_look,
 )
@@ -151,3 +153,20 @@ def test_a_look_that_failed_tells_nothing_of_the_run() -> None:
     assert (failed.looks, failed.failures, failed.asked_at, failed.seen_at) == (1, 1, 1_000.0, run.seen_at)
     seen = note_look(failed, 1_004.0)
     assert (seen.looks, seen.failures, seen.asked_at, seen.seen_at) == (2, 0, 1_004.0, 1_004.0)
+
+
+def test_who_is_waited_for_goes_along_first_and_then_the_likeliest_to_have_ended() -> None:
+    """There may be more runs than one request can name."""
+    runs = [build_run(age, is_waited=is_waited) for age, is_waited in ((30.0, False), (90.0, False), (20.0, True))]
+    assert choose_companions(runs, 1_000.0, 2) == [2, 1]
+    assert sorted(choose_companions(runs, 1_000.0, 9)) == [0, 1, 2]
+    assert choose_companions([], 1_000.0, 9) == choose_companions(runs, 1_000.0, 0) == []
+
+
+@given(st.lists(live_runs(), max_size=100), LIMITS)
+@settings(deadline=None, max_examples=100)
+def test_where_one_request_tells_of_several_no_look_has_to_be_worth_more(runs: list[LiveRun], limit: int) -> None:
+    """And rows leave to starts what they save."""
+    alone, together = get_prices(runs, Pace(), limit=limit), get_prices_of_many(runs, Pace(), limit=limit)
+    assert together.left == alone.left
+    assert together.waited <= alone.waited

@@ -6,7 +6,7 @@ the order of what happens at one instant.
 
 import random
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -50,7 +50,22 @@ class MagicaAccount(VirtualAccount):
 
     def tell_state(self, *, is_over: bool) -> ApiAnswer:
         """Answer a look."""
-        return build_answer({"status": "COMPLETED" if is_over else "RUNNING", "nodeRuns": []})
+        return build_answer(_build_run(is_over=is_over))
+
+    def read_names(self, body: Any) -> Sequence[str]:
+        """Return which runs a request for several is about."""
+        return [str(run_id) for run_id in body["ids"]]
+
+    def tell_states(self, are_over: Mapping[str, bool]) -> ApiAnswer:
+        """Answer a request for several runs."""
+        return build_answer(
+            {"runs": [{"id": run_id, **_build_run(is_over=is_over)} for run_id, is_over in are_over.items()]}
+        )
+
+
+def _build_run(*, is_over: bool) -> dict[str, Any]:
+    made = [{"nodeType": "response", "status": "COMPLETED", "output": {"result": ["https://cdn.example/a.png"]}}]
+    return {"status": "COMPLETED" if is_over else "RUNNING", "nodeRuns": made if is_over else []}
 
 
 @asynccontextmanager
@@ -114,7 +129,8 @@ def build_figures(title: str, beside: Sequence[Outcome], alone: Sequence[Outcome
     """Return the lines for one provider."""
     pairs = zip(find_figures(beside).items(), find_figures(alone).values(), strict=True)
     waited = " and a run a minute" if beside[0].others else ""
-    what = f"{title}, {ROWS} rows{waited} beside the other's"
+    requests = statistics.mean(one.requests for one in beside)
+    what = f"{title}, {ROWS} rows{waited} beside the other's ({requests:.0f} requests)"
     return [
         Figure(f"{what}: {name}", f"{measured:.2f} s", f"{reach:.2f} s", abs(measured - reach) <= TOLERANCE * reach)
         for (name, measured), reach in pairs

@@ -8,7 +8,7 @@ import json
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
@@ -102,8 +102,13 @@ class VirtualAccount(OpenAccount):
             job = self.jobs[run_id]
             job.started_at, job.duration_seconds = now, draw_seconds(self._chance)
             return self.tell_start(run_id)
-        job = self.jobs[request.path.rpartition("/")[2].partition("?")[0]]
-        return self.tell_state(is_over=now >= job.started_at + job.duration_seconds)
+        if request.operation is Operation.READ_RUNS:
+            return self.tell_states({run_id: self._is_over(run_id) for run_id in self.read_names(request.body)})
+        return self.tell_state(is_over=self._is_over(request.path.rpartition("/")[2].partition("?")[0]))
+
+    def _is_over(self, run_id: str) -> bool:
+        job = self.jobs[run_id]
+        return self._clock.monotonic() >= job.started_at + job.duration_seconds
 
     def read_name(self, body: Any) -> str:
         """Return which run a start request is for."""
@@ -116,6 +121,14 @@ class VirtualAccount(OpenAccount):
     def tell_state(self, *, is_over: bool) -> ApiAnswer:
         """Answer a look."""
         return build_answer({"data": {"status": "completed" if is_over else "running", "result": None}})
+
+    def read_names(self, body: Any) -> Sequence[str]:
+        """Return which runs a request for several is about; Magnific has none."""
+        raise NotImplementedError
+
+    def tell_states(self, are_over: Mapping[str, bool]) -> ApiAnswer:
+        """Answer a request for several runs."""
+        raise NotImplementedError
 
 
 class _Memory:

@@ -20,8 +20,8 @@ from flowport.providers.interface import (
     Provider,
     ProviderRequest,
     ToolRequest,
-    parse_json,
 )
+from flowport.providers.json_bodies import parse_json
 from flowport.transport import Api, Location, tell_budget
 
 logger = logging.getLogger(__name__)

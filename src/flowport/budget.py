@@ -150,6 +150,11 @@ class RequestBudget:
         """Requests in a minute; 0 for no limit."""
         return self._limits.per_minute
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether a request that is saved is one that another may have, be it today."""
+        return bool(self._limits.per_minute or self._limits.per_day)
+
     def get_used(self) -> int:
         """Return how many requests this process has sent in the last minute."""
         self._forget_old()

@@ -65,6 +65,7 @@ class Operation(StrEnum):
     DESCRIBE_APP = "describe the app"
     START_RUN = "start the run"
     READ_RUN = "say how the run is doing"
+    READ_RUNS = "say how several runs are doing"
     REQUEST_UPLOAD = "take the file"
     CANCEL_RUN = "cancel the run"
     READ_BALANCE = "tell the balance"
@@ -229,7 +230,7 @@ class ProviderRejected(ProviderError):
     @property
     def cause(self) -> str:
         """What it does not accept."""
-        of_run = self.operation in {Operation.READ_RUN, Operation.CANCEL_RUN}
+        of_run = self.operation in {Operation.READ_RUN, Operation.READ_RUNS, Operation.CANCEL_RUN}
         reasons = {
             404: f"knows no such {'run' if of_run else 'app'}",
             413: "finds the request too large",

@@ -5,6 +5,7 @@ not fit into the request budget, a look has to be worth it: its run must have go
 enough to have ended meanwhile.
 """
 
+import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,10 @@ and a batch is over when what it started last is; more would leave results lying
 
 COURTESY_PRICE: Final = 1.4
 """What a look at a run that somebody waits for must be worth while a batch wants every request that is left."""
+
+LOOKS_IN_ONE: Final = 4
+"""As so many requests counts one that tells of several runs, when it is asked what a look at a run that somebody waits for
+must be worth: fewer are needed for the others. More would have such looks hold up starts."""
 
 LONGEST_SECONDS: Final = {True: 20.0, False: 120.0}
 """How long a run that somebody waits for, and any other, goes unseen at most where the budget allows it; what has waited
@@ -138,6 +143,12 @@ def get_prices(runs: Iterable[LiveRun], pace: Pace, *, limit: int) -> Prices:
     return Prices(price, 60.0 * sum(left) / rest)
 
 
+def get_prices_of_many(runs: Sequence[LiveRun], pace: Pace, *, limit: int) -> Prices:
+    """Return what a look must be worth where it takes others along; rows leave to starts what they save."""
+    waited = get_prices(runs, pace, limit=limit * LOOKS_IN_ONE).waited
+    return Prices(waited, get_prices(runs, pace, limit=limit).left)
+
+
 def choose_run(runs: Sequence[LiveRun], demand: Demand, prices: Prices, now: float) -> int | None:
     """Return the place of the run that is to be looked at for this reason; None when no look is worth it yet.
 
@@ -151,6 +162,11 @@ def choose_run(runs: Sequence[LiveRun], demand: Demand, prices: Prices, now: flo
 def choose_likeliest(runs: Sequence[LiveRun], now: float) -> int | None:
     """Return the place of the run that is likeliest to have ended, whoever waits for it; None when there is none."""
     return max(range(len(runs)), key=lambda n: runs[n].get_end_chance(now), default=None)
+
+
+def choose_companions(runs: Sequence[LiveRun], now: float, most: int) -> list[int]:
+    """Return the places of those that a request for another run takes along: who is waited for, then the likeliest to have ended."""
+    return heapq.nlargest(most, range(len(runs)), key=lambda n: (runs[n].is_waited, runs[n].get_end_chance(now)))
 
 
 def _get_worth(run: LiveRun, demand: Demand, prices: Prices, now: float) -> float:

@@ -39,12 +39,14 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.DESCRIBE_APP: 60.0,
     Operation.START_RUN: 120.0,
     Operation.READ_RUN: 60.0,
+    Operation.READ_RUNS: 15.0,
     Operation.REQUEST_UPLOAD: 60.0,
     Operation.CANCEL_RUN: 60.0,
     Operation.READ_BALANCE: 15.0,
     Operation.ESTIMATE_PRICE: 15.0,
 }
-"""How long a request may take in all: a server that sends a byte now and then never meets the library's limits."""
+"""How long a request may take in all: a server that sends a byte now and then never meets the library's limits. Of several runs
+one may be waited for, and can be read by itself."""
 
 _STEPS: Final = {
     "http11.send_request_body.complete": FaultPoint.AFTER_REQUEST_LEFT,

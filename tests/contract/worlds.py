@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,19 @@ class ProviderWorld:
     tells_balance: bool
     photo: str
     """What the argument for a picture is called in its tools."""
-    first_switch: Mapping[str, Any] = field(default_factory=dict)
+    many_looks_switch: tuple[str, Mapping[str, Any]] | None = None
+    """The address of the face's switch, and what it is set to, by which one request tells of several runs; None where none does."""
+
+    @property
+    def reads_many(self) -> bool:
+        """Whether one request tells of several runs, where the provider has it."""
+        return self.many_looks_switch is not None
+
+    async def turn_on_many_looks(self, sandbox: SandboxClient) -> None:
+        """Let the sandbox have what the provider may not have."""
+        assert self.many_looks_switch is not None
+        path, change = self.many_looks_switch
+        (await sandbox.http.post(path, json=change)).raise_for_status()
 
     def build_settings(self, sandbox: SandboxClient, key: str = "") -> ProviderSettings:
         """Return how Flowport is told of it."""
@@ -48,7 +60,16 @@ class ProviderWorld:
 
 WORLDS: Final = (
     ProviderWorld("magnific", "Magnific", "", KEY, can_cancel=False, tells_balance=False, photo="photo"),
-    ProviderWorld("magica", "Magica", "/magica", MAGICA_KEY, can_cancel=True, tells_balance=True, photo="your_photo"),
+    ProviderWorld(
+        "magica",
+        "Magica",
+        "/magica",
+        MAGICA_KEY,
+        can_cancel=True,
+        tells_balance=True,
+        photo="your_photo",
+        many_looks_switch=("/magica/_sandbox/magica", {"has_batch": True}),
+    ),
 )
 """A provider that is added is added here, and has its face in the sandbox."""
 

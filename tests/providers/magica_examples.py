@@ -52,6 +52,37 @@ RUN_DETAILED: Final[dict[str, Any]] = {
     ],
 }
 
+# "Batch get runs" as galaxy.ai/docs has it, which was Magica's earlier name.
+BATCH_REQUEST: Final[dict[str, Any]] = {"ids": ["<string>"]}
+BATCH: Final[dict[str, Any]] = {
+    "runs": [
+        {
+            "id": "<string>",
+            "status": "<string>",
+            "workflowId": "<string>",
+            "triggerRunId": "<string>",
+            "createdAt": "<string>",
+            "startedAt": "<string>",
+            "finishedAt": "<string>",
+            "error": "<string>",
+            "context": None,
+            "nodeRuns": [
+                {
+                    "nodeId": "<string>",
+                    "nodeType": "<string>",
+                    "status": "<string>",
+                    "input": None,
+                    "output": None,
+                    "logs": None,
+                    "error": "<string>",
+                    "startedAt": "<string>",
+                    "finishedAt": "<string>",
+                }
+            ],
+        }
+    ]
+}
+
 # Inferred: the graph of a workflow.
 GRAPH: Final[dict[str, Any]] = {
     "id": "wf_abc123",

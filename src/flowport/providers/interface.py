@@ -5,11 +5,9 @@ be tested with a literal, and one transport serves them all.
 """
 
 import base64
-import json
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
 from flowport.model import App, JsonValue, Output, RunState
@@ -184,6 +182,29 @@ class UploadedFile:
     provider_upload_id: str = ""
 
 
+class ManyLooks(Protocol):
+    """How one request tells of several runs."""
+
+    most: int
+    """How many runs one request may name."""
+
+    def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
+        """Return the request that tells how these runs are doing, at most `most`."""
+        ...
+
+    def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunLook]:
+        """Return how the runs are doing, by their ids, each as its own look would tell it; one that is missing is read by itself.
+
+        Args:
+            provider_run_ids: What was asked for; nothing else is told.
+            now: When the answer came, as for `Provider.parse_look`.
+
+        Raises:
+            ProviderError: The answer is a refusal, or tells of none of them.
+        """
+        ...
+
+
 class Provider(Protocol):
     """The words of one provider. What it cannot do it answers with None, or with False."""
 
@@ -214,6 +235,8 @@ class Provider(Protocol):
     """Between two readings of the lists."""
     left_out_seconds: float
     """How long an app that had to be left out is not read again, but by a new process; 0 for until the lists are."""
+    many_looks: ManyLooks | None
+    """How one request tells of several runs; None where each has to be read by itself."""
     declared_ids: frozenset[str]
     """The apps of which a person has declared something; their definitions are read anew at each start."""
     style: str
@@ -348,9 +371,6 @@ def is_not_taken(status: int) -> bool:
     return status in NOT_TAKEN_STATUSES or 300 <= status < 400  # noqa: PLR2004
 
 
-MAX_INTEGER_DIGITS = 18
-"""What fits into the 64 bits of a database; no id or price here is longer."""
-
 MAX_RETRY_AFTER_SECONDS = 300.0
 """The longest delay we believe; above it a mistaken header would stop an account for hours."""
 
@@ -362,37 +382,6 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
-
-
-def parse_json(answer: ApiAnswer) -> Any:
-    """Return the body as JSON that can be written again.
-
-    What JSON or UTF-8 could not carry on (half a surrogate pair, an endless number) becomes a mark or None, so that one
-    odd value in a list costs us no other.
-
-    Raises:
-        ValueError: The body is cut off or is not JSON in UTF-8.
-    """
-    if not answer.is_complete:
-        raise ValueError("the body is cut off")
-    try:
-        # Decoded here, because the library lets halves of surrogate pairs pass as bytes too.
-        text = answer.body.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=lambda _: None, parse_float=_parse_float, parse_int=_parse_integer)
-        if "\\ud" in text.lower():
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    except RecursionError as exc:
-        raise ValueError("the body is nested too deeply") from exc
-    return value
-
-
-def _parse_float(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def _parse_integer(text: str) -> int | None:
-    return int(text) if len(text) <= MAX_INTEGER_DIGITS else None
 
 
 def build_inline_media(data: bytes) -> str:

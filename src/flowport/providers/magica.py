@@ -19,6 +19,7 @@ from flowport.providers.interface import (
     Conversation,
     LeftOut,
     ListQuery,
+    ManyLooks,
     NotTaken,
     RunLook,
     Started,
@@ -27,8 +28,8 @@ from flowport.providers.interface import (
     Uncertain,
     UploadedFile,
     is_not_taken,
-    parse_json,
 )
+from flowport.providers.json_bodies import parse_json
 from flowport.providers.links import quote_segment
 from flowport.providers.magica_estimates import build_estimate_body, parse_estimate
 from flowport.providers.magica_inputs import (
@@ -39,9 +40,10 @@ from flowport.providers.magica_inputs import (
     find_tool_fields,
     split_input_id,
 )
+from flowport.providers.magica_many_looks import MagicaManyLooks
 from flowport.providers.magica_outputs import parse_run, read_microcredits
 from flowport.providers.magica_pages import find_items, find_next_query
-from flowport.providers.magica_refusals import build_magica_refusal
+from flowport.providers.magica_refusals import build_magica_refusal, parse_body
 from flowport.providers.magica_tools import (
     ask_for_fields,
     cancel,
@@ -89,6 +91,7 @@ class Magica:
     can_cancel = True
     reads_ahead = False  # a key has 1,000 requests a day
     refresh_seconds = 3600.0  # likewise
+    many_looks: ManyLooks | None = MagicaManyLooks(title)
     left_out_seconds = 86_400.0  # likewise: to ask all sources takes half a dozen requests
     style = "v1"
     styles: Sequence[str] = ("v1",)
@@ -304,17 +307,7 @@ class Magica:
             raise
 
     def _parse_body(self, answer: ApiAnswer, operation: Operation) -> Any:
-        """Return an answer's JSON.
-
-        Raises:
-            ProviderError: The answer is a refusal, or no JSON.
-        """
-        if not 200 <= answer.status < 300:  # noqa: PLR2004
-            raise self._build_refusal(answer, operation)
-        try:
-            return parse_json(answer)
-        except ValueError as exc:
-            raise self._build_broken(answer, operation, "its answer is not the JSON that it promises") from exc
+        return parse_body(self.title, operation, answer)
 
     def _build_refusal(self, answer: ApiAnswer, operation: Operation) -> ProviderError:
         return build_magica_refusal(self.title, operation, answer)

@@ -1,4 +1,4 @@
-"""Magica's refusals: where its words stand, and what they mean. Pure.
+"""Magica's refusals: what is one, where its words stand, and what they mean. Pure.
 
 The page "Errors" of magica.com/docs was not to be had whole. The order of the words was put together from clients, and so
 was that 403 may mean too few credits as well as a key without the right.
@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flowport.errors import Operation, ProviderError, ProviderRejected
-from flowport.providers.interface import ApiAnswer, Refusal, build_refusal, parse_json
+from flowport.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.providers.interface import ApiAnswer, Refusal, build_refusal
+from flowport.providers.json_bodies import parse_json
 from flowport.providers.words import clean_detail
 
 _FORBIDDEN: Final = 403
@@ -54,6 +55,21 @@ def _iterate_flaws(body: Mapping[str, Any], inner: Mapping[str, Any]) -> Iterato
         place = ".".join(map(str, path)) if isinstance(path, list) else path if isinstance(path, str) else ""
         if isinstance(message, str) and message:
             yield f"{place}: {message}" if place else message
+
+
+def parse_body(title: str, operation: Operation, answer: ApiAnswer) -> Any:
+    """Return an answer's JSON.
+
+    Raises:
+        ProviderError: The answer is a refusal, or no JSON.
+    """
+    if not 200 <= answer.status < 300:  # noqa: PLR2004
+        raise build_magica_refusal(title, operation, answer)
+    try:
+        return parse_json(answer)
+    except ValueError as exc:
+        problem = "its answer is not the JSON that it promises"
+        raise ProviderBroken(title, operation, answer.status, problem) from exc
 
 
 def build_magica_refusal(title: str, operation: Operation, answer: ApiAnswer) -> ProviderError:

@@ -20,6 +20,7 @@ from flowport.providers.interface import (
     Conversation,
     LeftOut,
     ListQuery,
+    ManyLooks,
     NotTaken,
     Refusal,
     RunLook,
@@ -29,8 +30,8 @@ from flowport.providers.interface import (
     UploadPlace,
     build_refusal,
     is_not_taken,
-    parse_json,
 )
+from flowport.providers.json_bodies import parse_json
 from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
 from flowport.providers.links import quote_segment
 from flowport.providers.magnific_inputs import MAX_ID_LENGTH, parse_inputs
@@ -96,6 +97,7 @@ class Magnific:
     reads_ahead = True
     refresh_seconds = 600.0
     left_out_seconds = 0.0
+    many_looks: ManyLooks | None = None
     declared_ids = frozenset[str]()
     inline_types = frozenset({"image/png", "image/jpeg"})  # the formats that every page names
     upload_types = UPLOAD_TYPES

@@ -85,11 +85,11 @@ class RunFollower:
         lost_since: float | None = None
         while True:
             try:
-                await watch.wait_for_turn(seat)
+                look = await watch.wait_for_turn(seat)
                 if not self._is_wanted(seat.entry):
                     return Followed(run, is_ours=False)
                 reach(FaultPoint.WHILE_FOLLOWING)
-                look = await self._look(run, account)
+                look = look or await look_now(run, account, self._clock)
             except ProviderError as exc:
                 now = self._clock.monotonic()
                 seat.live = note_failure(seat.live, now)
@@ -100,6 +100,7 @@ class RunFollower:
                 await self._writer.write_waiting(run)
                 continue
             lost_since = None
+            self._note_status(account, look)
             if look.state.is_final:
                 self._note_duration(run, seat.live, look)
                 return await self._finish(run, look, failure=_format_failure(account, look))
@@ -133,13 +134,11 @@ class RunFollower:
             seen_alive, seen_over = live.seen_at - live.started_at, self._clock.monotonic() - live.started_at
             self._durations.note(run.account_id, run.app_id, Span(seen_alive, seen_over))
 
-    async def _look(self, run: Run, account: OpenAccount) -> RunLook:
-        look = await look_now(run, account, self._clock)
+    def _note_status(self, account: OpenAccount, look: RunLook) -> None:
         unheard = (account.provider.title, look.unheard_status)
         if look.unheard_status and unheard not in self._unheard:
             self._unheard.add(unheard)
             logger.info("%s has called a run %r; that counts as running", *unheard)
-        return look
 
     async def _note_look(self, run: Run, look: RunLook) -> Run:
         now = self._clock.now()

@@ -1,15 +1,17 @@
 """One watch for each account: it takes a request from the budget, and only then decides which run is looked at with it.
 
 A run that is followed has a seat here and waits on it for its turn. So a request never goes to a run that was the right
-one when the waiting for it began, and hundreds of runs need one timer.
+one when the waiting for it began, and hundreds of runs need one timer. Where one request can tell of several runs, those
+whose pace allows a look go along with the one that it was taken for.
 """
 
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import anyio
@@ -19,8 +21,20 @@ from flowport.budget import Priority
 from flowport.clock import Clock
 from flowport.errors import ProviderError
 from flowport.forecast import Forecast
+from flowport.providers.interface import RunLook
 from flowport.runner.board import BoardEntry
-from flowport.schedule import Demand, LiveRun, Pace, choose_likeliest, choose_run, get_next_pause, get_prices
+from flowport.runner.many_looks import ManyReader
+from flowport.schedule import (
+    Demand,
+    LiveRun,
+    Pace,
+    choose_companions,
+    choose_likeliest,
+    choose_run,
+    get_next_pause,
+    get_prices,
+    get_prices_of_many,
+)
 from flowport.supervisor import Supervisor
 
 MAX_LOOKS: Final = 32
@@ -47,10 +61,19 @@ class Seat:
     """Set when it is the run's turn, or when there is nothing to wait for any more."""
     problem: Exception | None = None
     """Why there is a turn and no request can be sent; None when it can."""
+    look: RunLook | None = None
+    """What was told of it together with others; None when it is to be read by itself."""
+    is_alone: bool = False
+    """Whether a request for several was to tell of it and did not: the next look is its own."""
     place: anyio.Semaphore | None = None
     """What is held while its look is under way."""
     is_taken: bool = True
     """Whether anybody still sits on it."""
+
+    @property
+    def provider_run_id(self) -> str:
+        """What its provider calls the run."""
+        return self.entry.run.provider_run_id
 
     def leave_place(self) -> None:
         """The look is over; another one may be made."""
@@ -87,6 +110,7 @@ class AccountWatch:
         self._is_waited = is_waited
         self._is_wanted = is_wanted
         self._draw = draw
+        self._many = ManyReader(account, clock)
         self._order = itertools.count()
         self._resting: list[tuple[float, int, Seat]] = []
         """A heap of those whose pace does not allow a look yet, by when it will."""
@@ -112,17 +136,19 @@ class AccountWatch:
             self._ripe.pop(seat, None)
             self._seated -= 1
             if not self._seated:
-                for rest in self._rests.values():
-                    rest.cancel()
+                self._wake()
 
-    async def wait_for_turn(self, seat: Seat) -> None:
+    async def wait_for_turn(self, seat: Seat) -> RunLook | None:
         """Wait until this run is to be looked at; the request is taken from the budget by then.
+
+        Returns:
+            What the request for another run has told of this one; None when it is to be read now.
 
         Raises:
             ProviderError: There is no way to the provider just now, which counts as a look that failed.
         """
         seat.leave_place()
-        seat.turn, seat.problem = anyio.Event(), None
+        seat.turn, seat.problem, seat.look, seat.is_alone = anyio.Event(), None, None, False
         crowd, live = (1 if self._account.budget.limit else self._seated), seat.live
         pause = get_next_pause(
             self._pace, looks=live.looks, failures=live.failures, crowd=crowd, chance=self._draw() if crowd > 1 else 0.0
@@ -132,6 +158,7 @@ class AccountWatch:
         await seat.turn.wait()
         if seat.problem is not None:
             raise seat.problem
+        return seat.look
 
     def _keep_watch(self) -> None:
         demands = tuple(Demand) if self._account.budget.limit else (Demand.WAITED,)
@@ -139,7 +166,7 @@ class AccountWatch:
             if demand not in self._kept:
                 self._kept.add(demand)
                 name = f"watch over {self._account.account.provider}, {demand.value}"
-                self._supervisor.spawn(name, self._watch, demand, on_crash=self._give_up)
+                self._supervisor.spawn(name, self._watch, demand, on_crash=self._give_up_all)
 
     async def _watch(self, demand: Demand) -> None:
         """Hand out turns for one reason until nobody has a seat."""
@@ -168,8 +195,47 @@ class AccountWatch:
         if seat is None:
             place.release()
             return
+        party = [seat] if problem else self._gather(seat)
+        if len(party) > 1:
+            self._send_out(party, place)
+            return
         seat.place, seat.problem = place, problem
         self._call(seat)
+
+    def _gather(self, leader: Seat) -> list[Seat]:
+        """Return the run that a request goes to, and those that it may take along."""
+        most = self._many.get_most()
+        if most == 1 or leader.is_alone:
+            return [leader]
+        others: dict[str, Seat] = {}
+        for seat in self._ripe:
+            # One id twice would be told as one run, whose end counts once.
+            if not seat.is_alone and seat.provider_run_id != leader.provider_run_id and self._is_wanted(seat.entry):
+                others.setdefault(seat.provider_run_id, seat)
+        seats = list(others.values())
+        chosen = choose_companions([self._describe(seat) for seat in seats], self._clock.monotonic(), most - 1)
+        return [leader, *(seats[n] for n in chosen)]
+
+    def _send_out(self, party: Sequence[Seat], place: anyio.Semaphore) -> None:
+        for seat in party:
+            del self._ripe[seat]
+        name = f"look at several runs of {self._account.account.provider}"
+        self._supervisor.spawn(name, self._look_together, party, place, on_crash=partial(self._give_up, party))
+
+    async def _look_together(self, party: Sequence[Seat], place: anyio.Semaphore) -> None:
+        """Look at all of them with one request. Those of whom nothing is told are as ripe as they were, for a look of their own."""
+        try:
+            told = await self._many.fetch([seat.provider_run_id for seat in party])
+        finally:
+            place.release()
+        for seat in party:
+            seat.look = told.get(seat.provider_run_id)
+            if seat.look is not None:
+                seat.turn.set()
+            else:
+                seat.is_alone = True
+                self._ripen(seat)
+        self._wake()
 
     def _choose(self, demand: Demand) -> Seat | None:
         """Return the run that is to be looked at for this reason, None when that can wait."""
@@ -183,7 +249,8 @@ class AccountWatch:
             self._call(seat)
         ripe = [self._describe(seat) for seat in self._ripe]
         everyone = [*ripe, *(self._describe(seat) for _, _, seat in self._resting if seat.is_taken)]
-        n = choose_run(ripe, demand, get_prices(everyone, self._pace, limit=limit), now)
+        prices = (get_prices if self._many.get_most() == 1 else get_prices_of_many)(everyone, self._pace, limit=limit)
+        n = choose_run(ripe, demand, prices, now)
         return None if n is None else list(self._ripe)[n]
 
     def _choose_any(self) -> Seat | None:
@@ -217,10 +284,18 @@ class AccountWatch:
         # Not for each of hundreds by itself: some are due nearly together.
         return min(longest, max(self._resting[0][0] - self._clock.monotonic(), longest / 100))
 
-    async def _give_up(self) -> None:
+    def _wake(self) -> None:
+        """Have every watch decide anew at once."""
+        for rest in self._rests.values():
+            rest.cancel()
+
+    async def _give_up_all(self) -> None:
         """Tell every run that nobody watches over it any more, because of our own bug."""
-        for seat in (*self._ripe, *(seat for _, _, seat in self._resting)):
-            seat.problem = RuntimeError("the watch over this account has crashed")
-            seat.turn.set()
+        await self._give_up((*self._ripe, *(seat for _, _, seat in self._resting)))
         self._ripe.clear()
         self._resting.clear()
+
+    async def _give_up(self, seats: Iterable[Seat]) -> None:
+        for seat in seats:
+            seat.problem = RuntimeError("the watch over this account has crashed")
+            seat.turn.set()

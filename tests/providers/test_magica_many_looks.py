@@ -1,0 +1,155 @@
+"""Several of Magica's runs in one answer: what is believed of it, and what is not."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowport.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.model import RunState
+from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook
+from flowport.providers.magica import Magica
+from flowport.providers.magica_many_looks import MAX_TOLD, MagicaManyLooks
+from tests.providers import magica_examples as examples
+from tests.scripted import build_answer
+
+LOOKS = MagicaManyLooks("Magica")
+NOW = 1_785_000_000.0
+MADE = {"nodeRuns": [{"nodeType": "response", "status": "COMPLETED", "output": {"result": ["https://cdn.x/a.png"]}}]}
+GOING = RunLook(RunState.RUNNING)
+
+
+def read(*runs: Any, ids: tuple[str, ...] = ("a", "b")) -> dict[str, RunLook]:
+    """Return what an answer with these runs tells of those that were asked for."""
+    return dict(LOOKS.parse(build_answer({"runs": list(runs)}), ids, now=NOW))
+
+
+def test_the_request_is_the_page_s() -> None:
+    """`ids` are what it names the runs."""
+    assert LOOKS.build_request(["<string>"]) == ApiRequest(
+        Operation.READ_RUNS, "POST", "/v1/runs/batch", examples.BATCH_REQUEST
+    )
+
+
+def test_the_page_s_answer_is_read() -> None:
+    """Its states are no states, so only the form is tried; each such run is read by itself."""
+    assert LOOKS.parse(build_answer(examples.BATCH), ["<string>"], now=NOW) == {}
+
+
+def test_runs_are_told_as_their_own_looks_would_tell_them() -> None:
+    """In either spelling of the id, results and all."""
+    look = Magica().parse_look(build_answer({"id": "a", "status": "COMPLETED", **MADE}), now=NOW)
+    told = read({"id": "a", "status": "COMPLETED", **MADE}, {"runId": "b", "status": "queued"})
+    assert told == {"a": look, "b": RunLook(RunState.QUEUED)}
+    assert look.outputs[0].url == "https://cdn.x/a.png"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"status": "COMPLETED"},
+        {"status": "COMPLETED", "nodeRuns": []},
+        {"status": "FAILED", "error": "no"},
+        {"status": "CANCELED"},
+        {"status": "COMPLETED", "nodeRuns": [{"status": "FAILED"}, *MADE["nodeRuns"]]},
+        {"status": "NOT_FOUND"},
+    ],
+    ids=str,
+)
+def test_an_end_without_results_and_an_unheard_of_state_are_left_to_a_look_of_their_own(run: dict[str, Any]) -> None:
+    """An end is written down for good, and this answer may tell less of it than the run's own address."""
+    assert read({"id": "a", **run}) == {}
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [{"id": "a", "status": "RUNNING"}, {"id": "a", "status": "COMPLETED", **MADE}],
+        [{"id": "a", "status": "RUNNING"}, {"runId": "a", "status": "RUNNING"}, {"id": "a", "status": "RUNNING"}],
+    ],
+)
+def test_a_run_that_is_told_twice_is_not_believed(runs: list[dict[str, Any]]) -> None:
+    """Nobody can say which account of it holds; the others are."""
+    assert read(*runs, {"id": "b", "status": "RUNNING"}) == {"b": GOING}
+
+
+def test_nothing_is_told_of_runs_that_nobody_asked_for() -> None:
+    """Their ends would be written to whoever has that id."""
+    assert read({"id": "x", "status": "COMPLETED", **MADE}, {"id": "b", "status": "RUNNING"}) == {"b": GOING}
+
+
+def test_one_odd_run_costs_no_other() -> None:
+    """Whatever stands in the list."""
+    odd: list[Any] = [
+        None,
+        5,
+        "a",
+        [],
+        {},
+        {"id": None},
+        {"id": ["a"]},
+        {"id": {"a": 1}, "status": "RUNNING"},
+        {"id": "a"},
+    ]
+    assert read(*odd, {"id": "b", "status": "RUNNING"}) == {"b": GOING}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        None,
+        "runs",
+        {},
+        {"runs": None},
+        {"runs": {"a": {"status": "RUNNING"}}},
+        {"runs": []},
+        {"runs": [{"id": "x", "status": "RUNNING"}]},
+        {"runs": [{"id": "a"}]},
+        {"runs": [{"id": "a", "status": "RUNNING"}] * 2},
+        {"runs": [{"id": "a", "status": "RUNNING"}, *[{}] * MAX_TOLD]},
+        b"<html>",
+        b"",
+    ],
+    ids=lambda body: str(body)[:40],
+)
+def test_an_answer_that_tells_of_none_of_them_is_broken(body: Any) -> None:
+    """Then each is read by itself, and nobody asks like this again for a while."""
+    with pytest.raises(ProviderBroken) as caught:
+        LOOKS.parse(build_answer(body), ["a", "b"], now=NOW)
+    assert (caught.value.operation, caught.value.status) == (Operation.READ_RUNS, 200)
+
+
+def test_an_answer_that_is_cut_off_is_broken() -> None:
+    """The runs at its end would be missing."""
+    whole = build_answer({"runs": [{"id": "a", "status": "RUNNING"}]})
+    with pytest.raises(ProviderBroken):
+        LOOKS.parse(ApiAnswer(200, {}, whole.body, is_complete=False), ["a"], now=NOW)
+
+
+def test_a_refusal_is_one() -> None:
+    """The path may not be there."""
+    with pytest.raises(ProviderRejected) as caught:
+        LOOKS.parse(build_answer({"message": "Not found"}, 404), ["a"], now=NOW)
+    assert (caught.value.status, caught.value.detail) == (404, "Not found")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["a", "b", "RUNNING", "COMPLETED"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["id", "runId", "status", "nodeRuns", "runs", "output"]), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.lists(JSON, max_size=6))
+def test_whatever_comes_is_read_or_one_kind_of_error(runs: list[Any]) -> None:
+    """And never tells of another run."""
+    try:
+        told = read(*runs)
+    except ProviderError:
+        return
+    assert set(told) <= {"a", "b"}
