@@ -54,6 +54,13 @@ class Cell:
         return {"operation": "status" if is_started or is_told else "run", "fault": kinds[self.trouble]}
 
     @property
+    def photo_size(self) -> tuple[int, int]:
+        """How large a picture is sent, and comes back."""
+        # What comes of half a file is written only when it is more than a fetch gathers first.
+        is_cut = self.point == FaultPoint.WHILE_DOWNLOADING and self.trouble is Trouble.DROPPED
+        return (1600, 1200) if is_cut else (640, 480)
+
+    @property
     def is_unknown(self) -> bool | None:
         """Whether nobody can know the run's fate afterwards, so that it must be called unknown, and must not otherwise."""
         if self.trouble in {Trouble.DROPPED, Trouble.RESET, Trouble.DISK_FULL}:

@@ -71,7 +71,7 @@ def play(cell: Cell, bench: Bench, folder: Path) -> Outcome:
     """Live, die at the cell's point, live again, and let the client repeat its call."""
     folder.mkdir()
     bench.switch("reset")
-    Image.effect_noise((640, 480), 80).save(folder / "photo.png")
+    Image.effect_noise(cell.photo_size, 80).save(folder / "photo.png")
     arguments = build_arguments(cell.provider, folder / "photo.png")
     learnt = Learnt()
     is_answered = _live_and_die(cell, bench, folder, arguments, learnt)
