@@ -21,8 +21,10 @@ from flowport.answers import (
 from flowport.arguments import parse_arguments
 from flowport.balance import tell_balance
 from flowport.batch_calls import CSV, BatchCalls
+from flowport.call_errors import AppAmbiguous
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
+from flowport.catalog.search import MAX_NEAREST
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
 from flowport.finding import find_apps
@@ -106,17 +108,26 @@ class ToolCalls:
             _, listing = await self._find(name)
         except AppNotFound as exc:
             raise replace(exc, is_tool=True) from exc
+        except AppAmbiguous as exc:
+            nearest = tuple(one.tool_name for one in exc.namesakes[:MAX_NEAREST])
+            raise AppNotFound(name[:80], nearest, is_tool=True) from exc
         if listing.tool_name != name:
             raise AppNotFound(name[:80], (listing.tool_name,), is_tool=True)
         return await self._run(name, arguments, caller)
 
     async def _find(self, wanted: str) -> tuple[OpenCatalog, Listing]:
-        """Return the app that is meant; only one that is not known yet waits for a catalogue that is still to come."""
+        """Return the app that is meant; only a tool that is known already waits for no catalogue that is still to come."""
         try:
-            return self._desk.get_open_catalog(wanted)
+            home, listing = self._desk.get_open_catalog(wanted)
         except AppNotFound:
-            await self.wait_for_catalogues()
-            return self._desk.get_open_catalog(wanted)
+            is_tool = False
+        else:
+            is_tool = listing.tool_name == wanted
+        if is_tool:
+            return home, listing
+        # Another app may bear the name too, and then this one was perhaps not meant.
+        await self.wait_for_catalogues()
+        return self._desk.get_open_catalog(wanted)
 
     async def wait_for_catalogues(self) -> None:
         """Wait until every catalogue has something to show, at most eight seconds."""
