@@ -45,7 +45,7 @@ from flowport.standing_tools import (
     RUN_BATCH,
     StandingTool,
 )
-from flowport.submitting import Offer, Submitter, note_learnt
+from flowport.submitting import Offer, Submitter, note_cancelled, note_learnt
 from flowport.waiting import Caller, get_standing, wait_for_end, wait_for_run
 
 logger = logging.getLogger(__name__)
@@ -274,12 +274,13 @@ class ToolCalls:
         given = _parse(CANCEL_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
         if run.is_batch:
-            return await self._batches.cancel(run)
+            return await self._batches.cancel(run, caller)
         should_stop = bool(given.get("stop_following"))
         outcome = await self._desk.runner.cancel(run, should_stop_following=should_stop)
         if outcome is CancelOutcome.ASKED:
             await wait_for_end(self._desk, run.id, CANCEL_SECONDS)
         standing = await get_standing(self._desk, run)
+        await note_cancelled(self._desk, standing.run, caller)
         summary = format_cancellation(outcome, standing.run, self._desk.get_account(run.account_id))
         facts = {"summary": summary, "run_id": run.id, "outcome": outcome.value}
         return build_facts_answer({**facts, "state": standing.run.state.value})
