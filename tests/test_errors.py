@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from flowport import call_errors, consent, errors, purse_errors
-from flowport.call_errors import AppAmbiguous, Namesake
+from flowport.call_errors import AppAmbiguous, DefinitionNotRead, Namesake
 from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
     NEVER_CONNECTED,
@@ -188,6 +188,20 @@ SENTENCES: Final = [
             'Several apps are called "Sketch": sketch_0 (id "0", Magnific), sketch_1 (id "1", Magnific), sketch_2 '
             '(id "2", Magnific), sketch_3 (id "3", Magnific), sketch_4 (id "4", Magnific) and 2 more, which find_apps '
             "lists. Nothing was started; name one by its tool name."
+        ),
+    ),
+    (
+        DefinitionNotRead("Sketch", "Magnific", None),
+        (
+            'Nothing was started and nothing is charged: the definition of "Sketch" could not be read in time, because '
+            "Magnific has not answered yet. The reading goes on; call again in a moment."
+        ),
+    ),
+    (
+        DefinitionNotRead("Sketch", "Magnific", 34),
+        (
+            'Nothing was started and nothing is charged: the definition of "Sketch" could not be read in time, because the '
+            "requests of this minute are used up. The reading goes on; call again in about 34 seconds."
         ),
     ),
     (AppNotFound("x\ny", ()), r"There is no app 'x\ny'. find_apps lists what there is."),

@@ -12,6 +12,7 @@ from flowport.answers import Answer, Facts, build_facts_answer, plain
 from flowport.batch_answers import BatchStanding, build_batch_answer, format_batch_summary
 from flowport.batch_waiting import get_batch_standing, wait_for_batch
 from flowport.catalog.records import Listing
+from flowport.describing import tell_while
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.labels import clean_line
@@ -156,10 +157,11 @@ class BatchCalls:
 
         batch = await prepare_batch(self._desk.preparer, home.account, listing, wish, origin, tell=tell)
         # The rows are runs of one workflow, so one estimate is that of each.
-        batch = replace(batch, call=await price_call(batch.call, home.account))
+        price = partial(price_call, batch.call, home.account)
+        batch = replace(batch, call=await tell_while(self._desk, caller, "asking what a run costs", price))
         call, runs = batch.call, len(batch.rows)
-        price = None if call.app.price_credits is None else call.app.price_credits * runs
-        question = find_price_question(self._desk.settings.purse, call.app_name, price, runs=runs)
+        total = None if call.app.price_credits is None else call.app.price_credits * runs
+        question = find_price_question(self._desk.settings.purse, call.app_name, total, runs=runs)
         return Offer(partial(self._desk.batches.submit, batch), question)
 
     async def _get_standing(self, batch: Run, caller: Caller, *, should_wait: bool) -> BatchStanding:

@@ -37,3 +37,24 @@ class AppAmbiguous(FlowportError):
             f"Several apps are called {format_quoted(self.wanted)}: {', '.join(most)} and {last}. "
             "Nothing was started; name one by its tool name."
         )
+
+
+@dataclass(eq=False)
+class DefinitionNotRead(FlowportError):
+    """The patience of the caller was over before the definition of the app was read; the reading goes on."""
+
+    app_name: str
+    provider: str
+    """As people write it."""
+    wait_seconds: int | None
+    """How long a request still waits for the budget; None when it is the provider that has not answered."""
+
+    def __str__(self) -> str:
+        why, when = f"{self.provider} has not answered yet", "in a moment"
+        if self.wait_seconds is not None:
+            why = "the requests of this minute are used up"
+            when = f"in about {self.wait_seconds} second{'s' * (self.wait_seconds != 1)}"
+        return (
+            f"Nothing was started and nothing is charged: the definition of {format_quoted(self.app_name)} could not be read "
+            f"in time, because {why}. The reading goes on; call again {when}."
+        )

@@ -23,6 +23,7 @@ from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import SeenRuns
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
+from flowport.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Desk:
     previewer: Previewer
     seen: SeenRuns
     durations: DurationBook
+    supervisor: Supervisor
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""

@@ -25,6 +25,7 @@ from flowport.call_errors import AppAmbiguous
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
 from flowport.catalog.search import MAX_NEAREST
+from flowport.describing import DefinitionReader, tell_while
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
 from flowport.finding import find_apps
@@ -79,6 +80,7 @@ class ToolCalls:
         self._desk = desk
         self._submitter = Submitter(desk, MAX_SUBMITTING)
         self._batches = BatchCalls(desk)
+        self._reader = DefinitionReader(desk)
         self._mentioned_at: float | None = None
         self._standing: dict[str, Callable[[Arguments, Caller], Awaitable[Answer]]] = {
             FIND_APPS.name: self._find_apps,
@@ -148,7 +150,9 @@ class ToolCalls:
         if variations == 1:
             return await self._run(str(given["app"]), inputs, caller, is_new_wanted=is_new_wanted)
         wish = BatchWish((GivenRow("each", {}),), inputs, variations)
-        return await self._batches.run(await self._find_described(given), wish, caller, is_new_wanted=is_new_wanted)
+        return await self._batches.run(
+            await self._find_described(given, caller), wish, caller, is_new_wanted=is_new_wanted
+        )
 
     async def _run_batch(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(RUN_BATCH, arguments)
@@ -156,7 +160,7 @@ class ToolCalls:
         if not isinstance(shared, dict):
             problem = ArgumentProblem("arguments", "is not an object", "It takes what all rows share, by name.")
             raise ArgumentsInvalid((problem,))
-        place = await self._find_described(given)
+        place = await self._find_described(given, caller)
         wish = BatchWish(
             await self._batches.read_rows(given, place[1]),
             shared,
@@ -167,14 +171,14 @@ class ToolCalls:
         is_new_wanted, should_wait = given.get("new_run") is True, given.get("wait") is not False
         return await self._batches.run(place, wish, caller, is_new_wanted=is_new_wanted, should_wait=should_wait)
 
-    async def _find_described(self, given: Arguments) -> tuple[OpenCatalog, Listing]:
+    async def _find_described(self, given: Arguments, caller: Caller) -> tuple[OpenCatalog, Listing]:
         """Return the app that a call names, with its definition."""
         home, listing = await self._find(str(given["app"]))
-        return home, await home.catalog.fetch_listing(listing.tool_name)
+        return home, await self._reader.fetch_listing(home, listing, caller)
 
     async def _run(self, wanted: str, arguments: Arguments, caller: Caller, *, is_new_wanted: bool = False) -> Answer:
         home, listing = await self._find(wanted)
-        listing = await home.catalog.fetch_listing(listing.tool_name)
+        listing = await self._reader.fetch_listing(home, listing, caller)
         origin = RunCall(
             caller.owner,
             caller.connection,
@@ -184,7 +188,9 @@ class ToolCalls:
         submission: Submission | None = None
         try:
             prepare = partial(self._prepare, home, listing, arguments, origin)
-            submission = await self._submitter.submit(prepare, origin, caller)
+            submission = await self._submitter.submit(
+                partial(tell_while, self._desk, caller, "preparing the call", prepare), origin, caller
+            )
             if submission.is_joined:
                 await self._desk.inheritor.take_up(submission.run)
             standing = await wait_for_run(self._desk, submission.run, caller)
