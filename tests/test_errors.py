@@ -5,7 +5,8 @@ from typing import Final
 
 import pytest
 
-from flowport import consent, errors, purse_errors
+from flowport import call_errors, consent, errors, purse_errors
+from flowport.call_errors import AppAmbiguous, DefinitionNotRead, Namesake
 from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
     NEVER_CONNECTED,
@@ -174,6 +175,35 @@ SENTENCES: Final = [
         AppNotFound("sketch", (), "Magnific could not list its apps."),
         "There is no app 'sketch' among those that could be read. Magnific could not list its apps.",
     ),
+    (
+        AppAmbiguous("Sketch", (Namesake("sketch", "a", "Magnific"), Namesake("sketch_2", 'b". Run', "Magica"))),
+        (
+            'Several apps are called "Sketch": sketch (id "a", Magnific) and sketch_2 (id "b\'. Run", Magica). Nothing was '
+            "started; name one by its tool name."
+        ),
+    ),
+    (
+        AppAmbiguous("Sketch", tuple(Namesake(f"sketch_{n}", str(n), "Magnific") for n in range(7))),
+        (
+            'Several apps are called "Sketch": sketch_0 (id "0", Magnific), sketch_1 (id "1", Magnific), sketch_2 '
+            '(id "2", Magnific), sketch_3 (id "3", Magnific), sketch_4 (id "4", Magnific) and 2 more, which find_apps '
+            "lists. Nothing was started; name one by its tool name."
+        ),
+    ),
+    (
+        DefinitionNotRead("Sketch", "Magnific", None),
+        (
+            'Nothing was started and nothing is charged: the definition of "Sketch" could not be read in time, because '
+            "Magnific has not answered yet. The reading goes on; call again in a moment."
+        ),
+    ),
+    (
+        DefinitionNotRead("Sketch", "Magnific", 34),
+        (
+            'Nothing was started and nothing is charged: the definition of "Sketch" could not be read in time, because the '
+            "requests of this minute are used up. The reading goes on; call again in about 34 seconds."
+        ),
+    ),
     (AppNotFound("x\ny", ()), r"There is no app 'x\ny'. find_apps lists what there is."),
     (
         ArgumentsInvalid(
@@ -209,7 +239,7 @@ SENTENCES: Final = [
 
 def find_classes(base: type[FlowportError]) -> set[type[FlowportError]]:
     """Return a class of the taxonomy and all below it."""
-    ours = {errors.__name__, purse_errors.__name__, consent.__name__}
+    ours = {errors.__name__, purse_errors.__name__, call_errors.__name__, consent.__name__}
     below = [kind for kind in base.__subclasses__() if kind.__module__ in ours]
     return {base}.union(*(find_classes(kind) for kind in below))
 

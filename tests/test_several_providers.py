@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from flowport.purse import PurseRules
 from flowport.settings import ProviderSettings
@@ -14,6 +15,7 @@ from tests.contract.worlds import WORLDS
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, write
+from tests.test_prompts import RUN_APP, complete
 
 DOWN = "http://127.0.0.1:9"
 PROMPT = {"prompt": "a quiet harbour"}
@@ -111,6 +113,42 @@ async def test_apps_are_found_by_provider(sandbox: SandboxClient, tmp_path: Path
     async with open_both(sandbox, tmp_path / "person") as flowport:
         rows = [(await flowport.ask("find_apps", provider=name))["apps"] for name in ("magica", "Magnific", "")]
     assert [{row["provider"] for row in found} for found in rows] == [{"Magica"}, {"Magnific"}, {"Magica", "Magnific"}]
+
+
+async def test_a_name_that_both_bear_is_not_run(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Whose app was meant cannot be guessed, and each is paid for; a tool name says it."""
+    async with open_both(sandbox, tmp_path / "person") as flowport:
+        listings = [one.catalog.get_listing("Text to Picture") for one in flowport.assembly.desk.catalogs]
+        asked = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT)
+        several = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT, variations=2)
+        batch = await flowport.ask("run_batch", app="text to picture", rows=[PROMPT])
+        with pytest.raises(MCPError, match=f"Did you mean {listings[0].tool_name} or {listings[1].tool_name}"):
+            await flowport.client.call_tool("Text to Picture", PROMPT)
+        with pytest.raises(MCPError, match='Several apps are called "Text to Picture"'):
+            await flowport.client.get_prompt("run_app", {"app": "Text to Picture"})
+        assert await complete(flowport, RUN_APP, "choice", app="Text to Picture") == []
+        assert await flowport.count("run") == 0
+        done = [await flowport.ask("run_app", app=one.tool_name, arguments=PROMPT) for one in listings]
+    assert {one["error"] for one in (asked, several, batch)} == {"AppAmbiguous"}
+    assert asked["message"] == (
+        'Several apps are called "Text to Picture": '
+        f'{listings[0].tool_name} (id "{listings[0].app.id}", Magnific) and '
+        f'{listings[1].tool_name} (id "{listings[1].app.id}", Magica). '
+        "Nothing was started; name one by its tool name."
+    )
+    assert [one["tool"] for one in done] == [one.tool_name for one in listings]
+
+
+async def test_a_name_waits_for_a_provider_whose_apps_are_not_known_yet(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """It may have an app of the same name, and then the one that is known was perhaps not meant."""
+    async with AsyncExitStack() as stack:
+        flowport = await stack.enter_async_context(WORLDS[0].open(sandbox, tmp_path / "person"))
+        await settle(flowport)
+        await stack.aclose()
+    providers = tuple(world.build_settings(sandbox) for world in WORLDS)
+    async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
+        facts = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT)
+    assert facts["error"] == "AppAmbiguous"
 
 
 async def test_budgets_and_purses_are_apart(sandbox: SandboxClient, tmp_path: Path) -> None:

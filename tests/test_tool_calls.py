@@ -69,6 +69,28 @@ async def test_a_run_that_waits_for_its_turn_can_be_cancelled_for_nothing(
     assert (cancelled["outcome"], facts["state"], facts["credits"]) == ("cancelled", "cancelled", 0)
 
 
+async def test_who_cancels_a_run_has_seen_its_end(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """An answer that says so must not mention the same run as one that nobody has seen."""
+    async with open_harness(
+        sandbox, tmp_path / "person", requests_per_minute=6, max_tools=4, wait_seconds=0.0
+    ) as flowport:
+        await flowport.client.list_tools()
+        run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
+        answers = [await flowport.ask("cancel_run", run_id=run_id) for _ in range(2)]
+        row = (await flowport.ask("list_runs"))["runs"][0]
+    assert [one["outcome"] for one in answers] == ["cancelled", "already over"]
+    assert not any("unseen" in one for one in answers)
+    assert (row["state"], row["is_seen"]) == ("cancelled", True)
+
+
+async def test_a_run_of_unknown_fate_is_neither_over_nor_cancelled(flowport: Harness) -> None:
+    """It may go on at the provider, and cost what it costs."""
+    await flowport.sandbox.switch("faults", operation="run", fault="drop")
+    run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
+    answers = [await flowport.ask("cancel_run", run_id=run_id, stop_following=stop) for stop in (False, True)]
+    assert [(one["outcome"], one["state"]) for one in answers] == [("unknown", "unknown")] * 2
+
+
 async def test_a_lost_start_reply_is_told_as_unknown_and_never_sent_again(flowport: Harness) -> None:
     """Magnific cannot recognise a repeated start, so repeating one may cost twice."""
     await flowport.sandbox.switch("faults", operation="run", fault="drop")

@@ -155,7 +155,7 @@ async def open_assembly(
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
         batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
-        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen, shared.durations)
+        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen, shared.durations, supervisor)
         desk = Desk(settings, clock, ledger, catalogs, *parts)
         yield Assembly(desk, file_threads, first_listed)
 

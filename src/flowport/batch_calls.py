@@ -12,6 +12,7 @@ from flowport.answers import Answer, Facts, build_facts_answer, plain
 from flowport.batch_answers import BatchStanding, build_batch_answer, format_batch_summary
 from flowport.batch_waiting import get_batch_standing, wait_for_batch
 from flowport.catalog.records import Listing
+from flowport.describing import tell_while
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.labels import clean_line
@@ -24,7 +25,7 @@ from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
 from flowport.runner.calling import RunCall
 from flowport.runner.pricing import price_call
 from flowport.runner.runs import Submission
-from flowport.submitting import Offer, Submitter, note_learnt
+from flowport.submitting import Offer, Submitter, note_cancelled, note_learnt
 from flowport.tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.waiting import Caller
 
@@ -106,15 +107,16 @@ class BatchCalls:
         standing = await self._get_standing(batch, caller, should_wait=should_wait)
         return await self._tell(standing, caller, RunCall(caller.owner))
 
-    async def cancel(self, batch: Run) -> Answer:
+    async def cancel(self, batch: Run, caller: Caller) -> Answer:
         """Have no more rows of a batch begin, and say what goes on."""
-        if batch.state.is_final:
-            return self._build_cancelled(
-                await get_batch_standing(self._desk, batch), "The batch is over already.", "already over"
-            )
-        dropped = await self._desk.batches.cancel(batch)
+        if not batch.state.is_final:
+            await self._desk.batches.cancel(batch)
         standing = await get_batch_standing(self._desk, batch)
-        started = f"{dropped} of {standing.tally.rows} runs were not started and cost nothing"
+        await note_cancelled(self._desk, standing.run, caller)
+        if batch.state.is_final:
+            told = f"The batch is over already. {format_batch_summary(standing)}"
+            return self._build_cancelled(standing, told, "already over")
+        started = f"{standing.tally.dropped} of {standing.tally.rows} runs were not started and cost nothing"
         return self._build_cancelled(standing, f"{started}; {self._format_going(standing)}", "cancelled")
 
     def _format_going(self, standing: BatchStanding) -> str:
@@ -155,10 +157,11 @@ class BatchCalls:
 
         batch = await prepare_batch(self._desk.preparer, home.account, listing, wish, origin, tell=tell)
         # The rows are runs of one workflow, so one estimate is that of each.
-        batch = replace(batch, call=await price_call(batch.call, home.account))
+        price = partial(price_call, batch.call, home.account)
+        batch = replace(batch, call=await tell_while(self._desk, caller, "asking what a run costs", price))
         call, runs = batch.call, len(batch.rows)
-        price = None if call.app.price_credits is None else call.app.price_credits * runs
-        question = find_price_question(self._desk.settings.purse, call.app_name, price, runs=runs)
+        total = None if call.app.price_credits is None else call.app.price_credits * runs
+        question = find_price_question(self._desk.settings.purse, call.app_name, total, runs=runs)
         return Offer(partial(self._desk.batches.submit, batch), question)
 
     async def _get_standing(self, batch: Run, caller: Caller, *, should_wait: bool) -> BatchStanding:

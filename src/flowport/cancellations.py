@@ -1,11 +1,18 @@
 """What is said of a wish to cancel a run. Pure."""
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from flowport.accounts import OpenAccount
 from flowport.model import Run, RunState
 from flowport.purse_errors import count_credits
 from flowport.runner.cancelling import CancelOutcome
+
+_ENDS: Final = {
+    RunState.SUCCEEDED: "it succeeded, and get_run has its result",
+    RunState.PARTIAL: "it ended with errors, and get_run has what it made",
+    RunState.FAILED: "it failed, and get_run tells why",
+}
+"""How a run that was not cancelled has ended, as the end of a sentence."""
 
 
 def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount | None) -> str:
@@ -19,8 +26,8 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
     match outcome:
         case CancelOutcome.CANCELLED:
             return "The run is cancelled. Nothing had been sent, so nothing is charged."
-        case CancelOutcome.ALREADY_OVER:
-            return "The run is over already; get_run has its result."
+        case CancelOutcome.ALREADY_OVER | CancelOutcome.UNKNOWN:
+            return _format_over(run, title)
         case CancelOutcome.ASKED:
             return _format_asked(run, title)
         case CancelOutcome.CANNOT if account is not None and account.provider.can_cancel:
@@ -39,9 +46,20 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
             assert_never(outcome)
 
 
+def _format_over(run: Run, title: str) -> str:
+    if run.state is RunState.UNKNOWN:
+        return (
+            f"Nobody knows whether {title} has started the run, so it cannot be cancelled: if it was started, it goes on "
+            "there and is charged. get_run tells what is known."
+        )
+    if run.state is RunState.CANCELLED:
+        return f"The run is cancelled already; what counts as spent is {count_credits(run.spent_credits)}."
+    return f"The run is over already: {_ENDS[run.state]}."
+
+
 def _format_asked(run: Run, title: str) -> str:
     if run.state is RunState.CANCELLED:
         return f"The run is cancelled; what counts as spent is {count_credits(run.spent_credits)}."
     if run.state.is_final:
-        return f"{title} was asked to cancel the run, which was over by then; get_run has its result."
+        return f"{title} was asked to cancel the run, which was over by then: {_ENDS[run.state]}."
     return f"{title} was asked to cancel the run; get_run tells how it ends and what it has cost."

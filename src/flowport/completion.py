@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from flowport.call_errors import AppAmbiguous
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings
 from flowport.choices import build_choices, format_scalar
@@ -67,7 +68,7 @@ class Completion:
         """Return every choice of the app as the name of the argument and its value."""
         try:
             _, listing = self._desk.get_open_catalog(app)
-        except AppNotFound:
+        except (AppAmbiguous, AppNotFound):
             return []
         return [
             f"{listing.property_names.get(item.id, item.id)}: {clean_line(format_scalar(choice.shown))}"

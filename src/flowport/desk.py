@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowport.accounts import OpenAccount
+from flowport.call_errors import AppAmbiguous
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
 from flowport.catalog.search import get_listing
@@ -22,6 +23,7 @@ from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import SeenRuns
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
+from flowport.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Desk:
     previewer: Previewer
     seen: SeenRuns
     durations: DurationBook
+    supervisor: Supervisor
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""
@@ -59,12 +62,17 @@ class Desk:
 
         Raises:
             AppNotFound: None answers to it; the error tells when that is because a catalogue could not be read.
+            AppAmbiguous: Several answer to it.
         """
         listings = [listing for one in self.catalogs for listing in one.catalog.current.listings]
         try:
             found = get_listing(listings, wanted)
         except AppNotFound as exc:
             raise replace(exc, catalogue_problem=self.get_catalogue_problem()) from exc
+        except AppAmbiguous as exc:
+            titles = {one.account.account.provider: one.account.provider.title for one in self.catalogs}
+            namesakes = [replace(one, provider=titles.get(one.provider, one.provider)) for one in exc.namesakes]
+            raise replace(exc, namesakes=tuple(namesakes)) from exc
         home = next(one for one in self.catalogs if found in one.catalog.current.listings)
         return home, found
 

@@ -11,6 +11,8 @@
     │  └─ ProviderBroken          provider: 5xx, a redirect, or an answer that breaks its own contract
     ├─ AppUnsupported             nobody: one app cannot become a tool; the others are untouched
     ├─ AppNotFound                model: no such app, with the nearest names
+    ├─ AppAmbiguous               model: several apps of this name (`call_errors`)
+    ├─ DefinitionNotRead          nobody: the definition of an app is still being read (`call_errors`)
     ├─ ArgumentsInvalid           model: which arguments, what was expected
     ├─ UploadError                nobody: a file could not be put where the provider takes it
     ├─ FetchError                 url without its query: a file could not be fetched

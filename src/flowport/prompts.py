@@ -57,6 +57,7 @@ def build_prompt_text(prompt: Prompt, arguments: Mapping[str, str], desk: Desk) 
 
     Raises:
         AppNotFound: No app is called like that.
+        AppAmbiguous: Several are.
         ArgumentsInvalid: Something that is needed is missing.
     """
     missing = [item for item in prompt.arguments if item.is_required and not arguments.get(item.name, "").strip()]

@@ -29,6 +29,7 @@ from flowport.answers import (
     build_run_uri,
     format_instant,
 )
+from flowport.call_errors import AppAmbiguous
 from flowport.clients import MODERN_ERA, Context, build_reporter, get_connection_key, is_gone
 from flowport.completion import BATCH_ID, Completion
 from flowport.confirming import Answers, Confirmer, build_question
@@ -174,7 +175,7 @@ class Handlers:
         await self._calls.wait_for_catalogues()
         try:
             text = build_prompt_text(prompt, params.arguments or {}, self._desk)
-        except (AppNotFound, ArgumentsInvalid) as exc:
+        except (AppAmbiguous, AppNotFound, ArgumentsInvalid) as exc:
             raise MCPError(t.INVALID_PARAMS, str(exc)) from exc
         message = t.PromptMessage(role="user", content=t.TextContent(text=text))
         return t.GetPromptResult(description=prompt.description, messages=[message])

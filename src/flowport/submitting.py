@@ -9,7 +9,7 @@ import anyio
 from flowport.consent import Consent, NotConfirmed, StartInDoubt
 from flowport.desk import Desk
 from flowport.errors import FlowportError, LedgerError
-from flowport.model import Run
+from flowport.model import Run, RunState
 from flowport.purse_errors import PriceUnconfirmed
 from flowport.runner.calling import RunCall
 from flowport.runner.runs import Submission
@@ -91,6 +91,12 @@ class Submitter:
             origin = origin.accept_doubt()
         async with self._places:
             return await offer.submit(origin)
+
+
+async def note_cancelled(desk: Desk, run: Run, caller: Caller) -> None:
+    """Note that the caller learns of a run's or batch's end by the answer that it is cancelled: there is no more to see."""
+    if run.state is RunState.CANCELLED and not await caller.is_gone():
+        await note_learnt(desk, run, caller, RunCall(caller.owner), shown=())
 
 
 async def note_learnt(desk: Desk, run: Run, caller: Caller, origin: RunCall, *, shown: Sequence[str]) -> None:

@@ -21,8 +21,11 @@ from flowport.answers import (
 from flowport.arguments import parse_arguments
 from flowport.balance import tell_balance
 from flowport.batch_calls import CSV, BatchCalls
+from flowport.call_errors import AppAmbiguous
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
+from flowport.catalog.search import MAX_NEAREST
+from flowport.describing import DefinitionReader, tell_while
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
 from flowport.finding import find_apps
@@ -43,7 +46,7 @@ from flowport.standing_tools import (
     RUN_BATCH,
     StandingTool,
 )
-from flowport.submitting import Offer, Submitter, note_learnt
+from flowport.submitting import Offer, Submitter, note_cancelled, note_learnt
 from flowport.waiting import Caller, get_standing, wait_for_end, wait_for_run
 
 logger = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class ToolCalls:
         self._desk = desk
         self._submitter = Submitter(desk, MAX_SUBMITTING)
         self._batches = BatchCalls(desk)
+        self._reader = DefinitionReader(desk)
         self._mentioned_at: float | None = None
         self._standing: dict[str, Callable[[Arguments, Caller], Awaitable[Answer]]] = {
             FIND_APPS.name: self._find_apps,
@@ -106,17 +110,26 @@ class ToolCalls:
             _, listing = await self._find(name)
         except AppNotFound as exc:
             raise replace(exc, is_tool=True) from exc
+        except AppAmbiguous as exc:
+            nearest = tuple(one.tool_name for one in exc.namesakes[:MAX_NEAREST])
+            raise AppNotFound(name[:80], nearest, is_tool=True) from exc
         if listing.tool_name != name:
             raise AppNotFound(name[:80], (listing.tool_name,), is_tool=True)
         return await self._run(name, arguments, caller)
 
     async def _find(self, wanted: str) -> tuple[OpenCatalog, Listing]:
-        """Return the app that is meant; only one that is not known yet waits for a catalogue that is still to come."""
+        """Return the app that is meant; only a tool that is known already waits for no catalogue that is still to come."""
         try:
-            return self._desk.get_open_catalog(wanted)
+            home, listing = self._desk.get_open_catalog(wanted)
         except AppNotFound:
-            await self.wait_for_catalogues()
-            return self._desk.get_open_catalog(wanted)
+            is_tool = False
+        else:
+            is_tool = listing.tool_name == wanted
+        if is_tool:
+            return home, listing
+        # Another app may bear the name too, and then this one was perhaps not meant.
+        await self.wait_for_catalogues()
+        return self._desk.get_open_catalog(wanted)
 
     async def wait_for_catalogues(self) -> None:
         """Wait until every catalogue has something to show, at most eight seconds."""
@@ -137,7 +150,9 @@ class ToolCalls:
         if variations == 1:
             return await self._run(str(given["app"]), inputs, caller, is_new_wanted=is_new_wanted)
         wish = BatchWish((GivenRow("each", {}),), inputs, variations)
-        return await self._batches.run(await self._find_described(given), wish, caller, is_new_wanted=is_new_wanted)
+        return await self._batches.run(
+            await self._find_described(given, caller), wish, caller, is_new_wanted=is_new_wanted
+        )
 
     async def _run_batch(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(RUN_BATCH, arguments)
@@ -145,7 +160,7 @@ class ToolCalls:
         if not isinstance(shared, dict):
             problem = ArgumentProblem("arguments", "is not an object", "It takes what all rows share, by name.")
             raise ArgumentsInvalid((problem,))
-        place = await self._find_described(given)
+        place = await self._find_described(given, caller)
         wish = BatchWish(
             await self._batches.read_rows(given, place[1]),
             shared,
@@ -156,14 +171,14 @@ class ToolCalls:
         is_new_wanted, should_wait = given.get("new_run") is True, given.get("wait") is not False
         return await self._batches.run(place, wish, caller, is_new_wanted=is_new_wanted, should_wait=should_wait)
 
-    async def _find_described(self, given: Arguments) -> tuple[OpenCatalog, Listing]:
+    async def _find_described(self, given: Arguments, caller: Caller) -> tuple[OpenCatalog, Listing]:
         """Return the app that a call names, with its definition."""
         home, listing = await self._find(str(given["app"]))
-        return home, await home.catalog.fetch_listing(listing.tool_name)
+        return home, await self._reader.fetch_listing(home, listing, caller)
 
     async def _run(self, wanted: str, arguments: Arguments, caller: Caller, *, is_new_wanted: bool = False) -> Answer:
         home, listing = await self._find(wanted)
-        listing = await home.catalog.fetch_listing(listing.tool_name)
+        listing = await self._reader.fetch_listing(home, listing, caller)
         origin = RunCall(
             caller.owner,
             caller.connection,
@@ -173,7 +188,9 @@ class ToolCalls:
         submission: Submission | None = None
         try:
             prepare = partial(self._prepare, home, listing, arguments, origin)
-            submission = await self._submitter.submit(prepare, origin, caller)
+            submission = await self._submitter.submit(
+                partial(tell_while, self._desk, caller, "preparing the call", prepare), origin, caller
+            )
             if submission.is_joined:
                 await self._desk.inheritor.take_up(submission.run)
             standing = await wait_for_run(self._desk, submission.run, caller)
@@ -263,12 +280,13 @@ class ToolCalls:
         given = _parse(CANCEL_RUN, arguments)
         run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
         if run.is_batch:
-            return await self._batches.cancel(run)
+            return await self._batches.cancel(run, caller)
         should_stop = bool(given.get("stop_following"))
         outcome = await self._desk.runner.cancel(run, should_stop_following=should_stop)
         if outcome is CancelOutcome.ASKED:
             await wait_for_end(self._desk, run.id, CANCEL_SECONDS)
         standing = await get_standing(self._desk, run)
+        await note_cancelled(self._desk, standing.run, caller)
         summary = format_cancellation(outcome, standing.run, self._desk.get_account(run.account_id))
         facts = {"summary": summary, "run_id": run.id, "outcome": outcome.value}
         return build_facts_answer({**facts, "state": standing.run.state.value})

@@ -1,17 +1,20 @@
 """What ends a batch before its last row: failures, a person, a caller that leaves, a key that is gone; both eras."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from flowport.model import RunState
 from flowport.runner.batches import TRIAL_ROWS
 from flowport.runner.batching import MAX_LIVE_ROWS
 from flowport.waiting import KEY_GONE
 from tests.batches.asking import FAILING, TOOL, build_rows, wait_until_started
 from tests.harness import Harness, Mode, open_harness
-from tests.ledger.test_batches import build_batch
+from tests.ledger.samples import build_run
+from tests.ledger.test_batches import BATCH, build_batch
 from tests.sandbox.client import Client as SandboxClient
 from tests.scripted import wait_until
 
@@ -25,7 +28,7 @@ async def test_so_many_failures_stop_what_has_not_begun(flowport: Harness, count
     assert isinstance(facts, dict)
     assert (bool(result.is_error), facts["state"]) == (True, "failed")
     # Of those that had begun some were not sent yet.
-    assert facts["failed"] + facts["not_started"] + facts.get("cancelled", 0) == count
+    assert facts["failed"] + facts["not_started"] == count
     # Two have failed, and so many are live, when the third fails.
     assert 3 <= facts["failed"] <= 2 + TRIAL_ROWS
     assert facts["credits"] == await flowport.count("run") == facts["failed"]
@@ -77,8 +80,31 @@ async def test_a_batch_that_has_not_begun_can_be_cancelled_for_nothing(
         again = await flowport.ask("cancel_run", run_id=batch["run_id"])
         assert await flowport.count("run") == 0
     assert cancelled["summary"] == "70 of 70 runs were not started and cost nothing; none goes on."
-    assert (over["state"], over["credits"]) == ("cancelled", 0)
+    assert (over["state"], over["credits"], over["not_started"]) == ("cancelled", 0, 70)
+    assert "cancelled" not in over
+    assert {row["state"] for row in over["table"]} == {"not started"}
     assert again["outcome"] == "already over"
+    assert again["summary"].startswith('The batch is over already. 70 runs of "Text to Picture": 70 not started (')
+
+
+async def test_what_was_not_started_is_told_again_to_who_cancels_again(flowport: Harness) -> None:
+    """Whether a row had become a run by then makes no difference to a person: nothing was sent for it."""
+    gone: dict[str, Any] = {"account_id": "magnific:elsewhere:old", "owner": "local"}
+    await flowport.assembly.desk.ledger.accept_batch(build_batch(rows=5, **gone))
+    begun = [
+        (1, build_run("run_1", RunState.RUNNING, batch_id=BATCH, provider_run_id="p1", starting_at=1.0)),
+        (2, build_run("run_2", batch_id=BATCH)),
+    ]
+    await flowport.assembly.desk.ledger.accept_rows(BATCH, [(n, replace(run, **gone)) for n, run in begun])
+    told = [(await flowport.ask("cancel_run", run_id=BATCH))["summary"] for _ in range(2)]
+    facts = await flowport.ask("get_run", run_id=BATCH, wait=False)
+    assert told[0] == told[1]
+    assert told[0] == (
+        "4 of 5 runs were not started and cost nothing; 1 that were started go on and are charged, and get_run fetches "
+        "their results."
+    )
+    assert (facts["not_started"], facts["live"], facts.get("cancelled"), facts.get("done")) == (4, 1, None, None)
+    assert [row["state"] for row in facts["table"]] == ["running", "not started"]
 
 
 async def test_a_batch_whose_caller_leaves_goes_on_unless_that_is_not_wanted(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowport.call_errors import AppAmbiguous, Namesake
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings, get_listing
 from flowport.errors import AppNotFound
@@ -40,14 +41,39 @@ def test_every_word_must_occur_somewhere_in_any_case_order_and_accent(words: str
     [
         ("photo_to_sketch", SKETCH),
         ("eF5", TWIN),
-        ("photo to sketch", SKETCH),
         ("CAFE AU LAIT", CAFE),
         (" Café au lait ", CAFE),
     ],
 )
 def test_an_app_answers_to_its_tool_id_and_name(wanted: str, found: object) -> None:
-    """Of namesakes the first is meant, since its tool has the plain name."""
+    """People type names, models copy tool names and ids."""
     assert get_listing(ALL, wanted) is found
+
+
+def test_a_name_that_several_apps_bear_means_none_of_them() -> None:
+    """Whichever was taken might be the wrong one, and is charged."""
+    with pytest.raises(AppAmbiguous) as asked:
+        get_listing(ALL, "photo to sketch")
+    assert (asked.value.wanted, asked.value.namesakes) == (
+        "photo to sketch",
+        (
+            Namesake("photo_to_sketch", "cD4", "magnific"),
+            Namesake("photo_to_sketch_1a2b3c4d", "eF5", "magnific"),
+        ),
+    )
+
+
+def test_an_id_that_several_apps_bear_means_none_of_them() -> None:
+    """Two providers count their apps without each other."""
+    other = build_listing("aB3", "Another", tool_name="another")
+    with pytest.raises(AppAmbiguous):
+        get_listing((CAFE, other), "aB3")
+
+
+def test_a_tool_name_goes_before_the_id_of_an_app_further_up() -> None:
+    """It is ours and unique; ids are whatever the provider makes of them."""
+    imposter = build_listing("photo_to_sketch", "Imposter", tool_name="imposter")
+    assert get_listing((imposter, SKETCH), "photo_to_sketch") is SKETCH
 
 
 def test_a_name_that_is_another_apps_tool_means_the_tool() -> None:

@@ -113,7 +113,8 @@ async def test_what_was_not_sent_is_cancelled_with_what_has_not_begun(ledger: Sq
     assert (await ledger.get_tally(BATCH)).unsent == 2
     assert await ledger.drop_rows(BATCH, reason="Enough.", at=9.0) == 2
     tally = await ledger.get_tally(BATCH)
-    assert (tally.cancelled, tally.unsent, tally.live, tally.stopped) == (2, 0, 1, "Enough.")
+    assert (tally.dropped, tally.cancelled, tally.unsent, tally.live) == (2, 0, 0, 1)
+    assert tally.stopped == "Enough."
     assert (await read_reserved(ledger)).reserved_credits == 5.0
     run = await ledger.get_run("run_1", account_id=None, owner=OWNER)
     assert (run.state, run.failure, run.finished_at) == (S.CANCELLED, "Enough.", 9.0)

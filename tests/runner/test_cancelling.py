@@ -81,14 +81,34 @@ async def test_what_goes_wrong_behind_a_caller_that_has_gone_is_logged(
     ("outcome", "changes", "opening"),
     [
         (CancelOutcome.CANCELLED, {}, "The run is cancelled. Nothing had been sent"),
-        (CancelOutcome.ALREADY_OVER, {}, "The run is over already"),
+        (
+            CancelOutcome.ALREADY_OVER,
+            {"state": RunState.SUCCEEDED},
+            "The run is over already: it succeeded, and get_run",
+        ),
+        (CancelOutcome.ALREADY_OVER, {"state": RunState.PARTIAL}, "The run is over already: it ended with errors, and"),
+        (
+            CancelOutcome.ALREADY_OVER,
+            {"state": RunState.FAILED},
+            "The run is over already: it failed, and get_run tells",
+        ),
+        (
+            CancelOutcome.ALREADY_OVER,
+            {"state": RunState.CANCELLED, "spent_credits": 0.5},
+            "The run is cancelled already; what counts as spent is 0.5 credits.",
+        ),
+        (
+            CancelOutcome.UNKNOWN,
+            {"state": RunState.UNKNOWN},
+            "Nobody knows whether Magica has started the run, so it cannot be cancelled",
+        ),
         (CancelOutcome.CANNOT, {}, "Magica has not named the run yet"),
         (CancelOutcome.UNFOLLOWED, {}, "Magica was not asked to cancel the run: it goes on there and is charged."),
         (CancelOutcome.ASKED, {}, "Magica was asked to cancel the run; get_run tells how it ends"),
         (
             CancelOutcome.ASKED,
             {"state": RunState.SUCCEEDED},
-            "Magica was asked to cancel the run, which was over by then",
+            "Magica was asked to cancel the run, which was over by then: it succeeded, and get_run has its result.",
         ),
         (
             CancelOutcome.ASKED,

@@ -147,6 +147,7 @@ class Catalog:
 
         Raises:
             AppNotFound: None answers to it.
+            AppAmbiguous: Several do.
         """
         return get_listing(self.current.listings, wanted)
 
@@ -155,6 +156,7 @@ class Catalog:
 
         Raises:
             AppNotFound: None answers to it.
+            AppAmbiguous: Several do.
             AppUnsupported: It cannot be a tool.
             ProviderError: Its definition cannot be read.
         """

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowport.call_errors import AppAmbiguous, Namesake
 from flowport.catalog.records import Listing
 from flowport.errors import AppNotFound
 from flowport.model import InputKind
@@ -54,21 +55,28 @@ def _get_singular(word: str) -> str:
 
 
 def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
-    """Return the app with this tool name, app id or exact name; of namesakes the first.
+    """Return the app with this tool name, else with this app id, else with this name.
 
     Raises:
         AppNotFound: None answers to it; the error names those that look alike.
+        AppAmbiguous: Several do. Each is paid for, so none is taken for the other.
     """
     for listing in listings:
-        if wanted in {listing.tool_name, listing.app.id}:
+        if wanted == listing.tool_name:
             return listing
-    wanted = wanted[:MAX_WORDS_LENGTH]
-    name = _fold(wanted)
-    for listing in listings:
-        # Nothing names no app, not even one without a name.
-        if name and name == _fold(listing.app.name):
-            return listing
-    raise AppNotFound(wanted[:80], get_nearest(wanted, [item.tool_name for item in listings], limit=MAX_NEAREST))
+    found = [listing for listing in listings if wanted == listing.app.id] or _get_called(listings, wanted)
+    if not found:
+        raise AppNotFound(wanted[:80], get_nearest(wanted, [item.tool_name for item in listings], limit=MAX_NEAREST))
+    if len(found) > 1:
+        namesakes = [Namesake(item.tool_name, item.app.id, item.app.provider) for item in found]
+        raise AppAmbiguous(wanted, tuple(namesakes))
+    return found[0]
+
+
+def _get_called(listings: Sequence[Listing], wanted: str) -> list[Listing]:
+    """Return the apps that bear the name. Nothing names no app, not even one without a name."""
+    name = _fold(wanted[:MAX_WORDS_LENGTH])
+    return [listing for listing in listings if name and name == _fold(listing.app.name)]
 
 
 def _build_text(listing: Listing) -> str:

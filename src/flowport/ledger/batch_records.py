@@ -63,7 +63,7 @@ class BatchTally:
     waiting: int
     """Not begun yet."""
     dropped: int
-    """Not begun, and they will not be."""
+    """Never sent, and they will not be, whether they had begun or not."""
     live: int
     """Begun and not over."""
     succeeded: int
@@ -71,7 +71,7 @@ class BatchTally:
     failed: int
     unknown: int
     cancelled: int
-    """Begun and not sent, because they could not be or somebody did not want them any more."""
+    """Sent, and cancelled there."""
     forgotten: int
     """Their runs were erased."""
     spent_credits: float
@@ -128,6 +128,11 @@ class RowStanding:
     """None while it has not begun, and when its run was erased."""
     is_begun: bool
     is_dropped: bool
+
+    @property
+    def is_cancelled_unsent(self) -> bool:
+        """Whether it had begun and was cancelled before anything was sent, which is no different from not beginning."""
+        return self.run is not None and self.run.state is RunState.CANCELLED and self.run.starting_at is None
 
 
 class BatchLedger(Protocol):

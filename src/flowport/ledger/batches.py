@@ -157,18 +157,19 @@ def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
     )
 
 
+_IS_CANCELLED_UNSENT: Final = "(runs.state = 'cancelled' AND runs.starting_at IS NULL)"
 _TALLY: Final = f"""
 SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches.stop_after_failures, batches.stopped, batches.csv_path,
     batches.csv_problem,
     count(*) FILTER (WHERE {_IS_WAITING}) AS waiting,
-    count(*) FILTER (WHERE batch_rows.is_dropped) AS dropped,
+    count(*) FILTER (WHERE batch_rows.is_dropped OR {_IS_CANCELLED_UNSENT}) AS dropped,
     count(*) FILTER (WHERE runs.state IN ({_LIVE})) AS live,
     count(*) FILTER (WHERE runs.state = 'accepted') AS unsent,
     count(*) FILTER (WHERE runs.state = 'succeeded') AS succeeded,
     count(*) FILTER (WHERE runs.state = 'partial') AS partial,
     count(*) FILTER (WHERE runs.state = 'failed') AS failed,
     count(*) FILTER (WHERE runs.state = 'unknown') AS unknown,
-    count(*) FILTER (WHERE runs.state = 'cancelled') AS cancelled,
+    count(*) FILTER (WHERE runs.state = 'cancelled' AND NOT {_IS_CANCELLED_UNSENT}) AS cancelled,
     count(*) FILTER (WHERE batch_rows.run_id <> '' AND runs.id IS NULL) AS forgotten,
     total(runs.spent_credits) AS spent_credits, min(runs.starting_at) AS first_starting_at
 FROM batches JOIN batch_rows ON batch_rows.batch_id = batches.id LEFT JOIN runs ON runs.id = batch_rows.run_id

@@ -362,7 +362,7 @@ def _format_end(tally: BatchTally) -> str:
     """Return what is missing of a batch, as a sentence; empty when nothing is."""
     lost = tally.failures + tally.cancelled
     made = f"{lost} of {tally.rows} row{'s' * (tally.rows != 1)} made nothing." if lost else ""
-    begun = f"{tally.dropped} had not begun." if tally.dropped else ""
+    begun = f"{tally.dropped} were not started." if tally.dropped else ""
     return " ".join(filter(None, (made, begun, tally.stopped)))
 
 

@@ -24,6 +24,8 @@ class CancelOutcome(Enum):
     UNFOLLOWED = "unfollowed"
     """The provider cannot cancel; we no longer look at the run."""
     ALREADY_OVER = "already over"
+    UNKNOWN = "unknown"
+    """Nobody knows whether the provider has the run, and it has no name by which it could be cancelled."""
 
 
 async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:

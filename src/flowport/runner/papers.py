@@ -61,9 +61,9 @@ class BatchPaper:
 
 
 def get_row_state(standing: RowStanding) -> str:
-    """Return where a row is, in a word or two: the state of its run, or that it has none."""
+    """Return where a row is, in a word or two: the state of its run, or that it has none or was never sent."""
     if standing.run is not None:
-        return standing.run.state.value
+        return NOT_STARTED if standing.is_cancelled_unsent else standing.run.state.value
     if standing.is_begun:
         return FORGOTTEN
     return NOT_STARTED if standing.is_dropped else "waiting"

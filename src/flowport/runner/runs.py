@@ -212,6 +212,8 @@ class Runner:
         """
         entry = self._board.get(run.id)
         standing = entry.run if entry is not None else run
+        if standing.state is RunState.UNKNOWN:
+            return CancelOutcome.UNKNOWN
         if standing.state.is_final:
             return CancelOutcome.ALREADY_OVER
         if standing.state is RunState.ACCEPTED and await self._cancel_unsent(standing):

@@ -1,0 +1,60 @@
+"""The errors of calls that end before anything is recorded; their places in the taxonomy are drawn in `errors`."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from flowport.errors import FlowportError
+from flowport.labels import format_quoted
+
+_MAX_ID_SHOWN: Final = 60
+_MAX_NAMESAKES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Namesake:
+    """One of several apps that are called alike."""
+
+    tool_name: str
+    app_id: str
+    provider: str
+
+    def __str__(self) -> str:
+        return f"{self.tool_name} (id {format_quoted(self.app_id, limit=_MAX_ID_SHOWN)}, {self.provider})"
+
+
+@dataclass(eq=False)
+class AppAmbiguous(FlowportError):
+    """Several apps answer to this name, and each is paid for."""
+
+    wanted: str
+    namesakes: tuple[Namesake, ...]
+    """At least two, in the order of the catalogues."""
+
+    def __str__(self) -> str:
+        shown, rest = self.namesakes[:_MAX_NAMESAKES], len(self.namesakes[_MAX_NAMESAKES:])
+        *most, last = [*map(str, shown), *([f"{rest} more, which find_apps lists"] if rest else [])]
+        return (
+            f"Several apps are called {format_quoted(self.wanted)}: {', '.join(most)} and {last}. "
+            "Nothing was started; name one by its tool name."
+        )
+
+
+@dataclass(eq=False)
+class DefinitionNotRead(FlowportError):
+    """The patience of the caller was over before the definition of the app was read; the reading goes on."""
+
+    app_name: str
+    provider: str
+    """As people write it."""
+    wait_seconds: int | None
+    """How long a request still waits for the budget; None when it is the provider that has not answered."""
+
+    def __str__(self) -> str:
+        why, when = f"{self.provider} has not answered yet", "in a moment"
+        if self.wait_seconds is not None:
+            why = "the requests of this minute are used up"
+            when = f"in about {self.wait_seconds} second{'s' * (self.wait_seconds != 1)}"
+        return (
+            f"Nothing was started and nothing is charged: the definition of {format_quoted(self.app_name)} could not be read "
+            f"in time, because {why}. The reading goes on; call again {when}."
+        )
