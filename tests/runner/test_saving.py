@@ -192,7 +192,7 @@ async def test_a_drawing_that_came_as_an_image_is_kept(ledger: FaultyLedger, fol
         (OutputKind.IMAGE, b"<!doctype html><title>Please log in</title>", "an image"),
         (OutputKind.IMAGE, MP4, "an image"),
         (OutputKind.VIDEO, PNG, "a video"),
-        (OutputKind.AUDIO, b"", "a sound"),
+        (OutputKind.AUDIO, PNG, "a sound"),
     ],
 )
 async def test_what_is_not_of_its_kind_is_not_kept(
@@ -211,6 +211,7 @@ async def test_what_is_not_of_its_kind_is_not_kept(
     [
         (GONE, "its link is no longer good (HTTP 403)"),
         (build_reply(status=500), "its server answered HTTP 500"),
+        (build_reply(b""), "nothing came"),
         (build_reply(PNG, length=len(PNG) + 10, ending=Ending.CLOSE), "its server's answer was not valid HTTP"),
         (Reply(b"", Ending.RESET), "the connection broke off"),
     ],
