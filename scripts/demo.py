@@ -25,11 +25,11 @@ OUTPUTS = ROOT / "demo-output"
 RUNS: Final[Mapping[str, tuple[tuple[str, str, dict[str, str]], ...]]] = {
     "magnific": (
         ("sandbox_retro_poster", "photo", {"title": "Good morning"}),
-        ("sandbox_text_to_picture", "", {"prompt": "a quiet harbour at dawn"}),
+        ("sandbox_text_to_picture", "", {"prompt": "a mountain lake"}),
     ),
     "magica": (
         ("retro_poster", "your_photo", {"title": "Good morning"}),
-        ("text_to_picture", "", {"prompt": "a quiet harbour at dawn"}),
+        ("text_to_picture", "", {"prompt": "a mountain lake"}),
     ),
 }
 """By provider: each tool, its argument for the picture, and the others."""
@@ -104,10 +104,20 @@ async def run_app(client: Client, tool: str, arguments: dict[str, str]) -> bool:
     """Call one tool, show its progress and its results; False when it gave no file."""
 
     async def show_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
-        print(f"  … {message}")
+        print(f"\n  … {message} ", end="", flush=True)
 
-    print(f"\n{tool} {arguments}")
-    result = await client.call_tool(tool, arguments, progress_callback=show_progress)
+    async def show_time() -> None:
+        """Show a dot for each second: Flowport tells how it goes every five, and sooner only what is new."""
+        while True:
+            await anyio.sleep(1)
+            print(".", end="", flush=True)
+
+    print(f"\n{tool} {arguments}", end="")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(show_time)
+        result = await client.call_tool(tool, arguments, progress_callback=show_progress)
+        tasks.cancel_scope.cancel()
+    print()
     facts = result.structured_content or {}
     print(f"  {facts.get('summary') or facts.get('message')}")
     outputs = facts.get("outputs", [])

@@ -156,6 +156,9 @@ class ToolCalls:
 
     async def _run_batch(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(RUN_BATCH, arguments)
+        if CSV not in given and arguments.get("rows") is not None:
+            # An empty list is left out of what is parsed, as everywhere; here it was meant.
+            given = {"rows": [], **given}
         shared = given.get("arguments") or {}
         if not isinstance(shared, dict):
             problem = ArgumentProblem("arguments", "is not an object", "It takes what all rows share, by name.")

@@ -78,7 +78,7 @@ def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_mended(
         child.process.stdin.flush()
         problems = [child.read() for _ in range(2)]
         facts = child.call("text_to_picture", prompt="a cat \ud83d")
-    assert [(one["id"], one["error"]["code"]) for one in problems] == [(None, -32700)] * 2
+    assert [(one["id"], one["error"]["code"]) for one in problems] == [(None, -32700), (None, -32600)]
     assert facts["state"] == "succeeded"
 
 

@@ -78,13 +78,17 @@ def test_the_limit_is_the_real_one_unless_said() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--port", "x"], "argument --port: invalid"),
+        (["--port", "x"], "argument --port: 'x' is no whole number"),
         (["--port", "99999"], "argument --port: 99999 is not from 0 to 65535"),
         (["--files-port", "-1"], "argument --files-port: -1 is not from 0 to 65535"),
         (["--speed", "-1"], "argument --speed: -1 is not from 0 to 1000"),
         (["--speed", "nan"], "argument --speed: nan is not from 0 to 1000"),
         (["--minute-seconds", "0"], "argument --minute-seconds: 0 is not above 0 and up to 60"),
         (["--minute-seconds", "nan"], "argument --minute-seconds: nan is not above 0 and up to 60"),
+        (["--speed", "x"], "argument --speed: 'x' is no number"),
+        (["--minute-seconds", ""], "argument --minute-seconds: '' is no number"),
+        (["--port", "1.5"], "argument --port: '1.5' is no whole number"),
+        (["--requests-per-minute", "many"], "argument --requests-per-minute: 'many' is no whole number"),
         (["--requests-per-minute", "-5"], "argument --requests-per-minute: -5 is below 0"),
     ],
 )

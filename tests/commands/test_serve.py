@@ -15,7 +15,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
-from flowport.commands.serve import _open, build_flag, build_parser
+from flowport.commands.serve import _find_first, _open, build_flag, build_parser
 from flowport.settings import get_default_config_path, load_settings
 from flowport.variables import VARIABLES
 from tests.commands.children import Child, open_child
@@ -223,6 +223,30 @@ def test_the_help_says_where_the_configuration_lies() -> None:
     wanted, text = str(get_default_config_path()), build_parser().format_help()
 
     assert "".join(wanted.split()) in "".join(text.split())
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    """A client shows what is on standard error, and an exit code alone tells nobody anything."""
+    with open_child(tmp_path / "f", prefix=["sh", "-c", 'ulimit -n 8; exec "$@"', "sh"]) as child:
+        code = child.process.wait(timeout=30)
+    first, _, trace = (tmp_path / "f/stderr.txt").read_text().partition("\n")
+    assert (code, "Traceback" in trace) == (1, True)
+    assert first.endswith("ERROR flowport.commands.serve: Flowport ends: OSError: [Errno 24] Too many open files")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: str) -> None:
+    """In one line: there is nothing to trace."""
+    with open_child(tmp_path / "f", prefix=["sh", "-c", f'exec "$@" {closed}', "sh"]) as child:
+        code = child.process.wait(timeout=30)
+    (line,) = (tmp_path / "f/stderr.txt").read_text().splitlines()
+    assert (code, "standard input or output is closed" in line) == (1, True)
+
+
+@pytest.mark.parametrize("problem", [OSError(5, "Sad"), ExceptionGroup("", [ExceptionGroup("", [OSError(5, "Sad")])])])
+def test_what_ends_flowport_is_named_out_of_its_groups(problem: Exception) -> None:
+    """That something is wrong in a group of tasks is no reason."""
+    assert str(_find_first(problem)) == "[Errno 5] Sad"
 
 
 async def test_a_rehearsal_is_a_start_with_a_wrong_and_fast_clock(

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.media.saving import MAX_NAME_CHARACTERS, Published, build_output_path, open_partial
+from tests.rights import obey_modes
+
+LARGE = bytes(range(256)) * 9000
+"""More than is compared at once."""
+
+RECORD_TEXT = '{\n  "app": "Sketch"\n}\n'
 
 
 def save(path: Path, content: bytes) -> Path:
@@ -19,6 +26,13 @@ def save(path: Path, content: bytes) -> Path:
     with open_partial(path) as partial:
         partial.file.write(content)
         return partial.publish()
+
+
+def publish(folder: Path, content: bytes) -> Published:
+    """Write a result with its record and return where they went."""
+    with open_partial(folder / "cat.part") as partial:
+        partial.file.write(content)
+        return partial.publish_with_sidecar(folder / "cat.png", {"app": "Sketch"})
 
 
 def get_names(folder: Path) -> list[str]:
@@ -208,6 +222,70 @@ def test_a_sidecar_stands_beside_its_file(tmp_path: Path) -> None:
         published = partial.publish_with_sidecar(tmp_path / "cat.png", record)
     assert published == Published(tmp_path / "cat.png", tmp_path / "cat.png.json")
     assert json.loads((tmp_path / "cat.png.json").read_text("utf-8")) == record
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("has_record", [True, False])
+def test_a_file_that_was_published_before_is_taken_up(
+    has_record: bool, has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Flowport was killed before it could note that; a second copy would be of no use, a missing record is written."""
+    if not has_links:
+        refuse_links(monkeypatch, errno.EPERM)
+    (tmp_path / "cat.png").write_bytes(LARGE)
+    if has_record:
+        (tmp_path / "cat.png.json").write_text("old")
+    before = (tmp_path / "cat.png").stat()
+    assert publish(tmp_path, LARGE) == Published(tmp_path / "cat.png", tmp_path / "cat.png.json")
+    assert get_names(tmp_path) == ["cat.png", "cat.png.json"]
+    assert (tmp_path / "cat.png").stat() == before
+    assert (tmp_path / "cat.png.json").read_text() == ("old" if has_record else RECORD_TEXT)
+
+
+def test_a_numbered_file_that_was_published_before_is_taken_up(tmp_path: Path) -> None:
+    """The first name may have been taken by something else."""
+    (tmp_path / "cat.png").write_bytes(b"other")
+    (tmp_path / "cat-2.png").write_bytes(LARGE)
+    assert publish(tmp_path, LARGE) == Published(tmp_path / "cat-2.png", tmp_path / "cat-2.png.json")
+    assert get_names(tmp_path) == ["cat-2.png", "cat-2.png.json", "cat.png"]
+
+
+@pytest.mark.parametrize("other", [LARGE[:-1], LARGE + b"x", LARGE[:-1] + b"x", b"x" + LARGE[1:], b""], ids=range(5))
+def test_a_file_that_differs_is_left_alone(tmp_path: Path, other: bytes) -> None:
+    """It is the person's by now: retouched, cut, or another one."""
+    (tmp_path / "cat.png").write_bytes(other)
+    assert publish(tmp_path, LARGE).path == tmp_path / "cat-2.png"
+    assert ((tmp_path / "cat.png").read_bytes(), (tmp_path / "cat-2.png").read_bytes()) == (other, LARGE)
+
+
+def make_link(path: Path) -> None:
+    """Let a link stand there that leads to the very bytes."""
+    target = path.with_name("target")
+    target.write_bytes(LARGE)
+    path.symlink_to(target)
+
+
+def make_closed(path: Path) -> None:
+    """Let a file stand there that must not be read."""
+    path.write_bytes(LARGE)
+    path.chmod(0)
+
+
+@pytest.mark.parametrize("make", [make_link, Path.mkdir, os.mkfifo, make_closed])
+def test_what_is_no_file_that_can_be_read_is_not_taken_up(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A link may lead anywhere, and a pipe would be waited for without end."""
+    make(tmp_path / "cat.png")
+    with obey_modes():
+        assert publish(tmp_path, LARGE).path == tmp_path / "cat-2.png"
+
+
+@pytest.mark.parametrize("make", [make_link, Path.mkdir])
+def test_what_is_no_file_is_no_record(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """The file that is taken up has none then."""
+    (tmp_path / "cat.png").write_bytes(LARGE)
+    make(tmp_path / "cat.png.json")
+    assert publish(tmp_path, LARGE) == Published(tmp_path / "cat.png", tmp_path / "cat.png-2.json")
+    assert (tmp_path / "cat.png-2.json").read_text() == RECORD_TEXT
 
 
 def test_a_record_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PNG = write(build_photo(8, 8))
 GOOD, DOWN, DEAD = build_reply(PNG), build_reply(status=500), build_reply(status=403)
 SHORT = build_reply(PNG, length=len(PNG) + 9, ending=Ending.CLOSE)
 PAGE = build_reply(b"<!doctype html><title>Log in</title>")
+EMPTY = build_reply(b"")
 UNKNOWN = build_answer({"message": "Not found"}, 404)
 HOUR = 3600.0
 
@@ -135,11 +136,36 @@ async def test_a_full_disk_is_tried_again(ledger: FaultyLedger, tmp_path: Path) 
     assert (await bench.get_output()).saved_path
 
 
-async def test_what_is_not_of_its_kind_is_not_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """What lies there will be the same the next time."""
-    async with open_bench(ledger, tmp_path, PAGE) as bench:
-        await bench.save()
-    assert bench.times == [0]
+@pytest.mark.parametrize("bad", [PAGE, EMPTY], ids=["page", "empty"])
+async def test_what_is_not_of_its_kind_is_tried_again(ledger: FaultyLedger, tmp_path: Path, bad: FileReply) -> None:
+    """A server may have a bad moment and say that all is well."""
+    async with open_bench(ledger, tmp_path, bad, DOWN, bad, GOOD) as bench:
+        effort = await bench.save()
+        kept = await bench.get_output()
+    assert (bench.times, effort.missing, kept.save_problem) == ([0, 5, 25, 85], frozenset(), "")
+    assert await anyio.Path(kept.saved_path).read_bytes() == PNG
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"), [(PAGE, "what came is not an image"), (EMPTY, "nothing came")], ids=["page", "empty"]
+)
+async def test_what_is_never_of_its_kind_is_given_up(
+    ledger: FaultyLedger, tmp_path: Path, bad: FileReply, words: str
+) -> None:
+    """The third time it is no bad moment any more;"""
+    async with open_bench(ledger, tmp_path, bad) as bench:
+        effort = await bench.save()
+        kept = await bench.get_output()
+    assert (bench.times, effort.missing) == ([0, 5, 25], frozenset())
+    assert kept.save_problem == f"It was not saved: {words}."
+
+
+async def test_a_page_in_the_place_of_a_fresh_result_is_given_up_too(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Both links count together."""
+    async with open_bench(ledger, tmp_path, PAGE, DEAD, PAGE) as bench:
+        bench.account.answer = build_fresh_look(bench.server)
+        effort = await bench.save()
+    assert (bench.times, effort.missing) == ([0, 5, 5, 25], frozenset())
 
 
 async def test_what_may_not_be_fetched_is_not_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ def blocked_folder(folder: Path) -> Path:
     return folder
 
 
+def forget_file(run: Run) -> Run:
+    """Return the run as it was before its output was saved."""
+    return replace(run, outputs=(replace(run.outputs[0], saved_path=""),))
+
+
 def read_bytes(path: Path | str) -> bytes:
     """Return what a file holds."""
     return Path(path).read_bytes()
@@ -192,7 +197,7 @@ async def test_a_drawing_that_came_as_an_image_is_kept(ledger: FaultyLedger, fol
         (OutputKind.IMAGE, b"<!doctype html><title>Please log in</title>", "an image"),
         (OutputKind.IMAGE, MP4, "an image"),
         (OutputKind.VIDEO, PNG, "a video"),
-        (OutputKind.AUDIO, b"", "a sound"),
+        (OutputKind.AUDIO, PNG, "a sound"),
     ],
 )
 async def test_what_is_not_of_its_kind_is_not_kept(
@@ -211,6 +216,7 @@ async def test_what_is_not_of_its_kind_is_not_kept(
     [
         (GONE, "its link is no longer good (HTTP 403)"),
         (build_reply(status=500), "its server answered HTTP 500"),
+        (build_reply(b""), "nothing came"),
         (build_reply(PNG, length=len(PNG) + 10, ending=Ending.CLOSE), "its server's answer was not valid HTTP"),
         (Reply(b"", Ending.RESET), "the connection broke off"),
     ],
@@ -255,14 +261,25 @@ async def test_a_folder_that_cannot_be_made_is_said(ledger: FaultyLedger, blocke
 
 
 async def test_an_older_file_is_never_overwritten(ledger: FaultyLedger, folder: Path) -> None:
-    """Saving the same run twice, as two processes may, keeps both."""
+    """The person may have retouched it, and wants the result again."""
     async with open_bench(ledger, folder, build_reply(PNG)) as bench:
         run = await bench.save("/0.png")
-        unsaved = replace(run, outputs=(replace(run.outputs[0], saved_path=""),))
-        again = (await bench.save_missing(unsaved)).run
+        Path(run.outputs[0].saved_path).write_bytes(b"retouched")
+        again = (await bench.save_missing(forget_file(run))).run
         names = bench.list_files()
     assert Path(again.outputs[0].saved_path).name == "sketch-1-run_one-2.png"
     assert names == [f"sketch-1-run_one{tail}" for tail in ("-2.png", "-2.png.json", ".png", ".png.json")]
+    assert read_bytes(run.outputs[0].saved_path) == b"retouched"
+
+
+async def test_a_file_that_could_not_be_noted_is_taken_up(ledger: FaultyLedger, folder: Path) -> None:
+    """A Flowport that is killed just after it published leaves the picture, sometimes without its record."""
+    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+        run = await bench.save("/0.png")
+        Path(f"{run.outputs[0].saved_path}.json").unlink()
+        again = (await bench.save_missing(forget_file(run))).run
+        names = bench.list_files()
+    assert (again, names) == (run, ["sketch-1-run_one.png", "sketch-1-run_one.png.json"])
 
 
 async def test_text_outputs_need_no_saving(ledger: FaultyLedger, folder: Path) -> None:

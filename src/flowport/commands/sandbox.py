@@ -88,22 +88,37 @@ def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
     )
 
 
+def _parse_whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as exc:
+        # Otherwise the message names a function of ours.
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from exc
+
+
+def _parse_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
+
+
 def _parse_port(text: str) -> int:
-    port = int(text)
+    port = _parse_whole(text)
     if not 0 <= port <= _MAX_PORT:
         raise argparse.ArgumentTypeError(f"{port} is not from 0 to {_MAX_PORT}")
     return port
 
 
 def _parse_count(text: str) -> int:
-    count = int(text)
+    count = _parse_whole(text)
     if count < 0:
         raise argparse.ArgumentTypeError(f"{count} is below 0")
     return count
 
 
 def _parse_minute(text: str) -> float:
-    seconds = float(text)
+    seconds = _parse_number(text)
     if not 0 < seconds <= _MAX_MINUTE_SECONDS:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {_MAX_MINUTE_SECONDS:g}")
     return seconds
@@ -117,7 +132,7 @@ def _choose_limit(given: int | None, requests_per_minute: int, usual: int) -> in
 
 
 def _parse_speed(text: str) -> float:
-    speed = float(text)
+    speed = _parse_number(text)
     if not 0 <= speed <= _MAX_SPEED:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_MAX_SPEED:g}")
     return speed

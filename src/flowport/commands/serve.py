@@ -48,10 +48,17 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return _USAGE_ERROR
+    # Python says so by None. Asking the descriptors later is too late: whatever is opened first gets their numbers.
+    if serve is stdio.serve and None in (sys.stdin, sys.stdout):
+        logger.error("standard input or output is closed, and the client speaks there: Flowport ends")
+        return 1
     settings = _load_settings(flags)
     code = 1
     try:
         code = anyio.run(_serve, settings, serve)
+    except BaseException as exc:  # the boundary of the process, which is left below in a way that tells nothing
+        problem = _find_first(exc)
+        logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
     finally:
         logging.shutdown()
         # The thread that reads standard input never returns, and leaving by the usual way would wait for it.
@@ -101,6 +108,13 @@ def _get_given(flags: argparse.Namespace) -> dict[str, str]:
 
 def _get_secrets() -> set[str]:
     return {value for name, value in get_environment().items() if name.endswith("_API_KEY")}
+
+
+def _find_first(problem: BaseException) -> BaseException:
+    """Return what happened first, out of the groups that task groups make of it."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return problem
 
 
 async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:

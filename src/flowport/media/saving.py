@@ -2,7 +2,8 @@
 
 A file is written beside its final place under a name of its own and gets its final name only when it is whole and on
 the disk. The final name is claimed by the file system, so two writers never overwrite each other or an older file:
-the second gets a number. Everything here blocks on the disk.
+the second gets a number, unless it brings the very bytes that a process left there which died before it could say so.
+Everything here blocks on the disk.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,12 @@ from typing import Any, BinaryIO, Final, Self
 MAX_NAME_CHARACTERS: Final = 100
 """Longest name of a saved output, extension included."""
 
+_COMPARED_BYTES: Final = 1024**2
 _MAX_TRIES: Final = 10_000
 _MAX_EXTENSION_CHARACTERS: Final = 10
 _SHORT_ID_CHARACTERS: Final = 10
 _UNSAFE: Final = re.compile(r"[^a-z0-9_]+")
+_FOUND_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 # A file system may refuse hard links in any of these ways.
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
 
@@ -102,15 +106,21 @@ class PartialFile:
     def publish_with_sidecar(self, final: Path, record: Mapping[str, Any]) -> "Published":
         """Do as `publish` does and write the record beside the file, as `<file>.json`; both names are synced together.
 
+        A file of the same bytes that has the name already is taken up in the place of this one, and its record with it.
+
         Raises:
             OSError: The file itself could not be published.
         """
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-        path = self.take_name(final)
+        self._close_synced()
+        path, is_taken_up = _claim_name(self._path, final, can_take_up=True)
+        sidecar = path.with_name(f"{path.name}.json")
         try:
-            with open_partial(path.with_name(f"{path.name}.json"), self._writer) as sidecar:
-                sidecar.file.write(text.encode())
-                return Published(path, sidecar.take_name())
+            if is_taken_up and sidecar.is_file() and not sidecar.is_symlink():
+                return Published(path, sidecar)
+            with open_partial(sidecar, self._writer) as partial:
+                partial.file.write(text.encode())
+                return Published(path, partial.take_name())
         except OSError as exc:
             return Published(path, None, exc.strerror or type(exc).__name__)
         finally:
@@ -118,10 +128,8 @@ class PartialFile:
 
     def take_name(self, final: Path | None = None) -> Path:
         """Do as `publish` does, but leave it to the caller to sync the folder."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        return _claim_name(self._path, final or self._final)
+        self._close_synced()
+        return _claim_name(self._path, final or self._final)[0]
 
     def discard(self) -> None:
         """Close the file and remove it, unless it was published."""
@@ -129,6 +137,11 @@ class PartialFile:
             # Closing flushes, and on a full disk that fails again; the descriptor is closed all the same.
             self.file.close()
         self._path.unlink(missing_ok=True)
+
+    def _close_synced(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -152,16 +165,42 @@ def open_partial(final: Path, writer: str = "") -> PartialFile:
     return PartialFile(final, writer)
 
 
-def _claim_name(partial: Path, wished: Path) -> Path:
-    """Give the partial file the wished name, or that name with a number, and return it."""
+def _claim_name(partial: Path, wished: Path, *, can_take_up: bool = False) -> tuple[Path, bool]:
+    """Give the partial file the wished name, or that name with a number, and return it.
+
+    The second is whether a file of the same bytes had it and was taken up: the partial one is removed.
+    """
     for number in range(1, _MAX_TRIES):
         path = wished if number == 1 else wished.with_name(f"{wished.stem}-{number}{wished.suffix}")
         try:
             _move(partial, path)
         except FileExistsError:
-            continue
-        return path
+            if not (can_take_up and _has_same_bytes(partial, path)):
+                continue
+            partial.unlink()
+            return path, True
+        return path, False
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(wished))
+
+
+def _has_same_bytes(partial: Path, path: Path) -> bool:
+    """Tell whether a file stands there that holds what the partial one does; links, folders and pipes are no files."""
+    try:
+        # Without waiting, which the opening of a pipe would be.
+        descriptor = os.open(path, os.O_RDONLY | _FOUND_FLAGS)
+    except OSError:
+        return False  # whatever it is, it is not ours
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != partial.stat().st_size:
+            return False
+        with open(descriptor, "rb", closefd=False) as theirs, partial.open("rb") as ours:
+            while piece := ours.read(_COMPARED_BYTES):
+                if theirs.read(len(piece)) != piece:
+                    return False
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def _move(partial: Path, path: Path) -> None:

@@ -38,8 +38,10 @@ class Outcome(Enum):
     KEPT = "kept"
     FAILED = "failed"
     EXPIRED = "expired"
+    UNFIT = "unfit"
+    """What came is nothing, or not of the right kind: a server's bad moment, or a mistake for good."""
     USELESS = "useless"
-    """What lies there, or where it lies, will not be better the next time."""
+    """Where it lies is refused, and will be the next time."""
 
 
 class OutputFile:
@@ -58,9 +60,11 @@ class OutputFile:
 
     def finish(self, fetched: Fetched, /) -> tuple[Output, Outcome]:
         """Publish the file with its record, if it is what the provider said; return the output with what is known of it."""
+        if not fetched.size_bytes:
+            return note_problem(self._output, "nothing came"), Outcome.UNFIT
         sniffed = sniff(fetched.head)
         if not _is_of_kind(sniffed, self._output.kind):
-            return note_problem(self._output, f"what came is not {_name(self._output.kind)}"), Outcome.USELESS
+            return note_problem(self._output, f"what came is not {_name(self._output.kind)}"), Outcome.UNFIT
         kept = self._describe(fetched, sniffed)
         path = self._path.with_suffix(f".{sniffed.extension if sniffed else 'bin'}")
         published = self._open().publish_with_sidecar(path, _build_sidecar(self._run, kept, fetched))

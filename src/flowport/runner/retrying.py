@@ -1,8 +1,9 @@
 """Save a run's outputs and go on trying behind the answer, until they are saved or cannot be had any more."""
 
 import logging
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Final
 
@@ -14,7 +15,7 @@ from flowport.errors import LedgerError, ProviderError, RunNotFound
 from flowport.ledger.interface import Ledger
 from flowport.model import Run
 from flowport.runner.renewing import LinkRenewer
-from flowport.runner.saving import OutputSaver
+from flowport.runner.saving import OutputSaver, Saved
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ RETRY_SECONDS: Final = (5.0, 20.0, 60.0, 300.0)
 
 LAST_RETRY_SECONDS: Final = 900.0
 """The pause before every later one. Links live for hours; a laptop may be without a network for as long."""
+
+MAX_UNFIT: Final = 3
+"""How often nothing, or something of the wrong kind, may come from a link that works before the output is given up."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,16 @@ class Effort:
     """The outputs that are worth another attempt."""
     is_renewed: bool = False
     """Whether the run was read again for fresh links; that is done once."""
+    unfit: Counter[int] = field(default_factory=Counter)
+    """How often what came for an output was nothing, or of the wrong kind."""
+
+    async def save(self, saver: OutputSaver, only: frozenset[int]) -> Saved:
+        """Try to save these outputs, and drop those of them that are not worth another attempt."""
+        saved = await saver.save_all(self.run, self.account, only=only)
+        self.unfit.update(saved.unfit)
+        hopeless = {n for n in saved.unfit if self.unfit[n] >= MAX_UNFIT}
+        self.run, self.missing = saved.run, (self.missing - only) | (saved.failed - hopeless)
+        return saved
 
 
 class OutputRetrier:
@@ -96,8 +110,7 @@ class OutputRetrier:
                 effort.missing &= self._saver.find_missing(kept)
 
     async def _attempt(self, effort: Effort) -> None:
-        saved = await self._saver.save_all(effort.run, effort.account, only=effort.missing)
-        effort.run, effort.missing = saved.run, saved.failed
+        saved = await effort.save(self._saver, effort.missing)
         if saved.expired and not effort.is_renewed:
             await self._try_renewed(effort, saved.expired)
         elif effort.is_renewed:
@@ -114,8 +127,7 @@ class OutputRetrier:
         effort.is_renewed = bool(renewed.fresh or renewed.gone)
         effort.missing -= renewed.gone
         if renewed.fresh:
-            saved = await self._saver.save_all(effort.run, effort.account, only=renewed.fresh)
-            effort.run, effort.missing = saved.run, (effort.missing - renewed.fresh) | saved.failed
+            await effort.save(self._saver, renewed.fresh)
 
     def _find_dead(self, run: Run, expired: Collection[int]) -> frozenset[int]:
         """Return the outputs whose fresh links have expired as well: by their server and by our clock."""

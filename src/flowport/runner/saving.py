@@ -32,6 +32,8 @@ class Saved:
     """The outputs that are worth another try."""
     expired: frozenset[int]
     """Those of them whose links are no longer good, by their server's word or by the clock."""
+    unfit: frozenset[int]
+    """Those of them from where came nothing, or something of another kind; not for ever worth a try."""
 
 
 class OutputSaver:
@@ -85,9 +87,9 @@ class OutputSaver:
                 group.start_soon(save, output)
             for output in wanted[:1]:
                 await save(output)
-        expired = frozenset(outcomes[Outcome.EXPIRED])
+        expired, unfit = frozenset(outcomes[Outcome.EXPIRED]), frozenset(outcomes[Outcome.UNFIT])
         outputs = tuple(saved.get(output.n, output) for output in run.outputs)
-        return Saved(replace(run, outputs=outputs), expired | outcomes[Outcome.FAILED], expired)
+        return Saved(replace(run, outputs=outputs), expired | unfit | outcomes[Outcome.FAILED], expired, unfit)
 
     async def _note(self, run: Run, output: Output) -> None:
         try:

@@ -16,9 +16,19 @@ from mcp.shared.message import SessionMessage
 
 logger = logging.getLogger(__name__)
 
+_NO_JSON: Final = "The line is not JSON."
 _NO_MESSAGE: Final = "The line is not a message of JSON-RPC."
+_BYTE_ORDER_MARK: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 Heard = SessionMessage | Exception
+
+
+class NoMessage(ValueError):
+    """A line is no message as it stands."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__("a line is no message")
+        self.line = line
 
 
 class MendingReader(ReadStream[Heard]):
@@ -38,13 +48,14 @@ class MendingReader(ReadStream[Heard]):
         """Return the next message."""
         while True:
             heard = await self._reader.receive()
-            if not isinstance(heard, Exception):
+            if not isinstance(heard, NoMessage):
                 return heard
-            if (message := mend(heard)) is not None:
+            message = mend(heard.line)
+            if isinstance(message, SessionMessage):
                 return message
-            logger.warning("a line on standard input is no message")
-            error = t.ErrorData(code=t.PARSE_ERROR, message=_NO_MESSAGE)
-            await self._answer(SessionMessage(t.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
+            if message is not None:
+                logger.warning("a line on standard input is no message")
+                await self._answer(SessionMessage(message))
 
     async def aclose(self) -> None:
         """Close the stream."""
@@ -66,15 +77,37 @@ class MendingReader(ReadStream[Heard]):
         await self.aclose()
 
 
-def mend(heard: Exception) -> SessionMessage | None:
-    """Return the message of a line that holds half letters, with a mark in the place of each; None for other lines."""
-    errors: list[dict[str, Any]] = getattr(heard, "errors", list)()
-    line = errors[0].get("input") if errors else None
-    if not isinstance(line, str) or "\\u" not in line:
+def mend(line: str) -> SessionMessage | t.JSONRPCError | None:
+    """Return the message of a line that can be mended, with a mark in the place of half a letter, or the answer to others.
+
+    None for a blank line, which is nothing. A mark of the byte order before a line is passed over (RFC 8259, section 8.1).
+    """
+    text = line.removeprefix(_BYTE_ORDER_MARK)
+    if not text.strip():
         return None
     try:
         # Half a letter cannot be written in UTF-8; what stands for it can.
-        whole = json.dumps(json.loads(line), ensure_ascii=False).encode(errors="replace")
+        whole = json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace")
+    # Deeper than anything that means something.
+    except (ValueError, RecursionError):
+        return _refuse(t.PARSE_ERROR, _NO_JSON, None)
+    try:
         return SessionMessage(t.jsonrpc_message_adapter.validate_json(whole, by_name=False))
     except ValueError:
+        return _refuse(t.INVALID_REQUEST, _NO_MESSAGE, _find_id(json.loads(whole)))
+
+
+def _find_id(content: Any) -> t.RequestId | None:
+    """Return the id by which the client waits for an answer, where it can be told."""
+    if not isinstance(content, dict):
         return None
+    # The id of an answer is one of ours. The client may have a request of its own under it, which this would end.
+    if "method" not in content and content.keys() & {"result", "error"}:
+        return None
+    request_id = content.get("id")
+    is_id = isinstance(request_id, (str, int)) and not isinstance(request_id, bool)
+    return request_id if is_id else None
+
+
+def _refuse(code: int, words: str, request_id: t.RequestId | None) -> t.JSONRPCError:
+    return t.JSONRPCError(jsonrpc="2.0", id=request_id, error=t.ErrorData(code=code, message=words))

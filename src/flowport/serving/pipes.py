@@ -18,7 +18,7 @@ import mcp.types as t
 from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
 
-from flowport.serving.hearing import Heard
+from flowport.serving.hearing import Heard, NoMessage
 
 if sys.platform == "win32":
     from mcp.os.win32.utilities import rebind_std_handle_to_fd
@@ -92,15 +92,16 @@ class LineReader(ReadStream[Heard]):
 
 
 def parse_line(line: bytes) -> Heard:
-    """Return the message that a line is, or the library's error for what it holds, read as text."""
+    """Return the message that a line is, or what holds the line, read as text."""
     try:
         return SessionMessage(t.jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValueError:
         pass
+    text = line.decode(errors="replace")
     try:
-        return SessionMessage(t.jsonrpc_message_adapter.validate_json(line.decode(errors="replace"), by_name=False))
-    except ValueError as exc:
-        return exc
+        return SessionMessage(t.jsonrpc_message_adapter.validate_json(text, by_name=False))
+    except ValueError:
+        return NoMessage(text)
 
 
 class _Line:
