@@ -31,10 +31,15 @@ def test_what_is_certainly_not_written_is_never_forgotten() -> None:
     """A client may stop reading and go on asking."""
     lost: list[str] = []
     deliveries = Deliveries(lost.append)
-    deliveries.get_unwritten = lambda: {("stdio", 0), ("stdio", "unknown")}
+    deliveries.expect_confirmation("stdio")
+    deliveries.note("session x", 0, "run_x", "call_x")
     for n in range(2 * MAX_KEPT):
         deliveries.note("stdio", n, f"run_{n}", f"call_{n}")
-    assert deliveries.get_unwritten_calls() == {"call_0"}
-    deliveries.lose("stdio", 0)
-    deliveries.lose("stdio", 1)
-    assert lost == ["run_0"]
+        if n not in {0, 7}:
+            deliveries.confirm("stdio", n)
+    deliveries.confirm("stdio", "unknown")
+    assert deliveries.get_unwritten_calls() == {"call_0", "call_7"}
+    deliveries.lose("stdio", 7)
+    deliveries.lose_unwritten("stdio")
+    deliveries.lose_unwritten("stdio")
+    assert (lost, deliveries.get_unwritten_calls()) == (["run_7", "run_0"], frozenset())

@@ -5,7 +5,7 @@ that the client has cancelled the request, or that its connection broke with the
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -32,21 +32,31 @@ class Deliveries:
         """Begin empty; `take_back` hears the id of each run whose answer did not arrive."""
         self._take_back = take_back
         self._deliveries: OrderedDict[Request, _Delivery] = OrderedDict()
-        self.get_unwritten: Callable[[], Collection[Request]] = tuple
-        """Returns the requests of which it is certain that their answers are not written yet."""
+        self._confirming: set[str] = set()
+        """The connections of whose answers it is told when they are written."""
+        self._unwritten: dict[Request, None] = {}
+        """The requests over these connections whose answers are not written yet."""
+
+    def expect_confirmation(self, connection: str) -> None:
+        """Take no answer over a connection for written before `confirm` tells so."""
+        self._confirming.add(connection)
+
+    def confirm(self, connection: str, request_id: RequestId) -> None:
+        """Note that the answer to a request is written."""
+        self._unwritten.pop((connection, request_id), None)
 
     def note(self, connection: str, request_id: RequestId, run_id: str, call_id: str) -> None:
         """Remember that the answer to a request, which is that of a call, holds the outputs of a run."""
         self._deliveries[connection, request_id] = _Delivery(run_id, call_id)
+        if connection in self._confirming:
+            self._unwritten[connection, request_id] = None
         if len(self._deliveries) > MAX_KEPT:
-            unwritten = self.get_unwritten()
-            for request in [one for one in self._deliveries if one not in unwritten][:-MAX_KEPT]:
+            for request in [one for one in self._deliveries if one not in self._unwritten][:-MAX_KEPT]:
                 del self._deliveries[request]
 
     def get_unwritten_calls(self) -> frozenset[str]:
         """Return the calls whose answers are certainly not written yet."""
-        found = (self._deliveries.get(request) for request in self.get_unwritten())
-        return frozenset(delivery.call_id for delivery in found if delivery is not None)
+        return frozenset(self._deliveries[request].call_id for request in self._unwritten)
 
     def get_last(self) -> tuple[str, RequestId, str]:
         """Return connection, request and run of the last answer that held one."""
@@ -55,6 +65,13 @@ class Deliveries:
 
     def lose(self, connection: str, request_id: RequestId) -> None:
         """Take the answer to a request back; nothing happens when it held no run."""
+        self._unwritten.pop((connection, request_id), None)
         delivery = self._deliveries.pop((connection, request_id), None)
         if delivery is not None:
             self._take_back(delivery.run_id)
+
+    def lose_unwritten(self, connection: str) -> None:
+        """Take back every answer over a connection that is not written."""
+        for lost, request_id in list(self._unwritten):
+            if lost == connection:
+                self.lose(lost, request_id)

@@ -33,17 +33,14 @@ logger = logging.getLogger(__name__)
 MAX_RETRY_SECONDS: Final = 600.0
 FIRST_RETRY_SECONDS: Final = 15.0
 """After a refresh that failed; doubled each time, up to `MAX_RETRY_SECONDS`."""
-
 _MAX_DOUBLINGS: Final = 16
 """More than it takes; a laptop that is offline for a week fails a thousand times."""
 
 WATCH_SECONDS: Final = 15.0
 FIRST_WATCH_SECONDS: Final = 0.5
 """Between two looks at the file that another process saves: with a catalogue, and while there is none."""
-
 STALE_AFTER_SECONDS: Final = 24 * 3600.0
 """When a definition is read again although nothing says that it changed."""
-
 MAX_REREAD: Final = 5
 """How many stale definitions one refresh reads again."""
 

@@ -1,4 +1,7 @@
-"""Note that calls wait no longer: one at once when its client has gone, those that were answered a little later, together."""
+"""Note that calls wait no longer: one at once when its client has gone, those that were answered a little later, together.
+
+And note that an answer did not arrive after all.
+"""
 
 import logging
 from collections import deque
@@ -45,6 +48,16 @@ class CallLeaver:
         if not self._is_waiting:
             self._is_waiting = True
             self._supervisor.spawn("ends of answered calls", self._leave_answered)
+
+    def take_back(self, run_id: str) -> None:
+        """Note that the answer which held a run's outputs did not arrive."""
+        self._supervisor.spawn(f"unseen {run_id}", self._take_back, run_id)
+
+    async def _take_back(self, run_id: str) -> None:
+        try:
+            await self._ledger.note_unseen(run_id)
+        except LedgerError as exc:
+            logger.warning("that run %s was not seen after all could not be noted: %s", run_id, exc)
 
     async def _leave_answered(self) -> None:
         try:

@@ -142,13 +142,7 @@ class Runner:
 
     def take_back(self, run_id: str) -> None:
         """Note in the background that the answer which held a run's outputs did not arrive."""
-        self._supervisor.spawn(f"unseen {run_id}", self._take_back, run_id)
-
-    async def _take_back(self, run_id: str) -> None:
-        try:
-            await self._ledger.note_unseen(run_id)
-        except LedgerError as exc:
-            logger.warning("that run %s was not seen after all could not be noted: %s", run_id, exc)
+        self._leaver.take_back(run_id)
 
     def get_entry(self, run_id: str) -> BoardEntry | None:
         """Return the live standing of a run, or None when this process does not follow it."""

@@ -117,19 +117,19 @@ class _Line:
 class LineWriter(WriteStream[SessionMessage]):
     """Messages to a descriptor, one a line and each of them whole, however many are sent at once."""
 
-    def __init__(self, descriptor: int) -> None:
-        """Write to a descriptor; what it does not take at once is written by `write_waiting`."""
+    def __init__(self, descriptor: int, on_written: Callable[[t.RequestId], None] = lambda _: None) -> None:
+        """Write to a descriptor; what it does not take at once is written by `write_waiting`.
+
+        Args:
+            on_written: Called with the request of each answer that is written.
+        """
         self._descriptor = descriptor
+        self._on_written = on_written
         self._poller = _build_poller(descriptor)
         self._waiting: deque[_Line] = deque()
         self._called = anyio.Event()
-        self._unwritten: set[t.RequestId | None] = set()
         self._problem: OSError | None = None
         """Why nothing can be written any more."""
-
-    def get_unwritten(self) -> set[t.RequestId]:
-        """Return the requests whose answers were handed over and are not written."""
-        return {one for one in self._unwritten if one is not None}
 
     async def drain(self) -> None:
         """Wait until everything that was handed over is written, or nothing can be any more."""
@@ -145,12 +145,11 @@ class LineWriter(WriteStream[SessionMessage]):
         # Of answers alone: requests of our own have numbers too, which may be the client's as well.
         request_id = item.message.id if isinstance(item.message, (t.JSONRPCResponse, t.JSONRPCError)) else None
         line = memoryview(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode())
-        self._unwritten.add(request_id)
         if self._problem is not None:
             raise anyio.BrokenResourceError from self._problem
         rest = line if self._waiting else self._write_at_once(line)
         if not rest:
-            self._unwritten.discard(request_id)
+            self._tell_written(request_id)
             return
         self._waiting.append(waiting := _Line(rest, request_id))
         self._called.set()
@@ -188,8 +187,12 @@ class LineWriter(WriteStream[SessionMessage]):
                 waiting.over.set()
             raise
         self._waiting.popleft()
-        self._unwritten.discard(line.request_id)
+        self._tell_written(line.request_id)
         line.over.set()
+
+    def _tell_written(self, request_id: t.RequestId | None) -> None:
+        if request_id is not None:
+            self._on_written(request_id)
 
     def _write_all(self, data: memoryview) -> None:
         while data:
@@ -226,16 +229,17 @@ def _read(descriptor: int) -> bytes:
             select.select([descriptor], [], [])
 
 
-def open_pipes(on_end: Callable[[], None]) -> tuple[LineReader, LineWriter]:
+def open_pipes(on_end: Callable[[], None], on_written: Callable[[t.RequestId], None]) -> tuple[LineReader, LineWriter]:
     """Take standard input and output for the protocol alone: whatever else is printed goes to standard error.
 
     Args:
         on_end: Called when the client has closed standard input.
+        on_written: Called with the request of each answer that is written.
 
     Raises:
         OSError: One of them is closed.
     """
-    return LineReader(_take(0, os.O_RDONLY), on_end), LineWriter(_take(1, os.O_WRONLY))
+    return LineReader(_take(0, os.O_RDONLY), on_end), LineWriter(_take(1, os.O_WRONLY), on_written)
 
 
 def _take(descriptor: int, mode: int) -> int:

@@ -1,12 +1,14 @@
 """Serve one client on standard input and output."""
 
 import logging
+from functools import partial
 from typing import Final
 
 import anyio
 import anyio.abc
 
 from flowport.clients import STDIO
+from flowport.deliveries import Deliveries
 from flowport.server import FlowportServer
 from flowport.serving.ending import End
 from flowport.serving.hearing import MendingReader
@@ -24,17 +26,15 @@ async def serve(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) ->
     Args:
         tasks: Where reading and writing go on; a thread under them may never return, so nobody may wait for it.
     """
-    reader, writer = open_pipes(end.ask)
-    if server.deliveries is not None:
-        server.deliveries.get_unwritten = lambda: {(STDIO, request_id) for request_id in writer.get_unwritten()}
+    deliveries = server.deliveries or Deliveries(lambda _: None)
+    deliveries.expect_confirmation(STDIO)
+    reader, writer = open_pipes(end.ask, partial(deliveries.confirm, STDIO))
     tasks.start_soon(_write, writer, end)
     tasks.start_soon(_speak, server, reader, writer, end)
     await end.asked.wait()
     with anyio.move_on_after(DRAINING_SECONDS):
         await writer.drain()
-    if server.deliveries is not None:
-        for request_id in writer.get_unwritten():
-            server.deliveries.lose(STDIO, request_id)
+    deliveries.lose_unwritten(STDIO)
 
 
 async def _write(writer: LineWriter, end: End) -> None:
