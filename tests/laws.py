@@ -138,7 +138,7 @@ def _choices_are_distinct_and_of_their_type(tool: Tool) -> bool:
 
 def _bounds_and_defaults_hold(tool: Tool) -> bool:
     return all(
-        schema.get("minimum", 0) <= schema.get("maximum", max(schema.get("minimum", 0), 0))
+        ("minimum" not in schema or "maximum" not in schema or schema["minimum"] <= schema["maximum"])
         and ("default" not in schema or Draft202012Validator(schema).is_valid(schema["default"]))
         for _, schema in _iterate_properties(tool)
     )

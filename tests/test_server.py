@@ -58,7 +58,7 @@ async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pyte
             "clock": type("Clock", (), {"monotonic": lambda self: 0.0})(),
             "catalogs": (),
             "ledger": Broken(),
-            "runner": type("Runner", (), {"take_back": None})(),
+            "runner": type("Runner", (), {"take_back": None, "hear_of_unwritten": lambda *_: None})(),
             "changes": Changes(SystemClock()),
         },
     )()
