@@ -48,9 +48,9 @@ MAX_ROW_CONNECTION_TRIES: Final = 24
 MAX_BUSY_TRIES: Final = 4
 """How often a start is sent in all when the provider answers 429."""
 
-MAX_STARTS: Final = 7
+MAX_STARTS: Final = 6
 """Start requests side by side, to each account. The others wait as `accepted`, of which it is certain that nothing was
-sent. Seven answers of seven seconds are sixty starts a minute, and no limit that we know allows more."""
+sent. Six answers of six seconds are sixty starts a minute, and no limit that we know allows more."""
 
 RECONNECT_SECONDS: Final = 1.0
 MAX_RECONNECT_SECONDS: Final = 30.0
