@@ -34,8 +34,8 @@ _PREFIX: Final = "FLOWPORT_"
 _HTTP: Final = "flowport.serving.http"
 _USAGE_ERROR: Final = 2
 
-SWITCH_SECONDS: Final = 0.0001
-"""How long one thread runs while another waits for its turn of the interpreter; a fiftieth of what is usual. The ledger's
+SWITCH_SECONDS: Final = 0.0005
+"""How long one thread runs while another waits for its turn of the interpreter; a tenth of what is usual. The ledger's
 thread needs a turn for each statement, and a run waits for it before its request leaves."""
 
 

@@ -27,6 +27,7 @@ from flowport.ledger.records import (
     Mention,
     WaitingCall,
 )
+from flowport.ledger.turns import hurrying
 from flowport.ledger.uploads import SqliteUploads
 from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
@@ -44,7 +45,8 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
     ) -> AcceptOutcome:
         """Record a new run with its reservation, or find the one to join."""
         self._require_sound()
-        return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules, terms=terms))
+        with hurrying():
+            return await self._worker.write(partial(attaching.accept_run, run=run, rules=rules, terms=terms))
 
     async def leave(self, *call_ids: str) -> None:
         """Record that these calls wait no longer."""
@@ -71,7 +73,8 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
     async def note_starting(self, run_id: str, *, at: float) -> bool:
         """Move an accepted run to starting."""
         self._require_place()
-        return await self._worker.write(partial(changes.set_starting, run_id=run_id, at=at))
+        with hurrying():
+            return await self._worker.write(partial(changes.set_starting, run_id=run_id, at=at))
 
     async def note_not_taken(self, run_id: str) -> bool:
         """Move a starting run back to accepted."""
