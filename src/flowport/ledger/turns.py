@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-HURRIED_SECONDS: Final = 0.0001
+HURRIED_SECONDS: Final = 0.0002
 """How long another thread runs on then, at most: a write takes a turn for each of its statements. Not always, since every
 change of turns costs the processor too."""
 
