@@ -6,7 +6,7 @@ the order of what happens at one instant.
 
 import random
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,8 @@ from schedule import ROWS, Outcome, carry_by_schedule, carry_out_rows, get_p95, 
 from schedule_world import APP, VirtualAccount, World, build_answer, open_world
 from virtual import VirtualClock, run_virtually
 
-from flowport.providers.interface import ApiAnswer
+from flowport.errors import Operation
+from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.magica import Magica
 from flowport.providers.magica_inputs import RequestField, build_inputs
 
@@ -48,19 +49,12 @@ class MagicaAccount(VirtualAccount):
         """Answer a start request."""
         return build_answer({"runId": run_id}, 202)
 
-    def tell_state(self, *, is_over: bool) -> ApiAnswer:
-        """Answer a look."""
-        return build_answer(_build_run(is_over=is_over))
-
-    def read_names(self, body: Any) -> Sequence[str]:
-        """Return which runs a request for several is about."""
-        return [str(run_id) for run_id in body["ids"]]
-
-    def tell_states(self, are_over: Mapping[str, bool]) -> ApiAnswer:
-        """Answer a request for several runs."""
-        return build_answer(
-            {"runs": [{"id": run_id, **_build_run(is_over=is_over)} for run_id, is_over in are_over.items()]}
-        )
+    def tell_look(self, request: ApiRequest) -> ApiAnswer:
+        """Answer a look at one run or at several."""
+        if request.operation is Operation.READ_RUNS:
+            ids: Any = (request.body or {})["ids"]
+            return build_answer({"runs": [{"id": one, **_build_run(is_over=self.is_over(one))} for one in ids]})
+        return build_answer(_build_run(is_over=self.is_over(request.path.rpartition("/")[2].partition("?")[0])))
 
 
 def _build_run(*, is_over: bool) -> dict[str, Any]:

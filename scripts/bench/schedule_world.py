@@ -8,7 +8,7 @@ import json
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
@@ -102,11 +102,10 @@ class VirtualAccount(OpenAccount):
             job = self.jobs[run_id]
             job.started_at, job.duration_seconds = now, draw_seconds(self._chance)
             return self.tell_start(run_id)
-        if request.operation is Operation.READ_RUNS:
-            return self.tell_states({run_id: self._is_over(run_id) for run_id in self.read_names(request.body)})
-        return self.tell_state(is_over=self._is_over(request.path.rpartition("/")[2].partition("?")[0]))
+        return self.tell_look(request)
 
-    def _is_over(self, run_id: str) -> bool:
+    def is_over(self, run_id: str) -> bool:
+        """Tell whether a run has ended."""
         job = self.jobs[run_id]
         return self._clock.monotonic() >= job.started_at + job.duration_seconds
 
@@ -118,17 +117,10 @@ class VirtualAccount(OpenAccount):
         """Answer a start request."""
         return build_answer({"status": "running", "workflow_run_identifier": run_id}, 202)
 
-    def tell_state(self, *, is_over: bool) -> ApiAnswer:
+    def tell_look(self, request: ApiRequest) -> ApiAnswer:
         """Answer a look."""
+        is_over = self.is_over(request.path.rpartition("/")[2])
         return build_answer({"data": {"status": "completed" if is_over else "running", "result": None}})
-
-    def read_names(self, body: Any) -> Sequence[str]:
-        """Return which runs a request for several is about; Magnific has none."""
-        raise NotImplementedError
-
-    def tell_states(self, are_over: Mapping[str, bool]) -> ApiAnswer:
-        """Answer a request for several runs."""
-        raise NotImplementedError
 
 
 class _Memory:

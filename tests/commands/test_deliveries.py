@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         assert child.process.stdout is not None
         lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
         yield dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@contextmanager
+def open_unread(folder: Path, sandbox: dict[str, str]) -> Iterator[Child]:
+    """Run a Flowport whose client has stopped reading: its output is full, and a run's result waits to be written."""
+    with open_child(folder, environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        for _ in range(MANY_LISTS):
+            child.send("tools/list")
+        child.send("tools/call", CALL)
+        while not list((folder / "outputs").glob("*/*.json")):
+            pass
+        yield child
 
 
 def get_row(child: Child, envelope: dict[str, Any]) -> dict[str, Any]:
@@ -84,13 +99,7 @@ def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_mended(
 
 def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dict[str, str]) -> None:
     """A client that has stopped reading is ended by its person; the result is there the next time."""
-    with open_child(tmp_path / "f", environment=sandbox) as child:
-        child.greet()
-        child.ask("tools/list")
-        for _ in range(MANY_LISTS):
-            child.send("tools/list")
-        child.send("tools/call", CALL)
-        wait_until_saved(tmp_path / "f" / "outputs")
+    with open_unread(tmp_path / "f", sandbox) as child:
         child.process.send_signal(signal.SIGTERM)
         child.process.wait(timeout=5)
     with open_child(tmp_path / "f", environment=sandbox) as child:
@@ -101,13 +110,7 @@ def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dic
 
 def test_a_client_that_closes_its_side_alone_gets_what_was_answered(tmp_path: Path, sandbox: dict[str, str]) -> None:
     """It still reads; and one that does not is left in time."""
-    with open_child(tmp_path / "f", environment=sandbox) as child:
-        child.greet()
-        child.ask("tools/list")
-        for _ in range(MANY_LISTS):
-            child.send("tools/list")
-        child.send("tools/call", CALL)
-        wait_until_saved(tmp_path / "f" / "outputs")
+    with open_unread(tmp_path / "f", sandbox) as child:
         child.close_input()
         lists = 0
         while lists < MANY_LISTS:
@@ -117,19 +120,7 @@ def test_a_client_that_closes_its_side_alone_gets_what_was_answered(tmp_path: Pa
 
 def test_a_client_that_closes_its_side_and_does_not_read_is_left(tmp_path: Path, sandbox: dict[str, str]) -> None:
     """A write that waits for it must not keep the process."""
-    with open_child(tmp_path / "f", environment=sandbox) as child:
-        child.greet()
-        child.ask("tools/list")
-        for _ in range(MANY_LISTS):
-            child.send("tools/list")
-        child.send("tools/call", CALL)
-        wait_until_saved(tmp_path / "f" / "outputs")
+    with open_unread(tmp_path / "f", sandbox) as child:
         child.close_input()
         child.process.wait(timeout=5)
         assert child.process.returncode == 0
-
-
-def wait_until_saved(folder: Path) -> None:
-    """Wait until a result and its record lie in the folder."""
-    while not list(folder.glob("*/*.json")):
-        pass

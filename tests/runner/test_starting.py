@@ -137,6 +137,15 @@ async def test_a_row_of_a_batch_is_started_after_what_somebody_waits_for(
     assert account.priorities == [priority]
 
 
+async def fill_places(tasks: anyio.abc.TaskGroup, starter: RunStarter, board: Board, account: ScriptedAccount) -> None:
+    """Have as many rows as there are places wait for the account's budget."""
+    for n in range(MAX_STARTS):
+        row = replace(RUN, id=f"row_{n}")
+        board.put(row, noted_at=0.0, urgency=Urgency.BATCH)
+        tasks.start_soon(starter.start, row, CALL, account)
+    await wait_until(lambda: len(account.priorities) == MAX_STARTS)
+
+
 async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_somebody_waits_for(
     ledger: FaultyLedger, board: Board
 ) -> None:
@@ -146,11 +155,7 @@ async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_someb
     await account.budget.take(Priority.START)
     starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
     async with anyio.create_task_group() as tasks:
-        for n in range(MAX_STARTS):
-            row = replace(RUN, id=f"row_{n}")
-            board.put(row, noted_at=0.0, urgency=Urgency.BATCH)
-            tasks.start_soon(starter.start, row, CALL, account)
-        await wait_until(lambda: len(account.priorities) == MAX_STARTS)
+        await fill_places(tasks, starter, board, account)
         await ledger.accept(RUN)
         board.put(RUN, noted_at=0.0)
         tasks.start_soon(starter.start, RUN, CALL, account)
@@ -169,11 +174,7 @@ async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(ledger
     await slow.budget.take(Priority.START)
     starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
     async with anyio.create_task_group() as tasks:
-        for n in range(MAX_STARTS):
-            row = replace(RUN, id=f"row_{n}")
-            board.put(row, noted_at=0.0, urgency=Urgency.BATCH)
-            tasks.start_soon(starter.start, row, CALL, slow)
-        await wait_until(lambda: len(slow.priorities) == MAX_STARTS)
+        await fill_places(tasks, starter, board, slow)
         await ledger.accept(RUN)
         board.put(RUN, noted_at=0.0, urgency=Urgency.BATCH)
         tasks.start_soon(starter.start, RUN, CALL, other)

@@ -7,19 +7,11 @@ import mcp.types as t
 import pytest
 from mcp.shared.message import SessionMessage
 
-from flowport.serving.hearing import MendingReader
-from flowport.serving.pipes import LineReader, parse_line
+from flowport.serving.hearing import Heard, MendingReader
+from flowport.serving.pipes import parse_line
 
 PING = {"jsonrpc": "2.0", "id": "last", "method": "ping"}
 DEEP = '{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"\\ud83d": ' + "[" * 100_000 + "]" * 100_000 + "}}"
-
-
-class Lines(LineReader):
-    """Lines that lie ready."""
-
-    def __init__(self, *lines: bytes) -> None:
-        super().__init__(-1)
-        self._lines.extend(lines)
 
 
 async def hear(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
@@ -31,8 +23,13 @@ async def hear(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
         said = json.loads(message.message.model_dump_json(by_alias=True, exclude_unset=True))
         answers.append((said["id"], said["error"]["code"]))
 
-    heard = await MendingReader(Lines(*lines, json.dumps(PING).encode()), answer).receive()
-    assert isinstance(heard, SessionMessage)
+    waiting = iter([*lines, json.dumps(PING).encode()])
+
+    async def receive() -> Heard:
+        """Take the next line."""
+        return parse_line(next(waiting))
+
+    heard = await MendingReader(receive, answer).receive()
     assert isinstance(heard.message, t.JSONRPCRequest)
     return heard.message.id, answers
 

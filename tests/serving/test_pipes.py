@@ -85,8 +85,10 @@ async def test_messages_come_in_order_however_the_pipe_cuts_them() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sink)
 
         threading.Thread(target=write).start()
-        async with LineReader(source) as reader:
-            assert [get_id(heard) async for heard in reader] == list(range(202))
+        reader = LineReader(source)
+        assert [get_id(await reader.receive()) for _ in range(202)] == list(range(202))
+        with pytest.raises(anyio.EndOfStream):
+            await reader.receive()
 
 
 def test_a_line_with_bytes_that_are_no_letters_is_still_a_message() -> None:

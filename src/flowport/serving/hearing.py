@@ -7,7 +7,7 @@ an emoji, which programs write when they cut a text in the middle of one.
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import anyio
 import mcp.types as t
@@ -20,8 +20,6 @@ _NO_JSON: Final = "The line is not JSON."
 _NO_MESSAGE: Final = "The line is not a message of JSON-RPC."
 _BYTE_ORDER_MARK: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
-Heard = SessionMessage | Exception
-
 
 class NoMessage(ValueError):
     """A line is no message as it stands."""
@@ -31,23 +29,28 @@ class NoMessage(ValueError):
         self.line = line
 
 
-class MendingReader(ReadStream[Heard]):
+Heard: TypeAlias = SessionMessage | NoMessage
+
+
+class MendingReader(ReadStream[SessionMessage]):
     """The stream from the client, without what is no message."""
 
-    def __init__(self, reader: ReadStream[Heard], answer: Callable[[SessionMessage], Awaitable[None]]) -> None:
-        """Read from a stream of the library's; `answer` sends a message to the client."""
-        self._reader = reader
+    def __init__(
+        self, receive: Callable[[], Awaitable[Heard]], answer: Callable[[SessionMessage], Awaitable[None]]
+    ) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            receive: Returns the next of what the client has said; `anyio.EndOfStream` when there is nothing more.
+            answer: Sends a message to the client.
+        """
+        self._receive = receive
         self._answer = answer
 
-    @property
-    def last_context(self) -> Any:
-        """The context in which the last message was read, where the stream knows it."""
-        return getattr(self._reader, "last_context", None)
-
-    async def receive(self) -> Heard:
+    async def receive(self) -> SessionMessage:
         """Return the next message."""
         while True:
-            heard = await self._reader.receive()
+            heard = await self._receive()
             if not isinstance(heard, NoMessage):
                 return heard
             message = mend(heard.line)
@@ -58,13 +61,12 @@ class MendingReader(ReadStream[Heard]):
                 await self._answer(SessionMessage(message))
 
     async def aclose(self) -> None:
-        """Close the stream."""
-        await self._reader.aclose()
+        """Do nothing: whatever the client says is read until it ends."""
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Heard:
+    async def __anext__(self) -> SessionMessage:
         try:
             return await self.receive()
         except anyio.EndOfStream as exc:

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import anyio
 import anyio.to_thread
 import mcp.types as t
-from mcp.shared._stream_protocols import ReadStream, WriteStream
+from mcp.shared._stream_protocols import WriteStream
 from mcp.shared.message import SessionMessage
 
 from flowport.serving.hearing import Heard, NoMessage
@@ -29,8 +29,8 @@ _SAFE_BYTES: Final = getattr(select, "PIPE_BUF", 0)
 """What a pipe that is ready takes without making anybody wait (POSIX); 0 where that is not promised."""
 
 
-class LineReader(ReadStream[Heard]):
-    """Messages from a descriptor, one a line; a line that is no message comes as the error that says so."""
+class LineReader:
+    """Messages from a descriptor, one a line."""
 
     def __init__(self, descriptor: int, on_end: Callable[[], None] = lambda: None) -> None:
         """Read from a descriptor; `on_end` is called when the other side has closed it."""
@@ -70,29 +70,9 @@ class LineReader(ReadStream[Heard]):
         if self._rest:
             self._lines.append(bytes(self._rest))
 
-    async def aclose(self) -> None:
-        """Read no more; the descriptor stays open, a thread may still wait on it."""
-        self._has_ended = True
-        self._lines.clear()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Heard:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream as exc:
-            raise StopAsyncIteration from exc
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
 
 def parse_line(line: bytes) -> Heard:
-    """Return the message that a line is, or what holds the line, read as text."""
+    """Return the message that a line is; else the line, read as text."""
     try:
         return SessionMessage(t.jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValueError:

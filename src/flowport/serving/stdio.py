@@ -47,7 +47,7 @@ async def _write(writer: LineWriter, end: End) -> None:
 
 async def _speak(server: FlowportServer, reader: LineReader, writer: LineWriter, end: End) -> None:
     try:
-        await server.run(MendingReader(reader, writer.send), writer, server.create_initialization_options())
+        await server.run(MendingReader(reader.receive, writer.send), writer, server.create_initialization_options())
     except Exception:  # the boundary of the process: without it a broken pipe would leave us running unheard
         logger.exception("the connection to the client has broken")
         end.ask(code=1)
