@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check unit crash soak laws conformance docker-proof demo bench lock docs format clean
+.PHONY: setup test verify check unit crash soak laws conformance docker-proof demo bench lock docs format clean
 
 setup: .venv/installed
 
@@ -14,6 +14,10 @@ setup: .venv/installed
 
 test: check unit
 	$(MAKE) --jobs=3 --output-sync=target crash conformance docker-proof
+
+# What takes longer or needs more: the network, npm, other programs. tests/verify holds it.
+verify: setup
+	$(BIN)/pytest -m verify --numprocesses=2 --dist=loadfile tests/verify
 
 check: setup
 	$(BIN)/ruff check .
