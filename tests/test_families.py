@@ -91,7 +91,7 @@ async def test_a_run_is_looked_at_in_the_family_of_the_moment(sandbox: SandboxCl
         flowport.assembly.desk.catalogs[0].account.speak("apps")
         await list_apps(flowport)
         facts = await flowport.ask("text_to_picture", prompt="a lake")
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while await flowport.count("status") == 0:
                 await anyio.lowlevel.checkpoint()
             flowport.assembly.desk.catalogs[0].account.speak("flows")

@@ -74,7 +74,7 @@ async def test_a_newer_client_on_standard_input_hears_of_a_new_run(tmp_path: Pat
     server = StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env=environment)
     async with Client(server) as client, client.listen(resources_list_changed=True) as events:
         await client.call_tool("text_to_picture", {"prompt": "a lake"})
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async for event in events:
                 assert isinstance(event, ResourcesListChanged)
                 break
@@ -228,7 +228,7 @@ def test_the_help_says_where_the_configuration_lies() -> None:
 def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     """A client shows what is on standard error, and an exit code alone tells nobody anything."""
     with open_child(tmp_path / "f", prefix=["sh", "-c", 'ulimit -n 8; exec "$@"', "sh"]) as child:
-        code = child.process.wait(timeout=30)
+        code = child.process.wait(timeout=60)
     first, _, trace = (tmp_path / "f/stderr.txt").read_text().partition("\n")
     assert (code, "Traceback" in trace) == (1, True)
     assert first.endswith("ERROR flowport.commands.serve: Flowport ends: OSError: [Errno 24] Too many open files")
@@ -238,7 +238,7 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
 def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: str) -> None:
     """In one line: there is nothing to trace."""
     with open_child(tmp_path / "f", prefix=["sh", "-c", f'exec "$@" {closed}', "sh"]) as child:
-        code = child.process.wait(timeout=30)
+        code = child.process.wait(timeout=60)
     (line,) = (tmp_path / "f/stderr.txt").read_text().splitlines()
     assert (code, "standard input or output is closed" in line) == (1, True)
 

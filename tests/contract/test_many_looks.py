@@ -51,7 +51,7 @@ class Party:
             for run in runs:
                 await ledger.accept(run)
                 board.put(run, noted_at=0.0)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 async with anyio.create_task_group() as tasks:
                     for run in runs:
                         tasks.start_soon(follow, run)
