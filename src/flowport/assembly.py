@@ -389,6 +389,7 @@ def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAcco
         provider.build_headers(configured.api_key, parts.hostname or ""),
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
+        setting=configured.base_url_setting,
     )
     account = Account(configured.provider, parts.netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
