@@ -98,6 +98,8 @@ class Settings:
     """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
     should_show_previews: bool = True
+    should_send_links: bool = True
+    """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
     rehearsal: Rehearsal | None = None
     """None in every normal start."""
 
@@ -150,6 +152,7 @@ def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow,
         requests_per_day=_parse_day_budget(values),
         should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
         should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",
+        should_send_links=_parse_choice(values, "FLOWPORT_LINKS", ("resource", "text")) == "resource",
     )
 
 

@@ -67,6 +67,12 @@ VARIABLES: Final = (
     Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder"),
     Variable("FLOWPORT_SAVE_OUTPUTS", "Whether results are saved: `true` or `false`.", "`true`"),
     Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview.", "`true`"),
+    Variable(
+        "FLOWPORT_LINKS",
+        "Whether answers hold MCP resource links (`resource`) or addresses in their text alone (`text`), for clients "
+        "that cannot take such links.",
+        "`resource`",
+    ),
     Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL ledger.", "SQLite in FLOWPORT_HOME", is_built=False),
 )
 """Every variable, in the README's order."""
