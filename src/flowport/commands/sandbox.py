@@ -13,6 +13,7 @@ from typing import Final
 
 import anyio
 
+from flowport.commands.flags import FlagParser
 from flowport.sandbox.dialect import Dialect, Style
 from flowport.sandbox.late_face import MAGICA_PREFIX
 from flowport.sandbox.serve import SandboxAddresses, serve
@@ -26,7 +27,7 @@ _MAX_MINUTE_SECONDS: Final = 60.0
 def run(arguments: Sequence[str]) -> int:
     """Serve until interrupted, or as a child until the parent's end of standard input closes."""
     gc.enable()
-    flags = build_parser().parse_args(arguments)
+    flags = build_parser().parse_flags(arguments)
     key = flags.key or secrets.token_urlsafe(24)
     if flags.child:
         # Ctrl-C in a terminal reaches the whole group; the child goes when its parent has finished with it.
@@ -44,9 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> FlagParser:
     """Return the flags."""
-    parser = argparse.ArgumentParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
+    parser = FlagParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
     parser.add_argument("--port", type=_parse_port, default=0, help="of the API; 0, the default, for any free one")
     parser.add_argument(
         "--files-port", type=_parse_port, default=0, help="of the results; 0, the default, for any free one"
