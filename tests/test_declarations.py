@@ -89,8 +89,7 @@ def test_a_workflow_without_inputs_takes_none() -> None:
         ([{"id": "w", "inputs": [{**FIELD, "allow_custom": 0.0}]}], "input 1 has a allow_custom that cannot be used"),
         (
             [{"id": "w", "flowport_max_tools": 5}],
-            "magica_workflows w holds 'flowport_max_tools'. It is a setting of Flowport: write it above the first "
-            "[[magica_workflows]].",
+            "holds 'flowport_max_tools'. It is a setting of Flowport: write it above the first [[magica_workflows]].",
         ),
         ([{"id": "w", "inputs": [{**FIELD, "type": "picture"}]}], "input 1 is of type 'picture'. It takes text,"),
     ],

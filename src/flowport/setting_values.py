@@ -23,6 +23,9 @@ KEY_PLACES: Final = {
 }
 """Where a person gets each key."""
 
+KEY_ADVICE: Final = "set " + " or ".join(f"{name} (from {place})" for name, place in KEY_PLACES.items())
+"""What to do about having none, as a clause."""
+
 _EDGES: Final = " \t\r\n\f\v\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"
 _QUOTES: Final = frozenset("\"'`")
 
