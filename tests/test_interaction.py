@@ -314,8 +314,8 @@ async def test_spending_is_told_where_the_provider_has_no_balance(flowport: Harn
     assert facts["accounts"][0]["spent_credits_24_hours"] == 2
 
 
-async def test_unseen_results_come_first(hasty: Harness) -> None:
-    """A result that nobody has seen must not sink below newer runs."""
+async def test_runs_are_listed_newest_first_and_undelivered_ones_marked(hasty: Harness) -> None:
+    """An old result that was never shown must not hide the run that somebody asks about."""
     unseen = (await hasty.ask("text_to_picture", prompt="a lake"))["run_id"]
     seen = (await hasty.ask("text_to_picture", prompt="a hill"))["run_id"]
     await wait_for_state(hasty, seen, "succeeded")
@@ -324,7 +324,8 @@ async def test_unseen_results_come_first(hasty: Harness) -> None:
             await anyio.lowlevel.checkpoint()
     facts = await hasty.ask("list_runs", limit="5")
 
-    assert [(row["run_id"], row["is_seen"]) for row in facts["runs"]] == [(unseen, False), (seen, True)]
+    assert [(row["run_id"], row.get("undelivered", False)) for row in facts["runs"]] == [(seen, False), (unseen, True)]
+    assert "1 finished run in all not delivered yet" in facts["summary"]
 
 
 @pytest.mark.parametrize("mode", MODES)

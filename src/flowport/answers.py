@@ -88,11 +88,21 @@ def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> An
 
 def add_mention(answer: Answer, mention: Mention) -> Answer:
     """Return the answer with one more fact, and line: which runs are over that nobody has seen."""
-    sentence = _format_mention(mention)
+    return add_fact(answer, "unseen", _format_mention(mention))
+
+
+def add_fact(answer: Answer, name: str, sentence: str) -> Answer:
+    """Return the answer with one more fact, in its text and in its structured content."""
     first, *others = answer.content
-    text = t.TextContent(text=f"{first.text}\nunseen: {sentence}") if isinstance(first, t.TextContent) else first
-    facts = {**(answer.structured_content or {}), "unseen": sentence}
+    text = t.TextContent(text=f"{first.text}\n{name}: {sentence}") if isinstance(first, t.TextContent) else first
+    facts = {**(answer.structured_content or {}), name: sentence}
     return t.CallToolResult(content=[text, *others], structured_content=facts, is_error=answer.is_error)
+
+
+def drop_links(answer: Answer) -> Answer:
+    """Return the answer without resource links: every address is in its text and its structured content as well."""
+    content: list[t.ContentBlock] = [block for block in answer.content if not isinstance(block, t.ResourceLink)]
+    return t.CallToolResult(content=content, structured_content=answer.structured_content, is_error=answer.is_error)
 
 
 def build_facts_answer(facts: Facts) -> Answer:
@@ -267,8 +277,12 @@ def _format_left_out(run: Run, shown: Sequence[_Shown]) -> str:
 
 
 def drop_empty(facts: Facts) -> Facts:
-    """Return the facts that say something."""
-    return {key: value for key, value in facts.items() if value not in ("", None, [], 0) or key == "credits"}
+    """Return the facts that say something; that nothing was charged says something."""
+    return {
+        key: value
+        for key, value in facts.items()
+        if value not in ("", None, [], 0) or (key == "credits" and value is not None)
+    }
 
 
 def count_twice(facts: Facts) -> int:

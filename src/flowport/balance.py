@@ -9,30 +9,42 @@ import anyio
 from flowport.accounts import OpenAccount
 from flowport.answers import Facts, plain
 from flowport.budget import Priority, Standing
+from flowport.catalog.search import is_provider
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ProviderError
 from flowport.providers.interface import Balance, Conversation
 from flowport.purse import DAY_SECONDS, PurseRules, Spending, get_left_credits
 from flowport.purse_errors import count_credits, format_credits
+from flowport.setting_values import KEY_ADVICE
 
 BALANCE_SECONDS: Final = 10.0
 """How long the providers may take to tell what is left; the rest is told without them."""
 
 
-async def tell_balance(desk: Desk, *, owner: str) -> Facts:
-    """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider."""
-    found = [await _get_spending(desk, one, owner=owner) for one in desk.catalogs]
-    standings = [await one.account.budget.look() for one in desk.catalogs]
-    told = await _read_balances(desk, standings)
+async def tell_balance(desk: Desk, *, owner: str, provider: str = "") -> Facts:
+    """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider.
+
+    Args:
+        provider: Only accounts of this one; empty for all, as is a name that none of them has.
+    """
+    named = [one for one in desk.catalogs if is_provider(_get_names(one), provider)]
+    asked = named or desk.catalogs
+    found = [await _get_spending(desk, one, owner=owner) for one in asked]
+    standings = [await one.account.budget.look() for one in asked]
+    told = await _read_balances(asked, standings)
     accounts = [
         _build_facts(desk, one, spent, balance) | _build_requests(standing)
-        for one, spent, balance, standing in zip(desk.catalogs, found, told, standings, strict=True)
+        for one, spent, balance, standing in zip(asked, found, told, standings, strict=True)
     ]
-    titles = [f"{one.account.provider.title}: " if len(found) > 1 else "" for one in desk.catalogs]
+    titles = [f"{one.account.provider.title}: " if len(desk.catalogs) > 1 else "" for one in asked]
     summary = " ".join(
         title + _format_summary(desk.settings.purse, spent) for title, spent in zip(titles, found, strict=True)
     )
     return {"summary": summary, "accounts": accounts}
+
+
+def _get_names(one: OpenCatalog) -> tuple[str, ...]:
+    return one.account.account.provider, one.account.provider.title
 
 
 async def _get_spending(desk: Desk, one: OpenCatalog, *, owner: str) -> Spending:
@@ -45,9 +57,9 @@ async def _get_spending(desk: Desk, one: OpenCatalog, *, owner: str) -> Spending
     )
 
 
-async def _read_balances(desk: Desk, standings: Sequence[Standing]) -> list[str]:
+async def _read_balances(asked: Sequence[OpenCatalog], standings: Sequence[Standing]) -> list[str]:
     """Return what each provider says that its key has left, as sentences; all are asked at once, and not for long."""
-    told = {one.account.account.id: _format_silence(one.account) for one in desk.catalogs}
+    told = {one.account.account.id: _format_silence(one.account) for one in asked}
 
     async def read(account: OpenAccount, balance: Conversation[Balance]) -> None:
         """Ask one."""
@@ -60,19 +72,19 @@ async def _read_balances(desk: Desk, standings: Sequence[Standing]) -> list[str]
 
     with anyio.move_on_after(BALANCE_SECONDS):
         async with anyio.create_task_group() as group:
-            for one, standing in zip(desk.catalogs, standings, strict=True):
+            for one, standing in zip(asked, standings, strict=True):
                 balance = one.account.provider.read_balance()
                 if balance is not None and standing.is_day_used_up:
                     told[one.account.account.id] = _format_end_of_day(one.account)
                 elif balance is not None:
                     group.start_soon(read, one.account, balance)
-    return [told[one.account.account.id] for one in desk.catalogs]
+    return [told[one.account.account.id] for one in asked]
 
 
 def _format_silence(account: OpenAccount) -> str:
     title = account.provider.title
     if account.is_sandbox:
-        return "Its credits are play money."
+        return f"Its credits are play money. For your own apps: {KEY_ADVICE}."
     if account.provider.read_balance() is None:
         return f"{title} does not tell a key's balance; its website does."
     return f"{title} has not told the balance in time; try again."

@@ -33,7 +33,8 @@ the `detail` field, which its parser cleaned. This module imports nothing of our
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -55,9 +56,17 @@ class ConfigurationError(FlowportError):
     """What is wrong, as the end of a sentence that begins with the setting. Never the value of a key."""
     remedy: str
     """What to do, as a sentence."""
+    others: tuple["ConfigurationError", ...] = ()
+    """What else cannot be used, so that a person corrects all of it at once."""
+
+    @classmethod
+    def unite(cls, problems: Iterable["ConfigurationError"]) -> "ConfigurationError":
+        """Return the first of at least one problem, with all others beside it."""
+        first, *others = (replace(each, others=()) for one in problems for each in (one, *one.others))
+        return replace(first, others=tuple(others))
 
     def __str__(self) -> str:
-        return f"{self.setting} {self.problem}. {self.remedy}"
+        return "\n".join([f"{self.setting} {self.problem}. {self.remedy}", *map(str, self.others)])
 
 
 class Operation(StrEnum):

@@ -24,7 +24,7 @@ async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> 
     with anyio.fail_after(20):
         while (listed := await flowport.ask("list_runs"))["runs"][0]["state"] != "succeeded":
             await anyio.lowlevel.checkpoint()
-    assert listed["summary"] == "2 runs. 1 finished run in all not seen yet."
+    assert listed["summary"] == "2 runs, newest first. 1 finished run in all not delivered yet."
     assert [row["run_id"] for row in listed["runs"]] == [quick["run_id"], going["run_id"]]
     assert listed["runs"][0]["batch"].startswith('3 runs of "Text to Picture": 3 succeeded (')
     with anyio.fail_after(20):
@@ -33,7 +33,9 @@ async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> 
             await anyio.lowlevel.checkpoint()
     assert told["unseen"].startswith(f'1 finished run you have not seen: "Text to Picture" ({quick["run_id"]})')
     await flowport.ask("get_run", run_id=quick["run_id"])
-    assert (await flowport.ask("list_runs"))["summary"] == "2 runs. 0 finished runs in all not seen yet."
+    assert (await flowport.ask("list_runs"))[
+        "summary"
+    ] == "2 runs, newest first. 0 finished runs in all not delivered yet."
 
 
 async def test_a_batch_that_was_seen_is_not_joined_again(flowport: Harness) -> None:

@@ -12,7 +12,13 @@ import anyio
 import anyio.to_thread
 
 from flowport.accounts import OpenAccount
-from flowport.arguments import build_canonical_digest, build_provider_inputs, build_raw_digest, parse_arguments
+from flowport.arguments import (
+    build_canonical_digest,
+    build_provider_inputs,
+    build_raw_digest,
+    name_arguments,
+    parse_arguments,
+)
 from flowport.catalog.records import Listing
 from flowport.coercion import get_default
 from flowport.labels import clean_line
@@ -103,7 +109,8 @@ class CallPreparer:
             LedgerError: The ledger cannot be read.
         """
         app = listing.app
-        values = parse_arguments(app, listing.property_names, arguments)
+        named = name_arguments(app, listing.property_names, arguments or {})
+        values = parse_arguments(app, listing.property_names, named)
         media = await self._resolve_all(account, listing, values, call, {} if known is None else known)
         digests = {input_id: ",".join(map(_get_identity, found.media)) for input_id, found in media.items()}
         inputs = {input_id: value for input_id, value in values.items() if input_id not in media}
@@ -120,7 +127,7 @@ class CallPreparer:
             account_id=account.account.id,
             inputs=build_provider_inputs(app, inputs),
             arguments_json=json.dumps(shown, ensure_ascii=False),
-            raw_digest=build_raw_digest(_name_outputs(arguments or {}, media)),
+            raw_digest=build_raw_digest(_name_outputs(named, media)),
             canonical_digest=build_canonical_digest(app, values, digests),
             media=tuple(media.values()),
         )
