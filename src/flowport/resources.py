@@ -16,7 +16,15 @@ from typing import Any, BinaryIO, Final
 import anyio
 import anyio.to_thread
 
-from flowport.answers import Facts, build_output_facts, build_run_facts, build_run_uri, format_instant, plain
+from flowport.answers import (
+    UNKNOWN_COST,
+    Facts,
+    build_output_facts,
+    build_run_facts,
+    build_run_uri,
+    format_instant,
+    plain,
+)
 from flowport.batch_answers import build_batch_facts, build_batch_page
 from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
@@ -115,7 +123,7 @@ class Resources:
         facts = {
             "app": clean_line(listing.app.name),
             "tool_name": listing.tool_name,
-            "price_credits": plain(listing.app.price_credits),
+            "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
             "left_out_because": listing.left_out or None,
             "tool": listing.tool,
         }
