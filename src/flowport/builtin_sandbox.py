@@ -122,7 +122,11 @@ class BuiltInSandbox:
         await self.aclose()
         try:
             with anyio.fail_after(START_TIMEOUT_SECONDS):
-                return await self._find_or_start()
+                try:
+                    return await self._find_or_start()
+                except _SandboxFailed:
+                    # A signal that ends us as well may have reached it before it had a session of its own.
+                    return await self._find_or_start()
         except (OSError, TimeoutError, _SandboxFailed) as exc:
             log = "" if self._folder is None else f"; {self._folder / LOG_NAME} may say more"
             logger.warning("the sandbox does not start (%s)%s", str(exc) or type(exc).__name__, log)

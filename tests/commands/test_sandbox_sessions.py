@@ -44,8 +44,8 @@ def call_together(child: Child, *calls: tuple[str, dict[str, Any]]) -> list[dict
     return [answers[number] for number in numbers]
 
 
-def find_sandbox(folder: Path) -> int:
-    """Return the process that has the home's sandbox."""
+def find_sandboxes(folder: Path) -> list[int]:
+    """Return the processes that serve, or want to serve, the home's sandbox."""
     wanted = str(folder / "home" / "sandbox").encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -56,7 +56,12 @@ def find_sandbox(folder: Path) -> int:
                 continue  # it has ended meanwhile
             if b"--child" in words and wanted in words:
                 found.append(int(entry.name))
-    (only,) = found
+    return found
+
+
+def find_sandbox(folder: Path) -> int:
+    """Return the process that has the home's sandbox."""
+    (only,) = find_sandboxes(folder)
     return only
 
 
@@ -235,3 +240,29 @@ def test_what_the_sandbox_refuses_is_not_blamed_on_a_changed_app(tmp_path: Path)
         made = child.call("sandbox_text_to_picture", prompt="x")
     assert (failed["state"], "changed" in failed["failure"]) == ("failed", False)
     assert "draws and generates nothing" in made["notes"]
+
+
+STAGES = {"at once": "", "spawned": "log.txt", "reading its state": "journal.jsonl", "listening": "address.json"}
+"""How far the sandbox has come, by the file that is there then."""
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("way", [[], ["--http", "127.0.0.1:0"]], ids=["stdio", "http"])
+def test_a_signal_while_the_sandbox_starts_ends_it_quietly(
+    tmp_path: Path, stage: str, number: signal.Signals, way: list[str]
+) -> None:
+    """Ctrl-C in a terminal reaches the whole group; nothing is said, and no process is left."""
+    with open_child(tmp_path / "f", *way, prefix=["setsid"]) as child:
+        while stage and not (tmp_path / "f/home/sandbox" / stage).exists():
+            assert child.process.poll() is None
+            time.sleep(0.005)
+        os.killpg(child.process.pid, number) if stage else child.process.send_signal(number)
+        code = child.wait()
+    deadline = time.monotonic() + 5
+    while find_sandboxes(tmp_path / "f"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert (tmp_path / "f/stderr.txt").read_text() == ""
+    # A signal that comes before the first line of ours has run is the system's to answer.
+    assert code == 0 or (not stage and code == -number)
