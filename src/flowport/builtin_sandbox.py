@@ -31,7 +31,7 @@ from flowport.transport import Location
 
 logger = logging.getLogger(__name__)
 
-CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child")
+CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child", "--requests-per-minute", "0")
 FOLDER_NAME: Final = "sandbox"
 ADDRESS_NAME: Final = "address.json"
 LOG_NAME: Final = "log.txt"
