@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budgets import Budgets
-from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox, keep_tidy
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
 from flowport.changes import Changes, ListKind
@@ -146,6 +146,8 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
+        for one_account in filter(lambda opened: opened.is_sandbox, accounts):
+            supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
         seen = SeenRuns()
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)

@@ -214,8 +214,10 @@ class Resources:
         origins = await account.fetch_file_origins() if account else frozenset[str]()
         max_bytes = MAX_SCALED_BYTES if output.kind is OutputKind.IMAGE else MAX_BYTES
         rules = FetchRules(max_bytes=max_bytes, trusted_origins=origins)
+        url = output.url or ""
+        url = await account.localize(url) if account else url
         with await self._in_thread(TemporaryFile) as file:
-            await self._desk.fetcher.fetch_to_file(output.url or "", file, rules=rules)
+            await self._desk.fetcher.fetch_to_file(url, file, rules=rules)
             return await self._hand_over(file, output)
 
     async def _hand_over(self, file: BinaryIO, output: Output) -> Content:

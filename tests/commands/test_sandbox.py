@@ -52,7 +52,7 @@ def test_a_child_takes_its_key_from_its_input_and_ends_with_it(tmp_path: Path) -
         child.close_input()
         code = child.wait()
 
-    assert set(about) == {"api_url", "files_url"}
+    assert set(about) == {"api_url", "files_url", "lease_port", "problem"}
     assert code == 0
 
 

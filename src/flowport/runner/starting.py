@@ -165,7 +165,7 @@ class RunStarter:
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
                     await self._forget(delivered, account)
-                return await self._conclude(starting, outcome)
+                return await self._conclude(starting, outcome, is_sandbox=account.is_sandbox)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
@@ -236,7 +236,7 @@ class RunStarter:
             return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
         return account.provider.parse_start(answer)
 
-    async def _conclude(self, run: Run, outcome: StartOutcome) -> Run:
+    async def _conclude(self, run: Run, outcome: StartOutcome, *, is_sandbox: bool) -> Run:
         now = self._clock.now()
         match outcome:
             case Started(provider_run_id, state):
@@ -251,7 +251,9 @@ class RunStarter:
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._board.note_refused(run.id, str(error))
-                failure = _format_not_taken(outcome, error)
+                # The definitions of the built-in sandbox are part of this program.
+                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
@@ -275,8 +277,8 @@ def format_unknown(error: ProviderError) -> str:
     )
 
 
-def _format_not_taken(outcome: StartOutcome, error: ProviderError) -> str:
-    if _is_doubt(outcome):
+def _format_not_taken(error: ProviderError, *, may_have_changed: bool) -> str:
+    if may_have_changed:
         return f"{error} {MAY_HAVE_CHANGED}"
     return f"{error} {NOTHING_LEFT}" if isinstance(error, ProviderUnreachable) else str(error)
 
