@@ -49,9 +49,13 @@ def load_catalogue(path: Path) -> Catalogue | None:
             style=record.get("style", ""),
             source=Source(record.get("source", Source.ALL)),
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except OSError as exc:
+        # Whatever stands in the way of reading is told when the file is saved.
+        logger.info("the cached catalogue cannot be read (%s)", exc.strerror)
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         logger.warning("the cached catalogue cannot be read and is made anew (%s)", type(exc).__name__)
         return None
 
