@@ -6,17 +6,13 @@ line begins without a space, so none of theirs passes for one of ours.
 """
 
 import logging
-import re
 import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
 
 from flowport.errors import LedgerError
 from flowport.labels import drop_invisible
-
-_QUERY: Final = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
-_USERINFO: Final = re.compile(r"(https?://)[^\s/?#\"'<>]+@")
-HIDDEN: Final = "[hidden]"
+from flowport.redaction import HIDDEN, redact
 
 MAX_RECORD_LENGTH: Final = 20_000
 """Characters of one record; a traceback has a few thousand."""
@@ -39,11 +35,10 @@ class CleaningFormatter(logging.Formatter):
 
 
 def clean_log_line(text: str, secrets: Iterable[str]) -> str:
-    """Return the text without these secrets, without the queries of URLs and without passwords in them."""
+    """Return the text without these secrets and without what signs or authorises."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
-    text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
-    return _QUERY.sub(rf"\1?{HIDDEN}", text)
+    return redact(text)
 
 
 class OneCauseFilter(logging.Filter):

@@ -17,6 +17,7 @@ from flowport.providers.lenient import is_number
 from flowport.providers.links import guess_mime_type, is_usable_url
 from flowport.providers.magica_inputs import get_node_type
 from flowport.providers.words import clean_detail
+from flowport.redaction import redact
 
 LINK_SECONDS: Final = 30 * 86_400.0
 """How long a result's link is taken to live: an operator found pictures gone after about thirty days."""
@@ -191,7 +192,7 @@ def _read_error(holder: Mapping[str, Any]) -> str:
     inner = error if isinstance(error, Mapping) else {}
     words = (holder.get("userMessage"), inner.get("userMessage"), inner.get("message"), error, inner.get("code"))
     word = next((word for word in words if isinstance(word, str) and word.strip()), "")
-    return clean_line(word[:2000], limit=200)
+    return clean_line(redact(word[:2000]), limit=200)
 
 
 def _read_cost(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> float | None:
