@@ -253,6 +253,7 @@ def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: Proc
         shared.renewer,
         accounts={account.account.id: account for account in accounts},
         threads=shared.file_threads,
+        results=_build_saving_rules(shared, process),
     )
 
 

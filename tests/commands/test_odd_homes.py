@@ -140,3 +140,44 @@ def test_names_given_without_a_record_are_those_that_it_keeps_later(tmp_path: Pa
         if (folder / "home").is_file():
             (folder / "home").unlink()
     assert lists[0] == lists[1]
+
+
+def test_a_folder_that_takes_no_results_is_told_before_anything_is_paid_and_in_the_summary(tmp_path: Path) -> None:
+    """The person learns which folder and which setting from the first answer, which comes before the run is over."""
+    given = {"FLOWPORT_OUTPUT_DIR": "/proc/x", "FLOWPORT_PREVIEWS": "false", "FLOWPORT_WAIT_SECONDS": "0"}
+    with open_child(tmp_path / "f", environment=given) as child:
+        child.greet()
+        list_apps(child)
+        facts = child.call(TOOL, prompt="a lake")
+        while facts.get("state") != "succeeded":
+            facts = child.call("get_run", run_id=facts["run_id"])
+        while "not saved" not in facts["summary"]:
+            facts = child.call("get_run", run_id=facts["run_id"])
+    told = "the folder for results, /proc/x (FLOWPORT_OUTPUT_DIR), cannot take it (No such file or directory)"
+    assert facts["notes"] == f"Warning: {told}. Links to the results are all that will be left."
+    assert facts["summary"].endswith(f"It was not saved: {told}.")
+
+
+def test_results_that_are_not_to_be_saved_need_no_folder(tmp_path: Path) -> None:
+    """There is nothing to warn of."""
+    given = {**QUICK, "FLOWPORT_OUTPUT_DIR": "/proc/x"}
+    with open_child(tmp_path / "f", environment=given) as child:
+        child.greet()
+        list_apps(child)
+        assert "notes" not in child.call(TOOL, prompt="a lake")
+
+
+def test_results_are_saved_on_a_disk_that_lacks_most(tmp_path: Path) -> None:
+    """As on a phone's shared storage: no hard links, no rights, no syncs, no renames over a file."""
+    folder = tmp_path / "f"
+    odd = fail(folder / "outputs", link=errno.EACCES, chmod=errno.EPERM, fsync=errno.EINVAL, rename_over=errno.EACCES)
+    with open_child(folder, environment={"FLOWPORT_PREVIEWS": "false", **odd}) as child:
+        child.greet()
+        list_apps(child)
+        facts = child.call(TOOL, prompt="a lake")
+        child.close_input()
+        child.wait()
+    path = Path(facts["outputs"][0]["saved_path"])
+    assert path.is_file()
+    assert path.with_name(f"{path.name}.json").is_file()
+    assert read_log(folder) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowport.catalog.records import Catalogue, Listing
+from flowport.disks import replace_file, sync_file
 from flowport.model import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
 
@@ -82,8 +83,8 @@ def save_catalogue(path: Path, catalogue: Catalogue) -> None:
             file.write(json.dumps(record, separators=(",", ":")))
             file.flush()
             # Else a power cut may leave the new name on a file whose bytes never reached the disk.
-            os.fsync(file.fileno())
-        partial.replace(path)
+            sync_file(file.fileno())
+        replace_file(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
