@@ -38,22 +38,14 @@ from flowport.providers.magnific_inputs import MAX_ID_LENGTH, parse_inputs
 from flowport.providers.magnific_outputs import parse_outputs
 from flowport.providers.magnific_uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES, is_creation_id, parse_place
 from flowport.providers.options import MAX_TEXT_LENGTH
-from flowport.providers.words import clean_answer, clean_detail, tell_what_came
+from flowport.providers.run_states import guess_end, is_instant, parse_state
+from flowport.providers.words import clean_answer, clean_detail, clean_word, tell_what_came
 
 STYLES: Final = ("flows", "apps")
 """The path families, the newer first; but for the run keys they are the same. Whether the older still answers is not
 published."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
-
-_STATES: Final = {
-    "pending": RunState.QUEUED,
-    "running": RunState.RUNNING,
-    "completed": RunState.SUCCEEDED,
-    "completed_with_errors": RunState.PARTIAL,
-    "failed": RunState.FAILED,
-    "cancelled": RunState.CANCELLED,
-}
 
 
 def _read_id(value: Any) -> Any:
@@ -75,6 +67,7 @@ class _RunStatus(BaseModel):
     status: str
     error_message: LenientText = None
     result: LenientMapping = None
+    completed_at: Any = None
 
 
 class _RunAccepted(BaseModel):
@@ -248,7 +241,7 @@ class Magnific:
         except ValueError:
             problem = f"it answered that the run was started, but {tell_what_came(answer)}"
             return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
-        state = _STATES.get((accepted.status or "").lower(), RunState.RUNNING)
+        state = parse_state(accepted.status) or RunState.RUNNING
         # The enum of this answer has one value, "running"; an end is believed only from `get-run`, which has the outputs.
         return Started(accepted.workflow_run_identifier, state if state.is_at_provider else RunState.RUNNING)
 
@@ -257,19 +250,23 @@ class Magnific:
         return ApiRequest(Operation.READ_RUN, "GET", f"/v1/ai/{self.style}/runs/{quote_segment(provider_run_id)}")
 
     def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
-        """Return the run's state and results. An unheard-of status counts as running."""
+        """Return the run's state and results; of a status that is in no table, by what came with it."""
         data = self._parse_data(answer, Operation.READ_RUN)
         try:
             run = _RunStatus.model_validate(data)
         except ValidationError as exc:
             raise self._build_broken(answer, Operation.READ_RUN, "its account of the run cannot be read") from exc
-        state = _STATES.get(run.status.lower())
+        state, unheard = parse_state(run.status), ""
+        found = parse_outputs(run.result or {}, now=now)
+        detail = clean_detail(run.error_message or "")
         if state is None:
-            return RunLook(RunState.RUNNING, unheard_status=clean_line(run.status[:200], limit=40))
-        outputs = parse_outputs(run.result or {}, now=now) if state.is_final else ()
+            unheard = clean_word(run.status)
+            is_completed = is_instant(run.completed_at)
+            state = guess_end(has_outputs=bool(found), is_completed=is_completed, has_error=bool(detail))
+        outputs = found if state.is_final else ()
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
-        return RunLook(state, outputs, clean_detail(run.error_message or ""))
+        return RunLook(state, outputs, detail, unheard_status=unheard)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.
