@@ -287,10 +287,13 @@ async def test_a_status_that_nobody_documented_is_told_until_a_known_one_comes(
     await ledger.accept(RUNNING)
     board.put(RUNNING, noted_at=0.0)
     await follow_on(ledger, board, clock, account)
+    unknown = (
+        'Magnific calls the state of this run "warming_up", a word that Flowport does not know. It is taken to go on '
+        "until results or an end come."
+    )
     assert told == [
         "",
-        'Magnific calls the state of this run "warming_up", a word that Flowport does not know. It is taken to go on '
-        "until results or an end come.",
+        unknown,
         "",
     ]
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from flowport.errors import AppUnsupported, Operation, ProviderBroken, ProviderError
+from flowport.errors import AppUnsupported, InputFlaw, Operation, ProviderBroken, ProviderError
 from flowport.labels import clean_line
 from flowport.model import App, JsonValue, RunState
+from flowport.providers.flaws import format_flaws, parse_flaws
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -285,30 +286,25 @@ class Magnific:
         return body["data"]
 
     def _build_refusal(self, answer: ApiAnswer, operation: Operation) -> ProviderError:
-        refusal = Refusal(self.title, operation, _parse_message(answer), answer.headers)
-        return build_refusal(answer.status, refusal)
+        opening, flaws = _parse_words(answer)
+        detail = format_flaws(opening, flaws)
+        return build_refusal(answer.status, Refusal(self.title, operation, detail, answer.headers, flaws, opening))
 
     def _build_broken(self, answer: ApiAnswer, operation: Operation, problem: str) -> ProviderBroken:
         return ProviderBroken(self.title, operation, answer.status, problem)
 
 
-def _parse_message(answer: ApiAnswer) -> str:
-    """Return the provider's words from an error body, flat or nested under `problem`; empty when there are none."""
+def _parse_words(answer: ApiAnswer) -> tuple[str, tuple[InputFlaw, ...]]:
+    """Return the provider's words from an error body, flat or nested under `problem`: of the whole, and of single inputs."""
     try:
         body = parse_json(answer)
     except ValueError:
-        return ""
+        return "", ()
     body = body.get("problem", body) if isinstance(body, dict) else {}
     if not isinstance(body, dict):
-        return ""
+        return "", ()
     message = body.get("message")
-    parts = [message] if isinstance(message, str) else []
-    invalid = body.get("invalid_params")
-    for item in invalid if isinstance(invalid, list) else []:
-        reason = item.get("reason") if isinstance(item, dict) else None
-        if isinstance(reason, str):
-            parts.append(reason)
-    return clean_detail(" ".join(parts))
+    return message if isinstance(message, str) else "", parse_flaws(body.get("invalid_params"))
 
 
 def _build_app(flow: _Flow, *, is_own: bool) -> App:
