@@ -21,7 +21,7 @@ from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.fetch import Fetcher
-from flowport.home import open_home
+from flowport.home import Home, open_home
 from flowport.ledger.budget_file import BUDGET_NAME, BudgetFile
 from flowport.ledger.interface import Ledger
 from flowport.media.arguments import MediaRules
@@ -126,7 +126,7 @@ async def open_assembly(
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
         build = partial(
-            _build_catalog, ledger=ledger, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
+            _build_catalog, home=home, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
         )
         catalogs = [OpenCatalog(one, build(one, turn=_open_turn(one, settings, stack))) for one in accounts]
         shared = _Shared(
@@ -255,6 +255,7 @@ def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: Proc
         shared.renewer,
         accounts={account.account.id: account for account in accounts},
         threads=shared.file_threads,
+        results=_build_saving_rules(shared, process),
     )
 
 
@@ -348,7 +349,7 @@ def _take(turn: Turn) -> bool:
 def _build_catalog(
     account: OpenAccount,
     *,
-    ledger: Ledger,
+    home: Home,
     clock: Clock,
     settings: Settings,
     on_change: Callable[[], None],
@@ -360,7 +361,7 @@ def _build_catalog(
     source = Source.ALL if account.is_sandbox else settings.source
     return Catalog(
         account,
-        ledger,
+        home.ledger,
         clock,
         path,
         globs=settings.apps,
@@ -369,6 +370,7 @@ def _build_catalog(
         source=source,
         on_change=on_change,
         has_turn=partial(_take, turn),
+        unrecorded=home.unrecorded,
     )
 
 

@@ -260,7 +260,9 @@ async def test_a_folder_that_cannot_be_made_is_said(ledger: FaultyLedger, blocke
     """A file stands where the folder should be; the links still work."""
     async with open_bench(ledger, blocked_folder, build_reply(PNG)) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
-    assert saved.save_problem == "It was not saved: the folder for results cannot take it (Not a directory)."
+    assert saved.save_problem == (
+        f"It was not saved: the folder for results, {blocked_folder} (FLOWPORT_OUTPUT_DIR), cannot take it (Not a directory)."
+    )
 
 
 async def test_an_older_file_is_never_overwritten(ledger: FaultyLedger, folder: Path) -> None:

@@ -65,6 +65,8 @@ class PreparedCall:
     canonical_digest: str
     media: tuple["MediaInput", ...] = ()
     """The files, which are brought to the provider once the run is accepted."""
+    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The argument's name by each of the provider's names for its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,12 @@ class CallPreparer:
             raw_digest=build_raw_digest(_name_outputs(named, media)),
             canonical_digest=build_canonical_digest(app, values, digests),
             media=tuple(media.values()),
+            names={
+                key: listing.property_names[item.id]
+                for item in app.inputs or ()
+                for key in (item.run_key, item.id, item.name)
+                if key and item.id in listing.property_names
+            },
         )
 
     async def _resolve_all(

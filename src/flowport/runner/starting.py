@@ -29,6 +29,7 @@ from flowport.errors import (
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import App, Run, RunState, Urgency
+from flowport.providers.flaws import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board, QueuePlace
 from flowport.runner.delivering import Delivered, FileDeliverer
@@ -165,7 +166,7 @@ class RunStarter:
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
                     await self._forget(delivered, account)
-                return await self._conclude(starting, outcome, is_sandbox=account.is_sandbox)
+                return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
@@ -293,6 +294,13 @@ def _format_cause(error: ProviderError) -> str:
 def _format_retry(outcome: StartOutcome, pause: float) -> str:
     explanation = outcome.error.explanation if isinstance(outcome, NotTaken) else ""
     return f"{explanation} Nothing was started; Flowport tries again by itself in {math.ceil(pause)} s."
+
+
+def _name_inputs(outcome: StartOutcome, call: PreparedCall) -> StartOutcome:
+    """Return the outcome with the names that the caller knows the inputs by."""
+    if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderRejected):
+        return NotTaken(name_inputs(outcome.error, call.names))
+    return outcome
 
 
 def _is_doubt(outcome: StartOutcome) -> bool:
