@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budgets import Budgets
-from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
@@ -377,7 +377,7 @@ def _open_accounts(settings: Settings, budgets: Budgets, stack: AsyncExitStack) 
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
     provider = Magnific(title="The sandbox", styles=("flows",))
-    sandbox = BuiltInSandbox(provider)
+    sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME)
     stack.push_async_callback(sandbox.aclose)
     budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
     return [OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)]
@@ -391,6 +391,7 @@ def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAcco
         provider.build_headers(configured.api_key, parts.hostname or ""),
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
+        setting=configured.base_url_setting,
     )
     account = Account(configured.provider, parts.netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)

@@ -15,6 +15,7 @@ from flowport.errors import ProviderError
 from flowport.providers.interface import Balance, Conversation
 from flowport.purse import DAY_SECONDS, PurseRules, Spending, get_left_credits
 from flowport.purse_errors import count_credits, format_credits
+from flowport.setting_values import KEY_ADVICE
 
 BALANCE_SECONDS: Final = 10.0
 """How long the providers may take to tell what is left; the rest is told without them."""
@@ -83,7 +84,7 @@ async def _read_balances(asked: Sequence[OpenCatalog], standings: Sequence[Stand
 def _format_silence(account: OpenAccount) -> str:
     title = account.provider.title
     if account.is_sandbox:
-        return "Its credits are play money."
+        return f"Its credits are play money. For your own apps: {KEY_ADVICE}."
     if account.provider.read_balance() is None:
         return f"{title} does not tell a key's balance; its website does."
     return f"{title} has not told the balance in time; try again."

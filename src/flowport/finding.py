@@ -13,6 +13,7 @@ from flowport.errors import LedgerError
 from flowport.labels import clean_line
 from flowport.ledger.records import AppHistory, get_usual_seconds
 from flowport.model import InputKind, JsonValue, OutputKind, Source
+from flowport.setting_values import KEY_ADVICE
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ def _build_catalogue_facts(desk: Desk, one: OpenCatalog) -> Facts:
         "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
         "read": _format_age(desk, one),
         "could_not_be_refreshed_because": catalog.problem,
+        "to_run_own_apps": f"{KEY_ADVICE}, in the client's configuration." if one.account.is_sandbox else "",
         "left_out": _format_left_out(one),
     }
     return {key: value for key, value in facts.items() if value not in ("", [])}

@@ -20,7 +20,7 @@ from flowport.answers import Facts, build_output_facts, build_run_facts, build_r
 from flowport.batch_answers import build_batch_facts, build_batch_page
 from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
-from flowport.errors import FetchError, LedgerError, ProviderError, ResourceNotFound, RunNotFound
+from flowport.errors import LedgerError, ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
 from flowport.fitting import choose_forms, count_bytes
 from flowport.heap import give_large_blocks_back
@@ -28,6 +28,7 @@ from flowport.labels import clean_line, clean_text
 from flowport.media.previews import Preview
 from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
 from flowport.model import Output, OutputKind, Run, get_url_place
+from flowport.network.errors import FetchError
 from flowport.runner.calling import RunCall
 from flowport.submitting import note_learnt
 from flowport.waiting import Caller, get_standing

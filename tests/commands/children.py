@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,11 +79,13 @@ def open_child(
     command: str = "serve",
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
+    without: Collection[str] = (),
 ) -> Iterator[Child]:
     """Start `flowport` with a home and an output folder of its own; it is gone afterwards, whatever happened.
 
     Args:
         prefix: A program that starts another, with its own arguments, to be started in the place of it.
+        without: Variables that the child does not have, unless they are given to it here.
     """
     folder.mkdir(exist_ok=True)
     ours = {
@@ -91,11 +93,14 @@ def open_child(
         "FLOWPORT_OUTPUT_DIR": str(folder / "outputs"),
         "FLOWPORT_FILE_ROOTS": str(folder),
     }
+    inherited = {**os.environ, **(ours if command == "serve" else {})}
+    for name in without:
+        inherited.pop(name, None)
     with (
         (folder / "stderr.txt").open("wb") as errors,
         subprocess.Popen(
             [*prefix, sys.executable, "-m", "flowport", command, *arguments],
-            env={**os.environ, **(ours if command == "serve" else {}), **(environment or {})},
+            env={**inherited, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

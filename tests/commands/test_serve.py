@@ -16,7 +16,8 @@ from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
 from flowport.commands.serve import _find_first, _open, build_flag, build_parser
-from flowport.settings import get_default_config_path, load_settings
+from flowport.folders import get_default_config_path
+from flowport.settings import load_settings
 from flowport.variables import VARIABLES
 from tests.commands.children import Child, open_child
 from tests.harness import MODES, Mode

@@ -239,21 +239,31 @@ class Catalog:
         async with self._refreshing:
             self._app_problems.clear()
             try:
-                found = await fetch_lists(self._account, self._source)
-                # The first failure is told though the rest was read: what its list names may be out of date.
-                self._list_problem = str(found.failures[0]) if found.failures else ""
-                await self._take_up(found.lists)
-                await self._describe(await self._choose_to_read(), Priority.DISCOVER)
-                # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
-                await self._describe(await self._choose_missing(), Priority.DISCOVER)
+                await self._read_all()
             except (ProviderError, LedgerError) as exc:
                 self._list_problem = str(exc)
                 logger.warning("the catalogue could not be refreshed: %s", exc)
+                return False
+            except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
+                title = self._account.provider.title
+                self._list_problem = (
+                    f"Flowport made a mistake while it read the apps of {title}; its log has the details."
+                )
+                logger.exception("the catalogue could not be refreshed")
                 return False
             finally:
                 self._attempted.set()
             await self._save()
             return not self.problem
+
+    async def _read_all(self) -> None:
+        found = await fetch_lists(self._account, self._source)
+        # The first failure is told though the rest was read: what its list names may be out of date.
+        self._list_problem = str(found.failures[0]) if found.failures else ""
+        await self._take_up(found.lists)
+        await self._describe(await self._choose_to_read(), Priority.DISCOVER)
+        # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
+        await self._describe(await self._choose_missing(), Priority.DISCOVER)
 
     async def _take_up(self, lists: Sequence[AppList]) -> None:
         """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""

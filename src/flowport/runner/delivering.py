@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import ArgumentsInvalid, FetchError, ProviderError
+from flowport.errors import ArgumentsInvalid, ProviderError
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import Upload
@@ -28,6 +28,7 @@ from flowport.media.converting import Wanted, is_odd_picture_url
 from flowport.media.refusals import build_refusal, format_size
 from flowport.media.sources import DiskSource, open_unchanged
 from flowport.model import JsonValue, Output, Run
+from flowport.network.errors import FetchError
 from flowport.providers.interface import build_inline_media
 from flowport.runner.preparing import MediaInput, PreparedCall, build_rules
 from flowport.runner.references import CreationMedia, InputMedia, OutputMedia

@@ -9,10 +9,11 @@ import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import FetchError, LedgerError, RunNotFound
+from flowport.errors import LedgerError, RunNotFound
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.model import Output, Run
+from flowport.network.errors import FetchError
 from flowport.runner.board import Board
 from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem
 

@@ -61,6 +61,9 @@ MAY_HAVE_CHANGED: Final = (
 )
 """Said of a run whose inputs fit the definition that we know, and were refused."""
 
+NOTHING_LEFT: Final = "Nothing was sent: nothing was started, and nothing is charged."
+"""Said of a run whose start request never left this computer."""
+
 CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
 
 
@@ -77,6 +80,8 @@ class _Tries:
         if not isinstance(outcome, NotTaken):
             return None
         if isinstance(outcome.error, ProviderUnreachable):
+            if outcome.error.is_lasting:
+                return None
             self.lost_connections += 1
             return self._get_reconnect_pause()
         if _is_too_many(outcome.error):
@@ -246,7 +251,7 @@ class RunStarter:
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._board.note_refused(run.id, str(error))
-                failure = f"{error} {MAY_HAVE_CHANGED}" if _is_doubt(outcome) else str(error)
+                failure = _format_not_taken(outcome, error)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
@@ -270,9 +275,15 @@ def format_unknown(error: ProviderError) -> str:
     )
 
 
+def _format_not_taken(outcome: StartOutcome, error: ProviderError) -> str:
+    if _is_doubt(outcome):
+        return f"{error} {MAY_HAVE_CHANGED}"
+    return f"{error} {NOTHING_LEFT}" if isinstance(error, ProviderUnreachable) else str(error)
+
+
 def _format_cause(error: ProviderError) -> str:
     if isinstance(error, ProviderUnreachable):
-        return str(error.breakage)
+        return error.why
     status = getattr(error, "status", None)
     return getattr(error, "problem", None) or f"it answered HTTP {status}"
 

@@ -17,12 +17,14 @@ from starlette.types import ASGIApp
 from flowport.sandbox.access import guard_host
 from flowport.sandbox.answering import EXCEPTION_HANDLERS
 from flowport.sandbox.api import build_api_routes
+from flowport.sandbox.apps import APPS
 from flowport.sandbox.file_origin import build_files_app
 from flowport.sandbox.files import FileStore
 from flowport.sandbox.late_face import MAGICA_PREFIX, LateFace
 from flowport.sandbox.magica.state import MagicaState
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.state import SandboxOptions, SandboxState, Speech
+from flowport.sandbox.storage import MemoryStorage, Storage
 from flowport.sandbox.switches import build_switch_routes
 from flowport.sandbox.traffic import Traffic
 from flowport.sandbox.uploads import UploadStore
@@ -32,7 +34,16 @@ from flowport.sandbox.world_switches import build_world_routes
 
 __all__ = ["SandboxAddresses", "SandboxOptions", "serve"]
 
+_LOG = logging.getLogger(__name__)
+
 LOOPBACK: Final = "127.0.0.1"
+
+_PORTS: Final = "ports"
+_ORIGIN: Final = "origin"
+"""The kinds of two sorts of records: the ports of the last process, and every origin from which files were served."""
+
+MAX_FORMER_ORIGINS: Final = 20
+_MAX_PORT: Final = 65_535
 
 WORKER_THREADS: Final = 2
 """Pictures made at the same time; more would only slow each other down on a small machine."""
@@ -54,20 +65,31 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(options: SandboxOptions, on_ready: Callable[[SandboxAddresses], None]) -> None:
+async def serve(
+    options: SandboxOptions, on_ready: Callable[[SandboxAddresses], None], storage: Storage | None = None
+) -> None:
     """Serve until cancelled; then both origins are closed within a second, open connections included.
 
     Args:
+        options: How it is to be.
         on_ready: Called once, when connections are accepted at the addresses it is given.
+        storage: What outlives this process; the ports of the last one are taken again where they are free.
 
     Raises:
         OSError: A wanted port is taken.
     """
-    with _listen(options.port) as api_socket, _listen(options.files_port) as files_socket:
+    storage = storage or MemoryStorage()
+    last = storage.load(_PORTS).get("last", {})
+    with (
+        _listen(options.port, last.get("api")) as api_socket,
+        _listen(options.files_port, last.get("files")) as files_socket,
+    ):
         api_port, files_port = api_socket.getsockname()[1], files_socket.getsockname()[1]
         addresses = SandboxAddresses(f"http://{LOOPBACK}:{api_port}", f"http://{LOOPBACK}:{files_port}")
+        former = _note_addresses(storage, addresses, {"api": api_port, "files": files_port})
         async with anyio.create_task_group() as tasks:
-            state = _build_state(options, addresses, tasks)
+            state = _build_state(options, addresses, tasks, storage, former)
+            state.runs.restore(APPS)
             api = Starlette(
                 routes=[
                     *build_api_routes(state),
@@ -92,14 +114,38 @@ async def serve(options: SandboxOptions, on_ready: Callable[[SandboxAddresses], 
                     server.should_exit = True
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(port: int, preferred: object) -> socket.socket:
+    """Listen at a port; where any will do, at the one of the last process, so that its links lead somewhere."""
+    if port == 0 and isinstance(preferred, int) and 0 < preferred <= _MAX_PORT:
+        with contextlib.suppress(OSError):
+            return socket.create_server((LOOPBACK, preferred), backlog=128)
     return socket.create_server((LOOPBACK, port), backlog=128)
 
 
-def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: anyio.abc.TaskGroup) -> SandboxState:
-    files = FileStore(addresses.files_url, options.link_seconds)
+def _note_addresses(storage: Storage, addresses: SandboxAddresses, ports: dict[str, int]) -> tuple[str, ...]:
+    """Write down where this process listens, and return where earlier ones have served files."""
+    former = [origin for origin in storage.load(_ORIGIN) if origin != addresses.files_url]
+    try:
+        if storage.load(_PORTS).get("last") != ports:
+            storage.put(_PORTS, "last", dict(ports))
+            storage.put(_ORIGIN, addresses.files_url, {})
+        for origin in former[:-MAX_FORMER_ORIGINS]:
+            storage.remove(_ORIGIN, origin)
+    except OSError as exc:
+        _LOG.warning("Where the sandbox listens was not written down: %s", exc.strerror)
+    return tuple(former[-MAX_FORMER_ORIGINS:])
+
+
+def _build_state(
+    options: SandboxOptions,
+    addresses: SandboxAddresses,
+    tasks: anyio.abc.TaskGroup,
+    storage: Storage,
+    former_file_origins: tuple[str, ...],
+) -> SandboxState:
+    files = FileStore(addresses.files_url, options.link_seconds, storage=storage)
     limiter = anyio.CapacityLimiter(WORKER_THREADS)
-    runs = RunStore(files, tasks, limiter)
+    runs = RunStore(files, tasks, limiter, storage=storage)
     return SandboxState(
         options,
         files,
@@ -107,7 +153,7 @@ def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: an
         limiter,
         Traffic(options.requests_per_minute, minute_seconds=options.minute_seconds),
         Speech(options.dialect),
-        UploadStore(addresses.files_url),
+        UploadStore(addresses.files_url, storage=storage),
         WebhookSender(runs, files, tasks),
         MagicaState(
             options.magica_key,
@@ -116,6 +162,8 @@ def _build_state(options: SandboxOptions, addresses: SandboxAddresses, tasks: an
             per_minute=options.magica_requests_per_minute,
             per_day=options.magica_requests_per_day,
         ),
+        storage,
+        former_file_origins,
     )
 
 

@@ -12,6 +12,7 @@ from flowport.sandbox.magica.state import MagicaState
 from flowport.sandbox.plans import PlanQueue
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.shelf import Shelf
+from flowport.sandbox.storage import MemoryStorage, Storage
 from flowport.sandbox.traffic import Traffic
 from flowport.sandbox.uploads import UploadStore
 from flowport.sandbox.webhooks import WebhookSender
@@ -73,6 +74,9 @@ class SandboxState:
     uploads: UploadStore
     webhooks: WebhookSender
     magica: MagicaState
+    storage: Storage = field(default_factory=MemoryStorage)
+    former_file_origins: tuple[str, ...] = ()
+    """Where earlier processes of the same folder have listened; their links are still good."""
     shelf: Shelf = field(default_factory=Shelf)
     faults: FaultQueue = field(default_factory=FaultQueue)
     plans: PlanQueue = field(default_factory=PlanQueue)
@@ -86,5 +90,5 @@ class SandboxState:
         """Make everything as it was at the start, but for the addresses and the secrets."""
         for part in (self.runs, self.traffic, self.speech, self.webhooks, self.shelf, self.magica):
             part.reset()
-        for store in (self.files, self.uploads, self.faults, self.plans):
+        for store in (self.files, self.uploads, self.faults, self.plans, self.storage):
             store.clear()
