@@ -17,6 +17,7 @@ from flowport.budgets import Budgets
 from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox, keep_tidy
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
+from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
 from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
@@ -158,7 +159,8 @@ async def open_assembly(
         batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
         parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen, shared.durations, supervisor)
-        desk = Desk(settings, clock, ledger, catalogs, *parts)
+        order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
+        desk = Desk(settings, clock, ledger, catalogs, *parts, tool_order=order)
         yield Assembly(desk, file_threads, first_listed)
 
 

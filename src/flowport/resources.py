@@ -30,6 +30,7 @@ from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
 from flowport.errors import LedgerError, ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
+from flowport.finding import build_options
 from flowport.fitting import choose_forms, count_bytes
 from flowport.heap import give_large_blocks_back
 from flowport.labels import clean_line, clean_text
@@ -126,6 +127,7 @@ class Resources:
             "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
             "left_out_because": listing.left_out or None,
             "tool": listing.tool,
+            **build_options(listing),
         }
         known = {key: value for key, value in facts.items() if value is not None}
         return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))

@@ -91,6 +91,11 @@ class CallPreparer:
         self._readings = anyio.CapacityLimiter(MAX_READINGS)
         self._threads = threads
 
+    @property
+    def finder(self) -> OutputFinder:
+        """Finds the runs and outputs that texts name."""
+        return self._finder
+
     async def prepare(
         self,
         account: OpenAccount,
