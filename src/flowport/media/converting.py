@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from flowport.errors import ArgumentsInvalid
 from flowport.media.previews import has_one_scan, load_pillow
 from flowport.media.refusals import build_refusal, format_size
-from flowport.media.sniffing import Sniffed
+from flowport.media.signatures import Sniffed
+from flowport.media.tiff import find_main_page, read_tiff
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -113,11 +114,11 @@ def convert_picture(file: BinaryIO, sniffed: Sniffed, wanted: Wanted, *, argumen
             return None
         if image.mode not in _MODES:
             raise build_refusal(argument, "is a picture with more than eight bits a colour", _OTHER_FORMAT)
-        width, height, is_moving = image.width, image.height, bool(getattr(image, "is_animated", False))
+        width, height, has_more = image.width, image.height, _has_more_pictures(image, file)
         _reduce(image, argument)
         picture = _straighten(image)
         mime_type, data, size = _encode(picture, wanted, is_lossless=image.format in _LOSSLESS, argument=argument)
-    notes = _describe_changes(sniffed, mime_type, is_moving=is_moving)
+    notes = _describe_changes(sniffed, mime_type, has_more=has_more)
     if size not in {(width, height), (height, width)}:
         limit = format_size(wanted.max_bytes)
         notes.append(f"was made smaller, from {width} x {height} to {size[0]} x {size[1]} pixels (at most {limit})")
@@ -129,7 +130,10 @@ def _open(file: BinaryIO, sniffed: Sniffed, argument: str) -> "Iterator[Image.Im
     """Give the picture with its header read; whatever its decoder raises becomes a refusal."""
     pillow, decoder = load_pillow(), _get_decoder(sniffed, argument)
     try:
+        page = _find_page(file, argument) if decoder == "TIFF" else 0
         with pillow.open(file, formats=(decoder,)) as image:
+            if page:
+                image.seek(page)
             _check_pixels(image, argument)
             yield image
     except ArgumentsInvalid:
@@ -141,6 +145,23 @@ def _open(file: BinaryIO, sniffed: Sniffed, argument: str) -> "Iterator[Image.Im
         raise build_refusal(argument, problem, "Give it whole, as a PNG or JPEG file.") from exc
     finally:
         file.seek(0)
+
+
+def _find_page(file: BinaryIO, argument: str) -> int:
+    """Return which page of a TIFF is its picture; whatever is wrong with the file is left to the decoder.
+
+    Raises:
+        ArgumentsInvalid: Only a smaller copy of the picture can be read.
+    """
+    tiff = read_tiff(file)
+    file.seek(0)
+    if tiff is None or not any(page.area for page in tiff.pages):
+        return 0
+    page = find_main_page(tiff)
+    if page is None or page.index is None:
+        problem = "is a TIFF of which only a smaller copy of its picture can be read"
+        raise build_refusal(argument, problem, "Export the picture as JPEG or PNG.")
+    return page.index
 
 
 def _get_decoder(sniffed: Sniffed, argument: str) -> str:
@@ -266,7 +287,19 @@ def _write(picture: "Image.Image", kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _describe_changes(sniffed: Sniffed, mime_type: str, *, is_moving: bool) -> list[str]:
+def _has_more_pictures(image: "Image.Image", file: BinaryIO) -> bool:
+    """Tell whether there are other pictures beside the one that goes, and not just copies of it."""
+    if image.format != "TIFF":
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    place = file.tell()
+    tiff = read_tiff(file)
+    file.seek(place)
+    pages = tiff.pages if tiff is not None else ()
+    own = [page for page in pages if page.index is not None and not page.is_reduced and not page.is_mask]
+    return len(own) > 1 and image.tell() == own[0].index
+
+
+def _describe_changes(sniffed: Sniffed, mime_type: str, *, has_more: bool) -> list[str]:
     before, after = (_TITLES.get(name, name.upper()) for name in (sniffed.extension, mime_type.partition("/")[2]))
     notes = [] if before == after else [f"was converted from {before} to {after}"]
-    return [*notes, "only its first picture was sent"] if is_moving else notes
+    return [*notes, "only its first picture was sent"] if has_more else notes
