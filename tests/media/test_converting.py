@@ -260,14 +260,6 @@ def test_a_hostile_picture_is_refused(data: bytes, problem: str) -> None:
     assert problem in caught.value.problems[0].problem
 
 
-def test_more_than_eight_bits_are_refused_where_they_would_have_to_be_converted() -> None:
-    """What is black and what is white nobody can tell; a PNG of sixteen bits goes as it is."""
-    deep = Image.new("I;16", (8, 8))
-    with pytest.raises(ArgumentsInvalid, match="eight bits a colour"):
-        convert(write("TIFF", deep))
-    assert convert(write("PNG", deep)) is None
-
-
 def test_heic_without_its_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra, because it brings a large library."""
     data = write("HEIF")

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from flowport.errors import ArgumentsInvalid
 from flowport.media.completeness import find_fault
-from flowport.media.converting import check_picture
+from flowport.media.converting import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
 from flowport.media.identifying import identify
 from flowport.media.local_files import is_under_roots
@@ -42,6 +42,8 @@ class MediaRules:
     """The largest file of this computer: a picture can be made smaller, and what can be uploaded need not be."""
     upload_types: frozenset[str] = frozenset()
     """The MIME types that the provider takes as uploads."""
+    max_upload_bytes: int = 0
+    """The largest upload that it takes."""
     mounts: Path = Path("/mnt")
     """Where a Linux that Windows runs has Windows' drives."""
 
@@ -113,7 +115,8 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
         limit = rules.max_file_bytes if can_be_large else rules.max_inline_bytes
         fingerprint = measure(file, argument=argument, max_bytes=limit)
         if sniffed.kind is OutputKind.IMAGE:
-            check_picture(file, sniffed, argument=argument)
+            wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
+            check_picture(file, sniffed, argument=argument, wanted=wanted)
     return FileMedia(source, sniffed, fingerprint)
 
 
