@@ -91,11 +91,11 @@ async def open_sandbox(storage: Storage | None = None, **options: Any) -> AsyncI
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(live)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await ready.wait()
         headers = {"x-magnific-api-key": KEY}
         async with httpx2.AsyncClient(
-            base_url=found[0].api_url, headers=headers, timeout=10, trust_env=False, follow_redirects=False
+            base_url=found[0].api_url, headers=headers, timeout=60, trust_env=False, follow_redirects=False
         ) as http:
             yield Client(http, found[0], scope, over)
         scope.cancel()

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import anyio
 
+from flowport.commands.flags import FlagParser
 from flowport.processes import FOLDER as PROCESSES
 from flowport.processes import Turn
 from flowport.sandbox.dialect import Dialect, Style
@@ -39,7 +40,7 @@ ADDRESS_VERSION: Final = 1
 def run(arguments: Sequence[str]) -> int:
     """Serve until interrupted; as a child until no program needs it any more."""
     gc.enable()
-    flags = build_parser().parse_args(arguments)
+    flags = build_parser().parse_flags(arguments)
     if flags.child:
         return _run_child(flags)
     key = flags.key or secrets.token_urlsafe(24)
@@ -137,9 +138,9 @@ def _say(about: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> FlagParser:
     """Return the flags."""
-    parser = argparse.ArgumentParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
+    parser = FlagParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
     parser.add_argument("--port", type=_parse_port, default=0, help="of the API; 0, the default, for any free one")
     parser.add_argument(
         "--files-port", type=_parse_port, default=0, help="of the results; 0, the default, for any free one"

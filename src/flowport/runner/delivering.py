@@ -19,7 +19,8 @@ import anyio.to_thread
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import ArgumentsInvalid, FetchError, ProviderError
+from flowport.disks import find_folder_problem
+from flowport.errors import ArgumentsInvalid, ProviderError
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import Upload
@@ -28,7 +29,9 @@ from flowport.media.converting import Wanted, is_odd_picture_url
 from flowport.media.refusals import build_refusal, format_size
 from flowport.media.sources import DiskSource, open_unchanged
 from flowport.model import JsonValue, Output, Run
+from flowport.network.errors import FetchError
 from flowport.providers.interface import build_inline_media
+from flowport.runner.output_file import SavingRules, tell_folder_problem
 from flowport.runner.preparing import MediaInput, PreparedCall, build_rules
 from flowport.runner.references import CreationMedia, InputMedia, OutputMedia
 from flowport.runner.renewing import LinkRenewer
@@ -81,7 +84,14 @@ class FileDeliverer:
         *,
         accounts: Mapping[str, OpenAccount],
         threads: anyio.CapacityLimiter,
+        results: SavingRules | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            results: Where the run's outputs will go; None when nobody minds.
+        """
+        self._results = results
         self._ledger = ledger
         self._clock = clock
         self._uploads = uploads
@@ -98,6 +108,8 @@ class FileDeliverer:
             LedgerError: The ledger cannot be read or written.
         """
         delivery = _Delivery(account)
+        # Before anything is paid, so that the person can still choose another folder.
+        delivery.notes.extend(await self._look_at_results())
         values: dict[str, JsonValue] = {}
         for item in call.media:
             brought = [await self._bring(one, item, delivery) for one in item.media]
@@ -108,6 +120,16 @@ class FileDeliverer:
         if notes:
             await self._ledger.note_notes(run.id, notes=notes)
         return Delivered({**call.inputs, **values}, tuple(delivery.uploads), notes)
+
+    async def _look_at_results(self) -> list[str]:
+        """Return what stands in the way of saving the outputs, as a sentence; none when nothing does."""
+        if self._results is None or not self._results.is_wanted:
+            return []
+        folder = self._results.folder
+        reason = await anyio.to_thread.run_sync(find_folder_problem, folder, limiter=self._threads)
+        if not reason:
+            return []
+        return [f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."]
 
     async def forget(self, delivered: Delivered, account: OpenAccount) -> None:
         """Forget the uploads of inputs that the provider refused: it may no longer have one of them."""

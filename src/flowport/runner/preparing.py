@@ -12,7 +12,13 @@ import anyio
 import anyio.to_thread
 
 from flowport.accounts import OpenAccount
-from flowport.arguments import build_canonical_digest, build_provider_inputs, build_raw_digest, parse_arguments
+from flowport.arguments import (
+    build_canonical_digest,
+    build_provider_inputs,
+    build_raw_digest,
+    name_arguments,
+    parse_arguments,
+)
 from flowport.catalog.records import Listing
 from flowport.coercion import get_default
 from flowport.errors import ArgumentsInvalid
@@ -59,6 +65,8 @@ class PreparedCall:
     canonical_digest: str
     media: tuple["MediaInput", ...] = ()
     """The files, which are brought to the provider once the run is accepted."""
+    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The argument's name by each of the provider's names for its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,11 @@ class CallPreparer:
         self._readings = anyio.CapacityLimiter(MAX_READINGS)
         self._threads = threads
 
+    @property
+    def finder(self) -> OutputFinder:
+        """Finds the runs and outputs that texts name."""
+        return self._finder
+
     async def prepare(
         self,
         account: OpenAccount,
@@ -104,7 +117,8 @@ class CallPreparer:
             LedgerError: The ledger cannot be read.
         """
         app = listing.app
-        values = parse_arguments(app, listing.property_names, arguments)
+        named = name_arguments(app, listing.property_names, arguments or {})
+        values = parse_arguments(app, listing.property_names, named)
         media = await self._resolve_all(account, listing, values, call, {} if known is None else known)
         digests = {input_id: ",".join(map(_get_identity, found.media)) for input_id, found in media.items()}
         inputs = {input_id: value for input_id, value in values.items() if input_id not in media}
@@ -121,9 +135,15 @@ class CallPreparer:
             account_id=account.account.id,
             inputs=build_provider_inputs(app, inputs),
             arguments_json=json.dumps(shown, ensure_ascii=False),
-            raw_digest=build_raw_digest(_name_outputs(arguments or {}, media)),
+            raw_digest=build_raw_digest(_name_outputs(named, media)),
             canonical_digest=build_canonical_digest(app, values, digests),
             media=tuple(media.values()),
+            names={
+                key: listing.property_names[item.id]
+                for item in app.inputs or ()
+                for key in (item.run_key, item.id, item.name)
+                if key and item.id in listing.property_names
+            },
         )
 
     async def _resolve_all(
@@ -201,6 +221,7 @@ async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRul
         trusted_origins=await account.fetch_file_origins(),
         max_inline_bytes=provider.max_inline_bytes,
         upload_types=provider.upload_types,
+        max_upload_bytes=provider.max_upload_bytes,
     )
 
 

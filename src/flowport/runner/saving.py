@@ -9,12 +9,13 @@ import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import FetchError, LedgerError, RunNotFound
+from flowport.errors import LedgerError, RunNotFound
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.model import Output, Run
+from flowport.network.errors import FetchError
 from flowport.runner.board import Board
-from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem
+from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class OutputSaver:
             return note_problem(output, exc.problem), self._judge(output, exc)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
-            return note_problem(output, f"the folder for results cannot take it ({reason})"), Outcome.FAILED
+            return note_problem(output, tell_folder_problem(self._rules.folder, reason)), Outcome.FAILED
 
     def _judge(self, output: Output, error: FetchError) -> Outcome:
         if error.is_refused:

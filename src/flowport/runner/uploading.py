@@ -18,7 +18,6 @@ from flowport.errors import (
     ProviderError,
     ProviderRefused,
     ProviderRejected,
-    UploadError,
 )
 from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import BeingUploaded, Claimed, Upload, UploadClaim
@@ -27,6 +26,7 @@ from flowport.media.converting import Converted, Wanted, convert_picture
 from flowport.media.refusals import format_size
 from flowport.media.sources import Fingerprint, measure, open_unchanged
 from flowport.model import OutputKind
+from flowport.network.errors import UploadError
 from flowport.processes import ProcessLock
 from flowport.providers.interface import UploadedFile, UploadPlace
 from flowport.upload import Uploader
