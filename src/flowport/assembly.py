@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budgets import Budgets
-from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox, keep_tidy
+from flowport.builtin_sandbox import keep_tidy, open_sandbox_account
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
@@ -380,11 +380,7 @@ def _open_accounts(settings: Settings, budgets: Budgets, stack: AsyncExitStack) 
     """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
-    provider = Magnific(title="The sandbox", styles=("flows",))
-    sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME)
-    stack.push_async_callback(sandbox.aclose)
-    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
-    return [OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)]
+    return [open_sandbox_account(Magnific(title="The sandbox", styles=("flows",)), budgets, stack)]
 
 
 def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:
