@@ -1,4 +1,7 @@
-"""What is too slow for `make test`, or needs the network, npm or other programs. `make verify` runs it, a bare pytest does not."""
+"""What is too slow for `make test`, or needs the network, npm or other programs.
+
+`make verify` runs it, a bare pytest does not.
+"""
 
 from pathlib import Path
 
