@@ -19,6 +19,7 @@ from flowport.runner.calling import RunCall
 from flowport.runner.preparing import CallPreparer
 from flowport.runner.references import OutputFinder, SeenRuns
 from tests.fake_clock import FakeClock
+from tests.media.bombs import PACKED, build_stuffed_png
 from tests.media.containers import box
 from tests.media.test_converting import BROKEN
 from tests.media.test_identifying import SAMPLES
@@ -27,7 +28,6 @@ from tests.media.tiffs import THUMBNAIL, TiffPage, build_dng, build_raw, tiff
 from tests.runner.samples import RUN
 from tests.runner.test_preparing import LISTING, PNG
 from tests.scripted import ScriptedAccount, in_turn
-from tests.test_hostile_outputs import PACKED, build_stuffed_png
 
 SAMPLE_FILM, SAMPLE_VOICE, SAMPLE_MATROSKA, SAMPLE_OGG = (
     (SAMPLES / name).read_bytes() for name in ("film.mp4", "voice.m4a", "film.mkv", "voice.opus")

@@ -29,6 +29,7 @@ from flowport.resources import Resources
 from tests.fetching import Names, Speak, build_answer, fetching, serving
 from tests.harness import READER, Harness, open_harness
 from tests.ledger.samples import build_run
+from tests.media.bombs import PACKED, build_cut_jpeg, build_large_webp_header, build_stuffed_png, chunk
 from tests.media.containers import cover, movie_header, mp4
 from tests.media.test_previews import build_png_header
 from tests.raw_server import build_reply
@@ -158,33 +159,6 @@ ANSWERS: Final[Mapping[str, bytes | Speak]] = {
 }
 
 
-def chunk(name: bytes, data: bytes) -> bytes:
-    """Return a chunk of a PNG."""
-    return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-
-
-def build_stuffed_png(*, name: bytes, data: bytes) -> bytes:
-    """Return a good picture with a chunk more behind its header."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (900, 900)).save(buffer, "PNG")
-    png = buffer.getvalue()
-    return png[:33] + chunk(name, data) + png[33:]
-
-
-def build_large_webp_header() -> bytes:
-    """Return a WebP that claims 16,383 pixels a side."""
-    frame = b"\x00\x00\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(60)
-    return b"RIFF" + (len(frame) + 12).to_bytes(4, "little") + b"WEBPVP8 " + len(frame).to_bytes(4, "little") + frame
-
-
-def build_cut_jpeg() -> bytes:
-    """Return the first half of a photograph."""
-    buffer = io.BytesIO()
-    Image.effect_noise((900, 900), 90).save(buffer, "JPEG")
-    return buffer.getvalue()[: len(buffer.getvalue()) // 2]
-
-
-PACKED: Final = zlib.compress(bytes(80_000_000))
 PICTURES: Final[Mapping[str, bytes]] = {
     "a drawing with a program": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
     "a page with a program": b"<!doctype html><script>alert(1)</script>",
