@@ -16,10 +16,11 @@ from flowport.arguments import build_canonical_digest, build_provider_inputs, bu
 from flowport.catalog.records import Listing
 from flowport.coercion import get_default
 from flowport.labels import clean_line
-from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
+from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
 from flowport.media.refusals import build_refusal
 from flowport.media.sources import HeldSource
 from flowport.media.spellings import Spelling, get_spelling
+from flowport.media.wrappings import iterate_unwrapped
 from flowport.model import App, Input, InputKind, JsonValue
 from flowport.runner.calling import RunCall
 from flowport.runner.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
@@ -139,7 +140,8 @@ class CallPreparer:
         for item in _get_media_inputs(listing.app, values):
             argument = listing.property_names[item.id]
             media: list[InputMedia] = []
-            for text in _get_texts(values[item.id]):
+            for given in _get_texts(values[item.id]):
+                text = await self._unwrap(given, rules)
                 one: InputMedia | None = await self._find(text, item, argument, account, call)
                 if one is None:
                     read = known.get((argument, text)) or await self._read(text, item, argument, rules)
@@ -158,6 +160,12 @@ class CallPreparer:
         if output is None and account.provider.is_creation_id(text.strip()):
             return CreationMedia(text.strip())
         return output
+
+    async def _unwrap(self, text: str, rules: MediaRules) -> str:
+        """Return what is named inside quotes, a link or whatever a program put round it."""
+        if get_spelling(text) is not Spelling.RELATIVE or not any(iterate_unwrapped(text)):
+            return text
+        return await anyio.to_thread.run_sync(unwrap, text, rules, limiter=self._threads)
 
     async def _read(self, text: str, item: Input, argument: str, rules: MediaRules) -> Media:
         resolve = partial(resolve_media, text, argument=argument, kind=item.kind, rules=rules)
