@@ -29,6 +29,7 @@ from flowport.errors import (
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import App, Run, RunState, Urgency
+from flowport.providers.flaws import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board, QueuePlace
 from flowport.runner.delivering import Delivered, FileDeliverer
@@ -61,6 +62,9 @@ MAY_HAVE_CHANGED: Final = (
 )
 """Said of a run whose inputs fit the definition that we know, and were refused."""
 
+NOTHING_LEFT: Final = "Nothing was sent: nothing was started, and nothing is charged."
+"""Said of a run whose start request never left this computer."""
+
 CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
 
 
@@ -77,6 +81,8 @@ class _Tries:
         if not isinstance(outcome, NotTaken):
             return None
         if isinstance(outcome.error, ProviderUnreachable):
+            if outcome.error.is_lasting:
+                return None
             self.lost_connections += 1
             return self._get_reconnect_pause()
         if _is_too_many(outcome.error):
@@ -160,7 +166,7 @@ class RunStarter:
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
                     await self._forget(delivered, account)
-                return await self._conclude(starting, outcome)
+                return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
@@ -231,7 +237,7 @@ class RunStarter:
             return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
         return account.provider.parse_start(answer)
 
-    async def _conclude(self, run: Run, outcome: StartOutcome) -> Run:
+    async def _conclude(self, run: Run, outcome: StartOutcome, *, is_sandbox: bool) -> Run:
         now = self._clock.now()
         match outcome:
             case Started(provider_run_id, state):
@@ -246,7 +252,9 @@ class RunStarter:
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._board.note_refused(run.id, str(error))
-                failure = f"{error} {MAY_HAVE_CHANGED}" if _is_doubt(outcome) else str(error)
+                # The definitions of the built-in sandbox are part of this program.
+                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
@@ -270,9 +278,15 @@ def format_unknown(error: ProviderError) -> str:
     )
 
 
+def _format_not_taken(error: ProviderError, *, may_have_changed: bool) -> str:
+    if may_have_changed:
+        return f"{error} {MAY_HAVE_CHANGED}"
+    return f"{error} {NOTHING_LEFT}" if isinstance(error, ProviderUnreachable) else str(error)
+
+
 def _format_cause(error: ProviderError) -> str:
     if isinstance(error, ProviderUnreachable):
-        return str(error.breakage)
+        return error.why
     status = getattr(error, "status", None)
     return getattr(error, "problem", None) or f"it answered HTTP {status}"
 
@@ -280,6 +294,13 @@ def _format_cause(error: ProviderError) -> str:
 def _format_retry(outcome: StartOutcome, pause: float) -> str:
     explanation = outcome.error.explanation if isinstance(outcome, NotTaken) else ""
     return f"{explanation} Nothing was started; Flowport tries again by itself in {math.ceil(pause)} s."
+
+
+def _name_inputs(outcome: StartOutcome, call: PreparedCall) -> StartOutcome:
+    """Return the outcome with the names that the caller knows the inputs by."""
+    if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderRejected):
+        return NotTaken(name_inputs(outcome.error, call.names))
+    return outcome
 
 
 def _is_doubt(outcome: StartOutcome) -> bool:
