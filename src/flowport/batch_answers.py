@@ -68,7 +68,7 @@ class _Shown:
 
 
 def build_batch_answer(
-    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = ()
+    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = (), without: Sequence[str] = ()
 ) -> Answer:
     """Return the answer that tells about a batch, never a long one.
 
@@ -76,6 +76,7 @@ def build_batch_answer(
     there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
     """
     facts = build_batch_facts(standing)
+    facts["without_preview"] = " ".join(without)
     begun = [row for row in rows if row.is_begun]
     wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
     forms = [_build_forms(row, standing.tally) for row in wanted]

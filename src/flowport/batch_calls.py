@@ -181,8 +181,8 @@ class BatchCalls:
     async def _tell(self, standing: BatchStanding, caller: Caller, origin: RunCall) -> Answer:
         """Return the batch's answer, and note in the ledger what the caller learns by it."""
         rows = await self._desk.ledger.get_rows(standing.run.id)
-        previews = await self._desk.previewer.build_previews(_gather_outputs(standing.run, rows))
-        answer = build_batch_answer(standing, rows, previews)
+        pictures = await self._desk.previewer.build_shown(_gather_outputs(standing.run, rows))
+        answer = build_batch_answer(standing, rows, pictures.previews, pictures.without)
         if not await caller.is_gone():
             shown = [row.run.id for row in rows if row.run is not None and row.run.outputs]
             await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])

@@ -34,8 +34,9 @@ from flowport.finding import build_options
 from flowport.fitting import choose_forms, count_bytes
 from flowport.heap import give_large_blocks_back
 from flowport.labels import clean_line, clean_text
+from flowport.media.identifying import identify
 from flowport.media.previews import Preview
-from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
+from flowport.media.signatures import Sniffed
 from flowport.model import Output, OutputKind, Run, get_url_place
 from flowport.network.errors import FetchError
 from flowport.runner.calling import RunCall
@@ -265,8 +266,7 @@ def _get_output_at(run: Run, url: str) -> Output:
 
 def _look_at(file: BinaryIO) -> tuple[int, Sniffed | None]:
     size_bytes = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    return size_bytes, sniff(file.read(MAX_HEAD_BYTES))
+    return size_bytes, identify(file)
 
 
 def _read_whole(file: BinaryIO) -> bytes:

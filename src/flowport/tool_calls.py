@@ -30,6 +30,7 @@ from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
+from flowport.previewing import Shown
 from flowport.purse import find_price_question
 from flowport.run_list import ListedRun, build_listed_batch, build_listed_run, build_run_list_answer
 from flowport.runner.batching import MAX_ROWS, BatchWish, GivenRow
@@ -242,8 +243,8 @@ class ToolCalls:
     async def _tell(self, standing: Standing, caller: Caller, origin: RunCall) -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
-        previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
-        answer = build_run_answer(standing, previews)
+        shown = Shown() if standing.is_saving else await self._desk.previewer.build_shown(run)
+        answer = build_run_answer(standing, shown.previews, shown.without)
         if not await caller.is_gone():
             await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
         return answer

@@ -209,6 +209,7 @@ class FileDeliverer:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _bring_file(self, media: FileMedia, item: MediaInput, delivery: _Delivery) -> str:
+        _note(delivery, item, media.note)
         outcome = await self._uploads.upload(media, delivery.account, argument=item.argument)
         if not isinstance(outcome, Upload):
             return await self._inline(media, item, delivery, outcome.reason)
