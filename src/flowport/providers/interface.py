@@ -146,6 +146,8 @@ class RunLook:
     """A status that no documentation names, cleaned; it counts as running. Empty when the status is a known one."""
     cost_credits: float | None = None
     """What the provider says that the run has cost; None when it does not say, and then its price counts."""
+    told_run_id: str = field(default="", compare=False)
+    """The run that the answer says it describes; empty when it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +384,15 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
+
+
+def read_run_id(*values: object) -> str:
+    """Return the first id that an answer names for its run, as text; empty when it names none.
+
+    Anything that is there counts, also what is no id: it is not the id of the run that was asked for.
+    """
+    texts = (str(value).strip() for value in values if value is not None)
+    return next(filter(None, texts), "")
 
 
 def build_inline_media(data: bytes) -> str:

@@ -30,6 +30,7 @@ from flowport.providers.interface import (
     UploadPlace,
     build_refusal,
     is_not_taken,
+    read_run_id,
 )
 from flowport.providers.json_bodies import parse_json
 from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
@@ -73,6 +74,8 @@ class _RunStatus(BaseModel):
     """`get-run`, inside `data`."""
 
     status: str
+    run_id: Any = None
+    workflow_run_identifier: Any = None
     error_message: LenientText = None
     result: LenientMapping = None
 
@@ -263,13 +266,14 @@ class Magnific:
             run = _RunStatus.model_validate(data)
         except ValidationError as exc:
             raise self._build_broken(answer, Operation.READ_RUN, "its account of the run cannot be read") from exc
+        told = read_run_id(run.run_id, run.workflow_run_identifier)
         state = _STATES.get(run.status.lower())
         if state is None:
-            return RunLook(RunState.RUNNING, unheard_status=clean_line(run.status[:200], limit=40))
+            return RunLook(RunState.RUNNING, unheard_status=clean_line(run.status[:200], limit=40), told_run_id=told)
         outputs = parse_outputs(run.result or {}, now=now) if state.is_final else ()
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
-        return RunLook(state, outputs, clean_detail(run.error_message or ""))
+        return RunLook(state, outputs, clean_detail(run.error_message or ""), told_run_id=told)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.
