@@ -97,7 +97,10 @@ def test_the_nearest_choice_is_suggested_as_it_is_shown() -> None:
 
 def test_a_long_choice_is_told_by_its_first_options() -> None:
     """An error sentence must stay readable."""
-    assert format_choices(build_choices(build_select(*range(10)))) == "one of 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+    assert (
+        format_choices(build_choices(build_select(*range(10))))
+        == "one of 0, 1, 2, 3, 4, 5, 6, 7 and 2 more, which find_apps lists"
+    )
 
 
 @pytest.mark.parametrize(("value", "text"), [("a ", "a "), (2.0, "2"), (0.5, "0.5"), (True, "true")])

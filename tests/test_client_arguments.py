@@ -135,7 +135,7 @@ async def test_every_apps_tool_obeys_new_run(sandbox: SandboxClient, tmp_path: P
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
         first = await flowport.ask(TOOL, prompt="a lake")
         another = await flowport.ask(TOOL, prompt="a lake", new_run=True)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while await flowport.count("run") < 2:
                 await anyio.lowlevel.checkpoint()
 

@@ -87,6 +87,7 @@ def test_the_name_of_an_app_cannot_leave_its_quotes(name: str, title: str, quote
     assert (tool["title"], tool["description"].partition(" the app ")[2]) == (title, f"{quoted} of Magnific.")
 
 
+SEE_ALL = "; find_apps with this tool's name lists all"
 PLACE = "path, URL, run:ID#1 or last"
 
 
@@ -148,11 +149,11 @@ PLACE = "path, URL, run:ID#1 or last"
         (build_select("a", is_list=True), {"type": "array", "items": {"type": "string", "enum": ["a"]}}),
         (
             build_select(*range(101)),
-            {"type": "string", "description": "One of 101 options, such as 0, 1, 2, 3, 4"},
+            {"type": "string", "description": f"One of 101 options, such as 0, 1, 2, 3, 4{SEE_ALL}"},
         ),
         (
             build_select("a" * 20, *(f"{n}" * 199 for n in range(10, 21))),
-            {"type": "string", "description": f"One of 12 options, such as {'a' * 20}, {'10' * 28}1…"},
+            {"type": "string", "description": f"One of 12 options, such as {'a' * 20}, {'10' * 28}1…{SEE_ALL}"},
         ),
     ],
 )

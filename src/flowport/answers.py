@@ -204,9 +204,9 @@ def format_summary(standing: Standing) -> str:
     }
     made = f", {len(run.outputs)} output{'s' * (len(run.outputs) != 1)}" if run.state.is_final and run.outputs else ""
     saving = "; its outputs are being saved" if standing.is_saving else ""
-    return (
-        f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}."
-    )
+    unsaved = [output.save_problem for output in run.outputs if output.save_problem and not output.saved_path]
+    problem = f" {clean_text(unsaved[0], limit=_MAX_PROBLEM)}" if unsaved else ""
+    return f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}.{problem}"
 
 
 def format_duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from flowport.labels import clean_line
 from flowport.model import Input, JsonValue, Option, Scalar
-from flowport.naming import get_nearest
+from flowport.naming import build_slug, get_nearest
 
 MAX_CHOICE_LENGTH: Final = 200
 """Characters of an option's value as it is shown."""
@@ -82,7 +82,19 @@ def format_choices(choices: tuple[Choice, ...]) -> str:
     """Return the first few choices as the end of "It takes"."""
     shown = [_format_shown(choice) for choice in choices[:_MAX_LISTED]]
     rest = len(choices) - len(shown)
-    return f"one of {', '.join(shown)}" + (f" and {rest} more" if rest else "")
+    return f"one of {', '.join(shown)}" + (f" and {rest} more, which find_apps lists" if rest else "")
+
+
+def describe_choice(choice: Choice) -> str:
+    """Return a choice with its label, `v1: Rachel`; without it where it only spells the value in another way."""
+    shown, label = format_scalar(choice.shown), clean_line(choice.option.label)
+    return f"{shown}: {label}" if is_telling(label, shown) else shown
+
+
+def is_telling(label: str, shown: str) -> bool:
+    """Tell whether a label says more than its value."""
+    slug = build_slug(label)
+    return bool(label) and label.casefold() != shown.casefold() and not (slug and slug == build_slug(shown))
 
 
 def find_option(choices: tuple[Choice, ...], given: Scalar) -> Option | None:
@@ -93,7 +105,9 @@ def find_option(choices: tuple[Choice, ...], given: Scalar) -> Option | None:
     if exact is not None:
         return exact
     text = format_scalar(given)
-    readings = ((fold, read) for fold in (str, _fold) for read in (_read_value, _read_shown, _read_label))
+    readings = (
+        (fold, read) for fold in (str, _fold) for read in (_read_value, _read_shown, _read_label, describe_choice)
+    )
     for fold, read_text in readings:
         near = [choice.option for choice in choices if fold(read_text(choice)) == fold(text)]
         # A label that several options share names none of them.

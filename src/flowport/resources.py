@@ -30,6 +30,7 @@ from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
 from flowport.errors import LedgerError, ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
+from flowport.finding import build_options
 from flowport.fitting import choose_forms, count_bytes
 from flowport.heap import give_large_blocks_back
 from flowport.labels import clean_line, clean_text
@@ -126,6 +127,7 @@ class Resources:
             "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
             "left_out_because": listing.left_out or None,
             "tool": listing.tool,
+            **build_options(listing),
         }
         known = {key: value for key, value in facts.items() if value is not None}
         return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
@@ -214,8 +216,10 @@ class Resources:
         origins = await account.fetch_file_origins() if account else frozenset[str]()
         max_bytes = MAX_SCALED_BYTES if output.kind is OutputKind.IMAGE else MAX_BYTES
         rules = FetchRules(max_bytes=max_bytes, trusted_origins=origins)
+        url = output.url or ""
+        url = await account.localize(url) if account else url
         with await self._in_thread(TemporaryFile) as file:
-            await self._desk.fetcher.fetch_to_file(output.url or "", file, rules=rules)
+            await self._desk.fetcher.fetch_to_file(url, file, rules=rules)
             return await self._hand_over(file, output)
 
     async def _hand_over(self, file: BinaryIO, output: Output) -> Content:

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from flowport.choices import Choice, build_choices, format_scalar, is_same, is_yes_or_no
+from flowport.choices import Choice, build_choices, describe_choice, format_scalar, is_same, is_yes_or_no
 from flowport.coercion import find_flaw, get_bounds, get_default, get_max_items, get_max_length, parse_value
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line, clean_text, format_quoted
 from flowport.model import App, Input, InputKind, JsonValue
-from flowport.naming import build_slug, is_said_by
+from flowport.naming import is_said_by
 
 MAX_INPUTS: Final = 64
 """Inputs of one tool; more would crowd out the other tools."""
@@ -25,7 +25,8 @@ MAX_INPUTS: Final = 64
 _MAX_ENUM_OPTIONS: Final = 100
 _MAX_ENUM_BYTES: Final = 2048
 _MAX_EXAMPLES: Final = 5
-_MAX_OPTION_LABELS_LENGTH: Final = 300
+_MAX_OPTION_LABELS_LENGTH: Final = 260
+_SEE_ALL: Final = "; find_apps with this tool's name lists all"
 _MAX_DEFAULT_LENGTH: Final = 200
 _MINUTE_FROM_SECONDS: Final = 90
 NEW_RUN: Final = "new_run"
@@ -170,26 +171,22 @@ def _build_enum(choices: tuple[Choice, ...]) -> list[str]:
 
 
 def _format_options(choices: tuple[Choice, ...]) -> str:
-    pairs = ((format_scalar(choice.shown), clean_line(choice.option.label)) for choice in choices)
-    # A label that only spells the value differently tells nothing.
-    telling = [f"{shown}: {label}" for shown, label in pairs if label and not _is_spelling(label, shown)]
-    told = clean_line(", ".join(telling), limit=_MAX_OPTION_LABELS_LENGTH)
-    return f"One of {told}" if told.startswith(tuple(_COLONS)) else told
-
-
-def _is_spelling(label: str, shown: str) -> bool:
-    slug = build_slug(label)
-    return label.casefold() == shown.casefold() or bool(slug and slug == build_slug(shown))
+    described = [(choice, describe_choice(choice)) for choice in choices]
+    telling = ", ".join(text for choice, text in described if text != format_scalar(choice.shown))
+    told = clean_line(telling, limit=_MAX_OPTION_LABELS_LENGTH)
+    if told.startswith(tuple(_COLONS)):
+        told = f"One of {told}"
+    return told + _SEE_ALL if len(telling) > _MAX_OPTION_LABELS_LENGTH else told
 
 
 def _format_examples(choices: tuple[Choice, ...]) -> str:
     examples = ", ".join(format_scalar(choice.shown) for choice in choices[:_MAX_EXAMPLES])
-    return f"One of {len(choices)} options, such as {clean_line(examples)}"
+    return f"One of {len(choices)} options, such as {clean_line(examples)}{_SEE_ALL}"
 
 
 def _format_suggestions(choices: tuple[Choice, ...]) -> str:
     examples = ", ".join(format_scalar(choice.shown) for choice in choices[:_MAX_EXAMPLES])
-    return f"Such as {clean_line(examples)}, or another"
+    return f"Such as {clean_line(examples)}, or another" + (_SEE_ALL if len(choices) > _MAX_EXAMPLES else "")
 
 
 def _build_default(item: Input, choices: tuple[Choice, ...]) -> dict[str, JsonValue]:

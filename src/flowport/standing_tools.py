@@ -50,7 +50,7 @@ FIND_APPS: Final = StandingTool(
     "find_apps",
     "Find apps",
     "Search all apps of the account, also those without a tool of their own, and see their prices, usual durations and "
-    "inputs, and what is left out of the tool list and why.",
+    "inputs, of one app all its options, and what is left out of the tool list and why.",
     (
         _take("query", InputKind.TEXT, "Words from the name; leave it out for all"),
         _take("takes", InputKind.SELECT, "Only apps with such an input", options=("image", "video", "audio", "text")),
@@ -62,6 +62,7 @@ FIND_APPS: Final = StandingTool(
         ),
         _take("provider", InputKind.TEXT, "Only apps of this provider: magnific or magica"),
         _take("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
+        _take("option", InputKind.TEXT, "Of the one app that is meant, only options that hold this text"),
         _take("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
     ),
 )

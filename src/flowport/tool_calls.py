@@ -224,9 +224,14 @@ class ToolCalls:
         else:
             self._desk.runner.leave(origin)
 
+    async def _find_run(self, text: str, caller: Caller) -> Run:
+        """Return the run or batch that an argument names."""
+        call = RunCall(caller.owner, caller.connection)
+        return await self._desk.preparer.finder.find_run(text, argument="run_id", call=call)
+
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
-        run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
+        run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.get(run, caller, should_wait=given.get("wait") is not False)
         await self._desk.inheritor.take_up(run)
@@ -279,7 +284,7 @@ class ToolCalls:
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)
-        run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
+        run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.cancel(run, caller)
         should_stop = bool(given.get("stop_following"))

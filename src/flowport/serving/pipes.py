@@ -188,7 +188,7 @@ class LineWriter(WriteStream[SessionMessage]):
 
 def _build_poller(descriptor: int) -> Any:
     """Return what tells whether a descriptor can be written to; None where nothing does."""
-    if not hasattr(select, "poll") or not _SAFE_BYTES:
+    if sys.platform == "win32" or not hasattr(select, "poll") or not _SAFE_BYTES:
         return None
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)
