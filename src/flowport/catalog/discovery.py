@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 
 from flowport.accounts import OpenAccount
+from flowport.backoff import Backoff
 from flowport.budget import Priority
 from flowport.catalog.building import build_listing
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
@@ -31,11 +32,8 @@ from flowport.providers.interface import AppList
 
 logger = logging.getLogger(__name__)
 
-MAX_RETRY_SECONDS: Final = 600.0
-FIRST_RETRY_SECONDS: Final = 15.0
-"""After a refresh that failed; doubled each time, up to `MAX_RETRY_SECONDS`."""
-_MAX_DOUBLINGS: Final = 16
-"""More than it takes; a laptop that is offline for a week fails a thousand times."""
+FAILED_REFRESH: Final = Backoff(15.0, 2.0, 600.0)
+"""Between two refreshes that failed."""
 
 WATCH_SECONDS: Final = 15.0
 FIRST_WATCH_SECONDS: Final = 0.5
@@ -187,8 +185,7 @@ class Catalog:
                 continue
             failures = 0 if await self.refresh() else failures + 1
             if failures:
-                delay = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
-                await self._clock.sleep(min(delay, MAX_RETRY_SECONDS))
+                await self._clock.sleep(FAILED_REFRESH.get_pause(failures) or 0.0)
                 continue
             if self._account.provider.reads_ahead:
                 await self._describe_the_rest()
