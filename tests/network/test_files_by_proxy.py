@@ -244,7 +244,9 @@ TROUBLES = [_wrong_password, _no_password, _no_proxy, _bad_proxy, _no_authority,
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 async def test_the_cause_is_told_as_for_the_api(
-    authority: Authority, environment: pytest.MonkeyPatch, trouble: Callable[[pytest.MonkeyPatch, Relay], Awaitable[str]]
+    authority: Authority,
+    environment: pytest.MonkeyPatch,
+    trouble: Callable[[pytest.MonkeyPatch, Relay], Awaitable[str]],
 ) -> None:
     """Certificate, proxy and name service are told apart, with the variable."""
     async with serving_files(authority) as server, open_http_proxy(server, credentials="user:right") as relay:
