@@ -11,7 +11,7 @@ from urllib.parse import quote
 import anyio
 
 from flowport.budget import Priority, RequestBudget
-from flowport.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.errors import FlowportError, Operation, ProviderBroken, ProviderError, ProviderRejected
 from flowport.model import Account, JsonValue
 from flowport.provider_tools import call_tool
 from flowport.providers.interface import (
@@ -130,14 +130,14 @@ class OpenAccount:
         tell_budget(self.budget, answer)
         return answer
 
-    def tell_address(self, error: ProviderError) -> str:
-        """Return, as a sentence, which address a person has set, where an answer looks as if nothing of the API were there."""
+    def explain(self, error: FlowportError) -> str:
+        """Return an error's sentence, with the address that a person has set where it looks as if no API were there."""
         is_elsewhere = (isinstance(error, ProviderRejected) and error.status in _NOT_FOUND) or (
             isinstance(error, ProviderBroken) and error.status < _SERVER_ERROR
         )
         if self._location is None or not self._location.setting or not is_elsewhere:
-            return ""
-        return f"{self._location.setting} is {self._location.base_url}: check that it is the address of {self.provider.title}'s API."
+            return str(error)
+        return f"{error} {self._location.setting} is {self._location.base_url}: check that it is the address of {self.provider.title}'s API."
 
     async def fetch_file_origins(self) -> frozenset[str]:
         """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.

@@ -112,8 +112,7 @@ async def open_assembly(
     home = open_home(settings.home)
     ledger, process = home.ledger, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
-    api_hosts = [urlsplit(one.base_url).hostname or "" for one in settings.providers]
-    fetcher = Fetcher(file_threads=file_threads, api_hosts=api_hosts)
+    fetcher = Fetcher(file_threads=file_threads, api_hosts=settings.api_hosts)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)

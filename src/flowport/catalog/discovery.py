@@ -242,13 +242,12 @@ class Catalog:
             try:
                 await self._read_all()
             except (ProviderError, LedgerError) as exc:
-                self._list_problem = self._tell(exc)
+                self._list_problem = self._account.explain(exc)
                 logger.warning("the catalogue could not be refreshed: %s", self._list_problem)
                 return False
             except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
-                title = self._account.provider.title
                 self._list_problem = (
-                    f"Flowport made a mistake while it read the apps of {title}; its log has the details."
+                    f"Flowport made a mistake while it read the apps of {self._account.provider.title}."
                 )
                 logger.exception("the catalogue could not be refreshed")
                 return False
@@ -257,15 +256,10 @@ class Catalog:
             await self._save()
             return not (self._list_problem or self._app_problems)
 
-    def _tell(self, error: ProviderError | LedgerError) -> str:
-        """Return why a list could not be read, with the address where that may be what is wrong."""
-        address = self._account.tell_address(error) if isinstance(error, ProviderError) else ""
-        return f"{error} {address}".strip()
-
     async def _read_all(self) -> None:
         found = await fetch_lists(self._account, self._source)
         # The first failure is told though the rest was read: what its list names may be out of date.
-        self._list_problem = self._tell(found.failures[0]) if found.failures else ""
+        self._list_problem = self._account.explain(found.failures[0]) if found.failures else ""
         await self._take_up(found.lists)
         await self._describe(await self._choose_to_read(), Priority.DISCOVER)
         # Many clients list once: what failed of a hiccup gets a second chance before they are answered.

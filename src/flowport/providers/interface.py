@@ -388,15 +388,6 @@ def is_not_taken(status: int) -> bool:
     return status in NOT_TAKEN_STATUSES or 300 <= status < 400  # noqa: PLR2004
 
 
-def read_run_id(*values: object) -> str:
-    """Return the first id that an answer names for its run, as text; empty when it names none.
-
-    Anything that is there counts, also what is no id: it is not the id of the run that was asked for.
-    """
-    texts = (str(value).strip() for value in values if value is not None)
-    return next(filter(None, texts), "")
-
-
 def build_inline_media(data: bytes) -> str:
     """Return a file as the base64 text that goes into a request."""
     return base64.b64encode(data).decode("ascii")

@@ -29,9 +29,9 @@ from flowport.providers.interface import (
     Uncertain,
     UploadedFile,
     is_not_taken,
-    read_run_id,
 )
 from flowport.providers.json_bodies import parse_json
+from flowport.providers.lenient import read_run_id
 from flowport.providers.links import quote_segment
 from flowport.providers.magica_estimates import build_estimate_body, parse_estimate
 from flowport.providers.magica_inputs import (

@@ -31,10 +31,9 @@ from flowport.providers.interface import (
     UploadPlace,
     build_refusal,
     is_not_taken,
-    read_run_id,
 )
 from flowport.providers.json_bodies import parse_json
-from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
+from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number, read_run_id
 from flowport.providers.links import quote_segment
 from flowport.providers.magnific_inputs import MAX_ID_LENGTH, parse_inputs
 from flowport.providers.magnific_outputs import parse_outputs
