@@ -112,7 +112,7 @@ async def open_assembly(
     home = open_home(settings.home)
     ledger, process = home.ledger, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
-    fetcher = Fetcher(file_threads=file_threads)
+    fetcher = Fetcher(file_threads=file_threads, api_hosts=settings.api_hosts)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
@@ -247,7 +247,7 @@ def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
 
 
 def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
-    uploader = Uploader(file_threads=shared.file_threads)
+    uploader = Uploader(file_threads=shared.file_threads, outlet=shared.fetcher.outlet)
     uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
     return FileDeliverer(
         shared.ledger,

@@ -236,7 +236,12 @@ class FileDeliverer:
             data, note = await anyio.to_thread.run_sync(work, limiter=self._threads)
         delivery.inline_bytes += len(data)
         _check_inline(len(data), delivery.inline_bytes, wanted, item.argument, reason)
-        _note(delivery, item, note)
+        # What was lost was lost for want of an upload, where there is one.
+        _note(
+            delivery,
+            item,
+            f"{note}, because it could not be uploaded{_format_why(reason)}" if note and reason else note,
+        )
         return build_inline_media(data)
 
 
