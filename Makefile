@@ -1,41 +1,46 @@
-# Every target does its own set-up. Needs Python 3.11 or newer, pip and make; with npm, `test` runs the protocol's suite too.
+# Every target does its own set-up. Needs Python 3.11 or newer and make; with npm, `test` runs the protocol's suite too.
+# `setup` and `demo` install what running needs into .venv; every other target adds the development tools.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check unit crash soak laws conformance docker-proof demo bench lock docs format clean
+.PHONY: setup dev test verify check unit crash soak laws conformance docker-proof demo bench lock upgrade docs format clean
 
-setup: .venv/installed
+setup:
+	@PYTHON='$(PYTHON)' sh scripts/setup.sh run
 
-.venv/installed: requirements-dev.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+dev:
+	@PYTHON='$(PYTHON)' sh scripts/setup.sh dev
 
 test: check unit
-	$(MAKE) --jobs=3 --output-sync=target crash conformance docker-proof
+	$(MAKE) --jobs=3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) crash conformance docker-proof
 
-check: setup
+# What takes longer or needs more: the network, npm, other programs. tests/verify holds it.
+verify: dev
+	$(BIN)/pytest -m verify --numprocesses=2 --dist=loadfile tests/verify
+
+check: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
 	$(BIN)/interrogate --quiet tests
 	$(BIN)/python scripts/write_docs.py --check
 
-unit: setup
+unit: dev
 	$(BIN)/pytest --numprocesses=3 --dist=loadfile --ignore=tests/crash --cov --cov-report=term-missing:skip-covered
 
 # What every tool keeps, over thousands of random and hostile definitions; it prints how many. `unit` has it too.
-laws: setup
+laws: dev
 	$(BIN)/pytest -q tests/test_laws.py
 
 # Killed at every point with every fault, and the table of what that cost; without coverage, which every child would pay
 # for. `soak` plays ten times as many schedules.
-crash: setup
+crash: dev
 	$(BIN)/pytest tests/crash
 
-soak: setup
+soak: dev
 	$(BIN)/pytest tests/crash --hypothesis-profile=soak
 
 # The protocol's own programs. They need Node 22 or newer, which comes with them on Linux, and npm to fetch them.
@@ -44,7 +49,7 @@ ifeq ($(shell command -v npm),)
 conformance:
 	@echo "The conformance suite is left out: npm is not installed here."
 else
-conformance: setup $(CONFORMANCE)/node_modules/.package-lock.json
+conformance: dev $(CONFORMANCE)/node_modules/.package-lock.json
 	$(BIN)/python scripts/conformance.py
 endif
 
@@ -53,28 +58,37 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 	touch $@
 
 # The steps of the Dockerfile, without a container engine.
-docker-proof: setup
+docker-proof: dev
 	$(BIN)/python scripts/prove_docker.py
 
-# IMAGE=path uses your own picture; PROVIDER=magica lets the sandbox speak Magica's API.
+# IMAGE=path uses your own picture; PROVIDER=magica lets the sandbox speak Magica's API. Both reach the shell as values
+# of the environment, never expanded, so that any file name works.
+override IMAGE := $(value IMAGE)
+override PROVIDER := $(value PROVIDER)
+export IMAGE PROVIDER
 demo: setup
-	$(BIN)/python scripts/demo.py $(if $(IMAGE),--image "$(IMAGE)") $(if $(PROVIDER),--provider "$(PROVIDER)")
+	@$(BIN)/python scripts/demo.py $${IMAGE:+"--image=$$IMAGE"} $${PROVIDER:+"--provider=$$PROVIDER"}
 
-bench: setup
+bench: dev
 	$(BIN)/python scripts/bench
 
-# Versions and hashes without addresses, for every platform: what runs Flowport, and what develops it.
-LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
+# Versions and hashes without addresses, for every platform: what runs Flowport, and what develops it. `lock` keeps the
+# versions that are locked and still fit pyproject.toml; `upgrade` takes the newest of each. Extras stay in the locks:
+# without `name[extra]` pip takes the newest release of a name that is required with an extra, and then rejects it.
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-strip-extras \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
-lock: setup
+lock: dev
 	$(LOCK) --group build -o requirements.lock
-	$(LOCK) --group dev -o requirements-dev.lock
+	$(LOCK) --group dev --constraint requirements.lock -o requirements-dev.lock
+
+upgrade: LOCK += --upgrade
+upgrade: lock
 
 # The table of variables in the README.
-docs: setup
+docs: dev
 	$(BIN)/python scripts/write_docs.py
 
-format: setup
+format: dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

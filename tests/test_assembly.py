@@ -102,7 +102,7 @@ async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: P
         async with open_harness(sandbox, tmp_path / "person") as first:
             catalog = first.assembly.desk.catalogs[0].catalog
             await first.client.list_tools()
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while any(listing.tool is None for listing in catalog.current.listings):
                     await anyio.lowlevel.checkpoint()
             await catalog.refresh()
@@ -136,7 +136,7 @@ async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path)
         await ledger.accept(orphan)
         read = partial(ledger.get_run, account_id=None, owner=orphan.owner)
         async with open_assembly(settings, pace=QUICK) as one, open_assembly(settings, pace=QUICK) as two:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 over = await read("run_one")
                 while not over.outputs or not over.outputs[0].saved_path:
                     over = await read("run_one")

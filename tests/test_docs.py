@@ -15,6 +15,7 @@ from flowport.variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = {".md", ".py", ".toml", ".example", ".json", ".sh", ".html"}
 DOCUMENTS = [path for path in ROOT.glob("*.md") if path.name != "LICENSE"]
 
 
@@ -44,6 +45,46 @@ def test_the_example_configuration_is_the_one_in_the_readme() -> None:
 
     assert json.loads(block) == example
     assert example["mcpServers"]["flowport"]["command"].endswith("/.venv/bin/flowport")
+
+
+BY_NAME = re.compile(
+    r"""\b(?:pip3?|pipx|uv)\s+(?:(?:tool|pip|add)\s+)?(?:install|run|add|inject|upgrade)\b(?:\s+-\S+)*\s+["']?flowport\b
+    | \buvx\s+["']?flowport\b
+    | \bflowport\[\w+\]
+    | "uvx",\s*"args":\s*\[\s*"flowport""",
+    re.VERBOSE,
+)
+"""An instruction to install Flowport by its name, which is not on any index: whoever takes the name there may be somebody else."""
+
+
+def test_no_text_tells_to_install_flowport_by_its_name() -> None:
+    """Documents, messages and examples install it from its folder."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    texts = [ROOT / name for name in listed.split("\0") if Path(name).suffix in TEXTS and not name.startswith("tests/")]
+    found = [f"{path.name}: {match.group()}" for path in texts for match in BY_NAME.finditer(path.read_text("utf-8"))]
+
+    assert len(texts) > 100
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_by_name"),
+    [
+        ('pip install "flowport[heic]"', True),
+        ("pip install --upgrade flowport", True),
+        ("pipx run flowport", True),
+        ("uv tool install flowport", True),
+        ("uvx flowport", True),
+        ('"command": "uvx", "args": ["flowport"]', True),
+        ("pipx install .", False),
+        ('pip install -e ".[heic]"', False),
+        ("uvx --from . flowport", False),
+        ("docker build -t flowport .", False),
+    ],
+)
+def test_an_instruction_to_install_by_name_is_known_by_its_form(text: str, is_by_name: bool) -> None:
+    """The test above is only as good as its pattern."""
+    assert bool(BY_NAME.search(text)) is is_by_name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -12,8 +12,8 @@ import anyio.streams.tls
 import httpx2
 import pytest
 
-from flowport.errors import FetchError
 from flowport.fetch import FetchRules, _describe, _get_problems
+from flowport.network.errors import FetchError
 from flowport.receiving import HEAD_BYTES, Fetched
 from tests.fetching import Speak, build_answer, fetch, fetching, serving
 

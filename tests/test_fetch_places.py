@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from flowport.errors import FetchError
 from flowport.fetch import MAX_REDIRECTS, FetchRules, _build_request, _Target, is_public_address, resolve_host
+from flowport.network.errors import FetchError
 from tests.fetching import Names, Speak, build_answer, fetch, fetching, serving
 
 

@@ -19,11 +19,11 @@ import pytest
 from PIL import Image, ImageFile
 
 from flowport.answers import build_output_uri
-from flowport.errors import FetchError
 from flowport.fetch import Fetcher, FetchRules
 from flowport.media.previews import Preview, build_preview
 from flowport.media.saving import build_output_path
 from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.network.errors import FetchError
 from flowport.previewing import Previewer
 from flowport.resources import Resources
 from tests.fetching import Names, Speak, build_answer, fetching, serving

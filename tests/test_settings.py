@@ -50,6 +50,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_OUTPUT_DIR": str(tmp_path / "out"),
         "FLOWPORT_SAVE_OUTPUTS": "false",
         "FLOWPORT_PREVIEWS": "false",
+        "FLOWPORT_LINKS": "Text",
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in VARIABLES}
     assert load(environ) == Settings(
@@ -72,6 +73,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         purse=PurseRules(20.0, 99.5, 0.0, UnknownPrice.REFUSE),
         should_save_outputs=False,
         should_show_previews=False,
+        should_send_links=False,
     )
 
 

@@ -11,16 +11,15 @@ import pytest
 from flowport.budget import Priority, RequestBudget
 from flowport.errors import NEVER_CONNECTED, Breakage, Operation, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, Trap, clear_traps, set_trap
+from flowport.network.causes import BREAKAGES, get_breakage
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.transport import (
-    BREAKAGES,
     MAX_ANSWER_BYTES,
     PAUSE_WITHOUT_WORD_SECONDS,
     REQUEST_SECONDS,
     Api,
     KeyRemover,
     Location,
-    get_breakage,
 )
 from tests.fake_clock import FakeClock
 from tests.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
@@ -74,7 +73,7 @@ def test_every_error_of_the_library_has_its_meaning(kind: type[Exception]) -> No
 
 def test_the_table_names_errors_that_exist_and_the_most_special_decides() -> None:
     """`ConnectError` is a `NetworkError` too, and must not count as broken off."""
-    assert set(BREAKAGES) <= set(LIBRARY_ERRORS)
+    assert set(BREAKAGES) <= {*LIBRARY_ERRORS, TimeoutError}
     assert get_breakage(httpx2.ConnectError("x")) is Breakage.NO_CONNECTION
     assert get_breakage(httpx2.WriteError("x")) is Breakage.BROKEN_OFF
 

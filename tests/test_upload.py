@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.errors import UploadError
 from flowport.fetch import resolve_host
 from flowport.media.sources import Fingerprint
+from flowport.network.errors import UploadError
 from flowport.providers.interface import UploadPlace
 from flowport.upload import Uploader
 from tests.put_server import PutServer, open_put_server

@@ -41,6 +41,9 @@ _TEXT_LIMITS: Final = (2000, 400, 80)
 MAX_SHOWN_TEXT: Final = 2000
 """Characters of one text result that an answer carries; its resource has more."""
 
+UNKNOWN_COST: Final = "unknown"
+"""In the place of a number of credits that nobody knows: a 0 would read as free."""
+
 _MAX_PROBLEM: Final = 300
 _MAX_BRIEF_TEXT: Final = 200
 _BRIEF_FACTS: Final = ("n", "kind", "saved_path", "save_problem", "resource")
@@ -88,11 +91,21 @@ def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> An
 
 def add_mention(answer: Answer, mention: Mention) -> Answer:
     """Return the answer with one more fact, and line: which runs are over that nobody has seen."""
-    sentence = _format_mention(mention)
+    return add_fact(answer, "unseen", _format_mention(mention))
+
+
+def add_fact(answer: Answer, name: str, sentence: str) -> Answer:
+    """Return the answer with one more fact, in its text and in its structured content."""
     first, *others = answer.content
-    text = t.TextContent(text=f"{first.text}\nunseen: {sentence}") if isinstance(first, t.TextContent) else first
-    facts = {**(answer.structured_content or {}), "unseen": sentence}
+    text = t.TextContent(text=f"{first.text}\n{name}: {sentence}") if isinstance(first, t.TextContent) else first
+    facts = {**(answer.structured_content or {}), name: sentence}
     return t.CallToolResult(content=[text, *others], structured_content=facts, is_error=answer.is_error)
+
+
+def drop_links(answer: Answer) -> Answer:
+    """Return the answer without resource links: every address is in its text and its structured content as well."""
+    content: list[t.ContentBlock] = [block for block in answer.content if not isinstance(block, t.ResourceLink)]
+    return t.CallToolResult(content=content, structured_content=answer.structured_content, is_error=answer.is_error)
 
 
 def build_facts_answer(facts: Facts) -> Answer:
@@ -134,7 +147,7 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "app": run.app_name,
         "tool": run.tool_name,
         "state": run.state.value,
-        "credits": plain(run.spent_credits) if run.state.is_final else None,
+        "credits": tell_cost(run),
         "price_credits": plain(run.price_credits),
         "seconds": plain(round(standing.elapsed_seconds, 1)),
         "failure": clean_text(run.failure, limit=text_limit),
@@ -146,6 +159,13 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "next_step": _format_next_step(standing),
     }
     return drop_empty(facts)
+
+
+def tell_cost(run: Run) -> float | int | str | None:
+    """Return what a run has cost: a number, "unknown", or None while it goes on."""
+    if not run.state.is_final:
+        return None
+    return UNKNOWN_COST if run.cost_credits is None else plain(run.cost_credits)
 
 
 def build_output_facts(run: Run, output: Output) -> Facts:
@@ -267,8 +287,12 @@ def _format_left_out(run: Run, shown: Sequence[_Shown]) -> str:
 
 
 def drop_empty(facts: Facts) -> Facts:
-    """Return the facts that say something."""
-    return {key: value for key, value in facts.items() if value not in ("", None, [], 0) or key == "credits"}
+    """Return the facts that say something; that nothing was charged says something."""
+    return {
+        key: value
+        for key, value in facts.items()
+        if value not in ("", None, [], 0) or (key == "credits" and value is not None)
+    }
 
 
 def count_twice(facts: Facts) -> int:

@@ -14,9 +14,10 @@ import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budgets import Budgets
-from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox, keep_tidy
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
+from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
 from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
@@ -146,6 +147,8 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
+        for one_account in filter(lambda opened: opened.is_sandbox, accounts):
+            supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
         seen = SeenRuns()
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
@@ -156,7 +159,8 @@ async def open_assembly(
         batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
         parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen, shared.durations, supervisor)
-        desk = Desk(settings, clock, ledger, catalogs, *parts)
+        order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
+        desk = Desk(settings, clock, ledger, catalogs, *parts, tool_order=order)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -377,7 +381,7 @@ def _open_accounts(settings: Settings, budgets: Budgets, stack: AsyncExitStack) 
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
     provider = Magnific(title="The sandbox", styles=("flows",))
-    sandbox = BuiltInSandbox(provider)
+    sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME)
     stack.push_async_callback(sandbox.aclose)
     budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
     return [OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)]
@@ -391,6 +395,7 @@ def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAcco
         provider.build_headers(configured.api_key, parts.hostname or ""),
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
+        setting=configured.base_url_setting,
     )
     account = Account(configured.provider, parts.netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)

@@ -85,11 +85,16 @@ def find_flaw(value: JsonValue, depth: int = 0) -> str:
 
 
 def get_default(item: Input) -> JsonValue:
-    """Return what is sent when nothing is given: coerced where it fits, else as the provider has it; None for nothing."""
+    """Return what is sent when nothing is given; None for nothing.
+
+    A default that does not fit the input is left to the provider, which has it: sent by us, it would be refused.
+    """
     if item.default in (None, "", []) or find_flaw(item.default):
         return None
+    if item.kind is InputKind.ANY and not item.is_list and isinstance(item.default, bool | list | dict):
+        return None  # A start request takes text and numbers; of anything else only what a caller insists on is sent.
     parsed = parse_value(item, item.default)
-    return item.default if isinstance(parsed, Misfit) else parsed
+    return None if isinstance(parsed, Misfit) else parsed
 
 
 def get_bounds(item: Input) -> tuple[float | None, float | None]:
@@ -185,13 +190,14 @@ def _parse_media(item: Input, value: JsonValue) -> Parsed:
 
 
 def _parse_text(item: Input, value: JsonValue) -> Parsed:
-    longest = get_max_length(item) if item.kind is InputKind.TEXT else None
-    if isinstance(value, str) and longest is not None and len(value) > longest:
-        return Misfit(f"was given {len(value)} characters", format_expected(item))
-    if isinstance(value, str):
-        return value
+    if value is None or isinstance(value, list | dict):
+        return _refuse_type(item, value)
     # A number keeps the form it came in: 5.0 may be a version.
-    return json.dumps(value) if isinstance(value, bool | int | float) else _refuse_type(item, value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    longest = get_max_length(item) if item.kind is InputKind.TEXT else None
+    if longest is not None and len(text) > longest:
+        return Misfit(f"was given {len(text)} characters", format_expected(item))
+    return text
 
 
 def _parse_number(item: Input, value: JsonValue) -> Parsed:

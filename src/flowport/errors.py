@@ -14,8 +14,8 @@
     ├─ AppAmbiguous               model: several apps of this name (`call_errors`)
     ├─ DefinitionNotRead          nobody: the definition of an app is still being read (`call_errors`)
     ├─ ArgumentsInvalid           model: which arguments, what was expected
-    ├─ UploadError                nobody: a file could not be put where the provider takes it
-    ├─ FetchError                 url without its query: a file could not be fetched
+    ├─ UploadError                nobody: a file could not be put where the provider takes it (`network.errors`)
+    ├─ FetchError                 url without its query: a file could not be fetched (`network.errors`)
     ├─ LedgerError                operator: the ledger cannot be read or written
     ├─ RunNotFound                model: no such run
     ├─ StartInDoubt               person: an equal run may have been started and paid for (`consent`)
@@ -123,13 +123,26 @@ class Breakage(StrEnum):
     CONNECT_TIMEOUT = "the connection took too long to make"
     NO_FREE_CONNECTION = "too many requests are under way here"
     UNUSABLE_ADDRESS = "the configured address cannot be used"
+    UNUSABLE_SETTING = "a setting of the network cannot be used"
+    UNKNOWN_HOST = "the name service does not know its host"
+    PROXY_FAILED = "the proxy made no connection"
+    UNTRUSTED = "its certificate could not be verified"
     BROKEN_OFF = "the connection broke off"
     NO_ANSWER = "no answer came in time"
     GARBLED = "the connection was closed without a proper answer"
 
 
 NEVER_CONNECTED = frozenset(
-    {Breakage.NO_CONNECTION, Breakage.CONNECT_TIMEOUT, Breakage.NO_FREE_CONNECTION, Breakage.UNUSABLE_ADDRESS}
+    {
+        Breakage.NO_CONNECTION,
+        Breakage.CONNECT_TIMEOUT,
+        Breakage.NO_FREE_CONNECTION,
+        Breakage.UNUSABLE_ADDRESS,
+        Breakage.UNUSABLE_SETTING,
+        Breakage.UNKNOWN_HOST,
+        Breakage.PROXY_FAILED,
+        Breakage.UNTRUSTED,
+    }
 )
 """Breakages after which it is certain that the provider received nothing."""
 
@@ -139,6 +152,10 @@ class ProviderUnreachable(ProviderError):
     """The request did not get an answer."""
 
     breakage: Breakage
+    reason: str = ""
+    """What exactly failed, as the end of the same sentence; empty when the breakage says it all."""
+    remedy: str = ""
+    """What to do about it, as a sentence; empty for the general advice."""
 
     @property
     def was_sent(self) -> bool:
@@ -146,14 +163,24 @@ class ProviderUnreachable(ProviderError):
         return self.breakage not in NEVER_CONNECTED
 
     @property
+    def is_lasting(self) -> bool:
+        """Whether the next try fails alike, as long as the configuration is what it is."""
+        return self.breakage is Breakage.UNUSABLE_SETTING
+
+    @property
+    def why(self) -> str:
+        """How the connection failed, as the end of a sentence."""
+        return self.reason or str(self.breakage)
+
+    @property
     def cause(self) -> str:
         """How the connection failed."""
-        return f"{self.provider} could not {self.operation}: {self.breakage}."
+        return f"{self.provider} could not {self.operation}: {self.why}."
 
     @property
     def advice(self) -> str:
-        """Look at the network."""
-        return "Check the network and try again."
+        """Look at the network, or at the setting that is wrong."""
+        return self.remedy or "Check the network and try again."
 
 
 @dataclass(eq=False)
@@ -343,35 +370,6 @@ class ArgumentsInvalid(FlowportError):
     def __str__(self) -> str:
         opening = "Nothing was started. " if self.is_for_run else ""
         return opening + " ".join(str(problem) for problem in self.problems)
-
-
-@dataclass(eq=False)
-class UploadError(FlowportError):
-    """A file could not be put where the provider takes uploads."""
-
-    place: str
-    """The host, never the path or query, which hold a token."""
-    problem: str
-
-    def __str__(self) -> str:
-        return f"The file could not be uploaded to {self.place}: {self.problem}."
-
-
-@dataclass(eq=False)
-class FetchError(FlowportError):
-    """A file could not be fetched from where its link points."""
-
-    place: str
-    """The host of the link; never its path or query, which may hold a token."""
-    problem: str
-    """Why, as the end of a sentence."""
-    is_expired: bool = False
-    """The server says that the link is no longer good (403, 404 or 410)."""
-    is_refused: bool = False
-    """Our own rules forbid it, and would the next time: the address is not one to ask, or the file is too large."""
-
-    def __str__(self) -> str:
-        return f"The file at {self.place} could not be fetched: {self.problem}."
 
 
 @dataclass(eq=False)

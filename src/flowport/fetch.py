@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, TypeVar
 
 import anyio
 
-from flowport.errors import FetchError
 from flowport.labels import clean_line
+from flowport.network.errors import FetchError
 from flowport.receiving import Fetched, FileReceiver, Gathering, Receiver
 
 if TYPE_CHECKING:

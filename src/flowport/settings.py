@@ -43,6 +43,9 @@ _CANCEL_PATH: Final = re.compile(r"(/[A-Za-z0-9_-]+)*/\{run_id\}(/[A-Za-z0-9_-]+
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
+_BASE_URLS: Final = {"magnific": "https://api.magnific.com", "magica": "https://api.magica.com/api"}
+"""The providers' own addresses."""
+
 _PROVIDER_PREFIXES: Final = ("MAGNIFIC_", "MAGICA_")
 
 _SLIP: Final = 0.8
@@ -64,6 +67,11 @@ class ProviderSettings:
     """The path that cancels a run, with `{run_id}` in it; empty when the person names none."""
     declared: tuple[DeclaredWorkflow, ...] = ()
     """The workflows whose inputs the person has declared."""
+
+    @property
+    def base_url_setting(self) -> str:
+        """The variable that names the address; empty for the provider's own."""
+        return "" if self.base_url == _BASE_URLS.get(self.provider) else f"{self.provider.upper()}_BASE_URL"
 
     @property
     def fingerprint(self) -> str:
@@ -97,6 +105,8 @@ class Settings:
     """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
     should_show_previews: bool = True
+    should_send_links: bool = True
+    """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
     rehearsal: Rehearsal | None = None
     """None in every normal start."""
 
@@ -205,6 +215,7 @@ def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow,
         purse=_build_purse(values),
         requests_per_minute=_parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE"),
         requests_per_day=_parse_day_budget(values),
+        should_send_links=_parse_choice(values, "FLOWPORT_LINKS", ("resource", "text")) == "resource",
         should_save_outputs=should_save,
         should_show_previews=_parse_switch(values, "FLOWPORT_PREVIEWS"),
     )
@@ -221,7 +232,7 @@ def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow
     style = _parse_choice(values, "MAGNIFIC_API_STYLE", ("auto", "flows", "apps"))
     key, url = (
         parse_api_key("MAGNIFIC_API_KEY", values.get("MAGNIFIC_API_KEY", "")),
-        _parse_base_url(values, "MAGNIFIC_BASE_URL", "https://api.magnific.com"),
+        _parse_base_url(values, "MAGNIFIC_BASE_URL", _BASE_URLS["magnific"]),
     )
     if key:
         yield ProviderSettings("magnific", url, key, style)
@@ -230,7 +241,7 @@ def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow
         raise ConfigurationError("MAGICA_CANCEL_PATH", f"is {path!r}", "It looks like /v1/runs/{run_id}/cancel.")
     key, url = (
         parse_api_key("MAGICA_API_KEY", values.get("MAGICA_API_KEY", "")),
-        _parse_base_url(values, "MAGICA_BASE_URL", "https://api.magica.com/api"),
+        _parse_base_url(values, "MAGICA_BASE_URL", _BASE_URLS["magica"]),
     )
     if key:
         yield ProviderSettings("magica", url, key, cancel_path=path, declared=declared)

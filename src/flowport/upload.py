@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import anyio
 import anyio.to_thread
 
-from flowport.errors import UploadError
 from flowport.faultpoints import FaultPoint, reach
 from flowport.fetch import Resolve, is_public_address, resolve_host
 from flowport.labels import clean_line
 from flowport.media.sources import CHUNK_BYTES, Fingerprint
+from flowport.network.causes import get_breakage
+from flowport.network.errors import UploadError
 from flowport.providers.interface import UploadPlace
-from flowport.transport import get_breakage
 
 if TYPE_CHECKING:
     import httpx2

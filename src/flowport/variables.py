@@ -71,6 +71,12 @@ VARIABLES: Final = (
         "`true`",
     ),
     Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview: `true` or `false`.", "`true`"),
+    Variable(
+        "FLOWPORT_LINKS",
+        "Whether answers hold MCP resource links (`resource`) or addresses in their text alone (`text`), for clients "
+        "that cannot take such links.",
+        "`resource`",
+    ),
     Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL ledger.", "SQLite in FLOWPORT_HOME", is_built=False),
 )
 """Every variable, in the README's order."""

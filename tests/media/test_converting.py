@@ -227,7 +227,7 @@ def test_heic_without_its_reader_says_what_to_install(monkeypatch: pytest.Monkey
     """It is an extra, because it brings a large library."""
     data = write("HEIF")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ArgumentsInvalid, match=r'pip install "flowport\[heic\]"'):
+    with pytest.raises(ArgumentsInvalid, match=r'pip install "\.\[heic\]"'):
         convert(data)
 
 

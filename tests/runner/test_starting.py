@@ -70,7 +70,9 @@ def build_rows() -> list[object]:
     broken: list[Row] = [
         (build_breakage(breakage), *((3, FAILED, "") if breakage in NEVER_CONNECTED else (1, UNKNOWN, "")))
         for breakage in Breakage
+        if breakage is not Breakage.UNUSABLE_SETTING
     ]
+    broken.append((build_breakage(Breakage.UNUSABLE_SETTING), 1, FAILED, ""))
     refused: list[Row] = [
         (build_answer(GARBAGE.encode(), status), 4 if status == 429 else 1, FAILED, "") for status in NOT_TAKEN
     ]

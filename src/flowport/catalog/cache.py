@@ -18,8 +18,9 @@ from flowport.providers.interface import LeftOut
 
 logger = logging.getLogger(__name__)
 
-FORMAT: Final = 1
-"""Raised when an older file can no longer be read; such a file counts as missing."""
+FORMAT: Final = 2
+"""Raised when an older file can no longer be read, or its tools are not as they are made now; such a file counts as
+missing."""
 
 
 def build_cache_path(home: Path, account: Account) -> Path:

@@ -21,7 +21,8 @@ from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_
 from flowport.catalog.name_book import NameBook
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
-from flowport.catalog.selection import RankedTool, order_listings, rank_tools
+from flowport.catalog.selection import RankedTool, index_tools, order_listings, rank_tools
+from flowport.catalog.tool_order import Places
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
 from flowport.ledger.interface import Ledger
@@ -45,7 +46,7 @@ MAX_REREAD: Final = 5
 """How many stale definitions one refresh reads again."""
 
 USED_WITHIN_SECONDS: Final = 30 * 24 * 3600.0
-"""How long a run keeps its app near the head of the list."""
+"""How long before the start a run gives its app a place in the list; a list that changed by use would cost clients money."""
 
 
 class Catalog:
@@ -94,6 +95,8 @@ class Catalog:
         self._changing = anyio.Lock()
         self._attempted = anyio.Event()
         self._is_cached = False
+        self._used: AbstractSet[str] | None = None
+        self._order = Places()
         self.ranked: tuple[RankedTool, ...] = ()
         """The app tools with their claims to a place beside those of other catalogues."""
         self.current = Catalogue()
@@ -115,10 +118,7 @@ class Catalog:
         return tuple(one.tool for one in self.ranked)
 
     async def load(self) -> bool:
-        """Take up the catalogue of the last run, or of another process; False when there is none.
-
-        Definitions that this process has read since stay.
-        """
+        """Take up what the last run, or another process, has saved, beside what was read since; False when there is none."""
         self._file_stamp = get_stamp(self._cache_path)
         cached = load_catalogue(self._cache_path)
         if cached is None:
@@ -243,21 +243,31 @@ class Catalog:
         async with self._refreshing:
             self._app_problems.clear()
             try:
-                found = await fetch_lists(self._account, self._source)
-                # The first failure is told though the rest was read: what its list names may be out of date.
-                self._list_problem = str(found.failures[0]) if found.failures else ""
-                await self._take_up(found.lists)
-                await self._describe(await self._choose_to_read(), Priority.DISCOVER)
-                # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
-                await self._describe(await self._choose_missing(), Priority.DISCOVER)
+                await self._read_all()
             except (ProviderError, LedgerError) as exc:
                 self._list_problem = str(exc)
                 logger.warning("the catalogue could not be refreshed: %s", exc)
+                return False
+            except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
+                title = self._account.provider.title
+                self._list_problem = (
+                    f"Flowport made a mistake while it read the apps of {title}; its log has the details."
+                )
+                logger.exception("the catalogue could not be refreshed")
                 return False
             finally:
                 self._attempted.set()
             await self._save()
             return not (self._list_problem or self._app_problems)
+
+    async def _read_all(self) -> None:
+        found = await fetch_lists(self._account, self._source)
+        # The first failure is told though the rest was read: what its list names may be out of date.
+        self._list_problem = str(found.failures[0]) if found.failures else ""
+        await self._take_up(found.lists)
+        await self._describe(await self._choose_to_read(), Priority.DISCOVER)
+        # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
+        await self._describe(await self._choose_missing(), Priority.DISCOVER)
 
     async def _take_up(self, lists: Sequence[AppList]) -> None:
         """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""
@@ -297,7 +307,7 @@ class Catalog:
 
     async def _choose_missing(self) -> list[Listing]:
         used = await self._find_used(self.current.listings)
-        ordered = order_listings(self.current.listings, globs=self._globs, used_app_ids=used)
+        ordered = order_listings(self._order.settle(self.current.listings), globs=self._globs, used_app_ids=used)
         wanted = [listing for listing in ordered if not listing.left_out][: self._max_tools]
         return [listing for listing in wanted if listing.tool is None]
 
@@ -363,22 +373,23 @@ class Catalog:
         return built
 
     async def _find_used(self, listings: Sequence[Listing]) -> AbstractSet[str]:
-        """Return the apps that were used lately, where that decides which of them have a tool."""
-        if len(listings) <= self._max_tools and not self._shares_list:
-            return frozenset()
-        since = self._clock.now() - USED_WITHIN_SECONDS
-        try:
-            return await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
-        except LedgerError as exc:
-            # The order matters less than the list, which must not wait for a ledger to be mended.
-            logger.warning("which apps were used lately could not be read: %s", exc)
-            return frozenset()
+        """Return the apps that were used before this process began, where that decides which have a tool."""
+        if self._used is None and (len(listings) > self._max_tools or self._shares_list):
+            since = self._clock.now() - USED_WITHIN_SECONDS
+            try:
+                self._used = await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
+            except LedgerError as exc:
+                # The order matters less than the list, which must not wait for a ledger to be mended.
+                logger.warning("which apps were used lately could not be read: %s", exc)
+        return self._used or frozenset()
 
     async def _publish(self, catalogue: Catalogue) -> None:
         used = await self._find_used(catalogue.listings)
-        ranked = rank_tools(catalogue.listings, globs=self._globs, used_app_ids=used)[: self._max_tools]
+        ranked = rank_tools(self._order.settle(catalogue.listings), globs=self._globs, used_app_ids=used)[
+            : self._max_tools
+        ]
         before, self.current, self.ranked = self.ranked, catalogue, ranked
-        if ranked != before:
+        if index_tools(ranked) != index_tools(before):
             self._on_change()
 
     async def _save(self) -> None:

@@ -156,7 +156,7 @@ def _load_heif(argument: str) -> None:
     try:
         import pillow_heif
     except ImportError as exc:
-        remedy = 'Install what reads it with: pip install "flowport[heic]". Or give the picture as a PNG or JPEG file.'
+        remedy = 'Install Flowport with its reader, in the folder of its source: pip install ".[heic]". Or give the picture as a PNG or JPEG file.'
         raise build_refusal(argument, "is a HEIC picture, which this Flowport cannot read", remedy) from exc
     pillow_heif.register_heif_opener()
 

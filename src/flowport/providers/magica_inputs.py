@@ -13,7 +13,7 @@ from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
 from flowport.model import Input, InputKind, JsonValue
 from flowport.providers.lenient import is_number
-from flowport.providers.options import MAX_TEXT_LENGTH, parse_options
+from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
 from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 200
@@ -174,7 +174,8 @@ def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input
     definition = field.definition
     kind, is_list = _read_kind(definition)
     default = _read_default(definition, kind)
-    options = parse_options(app_id, _get_first(definition, _OPTIONS_KEYS))
+    told = find_options(definition) if kind is InputKind.SELECT else _get_first(definition, _OPTIONS_KEYS)
+    options = parse_options(app_id, told)
     if options and kind in {InputKind.TEXT, InputKind.NUMBER, InputKind.ANY}:
         kind = InputKind.SELECT
     low, high = (_read_number(definition, keys) for keys in (("min", "minimum"), ("max", "maximum")))

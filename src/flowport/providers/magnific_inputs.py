@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
 from flowport.model import Input, InputKind, JsonValue
-from flowport.providers.options import MAX_TEXT_LENGTH, parse_options
+from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
 from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 500
@@ -77,9 +77,7 @@ def _parse_input(app_id: str, item: Any) -> Input:
         is_required=bool(definition.required),
         default=_parse_default(definition.default),
         # The shape of `config.options` is not published.
-        options=parse_options(app_id, config.get("options") or config.get("choices"))
-        if kind is InputKind.SELECT
-        else (),
+        options=parse_options(app_id, find_options(config)) if kind is InputKind.SELECT else (),
         is_list=definition.type == "list",
     )
 

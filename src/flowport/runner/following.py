@@ -95,7 +95,9 @@ class RunFollower:
                 now = self._clock.monotonic()
                 seat.live = note_failure(seat.live, now)
                 lost_since = (now if lost_since is None else lost_since) if is_unknown_there(exc) else None
-                if lost_since is not None and now - lost_since >= LOST_AFTER_SECONDS:
+                # What the built-in sandbox does not know was lost with its stored state, and will not come back.
+                patience_seconds = 0.0 if account.is_sandbox else LOST_AFTER_SECONDS
+                if lost_since is not None and now - lost_since >= patience_seconds:
                     return await self._finish(run, RunLook(RunState.FAILED), failure=_format_lost(account))
                 self._board.update(run, problem=f"{exc.explanation} Flowport looks again by itself.")
                 await self._writer.write_waiting(run)
@@ -188,6 +190,8 @@ def _format_unheard(account: OpenAccount, look: RunLook) -> str:
 
 
 def _format_lost(account: OpenAccount) -> str:
+    if account.is_sandbox:
+        return f"{account.provider.title} that had this run was ended, and knows of it no longer. The same call starts it again."
     return f"{account.provider.title} no longer knows this run, so its result cannot be had through Flowport."
 
 

@@ -150,6 +150,6 @@ def _build_sidecar(run: Run, output: Output, fetched: Fetched) -> dict[str, Any]
         "height": output.height,
         "duration_seconds": output.duration_seconds,
         "sha256": fetched.sha256,
-        "credits": run.spent_credits,
+        "credits": run.cost_credits,
         "made_at": datetime.fromtimestamp(run.finished_at or run.accepted_at, tz=UTC).isoformat(),
     }

@@ -62,6 +62,9 @@ MAY_HAVE_CHANGED: Final = (
 )
 """Said of a run whose inputs fit the definition that we know, and were refused."""
 
+NOTHING_LEFT: Final = "Nothing was sent: nothing was started, and nothing is charged."
+"""Said of a run whose start request never left this computer."""
+
 CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
 
 
@@ -78,6 +81,8 @@ class _Tries:
         if not isinstance(outcome, NotTaken):
             return None
         if isinstance(outcome.error, ProviderUnreachable):
+            if outcome.error.is_lasting:
+                return None
             self.lost_connections += 1
             return self._get_reconnect_pause()
         if _is_too_many(outcome.error):
@@ -161,7 +166,7 @@ class RunStarter:
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
                     await self._forget(delivered, account)
-                return await self._conclude(starting, _name_inputs(outcome, call))
+                return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
@@ -232,7 +237,7 @@ class RunStarter:
             return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
         return account.provider.parse_start(answer)
 
-    async def _conclude(self, run: Run, outcome: StartOutcome) -> Run:
+    async def _conclude(self, run: Run, outcome: StartOutcome, *, is_sandbox: bool) -> Run:
         now = self._clock.now()
         match outcome:
             case Started(provider_run_id, state):
@@ -247,7 +252,9 @@ class RunStarter:
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._board.note_refused(run.id, str(error))
-                failure = f"{error} {MAY_HAVE_CHANGED}" if _is_doubt(outcome) else str(error)
+                # The definitions of the built-in sandbox are part of this program.
+                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
@@ -271,9 +278,15 @@ def format_unknown(error: ProviderError) -> str:
     )
 
 
+def _format_not_taken(error: ProviderError, *, may_have_changed: bool) -> str:
+    if may_have_changed:
+        return f"{error} {MAY_HAVE_CHANGED}"
+    return f"{error} {NOTHING_LEFT}" if isinstance(error, ProviderUnreachable) else str(error)
+
+
 def _format_cause(error: ProviderError) -> str:
     if isinstance(error, ProviderUnreachable):
-        return str(error.breakage)
+        return error.why
     status = getattr(error, "status", None)
     return getattr(error, "problem", None) or f"it answered HTTP {status}"
 
