@@ -113,8 +113,11 @@ def _build_requests(standing: Standing) -> Facts:
         "requests_last_minute": standing.used,
         "requests_per_minute": standing.limit or "no limit",
     }
-    if standing.believed_limit < standing.limit:
-        facts["requests_per_minute_believed"] = standing.believed_limit
+    if standing.limit:
+        facts["requests_per_minute_source"] = _format_source(standing)
+        facts["requests_per_minute_ceiling"] = standing.ceiling
+    if standing.refused_above:
+        facts["requests_refused_above"] = standing.refused_above
     if standing.paused_seconds:
         facts["requests_paused_seconds"] = math.ceil(standing.paused_seconds)
     if standing.day_left is not None:
@@ -122,6 +125,14 @@ def _build_requests(standing: Standing) -> Facts:
     if standing.limit and not standing.is_shared:
         facts["requests_counted"] = "this program's alone: the file that all share cannot be used"
     return facts
+
+
+def _format_source(standing: Standing) -> str:
+    if standing.is_learned:
+        return "learned from the provider's answers"
+    if standing.limit == standing.ceiling:
+        return "the setting FLOWPORT_REQUESTS_PER_MINUTE"
+    return "documented by the provider; raised while work waits"
 
 
 def _build_limits(rules: PurseRules, spending: Spending) -> Facts:

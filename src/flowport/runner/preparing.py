@@ -221,6 +221,7 @@ async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRul
         trusted_origins=await account.fetch_file_origins(),
         max_inline_bytes=provider.max_inline_bytes,
         upload_types=provider.upload_types,
+        max_upload_bytes=provider.max_upload_bytes,
     )
 
 
