@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -119,6 +120,20 @@ def note_problem(output: Output, problem: str) -> Output:
 def tell_folder_problem(folder: Path, reason: str) -> str:
     """Return why nothing can be saved in the folder for results, as a clause that names it and its setting."""
     return f"the folder for results, {folder} (FLOWPORT_OUTPUT_DIR), cannot take it ({reason})"
+
+
+_WARNING: Final = re.compile(r"Warning: .*? Links to the results are all that will be left\.")
+
+
+def build_folder_warning(folder: Path, reason: str) -> str:
+    """Return the note for a run whose outputs cannot be saved, as it is told before anything is paid."""
+    return f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."
+
+
+def find_folder_warning(notes: str) -> str:
+    """Return that warning out of a run's notes; empty when it is not among them."""
+    found = _WARNING.search(notes)
+    return found[0] if found else ""
 
 
 def _is_of_kind(sniffed: Sniffed | None, kind: OutputKind) -> bool:
