@@ -146,6 +146,15 @@ NEVER_CONNECTED = frozenset(
 )
 """Breakages after which it is certain that the provider received nothing."""
 
+_USUAL_REMEDIES: Final = {
+    Breakage.NO_FREE_CONNECTION: "Try again in a moment.",
+    Breakage.UNUSABLE_ADDRESS: "Correct the base URL in Flowport's configuration.",
+    Breakage.UNUSABLE_SETTING: "Correct or remove it.",
+    Breakage.PROXY_FAILED: "Check the proxy, or remove the variable that names it.",
+    Breakage.UNTRUSTED: "Let SSL_CERT_FILE name the certificates of the network that you are in.",
+}
+"""What to do where the network is not at fault, or not alone."""
+
 
 @dataclass(eq=False)
 class ProviderUnreachable(ProviderError):
@@ -180,7 +189,7 @@ class ProviderUnreachable(ProviderError):
     @property
     def advice(self) -> str:
         """Look at the network, or at the setting that is wrong."""
-        return self.remedy or "Check the network and try again."
+        return self.remedy or _USUAL_REMEDIES.get(self.breakage, "Check the network and try again.")
 
 
 @dataclass(eq=False)
