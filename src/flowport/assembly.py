@@ -118,7 +118,7 @@ async def open_assembly(
         stack.push_async_callback(fetcher.aclose)
         budgets = Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
         stack.push_async_callback(budgets.file.close)
-        accounts = [account] if account else _open_accounts(settings, budgets, stack)
+        accounts = [account] if account else _open_accounts(home, settings, budgets, stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(process.release)
@@ -376,11 +376,12 @@ def _build_catalog(
     )
 
 
-def _open_accounts(settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
+def _open_accounts(home: Home, settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
     """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
-    return [open_sandbox_account(Magnific(title="The sandbox", styles=("flows",)), budgets, stack)]
+    provider = Magnific(title="The sandbox", styles=("flows",))
+    return [open_sandbox_account(provider, budgets, stack, is_home_usable=home.unrecorded is None)]
 
 
 def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:

@@ -86,6 +86,10 @@ class Input:
     """The most values of a list; None when the provider names none."""
     is_open: bool = False
     """Whether a select takes other values than its options too."""
+    description: str = ""
+    """What the builder says of it besides the label, not cleaned; empty when nothing."""
+    placeholder: str = ""
+    """An example that the builder's form shows while nothing is filled in, not cleaned; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,20 @@ def tell_folder_problem(folder: Path, reason: str) -> str:
     return f"the folder for results, {folder} (FLOWPORT_OUTPUT_DIR), cannot take it ({reason})"
 
 
+_WARNING: Final = re.compile(r"Warning: .*? Links to the results are all that will be left\.")
+
+
+def build_folder_warning(folder: Path, reason: str) -> str:
+    """Return the note for a run whose outputs cannot be saved, as it is told before anything is paid."""
+    return f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."
+
+
+def find_folder_warning(notes: str) -> str:
+    """Return that warning out of a run's notes; empty when it is not among them."""
+    found = _WARNING.search(notes)
+    return found[0] if found else ""
+
+
 def _is_fit(sniffed: Sniffed | None, head: bytes, kind: OutputKind) -> bool:
     """Tell whether the bytes can be the result of an app: of a medium, all but pages of text and programs.
 
