@@ -162,7 +162,7 @@ async def test_a_text_that_only_looks_like_a_data_uri_is_kept(tmp_path: Path) ->
         ({"prompt": "p", "photo": "/etc/passwd"}, "photo"),
         ({"prompt": "p", "photo": "http://127.0.0.1:4568/a.png"}, "photo is an address without encryption"),
         ({"prompt": "p", "photo": URL, "photos": [URL, "cat.png"]}, "photos is"),
-        ({"prompt": "p", "photo": URL, "photo_": URL}, "photo_ is not an argument"),
+        ({"prompt": "p", "photo": URL, "photo_": URL}, "photo was given 2 times, as photo and photo_"),
     ],
 )
 async def test_what_does_not_fit_is_refused_here(tmp_path: Path, arguments: dict[str, Any], problem: str) -> None:

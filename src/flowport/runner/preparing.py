@@ -22,6 +22,7 @@ from flowport.arguments import (
 from flowport.catalog.records import Listing
 from flowport.coercion import get_default
 from flowport.labels import clean_line
+from flowport.media.addresses import correct_address
 from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
 from flowport.media.refusals import build_refusal
 from flowport.media.sources import HeldSource
@@ -151,7 +152,7 @@ class CallPreparer:
         for item in _get_media_inputs(listing.app, values):
             argument = listing.property_names[item.id]
             media: list[InputMedia] = []
-            for text in _get_texts(values[item.id]):
+            for text in map(correct_address, _get_texts(values[item.id])):
                 one: InputMedia | None = await self._find(text, item, argument, account, call)
                 if one is None:
                     read = known.get((argument, text)) or await self._read(text, item, argument, rules)
