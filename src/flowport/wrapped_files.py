@@ -8,8 +8,13 @@ from flowport.model import JsonValue
 
 MAX_DEPTH: Final = 6
 
-_NAMES: Final = ("url", "uri", "path", "file", "file_path", "filepath", "filename", "href", "src", "image", "image_url")
-_NAMES_OF_OTHERS: Final = ("video", "video_url", "audio", "audio_url", "source", "media", "value", "input", "content")
+_NAMES: Final = frozenset(
+    {
+        *("url", "uri", "href", "src", "link", "path", "file", "file_path", "filepath", "filename", "local_path"),
+        *("image", "image_url", "image_path", "photo", "picture", "video", "video_url", "audio", "audio_url"),
+        *("source", "media", "value", "input", "content", "data", "base64"),
+    }
+)
 _TYPES: Final = ("mimetype", "mime_type", "media_type", "mediatype", "content_type")
 
 
@@ -33,9 +38,7 @@ def _unwrap_object(value: Mapping[str, JsonValue], depth: int) -> str | None:
     data = fields.get("data", fields.get("base64"))
     if isinstance(data, str) and isinstance(kind, str):
         return data if data.startswith("data:") else f"data:{kind};base64,{data}"
-    named = [fields[name] for name in (*_NAMES, *_NAMES_OF_OTHERS, "data", "base64") if fields.get(name)]
-    if not named and len(fields) == 1:
-        named = list(fields.values())
+    named = [one for name, one in fields.items() if name in _NAMES and one]
     texts = {text for one in named if (text := unwrap_file(one, depth + 1))}
     return texts.pop() if len(texts) == 1 else None
 
