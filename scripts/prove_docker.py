@@ -160,7 +160,7 @@ def get_pip_settings() -> Mapping[str, str]:
 def list_tools(image: Image) -> tuple[set[str], str]:
     """Return the names that the entry point lists, and as whom it ran."""
     user = NOBODY if can_become_nobody(image) else None
-    if user is not None:
+    if sys.platform != "win32" and user is not None:
         os.chown(image.root / "data", user, user)
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "proof", "version": "1"}}
     messages = [
@@ -191,7 +191,7 @@ def list_tools(image: Image) -> tuple[set[str], str]:
 
 def can_become_nobody(image: Image) -> bool:
     """Tell whether this process may become another user, and that user may run this machine's Python."""
-    if os.geteuid() != 0:
+    if sys.platform == "win32" or os.geteuid() != 0:
         return False
     python = str(Path(image.entry_point[0]).with_name("python"))
     try:

@@ -99,7 +99,7 @@ class Hearer:
 
     async def hear(self) -> str:
         """Return the next word; none at all is a failure."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await self._heard.receive()
 
 

@@ -268,7 +268,7 @@ async def test_a_refusal_of_the_day_lowers_nothing() -> None:
     async with serving(build_reply(b"", *day, status=429)) as server, opened(server.origin, budget=budget) as api:
         await api.send(READ)
     standing = await budget.look()
-    assert (standing.believed_limit, standing.paused_seconds, standing.day_left) == (50, 0.0, 0)
+    assert (standing.limit, standing.paused_seconds, standing.day_left) == (50, 0.0, 0)
 
 
 @pytest.mark.parametrize("status", [200, 503])

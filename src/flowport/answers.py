@@ -41,6 +41,9 @@ _TEXT_LIMITS: Final = (2000, 400, 80)
 MAX_SHOWN_TEXT: Final = 2000
 """Characters of one text result that an answer carries; its resource has more."""
 
+UNKNOWN_COST: Final = "unknown"
+"""In the place of a number of credits that nobody knows: a 0 would read as free."""
+
 _MAX_PROBLEM: Final = 300
 _MAX_BRIEF_TEXT: Final = 200
 _BRIEF_FACTS: Final = ("n", "kind", "saved_path", "save_problem", "resource")
@@ -144,7 +147,7 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "app": run.app_name,
         "tool": run.tool_name,
         "state": run.state.value,
-        "credits": plain(run.spent_credits) if run.state.is_final else None,
+        "credits": tell_cost(run),
         "price_credits": plain(run.price_credits),
         "seconds": plain(round(standing.elapsed_seconds, 1)),
         "failure": clean_text(run.failure, limit=text_limit),
@@ -156,6 +159,13 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "next_step": _format_next_step(standing),
     }
     return drop_empty(facts)
+
+
+def tell_cost(run: Run) -> float | int | str | None:
+    """Return what a run has cost: a number, "unknown", or None while it goes on."""
+    if not run.state.is_final:
+        return None
+    return UNKNOWN_COST if run.cost_credits is None else plain(run.cost_credits)
 
 
 def build_output_facts(run: Run, output: Output) -> Facts:
@@ -194,9 +204,9 @@ def format_summary(standing: Standing) -> str:
     }
     made = f", {len(run.outputs)} output{'s' * (len(run.outputs) != 1)}" if run.state.is_final and run.outputs else ""
     saving = "; its outputs are being saved" if standing.is_saving else ""
-    return (
-        f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}."
-    )
+    unsaved = [output.save_problem for output in run.outputs if output.save_problem and not output.saved_path]
+    problem = f" {clean_text(unsaved[0], limit=_MAX_PROBLEM)}" if unsaved else ""
+    return f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}.{problem}"
 
 
 def format_duration(seconds: float) -> str:

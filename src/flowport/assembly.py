@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budgets import Budgets
-from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox, keep_tidy
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
@@ -22,7 +22,7 @@ from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.fetch import Fetcher
-from flowport.home import open_home
+from flowport.home import Home, open_home
 from flowport.ledger.budget_file import BUDGET_NAME, BudgetFile
 from flowport.ledger.interface import Ledger
 from flowport.media.arguments import MediaRules
@@ -127,7 +127,7 @@ async def open_assembly(
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
         build = partial(
-            _build_catalog, ledger=ledger, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
+            _build_catalog, home=home, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
         )
         catalogs = [OpenCatalog(one, build(one, turn=_open_turn(one, settings, stack))) for one in accounts]
         shared = _Shared(
@@ -147,6 +147,8 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
+        for one_account in filter(lambda opened: opened.is_sandbox, accounts):
+            supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
         seen = SeenRuns()
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
@@ -255,6 +257,7 @@ def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: Proc
         shared.renewer,
         accounts={account.account.id: account for account in accounts},
         threads=shared.file_threads,
+        results=_build_saving_rules(shared, process),
     )
 
 
@@ -348,7 +351,7 @@ def _take(turn: Turn) -> bool:
 def _build_catalog(
     account: OpenAccount,
     *,
-    ledger: Ledger,
+    home: Home,
     clock: Clock,
     settings: Settings,
     on_change: Callable[[], None],
@@ -360,7 +363,7 @@ def _build_catalog(
     source = Source.ALL if account.is_sandbox else settings.source
     return Catalog(
         account,
-        ledger,
+        home.ledger,
         clock,
         path,
         globs=settings.apps,
@@ -369,6 +372,7 @@ def _build_catalog(
         source=source,
         on_change=on_change,
         has_turn=partial(_take, turn),
+        unrecorded=home.unrecorded,
     )
 
 

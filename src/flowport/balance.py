@@ -7,7 +7,7 @@ from typing import Final
 import anyio
 
 from flowport.accounts import OpenAccount
-from flowport.answers import Facts, plain
+from flowport.answers import UNKNOWN_COST, Facts, plain
 from flowport.budget import Priority, Standing
 from flowport.catalog.search import is_provider
 from flowport.desk import Desk, OpenCatalog
@@ -99,12 +99,12 @@ def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str)
     return {
         "provider": title,
         "provider_balance": balance,
-        "spent_credits_24_hours": _round(spending.spent_credits),
+        "spent_credits_24_hours": _tell_spent(spending),
         "of_which_unknown_credits": _round(spending.unknown_credits),
         "reserved_credits": _round(spending.reserved_credits),
         **_build_limits(desk.settings.purse, spending),
         "runs_24_hours": spending.runs,
-    }
+    } | ({"runs_of_unknown_cost_24_hours": spending.unpriced_runs} if spending.unpriced_runs else {})
 
 
 def _build_requests(standing: Standing) -> Facts:
@@ -113,8 +113,11 @@ def _build_requests(standing: Standing) -> Facts:
         "requests_last_minute": standing.used,
         "requests_per_minute": standing.limit or "no limit",
     }
-    if standing.believed_limit < standing.limit:
-        facts["requests_per_minute_believed"] = standing.believed_limit
+    if standing.limit:
+        facts["requests_per_minute_source"] = _format_source(standing)
+        facts["requests_per_minute_ceiling"] = standing.ceiling
+    if standing.refused_above:
+        facts["requests_refused_above"] = standing.refused_above
     if standing.paused_seconds:
         facts["requests_paused_seconds"] = math.ceil(standing.paused_seconds)
     if standing.day_left is not None:
@@ -122,6 +125,14 @@ def _build_requests(standing: Standing) -> Facts:
     if standing.limit and not standing.is_shared:
         facts["requests_counted"] = "this program's alone: the file that all share cannot be used"
     return facts
+
+
+def _format_source(standing: Standing) -> str:
+    if standing.is_learned:
+        return "learned from the provider's answers"
+    if standing.limit == standing.ceiling:
+        return "the setting FLOWPORT_REQUESTS_PER_MINUTE"
+    return "documented by the provider; raised while work waits"
 
 
 def _build_limits(rules: PurseRules, spending: Spending) -> Facts:
@@ -138,7 +149,9 @@ def _build_limits(rules: PurseRules, spending: Spending) -> Facts:
 
 
 def _format_summary(rules: PurseRules, spending: Spending) -> str:
-    spent = f"{count_credits(spending.spent_credits)} spent through Flowport in the last 24 hours"
+    known = "" if _tell_spent(spending) == UNKNOWN_COST else f"{count_credits(spending.spent_credits)}"
+    unknown = f"an unknown amount for {_count_runs(spending.unpriced_runs)}" if spending.unpriced_runs else ""
+    spent = f"{' and '.join(filter(None, (known, unknown)))} spent through Flowport in the last 24 hours"
     reserved = f", {format_credits(spending.reserved_credits)} reserved for runs that go on" * bool(
         spending.reserved_credits
     )
@@ -147,6 +160,16 @@ def _format_summary(rules: PurseRules, spending: Spending) -> str:
         return f"{spent}{reserved}."
     left = format_credits(get_left_credits(cap, spending))
     return f"{spent}{reserved}; {left} left of the cap of {format_credits(cap)}."
+
+
+def _tell_spent(spending: Spending) -> float | int | str | None:
+    """Return the known sum; "unknown" where no run's cost is known."""
+    is_unknown = spending.unpriced_runs > 0 and not spending.spent_credits
+    return UNKNOWN_COST if is_unknown else _round(spending.spent_credits)
+
+
+def _count_runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)} of unknown price"
 
 
 def _round(credits_: float) -> float | int | None:

@@ -9,6 +9,7 @@ import mcp.types as t
 
 from flowport.answers import (
     MAX_RUN_BYTES,
+    UNKNOWN_COST,
     Answer,
     Facts,
     build_answer,
@@ -22,6 +23,7 @@ from flowport.answers import (
     format_joined,
     make_sendable,
     plain,
+    tell_cost,
 )
 from flowport.fitting import choose_forms, count_bytes
 from flowport.labels import clean_text, format_quoted
@@ -110,7 +112,7 @@ def build_batch_facts(standing: BatchStanding) -> Facts:
         "live": tally.under_way,
         "waiting": tally.unstarted,
         "not_started": tally.dropped,
-        "credits": plain(round(tally.spent_credits, 6)),
+        **build_cost_facts(standing),
         "price_credits": None if run.price_credits is None else plain(round(run.price_credits, 6)),
         "seconds": plain(round(standing.elapsed_seconds, 1)),
         "stopped": tally.stopped,
@@ -122,6 +124,17 @@ def build_batch_facts(standing: BatchStanding) -> Facts:
         "next_step": _format_next_step(run),
     }
     return drop_empty(facts)
+
+
+def build_cost_facts(standing: BatchStanding) -> Facts:
+    """Return what the rows have cost as far as that is known, and how many runs it leaves out."""
+    batch, tally = standing.run, standing.tally
+    if tally.spent_credits or (batch.price_credits is not None and not tally.unpriced):
+        return drop_empty({"credits": plain(round(tally.spent_credits, 6)), "runs_of_unknown_cost": tally.unpriced})
+    if tally.unpriced:
+        return {"credits": UNKNOWN_COST, "runs_of_unknown_cost": tally.unpriced}
+    # Of an unknown price, and none was sent; or none is over yet.
+    return {"credits": 0} if batch.state.is_final else {}
 
 
 def build_batch_page(batch: Run, rows: Sequence[RowStanding], tally: BatchTally, *, limit_bytes: int) -> Facts:
@@ -180,7 +193,7 @@ def _build_whole(row: RowStanding, tally: BatchTally) -> Facts:
     run = row.run
     if run is not None:
         facts |= {
-            "credits": plain(run.spent_credits) if run.state.is_final else None,
+            "credits": tell_cost(run),
             "problem": clean_text(run.failure, limit=_MAX_PROBLEM),
             "outputs": [_build_output(run, output) for output in run.outputs[:_MAX_OUTPUTS]],
         }

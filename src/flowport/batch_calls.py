@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from flowport.answers import Answer, Facts, build_facts_answer, plain
 from flowport.arguments import find_input
-from flowport.batch_answers import BatchStanding, build_batch_answer, format_batch_summary
+from flowport.batch_answers import BatchStanding, build_batch_answer, build_cost_facts, format_batch_summary
 from flowport.batch_waiting import get_batch_standing, wait_for_batch
 from flowport.catalog.records import Listing
 from flowport.describing import tell_while
@@ -143,7 +143,7 @@ class BatchCalls:
             "tool": batch.tool_name,
             "state": standing.run.state.value,
             "seconds": plain(round(standing.elapsed_seconds, 1)),
-            "credits": plain(round(standing.tally.spent_credits, 6)),
+            **build_cost_facts(standing),
             "batch": format_batch_summary(standing),
         }
 

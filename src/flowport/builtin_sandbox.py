@@ -21,14 +21,17 @@ from typing import Any, BinaryIO, Final
 import anyio
 import anyio.to_thread
 
-from flowport.errors import Breakage, Operation, ProviderUnreachable
+from flowport.accounts import OpenAccount
+from flowport.clock import Clock
+from flowport.errors import Breakage, LedgerError, Operation, ProviderError, ProviderUnreachable
+from flowport.ledger.interface import Ledger
 from flowport.model import SANDBOX_HOST, Account
 from flowport.providers.interface import Provider
 from flowport.transport import Location
 
 logger = logging.getLogger(__name__)
 
-CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child")
+CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child", "--requests-per-minute", "0")
 FOLDER_NAME: Final = "sandbox"
 ADDRESS_NAME: Final = "address.json"
 LOG_NAME: Final = "log.txt"
@@ -43,6 +46,9 @@ _SHARING_SECONDS: Final = 8.0
 """How long a program tries to share a sandbox that another process seems to be."""
 
 _MAX_LOG_BYTES: Final = 100_000
+_FIRST_TIDY_SECONDS: Final = 20.0
+_TIDY_SECONDS: Final = 3600.0
+"""Between two rounds of forgetting; the first is soon, because many programs live for minutes."""
 _GRANTED: Final = b"ok\n"
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
@@ -116,7 +122,11 @@ class BuiltInSandbox:
         await self.aclose()
         try:
             with anyio.fail_after(START_TIMEOUT_SECONDS):
-                return await self._find_or_start()
+                try:
+                    return await self._find_or_start()
+                except _SandboxFailed:
+                    # A signal that ends us as well may have reached it before it had a session of its own.
+                    return await self._find_or_start()
         except (OSError, TimeoutError, _SandboxFailed) as exc:
             log = "" if self._folder is None else f"; {self._folder / LOG_NAME} may say more"
             logger.warning("the sandbox does not start (%s)%s", str(exc) or type(exc).__name__, log)
@@ -184,6 +194,19 @@ class BuiltInSandbox:
             self._told.add(problem)
             logger.warning("%s", problem)
         return location
+
+
+async def keep_tidy(account: OpenAccount, ledger: Ledger, clock: Clock) -> None:
+    """Let the sandbox forget what is old, now and then, but for what runs need that were not delivered. Never returns."""
+    # Not at the start, which it would slow.
+    pause_seconds = _FIRST_TIDY_SECONDS
+    while True:
+        await clock.sleep(pause_seconds)
+        pause_seconds = _TIDY_SECONDS
+        try:
+            await account.tidy_sandbox(await ledger.get_needed_provider_ids(account_id=account.account.id))
+        except (LedgerError, ProviderError) as exc:
+            logger.info("the sandbox's folder was not tidied, which is tried again later: %s", exc)
 
 
 def _spawn(command: Sequence[str], folder: Path | None) -> "subprocess.Popen[bytes]":

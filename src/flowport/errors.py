@@ -254,6 +254,15 @@ class DayUsedUp(ProviderError):
         return f"It goes on in about {' '.join(filter(None, parts))}."
 
 
+@dataclass(frozen=True, slots=True)
+class InputFlaw:
+    """What a provider finds wrong with one input, in its own words, not yet cleaned."""
+
+    place: str
+    """Where in the request the input stands; empty when it does not say."""
+    reason: str
+
+
 @dataclass(eq=False)
 class ProviderRejected(ProviderError):
     """The provider understood the request and does not accept it."""
@@ -264,6 +273,10 @@ class ProviderRejected(ProviderError):
     """The provider's own words, cleaned; empty when it gave none."""
     problem: str = ""
     """What it was, in our words, as a sentence without its full stop; empty when the status says it."""
+    flaws: tuple[InputFlaw, ...] = ()
+    """What of `detail` is about single inputs."""
+    opening: str = ""
+    """What of `detail` is about the whole, where there are flaws."""
 
     @property
     def cause(self) -> str:

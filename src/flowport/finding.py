@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.answers import MAX_RUN_BYTES, Facts, build_app_uri, count_twice, format_duration, plain
+from flowport.answers import MAX_RUN_BYTES, UNKNOWN_COST, Facts, build_app_uri, count_twice, format_duration, plain
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings, is_provider
 from flowport.choices import build_choices, describe_choice
@@ -164,7 +164,7 @@ def _build_row(found: _Found, *, provider: str, is_listed: bool, is_kind_wanted:
         "app": clean_line(listing.app.name),
         "id": clean_line(listing.app.id),
         "provider": provider,
-        "price_credits": plain(listing.app.price_credits),
+        "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
         "usual_seconds": None if usual is None else max(round(usual), 1),
         "call_it_by": "" if listing.left_out else listing.tool_name if is_listed else "run_app",
         "inputs": _format_inputs(listing),

@@ -16,7 +16,15 @@ from typing import Any, BinaryIO, Final
 import anyio
 import anyio.to_thread
 
-from flowport.answers import Facts, build_output_facts, build_run_facts, build_run_uri, format_instant, plain
+from flowport.answers import (
+    UNKNOWN_COST,
+    Facts,
+    build_output_facts,
+    build_run_facts,
+    build_run_uri,
+    format_instant,
+    plain,
+)
 from flowport.batch_answers import build_batch_facts, build_batch_page
 from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
@@ -116,7 +124,7 @@ class Resources:
         facts = {
             "app": clean_line(listing.app.name),
             "tool_name": listing.tool_name,
-            "price_credits": plain(listing.app.price_credits),
+            "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
             "left_out_because": listing.left_out or None,
             "tool": listing.tool,
             **build_options(listing),
@@ -208,8 +216,10 @@ class Resources:
         origins = await account.fetch_file_origins() if account else frozenset[str]()
         max_bytes = MAX_SCALED_BYTES if output.kind is OutputKind.IMAGE else MAX_BYTES
         rules = FetchRules(max_bytes=max_bytes, trusted_origins=origins)
+        url = output.url or ""
+        url = await account.localize(url) if account else url
         with await self._in_thread(TemporaryFile) as file:
-            await self._desk.fetcher.fetch_to_file(output.url or "", file, rules=rules)
+            await self._desk.fetcher.fetch_to_file(url, file, rules=rules)
             return await self._hand_over(file, output)
 
     async def _hand_over(self, file: BinaryIO, output: Output) -> Content:

@@ -118,7 +118,7 @@ class Api:
             answer = await self._exchange(request)
         finally:
             self._budget.note_over(sent_at)
-        tell_budget(self._budget, answer)
+        tell_budget(self._budget, answer, sent_at)
         return answer
 
     async def aclose(self) -> None:
@@ -187,14 +187,20 @@ def explain(
     return ProviderUnreachable(title, operation, cause.breakage, cause.reason, cause.remedy)
 
 
-def tell_budget(budget: RequestBudget, answer: ApiAnswer) -> None:
-    """Let a budget learn what an answer says of its key's limits."""
+def tell_budget(budget: RequestBudget, answer: ApiAnswer, sent_at: float | None = None) -> None:
+    """Let a budget learn what an answer says of its key's limits.
+
+    Args:
+        sent_at: What `note_sent` returned for the request, where it was asked.
+    """
     # First, so that a refusal which the day explains is not taken for one of the minute.
     if (told := parse_rate_limits(answer.headers)) is not None:
         budget.note_limits(told)
     if answer.status == 429:  # noqa: PLR2004
         asked = parse_retry_after(answer.headers)
-        budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)
+        budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked, sent_at)
+    elif sent_at is not None and answer.status < 400:  # noqa: PLR2004
+        budget.note_accepted(sent_at)
 
 
 def build_client(

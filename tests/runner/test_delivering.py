@@ -25,6 +25,7 @@ from flowport.runner.renewing import LinkRenewer
 from flowport.runner.uploading import CLOSED_SECONDS, FileUploads
 from flowport.upload import Uploader
 from tests.fake_clock import FakeClock
+from tests.media.containers import mp4, track
 from tests.put_server import PutServer, open_put_server
 from tests.raw_server import build_reply, serving
 from tests.runner.samples import CALL, NOW, RUN, build_look, get_instant, read
@@ -42,7 +43,7 @@ from tests.scripted import (
 
 PNG = write(build_photo())
 TIFF = write(build_photo(), "TIFF")
-VIDEO = b"\0\0\0\x14ftypisom\0\0\0\0mp41" + bytes(100)
+VIDEO = mp4(track(64, 48))
 ASSET = "https://storage.example/asset?token=t"
 LINK = "https://cdn.example/1.png?token=t"
 

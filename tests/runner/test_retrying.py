@@ -4,18 +4,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import pytest
 
-from flowport.fetch import Fetcher
+from flowport.fetch import Fetcher, FetchRules
 from flowport.model import Output, OutputKind, Run, RunState
+from flowport.receiving import Receiver
 from flowport.runner.board import Board
 from flowport.runner.output_file import SavingRules
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.retrying import Effort, OutputRetrier
 from flowport.runner.saving import OutputSaver
-from tests.fake_clock import FakeClock
+from tests.fake_clock import FakeClock, working
 from tests.raw_server import Ending, RawServer, build_reply, serving
 from tests.raw_server import Reply as FileReply
 from tests.runner.samples import NOW, RUN, read
@@ -29,6 +31,16 @@ PAGE = build_reply(b"<!doctype html><title>Log in</title>")
 EMPTY = build_reply(b"")
 UNKNOWN = build_answer({"message": "Not found"}, 404)
 HOUR = 3600.0
+T = TypeVar("T")
+
+
+class WorkingFetcher(Fetcher):
+    """A fetcher while whose fetches are under way time stands still, however long they take."""
+
+    async def fetch(self, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+        """Fetch."""
+        with working():
+            return await super().fetch(url, receiver, rules=rules)
 
 
 @dataclass
@@ -65,7 +77,8 @@ async def open_bench(
     is_automatic: bool = True,
 ) -> AsyncIterator[Bench]:
     """Serve a file's replies in turn, the last one for ever, and record a run that is over with that file."""
-    clock, threads = FakeClock(is_automatic=is_automatic, idle_seconds=0.02), anyio.CapacityLimiter(4)
+    threads = anyio.CapacityLimiter(4)
+    clock = FakeClock(is_automatic=is_automatic, is_busy=lambda: threads.borrowed_tokens > 0)
     waiting, times = list(replies), list[float]()
 
     def reply(_: str) -> FileReply:
@@ -73,7 +86,7 @@ async def open_bench(
         times.append(clock.monotonic())
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
-    account, fetcher = ScriptedAccount(answer or in_turn(), clock), Fetcher(file_threads=threads)
+    account, fetcher = ScriptedAccount(answer or in_turn(), clock), WorkingFetcher(file_threads=threads)
     async with serving(reply) as server:
         account.origins = frozenset({server.origin})
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/0.png?token=old", "c0", expires_at=expires_at)

@@ -9,7 +9,6 @@ from typing import TypeAlias
 import anyio
 import pytest
 
-from flowport.allowance import SPAN_SECONDS
 from flowport.budget import Priority
 from flowport.errors import (
     NEVER_CONNECTED,
@@ -24,6 +23,7 @@ from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.board import Board
 from flowport.runner.starting import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter
 from flowport.runner.writing import RunWriter
+from flowport.window_record import SPAN_SECONDS
 from tests.fake_clock import FakeClock
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, get_instant, read
 from tests.scripted import FaultyLedger, Reply, ScriptedAccount, build_answer, build_breakage, in_turn, wait_until

@@ -13,11 +13,12 @@ import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
-from flowport.catalog.building import build_listing, build_name, build_properties
+from flowport.catalog.building import build_listing
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
 from flowport.catalog.doubts import Doubts
 from flowport.catalog.lists import fetch_lists, narrow_catalogue
 from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_catalogues, replace_listings, unite_apps
+from flowport.catalog.name_book import NameBook
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
 from flowport.catalog.selection import RankedTool, index_tools, order_listings, rank_tools
@@ -25,7 +26,6 @@ from flowport.catalog.tool_order import Places
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
 from flowport.ledger.interface import Ledger
-from flowport.ledger.records import get_usual_seconds
 from flowport.model import App, Source
 from flowport.providers.interface import AppList
 
@@ -65,6 +65,7 @@ class Catalog:
         source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
         has_turn: Callable[[], bool] = lambda: True,
+        unrecorded: dict[str, str] | None = None,
     ) -> None:
         """Make an empty catalogue.
 
@@ -72,9 +73,11 @@ class Catalog:
             shares_list: Whether the tools of other catalogues stand in the same list.
             on_change: Called when the tools are no longer what they were.
             has_turn: Tells whether this process is the one that refreshes; the others read what it saves.
+            unrecorded: The names given so far in a home that cannot be used, where nothing is kept; None in any other.
         """
         self._account = account
         self._ledger = ledger
+        self._names = NameBook(ledger, account, unrecorded=unrecorded)
         self._clock = clock
         self._cache_path = cache_path
         self._globs = globs
@@ -82,6 +85,7 @@ class Catalog:
         self._shares_list = shares_list
         self._on_change = on_change
         self._has_turn = has_turn
+        self._is_kept = unrecorded is None
         self._file_stamp = 0
         self._source = source
         self._doubts = Doubts(clock)
@@ -104,7 +108,7 @@ class Catalog:
     def problem(self) -> str:
         """What of the catalogue could not be brought up to date and why, as a sentence; empty when all of it could."""
         if self._list_problem or not self._app_problems:
-            return self._list_problem
+            return self._list_problem or self._names.problem
         (name, sentence), *others = self._app_problems.items()
         return f"{name}{f' and {len(others)} more' if others else ''}: {sentence}"
 
@@ -254,7 +258,7 @@ class Catalog:
             finally:
                 self._attempted.set()
             await self._save()
-            return not self.problem
+            return not (self._list_problem or self._app_problems)
 
     async def _read_all(self) -> None:
         found = await fetch_lists(self._account, self._source)
@@ -280,12 +284,7 @@ class Catalog:
             # One of the lists could not be read: what it told us the last time still stands.
             for app_id, listing in known.items():
                 apps.setdefault(app_id, listing.app)
-        scope = self._account.account.scope
-        names = await self._ledger.assign_tool_names(
-            scope,
-            apps=[(app.id, app.name) for app in apps.values()],
-            build_name=partial(build_name, prefix="sandbox_" if self._account.is_sandbox else ""),
-        )
+        names = await self._names.name_tools(tuple(apps.values()), known)
         # A new process asks once more: what was left out may have been declared or mended since.
         patience = self._account.provider.left_out_seconds if self._attempted.is_set() else 0.0
         keep = partial(carry_over, left_out_since=self._clock.now() - patience)
@@ -365,13 +364,9 @@ class Catalog:
         built = {listing.app.id: listing for listing in listings}
         if not readable:
             return built
-        names = await self._ledger.assign_property_names(
-            self._account.account.scope,
-            apps=[(item.app.id, partial(build_properties, item.app)) for item in readable],
-        )
+        names = await self._names.name_arguments(readable)
         for listing in readable:
-            durations = await self._ledger.get_durations(account_id=self._account.account.id, app_id=listing.app.id)
-            usual = get_usual_seconds(durations)
+            usual = await self._names.get_usual_seconds(listing.app.id)
             built[listing.app.id] = build_listing(
                 listing, names[listing.app.id], usual_seconds=usual, account=self._account
             )
@@ -399,6 +394,8 @@ class Catalog:
 
     async def _save(self) -> None:
         """Write the file, with what another process has written into it since. A list wider than ours stays in it."""
+        if not self._is_kept:
+            return
         await self._take_up_file()
         stored = load_catalogue(self._cache_path)
         whole = self.current if stored is None else merge_catalogues(self.current, stored, is_whole=True)

@@ -184,6 +184,7 @@ def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
         magica_requests_per_day=_choose_limit(flags.magica_requests_per_day, flags.requests_per_minute, 1000),
         speed=flags.speed,
         dialect=Dialect(style=Style(flags.style)),
+        tidies_by_itself=not flags.child,
     )
 
 

@@ -11,11 +11,13 @@ from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from flowport.errors import ArgumentsInvalid
-from flowport.media.converting import check_picture
+from flowport.media.completeness import find_fault
+from flowport.media.converting import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
+from flowport.media.identifying import identify
 from flowport.media.local_files import is_under_roots
 from flowport.media.refusals import build_refusal, format_address, format_name
-from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
+from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
 from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
 from flowport.model import InputKind, OutputKind
@@ -40,6 +42,8 @@ class MediaRules:
     """The largest file of this computer: a picture can be made smaller, and what can be uploaded need not be."""
     upload_types: frozenset[str] = frozenset()
     """The MIME types that the provider takes as uploads."""
+    max_upload_bytes: int = 0
+    """The largest upload that it takes."""
     mounts: Path = Path("/mnt")
     """Where a Linux that Windows runs has Windows' drives."""
 
@@ -106,19 +110,14 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
         ArgumentsInvalid: It is not.
     """
     with open_source(source, argument=argument, max_bytes=rules.max_file_bytes) as file:
-        sniffed = _check_type(_read_head(file), argument, kind)
+        sniffed = _check_type(file, argument, kind)
         can_be_large = sniffed.kind is OutputKind.IMAGE or sniffed.mime_type in rules.upload_types
         limit = rules.max_file_bytes if can_be_large else rules.max_inline_bytes
         fingerprint = measure(file, argument=argument, max_bytes=limit)
         if sniffed.kind is OutputKind.IMAGE:
-            check_picture(file, sniffed, argument=argument)
+            wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
+            check_picture(file, sniffed, argument=argument, wanted=wanted)
     return FileMedia(source, sniffed, fingerprint)
-
-
-def _read_head(file: BinaryIO) -> bytes:
-    head = file.read(MAX_HEAD_BYTES)
-    file.seek(0)
-    return head
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
@@ -225,16 +224,47 @@ def format_wanted(kind: InputKind) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _check_type(data: bytes, argument: str, kind: InputKind) -> Sniffed:
-    sniffed = sniff(data)
+_REMEDIES: Final = {
+    OutputKind.IMAGE: "Give it as a PNG or JPEG file.",
+    OutputKind.VIDEO: "Give it as an MP4 file.",
+    OutputKind.AUDIO: "Give it as WAV, MP3 or M4A.",
+}
+_BEGINS_WITH_VOWEL: Final = re.compile(r"[AEIOaeiou8]|M(?:NG|PEG|XF)")
+"""Matches a name as it is said."""
+_MOVING: Final = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
+
+
+def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> Sniffed:
+    try:
+        sniffed = identify(file)
+        fault = find_fault(file, sniffed) if sniffed is not None else ""
+    except OSError as exc:
+        problem = f"names a file that cannot be read ({exc.strerror or type(exc).__name__})"
+        raise build_refusal(argument, problem, "Give another file.") from exc
     if sniffed is not None and sniffed.extension == "svg":
         raise build_refusal(argument, "is an SVG drawing, which cannot be sent", "Give it as a PNG or JPEG file.")
-    if sniffed is None or not sniffed.is_media:
-        raise build_refusal(
-            argument, "names something that is not an image, a video or a sound", "Give such a file, in a usual format."
-        )
-    if sniffed.kind not in WANTED_KINDS[kind]:
-        wanted = format_wanted(kind)
-        problem = f"takes {wanted}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
-        raise build_refusal(argument, problem, f"Give {wanted}.")
+    if sniffed is None or not (sniffed.is_media or sniffed.unsent_name):
+        told = f" ({sniffed.mime_type})" if sniffed is not None else ""
+        problem = f"names something that is not an image, a video or a sound{told}"
+        raise build_refusal(argument, problem, "Give such a file, in a usual format.")
+    wanted = WANTED_KINDS[kind]
+    # Without its index a film cannot be told from a sound.
+    could_fit = sniffed.kind in wanted or (sniffed.kind in _MOVING and not _MOVING.isdisjoint(wanted))
+    if fault and could_fit:
+        problem = f"is {KIND_NAMES[sniffed.kind]} that is cut off: {fault} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, "Give the whole file; copy or download it again.")
+    if sniffed.is_media and sniffed.kind not in wanted:
+        expected = format_wanted(kind)
+        problem = f"takes {expected}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, f"Give {expected}.")
+    if sniffed.unsent_name:
+        raise _refuse_unsent(sniffed, argument)
     return sniffed
+
+
+def _refuse_unsent(sniffed: Sniffed, argument: str) -> ArgumentsInvalid:
+    article = "an" if _BEGINS_WITH_VOWEL.match(sniffed.unsent_name) else "a"
+    problem = f"is {article} {sniffed.unsent_name}, which cannot be sent"
+    if sniffed.unsent_name == RAW_PHOTO:
+        return build_refusal(argument, problem, "Export it as JPEG, or give the JPEG that the camera saved beside it.")
+    return build_refusal(argument, problem, _REMEDIES.get(sniffed.kind, _REMEDIES[OutputKind.IMAGE]))

@@ -9,6 +9,7 @@ under one of the folders. A path outside them gets one answer whether or not som
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -119,6 +120,8 @@ def _locate_by_procfs(descriptor: int, _: Path) -> str:
 
 def _locate_by_fcntl(descriptor: int, _: Path) -> str:
     # macOS; elsewhere the command is invalid, and Windows has no such module.
+    if sys.platform == "win32":
+        raise ImportError(name="fcntl")
     import fcntl  # noqa: PLC0415 - not on Windows
 
     return os.fsdecode(fcntl.fcntl(descriptor, _MACOS_F_GETPATH, bytes(1024)).partition(b"\0")[0])

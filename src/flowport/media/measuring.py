@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, Final
 
 from flowport.media.boxes import measure_movie
+from flowport.media.decoding import open_picture
 from flowport.media.matroska import measure_matroska
 from flowport.media.measures import NO_MEASURES, Measures, build_measures, count_file_bytes
-from flowport.media.previews import PICTURE_FORMATS, load_pillow
+from flowport.media.previews import PICTURE_FORMATS
 from flowport.media.sniffing import Sniffed
 from flowport.media.sounds import measure_flac, measure_mp3, measure_ogg, measure_wav
 from flowport.model import OutputKind
@@ -38,7 +39,7 @@ def measure(file: BinaryIO, sniffed: Sniffed | None) -> Measures:
 def _measure_picture(file: BinaryIO) -> Measures:
     file.seek(0)
     try:
-        with load_pillow().open(file, formats=PICTURE_FORMATS) as image:
+        with open_picture(file, PICTURE_FORMATS) as image:
             return build_measures(size=image.size)
     except Exception:  # noqa: BLE001 - decoders raise what they like on a hostile file, and it is kept as it is
         return NO_MEASURES

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
+from flowport.disks import move_to_free_name, sync_file, sync_folder
+
 MAX_NAME_CHARACTERS: Final = 100
 """Longest name of a saved output, extension included."""
 
@@ -32,8 +34,6 @@ _MAX_EXTENSION_CHARACTERS: Final = 10
 _SHORT_ID_CHARACTERS: Final = 10
 _UNSAFE: Final = re.compile(r"[^a-z0-9_]+")
 _FOUND_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-# A file system may refuse hard links in any of these ways.
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
 
 
 def build_output_path(
@@ -122,7 +122,7 @@ class PartialFile:
             OSError: The disk is full or the folder has gone; the partial file is removed when the block ends.
         """
         path = self.take_name(final)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return path
 
     def publish_with_sidecar(self, final: Path, record: Mapping[str, Any]) -> "Published":
@@ -146,7 +146,7 @@ class PartialFile:
         except OSError as exc:
             return Published(path, None, exc.strerror or type(exc).__name__)
         finally:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def take_name(self, final: Path | None = None) -> Path:
         """Do as `publish` does, but leave it to the caller to sync the folder."""
@@ -162,7 +162,7 @@ class PartialFile:
 
     def _close_synced(self) -> None:
         self.file.flush()
-        os.fsync(self.file.fileno())
+        sync_file(self.file.fileno())
         self.file.close()
 
     def __enter__(self) -> Self:
@@ -195,7 +195,7 @@ def _claim_name(partial: Path, wished: Path, *, can_take_up: bool = False) -> tu
     for number in range(1, _MAX_TRIES):
         path = wished if number == 1 else wished.with_name(f"{wished.stem}-{number}{wished.suffix}")
         try:
-            _move(partial, path)
+            move_to_free_name(partial, path)
         except FileExistsError:
             if not (can_take_up and _has_same_bytes(partial, path)):
                 continue
@@ -223,36 +223,3 @@ def _has_same_bytes(partial: Path, path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-def _move(partial: Path, path: Path) -> None:
-    """Move the file to a name that nothing has; `FileExistsError` when something does."""
-    # Renaming would silently replace what is there, on most systems; linking never does.
-    try:
-        path.hardlink_to(partial)
-    except OSError as exc:
-        if exc.errno not in _NO_LINKS:
-            raise
-        _move_without_links(partial, path)
-    else:
-        partial.unlink()
-
-
-def _move_without_links(partial: Path, path: Path) -> None:
-    # FAT and some network shares have no links: an empty file claims the name, and only its claimer replaces it.
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        partial.replace(path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    # The file itself is on the disk already; this makes its name last too, where folders can be opened at all.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -9,7 +9,15 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar
 
-from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
+from flowport.errors import (
+    InputFlaw,
+    Operation,
+    ProviderBroken,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+)
 from flowport.model import App, JsonValue, Output, RunState
 
 NOT_TAKEN_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
@@ -350,6 +358,10 @@ class Refusal:
     detail: str = ""
     """The provider's words, cleaned."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    flaws: tuple[InputFlaw, ...] = ()
+    """What they say of single inputs."""
+    opening: str = ""
+    """What they say of the whole, where there are flaws."""
 
 
 def build_refusal(status: int, refusal: Refusal) -> ProviderError:
@@ -360,7 +372,9 @@ def build_refusal(status: int, refusal: Refusal) -> ProviderError:
     if status in {429, 503}:
         return ProviderBusy(provider, operation, status, parse_retry_after(refusal.headers))
     if 400 <= status < 500:  # noqa: PLR2004
-        return ProviderRejected(provider, operation, status, detail)
+        return ProviderRejected(
+            provider, operation, status, detail, flaws=refusal.flaws, opening=refusal.opening if refusal.flaws else ""
+        )
     if 300 <= status < 400:  # noqa: PLR2004
         return ProviderBroken(provider, operation, status, f"it answered with a redirect (HTTP {status})")
     return ProviderBroken(provider, operation, status, f"it answered HTTP {status}")

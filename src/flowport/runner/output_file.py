@@ -118,6 +118,11 @@ def note_problem(output: Output, problem: str) -> Output:
     return replace(output, save_problem=f"It was not saved: {problem}.")
 
 
+def tell_folder_problem(folder: Path, reason: str) -> str:
+    """Return why nothing can be saved in the folder for results, as a clause that names it and its setting."""
+    return f"the folder for results, {folder} (FLOWPORT_OUTPUT_DIR), cannot take it ({reason})"
+
+
 def _is_of_kind(sniffed: Sniffed | None, kind: OutputKind) -> bool:
     """Tell whether the bytes are what the provider said. An error page must not be kept as a picture."""
     if kind not in {OutputKind.IMAGE, *_MOVING}:
@@ -147,6 +152,6 @@ def _build_sidecar(run: Run, output: Output, fetched: Fetched) -> dict[str, Any]
         "height": output.height,
         "duration_seconds": output.duration_seconds,
         "sha256": fetched.sha256,
-        "credits": run.spent_credits,
+        "credits": run.cost_credits,
         "made_at": datetime.fromtimestamp(run.finished_at or run.accepted_at, tz=UTC).isoformat(),
     }

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, assert_never
@@ -21,6 +21,7 @@ from flowport.arguments import (
 )
 from flowport.catalog.records import Listing
 from flowport.coercion import get_default
+from flowport.errors import ArgumentsInvalid
 from flowport.labels import clean_line
 from flowport.media.addresses import correct_address
 from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
@@ -65,6 +66,8 @@ class PreparedCall:
     canonical_digest: str
     media: tuple["MediaInput", ...] = ()
     """The files, which are brought to the provider once the run is accepted."""
+    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The argument's name by each of the provider's names for its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,12 @@ class CallPreparer:
             raw_digest=build_raw_digest(_name_outputs(named, media)),
             canonical_digest=build_canonical_digest(app, values, digests),
             media=tuple(media.values()),
+            names={
+                key: listing.property_names[item.id]
+                for item in app.inputs or ()
+                for key in (item.run_key, item.id, item.name)
+                if key and item.id in listing.property_names
+            },
         )
 
     async def _resolve_all(
@@ -155,7 +164,7 @@ class CallPreparer:
             for text in map(correct_address, _get_texts(values[item.id])):
                 one: InputMedia | None = await self._find(text, item, argument, account, call)
                 if one is None:
-                    read = known.get((argument, text)) or await self._read(text, item, argument, rules)
+                    read = known.get((argument, text)) or await self._read(text, item, argument, account, rules)
                     one = known[argument, text] = read
                 held_bytes += _count_held(one)
                 _check_sum(held_bytes, argument)
@@ -168,14 +177,41 @@ class CallPreparer:
     ) -> OutputMedia | CreationMedia | None:
         """Return what is named that somebody has already; None when it is to be read here."""
         output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
+        if output is None and (moved := await account.localize(text)) != text:
+            output = await self._finder.find(moved, argument=argument, kind=item.kind, call=call)
         if output is None and account.provider.is_creation_id(text.strip()):
             return CreationMedia(text.strip())
         return output
 
-    async def _read(self, text: str, item: Input, argument: str, rules: MediaRules) -> Media:
+    async def _read(self, text: str, item: Input, argument: str, account: OpenAccount, rules: MediaRules) -> Media:
+        text = await account.localize(text)
         resolve = partial(resolve_media, text, argument=argument, kind=item.kind, rules=rules)
         async with self._readings:
-            return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+            if not account.is_sandbox:
+                return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+            if get_spelling(text) is Spelling.URL and not _is_of(text, rules.trusted_origins):
+                raise build_refusal(argument, *_NO_WEB)
+            try:
+                return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+            except ArgumentsInvalid as exc:
+                raise _drop_web_hints(exc) from exc
+
+
+def _is_of(url: str, origins: Collection[str]) -> bool:
+    return any(url.strip().startswith(f"{origin}/") for origin in origins)
+
+
+_NO_WEB: Final = (
+    "is a web address, and the sandbox takes files of this computer alone",
+    "Give the full path of a file, a data URI, or an earlier result (run:ID#1 or last).",
+)
+_WEB_HINT: Final = re.compile(r",? or an https URL(?: of (?:it|them))?")
+
+
+def _drop_web_hints(error: ArgumentsInvalid) -> ArgumentsInvalid:
+    """Return the error without the advice to give a web address, which would be refused too."""
+    problems = (replace(one, expected=_WEB_HINT.sub("", one.expected)) for one in error.problems)
+    return ArgumentsInvalid(tuple(problems), is_for_run=error.is_for_run)
 
 
 async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRules:
@@ -186,6 +222,7 @@ async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRul
         trusted_origins=await account.fetch_file_origins(),
         max_inline_bytes=provider.max_inline_bytes,
         upload_types=provider.upload_types,
+        max_upload_bytes=provider.max_upload_bytes,
     )
 
 

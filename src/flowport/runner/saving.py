@@ -15,7 +15,7 @@ from flowport.ledger.interface import Ledger
 from flowport.model import Output, Run
 from flowport.network.errors import FetchError
 from flowport.runner.board import Board
-from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem
+from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ class OutputSaver:
         async def save(output: Output) -> None:
             """Save one output and write down what came of it."""
             async with self._places:
-                saved[output.n], outcome = await self._save(run, output, FetchRules(trusted_origins=origins))
+                url = await account.localize(output.url or "")
+                saved[output.n], outcome = await self._save(run, output, url, FetchRules(trusted_origins=origins))
             outcomes[outcome].add(output.n)
             await self._note(run, saved[output.n])
 
@@ -99,17 +100,17 @@ class OutputSaver:
         except (LedgerError, RunNotFound) as exc:
             logger.warning("output %d of run %s is saved, which could not be written down: %s", output.n, run.id, exc)
 
-    async def _save(self, run: Run, output: Output, rules: FetchRules) -> tuple[Output, Outcome]:
+    async def _save(self, run: Run, output: Output, url: str, rules: FetchRules) -> tuple[Output, Outcome]:
         """Return the output with its path, or with the reason why there is none."""
         try:
             # Whatever an earlier attempt failed of is not true of this one.
             with OutputFile(run, replace(output, save_problem=""), self._rules) as file:
-                return await self._fetcher.fetch(output.url or "", file, rules=rules)
+                return await self._fetcher.fetch(url, file, rules=rules)
         except FetchError as exc:
             return note_problem(output, exc.problem), self._judge(output, exc)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
-            return note_problem(output, f"the folder for results cannot take it ({reason})"), Outcome.FAILED
+            return note_problem(output, tell_folder_problem(self._rules.folder, reason)), Outcome.FAILED
 
     def _judge(self, output: Output, error: FetchError) -> Outcome:
         if error.is_refused:

@@ -29,6 +29,7 @@ from flowport.errors import (
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import App, Run, RunState, Urgency
+from flowport.providers.flaws import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board, QueuePlace
 from flowport.runner.delivering import Delivered, FileDeliverer
@@ -165,7 +166,7 @@ class RunStarter:
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
                     await self._forget(delivered, account)
-                return await self._conclude(starting, outcome)
+                return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
@@ -236,7 +237,7 @@ class RunStarter:
             return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
         return account.provider.parse_start(answer)
 
-    async def _conclude(self, run: Run, outcome: StartOutcome) -> Run:
+    async def _conclude(self, run: Run, outcome: StartOutcome, *, is_sandbox: bool) -> Run:
         now = self._clock.now()
         match outcome:
             case Started(provider_run_id, state):
@@ -251,7 +252,9 @@ class RunStarter:
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._board.note_refused(run.id, str(error))
-                failure = _format_not_taken(outcome, error)
+                # The definitions of the built-in sandbox are part of this program.
+                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
@@ -275,8 +278,8 @@ def format_unknown(error: ProviderError) -> str:
     )
 
 
-def _format_not_taken(outcome: StartOutcome, error: ProviderError) -> str:
-    if _is_doubt(outcome):
+def _format_not_taken(error: ProviderError, *, may_have_changed: bool) -> str:
+    if may_have_changed:
         return f"{error} {MAY_HAVE_CHANGED}"
     return f"{error} {NOTHING_LEFT}" if isinstance(error, ProviderUnreachable) else str(error)
 
@@ -291,6 +294,13 @@ def _format_cause(error: ProviderError) -> str:
 def _format_retry(outcome: StartOutcome, pause: float) -> str:
     explanation = outcome.error.explanation if isinstance(outcome, NotTaken) else ""
     return f"{explanation} Nothing was started; Flowport tries again by itself in {math.ceil(pause)} s."
+
+
+def _name_inputs(outcome: StartOutcome, call: PreparedCall) -> StartOutcome:
+    """Return the outcome with the names that the caller knows the inputs by."""
+    if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderRejected):
+        return NotTaken(name_inputs(outcome.error, call.names))
+    return outcome
 
 
 def _is_doubt(outcome: StartOutcome) -> bool:

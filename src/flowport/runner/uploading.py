@@ -121,6 +121,9 @@ class FileUploads:
         try:
             async with turn:
                 found = await self._claim(*key)
+                if isinstance(found, Upload) and not await self._is_there(found, account):
+                    await self.forget(account, found.sha256)
+                    found = await self._claim(*key)
                 return found or await self._fill(media, account, argument)
         finally:
             if not turn.locked() and not turn.statistics().tasks_waiting:
@@ -132,6 +135,14 @@ class FileUploads:
             await self._ledger.forget_upload(account_id=account.account.id, sha256=sha256)
         except LedgerError as exc:
             logger.warning("that an upload is of no use could not be noted: %s", exc)
+
+    async def _is_there(self, upload: Upload, account: OpenAccount) -> bool:
+        """Tell whether the provider still has an upload, as far as that can be asked."""
+        try:
+            return await account.has_upload(upload.provider_upload_id)
+        except ProviderError as exc:
+            logger.info("whether an upload is still there is not known: %s", exc)
+            return True
 
     async def _claim(self, account_id: str, sha256: str) -> Upload | NotUploaded | None:
         """Return an upload that is there, or None once this process is to make it."""

@@ -242,7 +242,7 @@ class AccountWatch:
         now = self._clock.monotonic()
         while self._resting and self._resting[0][0] <= now:
             self._ripen(heapq.heappop(self._resting)[2])
-        limit = self._account.budget.limit
+        limit = self._account.budget.limit_to_plan
         if limit == 0:
             return next(iter(self._ripe), None)
         for seat in [seat for seat in self._ripe if not self._is_wanted(seat.entry)]:

@@ -19,7 +19,7 @@ from flowport.sandbox.storage import Blob, Fields, MemoryStorage, Storage, Store
 
 _LOG = logging.getLogger(__name__)
 
-NOT_ITS_OWN: Final = "The sandbox takes files of this computer and its own results; it fetches nothing from the web"
+NOT_ITS_OWN: Final = "The sandbox takes files of this computer and its own results"
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _KIND: Final = "file"

@@ -2,17 +2,11 @@
 
 import logging
 from collections.abc import Collection
-from typing import Final
 
 from flowport.sandbox.runs import Run
 from flowport.sandbox.state import SandboxState
 
 _LOG = logging.getLogger(__name__)
-
-KEPT_SECONDS: Final = 7 * 86_400.0
-MAX_KEPT_BYTES: Final = 200_000_000
-"""Of results and uploads together."""
-MAX_KEPT_RUNS: Final = 2000
 
 
 def tidy(state: SandboxState, now: float, needed_runs: Collection[str] = ()) -> None:
@@ -36,10 +30,10 @@ def tidy(state: SandboxState, now: float, needed_runs: Collection[str] = ()) -> 
 
 def _drop_old(state: SandboxState, now: float, needed: frozenset[str]) -> None:
     for run in _find_droppable_runs(state, needed):
-        if (run.completed_at or 0.0) < now - KEPT_SECONDS:
+        if (run.completed_at or 0.0) < now - state.options.retention.kept_seconds:
             _drop_run(state, run)
     for upload in state.uploads.get_all():
-        if upload.created_at < now - KEPT_SECONDS:
+        if upload.created_at < now - state.options.retention.kept_seconds:
             state.uploads.remove(upload.id)
     # A process that was killed between a result and the end of its run leaves files that no run names.
     named = {file.id for run in state.runs.get_all() for file in run.files}
@@ -51,13 +45,14 @@ def _drop_old(state: SandboxState, now: float, needed: frozenset[str]) -> None:
 def _drop_beyond_limits(state: SandboxState, now: float, needed: frozenset[str]) -> None:
     sizes = {file.id: file.product.size_bytes for file in state.files.get_all()}
     sizes |= {upload.id: upload.size_bytes for upload in state.uploads.get_all()}
+    limits = state.options.retention
     sum_bytes, run_count = sum(sizes.values()), len(state.runs.get_all())
     candidates: list[tuple[float, Run | str]] = [
         (run.completed_at or 0.0, run) for run in _find_droppable_runs(state, needed)
     ]
     candidates += [(one.created_at, one.id) for one in state.uploads.get_all() if one.asset_until <= now]
     for _, candidate in sorted(candidates, key=lambda pair: pair[0]):
-        if sum_bytes <= MAX_KEPT_BYTES and run_count <= MAX_KEPT_RUNS:
+        if sum_bytes <= limits.max_bytes and run_count <= limits.max_runs:
             return
         if isinstance(candidate, Run):
             sum_bytes -= sum(sizes.get(file.id, 0) for file in candidate.files)

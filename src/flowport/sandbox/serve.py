@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +24,7 @@ from flowport.sandbox.file_origin import build_files_app
 from flowport.sandbox.files import FileStore
 from flowport.sandbox.late_face import MAGICA_PREFIX, LateFace
 from flowport.sandbox.magica.state import MagicaState
+from flowport.sandbox.retention import tidy
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.state import SandboxOptions, SandboxState, Speech
 from flowport.sandbox.storage import MemoryStorage, Storage
@@ -44,6 +47,8 @@ _ORIGIN: Final = "origin"
 
 MAX_FORMER_ORIGINS: Final = 20
 _MAX_PORT: Final = 65_535
+_LASTING_PORTS: Final = range(20_000, 32_000)
+_PORT_TRIES: Final = 5
 
 WORKER_THREADS: Final = 2
 """Pictures made at the same time; more would only slow each other down on a small machine."""
@@ -81,8 +86,8 @@ async def serve(
     storage = storage or MemoryStorage()
     last = storage.load(_PORTS).get("last", {})
     with (
-        _listen(options.port, last.get("api")) as api_socket,
-        _listen(options.files_port, last.get("files")) as files_socket,
+        _listen(options.port, _choose_ports(storage, last.get("api"))) as api_socket,
+        _listen(options.files_port, _choose_ports(storage, last.get("files"))) as files_socket,
     ):
         api_port, files_port = api_socket.getsockname()[1], files_socket.getsockname()[1]
         addresses = SandboxAddresses(f"http://{LOOPBACK}:{api_port}", f"http://{LOOPBACK}:{files_port}")
@@ -90,6 +95,8 @@ async def serve(
         async with anyio.create_task_group() as tasks:
             state = _build_state(options, addresses, tasks, storage, former)
             state.runs.restore(APPS)
+            if options.tidies_by_itself:
+                tidy(state, time.time())
             api = Starlette(
                 routes=[
                     *build_api_routes(state),
@@ -114,11 +121,22 @@ async def serve(
                     server.should_exit = True
 
 
-def _listen(port: int, preferred: object) -> socket.socket:
-    """Listen at a port; where any will do, at the one of the last process, so that its links lead somewhere."""
-    if port == 0 and isinstance(preferred, int) and 0 < preferred <= _MAX_PORT:
+def _choose_ports(storage: Storage, last: object) -> Iterator[int]:
+    """Return the ports to try where any will do: the last process's, so that its links lead somewhere.
+
+    The first one is chosen below those that systems give to outgoing connections, so that it is free the next day.
+    """
+    if isinstance(last, int) and 0 < last <= _MAX_PORT:
+        yield last
+    if not isinstance(storage, MemoryStorage):
+        yield from (secrets.choice(_LASTING_PORTS) for _ in range(_PORT_TRIES))
+
+
+def _listen(port: int, candidates: Iterator[int]) -> socket.socket:
+    """Listen at a port; for 0 at the first candidate that is free, else at any."""
+    for candidate in candidates if port == 0 else ():
         with contextlib.suppress(OSError):
-            return socket.create_server((LOOPBACK, preferred), backlog=128)
+            return socket.create_server((LOOPBACK, candidate), backlog=128)
     return socket.create_server((LOOPBACK, port), backlog=128)
 
 

@@ -19,6 +19,16 @@ from flowport.sandbox.webhooks import WebhookSender
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """What a sandbox with a folder keeps of runs that are over and of uploads."""
+
+    kept_seconds: float = 7 * 86_400.0
+    max_bytes: int = 200_000_000
+    """Of results and uploads together."""
+    max_runs: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxOptions:
     """How a sandbox is to be."""
 
@@ -40,6 +50,9 @@ class SandboxOptions:
     """Multiplies the time that runs take; 0: no longer than the work itself."""
     dialect: Dialect = PLAIN
     """The form of the API at the start and after a reset."""
+    retention: Retention = Retention()
+    tidies_by_itself: bool = False
+    """Whether it forgets old runs at its start; otherwise its client says when, and what it still needs."""
 
     @property
     def magica_key(self) -> str:

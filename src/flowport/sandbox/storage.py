@@ -170,7 +170,8 @@ class FolderStorage:
         # After half a line another must not be appended.
         if journal.is_new or journal.fault or journal.has_torn_end or has_spare_lines:
             self._rewrite()
-        self._file = self._path.open("ab", buffering=0)
+        else:
+            self._lines = journal.lines
 
     def derive_secret(self, purpose: str) -> bytes:
         """Return the secret for a purpose."""
@@ -207,11 +208,8 @@ class FolderStorage:
 
     def compact(self) -> None:
         """Rewrite the journal without what was replaced, and remove the contents that no record names."""
-        self._file.close()
-        try:
+        if self._lines > len(self._records):
             self._rewrite()
-        finally:
-            self._file = self._path.open("ab", buffering=0)
         needed = {sha256 for fields in self._records.values() for sha256 in fields.get("blobs", ())}
         for path in self._blobs.iterdir():
             if path.name not in needed:
@@ -222,27 +220,27 @@ class FolderStorage:
         self._records.clear()
         self.compact()
 
-    def close(self) -> None:
-        """Let go of the journal; what was written stays."""
-        self._file.close()
-
     def _append(self, line: Fields) -> None:
         data = memoryview(_encode(line))
-        end = os.fstat(self._file.fileno()).st_size
-        try:
-            while data:
-                data = data[self._file.write(data) :]
-        except OSError:
-            # A full disk may have taken half of the line, which would spoil the next one.
-            with suppress(OSError):
-                self._file.truncate(end)
-            raise
+        # Opened each time: a file that is open cannot be replaced on every system.
+        with self._path.open("ab", buffering=0) as file:
+            end = os.fstat(file.fileno()).st_size
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                # A full disk may have taken half of the line, which would spoil the next one.
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
+        self._lines += 1
 
     def _rewrite(self) -> None:
         header = {"format": FORMAT, "version": VERSION, "secret": self._secret.hex()}
         lines: list[Fields] = [header]
         lines += [{"kind": k, "id": i, "fields": fields} for (k, i), fields in self._records.items()]
         write_private(self._path, b"".join(map(_encode, lines)))
+        self._lines = len(self._records)
 
 
 @dataclass(slots=True)
@@ -272,12 +270,12 @@ def _read(path: Path) -> _Journal:
     version = header.get("version")
     if version != VERSION:
         return _Journal(fault=f"is of version {version!r}, and this Flowport reads version {VERSION}")
-    journal = _Journal(secret=_parse_secret(header.get("secret")), lines=len(others))
+    journal = _Journal(secret=_parse_secret(header.get("secret")))
     if not journal.secret:
         journal.fault = "is damaged"
     # What follows the last line feed is half a line of a process that was killed while it wrote.
     *whole, rest = others or [b""]
-    journal.has_torn_end = bool(rest)
+    journal.has_torn_end, journal.lines = bool(rest), len(whole)
     for line in whole:
         if not _apply(journal.records, _parse(line)):
             journal.fault = "is damaged in part"

@@ -149,6 +149,11 @@ class UploadStore:
             raise Refused(404, "Not found")
         return self.open_asset(upload_id, link.token)
 
+    def has(self, upload_id: str) -> bool:
+        """Tell whether a file has come and its link works."""
+        upload = self._uploads.get(upload_id)
+        return upload is not None and upload.content is not None and upload.asset_until > self._clock()
+
     def get_all(self) -> tuple[Upload, ...]:
         """Return all uploads, the oldest first."""
         return tuple(self._uploads.values())

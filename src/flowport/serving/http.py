@@ -10,11 +10,13 @@ from typing import Final
 import anyio
 import anyio.abc
 import uvicorn
+from mcp.server.streamable_http_manager import DEFAULT_MAX_REQUEST_BODY_SIZE
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
 from flowport.server import FlowportServer
 from flowport.serving.addresses import Address, format_host
+from flowport.serving.bodies import BodyReader
 from flowport.serving.ending import End
 
 PATH: Final = "/mcp"
@@ -58,7 +60,9 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True, allowed_hosts=names, allowed_origins=[f"http://{name}" for name in names]
     )
-    return server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
+    app = server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
+    app.add_middleware(BodyReader, security=security, max_bytes=DEFAULT_MAX_REQUEST_BODY_SIZE)
+    return app
 
 
 def _build_web(app: Starlette) -> _Web:

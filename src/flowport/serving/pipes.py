@@ -19,6 +19,7 @@ from mcp.shared._stream_protocols import WriteStream
 from mcp.shared.message import SessionMessage
 
 from flowport.serving.hearing import Heard, NoMessage
+from flowport.serving.json_rpc import parse_message
 
 if sys.platform == "win32":
     from mcp.os.win32.utilities import rebind_std_handle_to_fd
@@ -72,16 +73,8 @@ class LineReader:
 
 
 def parse_line(line: bytes) -> Heard:
-    """Return the message that a line is; else the line, read as text."""
-    try:
-        return SessionMessage(t.jsonrpc_message_adapter.validate_json(line, by_name=False))
-    except ValueError:
-        pass
-    text = line.decode(errors="replace")
-    try:
-        return SessionMessage(t.jsonrpc_message_adapter.validate_json(text, by_name=False))
-    except ValueError:
-        return NoMessage(text)
+    """Return the message that a line is; else the line."""
+    return parse_message(line) or NoMessage(line)
 
 
 class _Line:
@@ -171,7 +164,8 @@ class LineWriter(WriteStream[SessionMessage]):
         line.over.set()
 
     def _tell_written(self, request_id: t.RequestId | None) -> None:
-        if request_id is not None:
+        # An answer to what was no message may carry anything for an id.
+        if isinstance(request_id, (str, int)):
             self._on_written(request_id)
 
     def _write_all(self, data: memoryview) -> None:
@@ -194,7 +188,7 @@ class LineWriter(WriteStream[SessionMessage]):
 
 def _build_poller(descriptor: int) -> Any:
     """Return what tells whether a descriptor can be written to; None where nothing does."""
-    if not hasattr(select, "poll") or not _SAFE_BYTES:
+    if sys.platform == "win32" or not hasattr(select, "poll") or not _SAFE_BYTES:
         return None
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)
