@@ -142,7 +142,7 @@ async def test_a_run_of_a_key_that_is_gone_is_still_shown(flowport: Harness) -> 
     [
         (0, "limit was given 0. It takes a number from 1 to 50."),
         ("51", "limit was given 51."),
-        ("many", "limit was given text."),
+        ("many", 'limit was given "many".'),
         (1.5, "limit was given a fraction. It takes a whole number."),
         (10**300, "limit was given 1000"),
     ],

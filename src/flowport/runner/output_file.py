@@ -185,7 +185,9 @@ def _build_path(run: Run, output: Output, folder: Path) -> Path:
     """Return the path with an extension that stands in until the bytes tell their own."""
     day = datetime.fromtimestamp(run.accepted_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
     tool_name, n = run.tool_name, output.n
-    return build_output_path(folder, date=day, tool_name=tool_name, n=n, run_id=run.id, extension="part")
+    return build_output_path(
+        folder, date=day, tool_name=tool_name, n=n, run_id=run.id, extension="part", app_name=run.app_name
+    )
 
 
 def note_problem(output: Output, problem: str) -> Output:
