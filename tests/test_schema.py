@@ -113,6 +113,24 @@ PLACE = "path, URL, run:ID#1 or last"
             build_input(InputKind.TEXT, label="Scenes", is_list=True, default=["a"]),
             {"type": "array", "items": {"type": "string"}, "title": "Scenes"},
         ),
+        (
+            build_input(InputKind.TEXT, label="Prompt words", hint="e.g. A snow-covered village"),
+            {"type": "string", "description": "Prompt words. e.g. A snow-covered village"},
+        ),
+        (
+            build_input(InputKind.TEXT, hint="What to draw\u200b\nA lake"),
+            {"type": "string", "description": "What to draw. A lake"},
+        ),
+        (
+            build_input(InputKind.IMAGE, label="Photo", hint="A face, seen from the front"),
+            {"type": "string", "description": f"Photo. Image {PLACE}. A face, seen from the front"},
+        ),
+        (build_input(InputKind.TEXT, label="Mood", hint="mood\nField\n: :"), {"type": "string", "title": "Mood"}),
+        (build_input(InputKind.TEXT, default="a lake", hint="A lake"), {"type": "string", "default": "a lake"}),
+        (
+            build_input(InputKind.TEXT, hint=f"{'x' * 300}\n\u202ey\nthird"),
+            {"type": "string", "description": f"{'x' * 79}\u2026 y"},
+        ),
         (build_select(), {"type": "string"}),
         (build_select("warm", "cold", labels=("Warm", "Cold")), {"type": "string", "enum": ["warm", "cold"]}),
         (

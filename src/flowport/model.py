@@ -86,6 +86,8 @@ class Input:
     """The most values of a list; None when the provider names none."""
     is_open: bool = False
     """Whether a select takes other values than its options too."""
+    hint: str = ""
+    """What the builder says of it besides its label: a description, or what stands in the empty field; not cleaned."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,3 +218,9 @@ def test_too_many_inputs_leave_the_app_out() -> None:
     """They would crowd out the other tools."""
     with pytest.raises(AppUnsupported):
         build_inputs("wf", [RequestField("n", str(n), {}) for n in range(MAX_INPUTS + 1)])
+
+
+def test_what_the_builder_says_of_a_field_is_read() -> None:
+    """Labels are often those of the port."""
+    assert read(type="text", description="What to draw", placeholder="A lake").hint == "What to draw\nA lake"
+    assert read(type="text", helperText=5, placeholder=" ").hint == ""

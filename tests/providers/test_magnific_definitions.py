@@ -223,3 +223,20 @@ def test_a_definition_of_something_else_is_the_providers_fault(data: object, pro
     with pytest.raises(ProviderBroken) as caught:
         MAGNIFIC.parse_app(answer({"data": data}), SKETCH, read_at=NOW)
     assert caught.value.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"presentation": {"placeholder": "e.g. A snow-covered village"}}, "e.g. A snow-covered village"),
+        ({"description": "What to draw", "presentation": {"placeholder": "A lake"}}, "What to draw\nA lake"),
+        ({"description": "A lake", "presentation": {"placeholder": " A lake "}}, "A lake"),
+        ({"description": 7, "presentation": {"placeholder": ["x"]}}, ""),
+        ({"description": " ", "presentation": None}, ""),
+        ({"presentation": {"mode": "textarea", "type": "text"}}, ""),
+        ({"description": "x" * 5000}, "x" * 1000),
+    ],
+)
+def test_what_the_builder_says_of_an_input_is_read(fields: dict[str, Any], hint: str) -> None:
+    """Seen in a live client's types; the label alone is often "Text #1"."""
+    assert read_input(**fields).hint == hint

@@ -13,7 +13,7 @@ from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
 from flowport.model import Input, InputKind, JsonValue
 from flowport.providers.lenient import is_number
-from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
+from flowport.providers.options import MAX_TEXT_LENGTH, find_options, join_hints, parse_options
 from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 200
@@ -43,6 +43,7 @@ _DEFAULT_KEYS: Final = ("value", "default", "defaultValue")
 _OPTIONS_KEYS: Final = ("options", "choices", "enum")
 _ITEMS_KEYS: Final = ("maxItems", "max_items", "maxImages", "maxFiles")
 _LIST_KEYS: Final = ("isList", "isArray", "multiple", "list")
+_HINT_KEYS: Final = ("description", "helperText", "help", "placeholder")
 _OPEN_KEYS: Final = ("allowCustom", "allow_custom", "custom")
 
 
@@ -196,6 +197,7 @@ def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input
         max_length=_read_count(longest),
         max_items=_read_count(_read_number(definition, _ITEMS_KEYS)),
         is_open=kind is InputKind.SELECT and _has_flag(definition, _OPEN_KEYS),
+        hint=join_hints(definition.get(key) for key in _HINT_KEYS),
     )
     return [built, *_build_custom_fields(app_id, field, label, keys)]
 

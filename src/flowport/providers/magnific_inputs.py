@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
 from flowport.model import Input, InputKind, JsonValue
-from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
+from flowport.providers.options import MAX_TEXT_LENGTH, find_options, join_hints, parse_options
 from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 500
@@ -43,7 +43,9 @@ class _InputDefinition(BaseModel):
     key: _Key = None
     type: _Text = None
     label: _Text = None
+    description: _Text = None
     config: Annotated[dict[str, Any] | None, _drop_unless(dict)] = None
+    presentation: Annotated[dict[str, Any] | None, _drop_unless(dict)] = None
     default: Any = None
     # What is neither true nor false requires nothing; the provider will say if it minds.
     required: Annotated[bool | None, _drop_unless(bool)] = None
@@ -79,6 +81,7 @@ def _parse_input(app_id: str, item: Any) -> Input:
         # The shape of `config.options` is not published.
         options=parse_options(app_id, find_options(config)) if kind is InputKind.SELECT else (),
         is_list=definition.type == "list",
+        hint=join_hints([definition.description, (definition.presentation or {}).get("placeholder")]),
     )
 
 
