@@ -97,6 +97,11 @@ SENTENCES: Final = [
         'Nothing was started yet: the person is asked first "Start another one?".',
     ),
     (
+        NotConfirmed('Run "Text to Picture" for 2 credits?'),
+        "Nothing was started and nothing is charged: the person did not agree when asked "
+        "\"Run 'Text to Picture' for 2 credits?\".",
+    ),
+    (
         NotConfirmed("Start another one?"),
         'Nothing was started and nothing is charged: the person did not agree when asked "Start another one?".',
     ),
@@ -183,7 +188,7 @@ SENTENCES: Final = [
     ),
     (
         AppNotFound("sketch", (), "Magnific could not list its apps."),
-        "There is no app 'sketch' among those that could be read. Magnific could not list its apps.",
+        "Magnific could not list its apps. Among the apps that could be read there is none called 'sketch'.",
     ),
     (
         AppAmbiguous("Sketch", (Namesake("sketch", "a", "Magnific"), Namesake("sketch_2", 'b". Run', "Magica"))),

@@ -339,7 +339,7 @@ class AppNotFound(FlowportError):
     def __str__(self) -> str:
         hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
         if self.catalogue_problem:
-            return f"There is no app {self.wanted!r} among those that could be read.{hint} {self.catalogue_problem}"
+            return f"{self.catalogue_problem} Among the apps that could be read there is none called {self.wanted!r}.{hint}"
         return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
 
 

@@ -137,7 +137,8 @@ def test_what_was_never_seen_is_counted(home: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("run_id", "words"), [("run_live", "The run 'run_live' is not over"), ("run_x", "There is no run 'run_x'")]
+    ("run_id", "words"),
+    [("run_live", "The run 'run_live' is not over"), ("run_x", "There is no run 'run_x' on record in")],
 )
 def test_what_cannot_be_erased_is_told(home: Path, run_id: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code is for scripts, the sentence for people."""

@@ -9,7 +9,8 @@ from typing import Final
 import anyio
 
 from flowport.commands.flags import add_config_flag
-from flowport.errors import ConfigurationError, FlowportError
+from flowport.errors import ConfigurationError, FlowportError, RunNotFound
+from flowport.labels import clean_line
 from flowport.ledger.interface import Ledger
 from flowport.ledger.opening import LEDGER_NAME
 from flowport.ledger.sqlite import open_sqlite_ledger
@@ -42,6 +43,10 @@ def run_on_record(flags: argparse.Namespace, work: Callable[[Ledger], Awaitable[
         return 0
     try:
         anyio.run(_work_on, path, work)
+    except RunNotFound as exc:
+        # Its own sentence names a tool, which a terminal has not.
+        sys.stderr.write(f"There is no run {clean_line(exc.run_id)!r} on record in {home}.\n")
+        return 1
     except FlowportError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
