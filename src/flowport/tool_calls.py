@@ -27,7 +27,7 @@ from flowport.catalog.records import Listing
 from flowport.catalog.search import MAX_NEAREST
 from flowport.describing import DefinitionReader, tell_while
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
+from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
 from flowport.purse import find_price_question
@@ -187,6 +187,7 @@ class ToolCalls:
             caller.connection,
             is_stopped_with_caller=self._desk.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
+            exchange=caller.exchange,
         )
         submission: Submission | None = None
         try:
@@ -198,10 +199,12 @@ class ToolCalls:
                 await self._desk.inheritor.take_up(submission.run)
             standing = await wait_for_run(self._desk, submission.run, caller)
         except anyio.get_cancelled_exc_class():
+            # The client has cancelled or has gone.
             self._part(submission, origin)
             raise
-        if await caller.is_gone():
-            self._part(submission, origin)
+        except FlowportError:
+            self._desk.deliveries.leave(origin.id)
+            raise
         return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
 
     async def _prepare(self, home: OpenCatalog, listing: Listing, arguments: Arguments, origin: RunCall) -> Offer:
@@ -215,7 +218,7 @@ class ToolCalls:
         if submission is not None and origin.is_stopped_with_caller:
             self._desk.runner.stop_unwanted(submission.run, origin)
         else:
-            self._desk.runner.leave(origin)
+            self._desk.deliveries.leave(origin.id)
 
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
@@ -232,8 +235,7 @@ class ToolCalls:
         run = standing.run
         previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
         answer = build_run_answer(standing, previews)
-        if not await caller.is_gone():
-            await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
+        await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
         return answer
 
     async def _mention(self, answer: Answer, caller: Caller) -> Answer:
@@ -243,7 +245,7 @@ class ToolCalls:
             return answer
         self._mentioned_at = now
         try:
-            mention = await self._desk.ledger.take_mention(owner=caller.owner)
+            mention = await self._desk.ledger.take_mention(owner=caller.owner, but=self._desk.deliveries.pending_runs)
         except LedgerError as exc:
             logger.warning("unseen runs could not be looked for: %s", exc)
             return answer
@@ -276,7 +278,7 @@ class ToolCalls:
             }
             row["outputs"] = len(standing.run.outputs)
         row["accepted_at"] = format_instant(run.accepted_at)
-        row["is_seen"] = run.seen_at is not None
+        row["is_seen"] = run.delivered_at is not None
         return row
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:

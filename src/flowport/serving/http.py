@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from flowport.server import FlowportServer
 from flowport.serving.addresses import Address, format_host
 from flowport.serving.ending import End
+from flowport.serving.http_requests import RequestWatch
 
 PATH: Final = "/mcp"
 
@@ -58,7 +59,9 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True, allowed_hosts=names, allowed_origins=[f"http://{name}" for name in names]
     )
-    return server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
+    app = server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
+    app.add_middleware(RequestWatch)
+    return app
 
 
 def _build_web(app: Starlette) -> _Web:
