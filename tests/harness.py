@@ -87,6 +87,8 @@ def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
 
 async def report_written(ctx: Context, call_next: CallNext) -> HandlerResult:
     """Do for the transport in memory what the others do: say that an answer was written, or that its client has left."""
+    if ctx.request is not None:  # another transport, which says so itself
+        return await call_next(ctx)
     exchange = Exchange(ctx.request_id)
     try:
         result = await call_next(replace(ctx, request=exchange))

@@ -291,6 +291,9 @@ class Run:
     """When the provider first said that it is running; None when it never did, or is not known to have."""
     delivered_to: str = ""
     """The client of that answer, as it calls itself, cleaned; empty when it has no name."""
+    delivered_boot_id: str = ""
+    delivered_boot_seconds: float | None = None
+    """The same instant by the clock that nobody sets; like `boot_id` and `accepted_boot_seconds`."""
     is_delivery_cancelled: bool = False
     """Whether the request of that answer was cancelled after the answer was written."""
     boot_id: str = ""

@@ -16,6 +16,9 @@ class Delivered:
     at: float
     to: str = ""
     """The client, as it calls itself, cleaned; empty when it has no name."""
+    boot_id: str = ""
+    boot_seconds: float | None = None
+    """The same instant by the boot clock, and which start of the machine it counts from; where there is such a clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,15 @@ RunEvent: TypeAlias = Delivered | DeliveryCancelled
 def apply(run: Run, event: RunEvent) -> Run:
     """Return the run after an event. Applying the same event twice changes nothing."""
     match event:
-        case Delivered(at, to):
-            is_repeated = run.delivered_at == at
-            is_cancelled = run.is_delivery_cancelled and is_repeated
-            return replace(run, delivered_at=at, delivered_to=to, is_delivery_cancelled=is_cancelled)
+        case Delivered(at, to, boot_id, boot_seconds):
+            return replace(
+                run,
+                delivered_at=at,
+                delivered_to=to,
+                delivered_boot_id=boot_id,
+                delivered_boot_seconds=boot_seconds,
+                is_delivery_cancelled=run.is_delivery_cancelled and run.delivered_at == at,
+            )
         case DeliveryCancelled(delivered_at):
             return replace(run, is_delivery_cancelled=True) if run.delivered_at == delivered_at else run
         case _:

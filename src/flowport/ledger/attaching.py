@@ -222,8 +222,8 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
     )
     rows = connection.execute(
         # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
-        "SELECT runs.id, state, runs.process_id, told_at, seen_at, is_delivery_cancelled, accepted_at, boot_id, "  # noqa: S608 - our own words
-        "accepted_boot_seconds, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
+        "SELECT runs.id, state, runs.process_id, told_at, seen_at, is_delivery_cancelled, delivered_boot_id, "  # noqa: S608 - our own words
+        "delivered_boot_seconds, accepted_at, boot_id, accepted_boot_seconds, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
         "ELSE coalesce(max(0.0, finished_at - accepted_at), 9e99) END FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
         f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND ({connected})) "
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
@@ -253,6 +253,8 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         told_at,
         delivered_at,
         is_cancelled,
+        delivered_boot_id,
+        delivered_boot_seconds,
         accepted_at,
         boot_id,
         boot_seconds,
@@ -264,7 +266,13 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             state=RunState(state),
             process_id=process_id,
             is_told=told_at is not None,
-            is_delivered=_is_delivered(delivered_at, rules.at, is_cancelled=bool(is_cancelled)),
+            is_delivered=delivered_at is not None
+            # A client that cancels a request after its answer was written may not have used it.
+            and not (
+                is_cancelled
+                and _get_seconds_since(delivered_at, delivered_boot_id, delivered_boot_seconds, rules)
+                < CANCELLED_DELIVERY_SECONDS
+            ),
             accepted_at=accepted_at,
             boot_id=boot_id,
             accepted_boot_seconds=boot_seconds,
@@ -273,17 +281,17 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         )
 
 
-def _is_delivered(delivered_at: float | None, now: float, *, is_cancelled: bool) -> bool:
-    """Tell whether a run was delivered for good: a request that is cancelled after its answer may not have used it."""
-    return delivered_at is not None and not (is_cancelled and now - delivered_at < CANCELLED_DELIVERY_SECONDS)
-
-
 def _get_age_seconds(run: "_Equal | Run", rules: AttachRules) -> float:
-    """Return how long ago the run was accepted; by the boot clock, which nobody sets, wherever that can be told."""
-    if rules.boot_id and run.boot_id == rules.boot_id and run.accepted_boot_seconds is not None:
-        return rules.boot_seconds - run.accepted_boot_seconds
-    # A clock that was set back makes the run younger than nothing, which is inside the window too.
-    return rules.at - run.accepted_at
+    """Return how long ago the run was accepted."""
+    return _get_seconds_since(run.accepted_at, run.boot_id, run.accepted_boot_seconds, rules)
+
+
+def _get_seconds_since(at: float, boot_id: str, boot_seconds: float | None, rules: AttachRules) -> float:
+    """Return how long ago something was; by the boot clock, which nobody sets, wherever that can be told."""
+    if rules.boot_id and boot_id == rules.boot_id and boot_seconds is not None:
+        return rules.boot_seconds - boot_seconds
+    # A clock that was set back makes it less than nothing, which is inside of every window too.
+    return rules.at - at
 
 
 def _settle(connection: sqlite3.Connection, run: _Equal, rules: AttachRules) -> _Equal:

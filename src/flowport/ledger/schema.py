@@ -193,6 +193,8 @@ _BATCHES: Final = (
 
 _DELIVERY: Final = (
     "ALTER TABLE runs ADD COLUMN is_delivery_cancelled INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runs ADD COLUMN delivered_boot_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN delivered_boot_seconds REAL",
     # Until now a run was marked before its answer was written. What a call still waits for may not have been.
     "UPDATE runs SET seen_at = NULL, seen_by = '' WHERE id IN (SELECT run_id FROM waiting_calls)",
     # A delivery whose request was cancelled afterwards can be joined for a while.

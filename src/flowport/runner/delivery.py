@@ -94,7 +94,8 @@ class Deliveries:
         delivery, at = pending.delivery, self._clock.now()
         for run_id in delivery.shown:
             self._delivered.note(run_id, owner=delivery.owner, connection=delivery.connection)
-        event = Delivered(at, delivery.client)
+        boot = self._clock.boot_time()
+        event = Delivered(at, delivery.client, boot.boot_id if boot else "", boot.seconds if boot else None)
         self._spawn(delivery, event, ended_call_id=delivery.call_id, on_end=lambda: self._forget(pending))
         return at
 
