@@ -116,6 +116,7 @@ class HttpCall:
 
     def __init__(self, url: str, message: JsonObject, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
+        self._response: http.client.HTTPResponse | None = None
         self.id = message.get("id")
         self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
         accepted = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
@@ -123,7 +124,7 @@ class HttpCall:
 
     def read(self) -> tuple[http.client.HTTPResponse, JsonObject]:
         """Return the answer: the whole body, or the event that holds it."""
-        response = self.connection.getresponse()
+        response = self._response = self.connection.getresponse()
         if not (response.getheader("content-type") or "").startswith("text/event-stream"):
             text = response.read()
             return response, json.loads(text) if text else {}
@@ -139,13 +140,15 @@ class HttpCall:
         if self.connection.sock is not None and is_reset:
             self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+        if self._response is not None:
+            self._response.close()
 
 
 class HttpCaller:
     """Speaks to one Flowport that listens."""
 
-    def __init__(self, url: str, era: str) -> None:
-        self._url, self._era = url, era
+    def __init__(self, url: str, era: str, stack: ExitStack) -> None:
+        self._url, self._era, self._stack = url, era, stack
         self._headers: dict[str, str] = {}
         self._number = 100
         self._open()
@@ -182,7 +185,10 @@ class HttpCaller:
         if self._era == MODERN:
             params["_meta"] = _META
             headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": tool}
-        return HttpCall(self._url, {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}, headers)
+        message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+        call = HttpCall(self._url, message, headers)
+        self._stack.callback(call.close)
+        return call
 
     def read(self, call: HttpCall) -> JsonObject:
         """Return the answer, and leave the connection open."""

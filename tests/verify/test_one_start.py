@@ -115,7 +115,7 @@ def open_caller(cell: Cell, world: World) -> Iterator[Caller]:
     """Connect the client of a cell."""
     with ExitStack() as stack:
         if cell.transport is Transport.HTTP:
-            yield HttpCaller(world.url, cell.era)
+            yield HttpCaller(world.url, cell.era, stack)
         else:
             yield StdioCaller(world.folder / str(cell), world.environment, cell.era, stack)
 
