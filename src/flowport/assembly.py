@@ -37,6 +37,7 @@ from flowport.runner.batches import Batches
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.delivering import FileDeliverer
+from flowport.runner.delivery import DeliveredRuns, Deliveries
 from flowport.runner.durations import DurationBook
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
@@ -44,7 +45,7 @@ from flowport.runner.orphans import OrphanWatch
 from flowport.runner.output_file import SavingRules
 from flowport.runner.papers import BatchPaper
 from flowport.runner.preparing import CallPreparer
-from flowport.runner.references import OutputFinder, SeenRuns
+from flowport.runner.references import OutputFinder
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
@@ -149,8 +150,9 @@ async def open_assembly(
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
         for one_account in filter(lambda opened: opened.is_sandbox, accounts):
             supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
-        seen = SeenRuns()
-        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
+        delivered = DeliveredRuns()
+        deliveries = Deliveries(ledger, clock, supervisor, delivered)
+        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, delivered))
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
         runner = _build_runner(shared, accounts, board, process, pace or Pace())
@@ -158,9 +160,9 @@ async def open_assembly(
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
         batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
-        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen, shared.durations, supervisor)
+        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, deliveries)
         order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
-        desk = Desk(settings, clock, ledger, catalogs, *parts, tool_order=order)
+        desk = Desk(settings, clock, ledger, catalogs, *parts, shared.durations, supervisor, tool_order=order)
         yield Assembly(desk, file_threads, first_listed)
 
 
