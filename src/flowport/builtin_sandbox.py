@@ -197,9 +197,11 @@ class BuiltInSandbox:
         return location
 
 
-def open_sandbox_account(provider: Provider, budgets: Budgets, stack: AsyncExitStack) -> OpenAccount:
+def open_sandbox_account(
+    provider: Provider, budgets: Budgets, stack: AsyncExitStack, *, is_home_usable: bool
+) -> OpenAccount:
     """Return the account of the home's sandbox, which is let go with the stack; nothing is started yet."""
-    sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME)
+    sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
     stack.push_async_callback(sandbox.aclose)
     budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
     return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
