@@ -113,6 +113,9 @@ async def bare(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harness]
     """Run Flowport on an account with an app that takes nothing."""
     body = json.dumps({"data": {"sqid": APP_ID, "name": "Text to Picture", "inputs": []}})
     await sandbox.switch("faults", operation="get", fault="status", status=200, body=body, app=APP_ID)
+    # The sandbox's own app takes a prompt, so it would refuse the start.
+    started = json.dumps({"status": "running", "workflow_run_identifier": "omps2OH829"})
+    await sandbox.switch("faults", operation="run", fault="status", status=202, body=started, app=APP_ID)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as harness:
         await harness.client.list_tools()
         yield harness
