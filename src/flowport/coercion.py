@@ -20,6 +20,7 @@ from flowport.choices import (
 )
 from flowport.labels import clean_line, format_quoted
 from flowport.model import Input, InputKind, JsonValue
+from flowport.setting_values import parse_boolean
 
 MAX_NESTING: Final = 32
 """Lists and objects inside each other; deeper values are refused before they can exhaust a stack."""
@@ -221,10 +222,12 @@ def _read_number(text: str) -> int | float | None:
 
 
 def _parse_boolean(item: Input, value: JsonValue) -> Parsed:
-    word = value.strip().casefold() if isinstance(value, str) else value
-    if word in ("true", 1):
+    if isinstance(value, str):
+        is_true = parse_boolean(value)
+        return _refuse_type(item, value) if is_true is None else is_true
+    if value in (True, 1):
         return True
-    return False if word in ("false", 0) else _refuse_type(item, value)
+    return False if value in (False, 0) else _refuse_type(item, value)
 
 
 def _parse_option(item: Input, value: JsonValue) -> Parsed:
