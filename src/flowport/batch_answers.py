@@ -69,14 +69,16 @@ class _Shown:
 
 
 def build_batch_answer(
-    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = ()
+    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = (), without: Sequence[str] = ()
 ) -> Answer:
     """Return the answer that tells about a batch, never a long one.
 
     The rows that made nothing come first into what an answer holds, then the others in their order; each as fully as
     there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
     """
-    facts = build_batch_facts(standing) | {"notes": _find_warning(rows)}
+    facts = build_batch_facts(standing)
+    facts["notes"] = _find_warning(rows)
+    facts["without_preview"] = " ".join(without)
     begun = [row for row in rows if row.is_begun]
     wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
     forms = [_build_forms(row, standing.tally) for row in wanted]

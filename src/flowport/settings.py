@@ -110,6 +110,11 @@ class Settings:
     rehearsal: Rehearsal | None = None
     """None in every normal start."""
 
+    @property
+    def api_hosts(self) -> frozenset[str]:
+        """The hosts of the providers' APIs."""
+        return frozenset(urlsplit(one.base_url).hostname or "" for one in self.providers)
+
 
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
     """Return the settings made from flags, environment and file.

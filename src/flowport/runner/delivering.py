@@ -213,6 +213,7 @@ class FileDeliverer:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _bring_file(self, media: FileMedia, item: MediaInput, delivery: _Delivery) -> str:
+        _note(delivery, item, media.note)
         outcome = await self._uploads.upload(media, delivery.account, argument=item.argument)
         if not isinstance(outcome, Upload):
             return await self._inline(media, item, delivery, outcome.reason)
@@ -239,7 +240,12 @@ class FileDeliverer:
             data, note = await anyio.to_thread.run_sync(work, limiter=self._threads)
         delivery.inline_bytes += len(data)
         _check_inline(len(data), delivery.inline_bytes, wanted, item.argument, reason)
-        _note(delivery, item, note)
+        # What was lost was lost for want of an upload, where there is one.
+        _note(
+            delivery,
+            item,
+            f"{note}, because it could not be uploaded{_format_why(reason)}" if note and reason else note,
+        )
         return build_inline_media(data)
 
 
