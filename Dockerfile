@@ -2,7 +2,7 @@
 #   docker build -t flowport .
 #   docker run -i --rm -e MAGNIFIC_API_KEY -v flowport:/data flowport
 # The base image is pinned by its tag and not by its digest. `make docker-proof` tries these steps without a container engine.
-FROM python:3.11.7-slim-bookworm AS build
+FROM python:3.13.18-slim-trixie AS build
 WORKDIR /build
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 RUN python -m venv /opt/flowport \
@@ -10,7 +10,7 @@ RUN python -m venv /opt/flowport \
 COPY src ./src
 RUN /opt/flowport/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.11.7-slim-bookworm
+FROM python:3.13.18-slim-trixie
 RUN useradd --create-home --uid 10001 flowport
 RUN install -d -m 0700 -o flowport /data
 COPY --from=build /opt/flowport /opt/flowport

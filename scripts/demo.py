@@ -6,65 +6,202 @@ With `--provider magica` the sandbox runs beside Flowport and is spoken to as Ma
 import argparse
 import os
 import re
+import shlex
+import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.streams.text
-import mcp.types as t
 from mcp import Client, StdioServerParameters
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPH = ROOT / "examples" / "photos" / "coffee.jpg"
 OUTPUTS = ROOT / "demo-output"
 
-RUNS: Final[Mapping[str, tuple[tuple[str, str, dict[str, str]], ...]]] = {
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of the demonstration."""
+
+    tool: str
+    photo: str
+    """The name of its argument for the picture; empty for none."""
+    arguments: Mapping[str, str]
+
+
+RUNS: Final[Mapping[str, tuple[Step, ...]]] = {
     "magnific": (
-        ("sandbox_retro_poster", "photo", {"title": "Good morning"}),
-        ("sandbox_text_to_picture", "", {"prompt": "a mountain lake"}),
+        Step("sandbox_retro_poster", "photo", {"title": "Good morning"}),
+        Step("sandbox_text_to_picture", "", {"prompt": "a mountain lake"}),
     ),
     "magica": (
-        ("retro_poster", "your_photo", {"title": "Good morning"}),
-        ("text_to_picture", "", {"prompt": "a mountain lake"}),
+        Step("retro_poster", "your_photo", {"title": "Good morning"}),
+        Step("text_to_picture", "", {"prompt": "a mountain lake"}),
     ),
 }
-"""By provider: each tool, its argument for the picture, and the others."""
+"""By provider: what is run."""
 
 
-def main() -> int:
+@dataclass(slots=True)
+class Report:
+    """What came of it."""
+
+    files: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; the exit code is 0 when both apps gave a file."""
-    parser = argparse.ArgumentParser(description="Run two apps of the sandbox through Flowport.")
-    parser.add_argument("--image", type=Path, default=PHOTOGRAPH, help="your own picture")
+    if hasattr(sys.stdout, "reconfigure"):
+        # A file may have any name, and a terminal may know few letters.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    flags = parse_flags(sys.argv[1:] if arguments is None else arguments)
+    image = find_image(flags.image or os.environ.get("IMAGE") or str(PHOTOGRAPH))
+    if problem := find_problem(image):
+        print(problem)
+        return 1
+    report = Report()
+    try:
+        with tempfile.TemporaryDirectory(prefix="flowport-demo-", ignore_cleanup_errors=True) as folder:
+            anyio.run(demonstrate, image, Path(folder), flags, report)
+    except KeyboardInterrupt:
+        print("\nThe demonstration was interrupted.")
+        return 130
+    except Exception as exc:  # noqa: BLE001 - whatever it is, a person reads it
+        report.problems.append(f"The demonstration failed: {describe(exc)}")
+    for problem in report.problems:
+        print(problem)
+    if report.files:
+        print(build_last_line(report.files))
+    return 1 if report.problems or not report.files else 0
+
+
+def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the flags; the value of `--image` may begin with a dash."""
+    parser = argparse.ArgumentParser(description="Run two apps of the sandbox through Flowport.", allow_abbrev=False)
+    parser.add_argument("--image", help="your own picture; the variable IMAGE does the same")
+    parser.add_argument("--output-dir", type=Path, default=OUTPUTS, help="where the results go")
     parser.add_argument("--provider", choices=[*RUNS], default="magnific", help="whose API the sandbox speaks")
-    flags = parser.parse_args()
-    image = flags.image.expanduser().resolve()
-    if not image.is_file():
-        print(f"There is no file {image}.")
-        return 2
-    with tempfile.TemporaryDirectory(prefix="flowport-demo-") as home:
-        return anyio.run(demonstrate, image, Path(home), flags.provider)
+    given = list(arguments)
+    for place in reversed(range(len(given) - 1)):
+        if given[place] == "--image":
+            given[place : place + 2] = [f"--image={given[place + 1]}"]
+    return parser.parse_args(given)
 
 
-async def demonstrate(image: Path, home: Path, provider: str) -> int:
+def find_image(name: str) -> Path:
+    """Return the path of a picture; a name that begins with `~` means the home folder, unless there is such a file."""
+    path = Path(name)
+    try:
+        return (path if os.path.lexists(path) else path.expanduser()).absolute()
+    except RuntimeError:
+        return path.absolute()
+
+
+def find_problem(image: Path) -> str:
+    """Return what keeps a picture from being used, as a sentence; empty when nothing is seen at once."""
+    name = printable(str(image))
+    try:
+        with image.open("rb") as file:
+            is_empty = not file.read(1)
+    except FileNotFoundError:
+        return f"There is no file {name}. Give the path of a picture: make demo IMAGE=path"
+    except IsADirectoryError:
+        return f"{name} is a folder. Give the path of a picture in it: make demo IMAGE=path"
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        return f"{name} cannot be read ({reason}). Give the path of a picture: make demo IMAGE=path"
+    return f"{name} is empty. Give the path of a picture: make demo IMAGE=path" if is_empty else ""
+
+
+def build_last_line(files: Sequence[Path]) -> str:
+    """Return the line that names the files and says how to open them."""
+    paths = [str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path) for path in files]
+    match sys.platform:
+        case "win32":
+            commands = " & ".join(f'start "" "{path}"' for path in paths)
+        case "darwin":
+            commands = shlex.join(["open", *paths])
+        case _:
+            commands = "; ".join(shlex.join(["xdg-open", path]) for path in paths)
+    return f"Saved {len(paths)} files. Open them with: {commands}"
+
+
+async def demonstrate(image: Path, folder: Path, flags: argparse.Namespace, report: Report) -> None:
     """Connect to a fresh Flowport over stdio and use it."""
-    async with provide(provider) as settings, Client(build_server_parameters(image, home, settings)) as client:
+    given, provider = make_nameable(image, folder), flags.provider
+    places = {
+        "FLOWPORT_HOME": str(folder / "home"),
+        "FLOWPORT_OUTPUT_DIR": str(flags.output_dir),
+        "FLOWPORT_FILE_ROOTS": str(given.parent),
+    }
+    async with (
+        provide(provider) as settings,
+        Client(build_server_parameters({**places, **settings})) as client,
+    ):
         tools = (await client.list_tools()).tools
         print(f"Flowport speaks MCP {client.protocol_version} and lists {len(tools)} tools:")
         for tool in tools:
             arguments = ", ".join(tool.input_schema.get("properties", {}))
             print(f"  {tool.name}({arguments})")
-        is_done = [
-            await run_app(client, tool, {**({photo: str(image)} if photo else {}), **arguments})
-            for tool, photo, arguments in RUNS[provider]
-        ]
+        for step in RUNS[provider]:
+            shown = ", ".join([*([printable(image.name)] if step.photo else []), *step.arguments.values()])
+            print(f"\n{step.tool}: {shown}")
+            facts = await run_app(client, step, given)
+            show(facts, report)
+            if report.problems:
+                return
         if provider == "magica":
             facts = (await client.call_tool("get_balance", {})).structured_content or {}
-            print(f"\nget_balance\n  {facts['accounts'][0]['provider_balance']}")
-    return 0 if all(is_done) else 1
+            for account in facts.get("accounts", []):
+                print(f"\nget_balance: {format_balance(account.get('provider_balance'))}")
+    print()
+
+
+def show(facts: Mapping[str, Any], report: Report) -> None:
+    """Show what came of a run."""
+    if facts.get("error") or facts.get("failure"):
+        report.problems.append(str(facts.get("message") or facts.get("failure")))
+        return
+    print(f"  {facts.get('summary')}")
+    for output in facts.get("outputs", []):
+        size = f", {output['width']} x {output['height']} pixels" if output.get("width") else ""
+        if output.get("saved_path"):
+            report.files.append(Path(output["saved_path"]))
+            print(f"  {output['kind']}{size}: {output['saved_path']}")
+        else:
+            report.problems.append(f"An output was not saved: {output.get('save_problem') or 'no reason is known'}")
+    if not facts.get("outputs"):
+        report.problems.append(f"{facts.get('summary') or 'The run'} made nothing that could be saved.")
+
+
+def format_balance(balance: Any) -> str:
+    """Return a balance as words."""
+    if isinstance(balance, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in balance.items())
+    return "unknown" if balance is None else f"{balance}"
+
+
+def make_nameable(image: Path, folder: Path) -> Path:
+    """Return the picture, or a copy of it where its name cannot be sent: it holds control characters, or odd bytes.
+
+    A list of folders is separated by a character that a folder's name may hold, too.
+    """
+    resolved = image.resolve()
+    text = str(resolved)
+    is_plain = text.isprintable() and text == text.strip() and os.pathsep not in str(resolved.parent)
+    if is_plain and text.encode("utf-8", "replace") == os.fsencode(resolved):
+        return resolved
+    copy = folder / "picture" / f"picture{resolved.suffix if resolved.suffix[1:].isalnum() else ''}"
+    copy.parent.mkdir()
+    shutil.copyfile(resolved, copy)
+    return copy
 
 
 @asynccontextmanager
@@ -83,55 +220,41 @@ async def provide(provider: str) -> AsyncIterator[dict[str, str]]:
                     break
         yield dict(re.findall(r"(MAGICA_BASE_URL|MAGICA_API_KEY)=(\S+)", said))
     finally:
-        process.terminate()
-        await process.aclose()
+        if process.returncode is None:
+            process.terminate()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
 
 
-def build_server_parameters(image: Path, home: Path, settings: Mapping[str, str]) -> StdioServerParameters:
+def build_server_parameters(settings: Mapping[str, str]) -> StdioServerParameters:
     """Return how to start Flowport: with these variables and no other key; without any it brings its sandbox."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("FLOWPORT_", "MAGNIFIC_", "MAGICA_"))
     }
-    ours = {
-        "FLOWPORT_HOME": str(home),
-        "FLOWPORT_OUTPUT_DIR": str(OUTPUTS),
-        "FLOWPORT_FILE_ROOTS": str(image.parent),
-    }
-    return StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env={**kept, **ours, **settings})
+    return StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env={**kept, **settings})
 
 
-async def run_app(client: Client, tool: str, arguments: dict[str, str]) -> bool:
-    """Call one tool, show its progress and its results; False when it gave no file."""
+async def run_app(client: Client, step: Step, image: Path) -> dict[str, Any]:
+    """Call one tool, show its progress, and return the facts of its answer."""
 
     async def show_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
-        print(f"\n  … {message} ", end="", flush=True)
+        print(f"  {message}", flush=True)
 
-    async def show_time() -> None:
-        """Show a dot for each second: Flowport tells how it goes every five, and sooner only what is new."""
-        while True:
-            await anyio.sleep(1)
-            print(".", end="", flush=True)
+    photo = {step.photo: str(image)} if step.photo else {}
+    result = await client.call_tool(step.tool, {**photo, **step.arguments}, progress_callback=show_progress)
+    return dict(result.structured_content or {})
 
-    print(f"\n{tool} {arguments}", end="")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(show_time)
-        result = await client.call_tool(tool, arguments, progress_callback=show_progress)
-        tasks.cancel_scope.cancel()
-    print()
-    facts = result.structured_content or {}
-    print(f"  {facts.get('summary') or facts.get('message')}")
-    outputs = facts.get("outputs", [])
-    if facts.get("failure"):
-        print(f"  {facts['failure']}")
-    if not outputs:
-        return False
-    for output in outputs:
-        print(f"  {output['kind']} {output.get('width')} x {output.get('height')}, {output.get('mime_type')}")
-        print(f"    URL   {output.get('url')}")
-        print(f"    file  {output.get('saved_path') or output.get('save_problem')}")
-    links = [block for block in result.content if isinstance(block, t.ResourceLink)]
-    print(f"  {len(links)} resource link{'s' * (len(links) != 1)}, {facts.get('credits')} credits of play money")
-    return all(output.get("saved_path") for output in outputs)
+
+def printable(text: str) -> str:
+    """Return a name for a line of a terminal: what cannot be seen is written out."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def describe(problem: BaseException) -> str:
+    """Return what happened first, out of the groups that task groups make of it."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return f"{type(problem).__name__}: {problem}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Carry out the steps of the Dockerfile under a temporary folder, where no container engine is at hand.
 
-The folder stands in for the root of the image, and this machine's Python for the base image. Then the entry point is
+The folder stands in for the root of the image, and a Python of this machine for the base image: one of the same minor
+version where there is one, else the Python that runs this script. Then the entry point is
 started as an unprivileged user, where this process may become one, and asked for its tools.
 """
 
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ class Image:
     root: Path
     work: Path
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = ""
     user: str = ""
     entry_point: tuple[str, ...] = ()
 
@@ -53,7 +55,7 @@ def main() -> int:
     if not names >= STANDING_TOOLS:
         print(f"The entry point lists {sorted(names)}.")
         return 1
-    print(f"The Dockerfile's steps give a server that lists {len(names)} tools, {who}.")
+    print(f"The Dockerfile's steps give a server that lists {len(names)} tools, {who}, {image.python}.")
     return 0
 
 
@@ -69,13 +71,10 @@ def build(root: Path) -> Image:
     image = Image(root, root)
     tools = root / "tools"
     tools.mkdir()
-    base = Path(getattr(sys, "_base_executable", sys.executable))
-    (tools / "python").symlink_to(base)
     for word, rest in read_instructions():
         match word:
             case "FROM":
-                check_pin(rest)
-                image = Image(root, root)
+                image = Image(root, root, python=provide_python(tools, *get_pin(rest)))
             case "WORKDIR":
                 image.work = Path(image.relocate(rest))
                 image.work.mkdir(parents=True, exist_ok=True)
@@ -96,10 +95,34 @@ def build(root: Path) -> Image:
     return image
 
 
-def check_pin(rest: str) -> None:
-    """Refuse a base image whose next build may be another one."""
-    if not re.fullmatch(r"\S+:\d+\.\d+\.\d+\S*( AS \w+)?", rest):
-        raise RuntimeError(f"the base image {rest} is not pinned to a version")
+def get_pin(rest: str) -> tuple[str, str]:
+    """Return the minor and the whole version of the base image; refuse one whose next build may be another one."""
+    pinned = re.fullmatch(r"python:((\d+\.\d+)\.\d+)-\S+( AS \w+)?", rest)
+    if pinned is None:
+        raise RuntimeError(f"the base image {rest} is not a Python pinned to a version")
+    return pinned[2], pinned[1]
+
+
+def provide_python(tools: Path, minor: str, version: str) -> str:
+    """Put a Python in the place of the base image's; tell which."""
+    own = Path(str(getattr(sys, "_base_executable", sys.executable)))
+    python = next((found for found in list_pythons(minor) if get_version(found).startswith(f"{minor}.")), own)
+    (tools / "python").unlink(missing_ok=True)
+    (tools / "python").symlink_to(python)
+    return f"with Python {get_version(python)} in the place of {version}"
+
+
+def list_pythons(minor: str) -> Iterator[Path]:
+    """Return where a Python of that minor version may be: on the search path, or among those that pyenv keeps."""
+    named = shutil.which(f"python{minor}")
+    yield from [Path(named)] if named else []
+    yield from (Path(os.environ.get("PYENV_ROOT", "")) / "versions").glob(f"{minor}.*/bin/python{minor}")
+
+
+def get_version(python: Path) -> str:
+    """Return the version that a Python tells; empty when it does not start."""
+    asked = [str(python), "-c", "import platform; print(platform.python_version())"]
+    return subprocess.run(asked, check=False, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def copy(image: Image, rest: str) -> None:
@@ -137,7 +160,7 @@ def get_pip_settings() -> Mapping[str, str]:
 def list_tools(image: Image) -> tuple[set[str], str]:
     """Return the names that the entry point lists, and as whom it ran."""
     user = NOBODY if can_become_nobody(image) else None
-    if user is not None:
+    if sys.platform != "win32" and user is not None:
         os.chown(image.root / "data", user, user)
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "proof", "version": "1"}}
     messages = [
@@ -168,7 +191,7 @@ def list_tools(image: Image) -> tuple[set[str], str]:
 
 def can_become_nobody(image: Image) -> bool:
     """Tell whether this process may become another user, and that user may run this machine's Python."""
-    if os.geteuid() != 0:
+    if sys.platform == "win32" or os.geteuid() != 0:
         return False
     python = str(Path(image.entry_point[0]).with_name("python"))
     try:

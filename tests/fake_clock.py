@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,6 +23,9 @@ _LEAST_SECONDS: Final = 0.0002
 """Between two looks whether work on a thread is done."""
 
 _work_under_way = 0
+
+_settling: Final[set[asyncio.Task[object]]] = set()
+"""The tasks that wait until no other can run. They do not count as running, else two clocks would wait for each other."""
 
 
 @contextmanager
@@ -51,16 +54,24 @@ class FakeClock:
 
     When every task of the event loop waits, time jumps to the earliest wake-up. One of the sleepers does that, so the
     clock needs no task of its own. Work on threads and sockets counts as waiting, unless it is inside `working`, as that of
-    a `FaultyLedger` is: where a test has such work, `idle_seconds` of real time must pass without any task moving before
-    time jumps.
+    a `FaultyLedger` is, or `is_busy` tells of it. Where nothing does, `idle_seconds` of real time must pass without any
+    task moving before time jumps.
     """
 
-    def __init__(self, now: float = 1_800_000_000.0, *, is_automatic: bool = True, idle_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        now: float = 1_800_000_000.0,
+        *,
+        is_automatic: bool = True,
+        idle_seconds: float = 0.0,
+        is_busy: Callable[[], bool] = bool,
+    ) -> None:
         """Begin at this instant; a clock that is not automatic moves by `advance` alone."""
         self._began_at = now
         self._elapsed = 0.0
         self._is_automatic = is_automatic
         self._idle_seconds = idle_seconds
+        self._is_busy = is_busy
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, _Sleeper]] = []
         self._driver: _Sleeper | None = None
@@ -116,13 +127,15 @@ class FakeClock:
 
     async def settle(self) -> None:
         """Wait until no other task can run, and none did for `idle_seconds`."""
-        while True:
-            before = _get_waiting()
-            await asyncio.sleep(max(self._idle_seconds, _LEAST_SECONDS) if _work_under_way else self._idle_seconds)
-            if _work_under_way:
-                continue
-            if before is not None and before == _get_waiting():
-                return
+        with _note_settling():
+            while True:
+                before = _get_waiting()
+                is_working = _work_under_way > 0 or self._is_busy()
+                await asyncio.sleep(max(self._idle_seconds, _LEAST_SECONDS) if is_working else self._idle_seconds)
+                if _work_under_way or self._is_busy():
+                    continue
+                if before is not None and before == _get_waiting():
+                    return
 
     async def _wait(self, sleeper: _Sleeper) -> None:
         if self._is_automatic and self._driver is None:
@@ -147,10 +160,21 @@ class FakeClock:
             heir.roused.set()
 
 
+@contextmanager
+def _note_settling() -> Iterator[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    _settling.add(task)
+    try:
+        yield
+    finally:
+        _settling.discard(task)
+
+
 def _get_waiting() -> dict[asyncio.Task[object], object] | None:
     """Return what each other task waits for; None when one of them can run."""
     waiting: dict[asyncio.Task[object], object] = {}
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+    for task in asyncio.all_tasks() - _settling:
         future = getattr(task, _WAITING_FOR)
         if future is None or future.done():
             return None

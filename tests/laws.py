@@ -38,7 +38,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PROTOCOL_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _PROPERTY: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _OPENING: Final = re.compile(r"(Price unknown|Free|[0-9.]+ credits?), usually [^.]+\. Runs the app \"[^\"]*\" of \w+\.")
-_ROOT_WORDS: Final = {"type", "properties", "required", "additionalProperties"}
+_ROOT_WORDS: Final = {"type", "properties", "required"}
 _WORDS: Final = {
     *("type", "items", "enum", "minimum", "maximum", "maxLength", "maxItems", "title", "description", "default"),
 }
@@ -95,7 +95,7 @@ def _the_root_is_a_plain_object(tool: Tool) -> bool:
     return (
         schema["type"] == "object"
         and schema.keys() <= _ROOT_WORDS
-        and schema["additionalProperties"] is False
+        and bool(schema["properties"])
         and set(required) <= schema["properties"].keys()
         and len(set(required)) == len(required)
         and ("required" not in schema or bool(required))
@@ -125,15 +125,22 @@ def _words_are_short_lines(tool: Tool) -> bool:
     )
 
 
-def _choices_are_distinct_and_of_their_type(tool: Tool) -> bool:
+def _choices_are_distinct_texts(tool: Tool) -> bool:
     for _, schema in _iterate_properties(tool):
         value = schema.get("items", schema)
-        enum = value.get("enum", ["x"] if value["type"] == "string" else [])
-        texts = [json.dumps(one) for one in enum]
-        is_typed = all(isinstance(one, _TYPES[value["type"]]) for one in enum)
-        if not is_typed or len(set(texts)) != len(texts) or value.get("enum") == []:
+        enum = value.get("enum", ["x"])
+        is_text = value["type"] == "string" or "enum" not in value
+        if not is_text or not all(isinstance(one, str) and one for one in enum) or not enum:
+            return False
+        if len(set(enum)) != len(enum):
             return False
     return True
+
+
+def _no_description_begins_with_a_colon(tool: Tool) -> bool:
+    return not any(
+        schema.get("description", "").startswith((":", "\uff1a", " ")) for _, schema in _iterate_properties(tool)
+    )
 
 
 def _bounds_and_defaults_hold(tool: Tool) -> bool:
@@ -174,7 +181,8 @@ _LAWS: Final[Sequence[Callable[[Tool], bool]]] = (
     _the_root_is_a_plain_object,
     _arguments_use_few_plain_words,
     _words_are_short_lines,
-    _choices_are_distinct_and_of_their_type,
+    _choices_are_distinct_texts,
+    _no_description_begins_with_a_colon,
     _bounds_and_defaults_hold,
     _the_schema_is_valid_in_old_and_new_drafts,
     _all_text_can_be_seen,

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from enum import Enum, auto
 
 import anyio
 import anyio.abc
+import anyio.streams.tls
 
 _READ_ERRORS = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
@@ -52,7 +54,7 @@ class RawServer:
         self.open_connections = 0
         self.origin = ""
 
-    async def handle(self, stream: anyio.abc.SocketStream) -> None:
+    async def handle(self, stream: anyio.abc.ByteStream) -> None:
         """Serve one connection until it ends."""
         self.connections += 1
         self.open_connections += 1
@@ -64,7 +66,7 @@ class RawServer:
         finally:
             self.open_connections -= 1
 
-    async def _serve_request(self, stream: anyio.abc.SocketStream) -> bool:
+    async def _serve_request(self, stream: anyio.abc.ByteStream) -> bool:
         head, body = await _read_request(stream)
         self.heads.append(head)
         self.bodies.append(body)
@@ -77,11 +79,16 @@ class RawServer:
 
 
 @contextlib.asynccontextmanager
-async def serving(answer: Callable[[str], Reply] | Reply) -> AsyncIterator[RawServer]:
+async def serving(
+    answer: Callable[[str], Reply] | Reply, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawServer]:
     """Run a server for the length of a block; one reply stands for always the same."""
     server = RawServer((lambda _: answer) if isinstance(answer, Reply) else answer)
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
-        server.origin = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+    plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = plain.extra(anyio.abc.SocketAttribute.local_port)
+    listener = plain if tls is None else anyio.streams.tls.TLSListener(plain, tls, standard_compatible=False)
+    async with listener, anyio.create_task_group() as tasks:
+        server.origin = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         tasks.start_soon(listener.serve, server.handle)
         yield server
         tasks.cancel_scope.cancel()
@@ -93,7 +100,7 @@ async def find_closed_origin() -> str:
         return f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
 
 
-async def _read_request(stream: anyio.abc.SocketStream) -> tuple[str, bytes]:
+async def _read_request(stream: anyio.abc.ByteStream) -> tuple[str, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
         data += await stream.receive()

@@ -139,7 +139,7 @@ class FaultyLedger(SqliteLedger):
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the other tasks run until something is so; a test whose condition never comes fails after ten seconds."""
-    with anyio.fail_after(10):
+    """Let the other tasks run until something is so; a test whose condition never comes fails after a minute."""
+    with anyio.fail_after(60):
         while not condition():
             await anyio.lowlevel.checkpoint()

@@ -12,13 +12,13 @@ import mcp.types as t
 import pytest
 from mcp import Client
 from mcp.server.connection import Connection
-from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
 from flowport.announcing import MAX_WATCHED, Announcer
 from flowport.answers import build_run_uri
 from flowport.assembly import Assembly
-from flowport.changes import Changed, ListKind
+from flowport.changes import ListKind
 from flowport.server import FlowportServer
 from tests.harness import MODES, Harness, Mode, open_harness
 from tests.sandbox.client import Client as SandboxClient
@@ -26,7 +26,6 @@ from tests.sandbox.client import open_sandbox
 
 TOOLS, RESOURCES = "notifications/tools/list_changed", "notifications/resources/list_changed"
 UPDATED = "notifications/resources/updated"
-EVERYTHING = Changed(frozenset(ListKind), frozenset())
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +41,12 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
     async with open_harness(sandbox, tmp_path / "person") as harness:
         await harness.client.list_tools()
         yield harness
+
+
+@pytest.fixture(autouse=True)
+def shorten_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gather changes of lists for a moment; `tests/test_changes.py` has the seconds."""
+    monkeypatch.setattr("flowport.changes.LIST_SECONDS", 0.5)
 
 
 @asynccontextmanager
@@ -94,7 +99,7 @@ class Hearer:
 
     async def hear(self) -> str:
         """Return the next word; none at all is a failure."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await self._heard.receive()
 
 
@@ -137,12 +142,27 @@ async def test_a_run_changes_the_resources_and_is_updated(flowport: Harness, mod
         assert [await hearer.hear(), await hearer.hear()] == [f"{UPDATED} {uri}", RESOURCES]
 
 
-async def test_a_new_run_is_heard_of(flowport: Harness) -> None:
-    """The list of runs is read by clients that show it to people."""
-    async with hearing(flowport.server, "legacy") as hearer:
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_run_is_one_word_whatever_becomes_of_it(flowport: Harness, mode: Mode) -> None:
+    """One client prints a line for each, another logs an error; only the new entry changes the list as it is listed."""
+    async with hearing(flowport.server, mode) as hearer:
+        before = await list_resources(flowport)
         await flowport.ask("text_to_picture", prompt="a lake")
-
         assert await hearer.hear() == RESOURCES
+        listed = await list_resources(flowport)
+        assert len(listed) == len(before) + 1
+        run_id = (await flowport.ask("list_runs"))["runs"][0]["run_id"]
+        await flowport.ask("get_run", run_id=run_id)
+        await flowport.ask("cancel_run", run_id=run_id)
+        await change_tools(flowport.assembly, 3)
+
+        assert await hearer.hear() == TOOLS
+        assert await list_resources(flowport) == listed
+
+
+async def list_resources(flowport: Harness) -> list[t.Resource]:
+    """Return the resources as a client sees them."""
+    return (await flowport.client.list_resources(cache_mode="bypass")).resources
 
 
 async def test_a_client_that_watches_no_more_hears_no_more(flowport: Harness) -> None:
@@ -195,7 +215,7 @@ async def test_a_client_that_has_stopped_reading_is_told_no_more(
         await client.list_tools()
         assert announcer.count_older() == 1
         monkeypatch.setattr(Connection, "send_tool_list_changed", wait)
-        await announcer.announce(EVERYTHING)
+        await announcer.announce([ToolsListChanged(), ResourcesListChanged()])
 
         assert announcer.count_older() == 0
 

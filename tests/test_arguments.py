@@ -10,7 +10,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from flowport.arguments import build_canonical_digest, build_provider_inputs, build_raw_digest, parse_arguments
+from flowport.arguments import (
+    build_canonical_digest,
+    build_provider_inputs,
+    build_raw_digest,
+    find_unknown,
+    name_arguments,
+    parse_arguments,
+)
 from flowport.coercion import get_default
 from flowport.errors import AppUnsupported, ArgumentProblem, ArgumentsInvalid
 from flowport.model import App, InputKind, JsonValue, Option
@@ -82,9 +89,9 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     file = 'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").'
     assert find_problems({"text_prompt": {}, "strength": 2, "note": [], "promt": "x"}) == (
         ArgumentProblem("image", "is missing", file),
-        ArgumentProblem("prompt", "was given an object", "It takes text."),
+        ArgumentProblem("prompt", "was given an empty object", "It takes text."),
         ArgumentProblem("strength", "was given 2", "It takes a number of at most 1."),
-        ArgumentProblem("note", "was given a list", "It takes text."),
+        ArgumentProblem("note", "was given an empty list", "It takes text."),
         ArgumentProblem("promt", "is not an argument of this tool", TAKES),
     )
 
@@ -115,14 +122,82 @@ def test_an_input_that_is_given_twice_is_refused() -> None:
     assert problems == (ArgumentProblem("prompt", "was given 2 times, as prompt and text_prompt", ""),)
 
 
-@pytest.mark.parametrize(
-    ("name", "meant"), [("promt", "prompt"), ("What to draw", "prompt"), ("Text-Prompt", "prompt"), ("zzz", "")]
-)
+@pytest.mark.parametrize(("name", "meant"), [("promt", "prompt"), ("promts", "prompt"), ("zzz", "")])
 def test_an_unknown_name_is_answered_with_the_one_that_is_meant(name: str, meant: str) -> None:
     """A silent guess could put the words into the wrong input."""
     hint = f"Did you mean {meant}? " if meant else ""
     unknown = find_problems({"image": "cat.png", name: "x"})[-1]
     assert unknown == ArgumentProblem(name, "is not an argument of this tool", hint + TAKES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Prompt",
+        "PROMPT",
+        "What to draw",
+        "what_to_draw",
+        "Text-Prompt",
+        "textPrompt",
+        "text prompt",
+        " prompt",
+        "_prompt",
+    ],
+)
+def test_every_spelling_that_means_one_argument_is_taken(name: str) -> None:
+    """Models respell names (taylorwilsdon/google_workspace_mcp#918)."""
+    assert parse({"image": "cat.png", name: "a cat"}) == parse(GIVEN)
+    assert name_arguments(APP, NAMES, {"image": "cat.png", name: "a cat"}) == GIVEN
+
+
+def test_an_argument_in_two_spellings_is_refused() -> None:
+    """Which of the two was meant cannot be known."""
+    given: dict[str, JsonValue] = {**GIVEN, "Prompt": "a dog"}
+    expected = ArgumentProblem("prompt", "was given 2 times, as prompt and Prompt", "")
+    assert find_problems(given) == (expected,)
+    assert name_arguments(APP, NAMES, given) == given
+
+
+def test_a_spelling_that_could_mean_two_arguments_is_refused() -> None:
+    """A guess could put the words into the wrong input."""
+    app = build_app(replace(NOTE, id="one", run_key="a_b"), replace(NOTE, id="two", run_key="ab"))
+    assert parse({"ab": "x"}, app) == {"two": "x"}
+    assert find_problems({"AB": "x"}, app)[0].argument == "AB"
+
+
+CLIENTS = {
+    "n8n": {"toolCallId": "call_1", "sessionId": "s", "action": "sendMessage", "chatInput": "hi"},
+    "Cline": {"task_progress": "- [x] look"},
+    "Gemini CLI": {"wait_for_previous": True},
+    "Antigravity": {"toolAction": "Running", "toolSummary": "Run", "waitForPreviousTools": False},
+    "OpenHands": {"security_risk": "LOW"},
+    "Cursor": {"random_string": "x"},
+    "LangChain": {"tool_call_id": "call_1", "run_manager": None},
+    "a proxy": {"_auth_auth_type": "admin", "_meta": {"progressToken": 1}},
+}
+
+
+@pytest.mark.parametrize("added", CLIENTS.values(), ids=CLIENTS)
+def test_what_a_client_adds_by_itself_is_passed_over(added: dict[str, JsonValue]) -> None:
+    """No model can leave it out (n8n-io/n8n#21500, cline/cline#9951, MemPalace/mempalace#322)."""
+    assert parse(GIVEN | added) == parse(GIVEN)
+    assert name_arguments(APP, NAMES, GIVEN | added) == GIVEN
+
+
+@pytest.mark.parametrize("name", ["action", "session_id", "sessionId", "Session ID"])
+def test_an_input_that_is_called_like_a_clients_argument_is_an_input(name: str) -> None:
+    """What the app asks for counts more than what a client is known to add."""
+    item = build_input(InputKind.TEXT, "action" if name == "action" else "session_id")
+    assert parse({name: "x"}, build_app(item)) == {item.id: "x"}
+
+
+def test_a_tool_that_only_reads_passes_over_what_resembles_no_argument() -> None:
+    """Nothing is spent by it; a name that resembles one is refused, or the answer would be to another question."""
+    assert parse_arguments(APP, NAMES, GIVEN | {"verbose": True}, ignores_unknown=True) == parse(GIVEN)
+    assert find_unknown(APP, NAMES, GIVEN | {"verbose": True, "toolCallId": "x"}) == ["verbose"]
+    with pytest.raises(ArgumentsInvalid) as refusal:
+        parse_arguments(APP, NAMES, GIVEN | {"strenght": 1}, ignores_unknown=True)
+    assert [problem.argument for problem in refusal.value.problems] == ["strenght"]
 
 
 def test_an_unknown_name_is_shown_clean_and_short() -> None:
@@ -141,7 +216,7 @@ def test_long_lists_in_a_refusal_are_capped() -> None:
 
 def test_an_app_without_inputs_says_that_it_takes_none() -> None:
     """ "It takes ." would help nobody."""
-    assert find_problems({"x": 1}, build_app())[0].expected == "It takes no arguments."
+    assert find_problems({"x": 1, "new_run": True}, build_app())[0].expected == "It takes no arguments."
 
 
 def test_an_app_whose_definition_was_not_read_takes_no_call() -> None:

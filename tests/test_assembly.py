@@ -48,15 +48,16 @@ async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
         await assembly.desk.ledger.get_live_runs(account_id="x")
 
 
-async def test_the_budget_is_the_providers_unless_said(tmp_path: Path) -> None:
-    """Fifty a minute is Magnific's limit, and a company's key may have another."""
+async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_limit(tmp_path: Path) -> None:
+    """Fifty a minute is what Magnific documents, and a company's key may have another."""
     limits = []
-    for given in (None, 0, 7):
+    for given in (None, 0, 7, 900):
         settings = build_settings(tmp_path / "person", DOWN, requests_per_minute=given)
         async with open_assembly(settings) as assembly:
-            limits.append(assembly.desk.catalogs[0].account.budget.limit)
+            standing = await assembly.desk.catalogs[0].account.budget.look()
+            limits.append((standing.limit, standing.ceiling))
 
-    assert limits == [50, 0, 7]
+    assert limits == [(50, 500), (0, 0), (7, 7), (50, 900)]
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
@@ -102,7 +103,7 @@ async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: P
         async with open_harness(sandbox, tmp_path / "person") as first:
             catalog = first.assembly.desk.catalogs[0].catalog
             await first.client.list_tools()
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while any(listing.tool is None for listing in catalog.current.listings):
                     await anyio.lowlevel.checkpoint()
             await catalog.refresh()
@@ -136,7 +137,7 @@ async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path)
         await ledger.accept(orphan)
         read = partial(ledger.get_run, account_id=None, owner=orphan.owner)
         async with open_assembly(settings, pace=QUICK) as one, open_assembly(settings, pace=QUICK) as two:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 over = await read("run_one")
                 while not over.outputs or not over.outputs[0].saved_path:
                     over = await read("run_one")

@@ -12,7 +12,12 @@ from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
 
-USUAL = {"requests_last_minute", "requests_per_minute"}
+USUAL = {
+    "requests_last_minute",
+    "requests_per_minute",
+    "requests_per_minute_source",
+    "requests_per_minute_ceiling",
+}
 
 
 @pytest.fixture
@@ -38,15 +43,15 @@ async def test_no_limit_is_told_as_such_and_leaves_no_file(sandbox: SandboxClien
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.call("text_to_picture", prompt="a lake")
         facts = await ask_requests(flowport)
-    assert (set(facts), facts["requests_per_minute"]) == (USUAL, "no limit")
+    assert facts == {"requests_last_minute": facts["requests_last_minute"], "requests_per_minute": "no limit"}
     assert not (tmp_path / "person" / "home" / "budget.sqlite3").exists()
 
 
-async def test_what_is_as_usual_is_told_in_two_numbers(sandbox: SandboxClient, tmp_path: Path) -> None:
+async def test_what_is_as_usual_is_told_in_four_facts(sandbox: SandboxClient, tmp_path: Path) -> None:
     """Of all programs of the home together."""
     async with (
-        open_harness(sandbox, tmp_path / "person", requests_per_minute=900) as flowport,
-        open_harness(sandbox, tmp_path / "person", requests_per_minute=900) as other,
+        open_harness(sandbox, tmp_path / "person", requests_per_minute=45) as flowport,
+        open_harness(sandbox, tmp_path / "person", requests_per_minute=45) as other,
     ):
         for one in (flowport, other):
             await one.call("text_to_picture", prompt=f"a lake {id(one)}")
@@ -55,6 +60,7 @@ async def test_what_is_as_usual_is_told_in_two_numbers(sandbox: SandboxClient, t
         after = count_sent(flowport, other)
     # Definitions may be read at the same time.
     assert [set(one) for one in facts] == [USUAL] * 2
+    assert {one["requests_per_minute_source"] for one in facts} == {"the setting FLOWPORT_REQUESTS_PER_MINUTE"}
     assert all(sum(before) <= one["requests_last_minute"] <= sum(after) for one in facts)
     assert min(before) >= 2
 
@@ -66,12 +72,16 @@ def count_sent(*programs: Harness) -> list[int]:
 
 async def test_a_refusal_shows_as_a_pause_and_a_lower_limit(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A person who waits wants to know what for."""
-    async with open_harness(sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
-        get_account(flowport).budget.note_busy(250.0)
+    async with open_harness(sandbox, tmp_path / "person", requests_per_minute=None) as flowport:
+        before = await ask_requests(flowport)
+        get_account(flowport).budget.note_busy(100.0)
         facts = await ask_requests(flowport)
-    assert set(facts) == USUAL | {"requests_paused_seconds", "requests_per_minute_believed"}
-    assert 0 < facts["requests_paused_seconds"] <= 250
-    assert facts["requests_per_minute_believed"] == 100
+    assert before["requests_per_minute_source"] == "documented by the provider; raised while work waits"
+    assert (before["requests_per_minute"], before["requests_per_minute_ceiling"]) == (50, 500)
+    assert set(facts) == USUAL | {"requests_paused_seconds", "requests_refused_above"}
+    assert 0 < facts["requests_paused_seconds"] <= 100
+    assert 6 <= facts["requests_per_minute"] <= facts["requests_refused_above"] < 50
+    assert facts["requests_per_minute_source"] == "learned from the provider's answers"
 
 
 async def test_a_day_that_is_used_up_fails_a_run_before_anything_is_spent(

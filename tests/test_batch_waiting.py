@@ -82,7 +82,7 @@ async def test_why_rows_are_not_sent_is_told(sandbox: SandboxClient, tmp_path: P
     async with open_harness(sandbox, tmp_path / "person", **limits) as flowport:
         rows = [{"note": str(n)} for n in range(20)]
         batch_id = (await flowport.ask("run_batch", app="always_fails", rows=rows, wait=False))["run_id"]
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not (facts := await flowport.ask("get_run", run_id=batch_id, wait=False)).get("problem"):
                 await anyio.lowlevel.checkpoint()
     assert facts["problem"].startswith("The day's requests are used up, and Magnific was not asked to start the run.")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.allowance import KEPT_PARTS, KEPT_PARTS_URGENT, ROW_HASTE
-from flowport.allowance import SPAN_SECONDS as SPAN
 from flowport.budget import Priority, RequestBudget
+from flowport.window_record import SPAN_SECONDS as SPAN
 from tests.fake_clock import FakeClock
 
 Grant = tuple[float, Priority]

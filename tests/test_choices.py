@@ -9,10 +9,41 @@ from flowport.model import Input, InputKind, Option, Scalar
 from tests.app_builders import OPTIONS, build_select
 
 
-def test_options_of_one_type_keep_it_and_mixed_ones_become_text() -> None:
-    """One schema type must hold all of them."""
-    shown = [[choice.shown for choice in build_choices(build_select(*values))] for values in ((1, 2.5), (1, "b", True))]
-    assert shown == [[1, 2.5], ["1", "b", "true"]]
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((1, 2.5), ["1", "2.5"]),
+        ((1, "b", True), ["1", "b", "true"]),
+        ((True, False), [True, False]),
+        ((True,), ["true"]),
+        (("", "a"), ["none", "a"]),
+        (("none", " ", "a"), ["none", "empty", "a"]),
+        (("none", "empty", "(none)", "(empty)", ""), ["none", "empty", "(none)", "(empty)", "(empty 2)"]),
+        (("", ""), ["none", "none"]),
+    ],
+)
+def test_options_are_shown_as_text_that_is_not_empty(values: tuple[Scalar, ...], shown: list[Scalar]) -> None:
+    """Clients that hand schemas to Gemini refuse every other enum (sbroenne/mcp-server-excel#607)."""
+    labels = ("",) * len(values)
+    assert [choice.shown for choice in build_choices(build_select(*values, labels=labels))] == shown
+
+
+@pytest.mark.parametrize("value", [2, "2", 2.5, True, "", " ", "a\u200b"])
+def test_what_is_sent_keeps_the_type_of_its_option(value: Scalar) -> None:
+    """The provider compares with its own values; each is found by what the schema shows and by itself."""
+    choices = build_choices(build_select(value, "other", labels=("", "")))
+    for sent in (choices[0].shown, value):
+        option = find_option(choices, sent)
+        assert option is not None
+        assert is_same(option.value, value)
+
+
+def test_an_option_that_is_empty_is_called_by_its_label() -> None:
+    """Unless another option is called so, which would be chosen instead."""
+    choices = build_choices(build_select("", "auto", labels=("Auto", "Automatic")))
+    assert [choice.shown for choice in choices] == ["none", "auto"]
+    choices = build_choices(build_select("", "a", labels=("Nothing", "A")))
+    assert [choice.shown for choice in choices] == ["Nothing", "a"]
 
 
 @pytest.mark.parametrize(
@@ -61,12 +92,15 @@ def test_the_nearest_choice_is_suggested_as_it_is_shown() -> None:
     """The model should be able to copy it."""
     choices = build_choices(build_select("w", "", labels=("Warm", "Nothing")))
     hints = [format_suggestion(choices, given) for given in ("wram", "nothin", "zzz")]
-    assert hints == [" Did you mean w?", ' Did you mean ""?', ""]
+    assert hints == [" Did you mean w?", " Did you mean Nothing?", ""]
 
 
 def test_a_long_choice_is_told_by_its_first_options() -> None:
     """An error sentence must stay readable."""
-    assert format_choices(build_choices(build_select(*range(10)))) == "one of 0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+    assert (
+        format_choices(build_choices(build_select(*range(10))))
+        == "one of 0, 1, 2, 3, 4, 5, 6, 7 and 2 more, which find_apps lists"
+    )
 
 
 @pytest.mark.parametrize(("value", "text"), [("a ", "a "), (2.0, "2"), (0.5, "0.5"), (True, "true")])
@@ -81,5 +115,6 @@ def test_every_choice_that_is_shown_can_be_sent_back(options: list[Option]) -> N
     """An enum value that is refused would leave the model no way out."""
     item = Input("id", "key", InputKind.SELECT, "", is_required=False, options=tuple(options))
     choices = build_choices(item)
-    assert len({type(choice.shown) for choice in choices} - {int}) <= 1
+    assert len({type(choice.shown) for choice in choices}) <= 1
+    assert all(choice.shown != "" for choice in choices)
     assert all(find_option(choices, choice.shown) is not None for choice in choices)

@@ -175,6 +175,19 @@ async def _sleep_for_ever(clock: Clock) -> None:
         await clock.sleep(1)
 
 
+@pytest.mark.parametrize("idle_seconds", [0.0, 0.001])
+async def test_two_clocks_of_one_event_loop_do_not_wait_for_each_other(idle_seconds: float) -> None:
+    """Each jumps when everybody waits, and one that is about to jump waits too."""
+    one, other = FakeClock(idle_seconds=idle_seconds), FakeClock(idle_seconds=idle_seconds)
+    woken = list[tuple[float, float]]()
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for clock, seconds in ((one, 1.0), (other, 5.0), (one, 7.0)):
+                tasks.start_soon(note, clock, seconds, woken)
+
+    assert (one.monotonic(), other.monotonic(), len(woken)) == (7.0, 5.0, 3)
+
+
 async def test_work_on_a_thread_ends_before_time_jumps() -> None:
     """A timeout must not beat a ledger that is still writing."""
     clock, woken = FakeClock(idle_seconds=0.05), list[tuple[float, float]]()

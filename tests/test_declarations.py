@@ -38,10 +38,30 @@ def test_every_word_of_an_input_is_kept() -> None:
         "allow_custom": False,
         "default": ["a"],
         "label": "L",
+        "description": "D",
+        "placeholder": "P",
     }
     (workflow,) = parse_declarations([{"id": " w ", "inputs": [{**FIELD, **more}]}])
     assert workflow.workflow_id == "w"
     assert workflow.inputs[0].definition == {"type": "text", **more}
+
+
+@pytest.mark.parametrize(("word", "is_on"), [("yes", True), ("OFF", False), (1, True), (0, False), ("true", True)])
+@pytest.mark.parametrize("key", ["required", "list", "allow_custom"])
+def test_a_switch_of_an_input_takes_the_usual_words(key: str, word: Any, is_on: bool) -> None:
+    """As the settings do."""
+    (workflow,) = parse_declarations([{"id": "w", "inputs": [{**FIELD, key: word}]}])
+    assert workflow.inputs[0].definition[key] is is_on
+
+
+def test_the_slips_of_all_workflows_are_reported_at_once() -> None:
+    """A person corrects the file once."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_declarations([{"id": "w", "zzz": 1}, {"id": "v"}, {"name": "u"}])
+    assert [line.split(" has ")[0] for line in str(caught.value).splitlines()] == [
+        "magica_workflows w",
+        "magica_workflows 3",
+    ]
 
 
 def test_a_workflow_without_inputs_takes_none() -> None:
@@ -66,7 +86,13 @@ def test_a_workflow_without_inputs_takes_none() -> None:
         ([{"id": "w", "inputs": [{"node": "n", "type": "text"}]}], "magica_workflows w, input 1 has no field"),
         ([{"id": "w", "inputs": [{**FIELD, "defualt": 1}]}], "Did you mean default?"),
         ([{"id": "w", "inputs": [{**FIELD, "max_items": True}]}], "input 1 has a max_items that cannot be used"),
-        ([{"id": "w", "inputs": [{**FIELD, "required": "yes"}]}], "input 1 has a required that cannot be used"),
+        ([{"id": "w", "inputs": [{**FIELD, "required": "perhaps"}]}], "input 1 has a required that cannot be used"),
+        ([{"id": "w", "inputs": [{**FIELD, "list": 2}]}], "input 1 has a list that cannot be used"),
+        ([{"id": "w", "inputs": [{**FIELD, "allow_custom": 0.0}]}], "input 1 has a allow_custom that cannot be used"),
+        (
+            [{"id": "w", "flowport_max_tools": 5}],
+            "holds 'flowport_max_tools'. It is a setting of Flowport: write it above the first [[magica_workflows]].",
+        ),
         ([{"id": "w", "inputs": [{**FIELD, "type": "picture"}]}], "input 1 is of type 'picture'. It takes text,"),
     ],
 )

@@ -31,7 +31,7 @@ async def settle(flowport: Harness) -> None:
 
 async def wait_for_argument(flowport: Harness, name: str) -> None:
     """Wait until the tool of the picture app takes an argument."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while name not in get_catalog(flowport).get_listing(PICTURE).property_names.values():
             await anyio.lowlevel.checkpoint()
 
@@ -100,7 +100,7 @@ async def test_a_refusal_that_persists_is_looked_into_once_a_run(sandbox: Sandbo
             read_at = get_catalog(flowport).get_listing(PICTURE).app.read_at
             await sandbox.switch("faults", operation="run", fault="status", status=422)
             assert (await flowport.ask("text_to_picture", prompt="a lake"))["state"] == "failed"
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while get_catalog(flowport).get_listing(PICTURE).app.read_at == read_at:
                     await anyio.lowlevel.checkpoint()
         after = await flowport.count("get"), (await flowport.client.list_tools()).tools

@@ -17,7 +17,6 @@ from flowport.errors import (
     Breakage,
     ConfigurationError,
     DayUsedUp,
-    FetchError,
     FlowportError,
     LedgerError,
     Operation,
@@ -30,8 +29,9 @@ from flowport.errors import (
     ResourceNotFound,
     RunNotFound,
     RunNotOver,
-    UploadError,
 )
+from flowport.network import errors as network_errors
+from flowport.network.errors import FetchError, UploadError
 from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 
 START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation.LIST_APPS, Operation.DESCRIBE_APP
@@ -101,6 +101,27 @@ SENTENCES: Final = [
         'Nothing was started and nothing is charged: the person did not agree when asked "Start another one?".',
     ),
     (
+        NotConfirmed(PriceUnconfirmed("Text to Picture", 2.0, 1.0).brief_question),
+        (
+            "Nothing was started and nothing is charged: the person did not agree when asked "
+            "\"Run 'Text to Picture' for 2 credits?\"."
+        ),
+    ),
+    (
+        NotConfirmed(PriceUnconfirmed("Sketch", 6.0, 1.0, runs=3).brief_question),
+        (
+            "Nothing was started and nothing is charged: the person did not agree when asked "
+            "\"Start 3 runs of 'Sketch' for 6 credits together?\"."
+        ),
+    ),
+    (
+        NotConfirmed(PriceUnconfirmed("Sketch", None, None).brief_question),
+        (
+            "Nothing was started and nothing is charged: the person did not agree when asked "
+            "\"Run 'Sketch' without knowing the price?\"."
+        ),
+    ),
+    (
         ConfigurationError("FLOWPORT_MAX_TOOLS", "is 'many'", "It takes a whole number from 0 to 1000."),
         "FLOWPORT_MAX_TOOLS is 'many'. It takes a whole number from 0 to 1000.",
     ),
@@ -108,6 +129,16 @@ SENTENCES: Final = [
     (
         ProviderUnreachable("Magnific", START, Breakage.NO_CONNECTION),
         "Magnific could not start the run: no connection could be made. Check the network and try again.",
+    ),
+    (
+        ProviderUnreachable(
+            "Magnific",
+            START,
+            Breakage.UNUSABLE_SETTING,
+            "SSL_CERT_FILE names /nope, which does not exist",
+            "Correct or remove it.",
+        ),
+        ("Magnific could not start the run: SSL_CERT_FILE names /nope, which does not exist. Correct or remove it."),
     ),
     (
         ProviderRefused("Magnific", LIST, 401, "Invalid API key"),
@@ -173,7 +204,7 @@ SENTENCES: Final = [
     ),
     (
         AppNotFound("sketch", (), "Magnific could not list its apps."),
-        "There is no app 'sketch' among those that could be read. Magnific could not list its apps.",
+        "Magnific could not list its apps. There is no app 'sketch' among those that could be read.",
     ),
     (
         AppAmbiguous("Sketch", (Namesake("sketch", "a", "Magnific"), Namesake("sketch_2", 'b". Run', "Magica"))),
@@ -239,7 +270,7 @@ SENTENCES: Final = [
 
 def find_classes(base: type[FlowportError]) -> set[type[FlowportError]]:
     """Return a class of the taxonomy and all below it."""
-    ours = {errors.__name__, purse_errors.__name__, call_errors.__name__, consent.__name__}
+    ours = {errors.__name__, network_errors.__name__, purse_errors.__name__, call_errors.__name__, consent.__name__}
     below = [kind for kind in base.__subclasses__() if kind.__module__ in ours]
     return {base}.union(*(find_classes(kind) for kind in below))
 
@@ -285,10 +316,10 @@ def test_every_sentence_is_whole_and_speaks_no_python() -> None:
 @pytest.mark.parametrize("breakage", Breakage)
 def test_what_never_connected_was_not_sent(breakage: Breakage) -> None:
     """Only then may a start be sent again; everything else may have arrived."""
-    never = {"NO_CONNECTION", "CONNECT_TIMEOUT", "NO_FREE_CONNECTION", "UNUSABLE_ADDRESS"}
+    arrived = {"BROKEN_OFF", "NO_ANSWER", "GARBLED"}
     error = ProviderUnreachable("Magnific", START, breakage)
-    assert error.was_sent is (breakage.name not in never)
-    assert {kind.name for kind in NEVER_CONNECTED} == never
+    assert error.was_sent is (breakage.name in arrived)
+    assert {kind.name for kind in Breakage if kind not in NEVER_CONNECTED} == arrived
 
 
 def test_errors_are_told_apart_as_objects() -> None:

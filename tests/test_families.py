@@ -8,6 +8,7 @@ import pytest
 
 from flowport.model import Source
 from flowport.settings import ProviderSettings
+from tests.contract.worlds import wait_until_there
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import IDS, KEY, build_photo
 from tests.sandbox.client import Client as SandboxClient
@@ -86,16 +87,18 @@ async def test_a_404_on_a_definition_or_a_look_changes_no_family(sandbox: Sandbo
 
 async def test_a_run_is_looked_at_in_the_family_of_the_moment(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A run that was started on the older paths must not be lost when the account moves on to the newer ones."""
-    await sandbox.switch("next_run", seconds=0.5)
+    await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0, **choose(sandbox, "auto")) as flowport:
         flowport.assembly.desk.catalogs[0].account.speak("apps")
         await list_apps(flowport)
         facts = await flowport.ask("text_to_picture", prompt="a lake")
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while await flowport.count("status") == 0:
                 await anyio.lowlevel.checkpoint()
             flowport.assembly.desk.catalogs[0].account.speak("flows")
             await sandbox.switch("dialect", style="flows")
+            run = await wait_until_there(flowport, facts["run_id"])
+            await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
             while facts["state"] in {"accepted", "starting", "queued", "running"}:
                 facts = await flowport.ask("get_run", run_id=facts["run_id"])
 

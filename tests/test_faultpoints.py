@@ -38,6 +38,8 @@ def test_a_point_without_a_trap_is_passed() -> None:
 
 def test_a_trap_closes_once_at_the_wished_reaching_of_its_own_point(sent: list[tuple[int, int]]) -> None:
     """The second look of a run leaves other things behind than the first."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such signals and limits")
     set_trap(Trap(FaultPoint.WHILE_FOLLOWING, signal.SIGSTOP, 2, lambda *signal_: sent.append(signal_)))
     set_trap(Trap(FaultPoint.AFTER_REPLY, signal.SIGKILL, 1, lambda *signal_: sent.append(signal_)))
 
@@ -49,6 +51,8 @@ def test_a_trap_closes_once_at_the_wished_reaching_of_its_own_point(sent: list[t
 
 def test_a_process_is_really_killed_there() -> None:
     """No handler and no clean-up may run: a power cut runs none."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such signals and limits")
     ended = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
 
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "alive\n")

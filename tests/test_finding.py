@@ -1,11 +1,13 @@
 """Searching all apps, as a client sees it: by provider, price, inputs and results, and what is left out of the list."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowport.answers import MAX_ANSWER_BYTES
 from flowport.finding import MAX_ROWS
 from flowport.model import Source
 from tests.harness import Harness, open_harness
@@ -138,3 +140,74 @@ async def test_an_app_without_a_tool_is_validated_like_one_with(sandbox: Sandbox
     assert refused == listed
     assert refused["error"] == "ArgumentsInvalid"
     assert (made["state"], made["tool"]) == ("succeeded", "text_to_picture")
+
+
+async def offer(sandbox: SandboxClient, options: list[Any], **more: Any) -> None:
+    """Have Text to Picture ask for a voice, one of these."""
+    voice = {
+        "id": "voice",
+        "type": "select",
+        "api_key": "voice",
+        "required": True,
+        "config": {"options": options},
+        **more,
+    }
+    body = json.dumps({"data": {"sqid": IDS["Text to Picture"], "name": "Text to Picture", "inputs": [voice]}})
+    fault = {"operation": "get", "fault": "status", "status": 200, "body": body, "app": IDS["Text to Picture"]}
+    await sandbox.switch("faults", **fault, times=3)
+
+
+async def test_options_that_no_schema_holds_are_listed_for_the_app_that_is_meant(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """A wrong guess costs a round trip; of 300 voices five were in the schema (baptisteArno/typebot.io#1348)."""
+    await offer(sandbox, [{"value": f"v{n}", "label": f"Voice of {n}"} for n in range(300)])
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        tools = {tool.name: tool for tool in (await flowport.client.list_tools()).tools}
+        found = await flowport.ask("find_apps", query="text_to_picture")
+        named = await flowport.ask("find_apps", query="Text to Picture", option="of 29")
+        several = await flowport.ask("find_apps")
+        refused = await flowport.ask("text_to_picture", voice="zzz")
+        read = (await flowport.client.read_resource("flowport://apps/text_to_picture")).contents[0].model_dump()["text"]
+        made = await flowport.ask("text_to_picture", voice="v17: Voice of 17")
+
+    hint = tools["text_to_picture"].input_schema["properties"]["voice"]["description"]
+    assert hint == "One of 300 options, such as v0, v1, v2, v3, v4; find_apps with this tool's name lists all"
+    assert found["apps"][0]["options"]["voice"] == [f"v{n}: Voice of {n}" for n in range(300)]
+    assert named["apps"][0]["options"]["voice"] == [
+        "v29: Voice of 29",
+        *(f"v{n}: Voice of {n}" for n in range(290, 300)),
+    ]
+    assert not any("options" in row for row in several["apps"])
+    assert "292 more, which find_apps lists" in refused["message"]
+    assert json.loads(read)["options"]["voice"][299] == "v299: Voice of 299"
+    assert made["state"] in {"succeeded", "failed"}
+
+
+async def test_options_beyond_an_answer_are_counted_and_can_be_narrowed(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """An answer has 20 KB, whatever an app offers."""
+    await offer(sandbox, [{"value": f"v{n}", "label": f"A voice with a long name, number {n}"} for n in range(2000)])
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        await flowport.client.list_tools()
+        answer = await flowport.call("find_apps", query="text_to_picture")
+        named = await flowport.ask("find_apps", query="text_to_picture", option="NUMBER 1999")
+        read = (await flowport.client.read_resource("flowport://apps/text_to_picture")).contents[0].model_dump()["text"]
+
+    facts = answer.structured_content
+    assert isinstance(facts, dict)
+    row = facts["apps"][0]
+    assert len(answer.model_dump_json(by_alias=True).encode()) < MAX_ANSWER_BYTES
+    assert len(row["options"]["voice"]) + row["options_not_shown"] == 2000
+    assert "flowport://apps/text_to_picture has all" in row["all_options"]
+    assert named["apps"][0]["options"] == {"voice": ["v1999: A voice with a long name, number 1999"]}
+    assert len(json.loads(read)["options"]["voice"]) == 2000
+
+
+async def test_suggestions_of_an_open_choice_are_listed_too(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """They are what the builder thought of, and the schema holds five."""
+    await offer(sandbox, [f"style {n}" for n in range(9)], allow_custom=True)
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        await flowport.client.list_tools()
+        found = await flowport.ask("find_apps", query="text_to_picture")
+
+    assert found["apps"][0]["options"]["voice"] == [f"style {n}" for n in range(9)]

@@ -121,7 +121,8 @@ async def test_progress_begins_at_once_and_only_grows(flowport: Harness) -> None
 
     values = [progress for progress, _ in flowport.progress]
     assert values == sorted(set(values))
-    assert flowport.progress[0][1].endswith("0 s")
+    # By then it may stand in line already, which is told behind the time.
+    assert ", 0 s" in flowport.progress[0][1]
 
 
 async def test_a_run_that_outlasts_the_wait_is_handed_over_and_fetched(sandbox: SandboxClient, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ async def hasty(request: pytest.FixtureRequest, sandbox: SandboxClient, tmp_path
 
 async def wait_for_state(flowport: Harness, run_id: str, *states: str) -> dict[str, Any]:
     """Ask until a run is in one of these states, and return the facts."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while (facts := await flowport.ask("get_run", run_id=run_id, wait=False))["state"] not in states:
             pass
     return facts
@@ -314,17 +315,18 @@ async def test_spending_is_told_where_the_provider_has_no_balance(flowport: Harn
     assert facts["accounts"][0]["spent_credits_24_hours"] == 2
 
 
-async def test_unseen_results_come_first(hasty: Harness) -> None:
-    """A result that nobody has seen must not sink below newer runs."""
+async def test_runs_are_listed_newest_first_and_undelivered_ones_marked(hasty: Harness) -> None:
+    """An old result that was never shown must not hide the run that somebody asks about."""
     unseen = (await hasty.ask("text_to_picture", prompt="a lake"))["run_id"]
     seen = (await hasty.ask("text_to_picture", prompt="a hill"))["run_id"]
     await wait_for_state(hasty, seen, "succeeded")
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while (await get_run(hasty, unseen)).state.value != "succeeded":
             await anyio.lowlevel.checkpoint()
     facts = await hasty.ask("list_runs", limit="5")
 
-    assert [(row["run_id"], row["is_seen"]) for row in facts["runs"]] == [(unseen, False), (seen, True)]
+    assert [(row["run_id"], row.get("undelivered", False)) for row in facts["runs"]] == [(seen, False), (unseen, True)]
+    assert "1 finished run in all not delivered yet" in facts["summary"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -333,7 +335,7 @@ async def test_the_first_list_is_whole_with_the_provider_down(tmp_path: Path, mo
     async with open_sandbox() as sandbox:
         async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
             before = [tool.name for tool in (await flowport.client.list_tools()).tools]
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while len(list((tmp_path / "person/home/catalogue").glob("*.json"))) == 0:
                     await anyio.lowlevel.checkpoint()
         await sandbox.stop()
@@ -342,7 +344,7 @@ async def test_the_first_list_is_whole_with_the_provider_down(tmp_path: Path, mo
             await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
             found = await flowport.ask("find_apps")
     assert after == before
-    assert "no connection could be made" in found["catalogues"][0]["could_not_be_refreshed_because"]
+    assert "(connection refused)" in found["catalogues"][0]["could_not_be_refreshed_because"]
 
 
 async def test_without_cache_a_dead_provider_still_gives_the_standing_tools(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ async def test_a_run_whose_caller_has_gone_is_cancelled_there(face: MagicaClient
         await flowport.client.list_tools()
         await abandon_when(flowport, "running")
         (row,) = (await flowport.ask("list_runs"))["runs"]
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while (await get_run(flowport, row["run_id"])).state is not RunState.CANCELLED:
                 await anyio.lowlevel.checkpoint()
     assert (await face.count())["cancel"] == 1

@@ -87,7 +87,7 @@ async def serve(server: Server) -> AsyncIterator[Location]:
     runner.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     async with anyio.create_task_group() as group:
         group.start_soon(runner.serve)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not runner.started:
                 await anyio.lowlevel.checkpoint()
         port = runner.servers[0].sockets[0].getsockname()[1]

@@ -45,17 +45,16 @@ def test_a_whole_tool_is_ready_for_the_wire() -> None:
                 "strength": {"type": "number", "default": 0.5},
             },
             "required": ["image", "prompt"],
-            "additionalProperties": False,
         },
         "annotations": {"destructiveHint": False},
     }
     assert json.dumps(build(app, title_prefix="Sandbox: ")) == json.dumps(expected)
 
 
-def test_an_app_without_inputs_asks_for_nothing() -> None:
-    """Some flows only generate."""
-    schema = {"type": "object", "properties": {}, "additionalProperties": False}
-    assert build(build_app())["inputSchema"] == schema
+def test_an_app_without_inputs_lists_one_optional_argument() -> None:
+    """Clients that hand schemas to Gemini refuse an object without a property (MarkusPfundstein/mcp-obsidian#21)."""
+    new_run = {"type": "boolean", "description": "true: pay for another run though an equal one is there"}
+    assert build(build_app())["inputSchema"] == {"type": "object", "properties": {"new_run": new_run}}
 
 
 @pytest.mark.parametrize(
@@ -88,6 +87,7 @@ def test_the_name_of_an_app_cannot_leave_its_quotes(name: str, title: str, quote
     assert (tool["title"], tool["description"].partition(" the app ")[2]) == (title, f"{quoted} of Magnific.")
 
 
+SEE_ALL = "; find_apps with this tool's name lists all"
 PLACE = "path, URL, run:ID#1 or last"
 
 
@@ -121,24 +121,78 @@ PLACE = "path, URL, run:ID#1 or last"
         ),
         (
             build_select(1, 2.0, 2, labels=("1", "2", "2"), default="2"),
-            {"type": "number", "enum": [1, 2.0], "default": 2.0},
+            {"type": "string", "enum": ["1", "2"], "default": "2"},
         ),
-        (build_select(*[True, False], default=False), {"type": "boolean", "enum": [True, False], "default": False}),
+        (build_select(*[True, False], default=False), {"type": "boolean", "default": False}),
+        (
+            build_select(*[True, False], labels=("On", "Off")),
+            {"type": "boolean", "description": "true: On, false: Off"},
+        ),
+        (build_select(*[True], default=True), {"type": "string", "enum": ["true"], "default": "true"}),
+        (build_select(*[True, False], "auto"), {"type": "string", "enum": ["true", "false", "auto"]}),
+        (build_select(2, 3, 5, default=3), {"type": "string", "enum": ["2", "3", "5"], "default": "3"}),
+        (
+            build_select("", "warm", labels=("", "Warm"), default="warm"),
+            {"type": "string", "enum": ["none", "warm"], "default": "warm"},
+        ),
+        (build_select("", "warm", labels=("No style", "Warm")), {"type": "string", "enum": ["No style", "warm"]}),
+        (
+            build_select("", "\u200b", "none", labels=("", "", "None")),
+            {"type": "string", "enum": ["empty", "(none)", "none"]},
+        ),
+        (
+            build_select("a", ":b", labels=("", "Bold")),
+            {"type": "string", "enum": ["a", ":b"], "description": "One of :b: Bold"},
+        ),
+        (build_input(InputKind.VIDEO, label=" : Clip"), {"type": "string", "description": f"Clip. Video {PLACE}"}),
         (build_select(1, "x\u200b", default="x"), {"type": "string", "enum": ["1", "x"], "default": "x"}),
         (build_select("a", is_list=True), {"type": "array", "items": {"type": "string", "enum": ["a"]}}),
         (
             build_select(*range(101)),
-            {"type": "number", "description": "One of 101 options, such as 0, 1, 2, 3, 4"},
+            {"type": "string", "description": f"One of 101 options, such as 0, 1, 2, 3, 4{SEE_ALL}"},
         ),
         (
             build_select("a" * 20, *(f"{n}" * 199 for n in range(10, 21))),
-            {"type": "string", "description": f"One of 12 options, such as {'a' * 20}, {'10' * 28}1…"},
+            {"type": "string", "description": f"One of 12 options, such as {'a' * 20}, {'10' * 28}1…{SEE_ALL}"},
         ),
     ],
 )
 def test_each_kind_of_input_says_no_more_than_is_needed(item: Input, schema: dict[str, Any]) -> None:
     """One type, the label once, a hint where the type does not tell enough."""
     assert build_property(item) == schema
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"placeholder": "e.g. A snow-covered village"}, {"description": "e.g. A snow-covered village"}),
+        ({"placeholder": "A snow-covered village"}, {"description": "E.g. A snow-covered village"}),
+        (
+            {"label": "Scene", "placeholder": "A village", "description": "What is to be seen"},
+            {"description": "Scene. What is to be seen. E.g. A village"},
+        ),
+        ({"label": "Scene", "description": "Scene"}, {"title": "Scene"}),
+        ({"label": "Scene", "placeholder": "scene…"}, {"title": "Scene"}),
+        (
+            {"label": "Scene", "description": "A village", "placeholder": "A village"},
+            {"description": "Scene. A village"},
+        ),
+        ({"description": " : two\n\nlines\u202e \u200b"}, {"description": "two lines"}),
+        ({"description": "x" * 5000}, {"description": "x" * 199 + "…"}),
+        ({"placeholder": "y" * 5000}, {"description": "E.g. " + "y" * 99 + "…"}),
+        ({"description": "\u200b", "placeholder": " "}, {}),
+    ],
+)
+def test_what_the_builder_says_of_an_input_is_told_once_and_clean(item: dict[str, str], words: dict[str, str]) -> None:
+    """It is what a person would see in the builder's form; a stranger wrote it."""
+    built = build_property(build_input(InputKind.TEXT, **item))
+    assert built == {"type": "string", **words}
+
+
+def test_the_builder_s_words_stand_before_our_own_hint() -> None:
+    """Both are needed to give a file."""
+    built = build_property(build_input(InputKind.IMAGE, label="Photo", description="Your face, from the front"))
+    assert built["description"] == f"Photo. Your face, from the front. Image {PLACE}"
 
 
 @pytest.mark.parametrize(
@@ -206,6 +260,9 @@ def check_property(name: str, schema: dict[str, Any]) -> None:
     words = {"type", "items", "enum", "minimum", "maximum", "maxLength", "maxItems", "title", "description", "default"}
     assert not schema.keys() - words
     assert not {"title", "description"} <= schema.keys()
+    value = schema.get("items", schema)
+    assert all(isinstance(one, str) and one and value["type"] == "string" for one in value.get("enum", []))
+    assert not schema.get("description", "x").startswith((":", " "))
     Draft202012Validator({"properties": {"default": schema}}).validate(schema)
 
 
@@ -217,7 +274,8 @@ def test_every_tool_keeps_the_laws_that_clients_need(app: App) -> None:
     schema = tool["inputSchema"]
     Draft202012Validator.check_schema(schema)
     assert schema["type"] == "object"
-    assert not schema.keys() - {"type", "properties", "required", "additionalProperties"}
+    assert not schema.keys() - {"type", "properties", "required"}
+    assert schema["properties"]
     for name, inner in schema["properties"].items():
         check_property(name, inner)
     assert len(tool["description"]) <= 2048

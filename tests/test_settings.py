@@ -50,6 +50,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_OUTPUT_DIR": str(tmp_path / "out"),
         "FLOWPORT_SAVE_OUTPUTS": "false",
         "FLOWPORT_PREVIEWS": "false",
+        "FLOWPORT_LINKS": "Text",
     }
     assert set(environ) | set(NOT_BUILT) == {variable.name for variable in VARIABLES}
     assert load(environ) == Settings(
@@ -72,6 +73,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         purse=PurseRules(20.0, 99.5, 0.0, UnknownPrice.REFUSE),
         should_save_outputs=False,
         should_show_previews=False,
+        should_send_links=False,
     )
 
 
@@ -137,6 +139,7 @@ def test_the_persons_own_file_is_read_and_may_be_missing(monkeypatch: pytest.Mon
             "is not built in this version, so it would have no effect",
         ),
         ("flowport_max_tools = true", "FLOWPORT_MAX_TOOLS", "is 'true'"),
+        ("flowport_previews = 2", "FLOWPORT_PREVIEWS", "is '2'"),
         ('flowport_home = ""', "FLOWPORT_HOME", "is ''"),
         ('flowport_home = "/a\\u0000b"', "FLOWPORT_HOME", "is '/a\\x00b'"),
     ],
@@ -154,16 +157,68 @@ def test_a_file_that_was_asked_for_must_exist(config: Path) -> None:
     assert (error.setting, error.problem) == (str(config), "does not exist")
 
 
-@pytest.mark.parametrize(("content", "cause"), [(b"= 1", "TOMLDecodeError"), (b"\xff", "UnicodeDecodeError")])
-def test_a_file_that_cannot_be_read_is_refused(config: Path, content: bytes, cause: str) -> None:
-    """The line at fault is not quoted: it may be the one with the key."""
-    config.write_bytes(content)
-    assert refuse({}, config=config).problem == f"cannot be read ({cause})"
+def test_all_that_is_wrong_is_reported_at_once(config: Path) -> None:
+    """A person who corrects one value a start gives up before the last."""
+    config.write_text('wait_seconds = 4\nflowport_apps = [1]\nflowport_max_tools = "many"\nflowport_keep_days = 7\n')
+    environ = {
+        "FLOWPORT_MAX_TOOL": "1",
+        "FLOWPORT_PREVIEWS": "perhaps",
+        "FLOWPORT_HOME": "here",
+        "FLOWPORT_FILE_ROOTS": "there",
+        "MAGNIFIC_API_KEY": "${MAGNIFIC_API_KEY}",
+        "MAGICA_BASE_URL": "ftp://x",
+    }
+    error = refuse(environ, config=config)
+    told = [error.setting, *(other.setting for other in error.others)]
+    assert sorted(told) == sorted(
+        [
+            "wait_seconds in flowport.toml",
+            "flowport_apps in flowport.toml",
+            "FLOWPORT_MAX_TOOL",
+            "FLOWPORT_MAX_TOOLS",
+            "FLOWPORT_PREVIEWS",
+            "FLOWPORT_HOME",
+            "FLOWPORT_FILE_ROOTS",
+            "MAGNIFIC_API_KEY",
+            "MAGICA_BASE_URL",
+        ]
+    )
+    assert str(error).splitlines()[0] == f"{error.setting} {error.problem}. {error.remedy}"
+    assert len(str(error).splitlines()) == len(told)
 
 
 def test_a_folder_for_a_file_is_refused(tmp_path: Path) -> None:
     """The other way to mistake a path."""
-    assert refuse({}, config=tmp_path).problem == "cannot be read (IsADirectoryError)"
+    assert refuse({}, config=tmp_path).problem == "cannot be read (Is a directory)"
+
+
+@pytest.mark.parametrize("name", ["FLOWPORT_SAVE_OUTPUTS", "FLOWPORT_PREVIEWS"])
+@pytest.mark.parametrize(
+    ("text", "is_on"),
+    [
+        ("1", True),
+        ("YES", True),
+        ("On", True),
+        ("true", True),
+        ("0", False),
+        ("No", False),
+        ("OFF", False),
+        ("False", False),
+    ],
+)
+def test_a_switch_takes_the_usual_words(config: Path, name: str, text: str, is_on: bool) -> None:
+    """From the environment, from a flag, and from the file as text, number or truth value."""
+    found = [load({name: text}), load(flags={name: text})]
+    for written in {f'"{text}"', text if text.isdigit() else text.lower()} & {f'"{text}"', "1", "0", "true", "false"}:
+        config.write_text(f"{name.lower()} = {written}")
+        found.append(load(config=config))
+    assert {one.should_save_outputs if "SAVE" in name else one.should_show_previews for one in found} == {is_on}
+
+
+def test_quotes_that_no_shell_took_off_are_no_part_of_a_value(tmp_path: Path) -> None:
+    """`docker --env-file` hands them on."""
+    loaded = load({"FLOWPORT_MAX_TOOLS": '"5"', "FLOWPORT_HOME": f"'{tmp_path}'", "FLOWPORT_APPS": '""'})
+    assert (loaded.max_tools, loaded.home, loaded.apps) == (5, tmp_path, ())
 
 
 @pytest.mark.parametrize(
@@ -225,7 +280,8 @@ def test_a_variable_that_would_have_no_effect_is_refused(name: str) -> None:
         ("FLOWPORT_REQUESTS_PER_MINUTE", "-5"),
         ("FLOWPORT_REQUESTS_PER_MINUTE", "0.5"),
         ("FLOWPORT_ON_CANCEL", "kill"),
-        ("FLOWPORT_SAVE_OUTPUTS", "yes"),
+        ("FLOWPORT_SAVE_OUTPUTS", "maybe"),
+        ("FLOWPORT_PREVIEWS", "2"),
         ("MAGNIFIC_API_STYLE", "spaces"),
         ("FLOWPORT_SOURCE", "mine"),
         ("FLOWPORT_MAX_CREDITS_PER_RUN", "-1"),

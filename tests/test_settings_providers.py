@@ -1,5 +1,6 @@
 """What turns a provider on: its key, which nothing shows, its address, its paths."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,16 @@ def test_a_path_that_names_no_run_cancels_none(path: str) -> None:
 def test_a_key_with_a_character_that_no_key_has_is_named_without_itself(name: str) -> None:
     """It is a secret, and a quote or a line break came along when it was copied."""
     assert str(refuse({name: "a secret"})).startswith(f"{name} holds a character that no key has.")
+
+
+def test_the_key_of_our_own_example_is_a_placeholder() -> None:
+    """Whoever copies the file and changes nothing is told so before anything is sent."""
+    example = json.loads((Path(__file__).parent.parent / "mcp.json.example").read_text(encoding="utf-8"))
+    error = refuse(example["mcpServers"]["flowport"]["env"])
+    assert (error.setting, error.problem[:31]) == ("MAGNIFIC_API_KEY", 'is the placeholder "your key; l')
+
+
+def test_a_key_under_the_other_provider_s_name_is_refused() -> None:
+    """It must not reach a service that it does not belong to."""
+    assert refuse({"MAGNIFIC_API_KEY": "gx_0f3b"}).remedy == "Set MAGICA_API_KEY to it instead."
+    assert refuse({"MAGICA_API_KEY": "FPSX0f3b"}).remedy == "Set MAGNIFIC_API_KEY to it instead."

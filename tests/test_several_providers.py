@@ -56,6 +56,14 @@ async def test_namesakes_are_told_apart_by_their_provider_and_keep_their_names(
     assert all(name in plain or name.startswith(("magica_", "magnific_")) for name in names)
 
 
+async def test_namesakes_are_told_apart_without_a_record_too(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """In a home that cannot be used the list still holds each name once, or clients refuse all of it."""
+    (tmp_path / "file").touch()
+    async with open_both(sandbox, tmp_path / "person", home=tmp_path / "file") as flowport:
+        names = await list_names(flowport)
+    assert (len(names), len(set(names))) == (20, 20)
+
+
 async def test_a_later_provider_changes_no_name(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A prompt that somebody saved means the same app."""
     async with WORLDS[1].open(sandbox, tmp_path / "person") as flowport:

@@ -7,9 +7,9 @@ import pytest
 
 from flowport.arguments import parse_arguments
 from flowport.errors import ArgumentsInvalid
-from flowport.model import InputKind
+from flowport.model import InputKind, JsonValue
 from flowport.naming import RESERVED_NAMES
-from flowport.standing_tools import STANDING_TOOLS, StandingTool, build_wire_tool
+from flowport.standing_tools import RUN_APP, RUN_BATCH, STANDING_TOOLS, StandingTool, build_wire_tool
 
 TOOLS = pytest.mark.parametrize("tool", STANDING_TOOLS.values(), ids=STANDING_TOOLS)
 
@@ -48,6 +48,33 @@ def test_only_tools_that_change_nothing_say_so(tool: StandingTool) -> None:
     annotations = build_wire_tool(tool)["annotations"]
 
     assert bool(annotations.get("readOnlyHint")) == (tool.name not in {"run_app", "run_batch", "cancel_run"})
+
+
+@TOOLS
+def test_no_schema_holds_what_clients_refuse(tool: StandingTool) -> None:
+    """Converters refuse closed objects, objects without a property, enums that hold no text, and arrays without items."""
+    schema = build_wire_tool(tool)["inputSchema"]
+
+    assert schema["properties"]
+    assert "additionalProperties" not in json.dumps(schema)
+    for inner in schema["properties"].values():
+        value = inner.get("items", inner)
+        assert value["type"] in {"string", "integer", "boolean"}
+        assert all(isinstance(one, str) and one for one in value.get("enum", ["x"]))
+        assert ("items" in inner) == (inner["type"] == "array")
+
+
+@pytest.mark.parametrize("given", [{"motif": "cup"}, '{"motif": "cup"}', ' {"motif": "cup"}\n'])
+def test_what_is_free_in_form_is_taken_as_an_object_and_as_its_text(given: JsonValue) -> None:
+    """Schemas say text; clients that know better send the object itself."""
+    run = parse_arguments(RUN_APP.app, RUN_APP.argument_names, {"app": "x", "arguments": given})
+    rows: list[JsonValue] = [[given, given], given]
+    found = [
+        parse_arguments(RUN_BATCH.app, RUN_BATCH.argument_names, {"app": "x", "rows": one})["rows"] for one in rows
+    ]
+
+    assert run["arguments"] == {"motif": "cup"}
+    assert found == [[{"motif": "cup"}] * 2, [{"motif": "cup"}]]
 
 
 def test_every_argument_says_what_it_is() -> None:

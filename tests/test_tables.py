@@ -104,6 +104,31 @@ def test_spreadsheets_have_their_habits(text: str, columns: tuple[str, ...], row
     assert (table.columns, [row.cells for row in table.rows]) == (columns, rows)
 
 
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ('strength, motif\n0.4, "cup red"\n', ("strength", "motif"), [{"strength": "0.4", "motif": "cup red"}]),
+        ('a,b\r\n  "x, y"   ,\t"z"\r\n', ("a", "b"), [{"a": "x, y", "b": "z"}]),
+        ('a; b\n1;  "x; ""y"""  \n', ("a", "b"), [{"a": "1", "b": 'x; "y"'}]),
+        ('a\tb\n1\t "x\ty" \n', ("a", "b"), [{"a": "1", "b": "x\ty"}]),
+        ('sep=|\na|b\n1| "x|y"\n', ("a", "b"), [{"a": "1", "b": "x|y"}]),
+        ('a, "b, or c"\n1, "two\nlines"\n', ("a", "b, or c"), [{"a": "1", "b, or c": "two\nlines"}]),
+        ('"a" ;"b;c,d,e" ; "f"\n1;2;3\n', ("a", "b;c,d,e", "f"), [{"a": "1", "b;c,d,e": "2", "f": "3"}]),
+        ('a,b\n1,\u00a0"x"\n', ("a", "b"), [{"a": "1", "b": "x"}]),
+        ('a,b\n1,"  x "\n', ("a", "b"), [{"a": "1", "b": "  x "}]),
+        ("a,b\n0.4,  cup\n", ("a", "b"), [{"a": "0.4", "b": "  cup"}]),
+        ('a,b\n0.4, a 5" cup\n', ("a", "b"), [{"a": "0.4", "b": ' a 5" cup'}]),
+        ('a 5",b\n1,the "red" cup\n', ('a 5"', "b"), [{'a 5"': "1", "b": 'the "red" cup'}]),
+    ],
+)
+def test_spaces_around_quotes_are_no_part_of_a_cell(
+    text: str, columns: tuple[str, ...], rows: list[dict[str, str]]
+) -> None:
+    """People put a space after each comma (python/cpython#117286); a space without quotes is data, and so is a quote inside a cell."""
+    table = parse_table(text.encode(), argument="csv")
+    assert (table.columns, [row.cells for row in table.rows]) == (columns, rows)
+
+
 def test_a_row_knows_its_line() -> None:
     """That is where a person looks for what is wrong."""
     table = parse_table(b'sep=,\r\na,b\r\n1,"x\r\ny"\r\n\r\n2,3\r\n', argument="csv")
@@ -122,6 +147,16 @@ def test_a_row_knows_its_line() -> None:
         (b"a,a\n1,2\n", 'csv has two columns "a".'),
         (b'a,b\n1,"2\n3,4\n', "csv cannot be read as a table: line 3 has a quote that does not end"),
         (b'a,b\n"1"x,2\n', "csv cannot be read as a table: line 2 has a quote that does not end, or text behind one."),
+        (
+            b'a,b\n1, "x" y\n',
+            "csv cannot be read as a table: line 2 has a space before a quote, and a quote that does not",
+        ),
+        (
+            b'a,b\n1, "x\n2,3\n',
+            "csv cannot be read as a table: line 3 has a space before a quote, and a quote that does",
+        ),
+        (b'a,b\n1,a "b, c"\n', "names for 2. A cell with a comma in it must begin and end with a double quote."),
+        (b"a;b\n1;2;3\n", "A cell with a semicolon in it must begin and end with a double quote."),
         (b"a\n" + b"x" * 200_000, "csv cannot be read as a table: line 2 has a cell that is too long."),
         (b"a\n1,2\n", "csv has 2 cells in the row that ends on line 2, and names for 1."),
         (",".join(f"c{n}" for n in range(MAX_COLUMNS + 1)).encode(), f"csv has {MAX_COLUMNS + 1} columns."),

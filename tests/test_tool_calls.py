@@ -48,7 +48,7 @@ async def test_a_call_that_is_cancelled_before_anything_was_sent(
         await flowport.client.list_tools()
         await abandon_when(flowport, "waiting for its turn")
         row = (await flowport.ask("list_runs"))["runs"][0]
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while row["state"] != state:
                 row = (await flowport.ask("list_runs"))["runs"][0]
         assert await flowport.count("run") == 0
@@ -142,7 +142,7 @@ async def test_a_run_of_a_key_that_is_gone_is_still_shown(flowport: Harness) -> 
     [
         (0, "limit was given 0. It takes a number from 1 to 50."),
         ("51", "limit was given 51."),
-        ("many", "limit was given text."),
+        ("many", 'limit was given "many".'),
         (1.5, "limit was given a fraction. It takes a whole number."),
         (10**300, "limit was given 1000"),
     ],
@@ -172,16 +172,25 @@ async def test_what_nobody_has_seen_is_counted_over_all_runs(flowport: Harness) 
 
     facts = await flowport.ask("list_runs", limit=1)
 
-    assert facts["summary"] == "1 run. 3 finished runs in all not seen yet."
+    assert facts["summary"] == "1 run, newest first. 3 finished runs in all not delivered yet."
 
 
-@pytest.mark.parametrize("tool", ["get_run", "cancel_run", "list_runs", "find_apps", "get_balance"])
-async def test_only_a_call_for_a_run_is_told_that_nothing_was_started(flowport: Harness, tool: str) -> None:
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [
+        ("get_run", "run_i"),
+        ("cancel_run", "odd"),
+        ("list_runs", "limits"),
+        ("find_apps", "qurey"),
+        ("get_balance", "providr"),
+    ],
+)
+async def test_only_a_call_for_a_run_is_told_that_nothing_was_started(flowport: Harness, tool: str, name: str) -> None:
     """Nobody wanted to start anything."""
-    asked = await flowport.ask(tool, odd=1)
+    asked = await flowport.ask(tool, **{name: 1})
     run = await flowport.ask("run_app", odd=1)
 
-    assert "odd is not an argument of this tool" in asked["message"]
+    assert f"{name} is not an argument of this tool" in asked["message"]
     assert not asked["message"].startswith("Nothing was started.")
     assert run["message"].startswith("Nothing was started.")
 

@@ -11,16 +11,15 @@ import pytest
 from flowport.budget import Priority, RequestBudget
 from flowport.errors import NEVER_CONNECTED, Breakage, Operation, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, Trap, clear_traps, set_trap
+from flowport.network.causes import BREAKAGES, get_breakage
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.transport import (
-    BREAKAGES,
     MAX_ANSWER_BYTES,
     PAUSE_WITHOUT_WORD_SECONDS,
     REQUEST_SECONDS,
     Api,
     KeyRemover,
     Location,
-    get_breakage,
 )
 from tests.fake_clock import FakeClock
 from tests.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
@@ -74,7 +73,7 @@ def test_every_error_of_the_library_has_its_meaning(kind: type[Exception]) -> No
 
 def test_the_table_names_errors_that_exist_and_the_most_special_decides() -> None:
     """`ConnectError` is a `NetworkError` too, and must not count as broken off."""
-    assert set(BREAKAGES) <= set(LIBRARY_ERRORS)
+    assert set(BREAKAGES) <= {*LIBRARY_ERRORS, TimeoutError}
     assert get_breakage(httpx2.ConnectError("x")) is Breakage.NO_CONNECTION
     assert get_breakage(httpx2.WriteError("x")) is Breakage.BROKEN_OFF
 
@@ -235,6 +234,9 @@ async def test_a_start_does_not_take_the_connection_of_a_read() -> None:
         (("Retry-After: 7",), 7.0),
         (("Retry-After: 0",), 1.0),
         (("Retry-After: soon",), PAUSE_WITHOUT_WORD_SECONDS),
+        (("Date: Mon, 30 Nov 2026 10:00:00 GMT", "Retry-After: Mon, 30 Nov 2026 10:01:10 GMT"), 70.0),
+        (("Retry-After: 3", "Retry-After: 9"), 9.0),
+        (("X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 40"), 40.0),
     ],
 )
 async def test_a_429_makes_the_whole_account_rest(headers: tuple[str, ...], pause: float) -> None:
@@ -269,7 +271,7 @@ async def test_a_refusal_of_the_day_lowers_nothing() -> None:
     async with serving(build_reply(b"", *day, status=429)) as server, opened(server.origin, budget=budget) as api:
         await api.send(READ)
     standing = await budget.look()
-    assert (standing.believed_limit, standing.paused_seconds, standing.day_left) == (50, 0.0, 0)
+    assert (standing.limit, standing.paused_seconds, standing.day_left) == (50, 0.0, 0)
 
 
 @pytest.mark.parametrize("status", [200, 503])

@@ -153,7 +153,10 @@ async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         open_harness(sandbox, tmp_path / "person", home=tmp_path / "file/home") as flowport,
     ):
         listed = [tool.name for tool in (await flowport.client.list_tools()).tools]
-        assert "find_apps" in listed
+        assert {"find_apps", APP} <= set(listed)
+        assert "cannot be written to (Not a directory). Set FLOWPORT_HOME" in get_text(
+            await flowport.call(APP, prompt="x")
+        )
         for tool in ("list_runs", "get_balance"):
             assert "cannot be written to (Not a directory). Set FLOWPORT_HOME" in get_text(await flowport.call(tool))
         catalogue = (await flowport.ask("find_apps"))["catalogues"][0]

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.allowance import GRACE_SECONDS, NAP_SECONDS, AccountRecord, Counted, Quota, Rival
-from flowport.allowance import SPAN_SECONDS as SPAN
+from flowport.allowance import GRACE_SECONDS, NAP_SECONDS
 from flowport.budget import Priority, Standing
 from flowport.clock import BootTime
+from flowport.learned_limit import LearnedLimit, Mark
 from flowport.providers.rate_limits import RateLimits
+from flowport.window_record import SPAN_SECONDS as SPAN
+from flowport.window_record import AccountRecord, Counted, Quota, Rival
 from flowport.windows import TROUBLE_SECONDS, dump_record, parse_record, tell_time
 from tests.fake_clock import FakeClock
 from tests.programs import KEY, Arrival, Grant, Programs
@@ -196,7 +198,7 @@ async def test_a_file_in_trouble_leaves_each_program_half_of_the_limit(caplog: p
     await programs.clock.sleep(2 * TROUBLE_SECONDS)
     await programs.take((0.0, 0, Priority.LOOK))
     standing = await programs.budgets[0].look()
-    assert (standing.is_shared, standing.used, standing.believed_limit) == (True, 2, 10)
+    assert (standing.is_shared, standing.used, standing.limit) == (True, 2, 10)
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "the request budget cannot be shared with other programs for now, so half of it is used",
     ] * 2 + ["the request budget is shared with other programs again"]
@@ -207,7 +209,9 @@ async def test_the_balance_tells_of_this_program_when_the_file_fails() -> None:
     programs = Programs(1, 10)
     await programs.take((0.0, 0, Priority.LOOK))
     programs.file.is_failing = True
-    assert await programs.budgets[0].look() == Standing(1, 10, 10, 0.0, None, is_shared=False)
+    assert await programs.budgets[0].look() == Standing(
+        1, 10, 10, is_learned=False, refused_above=0, paused_seconds=0.0, day_left=None, is_shared=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,8 +238,8 @@ async def test_what_cannot_be_read_or_is_of_an_earlier_boot_is_void(text: str) -
 def test_a_record_is_read_as_it_was_written() -> None:
     """Every field of it."""
     record = AccountRecord(
-        "boot", 1.5, 1.25, (Counted(2.0, 3),), (Counted(9.0, 4),), (Rival("p", 1, 2, 0.5, 3.0),), 4.0, 5.0, 6, 7.0,
-        8.0, 9.0, 10.0, 11.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
+        "boot", 1.5, 1.25, (Counted(2.0, 3),), (Counted(9.0, 4),), (Rival("p", 1, 2, 0.5, 3.0),), 4.0, 5.0,
+        LearnedLimit(6, (Mark(7.0, 8),), 9, 10.0, 11.0, 12.0, 13, 14, 15.0, 16, 17.0, 18.0, 19.0, 20.0), 8.0, 9.0, 10.0, 11.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
     )  # fmt: skip
     assert parse_record(dump_record(record)) == record
 
@@ -254,7 +258,9 @@ async def test_without_a_limit_nothing_is_read_or_written() -> None:
     await programs.take_all([(0.0, 0, Priority.LOOK)] * 9)
     programs.budgets[0].note_busy(2.0)
     programs.budgets[0].note_limits(RateLimits(0, reset_seconds=5.0))
-    assert await programs.budgets[0].look() == Standing(9, 0, 0, 2.0, None, is_shared=False)
+    assert await programs.budgets[0].look() == Standing(
+        9, 0, 0, is_learned=False, refused_above=0, paused_seconds=2.0, day_left=None, is_shared=False
+    )
     assert programs.file.changes == 0
 
 

@@ -4,25 +4,25 @@ import anyio
 import pytest
 
 from flowport.allowance import DAY_SECONDS, NAP_SECONDS
-from flowport.allowance import SPAN_SECONDS as SPAN
 from flowport.budget import Priority, Standing
 from flowport.errors import DayUsedUp, Operation
 from flowport.providers.rate_limits import RateLimits
+from flowport.window_record import SPAN_SECONDS as SPAN
 from flowport.windows import parse_record
 from tests.programs import KEY, Programs
 
 
 async def test_a_pause_is_everybodys_and_requests_are_spread_after_it() -> None:
-    """The provider refused one of 8; a quarter fewer go out in the next minute, one by one."""
+    """The provider refused one of 8; a quarter fewer than the 7 others go out in the next minute, one by one."""
     programs = Programs(2, 16)
     await programs.take_all([(0.0, 0, Priority.LOOK)] * 8)
     programs.budgets[0].note_busy(100.0)
     programs.budgets[0].note_busy(5.0)
     granted = await programs.take_all([(1.0, 1, Priority.LOOK)] * 3)
-    gap = SPAN / 6
+    gap = SPAN / 5
     assert [at for at, _ in granted[8:]] == pytest.approx([100.0, 100.0 + gap, 100.0 + 2 * gap])
     standing = await programs.budgets[0].look()
-    assert (standing.limit, standing.believed_limit, standing.used) == (16, 6, 3)
+    assert (standing.limit, standing.refused_above, standing.used) == (5, 7, 3)
 
 
 async def test_the_window_is_longer_by_what_an_answer_took() -> None:
@@ -50,25 +50,51 @@ async def test_a_slow_answer_is_forgotten_with_the_requests_of_its_time() -> Non
     assert parse_record(programs.file.texts[KEY]).delay == 0.125
 
 
-async def test_a_lowered_limit_comes_back_step_by_step() -> None:
-    """Whoever else used the key may have stopped."""
+async def test_a_lowered_limit_rises_again_while_work_waits_and_not_by_time_alone() -> None:
+    """Whoever else used the key may have stopped; without work nothing shows it."""
     programs = Programs(1, 16)
+    budget = programs.budgets[0]
     await programs.take((0.0, 0, Priority.LOOK))
-    programs.budgets[0].note_busy(10.0)
-    believed = []
-    for minute in range(9):
-        programs.clock.advance(10.0 + 60.0 * minute - programs.clock.monotonic())
-        believed.append((await programs.budgets[0].look()).believed_limit)
-    assert believed == [2, 4, 6, 8, 10, 12, 14, 16, 16]
+    budget.note_busy(10.0)
+    programs.clock.advance(3600.0)
+    assert (await budget.look()).limit == 2
+    for _ in range(60):
+        await budget.take(Priority.LOOK)
+        budget.note_accepted(budget.note_sent())
+    assert 12 <= (await budget.look()).limit <= 16
 
 
 async def test_a_whole_burst_that_was_refused_is_one_lesson() -> None:
-    """Ten were under way together."""
+    """Ten were under way together, and the last of them was answered when the pause was over."""
     programs = Programs(1, 40)
     await programs.take_all([(0.0, 0, Priority.LOOK)] * 40)
+    sent_at = programs.budgets[0].note_sent()
     for _ in range(10):
-        programs.budgets[0].note_busy(5.0)
-    assert (await programs.budgets[0].look()).believed_limit == 30
+        programs.budgets[0].note_busy(5.0, sent_at)
+    await programs.clock.sleep(9.0)
+    programs.budgets[0].note_busy(5.0, sent_at)
+    standing = await programs.budgets[0].look()
+    assert (standing.limit, standing.refused_above) == (39 * 3 // 4, 39)
+
+
+async def test_a_long_pause_is_not_about_the_minute() -> None:
+    """A limit of the day or the hour says nothing of the minute's."""
+    programs = Programs(1, 40)
+    await programs.take((0.0, 0, Priority.LOOK))
+    programs.budgets[0].note_busy(300.0)
+    standing = await programs.budgets[0].look()
+    assert (standing.limit, standing.paused_seconds) == (40, 300.0)
+
+
+async def test_a_refusal_right_after_a_pause_doubles_the_pause() -> None:
+    """A provider that names no delay may need a whole minute before it accepts anything."""
+    programs = Programs(1, 40)
+    pauses = []
+    for _ in range(4):
+        await programs.budgets[0].take(Priority.LOOK)
+        programs.budgets[0].note_busy(10.0)
+        pauses.append((await programs.budgets[0].look()).paused_seconds)
+    assert pauses == pytest.approx([10.0, 20.0, 40.0, 60.0])
 
 
 async def test_what_the_provider_says_is_left_holds_until_its_reset() -> None:
@@ -97,7 +123,9 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
             "Magica allows this key no more requests today and was not asked to list its"
         )
         assert (caught.value.is_told, caught.value.resumes_seconds) == (True, 1000.0)
-    assert await programs.budgets[1].look() == Standing(0, 40, 40, 0.0, 0, is_shared=True)
+    assert await programs.budgets[1].look() == Standing(
+        0, 40, 40, is_learned=False, refused_above=0, paused_seconds=0.0, day_left=0, is_shared=True
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(programs.take, (0.0, 0, Priority.LOOK))
         tasks.start_soon(_expect_refusal, programs, 50.0)

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -85,6 +86,8 @@ class Conversation:
 
 def get_cpu_seconds(process_id: int) -> float:
     """Return the processor time that a process has used, all its threads together, its children not."""
+    if sys.platform != "linux":
+        raise RuntimeError("only Linux tells what another process has used")
     with open(f"/proc/{process_id}/stat", encoding="ascii") as file:  # noqa: PTH123 - not a file that has a place
         fields = file.read().rpartition(")")[2].split()
     # proc(5): fields 14 and 15 are the user and system time in ticks; the third is the first after the name.

@@ -2,16 +2,17 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import anyio
 
 from flowport.budget import Priority, RequestBudget
-from flowport.errors import Operation, ProviderError
-from flowport.model import Account
+from flowport.errors import FlowportError, Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.model import Account, JsonValue
 from flowport.provider_tools import call_tool
 from flowport.providers.interface import (
     ApiAnswer,
@@ -26,7 +27,11 @@ from flowport.transport import Api, Location, tell_budget
 
 logger = logging.getLogger(__name__)
 
+_NOT_FOUND: Final = frozenset({404, 405, 410, 421})
+_SERVER_ERROR: Final = 500
+
 _LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
+_OK: Final = 200
 T = TypeVar("T")
 
 SANDBOX_ABOUT = ApiRequest(Operation.LIST_APPS, "GET", "/_sandbox/about")
@@ -57,6 +62,7 @@ class OpenAccount:
         self._api: Api | None = None
         self._location: Location | None = None
         self._file_origins: frozenset[str] | None = None
+        self._former_origins: frozenset[str] = frozenset()
 
     def speak(self, style: str) -> None:
         """Speak another of the provider's path families from now on, runs that were started before included."""
@@ -124,6 +130,15 @@ class OpenAccount:
         tell_budget(self.budget, answer)
         return answer
 
+    def explain(self, error: FlowportError) -> str:
+        """Return an error's sentence, with the address that a person has set where it looks as if no API were there."""
+        is_elsewhere = (isinstance(error, ProviderRejected) and error.status in _NOT_FOUND) or (
+            isinstance(error, ProviderBroken) and error.status < _SERVER_ERROR
+        )
+        if self._location is None or not self._location.setting or not is_elsewhere:
+            return str(error)
+        return f"{error} {self._location.setting} is {self._location.base_url}: check that it is the address of {self.provider.title}'s API."
+
     async def fetch_file_origins(self) -> frozenset[str]:
         """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.
 
@@ -134,11 +149,42 @@ class OpenAccount:
             if self._location is None or not self._location.is_loopback:
                 return frozenset()
             if self._file_origins is None:
-                self._file_origins = _parse_file_origins(await api.send(SANDBOX_ABOUT))
+                answer = await api.send(SANDBOX_ABOUT)
+                self._former_origins = _parse_former_origins(answer)
+                self._file_origins = _parse_file_origins(answer)
         except ProviderError as exc:
             logger.info("where the sandbox keeps its files is not known yet: %s", exc)
             return frozenset()
         return self._file_origins
+
+    async def localize(self, url: str) -> str:
+        """Return a link as it leads to its file now: that of a built-in sandbox may name an earlier process's port."""
+        origin = _get_loopback_origin(url) if self.is_sandbox else None
+        if origin is None:
+            return url
+        present = await self.fetch_file_origins()
+        is_former = origin in self._former_origins and len(present) == 1
+        return next(iter(present)) + url.strip()[len(origin) :] if is_former else url
+
+    async def has_upload(self, upload_id: str) -> bool:
+        """Tell whether the provider still has a file that was uploaded; only the built-in sandbox is asked.
+
+        Raises:
+            ProviderError: No answer came.
+        """
+        if not self.is_sandbox:
+            return True
+        request = ApiRequest(Operation.REQUEST_UPLOAD, "GET", f"/_sandbox/uploads/{quote(upload_id, safe='')}")
+        return (await self.send(request, Priority.START)).status == _OK
+
+    async def tidy_sandbox(self, needed_runs: Collection[str]) -> None:
+        """Let the built-in sandbox forget what is old, but for what these runs need.
+
+        Raises:
+            ProviderError: No answer came.
+        """
+        body: dict[str, JsonValue] = {"needed_runs": [*sorted(needed_runs)]}
+        await self.send(ApiRequest(Operation.LIST_APPS, "POST", "/_sandbox/tidy", body), Priority.LOOK)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -161,12 +207,28 @@ class OpenAccount:
 
 def _parse_file_origins(answer: ApiAnswer) -> frozenset[str]:
     """Return the sandbox's word; none when the API on this machine is not a sandbox, whatever it answered."""
+    origin = _parse_about(answer).get("files_origin")
+    return frozenset({origin}) if isinstance(origin, str) and _LOOPBACK_ORIGIN.fullmatch(origin) else frozenset()
+
+
+def _parse_former_origins(answer: ApiAnswer) -> frozenset[str]:
+    """Return where earlier processes of the same sandbox have served files."""
+    origins = _parse_about(answer).get("former_file_origins")
+    return frozenset(one for one in origins if isinstance(one, str)) if isinstance(origins, list) else frozenset()
+
+
+def _parse_about(answer: ApiAnswer) -> dict[str, Any]:
     try:
         about = parse_json(answer)
     except ValueError:
-        return frozenset()
-    origin = about.get("files_origin") if isinstance(about, dict) else None
-    return frozenset({origin}) if isinstance(origin, str) and _LOOPBACK_ORIGIN.fullmatch(origin) else frozenset()
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _get_loopback_origin(url: str) -> str | None:
+    """Return the origin of a link to this machine as the sandbox writes it, None for another link."""
+    found = _LOOPBACK_ORIGIN.match(url.strip())
+    return None if found is None else found[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,29 @@ took to run out with the window. Who waits is on record too, for a quarter of a 
 process go before the others of another, and equals take turns.
 
 Instants are seconds of one clock that nobody sets; what an earlier boot of the machine wrote is void.
+
+While work waits for the limit alone, a request that starts nothing may be granted above it, past whatever waits before
+it: `learned_limit` decides when.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
-from typing import Final, NamedTuple
+from typing import Final
 
-WINDOW_SECONDS: Final = 60.0
-MARGIN_SECONDS: Final = 0.25
-"""Added to the window, because a request leaves later than it is granted. How late it arrives is learnt."""
-SPAN_SECONDS: Final = WINDOW_SECONDS + MARGIN_SECONDS
+from flowport.learned_limit import (
+    NOTHING_LEARNED,
+    RECHECK_SECONDS,
+    WINDOW_SECONDS,
+    LearnedLimit,
+    Limits,
+    get_extra_at,
+    get_limit,
+    get_limit_to_plan,
+    note_extra,
+    note_waiting,
+)
+from flowport.window_record import NOTHING_TOLD, SPAN_SECONDS, AccountRecord, Counted, Rival, leave
 
 DAY_SECONDS: Final = 86_400.0
 
@@ -42,11 +54,16 @@ GRACE_SECONDS: Final = 1.0
 DAY_RESERVE_PARTS: Final = 20
 """This part of a day is kept for looks at runs that are paid for already."""
 
-PROBE_SECONDS: Final = 60.0
+DAY_PROBE_SECONDS: Final = 60.0
 """How long a request that is to find out whether the day goes on has for its answer."""
 
-RAISE_SECONDS: Final = 60.0
-"""How often a lowered limit is raised, by an eighth of the whole."""
+BURST_SECONDS: Final = 5.0
+"""No span of this length holds more requests than the documented limit of a minute, or a fifth more than its share of a
+higher one: providers limit bursts by address, whatever a key may send in a minute."""
+_BURST_PARTS: Final = 10
+
+MIN_TOLD_LEFT: Final = 2
+"""Where the provider tells what is left of its minute, nothing is sent above the limit unless at least so much is."""
 
 MAX_EXACT_LIMIT: Final = 600
 """Above it instants are kept to a tenth of a second, so that no record grows without end."""
@@ -55,14 +72,6 @@ _DAY_STEP_SECONDS: Final = 1800.0
 """How exactly the requests of a day are counted."""
 _TOLERANCE_SECONDS: Final = 1e-6
 """What adding and subtracting instants may lose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an account may send; 0 for no limit."""
-
-    per_minute: int
-    per_day: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,8 @@ class Wish:
     """Whether somebody waits for what it is for."""
     is_paid_for: bool = False
     """Whether it is a look at a run that costs already; others are refused when the day is used up, and it waits."""
+    may_probe: bool = False
+    """Whether it may be sent above the limit, to find out whether that is accepted; never a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,125 +116,63 @@ class Reply:
     """When the day goes on that is used up for whatever is not paid for; None when it is not used up."""
     is_told: bool = False
     """Whether that is the provider's word; else it is our own count."""
-
-
-class Counted(NamedTuple):
-    """Requests that count until an instant."""
-
-    until: float
-    requests: int
-
-
-class Rival(NamedTuple):
-    """A process that waits."""
-
-    process_id: str
-    rank: int
-    requests: int
-    """How many of this rank it waits for; not all of them when they are many."""
-    since: float
-    """When it began to wait or got something last: equals take turns."""
-    until: float
-    """From here on it does not count."""
-
-
-class Quota(NamedTuple):
-    """What the provider has told of a limit of its own."""
-
-    left: int
-    reset_at: float
-    until: float
-    """How long it is believed. The person may raise a limit there, so then one request at a time finds out."""
-
-
-NOTHING_TOLD: Final = Quota(0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRecord:
-    """What is on record of an account."""
-
-    boot_id: str = ""
-    seen_at: float = 0.0
-    granted_at: float = -SPAN_SECONDS
-    grants: tuple[Counted, ...] = ()
-    """Those of the last minute, the oldest first."""
-    day: tuple[Counted, ...] = ()
-    """Those of the last day; only where the day has a limit."""
-    waiting: tuple[Rival, ...] = ()
-    paused_until: float = 0.0
-    paced_until: float = 0.0
-    """Until then requests are spread over the minute."""
-    lowered_to: int = 0
-    """What the provider's refusals have lowered the limit to; 0 for never."""
-    lowered_at: float = 0.0
-    delay: float = 0.0
-    """How long answers took lately, at most. A provider counts a request between its leaving and its answer."""
-    delay_until: float = 0.0
-    row_granted_at: float = -SPAN_SECONDS
-    urgent_until: float = 0.0
-    """How long the window holds a request for what somebody waits for."""
-    told_minute: Quota = NOTHING_TOLD
-    told_day: Quota = NOTHING_TOLD
-
-    @property
-    def used(self) -> int:
-        """How many requests the last minute holds; of a record that was refreshed."""
-        return sum(one.requests for one in self.grants)
-
-
-def refresh(record: AccountRecord, *, boot_id: str, now: float) -> AccountRecord:
-    """Return the record without what counts no more; all of it is void when it was written before this boot."""
-    if record.boot_id != boot_id or now < record.seen_at:
-        return AccountRecord(boot_id=boot_id, seen_at=now)
-    return replace(
-        record,
-        seen_at=now,
-        grants=_drop_past(record.grants, now - record.delay),
-        day=_drop_past(record.day, now),
-        waiting=tuple(rival for rival in record.waiting if rival.until > now),
-    )
+    extra: int = 0
+    """How many of the wishes behind these, from the first that may probe on, may be sent now above the limit."""
+    probed_at: float | None = None
+    """The instant of the reply, in the time of the record, if the last of these is a probe."""
+    learned: LearnedLimit = NOTHING_LEARNED
+    """What the account has taught by now."""
+    limit: int = 0
+    """Requests that are sent in a minute, by that."""
+    limit_to_plan: int = 0
+    """The same for whatever plans work: more while a higher limit is tried."""
 
 
 def admit(record: AccountRecord, ask: Ask) -> tuple[AccountRecord, Reply]:
     """Grant what may be sent now, note the rest as waiting, and say when to come again. The record was refreshed."""
-    now = record.seen_at
-    most = 1 if _is_probing(record) else min(len(ask.wishes), get_step(ask.limits))
+    now, limit = record.seen_at, get_limit(record.learned, ask.limits)
+    most = 1 if _is_probing_day(record) else min(len(ask.wishes), get_step(limit))
     granted, ready_at = 0, now
     while granted < most and (ready_at := _find_ready(record, ask, granted)) <= now + _TOLERANCE_SECONDS:
         granted += 1
     resumes_at = _get_day_end(record, ask.limits, granted, is_paid_for=False)
-    rest = [wish for wish in ask.wishes[granted:] if wish.is_paid_for or resumes_at <= now]
-    next_at = now if granted == most or not rest else ready_at
-    again_at = min(next_at, now + NAP_SECONDS) if rest else inf
     is_told = _has_told_day(record)
+    is_full = granted < most and record.used + granted >= _get_allowed(record, limit, ask.wishes[granted])
     record = _count(record, ask.wishes[:granted], ask.limits)
+    waiting, extra, extra_at, probed_at = list(ask.wishes[granted:]), 0, inf, None
+    if is_full and resumes_at <= now:
+        record = replace(record, learned=note_waiting(record.learned, now=now))
+        able = [wish for wish in waiting if wish.may_probe][: get_step(limit)]
+        for wish in able:
+            extra_at = _get_extra_at(record, ask.limits, wish)
+            if extra_at > now + _TOLERANCE_SECONDS:
+                break
+            learned = note_extra(record.learned, ask.limits, used=record.used, now=now)
+            probed_at = now if learned.probe_until != record.learned.probe_until else None
+            record = _count(replace(record, learned=learned), [wish], ask.limits)
+            waiting.remove(wish)
+            extra += 1
+    rest = [wish for wish in waiting if wish.is_paid_for or resumes_at <= now]
+    next_at = now if granted == most or not rest else ready_at
+    again_at = min(next_at, max(now, extra_at), now + NAP_SECONDS) if rest else inf
     record = _register(record, ask.process_id, rest, again_at, has_got=granted > 0)
-    resumes_seconds = None if resumes_at <= now else resumes_at - now
-    return record, Reply(granted, again_at - now, max(0.0, next_at - now), resumes_seconds, is_told)
+    return record, Reply(
+        granted,
+        again_at - now,
+        max(0.0, next_at - now),
+        resumes_seconds=None if resumes_at <= now else resumes_at - now,
+        is_told=is_told,
+        extra=extra,
+        probed_at=probed_at,
+        learned=record.learned,
+        limit=get_limit(record.learned, ask.limits),
+        limit_to_plan=get_limit_to_plan(record.learned, ask.limits, now=now),
+    )
 
 
-def count_elsewhere(record: AccountRecord, grants: Sequence[Counted]) -> AccountRecord:
-    """Count requests that were sent without the record, while it could not be had."""
-    return replace(record, grants=tuple(sorted([*record.grants, *grants])))
-
-
-def leave(record: AccountRecord, process_id: str) -> AccountRecord:
-    """Forget that a process waits."""
-    return replace(record, waiting=tuple(rival for rival in record.waiting if rival.process_id != process_id))
-
-
-def get_believed_limit(record: AccountRecord, limits: Limits) -> int:
-    """Return what the account may send in a minute as far as is known; a lowered limit comes back step by step."""
-    if not record.lowered_to:
-        return limits.per_minute
-    steps = int(max(0.0, record.seen_at - record.lowered_at) // RAISE_SECONDS)
-    return min(limits.per_minute, record.lowered_to + steps * get_step(limits))
-
-
-def get_step(limits: Limits) -> int:
-    """Return by how much a lowered limit is raised; it is lowered no further than to this either."""
-    return max(1, limits.per_minute // BATCH_PARTS)
+def get_step(limit: int) -> int:
+    """Return how many requests are granted at once at most."""
+    return max(1, limit // BATCH_PARTS)
 
 
 def get_day_left(record: AccountRecord, limits: Limits) -> int | None:
@@ -238,25 +187,22 @@ def _has_told_day(record: AccountRecord) -> bool:
     return record.seen_at < record.told_day.until
 
 
-def _is_probing(record: AccountRecord) -> bool:
+def _is_probing_day(record: AccountRecord) -> bool:
     """Tell whether a day that was used up is believed in no more, so that one request is to find out."""
     told = record.told_day
     return not told.left and told.until <= record.seen_at < told.reset_at
 
 
-def _drop_past(counted: tuple[Counted, ...], now: float) -> tuple[Counted, ...]:
-    return tuple(one for one in counted if one.until > now)
-
-
 def _find_ready(record: AccountRecord, ask: Ask, granted: int) -> float:
     """Return when the wish behind so many granted ones may be sent; an instant that has passed for at once."""
     wish, now = ask.wishes[granted], record.seen_at
-    limit = get_believed_limit(record, ask.limits)
+    limit = get_limit(record.learned, ask.limits)
     excess = record.used + granted - _get_allowed(record, limit, wish) + 1
     ahead = _find_ahead(record, ask.process_id, wish, has_got=granted > 0)
     behind = sum(rival.requests if rival.rank < wish.rank else 1 for rival in ahead)
     room_at = _get_freed_at(record, excess)
     ready_at = max(record.paused_until, _make_way(room_at, _get_freed_at(record, excess + behind), ahead))
+    ready_at = max(ready_at, _get_burst_end(record, ask.limits, granted))
     if wish.is_row:
         is_second = any(one.is_row for one in ask.wishes[:granted])
         ready_at = max(ready_at, (now if is_second else record.row_granted_at) + WINDOW_SECONDS / (ROW_HASTE * limit))
@@ -267,6 +213,41 @@ def _find_ready(record: AccountRecord, ask: Ask, granted: int) -> float:
     if now < record.told_minute.until and record.told_minute.left <= granted:
         ready_at = max(ready_at, record.told_minute.until)
     return max(ready_at, _get_day_end(record, ask.limits, granted, is_paid_for=wish.is_paid_for))
+
+
+def _get_extra_at(record: AccountRecord, limits: Limits, wish: Wish) -> float:
+    """Return when a wish that may probe may be sent above the limit."""
+    limit, told = get_limit(record.learned, limits), record.told_minute
+    if not _fills_window(record, limit, wish):
+        return inf
+    extra_at = get_extra_at(record.learned, limits, used=record.used, now=record.seen_at)
+    extra_at = max(extra_at, record.paused_until, record.paced_until, _get_burst_end(record, limits, 0))
+    if told == NOTHING_TOLD or told.until < record.seen_at - WINDOW_SECONDS:
+        return extra_at
+    # A number that is out of date is none: the next answer tells another.
+    is_room_told = record.seen_at < told.until and told.left >= MIN_TOLD_LEFT
+    return extra_at if is_room_told else max(extra_at, record.seen_at + RECHECK_SECONDS)
+
+
+def _fills_window(record: AccountRecord, limit: int, wish: Wish) -> bool:
+    """Tell whether the window holds all that a wish may fill; one that leaves a share to others fills all of it first."""
+    return record.used >= (_get_allowed(record, limit, wish) if wish.is_row else limit)
+
+
+def _get_burst_end(record: AccountRecord, limits: Limits, granted: int) -> float:
+    """Return when one more request is no burst that a provider may refuse, whatever it allows in a minute."""
+    limit = get_limit(record.learned, limits)
+    most = max(limits.per_minute, ceil(limit / _BURST_PARTS))
+    if limit <= most:
+        return 0.0
+    since = record.seen_at + SPAN_SECONDS - BURST_SECONDS
+    recent = [one for one in record.grants if one.until > since]
+    excess = sum(one.requests for one in recent) + granted - most + 1
+    for one in recent if excess > 0 else ():
+        excess -= one.requests
+        if excess <= 0:
+            return one.until - SPAN_SECONDS + BURST_SECONDS
+    return record.seen_at + BURST_SECONDS if excess > 0 else 0.0
 
 
 def _get_allowed(record: AccountRecord, limit: int, wish: Wish) -> int:
@@ -334,15 +315,15 @@ def _count(record: AccountRecord, wishes: Sequence[Wish], limits: Limits) -> Acc
     now, granted = record.seen_at, len(wishes)
     until = now + SPAN_SECONDS
     told_day = record.told_day._replace(left=max(0, record.told_day.left - granted))
-    if _is_probing(record):
-        told_day = told_day._replace(until=min(told_day.reset_at, now + PROBE_SECONDS))
+    if _is_probing_day(record):
+        told_day = told_day._replace(until=min(told_day.reset_at, now + DAY_PROBE_SECONDS))
     day_until = now // _DAY_STEP_SECONDS * _DAY_STEP_SECONDS + _DAY_STEP_SECONDS + DAY_SECONDS
     return replace(
         record,
         granted_at=now,
         row_granted_at=now if any(one.is_row for one in wishes) else record.row_granted_at,
         urgent_until=until if any(one.is_urgent for one in wishes) else record.urgent_until,
-        grants=_add(record.grants, until if limits.per_minute <= MAX_EXACT_LIMIT else ceil(until * 10) / 10, granted),
+        grants=_add(record.grants, until if limits.most <= MAX_EXACT_LIMIT else ceil(until * 10) / 10, granted),
         day=_add(record.day, day_until, granted) if limits.per_day else record.day,
         told_minute=record.told_minute._replace(left=max(0, record.told_minute.left - granted)),
         told_day=told_day,

@@ -5,6 +5,7 @@ connection, and the library keeps no list of those; here is one.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import anyio
@@ -22,7 +23,7 @@ from mcp.server.subscriptions import (
 )
 
 from flowport.answers import build_run_uri
-from flowport.changes import Changed, Changes, ListKind
+from flowport.changes import Changes, ListKind
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ MAX_WATCHED: Final = 1_000
 """Resources that one older client may watch."""
 
 _WATCHED: Final = "flowport.watched"
+_LIST_EVENTS: Final[Mapping[ListKind, type[ToolsListChanged | ResourcesListChanged]]] = {
+    ListKind.TOOLS: ToolsListChanged,
+    ListKind.RESOURCES: ResourcesListChanged,
+}
 
 
 class Announcer:
@@ -68,14 +73,20 @@ class Announcer:
         _get_watched(_get_connection(context)).discard(str(params.uri))
         return t.EmptyResult()
 
-    async def keep_announcing(self) -> None:
-        """Tell of each change. Never returns."""
+    async def keep_announcing_lists(self) -> None:
+        """Tell of each change of a list. Never returns."""
         while True:
-            await self.announce(await self._changes.take())
+            lists = await self._changes.take_lists()
+            await self.announce([_LIST_EVENTS[kind]() for kind in ListKind if kind in lists])
 
-    async def announce(self, changed: Changed) -> None:
+    async def keep_announcing_runs(self) -> None:
+        """Tell of each change of a run to those who watch it. Never returns."""
+        while True:
+            run_ids = await self._changes.take_runs()
+            await self.announce([ResourceUpdated(uri=build_run_uri(run_id)) for run_id in sorted(run_ids)])
+
+    async def announce(self, events: Sequence[ServerEvent]) -> None:
         """Tell everybody who listens."""
-        events = _build_events(changed)
         for event in events:
             await self._bus.publish(event)
         async with anyio.create_task_group() as group:
@@ -86,7 +97,7 @@ class Announcer:
         """Return how many older clients are told."""
         return len(self._older)
 
-    async def _tell(self, connection: Connection, events: list[ServerEvent]) -> None:
+    async def _tell(self, connection: Connection, events: Sequence[ServerEvent]) -> None:
         with anyio.move_on_after(SEND_SECONDS) as scope:
             for event in events:
                 await _send(connection, event)
@@ -102,15 +113,6 @@ async def _send(connection: Connection, event: ServerEvent) -> None:
         await connection.send_resource_list_changed()
     elif isinstance(event, ResourceUpdated) and event.uri in _get_watched(connection):
         await connection.send_resource_updated(event.uri)
-
-
-def _build_events(changed: Changed) -> list[ServerEvent]:
-    events: list[ServerEvent] = [ResourceUpdated(uri=build_run_uri(run_id)) for run_id in sorted(changed.run_ids)]
-    if ListKind.TOOLS in changed.lists:
-        events.append(ToolsListChanged())
-    if ListKind.RESOURCES in changed.lists:
-        events.append(ResourcesListChanged())
-    return events
 
 
 def _get_watched(connection: Connection) -> set[str]:

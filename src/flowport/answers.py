@@ -41,6 +41,9 @@ _TEXT_LIMITS: Final = (2000, 400, 80)
 MAX_SHOWN_TEXT: Final = 2000
 """Characters of one text result that an answer carries; its resource has more."""
 
+UNKNOWN_COST: Final = "unknown"
+"""In the place of a number of credits that nobody knows: a 0 would read as free."""
+
 _MAX_PROBLEM: Final = 300
 _MAX_BRIEF_TEXT: Final = 200
 _BRIEF_FACTS: Final = ("n", "kind", "saved_path", "save_problem", "resource")
@@ -69,14 +72,15 @@ class Standing:
     """Whether the call that is answered did not start it but joined it."""
 
 
-def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> Answer:
+def build_run_answer(standing: Standing, previews: Sequence[Preview] = (), without: Sequence[str] = ()) -> Answer:
     """Return the answer that tells about one run, with a link for each output and the previews; never a long one.
 
-    When a run has returned more than an answer holds, links lose their copy of a long URL first; then later outputs all
+    Sentences tell which pictures are without a preview, and why. When a run has returned more than an answer holds, links lose their copy of a long URL first; then later outputs all
     but their places and the beginning of their text; then the last ones are left out. It says so, and where all of it is.
     """
     run = standing.run
     facts = _build_heading(standing)
+    facts["without_preview"] = " ".join(without)
     shown = _choose_outputs(run, MAX_RUN_BYTES - count_twice(facts))
     facts["outputs"] = [one.facts for one in shown]
     facts["outputs_not_shown"] = len(run.outputs) - len(shown)
@@ -88,11 +92,21 @@ def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> An
 
 def add_mention(answer: Answer, mention: Mention) -> Answer:
     """Return the answer with one more fact, and line: which runs are over that nobody has seen."""
-    sentence = _format_mention(mention)
+    return add_fact(answer, "unseen", _format_mention(mention))
+
+
+def add_fact(answer: Answer, name: str, sentence: str) -> Answer:
+    """Return the answer with one more fact, in its text and in its structured content."""
     first, *others = answer.content
-    text = t.TextContent(text=f"{first.text}\nunseen: {sentence}") if isinstance(first, t.TextContent) else first
-    facts = {**(answer.structured_content or {}), "unseen": sentence}
+    text = t.TextContent(text=f"{first.text}\n{name}: {sentence}") if isinstance(first, t.TextContent) else first
+    facts = {**(answer.structured_content or {}), name: sentence}
     return t.CallToolResult(content=[text, *others], structured_content=facts, is_error=answer.is_error)
+
+
+def drop_links(answer: Answer) -> Answer:
+    """Return the answer without resource links: every address is in its text and its structured content as well."""
+    content: list[t.ContentBlock] = [block for block in answer.content if not isinstance(block, t.ResourceLink)]
+    return t.CallToolResult(content=content, structured_content=answer.structured_content, is_error=answer.is_error)
 
 
 def build_facts_answer(facts: Facts) -> Answer:
@@ -134,7 +148,7 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "app": run.app_name,
         "tool": run.tool_name,
         "state": run.state.value,
-        "credits": plain(run.spent_credits) if run.state.is_final else None,
+        "credits": tell_cost(run),
         "price_credits": plain(run.price_credits),
         "seconds": plain(round(standing.elapsed_seconds, 1)),
         "failure": clean_text(run.failure, limit=text_limit),
@@ -146,6 +160,13 @@ def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) ->
         "next_step": _format_next_step(standing),
     }
     return drop_empty(facts)
+
+
+def tell_cost(run: Run) -> float | int | str | None:
+    """Return what a run has cost: a number, "unknown", or None while it goes on."""
+    if not run.state.is_final:
+        return None
+    return UNKNOWN_COST if run.cost_credits is None else plain(run.cost_credits)
 
 
 def build_output_facts(run: Run, output: Output) -> Facts:
@@ -184,9 +205,9 @@ def format_summary(standing: Standing) -> str:
     }
     made = f", {len(run.outputs)} output{'s' * (len(run.outputs) != 1)}" if run.state.is_final and run.outputs else ""
     saving = "; its outputs are being saved" if standing.is_saving else ""
-    return (
-        f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}."
-    )
+    unsaved = [output.save_problem for output in run.outputs if output.save_problem and not output.saved_path]
+    problem = f" {clean_text(unsaved[0], limit=_MAX_PROBLEM)}" if unsaved else ""
+    return f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}.{problem}"
 
 
 def format_duration(seconds: float) -> str:
@@ -267,8 +288,12 @@ def _format_left_out(run: Run, shown: Sequence[_Shown]) -> str:
 
 
 def drop_empty(facts: Facts) -> Facts:
-    """Return the facts that say something."""
-    return {key: value for key, value in facts.items() if value not in ("", None, [], 0) or key == "credits"}
+    """Return the facts that say something; that nothing was charged says something."""
+    return {
+        key: value
+        for key, value in facts.items()
+        if value not in ("", None, [], 0) or (key == "credits" and value is not None)
+    }
 
 
 def count_twice(facts: Facts) -> int:

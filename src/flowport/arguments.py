@@ -6,29 +6,52 @@ clients send strings. Everything else is refused in one go, with all that is wro
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-from flowport.choices import MAX_GIVEN_LENGTH, build_choices
+from flowport.choices import MAX_GIVEN_LENGTH, has_empty_choice
 from flowport.coercion import Misfit, Parsed, format_expected, get_default, parse_value
 from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.labels import clean_line
 from flowport.model import App, Input, InputKind, JsonValue
 from flowport.naming import build_slug, get_nearest
-from flowport.schema import get_inputs
+from flowport.schema import NEW_RUN, get_inputs
 
 _MAX_LISTED_NAMES: Final = 12
 _MAX_STRAY_NAMES: Final = 8
 
+CLIENT_NAMES: Final = frozenset(
+    {
+        # n8n puts the fields of its chat trigger and of the tool call among the arguments (n8n-io/n8n#21500).
+        *("toolcallid", "sessionid", "action", "chatinput"),
+        # Cline (cline/cline#9951), Gemini CLI and Antigravity (MemPalace/mempalace#322), OpenHands.
+        *("taskprogress", "waitforprevious", "waitforprevioustools", "toolaction", "toolsummary", "securityrisk"),
+        # Cursor and others give a tool without arguments one, because some models need it.
+        *("randomstring", "dummy"),
+        # Agent frameworks, and what identifies a conversation or a request.
+        *("runmanager", "callbacks", "progresstoken", "meta", "requestid", "messageid", "traceid"),
+        *("conversationid", "threadid", "chatid", "userid"),
+    }
+)
+"""Arguments that clients are known to add by themselves, folded as `_fold` does. A name that begins with an underscore is
+a client's too."""
+
 
 def parse_arguments(
-    app: App, property_names: Mapping[str, str], arguments: Mapping[str, JsonValue] | None
+    app: App,
+    property_names: Mapping[str, str],
+    arguments: Mapping[str, JsonValue] | None,
+    *,
+    ignores_unknown: bool = False,
 ) -> dict[str, JsonValue]:
     """Return the value of each input by its id, in the order of the app's inputs.
 
     Defaults are filled in; an optional input that is not given, null or empty is left out. An input may also be named
-    by its id or its run key, which is how the provider's own pages call it.
+    by its id or its run key, which is how the provider's own pages call it, and in any spelling that means it alone.
+
+    Args:
+        ignores_unknown: Pass over names that resemble no argument, for tools that neither spend nor change anything.
 
     Raises:
         ArgumentsInvalid: With everything that is wrong.
@@ -46,6 +69,8 @@ def parse_arguments(
         elif outcome is not None:
             values[item.id] = outcome
     free = [item for item in inputs if not given[item.id]]
+    if ignores_unknown:
+        stray = [name for name in stray if _find_meant(name, free, property_names)]
     problems += [_build_stray_problem(name, inputs, free, property_names) for name in stray[:_MAX_STRAY_NAMES]]
     if problems:
         raise ArgumentsInvalid(tuple(problems))
@@ -78,23 +103,77 @@ def build_canonical_digest(app: App, values: Mapping[str, JsonValue], media_dige
     return _build_digest({"app": app.id, "inputs": definition, "values": meant})
 
 
+def name_arguments(
+    app: App, property_names: Mapping[str, str], arguments: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Return the arguments by the names of the tool's schema, without those that a client has added by itself.
+
+    Two calls that differ only in how they spell names, or in what their client adds, are then the same call. A name that
+    is unknown, or one of two for the same input, stays as it is: the parser refuses it.
+    """
+    given, stray = _sort_names(get_inputs(app), property_names, arguments)
+    renamed = {names[0]: property_names[input_id] for input_id, names in given.items() if len(names) == 1}
+    kept = {*stray, *(name for names in given.values() for name in names)}
+    return {renamed.get(name, name): value for name, value in arguments.items() if name in kept}
+
+
+def find_unknown(app: App, property_names: Mapping[str, str], arguments: Mapping[str, JsonValue]) -> list[str]:
+    """Return the names among the arguments that mean no input and are no client's, cleaned and not too many."""
+    _, stray = _sort_names(get_inputs(app), property_names, arguments)
+    return [_format_name(name) for name in stray[:_MAX_STRAY_NAMES]]
+
+
+def find_input(name: str, inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> Input | None:
+    """Return the input that a name means: by one of its names exactly, else by the only one that is spelt alike."""
+    exact = _get_exact_owners(inputs, property_names)
+    by_id = {item.id: item for item in inputs}
+    if name in exact:
+        return by_id[exact[name]]
+    forms = _build_forms(name)
+    alike = [item for item in inputs if forms & _get_all_forms(item, property_names)]
+    return alike[0] if len(alike) == 1 else None
+
+
 def _sort_names(
     inputs: tuple[Input, ...], property_names: Mapping[str, str], sent: Mapping[str, JsonValue]
 ) -> tuple[defaultdict[str, list[str]], list[str]]:
-    """Return the names that were sent for each input, by its id, and those that name none."""
-    owners = dict(reversed(list(_iterate_names(inputs, property_names))))
+    """Return the names that were sent for each input, by its id, and those that name none and are no client's."""
     given: defaultdict[str, list[str]] = defaultdict(list)
+    stray: list[str] = []
     for name in sent:
-        if name in owners:
-            given[owners[name]].append(name)
-    return given, [name for name in sent if name not in owners]
+        item = find_input(name, inputs, property_names)
+        if item is not None:
+            given[item.id].append(name)
+        elif not _is_client_name(name) and (inputs or name != NEW_RUN):
+            stray.append(name)
+    return given, stray
 
 
-def _iterate_names(inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each name of each input with the input's id, the stronger claims first."""
-    yield from ((property_names[item.id], item.id) for item in inputs)
-    yield from ((item.id, item.id) for item in inputs)
-    yield from ((item.run_key, item.id) for item in inputs)
+def _get_exact_owners(inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> dict[str, str]:
+    """Return the id of the input for each name of each; the stronger claim to a name wins."""
+    claims = [
+        *((property_names[item.id], item.id) for item in inputs),
+        *((item.id, item.id) for item in inputs),
+        *((item.run_key, item.id) for item in inputs),
+    ]
+    return dict(reversed(claims))
+
+
+def _get_all_forms(item: Input, property_names: Mapping[str, str]) -> set[str]:
+    return set().union(*map(_build_forms, (property_names[item.id], item.id, item.run_key, item.label)))
+
+
+def _build_forms(name: str) -> set[str]:
+    """Return what is the same in all spellings of a name: without case, accents and what parts its words."""
+    return {_fold(name), clean_line(name).casefold()} - {""}
+
+
+def _fold(name: str) -> str:
+    return build_slug(name).replace("_", "")
+
+
+def _is_client_name(name: str) -> bool:
+    return name.startswith("_") or _fold(name) in CLIENT_NAMES
 
 
 def _resolve_value(item: Input, names: list[str], sent: Mapping[str, JsonValue]) -> Parsed:
@@ -116,7 +195,7 @@ def _is_empty(item: Input, value: JsonValue) -> bool:
     if value != "":
         return False
     # Builders spell "none" as an option without text.
-    return item.kind is not InputKind.SELECT or all(choice.shown != "" for choice in build_choices(item))
+    return item.kind is not InputKind.SELECT or not has_empty_choice(item)
 
 
 def _build_stray_problem(

@@ -14,14 +14,15 @@ import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budgets import Budgets
-from flowport.builtin_sandbox import SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.builtin_sandbox import keep_tidy, open_sandbox_account
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
+from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
 from flowport.changes import Changes, ListKind
 from flowport.clock import Clock, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.fetch import Fetcher
-from flowport.home import open_home
+from flowport.home import Home, open_home
 from flowport.ledger.budget_file import BUDGET_NAME, BudgetFile
 from flowport.ledger.interface import Ledger
 from flowport.media.arguments import MediaRules
@@ -112,13 +113,13 @@ async def open_assembly(
     home = open_home(settings.home)
     ledger, process = home.ledger, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
-    fetcher = Fetcher(file_threads=file_threads)
+    fetcher = Fetcher(file_threads=file_threads, api_hosts=settings.api_hosts)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
         budgets = Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
         stack.push_async_callback(budgets.file.close)
-        accounts = [account] if account else _open_accounts(settings, budgets, stack)
+        accounts = [account] if account else _open_accounts(home, settings, budgets, stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(process.release)
@@ -127,7 +128,7 @@ async def open_assembly(
         first_listed = anyio.Event()
         note = partial(_note_tools, changes, first_listed)
         build = partial(
-            _build_catalog, ledger=ledger, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
+            _build_catalog, home=home, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
         )
         catalogs = [OpenCatalog(one, build(one, turn=_open_turn(one, settings, stack))) for one in accounts]
         shared = _Shared(
@@ -147,6 +148,8 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
+        for one_account in filter(lambda opened: opened.is_sandbox, accounts):
+            supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
         delivered = DeliveredRuns()
         deliveries = Deliveries(ledger, clock, supervisor, delivered)
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, delivered))
@@ -158,7 +161,8 @@ async def open_assembly(
         batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
         parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, deliveries)
-        desk = Desk(settings, clock, ledger, catalogs, *parts, shared.durations, supervisor)
+        order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
+        desk = Desk(settings, clock, ledger, catalogs, *parts, shared.durations, supervisor, tool_order=order)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -245,7 +249,7 @@ def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
 
 
 def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
-    uploader = Uploader(file_threads=shared.file_threads)
+    uploader = Uploader(file_threads=shared.file_threads, outlet=shared.fetcher.outlet)
     uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
     return FileDeliverer(
         shared.ledger,
@@ -255,6 +259,7 @@ def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: Proc
         shared.renewer,
         accounts={account.account.id: account for account in accounts},
         threads=shared.file_threads,
+        results=_build_saving_rules(shared, process),
     )
 
 
@@ -348,7 +353,7 @@ def _take(turn: Turn) -> bool:
 def _build_catalog(
     account: OpenAccount,
     *,
-    ledger: Ledger,
+    home: Home,
     clock: Clock,
     settings: Settings,
     on_change: Callable[[], None],
@@ -360,7 +365,7 @@ def _build_catalog(
     source = Source.ALL if account.is_sandbox else settings.source
     return Catalog(
         account,
-        ledger,
+        home.ledger,
         clock,
         path,
         globs=settings.apps,
@@ -369,18 +374,16 @@ def _build_catalog(
         source=source,
         on_change=on_change,
         has_turn=partial(_take, turn),
+        unrecorded=home.unrecorded,
     )
 
 
-def _open_accounts(settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
+def _open_accounts(home: Home, settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
     """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
     provider = Magnific(title="The sandbox", styles=("flows",))
-    sandbox = BuiltInSandbox(provider)
-    stack.push_async_callback(sandbox.aclose)
-    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
-    return [OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)]
+    return [open_sandbox_account(provider, budgets, stack, is_home_usable=home.unrecorded is None)]
 
 
 def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:
@@ -391,6 +394,7 @@ def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAcco
         provider.build_headers(configured.api_key, parts.hostname or ""),
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
+        setting=configured.base_url_setting,
     )
     account = Account(configured.provider, parts.netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)

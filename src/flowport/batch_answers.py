@@ -9,6 +9,7 @@ import mcp.types as t
 
 from flowport.answers import (
     MAX_RUN_BYTES,
+    UNKNOWN_COST,
     Answer,
     Facts,
     build_answer,
@@ -22,12 +23,14 @@ from flowport.answers import (
     format_joined,
     make_sendable,
     plain,
+    tell_cost,
 )
 from flowport.fitting import choose_forms, count_bytes
 from flowport.labels import clean_text, format_quoted
 from flowport.ledger.batch_records import BatchTally, RowStanding
 from flowport.media.previews import Preview
 from flowport.model import Output, Run, RunState
+from flowport.runner.output_file import find_folder_warning
 from flowport.runner.papers import get_row_state
 
 _MAX_PROBLEM: Final = 300
@@ -66,7 +69,7 @@ class _Shown:
 
 
 def build_batch_answer(
-    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = ()
+    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = (), without: Sequence[str] = ()
 ) -> Answer:
     """Return the answer that tells about a batch, never a long one.
 
@@ -74,6 +77,8 @@ def build_batch_answer(
     there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
     """
     facts = build_batch_facts(standing)
+    facts["notes"] = _find_warning(rows)
+    facts["without_preview"] = " ".join(without)
     begun = [row for row in rows if row.is_begun]
     wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
     forms = [_build_forms(row, standing.tally) for row in wanted]
@@ -89,6 +94,12 @@ def build_batch_answer(
     links = [link for _, place, form in shown for link in form[place].links]
     is_error = standing.run.state is RunState.FAILED
     return build_answer(drop_empty(facts), [*links, *map(build_image, previews)], is_error=is_error)
+
+
+def _find_warning(rows: Sequence[RowStanding]) -> str:
+    """Return why the outputs of rows cannot be saved; it is one folder for all of them."""
+    warnings = (find_folder_warning(row.run.notes) for row in rows if row.run is not None)
+    return clean_text(next(filter(None, warnings), ""), limit=_MAX_PROBLEM)
 
 
 def build_batch_facts(standing: BatchStanding) -> Facts:
@@ -110,7 +121,7 @@ def build_batch_facts(standing: BatchStanding) -> Facts:
         "live": tally.under_way,
         "waiting": tally.unstarted,
         "not_started": tally.dropped,
-        "credits": plain(round(tally.spent_credits, 6)),
+        **build_cost_facts(standing),
         "price_credits": None if run.price_credits is None else plain(round(run.price_credits, 6)),
         "seconds": plain(round(standing.elapsed_seconds, 1)),
         "stopped": tally.stopped,
@@ -122,6 +133,17 @@ def build_batch_facts(standing: BatchStanding) -> Facts:
         "next_step": _format_next_step(run),
     }
     return drop_empty(facts)
+
+
+def build_cost_facts(standing: BatchStanding) -> Facts:
+    """Return what the rows have cost as far as that is known, and how many runs it leaves out."""
+    batch, tally = standing.run, standing.tally
+    if tally.spent_credits or (batch.price_credits is not None and not tally.unpriced):
+        return drop_empty({"credits": plain(round(tally.spent_credits, 6)), "runs_of_unknown_cost": tally.unpriced})
+    if tally.unpriced:
+        return {"credits": UNKNOWN_COST, "runs_of_unknown_cost": tally.unpriced}
+    # Of an unknown price, and none was sent; or none is over yet.
+    return {"credits": 0} if batch.state.is_final else {}
 
 
 def build_batch_page(batch: Run, rows: Sequence[RowStanding], tally: BatchTally, *, limit_bytes: int) -> Facts:
@@ -180,7 +202,7 @@ def _build_whole(row: RowStanding, tally: BatchTally) -> Facts:
     run = row.run
     if run is not None:
         facts |= {
-            "credits": plain(run.spent_credits) if run.state.is_final else None,
+            "credits": tell_cost(run),
             "problem": clean_text(run.failure, limit=_MAX_PROBLEM),
             "outputs": [_build_output(run, output) for output in run.outputs[:_MAX_OUTPUTS]],
         }

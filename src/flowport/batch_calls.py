@@ -9,7 +9,8 @@ import anyio
 import anyio.to_thread
 
 from flowport.answers import Answer, Facts, build_facts_answer, plain
-from flowport.batch_answers import BatchStanding, build_batch_answer, format_batch_summary
+from flowport.arguments import find_input
+from flowport.batch_answers import BatchStanding, build_batch_answer, build_cost_facts, format_batch_summary
 from flowport.batch_waiting import get_batch_standing, wait_for_batch
 from flowport.catalog.records import Listing
 from flowport.describing import tell_while
@@ -25,6 +26,7 @@ from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
 from flowport.runner.calling import RunCall
 from flowport.runner.pricing import price_call
 from flowport.runner.runs import Submission
+from flowport.schema import get_inputs
 from flowport.submitting import Offer, Submitter, note_cancelled, note_learnt
 from flowport.tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.waiting import Caller
@@ -144,7 +146,7 @@ class BatchCalls:
             "tool": batch.tool_name,
             "state": standing.run.state.value,
             "seconds": plain(round(standing.elapsed_seconds, 1)),
-            "credits": plain(round(standing.tally.spent_credits, 6)),
+            **build_cost_facts(standing),
             "batch": format_batch_summary(standing),
         }
 
@@ -182,8 +184,8 @@ class BatchCalls:
     async def _tell(self, standing: BatchStanding, caller: Caller, origin: RunCall) -> Answer:
         """Return the batch's answer, and note in the ledger what the caller learns by it."""
         rows = await self._desk.ledger.get_rows(standing.run.id)
-        previews = await self._desk.previewer.build_previews(_gather_outputs(standing.run, rows))
-        answer = build_batch_answer(standing, rows, previews)
+        pictures = await self._desk.previewer.build_shown(_gather_outputs(standing.run, rows))
+        answer = build_batch_answer(standing, rows, pictures.previews, pictures.without)
         shown = [row.run.id for row in rows if row.run is not None and row.run.outputs]
         await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
         return answer
@@ -223,15 +225,8 @@ def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
 
 def _find_argument(column: str, listing: Listing) -> str:
     """Return the argument that a column is for; its own name when it is for none, which is refused with the rows."""
-    inputs, names = listing.app.inputs or (), listing.property_names
-    exact = [item for item in inputs if column in {names[item.id], item.id, item.run_key}]
-    near = [item for item in inputs if _fold(column) in {_fold(item.label), _fold(names[item.id])}]
-    found = exact or near
-    return names[found[0].id] if len(found) == 1 else column
-
-
-def _fold(text: str) -> str:
-    return clean_line(text).casefold()
+    found = find_input(column, get_inputs(listing.app), listing.property_names)
+    return column if found is None else listing.property_names[found.id]
 
 
 def _refuse(argument: str, problem: str, expected: str) -> ArgumentsInvalid:

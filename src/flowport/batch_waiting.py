@@ -83,9 +83,18 @@ def format_batch_progress(
     left = estimate_left_seconds(tally, usual_seconds, now, requests_per_minute=requests_per_minute)
     if left is not None:
         parts.append(f"about {_format_roughly(left)} left")
-    parts.append(f"{count_credits(tally.spent_credits)} so far")
+    parts += _format_cost(standing.run, tally)
     problem = f" ({standing.problem})" if standing.problem else ""
     return ", ".join(parts) + problem
+
+
+def _format_cost(batch: Run, tally: BatchTally) -> list[str]:
+    """Return what the rows have cost so far; no number where none is known."""
+    known = [f"{count_credits(tally.spent_credits)} so far"]
+    if not tally.unpriced:
+        return known if tally.spent_credits or batch.price_credits is not None else []
+    unknown = f"{tally.unpriced} of unknown cost"
+    return [*known, unknown] if tally.spent_credits else [unknown]
 
 
 def estimate_left_seconds(

@@ -17,21 +17,13 @@ from typing import Final
 
 import anyio
 
-from flowport.allowance import (
-    SPAN_SECONDS,
-    WINDOW_SECONDS,
-    Ask,
-    Limits,
-    Reply,
-    Wish,
-    get_believed_limit,
-    get_day_left,
-    get_step,
-)
+from flowport.allowance import Ask, Reply, Wish, get_day_left, get_step
 from flowport.clock import Clock
 from flowport.errors import DayUsedUp, Operation
-from flowport.lessons import note_delay, note_quota, note_refusal
+from flowport.learned_limit import NOTHING_LEARNED, WINDOW_SECONDS, Limits, get_limit
+from flowport.lessons import note_answered_probe, note_delay, note_quota, note_refusal
 from flowport.providers.rate_limits import RateLimits
+from flowport.window_record import SPAN_SECONDS
 from flowport.windows import OwnWindow, Window
 
 
@@ -60,6 +52,7 @@ _WISHES: Final[Mapping[Priority, Wish]] = {
         is_urgent=priority in {Priority.START, Priority.LOOK},
         # Whatever looks does so at a run that costs already.
         is_paid_for=priority.name.startswith("LOOK"),
+        may_probe=not priority.name.startswith("START"),
     )
     for priority in Priority
 }
@@ -72,9 +65,13 @@ class Standing:
     used: int
     """Requests in the last minute: of all programs that share the budget."""
     limit: int
-    """Requests in a minute; 0 for no limit."""
-    believed_limit: int
-    """Less than the limit when the provider has refused requests within it."""
+    """Requests in a minute, as far as is known; 0 for no limit."""
+    ceiling: int
+    """What that may become at most; 0 for no limit."""
+    is_learned: bool
+    """Whether the provider's answers have taught the limit; else it is the documented one or the setting."""
+    refused_above: int
+    """At about so many requests in a minute the provider has refused the next; 0 for never."""
     paused_seconds: float
     """For how long nothing is sent, because the provider asked for it; 0 for not at all."""
     day_left: int | None
@@ -97,15 +94,32 @@ class _Ticket:
     roused: anyio.Event = field(default_factory=anyio.Event, compare=False)
     """Set when something may have changed for this one."""
     is_granted: bool = field(default=False, compare=False)
+    probed_at: float | None = field(default=None, compare=False)
+    """When it was granted, by the window's time, if it was above the limit."""
     refusal: Reply | None = field(default=None, compare=False)
     """What told that the day is used up."""
     rest: anyio.CancelScope = field(default_factory=anyio.CancelScope, compare=False)
     """Its sleep until it is worth asking again; whoever has come and asked before may have got something for this one too."""
 
+    def grant(self) -> None:
+        """Let its request be sent."""
+        self.is_granted = True
+        self.rouse()
+
     def rouse(self) -> None:
         """Have it look up at once: what is granted is counted from now on, and a request that is sent late is one too many."""
         self.roused.set()
         self.rest.cancel()
+
+
+@dataclass(slots=True)
+class _Probe:
+    """A request of ours that was granted above all that was accepted before."""
+
+    granted_at: float
+    """By the window's time."""
+    sent_at: float | None = None
+    """What `note_sent` returned for it; None until then."""
 
 
 class RequestBudget:
@@ -116,6 +130,7 @@ class RequestBudget:
         limit: int,
         clock: Clock,
         *,
+        ceiling: int = 0,
         title: str = "",
         per_day: int = 0,
         window: Window | None = None,
@@ -124,12 +139,13 @@ class RequestBudget:
         """Make a budget of `limit` requests a minute; 0 for no limit, and then no window is asked.
 
         Args:
+            ceiling: Up to how many requests a minute are learned; 0 for none above the limit.
             title: Whose requests they are, as people write it, for errors.
             per_day: Requests in 24 hours; 0 for no limit.
             window: The record that is shared with other processes; None for one of our own.
         """
         self._title = title
-        self._limits = Limits(limit, per_day)
+        self._limits = Limits(limit, per_day, ceiling)
         self._clock = clock
         self._process_id = process_id
         self._window = OwnWindow(clock) if window is None else window
@@ -142,13 +158,21 @@ class RequestBudget:
         self._waiting: list[_Ticket] = []
         self._numbers = itertools.count()
         self._is_asking = False
+        self._limit = self._limit_to_plan = get_limit(NOTHING_LEARNED, self._limits) if limit else 0
+        """By the window's last word."""
+        self._probe: _Probe | None = None
         self._next_at = -inf
         """When the first of those who wait is served, by the window's last word."""
 
     @property
     def limit(self) -> int:
-        """Requests in a minute; 0 for no limit."""
-        return self._limits.per_minute
+        """Requests in a minute, as far as is known; 0 for no limit."""
+        return self._limit
+
+    @property
+    def limit_to_plan(self) -> int:
+        """The same for whatever plans work: more while a higher limit is tried, which needs work that waits."""
+        return self._limit_to_plan
 
     @property
     def is_limited(self) -> bool:
@@ -162,14 +186,27 @@ class RequestBudget:
 
     async def look(self) -> Standing:
         """Return how the budget stands, over all processes that share it."""
-        limit, now = self._limits.per_minute, self._clock.monotonic()
-        if not limit:
-            return Standing(self.get_used(), 0, 0, max(0.0, self._paused_until - now), None, is_shared=False)
+        now = self._clock.monotonic()
+        if not self._limits.per_minute:
+            paused_seconds = max(0.0, self._paused_until - now)
+            return Standing(
+                self.get_used(),
+                0,
+                0,
+                is_learned=False,
+                refused_above=0,
+                paused_seconds=paused_seconds,
+                day_left=None,
+                is_shared=False,
+            )
         record = await self._window.look()
+        limit = get_limit(record.learned, self._limits)
         return Standing(
             used=record.used,
             limit=limit,
-            believed_limit=get_believed_limit(record, self._limits),
+            ceiling=self._limits.most,
+            is_learned=limit == record.learned.proven,
+            refused_above=record.learned.ceiling,
             paused_seconds=max(0.0, record.paused_until - record.seen_at),
             day_left=get_day_left(record, self._limits),
             is_shared=self._window.is_shared,
@@ -185,7 +222,10 @@ class RequestBudget:
             DayUsedUp: No request is allowed any more today; looks at runs wait instead.
         """
         if self._limits.per_minute:
-            await self._queue(_Ticket(priority, next(self._numbers)), operation)
+            ticket = _Ticket(priority, next(self._numbers))
+            await self._queue(ticket, operation)
+            if ticket.probed_at is not None:
+                self._probe = _Probe(ticket.probed_at)
         else:
             while (pause := self._paused_until - self._clock.monotonic()) > 0:
                 await self._clock.sleep(pause)
@@ -197,19 +237,37 @@ class RequestBudget:
         now = self._clock.monotonic()
         if not self._limits.per_minute:
             return max(0.0, self._paused_until - now)
-        return max(0.0, self._next_at - now) + (place - 1) * SPAN_SECONDS / self._limits.per_minute
+        return max(0.0, self._next_at - now) + (place - 1) * SPAN_SECONDS / self._limit
 
-    def note_busy(self, seconds: float) -> None:
-        """Grant nothing for so long, in no process, because the provider asked for it; then go on more slowly."""
-        if self._limits.per_minute:
-            self._window.learn(partial(note_refusal, limits=self._limits, seconds=seconds))
-        else:
-            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+    def note_busy(self, seconds: float, sent_at: float | None = None) -> None:
+        """Grant nothing for so long, in no process, because the provider asked for it; then go on more slowly.
+
+        Args:
+            sent_at: What `note_sent` returned for the refused request; None for just now.
+        """
+        now = self._clock.monotonic()
+        if not self._limits.per_minute:
+            self._paused_until = max(self._paused_until, now + seconds)
+            return
+        age_seconds = 0.0 if sent_at is None else now - sent_at
+        refused = partial(note_refusal, limits=self._limits, seconds=seconds, age_seconds=age_seconds)
+        self._window.learn(partial(refused, is_probe=self._take_probe(sent_at) is not None))
+
+    def note_accepted(self, sent_at: float) -> None:
+        """Note that the provider did what a request asked for; if it was the probe, that proves a higher limit."""
+        probe = self._take_probe(sent_at)
+        if probe is None:
+            return
+        self._window.learn(partial(note_answered_probe, limits=self._limits, probed_at=probe.granted_at))
+        self._rouse_first(is_asleep=True)
 
     def note_sent(self) -> float:
         """Note that a granted request leaves, and return the instant for `note_over`."""
         self._under_way += 1
-        return self._clock.monotonic()
+        now = self._clock.monotonic()
+        if self._probe is not None and self._probe.sent_at is None:
+            self._probe.sent_at = now
+        return now
 
     def note_over(self, sent_at: float) -> None:
         """Note that a request was answered, or will not be: the provider has counted it by now, if ever."""
@@ -228,9 +286,19 @@ class RequestBudget:
             left = max(0, told.remaining - self._under_way)
             self._window.learn(partial(note_quota, left=left, reset_seconds=seconds))
 
+    def _take_probe(self, sent_at: float | None) -> _Probe | None:
+        """Return the probe under way, if it is the request that was sent at an instant; it is over."""
+        if self._probe is None or sent_at is None or self._probe.sent_at != sent_at:
+            return None
+        probe, self._probe = self._probe, None
+        return probe
+
     async def _queue(self, ticket: _Ticket, operation: Operation) -> None:
         """Wait for our turn. The first of the queue asks the window for all of it."""
         insort(self._waiting, ticket)
+        if _WISHES[ticket.priority].may_probe and self._limit_to_plan > self._limit:
+            # It may be sent above the limit, past those who wait for room.
+            self._rouse_first(is_asleep=True)
         try:
             while not ticket.is_granted:
                 if ticket.refusal is not None:
@@ -250,8 +318,12 @@ class RequestBudget:
 
     async def _advance(self, ticket: _Ticket) -> None:
         """Ask for those who wait and hand out what came; wait until it is worth asking again."""
-        most = get_step(self._limits) + 1
-        ask = Ask(self._process_id, self._limits, [_WISHES[one.priority] for one in self._waiting[:most]])
+        asking = self._waiting[: get_step(self._limit) + 1]
+        # Behind a line of starts, which are never sent above the limit, there may be others.
+        probe = next((one for one in self._waiting if _WISHES[one.priority].may_probe), None)
+        if probe is not None and probe not in asking:
+            asking.append(probe)
+        ask = Ask(self._process_id, self._limits, [_WISHES[one.priority] for one in asking])
         self._is_asking = True
         try:
             # What is granted must not be lost with the one who happens to ask.
@@ -260,6 +332,7 @@ class RequestBudget:
         finally:
             self._is_asking = False
         self._next_at = self._clock.monotonic() + reply.ready_seconds
+        self._limit, self._limit_to_plan = reply.limit, reply.limit_to_plan
         self._hand_out(reply)
         # Infinite when all were granted: then one who came meanwhile took our place, and we ask again at once.
         is_first = bool(self._waiting) and ticket is self._waiting[0]
@@ -269,9 +342,15 @@ class RequestBudget:
 
     def _hand_out(self, reply: Reply) -> None:
         for ticket in self._waiting[: reply.granted]:
-            ticket.is_granted = True
-            ticket.rouse()
+            ticket.grant()
         del self._waiting[: reply.granted]
+        # Whoever asked may have gone meanwhile; a start never takes its place.
+        extra = [one for one in self._waiting if _WISHES[one.priority].may_probe][: reply.extra]
+        for ticket in extra:
+            ticket.grant()
+            self._waiting.remove(ticket)
+        if extra:
+            extra[-1].probed_at = reply.probed_at
         if reply.resumes_seconds is not None:
             for ticket in self._waiting:
                 if not _WISHES[ticket.priority].is_paid_for:
@@ -279,9 +358,11 @@ class RequestBudget:
                     ticket.rouse()
         self._rouse_first()
 
-    def _rouse_first(self) -> None:
+    def _rouse_first(self, *, is_asleep: bool = False) -> None:
         if self._waiting:
             self._waiting[0].roused.set()
+            if is_asleep:
+                self._waiting[0].rest.cancel()
 
     def _forget_old(self) -> None:
         oldest = self._clock.monotonic() - SPAN_SECONDS

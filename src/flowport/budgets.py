@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from flowport.allowance import Limits
 from flowport.budget import RequestBudget
 from flowport.clock import Clock
+from flowport.learned_limit import DEFAULT_CEILING
 from flowport.ledger.budget_file import BudgetFile
 from flowport.model import Account
 from flowport.providers.interface import Provider
@@ -22,14 +22,21 @@ class Budgets:
     process_id: str
 
     def open(self, account: Account, provider: Provider, *, is_sandbox: bool = False) -> RequestBudget:
-        """Return the budget of an account, which all processes of the home share; the sandbox has no limit of its own."""
-        documented = Limits(0) if is_sandbox else Limits(provider.requests_per_minute, provider.requests_per_day)
+        """Return the budget of an account, which all processes of the home share; the sandbox has no limit of its own.
+
+        The setting is a ceiling: what an account may send below it is learned, from the documented limit on.
+        """
         per_minute, per_day = self.settings.requests_per_minute, self.settings.requests_per_day
+        documented, documented_day = provider.requests_per_minute, provider.requests_per_day
+        if is_sandbox:
+            documented = documented_day = 0
+        ceiling = (max(documented, DEFAULT_CEILING) if documented else 0) if per_minute is None else per_minute
         return RequestBudget(
-            documented.per_minute if per_minute is None else per_minute,
+            min(documented or ceiling, ceiling),
             self.clock,
+            ceiling=ceiling,
             title=provider.title,
-            per_day=documented.per_day if per_day is None else per_day,
+            per_day=documented_day if per_day is None else per_day,
             window=SharedWindow(self.file, account.id, self.clock),
             process_id=self.process_id,
         )

@@ -53,13 +53,18 @@ def _format_over(run: Run, title: str) -> str:
             "there and is charged. get_run tells what is known."
         )
     if run.state is RunState.CANCELLED:
-        return f"The run is cancelled already; what counts as spent is {count_credits(run.spent_credits)}."
+        return f"The run is cancelled already; {_format_cost(run)}."
     return f"The run is over already: {_ENDS[run.state]}."
+
+
+def _format_cost(run: Run) -> str:
+    cost = run.cost_credits
+    return "what it has cost is not known" if cost is None else f"what counts as spent is {count_credits(cost)}"
 
 
 def _format_asked(run: Run, title: str) -> str:
     if run.state is RunState.CANCELLED:
-        return f"The run is cancelled; what counts as spent is {count_credits(run.spent_credits)}."
+        return f"The run is cancelled; {_format_cost(run)}."
     if run.state.is_final:
         return f"{title} was asked to cancel the run, which was over by then: {_ENDS[run.state]}."
     return f"{title} was asked to cancel the run; get_run tells how it ends and what it has cost."

@@ -5,14 +5,14 @@ provider's own value. Pure.
 """
 
 import json
-import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Final
 
 from flowport.labels import clean_line
 from flowport.model import Input, JsonValue, Option, Scalar
-from flowport.naming import get_nearest
+from flowport.naming import build_slug, get_nearest
 
 MAX_CHOICE_LENGTH: Final = 200
 """Characters of an option's value as it is shown."""
@@ -21,6 +21,8 @@ MAX_GIVEN_LENGTH: Final = 40
 """Characters of a value inside an error sentence."""
 
 _MAX_LISTED: Final = 8
+_EMPTY_SPELLINGS: Final = ("none", "empty", "(none)", "(empty)")
+"""What an option without visible text is called, unless its label or another option has the word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +30,45 @@ class Choice:
     """One option of a select input as clients see it."""
 
     shown: Scalar
-    """The cleaned value; all choices of an input have one JSON type."""
+    """The cleaned value: text that is not empty, or a boolean where the options are true and false."""
     option: Option
 
 
-def get_choice_type(item: Input) -> str:
-    """Return the JSON type that shows every option: "boolean", "number", else "string", which other values have too."""
-    if item.is_open:
-        return "string"
-    types = {_get_scalar_type(option.value) for option in item.options}
-    return types.pop() if len(types) == 1 else "string"
+def is_yes_or_no(item: Input) -> bool:
+    """Tell whether the options are true and false, so that a boolean says all about them."""
+    values = [option.value for option in item.options]
+    return not item.is_open and all(isinstance(value, bool) for value in values) and set(values) == {True, False}
 
 
 def build_choices(item: Input) -> tuple[Choice, ...]:
-    """Return the options as clients see them, in the provider's order; two of them may look the same."""
-    if get_choice_type(item) != "string":
+    """Return the options as clients see them, in the provider's order; two of them may look the same.
+
+    Options that are true and false stay booleans. All others become text that is not empty: several clients refuse a
+    tool whose enum holds anything else.
+    """
+    if is_yes_or_no(item):
         return tuple(Choice(option.value, option) for option in item.options)
+    shown = [clean_line(format_scalar(option.value), limit=MAX_CHOICE_LENGTH) for option in item.options]
+    labels = [clean_line(option.label) for option in item.options]
+    spelled: dict[Scalar, str] = {}
+    for text, label, option in zip(shown, labels, item.options, strict=True):
+        if not text and option.value not in spelled:
+            others = (one for one, owner in zip(labels, item.options, strict=True) if owner.value != option.value)
+            taken = {word.casefold() for word in (*shown, *others, *spelled.values())}
+            spelled[option.value] = _spell_empty(label, taken)
     return tuple(
-        Choice(clean_line(format_scalar(option.value), limit=MAX_CHOICE_LENGTH), option) for option in item.options
+        Choice(text or spelled[option.value], option) for text, option in zip(shown, item.options, strict=True)
     )
+
+
+def _spell_empty(label: str, taken: Collection[str]) -> str:
+    """Return a word for an option whose own text cannot be seen: its label, else one that means nothing."""
+    return next(word for word in _iterate_spellings(label) if word and word.casefold() not in taken)
+
+
+def _iterate_spellings(label: str) -> Iterator[str]:
+    yield from (label, *_EMPTY_SPELLINGS)
+    yield from (f"(empty {n})" for n in count(2))
 
 
 def format_scalar(value: Scalar) -> str:
@@ -60,7 +82,19 @@ def format_choices(choices: tuple[Choice, ...]) -> str:
     """Return the first few choices as the end of "It takes"."""
     shown = [_format_shown(choice) for choice in choices[:_MAX_LISTED]]
     rest = len(choices) - len(shown)
-    return f"one of {', '.join(shown)}" + (f" and {rest} more" if rest else "")
+    return f"one of {', '.join(shown)}" + (f" and {rest} more, which find_apps lists" if rest else "")
+
+
+def describe_choice(choice: Choice) -> str:
+    """Return a choice with its label, `v1: Rachel`; without it where it only spells the value in another way."""
+    shown, label = format_scalar(choice.shown), clean_line(choice.option.label)
+    return f"{shown}: {label}" if is_telling(label, shown) else shown
+
+
+def is_telling(label: str, shown: str) -> bool:
+    """Tell whether a label says more than its value."""
+    slug = build_slug(label)
+    return bool(label) and label.casefold() != shown.casefold() and not (slug and slug == build_slug(shown))
 
 
 def find_option(choices: tuple[Choice, ...], given: Scalar) -> Option | None:
@@ -71,7 +105,9 @@ def find_option(choices: tuple[Choice, ...], given: Scalar) -> Option | None:
     if exact is not None:
         return exact
     text = format_scalar(given)
-    readings = ((fold, read) for fold in (str, _fold) for read in (_read_value, _read_label))
+    readings = (
+        (fold, read) for fold in (str, _fold) for read in (_read_value, _read_shown, _read_label, describe_choice)
+    )
     for fold, read_text in readings:
         near = [choice.option for choice in choices if fold(read_text(choice)) == fold(text)]
         # A label that several options share names none of them.
@@ -82,6 +118,10 @@ def find_option(choices: tuple[Choice, ...], given: Scalar) -> Option | None:
 
 def _read_value(choice: Choice) -> str:
     return format_scalar(choice.option.value)
+
+
+def _read_shown(choice: Choice) -> str:
+    return format_scalar(choice.shown)
 
 
 def _read_label(choice: Choice) -> str:
@@ -95,6 +135,7 @@ def _fold(text: str) -> str:
 def format_suggestion(choices: tuple[Choice, ...], given: Scalar) -> str:
     """Return " Did you mean ...?" with the nearest choice; empty when none is near."""
     shown = {_read_label(choice): choice for choice in reversed(choices)}
+    shown |= {_read_shown(choice): choice for choice in reversed(choices)}
     shown |= {_read_value(choice): choice for choice in reversed(choices)}
     nearest = get_nearest(format_scalar(given), shown)
     if not nearest:
@@ -103,16 +144,15 @@ def format_suggestion(choices: tuple[Choice, ...], given: Scalar) -> str:
 
 
 def _format_shown(choice: Choice) -> str:
-    return clean_line(format_scalar(choice.shown), limit=MAX_GIVEN_LENGTH) or '""'
+    return clean_line(format_scalar(choice.shown), limit=MAX_GIVEN_LENGTH)
+
+
+def has_empty_choice(item: Input) -> bool:
+    """Tell whether no text is one of the options: builders spell "none" so."""
+    return any(not clean_line(format_scalar(option.value)) for option in item.options)
 
 
 def is_same(one: JsonValue, other: JsonValue) -> bool:
     """Tell whether two values are equal in JSON."""
     # Python holds True to be 1; JSON does not.
     return one == other and isinstance(one, bool) == isinstance(other, bool)
-
-
-def _get_scalar_type(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    return "number" if isinstance(value, int | float) and abs(value) < math.inf else "string"

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from flowport import __version__
@@ -49,7 +50,12 @@ def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """
     if arguments and arguments[0].startswith("-") and arguments[0] not in {"-h", "--help", "--version"}:
         return DEFAULT_COMMAND, list(arguments)
-    known = build_parser().parse_args(arguments[:1])
+    parser = build_parser()
+    wanted = arguments[0] if arguments else DEFAULT_COMMAND
+    nearest = get_close_matches(wanted, COMMANDS, 1)
+    if wanted not in COMMANDS and nearest and not wanted.startswith("-"):
+        parser.error(f"there is no command {wanted}; did you mean {nearest[0]}?")
+    known = parser.parse_args(arguments[:1])
     return known.command, list(arguments[1:])
 
 
@@ -61,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Visual AI apps as MCP tools.",
         epilog=f"commands:\n{lines}\n\n`flowport COMMAND --help` lists the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"flowport {__version__}")
     parser.add_argument(

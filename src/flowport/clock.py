@@ -4,6 +4,7 @@ Instants that are stored or shown come from `now`, durations only from `monotoni
 lengthen a wait. Tests hand in a clock of their own, so none of them sleeps.
 """
 
+import sys
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -79,7 +80,7 @@ class SystemClock:
     def boot_time(self) -> BootTime | None:
         """Return the instant by Linux's boot clock; None on other systems."""
         boot_id = _get_boot_id()
-        if _BOOT_CLOCK is None or not boot_id:
+        if sys.platform == "win32" or _BOOT_CLOCK is None or not boot_id:
             return None
         # Processes of one rate agree; to those of another, what this one writes is of a different start of the machine.
         named = boot_id if self._rate == 1.0 else f"{boot_id} at {self._rate:g}"

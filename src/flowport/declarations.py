@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from flowport.errors import ConfigurationError
 from flowport.naming import get_nearest
+from flowport.setting_values import parse_boolean
 
 WORKFLOWS_KEY: Final = "magica_workflows"
 
@@ -36,20 +37,27 @@ TYPES: Final = (
     "any",
 )
 
+_SETTING_PREFIXES: Final = ("flowport_", "magnific_", "magica_")
+
+_SWITCH: Final[tuple[type, ...]] = (bool, str, int)
+"""A truth value, or a word or number for one."""
+
 _SHAPES: Final[Mapping[str, tuple[type, ...]]] = {
     "node": (str,),
     "field": (str,),
     "type": (str,),
     "label": (str,),
+    "description": (str,),
+    "placeholder": (str,),
     "default": (str, int, float, bool, list),
     "options": (list,),
-    "required": (bool,),
-    "list": (bool,),
+    "required": _SWITCH,
+    "list": _SWITCH,
     "minimum": (int, float),
     "maximum": (int, float),
     "max_length": (int,),
     "max_items": (int,),
-    "allow_custom": (bool,),
+    "allow_custom": _SWITCH,
 }
 """What each key of an input holds."""
 
@@ -77,16 +85,24 @@ def parse_declarations(found: Any) -> tuple[DeclaredWorkflow, ...]:
     """Return what the file declares.
 
     Raises:
-        ConfigurationError: The first thing that cannot be used.
+        ConfigurationError: Everything that cannot be used, the first with the others beside it.
     """
     if not isinstance(found, list):
         raise _build_error(WORKFLOWS_KEY, "is no list of tables", f"Write [[{WORKFLOWS_KEY}]] before each workflow.")
-    declared = tuple(_parse_workflow(item, f"{WORKFLOWS_KEY} {n}") for n, item in enumerate(found, 1))
+    declared: list[DeclaredWorkflow] = []
+    problems: list[ConfigurationError] = []
+    for n, item in enumerate(found, 1):
+        try:
+            declared.append(_parse_workflow(item, f"{WORKFLOWS_KEY} {n}"))
+        except ConfigurationError as exc:
+            problems.append(exc)
+    if problems:
+        raise ConfigurationError.unite(problems)
     ids = [one.workflow_id for one in declared]
     twice = next((one for one in ids if ids.count(one) > 1), None)
     if twice is not None:
         raise _build_error(f"{WORKFLOWS_KEY} {twice}", "is there twice", "Remove one of them.")
-    return declared
+    return tuple(declared)
 
 
 def _parse_workflow(item: Any, place: str) -> DeclaredWorkflow:
@@ -109,21 +125,31 @@ def _parse_input(item: Any, place: str) -> DeclaredInput:
     for key in ("node", "field", "type"):
         if not str(item.get(key, "")).strip():
             raise _build_error(place, f"has no {key}", "Each input needs node, field and type.")
+    switches = {
+        key: parse_boolean(str(item[key])) for key, shape in _SHAPES.items() if shape is _SWITCH and key in item
+    }
     for key, value in item.items():
-        is_odd = not isinstance(value, _SHAPES[key]) or (isinstance(value, bool) and bool not in _SHAPES[key])
+        is_odd = (
+            switches.get(key, True) is None
+            or not isinstance(value, _SHAPES[key])
+            or (isinstance(value, bool) and bool not in _SHAPES[key])
+        )
         if is_odd:
             raise _build_error(place, f"has a {key} that cannot be used", "The README shows an example.")
     if item["type"] not in TYPES:
         raise _build_error(place, f"is of type {item['type']!r}", f"It takes {', '.join(TYPES)}.")
     definition = {key: value for key, value in item.items() if key not in ("node", "field")}
     # Nothing but the person's own word makes a declared input required.
-    return DeclaredInput(item["node"], item["field"], {"required": False, **definition})
+    return DeclaredInput(item["node"], item["field"], {"required": False, **definition, **switches})
 
 
 def _refuse_unknown(item: Mapping[str, Any], known: tuple[str, ...], place: str) -> None:
     for key in item:
         if key not in known:
             nearest = get_nearest(key, known)
+            if key.lower().startswith(_SETTING_PREFIXES):
+                remedy = f"It is a setting of Flowport: write it above the first [[{WORKFLOWS_KEY}]]."
+                raise _build_error(place, f"holds {key!r}", remedy)
             hint = f"Did you mean {nearest[0]}?" if nearest else f"It takes {', '.join(known)}."
             raise _build_error(place, f"has a key {key!r} that Flowport does not know", hint)
 

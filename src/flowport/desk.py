@@ -1,7 +1,7 @@
 """Everything that a call may need, in one place: the parts that `assembly` put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowport.accounts import OpenAccount
@@ -10,6 +10,7 @@ from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
 from flowport.catalog.search import get_listing
 from flowport.catalog.selection import merge_tools
+from flowport.catalog.tool_order import ToolOrder
 from flowport.changes import Changes
 from flowport.clock import Clock
 from flowport.errors import AppNotFound
@@ -52,10 +53,12 @@ class Desk:
     deliveries: Deliveries
     durations: DurationBook
     supervisor: Supervisor
+    tool_order: ToolOrder = field(default_factory=ToolOrder)
 
     def get_tools(self) -> list[Mapping[str, Any]]:
         """Return every app tool as it goes over the wire, in order; of all providers together no more than there may be."""
-        return merge_tools([one.catalog.ranked for one in self.catalogs], max_tools=self.settings.max_tools)
+        merged = merge_tools([one.catalog.ranked for one in self.catalogs], max_tools=self.settings.max_tools)
+        return self.tool_order.arrange(merged)
 
     def get_open_catalog(self, wanted: str) -> tuple[OpenCatalog, Listing]:
         """Return the app that a tool name, app id or app name means, and where it belongs.

@@ -14,8 +14,8 @@
     ├─ AppAmbiguous               model: several apps of this name (`call_errors`)
     ├─ DefinitionNotRead          nobody: the definition of an app is still being read (`call_errors`)
     ├─ ArgumentsInvalid           model: which arguments, what was expected
-    ├─ UploadError                nobody: a file could not be put where the provider takes it
-    ├─ FetchError                 url without its query: a file could not be fetched
+    ├─ UploadError                nobody: a file could not be put where the provider takes it (`network.errors`)
+    ├─ FetchError                 url without its query: a file could not be fetched (`network.errors`)
     ├─ LedgerError                operator: the ledger cannot be read or written
     ├─ RunNotFound                model: no such run
     ├─ StartInDoubt               person: an equal run may have been started and paid for (`consent`)
@@ -33,7 +33,8 @@ the `detail` field, which its parser cleaned. This module imports nothing of our
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -55,9 +56,17 @@ class ConfigurationError(FlowportError):
     """What is wrong, as the end of a sentence that begins with the setting. Never the value of a key."""
     remedy: str
     """What to do, as a sentence."""
+    others: tuple["ConfigurationError", ...] = ()
+    """What else cannot be used, so that a person corrects all of it at once."""
+
+    @classmethod
+    def unite(cls, problems: Iterable["ConfigurationError"]) -> "ConfigurationError":
+        """Return the first of at least one problem, with all others beside it."""
+        first, *others = (replace(each, others=()) for one in problems for each in (one, *one.others))
+        return replace(first, others=tuple(others))
 
     def __str__(self) -> str:
-        return f"{self.setting} {self.problem}. {self.remedy}"
+        return "\n".join([f"{self.setting} {self.problem}. {self.remedy}", *map(str, self.others)])
 
 
 class Operation(StrEnum):
@@ -114,15 +123,37 @@ class Breakage(StrEnum):
     CONNECT_TIMEOUT = "the connection took too long to make"
     NO_FREE_CONNECTION = "too many requests are under way here"
     UNUSABLE_ADDRESS = "the configured address cannot be used"
+    UNUSABLE_SETTING = "a setting of the network cannot be used"
+    UNKNOWN_HOST = "the name service does not know its host"
+    PROXY_FAILED = "the proxy made no connection"
+    UNTRUSTED = "its certificate could not be verified"
     BROKEN_OFF = "the connection broke off"
     NO_ANSWER = "no answer came in time"
     GARBLED = "the connection was closed without a proper answer"
 
 
 NEVER_CONNECTED = frozenset(
-    {Breakage.NO_CONNECTION, Breakage.CONNECT_TIMEOUT, Breakage.NO_FREE_CONNECTION, Breakage.UNUSABLE_ADDRESS}
+    {
+        Breakage.NO_CONNECTION,
+        Breakage.CONNECT_TIMEOUT,
+        Breakage.NO_FREE_CONNECTION,
+        Breakage.UNUSABLE_ADDRESS,
+        Breakage.UNUSABLE_SETTING,
+        Breakage.UNKNOWN_HOST,
+        Breakage.PROXY_FAILED,
+        Breakage.UNTRUSTED,
+    }
 )
 """Breakages after which it is certain that the provider received nothing."""
+
+_USUAL_REMEDIES: Final = {
+    Breakage.NO_FREE_CONNECTION: "Try again in a moment.",
+    Breakage.UNUSABLE_ADDRESS: "Correct the base URL in Flowport's configuration.",
+    Breakage.UNUSABLE_SETTING: "Correct or remove it.",
+    Breakage.PROXY_FAILED: "Check the proxy, or remove the variable that names it.",
+    Breakage.UNTRUSTED: "Let SSL_CERT_FILE name the certificates of the network that you are in.",
+}
+"""What to do where the network is not at fault, or not alone."""
 
 
 @dataclass(eq=False)
@@ -130,6 +161,10 @@ class ProviderUnreachable(ProviderError):
     """The request did not get an answer."""
 
     breakage: Breakage
+    reason: str = ""
+    """What exactly failed, as the end of the same sentence; empty when the breakage says it all."""
+    remedy: str = ""
+    """What to do about it, as a sentence; empty for the general advice."""
 
     @property
     def was_sent(self) -> bool:
@@ -137,14 +172,24 @@ class ProviderUnreachable(ProviderError):
         return self.breakage not in NEVER_CONNECTED
 
     @property
+    def is_lasting(self) -> bool:
+        """Whether the next try fails alike, as long as the configuration is what it is."""
+        return self.breakage is Breakage.UNUSABLE_SETTING
+
+    @property
+    def why(self) -> str:
+        """How the connection failed, as the end of a sentence."""
+        return self.reason or str(self.breakage)
+
+    @property
     def cause(self) -> str:
         """How the connection failed."""
-        return f"{self.provider} could not {self.operation}: {self.breakage}."
+        return f"{self.provider} could not {self.operation}: {self.why}."
 
     @property
     def advice(self) -> str:
-        """Look at the network."""
-        return "Check the network and try again."
+        """Look at the network, or at the setting that is wrong."""
+        return self.remedy or _USUAL_REMEDIES.get(self.breakage, "Check the network and try again.")
 
 
 @dataclass(eq=False)
@@ -218,6 +263,15 @@ class DayUsedUp(ProviderError):
         return f"It goes on in about {' '.join(filter(None, parts))}."
 
 
+@dataclass(frozen=True, slots=True)
+class InputFlaw:
+    """What a provider finds wrong with one input, in its own words, not yet cleaned."""
+
+    place: str
+    """Where in the request the input stands; empty when it does not say."""
+    reason: str
+
+
 @dataclass(eq=False)
 class ProviderRejected(ProviderError):
     """The provider understood the request and does not accept it."""
@@ -228,6 +282,10 @@ class ProviderRejected(ProviderError):
     """The provider's own words, cleaned; empty when it gave none."""
     problem: str = ""
     """What it was, in our words, as a sentence without its full stop; empty when the status says it."""
+    flaws: tuple[InputFlaw, ...] = ()
+    """What of `detail` is about single inputs."""
+    opening: str = ""
+    """What of `detail` is about the whole, where there are flaws."""
 
     @property
     def cause(self) -> str:
@@ -290,7 +348,7 @@ class AppNotFound(FlowportError):
     def __str__(self) -> str:
         hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
         if self.catalogue_problem:
-            return f"There is no app {self.wanted!r} among those that could be read.{hint} {self.catalogue_problem}"
+            return f"{self.catalogue_problem} There is no app {self.wanted!r} among those that could be read.{hint}"
         return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
 
 
@@ -321,35 +379,6 @@ class ArgumentsInvalid(FlowportError):
     def __str__(self) -> str:
         opening = "Nothing was started. " if self.is_for_run else ""
         return opening + " ".join(str(problem) for problem in self.problems)
-
-
-@dataclass(eq=False)
-class UploadError(FlowportError):
-    """A file could not be put where the provider takes uploads."""
-
-    place: str
-    """The host, never the path or query, which hold a token."""
-    problem: str
-
-    def __str__(self) -> str:
-        return f"The file could not be uploaded to {self.place}: {self.problem}."
-
-
-@dataclass(eq=False)
-class FetchError(FlowportError):
-    """A file could not be fetched from where its link points."""
-
-    place: str
-    """The host of the link; never its path or query, which may hold a token."""
-    problem: str
-    """Why, as the end of a sentence."""
-    is_expired: bool = False
-    """The server says that the link is no longer good (403, 404 or 410)."""
-    is_refused: bool = False
-    """Our own rules forbid it, and would the next time: the address is not one to ask, or the file is too large."""
-
-    def __str__(self) -> str:
-        return f"The file at {self.place} could not be fetched: {self.problem}."
 
 
 @dataclass(eq=False)

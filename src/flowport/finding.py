@@ -5,19 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.answers import Facts, format_duration, plain
+from flowport.answers import MAX_RUN_BYTES, UNKNOWN_COST, Facts, build_app_uri, count_twice, format_duration, plain
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings, is_provider
+from flowport.choices import build_choices, describe_choice
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import LedgerError
+from flowport.fitting import count_bytes
 from flowport.labels import clean_line
 from flowport.ledger.records import AppHistory, get_usual_seconds
 from flowport.model import InputKind, JsonValue, OutputKind, Source
+from flowport.setting_values import KEY_ADVICE
 
 logger = logging.getLogger(__name__)
 
 MAX_ROWS: Final = 25
 """Apps that one answer lists, and apps whose reasons it tells."""
+
+_OPTIONS_HEAD_BYTES: Final = 400
+"""What is told around the options: names of inputs, and how many more there are."""
 
 UNKNOWN_KINDS: Final = "unknown until it is run"
 
@@ -57,7 +63,58 @@ async def find_apps(desk: Desk, given: Mapping[str, JsonValue]) -> Facts:
         desk.get_catalogue_problem(),
     ]
     catalogues = [_build_catalogue_facts(desk, one) for one in desk.catalogs]
-    return {"summary": " ".join(filter(None, sentences)), "apps": rows, "catalogues": catalogues}
+    facts: Facts = {"summary": " ".join(filter(None, sentences)), "apps": rows, "catalogues": catalogues}
+    place = _find_meant(found[:MAX_ROWS], str(given.get("query", "")))
+    if place is not None:
+        words, room = str(given.get("option", "")), MAX_RUN_BYTES - count_twice(facts)
+        rows[place] |= build_options(found[place].listing, words=words, room_bytes=room)
+    return facts
+
+
+def _find_meant(found: Sequence[_Found], words: str) -> int | None:
+    """Return the place of the one app that a search is about; None when it is about several."""
+    wanted = words.strip().casefold()
+    exact = [
+        place
+        for place, item in enumerate(found)
+        if wanted
+        in {item.listing.tool_name, item.listing.app.id.casefold(), clean_line(item.listing.app.name).casefold()}
+    ]
+    if len(exact) == 1:
+        return exact[0]
+    return 0 if len(found) == 1 else None
+
+
+def build_options(listing: Listing, *, words: str = "", room_bytes: int | None = None) -> Facts:
+    """Return what each input of an app offers to choose from, with the labels, as far as there is room.
+
+    Args:
+        words: Only options that hold them; all when empty.
+        room_bytes: What the facts may take of an answer; None for no bound.
+    """
+    options: dict[str, list[str]] = {}
+    unshown = 0
+    left = float("inf") if room_bytes is None else room_bytes - _OPTIONS_HEAD_BYTES
+    for item in listing.app.inputs or ():
+        if item.kind is not InputKind.SELECT or not item.options:
+            continue
+        shown = options.setdefault(listing.property_names.get(item.id, "?"), [])
+        described = dict.fromkeys(map(describe_choice, build_choices(item)))
+        for text in (text for text in described if words.casefold() in text.casefold()):
+            # In the structured content and in the text, with quotes and commas.
+            left -= count_bytes(text) * 2 + 4
+            if left < 0:
+                unshown += 1
+            else:
+                shown.append(text)
+    facts: Facts = {"options": {name: texts for name, texts in options.items() if texts}}
+    if unshown:
+        facts |= {"options_not_shown": unshown, "all_options": _format_rest(listing)}
+    return facts if facts["options"] or unshown else {}
+
+
+def _format_rest(listing: Listing) -> str:
+    return f"find_apps with option shows those that hold a text; {build_app_uri(listing.tool_name)} has all."
 
 
 def _parse_search(given: Mapping[str, JsonValue]) -> Search:
@@ -107,7 +164,7 @@ def _build_row(found: _Found, *, provider: str, is_listed: bool, is_kind_wanted:
         "app": clean_line(listing.app.name),
         "id": clean_line(listing.app.id),
         "provider": provider,
-        "price_credits": plain(listing.app.price_credits),
+        "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
         "usual_seconds": None if usual is None else max(round(usual), 1),
         "call_it_by": "" if listing.left_out else listing.tool_name if is_listed else "run_app",
         "inputs": _format_inputs(listing),
@@ -142,6 +199,7 @@ def _build_catalogue_facts(desk: Desk, one: OpenCatalog) -> Facts:
         "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
         "read": _format_age(desk, one),
         "could_not_be_refreshed_because": catalog.problem,
+        "to_run_own_apps": f"{KEY_ADVICE}, in the client's configuration." if one.account.is_sandbox else "",
         "left_out": _format_left_out(one),
     }
     return {key: value for key, value in facts.items() if value not in ("", [])}

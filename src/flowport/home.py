@@ -7,7 +7,7 @@ from flowport.errors import LedgerError
 from flowport.ledger.interface import Ledger
 from flowport.ledger.mending import open_ledger, open_refusing_ledger
 from flowport.ledger.opening import LEDGER_NAME
-from flowport.processes import Bystander, ProcessLock
+from flowport.processes import Bystander, NoLocks, ProcessLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +16,26 @@ class Home:
 
     ledger: Ledger
     process: ProcessLock
+    unrecorded: dict[str, str] | None = None
+    """The names that tools are given where nothing can be kept, with their scopes; None in a home that can be used."""
 
 
 def open_home(folder: Path) -> Home:
     """Open the ledger and take the lock of this process.
 
     Nothing is raised: a ledger that cannot be used says why whenever it is asked for what it cannot do. Without a lock
-    nobody could tell that this process lives, so the ledger is then for reading alone.
+    nothing could tell that this process lives, so the ledger is then for reading alone.
     """
     path = folder / LEDGER_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         process = ProcessLock(folder)
+    except NoLocks as exc:
+        reason = f"its folder {folder} does not let programs lock files ({exc.strerror})"
+        problem = LedgerError(reason, "Set FLOWPORT_HOME to a folder on a local disk.")
     except OSError as exc:
-        problem = LedgerError(
-            f"the folder {folder} cannot be written to ({exc.strerror})", "Set FLOWPORT_HOME to a folder of yours."
-        )
-        return Home(open_refusing_ledger(path, problem), Bystander(folder))
-    return Home(open_ledger(path), process)
+        reason = f"the folder {folder} cannot be written to ({exc.strerror or type(exc).__name__})"
+        problem = LedgerError(reason, "Set FLOWPORT_HOME to a folder of yours.")
+    else:
+        return Home(open_ledger(path), process)
+    return Home(open_refusing_ledger(path, problem), Bystander(folder), unrecorded={})

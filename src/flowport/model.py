@@ -86,6 +86,10 @@ class Input:
     """The most values of a list; None when the provider names none."""
     is_open: bool = False
     """Whether a select takes other values than its options too."""
+    description: str = ""
+    """What the builder says of it besides the label, not cleaned; empty when nothing."""
+    placeholder: str = ""
+    """An example that the builder's form shows while nothing is filled in, not cleaned; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +274,8 @@ class Run:
     reserved_credits: float = 0.0
     """Held back for the run until it ends; 0 once it has ended or was not accepted by the provider."""
     spent_credits: float = 0.0
-    """What the run counts as having cost. An unknown run keeps its reservation here."""
+    """What is counted for the run; 0 also where no price is known, which `cost_credits` tells apart. An unknown run keeps its
+    reservation here."""
     provider_run_id: str = ""
     """Empty until the provider gave one."""
     starting_at: float | None = None
@@ -311,6 +316,14 @@ class Run:
     row_count: int = 0
     """How many runs a batch asks for. A batch is on record as a run of its own, which the provider never hears of; 0 for a run."""
     outputs: tuple[Output, ...] = field(default=())
+
+    @property
+    def cost_credits(self) -> float | None:
+        """What the run counts as having cost; None while it goes on, and where no price is known of a run that was sent."""
+        is_sent = self.started_at is not None or self.state is RunState.UNKNOWN
+        if not self.state.is_final or (self.price_credits is None and is_sent and not self.spent_credits):
+            return None
+        return self.spent_credits
 
     @property
     def urgency(self) -> Urgency:

@@ -4,6 +4,7 @@ Each process holds an operating system's lock on a file of its own for as long a
 lock however the process ends, and keeps it while a laptop sleeps; a heartbeat would be wrong about both.
 """
 
+import errno
 import os
 import secrets
 import sys
@@ -16,7 +17,13 @@ else:
     import fcntl
 
 FOLDER: Final = "processes"
+_HELD: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
+"""What a system answers when another process has the lock; the last one is that of Windows."""
 _ID_CHARACTERS: Final = frozenset("0123456789abcdef")
+
+
+class NoLocks(OSError):
+    """The file system of a folder does not let programs lock files."""
 
 
 class ProcessLock:
@@ -26,6 +33,7 @@ class ProcessLock:
         """Take the lock; the folder is made when it is missing.
 
         Raises:
+            NoLocks: The folder's file system has no locks.
             OSError: The folder cannot be written to.
         """
         self._folder = home / FOLDER
@@ -33,8 +41,12 @@ class ProcessLock:
         self.process_id = secrets.token_hex(8)
         self._path = self._build_path(self.process_id)
         self._descriptor: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        if not _lock(self._descriptor):
-            raise OSError("a new file is locked by somebody else")
+        try:
+            if not _lock(self._descriptor):
+                raise NoLocks(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        except OSError as exc:
+            self.release()
+            raise NoLocks(exc.errno, exc.strerror) from exc
 
     def is_alive(self, process_id: str) -> bool:
         """Tell whether the process of this id still holds its lock; one that left no file has ended."""
@@ -51,6 +63,8 @@ class ProcessLock:
             return True
         try:
             return not _lock(descriptor)
+        except OSError:
+            return True  # likewise
         finally:
             # Closing lets go of the lock that the test may have taken.
             os.close(descriptor)
@@ -96,14 +110,18 @@ class Turn:
         """Take the turn if nobody has it, and tell whether it is ours.
 
         Raises:
-            OSError: The folder cannot be written to.
+            OSError: The folder cannot be written to, or its file system has no locks.
         """
         if self._descriptor is None:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            if _lock(descriptor):
-                self._descriptor = descriptor
-            else:
-                os.close(descriptor)
+            is_ours = False
+            try:
+                is_ours = _lock(descriptor)
+            finally:
+                if is_ours:
+                    self._descriptor = descriptor
+                else:
+                    os.close(descriptor)
         return self._descriptor is not None
 
     def release(self) -> None:
@@ -114,12 +132,18 @@ class Turn:
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the lock if nobody has it, and tell whether that went well."""
+    """Take the lock if nothing holds it, and tell whether it is ours.
+
+    Raises:
+        OSError: The file system has no locks to give; that says nothing about another process.
+    """
     try:
         if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as exc:
+        if exc.errno in _HELD:
+            return False
+        raise
     return True

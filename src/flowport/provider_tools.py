@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import httpx2
 
-from flowport.errors import Breakage, FlowportError, Operation, ProviderUnreachable
+from flowport.errors import ConfigurationError, FlowportError, Operation
+from flowport.network.causes import RequestProgress
 from flowport.providers.interface import ApiAnswer, ToolOffer, ToolRequest
-from flowport.transport import KeyRemover, Location, build_client, get_breakage
+from flowport.transport import KeyRemover, Location, build_client, explain
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -57,10 +58,14 @@ class _Session:
     """Why the budget did not allow a request; the protocol's client would wrap it, or say nothing of it."""
     answer: ApiAnswer | None = None
     """What the tool answered."""
+    progress: RequestProgress = field(default_factory=RequestProgress)
+    """Of the latest request."""
     last: ApiAnswer = field(default_factory=lambda: ApiAnswer(_GARBLED, {}, b""))
 
-    async def note_request(self, _: httpx2.Request) -> None:
+    async def note_request(self, request: httpx2.Request) -> None:
         """Take a request from the budget; the first one was taken by the caller."""
+        self.progress = RequestProgress(self.progress.proxy)
+        request.extensions = {**request.extensions, "trace": self.progress.note}
         self.sent += 1
         if self.sent == 1:
             return
@@ -113,14 +118,14 @@ async def call_tool(
     except Exception as exc:  # noqa: BLE001 - what is not the server's comes out again
         # Once the tool has answered, the session may end as it likes.
         if session.answer is None and session.refusal is None:
-            return _explain(exc, session, title, request.operation)
+            return _explain(exc, session, location, title=title, operation=request.operation)
         logger.info("a session with %s broke off (%s)", title, type(_get_first(exc)).__name__)
     if session.answer is not None:
         return ApiAnswer(session.answer.status, {}, KeyRemover(location.api_key).remove(session.answer.body))
     raise session.refusal or AssertionError("a session that nothing ended has an answer")
 
 
-def _explain(error: Exception, session: _Session, title: str, operation: Operation) -> ApiAnswer:
+def _explain(error: Exception, session: _Session, location: Location, *, title: str, operation: Operation) -> ApiAnswer:
     """Return what a session that failed says about the server.
 
     Raises:
@@ -130,9 +135,10 @@ def _explain(error: Exception, session: _Session, title: str, operation: Operati
     from mcp.shared.exceptions import MCPError  # noqa: PLC0415 - not before the first call
 
     first = _get_first(error)
-    if isinstance(first, TimeoutError | httpx2.HTTPError):
-        breakage = Breakage.NO_ANSWER if isinstance(first, TimeoutError) else get_breakage(first)
-        raise ProviderUnreachable(title, operation, breakage) from error
+    if isinstance(first, TimeoutError | httpx2.HTTPError | httpx2.InvalidURL | ConfigurationError) or (
+        session.progress.is_connecting
+    ):
+        raise explain(first, session.progress, location, title, operation) from error
     if not isinstance(first, MCPError | ValueError):
         raise error
     logger.info("%s did not answer as an MCP server (%s)", title, type(first).__name__)
@@ -145,7 +151,9 @@ async def _connect(request: ToolRequest, location: Location, session: _Session) 
     from mcp import Client  # noqa: PLC0415 - not before the first call
     from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 - likewise
 
-    async with build_client(location, _CONNECTIONS, keep_alive=1) as http:
+    built = build_client(location, _CONNECTIONS, keep_alive=1)
+    session.progress.proxy = built.proxy
+    async with built.http as http:
         http.event_hooks = {"request": [session.note_request], "response": [session.note_response]}
         async with Client(streamable_http_client(location.base_url + request.path, http_client=http)) as client:
             yield client

@@ -53,6 +53,8 @@ class Spending:
     """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
     runs: int
     """How many runs ended within the span or have not ended."""
+    unpriced_runs: int = 0
+    """How many of those that were sent are of unknown cost; they count as nothing in the sums."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,18 +15,29 @@ from typing import Any, BinaryIO, Final
 import anyio
 import anyio.to_thread
 
-from flowport.answers import Facts, build_output_facts, build_run_facts, build_run_uri, format_instant, plain
+from flowport.answers import (
+    UNKNOWN_COST,
+    Facts,
+    build_output_facts,
+    build_run_facts,
+    build_run_uri,
+    format_instant,
+    plain,
+)
 from flowport.batch_answers import build_batch_facts, build_batch_page
 from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
-from flowport.errors import FetchError, ProviderError, ResourceNotFound, RunNotFound
+from flowport.errors import ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
+from flowport.finding import build_options
 from flowport.fitting import choose_forms, count_bytes
 from flowport.heap import give_large_blocks_back
 from flowport.labels import clean_line, clean_text
+from flowport.media.identifying import identify
 from flowport.media.previews import Preview
-from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
+from flowport.media.signatures import Sniffed
 from flowport.model import Output, OutputKind, Run, get_url_place
+from flowport.network.errors import FetchError
 from flowport.runner.delivery import Delivery
 from flowport.waiting import Caller, get_standing
 
@@ -110,9 +121,10 @@ class Resources:
         facts = {
             "app": clean_line(listing.app.name),
             "tool_name": listing.tool_name,
-            "price_credits": plain(listing.app.price_credits),
+            "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
             "left_out_because": listing.left_out or None,
             "tool": listing.tool,
+            **build_options(listing),
         }
         known = {key: value for key, value in facts.items() if value is not None}
         return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
@@ -193,8 +205,10 @@ class Resources:
         origins = await account.fetch_file_origins() if account else frozenset[str]()
         max_bytes = MAX_SCALED_BYTES if output.kind is OutputKind.IMAGE else MAX_BYTES
         rules = FetchRules(max_bytes=max_bytes, trusted_origins=origins)
+        url = output.url or ""
+        url = await account.localize(url) if account else url
         with await self._in_thread(TemporaryFile) as file:
-            await self._desk.fetcher.fetch_to_file(output.url or "", file, rules=rules)
+            await self._desk.fetcher.fetch_to_file(url, file, rules=rules)
             return await self._hand_over(file, output)
 
     async def _hand_over(self, file: BinaryIO, output: Output) -> Content:
@@ -240,8 +254,7 @@ def _get_output_at(run: Run, url: str) -> Output:
 
 def _look_at(file: BinaryIO) -> tuple[int, Sniffed | None]:
     size_bytes = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    return size_bytes, sniff(file.read(MAX_HEAD_BYTES))
+    return size_bytes, identify(file)
 
 
 def _read_whole(file: BinaryIO) -> bytes:

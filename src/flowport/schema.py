@@ -2,7 +2,8 @@
 
 Pure. Every list of tools carries every schema, so each byte has to say something: a label stands once, a hint only
 where the type does not say it. What comes out uses the few JSON Schema words that all clients understand: one root
-object, no combinators, no references, no formats.
+object with at least one named property, no combinators, no references, no formats, no `additionalProperties` (arguments
+are checked here anyway, and some clients refuse the word), and enums of texts alone.
 """
 
 import json
@@ -11,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from flowport.choices import Choice, build_choices, format_scalar, get_choice_type, is_same
+from flowport.choices import Choice, build_choices, describe_choice, format_scalar, is_same, is_yes_or_no
 from flowport.coercion import find_flaw, get_bounds, get_default, get_max_items, get_max_length, parse_value
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line, clean_text, format_quoted
 from flowport.model import App, Input, InputKind, JsonValue
-from flowport.naming import build_slug, is_said_by
+from flowport.naming import is_said_by
 
 MAX_INPUTS: Final = 64
 """Inputs of one tool; more would crowd out the other tools."""
@@ -24,10 +25,24 @@ MAX_INPUTS: Final = 64
 _MAX_ENUM_OPTIONS: Final = 100
 _MAX_ENUM_BYTES: Final = 2048
 _MAX_EXAMPLES: Final = 5
-_MAX_OPTION_LABELS_LENGTH: Final = 300
+_MAX_OPTION_LABELS_LENGTH: Final = 260
+_SEE_ALL: Final = "; find_apps with this tool's name lists all"
 _MAX_DEFAULT_LENGTH: Final = 200
+_MAX_ADVICE_LENGTH: Final = 200
+_MAX_EXAMPLE_LENGTH: Final = 100
+_EXAMPLE: Final = re.compile(r"(?:e\.?\s?g\b|for example|for instance|ex\.|example|such as|like)", re.IGNORECASE)
+_SENTENCE_ENDS: Final = (".", "?", "!", ":", "…")
 _MINUTE_FROM_SECONDS: Final = 90
+NEW_RUN: Final = "new_run"
+"""The argument that pays for another run though an equal one is there. An app without inputs lists it: several clients
+refuse an object without a property."""
+
+NEW_RUN_LABEL: Final = "true: pay for another run though an equal one is there"
+
 _PROPERTY_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+
+_COLONS: Final = ":\uff1a "
+"""What no description begins with: a client that reads schemas as YAML stumbles over it."""
 
 _TYPES: Final = {InputKind.NUMBER: "number", InputKind.BOOLEAN: "boolean"}
 _HINTS: Final = {
@@ -105,19 +120,20 @@ def _check_inputs(app: App, inputs: tuple[Input, ...], property_names: Mapping[s
 def _build_input_schema(inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": "object",
-        "properties": {property_names[item.id]: _build_property(item, property_names[item.id]) for item in inputs},
+        "properties": {property_names[item.id]: _build_property(item, property_names[item.id]) for item in inputs}
+        or {NEW_RUN: {"type": "boolean", "description": NEW_RUN_LABEL}},
     }
     required = [property_names[item.id] for item in inputs if item.is_required and get_default(item) is None]
     if required:
         schema["required"] = required
-    schema["additionalProperties"] = False
     return schema
 
 
 def _build_property(item: Input, name: str) -> dict[str, Any]:
     choices = build_choices(item) if item.kind is InputKind.SELECT else ()
-    enum = [] if item.is_open else _build_enum(choices)
-    value: dict[str, Any] = {"type": get_choice_type(item) if choices else _TYPES.get(item.kind, "string")}
+    is_boolean = bool(choices) and is_yes_or_no(item)
+    enum = [] if item.is_open or is_boolean else _build_enum(choices)
+    value: dict[str, Any] = {"type": "boolean" if is_boolean else _TYPES.get(item.kind, "string")}
     if item.kind is InputKind.TEXT and (longest := get_max_length(item)) is not None:
         value["maxLength"] = longest
     if enum:
@@ -128,7 +144,7 @@ def _build_property(item: Input, name: str) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "array", "items": value} if item.is_list else value
     if item.is_list and (most_items := get_max_items(item)) is not None:
         schema["maxItems"] = most_items
-    hint = _build_hint(item, choices, is_listed=bool(enum))
+    hint = _join(_build_advice(item, name), _build_hint(item, choices, is_listed=bool(enum) or is_boolean))
     return schema | _build_words(item.label, name, hint) | _build_default(item, choices)
 
 
@@ -142,42 +158,59 @@ def _build_hint(item: Input, choices: tuple[Choice, ...], *, is_listed: bool) ->
 
 def _build_words(label: str, name: str, hint: str) -> dict[str, str]:
     # The label goes where it costs least: before a hint that is there anyway, else into the shorter keyword.
-    words = clean_line(label)
+    words = clean_line(label).lstrip(_COLONS)
     if is_said_by(words, name):
         return {"description": hint} if hint else {}
     if not hint:
         return {"title": words}
-    return {"description": f"{words} {hint}" if words.endswith((".", "?", "!", ":", "…")) else f"{words}. {hint}"}
+    return {"description": _join(words, hint)}
 
 
-def _build_enum(choices: tuple[Choice, ...]) -> list[JsonValue]:
+def _join(*parts: str) -> str:
+    """Return the parts one after the other, each a sentence of its own."""
+    *told, last = [part for part in parts if part] or [""]
+    return " ".join([*(part if part.endswith(_SENTENCE_ENDS) else f"{part}." for part in told), last])
+
+
+def _build_advice(item: Input, name: str) -> str:
+    """Return what the builder says to whoever fills the input in, where it says more than its label."""
+    description = clean_line(item.description, limit=_MAX_ADVICE_LENGTH).lstrip(_COLONS)
+    placeholder = clean_line(item.placeholder, limit=_MAX_EXAMPLE_LENGTH).lstrip(_COLONS)
+    known = {clean_line(item.label).casefold()}
+    told = []
+    for words, opening in ((description, ""), (placeholder, "E.g. ")):
+        is_new = not is_said_by(words, name) and words.casefold().rstrip(".…") not in known
+        if is_new:
+            told.append(words if not opening or _EXAMPLE.match(words) else f"{opening}{words}")
+            known.add(words.casefold().rstrip(".…"))
+    return _join(*told)
+
+
+def _build_enum(choices: tuple[Choice, ...]) -> list[str]:
     """Return the distinct values to choose from; empty when they are too many to list."""
     if len(choices) > _MAX_ENUM_OPTIONS:
         return []
-    enum: list[JsonValue] = list(dict.fromkeys(choice.shown for choice in choices))
+    enum = list(dict.fromkeys(format_scalar(choice.shown) for choice in choices))
     return enum if len(json.dumps(enum, ensure_ascii=False).encode()) <= _MAX_ENUM_BYTES else []
 
 
 def _format_options(choices: tuple[Choice, ...]) -> str:
-    pairs = ((format_scalar(choice.shown), clean_line(choice.option.label)) for choice in choices)
-    # A label that only spells the value differently tells nothing.
-    telling = [f"{shown}: {label}" for shown, label in pairs if label and not _is_spelling(label, shown)]
-    return clean_line(", ".join(telling), limit=_MAX_OPTION_LABELS_LENGTH)
-
-
-def _is_spelling(label: str, shown: str) -> bool:
-    slug = build_slug(label)
-    return label.casefold() == shown.casefold() or bool(slug and slug == build_slug(shown))
+    described = [(choice, describe_choice(choice)) for choice in choices]
+    telling = ", ".join(text for choice, text in described if text != format_scalar(choice.shown))
+    told = clean_line(telling, limit=_MAX_OPTION_LABELS_LENGTH)
+    if told.startswith(tuple(_COLONS)):
+        told = f"One of {told}"
+    return told + _SEE_ALL if len(telling) > _MAX_OPTION_LABELS_LENGTH else told
 
 
 def _format_examples(choices: tuple[Choice, ...]) -> str:
     examples = ", ".join(format_scalar(choice.shown) for choice in choices[:_MAX_EXAMPLES])
-    return f"One of {len(choices)} options, such as {clean_line(examples)}"
+    return f"One of {len(choices)} options, such as {clean_line(examples)}{_SEE_ALL}"
 
 
 def _format_suggestions(choices: tuple[Choice, ...]) -> str:
     examples = ", ".join(format_scalar(choice.shown) for choice in choices[:_MAX_EXAMPLES])
-    return f"Such as {clean_line(examples)}, or another"
+    return f"Such as {clean_line(examples)}, or another" + (_SEE_ALL if len(choices) > _MAX_EXAMPLES else "")
 
 
 def _build_default(item: Input, choices: tuple[Choice, ...]) -> dict[str, JsonValue]:

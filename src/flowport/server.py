@@ -91,7 +91,9 @@ class Handlers:
         """Answer with the standing tools and the apps' tools; from the cache at once, else after at most eight seconds."""
         await self._calls.wait_for_catalogues()
         self._first_listed.set()
-        return _build_tool_list([*_STANDING_WIRE, *self._desk.get_tools()])
+        tools = self._desk.get_tools()
+        self._desk.tool_order.note_listed(tools)
+        return _build_tool_list([*_STANDING_WIRE, *tools])
 
     async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Answer | t.InputRequiredResult:
         """Answer a call, once however often its request comes, for as long as its client is there."""
@@ -149,7 +151,8 @@ class Handlers:
                 t.Resource(
                     uri=build_run_uri(run.id),
                     name=run.id,
-                    title=f"{run.app_name}, {run.state.value}, {format_instant(run.accepted_at)}",
+                    # Without its state, which would change the list several times a run.
+                    title=f"{run.app_name}, {format_instant(run.accepted_at)}",
                     mime_type="application/json",
                 )
                 for run in runs
@@ -318,7 +321,8 @@ async def set_level(_: Context, __: t.SetLevelRequestParams) -> t.EmptyResult:
 @asynccontextmanager
 async def _keep_announcing(announcer: Announcer, _: Server[Any]) -> AsyncIterator[dict[str, Any]]:
     async with Supervisor() as supervisor:
-        supervisor.spawn("announcing", announcer.keep_announcing)
+        supervisor.spawn("announcing lists", announcer.keep_announcing_lists)
+        supervisor.spawn("announcing runs", announcer.keep_announcing_runs)
         yield {}
 
 

@@ -8,22 +8,29 @@ repository that is opened in an editor must not redirect the key. Its keys are t
 import hashlib
 import os
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-import platformdirs
-
-from flowport.declarations import WORKFLOWS_KEY, DeclaredWorkflow, parse_declarations
+from flowport.config_file import ConfigFile, load_config_file
+from flowport.declarations import DeclaredWorkflow
 from flowport.errors import ConfigurationError
+from flowport.folders import (
+    ANY_FOLDER,
+    FOLDER_SETTINGS,
+    get_default_config_path,
+    parse_home,
+    parse_output_dir,
+    parse_roots,
+)
 from flowport.model import Source
 from flowport.naming import get_nearest
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.rehearsal import REHEARSAL, Rehearsal, parse_rehearsal
+from flowport.setting_values import parse_api_key, parse_boolean, strip_quotes
 from flowport.variables import VARIABLES
 
 MAX_LISTED_TOOLS: Final = 1000
@@ -35,6 +42,9 @@ _INJECTED = re.compile(r"FLOWPORT_(PORT|SERVICE)(_|$)")
 _CANCEL_PATH: Final = re.compile(r"(/[A-Za-z0-9_-]+)*/\{run_id\}(/[A-Za-z0-9_-]+)*")
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_BASE_URLS: Final = {"magnific": "https://api.magnific.com", "magica": "https://api.magica.com/api"}
+"""The providers' own addresses."""
 
 _PROVIDER_PREFIXES: Final = ("MAGNIFIC_", "MAGICA_")
 
@@ -57,6 +67,11 @@ class ProviderSettings:
     """The path that cancels a run, with `{run_id}` in it; empty when the person names none."""
     declared: tuple[DeclaredWorkflow, ...] = ()
     """The workflows whose inputs the person has declared."""
+
+    @property
+    def base_url_setting(self) -> str:
+        """The variable that names the address; empty for the provider's own."""
+        return "" if self.base_url == _BASE_URLS.get(self.provider) else f"{self.provider.upper()}_BASE_URL"
 
     @property
     def fingerprint(self) -> str:
@@ -90,8 +105,15 @@ class Settings:
     """None: the provider's documented one; 0: no limit."""
     should_save_outputs: bool = True
     should_show_previews: bool = True
+    should_send_links: bool = True
+    """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
     rehearsal: Rehearsal | None = None
     """None in every normal start."""
+
+    @property
+    def api_hosts(self) -> frozenset[str]:
+        """The hosts of the providers' APIs."""
+        return frozenset(urlsplit(one.base_url).hostname or "" for one in self.providers)
 
 
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
@@ -103,18 +125,74 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, confi
         config_path: A file that must exist; None for the person's own, which may be missing.
 
     Raises:
-        ConfigurationError: The first thing that cannot be used.
+        ConfigurationError: Everything that cannot be used, the first with the others beside it.
     """
     rehearsal = parse_rehearsal(environ.get(REHEARSAL, ""))
-    ours = (name for name in environ if _is_ours(name) and name != REHEARSAL)
-    given = {name: environ[name] for name in ours if environ[name].strip()}
-    _refuse_unknown(given)
-    file = _load_file(config_path)
-    values = {**file.values, **given, **flags}
-    _refuse_unknown(values)
-    settings = _build_settings(values, file.declared)
+    sources = _read_sources(flags, environ, config_path)
+    settings, problems = _build_all(sources.values, sources.declared)
+    if settings is None or sources.problems:
+        raise ConfigurationError.unite((*sources.problems, *problems))
     _check_rehearsal(rehearsal, settings)
     return replace(settings, rehearsal=rehearsal)
+
+
+def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Path:
+    """Return the home folder alone, for what needs no other setting; see `load_settings`.
+
+    Raises:
+        ConfigurationError: It is not given and has no default, or what names it cannot be used.
+    """
+    sources = _read_sources(flags, environ, config_path)
+    if sources.problems:
+        raise ConfigurationError.unite(sources.problems)
+    return parse_home(sources.values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What flags, environment and file say together."""
+
+    values: Mapping[str, str]
+    """By variable name; only names that this version obeys."""
+    declared: tuple[DeclaredWorkflow, ...]
+    problems: tuple[ConfigurationError, ...]
+
+
+def _read_sources(flags: Mapping[str, str], environ: Mapping[str, str], config_path: Path | None) -> _Sources:
+    ours = (name for name in environ if _is_ours(name) and name != REHEARSAL)
+    # Whoever starts us may hand quotes on that no shell took off.
+    given = {name: text for name in ours if (text := strip_quotes(environ[name]))}
+    file = _load_file(config_path)
+    values = {**file.values, **given, **flags}
+    unknown = {name: problem for name in values if (problem := _find_name_problem(name))}
+    obeyed = {name: text for name, text in values.items() if name not in unknown}
+    return _Sources(obeyed, file.declared, (*file.problems, *unknown.values()))
+
+
+def _load_file(config_path: Path | None) -> ConfigFile:
+    path = config_path or get_default_config_path()
+    return ConfigFile() if path is None else load_config_file(path, must_exist=config_path is not None)
+
+
+def _build_all(
+    values: Mapping[str, str], declared: tuple[DeclaredWorkflow, ...]
+) -> tuple[Settings | None, tuple[ConfigurationError, ...]]:
+    """Return the settings, or all that is wrong: each wrong value is put aside and the rest read again."""
+    problems: list[ConfigurationError] = []
+    rest = dict(values)
+    while True:
+        try:
+            settings = _build_settings(rest, declared)
+        except ConfigurationError as exc:
+            if exc.setting in {problem.setting for problem in problems}:
+                return None, tuple(problems)
+            problems.append(exc)
+            rest.pop(exc.setting, None)
+            if exc.setting in FOLDER_SETTINGS:
+                # Any will do: without one the missing default would be reported too.
+                rest[exc.setting] = ANY_FOLDER
+        else:
+            return (None if problems else settings), tuple(problems)
 
 
 def get_environment() -> Mapping[str, str]:
@@ -123,13 +201,15 @@ def get_environment() -> Mapping[str, str]:
 
 
 def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow, ...]) -> Settings:
-    home = _parse_path(values, "FLOWPORT_HOME", Path(platformdirs.user_data_dir("flowport", appauthor=False)))
-    output_dir = _parse_path(values, "FLOWPORT_OUTPUT_DIR", Path(platformdirs.user_pictures_dir()) / "Flowport")
+    home = parse_home(values)
+    should_save = _parse_switch(values, "FLOWPORT_SAVE_OUTPUTS")
+    # Where nothing is saved the folder needs no default of the platform.
+    output_dir = parse_output_dir(values, None if should_save else home / "outputs")
     return Settings(
         providers=tuple(_build_providers(values, declared)),
         home=home,
         output_dir=output_dir,
-        file_roots=_parse_roots(values, output_dir),
+        file_roots=parse_roots(values, output_dir),
         apps=tuple(part.strip() for part in values.get("FLOWPORT_APPS", "").split(",") if part.strip()),
         max_tools=int(_parse_number(values, "FLOWPORT_MAX_TOOLS", 40, low=0, high=MAX_LISTED_TOOLS, is_whole=True)),
         source=Source(_parse_choice(values, "FLOWPORT_SOURCE", [source.value for source in Source])),
@@ -140,8 +220,9 @@ def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow,
         purse=_build_purse(values),
         requests_per_minute=_parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE"),
         requests_per_day=_parse_day_budget(values),
-        should_save_outputs=_parse_choice(values, "FLOWPORT_SAVE_OUTPUTS", ("true", "false")) == "true",
-        should_show_previews=_parse_choice(values, "FLOWPORT_PREVIEWS", ("true", "false")) == "true",
+        should_send_links=_parse_choice(values, "FLOWPORT_LINKS", ("resource", "text")) == "resource",
+        should_save_outputs=should_save,
+        should_show_previews=_parse_switch(values, "FLOWPORT_PREVIEWS"),
     )
 
 
@@ -155,8 +236,8 @@ def _check_rehearsal(rehearsal: Rehearsal | None, settings: Settings) -> None:
 def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow, ...]) -> Iterator[ProviderSettings]:
     style = _parse_choice(values, "MAGNIFIC_API_STYLE", ("auto", "flows", "apps"))
     key, url = (
-        _parse_key(values, "MAGNIFIC_API_KEY"),
-        _parse_base_url(values, "MAGNIFIC_BASE_URL", "https://api.magnific.com"),
+        parse_api_key("MAGNIFIC_API_KEY", values.get("MAGNIFIC_API_KEY", "")),
+        _parse_base_url(values, "MAGNIFIC_BASE_URL", _BASE_URLS["magnific"]),
     )
     if key:
         yield ProviderSettings("magnific", url, key, style)
@@ -164,19 +245,11 @@ def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow
     if path and not _CANCEL_PATH.fullmatch(path):
         raise ConfigurationError("MAGICA_CANCEL_PATH", f"is {path!r}", "It looks like /v1/runs/{run_id}/cancel.")
     key, url = (
-        _parse_key(values, "MAGICA_API_KEY"),
-        _parse_base_url(values, "MAGICA_BASE_URL", "https://api.magica.com/api"),
+        parse_api_key("MAGICA_API_KEY", values.get("MAGICA_API_KEY", "")),
+        _parse_base_url(values, "MAGICA_BASE_URL", _BASE_URLS["magica"]),
     )
     if key:
         yield ProviderSettings("magica", url, key, cancel_path=path, declared=declared)
-
-
-def _parse_key(values: Mapping[str, str], name: str) -> str:
-    key = values.get(name, "").strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        problem = "holds a character that no key has"
-        raise ConfigurationError(name, problem, "Copy the key again, without quotes or line breaks.")
-    return key
 
 
 def _build_purse(values: Mapping[str, str]) -> PurseRules:
@@ -200,60 +273,21 @@ def _is_ours(name: str) -> bool:
     return name.startswith(("FLOWPORT_", *_PROVIDER_PREFIXES)) and not _INJECTED.match(name)
 
 
-def _refuse_unknown(values: Mapping[str, str]) -> None:
+def _find_name_problem(name: str) -> ConfigurationError | None:
+    """Return what is wrong with a variable's name; None when this version obeys it, or when it is not ours."""
     known = {variable.name: variable for variable in VARIABLES}
-    for name in values:
-        is_slip = bool(get_close_matches(name, known, 1, cutoff=_SLIP))
-        if name not in known and (name.startswith("FLOWPORT_") or is_slip):
-            nearest = get_nearest(name, [variable.name for variable in VARIABLES if variable.is_built])
-            hint = f"Did you mean {nearest[0]}?" if nearest else "The README lists the variables."
-            raise ConfigurationError(name, "is not a variable that Flowport knows", hint)
-        if name in known and not known[name].is_built:
-            raise ConfigurationError(name, "is not built in this version, so it would have no effect", "Remove it.")
-
-
-def get_default_config_path() -> Path:
-    """Return where the person's own configuration file lies, whether or not there is one."""
-    return Path(platformdirs.user_config_dir("flowport", appauthor=False)) / "config.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """What the configuration file says."""
-
-    values: Mapping[str, str] = field(default_factory=dict)
-    """By variable name."""
-    declared: tuple[DeclaredWorkflow, ...] = ()
-
-
-def _load_file(config_path: Path | None) -> _File:
-    path = config_path or get_default_config_path()
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if config_path is None:
-            return _File()
-        raise ConfigurationError(str(path), "does not exist", "Give the path of a TOML file.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise ConfigurationError(str(path), f"cannot be read ({type(exc).__name__})", "Mend or remove it.") from exc
-    declared = parse_declarations(table.pop(WORKFLOWS_KEY, []))
-    known = {variable.name for variable in VARIABLES}
-    values = {}
-    for key, value in table.items():
-        if key.upper() not in known or key != key.lower():
-            raise ConfigurationError(f"{key} in {path.name}", "is not a variable that Flowport knows", "Remove it.")
-        values[key.upper()] = _format_toml(key, value, path)
-    return _File(values, declared)
-
-
-def _format_toml(key: str, value: Any, path: Path) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return (os.pathsep if key.endswith("roots") else ",").join(value)
-    raise ConfigurationError(f"{key} in {path.name}", "is neither text, a number nor a list of texts", "Correct it.")
+    if name in known:
+        remedy = "Remove it."
+        return (
+            None
+            if known[name].is_built
+            else ConfigurationError(name, "is not built in this version, so it would have no effect", remedy)
+        )
+    if not name.startswith("FLOWPORT_") and not get_close_matches(name, known, 1, cutoff=_SLIP):
+        return None
+    nearest = get_nearest(name, [variable.name for variable in VARIABLES if variable.is_built])
+    hint = f"Did you mean {nearest[0]}?" if nearest else "The README lists the variables."
+    return ConfigurationError(name, "is not a variable that Flowport knows", hint)
 
 
 def _parse_number(
@@ -277,7 +311,18 @@ def _parse_choice(values: Mapping[str, str], name: str, choices: Sequence[str]) 
     text = values.get(name, choices[0]).strip().lower()
     if text in choices:
         return text
-    raise ConfigurationError(name, f"is {text!r}", f"It takes {' or '.join(choices)}.")
+    raise ConfigurationError(
+        name, f"is {text!r}", f"It takes {' or '.join(filter(None, (', '.join(choices[:-1]), choices[-1])))}."
+    )
+
+
+def _parse_switch(values: Mapping[str, str], name: str) -> bool:
+    """Return whether something is to be done; it is unless the person says otherwise."""
+    text = values.get(name, "true")
+    is_on = parse_boolean(text)
+    if is_on is None:
+        raise ConfigurationError(name, f"is {text!r}", "It takes true or false.")
+    return is_on
 
 
 def _parse_budget(values: Mapping[str, str], name: str) -> int | None:
@@ -293,46 +338,6 @@ def _parse_day_budget(values: Mapping[str, str]) -> int | None:
             name, "does not hold beside FLOWPORT_REQUESTS_PER_MINUTE=0", "Set a limit for the minute, or none for both."
         )
     return found
-
-
-def _parse_path(values: Mapping[str, str], name: str, default: Path) -> Path:
-    text = values.get(name)
-    if text is None:
-        return default
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError as exc:
-        raise ConfigurationError(name, f"is {text!r}", "There is no such person on this machine.") from exc
-    if not path.is_absolute() or "\0" in text:
-        raise ConfigurationError(name, f"is {text!r}", "It takes an absolute path, or one that begins with ~.")
-    return path
-
-
-def _parse_roots(values: Mapping[str, str], output_dir: Path) -> tuple[Path, ...]:
-    name = "FLOWPORT_FILE_ROOTS"
-    if name in values:
-        parts = [part for part in values[name].split(os.pathsep) if part.strip()]
-        return tuple(_parse_path({name: part.strip()}, name, output_dir) for part in parts)
-    folders: tuple[Callable[[], str], ...] = (
-        platformdirs.user_pictures_dir,
-        platformdirs.user_downloads_dir,
-        platformdirs.user_desktop_dir,
-    )
-    roots = [*(Path(folder()) for folder in folders), output_dir]
-    working = _get_working_folder()
-    if working is not None:
-        roots.append(working)
-    # Desktop clients start us in `/` or in the home folder. As a root either would open every key file to an assistant.
-    # Resolved, because the home folder may be reached through a link and the working directory never is.
-    home = Path.home().resolve()
-    return tuple(root for root in roots if not home.is_relative_to(root.resolve()))
-
-
-def _get_working_folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        return None  # it was removed while a shell stood in it
 
 
 def _parse_base_url(values: Mapping[str, str], name: str, default: str) -> str:

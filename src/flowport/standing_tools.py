@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flowport.model import App, Input, InputKind, Option, RunState
+from flowport.schema import NEW_RUN, NEW_RUN_LABEL
 
-_TYPES: Final = {InputKind.NUMBER: "integer", InputKind.BOOLEAN: "boolean", InputKind.ANY: "object"}
+# What is free in form is told as text, and an object is taken as well: schemas hold no object without properties, which
+# several clients refuse.
+_TYPES: Final = {InputKind.NUMBER: "integer", InputKind.BOOLEAN: "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ FIND_APPS: Final = StandingTool(
     "find_apps",
     "Find apps",
     "Search all apps of the account, also those without a tool of their own, and see their prices, usual durations and "
-    "inputs, and what is left out of the tool list and why.",
+    "inputs, of one app all its options, and what is left out of the tool list and why.",
     (
         _take("query", InputKind.TEXT, "Words from the name; leave it out for all"),
         _take("takes", InputKind.SELECT, "Only apps with such an input", options=("image", "video", "audio", "text")),
@@ -59,6 +62,7 @@ FIND_APPS: Final = StandingTool(
         ),
         _take("provider", InputKind.TEXT, "Only apps of this provider: magnific or magica"),
         _take("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
+        _take("option", InputKind.TEXT, "Of the one app that is meant, only options that hold this text"),
         _take("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
     ),
 )
@@ -68,8 +72,8 @@ RUN_APP: Final = StandingTool(
     "Run an app that has no tool of its own, or any app several times; find_apps names it and its inputs. Costs credits.",
     (
         _take("app", InputKind.TEXT, "Tool name or id from find_apps", is_required=True),
-        _take("arguments", InputKind.ANY, "The app's inputs by name"),
-        _take("new_run", InputKind.BOOLEAN, "true: pay for another run though an equal one is there"),
+        _take("arguments", InputKind.ANY, "The app's inputs by name, as a JSON object"),
+        _take(NEW_RUN, InputKind.BOOLEAN, NEW_RUN_LABEL),
         _VARIATIONS,
     ),
     is_read_only=False,
@@ -81,12 +85,12 @@ RUN_BATCH: Final = StandingTool(
     "themselves, each once. Costs the app's price for each. get_run with the batch's id waits and tells more.",
     (
         _take("app", InputKind.TEXT, "Tool name or id from find_apps", is_required=True),
-        replace(_take("rows", InputKind.ANY, "The inputs of each run by name"), is_list=True),
+        replace(_take("rows", InputKind.ANY, "The inputs of each run by name, a JSON object each"), is_list=True),
         _take("csv", InputKind.TEXT, "Instead of rows: full path of a .csv; its first row names the inputs"),
-        _take("arguments", InputKind.ANY, "Inputs that all rows share"),
+        _take("arguments", InputKind.ANY, "Inputs that all rows share, as a JSON object"),
         _VARIATIONS,
         replace(_take("stop_after_failures", InputKind.NUMBER, "Start no more rows after so many failed"), minimum=1),
-        _take("new_run", InputKind.BOOLEAN, "true: pay again though an equal batch is there"),
+        _take(NEW_RUN, InputKind.BOOLEAN, "true: pay again though an equal batch is there"),
         _take("wait", InputKind.BOOLEAN, "false: answer at once with the batch's id"),
     ),
     is_read_only=False,
@@ -100,7 +104,7 @@ GET_RUN: Final = StandingTool(
 LIST_RUNS: Final = StandingTool(
     "list_runs",
     "List runs",
-    "List recent runs, those whose results nobody has seen first. Free.",
+    "List recent runs, newest first, with their links and saved files; results not delivered yet are marked. Free.",
     (
         _take("state", InputKind.SELECT, "Only runs in this state", options=tuple(state.value for state in RunState)),
         replace(_take("limit", InputKind.NUMBER, "How many, 10 unless said"), minimum=1, maximum=50),
@@ -118,6 +122,7 @@ GET_BALANCE: Final = StandingTool(
     "get_balance",
     "Get the balance",
     "Tell the provider's balance where it has one, and what was spent through Flowport in the last 24 hours. Free.",
+    (_take("provider", InputKind.TEXT, "Only this provider: magnific or magica"),),
 )
 
 STANDING_TOOLS: Final = {
@@ -132,7 +137,6 @@ def build_wire_tool(tool: StandingTool) -> dict[str, Any]:
     required = [item.id for item in tool.inputs if item.is_required]
     if required:
         schema["required"] = required
-    schema["additionalProperties"] = False
     annotations = {"readOnlyHint": True} if tool.is_read_only else {"destructiveHint": False}
     return {
         "name": tool.name,

@@ -6,8 +6,9 @@ What stands in a cell is data: nothing in it is evaluated here, and in what is w
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 from typing import Final
 
@@ -21,7 +22,11 @@ _MAX_PROBLEMS: Final = 5
 _DELIMITERS: Final = ",;\t"
 _SPREADSHEETS_WORD: Final = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
 """What a spreadsheet puts before the header to say what parts the cells."""
-_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
+_DELIMITER_NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_HEADER_CHARACTERS: Final = 100_000
+"""Of a table's beginning that is looked at to learn what parts the cells."""
+_MAX_CELL_CHARACTERS: Final = 131_072
 _WIDE_STARTS: Final = "\uff1d\uff0b\uff0d\uff20"
 """The same marks as they are written among Chinese and Japanese letters; some spreadsheets take them for the narrow ones."""
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", *_WIDE_STARTS)
@@ -61,16 +66,14 @@ def parse_table(data: bytes, *, argument: str) -> Table:
     told = _SPREADSHEETS_WORD.match(text)
     body = text[told.end() :] if told else text
     delimiter = told[1] if told else _guess_delimiter(body)
-    lines = 1 if told else 0
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+    first_line = 2 if told else 1
+    rows = ((line, cells) for line, cells in _iterate_rows(body, delimiter, first_line) if any(map(str.strip, cells)))
     try:
-        header = next((cells for cells in reader if any(map(str.strip, cells))), [])
-        columns = _check_columns(header, argument)
-        found = [(reader.line_num + lines, cells) for cells in reader if any(map(str.strip, cells))]
-    except csv.Error as exc:
-        problem = f"cannot be read as a table: line {reader.line_num + lines} has {_explain(exc)}"
-        raise _refuse(argument, problem, _SAVE_AS) from exc
-    problems = filter(None, (_find_overhang(argument, line, cells, columns) for line, cells in found))
+        columns = _check_columns(next(rows, (0, []))[1], argument)
+        found = list(rows)
+    except _CellBroken as exc:
+        raise _refuse(argument, f"cannot be read as a table: line {exc.line} has {exc.problem}", _SAVE_AS) from exc
+    problems = filter(None, (_find_overhang(argument, line, cells, columns, delimiter) for line, cells in found))
     if overhangs := tuple(islice(problems, _MAX_PROBLEMS)):
         raise ArgumentsInvalid(overhangs)
     return Table(columns, tuple(_build_row(line, cells, columns) for line, cells in found))
@@ -103,10 +106,70 @@ def _decode(data: bytes, argument: str) -> str:
         raise _refuse(argument, f"names a file that is not in UTF-8 from line {line} on", _SAVE_AS) from exc
 
 
+class _CellBroken(Exception):
+    """A cell cannot be read."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(problem)
+        self.line = line
+        self.problem = problem
+
+
+@cache
+def _build_cell(delimiter: str) -> re.Pattern[str]:
+    """Return the pattern of one cell with what ends it. Spaces around the quotes belong to no cell."""
+    mark = re.escape(delimiter)
+    space = rf"[^\S\r\n{mark}]*+"
+    quoted = rf'{space}"(?P<quoted>[^"]*+(?:""[^"]*+)*+)"{space}'
+    return re.compile(rf"(?:{quoted}|(?P<plain>[^{mark}\r\n]*+))(?P<end>{mark}|\r\n|\r|\n|\Z)")
+
+
+def _iterate_rows(text: str, delimiter: str, line: int) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows with the line on which each ends, counted from the number of the first line.
+
+    Raises:
+        _CellBroken: A quoted cell does not end, goes on behind its quotes, or is too long.
+    """
+    pattern, place, cells = _build_cell(delimiter), 0, list[str]()
+    while place < len(text) or cells:
+        found = pattern.match(text, place)
+        quoted, plain = (found["quoted"], found["plain"]) if found else (None, "")
+        if found is None or (quoted is None and plain.lstrip().startswith('"')):
+            raise _explain_quote(text, place, line)
+        cell = plain if quoted is None else quoted.replace('""', '"')
+        if len(cell) > _MAX_CELL_CHARACTERS:
+            raise _CellBroken(line, "a cell that is too long")
+        line += len(_LINE_END.findall(quoted or ""))
+        cells.append(cell)
+        place = found.end()
+        if found["end"] == delimiter:
+            continue
+        yield line, cells
+        line += 1
+        cells = []
+
+
+def _explain_quote(text: str, place: int, line: int) -> _CellBroken:
+    start = text.index('"', place)
+    end = re.compile(r'"[^"]*+(?:""[^"]*+)*+"').match(text, start)
+    # A quote that never ends takes in all that follows.
+    line += len(_LINE_END.findall(text[start : end.end() if end else len(text.rstrip("\r\n"))]))
+    space = "a space before a quote, and " if start > place else ""
+    return _CellBroken(line, f"{space}a quote that does not end, or text behind one")
+
+
 def _guess_delimiter(text: str) -> str:
-    """Return what parts the names of the columns: the mark that stands there most often outside of quotes."""
-    header = next((line for line in _QUOTED.sub("x", text[:100_000]).splitlines() if line.strip()), "")
-    return max(_DELIMITERS, key=header.count)
+    """Return what parts the names of the columns: the mark by which the first row has the most cells."""
+    return max(_DELIMITERS, key=partial(_count_columns, text[:_HEADER_CHARACTERS]))
+
+
+def _count_columns(text: str, delimiter: str) -> int:
+    try:
+        return next(
+            (len(cells) for _, cells in _iterate_rows(text, delimiter, 1) if "".join(cells).strip() or cells[1:]), 0
+        )
+    except _CellBroken:
+        return 0
 
 
 def _check_columns(header: Sequence[str], argument: str) -> tuple[str, ...]:
@@ -125,21 +188,18 @@ def _check_columns(header: Sequence[str], argument: str) -> tuple[str, ...]:
     return columns
 
 
-def _find_overhang(argument: str, line: int, cells: Sequence[str], columns: Sequence[str]) -> ArgumentProblem | None:
+def _find_overhang(
+    argument: str, line: int, cells: Sequence[str], columns: Sequence[str], delimiter: str
+) -> ArgumentProblem | None:
     if any(cell.strip() for cell in cells[len(columns) :]):
         problem = f"has {len(cells)} cells in the row that ends on line {line}, and names for {len(columns)}"
-        return ArgumentProblem(argument, problem, "A text with a comma in it must stand between double quotes.")
+        mark = _DELIMITER_NAMES[delimiter]
+        return ArgumentProblem(argument, problem, f"A cell with a {mark} in it must begin and end with a double quote.")
     return None
 
 
 def _build_row(line: int, cells: Sequence[str], columns: Sequence[str]) -> TableRow:
     return TableRow(line, {column: cell for column, cell in zip(columns, cells, strict=False) if cell.strip()})
-
-
-def _explain(error: csv.Error) -> str:
-    if "field larger" in str(error):
-        return "a cell that is too long"
-    return "a quote that does not end, or text behind one"
 
 
 def _refuse(argument: str, problem: str, expected: str) -> ArgumentsInvalid:

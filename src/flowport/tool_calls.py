@@ -10,32 +10,35 @@ import anyio
 
 from flowport.answers import (
     Answer,
-    Facts,
     Standing,
+    add_fact,
     add_mention,
     build_facts_answer,
     build_run_answer,
-    build_run_facts,
-    format_instant,
+    drop_links,
 )
-from flowport.arguments import parse_arguments
+from flowport.arguments import find_input, find_unknown, name_arguments, parse_arguments
 from flowport.balance import tell_balance
 from flowport.batch_calls import CSV, BatchCalls
 from flowport.call_errors import AppAmbiguous
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
 from flowport.catalog.search import MAX_NEAREST
+from flowport.coercion import Misfit, parse_value
 from flowport.describing import DefinitionReader, tell_while
 from flowport.desk import Desk, OpenCatalog
 from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
+from flowport.previewing import Shown
 from flowport.purse import find_price_question
+from flowport.run_list import ListedRun, build_listed_batch, build_listed_run, build_run_list_answer
 from flowport.runner.batching import MAX_ROWS, BatchWish, GivenRow
 from flowport.runner.calling import RunCall
 from flowport.runner.cancelling import CancelOutcome
 from flowport.runner.pricing import price_call
 from flowport.runner.runs import Submission
+from flowport.schema import NEW_RUN, get_inputs
 from flowport.standing_tools import (
     CANCEL_RUN,
     FIND_APPS,
@@ -44,6 +47,7 @@ from flowport.standing_tools import (
     LIST_RUNS,
     RUN_APP,
     RUN_BATCH,
+    STANDING_TOOLS,
     StandingTool,
 )
 from flowport.submitting import Offer, Submitter, note_cancelled, note_learnt
@@ -100,12 +104,13 @@ class ToolCalls:
             FlowportError: The call cannot be carried out, for the reason that the error tells.
         """
         answer = await self._call(name, arguments or {}, caller)
-        return answer if name == LIST_RUNS.name else await self._mention(answer, caller)
+        answer = answer if name == LIST_RUNS.name else await self._mention(answer, caller)
+        return answer if self._desk.settings.should_send_links else drop_links(answer)
 
     async def _call(self, name: str, arguments: Arguments, caller: Caller) -> Answer:
         standing = self._standing.get(name)
         if standing is not None:
-            return await standing(arguments, caller)
+            return _add_ignored(await standing(arguments, caller), STANDING_TOOLS[name], arguments)
         try:
             _, listing = await self._find(name)
         except AppNotFound as exc:
@@ -156,7 +161,8 @@ class ToolCalls:
 
     async def _run_batch(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(RUN_BATCH, arguments)
-        if CSV not in given and arguments.get("rows") is not None:
+        named = name_arguments(RUN_BATCH.app, RUN_BATCH.argument_names, arguments)
+        if CSV not in given and named.get("rows") is not None:
             # An empty list is left out of what is parsed, as everywhere; here it was meant.
             given = {"rows": [], **given}
         shared = given.get("arguments") or {}
@@ -182,6 +188,8 @@ class ToolCalls:
     async def _run(self, wanted: str, arguments: Arguments, caller: Caller, *, is_new_wanted: bool = False) -> Answer:
         home, listing = await self._find(wanted)
         listing = await self._reader.fetch_listing(home, listing, caller)
+        arguments, is_asked_for = _take_new_run(listing, arguments)
+        is_new_wanted = is_new_wanted or is_asked_for
         origin = RunCall(
             caller.owner,
             caller.connection,
@@ -220,9 +228,14 @@ class ToolCalls:
         else:
             self._desk.deliveries.leave(origin.id)
 
+    async def _find_run(self, text: str, caller: Caller) -> Run:
+        """Return the run or batch that an argument names."""
+        call = RunCall(caller.owner, caller.connection)
+        return await self._desk.preparer.finder.find_run(text, argument="run_id", call=call)
+
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
-        run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
+        run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.get(run, caller, should_wait=given.get("wait") is not False)
         await self._desk.inheritor.take_up(run)
@@ -233,8 +246,8 @@ class ToolCalls:
     async def _tell(self, standing: Standing, caller: Caller, origin: RunCall) -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
-        previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
-        answer = build_run_answer(standing, previews)
+        shown = Shown() if standing.is_saving else await self._desk.previewer.build_shown(run)
+        answer = build_run_answer(standing, shown.previews, shown.without)
         await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
         return answer
 
@@ -258,32 +271,23 @@ class ToolCalls:
             account_id=None,
             owner=caller.owner,
             limit=parse_whole(given, "limit", DEFAULT_RUNS),
-            unseen_first=True,
+            unseen_first=False,
             state=state,
         )
         rows = [await self._build_row(run) for run in runs]
-        unseen = await self._desk.ledger.count_unseen(owner=caller.owner)
-        shown = f"{len(rows)} run{'s' * (len(rows) != 1)}."
-        waiting = f"{unseen} finished run{'s' * (unseen != 1)} in all not seen yet."
-        return build_facts_answer({"summary": f"{shown} {waiting}", "runs": rows})
+        undelivered = await self._desk.ledger.count_unseen(owner=caller.owner)
+        return build_run_list_answer(rows, undelivered=undelivered)
 
-    async def _build_row(self, run: Run) -> Facts:
+    async def _build_row(self, run: Run) -> ListedRun:
         if run.is_batch:
-            row = await self._batches.build_row(run)
-        else:
-            standing = await get_standing(self._desk, run)
-            facts = build_run_facts(standing)
-            row = {
-                key: facts[key] for key in ("run_id", "tool", "state", "seconds", "credits", "problem") if key in facts
-            }
-            row["outputs"] = len(standing.run.outputs)
-        row["accepted_at"] = format_instant(run.accepted_at)
-        row["is_seen"] = run.delivered_at is not None
-        return row
+            return build_listed_batch(run, await self._batches.build_row(run))
+        standing = await get_standing(self._desk, run)
+        # The board tells how a live run goes; whether its result was delivered only the ledger knows.
+        return build_listed_run(replace(standing, run=replace(standing.run, delivered_at=run.delivered_at)))
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)
-        run = await self._desk.ledger.get_run(str(given["run_id"]).strip(), account_id=None, owner=caller.owner)
+        run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.cancel(run, caller)
         should_stop = bool(given.get("stop_following"))
@@ -297,8 +301,9 @@ class ToolCalls:
         return build_facts_answer({**facts, "state": standing.run.state.value})
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:
-        _parse(GET_BALANCE, arguments)
-        return build_facts_answer(await tell_balance(self._desk, owner=caller.owner))
+        given = _parse(GET_BALANCE, arguments)
+        provider = str(given.get("provider", ""))
+        return build_facts_answer(await tell_balance(self._desk, owner=caller.owner, provider=provider))
 
     async def _find_apps(self, arguments: Arguments, _: Caller) -> Answer:
         given = _parse(FIND_APPS, arguments)
@@ -315,9 +320,36 @@ class ToolCalls:
                     group.start_soon(one.catalog.refresh)
 
 
+def _take_new_run(listing: Listing, arguments: Arguments) -> tuple[Arguments, bool]:
+    """Return the arguments of an app without `new_run`, and whether it asks for another run.
+
+    An app without inputs lists it, and each app's tool takes it, unless one of its own inputs is called so.
+
+    Raises:
+        ArgumentsInvalid: It is neither true nor false.
+    """
+    inputs = get_inputs(listing.app)
+    if NEW_RUN not in arguments or find_input(NEW_RUN, inputs, listing.property_names) is not None:
+        return arguments, False
+    own = next(item for item in RUN_APP.inputs if item.id == NEW_RUN)
+    flag = arguments[NEW_RUN]
+    parsed = False if flag in (None, "") else parse_value(own, flag)
+    if isinstance(parsed, Misfit):
+        raise ArgumentsInvalid((ArgumentProblem(NEW_RUN, parsed.problem, parsed.expected),))
+    return {name: value for name, value in arguments.items() if name != NEW_RUN}, parsed is True
+
+
+def _add_ignored(answer: Answer, tool: StandingTool, arguments: Arguments) -> Answer:
+    """Return the answer with a word about arguments that the tool does not know and that changed nothing."""
+    unknown = find_unknown(tool.app, tool.argument_names, arguments)
+    if not unknown:
+        return answer
+    return add_fact(answer, "ignored", f"{', '.join(unknown)}: not an argument of this tool; it changed nothing.")
+
+
 def _parse(tool: StandingTool, arguments: Arguments) -> dict[str, JsonValue]:
     try:
-        return parse_arguments(tool.app, tool.argument_names, arguments)
+        return parse_arguments(tool.app, tool.argument_names, arguments, ignores_unknown=tool.is_read_only)
     except ArgumentsInvalid as exc:
         raise replace(exc, is_for_run=tool in (RUN_APP, RUN_BATCH)) from exc
 

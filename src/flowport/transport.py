@@ -6,8 +6,11 @@ a connection of its own, because a kept-alive one that the server is just closin
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -15,10 +18,17 @@ import anyio
 import httpx2
 
 from flowport.budget import RequestBudget
-from flowport.errors import Breakage, Operation, ProviderUnreachable
+from flowport.errors import ConfigurationError, Operation, ProviderUnreachable
 from flowport.faultpoints import FaultPoint, reach
-from flowport.providers.interface import ApiAnswer, ApiRequest, parse_retry_after
+from flowport.labels import clean_line
+from flowport.network.causes import RequestProgress, Route, Stage, find_cause
+from flowport.network.proxies import Proxy, build_library_proxy, find_proxy
+from flowport.network.trust import build_plain_context, get_ssl_context
+from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.rate_limits import parse_rate_limits
+from flowport.providers.retry_after import parse_retry_after
+
+logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """More than any list of flows can need; the rest of a longer answer is not read."""
@@ -59,28 +69,6 @@ _KEY_MARK: Final = b"[API key]"
 _MIN_KEY_LENGTH: Final = 8
 """A shorter key is a test's, and would be found inside other words."""
 
-BREAKAGES: Final[Mapping[type[Exception], Breakage]] = {
-    httpx2.ConnectError: Breakage.NO_CONNECTION,
-    httpx2.ProxyError: Breakage.NO_CONNECTION,
-    httpx2.ConnectTimeout: Breakage.CONNECT_TIMEOUT,
-    httpx2.PoolTimeout: Breakage.NO_FREE_CONNECTION,
-    httpx2.UnsupportedProtocol: Breakage.UNUSABLE_ADDRESS,
-    httpx2.InvalidURL: Breakage.UNUSABLE_ADDRESS,
-    httpx2.ReadTimeout: Breakage.NO_ANSWER,
-    httpx2.WriteTimeout: Breakage.NO_ANSWER,
-    httpx2.TimeoutException: Breakage.NO_ANSWER,
-    httpx2.NetworkError: Breakage.BROKEN_OFF,
-    httpx2.ProtocolError: Breakage.GARBLED,
-    httpx2.DecodingError: Breakage.GARBLED,
-    httpx2.HTTPError: Breakage.BROKEN_OFF,
-}
-"""What each of the library's errors means for a request; the most specific class that fits decides."""
-
-
-def get_breakage(error: Exception) -> Breakage:
-    """Return what an error of the HTTP library means; what the table does not name may have reached the provider."""
-    return next((BREAKAGES[kind] for kind in type(error).__mro__ if kind in BREAKAGES), Breakage.BROKEN_OFF)
-
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -94,6 +82,8 @@ class Location:
     """What the headers hold, by itself: it is taken out of whatever comes back."""
     is_loopback: bool = False
     """Whether it is on this machine; then no proxy of the environment is used."""
+    setting: str = ""
+    """The variable by which a person chose the address; empty for the provider's own."""
 
 
 class Api:
@@ -116,8 +106,8 @@ class Api:
         self._location = location
         self._budget = budget
         self._reads = anyio.Semaphore(MAX_READS, fast_acquire=True)
-        self._readers: httpx2.AsyncClient | None = None
-        self._starters: httpx2.AsyncClient | None = None
+        self._readers: ApiClient | None = None
+        self._starters: ApiClient | None = None
 
     async def send(self, request: ApiRequest) -> ApiAnswer:
         """Send the request once and return the answer, whatever its status. The caller has taken it from the budget.
@@ -127,35 +117,51 @@ class Api:
         """
         sent_at = self._budget.note_sent()
         try:
-            with anyio.fail_after(self._request_seconds[request.operation]):
-                answer = await self._exchange(request)
-        except TimeoutError as exc:
-            raise ProviderUnreachable(self._provider_title, request.operation, Breakage.NO_ANSWER) from exc
-        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
-            raise ProviderUnreachable(self._provider_title, request.operation, get_breakage(exc)) from exc
+            answer = await self._exchange(request)
         finally:
             self._budget.note_over(sent_at)
-        tell_budget(self._budget, answer)
+        tell_budget(self._budget, answer, sent_at)
         return answer
 
     async def aclose(self) -> None:
         """Close every connection."""
         for client in (self._readers, self._starters):
             if client is not None:
-                await client.aclose()
+                await client.http.aclose()
 
     async def _exchange(self, request: ApiRequest) -> ApiAnswer:
-        client = self._get_client(request.operation)
-        url = self._location.base_url + request.path
+        """Send a request. What ends it is judged by how far it came, not by the kind of the error alone."""
         is_start = request.operation is Operation.START_RUN
-        timeout, extensions = (_TIMEOUT, {"trace": _pass_step}) if is_start else (_TIMEOUT_READ, {})
-        stream = client.stream(request.method, url, json=request.body, timeout=timeout, extensions=extensions)
-        async with contextlib.nullcontext() if is_start else self._reads, stream as response:
-            body, is_complete = await _read_body(response)
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return ApiAnswer(response.status_code, headers, self._key_remover.remove(body), is_complete=is_complete)
+        progress = RequestProgress()
+        try:
+            with anyio.fail_after(self._request_seconds[request.operation]):
+                client = self._get_client(request.operation)
+                progress.proxy = client.proxy
+                prepared = client.http.build_request(
+                    request.method,
+                    self._location.base_url + request.path,
+                    json=request.body,
+                    timeout=_TIMEOUT if is_start else _TIMEOUT_READ,
+                    extensions={"trace": partial(_note_start_step, progress) if is_start else progress.note},
+                )
+                async with contextlib.nullcontext() if is_start else self._reads:
+                    return await self._receive(await client.http.send(prepared, stream=True))
+        # The library, its proxies and the system raise more kinds than can be named; each of them means no answer.
+        except Exception as exc:
+            raise explain(exc, progress, self._location, self._provider_title, request.operation) from exc
 
-    def _get_client(self, operation: Operation) -> httpx2.AsyncClient:
+    async def _receive(self, response: httpx2.Response) -> ApiAnswer:
+        try:
+            body, is_complete = await _read_body(response)
+        finally:
+            await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if "retry-after" in headers:
+            # RFC 9110, section 6.6.1: an answer without a date is as old as its arrival.
+            headers.setdefault("date", formatdate(usegmt=True))
+        return ApiAnswer(response.status_code, headers, self._key_remover.remove(body), is_complete=is_complete)
+
+    def _get_client(self, operation: Operation) -> "ApiClient":
         if operation is Operation.START_RUN:
             self._starters = self._starters or build_client(
                 self._location, _MAX_STARTS, keep_alive=0, transport=self._transport
@@ -167,28 +173,65 @@ class Api:
         return self._readers
 
 
-def tell_budget(budget: RequestBudget, answer: ApiAnswer) -> None:
-    """Let a budget learn what an answer says of its key's limits."""
+@dataclass(frozen=True, slots=True)
+class ApiClient:
+    """The library's client for one place, with the proxy that it uses."""
+
+    http: httpx2.AsyncClient
+    proxy: Proxy | None
+
+
+def explain(
+    error: BaseException, progress: RequestProgress, location: Location, title: str, operation: Operation
+) -> ProviderUnreachable:
+    """Return the error of a request to a provider that got no answer."""
+    route = Route(clean_line(location.base_url.partition("://")[2].partition("/")[0]), location.setting)
+    cause = find_cause(error, progress, route)
+    if not isinstance(error, (httpx2.HTTPError, httpx2.InvalidURL, ConfigurationError, OSError)):
+        logger.warning("a request to %s failed in an unusual way (%s)", route.host, type(error).__name__)
+    return ProviderUnreachable(title, operation, cause.breakage, cause.reason, cause.remedy)
+
+
+def tell_budget(budget: RequestBudget, answer: ApiAnswer, sent_at: float | None = None) -> None:
+    """Let a budget learn what an answer says of its key's limits.
+
+    Args:
+        sent_at: What `note_sent` returned for the request, where it was asked.
+    """
     # First, so that a refusal which the day explains is not taken for one of the minute.
     if (told := parse_rate_limits(answer.headers)) is not None:
         budget.note_limits(told)
     if answer.status == 429:  # noqa: PLR2004
         asked = parse_retry_after(answer.headers)
-        budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked)
+        budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked, sent_at)
+    elif sent_at is not None and answer.status < 400:  # noqa: PLR2004
+        budget.note_accepted(sent_at)
 
 
 def build_client(
     location: Location, connections: int, *, keep_alive: int, transport: httpx2.AsyncBaseTransport | None = None
-) -> httpx2.AsyncClient:
-    """Return a client that is let in at a place and follows no redirect; it has so many connections, and keeps some alive."""
-    return httpx2.AsyncClient(
+) -> ApiClient:
+    """Return a client that is let in at a place and follows no redirect; it has so many connections, and keeps some alive.
+
+    Raises:
+        ConfigurationError: The environment names a proxy or authorities that cannot be used.
+        httpx2.InvalidURL: The place has no usable address.
+    """
+    url = httpx2.URL(location.base_url)
+    proxy = None if location.is_loopback or transport is not None else find_proxy(url)
+    is_secure = url.scheme == "https" and transport is None
+    http = httpx2.AsyncClient(
         headers=dict(location.headers),
         follow_redirects=False,
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=keep_alive),
         timeout=_TIMEOUT_READ,
         transport=transport,
-        trust_env=not location.is_loopback,
+        verify=get_ssl_context() if is_secure else build_plain_context(),
+        proxy=None if proxy is None else build_library_proxy(proxy),
+        # What the environment says was read above; the library would read all of it, and fail of what is not needed.
+        trust_env=False,
     )
+    return ApiClient(http, proxy)
 
 
 class KeyRemover:
@@ -214,8 +257,10 @@ def _build_spellings(api_key: str) -> tuple[bytes, ...]:
     return tuple(sorted(spellings, key=len, reverse=True))
 
 
-async def _pass_step(event: str, _: Mapping[str, Any]) -> None:
-    if event in _STEPS:
+async def _note_start_step(progress: RequestProgress, event: str, info: Mapping[str, Any]) -> None:
+    await progress.note(event, info)
+    # A proxy is asked for a connection with events of the same names.
+    if event in _STEPS and progress.stage is Stage.SENDING:
         reach(_STEPS[event])
 
 

@@ -47,8 +47,9 @@ VARIABLES: Final = (
     Variable("FLOWPORT_KEEP_DAYS", "How long runs that are over and seen stay on record, in days; 0 for ever.", "`90`"),
     Variable(
         "FLOWPORT_REQUESTS_PER_MINUTE",
-        "The account's request budget, for every program of this computer together; 0 for none.",
-        "the provider's: Magnific 50, Magica 60",
+        "The most requests that an account sends in a minute, for every program of this computer together; what is "
+        "sent below that is learned. 0 for no limit.",
+        "`500`; learning starts at Magnific 50, Magica 60",
     ),
     Variable(
         "FLOWPORT_REQUESTS_PER_DAY",
@@ -65,8 +66,18 @@ VARIABLES: Final = (
     ),
     Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below"),
     Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder"),
-    Variable("FLOWPORT_SAVE_OUTPUTS", "Whether results are saved: `true` or `false`.", "`true`"),
-    Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview.", "`true`"),
+    Variable(
+        "FLOWPORT_SAVE_OUTPUTS",
+        "Whether results are saved: `true` or `false`; `yes`, `on`, `1` and their opposites too.",
+        "`true`",
+    ),
+    Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview: `true` or `false`.", "`true`"),
+    Variable(
+        "FLOWPORT_LINKS",
+        "Whether answers hold MCP resource links (`resource`) or addresses in their text alone (`text`), for clients "
+        "that cannot take such links.",
+        "`resource`",
+    ),
     Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL ledger.", "SQLite in FLOWPORT_HOME", is_built=False),
 )
 """Every variable, in the README's order."""

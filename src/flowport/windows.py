@@ -11,21 +11,11 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-from flowport.allowance import (
-    SPAN_SECONDS,
-    AccountRecord,
-    Ask,
-    Counted,
-    Quota,
-    Reply,
-    Rival,
-    admit,
-    count_elsewhere,
-    leave,
-    refresh,
-)
+from flowport.allowance import Ask, Reply, admit
 from flowport.clock import Clock
 from flowport.errors import LedgerError
+from flowport.learned_limit import LearnedLimit, Mark
+from flowport.window_record import SPAN_SECONDS, AccountRecord, Counted, Quota, Rival, count_elsewhere, leave, refresh
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +130,7 @@ class SharedWindow:
             return await self._exchange_alone(ask)
         self._note_order()
         # For the day on which the file fails.
-        self._own.learn(partial(count_elsewhere, grants=self._build_grants(reply.granted)))
+        self._own.learn(partial(_follow, grants=self._build_grants(reply.granted + reply.extra), learned=reply.learned))
         return reply
 
     def learn(self, lesson: Lesson) -> None:
@@ -165,7 +155,7 @@ class SharedWindow:
         return await self._own.look()
 
     async def _exchange_alone(self, ask: Ask) -> Reply:
-        limits = replace(ask.limits, per_minute=max(1, ask.limits.per_minute // 2))
+        limits = replace(ask.limits, parts=2)
         reply = await self._own.exchange(replace(ask, limits=limits))
         now = tell_time(self._clock)[1]
         self._uncounted = [*(one for one in self._uncounted if one.until > now), *self._build_grants(reply.granted)]
@@ -211,6 +201,11 @@ class SharedWindow:
             logger.warning("the request budget is shared with other programs again")
 
 
+def _follow(record: AccountRecord, *, grants: tuple[Counted, ...], learned: LearnedLimit) -> AccountRecord:
+    """Take over what the record of all processes says of the limit, and count what was granted there."""
+    return replace(count_elsewhere(record, grants), learned=learned)
+
+
 def tell_time(clock: Clock) -> tuple[str, float]:
     """Return a boot of the machine and seconds of a clock that every process shares and nobody sets.
 
@@ -230,7 +225,8 @@ def parse_record(text: str) -> AccountRecord:
     """Return the record of a text; an empty one for what is none, which another version may have written."""
     try:
         boot_id, seen_at, granted_at, grants, day, waiting, *numbers, minute, told_day = json.loads(text)
-        paused_until, paced_until, lowered_to, lowered_at, delay, delay_until, row_granted_at, urgent_until = numbers
+        paused_until, paced_until, learned, delay, delay_until, row_granted_at, urgent_until = numbers
+        proven, marks, *learned_numbers = learned
         return AccountRecord(
             boot_id=boot_id,
             seen_at=seen_at,
@@ -240,8 +236,7 @@ def parse_record(text: str) -> AccountRecord:
             waiting=tuple(Rival(*one) for one in waiting),
             paused_until=paused_until,
             paced_until=paced_until,
-            lowered_to=lowered_to,
-            lowered_at=lowered_at,
+            learned=LearnedLimit(proven, tuple(Mark(*one) for one in marks), *learned_numbers),
             delay=delay,
             delay_until=delay_until,
             row_granted_at=row_granted_at,

@@ -27,6 +27,6 @@ async def read(flowport: Harness, uri: str) -> dict[str, Any]:
 
 async def wait_until_started(flowport: Harness, count: int) -> None:
     """Wait until the provider was asked for so many runs."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while await flowport.count("run") < count:
             await anyio.lowlevel.checkpoint()

@@ -49,7 +49,7 @@ async def test_an_unknown_price_is_asked_about_once(sandbox: SandboxClient, tmp_
     person, purse = Person("accept"), PurseRules(unknown_price=UnknownPrice.CONFIRM)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, purse=purse) as flowport:
         answer = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
-    assert (answer["succeeded"], answer["credits"]) == (3, 0)
+    assert (answer["succeeded"], answer["credits"]) == (3, "unknown")
     assert person.questions == [
         '"Text to Picture" does not tell its price, and this asks for 3 runs of it. Run all of them all the same?'
     ]

@@ -10,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from flowport.answers import MAX_ANSWER_BYTES
 from flowport.exchange import Exchange
+from flowport.model import JsonValue
 from flowport.tool_calls import ToolCalls
 from tests.batches.asking import FAILING, TOOL, build_rows, read
 from tests.harness import READER, Harness
@@ -21,19 +22,21 @@ async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> 
     await flowport.sandbox.switch("next_run", hold=True)
     going = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2, "hill"), wait=False)
     quick = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3), wait=False)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while (listed := await flowport.ask("list_runs"))["runs"][0]["state"] != "succeeded":
             await anyio.lowlevel.checkpoint()
-    assert listed["summary"] == "2 runs. 1 finished run in all not seen yet."
+    assert listed["summary"] == "2 runs, newest first. 1 finished run in all not delivered yet."
     assert [row["run_id"] for row in listed["runs"]] == [quick["run_id"], going["run_id"]]
     assert listed["runs"][0]["batch"].startswith('3 runs of "Text to Picture": 3 succeeded (')
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         # An answer of the last second has looked already.
         while "unseen" not in (told := await flowport.ask("get_balance")):
             await anyio.lowlevel.checkpoint()
     assert told["unseen"].startswith(f'1 finished run you have not seen: "Text to Picture" ({quick["run_id"]})')
     await flowport.ask("get_run", run_id=quick["run_id"])
-    assert (await flowport.ask("list_runs"))["summary"] == "2 runs. 0 finished runs in all not seen yet."
+    assert (await flowport.ask("list_runs"))[
+        "summary"
+    ] == "2 runs, newest first. 0 finished runs in all not delivered yet."
 
 
 async def test_a_batch_that_was_seen_is_not_joined_again(flowport: Harness) -> None:
@@ -48,7 +51,8 @@ async def test_a_batch_that_was_seen_is_not_joined_again(flowport: Harness) -> N
 @pytest.mark.parametrize("is_written", [False, True], ids=["not written", "cancelled when it was written"])
 async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, *, is_written: bool) -> None:
     """Its rows are delivered with it or not at all, and the same call then joins it."""
-    rows, desk, exchange = build_rows(2), flowport.assembly.desk, Exchange()
+    rows: list[JsonValue] = [*build_rows(2)]
+    desk, exchange = flowport.assembly.desk, Exchange()
     caller = replace(READER, arrived_at_seconds=desk.clock.monotonic(), exchange=exchange)
     answer = await ToolCalls(desk).call("run_batch", {"app": TOOL, "rows": rows}, caller)
     first = answer.structured_content

@@ -63,7 +63,7 @@ async def test_cancelling_starts_no_more_and_says_what_goes_on(
 
 async def wait_until_live(flowport: Harness, batch_id: str) -> None:
     """Wait until the provider has acknowledged all rows that are live."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while {run.state.value for run in await flowport.assembly.desk.ledger.get_live_rows(batch_id)} - {"running"}:
             await anyio.lowlevel.checkpoint()
 
@@ -124,7 +124,7 @@ async def test_a_batch_whose_caller_leaves_goes_on_unless_that_is_not_wanted(
             arguments = {"app": TOOL, "rows": build_rows(80)}
             await flowport.client.call_tool("run_batch", arguments, progress_callback=watch)
         row = (await flowport.ask("list_runs"))["runs"][0]
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not (facts := await flowport.ask("get_run", run_id=row["run_id"], wait=False)).get("not_started"):
                 await anyio.lowlevel.checkpoint()
     assert "Whoever asked for the batch has left" in facts["stopped"]

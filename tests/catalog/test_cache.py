@@ -39,7 +39,17 @@ FULL = Catalogue(
                         default=2,
                         options=(Option(2, "two"), Option("4", "4"), Option(value=True, label="yes")),
                     ),
-                    Input("in-3", "n", InputKind.NUMBER, "", is_required=False, minimum=0.0, maximum=1.5),
+                    Input(
+                        "in-3",
+                        "n",
+                        InputKind.NUMBER,
+                        "",
+                        is_required=False,
+                        minimum=0.0,
+                        maximum=1.5,
+                        description="How many",
+                        placeholder="e.g. 1",
+                    ),
                 ),
                 read_at=100.5,
             ),
@@ -121,7 +131,7 @@ def test_without_a_file_there_is_no_catalogue_and_no_complaint(path: Path, caplo
 def change(**fields: Any) -> bytes:
     """Return a file like that of a catalogue, with some things other than they should be."""
     listing = {**_format_listing(build_listing("aB3")), **fields}
-    return json.dumps({"format": 1, "listed_at": None, "listings": [listing], "left_out": []}).encode()
+    return json.dumps({"format": 2, "listed_at": None, "listings": [listing], "left_out": []}).encode()
 
 
 @pytest.mark.parametrize(
@@ -134,11 +144,11 @@ def change(**fields: Any) -> bytes:
         b"7",
         b"null",
         b"[" * 200_000,
-        b'{"format": 1}',
-        b'{"format": 1, "listings": 7, "left_out": [], "listed_at": null}',
-        b'{"format": 1, "listings": [7], "left_out": [], "listed_at": null}',
-        b'{"format": 1, "listings": [], "left_out": [{"colour": "red"}], "listed_at": null}',
-        b'{"format": 1, "listings": [], "left_out": [], "listed_at": null, "source": "theirs"}',
+        b'{"format": 2}',
+        b'{"format": 2, "listings": 7, "left_out": [], "listed_at": null}',
+        b'{"format": 2, "listings": [7], "left_out": [], "listed_at": null}',
+        b'{"format": 2, "listings": [], "left_out": [{"colour": "red"}], "listed_at": null}',
+        b'{"format": 2, "listings": [], "left_out": [], "listed_at": null, "source": "theirs"}',
         change(inputs=[{"kind": "smell", "options": []}]),
         change(inputs=[{"kind": "text", "options": [], "newer": 1}]),
         change(inputs=[{"kind": "select", "options": [[1, 2, 3]]}]),
@@ -164,7 +174,7 @@ def test_a_file_of_an_earlier_version_is_read(path: Path) -> None:
 def test_a_file_of_another_format_is_left_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """An older or newer Flowport wrote it; nothing is wrong."""
     save_catalogue(path, FULL)
-    path.write_text(path.read_text().replace('"format":1', '"format":2'))
+    path.write_text(path.read_text().replace('"format":2', '"format":3'))
     assert load_catalogue(path) is None
     assert caplog.records == []
 

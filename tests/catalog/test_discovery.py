@@ -44,7 +44,6 @@ async def test_a_published_tool_is_whole(ledger: FaultyLedger, tmp_path: Path) -
                 "type": "object",
                 "properties": {"prompt": {"type": "string"}},
                 "required": ["prompt"],
-                "additionalProperties": False,
             },
             "annotations": {"destructiveHint": False},
         },

@@ -62,6 +62,17 @@ async def test_whatever_fails_the_last_catalogue_stands(
     assert load_catalogue(tmp_path / "catalogue/one.json") == before
 
 
+async def test_a_mistake_of_ours_is_told_and_the_next_refresh_is_tried(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Without it the list would be "not told yet" until the process ends."""
+    bench = build_bench(ledger, tmp_path, Store(build_flow("a1")))
+    bench.store.faults[LIST_PUBLISHED] = RuntimeError("a bug")
+    assert not await bench.catalog.refresh()
+    assert bench.catalog.problem.startswith("Flowport made a mistake while it read the apps of Magnific")
+    bench.store.faults.clear()
+    assert await bench.catalog.refresh()
+    assert (bench.list_names(), bench.catalog.problem) == (["app_a1"], "")
+
+
 async def test_the_list_does_not_wait_for_a_ledger_that_tells_no_use(ledger: FaultyLedger, tmp_path: Path) -> None:
     """The order is then the provider's; a list without tools would be no help to anybody."""
     bench = build_bench(ledger, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)

@@ -107,7 +107,7 @@ def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dic
     """A client that has stopped reading is ended by its person; the result is there the next time."""
     with open_unread(tmp_path / "f", sandbox) as child:
         child.process.send_signal(signal.SIGTERM)
-        child.process.wait(timeout=5)
+        child.process.wait(timeout=60)
     with open_child(tmp_path / "f", environment=sandbox) as child:
         child.greet()
         row = get_row(child, {})
@@ -148,5 +148,5 @@ def test_a_client_that_closes_its_side_and_does_not_read_is_left(tmp_path: Path,
     """A write that waits for it must not keep the process."""
     with open_unread(tmp_path / "f", sandbox) as child:
         child.close_input()
-        child.process.wait(timeout=5)
+        child.process.wait(timeout=60)
         assert child.process.returncode == 0

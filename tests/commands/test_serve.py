@@ -16,7 +16,8 @@ from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
 from flowport.commands.serve import _find_first, _open, build_flag, build_parser
-from flowport.settings import get_default_config_path, load_settings
+from flowport.folders import get_default_config_path
+from flowport.settings import load_settings
 from flowport.variables import VARIABLES
 from tests.commands.children import Child, open_child
 from tests.harness import MODES, Mode
@@ -74,7 +75,7 @@ async def test_a_newer_client_on_standard_input_hears_of_a_new_run(tmp_path: Pat
     server = StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env=environment)
     async with Client(server) as client, client.listen(resources_list_changed=True) as events:
         await client.call_tool("text_to_picture", {"prompt": "a lake"})
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async for event in events:
                 assert isinstance(event, ResourcesListChanged)
                 break
@@ -149,7 +150,7 @@ def test_without_a_key_the_sandbox_runs_and_ends_with_us(tmp_path: Path) -> None
         child.greet()
         tools = [tool["name"] for tool in child.ask("tools/list")["tools"]]
         sandbox_id = int(Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split()[0])
-        watch = os.pidfd_open(sandbox_id)
+        watch = open_watch(sandbox_id)
         child.process.kill()
         child.process.wait()
 
@@ -164,7 +165,7 @@ def test_the_sandbox_ends_with_each_of_our_ends(tmp_path: Path, end: Any) -> Non
         child.greet()
         child.ask("tools/list")
         sandbox_id = int(Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split()[0])
-        watch = os.pidfd_open(sandbox_id)
+        watch = open_watch(sandbox_id)
         end(child)
         code = child.wait()
 
@@ -177,6 +178,12 @@ BAD = [
     ({"FLOWPORT_MAX_CREDITS_PER_DAY": "much"}, "It takes a number"),
     ({"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://example.com"}, "is not https"),
     ({"FLOWPORT_WAIT_SECONDS": "soon"}, "It takes a number"),
+    ({"MAGNIFIC_API_KEY": "${MAGNIFIC_API_KEY}"}, 'is the placeholder "${MAGNIFIC_API_KEY}" and no key'),
+    ({"MAGICA_API_KEY": "FPSX0123456789abcdef"}, "Set MAGNIFIC_API_KEY to it instead."),
+    (
+        {"FLOWPORT_PREVIEWS": "perhaps", "FLOWPORT_SOURCE": "mine"},
+        "FLOWPORT_PREVIEWS is 'perhaps'. It takes true or false.",
+    ),
 ]
 
 
@@ -189,6 +196,9 @@ def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, environment: di
         facts = child.call("get_balance")
 
     assert words in facts["message"]
+    # The operator reads the same, a placeholder included: it is no secret.
+    assert words in (tmp_path / "f/stderr.txt").read_text().replace("\n  ", "\n")
+    assert "0123456789abcdef" not in (tmp_path / "f/stderr.txt").read_text()
 
 
 def test_a_home_that_cannot_be_used_is_answered_by_every_call(tmp_path: Path) -> None:
@@ -228,7 +238,7 @@ def test_the_help_says_where_the_configuration_lies() -> None:
 def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     """A client shows what is on standard error, and an exit code alone tells nobody anything."""
     with open_child(tmp_path / "f", prefix=["sh", "-c", 'ulimit -n 8; exec "$@"', "sh"]) as child:
-        code = child.process.wait(timeout=30)
+        code = child.process.wait(timeout=60)
     first, _, trace = (tmp_path / "f/stderr.txt").read_text().partition("\n")
     assert (code, "Traceback" in trace) == (1, True)
     assert first.endswith("ERROR flowport.commands.serve: Flowport ends: OSError: [Errno 24] Too many open files")
@@ -238,7 +248,7 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
 def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: str) -> None:
     """In one line: there is nothing to trace."""
     with open_child(tmp_path / "f", prefix=["sh", "-c", f'exec "$@" {closed}', "sh"]) as child:
-        code = child.process.wait(timeout=30)
+        code = child.process.wait(timeout=60)
     (line,) = (tmp_path / "f/stderr.txt").read_text().splitlines()
     assert (code, "standard input or output is closed" in line) == (1, True)
 
@@ -260,6 +270,13 @@ async def test_a_rehearsal_is_a_start_with_a_wrong_and_fast_clock(
         clock, right = assembly.desk.clock, time.monotonic()
         assert clock.now() == pytest.approx(time.time() + 86_400.0, abs=600.0)
         assert clock.monotonic() == pytest.approx(20.0 * right, abs=600.0)
+
+
+def open_watch(process_id: int) -> int:
+    """Return a descriptor that tells when a process ends, whoever takes its number afterwards."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets a process be limited or watched from outside")
+    return os.pidfd_open(process_id)
 
 
 def has_ended(watch: int) -> bool:

@@ -58,7 +58,7 @@ def test_the_journal_is_synced_before_the_request_leaves(tmp_path: Path, sandbox
         child.ask("tools/list")
         assert child.call("text_to_picture", prompt="a lake")["state"] == "succeeded"
         child.close_input()
-        child.process.wait(timeout=20)
+        child.process.wait(timeout=60)
     events = parse_events(log.read_text(errors="replace"))
     sent = events.index("request sent")
     assert "starting written" in events[:sent]

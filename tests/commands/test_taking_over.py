@@ -29,7 +29,7 @@ class Sandbox:
             data=None if body is None else json.dumps(body).encode(),
             headers={"x-magnific-api-key": self.environment["MAGNIFIC_API_KEY"], "content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 

@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from flowport.accounts import OpenAccount
-from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.model import App, Run, RunState
 from flowport.providers.interface import Started
 from flowport.runner.board import Board
@@ -22,6 +21,7 @@ from tests.fake_clock import FakeClock
 from tests.harness import Harness
 from tests.runner.samples import NOW, RUN
 from tests.sandbox.client import Client as SandboxClient
+from tests.scripted import FaultyLedger
 
 RUNS = 8
 RUNNING = replace(RUN, state=RunState.RUNNING, starting_at=NOW, started_at=NOW, running_at=NOW)
@@ -38,7 +38,7 @@ class Party:
 
     async def follow(self, folder: Path) -> list[RunState]:
         """Follow them to their ends by a clock that stands still while requests are under way: so they are ripe together."""
-        clock, board, ledger, ends = FakeClock(idle_seconds=0.05), Board(), open_sqlite_ledger(folder / "l.sqlite3"), []
+        clock, board, ledger, ends = FakeClock(idle_seconds=0.05), Board(), FaultyLedger(folder / "l.sqlite3"), []
         async with Supervisor() as supervisor:
             follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
 
@@ -51,7 +51,7 @@ class Party:
             for run in runs:
                 await ledger.accept(run)
                 board.put(run, noted_at=0.0)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 async with anyio.create_task_group() as tasks:
                     for run in runs:
                         tasks.start_soon(follow, run)

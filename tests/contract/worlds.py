@@ -81,7 +81,7 @@ async def get_run(harness: Harness, run_id: str) -> Run:
 
 async def wait_until_there(harness: Harness, run_id: str) -> Run:
     """Return a run once its provider has it; on a busy machine a call may be answered before."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not (run := await get_run(harness, run_id)).state.is_at_provider:
             await anyio.lowlevel.checkpoint()
     return run

@@ -92,6 +92,6 @@ def _ask(url: str, name: str, body: dict[str, Any] | None = None) -> dict[str, A
     data = None if body is None else json.dumps(body).encode()
     headers = {"x-magnific-api-key": KEY, "content-type": "application/json"}
     request = urllib.request.Request(f"{url}/_sandbox/{name}", data, headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         found: dict[str, Any] = json.load(answer)
     return found

@@ -3,12 +3,15 @@
 import os
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.commands.children import Child, open_child
 
@@ -92,6 +95,8 @@ def read_until_death(child: Child, number: int) -> dict[str, Any] | None:
 
 def fill_disk(child: Child) -> None:
     """Wait until the process has halted at its point; from then on let it write to no file, and go on."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets a process be limited or watched from outside")
     pid = child.process.pid
     found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     assert found is not None
@@ -102,6 +107,8 @@ def fill_disk(child: Child) -> None:
 
 def take_room(child: Child) -> None:
     """Let the process write to no file any more, as if the disk were full."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets a process be limited or watched from outside")
     resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (0, 0))
 
 

@@ -1,6 +1,5 @@
 """Two processes of one home: the same call at the same moment, each killed in turn."""
 
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +69,7 @@ def test_two_processes_that_get_the_same_call_at_once_start_one_run(bench: Bench
         # Before the provider's id is written a death would leave the run unknown.
         while "running" not in get_states(children[1 - victim]):
             pass
-        children[victim].process.send_signal(signal.SIGKILL)
+        children[victim].process.kill()
         read_until_gone(children[victim])
         learnt = Learnt()
         with open_life(folder, bench.environment, "") as heir:

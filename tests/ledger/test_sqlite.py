@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -244,7 +243,7 @@ async def test_a_killed_process_leaves_its_start_on_record(path: Path) -> None:
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == "True\n"
-        child.send_signal(signal.SIGKILL)
+        child.kill()
     ledger = open_sqlite_ledger(path)
     (run,) = await ledger.get_live_runs(account_id=ACCOUNT)
     assert run == build_run("run_1", RunState.STARTING, starting_at=7.0)

@@ -18,6 +18,9 @@ from flowport.media.arguments import FileMedia, MediaRules, UrlMedia, resolve_me
 from flowport.media.sniffing import Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource
 from flowport.model import InputKind, OutputKind
+from tests.media.containers import mp4, track
+from tests.media.test_identifying import SAMPLES
+from tests.media.tiffs import THUMBNAIL, TiffPage, build_dng, build_raw, tiff
 
 
 def build_png() -> bytes:
@@ -39,7 +42,7 @@ def build_wave() -> bytes:
 PNG = build_png()
 SNIFFED = Sniffed("image/png", OutputKind.IMAGE, "png")
 FINGERPRINT = Fingerprint(hashlib.sha256(PNG).hexdigest(), len(PNG))
-VIDEO = b"\0\0\0\x14ftypisom\0\0\0\0mp41" + bytes(100)
+VIDEO = mp4(track(64, 48))
 TRUSTED = "http://127.0.0.1:4567"
 
 
@@ -165,6 +168,71 @@ def test_the_bytes_decide_what_a_file_is(kind: InputKind, name: str, rules: Medi
 def test_a_file_of_the_wrong_kind_is_refused(kind: InputKind, name: str, problem: str, rules: MediaRules) -> None:
     """Before anything is spent, and with nothing of its content in the answer."""
     assert problem in refuse(str(rules.roots[0] / name), rules, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "problem"),
+    [
+        (InputKind.VIDEO, "voice.m4a", "takes a video, and this file is a sound (audio/mp4)"),
+        (InputKind.VIDEO, "voice-fragments.mp4", "takes a video, and this file is a sound (audio/mp4)"),
+        (InputKind.VIDEO, "voice.webm", "takes a video, and this file is a sound (audio/webm)"),
+        (InputKind.VIDEO, "voice.mka", "takes a video, and this file is a sound (audio/x-matroska)"),
+        (InputKind.VIDEO, "voice.avi", "takes a video, and this file is a sound (audio/x-msvideo)"),
+        (InputKind.VIDEO, "voice.opus", "takes a video, and this file is a sound (audio/ogg)"),
+        (InputKind.AUDIO, "film.mp4", "takes a sound, and this file is a video (video/mp4)"),
+        (InputKind.AUDIO, "film-vp8.ogv", "takes a sound, and this file is a video (video/ogg)"),
+        (InputKind.AUDIO, "voice.aiff", "is an AIFF sound, which cannot be sent. Give it as WAV, MP3 or M4A."),
+        (
+            InputKind.MEDIA,
+            "film.m2ts",
+            "is an MPEG transport stream (AVCHD, MTS or TS), which cannot be sent. Give it as",
+        ),
+        (InputKind.IMAGE, "picture.jxl", "is a JPEG XL picture, which cannot be sent. Give it as a PNG or JPEG file."),
+        (InputKind.IMAGE, "voice.aiff", "takes an image, and this file is a sound (audio/aiff)"),
+        (InputKind.IMAGE, build_dng(), "is a raw photo of a camera, which cannot be sent. Export it as JPEG"),
+        (InputKind.MEDIA, build_raw(b"NIKON", ">"), "is a raw photo of a camera"),
+        (InputKind.VIDEO, build_dng(), "takes a video, and this file is an image (image/x-adobe-dng)"),
+        (InputKind.IMAGE, tiff(THUMBNAIL), "is a TIFF of which only a smaller copy of its picture can be read"),
+        (InputKind.IMAGE, tiff(TiffPage(16, 12, 1, (), (TiffPage(80, 60),))), "only a smaller copy of its picture"),
+        (InputKind.VIDEO, VIDEO[: len(VIDEO) // 2], "is a video that is cut off: it ends in the middle of a part"),
+        (InputKind.AUDIO, VIDEO[:60], "is a video that is cut off"),
+        (InputKind.IMAGE, VIDEO[:60], "takes an image, and this file is a video (video/mp4)"),
+        (
+            InputKind.MEDIA,
+            VIDEO.partition(b"\0\0\0\xe4moov")[0][:532],
+            "is a video that is cut off: its index is missing",
+        ),
+    ],
+)
+def test_what_would_be_paid_for_as_something_else_is_refused(
+    kind: InputKind, data: str | bytes, problem: str, rules: MediaRules
+) -> None:
+    """Sound in a film's container, a small copy in a photo's place, a film without its end: all of them were sent."""
+    path = rules.roots[0] / "given"
+    path.write_bytes(data if isinstance(data, bytes) else (SAMPLES / data).read_bytes())
+    large = replace(rules, max_inline_bytes=10_000_000)
+    assert problem in refuse(str(path), large, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (InputKind.AUDIO, "voice.m4a"),
+        (InputKind.AUDIO, "voice-fragments.mp4"),
+        (InputKind.AUDIO, "voice-recorded.webm"),
+        (InputKind.AUDIO, "streamed.wav"),
+        (InputKind.AUDIO, "voice.mov"),
+        (InputKind.AVMEDIA, "voice.mka"),
+        (InputKind.VIDEO, "recorded.webm"),
+        (InputKind.VIDEO, "fragments.mp4"),
+        (InputKind.MEDIA, "film.avi"),
+    ],
+)
+def test_sound_and_films_as_programs_write_them_go_through(kind: InputKind, name: str, rules: MediaRules) -> None:
+    """Sound in a container that can hold pictures is a sound (letsrevel/revel-backend#226)."""
+    path = rules.roots[0] / "given"
+    path.write_bytes((SAMPLES / name).read_bytes())
+    assert isinstance(resolve(str(path), replace(rules, max_inline_bytes=10_000_000), kind), FileMedia)
 
 
 CHAT = "means nothing outside the chat"

@@ -41,6 +41,8 @@ def build_tree(tmp_path: Path) -> Path:
     (root / "large.png").write_bytes(bytes(101))
     (tmp_path / "Pictures-not" / "cat.png").write_bytes(b"cat")
     (outside / "id_rsa").write_bytes(b"secret")
+    if sys.platform == "win32":
+        pytest.skip("there a pipe has no name among the files")
     os.mkfifo(root / "pipe")
     os.mkfifo(outside / "pipe")
     (root / "link-inside").symlink_to(root / "cat.png")
@@ -162,6 +164,8 @@ def test_what_cannot_be_sent_from_a_root_is_told(root: Path, name: str, problem:
 
 def test_a_socket_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening one fails, which must not look like a missing file."""
+    if sys.platform == "win32":
+        pytest.skip("there a socket has no name among the files")
     monkeypatch.chdir(root)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")

@@ -1,6 +1,7 @@
 """Small copies of pictures, whatever the file holds."""
 
 import io
+import struct
 import subprocess
 import sys
 import zlib
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from flowport.media.previews import (
     MAX_EDGE,
@@ -18,6 +19,7 @@ from flowport.media.previews import (
     MAX_WORKING_BYTES,
     NoPreview,
     Preview,
+    _find_problem,
     build_preview,
 )
 
@@ -37,6 +39,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, type(made).__
 def build_picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
     """Return a picture with something on it."""
     return Image.radial_gradient("L").resize((width, height)).convert(mode)
+
+
+def build_deep_ramp(width: int, height: int) -> Image.Image:
+    """Return grey of sixteen bits from black to white."""
+    line = b"".join(struct.pack("<H", x * 65535 // (width - 1)) for x in range(width))
+    return Image.frombytes("I;16", (width, height), line * height)
 
 
 def build_noise(width: int, height: int) -> Image.Image:
@@ -214,11 +222,61 @@ def test_a_file_that_is_gone_has_no_preview(tmp_path: Path) -> None:
     assert isinstance(build_preview(tmp_path / "gone.png"), NoPreview)
 
 
-def test_more_than_eight_bits_are_not_guessed_at(tmp_path: Path) -> None:
-    """Scaled wrongly, a depth map is white all over."""
-    path = save(Image.new("I;16", (30, 30), 500), tmp_path / "a.png")
+def test_deep_grey_is_shown_from_black_to_white(tmp_path: Path) -> None:
+    """Cut off instead of scaled, a depth map is white all over (python-pillow/Pillow#1099)."""
+    path = save(build_deep_ramp(256, 8), tmp_path / "a.png")
 
-    assert build_preview(path) == NoPreview("it has more than eight bits a colour")
+    made = read(build_preview(path)).convert("L")
+
+    line = made.tobytes()[4 * made.width :]
+    assert [round(line[x] / 8) for x in (0, 64, 128, 192, 255)] == [0, 8, 16, 24, 32]
+
+
+def test_a_depth_without_black_and_white_has_a_word_instead() -> None:
+    """Numbers of 32 bits may mean anything."""
+    image = Image.new("F", (30, 30))
+    assert _find_problem(image, 100, 768) == "it has more than eight bits a colour"
+
+
+def test_a_jpeg_with_more_pictures_inside_is_shown_like_any_other(tmp_path: Path) -> None:
+    """Cameras, drones and phones write them (wagtail/wagtail#729)."""
+    path = tmp_path / "a.jpg"
+    build_picture(1500, 1000).save(path, "MPO", save_all=True, append_images=[build_picture(32, 32)])
+
+    assert read(build_preview(path)).size == (750, 500)
+
+
+def test_a_jpeg_without_its_end_mark_is_shown(tmp_path: Path) -> None:
+    """As every viewer shows it; one that was cut off is not."""
+    path = save(build_picture(1500, 1000), tmp_path / "a.jpg")
+    data = path.read_bytes()
+
+    path.write_bytes(data[:-2])
+    assert read(build_preview(path)).size == (750, 500)
+    path.write_bytes(data[: len(data) // 2])
+    assert isinstance(build_preview(path), NoPreview)
+
+
+def test_a_thin_picture_is_shown(tmp_path: Path) -> None:
+    """A side must not come to nothing on the way."""
+    assert read(build_preview(save(build_picture(4000, 3), tmp_path / "a.jpg"))).size == (667, 1)
+
+
+def test_a_png_with_a_large_profile_or_much_text_is_shown(tmp_path: Path) -> None:
+    """Programs put their workflows into it (Comfy-Org/ComfyUI#3316)."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "x" * 6_000_000)
+    text.add_text("prompt", "y" * 3_000_000, zip=True)
+    path = save(build_picture(1500, 1000), tmp_path / "a.png", icc_profile=bytes(1_100_000), pnginfo=text)
+
+    assert read(build_preview(path)).size == (750, 500)
+
+
+def test_a_photograph_of_a_hundred_megapixels_is_shown(tmp_path: Path) -> None:
+    """Phones take them (TransparentLC/realesrgan-gui#34), and the decoder makes them smaller as it reads."""
+    path = save(Image.new("L", (12000, 9000)), tmp_path / "a.jpg")
+
+    assert read(build_preview(path)).size == (750, 563)
 
 
 @given(st.integers(0, 4000), st.binary(min_size=1, max_size=8), st.sampled_from(["jpg", "png", "webp", "gif", "avif"]))

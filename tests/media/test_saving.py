@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.media.saving import MAX_NAME_CHARACTERS, Published, build_output_path, open_partial
+from flowport.media.saving import (
+    MAX_NAME_CHARACTERS,
+    Published,
+    build_batch_path,
+    build_output_path,
+    open_partial,
+)
 from tests.rights import obey_modes
 
 LARGE = bytes(range(256)) * 9000
@@ -38,6 +45,12 @@ def publish(folder: Path, content: bytes) -> Published:
 def get_names(folder: Path) -> list[str]:
     """Return what lies in a folder, hidden files included."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def identify(path: Path) -> tuple[int, int, int, int, int]:
+    """Return what changes when a file is replaced or written; that it is read, which its access time tells, is allowed."""
+    found = path.stat()
+    return (found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns)
 
 
 def refuse_links(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
@@ -73,6 +86,43 @@ def test_hostile_parts_make_a_harmless_name(tool: str, run: str, extension: str,
     """Names of apps and types of files are strangers' words."""
     path = build_output_path(Path("out"), date="../..", tool_name=tool, n=1, run_id=run, extension=extension)
     assert path == Path("out/undated") / name
+
+
+@pytest.mark.parametrize(
+    ("app", "stem"),
+    [
+        ("Создать постер", "создать_постер"),
+        ("日本語 のアプリ!", "日本語_のアプリ"),
+        ("Größe / ../Maß", "größe_maß"),
+        ("e\u0301te\u0301", "été"),
+        ("पोस्टर", "पोस्टर"),
+        ("Плакат" * 40, "плакат" * 10),
+        ("Sketch to Realism", "sketch_to_realism_2"),
+        ("", "sketch_to_realism_2"),
+        ("\U0001f680", "sketch_to_realism_2"),
+        ("\u0301\u0301é", "sketch_to_realism_2"),
+    ],
+)
+def test_an_app_in_another_script_names_its_files(app: str, stem: str) -> None:
+    """People look for them by the letters that they know; a long name must still fit into a folder."""
+    path = build_output_path(
+        Path("out"), date="x", tool_name="sketch_to_realism_2", n=1, run_id="run_ab2", extension="png", app_name=app
+    )
+    batch = build_batch_path(Path("out"), date="x", tool_name="sketch_to_realism_2", batch_id="batch_ab2", app_name=app)
+    assert (path.name, batch.name) == (f"{stem}-1-run_ab2.png", f"{stem}-batch-batch_ab2.csv")
+    assert len(path.name.encode()) < 200
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=80))
+def test_a_file_of_any_app_can_be_made(app: str) -> None:
+    """Names of apps are strangers' words."""
+    path = build_output_path(
+        Path("out"), date="x", tool_name="tool", n=1, run_id="run_ab2", extension="png", app_name=app
+    )
+    assert len(path.name.encode()) < 200
+    assert path.name[0].isalnum()
+    assert not set('/\\:\0*?"<>| \n') & set(path.name)
 
 
 @settings(max_examples=200, deadline=None)
@@ -235,10 +285,10 @@ def test_a_file_that_was_published_before_is_taken_up(
     (tmp_path / "cat.png").write_bytes(LARGE)
     if has_record:
         (tmp_path / "cat.png.json").write_text("old")
-    before = (tmp_path / "cat.png").stat()
+    before = identify(tmp_path / "cat.png")
     assert publish(tmp_path, LARGE) == Published(tmp_path / "cat.png", tmp_path / "cat.png.json")
     assert get_names(tmp_path) == ["cat.png", "cat.png.json"]
-    assert (tmp_path / "cat.png").stat() == before
+    assert identify(tmp_path / "cat.png") == before
     assert (tmp_path / "cat.png.json").read_text() == ("old" if has_record else RECORD_TEXT)
 
 
@@ -271,7 +321,14 @@ def make_closed(path: Path) -> None:
     path.chmod(0)
 
 
-@pytest.mark.parametrize("make", [make_link, Path.mkdir, os.mkfifo, make_closed])
+def make_pipe(path: Path) -> None:
+    """Let a pipe stand there."""
+    if sys.platform == "win32":
+        pytest.skip("there a pipe has no name among the files")
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [make_link, Path.mkdir, make_pipe, make_closed])
 def test_what_is_no_file_that_can_be_read_is_not_taken_up(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """A link may lead anywhere, and a pipe would be waited for without end."""
     make(tmp_path / "cat.png")

@@ -49,6 +49,19 @@ def test_an_unheard_of_state_counts_as_running() -> None:
     assert read("PAUSED\u202e") == RunLook(RunState.RUNNING, unheard_status="PAUSED")
 
 
+@pytest.mark.parametrize("key", ["completedAt", "finishedAt", "completed_at"])
+def test_an_unlisted_word_is_an_end_when_a_response_or_an_instant_comes_with_it(key: str) -> None:
+    """What single nodes have made is no end: the others may go on."""
+    made_one = [{"nodeType": "flux", "status": "COMPLETED", "output": {"result": A}}]
+    assert read("ARCHIVED", nodeRuns=made_one).state is RunState.RUNNING
+    ended = read("ARCHIVED", nodeRuns=made_one, **{key: "2026-02-25T12:02:00Z"})
+    assert (ended.state, [output.url for output in ended.outputs]) == (RunState.SUCCEEDED, [A])
+    answered = read("ARCHIVED", response={"result": A})
+    assert (answered.state, [output.url for output in answered.outputs]) == (RunState.SUCCEEDED, [A])
+    empty = read("ARCHIVED", **{key: "2026-02-25T12:02:00Z"})
+    assert (empty.state, empty.outputs, empty.unheard_status) == (RunState.FAILED, (), "ARCHIVED")
+
+
 @pytest.mark.parametrize("nodes", ["nodes", "nodeRuns"])
 @pytest.mark.parametrize("type_key", ["type", "nodeType"])
 @pytest.mark.parametrize("key", ["result", "nano_banana_2", "output", "text", "content", "response"])

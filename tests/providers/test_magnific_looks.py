@@ -74,12 +74,37 @@ def test_a_run_with_failed_steps_that_made_nothing_has_failed(result: object) ->
     assert look(status="completed_with_errors", result=result).state is RunState.FAILED
 
 
-def test_a_status_that_nobody_documented_counts_as_running() -> None:
-    """A paid run must not be given up for a new word, which is named for the log."""
-    found = look(status="Dream\u202eing\n" + "x" * 10**6, result={"images": [{"url": RENDER}]})
+def test_a_status_that_nobody_documented_counts_as_running_while_nothing_came_with_it() -> None:
+    """A paid run must not be given up for a new word, which is named."""
+    found = look(status="Dream\u202eing\n" + "x" * 10**6, result={"images": []}, completed_at=None)
     assert (found.state, found.outputs) == (RunState.RUNNING, ())
     assert found.unheard_status.startswith("Dreaming x")
     assert len(found.unheard_status) == 40
+
+
+@pytest.mark.parametrize(
+    ("run", "state"),
+    [
+        ({"result": {"images": [{"url": RENDER}]}}, RunState.SUCCEEDED),
+        ({"result": {"images": [{"url": RENDER}]}, "completed_at": "2026-02-25T12:02:00+00:00"}, RunState.SUCCEEDED),
+        ({"result": {"images": [{"url": RENDER}]}, "error_message": "one step failed"}, RunState.PARTIAL),
+        ({"completed_at": "2026-02-25T12:02:00+00:00"}, RunState.FAILED),
+        ({"completed_at": 1_772_020_800}, RunState.FAILED),
+        ({"completed_at": "2026-02-25T12:02:00.000Z", "error_message": "gone"}, RunState.FAILED),
+        ({"completed_at": ""}, RunState.RUNNING),
+        ({"completed_at": None, "error_message": "slow"}, RunState.RUNNING),
+        ({"completed_at": True}, RunState.FAILED),
+        ({"completed_at": False}, RunState.RUNNING),
+        ({"result": {"images": [{"url": "no URL"}]}}, RunState.RUNNING),
+    ],
+)
+def test_an_unlisted_word_is_an_end_when_results_or_an_instant_come_with_it(
+    run: dict[str, Any], state: RunState
+) -> None:
+    """Else the results would be thrown away and the run followed for good."""
+    found = look(status="archived", **run)
+    assert (found.state, found.unheard_status) == (state, "archived")
+    assert bool(found.outputs) is (state in {RunState.SUCCEEDED, RunState.PARTIAL})
 
 
 def test_outputs_are_believed_only_at_the_end() -> None:

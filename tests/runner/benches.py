@@ -73,7 +73,7 @@ class Bench:
         await wait_until(lambda: self.clock.count_sleepers() == 1)
 
     async def _watch(self, run: Run, condition: Callable[[BoardEntry | None], bool]) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not condition(entry := self.board.get(run.id)):
                 assert entry is not None
                 await entry.changed.wait()

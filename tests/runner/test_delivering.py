@@ -25,6 +25,7 @@ from flowport.runner.renewing import LinkRenewer
 from flowport.runner.uploading import CLOSED_SECONDS, FileUploads
 from flowport.upload import Uploader
 from tests.fake_clock import FakeClock
+from tests.media.containers import mp4, track
 from tests.put_server import PutServer, open_put_server
 from tests.raw_server import build_reply, serving
 from tests.runner.samples import CALL, NOW, RUN, build_look, get_instant, read
@@ -42,7 +43,7 @@ from tests.scripted import (
 
 PNG = write(build_photo())
 TIFF = write(build_photo(), "TIFF")
-VIDEO = b"\0\0\0\x14ftypisom\0\0\0\0mp41" + bytes(100)
+VIDEO = mp4(track(64, 48))
 ASSET = "https://storage.example/asset?token=t"
 LINK = "https://cdn.example/1.png?token=t"
 
@@ -286,14 +287,13 @@ async def test_a_ledger_that_fails_ends_the_run_unsent(ledger: FaultyLedger, tmp
         await bench.deliverer.forget(Delivered({}, ("abc",)), bench.account)
 
 
-async def test_a_picture_that_does_not_fit_inside_is_refused_when_it_cannot_be_converted(
-    ledger: FaultyLedger, tmp_path: Path
-) -> None:
-    """Sixteen bits a colour, in a format that the provider does not take."""
+async def test_a_depth_that_cannot_be_converted_is_refused_before_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Sixteen bits of grey are converted; numbers of 32 bits never become a run that fails."""
     async with open_bench(ledger, tmp_path) as bench:
         deep = await bench.hold(write(build_photo().convert("I").convert("I;16"), "TIFF"))
+        assert await bench.bring(deep) == [ASSET]
         with pytest.raises(ArgumentsInvalid, match="eight bits a colour"):
-            await bench.bring(deep)
+            await bench.hold(write(build_photo().convert("F"), "TIFF"))
 
 
 def build_output(**changes: Any) -> OutputMedia:

@@ -180,7 +180,7 @@ async def test_failures_in_a_row_are_met_with_longer_pauses(
         return down if len(times) < 7 else DONE
 
     await follow(ledger, board, clock, answer)
-    assert [after - before for before, after in itertools.pairwise(times)] == [8, 16, 32, 60, 60, 60]
+    assert [after - before for before, after in itertools.pairwise(times)] == [2, 4, 8, 10, 10, 10]
 
 
 async def test_a_run_that_the_provider_does_not_know_for_an_hour_has_failed(
@@ -267,6 +267,43 @@ async def test_a_status_that_nobody_documented_counts_as_running_and_is_logged_o
     assert [record.getMessage() for record in caplog.records] == [
         "Magnific has called a run 'warming_up'; that counts as running"
     ]
+
+
+async def test_a_status_that_nobody_documented_is_told_until_a_known_one_comes(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """Whoever waits learns why nothing ends, with the word."""
+    told: list[str] = []
+
+    async def note() -> None:
+        """Read the board while a look is under way."""
+        entry = board.get(RUNNING.id)
+        told.append(entry.problem if entry else "")
+
+    account = ScriptedAccount(
+        in_turn(build_look("warming\u202e_up"), build_look("running"), build_look("completed")), clock
+    )
+    account.before_answer = note
+    await ledger.accept(RUNNING)
+    board.put(RUNNING, noted_at=0.0)
+    await follow_on(ledger, board, clock, account)
+    unknown = (
+        'Magnific calls the state of this run "warming_up", a word that Flowport does not know. It is taken to go on '
+        "until results or an end come."
+    )
+    assert told == [
+        "",
+        unknown,
+        "",
+    ]
+
+
+async def test_an_unlisted_word_with_results_ends_a_run_and_keeps_them(
+    ledger: FaultyLedger, board: Board, clock: FakeClock
+) -> None:
+    """They were paid for."""
+    over, _ = await follow(ledger, board, clock, in_turn(build_look("archived", images=2)))
+    assert (over.state, len(over.outputs), over.failure) == (RunState.SUCCEEDED, 2, "")
 
 
 async def test_a_look_that_cannot_be_written_down_is_shown_all_the_same(

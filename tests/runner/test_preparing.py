@@ -90,13 +90,13 @@ async def test_files_are_checked_and_urls_stay(tmp_path: Path) -> None:
 
 
 async def test_an_object_is_kept_clean_and_short(tmp_path: Path) -> None:
-    """A default may be an object of a stranger's, and it is sent although nobody gave it."""
+    """A default that is an object stays with the provider, which has it; a long value is cut in the record."""
     item = Input("in-1", "extra", InputKind.ANY, "Extra", is_required=False, default={"a\u200b": ["x\n" * 9, 1, None]})
     listing = replace(LISTING, app=replace(APP, inputs=(item,)), property_names={"in-1": "extra"})
     clean, long = await prepare(tmp_path, listing), await prepare(tmp_path, listing, extra=[["x" * 300]] * 30)
 
-    assert json.loads(clean.arguments_json) == {"extra": {"a": [" ".join("x" * 9), 1, None]}}
-    assert clean.inputs == {"extra": item.default}
+    assert json.loads(clean.arguments_json) == {}
+    assert clean.inputs == {}
     assert json.loads(long.arguments_json) == {"extra": f'[["{"x" * 296}…'}
 
 
@@ -163,7 +163,8 @@ async def test_a_text_that_only_looks_like_a_data_uri_is_kept(tmp_path: Path) ->
         ({"prompt": "p", "photo": "/etc/passwd"}, "photo"),
         ({"prompt": "p", "photo": "http://127.0.0.1:4568/a.png"}, "photo is an address without encryption"),
         ({"prompt": "p", "photo": URL, "photos": [URL, "cat.png"]}, "photos is"),
-        ({"prompt": "p", "photo": URL, "photo_": URL}, "photo_ is not an argument"),
+        ({"prompt": "p", "photo": URL, "photo_": URL}, "photo was given 2 times, as photo and photo_"),
+        ({"prompt": "p", "photo": URL, "phto": URL}, "phto is not an argument"),
     ],
 )
 async def test_what_does_not_fit_is_refused_here(tmp_path: Path, arguments: dict[str, Any], problem: str) -> None:

@@ -9,7 +9,6 @@ from typing import TypeAlias
 import anyio
 import pytest
 
-from flowport.allowance import SPAN_SECONDS
 from flowport.budget import Priority
 from flowport.errors import (
     NEVER_CONNECTED,
@@ -24,6 +23,7 @@ from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.board import Board
 from flowport.runner.starting import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter
 from flowport.runner.writing import RunWriter
+from flowport.window_record import SPAN_SECONDS
 from tests.fake_clock import FakeClock
 from tests.runner.samples import CALL, NOW, RUN, TAKEN, get_instant, read
 from tests.scripted import FaultyLedger, Reply, ScriptedAccount, build_answer, build_breakage, in_turn, wait_until
@@ -70,7 +70,9 @@ def build_rows() -> list[object]:
     broken: list[Row] = [
         (build_breakage(breakage), *((3, FAILED, "") if breakage in NEVER_CONNECTED else (1, UNKNOWN, "")))
         for breakage in Breakage
+        if breakage is not Breakage.UNUSABLE_SETTING
     ]
+    broken.append((build_breakage(Breakage.UNUSABLE_SETTING), 1, FAILED, ""))
     refused: list[Row] = [
         (build_answer(GARBAGE.encode(), status), 4 if status == 429 else 1, FAILED, "") for status in NOT_TAKEN
     ]

@@ -45,13 +45,13 @@ class Watch:
 
     async def finish(self, *names: str) -> None:
         """Wait until these runs are over; the clock only moves while everybody waits."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             for name in names:
                 await self.ended[name].wait()
 
     async def let_pass(self, *names: str) -> None:
         """Let time pass until these runs are over; a ledger that is slow to write must not find that it stands still."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not set(names) <= set(self.over):
                 self.clock.advance(10)
                 await anyio.wait_all_tasks_blocked()

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from flowport.sandbox.apps import APPS
 from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, serve
+from flowport.sandbox.storage import Storage
 
 KEY = "test-key-of-the-sandbox"
 IDS = {app.name: app.id for app in APPS}
@@ -72,7 +73,7 @@ class Client:
 
 
 @asynccontextmanager
-async def open_sandbox(**options: Any) -> AsyncIterator[Client]:
+async def open_sandbox(storage: Storage | None = None, **options: Any) -> AsyncIterator[Client]:
     """Run a sandbox of its own, whose runs take no time."""
     ready, over, scope = anyio.Event(), anyio.Event(), anyio.CancelScope()
     found: list[SandboxAddresses] = []
@@ -85,16 +86,16 @@ async def open_sandbox(**options: Any) -> AsyncIterator[Client]:
     async def live() -> None:
         """Serve until the scope is cancelled."""
         with scope:
-            await serve(SandboxOptions(key=KEY, speed=0, **options), note)
+            await serve(SandboxOptions(**{"key": KEY, "speed": 0, **options}), note, storage)
         over.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(live)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await ready.wait()
         headers = {"x-magnific-api-key": KEY}
         async with httpx2.AsyncClient(
-            base_url=found[0].api_url, headers=headers, timeout=10, trust_env=False, follow_redirects=False
+            base_url=found[0].api_url, headers=headers, timeout=60, trust_env=False, follow_redirects=False
         ) as http:
             yield Client(http, found[0], scope, over)
         scope.cancel()

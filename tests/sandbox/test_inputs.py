@@ -81,9 +81,13 @@ async def test_a_wrong_input_is_a_422_with_a_sentence(sandbox: Client) -> None:
         (SKETCH, {"photo": "é"}, "Input 'photo' is not valid base64"),
         (SKETCH, {"photo": "data:text/plain,hello"}, "Input 'photo' is not valid base64"),
         (SKETCH, {"photo": "aGVsbG8="}, "Input 'photo' is not a picture that can be decoded"),
-        (SKETCH, {"photo": "http://[bad"}, "The sandbox fetches nothing but its own files"),
-        (SKETCH, {"photo": "file:///etc/passwd"}, "The sandbox fetches nothing but its own files"),
-        (SKETCH, {"photo": "https://example.com/a.png"}, "The sandbox fetches nothing but its own files"),
+        (SKETCH, {"photo": "http://[bad"}, "The sandbox takes files of this computer and its own results"),
+        (SKETCH, {"photo": "file:///etc/passwd"}, "The sandbox takes files of this computer and its own results"),
+        (
+            SKETCH,
+            {"photo": "https://example.com/a.png"},
+            "The sandbox takes files of this computer and its own results",
+        ),
         ("My Storyboard", {"premise": "x", "scenes": [1]}, "Input 'scenes' must be a text"),
     ],
 )

@@ -31,7 +31,7 @@ async def test_a_cancelled_sandbox_ends_although_requests_are_open() -> None:
             await stream.send(request.encode())
             tasks.start_soon(_drain, stream)
         await client.http.get("/_sandbox/about")
-        with anyio.fail_after(1):
+        with anyio.fail_after(60):
             await client.stop()
     assert tasks.cancel_scope.cancel_called is False
 

@@ -67,7 +67,11 @@ async def test_an_uploaded_picture_can_be_fetched_listed_and_used(sandbox: Clien
     fetched = await sandbox.http.get(place["asset_url"])
     assert (fetched.content, fetched.headers["content-type"]) == (PNG, "image/png")
     (listed,) = (await sandbox.http.get("/v1/ai/uploads")).json()["files"]
-    assert (listed["file_id"], listed["size"], listed["asset_url"]) == (place["file_id"], len(PNG), place["asset_url"])
+    assert (listed["file_id"], listed["size_bytes"], listed["asset_url"]) == (
+        place["file_id"],
+        len(PNG),
+        place["asset_url"],
+    )
     assert (await sandbox.finish("Photo to Pencil Sketch", photo=place["asset_url"]))["status"] == "completed"
 
 

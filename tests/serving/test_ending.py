@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.commands.children import END_SECONDS
+from flowport.serving.ending import CLOSING_SECONDS
+from tests.commands.children import GIVE_UP_SECONDS
 
 STUCK = """
 import sys, anyio
@@ -58,15 +59,20 @@ def run(program: str, end: Callable[[subprocess.Popen[str]], None], *arguments: 
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             end(process)
-            code = process.wait(timeout=END_SECONDS)
+            code = process.wait(timeout=GIVE_UP_SECONDS)
             return code, "" if process.stdout.closed else process.stdout.read()
         finally:
             process.kill()
 
 
+def test_the_clean_up_has_less_time_than_clients_give() -> None:
+    """Clients kill what lingers for more than two seconds; the rest is for the start of the watch and the exit itself."""
+    assert 0 < CLOSING_SECONDS < 1.8
+
+
 @ENDS
 def test_a_stuck_event_loop_cannot_hold_up_the_end(end: Callable[[subprocess.Popen[str]], None]) -> None:
-    """Clients kill what lingers for more than two seconds."""
+    """The watch on a thread of its own ends the process."""
     assert run(STUCK, end) == (0, "")
 
 

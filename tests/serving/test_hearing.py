@@ -55,7 +55,8 @@ async def test_a_request_that_is_no_message_gets_its_answer(line: Any, request_i
 @pytest.mark.parametrize(
     "line",
     [
-        [PING],
+        [],
+        [[PING]],
         5,
         "id",
         None,
@@ -97,9 +98,16 @@ async def test_a_mark_of_the_byte_order_is_nothing(text: str) -> None:
     assert await hear(b"\xef\xbb\xbf" + line.encode()) == ("first", [])
 
 
-async def test_half_a_letter_is_mended() -> None:
+async def test_half_a_letter_is_mended_where_nothing_is_paid() -> None:
     """Programs write it when they cut a text in the middle of an emoji."""
     assert await hear(rb'{"jsonrpc": "2.0", "id": "cut", "method": "ping", "params": {"a": "\ud83d"}}') == ("cut", [])
+
+
+async def test_an_array_of_messages_is_taken_apart() -> None:
+    """The revision 2025-03-26 demands it; what is no message among them is answered."""
+    items = [{**PING, "id": 4}, {"jsonrpc": "2.0", "id": 5, "method": 6}, {**PING, "id": 7}]
+    assert await hear(json.dumps(items[1:]).encode()) == (7, [(5, t.INVALID_REQUEST)])
+    assert await hear(json.dumps(items).encode()) == (4, [(5, t.INVALID_REQUEST)])
 
 
 def test_a_line_that_is_no_message_is_kept() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -96,12 +97,10 @@ async def test_messages_come_in_order_however_the_pipe_cuts_them() -> None:
             await reader.receive()
 
 
-def test_a_line_with_bytes_that_are_no_letters_is_still_a_message() -> None:
-    """What cannot be read is replaced, as the protocol's library does."""
-    heard = parse_line(b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"x": "\xff"}}\r')
-    assert isinstance(heard, SessionMessage)
-    assert isinstance(heard.message, t.JSONRPCRequest)
-    assert heard.message.params == {"x": "\N{REPLACEMENT CHARACTER}"}
+def test_a_line_with_bytes_that_are_no_letters_is_no_message() -> None:
+    """Whatever stood there, a guess at it must not be paid for."""
+    line = b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"x": "\xff"}}\r'
+    assert isinstance(parse_line(line), ValueError)
 
 
 @pytest.mark.parametrize("line", [b"", b"[1]", b"{", b"\xff", b'{"jsonrpc": "1.0"}'])
@@ -176,6 +175,8 @@ async def test_a_request_of_our_own_does_not_count_as_an_answer() -> None:
 
 async def test_pipes_that_never_let_anybody_wait_are_waited_for() -> None:
     """Whoever started us may have made them so, for itself."""
+    if sys.platform == "win32":
+        pytest.skip("there a pipe cannot be made so")
     with open_pipe() as (source, sink):
         os.set_blocking(sink, False)
         async with writing(sink) as writer, anyio.create_task_group() as tasks:

@@ -1,6 +1,10 @@
-"""What is too slow for `make test`, or needs the network, npm or other programs. `make verify` runs it, a bare pytest does not."""
+"""What is too slow for `make test`, or needs the network, npm or other programs.
+
+`make verify` runs it, a bare pytest does not.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,5 +34,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _get_cells(report: pytest.TestReport) -> list[tuple[str, str, str]]:
-    is_end = getattr(report, "when", "") == "call"
-    return [value for name, value in report.user_properties if name == "one start"] if is_end else []
+    cells: list[Any] = [value for name, value in report.user_properties if name == "one start"]
+    return cells if getattr(report, "when", "") == "call" else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, Final
 
 from flowport.accounts import OpenAccount
 from flowport.catalog.records import Listing
@@ -10,6 +11,11 @@ from flowport.labels import clean_line
 from flowport.model import App
 from flowport.naming import build_property_names, build_tool_name
 from flowport.schema import build_tool
+
+SANDBOX_NOTE: Final = (
+    "For trying Flowport without an account: pictures are drawn on this computer, not generated. A text gets a "
+    "landscape, whatever it asks for."
+)
 
 
 def build_name(app_name: str, app_key: str, taken: Mapping[str, str], *, prefix: str) -> str:
@@ -48,4 +54,19 @@ def build_listing(
         )
     except AppUnsupported as exc:
         return replace(listing, property_names=property_names, tool=None, left_out=exc.reason)
+    tool = _say_what_it_is(tool) if account.is_sandbox else tool
     return replace(listing, property_names=property_names, tool=tool)
+
+
+def _say_what_it_is(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tool of a sandbox's app: it says that nothing is generated, and offers no web addresses."""
+    schema = tool["inputSchema"]
+    properties = {name: _drop_url_hint(one) for name, one in schema["properties"].items()}
+    description = f"{tool['description']} {SANDBOX_NOTE}"
+    return {**tool, "description": description, "inputSchema": {**schema, "properties": properties}}
+
+
+def _drop_url_hint(property_schema: Mapping[str, Any]) -> dict[str, Any]:
+    description = property_schema.get("description")
+    changed = {"description": description.replace(" path, URL, ", " path, ")} if isinstance(description, str) else {}
+    return {**property_schema, **changed}

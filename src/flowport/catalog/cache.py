@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowport.catalog.records import Catalogue, Listing
+from flowport.disks import replace_file, sync_file
 from flowport.model import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
 
 logger = logging.getLogger(__name__)
 
-FORMAT: Final = 1
-"""Raised when an older file can no longer be read; such a file counts as missing."""
+FORMAT: Final = 2
+"""Raised when an older file can no longer be read, or its tools are not as they are made now; such a file counts as
+missing."""
 
 
 def build_cache_path(home: Path, account: Account) -> Path:
@@ -49,9 +51,13 @@ def load_catalogue(path: Path) -> Catalogue | None:
             style=record.get("style", ""),
             source=Source(record.get("source", Source.ALL)),
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except OSError as exc:
+        # Whatever stands in the way of reading is told when the file is saved.
+        logger.info("the cached catalogue cannot be read (%s)", exc.strerror)
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         logger.warning("the cached catalogue cannot be read and is made anew (%s)", type(exc).__name__)
         return None
 
@@ -78,8 +84,8 @@ def save_catalogue(path: Path, catalogue: Catalogue) -> None:
             file.write(json.dumps(record, separators=(",", ":")))
             file.flush()
             # Else a power cut may leave the new name on a file whose bytes never reached the disk.
-            os.fsync(file.fileno())
-        partial.replace(path)
+            sync_file(file.fileno())
+        replace_file(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -132,6 +138,8 @@ def _format_input(item: Input) -> dict[str, Any]:
         "max_length": item.max_length,
         "max_items": item.max_items,
         "is_open": item.is_open,
+        "description": item.description,
+        "placeholder": item.placeholder,
     }
 
 

@@ -12,29 +12,28 @@ from typing import Any, Final
 import anyio
 
 from flowport.accounts import OpenAccount
+from flowport.backoff import Backoff
 from flowport.budget import Priority
-from flowport.catalog.building import build_listing, build_name, build_properties
+from flowport.catalog.building import build_listing
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
 from flowport.catalog.doubts import Doubts
 from flowport.catalog.lists import fetch_lists, narrow_catalogue
 from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_catalogues, replace_listings, unite_apps
+from flowport.catalog.name_book import NameBook
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
-from flowport.catalog.selection import RankedTool, order_listings, rank_tools
+from flowport.catalog.selection import RankedTool, index_tools, order_listings, rank_tools
+from flowport.catalog.tool_order import Places
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, LedgerError, ProviderError
 from flowport.ledger.interface import Ledger
-from flowport.ledger.records import get_usual_seconds
 from flowport.model import App, Source
 from flowport.providers.interface import AppList
 
 logger = logging.getLogger(__name__)
 
-MAX_RETRY_SECONDS: Final = 600.0
-FIRST_RETRY_SECONDS: Final = 15.0
-"""After a refresh that failed; doubled each time, up to `MAX_RETRY_SECONDS`."""
-_MAX_DOUBLINGS: Final = 16
-"""More than it takes; a laptop that is offline for a week fails a thousand times."""
+FAILED_REFRESH: Final = Backoff(15.0, 2.0, 600.0)
+"""Between two refreshes that failed."""
 
 WATCH_SECONDS: Final = 15.0
 FIRST_WATCH_SECONDS: Final = 0.5
@@ -45,7 +44,7 @@ MAX_REREAD: Final = 5
 """How many stale definitions one refresh reads again."""
 
 USED_WITHIN_SECONDS: Final = 30 * 24 * 3600.0
-"""How long a run keeps its app near the head of the list."""
+"""How long before the start a run gives its app a place in the list; a list that changed by use would cost clients money."""
 
 
 class Catalog:
@@ -64,6 +63,7 @@ class Catalog:
         source: Source = Source.ALL,
         on_change: Callable[[], None] = lambda: None,
         has_turn: Callable[[], bool] = lambda: True,
+        unrecorded: dict[str, str] | None = None,
     ) -> None:
         """Make an empty catalogue.
 
@@ -71,9 +71,11 @@ class Catalog:
             shares_list: Whether the tools of other catalogues stand in the same list.
             on_change: Called when the tools are no longer what they were.
             has_turn: Tells whether this process is the one that refreshes; the others read what it saves.
+            unrecorded: The names given so far in a home that cannot be used, where nothing is kept; None in any other.
         """
         self._account = account
         self._ledger = ledger
+        self._names = NameBook(ledger, account, unrecorded=unrecorded)
         self._clock = clock
         self._cache_path = cache_path
         self._globs = globs
@@ -81,6 +83,7 @@ class Catalog:
         self._shares_list = shares_list
         self._on_change = on_change
         self._has_turn = has_turn
+        self._is_kept = unrecorded is None
         self._file_stamp = 0
         self._source = source
         self._doubts = Doubts(clock)
@@ -90,6 +93,8 @@ class Catalog:
         self._changing = anyio.Lock()
         self._attempted = anyio.Event()
         self._is_cached = False
+        self._used: AbstractSet[str] | None = None
+        self._order = Places()
         self.ranked: tuple[RankedTool, ...] = ()
         """The app tools with their claims to a place beside those of other catalogues."""
         self.current = Catalogue()
@@ -101,7 +106,7 @@ class Catalog:
     def problem(self) -> str:
         """What of the catalogue could not be brought up to date and why, as a sentence; empty when all of it could."""
         if self._list_problem or not self._app_problems:
-            return self._list_problem
+            return self._list_problem or self._names.problem
         (name, sentence), *others = self._app_problems.items()
         return f"{name}{f' and {len(others)} more' if others else ''}: {sentence}"
 
@@ -111,10 +116,7 @@ class Catalog:
         return tuple(one.tool for one in self.ranked)
 
     async def load(self) -> bool:
-        """Take up the catalogue of the last run, or of another process; False when there is none.
-
-        Definitions that this process has read since stay.
-        """
+        """Take up what the last run, or another process, has saved, beside what was read since; False when there is none."""
         self._file_stamp = get_stamp(self._cache_path)
         cached = load_catalogue(self._cache_path)
         if cached is None:
@@ -183,8 +185,7 @@ class Catalog:
                 continue
             failures = 0 if await self.refresh() else failures + 1
             if failures:
-                delay = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
-                await self._clock.sleep(min(delay, MAX_RETRY_SECONDS))
+                await self._clock.sleep(FAILED_REFRESH.get_pause(failures) or 0.0)
                 continue
             if self._account.provider.reads_ahead:
                 await self._describe_the_rest()
@@ -239,21 +240,30 @@ class Catalog:
         async with self._refreshing:
             self._app_problems.clear()
             try:
-                found = await fetch_lists(self._account, self._source)
-                # The first failure is told though the rest was read: what its list names may be out of date.
-                self._list_problem = str(found.failures[0]) if found.failures else ""
-                await self._take_up(found.lists)
-                await self._describe(await self._choose_to_read(), Priority.DISCOVER)
-                # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
-                await self._describe(await self._choose_missing(), Priority.DISCOVER)
+                await self._read_all()
             except (ProviderError, LedgerError) as exc:
-                self._list_problem = str(exc)
-                logger.warning("the catalogue could not be refreshed: %s", exc)
+                self._list_problem = self._account.explain(exc)
+                logger.warning("the catalogue could not be refreshed: %s", self._list_problem)
+                return False
+            except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
+                self._list_problem = (
+                    f"Flowport made a mistake while it read the apps of {self._account.provider.title}."
+                )
+                logger.exception("the catalogue could not be refreshed")
                 return False
             finally:
                 self._attempted.set()
             await self._save()
-            return not self.problem
+            return not (self._list_problem or self._app_problems)
+
+    async def _read_all(self) -> None:
+        found = await fetch_lists(self._account, self._source)
+        # The first failure is told though the rest was read: what its list names may be out of date.
+        self._list_problem = self._account.explain(found.failures[0]) if found.failures else ""
+        await self._take_up(found.lists)
+        await self._describe(await self._choose_to_read(), Priority.DISCOVER)
+        # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
+        await self._describe(await self._choose_missing(), Priority.DISCOVER)
 
     async def _take_up(self, lists: Sequence[AppList]) -> None:
         """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""
@@ -270,12 +280,7 @@ class Catalog:
             # One of the lists could not be read: what it told us the last time still stands.
             for app_id, listing in known.items():
                 apps.setdefault(app_id, listing.app)
-        scope = self._account.account.scope
-        names = await self._ledger.assign_tool_names(
-            scope,
-            apps=[(app.id, app.name) for app in apps.values()],
-            build_name=partial(build_name, prefix="sandbox_" if self._account.is_sandbox else ""),
-        )
+        names = await self._names.name_tools(tuple(apps.values()), known)
         # A new process asks once more: what was left out may have been declared or mended since.
         patience = self._account.provider.left_out_seconds if self._attempted.is_set() else 0.0
         keep = partial(carry_over, left_out_since=self._clock.now() - patience)
@@ -298,7 +303,7 @@ class Catalog:
 
     async def _choose_missing(self) -> list[Listing]:
         used = await self._find_used(self.current.listings)
-        ordered = order_listings(self.current.listings, globs=self._globs, used_app_ids=used)
+        ordered = order_listings(self._order.settle(self.current.listings), globs=self._globs, used_app_ids=used)
         wanted = [listing for listing in ordered if not listing.left_out][: self._max_tools]
         return [listing for listing in wanted if listing.tool is None]
 
@@ -355,39 +360,38 @@ class Catalog:
         built = {listing.app.id: listing for listing in listings}
         if not readable:
             return built
-        names = await self._ledger.assign_property_names(
-            self._account.account.scope,
-            apps=[(item.app.id, partial(build_properties, item.app)) for item in readable],
-        )
+        names = await self._names.name_arguments(readable)
         for listing in readable:
-            durations = await self._ledger.get_durations(account_id=self._account.account.id, app_id=listing.app.id)
-            usual = get_usual_seconds(durations)
+            usual = await self._names.get_usual_seconds(listing.app.id)
             built[listing.app.id] = build_listing(
                 listing, names[listing.app.id], usual_seconds=usual, account=self._account
             )
         return built
 
     async def _find_used(self, listings: Sequence[Listing]) -> AbstractSet[str]:
-        """Return the apps that were used lately, where that decides which of them have a tool."""
-        if len(listings) <= self._max_tools and not self._shares_list:
-            return frozenset()
-        since = self._clock.now() - USED_WITHIN_SECONDS
-        try:
-            return await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
-        except LedgerError as exc:
-            # The order matters less than the list, which must not wait for a ledger to be mended.
-            logger.warning("which apps were used lately could not be read: %s", exc)
-            return frozenset()
+        """Return the apps that were used before this process began, where that decides which have a tool."""
+        if self._used is None and (len(listings) > self._max_tools or self._shares_list):
+            since = self._clock.now() - USED_WITHIN_SECONDS
+            try:
+                self._used = await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
+            except LedgerError as exc:
+                # The order matters less than the list, which must not wait for a ledger to be mended.
+                logger.warning("which apps were used lately could not be read: %s", exc)
+        return self._used or frozenset()
 
     async def _publish(self, catalogue: Catalogue) -> None:
         used = await self._find_used(catalogue.listings)
-        ranked = rank_tools(catalogue.listings, globs=self._globs, used_app_ids=used)[: self._max_tools]
+        ranked = rank_tools(self._order.settle(catalogue.listings), globs=self._globs, used_app_ids=used)[
+            : self._max_tools
+        ]
         before, self.current, self.ranked = self.ranked, catalogue, ranked
-        if ranked != before:
+        if index_tools(ranked) != index_tools(before):
             self._on_change()
 
     async def _save(self) -> None:
         """Write the file, with what another process has written into it since. A list wider than ours stays in it."""
+        if not self._is_kept:
+            return
         await self._take_up_file()
         stored = load_catalogue(self._cache_path)
         whole = self.current if stored is None else merge_catalogues(self.current, stored, is_whole=True)

@@ -42,6 +42,11 @@ def rank_tools(
     )
 
 
+def index_tools(ranked: Sequence[RankedTool]) -> dict[str, Mapping[str, Any]]:
+    """Return the tools by name: what a list holds, whatever its order, which clients are given as it was first."""
+    return {one.tool["name"]: one.tool for one in ranked}
+
+
 def merge_tools(catalogs: Sequence[Sequence[RankedTool]], *, max_tools: int) -> list[Mapping[str, Any]]:
     """Return the tools of several catalogues, each in its order, in one list.
 

@@ -1,12 +1,12 @@
 """`flowport erase`: remove runs from the record, so that its file holds no trace of them."""
 
-import argparse
 import gc
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from flowport.commands.flags import FlagParser
 from flowport.commands.record import add_flags, format_count, run_on_record
 from flowport.ledger.interface import Ledger
 from flowport.ledger.records import Erasure
@@ -17,15 +17,15 @@ def run(arguments: Sequence[str]) -> int:
     """Erase what the flags name."""
     gc.enable()
     parser = build_parser()
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_flags(arguments)
     if bool(flags.run_id) == flags.all:
         parser.error("name one run, or give --all")
     return run_on_record(flags, partial(erase, run_id=flags.run_id, should_remove_files=flags.files))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> FlagParser:
     """Return the flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="flowport erase",
         description="Remove runs that are over from the record, also beside a running Flowport. Names of tools stay.",
     )

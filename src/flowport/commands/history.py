@@ -1,11 +1,11 @@
 """`flowport history`: how much the record of runs holds."""
 
-import argparse
 import gc
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from flowport.commands.flags import FlagParser
 from flowport.commands.record import add_flags, format_bytes, format_count, run_on_record
 from flowport.ledger.interface import Ledger
 from flowport.model import LOCAL_OWNER
@@ -14,12 +14,12 @@ from flowport.model import LOCAL_OWNER
 def run(arguments: Sequence[str]) -> int:
     """Print the numbers."""
     gc.enable()
-    return run_on_record(build_parser().parse_args(arguments), print_history)
+    return run_on_record(build_parser().parse_flags(arguments), print_history)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> FlagParser:
     """Return the flags."""
-    parser = argparse.ArgumentParser(prog="flowport history", description="Say how much the record of runs holds.")
+    parser = FlagParser(prog="flowport history", description="Say how much the record of runs holds.")
     add_flags(parser)
     return parser
 

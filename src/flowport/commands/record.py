@@ -8,11 +8,13 @@ from typing import Final
 
 import anyio
 
-from flowport.errors import ConfigurationError, FlowportError
+from flowport.commands.flags import add_config_flag
+from flowport.errors import ConfigurationError, FlowportError, RunNotFound, RunNotOver
+from flowport.labels import clean_line
 from flowport.ledger.interface import Ledger
 from flowport.ledger.opening import LEDGER_NAME
 from flowport.ledger.sqlite import open_sqlite_ledger
-from flowport.settings import get_default_config_path, get_environment, load_settings
+from flowport.settings import get_environment, load_home
 
 USAGE_ERROR: Final = 2
 _THOUSAND: Final = 1000
@@ -20,8 +22,7 @@ _THOUSAND: Final = 1000
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add what tells whose record is meant."""
-    usual = str(get_default_config_path()).replace("%", "%%")
-    parser.add_argument("--config", type=Path, help=f"a TOML file to read instead of {usual}", metavar="FILE")
+    add_config_flag(parser)
     parser.add_argument("--home", dest="FLOWPORT_HOME", help="the folder of the record", metavar="VALUE")
 
 
@@ -32,20 +33,31 @@ def run_on_record(flags: argparse.Namespace, work: Callable[[Ledger], Awaitable[
     """
     given = {"FLOWPORT_HOME": flags.FLOWPORT_HOME} if flags.FLOWPORT_HOME else {}
     try:
-        settings = load_settings(given, get_environment(), config_path=flags.config)
+        home = load_home(given, get_environment(), config_path=flags.config)
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return USAGE_ERROR
-    path = settings.home / LEDGER_NAME
+    path = home / LEDGER_NAME
     if not path.exists():
-        sys.stdout.write(f"There is no record of runs in {settings.home}.\n")
+        sys.stdout.write(f"There is no record of runs in {home}.\n")
         return 0
     try:
         anyio.run(_work_on, path, work)
     except FlowportError as exc:
-        sys.stderr.write(f"{exc}\n")
+        sys.stderr.write(f"{format_for_terminal(exc, home)}\n")
         return 1
     return 0
+
+
+def format_for_terminal(error: FlowportError, home: Path) -> str:
+    """Return an error in the words of a terminal: the sentences for assistants name tools, which nothing here can call."""
+    match error:
+        case RunNotFound(run_id):
+            return f"There is no run {clean_line(run_id)!r} on record in {home}."
+        case RunNotOver(run_id):
+            return f"The run {clean_line(run_id)!r} is not over, and its result may still come. Erase it when it is."
+        case _:
+            return str(error)
 
 
 async def _work_on(path: Path, work: Callable[[Ledger], Awaitable[None]]) -> None:

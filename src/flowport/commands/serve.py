@@ -9,7 +9,6 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import anyio
@@ -17,13 +16,15 @@ import anyio.abc
 
 from flowport.assembly import Assembly, open_assembly
 from flowport.clock import SystemClock
+from flowport.commands.flags import FlagParser, add_config_flag
 from flowport.errors import ConfigurationError
 from flowport.logs import start_logging
 from flowport.server import FlowportServer, build_server, build_stopped_server
 from flowport.serving import stdio
 from flowport.serving.addresses import FLAG, listen, parse_address
 from flowport.serving.ending import End, listen_for_signals, open_client_fd
-from flowport.settings import Settings, get_default_config_path, get_environment, load_settings
+from flowport.setting_values import is_placeholder, strip_quotes
+from flowport.settings import Settings, get_environment, load_settings
 from flowport.variables import VARIABLES
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ thread needs a turn for each statement, and a run waits for it before its reques
 
 def run(arguments: Sequence[str]) -> int:
     """Serve until the end; returns only when it cannot begin, so that no thread can hold up the end."""
-    flags = build_parser().parse_args(arguments)
+    flags = build_parser().parse_flags(arguments)
     start_logging(_get_secrets())
     try:
         serve = _choose_way(flags.http)
@@ -65,11 +66,10 @@ def run(arguments: Sequence[str]) -> int:
         os._exit(code)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> FlagParser:
     """Return the flags: one for each variable of ours that this version obeys. Keys have none: flags are public."""
-    parser = argparse.ArgumentParser(prog="flowport serve", description="Speak MCP on standard input and output.")
-    usual = str(get_default_config_path()).replace("%", "%%")
-    parser.add_argument("--config", type=Path, help=f"a TOML file to read instead of {usual}", metavar="FILE")
+    parser = FlagParser(prog="flowport serve", description="Speak MCP on standard input and output.")
+    add_config_flag(parser)
     parser.add_argument(
         FLAG, metavar="ADDRESS", help="speak Streamable HTTP at an address of this computer, as 127.0.0.1:8765, instead"
     )
@@ -107,7 +107,9 @@ def _get_given(flags: argparse.Namespace) -> dict[str, str]:
 
 
 def _get_secrets() -> set[str]:
-    return {value for name, value in get_environment().items() if name.endswith("_API_KEY")}
+    """Return what may be a key; a placeholder is none, and a person has to see which it is."""
+    values = (value for name, value in get_environment().items() if name.endswith("_API_KEY"))
+    return {value for value in values if not is_placeholder(strip_quotes(value))}
 
 
 def _find_first(problem: BaseException) -> BaseException:

@@ -82,6 +82,8 @@ class BatchTally:
     csv_path: str
     """Where the table was saved; empty when it was not."""
     csv_problem: str
+    unpriced: int = 0
+    """Sent, over, and of unknown cost."""
     unsent: int = 0
     """Of the live ones, of how many it is certain that nothing was sent."""
 

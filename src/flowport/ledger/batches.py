@@ -13,6 +13,7 @@ from flowport.ledger.changes import insert_run, set_finished
 from flowport.ledger.queries import RUN_LIST, build_runs
 from flowport.ledger.records import Accepted, AcceptOutcome, AttachRules
 from flowport.ledger.rows import build_value
+from flowport.ledger.spending import IS_UNPRICED
 from flowport.ledger.worker import Worker
 from flowport.model import FINAL_STATES, Run, RunState
 from flowport.purse import PurseTerms
@@ -171,6 +172,7 @@ SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches
     count(*) FILTER (WHERE runs.state = 'unknown') AS unknown,
     count(*) FILTER (WHERE runs.state = 'cancelled' AND NOT {_IS_CANCELLED_UNSENT}) AS cancelled,
     count(*) FILTER (WHERE batch_rows.run_id <> '' AND runs.id IS NULL) AS forgotten,
+    count(*) FILTER (WHERE {IS_UNPRICED} AND runs.state NOT IN ({_LIVE})) AS unpriced,
     total(runs.spent_credits) AS spent_credits, min(runs.starting_at) AS first_starting_at
 FROM batches JOIN batch_rows ON batch_rows.batch_id = batches.id LEFT JOIN runs ON runs.id = batch_rows.run_id
 WHERE batches.id = ? GROUP BY batches.id

@@ -27,9 +27,9 @@ BUSY_SECONDS: Final = 1.0
 """How long a change waits for another process; its own takes less than a thousandth of that."""
 
 # The number is that of the texts' form: programs that write another one do not share.
-_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS budgets_1 (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
-_SELECT: Final = "SELECT text FROM budgets_1 WHERE key = ?"
-_REPLACE: Final = "INSERT OR REPLACE INTO budgets_1 (key, text) VALUES (?, ?)"
+_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS budgets_2 (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+_SELECT: Final = "SELECT text FROM budgets_2 WHERE key = ?"
+_REPLACE: Final = "INSERT OR REPLACE INTO budgets_2 (key, text) VALUES (?, ?)"
 
 T = TypeVar("T")
 

@@ -227,6 +227,10 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """
         ...
 
+    async def get_needed_provider_ids(self, *, account_id: str) -> frozenset[str]:
+        """Return the provider's ids of an account's runs that are live, or over and not delivered; of all owners."""
+        ...
+
     async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
         """Return the owner's newest run that has an output at exactly this URL.
 

@@ -1,15 +1,19 @@
 """Opening the ledger's file: its rights, its connection's settings, and what must not be opened."""
 
+import logging
 import os
 import sqlite3
 import stat
 import time
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from flowport.errors import LedgerError
 from flowport.ledger.faults import build_damage_error, build_ledger_error, build_readonly_error
 from flowport.ledger.schema import prepare_schema
+
+logger = logging.getLogger(__name__)
 
 LEDGER_NAME: Final = "ledger.sqlite3"
 """The file's name in FLOWPORT_HOME."""
@@ -73,7 +77,21 @@ def prepare_file(path: Path) -> None:
             # SQLite would open it for reading, and give the files beside it the same rights, which would stay.
             raise build_readonly_error() from None
         if stat.S_ISREG(mode) and mode & 0o077:
-            path.chmod(0o600)
+            _take_rights_from_others(path)
+
+
+def _take_rights_from_others(path: Path) -> None:
+    """Leave the file to this user alone, where the file system has rights: a Windows disk or a share may have none."""
+    try:
+        path.chmod(0o600)
+    except OSError as exc:
+        _warn_of_rights(path, exc.strerror or type(exc).__name__)
+
+
+@cache
+def _warn_of_rights(path: Path, reason: str) -> None:
+    """Warn once a process: the file is opened again and again while something else is wrong with it."""
+    logger.warning("other users of this computer may read %s, which keeps no rights (%s)", path, reason)
 
 
 def _configure(connection: sqlite3.Connection, busy_seconds: float) -> None:

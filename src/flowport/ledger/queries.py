@@ -146,6 +146,15 @@ def select_unsaved_runs(
     return build_runs(connection, rows)
 
 
+def select_needed_provider_ids(connection: sqlite3.Connection, *, account_id: str) -> frozenset[str]:
+    """Return the provider's ids of an account's runs that nobody has seen yet."""
+    rows = connection.execute(
+        "SELECT provider_run_id FROM runs WHERE account_id = ? AND provider_run_id <> '' AND seen_at IS NULL",
+        (account_id,),
+    )
+    return frozenset(row[0] for row in rows)
+
+
 def select_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
     """Return the unseen runs of other accounts of a scope that the account has not tried, oldest first."""
     rows = connection.execute(

@@ -32,8 +32,15 @@ _IS_RESERVED: Final = (
     f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
 )
 
+IS_UNPRICED: Final = (
+    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND "
+    f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
+)
+"""Sent, at a price that nobody knows; `Run.cost_credits` says the same of one that is over."""
+
 _SPENT: Final = f"""
-SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0) FROM runs WHERE rowid IN (
+SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0),
+    count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs WHERE rowid IN (
     SELECT rowid FROM runs INDEXED BY runs_ended WHERE owner = :owner AND finished_at >= :since
     UNION
     SELECT rowid FROM runs INDEXED BY runs_ended_in_boot WHERE owner = :owner AND boot_id = :boot_id
@@ -41,7 +48,7 @@ SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown
 ) AND {_IS_PURSE} AND {_IS_SPENT_WITHIN}
 """  # noqa: S608 - our own words
 _RESERVED: Final = f"""
-SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0) FROM runs INDEXED BY runs_by_owner_and_state
+SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0), count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs INDEXED BY runs_by_owner_and_state
 WHERE {_IS_PURSE} AND state IN ({_LIVE}) AND ({_IS_RESERVED})
 """  # noqa: S608 - our own words
 
@@ -61,9 +68,15 @@ def select_spending(
         "boot_since": boot_since.seconds if boot_since else None,
         "day": DAY_SECONDS,
     }
-    spent, unknown, ended = connection.execute(_SPENT, values).fetchone()
-    reserved, live = connection.execute(_RESERVED, values).fetchone()
-    return Spending(spent_credits=spent, reserved_credits=reserved, unknown_credits=unknown, runs=ended + live)
+    spent, unknown, ended, unpriced = connection.execute(_SPENT, values).fetchone()
+    reserved, live, unpriced_live = connection.execute(_RESERVED, values).fetchone()
+    return Spending(
+        spent_credits=spent,
+        reserved_credits=reserved,
+        unknown_credits=unknown,
+        runs=ended + live,
+        unpriced_runs=unpriced + unpriced_live,
+    )
 
 
 def check_terms(connection: sqlite3.Connection, run: Run, terms: PurseTerms) -> Unpaid | None:

@@ -196,6 +196,10 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
             partial(queries.select_unsaved_runs, account_id=account_id, now=now, since=since)
         )
 
+    async def get_needed_provider_ids(self, *, account_id: str) -> frozenset[str]:
+        """Return the provider's ids of runs that are live or not delivered."""
+        return await self._worker.read(partial(queries.select_needed_provider_ids, account_id=account_id))
+
     async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
         """Return runs of a scope's other accounts that this one has not tried to read."""
         return await self._worker.read(

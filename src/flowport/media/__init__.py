@@ -1,6 +1,8 @@
 """Files that go into a run and files that come out of it.
 
-    sniffing       what a file is, by its first bytes
+    identifying    what a file is, by all of it that tells: `sniffing` by its first bytes (`signatures` lists them),
+                   `tracks` by what a container holds, `tiff` by its pages
+    completeness   whether a file says itself that it was cut off
     arguments      what a media argument of a call names: a file here, a URL, or the bytes themselves
     sources        where the bytes of a file come from when they are needed, and that they are still the same
     converting     pictures made into what a provider takes; damaged and hostile ones refused

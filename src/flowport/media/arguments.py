@@ -4,25 +4,31 @@ A URL is handed on as it stands and is not fetched here; everything else is a fi
 Results of earlier runs are found elsewhere, because they lie in the ledger. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
 """
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from flowport.errors import ArgumentsInvalid
-from flowport.media.converting import check_picture
+from flowport.media.completeness import find_fault
+from flowport.media.converting import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
-from flowport.media.local_files import is_under_roots
+from flowport.media.identifying import identify
+from flowport.media.local_files import SameLook, find_same_look, is_under_roots
 from flowport.media.refusals import build_refusal, format_address, format_name
-from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
+from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
 from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
+from flowport.media.wrappings import is_share_of_linux, iterate_unwrapped
 from flowport.model import InputKind, OutputKind
 
 MAX_URL_CHARACTERS: Final = 8192
 """Signed URLs are long, but no server that we know of takes longer ones."""
 
+_MAX_NAMED: Final = 8
 _GIVE: Final = "Give the full path of a file on this computer, or an https URL."
 
 
@@ -40,8 +46,12 @@ class MediaRules:
     """The largest file of this computer: a picture can be made smaller, and what can be uploaded need not be."""
     upload_types: frozenset[str] = frozenset()
     """The MIME types that the provider takes as uploads."""
+    max_upload_bytes: int = 0
+    """The largest upload that it takes."""
     mounts: Path = Path("/mnt")
     """Where a Linux that Windows runs has Windows' drives."""
+    linux_name: str = field(default_factory=lambda: os.environ.get("WSL_DISTRO_NAME", ""))
+    """What Windows calls the Linux that it runs, and that this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class FileMedia:
     source: Source
     sniffed: Sniffed
     fingerprint: Fingerprint
+    note: str = ""
+    """What a person should know of how it was found, as the end of a sentence."""
 
 
 Media: TypeAlias = UrlMedia | FileMedia
@@ -71,9 +83,8 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
     Raises:
         ArgumentsInvalid: One problem, with this argument.
     """
-    value = value.strip()
-    spelling = get_spelling(value)
-    match spelling:
+    value = unwrap(value, rules)
+    match get_spelling(value):
         case Spelling.URL:
             return _check_url(value, argument, rules)
         case Spelling.DATA_URI:
@@ -81,22 +92,79 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
         case Spelling.BASE64:
             source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
         case _:
-            source = find_local_file(value, argument=argument, rules=rules)
+            found = find_local_file(value, argument=argument, rules=rules)
+            note = _describe_found(found.path, value)
+            return replace(examine(found, argument=argument, kind=kind, rules=rules), note=note)
     return examine(source, argument=argument, kind=kind, rules=rules)
+
+
+def unwrap(value: str, rules: MediaRules) -> str:
+    """Return the name or address inside what programs put round it; the text itself where it means something.
+
+    Blocks on the disk: a file that really is called as the text says comes first.
+    """
+    value = value.strip()
+    inner = ""
+    for text in chain((value,), iterate_unwrapped(value, linux_name=rules.linux_name)):
+        match get_spelling(text):
+            case Spelling.URL | Spelling.DATA_URI | Spelling.BASE64 | Spelling.RESULT:
+                return inner or text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH if _is_there(text, rules):
+                return text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH | Spelling.NETWORK_PATH:
+                inner = inner or ("" if is_share_of_linux(text, rules.linux_name) else text)
+            case _:
+                continue
+    return inner or value
+
+
+def _is_there(text: str, rules: MediaRules) -> bool:
+    """Tell whether a file under the roots is called so, or looks so."""
+    try:
+        path = _locate(text, "", rules)
+    except ArgumentsInvalid:
+        return False
+    return is_under_roots(path, rules.roots) and (
+        os.path.lexists(path) or find_same_look(path, rules.roots) is not None
+    )
+
+
+def _describe_found(path: Path, value: str) -> str:
+    """Return a note on a file that was found under a name that only looks like the one that was given."""
+    shown = path.name.encode("ascii", "backslashreplace").decode()
+    is_exact = path.name in unquote(value) or path.name in value
+    return "" if is_exact else f'was read from a file whose name only looks the same, "{format_name(shown)}"'
 
 
 def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
     """Return where a path or file URI leads; it is not opened, and whether it may be is asked when it is.
 
+    Blocks on the disk, where nothing has the exact name: one file that looks the same is meant.
+
     Raises:
-        ArgumentsInvalid: It is neither.
+        ArgumentsInvalid: It is neither, or several files look the same.
     """
-    value = value.strip()
+    value = unwrap(value, rules)
+    path = _locate(value, argument, rules)
+    if not is_under_roots(path, rules.roots) or os.path.lexists(path):
+        return DiskSource(path, rules.roots)
+    match find_same_look(path, rules.roots):
+        case SameLook(names):
+            listed = ", ".join(f'"{name.encode("ascii", "backslashreplace").decode()}"' for name in names[:_MAX_NAMED])
+            problem = f"names a file that does not exist, and {len(names)} look the same: {listed}"
+            raise build_refusal(argument, problem, "Rename all but one of them.")
+        case None:
+            return DiskSource(path, rules.roots)
+        case found:
+            return DiskSource(found, rules.roots)
+
+
+def _locate(value: str, argument: str, rules: MediaRules) -> Path:
     spelling = get_spelling(value)
     if spelling not in {Spelling.PATH, Spelling.FILE_URI, Spelling.WINDOWS_PATH}:
         raise _refuse_spelling(spelling, value, argument)
     path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
-    return DiskSource(_check_path(path, argument, rules), rules.roots)
+    return _check_path(path, argument, rules)
 
 
 def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules) -> FileMedia:
@@ -106,19 +174,14 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
         ArgumentsInvalid: It is not.
     """
     with open_source(source, argument=argument, max_bytes=rules.max_file_bytes) as file:
-        sniffed = _check_type(_read_head(file), argument, kind)
+        sniffed = _check_type(file, argument, kind)
         can_be_large = sniffed.kind is OutputKind.IMAGE or sniffed.mime_type in rules.upload_types
         limit = rules.max_file_bytes if can_be_large else rules.max_inline_bytes
         fingerprint = measure(file, argument=argument, max_bytes=limit)
         if sniffed.kind is OutputKind.IMAGE:
-            check_picture(file, sniffed, argument=argument)
+            wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
+            check_picture(file, sniffed, argument=argument, wanted=wanted)
     return FileMedia(source, sniffed, fingerprint)
-
-
-def _read_head(file: BinaryIO) -> bytes:
-    head = file.read(MAX_HEAD_BYTES)
-    file.seek(0)
-    return head
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
@@ -225,16 +288,47 @@ def format_wanted(kind: InputKind) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _check_type(data: bytes, argument: str, kind: InputKind) -> Sniffed:
-    sniffed = sniff(data)
+_REMEDIES: Final = {
+    OutputKind.IMAGE: "Give it as a PNG or JPEG file.",
+    OutputKind.VIDEO: "Give it as an MP4 file.",
+    OutputKind.AUDIO: "Give it as WAV, MP3 or M4A.",
+}
+_BEGINS_WITH_VOWEL: Final = re.compile(r"[AEIOaeiou8]|M(?:NG|PEG|XF)")
+"""Matches a name as it is said."""
+_MOVING: Final = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
+
+
+def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> Sniffed:
+    try:
+        sniffed = identify(file)
+        fault = find_fault(file, sniffed) if sniffed is not None else ""
+    except OSError as exc:
+        problem = f"names a file that cannot be read ({exc.strerror or type(exc).__name__})"
+        raise build_refusal(argument, problem, "Give another file.") from exc
     if sniffed is not None and sniffed.extension == "svg":
         raise build_refusal(argument, "is an SVG drawing, which cannot be sent", "Give it as a PNG or JPEG file.")
-    if sniffed is None or not sniffed.is_media:
-        raise build_refusal(
-            argument, "names something that is not an image, a video or a sound", "Give such a file, in a usual format."
-        )
-    if sniffed.kind not in WANTED_KINDS[kind]:
-        wanted = format_wanted(kind)
-        problem = f"takes {wanted}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
-        raise build_refusal(argument, problem, f"Give {wanted}.")
+    if sniffed is None or not (sniffed.is_media or sniffed.unsent_name):
+        told = f" ({sniffed.mime_type})" if sniffed is not None else ""
+        problem = f"names something that is not an image, a video or a sound{told}"
+        raise build_refusal(argument, problem, "Give such a file, in a usual format.")
+    wanted = WANTED_KINDS[kind]
+    # Without its index a film cannot be told from a sound.
+    could_fit = sniffed.kind in wanted or (sniffed.kind in _MOVING and not _MOVING.isdisjoint(wanted))
+    if fault and could_fit:
+        problem = f"is {KIND_NAMES[sniffed.kind]} that is cut off: {fault} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, "Give the whole file; copy or download it again.")
+    if sniffed.is_media and sniffed.kind not in wanted:
+        expected = format_wanted(kind)
+        problem = f"takes {expected}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, f"Give {expected}.")
+    if sniffed.unsent_name:
+        raise _refuse_unsent(sniffed, argument)
     return sniffed
+
+
+def _refuse_unsent(sniffed: Sniffed, argument: str) -> ArgumentsInvalid:
+    article = "an" if _BEGINS_WITH_VOWEL.match(sniffed.unsent_name) else "a"
+    problem = f"is {article} {sniffed.unsent_name}, which cannot be sent"
+    if sniffed.unsent_name == RAW_PHOTO:
+        return build_refusal(argument, problem, "Export it as JPEG, or give the JPEG that the camera saved beside it.")
+    return build_refusal(argument, problem, _REMEDIES.get(sniffed.kind, _REMEDIES[OutputKind.IMAGE]))

@@ -1,4 +1,4 @@
-"""The extent of Matroska and WebM movies.
+"""The tracks and the extent of Matroska and WebM movies, and whether they are whole.
 
 An element is a name, a length and what is inside; both numbers tell their own size by their first byte. Reading stops
 at the first cluster, where the pictures begin.
@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 
 from flowport.media.measures import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
 
+_HEADER: Final = 0x1A45DFA3
 _SEGMENT: Final = 0x18538067
 _CLUSTER: Final = 0x1F43B675
 _INFO: Final = 0x1549A966
@@ -23,6 +24,8 @@ _TRACK: Final = 0xAE
 _VIDEO: Final = 0xE0
 _WIDTH: Final = 0xB0
 _HEIGHT: Final = 0xBA
+_TRACK_TYPE: Final = 0x83
+_PICTURES, _SOUND = 1, 2
 _PARENTS: Final = frozenset({_SEGMENT, _INFO, _TRACKS, _TRACK, _VIDEO})
 
 _NANOSECONDS: Final = 1e9
@@ -45,6 +48,32 @@ def measure_matroska(file: BinaryIO) -> Measures:
     width, height = (int.from_bytes(found.get(name, b""), "big") for name in (_WIDTH, _HEIGHT))
     scale = int.from_bytes(found.get(_SCALE, b""), "big") or _USUAL_SCALE
     return build_measures(size=(width, height), seconds=_parse_float(found.get(_DURATION, b"")) * scale / _NANOSECONDS)
+
+
+def read_track_types(file: BinaryIO) -> tuple[bool, bool] | None:
+    """Return whether there are tracks of pictures and of sound; None when nothing tells before the first cluster."""
+    types = {
+        int.from_bytes(element.data, "big")
+        for element in _iterate(file, count_file_bytes(file))
+        if element.name == _TRACK_TYPE
+    }
+    return (_PICTURES in types, _SOUND in types) if types else None
+
+
+def is_cut(file: BinaryIO) -> bool:
+    """Tell whether the file ends before its segment does; one that was streamed need not tell where that is."""
+    end, place = count_file_bytes(file), 0
+    while place < end:
+        header = read_at(file, place, 12)
+        name, name_bytes = _parse_number(header, is_name=True)
+        length, length_bytes = _parse_number(header[name_bytes:], is_name=False)
+        if name not in {_HEADER, _SEGMENT} or not length_bytes:
+            return place == 0  # what follows the segment is no part of it
+        is_unknown = length == (1 << 7 * length_bytes) - 1
+        place += name_bytes + length_bytes + (0 if is_unknown else length)
+        if is_unknown:
+            return False
+    return place > end
 
 
 def _iterate(file: BinaryIO, end: int) -> Iterator[_Element]:

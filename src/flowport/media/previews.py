@@ -12,15 +12,13 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from flowport.heap import give_large_blocks_back
+from flowport.media.decoding import flatten_grey, get_max_pixels, is_deep_grey, open_picture
+from flowport.media.jpeg import has_one_scan
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from PIL import Image
 
 MAX_PREVIEW_BYTES: Final = 100_000
@@ -30,9 +28,6 @@ MAX_EDGE: Final = 768
 MAX_WORKING_BYTES: Final = 100 * 1024**2
 """What decoding and reducing one picture may take, beyond Pillow itself."""
 
-MAX_PIXELS: Final = 80_000_000
-"""Of any picture, so that its decoding ends within a second or two; Pillow warns of bombs a little above it."""
-
 PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
 """Decoded by Pillow itself; for some others it calls programs, or a library that trusts the file."""
 
@@ -40,11 +35,21 @@ _READ_WHOLE: Final = frozenset({"WEBP", "AVIF"})
 _WHOLE_FILE_PIXEL_BYTES: Final = 20
 """Of a decoder that reads the whole file and keeps several frames of it."""
 
-_PIXEL_BYTES: Final = {"1": 2, "L": 2, "P": 9, "PA": 12, "LA": 12, "RGB": 4, "RGBA": 9, "CMYK": 8, "YCbCr": 8}
-"""By mode, in memory at the worst moment. Modes of more than eight bits are not here: they would need a choice of what
-is black and what is white."""
+_PIXEL_BYTES: Final = {
+    "1": 2,
+    "L": 2,
+    "P": 9,
+    "PA": 12,
+    "LA": 12,
+    "RGB": 4,
+    "RGBA": 9,
+    "CMYK": 8,
+    "YCbCr": 8,
+    "I;16": 6,
+}
+"""By mode, in memory at the worst moment. Other modes of more than eight bits are not here: they would need a choice of
+what is black and what is white."""
 
-_MAX_PNG_TEXT_BYTES: Final = 4 * 1024**2
 _EDGES: Final = (1.0, 0.67, 0.5, 0.33, 0.17, 0.08)
 """Parts of the wished side that are tried until the preview is small enough."""
 _QUALITIES: Final = (82, 60)
@@ -78,9 +83,8 @@ def build_preview(
         max_edge: The longer side in pixels; a smaller picture stays as small as it is.
         max_bytes: Of the copy; it is made smaller until it fits.
     """
-    pillow = load_pillow()
     try:
-        with _open(source) as file, pillow.open(file, formats=PICTURE_FORMATS) as image:
+        with _open(source) as file, open_picture(file, PICTURE_FORMATS) as image:
             size_bytes = os.fstat(file.fileno()).st_size if not isinstance(source, bytes) else len(source)
             if problem := _find_problem(image, size_bytes, max_edge):
                 return NoPreview(problem)
@@ -100,17 +104,6 @@ def _open(source: Path | bytes | BinaryIO) -> AbstractContextManager[BinaryIO]:
     return io.BytesIO(source) if isinstance(source, bytes) else nullcontext(source)
 
 
-@cache
-def load_pillow() -> "ModuleType":
-    """Return `PIL.Image`, made ready for strangers' files."""
-    from PIL import Image, PngImagePlugin
-
-    # Compressed notes inside a PNG may otherwise unpack to 64 MB beside the picture.
-    PngImagePlugin.MAX_TEXT_MEMORY = _MAX_PNG_TEXT_BYTES
-    give_large_blocks_back()
-    return Image
-
-
 def _is_plain(image: "Image.Image") -> bool:
     """Tell whether every client shows the file as it is: a common format and colours, upright, without movement."""
     is_common = image.format in {"PNG", "JPEG"} and image.mode in {"L", "P", "RGB", "RGBA"}
@@ -121,7 +114,7 @@ def _is_plain(image: "Image.Image") -> bool:
 def _find_problem(image: "Image.Image", size_bytes: int, edge: int) -> str:
     """Return why the picture must not be decoded, by its header alone, or nothing."""
     pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
+    if pixels > get_max_pixels(image):
         return "it has too many pixels"
     if image.mode not in _PIXEL_BYTES:
         return "it has more than eight bits a colour"
@@ -133,7 +126,7 @@ def _reckon_bytes(image: "Image.Image", size_bytes: int, edge: int) -> int:
     pixels = image.width * image.height
     if image.format in _READ_WHOLE:
         return pixels * _WHOLE_FILE_PIXEL_BYTES + 2 * size_bytes
-    if image.format not in {"JPEG", "MPO"}:
+    if image.format != "JPEG":
         return pixels * _PIXEL_BYTES[image.mode]
     # The decoder of a JPEG reduces as it reads; but of one whose components come apart it first keeps everything.
     reduced = pixels // _get_jpeg_reduction(image, edge) ** 2
@@ -146,28 +139,16 @@ def _get_jpeg_reduction(image: "Image.Image", edge: int) -> int:
     return next((factor for factor in (1, 2, 4) if max(image.size) <= edge * factor), 8)
 
 
-def has_one_scan(image: "Image.Image") -> bool:
-    """Tell whether all components of a JPEG come together. Where that cannot be told they count as apart."""
-    # ISO/IEC 10918-1, B.2.3. Pillow has read up to the end of the first scan's header, so it lies just behind.
-    file = getattr(image, "fp", None)
-    if image.info.get("progressive") or file is None:
-        return False
-    bands = len(image.getbands())
-    header_bytes = 6 + 2 * bands
-    place = file.tell()
-    file.seek(place - header_bytes)
-    header = file.read(3)
-    file.seek(place)
-    return bool(header == header_bytes.to_bytes(2, "big") + bytes([bands]))
-
-
 def _reduce(image: "Image.Image", edge: int) -> "Image.Image":
     """Return the picture upright, in RGB or RGBA, its longer side at most so long and more than half of it."""
     from PIL import ImageOps
 
     factor = _get_jpeg_reduction(image, edge)
-    image.draft(None, (image.width // factor, image.height // factor))
+    image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
     image.load()
+    if is_deep_grey(image):
+        ImageOps.exif_transpose(image, in_place=True)
+        image = flatten_grey(image)
     # Whole steps are several times quicker than the exact side, and cost at most half of it.
     step = -(-max(image.size) // edge)
     is_clear = image.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in image.info

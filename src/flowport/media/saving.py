@@ -13,14 +13,20 @@ import os
 import re
 import secrets
 import stat
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
+from flowport.disks import move_to_free_name, sync_file, sync_folder
+
 MAX_NAME_CHARACTERS: Final = 100
 """Longest name of a saved output, extension included."""
+
+_MAX_STEM_BYTES: Final = 120
+"""Of a name in another script, whose letters take several bytes each; file systems count bytes."""
 
 _COMPARED_BYTES: Final = 1024**2
 _MAX_TRIES: Final = 10_000
@@ -28,30 +34,46 @@ _MAX_EXTENSION_CHARACTERS: Final = 10
 _SHORT_ID_CHARACTERS: Final = 10
 _UNSAFE: Final = re.compile(r"[^a-z0-9_]+")
 _FOUND_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-# A file system may refuse hard links in any of these ways.
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
 
 
-def build_output_path(folder: Path, *, date: str, tool_name: str, n: int, run_id: str, extension: str) -> Path:
+def build_output_path(
+    folder: Path, *, date: str, tool_name: str, n: int, run_id: str, extension: str, app_name: str = ""
+) -> Path:
     """Return `folder/date/<tool>-<n>-<short id>.<extension>` with every part made safe, whatever it holds.
 
     Args:
+        app_name: Stands for the tool where it holds letters that a tool's name cannot: people find a file by them.
         date: As `2026-11-22`.
         n: The output's place in its run, from 1.
         run_id: Its last letters become the short id.
         extension: Without the dot; `bin` stands in for one that is empty after cleaning.
     """
     suffix = _make_safe(extension)[:_MAX_EXTENSION_CHARACTERS] or "bin"
-    return _build_path(folder, date, tool_name, f"-{n}-{_shorten_id(run_id)}.{suffix}")
+    return _build_path(folder, date, _choose_stem(tool_name, app_name), f"-{n}-{_shorten_id(run_id)}.{suffix}")
 
 
-def build_batch_path(folder: Path, *, date: str, tool_name: str, batch_id: str) -> Path:
+def build_batch_path(folder: Path, *, date: str, tool_name: str, batch_id: str, app_name: str = "") -> Path:
     """Return `folder/date/<tool>-batch-<short id>.csv`, as safe as `build_output_path`."""
-    return _build_path(folder, date, tool_name, f"-batch-{_shorten_id(batch_id)}.csv")
+    return _build_path(folder, date, _choose_stem(tool_name, app_name), f"-batch-{_shorten_id(batch_id)}.csv")
 
 
-def _build_path(folder: Path, date: str, tool_name: str, tail: str) -> Path:
-    tool = _make_safe(tool_name)[: MAX_NAME_CHARACTERS - len(tail)] or "output"
+def _choose_stem(tool_name: str, app_name: str) -> str:
+    """Return the letters of an app's name where they are not all Latin, else the tool's name, made safe."""
+    letters = unicodedata.normalize("NFC", app_name).lower()
+    kept = "".join(c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in letters)
+    stem = re.sub("_+", "_", kept).strip("_")
+    if stem.isascii() or not stem[0].isalnum():
+        return _make_safe(tool_name)
+    try:
+        while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
+            stem = stem[:-1].rstrip("_")
+    except UnicodeEncodeError:  # a system whose file names are ASCII
+        return _make_safe(tool_name)
+    return stem
+
+
+def _build_path(folder: Path, date: str, stem: str, tail: str) -> Path:
+    tool = stem[: MAX_NAME_CHARACTERS - len(tail)] or "output"
     # With its tail no name is that of a Windows device (`con`, `nul`), which would be found in every folder.
     return folder / (re.sub(r"[^0-9-]+", "", date).strip("-") or "undated") / f"{tool}{tail}"
 
@@ -100,7 +122,7 @@ class PartialFile:
             OSError: The disk is full or the folder has gone; the partial file is removed when the block ends.
         """
         path = self.take_name(final)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return path
 
     def publish_with_sidecar(self, final: Path, record: Mapping[str, Any]) -> "Published":
@@ -124,7 +146,7 @@ class PartialFile:
         except OSError as exc:
             return Published(path, None, exc.strerror or type(exc).__name__)
         finally:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def take_name(self, final: Path | None = None) -> Path:
         """Do as `publish` does, but leave it to the caller to sync the folder."""
@@ -140,7 +162,7 @@ class PartialFile:
 
     def _close_synced(self) -> None:
         self.file.flush()
-        os.fsync(self.file.fileno())
+        sync_file(self.file.fileno())
         self.file.close()
 
     def __enter__(self) -> Self:
@@ -173,7 +195,7 @@ def _claim_name(partial: Path, wished: Path, *, can_take_up: bool = False) -> tu
     for number in range(1, _MAX_TRIES):
         path = wished if number == 1 else wished.with_name(f"{wished.stem}-{number}{wished.suffix}")
         try:
-            _move(partial, path)
+            move_to_free_name(partial, path)
         except FileExistsError:
             if not (can_take_up and _has_same_bytes(partial, path)):
                 continue
@@ -201,36 +223,3 @@ def _has_same_bytes(partial: Path, path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-def _move(partial: Path, path: Path) -> None:
-    """Move the file to a name that nothing has; `FileExistsError` when something does."""
-    # Renaming would silently replace what is there, on most systems; linking never does.
-    try:
-        path.hardlink_to(partial)
-    except OSError as exc:
-        if exc.errno not in _NO_LINKS:
-            raise
-        _move_without_links(partial, path)
-    else:
-        partial.unlink()
-
-
-def _move_without_links(partial: Path, path: Path) -> None:
-    # FAT and some network shares have no links: an empty file claims the name, and only its claimer replaces it.
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    try:
-        partial.replace(path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    # The file itself is on the disk already; this makes its name last too, where folders can be opened at all.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -10,102 +10,66 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from flowport.media.signatures import (
+    AAC,
+    AVIF,
+    BIG_ENDIAN_WAVE,
+    BMP,
+    BRANDS,
+    CURSOR,
+    DICOM,
+    ENHANCED_METAFILE,
+    FORM_TYPES,
+    HEIC,
+    ICON,
+    MAGICS,
+    MATROSKA,
+    MOV,
+    MP3,
+    OGG,
+    OGG_VIDEO,
+    PORTABLE_PICTURE,
+    RED_VIDEO,
+    RIFF_FORMS,
+    STILL_BRANDS,
+    TRANSPORT,
+    WEAK_MAGICS,
+    WEBM,
+    Sniffed,
+)
 from flowport.model import OutputKind
+
+__all__ = ["MAX_HEAD_BYTES", "Mp3Frame", "Sniffed", "find_mp3_frame", "sniff"]
 
 MAX_HEAD_BYTES: Final = 4096
 """How much of a file is looked at; giving more changes nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sniffed:
-    """What a file is."""
-
-    mime_type: str
-    kind: OutputKind
-    extension: str
-    """Without the dot."""
-
-    @property
-    def is_media(self) -> bool:
-        """Whether it is a picture, a video or sound, which an app may take as input."""
-        return self.kind in {OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO}
-
-
 def sniff(head: bytes) -> Sniffed | None:
     """Return what a file that begins with these bytes is, or None when it is nothing that we know.
 
-    A video container may hold sound alone; that cannot be seen from the beginning, so it counts as a video.
+    A video container may hold sound alone; that cannot be seen from the beginning, so it counts as a video. The whole
+    file tells, see `identifying`.
     """
     head = head[:MAX_HEAD_BYTES]
-    for magic, sniffed in _MAGICS:
+    for magic, sniffed in MAGICS:
         if head.startswith(magic):
             return sniffed
     for look in _LOOKS:
         if (found := look(head)) is not None:
             return found
-    return None
+    return next((sniffed for magic, sniffed in WEAK_MAGICS if head.startswith(magic)), None)
 
 
-def _image(subtype: str, extension: str) -> Sniffed:
-    return Sniffed(f"image/{subtype}", OutputKind.IMAGE, extension)
-
-
-def _video(subtype: str, extension: str) -> Sniffed:
-    return Sniffed(f"video/{subtype}", OutputKind.VIDEO, extension)
-
-
-def _audio(subtype: str, extension: str) -> Sniffed:
-    return Sniffed(f"audio/{subtype}", OutputKind.AUDIO, extension)
-
-
-_MAGICS: Final[tuple[tuple[bytes, Sniffed], ...]] = (
-    (b"\x89PNG\r\n\x1a\n", _image("png", "png")),
-    (b"\xff\xd8\xff", _image("jpeg", "jpg")),
-    (b"GIF87a", _image("gif", "gif")),
-    (b"GIF89a", _image("gif", "gif")),
-    (b"II*\0", _image("tiff", "tif")),
-    (b"MM\0*", _image("tiff", "tif")),
-    (b"II+\0", _image("tiff", "tif")),
-    (b"MM\0+", _image("tiff", "tif")),
-    (b"fLaC", _audio("flac", "flac")),
-    (b"%PDF-", Sniffed("application/pdf", OutputKind.FILE, "pdf")),
-    (b"glTF\x01\0\0\0", Sniffed("model/gltf-binary", OutputKind.FILE, "glb")),
-    (b"glTF\x02\0\0\0", Sniffed("model/gltf-binary", OutputKind.FILE, "glb")),
-    (b"PK\x03\x04", Sniffed("application/zip", OutputKind.FILE, "zip")),
-    (b"PK\x05\x06", Sniffed("application/zip", OutputKind.FILE, "zip")),
-)
-
-_RIFF_FORMS: Final = {
-    b"WEBP": _image("webp", "webp"),
-    b"WAVE": _audio("wav", "wav"),
-    b"AVI ": _video("x-msvideo", "avi"),
-}
-
-_AVIF: Final = _image("avif", "avif")
-_HEIC: Final = _image("heic", "heic")
-_MP4: Final = _video("mp4", "mp4")
-_MOV: Final = _video("quicktime", "mov")
-_M4V: Final = _video("x-m4v", "m4v")
-_3GP: Final = _video("3gpp", "3gp")
-_M4A: Final = _audio("mp4", "m4a")
-
-# Brands as registered at mp4ra.org. `mif1` and `msf1` say only "a picture in this container": a later brand decides.
-_BRANDS: Final = {
-    **dict.fromkeys((b"avif", b"avis"), _AVIF),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), _HEIC),
-    **dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), _M4A),
-    **dict.fromkeys((b"M4V ", b"M4VH", b"M4VP"), _M4V),
-    **dict.fromkeys((b"3gp4", b"3gp5", b"3gp6", b"3gp7", b"3g2a", b"3g2b"), _3GP),
-    **dict.fromkeys((b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"iso7", b"iso8", b"iso9"), _MP4),
-    **dict.fromkeys((b"mp41", b"mp42", b"avc1", b"dash", b"MSNV", b"f4v ", b"XAVC"), _MP4),
-    b"qt  ": _MOV,
-}
-_STILL_BRANDS: Final = (b"mif1", b"msf1")
 _BMP_HEADER_BYTES: Final = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 
 def _look_for_riff(head: bytes) -> Sniffed | None:
-    return _RIFF_FORMS.get(head[8:12]) if head[:4] in {b"RIFF", b"RF64"} else None
+    if head[:4] == b"RIFX" and head[8:12] == b"WAVE":
+        return BIG_ENDIAN_WAVE
+    if head[:4] == b"FORM":
+        return FORM_TYPES.get(head[8:12])
+    return RIFF_FORMS.get(head[8:12]) if head[:4] in {b"RIFF", b"RF64", b"BW64"} else None
 
 
 def _look_for_brand(head: bytes) -> Sniffed | None:
@@ -113,15 +77,19 @@ def _look_for_brand(head: bytes) -> Sniffed | None:
         return None
     end = min(int.from_bytes(head[:4], "big"), len(head))
     major, others = head[8:12], [head[start : start + 4] for start in range(16, end - 3, 4)]
-    known = [_BRANDS[brand] for brand in (major, *others) if brand in _BRANDS]
-    if major in _STILL_BRANDS:
-        return _AVIF if _AVIF in known else _HEIC
+    known = [BRANDS[brand] for brand in (major, *others) if brand in BRANDS]
+    if major in STILL_BRANDS:
+        return AVIF if AVIF in known else HEIC
     return known[0] if known else None
 
 
 def _look_for_old_quicktime(head: bytes) -> Sniffed | None:
     # Before brands were invented a movie began with its first box.
-    return _MOV if head[:1] == b"\0" and head[4:8] in {b"moov", b"mdat", b"wide"} else None
+    return MOV if head[:1] == b"\0" and head[4:8] in {b"moov", b"mdat", b"wide"} else None
+
+
+def _look_for_red(head: bytes) -> Sniffed | None:
+    return RED_VIDEO if head[4:8] in {b"RED1", b"RED2"} else None
 
 
 def _look_for_matroska(head: bytes) -> Sniffed | None:
@@ -130,34 +98,57 @@ def _look_for_matroska(head: bytes) -> Sniffed | None:
     doctype = re.search(rb"\x42\x82.(webm|matroska)", head[:128], re.DOTALL)
     if doctype is None:
         return None
-    return _video("webm", "webm") if doctype[1] == b"webm" else _video("x-matroska", "mkv")
+    return WEBM if doctype[1] == b"webm" else MATROSKA
+
+
+_OGG_PICTURES: Final = re.compile(
+    rb"OggS\0[\x02\x03\x06\x07].{20,24}(?:\x80theora|BBCD\0|\x01video|OVP80|\x80daala)", re.DOTALL
+)
 
 
 def _look_for_ogg(head: bytes) -> Sniffed | None:
     if not head.startswith(b"OggS\0"):
         return None
-    return _video("ogg", "ogv") if b"\x80theora" in head else _audio("ogg", "ogg")
+    # All streams begin before any goes on (RFC 3533), each with a page that bears the word of its codec.
+    return OGG_VIDEO if _OGG_PICTURES.search(head) else OGG
 
 
 def _look_for_bmp(head: bytes) -> Sniffed | None:
     # "BM" alone begins many words; the reserved fields and the length of the second header do not.
     is_bmp = head[:2] == b"BM" and head[6:10] == bytes(4) and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES
-    return _image("bmp", "bmp") if is_bmp else None
+    return BMP if is_bmp else None
 
 
 def _look_for_icon(head: bytes) -> Sniffed | None:
     # One to 255 pictures, and the reserved byte of the first is zero.
-    is_icon = head[:4] == b"\0\0\x01\0" and head[4:6] > b"\0\0" and head[5:6] == b"\0" and head[9:10] == b"\0"
-    return _image("vnd.microsoft.icon", "ico") if is_icon else None
+    is_icon = head[4:6] > b"\0\0" and head[5:6] == b"\0" and head[9:10] == b"\0"
+    return {b"\0\0\x01\0": ICON, b"\0\0\x02\0": CURSOR}.get(head[:4]) if is_icon else None
 
 
-_MP3: Final = _audio("mpeg", "mp3")
+_PORTABLE_PICTURE: Final = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s|7\nWIDTH |[Ff]\n\d+ \d+\n)")
+
+
+def _look_for_other_pictures(head: bytes) -> Sniffed | None:
+    if _PORTABLE_PICTURE.match(head):
+        return PORTABLE_PICTURE
+    if head[128:132] == b"DICM":
+        return DICOM
+    return ENHANCED_METAFILE if head[:4] == b"\1\0\0\0" and head[40:44] == b" EMF" else None
+
+
+def _look_for_transport_stream(head: bytes) -> Sniffed | None:
+    # Packets of 188 bytes, in camcorders' files each behind four of time; each begins with the same byte.
+    for first, length in ((0, 188), (4, 192), (0, 204)):
+        marks = head[first : first + 5 * length : length]
+        if len(marks) == 5 and set(marks) == {0x47}:  # noqa: PLR2004 - the sync byte, five times
+            return TRANSPORT
+    return None
 
 
 def _look_for_tagged_mp3(head: bytes) -> Sniffed | None:
     # ID3v2: a version, flags, and a length whose four bytes keep their top bit clear.
     is_tag = len(head) >= 10 and head[:3] == b"ID3" and head[3] < 0xFF and max(head[6:10]) < 0x80  # noqa: PLR2004
-    return _MP3 if is_tag else None
+    return MP3 if is_tag else None
 
 
 # Layer III bit rates in kbit/s by index, for MPEG 1 and for MPEG 2 and 2.5; 0 marks what cannot be used here.
@@ -211,8 +202,8 @@ def _begins_with_frames(head: bytes, get_frame_bytes: Callable[[bytes], int]) ->
 
 def _look_for_frames(head: bytes) -> Sniffed | None:
     if _begins_with_frames(head, _get_mp3_frame_bytes):
-        return _MP3
-    return _audio("aac", "aac") if _begins_with_frames(head, _get_aac_frame_bytes) else None
+        return MP3
+    return AAC if _begins_with_frames(head, _get_aac_frame_bytes) else None
 
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
@@ -256,10 +247,13 @@ _LOOKS: Final[tuple[Callable[[bytes], Sniffed | None], ...]] = (
     _look_for_riff,
     _look_for_brand,
     _look_for_old_quicktime,
+    _look_for_red,
     _look_for_matroska,
     _look_for_ogg,
     _look_for_bmp,
     _look_for_icon,
+    _look_for_other_pictures,
+    _look_for_transport_stream,
     _look_for_tagged_mp3,
     _look_for_frames,
     _look_for_text,

@@ -16,7 +16,9 @@ from flowport.providers.interface import RunLook
 from flowport.providers.lenient import is_number
 from flowport.providers.links import guess_mime_type, is_usable_url
 from flowport.providers.magica_inputs import get_node_type
-from flowport.providers.words import clean_detail
+from flowport.providers.run_states import guess_end, is_instant, parse_state
+from flowport.providers.words import clean_detail, clean_word
+from flowport.redaction import redact
 
 LINK_SECONDS: Final = 30 * 86_400.0
 """How long a result's link is taken to live: an operator found pictures gone after about thirty days."""
@@ -27,16 +29,7 @@ MAX_OUTPUT_TEXT: Final = 100_000
 _MAX_DEPTH: Final = 16
 _MAX_FAILED_NODES: Final = 5
 
-_STATES: Final = {
-    "queued": RunState.QUEUED,
-    "running": RunState.RUNNING,
-    "completed": RunState.SUCCEEDED,
-    "failed": RunState.FAILED,
-    "error": RunState.FAILED,
-    "canceled": RunState.CANCELLED,
-    "cancelled": RunState.CANCELLED,
-}
-"""In lower case; the spellings of the pages and those that were seen."""
+_END_KEYS: Final = ("completedAt", "finishedAt", "endedAt", "completed_at", "finished_at")
 
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _KINDS: Final = {kind.value: kind for kind in (OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO)}
@@ -59,7 +52,7 @@ class _Found:
 
 
 def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
-    """Return how a run stands; None when the body does not say. An unheard-of state counts as running.
+    """Return how a run stands; None when the body does not say. Of a state in no table, by what came with it.
 
     Args:
         now: When the answer came; the life of the links is counted from it.
@@ -67,34 +60,36 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
     status = body.get("status")
     if not isinstance(status, str):
         return None
-    state = _STATES.get(status.strip().lower())
-    if state is None:
-        return RunLook(RunState.RUNNING, unheard_status=clean_line(status[:200], limit=40))
-    if not state.is_final:
-        return RunLook(state)
     nodes = _get_nodes(body)
-    failed = [node for node in nodes if _get_state(node) is RunState.FAILED]
     answered = list(_find_answered(body, nodes))
+    state, unheard = parse_state(status), ""
+    if state is None:
+        unheard = clean_word(status)
+        is_completed = any(is_instant(body.get(key)) for key in _END_KEYS)
+        # What single nodes have made is no end of the whole, and a run without results may have had none to make.
+        has_outputs = bool(answered) or (is_completed and any(_find_made(nodes)))
+        state = guess_end(has_outputs=has_outputs, is_completed=is_completed, has_error=bool(_read_error(body)))
+    if not state.is_final:
+        return RunLook(state, unheard_status=unheard)
+    failed = [node for node in nodes if parse_state(node.get("status")) is RunState.FAILED]
     # What nodes made on the way stands in for a missing response only where the run went well.
-    found = answered or (list(_find_made(nodes)) if state is RunState.SUCCEEDED else [])
+    found = answered or (list(_find_made(nodes)) if state is RunState.SUCCEEDED or unheard else [])
     outputs = _build_outputs(found, now)
     if failed and state is RunState.SUCCEEDED:
         state = RunState.PARTIAL if outputs else RunState.FAILED
     elif state is RunState.FAILED and outputs:
         state = RunState.PARTIAL
+    elif state is RunState.PARTIAL and not outputs:
+        state = RunState.FAILED
     is_told = state in {RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED}
     detail = _format_failure(body, failed) if is_told else ""
-    return RunLook(state, outputs, detail, cost_credits=_read_cost(body, nodes))
+    return RunLook(state, outputs, detail, unheard_status=unheard, cost_credits=_read_cost(body, nodes))
 
 
 def _get_nodes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     lists = (body.get(key) for key in ("nodeRuns", "nodes"))
     found = next((nodes for nodes in lists if isinstance(nodes, list)), [])
     return [node for node in found if isinstance(node, Mapping)]
-
-
-def _get_state(node: Mapping[str, Any]) -> RunState | None:
-    return _STATES.get(str(node.get("status")).strip().lower())
 
 
 def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
@@ -191,7 +186,7 @@ def _read_error(holder: Mapping[str, Any]) -> str:
     inner = error if isinstance(error, Mapping) else {}
     words = (holder.get("userMessage"), inner.get("userMessage"), inner.get("message"), error, inner.get("code"))
     word = next((word for word in words if isinstance(word, str) and word.strip()), "")
-    return clean_line(word[:2000], limit=200)
+    return clean_line(redact(word[:2000]), limit=200)
 
 
 def _read_cost(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> float | None:

@@ -5,13 +5,13 @@ was that 403 may mean too few credits as well as a key without the right.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from flowport.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.errors import InputFlaw, Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.providers.flaws import format_flaws, parse_flaws
 from flowport.providers.interface import ApiAnswer, Refusal, build_refusal
 from flowport.providers.json_bodies import parse_json
-from flowport.providers.words import clean_detail
 
 _FORBIDDEN: Final = 403
 _PAYMENT_REQUIRED: Final = 402
@@ -27,34 +27,32 @@ _IS_ABOUT_MONEY: Final = re.compile(
 
 
 def parse_message(answer: ApiAnswer) -> str:
-    """Return the provider's words: `message`, `error.message`, `error`, `code`, else the body; then what is wrong with a field."""
+    """Return the provider's words, with what is wrong with single fields."""
+    return format_flaws(*parse_words(answer))
+
+
+def parse_words(answer: ApiAnswer) -> tuple[str, tuple[InputFlaw, ...]]:
+    """Return the provider's words: `message`, `error.message`, `error`, `code`, else the body; and those about single fields."""
     try:
         body = parse_json(answer)
     except ValueError:
         text = answer.body[:2000].decode("utf-8", "replace")
-        return "" if text.lstrip().startswith("<") else clean_detail(text)
+        return "" if text.lstrip().startswith("<") else text, ()
     if not isinstance(body, Mapping):
-        return clean_detail(body) if isinstance(body, str) else ""
+        return body if isinstance(body, str) else "", ()
     error = body.get("error")
     inner = error if isinstance(error, Mapping) else {}
     words = (body.get("message"), inner.get("message"), error, body.get("code"), inner.get("code"))
     message = next((word for word in words if isinstance(word, str) and word.strip()), "")
-    return clean_detail(
-        "; ".join([message, *_iterate_flaws(body, inner)]) if message else answer.body.decode(errors="replace")
-    )
+    flaws = _parse_flaws(body, inner)
+    return (message, flaws) if message else (answer.body.decode(errors="replace"), ())
 
 
-def _iterate_flaws(body: Mapping[str, Any], inner: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a validation says of single fields."""
-    holders = (body, inner)
-    lists = (holder.get(key) for holder in holders for key in ("details", "issues", "errors"))
-    items = next((found for found in lists if isinstance(found, list)), [])
-    for item in items[:_MAX_FLAWS]:
-        message = item.get("message") if isinstance(item, Mapping) else item
-        path = item.get("path") if isinstance(item, Mapping) else None
-        place = ".".join(map(str, path)) if isinstance(path, list) else path if isinstance(path, str) else ""
-        if isinstance(message, str) and message:
-            yield f"{place}: {message}" if place else message
+def _parse_flaws(body: Mapping[str, Any], inner: Mapping[str, Any]) -> tuple[InputFlaw, ...]:
+    """Return what a validation says of single fields."""
+    lists = (holder.get(key) for holder in (body, inner) for key in ("details", "issues", "errors", "invalid_params"))
+    items = next((found for found in lists if isinstance(found, list)), [])[:_MAX_FLAWS]
+    return parse_flaws([{"message": item} if isinstance(item, str) else item for item in items])
 
 
 def parse_body(title: str, operation: Operation, answer: ApiAnswer) -> Any:
@@ -74,13 +72,14 @@ def parse_body(title: str, operation: Operation, answer: ApiAnswer) -> Any:
 
 def build_magica_refusal(title: str, operation: Operation, answer: ApiAnswer) -> ProviderError:
     """Return the error for an answer that is not a success; too few credits are told apart from a key without the right."""
-    detail, status = parse_message(answer), answer.status
+    opening, flaws = parse_words(answer)
+    detail, status = format_flaws(opening, flaws), answer.status
     if status == _FORBIDDEN and _is_about_money(answer):
         status = _PAYMENT_REQUIRED
     if status == _INVALID and operation is Operation.START_RUN:
         # Its word for inputs that do not fit; the status that others have for it says that to everybody else here.
-        return ProviderRejected(title, operation, _UNFIT_INPUTS, detail)
-    return build_refusal(status, Refusal(title, operation, detail, answer.headers))
+        return ProviderRejected(title, operation, _UNFIT_INPUTS, detail, flaws=flaws, opening=opening if flaws else "")
+    return build_refusal(status, Refusal(title, operation, detail, answer.headers, flaws, opening))
 
 
 def _is_about_money(answer: ApiAnswer) -> bool:

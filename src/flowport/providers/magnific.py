@@ -10,9 +10,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from flowport.errors import AppUnsupported, Operation, ProviderBroken, ProviderError
+from flowport.errors import AppUnsupported, InputFlaw, Operation, ProviderBroken, ProviderError
 from flowport.labels import clean_line
 from flowport.model import App, JsonValue, RunState
+from flowport.providers.flaws import format_flaws, parse_flaws
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -32,28 +33,20 @@ from flowport.providers.interface import (
     is_not_taken,
 )
 from flowport.providers.json_bodies import parse_json
-from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
+from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number, read_run_id
 from flowport.providers.links import quote_segment
 from flowport.providers.magnific_inputs import MAX_ID_LENGTH, parse_inputs
 from flowport.providers.magnific_outputs import parse_outputs
 from flowport.providers.magnific_uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES, is_creation_id, parse_place
 from flowport.providers.options import MAX_TEXT_LENGTH
-from flowport.providers.words import clean_answer, clean_detail, tell_what_came
+from flowport.providers.run_states import guess_end, is_instant, parse_state
+from flowport.providers.words import clean_answer, clean_detail, clean_word, tell_what_came
 
 STYLES: Final = ("flows", "apps")
 """The path families, the newer first; but for the run keys they are the same. Whether the older still answers is not
 published."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
-
-_STATES: Final = {
-    "pending": RunState.QUEUED,
-    "running": RunState.RUNNING,
-    "completed": RunState.SUCCEEDED,
-    "completed_with_errors": RunState.PARTIAL,
-    "failed": RunState.FAILED,
-    "cancelled": RunState.CANCELLED,
-}
 
 
 def _read_id(value: Any) -> Any:
@@ -73,8 +66,11 @@ class _RunStatus(BaseModel):
     """`get-run`, inside `data`."""
 
     status: str
+    run_id: Any = None
+    workflow_run_identifier: Any = None
     error_message: LenientText = None
     result: LenientMapping = None
+    completed_at: Any = None
 
 
 class _RunAccepted(BaseModel):
@@ -248,7 +244,7 @@ class Magnific:
         except ValueError:
             problem = f"it answered that the run was started, but {tell_what_came(answer)}"
             return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
-        state = _STATES.get((accepted.status or "").lower(), RunState.RUNNING)
+        state = parse_state(accepted.status) or RunState.RUNNING
         # The enum of this answer has one value, "running"; an end is believed only from `get-run`, which has the outputs.
         return Started(accepted.workflow_run_identifier, state if state.is_at_provider else RunState.RUNNING)
 
@@ -257,19 +253,24 @@ class Magnific:
         return ApiRequest(Operation.READ_RUN, "GET", f"/v1/ai/{self.style}/runs/{quote_segment(provider_run_id)}")
 
     def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
-        """Return the run's state and results. An unheard-of status counts as running."""
+        """Return the run's state and results; of a status that is in no table, by what came with it."""
         data = self._parse_data(answer, Operation.READ_RUN)
         try:
             run = _RunStatus.model_validate(data)
         except ValidationError as exc:
             raise self._build_broken(answer, Operation.READ_RUN, "its account of the run cannot be read") from exc
-        state = _STATES.get(run.status.lower())
+        state, unheard = parse_state(run.status), ""
+        found = parse_outputs(run.result or {}, now=now)
+        detail = clean_detail(run.error_message or "")
         if state is None:
-            return RunLook(RunState.RUNNING, unheard_status=clean_line(run.status[:200], limit=40))
-        outputs = parse_outputs(run.result or {}, now=now) if state.is_final else ()
+            unheard = clean_word(run.status)
+            is_completed = is_instant(run.completed_at)
+            state = guess_end(has_outputs=bool(found), is_completed=is_completed, has_error=bool(detail))
+        outputs = found if state.is_final else ()
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
-        return RunLook(state, outputs, clean_detail(run.error_message or ""))
+        told = read_run_id(run.run_id, run.workflow_run_identifier)
+        return RunLook(state, outputs, detail, unheard_status=unheard, told_run_id=told)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.
@@ -288,30 +289,25 @@ class Magnific:
         return body["data"]
 
     def _build_refusal(self, answer: ApiAnswer, operation: Operation) -> ProviderError:
-        refusal = Refusal(self.title, operation, _parse_message(answer), answer.headers)
-        return build_refusal(answer.status, refusal)
+        opening, flaws = _parse_words(answer)
+        detail = format_flaws(opening, flaws)
+        return build_refusal(answer.status, Refusal(self.title, operation, detail, answer.headers, flaws, opening))
 
     def _build_broken(self, answer: ApiAnswer, operation: Operation, problem: str) -> ProviderBroken:
         return ProviderBroken(self.title, operation, answer.status, problem)
 
 
-def _parse_message(answer: ApiAnswer) -> str:
-    """Return the provider's words from an error body, flat or nested under `problem`; empty when there are none."""
+def _parse_words(answer: ApiAnswer) -> tuple[str, tuple[InputFlaw, ...]]:
+    """Return the provider's words from an error body, flat or nested under `problem`: of the whole, and of single inputs."""
     try:
         body = parse_json(answer)
     except ValueError:
-        return ""
+        return "", ()
     body = body.get("problem", body) if isinstance(body, dict) else {}
     if not isinstance(body, dict):
-        return ""
+        return "", ()
     message = body.get("message")
-    parts = [message] if isinstance(message, str) else []
-    invalid = body.get("invalid_params")
-    for item in invalid if isinstance(invalid, list) else []:
-        reason = item.get("reason") if isinstance(item, dict) else None
-        if isinstance(reason, str):
-            parts.append(reason)
-    return clean_detail(" ".join(parts))
+    return message if isinstance(message, str) else "", parse_flaws(body.get("invalid_params"))
 
 
 def _build_app(flow: _Flow, *, is_own: bool) -> App:

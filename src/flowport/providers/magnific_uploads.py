@@ -24,10 +24,121 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]{0,1000}")
 _FORBIDDEN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
-# An id has a digit among its letters; a word with a number behind it is a name that somebody made up.
-_CREATION_ID: Final = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{8,40}")
+_CREATION_ID: Final = re.compile(r"[A-Za-z0-9]{8,40}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_MADE_UP: Final = re.compile(r"[A-Za-z][a-z]*[0-9]{1,4}")
+# A word with a number behind it is a name that somebody made up; so is one in a usual case, or several joined by case.
+_MADE_UP: Final = re.compile(r"[A-Za-z][a-z]*[0-9]{0,4}|[A-Z]+|[0-9]+")
+_NUMBERED: Final = re.compile(r"([A-Za-z]+)[0-9]{0,4}")
+_JOINED: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_MEDIA_WORDS: Final = frozenset(
+    [
+        "my",
+        "your",
+        "user",
+        "the",
+        "a",
+        "an",
+        "this",
+        "that",
+        "last",
+        "first",
+        "new",
+        "old",
+        "input",
+        "output",
+        "source",
+        "target",
+        "original",
+        "uploaded",
+        "attached",
+        "pasted",
+        "generated",
+        "edited",
+        "final",
+        "result",
+        "results",
+        "photo",
+        "photos",
+        "photograph",
+        "picture",
+        "pictures",
+        "image",
+        "images",
+        "img",
+        "pic",
+        "pics",
+        "screenshot",
+        "screen",
+        "shot",
+        "snap",
+        "file",
+        "files",
+        "media",
+        "video",
+        "videos",
+        "clip",
+        "movie",
+        "film",
+        "audio",
+        "sound",
+        "song",
+        "music",
+        "voice",
+        "recording",
+        "logo",
+        "icon",
+        "avatar",
+        "portrait",
+        "selfie",
+        "face",
+        "profile",
+        "cover",
+        "poster",
+        "banner",
+        "background",
+        "reference",
+        "style",
+        "sketch",
+        "drawing",
+        "art",
+        "artwork",
+        "product",
+        "chat",
+        "message",
+        "attachment",
+        "upload",
+        "download",
+        "downloads",
+        "document",
+        "documents",
+        "desktop",
+        "folder",
+        "from",
+        "of",
+        "in",
+        "on",
+        "for",
+        "with",
+        "and",
+        "name",
+        "url",
+        "path",
+        "data",
+        "base",
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "webp",
+        "mp",
+        "wav",
+        "pdf",
+        "id",
+        "one",
+        "two",
+    ]
+)
+"""What made-up names of files are joined from, as in `myPhotoFile`."""
 
 
 def _read_seconds(value: Any) -> Any:
@@ -55,8 +166,16 @@ class _Places(BaseModel):
 
 
 def is_creation_id(text: str) -> bool:
-    """Tell whether a text looks like the identifier of a creation."""
-    return bool(_UUID.fullmatch(text)) or bool(_CREATION_ID.fullmatch(text) and not _MADE_UP.fullmatch(text))
+    """Tell whether a text looks like the identifier of a creation.
+
+    One of letters alone is told from a word by the case inside it: `LSFgqqrswO` of the specification is no word.
+    """
+    if _UUID.fullmatch(text):
+        return True
+    if not _CREATION_ID.fullmatch(text) or _MADE_UP.fullmatch(text):
+        return False
+    numbered = _NUMBERED.fullmatch(text)
+    return numbered is None or not all(part.lower() in _MEDIA_WORDS for part in _JOINED.findall(numbered[1]))
 
 
 def parse_place(body: Any) -> UploadPlace:

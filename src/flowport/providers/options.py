@@ -1,5 +1,8 @@
 """The choices of a select input, read within bounds that no builder reaches by hand, whichever provider tells them. Pure."""
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from flowport.errors import AppUnsupported
@@ -10,30 +13,140 @@ MAX_OPTIONS: Final = 2000
 MAX_TEXT_LENGTH: Final = 4000
 """Characters of a name, label or option. A longer name or label is cut, since it is only read; an option is a value."""
 
+_MAX_DEPTH: Final = 20
+"""Headings above one another."""
+
+_VALUE_KEYS: Final = ("value", "id", "const", "key")
+_LABEL_KEYS: Final = ("label", "name", "title", "text")
+_GROUP_KEYS: Final = ("options", "choices", "items", "children", "values", "enum", "oneOf", "anyOf", "optgroup")
+"""Where those that lie below a heading stand."""
+_TYPE_KEYS: Final = ("type", "kind", "role")
+_HEADINGS: Final = frozenset({"group", "optgroup", "header", "heading", "section", "separator", "divider", "label"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One choice with the headings above it."""
+
+    value: Scalar
+    label: str
+    headings: tuple[str, ...]
+
 
 def parse_options(app_id: str, found: Any) -> tuple[Option, ...]:
-    """Return the choices; texts and objects with a value or id and a label or name are read, all else is passed over.
+    """Return the choices: texts, and objects with a value or id and a label or name, under headings or without.
+
+    A heading is never a choice, and neither is what cannot be chosen. A label is the value of a choice where nothing
+    else is told; labels that several choices share carry their headings. All else is passed over.
 
     Raises:
-        AppUnsupported: They are more or longer than a tool can take.
+        AppUnsupported: They are more, deeper or longer than a tool can take.
     """
-    items = found if isinstance(found, list) else []
-    if len(items) > MAX_OPTIONS:
+    choices = list(_iterate(app_id, found, ()))
+    if len(choices) > MAX_OPTIONS:
         raise AppUnsupported(
-            clean_line(app_id), f"one of its inputs has {len(items)} options and {MAX_OPTIONS} are the most"
+            clean_line(app_id), f"one of its inputs has {len(choices)} options and {MAX_OPTIONS} are the most"
         )
+    if any(isinstance(choice.value, str) and len(choice.value) > MAX_TEXT_LENGTH for choice in choices):
+        raise AppUnsupported(clean_line(app_id), "one of its options is too long")
     # By type too: Python holds True to be 1, and JSON does not.
-    options: dict[tuple[bool, Scalar], Option] = {}
+    first = {(isinstance(choice.value, bool), choice.value): choice for choice in reversed(choices)}
+    labels = Counter(choice.label for choice in first.values())
+    return tuple(
+        Option(choice.value, _format_label(choice, is_shared=labels[choice.label] > 1))
+        for choice in dict.fromkeys(first[isinstance(choice.value, bool), choice.value] for choice in choices)
+    )
+
+
+def find_options(holder: Mapping[str, Any]) -> Any:
+    """Return what the description of a select input tells of its choices, wherever it stands; None when it is nothing."""
+    config = holder.get("config")
+    holders = (holder, config) if isinstance(config, Mapping) else (holder,)
+    return next((told for one in holders for key in _GROUP_KEYS if _is_filled(told := one.get(key))), None)
+
+
+def _is_filled(told: Any) -> bool:
+    return isinstance(told, list | dict) and bool(told)
+
+
+def _format_label(choice: _Found, *, is_shared: bool) -> str:
+    words = (*choice.headings, choice.label) if is_shared else (choice.label,)
+    return ": ".join(words)[:MAX_TEXT_LENGTH]
+
+
+def _iterate(app_id: str, found: Any, headings: tuple[str, ...]) -> Iterator[_Found]:
+    """Give the choices in their order, those below a heading in its place."""
+    if len(headings) > _MAX_DEPTH:
+        raise AppUnsupported(clean_line(app_id), "the options of one of its inputs lie too deep under headings")
+    if isinstance(found, dict):
+        yield from _iterate_mapping(app_id, found, headings)
+    items = found if isinstance(found, list) else []
+    # Among choices that have a value, what has only a label is a heading over those that follow.
+    takes_labels = not any(key in item for item in items if isinstance(item, dict) for key in _VALUE_KEYS)
     for item in items:
-        value = item.get("value", item.get("id", item.get("label"))) if isinstance(item, dict) else item
-        label = item.get("label", item.get("name")) if isinstance(item, dict) else None
-        if not _is_scalar(value):
-            continue
-        if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
-            raise AppUnsupported(clean_line(app_id), "one of its options is too long")
-        shown = label[:MAX_TEXT_LENGTH] if isinstance(label, str) and label else str(value)
-        options.setdefault((isinstance(value, bool), value), Option(value, shown))
-    return tuple(options.values())
+        if _is_scalar(item):
+            yield _Found(item, str(item), headings)
+        elif isinstance(item, dict):
+            yield from _iterate_item(app_id, item, headings, takes_labels=takes_labels)
+        elif _is_pair(item):
+            yield from _iterate(app_id, item[1], (*headings, _cut(item[0])))
+
+
+def _iterate_mapping(app_id: str, found: dict[str, Any], headings: tuple[str, ...]) -> Iterator[_Found]:
+    """Give the choices of an object: a wrapper around them, or headings with what lies below each."""
+    if any(key in found for key in _GROUP_KEYS) and not _has_headings_alone(found):
+        yield from _iterate_item(app_id, found, headings, takes_labels=False)
+        return
+    for heading, told in found.items():
+        # Of a text under a text nobody can tell which one is the value.
+        if isinstance(told, list | dict):
+            yield from _iterate(app_id, told, (*headings, _cut(heading)))
+
+
+def _has_headings_alone(found: dict[str, Any]) -> bool:
+    """Tell whether an object lists several headings, one of which happens to be called like a key that we know."""
+    return len(found) > 1 and all(isinstance(told, list) for told in found.values())
+
+
+def _iterate_item(
+    app_id: str, item: dict[str, Any], headings: tuple[str, ...], *, takes_labels: bool
+) -> Iterator[_Found]:
+    if _cannot_be_chosen(item):
+        return
+    heading = next((_cut(item[key]) for key in _LABEL_KEYS if isinstance(item.get(key), str) and item[key]), "")
+    below = [item[key] for key in _GROUP_KEYS if isinstance(item.get(key), list | dict)]
+    has_value = any(key in item for key in _VALUE_KEYS)
+    if any(map(_holds_choices, below)) or (below and not has_value):
+        # What has others below it is their heading, whatever value it has of its own.
+        for told in below:
+            yield from _iterate(app_id, told, (*headings, heading) if heading else headings)
+        return
+    value = next((item[key] for key in _VALUE_KEYS if key in item), item.get("label") if takes_labels else None)
+    if _is_scalar(value) and not _is_heading(item):
+        yield _Found(value, heading or str(value), headings)
+
+
+def _holds_choices(told: Any) -> bool:
+    """Tell whether there is something below a heading, and not just settings of a choice."""
+    return bool(told) and (isinstance(told, list) or any(isinstance(inner, list | dict) for inner in told.values()))
+
+
+def _cannot_be_chosen(item: dict[str, Any]) -> bool:
+    is_off = any(item.get(key) is True for key in ("disabled", "isDisabled", "hidden"))
+    return is_off or any(item.get(key) is False for key in ("enabled", "selectable"))
+
+
+def _is_heading(item: dict[str, Any]) -> bool:
+    return any(isinstance(item.get(key), str) and item[key].lower() in _HEADINGS for key in _TYPE_KEYS)
+
+
+def _is_pair(item: Any) -> bool:
+    """Tell whether a list is a heading with the list of what lies below it."""
+    return isinstance(item, list) and [type(part) for part in item] == [str, list]
+
+
+def _cut(text: str) -> str:
+    return text[:MAX_TEXT_LENGTH]
 
 
 def _is_scalar(value: Any) -> TypeGuard[Scalar]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from flowport.labels import clean_line
 from flowport.providers.interface import ApiAnswer
+from flowport.redaction import redact
 
 MAX_DETAIL_LENGTH: Final = 300
 MAX_ANSWER_KEPT: Final = 2000
@@ -11,14 +12,22 @@ MAX_ANSWER_KEPT: Final = 2000
 
 
 def clean_detail(text: str) -> str:
-    """Return a stranger's words so that they cannot leave the quotation marks that sentences put around them."""
-    return clean_line(text[: 10 * MAX_DETAIL_LENGTH], limit=MAX_DETAIL_LENGTH).replace('"', "'")
+    """Return a provider's words without secrets, and so that they cannot leave the quotation marks around them."""
+    # Secrets go before the quotes change, and before the line is cut: half a secret is not recognised.
+    whole = clean_line(text[: 10 * MAX_DETAIL_LENGTH], limit=10 * MAX_DETAIL_LENGTH)
+    return clean_line(redact(whole), limit=MAX_DETAIL_LENGTH).replace('"', "'")
+
+
+def clean_word(text: str) -> str:
+    """Return a single word of a provider, such as a status, short and without secrets."""
+    return clean_line(redact(clean_line(text[:200], limit=200)), limit=40)
 
 
 def clean_answer(answer: ApiAnswer) -> str:
     """Return the beginning of an answer as one line, for a person to look into."""
     # Cut before it is cleaned, which takes seconds for megabytes.
-    return clean_line(answer.body[: 4 * MAX_ANSWER_KEPT].decode("utf-8", "replace"), limit=MAX_ANSWER_KEPT)
+    whole = clean_line(answer.body[: 4 * MAX_ANSWER_KEPT].decode("utf-8", "replace"), limit=4 * MAX_ANSWER_KEPT)
+    return clean_line(redact(whole), limit=MAX_ANSWER_KEPT)
 
 
 def tell_what_came(answer: ApiAnswer) -> str:

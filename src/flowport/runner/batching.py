@@ -3,10 +3,11 @@
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from flowport.accounts import OpenAccount
-from flowport.arguments import build_raw_digest
+from flowport.arguments import build_raw_digest, name_arguments
 from flowport.catalog.records import Listing
 from flowport.clock import Clock
 from flowport.coercion import parse_value
@@ -87,6 +88,7 @@ async def prepare_batch(
         LedgerError: The ledger cannot be read.
     """
     _check_size(wish)
+    wish = _name_all(wish, listing)
     wish = replace(wish, rows=tuple(_take_shared(row, wish.shared) for row in wish.rows))
     first: PreparedCall | None = None
     rows: list[BatchRow] = []
@@ -165,6 +167,13 @@ def _check_arguments(rows: Iterable[BatchRow], argument: str) -> None:
     if sum(len(row.arguments_json) for row in rows) > MAX_ARGUMENTS_BYTES:
         problem = f"holds more than {MAX_ARGUMENTS_BYTES // 1_000_000} MB, variations counted"
         raise _refuse(argument, problem, "Give paths or https URLs of files, or make several batches.")
+
+
+def _name_all(wish: BatchWish, listing: Listing) -> BatchWish:
+    """Return what is asked for by the names of the tool's arguments, so that a row's spelling is stronger than a shared one."""
+    name = partial(name_arguments, listing.app, listing.property_names)
+    rows = tuple(replace(row, arguments=name(row.arguments)) for row in wish.rows)
+    return replace(wish, rows=rows, shared=name(wish.shared))
 
 
 def _take_shared(row: GivenRow, shared: Arguments) -> GivenRow:

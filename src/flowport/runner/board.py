@@ -79,7 +79,7 @@ class RunListener(Protocol):
     """Who wants to hear of every change of a run."""
 
     def __call__(self, run_id: str, *, is_relisted: bool) -> None:
-        """Hear of one; `is_relisted` when it is new or in another state."""
+        """Hear of one; `is_relisted` when it is new, and not when it is only in another state."""
 
 
 def _ignore(run_id: str, *, is_relisted: bool) -> None:
@@ -155,7 +155,7 @@ class Board:
         if entry is None:
             return
         if run != entry.run:
-            self._listener(run.id, is_relisted=run.state is not entry.run.state and not run.batch_id)
+            self._listener(run.id, is_relisted=False)
         entry.run = run
         self._note_live(run)
         entry.problem = problem

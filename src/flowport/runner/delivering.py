@@ -19,7 +19,8 @@ import anyio.to_thread
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import ArgumentsInvalid, FetchError, ProviderError
+from flowport.disks import find_folder_problem
+from flowport.errors import ArgumentsInvalid, ProviderError
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import Upload
@@ -28,7 +29,9 @@ from flowport.media.converting import Wanted, is_odd_picture_url
 from flowport.media.refusals import build_refusal, format_size
 from flowport.media.sources import DiskSource, open_unchanged
 from flowport.model import JsonValue, Output, Run
+from flowport.network.errors import FetchError
 from flowport.providers.interface import build_inline_media
+from flowport.runner.output_file import SavingRules, build_folder_warning
 from flowport.runner.preparing import MediaInput, PreparedCall, build_rules
 from flowport.runner.references import CreationMedia, InputMedia, OutputMedia
 from flowport.runner.renewing import LinkRenewer
@@ -38,6 +41,12 @@ logger = logging.getLogger(__name__)
 
 MAX_INLINE_BYTES: Final = 30_000_000
 """All files that go inside one request; they lie in memory as bytes and as base64."""
+
+SANDBOX_NOTE: Final = "The sandbox draws and generates nothing: a text gets a landscape, whatever it asks for. Its credits are play money."
+"""Said of each of its runs, so that no one judges a provider by it."""
+
+FOLDER_SECONDS: Final = 5.0
+"""How long the folder for results is looked at; a share that has gone away must not hold up a start."""
 
 LINK_MARGIN_SECONDS: Final = 900.0
 """How long a link must still live to be handed on."""
@@ -78,7 +87,14 @@ class FileDeliverer:
         *,
         accounts: Mapping[str, OpenAccount],
         threads: anyio.CapacityLimiter,
+        results: SavingRules | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            results: Where the run's outputs will go; None when nobody minds.
+        """
+        self._results = results
         self._ledger = ledger
         self._clock = clock
         self._uploads = uploads
@@ -95,14 +111,29 @@ class FileDeliverer:
             LedgerError: The ledger cannot be read or written.
         """
         delivery = _Delivery(account)
+        # Before anything is paid, so that the person can still choose another folder.
+        delivery.notes.extend(await self._look_at_results())
         values: dict[str, JsonValue] = {}
         for item in call.media:
             brought = [await self._bring(one, item, delivery) for one in item.media]
             values[item.run_key] = list(brought) if item.is_list else brought[0]
+        if account.is_sandbox:
+            delivery.notes.append(SANDBOX_NOTE)
         notes = " ".join(dict.fromkeys(delivery.notes))
         if notes:
             await self._ledger.note_notes(run.id, notes=notes)
         return Delivered({**call.inputs, **values}, tuple(delivery.uploads), notes)
+
+    async def _look_at_results(self) -> list[str]:
+        """Return what stands in the way of saving the outputs, as a sentence; none when nothing does."""
+        if self._results is None or not self._results.is_wanted:
+            return []
+        folder, reason = self._results.folder, ""
+        with anyio.move_on_after(FOLDER_SECONDS):
+            reason = await anyio.to_thread.run_sync(
+                find_folder_problem, folder, limiter=self._threads, abandon_on_cancel=True
+            )
+        return [build_folder_warning(folder, reason)] if reason else []
 
     async def forget(self, delivered: Delivered, account: OpenAccount) -> None:
         """Forget the uploads of inputs that the provider refused: it may no longer have one of them."""
@@ -124,11 +155,15 @@ class FileDeliverer:
 
     async def _bring_output(self, media: OutputMedia, item: MediaInput, delivery: _Delivery) -> str:
         output, account = media.output, delivery.account
+        if account.is_sandbox and output.saved_path and await anyio.Path(output.saved_path).is_file():
+            # The sandbox forgets old results, and reads nothing from the web.
+            path = Path(output.saved_path)
+            return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
         is_theirs = media.run.account_id == account.account.id and account.provider.takes_output_ids
         if is_theirs and output.provider_output_id:
             return output.provider_output_id
         output = await self._renew(media)
-        if output.url and self._is_fresh(output) and output.url.startswith("https:"):
+        if output.url and self._is_fresh(output) and output.url.startswith("https:") and not account.is_sandbox:
             return output.url
         if not output.saved_path:
             problem = f"names output {output.n} of {media.run.id}, whose link has expired and which was not saved"
@@ -178,6 +213,7 @@ class FileDeliverer:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _bring_file(self, media: FileMedia, item: MediaInput, delivery: _Delivery) -> str:
+        _note(delivery, item, media.note)
         outcome = await self._uploads.upload(media, delivery.account, argument=item.argument)
         if not isinstance(outcome, Upload):
             return await self._inline(media, item, delivery, outcome.reason)
@@ -204,7 +240,12 @@ class FileDeliverer:
             data, note = await anyio.to_thread.run_sync(work, limiter=self._threads)
         delivery.inline_bytes += len(data)
         _check_inline(len(data), delivery.inline_bytes, wanted, item.argument, reason)
-        _note(delivery, item, note)
+        # What was lost was lost for want of an upload, where there is one.
+        _note(
+            delivery,
+            item,
+            f"{note}, because it could not be uploaded{_format_why(reason)}" if note and reason else note,
+        )
         return build_inline_media(data)
 
 

@@ -10,6 +10,7 @@ from flowport.clock import Clock
 from flowport.errors import ProviderError
 from flowport.faultpoints import FaultPoint, reach
 from flowport.forecast import Span
+from flowport.labels import format_quoted
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState, Urgency
 from flowport.providers.interface import RunLook
@@ -94,7 +95,9 @@ class RunFollower:
                 now = self._clock.monotonic()
                 seat.live = note_failure(seat.live, now)
                 lost_since = (now if lost_since is None else lost_since) if is_unknown_there(exc) else None
-                if lost_since is not None and now - lost_since >= LOST_AFTER_SECONDS:
+                # What the built-in sandbox does not know was lost with its stored state, and will not come back.
+                patience_seconds = 0.0 if account.is_sandbox else LOST_AFTER_SECONDS
+                if lost_since is not None and now - lost_since >= patience_seconds:
                     return await self._finish(run, RunLook(RunState.FAILED), failure=_format_lost(account))
                 self._board.update(run, problem=f"{exc.explanation} Flowport looks again by itself.")
                 await self._writer.write_waiting(run)
@@ -105,7 +108,7 @@ class RunFollower:
                 self._note_duration(run, seat.live, look)
                 return await self._finish(run, look, failure=_format_failure(account, look))
             seat.live = note_look(seat.live, self._clock.monotonic())
-            run = await self._note_look(run, look)
+            run = await self._note_look(run, look, problem=_format_unheard(account, look))
 
     def _get_watch(self, account: OpenAccount) -> AccountWatch:
         known = self._watches.get(account.account.id)
@@ -138,9 +141,9 @@ class RunFollower:
         unheard = (account.provider.title, look.unheard_status)
         if look.unheard_status and unheard not in self._unheard:
             self._unheard.add(unheard)
-            logger.info("%s has called a run %r; that counts as running", *unheard)
+            logger.info("%s has called a run %r; that counts as %s", *unheard, look.state.value)
 
-    async def _note_look(self, run: Run, look: RunLook) -> Run:
+    async def _note_look(self, run: Run, look: RunLook, *, problem: str) -> Run:
         now = self._clock.now()
         seen = replace(run, state=look.state)
         if look.state is RunState.RUNNING and run.running_at is None:
@@ -149,7 +152,7 @@ class RunFollower:
             await self._writer.write_waiting(run)
         else:
             await self._writer.write(seen, partial(self._ledger.note_look, run.id, state=look.state, at=now))
-        self._board.update(seen)
+        self._board.update(seen, problem=problem)
         return seen
 
     async def _finish(self, run: Run, look: RunLook, *, failure: str) -> Followed:
@@ -175,13 +178,29 @@ class RunFollower:
         return Followed(over, is_ours=True)
 
 
+def _format_unheard(account: OpenAccount, look: RunLook) -> str:
+    """Return the sentence about a word of the provider that is in no table; empty when it is a known one."""
+    if not look.unheard_status:
+        return ""
+    told = format_quoted(look.unheard_status)
+    return (
+        f"{account.provider.title} calls the state of this run {told}, a word that Flowport does not know. It is taken to "
+        "go on until results or an end come."
+    )
+
+
 def _format_lost(account: OpenAccount) -> str:
+    if account.is_sandbox:
+        return f"{account.provider.title} that had this run was ended, and knows of it no longer. The same call starts it again."
     return f"{account.provider.title} no longer knows this run, so its result cannot be had through Flowport."
 
 
 def _format_failure(account: OpenAccount, look: RunLook) -> str:
     title = account.provider.title
-    detail = f' {title} says: "{look.detail}"' if look.detail else f" {title} does not say why."
+    silence = f" {title} does not say why."
+    if look.unheard_status:
+        silence = f" {title} calls its state {format_quoted(look.unheard_status)} and says no more."
+    detail = f' {title} says: "{look.detail}"' if look.detail else silence
     match look.state:
         case RunState.FAILED:
             return f"The app failed.{detail}"

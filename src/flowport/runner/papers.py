@@ -50,7 +50,9 @@ class BatchPaper:
 
     def _write(self, batch: Run, rows: Sequence[RowStanding], at: float) -> SavedPaper:
         date = datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%d")
-        path = build_batch_path(self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id)
+        path = build_batch_path(
+            self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id, app_name=batch.app_name
+        )
         try:
             with open_partial(path, self._rules.writer) as partial:
                 partial.file.write(build_table(rows))
@@ -91,12 +93,18 @@ def _build_line(standing: RowStanding, inputs: list[str]) -> list[str]:
         *inputs,
         run.id if run is not None else "",
         get_row_state(standing),
-        f"{run.spent_credits:g}" if run is not None else "0",
+        _format_cost(run),
         "\n".join(output.url for output in outputs if output.url),
         "\n".join(output.saved_path for output in outputs if output.saved_path),
         "\n".join(clean_text(output.text, limit=_MAX_TEXT) for output in outputs if output.text),
         run.failure if run is not None else "",
     ]
+
+
+def _format_cost(run: Run | None) -> str:
+    if run is None or not run.state.is_final:
+        return "0" if run is None else ""
+    return "unknown" if run.cost_credits is None else f"{run.cost_credits:g}"
 
 
 def _format_cell(value: Any) -> str:

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, assert_never
@@ -12,14 +12,23 @@ import anyio
 import anyio.to_thread
 
 from flowport.accounts import OpenAccount
-from flowport.arguments import build_canonical_digest, build_provider_inputs, build_raw_digest, parse_arguments
+from flowport.arguments import (
+    build_canonical_digest,
+    build_provider_inputs,
+    build_raw_digest,
+    name_arguments,
+    parse_arguments,
+)
 from flowport.catalog.records import Listing
 from flowport.coercion import get_default
+from flowport.errors import ArgumentsInvalid
 from flowport.labels import clean_line
-from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
+from flowport.media.addresses import correct_address
+from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
 from flowport.media.refusals import build_refusal
 from flowport.media.sources import HeldSource
 from flowport.media.spellings import Spelling, get_spelling
+from flowport.media.wrappings import iterate_unwrapped
 from flowport.model import App, Input, InputKind, JsonValue
 from flowport.runner.calling import RunCall
 from flowport.runner.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
@@ -58,6 +67,8 @@ class PreparedCall:
     canonical_digest: str
     media: tuple["MediaInput", ...] = ()
     """The files, which are brought to the provider once the run is accepted."""
+    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The argument's name by each of the provider's names for its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,11 @@ class CallPreparer:
         self._readings = anyio.CapacityLimiter(MAX_READINGS)
         self._threads = threads
 
+    @property
+    def finder(self) -> OutputFinder:
+        """Finds the runs and outputs that texts name."""
+        return self._finder
+
     async def prepare(
         self,
         account: OpenAccount,
@@ -103,7 +119,8 @@ class CallPreparer:
             LedgerError: The ledger cannot be read.
         """
         app = listing.app
-        values = parse_arguments(app, listing.property_names, arguments)
+        named = name_arguments(app, listing.property_names, arguments or {})
+        values = parse_arguments(app, listing.property_names, named)
         media = await self._resolve_all(account, listing, values, call, {} if known is None else known)
         digests = {input_id: ",".join(map(_get_identity, found.media)) for input_id, found in media.items()}
         inputs = {input_id: value for input_id, value in values.items() if input_id not in media}
@@ -120,9 +137,15 @@ class CallPreparer:
             account_id=account.account.id,
             inputs=build_provider_inputs(app, inputs),
             arguments_json=json.dumps(shown, ensure_ascii=False),
-            raw_digest=build_raw_digest(_name_outputs(arguments or {}, media)),
+            raw_digest=build_raw_digest(_name_outputs(named, media)),
             canonical_digest=build_canonical_digest(app, values, digests),
             media=tuple(media.values()),
+            names={
+                key: listing.property_names[item.id]
+                for item in app.inputs or ()
+                for key in (item.run_key, item.id, item.name)
+                if key and item.id in listing.property_names
+            },
         )
 
     async def _resolve_all(
@@ -139,10 +162,11 @@ class CallPreparer:
         for item in _get_media_inputs(listing.app, values):
             argument = listing.property_names[item.id]
             media: list[InputMedia] = []
-            for text in _get_texts(values[item.id]):
+            for given in _get_texts(values[item.id]):
+                text = correct_address(await self._unwrap(given, rules))
                 one: InputMedia | None = await self._find(text, item, argument, account, call)
                 if one is None:
-                    read = known.get((argument, text)) or await self._read(text, item, argument, rules)
+                    read = known.get((argument, text)) or await self._read(text, item, argument, account, rules)
                     one = known[argument, text] = read
                 held_bytes += _count_held(one)
                 _check_sum(held_bytes, argument)
@@ -155,14 +179,47 @@ class CallPreparer:
     ) -> OutputMedia | CreationMedia | None:
         """Return what is named that somebody has already; None when it is to be read here."""
         output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
+        if output is None and (moved := await account.localize(text)) != text:
+            output = await self._finder.find(moved, argument=argument, kind=item.kind, call=call)
         if output is None and account.provider.is_creation_id(text.strip()):
             return CreationMedia(text.strip())
         return output
 
-    async def _read(self, text: str, item: Input, argument: str, rules: MediaRules) -> Media:
+    async def _unwrap(self, text: str, rules: MediaRules) -> str:
+        """Return what is named inside quotes, a link or whatever a program put round it."""
+        if get_spelling(text) is not Spelling.RELATIVE or not any(iterate_unwrapped(text)):
+            return text
+        return await anyio.to_thread.run_sync(unwrap, text, rules, limiter=self._threads)
+
+    async def _read(self, text: str, item: Input, argument: str, account: OpenAccount, rules: MediaRules) -> Media:
+        text = await account.localize(text)
         resolve = partial(resolve_media, text, argument=argument, kind=item.kind, rules=rules)
         async with self._readings:
-            return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+            if not account.is_sandbox:
+                return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+            if get_spelling(text) is Spelling.URL and not _is_of(text, rules.trusted_origins):
+                raise build_refusal(argument, *_NO_WEB)
+            try:
+                return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
+            except ArgumentsInvalid as exc:
+                raise _drop_web_hints(exc) from exc
+
+
+def _is_of(url: str, origins: Collection[str]) -> bool:
+    return any(url.strip().startswith(f"{origin}/") for origin in origins)
+
+
+_NO_WEB: Final = (
+    "is a web address, and the sandbox takes files of this computer alone",
+    "Give the full path of a file, a data URI, or an earlier result (run:ID#1 or last).",
+)
+_WEB_HINT: Final = re.compile(r",? or an https URL(?: of (?:it|them))?")
+
+
+def _drop_web_hints(error: ArgumentsInvalid) -> ArgumentsInvalid:
+    """Return the error without the advice to give a web address, which would be refused too."""
+    problems = (replace(one, expected=_WEB_HINT.sub("", one.expected)) for one in error.problems)
+    return ArgumentsInvalid(tuple(problems), is_for_run=error.is_for_run)
 
 
 async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRules:
@@ -173,6 +230,7 @@ async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRul
         trusted_origins=await account.fetch_file_origins(),
         max_inline_bytes=provider.max_inline_bytes,
         upload_types=provider.upload_types,
+        max_upload_bytes=provider.max_upload_bytes,
     )
 
 
@@ -228,7 +286,8 @@ def _show_media(value: JsonValue, item: MediaInput) -> JsonValue:
 
 
 def _shorten_media(text: str) -> JsonValue:
-    return f"base64… ({len(text)} characters)" if get_spelling(text) is Spelling.BASE64 else _shorten(text)
+    is_data = get_spelling(text) in {Spelling.BASE64, Spelling.DATA_URI} and not _DATA_URI.match(text)
+    return f"base64… ({len(text)} characters)" if is_data else _shorten(text)
 
 
 def _shorten_whole(value: JsonValue) -> JsonValue:

@@ -1,5 +1,6 @@
 """Results of earlier runs as inputs of a new one: which output an argument means."""
 
+import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -11,6 +12,18 @@ from flowport.media.spellings import ResultName, Spelling, get_spelling, parse_r
 from flowport.model import InputKind, Output, Run
 from flowport.runner.calling import RunCall
 from flowport.runner.delivery import DeliveredRuns
+
+_QUOTES: Final = " \t\r\n\"'`<>()[]{}*.,;\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb"
+_BARE_ID: Final = re.compile(r"[a-z0-9_]{1,60}")
+# The prefix of an id is forgiven where something else says that it is one.
+_PREFIXED_ID: Final = re.compile(
+    r"(?:(?P<run>flowport://runs/|run:)(?:run_)?|(?P<batch>flowport://batches/|batch:)(?:batch_)?)(?P<id>[a-z0-9]{1,40})",
+    re.IGNORECASE,
+)
+_ID_INSIDE: Final = re.compile(r"(?<![a-z0-9])(?:run|batch)_[a-z0-9]{6,40}(?![a-z0-9_])", re.IGNORECASE)
+_LAST_OUTPUT: Final = re.compile(r"last#[0-9]{1,6}", re.IGNORECASE)
+_MAX_NAMING: Final = 4_000
+_MAX_NAMED: Final = 5
 
 _FORMS: Final = 'Write run:ID#1 with the id of a run, flowport://runs/ID/outputs/1, or "last" for the newest result.'
 
@@ -65,6 +78,33 @@ class OutputFinder:
             case _:
                 return None
 
+    async def find_run(self, text: str, *, argument: str, call: RunCall) -> Run:
+        """Return the run or batch that a text names: by its id, or in any spelling that a media argument takes.
+
+        Raises:
+            RunNotFound: It names no run of this owner, or several.
+            ArgumentsInvalid: It is "last", and no result has been seen yet.
+            LedgerError: The ledger cannot be read.
+        """
+        written = text.strip().strip(_QUOTES)
+        if written.casefold() == "last" or _LAST_OUTPUT.fullmatch(written):
+            return await self._find_last(argument, call)
+        found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
+        if not found and get_spelling(written) is Spelling.URL:
+            try:
+                return await self._ledger.get_run_by_output_url(written, owner=call.owner)
+            except ValueError as exc:  # a malformed address
+                raise RunNotFound(text.strip()) from exc
+        if len(found) != 1:
+            raise RunNotFound(text.strip())
+        return next(iter(found.values()))
+
+    async def _get_all(self, run_id: str, call: RunCall) -> tuple[Run, ...]:
+        try:
+            return (await self._ledger.get_run(run_id, account_id=None, owner=call.owner),)
+        except RunNotFound:
+            return ()
+
     async def _find_run(self, name: ResultName, argument: str, call: RunCall) -> Run:
         if not name.run_id:
             return await self._find_last(argument, call)
@@ -95,6 +135,20 @@ class OutputFinder:
             return None
         n = _find_by_link(run, url)
         return None if n is None else OutputMedia(run, _pick(run, n, argument, kind))
+
+
+def parse_run_ids(text: str) -> tuple[str, ...]:
+    """Return the ids that a text may mean: itself where it is one, else those that stand in it.
+
+    An id may come with quotes, in the URI of its run, batch or output, with `#1` behind it, or in a sentence.
+    """
+    written = text[:_MAX_NAMING].strip().strip(_QUOTES)
+    if _BARE_ID.fullmatch(written):
+        return (written,)
+    named = _PREFIXED_ID.match(written)
+    inner = [] if named is None else [f"{'batch' if named['batch'] else 'run'}_{named['id'].lower()}"]
+    inner += [found.lower() for found in _ID_INSIDE.findall(written)]
+    return tuple(dict.fromkeys(inner))[:_MAX_NAMED]
 
 
 def _find_by_link(run: Run, url: str) -> int | None:

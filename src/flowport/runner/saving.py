@@ -4,22 +4,24 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import FetchError, LedgerError, RunNotFound
+from flowport.errors import LedgerError, RunNotFound
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
 from flowport.model import Output, Run
+from flowport.network.errors import FetchError
 from flowport.runner.board import Board
-from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem
+from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
 
 logger = logging.getLogger(__name__)
 
 MAX_FETCHES: Final = 4
-"""Outputs that are fetched side by side, over all runs."""
+"""Outputs of one run, or of all rows of one batch, that are fetched side by side. Another run's slow files hold up none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class OutputSaver:
         self._clock = clock
         self._fetcher = fetcher
         self._rules = rules
-        self._places = anyio.CapacityLimiter(MAX_FETCHES)
+        self._places: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
+        """By run or batch, for as long as anything of it is fetched."""
 
     def is_wanted(self, run: Run) -> bool:
         """Tell whether the run has outputs that are to be saved and are not.
@@ -74,10 +77,13 @@ class OutputSaver:
         saved: dict[int, Output] = {}
         outcomes: dict[Outcome, set[int]] = {outcome: set() for outcome in Outcome}
 
+        places = self._places.setdefault(run.batch_id or run.id, anyio.Semaphore(MAX_FETCHES))
+
         async def save(output: Output) -> None:
             """Save one output and write down what came of it."""
-            async with self._places:
-                saved[output.n], outcome = await self._save(run, output, FetchRules(trusted_origins=origins))
+            async with places:
+                url = await account.localize(output.url or "")
+                saved[output.n], outcome = await self._save(run, output, url, FetchRules(trusted_origins=origins))
             outcomes[outcome].add(output.n)
             await self._note(run, saved[output.n])
 
@@ -98,17 +104,17 @@ class OutputSaver:
         except (LedgerError, RunNotFound) as exc:
             logger.warning("output %d of run %s is saved, which could not be written down: %s", output.n, run.id, exc)
 
-    async def _save(self, run: Run, output: Output, rules: FetchRules) -> tuple[Output, Outcome]:
+    async def _save(self, run: Run, output: Output, url: str, rules: FetchRules) -> tuple[Output, Outcome]:
         """Return the output with its path, or with the reason why there is none."""
         try:
             # Whatever an earlier attempt failed of is not true of this one.
             with OutputFile(run, replace(output, save_problem=""), self._rules) as file:
-                return await self._fetcher.fetch(output.url or "", file, rules=rules)
+                return await self._fetcher.fetch(url, file, rules=rules)
         except FetchError as exc:
             return note_problem(output, exc.problem), self._judge(output, exc)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
-            return note_problem(output, f"the folder for results cannot take it ({reason})"), Outcome.FAILED
+            return note_problem(output, tell_folder_problem(self._rules.folder, reason)), Outcome.FAILED
 
     def _judge(self, output: Output, error: FetchError) -> Outcome:
         if error.is_refused:

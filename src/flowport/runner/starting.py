@@ -16,6 +16,7 @@ from typing import Final, assert_never
 import anyio
 
 from flowport.accounts import OpenAccount
+from flowport.backoff import Backoff
 from flowport.budget import Priority
 from flowport.clock import Clock
 from flowport.errors import (
@@ -29,6 +30,7 @@ from flowport.errors import (
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
 from flowport.model import App, Run, RunState, Urgency
+from flowport.providers.flaws import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runner.board import Board, QueuePlace
 from flowport.runner.delivering import Delivered, FileDeliverer
@@ -39,11 +41,11 @@ from flowport.transport import PAUSE_WITHOUT_WORD_SECONDS
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTION_TRIES: Final = 3
-"""The first and two more; only for connections that were never made."""
+LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
+"""After a connection that was never made: the first try and two more."""
 
-MAX_ROW_CONNECTION_TRIES: Final = 24
-"""The same for a row of a batch, to which nobody listens: it outlasts a network that is away for ten minutes."""
+LOST_CONNECTION_OF_ROW: Final = Backoff(1.0, 2.0, 30.0, tries=24)
+"""The same for a row of a batch, which nobody waits for: it outlasts a network that is away for ten minutes."""
 
 MAX_BUSY_TRIES: Final = 4
 """How often a start is sent in all when the provider answers 429."""
@@ -52,14 +54,13 @@ MAX_STARTS: Final = 6
 """Start requests side by side, to each account. The others wait as `accepted`, of which it is certain that nothing was
 sent. Six answers of six seconds are sixty starts a minute, and no limit that we know allows more."""
 
-RECONNECT_SECONDS: Final = 1.0
-MAX_RECONNECT_SECONDS: Final = 30.0
-"""Between two tries of a row; each pause is twice as long as the one before it."""
-
 MAY_HAVE_CHANGED: Final = (
     "The app may have been changed there: Flowport reads its definition again, and a later call goes by what it finds."
 )
 """Said of a run whose inputs fit the definition that we know, and were refused."""
+
+NOTHING_LEFT: Final = "Nothing was sent: nothing was started, and nothing is charged."
+"""Said of a run whose start request never left this computer."""
 
 CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
 
@@ -77,18 +78,14 @@ class _Tries:
         if not isinstance(outcome, NotTaken):
             return None
         if isinstance(outcome.error, ProviderUnreachable):
+            if outcome.error.is_lasting:
+                return None
             self.lost_connections += 1
-            return self._get_reconnect_pause()
+            return (LOST_CONNECTION_OF_ROW if self.is_row else LOST_CONNECTION).get_pause(self.lost_connections)
         if _is_too_many(outcome.error):
             self.refusals += 1
             return _get_delay(outcome.error) if self.refusals < MAX_BUSY_TRIES else None
         return None
-
-    def _get_reconnect_pause(self) -> float | None:
-        if not self.is_row:
-            return RECONNECT_SECONDS if self.lost_connections < MAX_CONNECTION_TRIES else None
-        pause = RECONNECT_SECONDS * 2.0 ** (self.lost_connections - 1)
-        return min(pause, MAX_RECONNECT_SECONDS) if self.lost_connections < MAX_ROW_CONNECTION_TRIES else None
 
 
 class RunStarter:
@@ -160,7 +157,7 @@ class RunStarter:
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
                     await self._forget(delivered, account)
-                return await self._conclude(starting, outcome)
+                return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._board.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
@@ -231,7 +228,7 @@ class RunStarter:
             return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
         return account.provider.parse_start(answer)
 
-    async def _conclude(self, run: Run, outcome: StartOutcome) -> Run:
+    async def _conclude(self, run: Run, outcome: StartOutcome, *, is_sandbox: bool) -> Run:
         now = self._clock.now()
         match outcome:
             case Started(provider_run_id, state):
@@ -246,7 +243,9 @@ class RunStarter:
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._board.note_refused(run.id, str(error))
-                failure = f"{error} {MAY_HAVE_CHANGED}" if _is_doubt(outcome) else str(error)
+                # The definitions of the built-in sandbox are part of this program.
+                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
                 write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
@@ -270,9 +269,15 @@ def format_unknown(error: ProviderError) -> str:
     )
 
 
+def _format_not_taken(error: ProviderError, *, may_have_changed: bool) -> str:
+    if may_have_changed:
+        return f"{error} {MAY_HAVE_CHANGED}"
+    return f"{error} {NOTHING_LEFT}" if isinstance(error, ProviderUnreachable) else str(error)
+
+
 def _format_cause(error: ProviderError) -> str:
     if isinstance(error, ProviderUnreachable):
-        return str(error.breakage)
+        return error.why
     status = getattr(error, "status", None)
     return getattr(error, "problem", None) or f"it answered HTTP {status}"
 
@@ -280,6 +285,13 @@ def _format_cause(error: ProviderError) -> str:
 def _format_retry(outcome: StartOutcome, pause: float) -> str:
     explanation = outcome.error.explanation if isinstance(outcome, NotTaken) else ""
     return f"{explanation} Nothing was started; Flowport tries again by itself in {math.ceil(pause)} s."
+
+
+def _name_inputs(outcome: StartOutcome, call: PreparedCall) -> StartOutcome:
+    """Return the outcome with the names that the caller knows the inputs by."""
+    if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderRejected):
+        return NotTaken(name_inputs(outcome.error, call.names))
+    return outcome
 
 
 def _is_doubt(outcome: StartOutcome) -> bool:

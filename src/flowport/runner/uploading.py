@@ -18,7 +18,6 @@ from flowport.errors import (
     ProviderError,
     ProviderRefused,
     ProviderRejected,
-    UploadError,
 )
 from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import BeingUploaded, Claimed, Upload, UploadClaim
@@ -27,6 +26,7 @@ from flowport.media.converting import Converted, Wanted, convert_picture
 from flowport.media.refusals import format_size
 from flowport.media.sources import Fingerprint, measure, open_unchanged
 from flowport.model import OutputKind
+from flowport.network.errors import UploadError
 from flowport.processes import ProcessLock
 from flowport.providers.interface import UploadedFile, UploadPlace
 from flowport.upload import Uploader
@@ -121,6 +121,9 @@ class FileUploads:
         try:
             async with turn:
                 found = await self._claim(*key)
+                if isinstance(found, Upload) and not await self._is_there(found, account):
+                    await self.forget(account, found.sha256)
+                    found = await self._claim(*key)
                 return found or await self._fill(media, account, argument)
         finally:
             if not turn.locked() and not turn.statistics().tasks_waiting:
@@ -132,6 +135,14 @@ class FileUploads:
             await self._ledger.forget_upload(account_id=account.account.id, sha256=sha256)
         except LedgerError as exc:
             logger.warning("that an upload is of no use could not be noted: %s", exc)
+
+    async def _is_there(self, upload: Upload, account: OpenAccount) -> bool:
+        """Tell whether the provider still has an upload, as far as that can be asked."""
+        try:
+            return await account.has_upload(upload.provider_upload_id)
+        except ProviderError as exc:
+            logger.info("whether an upload is still there is not known: %s", exc)
+            return True
 
     async def _claim(self, account_id: str, sha256: str) -> Upload | NotUploaded | None:
         """Return an upload that is there, or None once this process is to make it."""

@@ -133,7 +133,7 @@ async def _request_uploads(state: SandboxState, request: Request) -> Response:
         if not isinstance(files, list) or not 1 <= len(files) <= MAX_FILES:
             raise Refused(400, "Parameter 'files' is not valid")
         types = [item.get("content_type") if isinstance(item, dict) else None for item in files]
-        known = [kind for kind in types if kind in CONTENT_TYPES]
+        known = [kind for kind in types if isinstance(kind, str) and kind in CONTENT_TYPES]
         if len(known) < len(types):
             raise Refused(400, "Parameter 'content_type' is not valid")
         return JSONResponse({"files": state.uploads.request(known)})

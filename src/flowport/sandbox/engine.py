@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flowport.sandbox import pictures, scenery, sound
 from flowport.sandbox.apps import Recipe
+from flowport.sandbox.storage import Blob
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,12 +35,23 @@ class Product:
     tool: str
     """The provider's word for what made it."""
     mime_type: str
-    data: bytes = field(repr=False)
+    content: bytes | Blob = field(repr=False)
+    """In memory, or where a sandbox with a folder keeps it."""
     width: int | None = None
     height: int | None = None
     """In pixels; None for sound."""
     duration_seconds: float | None = None
     """None for pictures."""
+
+    @property
+    def data(self) -> bytes:
+        """The content; raises `OSError` when it is no longer kept."""
+        return self.content if isinstance(self.content, bytes) else self.content.read()
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of the content."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.size_bytes
 
 
 @dataclass(frozen=True, slots=True)

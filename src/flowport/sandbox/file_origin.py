@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from flowport.sandbox.answering import EXCEPTION_HANDLERS, perform
 from flowport.sandbox.bodies import read_bytes
-from flowport.sandbox.files import PATH_PREFIX, build_file_answer
+from flowport.sandbox.files import PATH_PREFIX, build_content, build_file_answer
 from flowport.sandbox.magica.library import LIBRARY_PREFIX
 from flowport.sandbox.state import SandboxState
 from flowport.sandbox.traffic import Operation
@@ -49,8 +49,8 @@ async def _take_upload(state: SandboxState, request: Request) -> Response:
 
 async def _show_asset(state: SandboxState, request: Request) -> Response:
     async def work() -> Response:
-        asset = state.uploads.open_asset(request.path_params["upload_id"], request.query_params.get("token", ""))
-        return Response(asset.data, media_type=asset.mime_type, headers={"cache-control": "private"})
+        token = request.query_params.get("token", "")
+        return build_content(state.uploads.open_asset(request.path_params["upload_id"], token))
 
     return await perform(state, Operation.FILE, None, work)
 

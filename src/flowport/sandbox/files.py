@@ -2,18 +2,28 @@
 
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flowport.sandbox.engine import Product
+from flowport.sandbox.engine import Product, ProductKind
 from flowport.sandbox.refusals import Refused
+from flowport.sandbox.storage import Blob, Fields, MemoryStorage, Storage, StoredBlob
+
+_LOG = logging.getLogger(__name__)
+
+NOT_ITS_OWN: Final = "The sandbox takes files of this computer and its own results"
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_KIND: Final = "file"
+"""Of its records."""
 
 PATH_PREFIX: Final = "/private/production/"
 
@@ -41,26 +51,48 @@ class StoredFile:
 
 
 class FileStore:
-    """All files of the sandbox, in memory, and the secret that signs their links."""
+    """All files of the sandbox, and the secret that signs their links."""
 
-    def __init__(self, origin: str, link_seconds: float, clock: Callable[[], float] = time.time) -> None:
-        """Start empty; `origin` is where the files are served, without a final slash."""
+    def __init__(
+        self,
+        origin: str,
+        link_seconds: float,
+        clock: Callable[[], float] = time.time,
+        storage: Storage | None = None,
+    ) -> None:
+        """Start with what the storage holds; `origin` is where the files are served, without a final slash."""
         self.origin = origin
         self._link_seconds = link_seconds
         self._clock = clock
-        self._secret = secrets.token_bytes(32)
+        self._storage = storage or MemoryStorage()
+        self._secret = self._storage.derive_secret("files")
         self._files: dict[str, StoredFile] = {}
+        for file_id, fields in self._storage.load(_KIND).items():
+            if (file := _restore(file_id, fields, self._storage)) is not None:
+                self._files[file_id] = file
 
     def add(self, app_id: str, product: Product) -> StoredFile:
         """Keep a product under a new id."""
         now = self._clock()
         file = StoredFile(secrets.token_hex(8), app_id, product, now, int(now + self._link_seconds))
+        try:
+            blob = self._storage.keep(product.data)
+            self._write(file, blob)
+            if isinstance(blob, StoredBlob):
+                file = replace(file, product=replace(product, content=blob))
+        except OSError as exc:
+            # The run is over; its result is at least there as long as this process.
+            _LOG.warning("A result of the sandbox is kept in memory alone: %s", exc.strerror)
         self._files[file.id] = file
         return file
 
     def get(self, file_id: str) -> StoredFile | None:
         """Return the file with this id, or None."""
         return self._files.get(file_id)
+
+    def get_all(self) -> tuple[StoredFile, ...]:
+        """Return all files, the oldest first."""
+        return tuple(self._files.values())
 
     def get_url(self, file_id: str) -> str:
         """Return the file's present link, a fresh one when the last has expired.
@@ -94,19 +126,50 @@ class FileStore:
 
     def open_url(self, url: str) -> StoredFile:
         """Return the file behind a complete URL; raises `Refused` as `open_link` does, and 422 for other origins."""
-        parts = _split(url)
-        if parts is None or f"{parts[0]}://{parts[1]}" != self.origin:
-            raise Refused(422, "The sandbox fetches nothing but its own files")
-        return self.open_link(parts[2], parts[3])
+        link = parse_own_link(url, self.origin)
+        if link is None:
+            raise Refused(422, NOT_ITS_OWN)
+        if not link.is_present and not link.path.startswith(PATH_PREFIX):
+            # Some other program of this computer.
+            raise Refused(422, NOT_ITS_OWN)
+        return self.open_link(link.path, link.token)
+
+    def remove(self, file_id: str) -> None:
+        """Forget a file; raises `OSError`."""
+        self._storage.remove(_KIND, file_id)
+        self._files.pop(file_id, None)
 
     def clear(self) -> None:
         """Forget all files."""
         self._files.clear()
 
     def _replace_link(self, file: StoredFile, expires_at: int) -> StoredFile:
-        fresh = StoredFile(file.id, file.app_id, file.product, file.created_at, expires_at, file.links_drawn + 1)
+        fresh = replace(file, link_expires_at=expires_at, links_drawn=file.links_drawn + 1)
         self._files[file.id] = fresh
+        try:
+            self._write(fresh, None if isinstance(file.product.content, bytes) else file.product.content)
+        except OSError as exc:
+            _LOG.warning("A link of the sandbox is kept in memory alone: %s", exc.strerror)
         return fresh
+
+    def _write(self, file: StoredFile, blob: Blob | None) -> None:
+        if blob is None:
+            return
+        product = file.product
+        fields = {
+            "app": file.app_id,
+            "kind": product.kind,
+            "tool": product.tool,
+            "mime_type": product.mime_type,
+            "size_bytes": blob.size_bytes,
+            "width": product.width,
+            "height": product.height,
+            "duration_seconds": product.duration_seconds,
+            "created_at": file.created_at,
+            "link_expires_at": file.link_expires_at,
+            "links_drawn": file.links_drawn,
+        }
+        self._storage.put(_KIND, file.id, fields, [blob])
 
     def _sign(self, file: StoredFile) -> str:
         text = f"{file.path}|{file.link_expires_at}|{file.links_drawn}"
@@ -114,16 +177,68 @@ class FileStore:
         return f"exp_{file.link_expires_at}~hmac_{digest}"
 
 
-def build_file_answer(files: FileStore, request: Request) -> Response:
-    """Answer a request of the files origin: the bytes with their type and length, or a refusal."""
-    file = files.open_link(request.url.path, request.query_params.get("token", ""))
-    return Response(file.product.data, media_type=file.product.mime_type, headers={"cache-control": "private"})
+@dataclass(frozen=True, slots=True)
+class OwnLink:
+    """A link that may be one of this sandbox's."""
+
+    path: str
+    token: str
+    is_present: bool
+    """Whether it names where the sandbox listens now."""
 
 
-def _split(url: str) -> tuple[str, str, str, str] | None:
-    """Split a URL into scheme, host with port, path and token; None when it is no URL."""
+def parse_own_link(url: str, origin: str) -> OwnLink | None:
+    """Return the parts of a link that leads to this sandbox, or to where it may have listened before; None for others.
+
+    The port of an earlier process does not matter: who made a link is told by its signature.
+    """
     try:
         parts = urlsplit(url)
+        _ = parts.port
     except ValueError:
         return None
-    return parts.scheme, parts.netloc, parts.path, parse_qs(parts.query).get("token", [""])[0]
+    is_own = f"{parts.scheme}://{parts.netloc}" == origin
+    if not is_own and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
+        return None
+    return OwnLink(parts.path, parse_qs(parts.query).get("token", [""])[0], is_own)
+
+
+def build_file_answer(files: FileStore, request: Request) -> Response:
+    """Answer a request of the files origin: the bytes with their type and length, or a refusal."""
+    return build_content(files.open_link(request.url.path, request.query_params.get("token", "")).product)
+
+
+def build_content(product: Product) -> Response:
+    """Answer with a file's content; raises `Refused` with 404 when it is no longer kept."""
+    try:
+        data = product.data
+    except OSError as exc:
+        raise Refused(404, "Not found") from exc
+    return Response(data, media_type=product.mime_type, headers={"cache-control": "private"})
+
+
+def _restore(file_id: str, fields: Fields, storage: Storage) -> StoredFile | None:
+    """Return the file of a record; None when something about it is missing."""
+    try:
+        (sha256,) = fields["blobs"]
+        product = Product(
+            ProductKind(fields["kind"]),
+            fields["tool"],
+            fields["mime_type"],
+            storage.open_blob(sha256, int(fields["size_bytes"])),
+            fields["width"],
+            fields["height"],
+            fields["duration_seconds"],
+        )
+        file = StoredFile(
+            file_id,
+            str(fields["app"]),
+            product,
+            float(fields["created_at"]),
+            int(fields["link_expires_at"]),
+            int(fields["links_drawn"]),
+        )
+        _ = file.path
+    except (KeyError, TypeError, ValueError):
+        return None
+    return file

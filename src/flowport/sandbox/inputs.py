@@ -123,7 +123,10 @@ def _resolve_media(entry: AppInput, value: str, creations: Creations) -> bytes:
         return _decode_base64(entry, value)
     if creation.kind is not _KINDS[entry.media_type]:
         raise Refused(422, f"Input '{entry.key}' must be {_format_media(entry)}")
-    return creation.data
+    try:
+        return creation.data
+    except OSError as exc:
+        raise Refused(422, f"Input '{entry.key}' names a file that the sandbox no longer has") from exc
 
 
 def _format_media(entry: AppInput) -> str:

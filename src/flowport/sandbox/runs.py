@@ -4,8 +4,8 @@ import logging
 import secrets
 import string
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import cycle, islice
 from typing import Any, Final
@@ -14,14 +14,21 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from flowport.sandbox.apps import SandboxApp
+from flowport.sandbox.apps import Recipe, SandboxApp
 from flowport.sandbox.engine import Outcome, ProductKind, StepFailed, Values, produce
 from flowport.sandbox.files import FileStore, StoredFile
+from flowport.sandbox.refusals import Refused
+from flowport.sandbox.storage import Blob, Fields, MemoryStorage, Storage
 from flowport.sandbox.timestamps import format_instant
 
 _LOG = logging.getLogger(__name__)
 
 _ID_LETTERS: Final = string.ascii_letters + string.digits
+
+_KIND: Final = "run"
+"""Of its records."""
+
+_APP_IS_GONE: Final = "The sandbox was started again and no longer has this app"
 
 
 class RunStatus(StrEnum):
@@ -71,6 +78,7 @@ class Run:
     """None until it is over."""
     error_message: str | None = None
     files: tuple[StoredFile, ...] = ()
+    accepted_at: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +94,10 @@ class _Life:
 
 
 class RunStore:
-    """All runs since the start or the last reset, each followed by a task of its own."""
+    """All runs since the last reset, each followed by a task of its own.
+
+    With a storage they outlive the process: one that was under way goes on where its time stands.
+    """
 
     def __init__(
         self,
@@ -94,8 +105,12 @@ class RunStore:
         tasks: anyio.abc.TaskGroup,
         limiter: anyio.CapacityLimiter,
         clock: Callable[[], float] = time.time,
+        storage: Storage | None = None,
     ) -> None:
         """Start empty; runs live in `tasks` and work in threads of `limiter`."""
+        self._storage = storage or MemoryStorage()
+        self._photos: dict[str, dict[str, Blob]] = {}
+        """By run: the contents of its pictures, while it is under way."""
         self._files = files
         self._tasks = tasks
         self._limiter = limiter
@@ -104,12 +119,43 @@ class RunStore:
         self._lives: dict[str, _Life] = {}
 
     def accept(self, app: SandboxApp, values: Values, plan: RunPlan, run_id: str | None = None) -> Run:
-        """Start a run, under an id of Magnific's form unless given. Equal requests are different runs, as there."""
-        run = Run(run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(10)), app, values)
+        """Start a run, under an id of Magnific's form unless given. Equal requests are different runs, as there.
+
+        Raises:
+            Refused: 400 when the run cannot be stored; nothing was started.
+        """
+        run_id = run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(10))
+        run = Run(run_id, app, values, accepted_at=self._clock())
+        try:
+            self._photos[run.id] = {key: self._storage.keep(data) for key, data in values.photos.items()}
+            self._write(run, plan)
+        except OSError as exc:
+            self._photos.pop(run.id, None)
+            raise Refused(400, f"The sandbox cannot store the run ({exc.strerror})") from exc
+        self._begin(run, plan)
+        return run
+
+    def restore(self, apps: Iterable[SandboxApp]) -> None:
+        """Take up the runs that the storage holds: those that are over as they ended, the others where they stand."""
+        known = {app.id: app for app in apps}
+        for run_id, fields in self._storage.load(_KIND).items():
+            try:
+                run, plan = self._read(run_id, fields, known)
+            except (KeyError, TypeError, ValueError, OSError):
+                _LOG.warning("The sandbox's run %s cannot be read and is lost", run_id)
+                continue
+            if run.status.is_over:
+                self._runs[run.id] = run
+            elif run.app.id in known:
+                self._begin(run, plan)
+            else:
+                over = replace(run, status=RunStatus.FAILED, completed_at=self._clock(), error_message=_APP_IS_GONE)
+                self._runs[run.id] = over
+
+    def _begin(self, run: Run, plan: RunPlan) -> None:
         self._runs[run.id] = run
         self._lives[run.id] = _Life(plan)
         self._tasks.start_soon(self._follow, run, self._lives[run.id])
-        return run
 
     def get(self, run_id: str) -> Run | None:
         """Return the run as it is now, or None."""
@@ -139,6 +185,12 @@ class RunStore:
         if run_id in self._lives:
             await self._lives[run_id].over.wait()
 
+    def remove(self, run_id: str) -> None:
+        """Forget a run that is over; raises `OSError`."""
+        self._storage.remove(_KIND, run_id)
+        self._runs.pop(run_id, None)
+        self._lives.pop(run_id, None)
+
     def reset(self) -> None:
         """End and forget all runs, and let go of those who wait for them."""
         for life in self._lives.values():
@@ -146,17 +198,24 @@ class RunStore:
             life.started.set()
             life.over.set()
         self._lives.clear()
+        self._photos.clear()
         self._runs.clear()
 
     async def _follow(self, run: Run, life: _Life) -> None:
         with life.scope:
-            await _wait(life.hurry, life.plan.pending_seconds)
-            run = self._keep(replace(run, status=RunStatus.RUNNING, started_at=self._clock()))
+            if run.started_at is None:
+                await _wait(life.hurry, self._get_rest(run.accepted_at, life.plan.pending_seconds))
+                run = self._keep(replace(run, status=RunStatus.RUNNING, started_at=self._clock()), life.plan)
             life.started.set()
-            await _wait(life.hurry, None if life.plan.is_held else life.plan.running_seconds)
+            rest = self._get_rest(run.started_at or 0.0, life.plan.running_seconds)
+            await _wait(life.hurry, None if life.plan.is_held else rest)
             outcome = await self._work(run)
-            self._keep(self._finish(run, life.plan, outcome))
+            self._keep(self._finish(run, life.plan, outcome), life.plan)
             life.over.set()
+
+    def _get_rest(self, since: float, seconds: float) -> float:
+        """Return what is left of a time that began at an instant; a clock that was set back makes it no longer."""
+        return min(seconds, max(0.0, since + seconds - self._clock()))
 
     async def _work(self, run: Run) -> Outcome:
         try:
@@ -186,11 +245,71 @@ class RunStore:
             files=tuple(self._files.add(run.app.id, product) for product in products),
         )
 
-    def _keep(self, run: Run) -> Run:
+    def _keep(self, run: Run, plan: RunPlan) -> Run:
         # A reset may have forgotten the run while its task was about to go on.
         if run.id in self._runs:
             self._runs[run.id] = run
+            if run.status.is_over:
+                self._photos.pop(run.id, None)
+            try:
+                self._write(run, plan)
+            except OSError as exc:
+                # It goes on; after a restart it would only be done again.
+                _LOG.warning("How the sandbox's run %s stands is kept in memory alone: %s", run.id, exc.strerror)
         return run
+
+    def _write(self, run: Run, plan: RunPlan) -> None:
+        fields: Fields = {
+            "app": run.app.id,
+            "status": run.status,
+            "accepted_at": run.accepted_at,
+            "started_at": run.started_at,
+            "completed_at": run.completed_at,
+            "error_message": run.error_message,
+            "files": [file.id for file in run.files],
+        }
+        photos = self._photos.get(run.id, {})
+        if not run.status.is_over:
+            values = run.values
+            fields["plan"] = asdict(plan)
+            fields["texts"] = dict(values.texts)
+            fields["numbers"] = dict(values.numbers)
+            fields["lists"] = {key: list(items) for key, items in values.lists.items()}
+            fields["photos"] = {key: blob.size_bytes for key, blob in photos.items()}
+        self._storage.put(_KIND, run.id, fields, photos.values())
+
+    def _read(self, run_id: str, fields: Fields, apps: Mapping[str, SandboxApp]) -> tuple[Run, RunPlan]:
+        """Return the run of a record; raises what a record that is not whole makes of it."""
+        app = apps.get(fields["app"]) or SandboxApp(str(fields["app"]), "", 0, Recipe.ANYTHING, ())
+        files = (self._files.get(file_id) for file_id in fields["files"])
+        run = Run(
+            run_id,
+            app,
+            Values(),
+            RunStatus(fields["status"]),
+            _read_instant(fields["started_at"]),
+            _read_instant(fields["completed_at"]),
+            fields["error_message"],
+            tuple(file for file in files if file is not None),
+            float(fields["accepted_at"]),
+        )
+        if run.status.is_over:
+            return run, RunPlan(0, 0)
+        digests = dict(zip(fields["photos"], fields.get("blobs", ()), strict=True))
+        sizes = fields["photos"]
+        self._photos[run_id] = {key: self._storage.open_blob(sha256, sizes[key]) for key, sha256 in digests.items()}
+        values = Values(
+            texts=dict(fields["texts"]),
+            numbers=dict(fields["numbers"]),
+            photos={key: blob.read() for key, blob in self._photos[run_id].items()},
+            lists={key: tuple(items) for key, items in fields["lists"].items()},
+        )
+        plan = RunPlan(**fields["plan"])
+        return replace(run, values=values), replace(plan, status=RunStatus(plan.status) if plan.status else None)
+
+
+def _read_instant(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def build_run(run: Run, files: FileStore) -> dict[str, Any]:

@@ -12,9 +12,20 @@ from flowport.sandbox.magica.state import MagicaState
 from flowport.sandbox.plans import PlanQueue
 from flowport.sandbox.runs import RunStore
 from flowport.sandbox.shelf import Shelf
+from flowport.sandbox.storage import MemoryStorage, Storage
 from flowport.sandbox.traffic import Traffic
 from flowport.sandbox.uploads import UploadStore
 from flowport.sandbox.webhooks import WebhookSender
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What a sandbox with a folder keeps of runs that are over and of uploads."""
+
+    kept_seconds: float = 7 * 86_400.0
+    max_bytes: int = 200_000_000
+    """Of results and uploads together."""
+    max_runs: int = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,9 @@ class SandboxOptions:
     """Multiplies the time that runs take; 0: no longer than the work itself."""
     dialect: Dialect = PLAIN
     """The form of the API at the start and after a reset."""
+    retention: Retention = Retention()
+    tidies_by_itself: bool = False
+    """Whether it forgets old runs at its start; otherwise its client says when, and what it still needs."""
 
     @property
     def magica_key(self) -> str:
@@ -73,6 +87,9 @@ class SandboxState:
     uploads: UploadStore
     webhooks: WebhookSender
     magica: MagicaState
+    storage: Storage = field(default_factory=MemoryStorage)
+    former_file_origins: tuple[str, ...] = ()
+    """Where earlier processes of the same folder have listened; their links are still good."""
     shelf: Shelf = field(default_factory=Shelf)
     faults: FaultQueue = field(default_factory=FaultQueue)
     plans: PlanQueue = field(default_factory=PlanQueue)
@@ -86,5 +103,5 @@ class SandboxState:
         """Make everything as it was at the start, but for the addresses and the secrets."""
         for part in (self.runs, self.traffic, self.speech, self.webhooks, self.shelf, self.magica):
             part.reset()
-        for store in (self.files, self.uploads, self.faults, self.plans):
+        for store in (self.files, self.uploads, self.faults, self.plans, self.storage):
             store.clear()

@@ -1,5 +1,6 @@
 """The switches under `/_sandbox` by which tests make things slow, held, broken or expired, and read the counts."""
 
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -14,6 +15,7 @@ from flowport.sandbox.faults import Fault, FaultKind
 from flowport.sandbox.magica.workflows import find_workflow
 from flowport.sandbox.plans import PlanChange
 from flowport.sandbox.refusals import Refused, get_message
+from flowport.sandbox.retention import tidy
 from flowport.sandbox.runs import Run, RunStatus, build_run
 from flowport.sandbox.state import SandboxState
 from flowport.sandbox.switch_bodies import Switch, read_switch
@@ -57,12 +59,17 @@ class _RunSwitch(Switch):
     expire_links: bool = False
 
 
+class _TidySwitch(Switch):
+    needed_runs: list[str] = Field([])
+
+
 def build_switch_routes(state: SandboxState) -> list[Route]:
     """Build the routes of the switches. All need the key; none is counted, limited or subject to faults."""
     return [
         Route("/_sandbox/about", partial(_show_about, state)),
         Route("/_sandbox/counts", partial(_show_counts, state)),
         Route("/_sandbox/reset", partial(_reset, state), methods=["POST"]),
+        Route("/_sandbox/tidy", partial(_tidy, state), methods=["POST"]),
         Route("/_sandbox/faults", partial(_add_fault, state), methods=["POST"]),
         Route("/_sandbox/next_run", partial(_change_next_run, state), methods=["POST"]),
         Route("/_sandbox/runs", partial(_show_runs, state)),
@@ -73,7 +80,8 @@ def build_switch_routes(state: SandboxState) -> list[Route]:
 
 async def _show_about(state: SandboxState, request: Request) -> Response:
     check_either_key(request, state.options.key, state.options.magica_key)
-    return JSONResponse({"sandbox": True, "files_origin": state.files.origin})
+    former = list(state.former_file_origins)
+    return JSONResponse({"sandbox": True, "files_origin": state.files.origin, "former_file_origins": former})
 
 
 async def _show_counts(state: SandboxState, request: Request) -> Response:
@@ -84,6 +92,14 @@ async def _show_counts(state: SandboxState, request: Request) -> Response:
 async def _reset(state: SandboxState, request: Request) -> Response:
     check_either_key(request, state.options.key, state.options.magica_key)
     state.reset()
+    return JSONResponse({})
+
+
+async def _tidy(state: SandboxState, request: Request) -> Response:
+    """Forget what is old or too much, but for the runs that the client says it needs."""
+    check_either_key(request, state.options.key, state.options.magica_key)
+    switch = await read_switch(request, _TidySwitch)
+    tidy(state, time.time(), switch.needed_runs)
     return JSONResponse({})
 
 

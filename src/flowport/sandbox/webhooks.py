@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, assert_never
 from urllib.parse import SplitResult, urlsplit
 
@@ -135,10 +136,17 @@ class WebhookSender:
         self._tasks.start_soon(tell)
 
     async def send(
-        self, delivery: Delivery, url: str, body: bytes, rules: WebhookRules, prefix: str = "webhook"
+        self,
+        delivery: Delivery,
+        url: str,
+        body: bytes,
+        rules: WebhookRules,
+        *,
+        prefix: str = "webhook",
+        extra_headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Deliver a body as the rules have it, its signature in headers with this prefix; keep what came of it."""
-        headers = {"content-type": "application/json"}
+        headers = {**extra_headers, "content-type": "application/json"}
         if rules.is_signed:
             message_id = f"msg_{secrets.token_hex(8)}"
             signed = build_signature(body, self.secret, rules.reading, message_id=message_id, now=self._clock())

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from flowport.sandbox.access import check_either_key
 from flowport.sandbox.dialect import ErrorBodies, OptionShape, Style
 from flowport.sandbox.magica.workflows import build_name
+from flowport.sandbox.refusals import Refused, get_message
 from flowport.sandbox.state import SandboxState
 from flowport.sandbox.switch_bodies import Switch, read_switch
 from flowport.sandbox.webhooks import SecretReading, WebhookRules
@@ -65,6 +66,7 @@ def build_world_routes(state: SandboxState) -> list[Route]:
         Route("/_sandbox/limit", partial(_change_limit, state), methods=["POST"]),
         Route("/_sandbox/webhooks", partial(_show_webhooks, state)),
         Route("/_sandbox/webhooks", partial(_change_webhooks, state), methods=["POST"]),
+        Route("/_sandbox/uploads/{upload_id}", partial(_show_upload, state)),
         Route("/_sandbox/uploads/{upload_id}", partial(_change_upload, state), methods=["POST"]),
     ]
 
@@ -145,6 +147,14 @@ async def _change_webhooks(state: SandboxState, request: Request) -> Response:
     state.webhooks.rules = WebhookRules(
         switch.secret_reading, switch.copies, is_reversed=switch.out_of_order, is_signed=switch.signed
     )
+    return JSONResponse({})
+
+
+async def _show_upload(state: SandboxState, request: Request) -> Response:
+    """Tell whether an upload's link still works."""
+    check_either_key(request, state.options.key, state.options.magica_key)
+    if not state.uploads.has(request.path_params["upload_id"]):
+        raise Refused(404, get_message(404))
     return JSONResponse({})
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from typing import Final
@@ -71,7 +72,7 @@ def open_client_fd() -> int | None:
 
 def _wait(wake: int, client_fd: int | None) -> bool:
     """Wait for a byte, or until the client reads no more; True for the latter."""
-    if client_fd is None:
+    if sys.platform == "win32" or client_fd is None:
         os.read(wake, 1)
         return False
     poller = select.poll()

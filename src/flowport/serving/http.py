@@ -10,11 +10,13 @@ from typing import Final
 import anyio
 import anyio.abc
 import uvicorn
+from mcp.server.streamable_http_manager import DEFAULT_MAX_REQUEST_BODY_SIZE
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
 from flowport.server import FlowportServer
 from flowport.serving.addresses import Address, format_host
+from flowport.serving.bodies import BodyReader
 from flowport.serving.ending import End
 from flowport.serving.http_requests import RequestWatch
 
@@ -60,7 +62,9 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
         enable_dns_rebinding_protection=True, allowed_hosts=names, allowed_origins=[f"http://{name}" for name in names]
     )
     app = server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
+    # The one that is added last comes first: what is no message never gets an id of its own.
     app.add_middleware(RequestWatch)
+    app.add_middleware(BodyReader, security=security, max_bytes=DEFAULT_MAX_REQUEST_BODY_SIZE)
     return app
 
 

@@ -14,11 +14,11 @@ from typing import Any, Final, Self
 
 import anyio
 import anyio.to_thread
-import mcp.types as t
 from mcp.shared._stream_protocols import WriteStream
 from mcp.shared.message import SessionMessage
 
 from flowport.serving.hearing import Heard, NoMessage
+from flowport.serving.json_rpc import parse_message
 
 if sys.platform == "win32":
     from mcp.os.win32.utilities import rebind_std_handle_to_fd
@@ -72,16 +72,8 @@ class LineReader:
 
 
 def parse_line(line: bytes) -> Heard:
-    """Return the message that a line is; else the line, read as text."""
-    try:
-        return SessionMessage(t.jsonrpc_message_adapter.validate_json(line, by_name=False))
-    except ValueError:
-        pass
-    text = line.decode(errors="replace")
-    try:
-        return SessionMessage(t.jsonrpc_message_adapter.validate_json(text, by_name=False))
-    except ValueError:
-        return NoMessage(text)
+    """Return the message that a line is; else the line."""
+    return parse_message(line) or NoMessage(line)
 
 
 class _Line:
@@ -188,7 +180,7 @@ class LineWriter(WriteStream[SessionMessage]):
 
 def _build_poller(descriptor: int) -> Any:
     """Return what tells whether a descriptor can be written to; None where nothing does."""
-    if not hasattr(select, "poll") or not _SAFE_BYTES:
+    if sys.platform == "win32" or not hasattr(select, "poll") or not _SAFE_BYTES:
         return None
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)

@@ -25,7 +25,7 @@ async def connect(magica: MagicaClient, mode: Any = "auto") -> AsyncIterator[Mcp
     """Connect as any client of the SDK would."""
     url = f"{magica.sandbox.addresses.api_url}/magica/mcp"
     async with (
-        httpx2.AsyncClient(headers=HEADERS, trust_env=False, timeout=10) as http,
+        httpx2.AsyncClient(headers=HEADERS, trust_env=False, timeout=60) as http,
         McpClient(streamable_http_client(url, http_client=http), mode=mode) as client,
     ):
         yield client

@@ -118,3 +118,48 @@ async def test_what_is_left_out_is_what_was_saved(magica: MagicaClient) -> None:
     picture = await magica.finish("Text to Picture", prompt="hills", shape=None)
     answer = await magica.sandbox.http.get(picture["response"]["result"][0])
     assert answer.content[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("slug", ["text-to-picture", "clip-and-jingle", "variations-on-a-theme", "slow-cinema-still"])
+async def test_a_workflow_is_started_by_its_id_alone(magica: MagicaClient, slug: str) -> None:
+    """Magica's quickstart: what is left out falls back to what is saved, required or not."""
+    listed = [*(await magica.get("/v1/system-workflows"))["items"], *(await magica.get("/v1/workflows"))["items"]]
+    name = next(one.get("slug") or one["id"] for one in listed if slug in {one.get("slug"), _slug(one["name"])})
+    answer = await magica.ask("POST", "/v1/runs", json={"workflowId": name})
+    assert answer.status_code == 202, answer.text
+    await magica.sandbox.end(answer.json()["runId"])
+    run = await magica.get(f"/v1/runs/{answer.json()['runId']}")
+    assert run["status"] == "COMPLETED"
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+async def test_a_picture_is_not_saved_with_a_workflow(magica: MagicaClient) -> None:
+    """Nothing could be made of none."""
+    answer = await magica.ask("POST", "/v1/runs", json={"workflowId": "retro-poster"})
+    assert answer.status_code == 400
+    assert answer.json()["message"].endswith("Input 'photo' is required")
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"graphInputOverrides": {"a": 1}}, ["graphInputOverrides"]),
+        ({"nodeOverrides": [{"id": "x"}]}, ["nodeOverrides"]),
+        ({"source": "cron"}, ["source"]),
+        ({"source": ["ui"]}, ["source"]),
+    ],
+)
+async def test_what_would_change_the_graph_is_refused(
+    magica: MagicaClient, more: dict[str, Any], path: list[str]
+) -> None:
+    """Galaxy.ai's page runs/start has these members; obeyed in part they would mislead."""
+    node = await get_node(magica, "clip-and-jingle")
+    body = {"workflowId": "clip-and-jingle", "values": {node: {"mood": "merry"}}}
+    refused = await magica.ask("POST", "/v1/runs", json={**body, **more})
+    taken = await magica.ask(
+        "POST", "/v1/runs", json={**body, "graphInputOverrides": {}, "viewport": {}, "source": "api"}
+    )
+    assert (refused.status_code, refused.json()["details"][0]["path"], taken.status_code) == (400, path, 202)

@@ -128,3 +128,27 @@ async def test_a_wrong_webhook_starts_nothing(magica: MagicaClient, webhook: Any
     answer = await start(magica, "Always Fails", webhook)
     assert (answer.status_code, answer.json()["details"][0]["path"]) == (400, path)
     assert (await magica.count())["runs_accepted"] == 0
+
+
+async def test_the_headers_of_a_receiver_are_sent(magica: MagicaClient, receiver: Receiver) -> None:
+    """Galaxy.ai's page runs/start: a receiver behind a gateway may need one of its own."""
+    webhook = {
+        "url": receiver.url,
+        "events": ["run.failed"],
+        "headers": {"X-Job": "42", "Authorization": "Bearer mine"},
+    }
+    await start(magica, "Always Fails", webhook)
+    await receiver.wait_for(1)
+    headers, _ = receiver.came[0]
+    lowered = {name.lower(): value for name, value in headers.items()}
+    assert (lowered["x-job"], lowered["authorization"]) == ("42", "Bearer mine")
+    assert lowered["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "headers", ["x", [], {"X-Job": 42}, {"X Job": "42"}, {"X-Job": "a\r\nHost: b"}, {"svix-id": "x"}, {"Host": "x"}]
+)
+async def test_headers_that_cannot_be_sent_are_refused(magica: MagicaClient, receiver: Receiver, headers: Any) -> None:
+    """Nor may they stand in the place of ours."""
+    answer = await start(magica, "Always Fails", {"url": receiver.url, "headers": headers})
+    assert (answer.status_code, answer.json()["details"][0]["path"][:2]) == (400, ["webhook", "headers"])

@@ -22,6 +22,7 @@ from flowport.sandbox.state import SandboxState
 from flowport.sandbox.traffic import Operation
 
 MAX_BATCH: Final = 100
+_SOURCES: Final = (None, "ui", "mcp", "api")
 
 
 def build_api_routes(state: SandboxState) -> list[Route]:
@@ -105,8 +106,21 @@ async def _start_run(state: SandboxState, call: Call) -> Response:
     if not isinstance(name, str):
         raise deny_values(["workflowId"], "invalid_type", "Required", expected="string", received="undefined")
     workflow = require_workflow(state, name)
+    _check_overrides(body)
     run_id = await start_workflow(state, call.key, workflow, body.get("values"), body.get("webhook"))
     return build_json({"runId": run_id}, 202)
+
+
+def _check_overrides(body: dict[str, Any]) -> None:
+    """Refuse what would change the graph itself: this face cannot obey it, and obeying it in part would mislead.
+
+    Galaxy.ai's page runs/start, Magica's earlier name, has these members beside `values` and `webhook`.
+    """
+    for name in ("graphInputOverrides", "nodeOverrides"):
+        if body.get(name):
+            raise deny_values([name], "custom", "the sandbox cannot change a workflow's graph")
+    if body.get("source") not in _SOURCES:
+        raise deny_values(["source"], "invalid_enum_value", "must be one of: ui, mcp, api")
 
 
 async def _show_run(state: SandboxState, call: Call) -> Response:

@@ -2,10 +2,11 @@
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, assert_never
 from urllib.parse import urlsplit
 
-from flowport.sandbox.apps import SandboxApp
+from flowport.sandbox.apps import AppInput, InputType, SandboxApp
 from flowport.sandbox.creations import Creations
 from flowport.sandbox.engine import Values
 from flowport.sandbox.inputs import parse_inputs
@@ -34,6 +35,8 @@ def parse_values(workflow: Workflow, values: Any, creations: Creations, dialect:
         Denied: 400 with a sentence and details about the first thing that is wrong.
     """
     inputs: dict[str, Any] = {}
+    if values is None:
+        return parse_fields(_fill_in(workflow.app), {}, creations, ["values", workflow.request.id])
     fields = {get_field_name(field, dialect): field for field in workflow.fields}
     for name, value in _read_node(workflow, values).items():
         path = ["values", workflow.request.id, name]
@@ -46,6 +49,31 @@ def parse_values(workflow: Workflow, values: Any, creations: Creations, dialect:
         if field.entry is not None:
             inputs[field.entry.key] = value
     return parse_fields(workflow.app, inputs, creations, ["values", workflow.request.id])
+
+
+def _fill_in(app: SandboxApp) -> SandboxApp:
+    """Return the app as its fields are saved: the quickstart starts with the workflow's id alone.
+
+    A field that was left empty is an empty text, the lowest number, the first option; a picture is still required.
+    """
+    return replace(app, inputs=tuple(_get_saved(entry) for entry in app.inputs))
+
+
+def _get_saved(entry: AppInput) -> AppInput:
+    if entry.default is not None:
+        return entry
+    match entry.type:
+        case InputType.TEXT:
+            return replace(entry, is_required=False, default="")
+        case InputType.NUMBER:
+            return replace(entry, is_required=False, default=entry.bounds[0])
+        case InputType.SELECT:
+            first = next((value for value, _ in entry.options), "")
+            return replace(entry, is_required=False, default=first)
+        case InputType.LIST | InputType.CREATION:
+            return entry
+        case _:
+            assert_never(entry.type)
 
 
 def parse_fields(app: SandboxApp, inputs: dict[str, Any], creations: Creations, path: list[str]) -> Values:
@@ -75,17 +103,16 @@ def check_media(value: Any, path: list[str], creations: Creations) -> None:
 
 def _read_node(workflow: Workflow, values: Any) -> dict[str, Any]:
     """Return the fields of the request node, of which a workflow has one."""
-    given = {} if values is None else values
-    if not isinstance(given, dict):
-        raise _deny_type("object", given, ["values"])
-    for node_id, fields in given.items():
+    if not isinstance(values, dict):
+        raise _deny_type("object", values, ["values"])
+    for node_id, fields in values.items():
         if node_id != workflow.request.id:
             raise deny_values(
                 ["values"], "unrecognized_keys", f"Unrecognized key: {ascii(node_id)[:80]}", keys=[node_id]
             )
         if not isinstance(fields, dict):
             raise _deny_type("object", fields, ["values", node_id])
-    found: dict[str, Any] = given.get(workflow.request.id, {})
+    found: dict[str, Any] = values.get(workflow.request.id, {})
     return found
 
 

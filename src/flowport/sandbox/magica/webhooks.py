@@ -4,7 +4,8 @@ Results are not in them; the receiver reads the run. Retries, which Svix makes o
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -28,6 +29,9 @@ ENDS: Final = {
     RunStatus.CANCELLED: "run.canceled",
 }
 NODE_ENDS: Final = {RunStatus.COMPLETED: "node.completed", RunStatus.FAILED: "node.failed"}
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]{0,2000}")
+_OUR_HEADERS: Final = frozenset({"content-type", "content-length", "host", "connection", "transfer-encoding"})
 EVENTS: Final = frozenset({STARTED, *ENDS.values(), *NODE_ENDS.values()})
 """Of which runs of models have only three: started, completed and failed."""
 
@@ -40,6 +44,8 @@ class Receiver:
     events: frozenset[str]
     metadata: dict[str, Any] | None = field(repr=False)
     """Told again with every event."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Sent with every event."""
 
 
 def parse_webhook(value: Any) -> Receiver | None:
@@ -59,7 +65,23 @@ def parse_webhook(value: Any) -> Receiver | None:
         raise deny_values(["webhook", "events"], "invalid_enum_value", f"must be of: {', '.join(sorted(EVENTS))}")
     if not isinstance(metadata, dict | None):
         raise deny_values(["webhook", "metadata"], "invalid_type", "Invalid input: expected object", expected="object")
-    return Receiver(url, EVENTS if events is None else frozenset(events), metadata)
+    headers = value.get("headers")
+    return Receiver(url, EVENTS if events is None else frozenset(events), metadata, _parse_headers(headers))
+
+
+def _parse_headers(value: Any) -> dict[str, str]:
+    """Return the headers that a receiver wants to be sent; raises `Denied` with 400 for what cannot be sent."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise deny_values(["webhook", "headers"], "invalid_type", "Invalid input: expected object", expected="object")
+    for name, text in value.items():
+        is_ours = name.lower().startswith("svix-") or name.lower() in _OUR_HEADERS
+        if is_ours or not _HEADER_NAME.fullmatch(name):
+            raise deny_values(["webhook", "headers", ascii(name)[:80]], "custom", "cannot be sent")
+        if not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
+            raise deny_values(["webhook", "headers", name], "invalid_type", "Invalid input: expected string")
+    return dict(value)
 
 
 def watch(state: SandboxState, record: RunRecord, receiver: Receiver) -> None:
@@ -118,7 +140,10 @@ async def _tell(
                 "createdAt": format_instant(state.magica.clock()),
             }
             delivery = Delivery(record.run_id, event, None)
-            await state.webhooks.send(delivery, receiver.url, json.dumps(body).encode(), rules, "svix")
+            sent = json.dumps(body).encode()
+            await state.webhooks.send(
+                delivery, receiver.url, sent, rules, prefix="svix", extra_headers=receiver.headers
+            )
 
 
 def _build_data(status: str, states: Sequence[NodeState]) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""What a file is, by all of it that tells: its beginning, what follows its tags, its tracks and its pages.
+
+A container is what its tracks say, whatever brand or type of document it bears; a TIFF may be a raw photo; a tag may stand
+before sound of any kind. A few small pieces of the file are read. Nothing here raises because of what is in it.
+"""
+
+from dataclasses import replace
+from typing import BinaryIO, Final
+
+from flowport.media.measures import count_file_bytes, read_at
+from flowport.media.signatures import (
+    ADOBE_RAW,
+    AVI,
+    AVI_SOUND,
+    CANON_RAW_3,
+    FLV,
+    FLV_SOUND,
+    GP3,
+    GP3_SOUND,
+    M4A,
+    M4V,
+    MAKERS,
+    MATROSKA,
+    MATROSKA_SOUND,
+    MOV,
+    MP3,
+    MP4,
+    MPEG,
+    MPEG_SOUND,
+    PHASE_ONE_RAW,
+    RAW_PHOTO,
+    TARGA,
+    TIFF,
+    TRANSPORT,
+    TRANSPORT_SOUND,
+    WEBM,
+    WEBM_SOUND,
+    WMA,
+    WMV,
+    Sniffed,
+)
+from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
+from flowport.media.sounds import skip_tags
+from flowport.media.tiff import read_tiff
+from flowport.media.tracks import is_container, read_tracks
+from flowport.model import OutputKind
+
+_TARGA_END: Final = b"TRUEVISION-XFILE.\0"
+_SOUND_OF: Final = {
+    MP4: M4A,
+    M4V: M4A,
+    MOV: M4A,
+    GP3: GP3_SOUND,
+    WEBM: WEBM_SOUND,
+    MATROSKA: MATROSKA_SOUND,
+    AVI: AVI_SOUND,
+    WMV: WMA,
+    FLV: FLV_SOUND,
+    MPEG: MPEG_SOUND,
+    TRANSPORT: TRANSPORT_SOUND,
+}
+"""What each container is when it holds sound alone."""
+_CONTAINER_OF: Final = {sound: container for container, sound in _SOUND_OF.items() if sound != M4A}
+
+
+def identify(file: BinaryIO) -> Sniffed | None:
+    """Return what a file is, or None when it is nothing that we know. The file is at its beginning afterwards.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    try:
+        return _identify(file)
+    finally:
+        file.seek(0)
+
+
+def has_tracks(file: BinaryIO, sniffed: Sniffed) -> bool:
+    """Tell whether what a file is was read from its tracks, or needs none: a sound that is no container."""
+    extension = _CONTAINER_OF.get(sniffed, sniffed).extension
+    return not is_container(extension) or read_tracks(file, extension) is not None
+
+
+def _identify(file: BinaryIO) -> Sniffed | None:
+    head = read_at(file, 0, MAX_HEAD_BYTES)
+    sniffed = sniff(head)
+    if head[4:12] == b"ftypcrx ":
+        return CANON_RAW_3
+    if sniffed == MP3 and head.startswith(b"ID3"):
+        return _identify_tagged(file)
+    if sniffed == TIFF:
+        return _identify_tiff(file)
+    if sniffed is None and head[4:8] == b"ftyp":
+        # A brand that was registered since, or never.
+        sniffed = MP4 if read_tracks(file, MP4.extension) is not None else None
+    if sniffed is None and head[:4] == b"\x1aE\xdf\xa3":
+        sniffed = MATROSKA if read_tracks(file, MATROSKA.extension) is not None else None
+    if sniffed is None:
+        end = count_file_bytes(file)
+        return TARGA if read_at(file, max(0, end - len(_TARGA_END)), len(_TARGA_END)) == _TARGA_END else None
+    return _judge_by_tracks(file, sniffed)
+
+
+def _judge_by_tracks(file: BinaryIO, sniffed: Sniffed) -> Sniffed:
+    tracks = read_tracks(file, sniffed.extension)
+    if tracks is None:
+        return sniffed
+    if tracks.has_pictures:
+        return MP4 if sniffed == M4A else sniffed
+    return _SOUND_OF.get(sniffed, sniffed)
+
+
+def _identify_tagged(file: BinaryIO) -> Sniffed:
+    """Return what follows the tags of an MP3's kind, which may stand before any sound."""
+    place = skip_tags(file)
+    behind = sniff(read_at(file, place, MAX_HEAD_BYTES))
+    return behind if behind is not None and behind.kind is OutputKind.AUDIO else MP3
+
+
+def _identify_tiff(file: BinaryIO) -> Sniffed:
+    tiff = read_tiff(file)
+    if tiff is None or not tiff.is_raw:
+        return TIFF
+    if tiff.has_dng_version:
+        return ADOBE_RAW
+    if read_at(file, 8, 4) in {b"IIII", b"MMMM"}:
+        return PHASE_ONE_RAW
+    own = next((raw for maker, raw in MAKERS.items() if tiff.make.startswith(maker)), None)
+    return own or replace(TIFF, mime_type="image/x-raw", extension="raw", unsent_name=RAW_PHOTO)

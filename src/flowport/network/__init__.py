@@ -1,0 +1,1 @@
+"""How connections leave this machine: by which proxy, with which trust store, and why one could not be made."""

@@ -1,0 +1,64 @@
+"""The words in which providers say how a run stands, in one table for all of them. Pure.
+
+Magnific documents six and Magica five; services of this sort use many more for the same few states, and one that is not
+recognised would keep a paid run alive for good. Magica's pages and clients spell them in both ways, in any case.
+"""
+
+import re
+from typing import Any, Final
+
+from flowport.model import RunState
+
+_WORDS: Final = {
+    RunState.QUEUED: (
+        *("pending", "queued", "in_queue", "enqueued", "waiting", "scheduled", "submitted", "created", "accepted"),
+        *("not_started", "new", "ready", "throttled"),
+    ),
+    RunState.RUNNING: (
+        *("running", "in_progress", "inprogress", "processing", "in_process", "started", "starting", "active"),
+        *("executing", "generating", "working", "rendering", "uploading", "finalizing", "finalising", "ongoing"),
+        *("retrying", "resuming", "initializing", "initialising", "cancelling", "canceling", "cancel_requested"),
+        *("aborting", "stopping"),
+    ),
+    RunState.SUCCEEDED: ("completed", "complete", "succeeded", "success", "successful", "done", "finished", "ok"),
+    RunState.PARTIAL: (
+        *("completed_with_errors", "complete_with_errors", "finished_with_errors", "succeeded_with_errors"),
+        *("completed_with_warnings", "completed_with_failures", "partial", "partially_completed", "partial_success"),
+        *("partially_succeeded", "partial_failure", "partially_failed"),
+    ),
+    RunState.FAILED: (
+        *("failed", "failure", "fail", "error", "errored", "crashed", "timed_out", "timedout", "timeout", "expired"),
+        *("rejected", "refused", "invalid", "moderated", "content_filtered", "nsfw", "dead"),
+    ),
+    RunState.CANCELLED: (
+        *("cancelled", "canceled", "cancelled_by_user", "canceled_by_user", "user_cancelled", "user_canceled"),
+        *("aborted", "stopped", "terminated", "killed", "revoked"),
+    ),
+}
+_STATES: Final = {word: state for state, words in _WORDS.items() for word in words}
+_BETWEEN: Final = re.compile(r"[\s_-]+")
+_MAX_WORD: Final = 200
+
+
+def parse_state(word: Any) -> RunState | None:
+    """Return what a provider's word means; None for one that is in no table, and for what is no word."""
+    if not isinstance(word, str):
+        return None
+    return _STATES.get(_BETWEEN.sub("_", word[:_MAX_WORD].strip().lower()).strip("_"))
+
+
+def guess_end(*, has_outputs: bool, is_completed: bool, has_error: bool) -> RunState:
+    """Return where a run stands whose word is in no table, by what came with the word.
+
+    Results, or an instant at which it was completed, are an end, whatever it is called; without either it goes on.
+    """
+    if not (has_outputs or is_completed):
+        return RunState.RUNNING
+    if has_error or not has_outputs:
+        return RunState.PARTIAL if has_outputs else RunState.FAILED
+    return RunState.SUCCEEDED
+
+
+def is_instant(value: Any) -> bool:
+    """Tell whether a member such as `completed_at` names an instant."""
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int | float) and bool(value)
