@@ -97,20 +97,20 @@ def test_a_number_and_the_same_as_text_are_two_ids(client: StdioCaller, bench: B
     assert bench.count_requests() == 2
 
 
-def test_a_list_of_requests_with_one_id_starts_nothing(client: StdioCaller, bench: Bench) -> None:
-    """No era that is spoken here has such lists any more."""
+def test_an_array_of_requests_with_one_id_is_one_run(client: StdioCaller, bench: Bench) -> None:
+    """It is taken apart, and what is in it is held to the same rules."""
     line = client.build(TOOL, PROMPT, request_id=500)
     client.send([line, line])
-    read(client, client.call("get_balance", {}))
-    assert bench.count_requests() == 0
+    assert len({read(client, 500)["run_id"] for _ in range(2)}) == 1
+    assert bench.count_requests() == 1
 
 
 def test_a_cancellation_of_an_answer_that_delivered_nothing_changes_nothing(client: StdioCaller, bench: Bench) -> None:
     """Clients cancel whatever they have read."""
     facts = read(client, client.call(TOOL, PROMPT))
-    for tool, arguments in (("list_runs", {}), ("get_balance", {})):
-        client.cancel(client.call(tool, arguments))
-        asked = client.call(tool, arguments)
+    for tool in ("list_runs", "get_balance"):
+        client.cancel(client.call(tool, {}))
+        asked = client.call(tool, {})
         client.read(asked)
         client.cancel(asked)
     other = read(client, client.call(TOOL, PROMPT))
