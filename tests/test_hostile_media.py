@@ -16,8 +16,9 @@ from flowport.ledger.sqlite import open_sqlite_ledger
 from flowport.media.arguments import MediaRules
 from flowport.model import Output, OutputKind, RunState
 from flowport.runner.calling import RunCall
+from flowport.runner.delivery import DeliveredRuns
 from flowport.runner.preparing import CallPreparer
-from flowport.runner.references import OutputFinder, SeenRuns
+from flowport.runner.references import OutputFinder
 from tests.fake_clock import FakeClock
 from tests.media.bombs import PACKED, build_stuffed_png
 from tests.media.containers import box
@@ -191,11 +192,11 @@ async def test_nothing_hostile_gets_through(
             id="run_theirs",
             owner="somebody",
             state=RunState.SUCCEEDED,
-            seen_at=1.0,
+            delivered_at=1.0,
             outputs=(Output(1, OutputKind.IMAGE, "https://cdn.example/1.png"),),
         )
     )
-    preparer = CallPreparer(MediaRules((root,)), anyio.CapacityLimiter(1), OutputFinder(ledger, SeenRuns()))
+    preparer = CallPreparer(MediaRules((root,)), anyio.CapacityLimiter(1), OutputFinder(ledger, DeliveredRuns()))
     account = ScriptedAccount(in_turn(), FakeClock())
     photo = build_argument(sort, what, root, outside)
     with pytest.raises(ArgumentsInvalid) as refused:

@@ -84,7 +84,11 @@ NAMED: Final = {
     "a name that leads to metadata": ["169.254.169.254"],
     "a name that leads to mapped loopback": ["::ffff:127.0.0.1"],
     "a name that leads to link-local IPv6": ["fe80::1%eth0"],
-    "a name with a private address among public ones": [PUBLIC, "10.0.0.1"],
+    "a name with several private addresses": ["10.0.0.1", "192.168.0.1"],
+    "a name that leads to loopback behind NAT64": ["64:ff9b::7f00:1"],
+    "a name that leads to a private address behind NAT64": ["64:ff9b::c0a8:1"],
+    "a name that leads to a closed NAT64 network": ["64:ff9b:1::808:808"],
+    "a name that leads to a placeholder": ["198.18.0.21"],
     "a name without an address": [],
 }
 
@@ -246,20 +250,20 @@ async def is_fetched(fetcher: Fetcher, url: str, rules: FetchRules | None = None
 async def try_url(url: str) -> bool:
     """Let this computer's own name service say where a URL leads; not even a connection may be made."""
     async with fetching() as fetcher:
-        return await is_fetched(fetcher, url) or fetcher._transport is not None
+        return await is_fetched(fetcher, url) or not fetcher.outlet.is_unused
 
 
 async def try_name(addresses: list[str]) -> bool:
     """Let a name service answer so."""
     async with fetching(Names(addresses)) as fetcher:
-        return await is_fetched(fetcher, "https://cdn.example/") or fetcher._transport is not None
+        return await is_fetched(fetcher, "https://cdn.example/") or not fetcher.outlet.is_unused
 
 
 async def try_changing_name(location: str = "") -> bool:
     """Let the name service answer well once and with this computer from then on."""
     recorder = Recorder(location)
     async with fetching(Names([PUBLIC], ["127.0.0.1"])) as fetcher:
-        fetcher._transport = recorder  # type: ignore[assignment]  # what is used of it is the same
+        fetcher.outlet._transports["", True] = recorder  # type: ignore[assignment]  # what is used of it is the same
         return await is_fetched(fetcher, "https://cdn.example/") or recorder.hosts != [PUBLIC]
 
 

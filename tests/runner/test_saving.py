@@ -314,6 +314,40 @@ async def test_only_a_few_outputs_are_fetched_side_by_side(ledger: FaultyLedger,
         tasks.cancel_scope.cancel()
 
 
+async def test_slow_files_of_one_run_hold_up_no_other(ledger: FaultyLedger, folder: Path) -> None:
+    """Whoever waits for a quick run has nothing to do with a server that sends a byte now and then."""
+    stuck = build_reply(PNG, length=len(PNG) + 1)
+    replies = {f"/slow/{n}": stuck for n in range(4 * MAX_FETCHES)} | {"/quick.png": build_reply(PNG)}
+    async with open_bench(ledger, folder, replies) as bench, anyio.create_task_group() as tasks:
+        for number in range(4):
+            outputs = tuple(
+                Output(n, OutputKind.IMAGE, f"{bench.server.origin}/slow/{n}") for n in range(1, MAX_FETCHES + 1)
+            )
+            slow = replace(DONE, id=f"run_slow_{number}", outputs=outputs)
+            await ledger.accept(slow)
+            tasks.start_soon(bench.save_missing, slow)
+        await wait_until(lambda: bench.server.connections >= 4 * MAX_FETCHES)
+        with anyio.fail_after(10):
+            run = await bench.save("/quick.png")
+        tasks.cancel_scope.cancel()
+    assert run.outputs[0].saved_path
+
+
+async def test_the_rows_of_a_batch_share_their_places(ledger: FaultyLedger, folder: Path) -> None:
+    """Two thousand of them must not open eight thousand connections."""
+    stuck = build_reply(PNG, length=len(PNG) + 1)
+    async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
+        for number in range(3):
+            outputs = tuple(Output(n, OutputKind.IMAGE, f"{bench.server.origin}/{n}") for n in range(1, 4))
+            row = replace(DONE, id=f"run_row_{number}", batch_id="batch_a", outputs=outputs)
+            await ledger.accept(row)
+            tasks.start_soon(bench.save_missing, row)
+        await wait_until(lambda: bench.server.connections >= MAX_FETCHES)
+        await FakeClock(idle_seconds=0.05).settle()
+        assert bench.server.connections == MAX_FETCHES
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_folder_that_cannot_be_made_is_said(ledger: FaultyLedger, blocked_folder: Path) -> None:
     """A file stands where the folder should be; the links still work."""
     async with open_bench(ledger, blocked_folder, build_reply(PNG)) as bench:

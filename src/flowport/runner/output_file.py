@@ -185,7 +185,9 @@ def _build_path(run: Run, output: Output, folder: Path) -> Path:
     """Return the path with an extension that stands in until the bytes tell their own."""
     day = datetime.fromtimestamp(run.accepted_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
     tool_name, n = run.tool_name, output.n
-    return build_output_path(folder, date=day, tool_name=tool_name, n=n, run_id=run.id, extension="part")
+    return build_output_path(
+        folder, date=day, tool_name=tool_name, n=n, run_id=run.id, extension="part", app_name=run.app_name
+    )
 
 
 def note_problem(output: Output, problem: str) -> Output:
@@ -196,6 +198,20 @@ def note_problem(output: Output, problem: str) -> Output:
 def tell_folder_problem(folder: Path, reason: str) -> str:
     """Return why nothing can be saved in the folder for results, as a clause that names it and its setting."""
     return f"the folder for results, {folder} (FLOWPORT_OUTPUT_DIR), cannot take it ({reason})"
+
+
+_WARNING: Final = re.compile(r"Warning: .*? Links to the results are all that will be left\.")
+
+
+def build_folder_warning(folder: Path, reason: str) -> str:
+    """Return the note for a run whose outputs cannot be saved, as it is told before anything is paid."""
+    return f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."
+
+
+def find_folder_warning(notes: str) -> str:
+    """Return that warning out of a run's notes; empty when it is not among them."""
+    found = _WARNING.search(notes)
+    return found[0] if found else ""
 
 
 def _is_fit(sniffed: Sniffed | None, head: bytes, kind: OutputKind) -> bool:

@@ -59,7 +59,9 @@ class BatchPaper:
         # Beside the pictures, which lie under the day on which their runs were accepted, by the clock on the wall.
         made_at = max((row.run.accepted_at for row in rows if row.run is not None and row.run.outputs), default=at)
         date = datetime.fromtimestamp(made_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
-        path = build_batch_path(self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id)
+        path = build_batch_path(
+            self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id, app_name=batch.app_name
+        )
         try:
             with open_partial(path, self._rules.writer) as partial:
                 partial.file.write(build_table(rows))

@@ -23,6 +23,7 @@ from flowport.catalog.records import Listing
 from flowport.coercion import get_default
 from flowport.errors import ArgumentsInvalid
 from flowport.labels import clean_line
+from flowport.media.addresses import correct_address
 from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
 from flowport.media.refusals import build_refusal
 from flowport.media.sources import HeldSource
@@ -162,7 +163,7 @@ class CallPreparer:
             argument = listing.property_names[item.id]
             media: list[InputMedia] = []
             for given in _get_texts(values[item.id]):
-                text = await self._unwrap(given, rules)
+                text = correct_address(await self._unwrap(given, rules))
                 one: InputMedia | None = await self._find(text, item, argument, account, call)
                 if one is None:
                     read = known.get((argument, text)) or await self._read(text, item, argument, account, rules)
