@@ -125,12 +125,12 @@ async def test_the_sandbox_is_tidied_soon_after_a_start_and_then_now_and_then(tm
     make_old(folder / "home/sandbox/journal.jsonl")
     async with open_session(folder) as second:
         with clock.scope:
-            await keep_tidy(second.account, second.assembly.desk.ledger, clock)
+            await keep_tidy([second.account], second.assembly.desk.ledger, clock)
         left = list((folder / "home/sandbox/blobs").iterdir())
         closed, failing = open_ledger(tmp_path / "closed.sqlite3"), CountingClock(2)
         await closed.close()
         with failing.scope:
-            await keep_tidy(second.account, closed, failing)
+            await keep_tidy([second.account], closed, failing)
     assert (clock.pauses, left, len(failing.pauses)) == ([20.0, 3600.0, 3600.0, 3600.0], [], 3)
 
 
