@@ -19,7 +19,7 @@ from flowport.errors import Operation
 from flowport.ledger.mending import open_ledger
 from flowport.providers.interface import ApiRequest
 from flowport.server import build_server
-from tests.harness import QUICK, build_settings
+from tests.harness import QUICK, build_settings, report_written
 from tests.sandbox.client import build_photo, write
 
 LIST = ApiRequest(Operation.REQUEST_UPLOAD, "GET", "/v1/ai/uploads")
@@ -47,6 +47,7 @@ async def open_session(folder: Path, **changes: Any) -> AsyncIterator[Session]:
     settings = build_settings(folder, "http://127.0.0.1:9", providers=(), requests_per_minute=None, **changes)
     async with open_assembly(settings, pace=QUICK) as assembly:
         server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
+        server.middleware.insert(0, report_written)
         async with Client(server) as client:
             await client.list_tools()
             yield Session(client, assembly)
