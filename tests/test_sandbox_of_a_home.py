@@ -19,7 +19,7 @@ from flowport.errors import Operation
 from flowport.ledger.mending import open_ledger
 from flowport.providers.interface import ApiRequest
 from flowport.server import build_server
-from tests.harness import QUICK, build_settings
+from tests.harness import QUICK, build_settings, report_written
 from tests.sandbox.client import build_photo, write
 
 LIST = ApiRequest(Operation.REQUEST_UPLOAD, "GET", "/v1/ai/uploads")
@@ -47,6 +47,7 @@ async def open_session(folder: Path, **changes: Any) -> AsyncIterator[Session]:
     settings = build_settings(folder, "http://127.0.0.1:9", providers=(), requests_per_minute=None, **changes)
     async with open_assembly(settings, pace=QUICK) as assembly:
         server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
+        server.middleware.insert(0, report_written)
         async with Client(server) as client:
             await client.list_tools()
             yield Session(client, assembly)
@@ -125,12 +126,12 @@ async def test_the_sandbox_is_tidied_soon_after_a_start_and_then_now_and_then(tm
     make_old(folder / "home/sandbox/journal.jsonl")
     async with open_session(folder) as second:
         with clock.scope:
-            await keep_tidy(second.account, second.assembly.desk.ledger, clock)
+            await keep_tidy([second.account], second.assembly.desk.ledger, clock)
         left = list((folder / "home/sandbox/blobs").iterdir())
         closed, failing = open_ledger(tmp_path / "closed.sqlite3"), CountingClock(2)
         await closed.close()
         with failing.scope:
-            await keep_tidy(second.account, closed, failing)
+            await keep_tidy([second.account], closed, failing)
     assert (clock.pauses, left, len(failing.pauses)) == ([20.0, 3600.0, 3600.0, 3600.0], [], 3)
 
 

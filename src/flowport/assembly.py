@@ -148,8 +148,7 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
-        for one_account in filter(lambda opened: opened.is_sandbox, accounts):
-            supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
+        supervisor.spawn("sandbox", keep_tidy, accounts, ledger, clock)
         deliveries = Deliveries(ledger, clock, supervisor)
         preparer = CallPreparer(
             MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, deliveries.delivered)
