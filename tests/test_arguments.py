@@ -89,9 +89,9 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     file = 'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").'
     assert find_problems({"text_prompt": {}, "strength": 2, "note": [], "promt": "x"}) == (
         ArgumentProblem("image", "is missing", file),
-        ArgumentProblem("prompt", "was given an object", "It takes text."),
+        ArgumentProblem("prompt", "was given an empty object", "It takes text."),
         ArgumentProblem("strength", "was given 2", "It takes a number of at most 1."),
-        ArgumentProblem("note", "was given a list", "It takes text."),
+        ArgumentProblem("note", "was given an empty list", "It takes text."),
         ArgumentProblem("promt", "is not an argument of this tool", TAKES),
     )
 

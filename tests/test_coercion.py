@@ -31,6 +31,15 @@ NUMBERS = build_input(InputKind.NUMBER, is_list=True)
         (BOOLEAN, "false", False),
         (BOOLEAN, 1, True),
         (BOOLEAN, 0, False),
+        (BOOLEAN, 1.0, True),
+        (BOOLEAN, "1", True),
+        (BOOLEAN, "No", False),
+        (NUMBER, "0,4", 0.4),
+        (NUMBER, "1.234,5", 1234.5),
+        (NUMBERS, ["0,5", "2"], [0.5, 2]),
+        (build_select(0.4, 0.8), "0,4", 0.4),
+        (build_select(*[True, False]), "yes", True),
+        (build_select("yes", "no"), "yes", "yes"),
         (TEXT, " as is\n", " as is\n"),
         (TEXT, 5, "5"),
         (TEXT, 5.0, "5.0"),
@@ -74,8 +83,8 @@ def test_a_number_that_json_cannot_carry_is_refused(sent: JsonValue) -> None:
 @pytest.mark.parametrize(
     ("item", "sent", "misfit"),
     [
-        (TEXT, {}, Misfit("was given an object", "It takes text.")),
-        (TEXT, [], Misfit("was given a list", "It takes text.")),
+        (TEXT, {"a": 1}, Misfit('was given an object ({"a": 1})', "It takes text.")),
+        (TEXT, [], Misfit("was given an empty list", "It takes text.")),
         (TEXT, "\ud800", Misfit("was given text with a broken character", "It takes text.")),
         (ANY, {"\udc00": 1}, Misfit("was given text with a broken character", "It takes text or JSON.")),
         (
@@ -83,9 +92,16 @@ def test_a_number_that_json_cannot_carry_is_refused(sent: JsonValue) -> None:
             json.loads("[" * 40 + "]" * 40),
             Misfit("was given a value that is nested too deeply", "It takes text or JSON."),
         ),
-        (NUMBER, "ten", Misfit("was given text", "It takes a number.")),
-        (NUMBER, False, Misfit("was given a boolean", "It takes a number.")),
-        (BOOLEAN, 2, Misfit("was given a number", "It takes true or false.")),
+        (NUMBER, "ten", Misfit('was given "ten"', "It takes a number.")),
+        (NUMBER, False, Misfit("was given false", "It takes a number.")),
+        (
+            NUMBER,
+            "1,234",
+            Misfit('was given "1,234", which can mean two numbers', "It takes a number. Write 1234 or 1.234."),
+        ),
+        (NUMBER, "x" * 99, Misfit(f'was given "{"x" * 39}\u2026"', "It takes a number.")),
+        (BOOLEAN, 2, Misfit("was given 2", "It takes true or false.")),
+        (BOOLEAN, "perhaps", Misfit('was given "perhaps"', "It takes true or false.")),
         (TEXTS, ["a", None], Misfit("was given null as item 2", "It takes a list, each item text.")),
         (
             IMAGE,
@@ -99,16 +115,16 @@ def test_a_number_that_json_cannot_carry_is_refused(sent: JsonValue) -> None:
             IMAGE,
             5,
             Misfit(
-                "was given a number",
+                "was given 5",
                 'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").',
             ),
         ),
-        (STYLE, [], Misfit("was given a list", "It takes one of warm, cold.")),
+        (STYLE, [], Misfit("was given an empty list", "It takes one of warm, cold.")),
         (STYLE, 'w"arn', Misfit('was given "w\'arn"', "It takes one of warm, cold. Did you mean warm?")),
     ],
 )
 def test_a_refusal_says_what_came_and_what_would_fit(item: Input, sent: JsonValue, misfit: Misfit) -> None:
-    """The model corrects itself from this sentence alone; the content itself stays out of it."""
+    """The model corrects itself from this sentence alone; what was wrong is repeated, but not at length."""
     assert parse_value(item, sent) == misfit
 
 
@@ -147,7 +163,7 @@ def test_bounds_are_kept_inclusively(sent: JsonValue, *, is_taken: bool) -> None
         (build_input(InputKind.TEXT, is_list=True, default=["a", "b"], max_items=1), None),
         (build_input(InputKind.IMAGE, default={"id": "x"}), None),
         (build_input(InputKind.IMAGE, default=["x"]), None),
-        (build_input(InputKind.ANY, default={"id": "x"}), None),
+        (build_input(InputKind.ANY, default={"id": "x"}), {"id": "x"}),
         (build_select("wool", default="zzz"), None),
         (build_input(InputKind.NUMBER, default=0), 0),
         (build_input(InputKind.TEXT, default=""), None),

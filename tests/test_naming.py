@@ -35,7 +35,21 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
         ("\uff26\uff35\uff2c\uff2c ™", "full_tm"),
         ("3D Model", "app_3d_model"),
         ("日本 poster", "poster"),
-        ("日本語", f"app_{HASH[:8]}"),
+        ("日本語", "ribenyu"),
+        ("Создать постер", "sozdat_poster"),
+        ("Постер 2", "poster_2"),
+        ("Генератор логотипов AI", "generator_logotipov_ai"),
+        ("Αφίσα", "afisa"),
+        ("قالب", "qlb"),
+        ("הדפס", "hdfs"),
+        ("पोस्टर", "postr"),
+        ("포스터", "poseuteo"),
+        ("โปสเตอร์", "opsetor"),
+        ("პლაკატი", "plakati"),
+        ("Պաստառ", "pastarr"),
+        ("Создать очень большой рекламный постер для магазина", "sozdat_ochen_bolshoy_reklamnyy_poster"),
+        ("\U0001f680", f"app_{HASH[:8]}"),
+        ("\U0001f680 Ракета", "raketa"),
         ("", f"app_{HASH[:8]}"),
         ("Product photography for large catalogues of shoes", "product_photography_for_large_catalogues"),
         ("Product photography for the large catalogue", "product_photography_for_the_large"),
@@ -49,7 +63,8 @@ def test_an_app_is_named_by_its_readable_words(app_name: str, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("app_name", "name"), [("3D Model", "sandbox_3d_model"), ("日本語", f"sandbox_app_{HASH[:8]}")]
+    ("app_name", "name"),
+    [("3D Model", "sandbox_3d_model"), ("日本語", "sandbox_ribenyu"), ("", f"sandbox_app_{HASH[:8]}")],
 )
 def test_a_prefix_stands_before_every_name(app_name: str, name: str) -> None:
     """The sandbox must not be mistaken for the real thing."""

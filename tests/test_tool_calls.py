@@ -142,7 +142,7 @@ async def test_a_run_of_a_key_that_is_gone_is_still_shown(flowport: Harness) -> 
     [
         (0, "limit was given 0. It takes a number from 1 to 50."),
         ("51", "limit was given 51."),
-        ("many", "limit was given text."),
+        ("many", 'limit was given "many".'),
         (1.5, "limit was given a fraction. It takes a whole number."),
         (10**300, "limit was given 1000"),
     ],
@@ -168,7 +168,7 @@ async def test_what_nobody_has_seen_is_counted_over_all_runs(flowport: Harness) 
     """A page of one run must not hide that five more wait."""
     ledger = flowport.assembly.desk.ledger
     for n in range(3):
-        await ledger.accept(replace(build_run(f"run_{n}", RunState.SUCCEEDED), owner=LOCAL_OWNER, seen_at=None))
+        await ledger.accept(replace(build_run(f"run_{n}", RunState.SUCCEEDED), owner=LOCAL_OWNER, delivered_at=None))
 
     facts = await flowport.ask("list_runs", limit=1)
 

@@ -4,6 +4,8 @@ import sys
 
 from budget_cost import measure_budget_cost
 from figures import Figure, print_figures
+from learning import measure_learning
+from learning_sandbox import measure_learning_sandbox
 from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
 from memory import measure_memory
@@ -25,6 +27,8 @@ PARTS = {
     "schedule": measure_schedule,
     "schedule_sandbox": measure_schedule_sandbox,
     "schedule_both": measure_schedule_both,
+    "learning": measure_learning,
+    "learning_sandbox": measure_learning_sandbox,
 }
 
 

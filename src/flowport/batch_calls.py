@@ -15,7 +15,7 @@ from flowport.batch_waiting import get_batch_standing, wait_for_batch
 from flowport.catalog.records import Listing
 from flowport.describing import tell_while
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
 from flowport.labels import clean_line
 from flowport.ledger.batch_records import RowStanding
 from flowport.media.arguments import MediaRules, find_local_file
@@ -87,6 +87,7 @@ class BatchCalls:
             caller.connection,
             is_stopped_with_caller=self._desk.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
+            exchange=caller.exchange,
         )
         submission: Submission | None = None
         prepare = partial(self._prepare, home, listing, wish, origin, caller)
@@ -97,10 +98,12 @@ class BatchCalls:
                 await self._desk.batches.take_up(batch)
             standing = await self._get_standing(batch, caller, should_wait=should_wait)
         except anyio.get_cancelled_exc_class():
+            # The client has cancelled or has gone.
             self._part(submission, origin)
             raise
-        if await caller.is_gone():
-            self._part(submission, origin)
+        except FlowportError:
+            self._desk.deliveries.leave(origin.id)
+            raise
         return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
 
     async def get(self, batch: Run, caller: Caller, *, should_wait: bool) -> Answer:
@@ -176,16 +179,15 @@ class BatchCalls:
         if submission is not None and origin.is_stopped_with_caller:
             self._desk.batches.stop_unwanted(submission.run, origin)
         else:
-            self._desk.runner.leave(origin)
+            self._desk.deliveries.leave(origin.id)
 
     async def _tell(self, standing: BatchStanding, caller: Caller, origin: RunCall) -> Answer:
         """Return the batch's answer, and note in the ledger what the caller learns by it."""
         rows = await self._desk.ledger.get_rows(standing.run.id)
-        previews = await self._desk.previewer.build_previews(_gather_outputs(standing.run, rows))
-        answer = build_batch_answer(standing, rows, previews)
-        if not await caller.is_gone():
-            shown = [row.run.id for row in rows if row.run is not None and row.run.outputs]
-            await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
+        pictures = await self._desk.previewer.build_shown(_gather_outputs(standing.run, rows))
+        answer = build_batch_answer(standing, rows, pictures.previews, pictures.without)
+        shown = [row.run.id for row in rows if row.run is not None and row.run.outputs]
+        await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
         return answer
 
     def _read_table(self, path: str) -> Table:

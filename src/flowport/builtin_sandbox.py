@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,6 +22,7 @@ import anyio
 import anyio.to_thread
 
 from flowport.accounts import OpenAccount
+from flowport.budgets import Budgets
 from flowport.clock import Clock
 from flowport.errors import Breakage, LedgerError, Operation, ProviderError, ProviderUnreachable
 from flowport.ledger.interface import Ledger
@@ -194,6 +195,16 @@ class BuiltInSandbox:
             self._told.add(problem)
             logger.warning("%s", problem)
         return location
+
+
+def open_sandbox_account(
+    provider: Provider, budgets: Budgets, stack: AsyncExitStack, *, is_home_usable: bool
+) -> OpenAccount:
+    """Return the account of the home's sandbox, which is let go with the stack; nothing is started yet."""
+    sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
+    stack.push_async_callback(sandbox.aclose)
+    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
+    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
 
 
 async def keep_tidy(account: OpenAccount, ledger: Ledger, clock: Clock) -> None:

@@ -12,22 +12,24 @@ from typing import Final, TypeAlias, assert_never
 
 from flowport.choices import (
     MAX_GIVEN_LENGTH,
+    Choice,
     build_choices,
     find_option,
     format_choices,
     format_scalar,
     format_suggestion,
+    is_yes_or_no,
 )
 from flowport.labels import clean_line, format_quoted
-from flowport.model import Input, InputKind, JsonValue
+from flowport.model import Input, InputKind, JsonValue, Option, Scalar
+from flowport.numerals import TwoReadings, read_flag, read_number
+from flowport.wrapped_files import unwrap_file
 
 MAX_NESTING: Final = 32
 """Lists and objects inside each other; deeper values are refused before they can exhaust a stack."""
 
-_MAX_NUMBER_LENGTH: Final = 400
 _MAX_BOUND: Final = 2**31
 """Of lengths; what is above it bounds nothing that could be sent, and not every reader of JSON can carry it."""
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 _OUT_OF_RANGE: Final = "was given a number that JSON cannot carry"
 _FILE_FORMS: Final = 'a path, an https URL, a data URI, run:ID#1 of a run, or "last"'
@@ -49,7 +51,7 @@ class Misfit:
     """Why a value does not fit an input."""
 
     problem: str
-    """The end of a sentence that begins with the argument's name. Never the value itself, but for numbers and options."""
+    """The end of a sentence that begins with the argument's name, with the beginning of the value."""
     expected: str
     """What would fit, as one or two sentences; empty when the problem says it."""
 
@@ -91,8 +93,8 @@ def get_default(item: Input) -> JsonValue:
     """
     if item.default in (None, "", []) or find_flaw(item.default):
         return None
-    if item.kind is InputKind.ANY and not item.is_list and isinstance(item.default, bool | list | dict):
-        return None  # A start request takes text and numbers; of anything else only what a caller insists on is sent.
+    if item.kind.is_media and not item.is_list and not isinstance(item.default, str):
+        return None  # What a caller wraps in JSON is one file; what a provider does may be anything.
     parsed = parse_value(item, item.default)
     return None if isinstance(parsed, Misfit) else parsed
 
@@ -184,9 +186,10 @@ def _parse_json(text: str) -> JsonValue:
 
 
 def _parse_media(item: Input, value: JsonValue) -> Parsed:
-    if not isinstance(value, str):
+    text = unwrap_file(value)
+    if text is None:
         return _refuse_type(item, value)
-    return value if value.strip() else Misfit("was given empty text", format_expected(item))
+    return text if text.strip() else Misfit("was given empty text", format_expected(item))
 
 
 def _parse_text(item: Input, value: JsonValue) -> Parsed:
@@ -201,7 +204,10 @@ def _parse_text(item: Input, value: JsonValue) -> Parsed:
 
 
 def _parse_number(item: Input, value: JsonValue) -> Parsed:
-    number = _read_number(value) if isinstance(value, str) else value
+    number = read_number(value) if isinstance(value, str) else value
+    if isinstance(number, TwoReadings):
+        problem = f"was given {format_quoted(str(value), limit=MAX_GIVEN_LENGTH)}, which can mean two numbers"
+        return Misfit(problem, f"{format_expected(item)} Write {number.first} or {number.second}.")
     if isinstance(number, bool) or not isinstance(number, int | float):
         return _refuse_type(item, value)
     if not _is_finite(number):
@@ -213,25 +219,18 @@ def _parse_number(item: Input, value: JsonValue) -> Parsed:
     return number
 
 
-def _read_number(text: str) -> int | float | None:
-    digits = text.strip()
-    if len(digits) > _MAX_NUMBER_LENGTH or not _NUMBER.fullmatch(digits):
-        return None
-    return int(digits) if digits.lstrip("+-").isdigit() else float(digits)
-
-
 def _parse_boolean(item: Input, value: JsonValue) -> Parsed:
-    word = value.strip().casefold() if isinstance(value, str) else value
-    if word in ("true", 1):
-        return True
-    return False if word in ("false", 0) else _refuse_type(item, value)
+    if isinstance(value, str):
+        flag = read_flag(value)
+        return _refuse_type(item, value) if flag is None else flag
+    return bool(value) if value in (0, 1) else _refuse_type(item, value)
 
 
 def _parse_option(item: Input, value: JsonValue) -> Parsed:
     if value is None or isinstance(value, list | dict):
         return _refuse_type(item, value)
     choices = build_choices(item)
-    option = find_option(choices, value)
+    option = find_option(choices, value) or _find_option_as_written(item, choices, value)
     if option is not None:
         return option.value
     if item.is_open and value != "":
@@ -240,23 +239,36 @@ def _parse_option(item: Input, value: JsonValue) -> Parsed:
     return Misfit(f"was given {given}", format_expected(item) + format_suggestion(choices, value))
 
 
+def _find_option_as_written(item: Input, choices: tuple[Choice, ...], value: Scalar) -> Option | None:
+    """Return the option that a number or a word for yes or no means in the spelling of people; None for none."""
+    if not isinstance(value, str):
+        return None
+    if is_yes_or_no(item):
+        flag = read_flag(value)
+        return None if flag is None else find_option(choices, flag)
+    number = read_number(value)
+    return None if number is None or isinstance(number, TwoReadings) else find_option(choices, number)
+
+
 def _refuse_type(item: Input, value: JsonValue) -> Misfit:
     match value:
         case None:
             given = "null"
-        case bool():
-            given = "a boolean"
         case str():
-            given = "text"
-        case int() | float():
-            given = "a number"
+            given = format_quoted(value, limit=MAX_GIVEN_LENGTH)
+        case bool() | int() | float():
+            given = clean_line(format_scalar(value), limit=MAX_GIVEN_LENGTH)
         case list():
-            given = "a list"
+            given = f"a list ({_format_json(value)})" if value else "an empty list"
         case dict():
-            given = "an object"
+            given = f"an object ({_format_json(value)})" if value else "an empty object"
         case _ as never:
             assert_never(never)
     return Misfit(f"was given {given}", format_expected(item))
+
+
+def _format_json(value: JsonValue) -> str:
+    return clean_line(json.dumps(value, ensure_ascii=False), limit=MAX_GIVEN_LENGTH)
 
 
 def _is_finite(number: float) -> bool:

@@ -71,6 +71,20 @@ def build_slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
 
 
+def _build_readable_slug(text: str) -> str:
+    """Return the slug of a name in any script: one that is mostly not Latin is transliterated, for a name is permanent."""
+    cleaned = unicodedata.normalize("NFKC", clean_line(text, limit=_MAX_SLUG_SOURCE))
+    letters = [character for character in cleaned if character.isalpha()]
+    if sum(bool(build_slug(letter)) for letter in letters) * 2 > len(letters) or cleaned.isascii():
+        return build_slug(cleaned)
+    # Here, because few accounts need it and every start would pay for it.
+    from anyascii import anyascii  # noqa: PLC0415
+
+    # Signs and pictures have names in the library that are no names of apps; an apostrophe stands for a soft sign.
+    spelled = (anyascii(c).replace("'", "") if unicodedata.category(c)[0] in "LMN" else c for c in cleaned)
+    return build_slug("".join(spelled)) or build_slug(cleaned)
+
+
 def build_tool_name(app_name: str, app_key: str, *, prefix: str = "", taken: Collection[str]) -> str:
     """Return a name for an app's tool that is neither taken nor reserved.
 
@@ -80,7 +94,7 @@ def build_tool_name(app_name: str, app_key: str, *, prefix: str = "", taken: Col
         prefix: Put before every name of a provider; it counts towards the length.
         taken: Every name ever given to another app.
     """
-    slug = build_slug(app_name)
+    slug = _build_readable_slug(app_name)
     stem = prefix + slug if slug else f"{prefix}app"
     if not stem[0].isalpha():
         stem = f"app_{stem}"

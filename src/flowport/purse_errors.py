@@ -90,6 +90,15 @@ class PriceUnconfirmed(FlowportError):
             return f"{price}. Run {them} all the same?"
         return f"{price}. Run {them} for {count_credits(self.price_credits)}?"
 
+    @property
+    def brief_question(self) -> str:
+        """The same with the price once, for telling afterwards what the person was asked."""
+        name = format_quoted(self.app_name)
+        verb, them = ("Run", name) if self.runs == 1 else ("Start", f"{self.runs} runs of {name}")
+        if self.price_credits is None:
+            return f"{verb} {them} without knowing the price?"
+        return f"{verb} {them} for {count_credits(self.price_credits)}{' together' * (self.runs > 1)}?"
+
     def __str__(self) -> str:
         if self.price_credits is None or self.threshold_credits is None:
             remedy = "set FLOWPORT_UNKNOWN_PRICE to allow"

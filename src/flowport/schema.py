@@ -28,6 +28,10 @@ _MAX_EXAMPLES: Final = 5
 _MAX_OPTION_LABELS_LENGTH: Final = 260
 _SEE_ALL: Final = "; find_apps with this tool's name lists all"
 _MAX_DEFAULT_LENGTH: Final = 200
+_MAX_ADVICE_LENGTH: Final = 200
+_MAX_EXAMPLE_LENGTH: Final = 100
+_EXAMPLE: Final = re.compile(r"(?:e\.?\s?g\b|for example|for instance|ex\.|example|such as|like)", re.IGNORECASE)
+_SENTENCE_ENDS: Final = (".", "?", "!", ":", "…")
 _MINUTE_FROM_SECONDS: Final = 90
 NEW_RUN: Final = "new_run"
 """The argument that pays for another run though an equal one is there. An app without inputs lists it: several clients
@@ -140,7 +144,7 @@ def _build_property(item: Input, name: str) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "array", "items": value} if item.is_list else value
     if item.is_list and (most_items := get_max_items(item)) is not None:
         schema["maxItems"] = most_items
-    hint = _build_hint(item, choices, is_listed=bool(enum) or is_boolean)
+    hint = _join(_build_advice(item, name), _build_hint(item, choices, is_listed=bool(enum) or is_boolean))
     return schema | _build_words(item.label, name, hint) | _build_default(item, choices)
 
 
@@ -159,7 +163,27 @@ def _build_words(label: str, name: str, hint: str) -> dict[str, str]:
         return {"description": hint} if hint else {}
     if not hint:
         return {"title": words}
-    return {"description": f"{words} {hint}" if words.endswith((".", "?", "!", ":", "…")) else f"{words}. {hint}"}
+    return {"description": _join(words, hint)}
+
+
+def _join(*parts: str) -> str:
+    """Return the parts one after the other, each a sentence of its own."""
+    *told, last = [part for part in parts if part] or [""]
+    return " ".join([*(part if part.endswith(_SENTENCE_ENDS) else f"{part}." for part in told), last])
+
+
+def _build_advice(item: Input, name: str) -> str:
+    """Return what the builder says to whoever fills the input in, where it says more than its label."""
+    description = clean_line(item.description, limit=_MAX_ADVICE_LENGTH).lstrip(_COLONS)
+    placeholder = clean_line(item.placeholder, limit=_MAX_EXAMPLE_LENGTH).lstrip(_COLONS)
+    known = {clean_line(item.label).casefold()}
+    told = []
+    for words, opening in ((description, ""), (placeholder, "E.g. ")):
+        is_new = not is_said_by(words, name) and words.casefold().rstrip(".…") not in known
+        if is_new:
+            told.append(words if not opening or _EXAMPLE.match(words) else f"{opening}{words}")
+            known.add(words.casefold().rstrip(".…"))
+    return _join(*told)
 
 
 def _build_enum(choices: tuple[Choice, ...]) -> list[str]:

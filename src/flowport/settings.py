@@ -311,7 +311,9 @@ def _parse_choice(values: Mapping[str, str], name: str, choices: Sequence[str]) 
     text = values.get(name, choices[0]).strip().lower()
     if text in choices:
         return text
-    raise ConfigurationError(name, f"is {text!r}", f"It takes {' or '.join(choices)}.")
+    raise ConfigurationError(
+        name, f"is {text!r}", f"It takes {' or '.join(filter(None, (', '.join(choices[:-1]), choices[-1])))}."
+    )
 
 
 def _parse_switch(values: Mapping[str, str], name: str) -> bool:

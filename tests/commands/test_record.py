@@ -143,7 +143,10 @@ def test_what_cannot_be_erased_is_told(home: Path, run_id: str, words: str, caps
     """The exit code is for scripts, the sentence for people."""
     save_runs(home, LIVE)
     assert main(["erase", run_id]) == 1
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told
+    # Tools are for assistants: nothing in a terminal can call one.
+    assert "list_runs" not in told
 
 
 @pytest.mark.parametrize("arguments", [[], ["run_1", "--all"]])

@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.media.saving import MAX_NAME_CHARACTERS, Published, build_output_path, open_partial
+from flowport.media.saving import (
+    MAX_NAME_CHARACTERS,
+    Published,
+    build_batch_path,
+    build_output_path,
+    open_partial,
+)
 from tests.rights import obey_modes
 
 LARGE = bytes(range(256)) * 9000
@@ -80,6 +86,43 @@ def test_hostile_parts_make_a_harmless_name(tool: str, run: str, extension: str,
     """Names of apps and types of files are strangers' words."""
     path = build_output_path(Path("out"), date="../..", tool_name=tool, n=1, run_id=run, extension=extension)
     assert path == Path("out/undated") / name
+
+
+@pytest.mark.parametrize(
+    ("app", "stem"),
+    [
+        ("Создать постер", "создать_постер"),
+        ("日本語 のアプリ!", "日本語_のアプリ"),
+        ("Größe / ../Maß", "größe_maß"),
+        ("e\u0301te\u0301", "été"),
+        ("पोस्टर", "पोस्टर"),
+        ("Плакат" * 40, "плакат" * 10),
+        ("Sketch to Realism", "sketch_to_realism_2"),
+        ("", "sketch_to_realism_2"),
+        ("\U0001f680", "sketch_to_realism_2"),
+        ("\u0301\u0301é", "sketch_to_realism_2"),
+    ],
+)
+def test_an_app_in_another_script_names_its_files(app: str, stem: str) -> None:
+    """People look for them by the letters that they know; a long name must still fit into a folder."""
+    path = build_output_path(
+        Path("out"), date="x", tool_name="sketch_to_realism_2", n=1, run_id="run_ab2", extension="png", app_name=app
+    )
+    batch = build_batch_path(Path("out"), date="x", tool_name="sketch_to_realism_2", batch_id="batch_ab2", app_name=app)
+    assert (path.name, batch.name) == (f"{stem}-1-run_ab2.png", f"{stem}-batch-batch_ab2.csv")
+    assert len(path.name.encode()) < 200
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=80))
+def test_a_file_of_any_app_can_be_made(app: str) -> None:
+    """Names of apps are strangers' words."""
+    path = build_output_path(
+        Path("out"), date="x", tool_name="tool", n=1, run_id="run_ab2", extension="png", app_name=app
+    )
+    assert len(path.name.encode()) < 200
+    assert path.name[0].isalnum()
+    assert not set('/\\:\0*?"<>| \n') & set(path.name)
 
 
 @settings(max_examples=200, deadline=None)

@@ -218,3 +218,11 @@ def test_too_many_inputs_leave_the_app_out() -> None:
     """They would crowd out the other tools."""
     with pytest.raises(AppUnsupported):
         build_inputs("wf", [RequestField("n", str(n), {}) for n in range(MAX_INPUTS + 1)])
+
+
+def test_what_the_builder_says_of_a_field_is_read() -> None:
+    """In the field itself or in its configuration."""
+    found = read(type="text", description="The scene", config={"placeholder": "A village"})
+    assert (found.description, found.placeholder) == ("The scene", "A village")
+    found = read(type="text", helpText="The scene", placeholder=5)
+    assert (found.description, found.placeholder) == ("The scene", "")

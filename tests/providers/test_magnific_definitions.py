@@ -223,3 +223,27 @@ def test_a_definition_of_something_else_is_the_providers_fault(data: object, pro
     with pytest.raises(ProviderBroken) as caught:
         MAGNIFIC.parse_app(answer({"data": data}), SKETCH, read_at=NOW)
     assert caught.value.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"presentation": {"mode": "textarea", "type": "text", "placeholder": "e.g. A village"}},
+            ("", "e.g. A village"),
+        ),
+        ({"placeholder": "A village", "description": "The scene"}, ("The scene", "A village")),
+        ({"config": {"placeholder": "A village", "description": "The scene"}}, ("The scene", "A village")),
+        (
+            {"presentation": {"placeholder": "one"}, "placeholder": "two", "config": {"placeholder": "three"}},
+            ("", "one"),
+        ),
+        ({"presentation": {"placeholder": 5}, "placeholder": "two"}, ("", "two")),
+        ({"presentation": "x", "placeholder": None, "description": ["x"]}, ("", "")),
+        ({"presentation": {"placeholder": "x" * 10_000}}, ("", "x" * 4000)),
+    ],
+)
+def test_what_the_builder_says_of_an_input_is_read(fields: dict[str, Any], words: tuple[str, str]) -> None:
+    """No page shows either member; live clients read both."""
+    found = read_input(type="text", **fields)
+    assert (found.description, found.placeholder) == words

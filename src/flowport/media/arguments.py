@@ -4,8 +4,10 @@ A URL is handed on as it stands and is not fetched here; everything else is a fi
 Results of earlier runs are found elsewhere, because they lie in the ledger. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
 """
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -15,16 +17,18 @@ from flowport.media.completeness import find_fault
 from flowport.media.converting import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
 from flowport.media.identifying import identify
-from flowport.media.local_files import is_under_roots
+from flowport.media.local_files import SameLook, find_same_look, is_under_roots
 from flowport.media.refusals import build_refusal, format_address, format_name
 from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
 from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
+from flowport.media.wrappings import is_share_of_linux, iterate_unwrapped
 from flowport.model import InputKind, OutputKind
 
 MAX_URL_CHARACTERS: Final = 8192
 """Signed URLs are long, but no server that we know of takes longer ones."""
 
+_MAX_NAMED: Final = 8
 _GIVE: Final = "Give the full path of a file on this computer, or an https URL."
 
 
@@ -46,6 +50,8 @@ class MediaRules:
     """The largest upload that it takes."""
     mounts: Path = Path("/mnt")
     """Where a Linux that Windows runs has Windows' drives."""
+    linux_name: str = field(default_factory=lambda: os.environ.get("WSL_DISTRO_NAME", ""))
+    """What Windows calls the Linux that it runs, and that this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,8 @@ class FileMedia:
     source: Source
     sniffed: Sniffed
     fingerprint: Fingerprint
+    note: str = ""
+    """What a person should know of how it was found, as the end of a sentence."""
 
 
 Media: TypeAlias = UrlMedia | FileMedia
@@ -75,9 +83,8 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
     Raises:
         ArgumentsInvalid: One problem, with this argument.
     """
-    value = value.strip()
-    spelling = get_spelling(value)
-    match spelling:
+    value = unwrap(value, rules)
+    match get_spelling(value):
         case Spelling.URL:
             return _check_url(value, argument, rules)
         case Spelling.DATA_URI:
@@ -85,22 +92,79 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
         case Spelling.BASE64:
             source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
         case _:
-            source = find_local_file(value, argument=argument, rules=rules)
+            found = find_local_file(value, argument=argument, rules=rules)
+            note = _describe_found(found.path, value)
+            return replace(examine(found, argument=argument, kind=kind, rules=rules), note=note)
     return examine(source, argument=argument, kind=kind, rules=rules)
+
+
+def unwrap(value: str, rules: MediaRules) -> str:
+    """Return the name or address inside what programs put round it; the text itself where it means something.
+
+    Blocks on the disk: a file that really is called as the text says comes first.
+    """
+    value = value.strip()
+    inner = ""
+    for text in chain((value,), iterate_unwrapped(value, linux_name=rules.linux_name)):
+        match get_spelling(text):
+            case Spelling.URL | Spelling.DATA_URI | Spelling.BASE64 | Spelling.RESULT:
+                return inner or text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH if _is_there(text, rules):
+                return text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH | Spelling.NETWORK_PATH:
+                inner = inner or ("" if is_share_of_linux(text, rules.linux_name) else text)
+            case _:
+                continue
+    return inner or value
+
+
+def _is_there(text: str, rules: MediaRules) -> bool:
+    """Tell whether a file under the roots is called so, or looks so."""
+    try:
+        path = _locate(text, "", rules)
+    except ArgumentsInvalid:
+        return False
+    return is_under_roots(path, rules.roots) and (
+        os.path.lexists(path) or find_same_look(path, rules.roots) is not None
+    )
+
+
+def _describe_found(path: Path, value: str) -> str:
+    """Return a note on a file that was found under a name that only looks like the one that was given."""
+    shown = path.name.encode("ascii", "backslashreplace").decode()
+    is_exact = path.name in unquote(value) or path.name in value
+    return "" if is_exact else f'was read from a file whose name only looks the same, "{format_name(shown)}"'
 
 
 def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
     """Return where a path or file URI leads; it is not opened, and whether it may be is asked when it is.
 
+    Blocks on the disk, where nothing has the exact name: one file that looks the same is meant.
+
     Raises:
-        ArgumentsInvalid: It is neither.
+        ArgumentsInvalid: It is neither, or several files look the same.
     """
-    value = value.strip()
+    value = unwrap(value, rules)
+    path = _locate(value, argument, rules)
+    if not is_under_roots(path, rules.roots) or os.path.lexists(path):
+        return DiskSource(path, rules.roots)
+    match find_same_look(path, rules.roots):
+        case SameLook(names):
+            listed = ", ".join(f'"{name.encode("ascii", "backslashreplace").decode()}"' for name in names[:_MAX_NAMED])
+            problem = f"names a file that does not exist, and {len(names)} look the same: {listed}"
+            raise build_refusal(argument, problem, "Rename all but one of them.")
+        case None:
+            return DiskSource(path, rules.roots)
+        case found:
+            return DiskSource(found, rules.roots)
+
+
+def _locate(value: str, argument: str, rules: MediaRules) -> Path:
     spelling = get_spelling(value)
     if spelling not in {Spelling.PATH, Spelling.FILE_URI, Spelling.WINDOWS_PATH}:
         raise _refuse_spelling(spelling, value, argument)
     path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
-    return DiskSource(_check_path(path, argument, rules), rules.roots)
+    return _check_path(path, argument, rules)
 
 
 def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules) -> FileMedia:

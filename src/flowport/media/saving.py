@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from flowport.disks import move_to_free_name, sync_file, sync_folder
 MAX_NAME_CHARACTERS: Final = 100
 """Longest name of a saved output, extension included."""
 
+_MAX_STEM_BYTES: Final = 120
+"""Of a name in another script, whose letters take several bytes each; file systems count bytes."""
+
 _COMPARED_BYTES: Final = 1024**2
 _MAX_TRIES: Final = 10_000
 _MAX_EXTENSION_CHARACTERS: Final = 10
@@ -32,26 +36,44 @@ _UNSAFE: Final = re.compile(r"[^a-z0-9_]+")
 _FOUND_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def build_output_path(folder: Path, *, date: str, tool_name: str, n: int, run_id: str, extension: str) -> Path:
+def build_output_path(
+    folder: Path, *, date: str, tool_name: str, n: int, run_id: str, extension: str, app_name: str = ""
+) -> Path:
     """Return `folder/date/<tool>-<n>-<short id>.<extension>` with every part made safe, whatever it holds.
 
     Args:
+        app_name: Stands for the tool where it holds letters that a tool's name cannot: people find a file by them.
         date: As `2026-11-22`.
         n: The output's place in its run, from 1.
         run_id: Its last letters become the short id.
         extension: Without the dot; `bin` stands in for one that is empty after cleaning.
     """
     suffix = _make_safe(extension)[:_MAX_EXTENSION_CHARACTERS] or "bin"
-    return _build_path(folder, date, tool_name, f"-{n}-{_shorten_id(run_id)}.{suffix}")
+    return _build_path(folder, date, _choose_stem(tool_name, app_name), f"-{n}-{_shorten_id(run_id)}.{suffix}")
 
 
-def build_batch_path(folder: Path, *, date: str, tool_name: str, batch_id: str) -> Path:
+def build_batch_path(folder: Path, *, date: str, tool_name: str, batch_id: str, app_name: str = "") -> Path:
     """Return `folder/date/<tool>-batch-<short id>.csv`, as safe as `build_output_path`."""
-    return _build_path(folder, date, tool_name, f"-batch-{_shorten_id(batch_id)}.csv")
+    return _build_path(folder, date, _choose_stem(tool_name, app_name), f"-batch-{_shorten_id(batch_id)}.csv")
 
 
-def _build_path(folder: Path, date: str, tool_name: str, tail: str) -> Path:
-    tool = _make_safe(tool_name)[: MAX_NAME_CHARACTERS - len(tail)] or "output"
+def _choose_stem(tool_name: str, app_name: str) -> str:
+    """Return the letters of an app's name where they are not all Latin, else the tool's name, made safe."""
+    letters = unicodedata.normalize("NFC", app_name).lower()
+    kept = "".join(c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in letters)
+    stem = re.sub("_+", "_", kept).strip("_")
+    if stem.isascii() or not stem[0].isalnum():
+        return _make_safe(tool_name)
+    try:
+        while len(os.fsencode(stem)) > _MAX_STEM_BYTES:
+            stem = stem[:-1].rstrip("_")
+    except UnicodeEncodeError:  # a system whose file names are ASCII
+        return _make_safe(tool_name)
+    return stem
+
+
+def _build_path(folder: Path, date: str, stem: str, tail: str) -> Path:
+    tool = stem[: MAX_NAME_CHARACTERS - len(tail)] or "output"
     # With its tail no name is that of a Windows device (`con`, `nul`), which would be found in every folder.
     return folder / (re.sub(r"[^0-9-]+", "", date).strip("-") or "undated") / f"{tool}{tail}"
 

@@ -43,6 +43,8 @@ _DEFAULT_KEYS: Final = ("value", "default", "defaultValue")
 _OPTIONS_KEYS: Final = ("options", "choices", "enum")
 _ITEMS_KEYS: Final = ("maxItems", "max_items", "maxImages", "maxFiles")
 _LIST_KEYS: Final = ("isList", "isArray", "multiple", "list")
+_DESCRIPTION_KEYS: Final = ("description", "helpText", "help")
+_PLACEHOLDER_KEYS: Final = ("placeholder",)
 _OPEN_KEYS: Final = ("allowCustom", "allow_custom", "custom")
 
 
@@ -196,6 +198,8 @@ def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input
         max_length=_read_count(longest),
         max_items=_read_count(_read_number(definition, _ITEMS_KEYS)),
         is_open=kind is InputKind.SELECT and _has_flag(definition, _OPEN_KEYS),
+        description=_read_words(definition, _DESCRIPTION_KEYS),
+        placeholder=_read_words(definition, _PLACEHOLDER_KEYS),
     )
     return [built, *_build_custom_fields(app_id, field, label, keys)]
 
@@ -227,6 +231,11 @@ def _read_label(definition: Mapping[str, Any], field_id: str) -> str:
     found = _get_first(definition, ("label", "name", "title"))
     label = found[:MAX_TEXT_LENGTH] if isinstance(found, str) else ""
     return "" if label == field_id else label
+
+
+def _read_words(definition: Mapping[str, Any], keys: Sequence[str]) -> str:
+    found = _get_first(definition, keys)
+    return found[:MAX_TEXT_LENGTH] if isinstance(found, str) else ""
 
 
 def _read_kind(definition: Mapping[str, Any]) -> tuple[InputKind, bool]:

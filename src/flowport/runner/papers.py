@@ -50,7 +50,9 @@ class BatchPaper:
 
     def _write(self, batch: Run, rows: Sequence[RowStanding], at: float) -> SavedPaper:
         date = datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%d")
-        path = build_batch_path(self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id)
+        path = build_batch_path(
+            self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id, app_name=batch.app_name
+        )
         try:
             with open_partial(path, self._rules.writer) as partial:
                 partial.file.write(build_table(rows))

@@ -18,6 +18,7 @@ from flowport.server import FlowportServer
 from flowport.serving.addresses import Address, format_host
 from flowport.serving.bodies import BodyReader
 from flowport.serving.ending import End
+from flowport.serving.http_requests import RequestWatch
 
 PATH: Final = "/mcp"
 
@@ -61,6 +62,8 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
         enable_dns_rebinding_protection=True, allowed_hosts=names, allowed_origins=[f"http://{name}" for name in names]
     )
     app = server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
+    # The one that is added last comes first: what is no message never gets an id of its own.
+    app.add_middleware(RequestWatch)
     app.add_middleware(BodyReader, security=security, max_bytes=DEFAULT_MAX_REQUEST_BODY_SIZE)
     return app
 

@@ -14,7 +14,6 @@ from typing import Any, Final, Self
 
 import anyio
 import anyio.to_thread
-import mcp.types as t
 from mcp.shared._stream_protocols import WriteStream
 from mcp.shared.message import SessionMessage
 
@@ -80,9 +79,9 @@ def parse_line(line: bytes) -> Heard:
 class _Line:
     """A line, or the rest of one, that waits for the pipe."""
 
-    def __init__(self, data: memoryview, request_id: t.RequestId | None) -> None:
+    def __init__(self, data: memoryview, item: SessionMessage) -> None:
         self.data = data
-        self.request_id = request_id
+        self.item = item
         self.over = anyio.Event()
         """Set when it is written, or when nothing can be written any more."""
 
@@ -90,11 +89,11 @@ class _Line:
 class LineWriter(WriteStream[SessionMessage]):
     """Messages to a descriptor, one a line and each of them whole, however many are sent at once."""
 
-    def __init__(self, descriptor: int, on_written: Callable[[t.RequestId], None] = lambda _: None) -> None:
+    def __init__(self, descriptor: int, on_written: Callable[[SessionMessage], None] = lambda _: None) -> None:
         """Write to a descriptor; what it does not take at once is written by `write_waiting`.
 
         Args:
-            on_written: Called with the request of each answer that is written.
+            on_written: Called with each message that is written.
         """
         self._descriptor = descriptor
         self._on_written = on_written
@@ -115,16 +114,14 @@ class LineWriter(WriteStream[SessionMessage]):
         Raises:
             anyio.BrokenResourceError: Nobody reads any more.
         """
-        # Of answers alone: requests of our own have numbers too, which may be the client's as well.
-        request_id = item.message.id if isinstance(item.message, (t.JSONRPCResponse, t.JSONRPCError)) else None
         line = memoryview(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode())
         if self._problem is not None:
             raise anyio.BrokenResourceError from self._problem
         rest = line if self._waiting else self._write_at_once(line)
         if not rest:
-            self._tell_written(request_id)
+            self._on_written(item)
             return
-        self._waiting.append(waiting := _Line(rest, request_id))
+        self._waiting.append(waiting := _Line(rest, item))
         self._called.set()
         await waiting.over.wait()
         if self._problem is not None:
@@ -160,13 +157,8 @@ class LineWriter(WriteStream[SessionMessage]):
                 waiting.over.set()
             raise
         self._waiting.popleft()
-        self._tell_written(line.request_id)
+        self._on_written(line.item)
         line.over.set()
-
-    def _tell_written(self, request_id: t.RequestId | None) -> None:
-        # An answer to what was no message may carry anything for an id.
-        if isinstance(request_id, (str, int)):
-            self._on_written(request_id)
 
     def _write_all(self, data: memoryview) -> None:
         while data:
@@ -203,12 +195,14 @@ def _read(descriptor: int) -> bytes:
             select.select([descriptor], [], [])
 
 
-def open_pipes(on_end: Callable[[], None], on_written: Callable[[t.RequestId], None]) -> tuple[LineReader, LineWriter]:
+def open_pipes(
+    on_end: Callable[[], None], on_written: Callable[[SessionMessage], None]
+) -> tuple[LineReader, LineWriter]:
     """Take standard input and output for the protocol alone: whatever else is printed goes to standard error.
 
     Args:
         on_end: Called when the client has closed standard input.
-        on_written: Called with the request of each answer that is written.
+        on_written: Called with each message that is written.
 
     Raises:
         OSError: One of them is closed.

@@ -1,0 +1,82 @@
+"""Read numbers and yes or no as people and spreadsheets write them: `0,4`, `1.234,5`, `1 234`, `yes`. Pure.
+
+What can mean two things is read as neither: the caller refuses it and names both.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+MAX_NUMBER_LENGTH: Final = 400
+
+_PLAIN: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_WITH_COMMA: Final = re.compile(r"(?P<sign>[+-]?)(?P<whole>\d*),(?P<part>\d+)(?P<power>(?:[eE][+-]?\d+)?)", re.ASCII)
+_GROUPED: Final = re.compile(
+    r"(?P<sign>[+-]?)(?P<whole>[1-9]\d{0,2}(?:(?P<mark>[., '])\d{3})(?:(?P=mark)\d{3})*)(?:(?P<point>[.,])(?P<part>\d*))?",
+    re.ASCII,
+)
+_SPACES: Final = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f"), " ")
+_LIKE_ASCII: Final = {**_SPACES, ord("\u2212"): "-", ord("\u2019"): "'"}
+_QUOTES: Final = {'"': '"', "'": "'", "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c"}
+
+_YES: Final = frozenset(
+    {
+        *("true", "t", "yes", "y", "on", "1", "1.0", "enabled", "checked", "\u2713", "\u2714"),
+        *("wahr", "ja", "vrai", "oui", "verdadero", "s\u00ed", "vero", "verdadeiro", "sim", "waar"),
+        *("\u0434\u0430", "\u306f\u3044", "\u662f"),
+    }
+)
+_NO: Final = frozenset(
+    {
+        *("false", "f", "no", "n", "off", "0", "0.0", "disabled", "unchecked", "\u2717", "\u2718"),
+        *("falsch", "nein", "faux", "non", "falso", "n\u00e3o", "onwaar", "nee"),
+        *("\u043d\u0435\u0442", "\u3044\u3044\u3048", "\u5426"),
+    }
+)
+"""In the languages of spreadsheets, which write their own words for true and false."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwoReadings:
+    """A number that can mean two things."""
+
+    first: str
+    second: str
+
+
+Reading: TypeAlias = "int | float | TwoReadings | None"
+
+
+def read_number(text: str) -> Reading:
+    """Return the number that a text writes, both where it can be either of two, and None where it is none."""
+    written = _unwrap(text).translate(_LIKE_ASCII)
+    if len(written) > MAX_NUMBER_LENGTH:
+        return None
+    if _PLAIN.fullmatch(written):
+        return _parse(written)
+    if found := _WITH_COMMA.fullmatch(written):
+        decimal = f"{found['sign']}{found['whole'] or '0'}.{found['part']}{found['power']}"
+        # Three digits behind a comma may be thousands, unless no number in groups begins so.
+        is_group = len(found["part"]) == 3 and not found["power"] and re.fullmatch(r"[1-9]\d{0,2}", found["whole"])  # noqa: PLR2004 - a group has three
+        return TwoReadings(f"{found['sign']}{found['whole']}{found['part']}", decimal) if is_group else _parse(decimal)
+    if (found := _GROUPED.fullmatch(written)) and found["mark"] != found["point"]:
+        whole = re.sub(r"\D", "", found["whole"])
+        return _parse(f"{found['sign']}{whole}" + (f".{found['part']}" if found["point"] else ""))
+    return None
+
+
+def read_flag(text: str) -> bool | None:
+    """Return what a word says of yes and no; None when it says neither."""
+    word = _unwrap(text).casefold()
+    return True if word in _YES else False if word in _NO else None
+
+
+def _unwrap(text: str) -> str:
+    written = text.strip()
+    if len(written) > 1 and _QUOTES.get(written[0]) == written[-1]:
+        return written[1:-1].strip()
+    return written
+
+
+def _parse(digits: str) -> int | float:
+    return int(digits) if digits.lstrip("+-").isdigit() else float(digits)
