@@ -150,9 +150,8 @@ async def open_assembly(
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
         supervisor.spawn("sandbox", keep_tidy, accounts, ledger, clock)
         deliveries = Deliveries(ledger, clock, supervisor)
-        preparer = CallPreparer(
-            MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, deliveries.delivered)
-        )
+        finder = OutputFinder(ledger, deliveries.delivered)
+        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, finder)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
         runner = _build_runner(shared, accounts, board, process, pace or Pace())
