@@ -3,13 +3,17 @@
 `write_docs.py` writes them into `docs/errors.md`. A test demands an example of every class of error.
 """
 
+import io
 import json
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from example_records import SHOWN_FOLDER, Example, Section, catch
+from PIL import Image
+from setting_examples import iterate_settings
 
 from flowport.arguments import parse_arguments
 from flowport.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead, Namesake, ResourceNotFound, RunNotOver
@@ -18,7 +22,6 @@ from flowport.errors import (
     AppUnsupported,
     Breakage,
     DayUsedUp,
-    FlowportError,
     LedgerError,
     Operation,
     ProviderError,
@@ -34,29 +37,7 @@ from flowport.providers.interface import ApiAnswer, NotTaken, Uncertain
 from flowport.providers.magnific import Magnific
 from flowport.providers.magnific_inputs import parse_inputs
 from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
-from flowport.settings import load_settings
-
-SHOWN_FOLDER: Final = "/home/me"
-"""Stands in the document for the folder in which the examples were made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One thing that goes wrong."""
-
-    given: str
-    """What was given, or what happened."""
-    error: FlowportError
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Examples of one kind."""
-
-    title: str
-    reader: str
-    """Who reads these sentences, and who acts on them."""
-    examples: tuple[Example, ...]
+from flowport.tables import parse_table
 
 
 def build_sections() -> list[Section]:
@@ -67,12 +48,17 @@ def build_sections() -> list[Section]:
             Section(
                 "Settings",
                 "In every answer, and on standard error. For the person who set Flowport up.",
-                tuple(_iterate_settings(folder)),
+                tuple(iterate_settings(folder)),
             ),
             Section(
                 "Arguments of a call",
                 "In the answer. For the assistant, which corrects the call; nothing was sent.",
-                (*_iterate_arguments(), *_iterate_media(folder)),
+                (*_iterate_arguments(), *_iterate_media(folder), *_iterate_contents(folder)),
+            ),
+            Section(
+                "Tables of a batch",
+                "In the answer. For the assistant, or the person who saved the table; nothing was sent.",
+                tuple(_iterate_tables()),
             ),
             Section(
                 "Apps, runs and resources",
@@ -95,89 +81,6 @@ def build_sections() -> list[Section]:
                 tuple(_iterate_records()),
             ),
         ]
-
-
-def format_sentence(error: FlowportError, folder: str = "") -> str:
-    """Return an error's sentence on one line, with the folder of the examples called by its usual name."""
-    text = str(error).replace(folder, SHOWN_FOLDER) if folder else str(error)
-    return " ".join(text.split())
-
-
-def _catch(given: str, work: Callable[[], object], folder: Path | None = None) -> Example:
-    try:
-        work()
-    except FlowportError as exc:
-        if folder is None:
-            return Example(given, exc)
-        sentence = format_sentence(exc, str(folder))
-        return Example(given, _Told(type(exc), sentence))
-    message = f"{given} is no error"
-    raise AssertionError(message)
-
-
-class _Told(FlowportError):
-    """An error whose sentence was made with another folder's name."""
-
-    def __init__(self, kind: type[FlowportError], sentence: str) -> None:
-        super().__init__(sentence)
-        self.kind = kind
-
-
-def get_class_name(error: FlowportError) -> str:
-    """Return the name of an example's class."""
-    return error.kind.__name__ if isinstance(error, _Told) else type(error).__name__
-
-
-_ENVIRONMENTS: Final = (
-    {"FLOWPORT_MAX_TOOL": "5"},
-    {"FLOWPORT_MAX_TOOLS": "many"},
-    {"FLOWPORT_WAIT_SECONDS": "-1"},
-    {"FLOWPORT_PREVIEWS": "perhaps"},
-    {"FLOWPORT_SOURCE": "mine"},
-    {"FLOWPORT_HOME": "results"},
-    {"FLOWPORT_OUTPUT_DIR": "~nobody-of-that-name/x"},
-    {"FLOWPORT_DATABASE_URL": "postgresql://x"},
-    {"FLOWPORT_REQUESTS_PER_MINUTE": "0", "FLOWPORT_REQUESTS_PER_DAY": "5"},
-    {"MAGNIFIC_API_KEY": "${MAGNIFIC_API_KEY}"},
-    {"MAGNIFIC_API_KEY": "gx_0123456789"},
-    {"MAGICA_API_KEY": "FPSX0123456789"},
-    {"MAGNIFIC_API_KEY": "Bearer mk-0123456789"},
-    {"MAGNIFIC_API_KEY": "<mk-0123456789>"},
-    {"MAGNIFIC_API_KEY": "mk-0123...6789"},
-    {"MAGNIFIC_API_KEY": "mk 0123456789"},
-    {"MAGNIFIC_BASE_URL": "http://api.magnific.com"},
-    {"MAGNIFIC_BASE_URL": "api.magnific.com"},
-    {"MAGICA_CANCEL_PATH": "cancel"},
-    {"FLOWPORT_TEST_REHEARSAL": "x"},
-)
-_FILES: Final = (
-    "wait_seconds = 4",
-    "FLOWPORT_WAIT_SECONDS = 4",
-    "[server]\nport = 1",
-    "flowport_apps = [1]",
-    "flowport_wait_seconds 4",
-    "flowport_home = /data",
-    'flowport_home = "C:\\Users"',
-    '[[magica_workflows]]\nname = "x"',
-    '[[magica_workflows]]\nid = "x"\nflowport_max_tools = 5',
-)
-
-
-def _iterate_settings(folder: Path) -> Iterator[Example]:
-    for environ in _ENVIRONMENTS:
-        # Keys are never shown as they stand; these are none.
-        given = ", ".join(f"{name}={text}" for name, text in environ.items())
-        yield _catch(given, lambda environ=environ: load_settings({}, {"FLOWPORT_HOME": "/h", **environ}))  # type: ignore[misc]
-    path = folder / "config.toml"
-    for content in _FILES:
-        path.write_text(content, encoding="utf-8")
-        given = f"config.toml: {content}".replace("\n", " ⏎ ")
-        yield _catch(given, lambda: load_settings({}, {}, config_path=path), folder)
-    path.write_bytes("# café".encode("latin-1"))
-    yield _catch("config.toml in Latin-1", lambda: load_settings({}, {}, config_path=path), folder)
-    yield _catch(
-        "--config of a file that is not there", lambda: load_settings({}, {}, config_path=folder / "x"), folder
-    )
 
 
 _INPUTS: Final = (
@@ -208,6 +111,11 @@ _CALLS: Final[tuple[Mapping[str, Any], ...]] = (
     {"scenes": ["a", "b", "c"]},
     {"promt": "a lake"},
     {"colour": "red"},
+    {"prompt": ""},
+    {"prompt": {"text": "a lake"}},
+    {"strength": "1,234"},
+    {"strength": float("inf")},
+    {"prompt": "\ud83d"},
 )
 
 
@@ -216,7 +124,7 @@ def _iterate_arguments() -> Iterator[Example]:
     for call in _CALLS:
         given = {**usual, **call} if call and "promt" not in call else call
         shown = json.dumps(call)
-        yield _catch(shown, lambda given=given: parse_arguments(_APP, _NAMES, given))  # type: ignore[misc]
+        yield catch(shown, lambda given=given: parse_arguments(_APP, _NAMES, given))  # type: ignore[misc]
 
 
 _MEDIA: Final = (
@@ -229,6 +137,12 @@ _MEDIA: Final = (
     "http://example.com/cat.png",
     "https://me:secret@example.com/cat.png",
     "https://example.com:port/",
+    "file://server/cat.png",
+    "C:\\Users\\me\\cat.png",
+    "~no-such-user/cat.png",
+    "data:image/png;base64",
+    "data:image/png;base64,",
+    "data:image/png;base64,A*",
     "data:image/png;base64,AAAA",
     "run:x#y",
 )
@@ -251,7 +165,50 @@ def _iterate_media(folder: Path) -> Iterator[Example]:
     for text in (*_MEDIA, *paths):
         shown = f'photo: "{text.replace(str(folder), SHOWN_FOLDER)}"'
         work = lambda text=text: resolve_media(text, argument="photo", kind=InputKind.IMAGE, rules=rules)  # noqa: E731
-        yield _catch(shown, work, folder)
+        yield catch(shown, work, folder)
+
+
+def _iterate_contents(folder: Path) -> Iterator[Example]:
+    """Give files whose names are right and whose contents cannot be sent."""
+    root = folder / "Contents"
+    root.mkdir()
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50.0).save(buffer, "PNG")
+    picture = buffer.getvalue()
+    contents = {
+        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+        "cut.png": picture[: len(picture) // 2],
+        "sound.png": b"RIFF" + (36).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little") + bytes(24),
+        "report.png": b"%PDF-1.7\n",
+    }
+    for name, data in contents.items():
+        path = root / name
+        path.write_bytes(data)
+        yield catch(
+            f'photo: "{SHOWN_FOLDER}/Contents/{name}"',
+            lambda path=path: resolve_media(  # type: ignore[misc]
+                str(path), argument="photo", kind=InputKind.IMAGE, rules=MediaRules((root,))
+            ),
+            folder,
+        )
+
+
+_TABLES: Final = (
+    b"",
+    "prompt\ncaf\u00e9\n".encode("latin-1"),
+    b"prompt,prompt\na,b\n",
+    b"prompt,\na,b\n",
+    b"prompt\na,b,c\n",
+    b'prompt,style\n"a lake,warm\n',
+    b'prompt,style\n"a lake" at dawn,warm\n',
+    b"Summer pictures\nprompt,style\na lake,warm\n",
+)
+
+
+def _iterate_tables() -> Iterator[Example]:
+    for data in _TABLES:
+        given = "csv: " + (data.decode("latin-1").replace("\n", " \u23ce ").strip() or "an empty file")
+        yield catch(given, lambda data=data: parse_table(data, argument="csv"))  # type: ignore[misc]
 
 
 def _iterate_names() -> Iterator[Example]:
@@ -262,7 +219,7 @@ def _iterate_names() -> Iterator[Example]:
     yield Example("a name that two apps have", AppAmbiguous("Sketch", namesakes))
     yield Example("an app whose definition is still being read", DefinitionNotRead("Sketch", "Magnific", 34))
     yield Example("the same, with no answer of the provider", DefinitionNotRead("Sketch", "Magnific", None))
-    yield _catch("an app with 65 inputs", lambda: parse_inputs("uqzQLDr2Aw", [{"id": str(n)} for n in range(65)]))
+    yield catch("an app with 65 inputs", lambda: parse_inputs("uqzQLDr2Aw", [{"id": str(n)} for n in range(65)]))
     yield Example("an app left out", AppUnsupported("uqzQLDr2Aw", "its definition names no inputs"))
     yield Example("a run id that is unknown", RunNotFound("run_ab2cd3ef4g"))
     yield Example("`flowport erase` of a run that goes on", RunNotOver("run_ab2cd3ef4g"))
@@ -271,7 +228,7 @@ def _iterate_names() -> Iterator[Example]:
 
 def _iterate_costs() -> Iterator[Example]:
     asked = PriceUnconfirmed("Retro Poster", 30.0, 20.0)
-    doubt = StartInDoubt("Magnific", "run_ab2cd3ef4g", 1_795_000_000.0, "Nobody knows whether it was started.")
+    doubt = StartInDoubt("Magnific", "run_ab2cd3ef4g", 1_795_000_000.0, "It is not known whether it was started.")
     yield Example("30 credits, FLOWPORT_MAX_CREDITS_PER_RUN=20", RunCapReached("Retro Poster", 30.0, 20.0))
     yield Example(
         "30 credits, FLOWPORT_MAX_CREDITS_PER_DAY=100",
@@ -310,8 +267,8 @@ def _iterate_providers() -> Iterator[Example]:
         if not isinstance(outcome, NotTaken | Uncertain):
             raise TypeError(outcome)
         yield Example(f"a start answered {status} {text}".strip(), outcome.error)
-    yield _catch("a list answered 503", lambda: provider.parse_list(ApiAnswer(503, {}, b""), is_own=True))
-    yield _catch("a list answered 200 <html>", lambda: provider.parse_list(ApiAnswer(200, {}, b"<html>"), is_own=True))
+    yield catch("a list answered 503", lambda: provider.parse_list(ApiAnswer(503, {}, b""), is_own=True))
+    yield catch("a list answered 200 <html>", lambda: provider.parse_list(ApiAnswer(200, {}, b"<html>"), is_own=True))
     for breakage in Breakage:
         yield Example(f"a look: {breakage.name.lower()}", ProviderUnreachable("Magnific", Operation.READ_RUN, breakage))
     yield Example("the 1,000 requests of the day", DayUsedUp("Magica", Operation.START_RUN, 18_600.0))

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from error_examples import Section, build_sections, format_sentence, get_class_name
+from error_examples import build_sections
+from error_templates import find_templates
+from example_records import Section, format_sentence, get_class_name
 
 from flowport.variables import VARIABLES
 
@@ -50,7 +52,24 @@ def build_errors(sections: list[Section]) -> str:
             f"| {_escape(one.given)} | {_escape(format_sentence(one.error))} | `{get_class_name(one.error)}` |"
             for one in section.examples
         ]
+    lines += _build_rest([format_sentence(one.error) for section in sections for one in section.examples])
     return "\n".join(lines) + "\n"
+
+
+def _build_rest(answers: list[str]) -> list[str]:
+    """Return the lines about the sentences of which no answer above is an example."""
+    rest = [one for one in find_templates() if not any(one.matches(answer) for answer in answers)]
+    return [
+        "",
+        "## All other sentences",
+        "",
+        "Found in the source, so that none is missing: `{…}` is filled in while the program runs. What is wrong with an",
+        "argument or a setting follows its name.",
+        "",
+        "| module | sentence |",
+        "| --- | --- |",
+        *(f"| `{one.module}` | {_escape(one.text)} |" for one in rest),
+    ]
 
 
 def _escape(text: str) -> str:

@@ -277,7 +277,7 @@ TYPED = st.text(min_size=1, max_size=20).filter(str.strip)
 def build_values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Return a strategy for what the schema of one argument accepts and has content."""
     if schema["type"] == "array":
-        return st.lists(build_values(schema["items"]), min_size=1, max_size=3)
+        return st.lists(build_values(schema["items"]), min_size=1, max_size=min(3, schema.get("maxItems", 3)))
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if schema["type"] == "number":

@@ -97,8 +97,9 @@ async def test_a_day_that_is_used_up_fails_a_run_before_anything_is_spent(
         assert await flowport.count("run") == started
         spent = (await flowport.ask("get_run", run_id=facts["run_id"]))["credits"]
     assert facts["state"] == "failed"
-    assert "allows this key no more requests today and was not asked to start the run. It goes on in about 2 h" in str(
-        facts
+    assert (
+        "allows this key no more requests today and was not asked to start the run. Requests are allowed again in about 2 h"
+        in str(facts)
     )
     assert (balance["requests_left_today"], spent) == (0, 0)
 

@@ -49,7 +49,7 @@ def config(tmp_path: Path) -> Path:
             "cannot be read: line 1 holds a byte that is not UTF-16-LE",
             "Save the file as UTF-8.",
         ),
-        (b"a = " + b"[" * 100_000, "cannot be read: it is nested too deeply", "Correct it."),
+        (b"a = " + b"[" * 100_000, "cannot be read: it is nested too deeply", "Write each setting on its own line."),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_its_line(

@@ -35,10 +35,10 @@ START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation
 
 SENTENCES: Final = [
     (
-        StartInDoubt("Magnific", "run_x", 1_800_000_000.0, "Nobody knows whether it started."),
+        StartInDoubt("Magnific", "run_x", 1_800_000_000.0, "It is not known whether it started."),
         (
-            "Nothing new was started: run_x, sent to Magnific at 2027-01-15 08:00 UTC, asked for the same. Nobody knows "
-            "whether it started. If it is not there, run_app with new_run true starts another one, which is charged by "
+            "Nothing new was started: run_x, sent to Magnific at 2027-01-15 08:00 UTC, asked for the same. It is not "
+            "known whether it started. If it is not there, run_app with new_run true starts another one, which is charged by "
             "itself."
         ),
     ),
@@ -146,7 +146,7 @@ SENTENCES: Final = [
     ),
     (
         ProviderRefused("Magnific", START, 402),
-        "Magnific says that the account has not enough credits. Add credits there and try again.",
+        "Magnific says that the account does not have enough credits. Add credits there and try again.",
     ),
     (
         ProviderRefused("Magnific", READ, 403),
@@ -158,15 +158,15 @@ SENTENCES: Final = [
     ),
     (
         ProviderBusy("Magnific", DESCRIBE, 503),
-        "Magnific is not available just now and did not describe the app. Try again in a minute or so.",
+        "Magnific is not available just now and did not describe the app. Try again in about a minute.",
     ),
     (
         DayUsedUp("Magica", START, 18_600.0),
-        "Magica allows this key no more requests today and was not asked to start the run. It goes on in about 5 h 10 min.",
+        "Magica allows this key no more requests today and was not asked to start the run. Requests are allowed again in about 5 h 10 min.",
     ),
     (
         DayUsedUp("Magica", START, 86_400.0, is_told=False),
-        "The day's requests are used up, and Magica was not asked to start the run. It goes on in about 24 h.",
+        "The day's requests are used up, and Magica was not asked to start the run. Requests are allowed again in about 24 h.",
     ),
     (
         ProviderRejected("Magica", START, 404, problem="Magica's MCP server does not answer"),

@@ -119,7 +119,10 @@ async def test_too_few_credits_are_told_apart_from_a_wrong_key(face: MagicaClien
     await face.switch(balance=1_000_000, insufficient_status=status)
     facts = await run_picture(face, tmp_path)
     assert (facts["state"], facts["credits"]) == ("failed", 0)
-    assert "Magica says that the account has not enough credits. Add credits there and try again." in facts["failure"]
+    assert (
+        "Magica says that the account does not have enough credits. Add credits there and try again."
+        in facts["failure"]
+    )
 
 
 @pytest.mark.parametrize("shape", ["full", "message", "nested", "error", "code", "raw", "empty"])

@@ -26,7 +26,7 @@ async def test_a_workflow_of_which_nobody_tells_is_left_out_with_three_ways(
         assert len((await flowport.client.list_tools()).tools) == len(STANDING_TOOLS)
         left_out = (await flowport.ask("find_apps"))["catalogues"][0]["left_out"]
         refused = await flowport.call("run_app", app="text_to_picture", arguments=PROMPT)
-    assert "text_to_picture, because nothing tells what it takes" in left_out[0]
+    assert "text_to_picture, because its inputs are unknown" in left_out[0]
     assert "[[magica_workflows]]" in left_out[0]
     assert (refused.is_error, (await face.count())["run"]) == (True, 0)
 

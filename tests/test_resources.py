@@ -102,7 +102,7 @@ async def test_a_file_too_large_to_hand_over_is_told_with_its_path(
 
     content = await resources.read(build_output_uri("run_kept", 1), READER)
 
-    assert content == Content("text/plain", f"This output is too large to be handed over here. It is saved as {path}.")
+    assert content == Content("text/plain", f"This output is too large for this answer. It is saved as {path}.")
 
 
 def build_large_picture() -> bytes:

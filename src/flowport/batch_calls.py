@@ -72,7 +72,7 @@ class BatchCalls:
         assert isinstance(rows, list)  # noqa: S101 - the parser of arguments has made it one
         odd = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
         if odd:
-            raise _refuse("rows", f"holds something else than an object as item {odd[0]}", "Each row is an object.")
+            raise _refuse("rows", f"holds something other than an object as item {odd[0]}", "Each row is an object.")
         return tuple(GivenRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict))
 
     async def run(

@@ -49,7 +49,7 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
 def _format_over(run: Run, title: str) -> str:
     if run.state is RunState.UNKNOWN:
         return (
-            f"Nobody knows whether {title} has started the run, so it cannot be cancelled: if it was started, it goes on "
+            f"It is not known whether {title} has started the run, so it cannot be cancelled: if it was started, it goes on "
             "there and is charged. get_run tells what is known."
         )
     if run.state is RunState.CANCELLED:

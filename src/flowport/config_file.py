@@ -76,7 +76,9 @@ def load_config_file(path: Path, *, must_exist: bool) -> ConfigFile:
     except tomllib.TOMLDecodeError as exc:
         return ConfigFile(problems=(_build_syntax_error(path, exc),))
     except RecursionError:
-        problem = ConfigurationError(str(path), "cannot be read: it is nested too deeply", "Correct it.")
+        problem = ConfigurationError(
+            str(path), "cannot be read: it is nested too deeply", "Write each setting on its own line."
+        )
         return ConfigFile(problems=(problem,))
     return _parse_table(table, path)
 
@@ -150,4 +152,4 @@ def _format_value(key: str, value: Any, path: Path) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return (os.pathsep if key.endswith("roots") else ",").join(value)
     setting = f"{key} in {path.name}"
-    raise ConfigurationError(setting, "is neither text, a number nor a list of texts", "Correct it.")
+    raise ConfigurationError(setting, "is neither text, a number nor a list of texts", "Write one of these.")

@@ -151,7 +151,7 @@ _USUAL_REMEDIES: Final = {
     Breakage.UNUSABLE_ADDRESS: "Correct the base URL in Flowport's configuration.",
     Breakage.UNUSABLE_SETTING: "Correct or remove it.",
     Breakage.PROXY_FAILED: "Check the proxy, or remove the variable that names it.",
-    Breakage.UNTRUSTED: "Let SSL_CERT_FILE name the certificates of the network that you are in.",
+    Breakage.UNTRUSTED: "Set SSL_CERT_FILE to the PEM file of your network's certificate authority.",
 }
 """What to do where the network is not at fault, or not alone."""
 
@@ -204,7 +204,7 @@ class ProviderRefused(ProviderError):
     @property
     def cause(self) -> str:
         """Which of key, credits and plan it is."""
-        reasons = {401: "does not accept the API key.", 402: "says that the account has not enough credits."}
+        reasons = {401: "does not accept the API key.", 402: "says that the account does not have enough credits."}
         return f"{self.provider} {reasons.get(self.status, 'does not allow this key or plan to do that.')}"
 
     @property
@@ -233,7 +233,7 @@ class ProviderBusy(ProviderError):
     def advice(self) -> str:
         """When to come back."""
         if self.retry_after_seconds is None:
-            return "Try again in a minute or so."
+            return "Try again in about a minute."
         seconds = math.ceil(self.retry_after_seconds)
         return f"Try again in {seconds} second{'s' * (seconds != 1)}." if seconds else "Try again."
 
@@ -260,7 +260,7 @@ class DayUsedUp(ProviderError):
         minutes = max(1, math.ceil(self.resumes_seconds / 60))
         hours, rest = divmod(minutes, 60)
         parts = (f"{hours} h" * bool(hours), f"{rest} min" * bool(rest))
-        return f"It goes on in about {' '.join(filter(None, parts))}."
+        return f"Requests are allowed again in about {' '.join(filter(None, parts))}."
 
 
 @dataclass(frozen=True, slots=True)

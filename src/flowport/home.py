@@ -35,7 +35,7 @@ def open_home(folder: Path) -> Home:
         problem = LedgerError(reason, "Set FLOWPORT_HOME to a folder on a local disk.")
     except OSError as exc:
         reason = f"the folder {folder} cannot be written to ({exc.strerror or type(exc).__name__})"
-        problem = LedgerError(reason, "Set FLOWPORT_HOME to a folder of yours.")
+        problem = LedgerError(reason, "Set FLOWPORT_HOME to a folder that you may write to.")
     else:
         return Home(open_ledger(path), process)
     return Home(open_refusing_ledger(path, problem), Bystander(folder), unrecorded={})

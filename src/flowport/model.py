@@ -342,11 +342,11 @@ ENDED_WHILE_STARTING: Final = (
     "is not sent again by itself; the provider's website shows whether it is there."
 )
 ENDED_UNRESTORED: Final = (
-    "Flowport ended before this run was sent to the provider, and what it was to be made of cannot be had again exactly "
-    "as it was. Nothing was charged; call the tool again."
+    "Flowport ended before this run was sent to the provider, and its inputs are no longer exactly what they were. Nothing "
+    "was charged; call the tool again."
 )
 ROW_CHANGED: Final = (
-    "What this row was to be made of cannot be had any more exactly as it was when the batch was accepted: a file, the app "
-    "or its price has changed. It was not sent, and nothing was charged."
+    "A file of this row, the app or its price has changed since the batch was accepted, so the row was not sent, and "
+    "nothing was charged."
 )
 """What is said of a run that its process left before the provider had it, or before it had acknowledged it."""

@@ -221,7 +221,7 @@ class Resources:
             return Content(sniffed.mime_type, data=await self._in_thread(_read_whole, file))
         copy = await self._desk.previewer.build_copy(file) if sniffed.kind is OutputKind.IMAGE else None
         if not isinstance(copy, Preview):
-            return _build_sentence(output, "is too large to be handed over here")
+            return _build_sentence(output, "is too large for this answer")
         note = _build_sentence(output, f"has {size_bytes / 1024**2:.1f} MB, so this is a smaller copy")
         return Content(copy.mime_type, note.text, copy.data)
 

@@ -335,7 +335,9 @@ def _parse_day_budget(values: Mapping[str, str]) -> int | None:
     if found and _parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE") == 0:
         # Without a limit nothing is counted.
         raise ConfigurationError(
-            name, "does not hold beside FLOWPORT_REQUESTS_PER_MINUTE=0", "Set a limit for the minute, or none for both."
+            name,
+            "cannot be combined with FLOWPORT_REQUESTS_PER_MINUTE=0",
+            "Set a limit for the minute, or none for both.",
         )
     return found
 

@@ -31,7 +31,7 @@ async def test_every_row_is_checked_before_anything_is_spent(flowport: Harness) 
         ({"rows": None}, "rows or csv is needed, and not both."),
         ({"rows": []}, "rows holds no row."),
         ({"rows": "[]"}, "rows holds no row."),
-        ({"rows": [1]}, "rows holds something else than an object as item 1."),
+        ({"rows": [1]}, "rows holds something other than an object as item 1."),
         ({"rows": [{}] * 3}, "All 3 rows: prompt is missing."),
         ({"rows": [{}]}, "Row 1: prompt is missing."),
         ({"rows": [{"prompt": "x"}] * 1001, "variations": 2}, "rows asks for 2002 runs."),

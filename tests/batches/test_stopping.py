@@ -127,7 +127,7 @@ async def test_a_batch_whose_caller_leaves_goes_on_unless_that_is_not_wanted(
         with anyio.fail_after(60):
             while not (facts := await flowport.ask("get_run", run_id=row["run_id"], wait=False)).get("not_started"):
                 await anyio.lowlevel.checkpoint()
-    assert "Whoever asked for the batch has left" in facts["stopped"]
+    assert "The client that asked for the batch has gone" in facts["stopped"]
 
 
 async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(

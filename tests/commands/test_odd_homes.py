@@ -121,7 +121,7 @@ def test_a_home_that_is_none_lists_apps_and_refuses_starts_with_its_name(tmp_pat
     assert "sandbox_retro_poster" in found
     for refusal in refusals:
         assert f"the folder {folder / 'home'} cannot be written to" in refusal
-        assert "Set FLOWPORT_HOME to a folder of yours." in refusal
+        assert "Set FLOWPORT_HOME to a folder that you may write to." in refusal
     assert len(read_log(folder)) == 1
 
 

@@ -208,7 +208,7 @@ def test_a_home_that_cannot_be_used_is_answered_by_every_call(tmp_path: Path) ->
         child.greet()
         facts = child.call("list_runs")
 
-    assert "Set FLOWPORT_HOME to a folder of yours." in facts["message"]
+    assert "Set FLOWPORT_HOME to a folder that you may write to." in facts["message"]
 
 
 def test_flags_win_over_the_environment(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_an_account_of_a_run_that_cannot_be_read_is_the_providers_fault(data: ob
     """The run goes on; only this look was in vain."""
     with pytest.raises(ProviderBroken) as caught:
         MAGNIFIC.parse_look(answer({"data": data}), now=NOW)
-    assert caught.value.problem == "its account of the run cannot be read"
+    assert caught.value.problem == "its description of the run cannot be read"
 
 
 @pytest.mark.parametrize("message", [None, 5, [], "", "\ud83d"])

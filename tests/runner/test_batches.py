@@ -281,7 +281,7 @@ async def test_an_account_that_is_refused_is_not_asked_for_every_row(flowport: H
     batch = (await flowport.assembly.desk.batches.submit(await prepare(flowport, 300), RunCall("local"))).run
     over = await wait_for_end(flowport, batch.id)
     tally = await flowport.assembly.desk.ledger.get_tally(batch.id)
-    assert "says that the account has not enough credits." in tally.stopped
+    assert "says that the account does not have enough credits." in tally.stopped
     assert tally.stopped.endswith("The rest was not started and cost nothing.")
     assert (over.state, over.failure.endswith(tally.stopped)) == (RunState.FAILED, True)
     assert tally.failed + tally.cancelled + tally.dropped == 300
@@ -302,7 +302,7 @@ async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
         over = await wait_for_end(second, batch_id)
         tally = await second.assembly.desk.ledger.get_tally(batch_id)
         assert await second.count("run") - sent < MAX_LIVE_ROWS // 2
-    assert "says that the account has not enough credits." in tally.stopped
+    assert "says that the account does not have enough credits." in tally.stopped
     assert over.failure.endswith(tally.stopped)
 
 

@@ -100,7 +100,7 @@ async def test_what_goes_wrong_behind_a_caller_that_has_gone_is_logged(
         (
             CancelOutcome.UNKNOWN,
             {"state": RunState.UNKNOWN},
-            "Nobody knows whether Magica has started the run, so it cannot be cancelled",
+            "It is not known whether Magica has started the run, so it cannot be cancelled",
         ),
         (CancelOutcome.CANNOT, {}, "Magica has not named the run yet"),
         (CancelOutcome.UNFOLLOWED, {}, "Magica was not asked to cancel the run: it goes on there and is charged."),

@@ -189,7 +189,7 @@ async def test_a_run_that_the_provider_does_not_know_for_an_hour_has_failed(
     """It may have been charged all the same."""
     over, _ = await follow(ledger, board, clock, in_turn(last=GONE))
     assert (over.state, over.spent_credits) == (RunState.FAILED, 5.0)
-    assert over.failure == "Magnific no longer knows this run, so its result cannot be had through Flowport."
+    assert over.failure == "Magnific no longer knows this run, so Flowport cannot get its result."
     assert clock.now() - NOW >= LOST_AFTER_SECONDS
 
 
@@ -288,8 +288,8 @@ async def test_a_status_that_nobody_documented_is_told_until_a_known_one_comes(
     board.put(RUNNING, noted_at=0.0)
     await follow_on(ledger, board, clock, account)
     unknown = (
-        'Magnific calls the state of this run "warming_up", a word that Flowport does not know. It is taken to go on '
-        "until results or an end come."
+        'Magnific calls the state of this run "warming_up", a word that Flowport does not know. Flowport '
+        "treats it as running until results or an end come."
     )
     assert told == [
         "",

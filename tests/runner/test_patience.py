@@ -98,7 +98,9 @@ async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(ledger: Faulty
         await wait_until(lambda: clock.count_sleepers() == 1)
         entry = board.get(row.id)
         assert entry is not None
-        assert "It goes on in about 10 h. Nothing was sent; Flowport goes on by itself." in entry.problem
+        assert (
+            "Requests are allowed again in about 10 h. Nothing was sent; Flowport goes on by itself." in entry.problem
+        )
         await ledger.note_cancelled(row.id, failure="Enough.", at=NOW)
         board.update(await read(ledger))
     assert (returned[0].state, account.asked) == (RunState.CANCELLED, [])

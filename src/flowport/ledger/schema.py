@@ -239,7 +239,10 @@ def check_readable(connection: sqlite3.Connection) -> None:
     _check_origin(connection)
     _check_min_reader(connection)
     if _get_number(connection, "PRAGMA user_version") < SCHEMA_VERSION:
-        raise LedgerError("it was written by an older Flowport and cannot be brought up to date", "Make it writable.")
+        raise LedgerError(
+            "it was written by an older Flowport and cannot be brought up to date",
+            "Make the file and its folder writable.",
+        )
     connection.execute("SELECT count(*) FROM (SELECT id FROM runs LIMIT 1)").fetchone()
 
 

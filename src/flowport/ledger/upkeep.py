@@ -130,7 +130,10 @@ def scrub(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("VACUUM")
     if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        raise LedgerError("another process keeps it busy, so traces of what was erased remain", "Erase once more.")
+        raise LedgerError(
+            "another process keeps it busy, so traces of what was erased remain",
+            "Close the other programs and erase again.",
+        )
 
 
 def _delete_slice(connection: sqlite3.Connection, condition: str, values: dict[str, Value], *, begin: int) -> Slice:

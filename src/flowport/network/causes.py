@@ -199,7 +199,7 @@ def _find_tunnel_cause(error: BaseException, route: Route, proxy: Proxy) -> Caus
         remedy = f"Correct them in {proxy.setting}."
         return _blame_proxy(proxy, "does not accept the user name and password", remedy)
     if words[:3].isdigit():
-        remedy = f"Whoever runs the proxy can allow {route.host}; NO_PROXY names hosts that need no proxy."
+        remedy = f"The operator of the proxy can allow {route.host}; NO_PROXY names hosts that need no proxy."
         return _blame_proxy(proxy, f"made no connection to {route.host} (HTTP {words})", remedy)
     remedy = f"Check {proxy.setting} and the proxy."
     if words:

@@ -71,8 +71,8 @@ UPLOAD_SECONDS: Final = 30 * 86_400.0
 """How long an upload is used again; its page calls the address permanent."""
 
 HOW_TO_MEND: Final = (
-    "nothing tells what it takes: its graph names no request fields, and Magica's MCP server does not tell them either. "
-    "Three ways mend it: give its request node fields at Magica and save it; use a key that may use Magica's MCP server; "
+    "its inputs are unknown: its graph names no request fields, and Magica's MCP server does not list them either. "
+    "There are three remedies: give its request node fields at Magica and save it; use a key that may use Magica's MCP server; "
     "or declare its inputs under [[magica_workflows]] in config.toml"
 )
 
@@ -210,7 +210,7 @@ class Magica:
                 if look is not None:
                     told = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
                     return replace(look, told_run_id=told)
-        raise self._build_broken(answer, Operation.READ_RUN, "its account of the run cannot be read")
+        raise self._build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
 
     def cancel_run(self, provider_run_id: str) -> Conversation[None]:
         """Have a run cancelled: by the path that a person has set, else by the MCP server."""
@@ -244,7 +244,7 @@ class Magica:
         body = yield from self._use(request, "files are uploaded")
         address = find_address(body)
         if not address:
-            raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "it named no address of the file")
+            raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "its answer gave no address of the file")
         return UploadedFile(address, UPLOAD_SECONDS)
 
     def request_place(self, mime_type: str) -> None:  # noqa: ARG002 - whatever it is

@@ -46,7 +46,7 @@ class MagicaManyLooks:
         }
         told = {run_id: look for run_id, look in looks.items() if look is not None}
         if not told:
-            raise self._build_broken(answer, "its answer tells of none of the runs")
+            raise self._build_broken(answer, "its answer describes none of the runs")
         return {run_id: look for run_id, look in told.items() if _is_whole(look)}
 
     def _build_broken(self, answer: ApiAnswer, problem: str) -> ProviderBroken:

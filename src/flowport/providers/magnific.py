@@ -226,7 +226,7 @@ class Magnific:
         try:
             return parse_place(parse_json(answer))
         except ValueError as exc:
-            problem = "it named no place for the file"
+            problem = "its answer gave no upload address"
             raise self._build_broken(answer, Operation.REQUEST_UPLOAD, problem) from exc
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
@@ -258,7 +258,7 @@ class Magnific:
         try:
             run = _RunStatus.model_validate(data)
         except ValidationError as exc:
-            raise self._build_broken(answer, Operation.READ_RUN, "its account of the run cannot be read") from exc
+            raise self._build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read") from exc
         state, unheard = parse_state(run.status), ""
         found = parse_outputs(run.result or {}, now=now)
         detail = clean_detail(run.error_message or "")

@@ -40,7 +40,9 @@ TRIAL_ROWS: Final = 4
 """Live rows of a batch that stops after failures, until one has succeeded, unless more failures are allowed: whatever is
 live when the failures are seen may be paid for, and one after the other a good table would begin too slowly."""
 
-STOPPED_WITH_CALLER: Final = "Whoever asked for the batch has left, so the rest was not started and cost nothing."
+STOPPED_WITH_CALLER: Final = (
+    "The client that asked for the batch has gone, so the rest was not started and cost nothing."
+)
 
 
 def format_stopped(failures: int) -> str:

@@ -25,7 +25,7 @@ class CancelOutcome(Enum):
     """The provider cannot cancel; we no longer look at the run."""
     ALREADY_OVER = "already over"
     UNKNOWN = "unknown"
-    """Nobody knows whether the provider has the run, and it has no name by which it could be cancelled."""
+    """It is not known whether the provider has the run, and it has no name by which it could be cancelled."""
 
 
 async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:

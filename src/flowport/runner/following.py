@@ -184,15 +184,15 @@ def _format_unheard(account: OpenAccount, look: RunLook) -> str:
         return ""
     told = format_quoted(look.unheard_status)
     return (
-        f"{account.provider.title} calls the state of this run {told}, a word that Flowport does not know. It is taken to "
-        "go on until results or an end come."
+        f"{account.provider.title} calls the state of this run {told}, a word that Flowport does not know. Flowport "
+        "treats it as running until results or an end come."
     )
 
 
 def _format_lost(account: OpenAccount) -> str:
     if account.is_sandbox:
-        return f"{account.provider.title} that had this run was ended, and knows of it no longer. The same call starts it again."
-    return f"{account.provider.title} no longer knows this run, so its result cannot be had through Flowport."
+        return f"{account.provider.title} that had this run was ended, and no longer knows it. The same call starts it again."
+    return f"{account.provider.title} no longer knows this run, so Flowport cannot get its result."
 
 
 def _format_failure(account: OpenAccount, look: RunLook) -> str:
