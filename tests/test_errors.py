@@ -97,9 +97,11 @@ SENTENCES: Final = [
         'Nothing was started yet: the person is asked first "Start another one?".',
     ),
     (
-        NotConfirmed('Run "Text to Picture" for 2 credits?'),
-        "Nothing was started and nothing is charged: the person did not agree when asked "
-        "\"Run 'Text to Picture' for 2 credits?\".",
+        NotConfirmed('"Text to Picture" costs 2 credits. Run it?'),
+        (
+            "Nothing was started and nothing is charged: the person did not agree when asked "
+            "\"'Text to Picture' costs 2 credits. Run it?\"."
+        ),
     ),
     (
         NotConfirmed("Start another one?"),

@@ -84,11 +84,9 @@ class PriceUnconfirmed(FlowportError):
     @property
     def question(self) -> str:
         """What the person is asked."""
-        if self.price_credits is None:
-            them = "it" if self.runs == 1 else "all of them"
-            return f"{_tell_price(self.app_name, None, self.runs)}. Run {them} all the same?"
-        name, price = format_quoted(self.app_name), count_credits(self.price_credits)
-        return f"Run {name} for {price}?" if self.runs == 1 else f"Run {name} {self.runs} times, for {price} together?"
+        them = "it" if self.runs == 1 else "all of them"
+        anyway = " all the same" if self.price_credits is None else ""
+        return f"{_tell_price(self.app_name, self.price_credits, self.runs)}. Run {them}{anyway}?"
 
     def __str__(self) -> str:
         if self.price_credits is None or self.threshold_credits is None:
