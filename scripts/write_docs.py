@@ -1,24 +1,63 @@
-"""Write the parts of the README that the program knows better: the table of variables. `--check` only compares."""
+"""Write what the program knows better: the README's table of variables, and `docs/errors.md`. `--check` only compares."""
 
 import sys
 from pathlib import Path
 
+from error_examples import Section, build_sections, format_sentence, get_class_name
+
 from flowport.variables import VARIABLES
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README, ERRORS = ROOT / "README.md", ROOT / "docs" / "errors.md"
 BEGIN, END = "<!-- variables -->", "<!-- /variables -->"
 
 
 def main() -> int:
-    """Write the README, or with `--check` tell by the exit code whether it is up to date."""
-    text = README.read_text(encoding="utf-8")
-    wanted = build_readme(text)
+    """Write the documents, or with `--check` tell by the exit code whether they are up to date."""
+    wanted = {README: build_readme(README.read_text(encoding="utf-8")), ERRORS: build_errors(build_sections())}
     if "--check" in sys.argv[1:]:
-        if text != wanted:
-            print("README.md is out of date: run `make docs`.")
-        return int(text != wanted)
-    README.write_text(wanted, encoding="utf-8")
+        stale = [
+            path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+        ]
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make docs`.")
+        return int(bool(stale))
+    for path, text in wanted.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     return 0
+
+
+def build_errors(sections: list[Section]) -> str:
+    """Return the document of all error sentences."""
+    lines = [
+        "# Error sentences",
+        "",
+        "Written by `scripts/write_docs.py`, which gives the program each example and writes down what it answers. Each",
+        "sentence names the cause first, then the value, then what to do.",
+    ]
+    for section in sections:
+        lines += [
+            "",
+            f"## {section.title}",
+            "",
+            section.reader,
+            "",
+            "| given | answer | error |",
+            "| --- | --- | --- |",
+        ]
+        lines += [
+            f"| {_escape(one.given)} | {_escape(format_sentence(one.error))} | `{get_class_name(one.error)}` |"
+            for one in section.examples
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    """Return a text that shows in a table as it is."""
+    for mark in ("\\", "|", "<", ">", "*", "_", "`", "[", "]"):
+        text = text.replace(mark, f"\\{mark}")
+    return text
 
 
 def build_readme(text: str) -> str:

@@ -9,7 +9,8 @@ import anyio
 import anyio.abc
 import anyio.streams.tls
 
-from flowport.fetch import Fetcher, FetchRules, resolve_host
+from flowport.fetch import Fetcher, FetchRules
+from flowport.network.addresses import resolve_host
 from flowport.receiving import Fetched
 
 Speak = Callable[[anyio.abc.ByteStream], Awaitable[None]]

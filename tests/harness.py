@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import mcp.types as t
 from mcp import Client
 from mcp.client.session import ElicitationFnT
+from mcp.server.context import CallNext, HandlerResult
 
 from flowport.assembly import Assembly, open_assembly
+from flowport.clients import Context
 from flowport.clock import Clock
+from flowport.exchange import Exchange
 from flowport.schedule import Pace
 from flowport.server import FlowportServer, build_server
 from flowport.settings import ProviderSettings, Settings
@@ -82,6 +85,20 @@ def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
     return Settings(**{**values, **changes})
 
 
+async def report_written(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Do for the transport in memory what the others do: say that an answer was written, or that its client has left."""
+    if ctx.request is not None:  # another transport, which says so itself
+        return await call_next(ctx)
+    exchange = Exchange(ctx.request_id)
+    try:
+        result = await call_next(replace(ctx, request=exchange))
+    except BaseException:
+        exchange.note_disconnected()
+        raise
+    exchange.note_written()
+    return result
+
+
 @asynccontextmanager
 async def open_harness(
     sandbox: SandboxClient,
@@ -97,5 +114,6 @@ async def open_harness(
     settings = build_settings(folder, sandbox.addresses.api_url, **changes)
     async with open_assembly(settings, clock=clock, pace=pace) as assembly:
         server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
+        server.middleware.insert(0, report_written)
         async with Client(server, mode=mode, elicitation_callback=ask_person) as client:
             yield Harness(client, sandbox, assembly, server, settings.output_dir)

@@ -10,7 +10,6 @@ import mcp.types as t
 import pytest
 from mcp.client.context import ClientRequestContext
 
-from flowport.clients import STDIO
 from flowport.clock import SystemClock
 from flowport.model import RunState
 from flowport.tool_calls import MENTION_SECONDS
@@ -179,23 +178,6 @@ async def test_where_a_person_can_be_asked_a_doubt_is_theirs_to_decide(
     assert len(asked) == 1
     assert "Start another one all the same?" in asked[0]
     assert answer.get("error", "") == ("" if action == "accept" else "NotConfirmed")
-
-
-async def test_a_result_whose_request_was_cancelled_too_late_is_unseen(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The answer crossed with the cancellation: the client threw it away, so the next call joins its run."""
-    async with open_harness(sandbox, tmp_path / "person", mode="legacy") as flowport:
-        run_id = (await flowport.ask(TOOL, **PROMPT))["run_id"]
-        deliveries = flowport.server.deliveries
-        assert deliveries is not None
-        connection, request_id, seen = deliveries.get_last()
-        assert (connection, seen) == (STDIO, run_id)
-        params = t.CancelledNotificationParams(request_id=request_id)
-        await flowport.client.session.send_notification(t.CancelledNotification(params=params))
-        ledger = flowport.assembly.desk.ledger
-        with anyio.fail_after(60):
-            while await ledger.count_unseen(owner="local") == 0:
-                await anyio.lowlevel.checkpoint()
-        assert (await flowport.ask(TOOL, **PROMPT))["run_id"] == run_id
 
 
 class SettableClock(SystemClock):

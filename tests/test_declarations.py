@@ -38,6 +38,8 @@ def test_every_word_of_an_input_is_kept() -> None:
         "allow_custom": False,
         "default": ["a"],
         "label": "L",
+        "description": "D",
+        "placeholder": "P",
     }
     (workflow,) = parse_declarations([{"id": " w ", "inputs": [{**FIELD, **more}]}])
     assert workflow.workflow_id == "w"

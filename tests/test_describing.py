@@ -93,18 +93,14 @@ def build_home(catalog: SlowCatalog) -> Any:
     )
 
 
-def build_caller(desk: Any, told: list[str], *, is_gone: bool = False) -> Caller:
+def build_caller(desk: Any, told: list[str]) -> Caller:
     """Return somebody who calls now."""
 
     async def report(_: float, message: str) -> None:
         """Keep what is told."""
         told.append(message)
 
-    async def tell_whether_gone() -> bool:
-        """Tell what the test says."""
-        return is_gone
-
-    return Caller(desk.clock.monotonic(), report, is_gone=tell_whether_gone)
+    return Caller(desk.clock.monotonic(), report)
 
 
 async def test_a_definition_that_the_provider_keeps_back_is_asked_for_once(desk: Any) -> None:
@@ -119,16 +115,6 @@ async def test_a_definition_that_the_provider_keeps_back_is_asked_for_once(desk:
     assert catalog.asked == 1
     catalog.answered.set()
     assert await reader.fetch_listing(home, UNREAD, build_caller(desk, told)) is DESCRIBED
-
-
-async def test_a_caller_that_has_gone_is_not_waited_with(desk: Any) -> None:
-    """Nobody would start anything for it."""
-    told: list[str] = []
-    with pytest.raises(DefinitionNotRead):
-        await DefinitionReader(desk).fetch_listing(
-            build_home(SlowCatalog()), UNREAD, build_caller(desk, told, is_gone=True)
-        )
-    assert told == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What the documents claim, held against the program."""
 
+import importlib
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -8,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import flowport
 from flowport import __version__
 from flowport.cli import COMMANDS
+from flowport.errors import Breakage, FlowportError
+from flowport.ledger.faults import SENTENCES
 from flowport.standing_tools import STANDING_TOOLS
 from flowport.variables import VARIABLES
 
@@ -24,6 +29,25 @@ def test_the_table_of_variables_is_up_to_date() -> None:
     check = [sys.executable, str(ROOT / "scripts/write_docs.py"), "--check"]
 
     assert subprocess.run(check, check=False).returncode == 0
+
+
+def find_errors(base: type[FlowportError]) -> set[str]:
+    """Return the names of all classes of errors below one."""
+    ours = [kind for kind in base.__subclasses__() if kind.__module__.startswith("flowport.")]
+    return {kind.__name__ for kind in ours}.union(*map(find_errors, ours))
+
+
+def test_every_error_has_an_example_with_its_sentence() -> None:
+    """A sentence that is never read aloud stays as it was first written."""
+    for module in pkgutil.walk_packages(flowport.__path__, "flowport."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"\| `(\w+)` \|$", text, re.MULTILINE))
+
+    assert told == find_errors(FlowportError)
+    assert all(sentence.replace("\\_", "_") in text.replace("\\_", "_") for sentence, _ in SENTENCES.values())
+    assert all(str(breakage) in text for breakage in Breakage if breakage is not Breakage.UNUSABLE_SETTING)
 
 
 def test_every_variable_that_the_documents_name_exists() -> None:

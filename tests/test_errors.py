@@ -97,15 +97,29 @@ SENTENCES: Final = [
         'Nothing was started yet: the person is asked first "Start another one?".',
     ),
     (
-        NotConfirmed('"Text to Picture" costs 2 credits. Run it?'),
+        NotConfirmed("Start another one?"),
+        'Nothing was started and nothing is charged: the person did not agree when asked "Start another one?".',
+    ),
+    (
+        NotConfirmed(PriceUnconfirmed("Text to Picture", 2.0, 1.0).brief_question),
         (
             "Nothing was started and nothing is charged: the person did not agree when asked "
-            "\"'Text to Picture' costs 2 credits. Run it?\"."
+            "\"Run 'Text to Picture' for 2 credits?\"."
         ),
     ),
     (
-        NotConfirmed("Start another one?"),
-        'Nothing was started and nothing is charged: the person did not agree when asked "Start another one?".',
+        NotConfirmed(PriceUnconfirmed("Sketch", 6.0, 1.0, runs=3).brief_question),
+        (
+            "Nothing was started and nothing is charged: the person did not agree when asked "
+            "\"Start 3 runs of 'Sketch' for 6 credits together?\"."
+        ),
+    ),
+    (
+        NotConfirmed(PriceUnconfirmed("Sketch", None, None).brief_question),
+        (
+            "Nothing was started and nothing is charged: the person did not agree when asked "
+            "\"Run 'Sketch' without knowing the price?\"."
+        ),
     ),
     (
         ConfigurationError("FLOWPORT_MAX_TOOLS", "is 'many'", "It takes a whole number from 0 to 1000."),
@@ -190,7 +204,7 @@ SENTENCES: Final = [
     ),
     (
         AppNotFound("sketch", (), "Magnific could not list its apps."),
-        "Magnific could not list its apps. Among the apps that could be read there is none called 'sketch'.",
+        "Magnific could not list its apps. There is no app 'sketch' among those that could be read.",
     ),
     (
         AppAmbiguous("Sketch", (Namesake("sketch", "a", "Magnific"), Namesake("sketch_2", 'b". Run', "Magica"))),

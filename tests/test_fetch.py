@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import anyio.abc
 import anyio.streams.tls
+import httpcore2
 import httpx2
 import pytest
 
@@ -143,8 +144,9 @@ async def test_a_cancelled_fetch_gives_its_connection_back() -> None:
         with anyio.move_on_after(0.05) as scope:
             await fetcher.fetch_to_file(f"{server.origin}/", io.BytesIO(), rules=rules)
         assert scope.cancelled_caught
-        assert fetcher._transport is not None
-        assert fetcher._transport._pool.connections == []
+        (transport,) = fetcher.outlet._transports.values()
+        assert isinstance(transport._pool, httpcore2.AsyncConnectionPool)
+        assert transport._pool.connections == []
 
 
 async def test_no_connection_is_used_twice() -> None:
@@ -152,8 +154,9 @@ async def test_no_connection_is_used_twice() -> None:
     async with serving({"/": build_answer(b"ok")}) as server, fetching() as fetcher:
         rules = FetchRules(trusted_origins=frozenset({server.origin}))
         await fetcher.fetch_to_file(f"{server.origin}/", io.BytesIO(), rules=rules)
-        assert fetcher._transport is not None
-        assert fetcher._transport._pool.connections == []
+        (transport,) = fetcher.outlet._transports.values()
+        assert isinstance(transport._pool, httpcore2.AsyncConnectionPool)
+        assert transport._pool.connections == []
 
 
 async def test_a_full_disk_is_not_blamed_on_the_server() -> None:
@@ -216,7 +219,7 @@ async def test_a_large_file_passes_through_a_small_memory(tmp_path: Path) -> Non
 async def test_closing_a_fetcher_that_fetched_nothing_is_harmless() -> None:
     """Most sessions end without a single output."""
     async with fetching() as fetcher:
-        assert fetcher._transport is None
+        assert fetcher.outlet.is_unused
 
 
 def test_every_exception_of_the_http_library_has_a_sentence() -> None:

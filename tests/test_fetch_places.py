@@ -12,8 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from flowport.fetch import MAX_REDIRECTS, FetchRules, _build_request, _Target, is_public_address, resolve_host
+from flowport.fetch import MAX_REDIRECTS, FetchRules, _build_request
+from flowport.network.addresses import is_public_address, resolve_host
 from flowport.network.errors import FetchError
+from flowport.network.outlet import HostRefused, Outlet
 from tests.fetching import Names, Speak, build_answer, fetch, fetching, serving
 
 
@@ -22,7 +24,7 @@ async def refuse(url: str, *addresses: str, rules: FetchRules | None = None) -> 
     async with fetching(Names(addresses) if addresses else resolve_host) as fetcher:
         with pytest.raises(FetchError) as caught:
             await fetcher.fetch_to_file(url, io.BytesIO(), rules=rules or FetchRules())
-        assert fetcher._transport is None, "nothing may be connected to"
+        assert fetcher.outlet.is_unused, "nothing may be connected to"
     return caught.value
 
 
@@ -40,12 +42,10 @@ async def test_the_name_service_is_asked_once_for_each_hop() -> None:
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1"])
 def test_a_request_goes_to_the_checked_address_and_speaks_to_the_name(address: str) -> None:
     """The connection follows the URL; the certificate is verified for the name."""
-    target = _Target(httpx2.URL("https://cdn.example/a%2Fb?t=%3D#part"), "cdn.example", (address,))
-    request = _build_request(target, address, FetchRules())
+    request = _build_request(httpx2.URL("https://cdn.example/a%2Fb?t=%3D#part"), address, FetchRules())
     assert request.url.raw_host.decode() == address
     assert request.url.raw_path == b"/a%2Fb?t=%3D"
     assert request.headers["host"] == "cdn.example"
-    assert request.extensions["sni_hostname"] == "cdn.example"
 
 
 async def test_the_next_address_is_tried_when_the_first_cannot_be_reached() -> None:
@@ -60,7 +60,7 @@ async def test_a_server_that_is_not_there_is_a_failed_connection() -> None:
     """The last address has no other to fall back on."""
     async with serving({}) as server:
         pass
-    with pytest.raises(FetchError, match="no secure connection"):
+    with pytest.raises(FetchError, match="connection refused"):
         await fetch(server)
 
 
@@ -92,7 +92,7 @@ async def test_the_certificate_is_verified_for_the_name(asked: str, is_fetched: 
     async with serving(answers, server_side) as server, fetching(names, client_side) as fetcher:
         origin = f"https://{asked}:{server.port}"
         rules = FetchRules(trusted_origins=frozenset({origin}))
-        expected = contextlib.nullcontext() if is_fetched else pytest.raises(FetchError, match="no secure connection")
+        expected = contextlib.nullcontext() if is_fetched else pytest.raises(FetchError, match="could not be verified")
         with expected:
             await fetcher.fetch_to_file(f"{origin}/", io.BytesIO(), rules=rules)
     assert len(server.requests) == is_fetched
@@ -163,7 +163,15 @@ async def test_a_hostile_url_is_refused_before_any_connection(url: str) -> None:
     assert "meta-data" not in str(problem)
 
 
-PUBLIC = ["93.184.216.34", "1.1.1.1", "8.8.8.8", "2606:2800:220:1::1", "2a00:1450:4001:81b::200e"]
+PUBLIC = [
+    "93.184.216.34",
+    "1.1.1.1",
+    "8.8.8.8",
+    "2606:2800:220:1::1",
+    "2a00:1450:4001:81b::200e",
+    "64:ff9b::808:808",
+    "64:ff9b::5db8:d822",
+]
 CLOSED = [
     "0.0.0.0",
     "10.1.2.3",
@@ -187,8 +195,16 @@ CLOSED = [
     "::7f00:1",
     "::ffff:127.0.0.1",
     "::ffff:93.184.216.34",
-    "64:ff9b::5db8:d822",
+    "64:ff9b::",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a00:1",
+    "64:ff9b::c0a8:101",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::6440:1",
+    "64:ff9b::c612:15",
+    "64:ff9b:0:0:1::808:808",
     "64:ff9b:1::1",
+    "64:ff9b:1::808:808",
     "100::1",
     "2001::1",
     "2001:db8::1",
@@ -215,9 +231,66 @@ def test_a_public_address_is_public(address: str) -> None:
 
 @pytest.mark.parametrize("address", CLOSED)
 async def test_a_name_that_leads_to_a_closed_address_is_refused(address: str) -> None:
-    """Anybody can let a name of theirs point anywhere, and one bad address among good ones is enough."""
+    """Anybody can let a name of theirs point anywhere."""
     assert not is_public_address(address)
-    assert "public internet" in (await refuse("https://cdn.example/", "93.184.216.34", address)).problem
+    assert "public internet" in (await refuse("https://cdn.example/", address, "10.0.0.1")).problem
+
+
+@pytest.mark.parametrize("address", CLOSED)
+async def test_of_several_addresses_only_the_public_ones_are_used(address: str) -> None:
+    """Some networks add one of their own to every answer; it is never connected to."""
+    outlet = Outlet(resolve=Names([address, "93.184.216.34", "10.0.0.1", "8.8.8.8"]))
+    way = await outlet.find_way(httpx2.URL("https://cdn.example/"), is_trusted=False)
+    assert way.hosts == ("93.184.216.34", "8.8.8.8")
+
+
+PLACEHOLDERS = ["198.18.0.21", "198.19.255.255"]
+
+
+@pytest.mark.parametrize("address", PLACEHOLDERS)
+@pytest.mark.parametrize("api", [["198.18.0.5"], ["198.19.1.1", "10.0.0.1"]])
+async def test_a_placeholder_is_public_where_the_providers_own_host_has_one(address: str, api: list[str]) -> None:
+    """A tunnel's name service gives one to every name; nothing would ever be fetched there."""
+
+    async def resolve(host: str, _: int) -> list[str]:
+        """Give everything a placeholder, and the file's host an address of the own network besides."""
+        return api if host == "api.flowport.example" else [address, "192.168.1.1"]
+
+    outlet = Outlet(resolve=resolve, api_hosts=["api.flowport.example"])
+    assert (await outlet.find_way(httpx2.URL("https://cdn.example/"), is_trusted=False)).hosts == (address,)
+
+
+@pytest.mark.parametrize("address", PLACEHOLDERS)
+@pytest.mark.parametrize("api", [["93.184.216.34"], ["10.0.0.1"], OSError("no such host")])
+async def test_a_placeholder_is_refused_elsewhere_and_said_to_be_one(address: str, api: list[str] | OSError) -> None:
+    """The provider's own host is what tells that it is the whole network's way."""
+
+    async def resolve(host: str, _: int) -> list[str]:
+        """Answer for both."""
+        if host == "cdn.example":
+            return [address]
+        if isinstance(api, OSError):
+            raise api
+        return api
+
+    outlet = Outlet(resolve=resolve, api_hosts=["api.flowport.example"])
+    with pytest.raises(HostRefused, match=rf"placeholder address \({address}\)"):
+        await outlet.find_way(httpx2.URL("https://cdn.example/"), is_trusted=False)
+
+
+@pytest.mark.parametrize(
+    "host", ["198.18.0.21", "198.19.1.2", "0xc6.18.0.21", "3323068437", "198.1179669", "198.18.0.21."]
+)
+async def test_a_placeholder_that_is_written_into_the_address_is_refused(host: str) -> None:
+    """No name service gave it."""
+
+    async def resolve(_: str, __: int) -> list[str]:
+        """Read every spelling of an address, as systems do."""
+        return ["198.18.0.21"]
+
+    outlet = Outlet(resolve=resolve, api_hosts=["api.flowport.example"])
+    with pytest.raises(HostRefused):
+        await outlet.find_way(httpx2.URL(f"https://{host}/"), is_trusted=False)
 
 
 async def test_a_name_without_addresses_is_refused() -> None:

@@ -29,6 +29,7 @@ from flowport.resources import Resources
 from tests.fetching import Names, Speak, build_answer, fetching, serving
 from tests.harness import READER, Harness, open_harness
 from tests.ledger.samples import build_run
+from tests.media.bombs import PACKED, build_cut_jpeg, build_large_webp_header, build_stuffed_png, chunk
 from tests.media.containers import cover, movie_header, mp4
 from tests.media.test_previews import build_png_header
 from tests.raw_server import build_reply
@@ -37,7 +38,7 @@ from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
 from tests.scripted import FaultyLedger
 
-MIN_TRIED: Final = 80
+MIN_TRIED: Final = 110
 PUBLIC: Final = "93.184.216.34"
 
 URLS: Final = {
@@ -83,7 +84,11 @@ NAMED: Final = {
     "a name that leads to metadata": ["169.254.169.254"],
     "a name that leads to mapped loopback": ["::ffff:127.0.0.1"],
     "a name that leads to link-local IPv6": ["fe80::1%eth0"],
-    "a name with a private address among public ones": [PUBLIC, "10.0.0.1"],
+    "a name with several private addresses": ["10.0.0.1", "192.168.0.1"],
+    "a name that leads to loopback behind NAT64": ["64:ff9b::7f00:1"],
+    "a name that leads to a private address behind NAT64": ["64:ff9b::c0a8:1"],
+    "a name that leads to a closed NAT64 network": ["64:ff9b:1::808:808"],
+    "a name that leads to a placeholder": ["198.18.0.21"],
     "a name without an address": [],
 }
 
@@ -158,26 +163,6 @@ ANSWERS: Final[Mapping[str, bytes | Speak]] = {
 }
 
 
-def chunk(name: bytes, data: bytes) -> bytes:
-    """Return a chunk of a PNG."""
-    return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-
-
-def build_stuffed_png(*, name: bytes, data: bytes) -> bytes:
-    """Return a good picture with a chunk more behind its header."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (900, 900)).save(buffer, "PNG")
-    png = buffer.getvalue()
-    return png[:33] + chunk(name, data) + png[33:]
-
-
-def build_large_webp_header() -> bytes:
-    """Return a WebP that claims 16,383 pixels a side."""
-    frame = b"\x00\x00\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(60)
-    return b"RIFF" + (len(frame) + 12).to_bytes(4, "little") + b"WEBPVP8 " + len(frame).to_bytes(4, "little") + frame
-
-
-PACKED: Final = zlib.compress(bytes(80_000_000))
 PICTURES: Final[Mapping[str, bytes]] = {
     "a drawing with a program": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
     "a page with a program": b"<!doctype html><script>alert(1)</script>",
@@ -192,6 +177,10 @@ PICTURES: Final[Mapping[str, bytes]] = {
     "a bomb in a picture's note": build_stuffed_png(name=b"zTXt", data=b"note\0\0" + PACKED),
     "a bomb in a picture's other note": build_stuffed_png(name=b"iTXt", data=b"note\0\1\0\0\0" + PACKED),
     "a bomb in a picture's colours": build_stuffed_png(name=b"iCCP", data=b"colours\0\0" + PACKED),
+    "a bomb of a JPEG": b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\3\1\x22\0\2\x11\1\3\x11\1" + bytes(90),
+    "a JPEG cut off in its middle": build_cut_jpeg(),
+    "a PNG of more parts than any picture": b"\x89PNG\r\n\x1a\n" + chunk(b"prVt", b"") * 100_001,
+    "a raw photo of a camera": b"II*\0\x08\0\0\0" + bytes(100),
     "a bomb of a WebP": build_large_webp_header(),
     "a bomb of a GIF": b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\2\1\0\0;",
 }
@@ -215,6 +204,13 @@ UNWANTED: Final = {
     "a program that is called a picture": (OutputKind.IMAGE, "image/jpeg", b"MZ\x90\0" + bytes(100)),
     "a page that is called a video": (OutputKind.VIDEO, "video/mp4", b"<html><body>expired"),
     "nothing that is called a sound": (OutputKind.AUDIO, "audio/mpeg", b""),
+    "an error in XML that is called a video": (OutputKind.VIDEO, "video/mp4", b"<?xml version='1.0'?><Error/>"),
+    "an error in JSON that is called a sound": (OutputKind.AUDIO, "audio/mpeg", b'{"error": "expired"}'),
+    "a sentence that is called a picture": (OutputKind.IMAGE, "image/png", b"This link has expired."),
+    "a script that is called a picture": (OutputKind.IMAGE, "image/png", b"#!/bin/sh\nid\n"),
+    "a page in UTF-16 that is called a picture": (OutputKind.IMAGE, "image/png", "<html>".encode("utf-16")),
+    "a Linux program that is called a video": (OutputKind.VIDEO, "video/mp4", b"\x7fELF\2\1\1" + bytes(100)),
+    "a macOS program that is called a sound": (OutputKind.AUDIO, "audio/mpeg", b"\xcf\xfa\xed\xfe" + bytes(100)),
 }
 
 UNSHOWN: Final = {
@@ -254,20 +250,20 @@ async def is_fetched(fetcher: Fetcher, url: str, rules: FetchRules | None = None
 async def try_url(url: str) -> bool:
     """Let this computer's own name service say where a URL leads; not even a connection may be made."""
     async with fetching() as fetcher:
-        return await is_fetched(fetcher, url) or fetcher._transport is not None
+        return await is_fetched(fetcher, url) or not fetcher.outlet.is_unused
 
 
 async def try_name(addresses: list[str]) -> bool:
     """Let a name service answer so."""
     async with fetching(Names(addresses)) as fetcher:
-        return await is_fetched(fetcher, "https://cdn.example/") or fetcher._transport is not None
+        return await is_fetched(fetcher, "https://cdn.example/") or not fetcher.outlet.is_unused
 
 
 async def try_changing_name(location: str = "") -> bool:
     """Let the name service answer well once and with this computer from then on."""
     recorder = Recorder(location)
     async with fetching(Names([PUBLIC], ["127.0.0.1"])) as fetcher:
-        fetcher._transport = recorder  # type: ignore[assignment]  # what is used of it is the same
+        fetcher.outlet._transports["", True] = recorder  # type: ignore[assignment]  # what is used of it is the same
         return await is_fetched(fetcher, "https://cdn.example/") or recorder.hosts != [PUBLIC]
 
 

@@ -121,7 +121,8 @@ async def test_progress_begins_at_once_and_only_grows(flowport: Harness) -> None
 
     values = [progress for progress, _ in flowport.progress]
     assert values == sorted(set(values))
-    assert flowport.progress[0][1].endswith("0 s")
+    # By then it may stand in line already, which is told behind the time.
+    assert ", 0 s" in flowport.progress[0][1]
 
 
 async def test_a_run_that_outlasts_the_wait_is_handed_over_and_fetched(sandbox: SandboxClient, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from flowport.budget import Priority
 from flowport.providers.rate_limits import RateLimits
 from tests.fake_clock import FakeClock
-from tests.limited_provider import FixedWindow, LimitedWorld, Limiter, SlidingWindow, TokenBucket
+from tests.limited_provider import FixedWindow, LimitedWorld, Limiter, SlidingWindow, SlowFile, TokenBucket
 
 BATCH = [*[Priority.START_ROW] * 8, *[Priority.LOOK_ROW] * 4]
 """Starts always wait, so that looks only ever get what is sent above the limit, and what starts leave."""
@@ -51,23 +51,32 @@ async def test_a_limit_a_little_above_the_documented_one_is_found(limiter: Limit
     assert not any(one.is_start for one in world.refused)
 
 
-@pytest.mark.parametrize("limiter", [SlidingWindow(30), FixedWindow(30), TokenBucket(30)])
+async def test_a_look_that_comes_while_starts_ask_is_not_overlooked() -> None:
+    """On a disk an exchange takes a moment, in which the next look may come; whoever asks would sleep past it."""
+    world = build_world(SlidingWindow(300))
+    world.file, world.latency_seconds = SlowFile(world.clock, 0.05), 0.02
+    budget = world.open("one")
+    await world.run(5, [budget], lambda _: [*[Priority.START_ROW] * 8, Priority.LOOK_ROW])
+    assert (await budget.look()).limit >= 125
+
+
+@pytest.mark.parametrize("limiter", [SlidingWindow(30), FixedWindow(30)])
 async def test_a_limit_below_the_documented_one_is_obeyed_from_then_on(limiter: Limiter) -> None:
     """The documentation is what the first minute goes by; two minutes later one look finds out whether that was chance."""
     world = build_world(limiter)
     await world.run(20, [world.open("one")], lambda _: BATCH)
-    assert len({int(one.at / 10.0) for one in world.refused}) <= 4
+    assert len({int(one.at / 10.0) for one in world.refused}) <= 3
     assert sum(one.is_start for one in world.refused) <= 2
     assert world.count_accepted(19 * 60.0, 20 * 60.0) >= 20
 
 
-@pytest.mark.parametrize("limiter", [FixedWindow(50), FixedWindow(100), TokenBucket(100)])
+@pytest.mark.parametrize("limiter", [FixedWindow(50), FixedWindow(100), TokenBucket(30), TokenBucket(100)])
 async def test_windows_that_do_not_slide_cost_few_refusals(limiter: Limiter) -> None:
     """They notice a rate late and then refuse any request, a start too, which is sent again after the pause."""
     world = build_world(limiter)
     await world.run(12, [world.open("one")], lambda _: BATCH)
     events = {int(one.at / 10.0) for one in world.refused}
-    assert len(events) <= 3
+    assert len(events) <= 4
     assert world.count_accepted(11 * 60.0, 12 * 60.0) >= 0.7 * limiter.limit
 
 

@@ -17,6 +17,7 @@ from flowport.model import Output, OutputKind, Run, RunState
 from flowport.previewing import MAX_PREVIEWS, Previewer
 from tests.ledger.samples import build_run
 from tests.media.containers import cover, movie_header, mp4, track
+from tests.media.test_previews import build_png_header
 
 
 def build_finished(folder: Path, count: int, **changes: object) -> Run:
@@ -123,6 +124,22 @@ async def test_a_picture_that_cannot_be_shown_does_not_hide_the_others(tmp_path:
     await anyio.Path(run.outputs[0].saved_path).unlink()
 
     assert len(await build_previewer().build_previews(run)) == 1
+
+
+async def test_the_answer_says_why_a_picture_has_no_preview(tmp_path: Path) -> None:
+    """The file is there; without a word a person thinks that it is broken."""
+    run = build_finished(tmp_path, 2)
+    await anyio.Path(run.outputs[0].saved_path).write_bytes(build_png_header(9000, 9000))
+
+    shown = await build_previewer().build_shown(run)
+    answer = build_run_answer(Standing(run, 3.0), shown.previews, shown.without)
+
+    sentence = "1.png has no preview: it has too many pixels."
+    assert answer.structured_content is not None
+    assert answer.structured_content["without_preview"] == sentence
+    assert isinstance(answer.content[0], t.TextContent)
+    assert sentence in answer.content[0].text
+    assert len(shown.previews) == 1
 
 
 def test_the_image_library_is_not_loaded_before_the_first_preview() -> None:

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +15,16 @@ from PIL import Image
 
 from flowport.answers import build_output_uri, build_run_uri
 from flowport.errors import ResourceNotFound
+from flowport.exchange import Exchange
 from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
 from flowport.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
+from flowport.runner.delivery import Deliveries
 from tests.harness import READER, Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.raw_server import build_reply, serving
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
-from tests.scripted import FaultyLedger
+from tests.scripted import FaultyLedger, wait_until
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
@@ -51,7 +52,7 @@ def resources(flowport: Harness) -> Resources:
 
 async def keep(flowport: Harness, output: Output, **changes: Any) -> Run:
     """Lay a run with one output into the ledger."""
-    run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), seen_at=None, **changes)
+    run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), delivered_at=None, **changes)
     await flowport.assembly.desk.ledger.accept(run)
     return run
 
@@ -192,25 +193,23 @@ async def test_a_text_output_is_its_text(flowport: Harness, resources: Resources
 
 async def test_reading_an_output_counts_as_seeing_it(flowport: Harness, resources: Resources) -> None:
     """Otherwise it would be announced for ever."""
-    await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
-    await resources.read(build_output_uri("run_kept", 1), READER)
-
-    run = await flowport.assembly.desk.ledger.get_run("run_kept", account_id=None, owner=LOCAL_OWNER)
-    assert run.seen_at is not None
-
-
-async def test_a_reading_that_does_not_arrive_can_be_taken_back(flowport: Harness, resources: Resources) -> None:
-    """As the answer to a call can: until it is written, a call stands for it in the ledger."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."), state=RunState.SUCCEEDED)
-    noted: list[tuple[str, str]] = []
-    await resources.read(
-        build_output_uri("run_kept", 1), replace(READER, note_delivered=lambda *told: noted.append(told))
-    )
-    waiting = sqlite3.connect(flowport.assembly.desk.settings.home / "ledger.sqlite3").execute(
-        "SELECT run_id, id FROM waiting_calls"
-    )
-    assert waiting.fetchall() == noted
-    assert [run_id for run_id, _ in noted] == ["run_kept"]
+    ledger, exchange = flowport.assembly.desk.ledger, Exchange()
+    await resources.read(build_output_uri("run_kept", 1), replace(READER, exchange=exchange))
+    assert await ledger.count_unseen(owner=LOCAL_OWNER) == 1
+
+    exchange.note_written()
+    await wait_until(lambda: not flowport.assembly.desk.deliveries.pending_runs)
+    assert await ledger.count_unseen(owner=LOCAL_OWNER) == 0
+
+
+async def test_a_sentence_in_the_place_of_an_output_is_no_delivery(flowport: Harness, resources: Resources) -> None:
+    """What could not be fetched may be there the next time."""
+    await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1:9/a.png"), state=RunState.SUCCEEDED)
+    exchange = Exchange()
+    content = await resources.read(build_output_uri("run_kept", 1), replace(READER, exchange=exchange))
+    assert "could not be fetched" in content.text
+    assert exchange.listener is None
 
 
 @pytest.mark.parametrize("uri", [build_run_uri("run_kept"), build_output_uri("run_kept", 1)])
@@ -237,16 +236,22 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
     path = tmp_path / "kept.png"
     path.write_bytes(PNG)
     ledger = FaultyLedger(tmp_path / "faulty.sqlite3")
-    ledger.failing.add("note_seen")
+    ledger.failing.add("record")
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/a.png", saved_path=str(path))
-    await ledger.accept(replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), seen_at=None))
-    desk = replace(flowport.assembly.desk, ledger=ledger)
+    over = build_run("run_kept", RunState.SUCCEEDED)
+    await ledger.accept(replace(over, owner=LOCAL_OWNER, outputs=(output,), delivered_at=None))
+    desk, exchange = flowport.assembly.desk, Exchange()
+    deliveries = Deliveries(ledger, desk.clock, desk.supervisor)
+    desk = replace(desk, ledger=ledger, deliveries=deliveries)
 
-    content = await Resources(desk, anyio.CapacityLimiter(2)).read(build_output_uri("run_kept", 1), READER)
+    resources, reader = Resources(desk, anyio.CapacityLimiter(2)), replace(READER, exchange=exchange)
+    content = await resources.read(build_output_uri("run_kept", 1), reader)
+    exchange.note_written()
+    await wait_until(lambda: not deliveries.pending_runs)
     await ledger.close()
 
     assert content.data == PNG
-    assert "that run run_kept was seen could not be noted" in caplog.text
+    assert "that run run_kept was delivered could not be recorded" in caplog.text
 
 
 async def expire(flowport: Harness, facts: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ SAVED = "/home/me/Pictures/Flowport/2026-11-22/sketch-1-a1b2c3d4e5.png"
 def build_finished() -> Run:
     """Return a run with one saved picture."""
     outputs = (Output(1, OutputKind.IMAGE, SIGNED, saved_path=SAVED),)
-    return replace(build_run("run_abc", RunState.SUCCEEDED), outputs=outputs, seen_at=None)
+    return replace(build_run("run_abc", RunState.SUCCEEDED), outputs=outputs, delivered_at=None)
 
 
 def list_rows(*runs: Run) -> list[dict[str, object]]:
@@ -46,7 +46,7 @@ def test_a_run_that_is_not_over_tells_no_credits_and_is_not_marked() -> None:
 
 def test_a_batch_is_marked_like_a_run() -> None:
     """Its rows are not in the list."""
-    batch = replace(build_run("batch_abc", RunState.SUCCEEDED), row_count=2, seen_at=None)
+    batch = replace(build_run("batch_abc", RunState.SUCCEEDED), row_count=2, delivered_at=None)
     answer = build_run_list_answer([build_listed_batch(batch, {"run_id": batch.id})], undelivered=1)
 
     assert (answer.structured_content or {})["runs"][0]["undelivered"] is True

@@ -44,19 +44,26 @@ def build_run(age: float, *, unseen: float | None = None, is_waited: bool = True
 
 @pytest.mark.parametrize(
     ("looks", "failures", "pause"),
-    [(0, 0, 2.5), (1, 0, 4.0), (1, 1, 8.0), (3, 3, 32.0), (9, 4, 60.0), (9, 10_000, 60.0)],
+    [(0, 0, 2.5), (1, 0, 4.0), (1, 1, 2.0), (2, 2, 4.0), (3, 3, 8.0), (9, 4, 10.0), (9, 10_000, 10.0)],
 )
 def test_the_pause_is_the_documented_one_and_grows_with_failures(looks: int, failures: int, pause: float) -> None:
-    """Two and a half seconds, then four (get-run)."""
+    """Two and a half seconds, then four (get-run); ten at most while somebody waits."""
     assert get_next_pause(Pace(), looks=looks, failures=failures) == pause
+
+
+@pytest.mark.parametrize(("failures", "pause"), [(1, 2.0), (3, 8.0), (4, 16.0), (6, 60.0), (10_000, 60.0)])
+def test_a_failing_run_that_nobody_waits_for_is_looked_at_less(failures: int, pause: float) -> None:
+    """A provider that is down must not be hammered by hundreds of rows."""
+    assert get_next_pause(Pace(), looks=9, failures=failures, is_waited=False) == pause
 
 
 @given(looks=st.integers(0, 10**6), failures=st.integers(0, 10**6), crowd=st.integers(1, 1000), chance=st.floats(0, 1))
 @settings(deadline=None, max_examples=200)
 def test_no_count_leads_to_a_pause_out_of_bounds(looks: int, failures: int, crowd: int, chance: float) -> None:
     """A run that is looked at too often, or never again, breaks a promise; a night offline fails a thousand times."""
-    pause = get_next_pause(Pace(), looks=looks, failures=failures, crowd=crowd, chance=chance)
-    assert 2.5 <= pause <= MAX_PAUSE_SECONDS
+    for is_waited in (True, False):
+        pause = get_next_pause(Pace(), looks=looks, failures=failures, crowd=crowd, chance=chance, is_waited=is_waited)
+        assert 2.0 <= pause <= MAX_PAUSE_SECONDS + 5.0
 
 
 @pytest.mark.parametrize(

@@ -113,24 +113,6 @@ PLACE = "path, URL, run:ID#1 or last"
             build_input(InputKind.TEXT, label="Scenes", is_list=True, default=["a"]),
             {"type": "array", "items": {"type": "string"}, "title": "Scenes"},
         ),
-        (
-            build_input(InputKind.TEXT, label="Prompt words", hint="e.g. A snow-covered village"),
-            {"type": "string", "description": "Prompt words. e.g. A snow-covered village"},
-        ),
-        (
-            build_input(InputKind.TEXT, hint="What to draw\u200b\nA lake"),
-            {"type": "string", "description": "What to draw. A lake"},
-        ),
-        (
-            build_input(InputKind.IMAGE, label="Photo", hint="A face, seen from the front"),
-            {"type": "string", "description": f"Photo. Image {PLACE}. A face, seen from the front"},
-        ),
-        (build_input(InputKind.TEXT, label="Mood", hint="mood\nField\n: :"), {"type": "string", "title": "Mood"}),
-        (build_input(InputKind.TEXT, default="a lake", hint="A lake"), {"type": "string", "default": "a lake"}),
-        (
-            build_input(InputKind.TEXT, hint=f"{'x' * 300}\n\u202ey\nthird"),
-            {"type": "string", "description": f"{'x' * 79}\u2026 y"},
-        ),
         (build_select(), {"type": "string"}),
         (build_select("warm", "cold", labels=("Warm", "Cold")), {"type": "string", "enum": ["warm", "cold"]}),
         (
@@ -178,6 +160,39 @@ PLACE = "path, URL, run:ID#1 or last"
 def test_each_kind_of_input_says_no_more_than_is_needed(item: Input, schema: dict[str, Any]) -> None:
     """One type, the label once, a hint where the type does not tell enough."""
     assert build_property(item) == schema
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({"placeholder": "e.g. A snow-covered village"}, {"description": "e.g. A snow-covered village"}),
+        ({"placeholder": "A snow-covered village"}, {"description": "E.g. A snow-covered village"}),
+        (
+            {"label": "Scene", "placeholder": "A village", "description": "What is to be seen"},
+            {"description": "Scene. What is to be seen. E.g. A village"},
+        ),
+        ({"label": "Scene", "description": "Scene"}, {"title": "Scene"}),
+        ({"label": "Scene", "placeholder": "scene…"}, {"title": "Scene"}),
+        (
+            {"label": "Scene", "description": "A village", "placeholder": "A village"},
+            {"description": "Scene. A village"},
+        ),
+        ({"description": " : two\n\nlines\u202e \u200b"}, {"description": "two lines"}),
+        ({"description": "x" * 5000}, {"description": "x" * 199 + "…"}),
+        ({"placeholder": "y" * 5000}, {"description": "E.g. " + "y" * 99 + "…"}),
+        ({"description": "\u200b", "placeholder": " "}, {}),
+    ],
+)
+def test_what_the_builder_says_of_an_input_is_told_once_and_clean(item: dict[str, str], words: dict[str, str]) -> None:
+    """It is what a person would see in the builder's form; a stranger wrote it."""
+    built = build_property(build_input(InputKind.TEXT, **item))
+    assert built == {"type": "string", **words}
+
+
+def test_the_builder_s_words_stand_before_our_own_hint() -> None:
+    """Both are needed to give a file."""
+    built = build_property(build_input(InputKind.IMAGE, label="Photo", description="Your face, from the front"))
+    assert built["description"] == f"Photo. Your face, from the front. Image {PLACE}"
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ async def test_what_nobody_has_seen_is_counted_over_all_runs(flowport: Harness) 
     """A page of one run must not hide that five more wait."""
     ledger = flowport.assembly.desk.ledger
     for n in range(3):
-        await ledger.accept(replace(build_run(f"run_{n}", RunState.SUCCEEDED), owner=LOCAL_OWNER, seen_at=None))
+        await ledger.accept(replace(build_run(f"run_{n}", RunState.SUCCEEDED), owner=LOCAL_OWNER, delivered_at=None))
 
     facts = await flowport.ask("list_runs", limit=1)
 

@@ -234,6 +234,9 @@ async def test_a_start_does_not_take_the_connection_of_a_read() -> None:
         (("Retry-After: 7",), 7.0),
         (("Retry-After: 0",), 1.0),
         (("Retry-After: soon",), PAUSE_WITHOUT_WORD_SECONDS),
+        (("Date: Mon, 30 Nov 2026 10:00:00 GMT", "Retry-After: Mon, 30 Nov 2026 10:01:10 GMT"), 70.0),
+        (("Retry-After: 3", "Retry-After: 9"), 9.0),
+        (("X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 40"), 40.0),
     ],
 )
 async def test_a_429_makes_the_whole_account_rest(headers: tuple[str, ...], pause: float) -> None:

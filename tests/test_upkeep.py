@@ -98,6 +98,6 @@ async def test_what_was_pruned_is_in_the_log(tmp_path: Path, caplog: pytest.LogC
     ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=2)
     clock = FakeClock()
     seen_at = clock.now() - 2 * DAY_SECONDS
-    await ledger.accept(build_run("run_old", RunState.SUCCEEDED, finished_at=seen_at, seen_at=seen_at))
+    await ledger.accept(build_run("run_old", RunState.SUCCEEDED, finished_at=seen_at, delivered_at=seen_at))
     await keep(ledger, clock, 1)
     assert "old runs were pruned from the record: 1" in caplog.text

@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.fetch import resolve_host
 from flowport.media.sources import Fingerprint
+from flowport.network.addresses import resolve_host
 from flowport.network.errors import UploadError
 from flowport.providers.interface import UploadPlace
 from flowport.upload import Uploader
@@ -103,7 +103,7 @@ async def test_the_loopback_is_open_for_the_exact_origin_alone() -> None:
 
 
 async def test_a_host_that_is_not_known_is_an_error() -> None:
-    """As is one without an address, and one of whose addresses a single one is private."""
+    """As is one without an address, and one of whose addresses none is public."""
 
     async def fail(_: str, __: int) -> Sequence[str]:
         """Know nothing."""
@@ -111,10 +111,10 @@ async def test_a_host_that_is_not_known_is_an_error() -> None:
 
     async def answer(host: str, _: int) -> Sequence[str]:
         """Return what the host's name says."""
-        return () if host == "nowhere.example" else ("93.184.216.34", "10.0.0.1")
+        return () if host == "nowhere.example" else ("192.168.0.1", "10.0.0.1")
 
     assert "not known" in await refuse("https://storage.example/", resolve=fail)
-    assert "public internet" in await refuse("https://nowhere.example/", resolve=answer)
+    assert "has no address" in await refuse("https://nowhere.example/", resolve=answer)
     assert "public internet" in await refuse("https://mixed.example/", resolve=answer)
 
 

@@ -98,6 +98,6 @@ def build_run(number: int, *, is_seen: bool) -> Run:
         started_at=accepted_at,
         finished_at=accepted_at + 30,
         told_at=accepted_at,
-        seen_at=accepted_at + 30 if is_seen else None,
+        delivered_at=accepted_at + 30 if is_seen else None,
         outputs=(Output(1, OutputKind.IMAGE, f"https://cdn.example/{number}.png", saved_path=f"/p/{number}.png"),),
     )

@@ -119,10 +119,10 @@ def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[byt
             process.terminate()
 
 
-def plan_runs(sandbox: Sandbox, chance: random.Random, runs: int) -> None:
+def plan_runs(sandbox: Sandbox, chance: random.Random, runs: int, *, rate: float = RATE) -> None:
     """Say beforehand how long the next runs take, in the order of their starts."""
     for _ in range(runs):
-        sandbox.request("/_sandbox/next_run", {"app": APP_ID, "seconds": draw_seconds(chance) / RATE})
+        sandbox.request("/_sandbox/next_run", {"app": APP_ID, "seconds": draw_seconds(chance) / rate})
 
 
 def ask_for_batch(conversation: Conversation, rows: int) -> int:

@@ -8,7 +8,7 @@ import json
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
@@ -74,8 +74,13 @@ class VirtualAccount(OpenAccount):
         self._chance = chance
         self._seen: deque[float] = deque()
         self.jobs: dict[str, Job] = {}
-        self.refused = 0
+        self.refused = self.refused_starts = 0
         self.requests = 0
+
+    @property
+    def true_limit(self) -> int:
+        """Requests that the provider accepts in a minute."""
+        return self.budget.limit
 
     async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
         """Take a request from the real budget."""
@@ -93,8 +98,9 @@ class VirtualAccount(OpenAccount):
         self.requests += 1
         while self._seen and self._seen[0] <= now - 60.0:
             self._seen.popleft()
-        if len(self._seen) >= self.budget.limit:
+        if len(self._seen) >= self.true_limit:
             self.refused += 1
+            self.refused_starts += request.operation is Operation.START_RUN
             return build_answer({"message": "Too many requests"}, 429)
         self._seen.append(now)
         if request.operation is Operation.START_RUN:
@@ -137,7 +143,7 @@ class _Memory:
         """Take any change."""
         return True
 
-    note_starting = note_started = note_look = note_finished = note_not_taken = agree
+    note_starting = note_started = note_look = note_finished = note_not_taken = note_abandoned = agree
 
 
 @dataclass
@@ -174,16 +180,21 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(seed: int) -> AsyncIterator[World]:
+async def open_world(
+    seed: int,
+    *,
+    build_account: Callable[[VirtualClock, random.Random], VirtualAccount] = VirtualAccount,
+    may_refuse: bool = False,
+) -> AsyncIterator[World]:
     """Build the scheduler as the program does; everything by chance follows from the seed."""
     chance, clock, board = random.Random(seed), VirtualClock(), Board()  # noqa: S311 - it is to repeat itself
     history = tuple(draw_seconds(chance) for _ in range(HISTORY))
     ledger, writer = cast("Ledger", _Memory(history)), RunWriter(board, clock)
-    account = VirtualAccount(clock, chance)
+    account = build_account(clock, chance)
     async with Supervisor() as supervisor:
         follower = RunFollower(ledger, board, clock, Pace(), writer, supervisor=supervisor)
         yield World(clock, account, board, RunStarter(ledger, board, clock, writer), follower)
-    if account.refused:
+    if account.refused and not may_refuse:
         raise RuntimeError(f"{account.refused} requests were refused")
 
 

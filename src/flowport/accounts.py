@@ -11,7 +11,7 @@ from urllib.parse import quote
 import anyio
 
 from flowport.budget import Priority, RequestBudget
-from flowport.errors import Operation, ProviderError
+from flowport.errors import FlowportError, Operation, ProviderBroken, ProviderError, ProviderRejected
 from flowport.model import Account, JsonValue
 from flowport.provider_tools import call_tool
 from flowport.providers.interface import (
@@ -26,6 +26,9 @@ from flowport.providers.json_bodies import parse_json
 from flowport.transport import Api, Location, tell_budget
 
 logger = logging.getLogger(__name__)
+
+_NOT_FOUND: Final = frozenset({404, 405, 410, 421})
+_SERVER_ERROR: Final = 500
 
 _LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
 _OK: Final = 200
@@ -126,6 +129,15 @@ class OpenAccount:
         answer = await call_tool(request, self._location, self.provider.title, take=take)
         tell_budget(self.budget, answer)
         return answer
+
+    def explain(self, error: FlowportError) -> str:
+        """Return an error's sentence, with the address that a person has set where it looks as if no API were there."""
+        is_elsewhere = (isinstance(error, ProviderRejected) and error.status in _NOT_FOUND) or (
+            isinstance(error, ProviderBroken) and error.status < _SERVER_ERROR
+        )
+        if self._location is None or not self._location.setting or not is_elsewhere:
+            return str(error)
+        return f"{error} {self._location.setting} is {self._location.base_url}: check that it is the address of {self.provider.title}'s API."
 
     async def fetch_file_origins(self) -> frozenset[str]:
         """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.

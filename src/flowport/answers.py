@@ -72,14 +72,15 @@ class Standing:
     """Whether the call that is answered did not start it but joined it."""
 
 
-def build_run_answer(standing: Standing, previews: Sequence[Preview] = ()) -> Answer:
+def build_run_answer(standing: Standing, previews: Sequence[Preview] = (), without: Sequence[str] = ()) -> Answer:
     """Return the answer that tells about one run, with a link for each output and the previews; never a long one.
 
-    When a run has returned more than an answer holds, links lose their copy of a long URL first; then later outputs all
+    Sentences tell which pictures are without a preview, and why. When a run has returned more than an answer holds, links lose their copy of a long URL first; then later outputs all
     but their places and the beginning of their text; then the last ones are left out. It says so, and where all of it is.
     """
     run = standing.run
     facts = _build_heading(standing)
+    facts["without_preview"] = " ".join(without)
     shown = _choose_outputs(run, MAX_RUN_BYTES - count_twice(facts))
     facts["outputs"] = [one.facts for one in shown]
     facts["outputs_not_shown"] = len(run.outputs) - len(shown)

@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from flowport.accounts import FixedLocation, OpenAccount
 from flowport.budgets import Budgets
-from flowport.builtin_sandbox import FOLDER_NAME, SANDBOX_ACCOUNT, BuiltInSandbox, keep_tidy
+from flowport.builtin_sandbox import keep_tidy, open_sandbox_account
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
@@ -37,6 +37,7 @@ from flowport.runner.batches import Batches
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.delivering import FileDeliverer
+from flowport.runner.delivery import Deliveries
 from flowport.runner.durations import DurationBook
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
@@ -44,7 +45,7 @@ from flowport.runner.orphans import OrphanWatch
 from flowport.runner.output_file import SavingRules
 from flowport.runner.papers import BatchPaper
 from flowport.runner.preparing import CallPreparer
-from flowport.runner.references import OutputFinder, SeenRuns
+from flowport.runner.references import OutputFinder
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
@@ -112,13 +113,13 @@ async def open_assembly(
     home = open_home(settings.home)
     ledger, process = home.ledger, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
-    fetcher = Fetcher(file_threads=file_threads)
+    fetcher = Fetcher(file_threads=file_threads, api_hosts=settings.api_hosts)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
         stack.push_async_callback(fetcher.aclose)
         budgets = Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
         stack.push_async_callback(budgets.file.close)
-        accounts = [account] if account else _open_accounts(settings, budgets, stack)
+        accounts = [account] if account else _open_accounts(home, settings, budgets, stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(process.release)
@@ -147,10 +148,10 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
-        for one_account in filter(lambda opened: opened.is_sandbox, accounts):
-            supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
-        seen = SeenRuns()
-        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, seen))
+        supervisor.spawn("sandbox", keep_tidy, accounts, ledger, clock)
+        deliveries = Deliveries(ledger, clock, supervisor)
+        finder = OutputFinder(ledger, deliveries.delivered)
+        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, finder)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
         runner = _build_runner(shared, accounts, board, process, pace or Pace())
@@ -158,9 +159,9 @@ async def open_assembly(
         inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
         batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
         _watch_over(shared, accounts, inheritor, batches, process)
-        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, seen, shared.durations, supervisor)
+        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, deliveries)
         order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
-        desk = Desk(settings, clock, ledger, catalogs, *parts, tool_order=order)
+        desk = Desk(settings, clock, ledger, catalogs, *parts, shared.durations, supervisor, tool_order=order)
         yield Assembly(desk, file_threads, first_listed)
 
 
@@ -247,7 +248,7 @@ def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
 
 
 def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
-    uploader = Uploader(file_threads=shared.file_threads)
+    uploader = Uploader(file_threads=shared.file_threads, outlet=shared.fetcher.outlet)
     uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
     return FileDeliverer(
         shared.ledger,
@@ -376,15 +377,12 @@ def _build_catalog(
     )
 
 
-def _open_accounts(settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
+def _open_accounts(home: Home, settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
     """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
     provider = Magnific(title="The sandbox", styles=("flows",))
-    sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME)
-    stack.push_async_callback(sandbox.aclose)
-    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
-    return [OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)]
+    return [open_sandbox_account(provider, budgets, stack, is_home_usable=home.unrecorded is None)]
 
 
 def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:

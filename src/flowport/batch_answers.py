@@ -30,6 +30,7 @@ from flowport.labels import clean_text, format_quoted
 from flowport.ledger.batch_records import BatchTally, RowStanding
 from flowport.media.previews import Preview
 from flowport.model import Output, Run, RunState
+from flowport.runner.output_file import find_folder_warning
 from flowport.runner.papers import get_row_state
 
 _MAX_PROBLEM: Final = 300
@@ -68,7 +69,7 @@ class _Shown:
 
 
 def build_batch_answer(
-    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = ()
+    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = (), without: Sequence[str] = ()
 ) -> Answer:
     """Return the answer that tells about a batch, never a long one.
 
@@ -76,6 +77,8 @@ def build_batch_answer(
     there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
     """
     facts = build_batch_facts(standing)
+    facts["notes"] = _find_warning(rows)
+    facts["without_preview"] = " ".join(without)
     begun = [row for row in rows if row.is_begun]
     wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
     forms = [_build_forms(row, standing.tally) for row in wanted]
@@ -91,6 +94,12 @@ def build_batch_answer(
     links = [link for _, place, form in shown for link in form[place].links]
     is_error = standing.run.state is RunState.FAILED
     return build_answer(drop_empty(facts), [*links, *map(build_image, previews)], is_error=is_error)
+
+
+def _find_warning(rows: Sequence[RowStanding]) -> str:
+    """Return why the outputs of rows cannot be saved; it is one folder for all of them."""
+    warnings = (find_folder_warning(row.run.notes) for row in rows if row.run is not None)
+    return clean_text(next(filter(None, warnings), ""), limit=_MAX_PROBLEM)
 
 
 def build_batch_facts(standing: BatchStanding) -> Facts:

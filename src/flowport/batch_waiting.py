@@ -42,7 +42,7 @@ async def wait_for_batch(desk: Desk, batch: Run, caller: Caller) -> BatchStandin
             line = format_batch_progress(standing, usual, desk.clock.now(), requests_per_minute=limit)
             await caller.report(now - caller.arrived_at_seconds, line)
         remaining = deadline - desk.clock.monotonic()
-        if remaining <= 0 or await caller.is_gone():
+        if remaining <= 0:
             return standing
         with desk.clock.move_on_after(min(remaining, LEDGER_SECONDS if entry is None else PROGRESS_SECONDS)):
             await changed.wait()

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,6 +22,7 @@ import anyio
 import anyio.to_thread
 
 from flowport.accounts import OpenAccount
+from flowport.budgets import Budgets
 from flowport.clock import Clock
 from flowport.errors import Breakage, LedgerError, Operation, ProviderError, ProviderUnreachable
 from flowport.ledger.interface import Ledger
@@ -196,8 +197,24 @@ class BuiltInSandbox:
         return location
 
 
-async def keep_tidy(account: OpenAccount, ledger: Ledger, clock: Clock) -> None:
-    """Let the sandbox forget what is old, now and then, but for what runs need that were not delivered. Never returns."""
+def open_sandbox_account(
+    provider: Provider, budgets: Budgets, stack: AsyncExitStack, *, is_home_usable: bool
+) -> OpenAccount:
+    """Return the account of the home's sandbox, which is let go with the stack; nothing is started yet."""
+    sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
+    stack.push_async_callback(sandbox.aclose)
+    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
+    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
+
+
+async def keep_tidy(accounts: Sequence[OpenAccount], ledger: Ledger, clock: Clock) -> None:
+    """Let the sandbox forget what is old, now and then, but for what runs need that were not delivered.
+
+    Never returns where there is a sandbox.
+    """
+    account = next((one for one in accounts if one.is_sandbox), None)
+    if account is None:
+        return
     # Not at the start, which it would slow.
     pause_seconds = _FIRST_TIDY_SECONDS
     while True:

@@ -1,32 +1,77 @@
-"""What a request tells of the client behind it, and how that client is told of progress."""
+"""What a request tells of the client behind it, how that client is told of progress, and what its transport knows of it."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import anyio
 from mcp.server import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult
+
+from flowport.exchange import Exchange
 
 REPORT_TIMEOUT_SECONDS: Final = 1.0
 """How long a client that has stopped reading may hold up a progress notification."""
 
 MODERN_ERA: Final = "2026-07-28"
+SESSION_HEADER: Final = "mcp-session-id"
 STDIO: Final = "stdio"
 """The connection of a client that is alone with this process."""
 
 Context: TypeAlias = ServerRequestContext[Any, Any]
 
 
-async def is_gone(context: Context) -> bool:
-    """Tell whether the client has left a request that goes on all the same, as older ones over HTTP can."""
-    return context.request is not None and bool(await context.request.is_disconnected())
+EXCHANGE_KEY: Final = "flowport.exchange"
+"""Where the scope of a request over HTTP keeps its exchange."""
+
+
+async def provide_exchange(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Make an exchange for a request whose transport has made none: a middleware.
+
+    Nothing tells then that the answer was written, so what it holds counts as undelivered.
+    """
+    found = _find_exchange(ctx)
+    if found is not None and found.request_id is None:
+        found.request_id = ctx.request_id
+    if ctx.request_id is None or found is not None:
+        return await call_next(ctx)
+    exchange = Exchange(ctx.request_id)
+    if ctx.request is None:
+        ctx = replace(ctx, request=exchange)
+    else:
+        ctx.request.scope[EXCHANGE_KEY] = exchange
+    try:
+        return await call_next(ctx)
+    finally:
+        exchange.note_disconnected()
+
+
+def get_exchange(context: Context) -> Exchange:
+    """Return the exchange of a request."""
+    exchange = _find_exchange(context)
+    if exchange is None:
+        raise RuntimeError("a request has no exchange")
+    return exchange
+
+
+def _find_exchange(context: Context) -> Exchange | None:
+    request = context.request
+    found = request if request is None or isinstance(request, Exchange) else request.scope.get(EXCHANGE_KEY)
+    return found if isinstance(found, Exchange) else None
+
+
+def is_stateless(context: Context) -> bool:
+    """Tell whether each request of the client stands alone, so that its ids are its own."""
+    request = context.request
+    return request is not None and not isinstance(request, Exchange) and not request.headers.get(SESSION_HEADER)
 
 
 def get_connection_key(context: Context) -> str:
     """Return what all requests of one client have in common, as far as that can be told."""
     request = context.request
-    if request is None:
+    if request is None or isinstance(request, Exchange):
         return STDIO
-    if session_id := request.headers.get("mcp-session-id"):
+    if session_id := request.headers.get(SESSION_HEADER):
         return f"session {session_id}"
     # Since 2026-07-28 each request over HTTP stands alone: the same program on the same machine is the same client.
     client = context.session.client_params

@@ -56,7 +56,7 @@ class ConfirmationNeeded(FlowportError):
     question: str
 
     def __str__(self) -> str:
-        return f'Nothing was started yet: the person is asked first "{_quote(self.question)}".'
+        return f"Nothing was started yet: the person is asked first {_quote(self.question)}."
 
 
 @dataclass(eq=False)
@@ -66,9 +66,12 @@ class NotConfirmed(FlowportError):
     question: str
 
     def __str__(self) -> str:
-        return f'Nothing was started and nothing is charged: the person did not agree when asked "{_quote(self.question)}".'
+        return (
+            f"Nothing was started and nothing is charged: the person did not agree when asked {_quote(self.question)}."
+        )
 
 
 def _quote(question: str) -> str:
-    """Return a question as it stands between quotes."""
-    return question.replace('"', "'")
+    """Return a question between quotation marks, with other marks for the names inside it."""
+    inner = question.replace('"', "'")
+    return f'"{inner}"'

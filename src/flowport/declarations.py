@@ -47,6 +47,8 @@ _SHAPES: Final[Mapping[str, tuple[type, ...]]] = {
     "field": (str,),
     "type": (str,),
     "label": (str,),
+    "description": (str,),
+    "placeholder": (str,),
     "default": (str, int, float, bool, list),
     "options": (list,),
     "required": _SWITCH,

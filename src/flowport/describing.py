@@ -84,7 +84,7 @@ class DefinitionReader:
                 return
             wait = home.account.budget.get_wait(1)
             wait_seconds = ceil(wait) if wait > _BUDGET_SECONDS else None
-            if clock.monotonic() >= deadline or await caller.is_gone():
+            if clock.monotonic() >= deadline:
                 raise DefinitionNotRead(listing.app.name, home.account.provider.title, wait_seconds)
             why = (
                 f"{home.account.provider.title} has not answered yet"

@@ -18,10 +18,10 @@ from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer
 from flowport.runner.batches import Batches
+from flowport.runner.delivery import Deliveries
 from flowport.runner.durations import DurationBook
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.preparing import CallPreparer
-from flowport.runner.references import SeenRuns
 from flowport.runner.runs import Runner
 from flowport.settings import Settings
 from flowport.supervisor import Supervisor
@@ -50,7 +50,7 @@ class Desk:
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer
-    seen: SeenRuns
+    deliveries: Deliveries
     durations: DurationBook
     supervisor: Supervisor
     tool_order: ToolOrder = field(default_factory=ToolOrder)

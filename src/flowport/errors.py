@@ -146,6 +146,15 @@ NEVER_CONNECTED = frozenset(
 )
 """Breakages after which it is certain that the provider received nothing."""
 
+_USUAL_REMEDIES: Final = {
+    Breakage.NO_FREE_CONNECTION: "Try again in a moment.",
+    Breakage.UNUSABLE_ADDRESS: "Correct the base URL in Flowport's configuration.",
+    Breakage.UNUSABLE_SETTING: "Correct or remove it.",
+    Breakage.PROXY_FAILED: "Check the proxy, or remove the variable that names it.",
+    Breakage.UNTRUSTED: "Let SSL_CERT_FILE name the certificates of the network that you are in.",
+}
+"""What to do where the network is not at fault, or not alone."""
+
 
 @dataclass(eq=False)
 class ProviderUnreachable(ProviderError):
@@ -180,7 +189,7 @@ class ProviderUnreachable(ProviderError):
     @property
     def advice(self) -> str:
         """Look at the network, or at the setting that is wrong."""
-        return self.remedy or "Check the network and try again."
+        return self.remedy or _USUAL_REMEDIES.get(self.breakage, "Check the network and try again.")
 
 
 @dataclass(eq=False)
@@ -339,7 +348,7 @@ class AppNotFound(FlowportError):
     def __str__(self) -> str:
         hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
         if self.catalogue_problem:
-            return f"{self.catalogue_problem} Among the apps that could be read there is none called {self.wanted!r}.{hint}"
+            return f"{self.catalogue_problem} There is no app {self.wanted!r} among those that could be read.{hint}"
         return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
 
 

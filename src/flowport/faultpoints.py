@@ -32,6 +32,8 @@ class FaultPoint(StrEnum):
     """The provider's id is on disk; the run is about to be looked at."""
     WHILE_DOWNLOADING = "while_downloading"
     """A part of an output is written under its hidden name."""
+    AFTER_WRITTEN = "after_written"
+    """The answer is written to the client; that it was is known here and nowhere on disk."""
     BEFORE_ANSWER = "before_answer"
     """The answer is made and all that goes before it is noted; not a byte of it has left."""
 

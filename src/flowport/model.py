@@ -86,8 +86,10 @@ class Input:
     """The most values of a list; None when the provider names none."""
     is_open: bool = False
     """Whether a select takes other values than its options too."""
-    hint: str = ""
-    """What the builder says of it besides its label: a description, or what stands in the empty field; not cleaned."""
+    description: str = ""
+    """What the builder says of it besides the label, not cleaned; empty when nothing."""
+    placeholder: str = ""
+    """An example that the builder's form shows while nothing is filled in, not cleaned; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +288,19 @@ class Run:
     """What came back from a start request whose fate is unknown, capped; for a person to look into."""
     told_at: float | None = None
     """When an answer named this run to its caller; None when no answer did."""
-    seen_at: float | None = None
-    """When an answer held the outputs; None while nobody has seen them."""
+    delivered_at: float | None = None
+    """When an answer that holds the outputs was last written to a client; None while none was."""
     is_followed: bool = True
     """Whether we still look at the run; false after `cancel_run(stop_following: true)`."""
     running_at: float | None = None
     """When the provider first said that it is running; None when it never did, or is not known to have."""
-    seen_by: str = ""
-    """The client whose answer held the outputs first, as it calls itself, cleaned; empty when it has no name."""
+    delivered_to: str = ""
+    """The client of that answer, as it calls itself, cleaned; empty when it has no name."""
+    delivered_boot_id: str = ""
+    delivered_boot_seconds: float | None = None
+    """The same instant by the clock that nobody sets; like `boot_id` and `accepted_boot_seconds`."""
+    is_delivery_cancelled: bool = False
+    """Whether the request of that answer was cancelled after the answer was written."""
     boot_id: str = ""
     """Which start of the machine the run was accepted in; empty where the system does not tell."""
     accepted_boot_seconds: float | None = None

@@ -5,6 +5,7 @@ do: taking a frame out of it would need a decoder.
 """
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -31,6 +32,15 @@ MAX_COPY_EDGE: Final = 2048
 _EDGE_OF_SEVERAL: Final = 512
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The previews of an answer."""
+
+    previews: tuple[Preview, ...] = ()
+    without: tuple[str, ...] = ()
+    """Why outputs that are pictures have none, each as a sentence."""
+
+
 class Previewer:
     """Makes previews, one at a time in the whole process, so that what one may take in memory is all that they take."""
 
@@ -41,13 +51,24 @@ class Previewer:
 
     async def build_previews(self, run: Run) -> tuple[Preview, ...]:
         """Return the previews of the run's first saved pictures, covers of videos among them; fewer when some have none."""
+        return (await self.build_shown(run)).previews
+
+    async def build_shown(self, run: Run) -> Shown:
+        """Return the previews of the run's first saved pictures, and why others of them have none."""
         saved = (
             [output for output in run.outputs if output.saved_path] if self._is_wanted and run.state.is_final else []
         )
         async with self._turn:
             pictures = await self._find_pictures(saved)
-            previews = [await self._build(run, *picture, len(pictures)) for picture in pictures]
-        return tuple(preview for preview in previews if preview is not None)
+            made = [(output, await self._build(run, output, picture, len(pictures))) for output, picture in pictures]
+        return Shown(
+            tuple(preview for _, preview in made if isinstance(preview, Preview)),
+            tuple(
+                f"{Path(output.saved_path).name} has no preview: {preview.reason}."
+                for output, preview in made
+                if isinstance(preview, NoPreview) and output.kind is OutputKind.IMAGE
+            ),
+        )
 
     async def build_copy(self, file: BinaryIO) -> Preview | NoPreview:
         """Return a copy of a large picture, as large as a screen; whether previews are wanted is no matter."""
@@ -70,14 +91,13 @@ class Previewer:
                 break
         return found
 
-    async def _build(self, run: Run, output: Output, picture: Path | bytes, count: int) -> Preview | None:
+    async def _build(self, run: Run, output: Output, picture: Path | bytes, count: int) -> Preview | NoPreview:
         edge = MAX_EDGE if count == 1 else _EDGE_OF_SEVERAL
         size_bytes = min(MAX_PREVIEW_BYTES, MAX_TOGETHER_BYTES // count)
         work = partial(build_preview, picture, max_edge=edge, max_bytes=size_bytes)
         made = await anyio.to_thread.run_sync(work, limiter=self._threads)
         if isinstance(made, NoPreview):
             logger.info("output %d of run %s has no preview: %s", output.n, run.id, made.reason)
-            return None
         return made
 
 

@@ -84,9 +84,20 @@ class PriceUnconfirmed(FlowportError):
     @property
     def question(self) -> str:
         """What the person is asked."""
+        price = _tell_price(self.app_name, self.price_credits, self.runs)
         them = "it" if self.runs == 1 else "all of them"
-        anyway = " all the same" if self.price_credits is None else ""
-        return f"{_tell_price(self.app_name, self.price_credits, self.runs)}. Run {them}{anyway}?"
+        if self.price_credits is None:
+            return f"{price}. Run {them} all the same?"
+        return f"{price}. Run {them} for {count_credits(self.price_credits)}?"
+
+    @property
+    def brief_question(self) -> str:
+        """The same with the price once, for telling afterwards what the person was asked."""
+        name = format_quoted(self.app_name)
+        verb, them = ("Run", name) if self.runs == 1 else ("Start", f"{self.runs} runs of {name}")
+        if self.price_credits is None:
+            return f"{verb} {them} without knowing the price?"
+        return f"{verb} {them} for {count_credits(self.price_credits)}{' together' * (self.runs > 1)}?"
 
     def __str__(self) -> str:
         if self.price_credits is None or self.threshold_credits is None:

@@ -5,7 +5,6 @@ It is no proxy: a URL that no run of the owner produced is not fetched.
 
 import io
 import json
-import logging
 import re
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -28,21 +27,19 @@ from flowport.answers import (
 from flowport.batch_answers import build_batch_facts, build_batch_page
 from flowport.batch_waiting import get_batch_standing
 from flowport.desk import Desk
-from flowport.errors import LedgerError, ProviderError, ResourceNotFound, RunNotFound
+from flowport.errors import ProviderError, ResourceNotFound, RunNotFound
 from flowport.fetch import FetchRules
 from flowport.finding import build_options
 from flowport.fitting import choose_forms, count_bytes
 from flowport.heap import give_large_blocks_back
 from flowport.labels import clean_line, clean_text
+from flowport.media.identifying import identify
 from flowport.media.previews import Preview
-from flowport.media.sniffing import MAX_HEAD_BYTES, Sniffed, sniff
+from flowport.media.signatures import Sniffed
 from flowport.model import Output, OutputKind, Run, get_url_place
 from flowport.network.errors import FetchError
-from flowport.runner.calling import RunCall
-from flowport.submitting import note_learnt
+from flowport.runner.delivery import Delivery
 from flowport.waiting import Caller, get_standing
-
-logger = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest output whose bytes are handed to a client."""
@@ -158,20 +155,12 @@ class Resources:
             content = Content("text/plain", clean_text(output.text, limit=MAX_TEXT_LENGTH))
         else:
             content = await self._read_file(run, output)
-        if run.seen_at is None:
-            await self._note_seen(run, reader)
+        holds_output = bool(output.text) or content.data is not None
+        # What was delivered before is often only drawn again, which makes it no newer.
+        if holds_output and run.delivered_at is None and run.state.is_final:
+            delivery = Delivery(run.id, reader.owner, reader.connection, reader.client, shown=(run.id,))
+            self._desk.deliveries.expect(reader.exchange, delivery)
         return content
-
-    async def _note_seen(self, run: Run, reader: Caller) -> None:
-        if run.state.is_final:
-            # As with the answer to a call: taken back should it not arrive.
-            await note_learnt(self._desk, run, reader, RunCall(reader.owner, reader.connection), shown=())
-            return
-        try:
-            await self._desk.ledger.note_seen(run.id, at=self._desk.clock.now())
-        except LedgerError as exc:
-            # The bytes are in hand: they are delivered although the note that they were cannot be made.
-            logger.warning("that run %s was seen could not be noted: %s", run.id, exc)
 
     async def _read_file(self, run: Run, output: Output) -> Content:
         if output.mime_type in _NEVER_SHOWN:
@@ -265,8 +254,7 @@ def _get_output_at(run: Run, url: str) -> Output:
 
 def _look_at(file: BinaryIO) -> tuple[int, Sniffed | None]:
     size_bytes = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    return size_bytes, sniff(file.read(MAX_HEAD_BYTES))
+    return size_bytes, identify(file)
 
 
 def _read_whole(file: BinaryIO) -> bytes:

@@ -75,8 +75,8 @@ def build_run_list_answer(rows: Sequence[ListedRun], *, undelivered: int) -> Ans
 
 
 def _build_delivery(run: Run) -> Facts:
-    mark = {"undelivered": True} if run.state.is_final and run.seen_at is None else {}
-    return {"accepted_at": format_instant(run.accepted_at), "is_seen": run.seen_at is not None} | mark
+    mark = {"undelivered": True} if run.state.is_final and run.delivered_at is None else {}
+    return {"accepted_at": format_instant(run.accepted_at), "is_seen": run.delivered_at is not None} | mark
 
 
 def _build_result(run: Run, output: Output) -> dict[str, Any]:

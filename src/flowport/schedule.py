@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from flowport.backoff import Backoff
 from flowport.forecast import Forecast
 
 MAX_PAUSE_SECONDS: Final = 60.0
 """The longest pause between two looks at a run whose provider does not answer."""
 
-_MAX_DOUBLINGS: Final = 16
-"""More than any pace needs to reach the longest pause; a laptop that sleeps for days fails thousands of times."""
+FAILED_POLL: Final = {True: Backoff(2.0, 2.0, 10.0), False: Backoff(2.0, 2.0, MAX_PAUSE_SECONDS)}
+"""After looks that brought no answer: while somebody waits for the run, and while nobody does."""
 
 LOST_AFTER_SECONDS: Final = 3600.0
 """For how long a provider must say that it does not know a run before we believe it. A fresh run may not be readable
@@ -105,7 +106,9 @@ class Prices:
     left: float = 0.0
 
 
-def get_next_pause(pace: Pace, *, looks: int, failures: int, crowd: int = 1, chance: float = 0.0) -> float:
+def get_next_pause(
+    pace: Pace, *, looks: int, failures: int, crowd: int = 1, chance: float = 0.0, is_waited: bool = True
+) -> float:
     """Return the seconds from the last look, or from the start, to the earliest next look at a run.
 
     Args:
@@ -113,15 +116,13 @@ def get_next_pause(pace: Pace, *, looks: int, failures: int, crowd: int = 1, cha
         failures: How many of the last looks in a row brought no answer.
         crowd: How many runs there are where no budget spreads their looks, this one included.
         chance: From 0 to 1, another one each time; it spreads the looks of a crowd.
+        is_waited: Whether somebody waits for the run.
     """
-    pause = pace.first_seconds if looks == 0 else pace.every_seconds
+    pause = FAILED_POLL[is_waited].get_pause(failures) if failures else None
+    if pause is None:
+        pause = pace.first_seconds if looks == 0 else pace.every_seconds
     # Without a budget to stand in line for, hundreds would be due in the same moment and hold up everything else.
-    pause += chance * (crowd - 1) / pace.spread_per_second
-    return (
-        max(pause, min(pace.every_seconds * 2.0 ** min(failures, _MAX_DOUBLINGS), MAX_PAUSE_SECONDS))
-        if failures
-        else pause
-    )
+    return pause + chance * (crowd - 1) / pace.spread_per_second
 
 
 def get_prices(runs: Iterable[LiveRun], pace: Pace, *, limit: int) -> Prices:

@@ -17,7 +17,7 @@ from flowport.coercion import find_flaw, get_bounds, get_default, get_max_items,
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line, clean_text, format_quoted
 from flowport.model import App, Input, InputKind, JsonValue
-from flowport.naming import build_slug, is_said_by
+from flowport.naming import is_said_by
 
 MAX_INPUTS: Final = 64
 """Inputs of one tool; more would crowd out the other tools."""
@@ -25,9 +25,13 @@ MAX_INPUTS: Final = 64
 _MAX_ENUM_OPTIONS: Final = 100
 _MAX_ENUM_BYTES: Final = 2048
 _MAX_EXAMPLES: Final = 5
-_MAX_OPTION_LABELS_LENGTH: Final = 200
+_MAX_OPTION_LABELS_LENGTH: Final = 260
 _SEE_ALL: Final = "; find_apps with this tool's name lists all"
 _MAX_DEFAULT_LENGTH: Final = 200
+_MAX_ADVICE_LENGTH: Final = 200
+_MAX_EXAMPLE_LENGTH: Final = 100
+_EXAMPLE: Final = re.compile(r"(?:e\.?\s?g\b|for example|for instance|ex\.|example|such as|like)", re.IGNORECASE)
+_SENTENCE_ENDS: Final = (".", "?", "!", ":", "…")
 _MINUTE_FROM_SECONDS: Final = 90
 NEW_RUN: Final = "new_run"
 """The argument that pays for another run though an equal one is there. An app without inputs lists it: several clients
@@ -37,9 +41,6 @@ NEW_RUN_LABEL: Final = "true: pay for another run though an equal one is there"
 
 _PROPERTY_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
-_MAX_WORDS_LENGTH: Final = 400
-_MAX_HINTS: Final = 2
-_ENDS: Final = (".", "?", "!", ":", "\u2026", "\u3002")
 _COLONS: Final = ":\uff1a "
 """What no description begins with: a client that reads schemas as YAML stumbles over it."""
 
@@ -143,9 +144,8 @@ def _build_property(item: Input, name: str) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "array", "items": value} if item.is_list else value
     if item.is_list and (most_items := get_max_items(item)) is not None:
         schema["maxItems"] = most_items
-    hint = _build_hint(item, choices, is_listed=bool(enum) or is_boolean)
-    words = _build_words(item.label, name, _join(hint, _format_builders_hint(item, name)))
-    return schema | words | _build_default(item, choices)
+    hint = _join(_build_advice(item, name), _build_hint(item, choices, is_listed=bool(enum) or is_boolean))
+    return schema | _build_words(item.label, name, hint) | _build_default(item, choices)
 
 
 def _build_hint(item: Input, choices: tuple[Choice, ...], *, is_listed: bool) -> str:
@@ -156,28 +156,34 @@ def _build_hint(item: Input, choices: tuple[Choice, ...], *, is_listed: bool) ->
     return _format_suggestions(choices) if item.is_open else _format_examples(choices)
 
 
-def _format_builders_hint(item: Input, name: str) -> str:
-    """Return what the builder says besides the label, as short lines; what label, name or default say already is left out."""
-    said = {build_slug(text) for text in (item.label, name, str(item.default or ""))}
-    lines = (clean_line(line).lstrip(_COLONS) for line in item.hint.split("\n")[:_MAX_HINTS])
-    return _join(*(line for line in lines if line and build_slug(line) not in said))
-
-
-def _join(*sentences: str) -> str:
-    """Return the sentences as one line, each ended by a mark of its own or a full stop."""
-    *others, last = [sentence for sentence in sentences if sentence] or [""]
-    ended = [one if one.endswith(_ENDS) else f"{one}." for one in others]
-    return " ".join((*ended, last))
-
-
 def _build_words(label: str, name: str, hint: str) -> dict[str, str]:
     # The label goes where it costs least: before a hint that is there anyway, else into the shorter keyword.
     words = clean_line(label).lstrip(_COLONS)
     if is_said_by(words, name):
-        return {"description": clean_line(hint, limit=_MAX_WORDS_LENGTH)} if hint else {}
+        return {"description": hint} if hint else {}
     if not hint:
         return {"title": words}
-    return {"description": clean_line(_join(words, hint), limit=_MAX_WORDS_LENGTH)}
+    return {"description": _join(words, hint)}
+
+
+def _join(*parts: str) -> str:
+    """Return the parts one after the other, each a sentence of its own."""
+    *told, last = [part for part in parts if part] or [""]
+    return " ".join([*(part if part.endswith(_SENTENCE_ENDS) else f"{part}." for part in told), last])
+
+
+def _build_advice(item: Input, name: str) -> str:
+    """Return what the builder says to whoever fills the input in, where it says more than its label."""
+    description = clean_line(item.description, limit=_MAX_ADVICE_LENGTH).lstrip(_COLONS)
+    placeholder = clean_line(item.placeholder, limit=_MAX_EXAMPLE_LENGTH).lstrip(_COLONS)
+    known = {clean_line(item.label).casefold()}
+    told = []
+    for words, opening in ((description, ""), (placeholder, "E.g. ")):
+        is_new = not is_said_by(words, name) and words.casefold().rstrip(".…") not in known
+        if is_new:
+            told.append(words if not opening or _EXAMPLE.match(words) else f"{opening}{words}")
+            known.add(words.casefold().rstrip(".…"))
+    return _join(*told)
 
 
 def _build_enum(choices: tuple[Choice, ...]) -> list[str]:

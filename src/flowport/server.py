@@ -12,11 +12,9 @@ import anyio
 import mcp.types as t
 from mcp.server import CacheHint, InitializationOptions, NotificationOptions, Server
 from mcp.server.caching import CacheableMethod
-from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel.server import lifespan as no_lifespan
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
-from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 
 from flowport import __version__
 from flowport.announcing import Announcer
@@ -30,17 +28,25 @@ from flowport.answers import (
     format_instant,
 )
 from flowport.call_errors import AppAmbiguous
-from flowport.clients import MODERN_ERA, Context, build_reporter, get_connection_key, is_gone
+from flowport.clients import (
+    MODERN_ERA,
+    Context,
+    build_reporter,
+    get_connection_key,
+    get_exchange,
+    is_stateless,
+    provide_exchange,
+)
 from flowport.completion import BATCH_ID, Completion
 from flowport.confirming import Answers, Confirmer, build_question
 from flowport.consent import ConfirmationNeeded
-from flowport.deliveries import Deliveries
 from flowport.desk import Desk
 from flowport.errors import AppNotFound, ArgumentsInvalid, ConfigurationError, FlowportError, ResourceNotFound
 from flowport.faultpoints import FaultPoint, reach
 from flowport.labels import clean_line
 from flowport.model import BATCH_PREFIX, LOCAL_OWNER
 from flowport.prompts import PROMPTS, build_prompt_text
+from flowport.replays import RequestIdInUse, RequestsInProgress
 from flowport.resources import Content, Resources
 from flowport.standing_tools import STANDING_TOOLS, build_wire_tool
 from flowport.supervisor import Supervisor
@@ -72,11 +78,9 @@ CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
 class Handlers:
     """The protocol's requests, each answered from the desk."""
 
-    def __init__(
-        self, desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event, deliveries: Deliveries
-    ) -> None:
+    def __init__(self, desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> None:
         self._desk = desk
-        self._deliveries = deliveries
+        self._in_progress = RequestsInProgress[Answer | t.InputRequiredResult]()
         self._person_answers = Answers()
         self._calls = ToolCalls(desk)
         self._resources = Resources(desk, file_threads)
@@ -92,18 +96,35 @@ class Handlers:
         return _build_tool_list([*_STANDING_WIRE, *tools])
 
     async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Answer | t.InputRequiredResult:
+        """Answer a call, once however often its request comes, for as long as its client is there."""
+        caller = self._build_caller(context, params)
+        content = (params.name, params.arguments, params.request_state, params.input_responses)
+        with anyio.CancelScope() as scope:
+            # The library lets a call of an older client over HTTP go on when the client has left.
+            caller.exchange.set_on_left(scope.cancel)
+            make = partial(self._call_tool, params, caller)
+            try:
+                return await self._in_progress.answer(caller, content, make, is_stateless=is_stateless(context))
+            except RequestIdInUse as exc:
+                raise MCPError(t.INVALID_REQUEST, str(exc)) from exc
+        return _NO_ANSWER
+
+    async def _call_tool(self, params: t.CallToolRequestParams, caller: Caller) -> Answer | t.InputRequiredResult:
         """Answer a call. An error that somebody can act on is a result; an unknown tool is a protocol error."""
         try:
-            answer = await self._calls.call(params.name, params.arguments, self._build_caller(context, params))
+            answer = await self._calls.call(params.name, params.arguments, caller)
         except AppNotFound as exc:
+            caller.exchange.withdraw()
             if exc.is_tool and not exc.catalogue_problem:
                 raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {exc}") from exc
             return build_error_answer(exc)
         except ConfirmationNeeded as exc:
             return build_question(exc)
         except FlowportError as exc:
+            caller.exchange.withdraw()
             return build_error_answer(exc)
         except Exception:  # the security boundary: what escapes from here reaches older clients as it is
+            caller.exchange.withdraw()
             logger.exception("a call of %r failed of our own mistake", params.name)
             return build_mistake_answer()
         reach(FaultPoint.BEFORE_ANSWER)
@@ -119,10 +140,7 @@ class Handlers:
             build_reporter(context),
             connection=connection,
             client=clean_line(client.client_info.name) if client else "",
-            is_gone=partial(is_gone, context),
-            note_delivered=partial(
-                self._deliveries.note, connection, "" if context.request_id is None else context.request_id
-            ),
+            exchange=get_exchange(context),
         )
 
     async def list_resources(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
@@ -207,6 +225,9 @@ _PROMPT_MENU: Final = [
     )
     for prompt in PROMPTS.values()
 ]
+_NO_ANSWER: Final = t.CallToolResult(content=[], is_error=True)
+"""What the library is given for a client that has left; it reaches nobody."""
+
 _STANDING_WIRE: Final = [build_wire_tool(tool) for tool in STANDING_TOOLS.values()]
 
 
@@ -215,8 +236,6 @@ class FlowportServer(Server[Any]):
 
     announcer: Announcer | None = None
     """None when nothing ever changes."""
-    deliveries: Deliveries | None = None
-    """None when no answer holds anything that could be lost."""
 
     def create_initialization_options(
         self,
@@ -255,15 +274,12 @@ def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: 
     Args:
         first_listed: Set when the first tool list was asked for; what is not needed for that list may begin then.
     """
-    deliveries = Deliveries(desk.runner.take_back)
-    desk.runner.hear_of_unwritten(deliveries.get_unwritten_calls)
-    handlers = Handlers(desk, file_threads, first_listed, deliveries)
+    handlers = Handlers(desk, file_threads, first_listed)
     announcer = Announcer(desk.changes)
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))
     server.announcer = announcer
-    server.deliveries = deliveries
+    server.middleware.append(provide_exchange)
     server.middleware.append(announcer.track)
-    server.middleware.append(partial(_hear_cancellation, deliveries))
     server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="flowport"))
     # Registered by method, because this list leaves as the mapping that the cache holds and not as a model.
     server.add_request_handler("tools/list", t.PaginatedRequestParams, handlers.list_tools)
@@ -308,15 +324,6 @@ async def _keep_announcing(announcer: Announcer, _: Server[Any]) -> AsyncIterato
         supervisor.spawn("announcing lists", announcer.keep_announcing_lists)
         supervisor.spawn("announcing runs", announcer.keep_announcing_runs)
         yield {}
-
-
-async def _hear_cancellation(deliveries: Deliveries, context: Context, call_next: CallNext) -> HandlerResult:
-    """Take an answer back when its request is cancelled after it was answered: a middleware."""
-    if context.method == "notifications/cancelled":
-        request_id = cancelled_request_id_from_params(context.params)
-        if request_id is not None:
-            deliveries.lose(get_connection_key(context), request_id)
-    return await call_next(context)
 
 
 def _build_tool_list(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

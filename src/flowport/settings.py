@@ -110,6 +110,11 @@ class Settings:
     rehearsal: Rehearsal | None = None
     """None in every normal start."""
 
+    @property
+    def api_hosts(self) -> frozenset[str]:
+        """The hosts of the providers' APIs."""
+        return frozenset(urlsplit(one.base_url).hostname or "" for one in self.providers)
+
 
 def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Settings:
     """Return the settings made from flags, environment and file.
@@ -306,7 +311,9 @@ def _parse_choice(values: Mapping[str, str], name: str, choices: Sequence[str]) 
     text = values.get(name, choices[0]).strip().lower()
     if text in choices:
         return text
-    raise ConfigurationError(name, f"is {text!r}", f"It takes {' or '.join(choices)}.")
+    raise ConfigurationError(
+        name, f"is {text!r}", f"It takes {' or '.join(filter(None, (', '.join(choices[:-1]), choices[-1])))}."
+    )
 
 
 def _parse_switch(values: Mapping[str, str], name: str) -> bool:

@@ -12,6 +12,7 @@ from flowport.errors import FlowportError, LedgerError
 from flowport.model import Run, RunState
 from flowport.purse_errors import PriceUnconfirmed
 from flowport.runner.calling import RunCall
+from flowport.runner.delivery import Delivery
 from flowport.runner.runs import Submission
 from flowport.waiting import Caller
 
@@ -39,6 +40,13 @@ class _Question:
     def text(self) -> str:
         """Everything in one, because a person is asked once."""
         return " ".join(one.question for one in (self.doubt, self.price) if one is not None)
+
+    @property
+    def brief_text(self) -> str:
+        """The same, for telling that the person did not agree to it."""
+        doubt = self.doubt.question if self.doubt is not None else ""
+        price = self.price.brief_question if self.price is not None else ""
+        return " ".join(filter(None, (doubt, price)))
 
     @property
     def cause(self) -> FlowportError | None:
@@ -82,7 +90,7 @@ class Submitter:
         patience = caller.arrived_at_seconds + self._desk.settings.wait_seconds - self._desk.clock.monotonic()
         consent = await caller.ask(asked.text, max(0.0, patience))
         if consent is Consent.REFUSED:
-            raise NotConfirmed(asked.text) from asked.cause
+            raise NotConfirmed(asked.brief_text) from asked.cause
         if asked.price is not None:
             if consent is Consent.CANNOT_ASK:
                 raise asked.price
@@ -95,25 +103,22 @@ class Submitter:
 
 async def note_cancelled(desk: Desk, run: Run, caller: Caller) -> None:
     """Note that the caller learns of a run's or batch's end by the answer that it is cancelled: there is no more to see."""
-    if run.state is RunState.CANCELLED and not await caller.is_gone():
+    if run.state is RunState.CANCELLED:
         await note_learnt(desk, run, caller, RunCall(caller.owner), shown=())
 
 
 async def note_learnt(desk: Desk, run: Run, caller: Caller, origin: RunCall, *, shown: Sequence[str]) -> None:
-    """Note in the ledger what the caller learns by an answer about a run or a batch.
+    """Have it recorded what the caller learns by an answer about a run or a batch: an end once the answer was written.
 
     Args:
         shown: The runs whose outputs it holds, the last one last.
     """
+    if run.state.is_final:
+        delivery = Delivery(run.id, caller.owner, caller.connection, caller.client, origin.id, tuple(shown))
+        desk.deliveries.expect(caller.exchange, delivery)
+        return
     try:
-        if run.state.is_final:
-            # Before the ledger has it, so that an answer that is cancelled at this moment can be taken back.
-            caller.note_delivered(run.id, origin.id)
-            for run_id in shown:
-                desk.seen.note(run_id, owner=caller.owner, connection=caller.connection)
-            await desk.runner.hand_over(run.id, origin, by=caller.client)
-        else:
-            await desk.ledger.note_told(run.id, at=desk.clock.now(), call_id=origin.id)
+        await desk.ledger.note_told(run.id, at=desk.clock.now(), call_id=origin.id)
     except LedgerError as exc:
-        # The result is in hand: it is delivered although the note that it was cannot be made.
+        # The answer is in hand: it is given although the note that it was cannot be made.
         logger.warning("the answer for run %s could not be noted: %s", run.id, exc)

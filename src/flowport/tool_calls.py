@@ -27,9 +27,10 @@ from flowport.catalog.search import MAX_NEAREST
 from flowport.coercion import Misfit, parse_value
 from flowport.describing import DefinitionReader, tell_while
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, LedgerError
+from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
+from flowport.previewing import Shown
 from flowport.purse import find_price_question
 from flowport.run_list import ListedRun, build_listed_batch, build_listed_run, build_run_list_answer
 from flowport.runner.batching import MAX_ROWS, BatchWish, GivenRow
@@ -194,6 +195,7 @@ class ToolCalls:
             caller.connection,
             is_stopped_with_caller=self._desk.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
+            exchange=caller.exchange,
         )
         submission: Submission | None = None
         try:
@@ -205,10 +207,12 @@ class ToolCalls:
                 await self._desk.inheritor.take_up(submission.run)
             standing = await wait_for_run(self._desk, submission.run, caller)
         except anyio.get_cancelled_exc_class():
+            # The client has cancelled or has gone.
             self._part(submission, origin)
             raise
-        if await caller.is_gone():
-            self._part(submission, origin)
+        except FlowportError:
+            self._desk.deliveries.leave(origin.id)
+            raise
         return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
 
     async def _prepare(self, home: OpenCatalog, listing: Listing, arguments: Arguments, origin: RunCall) -> Offer:
@@ -222,7 +226,7 @@ class ToolCalls:
         if submission is not None and origin.is_stopped_with_caller:
             self._desk.runner.stop_unwanted(submission.run, origin)
         else:
-            self._desk.runner.leave(origin)
+            self._desk.deliveries.leave(origin.id)
 
     async def _find_run(self, text: str, caller: Caller) -> Run:
         """Return the run or batch that an argument names."""
@@ -242,10 +246,9 @@ class ToolCalls:
     async def _tell(self, standing: Standing, caller: Caller, origin: RunCall) -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
-        previews = () if standing.is_saving else await self._desk.previewer.build_previews(run)
-        answer = build_run_answer(standing, previews)
-        if not await caller.is_gone():
-            await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
+        shown = Shown() if standing.is_saving else await self._desk.previewer.build_shown(run)
+        answer = build_run_answer(standing, shown.previews, shown.without)
+        await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
         return answer
 
     async def _mention(self, answer: Answer, caller: Caller) -> Answer:
@@ -255,7 +258,7 @@ class ToolCalls:
             return answer
         self._mentioned_at = now
         try:
-            mention = await self._desk.ledger.take_mention(owner=caller.owner)
+            mention = await self._desk.ledger.take_mention(owner=caller.owner, but=self._desk.deliveries.pending_runs)
         except LedgerError as exc:
             logger.warning("unseen runs could not be looked for: %s", exc)
             return answer
@@ -280,7 +283,7 @@ class ToolCalls:
             return build_listed_batch(run, await self._batches.build_row(run))
         standing = await get_standing(self._desk, run)
         # The board tells how a live run goes; whether its result was delivered only the ledger knows.
-        return build_listed_run(replace(standing, run=replace(standing.run, seen_at=run.seen_at)))
+        return build_listed_run(replace(standing, run=replace(standing.run, delivered_at=run.delivered_at)))
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)

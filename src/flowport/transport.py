@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -23,8 +24,9 @@ from flowport.labels import clean_line
 from flowport.network.causes import RequestProgress, Route, Stage, find_cause
 from flowport.network.proxies import Proxy, build_library_proxy, find_proxy
 from flowport.network.trust import build_plain_context, get_ssl_context
-from flowport.providers.interface import ApiAnswer, ApiRequest, parse_retry_after
+from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.rate_limits import parse_rate_limits
+from flowport.providers.retry_after import parse_retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +156,9 @@ class Api:
         finally:
             await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
+        if "retry-after" in headers:
+            # RFC 9110, section 6.6.1: an answer without a date is as old as its arrival.
+            headers.setdefault("date", formatdate(usegmt=True))
         return ApiAnswer(response.status_code, headers, self._key_remover.remove(body), is_complete=is_complete)
 
     def _get_client(self, operation: Operation) -> "ApiClient":

@@ -1,37 +1,33 @@
 """The one way by which a file leaves: to the address that a provider named for it, and without our key.
 
-The address is a stranger's, so it is checked like those of the fetcher: https, a usual port, a host all of whose
-addresses are public, and the connection is made to the address that was checked. No redirect is followed. The sandbox
-is exempt by its exact origin. The file is read as it is sent, and what was sent is compared with what was meant.
+The address is a stranger's, so it is checked like those of the fetcher: https, a usual port, and a host that
+`network.outlet` lets through. No redirect is followed. The sandbox is exempt by its exact origin. The file is read as it is sent, and what was sent is compared with what was meant.
 """
 
 import hashlib
 import ssl
 from collections.abc import AsyncIterator, Collection
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import anyio
 import anyio.to_thread
+import httpx2
 
 from flowport.faultpoints import FaultPoint, reach
-from flowport.fetch import Resolve, is_public_address, resolve_host
 from flowport.labels import clean_line
 from flowport.media.sources import CHUNK_BYTES, Fingerprint
+from flowport.network.addresses import PORTS, Resolve, resolve_host
 from flowport.network.causes import get_breakage
 from flowport.network.errors import UploadError
+from flowport.network.outlet import HostRefused, NotConnected, Outlet
 from flowport.providers.interface import UploadPlace
-
-if TYPE_CHECKING:
-    import httpx2
 
 _STEP_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
-_MAX_ADDRESSES: Final = 4
-_PORTS: Final = frozenset({None, 443, 8443})
 
 
 class Uploader:
-    """Puts files where providers take them. The HTTP library is loaded by the first one."""
+    """Puts files where providers take them."""
 
     def __init__(
         self,
@@ -39,11 +35,11 @@ class Uploader:
         file_threads: anyio.CapacityLimiter,
         resolve: Resolve = resolve_host,
         ssl_context: ssl.SSLContext | None = None,
+        outlet: Outlet | None = None,
     ) -> None:
-        """Prepare; nothing is opened yet. The arguments are those of the fetcher."""
+        """Prepare; nothing is opened yet. The arguments are those of the fetcher, whose outlet may be shared."""
         self._file_threads = file_threads
-        self._resolve = resolve
-        self._ssl_context = ssl_context
+        self._outlet = outlet or Outlet(resolve=resolve, ssl_context=ssl_context)
 
     async def put(
         self, place: UploadPlace, file: BinaryIO, expected: Fingerprint, *, trusted_origins: Collection[str]
@@ -53,58 +49,43 @@ class Uploader:
         Raises:
             UploadError: It did not get there, or not as it was meant.
         """
-        import httpx2  # noqa: PLC0415 - not before the first upload, for a quick start
-
         host = "an unreadable address"
         try:
             url = httpx2.URL(place.put_url)
             host = clean_line(url.host)
             with anyio.fail_after(place.put_seconds):
-                addresses = await self._resolve_checked(url, trusted_origins)
-                await self._send(url, addresses, place, file, expected)
+                await self._send(url, place, file, expected, trusted_origins)
         except TimeoutError as exc:
             raise UploadError(host, f"it took longer than {place.put_seconds:g} seconds") from exc
+        except (HostRefused, NotConnected) as exc:
+            raise UploadError(host, str(exc)) from exc
         # ValueError: the HTTP library lets it out for some malformed addresses.
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
             raise UploadError(host, str(get_breakage(exc))) from exc
         except OSError as exc:
             raise UploadError(host, f"the file cannot be read ({exc.strerror or type(exc).__name__})") from exc
 
-    async def _resolve_checked(self, url: "httpx2.URL", trusted_origins: Collection[str]) -> list[str]:
-        host = clean_line(url.host)
-        is_trusted = f"{url.scheme}://{url.netloc.decode('ascii')}" in trusted_origins
-        if not is_trusted and (url.scheme != "https" or url.port not in _PORTS or url.userinfo):
-            raise UploadError(host, "its address is not one that files are sent to")
-        try:
-            addresses = await self._resolve(url.raw_host.decode("ascii"), url.port or 443)
-        except (OSError, UnicodeError) as exc:
-            raise UploadError(host, "its host is not known to the name service") from exc
-        if not addresses or not (is_trusted or all(map(is_public_address, addresses))):
-            raise UploadError(host, "its host is not on the public internet")
-        return list(addresses[:_MAX_ADDRESSES])
-
     async def _send(
-        self, url: "httpx2.URL", addresses: list[str], place: UploadPlace, file: BinaryIO, expected: Fingerprint
+        self, url: httpx2.URL, place: UploadPlace, file: BinaryIO, expected: Fingerprint, origins: Collection[str]
     ) -> None:
-        import httpx2  # noqa: PLC0415 - loaded by now
+        host = clean_line(url.host)
+        is_trusted = f"{url.scheme}://{url.netloc.decode('ascii')}" in origins
+        if not is_trusted and (url.scheme != "https" or url.port not in PORTS or url.userinfo):
+            raise UploadError(host, "its address is not one that files are sent to")
+        way = await self._outlet.find_way(url, is_trusted=is_trusted)
+        bodies: list[_Body] = []
 
-        # The transport alone, for one file: no cookies, no redirects, no proxy, no line in the log.
-        transport = httpx2.AsyncHTTPTransport(verify=self._ssl_context or True, trust_env=False)
-        async with transport:
-            for n, address in enumerate(addresses, 1):
-                body = _Body(file, expected, self._file_threads)
-                try:
-                    response = await transport.handle_async_request(_build_request(url, address, place, body))
-                except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                    if n == len(addresses):
-                        raise
-                    continue  # many hosts name an IPv6 address that this network cannot reach
-                await response.aclose()
-                break
+        def build(connect_to: str) -> httpx2.Request:
+            """Begin the file anew for each address that is tried."""
+            bodies.append(_Body(file, expected, self._file_threads))
+            return _build_request(url, connect_to, place, bodies[-1])
+
+        response = await self._outlet.send(way, build)
+        await response.aclose()
         if not 200 <= response.status_code < 300:  # noqa: PLR2004
-            raise UploadError(clean_line(url.host), f"its server answered HTTP {response.status_code}")
-        if not body.is_as_expected:
-            raise UploadError(clean_line(url.host), "the file changed while it was sent")
+            raise UploadError(host, f"its server answered HTTP {response.status_code}")
+        if not bodies[-1].is_as_expected:
+            raise UploadError(host, "the file changed while it was sent")
 
 
 class _Body:
@@ -135,10 +116,8 @@ class _Body:
             reach(FaultPoint.DURING_UPLOAD)
 
 
-def _build_request(url: "httpx2.URL", address: str, place: UploadPlace, body: _Body) -> "httpx2.Request":
+def _build_request(url: httpx2.URL, address: str, place: UploadPlace, body: _Body) -> httpx2.Request:
     """Return a request that connects to the address and speaks to the host, with the provider's headers."""
-    import httpx2  # noqa: PLC0415 - loaded by now
-
     return httpx2.Request(
         "PUT",
         url.copy_with(host=address),
@@ -151,6 +130,5 @@ def _build_request(url: "httpx2.URL", address: str, place: UploadPlace, body: _B
         content=body.iterate(),
         extensions={
             "timeout": {"connect": _CONNECT_SECONDS, "read": 60.0, "write": _STEP_SECONDS, "pool": _STEP_SECONDS},
-            "sni_hostname": url.raw_host.decode("ascii"),
         },
     )

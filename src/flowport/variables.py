@@ -47,8 +47,9 @@ VARIABLES: Final = (
     Variable("FLOWPORT_KEEP_DAYS", "How long runs that are over and seen stay on record, in days; 0 for ever.", "`90`"),
     Variable(
         "FLOWPORT_REQUESTS_PER_MINUTE",
-        "The account's request budget, for every program of this computer together; 0 for none.",
-        "the provider's: Magnific 50, Magica 60",
+        "The most requests that an account sends in a minute, for every program of this computer together; what is "
+        "sent below that is learned. 0 for no limit.",
+        "`500`; learning starts at Magnific 50, Magica 60",
     ),
     Variable(
         "FLOWPORT_REQUESTS_PER_DAY",

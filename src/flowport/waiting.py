@@ -1,7 +1,7 @@
 """Wait for a run on behalf of a caller, with progress, for as long as the caller's patience is known to last."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
@@ -9,6 +9,7 @@ import anyio
 from flowport.answers import Standing, format_duration
 from flowport.consent import Consent
 from flowport.desk import Desk
+from flowport.exchange import Exchange
 from flowport.model import LOCAL_OWNER, Run, RunState
 from flowport.runner.board import BoardEntry, QueuePlace
 from flowport.runner.durations import Usual
@@ -23,16 +24,8 @@ LEDGER_SECONDS: Final = 1.0
 KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
 
 
-async def _stay() -> bool:
-    return False
-
-
 async def _cannot_ask(_: str, __: float) -> Consent:
     return Consent.CANNOT_ASK
-
-
-def _ignore(_: str, __: str) -> None:
-    """Note nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +43,8 @@ class Caller:
     """What the client calls itself, cleaned; empty when it does not say."""
     ask: Callable[[str, float], Awaitable[Consent]] = _cannot_ask
     """Asks the person a question and waits so many seconds for the answer."""
-    is_gone: Callable[[], Awaitable[bool]] = _stay
-    """Tells whether the client has left although the call goes on."""
-    note_delivered: Callable[[str, str], None] = _ignore
-    """Notes the run whose outputs the answer holds, and the call that it answers, in case it does not arrive."""
+    exchange: Exchange = field(default_factory=Exchange)
+    """The request; it tells whether the client is still there, and whether the answer was written."""
 
 
 async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
@@ -70,7 +61,7 @@ async def wait_for_run(desk: Desk, run: Run, caller: Caller) -> Standing:
         usual = desk.durations.get_usual(run.account_id, run.app_id)
         await caller.report(desk.clock.monotonic() - caller.arrived_at_seconds, format_progress(entry, elapsed, usual))
         remaining = deadline - desk.clock.monotonic()
-        if remaining <= 0 or await caller.is_gone():
+        if remaining <= 0:
             break
         is_here = desk.runner.get_entry(run.id) is not None
         with entry.wait(), desk.clock.move_on_after(min(remaining, PROGRESS_SECONDS if is_here else LEDGER_SECONDS)):
@@ -135,7 +126,7 @@ def _build_standing(desk: Desk, entry: BoardEntry) -> Standing:
 
 def _is_unreachable(desk: Desk, run: Run) -> bool:
     """Tell whether something of the run is still to be had, and only by a key that is not configured here."""
-    is_open = not run.state.is_final or (run.seen_at is None and any(not one.saved_path for one in run.outputs))
+    is_open = not run.state.is_final or (run.delivered_at is None and any(not one.saved_path for one in run.outputs))
     return is_open and desk.get_account(run.account_id) is None and run.adoption_tried != ""
 
 

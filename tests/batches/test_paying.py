@@ -39,7 +39,7 @@ async def test_a_batch_is_confirmed_once_as_a_whole(
         assert (await flowport.ask("run_batch", app=TOOL, rows=build_rows(4)))["succeeded"] == 4
         answer = await flowport.ask("run_batch", app=TOOL, rows=build_rows(5, "hill"))
         assert await flowport.count("run") == 4 + runs
-    assert person.questions == ['5 runs of "Text to Picture" cost 10 credits together. Run all of them?']
+    assert person.questions == ['5 runs of "Text to Picture" cost 10 credits together. Run all of them for 10 credits?']
     assert answer.get("error", "") == ("" if runs else "NotConfirmed")
 
 

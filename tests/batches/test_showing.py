@@ -1,7 +1,7 @@
 """Where a batch is shown: in its answer, in its resource, in lists and mentions; and when it counts as seen; both eras."""
 
 import json
-from pathlib import Path
+from dataclasses import replace
 
 import anyio
 import mcp.types as t
@@ -9,11 +9,12 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from flowport.answers import MAX_ANSWER_BYTES
+from flowport.exchange import Exchange
+from flowport.model import JsonValue
 from flowport.tool_calls import ToolCalls
-from flowport.waiting import Caller
 from tests.batches.asking import FAILING, TOOL, build_rows, read
-from tests.harness import Harness, open_harness
-from tests.sandbox.client import Client as SandboxClient
+from tests.harness import READER, Harness
+from tests.scripted import wait_until
 
 
 async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> None:
@@ -47,19 +48,23 @@ async def test_a_batch_that_was_seen_is_not_joined_again(flowport: Harness) -> N
     assert await flowport.count("run") == 4
 
 
-async def test_an_answer_that_did_not_arrive_makes_a_batch_unseen(flowport: Harness) -> None:
-    """Its rows too, and the same call then joins it."""
-    rows = build_rows(2)
-    first = await flowport.ask("run_batch", app=TOOL, rows=rows)
-    assert flowport.server.deliveries is not None
-    connection, request_id, run_id = flowport.server.deliveries.get_last()
-    assert run_id == first["run_id"]
-    flowport.server.deliveries.lose(connection, request_id)
-    with anyio.fail_after(60):
-        while (await flowport.ask("list_runs"))["runs"][0]["is_seen"]:
-            await anyio.lowlevel.checkpoint()
-    row = await flowport.assembly.desk.ledger.get_run(first["table"][0]["run_id"], account_id=None, owner="local")
-    assert row.seen_at is None
+@pytest.mark.parametrize("is_written", [False, True], ids=["not written", "cancelled when it was written"])
+async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, *, is_written: bool) -> None:
+    """Its rows are delivered with it or not at all, and the same call then joins it."""
+    rows: list[JsonValue] = [*build_rows(2)]
+    desk, exchange = flowport.assembly.desk, Exchange()
+    caller = replace(READER, arrived_at_seconds=desk.clock.monotonic(), exchange=exchange)
+    answer = await ToolCalls(desk).call("run_batch", {"app": TOOL, "rows": rows}, caller)
+    first = answer.structured_content
+    assert isinstance(first, dict)
+    if is_written:
+        exchange.note_written()
+        exchange.note_cancelled()
+    else:
+        exchange.note_disconnected()
+    await wait_until(lambda: not desk.deliveries.pending_runs)
+    row = await desk.ledger.get_run(first["table"][0]["run_id"], account_id=None, owner="local")
+    assert (row.delivered_at is not None) is is_written
     again = await flowport.ask("run_batch", app=TOOL, rows=rows)
     assert (again["run_id"], await flowport.count("run")) == (first["run_id"], 2)
 
@@ -103,25 +108,3 @@ async def test_the_uri_of_a_batch_has_a_template_and_is_completed(flowport: Harn
     ):
         with pytest.raises(MCPError, match="There is no such resource"):
             await flowport.client.read_resource(uri)
-
-
-@pytest.mark.parametrize("should_stop", [True, False])
-async def test_an_answer_for_nobody_is_not_seen(sandbox: SandboxClient, tmp_path: Path, should_stop: bool) -> None:
-    """Over HTTP a client may be gone although its call goes on."""
-    async with open_harness(sandbox, tmp_path / "person", should_stop_on_cancel=should_stop) as flowport:
-        desk = flowport.assembly.desk
-
-        async def report(_: float, __: str) -> None:
-            """Tell nobody."""
-
-        async def is_gone() -> bool:
-            """Tell that the client has left."""
-            return True
-
-        caller = Caller(desk.clock.monotonic(), report, is_gone=is_gone)
-        answer = await ToolCalls(desk).call("run_batch", {"app": FAILING, "rows": [{"note": "x"}]}, caller)
-        assert isinstance(answer.structured_content, dict)
-        run_id = answer.structured_content["run_id"]
-        over = await flowport.ask("list_runs")
-        assert over["runs"][0]["run_id"] == run_id
-        assert not over["runs"][0]["is_seen"]

@@ -81,12 +81,14 @@ def open_child(
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
     without: Collection[str] = (),
+    errors: int | None = None,
 ) -> Iterator[Child]:
     """Start `flowport` with a home and an output folder of its own; it is gone afterwards, whatever happened.
 
     Args:
         prefix: A program that starts another, with its own arguments, to be started in the place of it.
         without: Variables that the child does not have, unless they are given to it here.
+        errors: A descriptor for its standard error; None for a file.
     """
     folder.mkdir(exist_ok=True)
     ours = {
@@ -98,13 +100,13 @@ def open_child(
     for name in without:
         inherited.pop(name, None)
     with (
-        (folder / "stderr.txt").open("wb") as errors,
+        (folder / "stderr.txt").open("wb") as error_file,
         subprocess.Popen(
             [*prefix, sys.executable, "-m", "flowport", command, *arguments],
             env={**inherited, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors,
+            stderr=error_file if errors is None else errors,
         ) as process,
     ):
         try:

@@ -154,8 +154,22 @@ def test_a_folder_that_takes_no_results_is_told_before_anything_is_paid_and_in_t
         while "not saved" not in facts["summary"]:
             facts = child.call("get_run", run_id=facts["run_id"])
     told = "the folder for results, /proc/x (FLOWPORT_OUTPUT_DIR), cannot take it (No such file or directory)"
-    assert facts["notes"] == f"Warning: {told}. Links to the results are all that will be left."
+    assert facts["notes"].startswith(f"Warning: {told}. Links to the results are all that will be left.")
     assert facts["summary"].endswith(f"It was not saved: {told}.")
+
+
+def test_a_batch_tells_once_that_its_results_cannot_be_saved(tmp_path: Path) -> None:
+    """It may be two thousand runs."""
+    given = {"FLOWPORT_OUTPUT_DIR": "/proc/x", "FLOWPORT_PREVIEWS": "false"}
+    with open_child(tmp_path / "f", environment=given) as child:
+        child.greet()
+        list_apps(child)
+        rows = [{"prompt": "a lake"}, {"prompt": "a hill"}]
+        facts = child.call("run_batch", app=TOOL, rows=rows)
+    assert facts["notes"] == (
+        "Warning: the folder for results, /proc/x (FLOWPORT_OUTPUT_DIR), cannot take it (No such file or directory). "
+        "Links to the results are all that will be left."
+    )
 
 
 def test_results_that_are_not_to_be_saved_need_no_folder(tmp_path: Path) -> None:
@@ -164,7 +178,24 @@ def test_results_that_are_not_to_be_saved_need_no_folder(tmp_path: Path) -> None
     with open_child(tmp_path / "f", environment=given) as child:
         child.greet()
         list_apps(child)
-        assert "notes" not in child.call(TOOL, prompt="a lake")
+        assert "Warning" not in child.call(TOOL, prompt="a lake").get("notes", "")
+
+
+def test_a_home_on_a_disk_that_lacks_most_is_used_again_and_again(tmp_path: Path) -> None:
+    """Its catalogue, the order of its tools and the sandbox's address are replaced at each start."""
+    folder = tmp_path / "f"
+    odd = fail(folder / "home", link=errno.EACCES, chmod=errno.EPERM, rename_over=errno.EACCES)
+    lists = []
+    for _ in range(2):
+        with open_child(folder, environment={**QUICK, **odd}) as child:
+            child.greet()
+            lists.append(list_apps(child))
+            assert child.call(TOOL, prompt=f"lake {len(lists)}")["state"] == "succeeded"
+            child.close_input()
+            child.wait()
+        assert read_log(folder) == []
+    assert lists[0] == lists[1]
+    assert [path.name for path in (folder / "home/catalogue").iterdir() if path.name.startswith(".")] == []
 
 
 def test_results_are_saved_on_a_disk_that_lacks_most(tmp_path: Path) -> None:

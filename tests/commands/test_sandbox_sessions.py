@@ -1,8 +1,9 @@
 """The built-in sandbox over several sessions, as a person meets it: real processes of one home, started and ended."""
 
 import os
-import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.commands.children import Child, open_child
+from tests.commands.test_serve import has_ended, open_watch
 from tests.sandbox.client import build_photo, write
 
 SLOW = "sandbox_slow_cinema_still"
@@ -44,6 +46,20 @@ def call_together(child: Child, *calls: tuple[str, dict[str, Any]]) -> list[dict
     return [answers[number] for number in numbers]
 
 
+def kill(process_id: int) -> None:
+    """Kill a process at once."""
+    if sys.platform != "win32":
+        os.kill(process_id, signal.SIGKILL)
+
+
+def send_to_group(process: subprocess.Popen[bytes], number: signal.Signals, *, is_alone: bool) -> None:
+    """Send a signal to a process, and as a terminal does to its group, unless it may not have one yet."""
+    if sys.platform != "win32" and not is_alone:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+
+
 def find_sandboxes(folder: Path) -> list[int]:
     """Return the processes that serve, or want to serve, the home's sandbox."""
     wanted = str(folder / "home" / "sandbox").encode()
@@ -63,13 +79,6 @@ def find_sandbox(folder: Path) -> int:
     """Return the process that has the home's sandbox."""
     (only,) = find_sandboxes(folder)
     return only
-
-
-def wait_for_end(watch: int, seconds: float = 5.0) -> bool:
-    """Tell whether a process has ended, giving it a moment."""
-    ready, _, _ = select.select([watch], [], [], seconds)
-    os.close(watch)
-    return bool(ready)
 
 
 def test_the_next_session_knows_what_the_last_one_made(tmp_path: Path) -> None:
@@ -137,16 +146,16 @@ def test_two_programs_share_one_sandbox_and_the_last_ends_it(tmp_path: Path, end
     """Whichever way the one that started it goes, the other goes on with it; afterwards no process is left."""
     with open_session(tmp_path / "f") as first, open_session(tmp_path / "f") as second:
         process_id = find_sandbox(tmp_path / "f")
-        watch = os.pidfd_open(process_id)
+        watch = open_watch(process_id)
         made = first.call("sandbox_text_to_picture", prompt="a lake")
         second.call("sandbox_always_fails", note="x")
         end(first)
-        first.process.wait(timeout=5)
+        first.process.wait(timeout=60)
         answer = second.call("sandbox_photo_to_pencil_sketch", photo=f"run:{made['run_id']}")
         assert find_sandbox(tmp_path / "f") == process_id
         end(second)
-        second.process.wait(timeout=5)
-        assert wait_for_end(watch)
+        second.process.wait(timeout=60)
+        assert has_ended(watch)
     assert answer["state"] == "succeeded"
     assert not (tmp_path / "f/home/sandbox/address.json").exists() or end is ENDS["SIGKILL"]
 
@@ -158,7 +167,7 @@ def test_a_killed_sandbox_comes_back_with_the_runs_that_were_under_way(tmp_path:
         journal = tmp_path / "f/home/sandbox/journal.jsonl"
         while '"kind":"run"' not in journal.read_text():
             time.sleep(0.02)
-        os.kill(find_sandbox(tmp_path / "f"), signal.SIGKILL)
+        kill(find_sandbox(tmp_path / "f"))
         other = second.call("sandbox_variations_on_a_theme", prompt="a hill", count=1)
         while (message := first.read()).get("id") != number:
             pass
@@ -171,9 +180,9 @@ def test_a_run_that_no_sandbox_can_finish_fails_and_can_be_started_again(tmp_pat
     """Its sandbox was killed and its stored state lost; the same call must not wait for it for ever."""
     with open_session(tmp_path / "f", FLOWPORT_WAIT_SECONDS="1") as first:
         lost = first.call(SLOW, prompt="a lake")
-        watch = os.pidfd_open(find_sandbox(tmp_path / "f"))
+        watch = open_watch(find_sandbox(tmp_path / "f"))
         first.process.kill()
-        assert wait_for_end(watch)
+        assert has_ended(watch)
     (tmp_path / "f/home/sandbox/journal.jsonl").unlink()
     with open_session(tmp_path / "f", FLOWPORT_WAIT_SECONDS="20") as second:
         failed = second.call("get_run", run_id=lost["run_id"])
@@ -257,7 +266,7 @@ def test_a_signal_while_the_sandbox_starts_ends_it_quietly(
         while stage and not (tmp_path / "f/home/sandbox" / stage).exists():
             assert child.process.poll() is None
             time.sleep(0.005)
-        os.killpg(child.process.pid, number) if stage else child.process.send_signal(number)
+        send_to_group(child.process, number, is_alone=not stage)
         code = child.wait()
     deadline = time.monotonic() + 5
     while find_sandboxes(tmp_path / "f"):

@@ -178,6 +178,12 @@ BAD = [
     ({"FLOWPORT_MAX_CREDITS_PER_DAY": "much"}, "It takes a number"),
     ({"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://example.com"}, "is not https"),
     ({"FLOWPORT_WAIT_SECONDS": "soon"}, "It takes a number"),
+    ({"MAGNIFIC_API_KEY": "${MAGNIFIC_API_KEY}"}, 'is the placeholder "${MAGNIFIC_API_KEY}" and no key'),
+    ({"MAGICA_API_KEY": "FPSX0123456789abcdef"}, "Set MAGNIFIC_API_KEY to it instead."),
+    (
+        {"FLOWPORT_PREVIEWS": "perhaps", "FLOWPORT_SOURCE": "mine"},
+        "FLOWPORT_PREVIEWS is 'perhaps'. It takes true or false.",
+    ),
 ]
 
 
@@ -190,6 +196,9 @@ def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, environment: di
         facts = child.call("get_balance")
 
     assert words in facts["message"]
+    # The operator reads the same, a placeholder included: it is no secret.
+    assert words in (tmp_path / "f/stderr.txt").read_text().replace("\n  ", "\n")
+    assert "0123456789abcdef" not in (tmp_path / "f/stderr.txt").read_text()
 
 
 def test_a_home_that_cannot_be_used_is_answered_by_every_call(tmp_path: Path) -> None:

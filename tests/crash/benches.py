@@ -58,6 +58,15 @@ class Bench:
         """Return which of its APIs were spoken to."""
         return frozenset(_ask(self.url, "counts")["families"])
 
+    def get_runs(self) -> dict[str, dict[str, Any]]:
+        """Return when each run started and ended, by its id at the provider."""
+        runs: dict[str, dict[str, Any]] = _ask(self.url, "runs")["runs"]
+        return runs
+
+    def count_looks(self) -> int:
+        """Return how often a run was looked at."""
+        return int(_ask(self.url, "counts")["status"])
+
     def count_requests(self) -> int:
         """Return how many start requests arrived."""
         return int(_ask(self.url, "counts")["run"])

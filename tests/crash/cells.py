@@ -9,6 +9,8 @@ from flowport.faultpoints import FaultPoint
 AFTER_ANSWER = "after_answer"
 """The client has read the answer. Only it can know, so it is the client that kills there."""
 POINTS = (*FaultPoint, AFTER_ANSWER)
+ANSWERED = frozenset({FaultPoint.AFTER_WRITTEN, AFTER_ANSWER})
+"""The points at which the client has its answer."""
 
 DAY_SECONDS = 86_400.0
 
@@ -50,7 +52,7 @@ class Cell:
             # A file whose connection ends without a byte would never get as far as the point.
             return {"operation": "file", "fault": "truncate"}
         is_started = self.point in {FaultPoint.WHILE_FOLLOWING, FaultPoint.WHILE_DOWNLOADING}
-        is_told = self.point in {FaultPoint.BEFORE_ANSWER, AFTER_ANSWER} and self.trouble is Trouble.RESET
+        is_told = self.point in {FaultPoint.BEFORE_ANSWER, *ANSWERED} and self.trouble is Trouble.RESET
         return {"operation": "status" if is_started or is_told else "run", "fault": kinds[self.trouble]}
 
     @property

@@ -68,8 +68,13 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def cross(self) -> None:
-        """The next answer crosses with its cancellation, so that nobody reads it."""
+        """The next answer crosses with the client's leaving, so that nobody reads it."""
         self.world.crossed = 1
+
+    @rule()
+    def cancel_late(self) -> None:
+        """The client cancels the next request when its answer has come: it throws the answer away, or always does so."""
+        self.world.cancelled_late = 1
 
     @rule(which=st.integers(0, MAX_PROCESSES))
     def kill(self, which: int) -> None:
@@ -137,7 +142,7 @@ class Lives(RuleBasedStateMachine):
         """Mend everything, wait until all is over, and count what is left."""
         clear_traps()
         self.world.provider.troubles.clear()
-        self.world.crossed = 0
+        self.world.crossed = self.world.cancelled_late = 0
         try:
             self.loop.run(self._check())
         finally:
@@ -169,7 +174,7 @@ class Lives(RuleBasedStateMachine):
         assert len(world.provider.runs.keys() - known) <= len(unknown), (
             "a started run is neither kept nor called unknown"
         )
-        assert [run.id for run in kept if run.seen_at is not None and run.id not in world.answered] == []
+        assert [run.id for run in kept if run.delivered_at is not None and run.id not in world.answered] == []
         balance = await world.ask(process, "get_balance")
         assert [account["reserved_credits"] for account in balance["accounts"]] == [0]
 

@@ -14,7 +14,9 @@ import anyio.to_thread
 from flowport import faultpoints
 from flowport.assembly import Assembly, open_assembly
 from flowport.errors import Breakage, FlowportError, LedgerError, Operation, ProviderUnreachable
+from flowport.exchange import Exchange
 from flowport.faultpoints import FaultPoint, Trap
+from flowport.ledger.records import CANCELLED_DELIVERY_SECONDS
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.ledger.worker import Worker
 from flowport.providers.interface import ApiAnswer, ApiRequest
@@ -23,7 +25,7 @@ from flowport.settings import Settings
 from flowport.tool_calls import ToolCalls
 from flowport.waiting import Caller
 from tests.catalog.samples import Store, build_flow
-from tests.fake_clock import FakeClock, _get_waiting
+from tests.fake_clock import FakeClock, get_waiting
 from tests.scripted import ScriptedAccount, build_answer
 
 TOOL = "app_a0"
@@ -204,7 +206,11 @@ class World:
         self.open_wishes: dict[str, float] = {}
         """The prompts whose result no client has yet, and when each was wished for."""
         self.crossed = 0
-        """How many of the next answers are crossed by their cancellation."""
+        """How many of the next answers do not arrive, because their clients have just left."""
+        self.cancelled_late = 0
+        """How many of the next requests are cancelled when their answers have arrived."""
+        self.joinable_until: dict[str, float] = {}
+        """The prompts whose result a client threw away like that, and until when a call gets the same one."""
         self._settings = Settings(
             providers=(),
             home=home,
@@ -232,6 +238,8 @@ class World:
         # No two calls arrive in the same instant.
         self.clock.advance(0.01)
         now = self.clock.monotonic()
+        if now >= self.joinable_until.pop(prompt, now + 1):
+            self.open_wishes.pop(prompt, None)
         # Later than that a call joins nothing: it is another wish.
         if now - self.open_wishes.get(prompt, -self._settings.reattach_seconds) >= self._settings.reattach_seconds:
             self.open_wishes[prompt] = now
@@ -311,28 +319,38 @@ class World:
     async def _call(self, prompt: str, process: Process, connection: str) -> None:
         _RUNNING.set(process)
         assert process.assembly is not None
-        delivered: list[tuple[str, str]] = []
-        caller = Caller(
-            self.clock.monotonic(), _report, connection=connection, note_delivered=lambda *told: delivered.append(told)
-        )
+        exchange = Exchange()
+        caller = Caller(self.clock.monotonic(), _report, connection=connection, exchange=exchange)
         try:
             answer = await ToolCalls(process.assembly.desk).call(TOOL, {"prompt": prompt}, caller)
             faultpoints.reach(FaultPoint.BEFORE_ANSWER)
         except FlowportError as exc:
             if not process.is_dead and type(exc).__name__ == "StartInDoubt":
                 self.open_wishes.pop(prompt, None)
+            exchange.note_written()
             return
+        except asyncio.CancelledError:
+            exchange.note_cancelled()
+            raise
         if process.is_dead:
             return
-        if self.crossed and delivered:
+        if self.crossed and exchange.listener is not None:
             self.crossed -= 1
-            process.assembly.desk.runner.take_back(delivered[0][0])
+            exchange.note_disconnected()
             return
+        exchange.note_written()
         facts = answer.structured_content
         assert isinstance(facts, dict)
         self.answered[facts["run_id"]] = facts["state"]
+        wished_at = self.open_wishes.get(prompt)
         if facts["state"] not in {"accepted", "starting", "queued", "running"}:
             self.open_wishes.pop(prompt, None)
+        if self.cancelled_late and wished_at is not None and facts["state"] == "succeeded":
+            self.cancelled_late -= 1
+            exchange.note_cancelled()
+            # A call within a minute asks for the same run, and wishes for no other.
+            self.joinable_until[prompt] = self.clock.monotonic() + CANCELLED_DELIVERY_SECONDS
+            self.open_wishes[prompt] = wished_at
 
     def _bury(self) -> None:
         """End the calls of dead processes: their clients have nobody to wait for."""
@@ -348,7 +366,7 @@ class World:
         return bool(pending or borrowed or threads or dying)
 
     def _is_quiet(self) -> bool:
-        return _get_waiting() is not None and not self._is_busy()
+        return get_waiting() is not None and not self._is_busy()
 
 
 def _kill_running() -> None:

@@ -1,12 +1,22 @@
 """Which earlier run a call joins, and when it gets its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined, WaitingCall
+from flowport.domain.run_events import Delivered, DeliveryCancelled
+from flowport.ledger.records import (
+    CANCELLED_DELIVERY_SECONDS,
+    Accepted,
+    AttachRules,
+    InDoubt,
+    Joined,
+    KnownProcesses,
+    LivenessNeeded,
+    WaitingCall,
+)
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.model import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 
@@ -14,12 +24,15 @@ from .samples import OUTPUT, OWNER, build_run
 
 S = RunState
 NOW = 1_000.0
-ALIVE = frozenset({"p1", "p2"})
+PROCESSES = KnownProcesses(alive=frozenset({"p1", "p2"}), dead=frozenset({"dead"}))
+EVERYBODY = frozenset(f"call_{n}" for n in range(9))
 
 
 def build_rules(call_id: str, *, process_id: str = "p1", at: float = NOW, **changes: Any) -> AttachRules:
-    """Return the rules for a call of a living process, in a window of an hour."""
-    rules = AttachRules(WaitingCall(call_id, process_id), 3600.0, lambda one: one in ALIVE, at, "b1", at)
+    """Return the rules for a call of a living process, in a window of an hour; every other caller is connected."""
+    rules = AttachRules(
+        WaitingCall(call_id, process_id), 3600.0, at, "b1", at, connected_call_ids=EVERYBODY, processes=PROCESSES
+    )
     return replace(rules, **changes)
 
 
@@ -36,13 +49,11 @@ async def call(ledger: SqliteLedger, n: int, **changes: Any) -> str:
     return outcome.run.id
 
 
-async def finish(ledger: SqliteLedger, run_id: str, call: WaitingCall) -> None:
-    """Let a run succeed, and a process begin to answer a call with it."""
-    await ledger.leave(call.id)
+async def finish(ledger: SqliteLedger, run_id: str) -> None:
+    """Let a run succeed."""
     await ledger.note_starting(run_id, at=NOW)
     await ledger.note_started(run_id, provider_run_id="remote", state=S.RUNNING, at=NOW)
     await ledger.note_finished(run_id, state=S.SUCCEEDED, outputs=(), failure="", spent_credits=0.0, at=NOW)
-    await ledger.note_seen(run_id, at=NOW, call=call)
 
 
 async def test_a_first_call_gets_its_own_run(ledger: SqliteLedger) -> None:
@@ -67,7 +78,7 @@ async def test_a_repeated_call_joins_a_run_whose_end_nobody_has_seen(ledger: Sql
     [
         {"state": S.FAILED},
         {"state": S.CANCELLED},
-        {"state": S.SUCCEEDED, "seen_at": NOW},
+        {"state": S.SUCCEEDED, "delivered_at": NOW},
         {"accepted_at": NOW - 3601, "accepted_boot_seconds": NOW - 3601},
         {"accepted_at": NOW, "accepted_boot_seconds": NOW - 3601},
         {"owner": "somebody"},
@@ -114,23 +125,23 @@ async def test_a_window_of_nothing_joins_nothing(ledger: SqliteLedger) -> None:
 
 async def test_as_many_retries_join_as_many_runs(ledger: SqliteLedger) -> None:
     """Four variations that were given up are four runs, and four retries get them all."""
-    first = [await call(ledger, n, recent_call_ids=_name(range(n))) for n in range(4)]
+    first = [await call(ledger, n, beside_call_ids=_name(range(n))) for n in range(4)]
     for n in range(4):
         await ledger.leave(f"call_{n}")
-    again = [await call(ledger, n, recent_call_ids=_name(range(4, n))) for n in range(4, 8)]
+    again = [await call(ledger, n, beside_call_ids=_name(range(4, n))) for n in range(4, 8)]
     assert first == again == [f"run_{n}" for n in range(4)]
 
 
 async def test_retries_beside_calls_that_still_wait_join_them_one_by_one(ledger: SqliteLedger) -> None:
     """A client that times out without a word leaves its calls waiting; its retries must not become new runs."""
-    first = [await call(ledger, n, recent_call_ids=_name(range(n))) for n in range(3)]
-    again = [await call(ledger, n, recent_call_ids=_name(range(3, n))) for n in range(3, 6)]
+    first = [await call(ledger, n, beside_call_ids=_name(range(n))) for n in range(3)]
+    again = [await call(ledger, n, beside_call_ids=_name(range(3, n))) for n in range(3, 6)]
     assert first == again
 
 
 async def test_equal_calls_side_by_side_over_one_connection_are_as_many_runs(ledger: SqliteLedger) -> None:
     """People ask for four variations at once."""
-    assert [await call(ledger, n, recent_call_ids=_name(range(n))) for n in range(3)] == ["run_0", "run_1", "run_2"]
+    assert [await call(ledger, n, beside_call_ids=_name(range(n))) for n in range(3)] == ["run_0", "run_1", "run_2"]
 
 
 async def test_an_equal_call_over_another_connection_joins(ledger: SqliteLedger) -> None:
@@ -154,10 +165,10 @@ async def test_a_new_run_is_had_by_asking_for_it(ledger: SqliteLedger) -> None:
 
 async def test_after_an_unknown_run_an_equal_call_is_refused_every_time(ledger: SqliteLedger) -> None:
     """It may have been paid for; seeing that does not make it certain."""
-    unknown = build_equal("run_0", S.UNKNOWN, seen_at=NOW)
+    unknown = build_equal("run_0", S.UNKNOWN, delivered_at=NOW)
     await ledger.accept(unknown)
     for n in (1, 2):
-        rules = build_rules(f"call_{n}", is_new_wanted=n == 2, recent_call_ids=frozenset({"call_0"}))
+        rules = build_rules(f"call_{n}", is_new_wanted=n == 2, beside_call_ids=frozenset({"call_0"}))
         assert await ledger.accept(build_equal(f"run_{n}"), rules) == InDoubt(unknown)
     assert await call(ledger, 3, is_new_wanted=True, is_doubt_accepted=True) == "run_3"
 
@@ -201,42 +212,76 @@ async def test_what_a_dead_process_was_sending_is_in_doubt(ledger: SqliteLedger)
 async def test_an_answered_call_waits_no_longer(ledger: SqliteLedger) -> None:
     """The next equal call joins its run before any that is waited for."""
     for n in range(2):
-        await call(ledger, n, recent_call_ids=_name(range(n)))
+        await call(ledger, n, beside_call_ids=_name(range(n)))
     await ledger.note_told("run_1", at=NOW, call_id="call_1")
     assert await call(ledger, 2) == "run_1"
 
 
-async def test_a_call_whose_answer_was_taken_back_waits_no_longer(ledger: SqliteLedger) -> None:
-    """Else the client that cancelled too late and calls again at once would pay again."""
+@pytest.mark.parametrize("connected", [frozenset(), EVERYBODY - {"call_0"}], ids=["alone", "beside others"])
+async def test_a_caller_that_is_not_connected_any_more_does_not_count(
+    ledger: SqliteLedger, connected: frozenset[str]
+) -> None:
+    """Its client has gone and calls again at once, over the same connection; nobody has taken it off the list yet."""
     await call(ledger, 0)
-    await finish(ledger, "run_0", WaitingCall("call_0", "p1"))
-    await ledger.note_unseen("run_0")
-    assert await call(ledger, 1, recent_call_ids=_name(range(1))) == "run_0"
+    beside = frozenset({"call_0"}) & connected
+    assert await call(ledger, 1, connected_call_ids=connected, beside_call_ids=beside) == "run_0"
+
+
+async def test_an_earlier_caller_that_is_connected_counts_behind_one_that_is_not(ledger: SqliteLedger) -> None:
+    """The last caller of a run has gone, the first waits still: another run without a caller is joined before it."""
+    for n in range(2):
+        await call(ledger, n, beside_call_ids=_name(range(n)))
+    await call(ledger, 2, connected_call_ids=_name([0, 1]))
+    await call(ledger, 3, connected_call_ids=_name([0]))
+    assert await call(ledger, 4, connected_call_ids=_name([0, 3]), beside_call_ids=frozenset()) == "run_0"
+
+
+async def test_an_answer_that_is_not_written_was_not_delivered(ledger: SqliteLedger) -> None:
+    """However long it waits, and whether its process lives or not: the same call gets the same result."""
+    for process_id in ("dead", "p1"):
+        await ledger.accept(build_equal("run_0"), build_rules("call_0", process_id=process_id))
+        await finish(ledger, "run_0")
+        assert await call(ledger, 1, at=NOW + 3000) == "run_0"
+        await ledger.erase_run("run_0", owner=OWNER)
+
+
+@pytest.mark.parametrize("process_id", ["dead", "p1", "p2"])
+async def test_a_delivery_stands_whatever_becomes_of_its_process(ledger: SqliteLedger, process_id: str) -> None:
+    """The client has the result, so an equal call is another wish."""
+    await ledger.accept(build_equal("run_0"), build_rules("call_0", process_id=process_id))
+    await finish(ledger, "run_0")
+    await ledger.record("run_0", Delivered(NOW), ended_call_id="call_0")
+    await ledger.forget_calls_of(["dead"])
+    assert await call(ledger, 1) == "run_1"
 
 
 @pytest.mark.parametrize(
-    ("process_id", "is_left", "run_id"), [("dead", False, "run_0"), ("dead", True, "run_1"), ("p2", False, "run_1")]
+    ("seconds", "run_id"),
+    [(0.0, "run_0"), (CANCELLED_DELIVERY_SECONDS - 1, "run_0"), (CANCELLED_DELIVERY_SECONDS, "run_1")],
 )
-async def test_an_answer_that_died_on_the_way_was_not_seen(
-    ledger: SqliteLedger, process_id: str, is_left: bool, run_id: str
+async def test_a_delivery_that_was_cancelled_afterwards_is_joined_for_a_minute(
+    ledger: SqliteLedger, seconds: float, run_id: str
 ) -> None:
-    """A process that was killed over its answer may not have written it; the call is repeated and must not be paid twice."""
+    """The answer may have crossed with the cancellation; some clients cancel after every answer that they have read."""
     await call(ledger, 0)
-    await finish(ledger, "run_0", WaitingCall("call_0", process_id))
-    if is_left:
-        await ledger.leave("call_0")
-    assert await call(ledger, 1) == run_id
+    await finish(ledger, "run_0")
+    for event in (Delivered(NOW), DeliveryCancelled(NOW)):
+        await ledger.record("run_0", event, ended_call_id="call_0")
+    assert await ledger.count_unseen(owner=OWNER) == 0
+    assert await call(ledger, 1, at=NOW + seconds) == run_id
 
 
-async def test_a_new_process_takes_back_what_the_dead_were_handing_over(ledger: SqliteLedger) -> None:
-    """The next answer mentions it, although nobody calls for it again."""
-    for n, process_id in enumerate(("dead", "p1", "p2")):
-        await ledger.accept(build_equal(f"run_{n}", S.SUCCEEDED))
-        await ledger.note_seen(f"run_{n}", at=NOW, call=WaitingCall(f"call_{n}", process_id))
-    await ledger.forget_dead_calls(ALIVE.__contains__)
-    mention = await ledger.take_mention(owner=OWNER)
-    assert mention is not None
-    assert [run.id for run in mention.runs] == ["run_0"]
+async def test_whether_other_processes_live_is_asked_before_anything_is_changed(ledger: SqliteLedger) -> None:
+    """A transaction waits for nobody; what it needs to know is brought along, and only what matters is asked."""
+    await ledger.accept(build_equal("run_0", process_id="p8"), build_rules("call_0", process_id="p9"))
+    await ledger.accept(build_equal("other", process_id="p7", raw_digest="x", canonical_digest="y"))
+    asked = await ledger.accept(build_equal("run_1"), build_rules("call_1"))
+    assert asked == LivenessNeeded(frozenset({"p8", "p9"}))
+    assert await ledger.get_calling_processes() == {"p9"}
+    known = PROCESSES.look_up(asked.process_ids, lambda one: one == "p9")
+    assert known == KnownProcesses(PROCESSES.alive | {"p9"}, PROCESSES.dead | {"p8"})
+    assert await call(ledger, 1, processes=known) == "run_1"
+    assert (await ledger.get_run("run_0", account_id=None, owner=OWNER)).state is S.CANCELLED
 
 
 async def test_a_run_is_abandoned_only_when_nobody_else_waits(ledger: SqliteLedger) -> None:
@@ -249,13 +294,14 @@ async def test_a_run_is_abandoned_only_when_nobody_else_waits(ledger: SqliteLedg
     assert (await ledger.get_run("run_0", account_id=None, owner=OWNER)).state is S.CANCELLED
 
 
-async def test_it_is_told_who_saw_a_result_first(ledger: SqliteLedger) -> None:
-    """Who asks which of two programs showed it finds out."""
-    await ledger.accept(build_equal("run_0", S.SUCCEEDED))
-    await ledger.note_seen("run_0", at=NOW, by="Claude")
-    await ledger.note_seen("run_0", at=NOW + 1, by="Cursor")
-    kept = await ledger.get_run("run_0", account_id=None, owner=OWNER)
-    assert (kept.seen_at, kept.seen_by) == (NOW, "Claude")
+async def test_what_an_answer_on_its_way_holds_is_not_mentioned(ledger: SqliteLedger) -> None:
+    """The answer that delivers a result must not say that it was not delivered."""
+    for n in range(2):
+        await ledger.accept(build_equal(f"run_{n}", S.SUCCEEDED))
+    mention = await ledger.take_mention(owner=OWNER, but={"run_1"})
+    assert mention is not None
+    assert [run.id for run in mention.runs] == ["run_0"]
+    assert await ledger.take_mention(owner=OWNER, but={"run_0", "run_1"}) is None
 
 
 async def test_an_unseen_run_is_mentioned_three_times(ledger: SqliteLedger) -> None:
@@ -272,7 +318,7 @@ async def test_what_a_dead_processs_client_waited_for_is_mentioned_too(ledger: S
     """Its client went with it, and nobody took the call off the list."""
     await ledger.accept(build_equal("run_0", S.SUCCEEDED), build_rules("call_0", process_id="dead"))
     await ledger.accept(build_equal("run_1", S.SUCCEEDED), build_rules("call_1", is_new_wanted=True))
-    await ledger.forget_dead_calls(lambda one: one in ALIVE)
+    await ledger.forget_calls_of(["dead"])
     mention = await ledger.take_mention(owner=OWNER)
     assert mention is not None
     assert [run.id for run in mention.runs] == ["run_0"]
@@ -281,7 +327,7 @@ async def test_what_a_dead_processs_client_waited_for_is_mentioned_too(ledger: S
 async def test_only_what_somebody_may_have_missed_is_mentioned(ledger: SqliteLedger) -> None:
     """A run that goes on, was seen, is waited for or belongs to somebody else is no news."""
     await ledger.accept(build_equal("live", S.RUNNING))
-    await ledger.accept(build_equal("seen", S.SUCCEEDED, seen_at=NOW))
+    await ledger.accept(build_equal("seen", S.SUCCEEDED, delivered_at=NOW))
     await ledger.accept(build_equal("waited", S.FAILED), build_rules("call_0", is_new_wanted=True))
     await ledger.accept(build_equal("foreign", S.SUCCEEDED, owner="somebody"))
     assert await ledger.take_mention(owner=OWNER) is None
@@ -296,5 +342,5 @@ async def test_a_mention_names_the_newest_of_many(ledger: SqliteLedger) -> None:
     assert (mention.count, [run.id for run in mention.runs]) == (5, ["run_4", "run_3", "run_2"])
 
 
-def _name(numbers: Sequence[int]) -> frozenset[str]:
+def _name(numbers: Iterable[int]) -> frozenset[str]:
     return frozenset(f"call_{n}" for n in numbers)

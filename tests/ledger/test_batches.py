@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flowport.domain.run_events import Delivered, DeliveryCancelled
 from flowport.errors import LedgerError, RunNotFound
 from flowport.ledger.batch_records import STOPPED_BY_PERSON, BatchRow, BatchTally, NewBatch
 from flowport.ledger.records import Accepted, InDoubt, Joined
@@ -253,7 +254,7 @@ async def test_a_batch_is_paid_as_a_whole_or_not_at_all(
     assert isinstance(await ledger.accept_batch(build_batch(), None, build_terms(**fitting)), Accepted)
 
 
-async def test_seen_and_unseen_go_for_all_rows(ledger: SqliteLedger) -> None:
+async def test_a_delivery_goes_for_all_rows(ledger: SqliteLedger) -> None:
     """A batch is handed over as one."""
     await ledger.accept_batch(build_batch())
     await ledger.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2, 3)])
@@ -263,12 +264,11 @@ async def test_seen_and_unseen_go_for_all_rows(ledger: SqliteLedger) -> None:
     mention = await ledger.take_mention(owner=OWNER)
     assert mention is not None
     assert [run.id for run in mention.runs] == [BATCH]
-    await ledger.note_seen(BATCH, at=950.0, by="Claude")
+    await ledger.record(BATCH, Delivered(950.0, "Claude"))
     seen = [await ledger.get_run(one, account_id=None, owner=OWNER) for one in (BATCH, "run_1", "run_3")]
-    assert [(run.seen_at, run.seen_by) for run in seen] == [(950.0, "Claude")] * 3
-    await ledger.note_unseen(BATCH)
-    unseen = [await ledger.get_run(one, account_id=None, owner=OWNER) for one in (BATCH, "run_1", "run_3")]
-    assert [run.seen_at for run in unseen] == [None] * 3
+    assert [(run.delivered_at, run.delivered_to) for run in seen] == [(950.0, "Claude")] * 3
+    await ledger.record(BATCH, DeliveryCancelled(950.0))
+    assert (await ledger.get_run(BATCH, account_id=None, owner=OWNER)).is_delivery_cancelled
 
 
 async def test_lists_and_counts_show_a_batch_as_one(ledger: SqliteLedger) -> None:

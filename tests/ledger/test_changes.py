@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from flowport.domain.run_events import Delivered, DeliveryCancelled
 from flowport.errors import LedgerError, RunNotFound
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.model import NEXT_STATES, Output, OutputKind, Run, RunState
@@ -216,14 +217,27 @@ async def test_an_output_that_was_never_written_is_not_replaced(ledger: SqliteLe
     assert caught.value.run_id == "run_1"
 
 
-async def test_seen_and_told_keep_their_first_time(ledger: SqliteLedger) -> None:
-    """Whether a crash may drop a run depends on the first answer, not on the last."""
+async def test_told_keeps_its_first_time_and_delivered_its_last(ledger: SqliteLedger) -> None:
+    """Whether a crash may drop a run depends on the first answer; the last result is the one that was delivered last."""
     await ledger.accept(build_run("run_1"))
     for at in (1.0, 2.0):
         await ledger.note_told("run_1", at=at)
-        await ledger.note_seen("run_1", at=at + 10)
+        assert await ledger.record("run_1", Delivered(at + 10, "Claude"))
     run = await get_run(ledger)
-    assert (run.told_at, run.seen_at) == (1.0, 11.0)
+    assert (run.told_at, run.delivered_at, run.delivered_to) == (1.0, 12.0, "Claude")
+    assert not await ledger.record("run_none", Delivered(3.0))
+
+
+async def test_a_cancellation_counts_for_the_delivery_that_it_follows(ledger: SqliteLedger) -> None:
+    """A late word about an earlier answer takes nothing from a later one."""
+    await ledger.accept(build_run("run_1"))
+    for event in (Delivered(1.0), DeliveryCancelled(1.0)):
+        await ledger.record("run_1", event)
+    assert (await get_run(ledger)).is_delivery_cancelled
+    for event in (Delivered(2.0), DeliveryCancelled(1.0)):
+        await ledger.record("run_1", event)
+    run = await get_run(ledger)
+    assert (run.delivered_at, run.is_delivery_cancelled) == (2.0, False)
 
 
 async def test_following_ends_and_begins_again(ledger: SqliteLedger) -> None:

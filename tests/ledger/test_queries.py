@@ -28,11 +28,11 @@ async def accept_mixture(ledger: SqliteLedger) -> None:
     """Write runs of which b and d are over and unseen; names are in the order of acceptance."""
     await accept(
         ledger,
-        build_run("a", S.SUCCEEDED, accepted_at=1.0, seen_at=50.0),
+        build_run("a", S.SUCCEEDED, accepted_at=1.0, delivered_at=50.0),
         build_run("b", S.FAILED, accepted_at=2.0),
         build_run("c", S.RUNNING, accepted_at=3.0),
         build_run("d", S.UNKNOWN, accepted_at=4.0),
-        build_run("e", S.CANCELLED, accepted_at=5.0, seen_at=50.0),
+        build_run("e", S.CANCELLED, accepted_at=5.0, delivered_at=50.0),
         build_run("f", S.ACCEPTED, accepted_at=6.0, account_id=OTHER_ACCOUNT),
         build_run("g", S.SUCCEEDED, accepted_at=7.0, owner="somebody"),
     )
@@ -206,7 +206,7 @@ async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(le
         build_run("live", S.RUNNING, provider_run_id="r1", accepted_at=1.0, **old),
         build_run("unsent", S.ACCEPTED, accepted_at=2.0, **old),
         build_run("unseen", S.SUCCEEDED, provider_run_id="r2", accepted_at=3.0, **old),
-        build_run("seen", S.SUCCEEDED, provider_run_id="r3", seen_at=1.0, **old),
+        build_run("seen", S.SUCCEEDED, provider_run_id="r3", delivered_at=1.0, **old),
         build_run("never sent", S.FAILED, **old),
         build_run("tried", S.RUNNING, provider_run_id="r4", adoption_tried=ACCOUNT, **old),
         build_run("tried by another", S.RUNNING, provider_run_id="r5", adoption_tried=OTHER_ACCOUNT, **old),
@@ -361,3 +361,17 @@ async def test_a_text_without_a_link_is_an_output_as_well(ledger: SqliteLedger) 
     text = Output(n=1, kind=OutputKind.TEXT, url=None, text="hello")
     await ledger.accept(build_run("a", S.SUCCEEDED, outputs=(text,)))
     assert (await ledger.get_run("a", account_id=None, owner=OWNER)).outputs == (text,)
+
+
+async def test_what_a_provider_must_still_have_is_named(ledger: SqliteLedger) -> None:
+    """Runs that are live or not delivered, of every owner; of other accounts and without an id of theirs none."""
+    await accept(
+        ledger,
+        build_run("a", S.SUCCEEDED, provider_run_id="pa"),
+        build_run("b", S.SUCCEEDED, provider_run_id="pb", seen_at=50.0),
+        build_run("c", S.RUNNING, provider_run_id="pc"),
+        build_run("d", S.FAILED, provider_run_id="pd", owner="somebody"),
+        build_run("e", S.SUCCEEDED, provider_run_id="pe", account_id=OTHER_ACCOUNT),
+        build_run("f", S.UNKNOWN),
+    )
+    assert await ledger.get_needed_provider_ids(account_id=ACCOUNT) == {"pa", "pc", "pd"}

@@ -117,7 +117,9 @@ async def test_pruning_forgets_nothing_that_the_boot_clock_calls_young(
     ledger: SqliteLedger, is_set_forward: bool
 ) -> None:
     """Else setting the wall clock forward would empty the record of what was spent."""
-    run = build_ended("run_1", seen_at=NOW - 60, accepted_boot_seconds=BOOT_NOW - (60 if is_set_forward else 2 * DAY))
+    run = build_ended(
+        "run_1", delivered_at=NOW - 60, accepted_boot_seconds=BOOT_NOW - (60 if is_set_forward else 2 * DAY)
+    )
     await ledger.accept(run)
     assert await ledger.prune(before=NOW + DAY, boot_before=BOOT_SINCE) == (0 if is_set_forward else 1)
 

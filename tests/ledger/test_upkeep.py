@@ -23,16 +23,16 @@ KEPT = {
     "unseen": build_run("run_unseen", RunState.SUCCEEDED, finished_at=OLD),
     "unknown and unseen": build_run("run_unknown", RunState.UNKNOWN, finished_at=OLD),
     "live": build_run("run_live", RunState.RUNNING, accepted_at=OLD),
-    "live and yet seen": build_run("run_odd", RunState.RUNNING, accepted_at=OLD, seen_at=OLD),
-    "ended lately": build_run("run_new", RunState.SUCCEEDED, finished_at=NEW, seen_at=NEW),
-    "ended at the limit": build_run("run_limit", RunState.FAILED, finished_at=LIMIT, seen_at=OLD),
-    "seen lately": build_run("run_late", RunState.SUCCEEDED, finished_at=OLD, seen_at=NEW),
+    "live and yet seen": build_run("run_odd", RunState.RUNNING, accepted_at=OLD, delivered_at=OLD),
+    "ended lately": build_run("run_new", RunState.SUCCEEDED, finished_at=NEW, delivered_at=NEW),
+    "ended at the limit": build_run("run_limit", RunState.FAILED, finished_at=LIMIT, delivered_at=OLD),
+    "seen lately": build_run("run_late", RunState.SUCCEEDED, finished_at=OLD, delivered_at=NEW),
 }
 
 
 def build_old_run(run_id: str, **changes: object) -> Run:
     """Return a run that nothing keeps from being pruned."""
-    return build_run(run_id, RunState.SUCCEEDED, finished_at=OLD, seen_at=OLD, outputs=(OUTPUT,), **changes)
+    return build_run(run_id, RunState.SUCCEEDED, finished_at=OLD, delivered_at=OLD, outputs=(OUTPUT,), **changes)
 
 
 async def leave_traces(ledger: SqliteLedger) -> None:

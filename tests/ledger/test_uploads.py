@@ -1,4 +1,4 @@
-"""What the ledger keeps of uploads, and of results that were seen."""
+"""What the ledger keeps of uploads, and of results that were delivered."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flowport.domain.run_events import Delivered
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
 from flowport.ledger.upload_records import BeingUploaded, Claimed, Upload, UploadClaim
 from flowport.model import Output, OutputKind, RunState
@@ -68,7 +69,7 @@ async def test_notes_stay_with_the_run(ledger: SqliteLedger) -> None:
     assert (await ledger.get_run(RUN.id, account_id=None, owner="local")).notes == "photo was made smaller."
 
 
-async def test_the_last_result_is_the_one_that_was_seen_last(ledger: SqliteLedger) -> None:
+async def test_the_last_result_is_the_one_that_was_delivered_last(ledger: SqliteLedger) -> None:
     """Not the one that was started last, and not one that made nothing or is somebody else's."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png")
     for n in range(5):
@@ -82,14 +83,13 @@ async def test_the_last_result_is_the_one_that_was_seen_last(ledger: SqliteLedge
         )
         await ledger.accept(run)
     for n, at in ((1, 30.0), (0, 40.0), (3, 50.0), (4, 60.0)):
-        await ledger.note_seen(f"run_{n}", at=at)
+        await ledger.record(f"run_{n}", Delivered(at))
 
-    last, first_two = (
-        await ledger.get_last_seen(owner="local"),
-        await ledger.get_last_seen(owner="local", among=("run_1", "run_2")),
-    )
+    last = await ledger.get_last_delivered(owner="local")
     assert last is not None
-    assert first_two is not None
-    assert (last.id, first_two.id, last.outputs) == ("run_0", "run_1", (output,))
-    assert await ledger.get_last_seen(owner="nobody") is None
-    assert await ledger.get_last_seen(owner="local", among=("run_2",)) is None
+    assert (last.id, last.outputs) == ("run_0", (output,))
+    assert await ledger.get_last_delivered(owner="nobody") is None
+    await ledger.record("run_1", Delivered(70.0))
+    again = await ledger.get_last_delivered(owner="local")
+    assert again is not None
+    assert again.id == "run_1"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flowport.domain.run_events import Delivered
 from flowport.ledger.records import Erasure
 from flowport.ledger.schema import APPLICATION_ID, MIGRATIONS
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
@@ -109,7 +110,7 @@ async def live_as_we_do(ledger: SqliteLedger, run_id: str) -> None:
         run_id, state=RunState.SUCCEEDED, outputs=(OUTPUT,), failure="", spent_credits=5.0, at=3.0
     )
     await ledger.note_output(run_id, OUTPUT)
-    await ledger.note_seen(run_id, at=4.0)
+    await ledger.record(run_id, Delivered(4.0))
 
 
 async def test_an_older_process_works_beside_ours(ledger: SqliteLedger, path: Path) -> None:
@@ -144,7 +145,7 @@ async def test_an_older_process_stays_at_work_while_we_bring_its_file_up_to_date
     assert rows == [("run_after", "succeeded"), ("run_before", "succeeded"), ("run_ours", "succeeded")]
     assert (unseen, names, refused.rowcount) == (0, {"theirs": "theirs", "ours": "ours"}, 0)
     # What version 1 did not know has the value that stands for that.
-    assert (live.id, live.running_at, live.seen_by, live.boot_id, live.mentions) == ("run_live", None, "", "", 0)
+    assert (live.id, live.running_at, live.delivered_to, live.boot_id, live.mentions) == ("run_live", None, "", "", 0)
 
 
 NEWER = (

@@ -28,6 +28,19 @@ PREFIX = "data:image/png;base64,"
         PREFIX + "\r\n".join([TEXT[:76], TEXT[76:152], TEXT[152:]]),
         PREFIX + TEXT.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
         "data:application/octet-stream," + quote_from_bytes(BYTES),
+        PREFIX + PREFIX + TEXT,
+        "data:" + PREFIX + TEXT,
+        PREFIX + "base64," + TEXT,
+        "data:image/png;base64" + TEXT,
+        "data:image/png;base64 " + TEXT,
+        "data:image/png;base64:" + TEXT,
+        "data:image/png;base64;" + TEXT,
+        "data:base64," + TEXT,
+        "image/png;base64," + TEXT,
+        "base64," + TEXT,
+        "base64:" + TEXT,
+        PREFIX + TEXT.replace("/", "\\/"),
+        PREFIX + "\\n".join([TEXT[:76], TEXT[76:]]),
     ],
 )
 def test_every_usual_way_to_write_the_data_is_read(value: str) -> None:
@@ -45,6 +58,8 @@ def test_every_usual_way_to_write_the_data_is_read(value: str) -> None:
         ("data:,", "without data"),
         (PREFIX + "abc*", "broken"),
         (PREFIX + "a", "broken"),
+        (PREFIX + PREFIX + "a", "broken"),
+        (PREFIX + PREFIX, "without data"),
         (PREFIX + "äbcd", "broken"),
         (PREFIX + "%ff%fe", "broken"),
         ("data:,\ud800%41", "broken"),
@@ -59,6 +74,13 @@ def test_broken_empty_or_large_data_is_refused(value: str, problem: str) -> None
     with pytest.raises(ArgumentsInvalid, match=problem) as caught:
         parse_data_uri(value, argument="image", max_bytes=256)
     assert len(str(caught.value)) < 300
+
+
+def test_base64_that_is_not_called_so_is_read_where_a_picture_comes_of_it() -> None:
+    """A text that happens to be base64 stays a text."""
+    png = b"\x89PNG\r\n\x1a\n" + bytes(60)
+    assert parse_data_uri("data:image/png," + base64.b64encode(png).decode(), argument="image", max_bytes=256) == png
+    assert parse_data_uri("data:,secretsecret", argument="image", max_bytes=256) == b"secretsecret"
 
 
 @settings(max_examples=200, deadline=None)

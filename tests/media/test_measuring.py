@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from flowport.media.identifying import identify
 from flowport.media.measures import NO_MEASURES, Measures, build_measures
 from flowport.media.measuring import MAX_WHOLE_BYTES, measure
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
@@ -29,6 +31,8 @@ from tests.media.containers import (
     wav,
     webm,
 )
+from tests.media.test_identifying import SAMPLES as FILES
+from tests.media.tiffs import SHORT, TiffPage, build_dng, build_raw, tiff
 
 HEADER = movie_header(scale=600, ticks=1500)
 VORBIS = b"\x01vorbis" + bytes(5) + struct.pack("<I", 44_100) + bytes(14)
@@ -116,6 +120,97 @@ def test_pictures_are_measured_without_their_pixels(extension: str, tmp_path: Pa
     cut = data if extension in {"webp", "avif"} else data[:-20]
 
     assert measure_bytes(cut) == Measures(70, 50)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "avif", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_picture_is_measured_as_it_is_shown(extension: str, orientation: int, tmp_path: Path) -> None:
+    """Turned onto its side it is as wide as it was high (lovell/sharp#1139)."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{extension}"
+    Image.radial_gradient("L").resize((640, 480)).convert("RGB").save(path, exif=exif)
+
+    assert measure_bytes(path.read_bytes()) == (Measures(480, 640) if orientation > 4 else Measures(640, 480))
+
+
+@pytest.mark.parametrize("extension", ["mpo", "ico", "tif", "heic"])
+def test_every_picture_format_that_is_saved_is_measured(extension: str, tmp_path: Path) -> None:
+    """The provider's word may be wrong, and it stands in for nothing that the file tells."""
+    pillow_heif.register_heif_opener()
+    path = tmp_path / f"a.{extension}"
+    Image.radial_gradient("L").resize((64, 48)).convert("RGB").save(path)
+    # An icon holds no size of its own but those of all icons.
+    assert measure_bytes(path.read_bytes()) == (Measures(48, 36) if extension == "ico" else Measures(64, 48))
+
+
+def heif(*properties: bytes, links: bytes, version: int = 0, flags: int = 0) -> bytes:
+    """Return the boxes of a picture in boxes that tell its extent; the item is 7."""
+    item = b"\0\7" if version == 0 else b"\0\0\0\7"
+    count = len(links) // (2 if flags else 1)
+    link = box(b"ipma", bytes([version, 0, 0, flags]), b"\0\0\0\1", item, bytes([count]), links)
+    first = box(b"pitm", bytes([version and 1, 0, 0, 0]), item)
+    meta = box(b"meta", bytes(4), first, box(b"iprp", box(b"ipco", *properties), link))
+    return box(b"ftyp", b"heic", bytes(4), b"mif1heic") + meta + box(b"mdat", bytes(9))
+
+
+EXTENT = box(b"ispe", bytes(4), struct.pack(">II", 640, 480))
+SMALL = box(b"ispe", bytes(4), struct.pack(">II", 64, 48))
+QUARTER = box(b"irot", b"\1")
+CLEAN = box(b"clap", struct.pack(">8I", 600, 1, 900, 2, 0, 1, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (heif(EXTENT, links=b"\1"), Measures(640, 480)),
+        (heif(SMALL, EXTENT, links=b"\x82"), Measures(640, 480)),
+        (heif(EXTENT, QUARTER, links=b"\1\x82"), Measures(480, 640)),
+        (heif(EXTENT, box(b"irot", b"\2"), links=b"\1\x82"), Measures(640, 480)),
+        (heif(EXTENT, QUARTER, links=b"\1"), Measures(640, 480)),
+        (heif(EXTENT, CLEAN, QUARTER, links=b"\1\2\3"), Measures(450, 600)),
+        (heif(EXTENT, QUARTER, links=b"\0\1\x80\2", version=1, flags=1), Measures(480, 640)),
+        (heif(EXTENT, links=b"\5"), NO_MEASURES),
+        (heif(EXTENT, links=b"\1")[:60], NO_MEASURES),
+    ],
+)
+def test_a_picture_in_boxes_is_measured_with_its_turn(data: bytes, expected: Measures) -> None:
+    """Phones store what their sensor saw, and how to turn it."""
+    assert measure_bytes(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (build_dng(), (800, 600)),
+        (build_raw(b"NIKON", ">"), (800, 600)),
+        (tiff(TiffPage(160, 120, 1), TiffPage(400, 300)), (400, 300)),
+        (tiff(TiffPage(400, 300, tags=((274, SHORT, (6,)),))), (300, 400)),
+        (b"8BPS\0\1" + bytes(8) + struct.pack(">II", 48, 64) + bytes(20), (64, 48)),
+        ((FILES / "picture.qoi").read_bytes(), (16, 12)),
+        ((FILES / "picture.jp2").read_bytes(), (16, 12)),
+        ((FILES / "phone.avif").read_bytes(), (8064, 6048)),
+        ((FILES / "phone.heic").read_bytes(), (8064, 6048)),
+    ],
+)
+def test_formats_that_are_only_kept_are_measured_by_their_headers(data: bytes, size: tuple[int, int]) -> None:
+    """Raw photos, documents and pictures in boxes; nothing of them is decoded."""
+    file = io.BytesIO(data)
+    assert measure(file, identify(file)) == Measures(*size)
+
+
+def test_a_png_that_carries_much_is_measured() -> None:
+    """Its size stands in its header, whatever follows."""
+    written = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(written, "PNG", icc_profile=bytes(1_100_000))
+    assert measure_bytes(written.getvalue()) == Measures(640, 480)
+
+
+def test_sound_behind_a_tag_is_measured() -> None:
+    """The tag is no part of it."""
+    for data in (flac(hertz=48_000, samples=120_000), wav(seconds=2.5)):
+        file = io.BytesIO(TAG + data)
+        assert measure(file, identify(file)) == Measures(duration_seconds=2.5)
 
 
 def test_real_files_are_measured(clip: bytes) -> None:

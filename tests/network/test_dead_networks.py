@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from flowport.assembly import open_assembly
 from flowport.purse import PurseRules
 from flowport.settings import ProviderSettings
-from tests.harness import MODES, Harness, Mode, open_harness
+from tests.harness import MODES, Harness, Mode, build_settings, open_harness
 from tests.network.authority import build_authority
 from tests.network.relays import Relay, open_http_proxy, open_tls_front
-from tests.raw_server import find_closed_origin
+from tests.raw_server import Reply, build_reply, find_closed_origin, serving
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 
@@ -149,3 +150,33 @@ async def test_a_first_start_tells_why_there_are_no_apps(
     assert variable in found["summary"]
     assert variable in called["message"]
     assert "try again in a moment" not in found["summary"]
+
+
+WRONG = {
+    "404": build_reply(b"<html>Not found</html>", status=404),
+    "a website": build_reply(b"<!doctype html><title>Magnific</title>", "Content-Type: text/html"),
+    "a redirect": build_reply(b"", "Location: https://www.magnific.com/", status=301),
+    "another API": build_reply(b'{"hello": "world"}', "Content-Type: application/json"),
+}
+
+
+@pytest.mark.parametrize("reply", WRONG.values(), ids=WRONG)
+async def test_a_base_address_where_there_is_no_api_is_named(tmp_path: Path, reply: Reply) -> None:
+    """A slip in the path or the host; a status alone would send the person to the provider."""
+    async with serving(reply) as server, AsyncExitStack() as stack:
+        url = f"{server.origin}/apy"
+        settings = build_settings(tmp_path / "person", url)
+        assembly = await stack.enter_async_context(open_assembly(settings))
+        catalog = assembly.desk.catalogs[0].catalog
+        assert not await catalog.refresh()
+    assert f"MAGNIFIC_BASE_URL is {url}: check that it is the address of Magnific's API." in catalog.problem
+
+
+async def test_the_providers_own_address_is_not_doubted(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Where a person has set none, or the API answers, the address is not what is wrong."""
+    async with serving(build_reply(b"{}", status=401)) as server, AsyncExitStack() as stack:
+        settings = build_settings(tmp_path / "person", server.origin)
+        assembly = await stack.enter_async_context(open_assembly(settings))
+        catalog = assembly.desk.catalogs[0].catalog
+        assert not await catalog.refresh()
+    assert "MAGNIFIC_BASE_URL" not in catalog.problem

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 
 from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
 from flowport.providers.interface import (
-    MAX_RETRY_AFTER_SECONDS,
     Refusal,
     build_inline_media,
     build_refusal,
     is_not_taken,
-    parse_retry_after,
 )
 from flowport.providers.links import guess_mime_type
+from flowport.providers.retry_after import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 
 NOT_TAKEN = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}
 
@@ -69,6 +68,59 @@ def test_a_refusal_carries_what_its_reader_needs(status: int, error: ProviderErr
 def test_a_delay_is_believed_within_reason(text: str, seconds: float | None) -> None:
     """A mistaken header must not stop an account for hours."""
     assert parse_retry_after({"retry-after": text}) == seconds
+
+
+DATE = "Mon, 30 Nov 2026 10:00:00 GMT"
+AHEAD = ["Mon, 30 Nov 2026 10:01:10 GMT", "Monday, 30-Nov-26 10:01:10 GMT", "Mon Nov 30 10:01:10 2026"]
+
+
+@pytest.mark.parametrize("ahead", AHEAD)
+@pytest.mark.parametrize("date", [DATE, "Monday, 30-Nov-26 10:00:00 GMT", "Mon Nov 30 10:00:00 2026"])
+def test_a_date_is_measured_against_that_of_the_answer(ahead: str, date: str) -> None:
+    """In any of the three forms of RFC 9110; our own clock may be wrong by hours."""
+    assert parse_retry_after({"retry-after": ahead, "date": date}) == 70.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Mon, 30 Nov 2026 09:59:00 GMT", 0.0),
+        ("Sun Nov  6 08:49:37 1994", 0.0),
+        ("Tue, 01 Dec 2026 10:00:00 GMT", MAX_RETRY_AFTER_SECONDS),
+        ("3, 7", 7.0),
+        ("7, 3", 7.0),
+        (f"3, {AHEAD[0]}", 70.0),
+        (f"{AHEAD[1]}, 99", 99.0),
+        (f"{AHEAD[2]}, {AHEAD[0]}", 70.0),
+        ("soon, 5", 5.0),
+        ("-1, 4", 4.0),
+        ("Mon, 99 Nov 2026 10:01:10 GMT", None),
+        ("2026-11-30T10:01:10Z", None),
+    ],
+)
+def test_the_longest_of_several_delays_holds(text: str, seconds: float | None) -> None:
+    """And the past is none."""
+    found = parse_retry_after({"retry-after": text, "date": DATE})
+    assert found == seconds or (seconds is None and found is not None and found <= MAX_RETRY_AFTER_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "40"}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1796032840", "date": DATE}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1796032840000", "date": DATE}, 40.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30000"}, MAX_RETRY_AFTER_SECONDS),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "40", "retry-after": "3"}, 3.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "40", "retry-after": "soon"}, 40.0),
+        ({"x-ratelimit-remaining": "2", "x-ratelimit-reset": "40"}, None),
+        ({"x-ratelimit-reset": "40"}, None),
+        ({"x-ratelimit-remaining": "0"}, None),
+    ],
+)
+def test_without_a_delay_the_reset_of_a_used_up_limit_counts(headers: dict[str, str], seconds: float | None) -> None:
+    """As a duration or as an instant."""
+    assert parse_retry_after(headers) == seconds
 
 
 def test_no_header_names_no_delay() -> None:

@@ -221,6 +221,8 @@ def test_too_many_inputs_leave_the_app_out() -> None:
 
 
 def test_what_the_builder_says_of_a_field_is_read() -> None:
-    """Labels are often those of the port."""
-    assert read(type="text", description="What to draw", placeholder="A lake").hint == "What to draw\nA lake"
-    assert read(type="text", helperText=5, placeholder=" ").hint == ""
+    """In the field itself or in its configuration."""
+    found = read(type="text", description="The scene", config={"placeholder": "A village"})
+    assert (found.description, found.placeholder) == ("The scene", "A village")
+    found = read(type="text", helpText="The scene", placeholder=5)
+    assert (found.description, found.placeholder) == ("The scene", "")

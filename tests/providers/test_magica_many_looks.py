@@ -74,6 +74,13 @@ def test_a_run_that_is_told_twice_is_not_believed(runs: list[dict[str, Any]]) ->
     assert read(*runs, {"id": "b", "status": "RUNNING"}) == {"b": GOING}
 
 
+@pytest.mark.parametrize("ids", [{"id": "a", "runId": "b"}, {"id": "a", "runId": "x"}, {"id": "x", "runId": "a"}])
+def test_a_run_with_two_ids_is_not_believed(ids: dict[str, str]) -> None:
+    """One of them is another run's; it is read by itself."""
+    going = {"id": "c", "runId": "c", "status": "RUNNING"}
+    assert read({**ids, "status": "COMPLETED", **MADE}, going, ids=("a", "b", "c")) == {"c": GOING}
+
+
 def test_nothing_is_told_of_runs_that_nobody_asked_for() -> None:
     """Their ends would be written to whoever has that id."""
     assert read({"id": "x", "status": "COMPLETED", **MADE}, {"id": "b", "status": "RUNNING"}) == {"b": GOING}

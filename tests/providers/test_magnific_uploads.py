@@ -1,11 +1,11 @@
 """Magnific's places for files, and which texts look like its ids."""
 
+import random
+import re
 import string
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flowport.errors import Operation, ProviderBroken, ProviderRejected
 from flowport.providers.interface import ApiRequest, UploadPlace
@@ -133,12 +133,11 @@ def test_an_id_is_told_from_a_name_that_somebody_made_up(text: str, is_id: bool)
     assert is_creation_id(text) is Magnific().is_creation_id(text) is is_id
 
 
-@given(st.text(string.ascii_letters + string.digits, min_size=10, max_size=10))
-@settings(max_examples=2000, deadline=None)
-def test_random_ids_are_ids_unless_their_case_is_that_of_a_word(text: str) -> None:
-    """A sixth of them holds no digit; those in one case, or with numbers at the end alone, cannot be told from words."""
-    letters = text.rstrip(string.digits)
-    is_word = not letters or letters.islower() or letters.isupper() or letters[1:].islower()
-    is_numbered_word = is_word and letters.isalpha() and len(text) - len(letters) <= 4
-    if not is_numbered_word and letters:
-        assert is_creation_id(text)
+def test_random_ids_are_ids_unless_their_case_is_that_of_a_word() -> None:
+    """A sixth of them holds no digit; those in one case, or with a few digits at the end alone, cannot be told from words."""
+    choose = random.Random(14)
+    ids = ["".join(choose.choices(string.ascii_letters + string.digits, k=10)) for _ in range(5000)]
+    usual = re.compile(r"[A-Za-z][a-z]*[0-9]{0,4}|[A-Z]+|[0-9]+")
+    refused = [text for text in ids if not is_creation_id(text)]
+    assert all(usual.fullmatch(text) for text in refused)
+    assert len(refused) < len(ids) / 100

@@ -17,12 +17,13 @@ from flowport.providers.magnific import Magnific
 from flowport.runner.adopting import RunAdopter
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
+from flowport.runner.delivery import DeliveredRuns
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
 from flowport.runner.orphans import OrphanWatch
 from flowport.runner.output_file import SavingRules
 from flowport.runner.preparing import CallPreparer
-from flowport.runner.references import OutputFinder, SeenRuns
+from flowport.runner.references import OutputFinder
 from flowport.runner.renewing import LinkRenewer
 from flowport.runner.restoring import CallRestorer
 from flowport.runner.retrying import OutputRetrier
@@ -99,7 +100,7 @@ async def open_bench(
     renewer, accounts = LinkRenewer(ledger, clock), {ACCOUNT.id: account}
     saver = OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"))
     preparer, catalogs = (
-        CallPreparer(MediaRules((folder,)), threads, OutputFinder(ledger, SeenRuns())),
+        CallPreparer(MediaRules((folder,)), threads, OutputFinder(ledger, DeliveredRuns())),
         dict[str, Catalog](),
     )
     async with Supervisor() as supervisor:

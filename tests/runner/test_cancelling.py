@@ -29,7 +29,7 @@ def open_account(*answers: ApiAnswer) -> ScriptedAccount:
 async def wait_for_run(ledger: FaultyLedger) -> None:
     """Record the run with a call that waits for it."""
     call = WaitingCall("call_1", "p1")
-    rules = AttachRules(call=call, window_seconds=3600, is_alive=lambda _: True, at=NOW)
+    rules = AttachRules(call=call, window_seconds=3600, at=NOW)
     await ledger.accept(RUN, rules)
 
 

@@ -287,14 +287,13 @@ async def test_a_ledger_that_fails_ends_the_run_unsent(ledger: FaultyLedger, tmp
         await bench.deliverer.forget(Delivered({}, ("abc",)), bench.account)
 
 
-async def test_a_picture_that_does_not_fit_inside_is_refused_when_it_cannot_be_converted(
-    ledger: FaultyLedger, tmp_path: Path
-) -> None:
-    """Sixteen bits a colour, in a format that the provider does not take."""
+async def test_a_depth_that_cannot_be_converted_is_refused_before_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Sixteen bits of grey are converted; numbers of 32 bits never become a run that fails."""
     async with open_bench(ledger, tmp_path) as bench:
         deep = await bench.hold(write(build_photo().convert("I").convert("I;16"), "TIFF"))
+        assert await bench.bring(deep) == [ASSET]
         with pytest.raises(ArgumentsInvalid, match="eight bits a colour"):
-            await bench.bring(deep)
+            await bench.hold(write(build_photo().convert("F"), "TIFF"))
 
 
 def build_output(**changes: Any) -> OutputMedia:

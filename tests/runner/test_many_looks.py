@@ -169,7 +169,7 @@ async def test_a_run_that_is_never_told_with_others_has_a_look_of_its_own_each_t
         nonlocal seen
         if request.operation is Operation.READ_RUN:
             seen += get_ids(request) == ["run_0"]
-            return build_answer({"id": "x", **(MADE if seen == 3 else GOING)})
+            return build_answer({"id": "run_0", **(MADE if seen == 3 else GOING)})
         return tell(state)(request)
 
     async with open_magica(ledger, answer) as watch:

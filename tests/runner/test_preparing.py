@@ -21,8 +21,9 @@ from flowport.media.sniffing import Sniffed
 from flowport.media.sources import DiskSource, Fingerprint
 from flowport.model import Input, InputKind, OutputKind
 from flowport.runner.calling import RunCall
+from flowport.runner.delivery import DeliveredRuns
 from flowport.runner.preparing import CallPreparer, MediaInput, PreparedCall
-from flowport.runner.references import CreationMedia, OutputFinder, SeenRuns
+from flowport.runner.references import CreationMedia, OutputFinder
 from tests.fake_clock import FakeClock
 from tests.runner.samples import APP, PROMPT
 from tests.sandbox.client import build_photo, write
@@ -54,7 +55,7 @@ async def prepare(folder: Path, listing: Listing = LISTING, **arguments: Any) ->
 async def open_finder(folder: Path) -> AsyncIterator[OutputFinder]:
     """Open a ledger to find results in; there are none."""
     ledger = open_sqlite_ledger(folder / "ledger.sqlite3")
-    yield OutputFinder(ledger, SeenRuns())
+    yield OutputFinder(ledger, DeliveredRuns())
     await ledger.close()
 
 

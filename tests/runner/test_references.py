@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from flowport.domain.run_events import Delivered
 from flowport.errors import ArgumentsInvalid
 from flowport.model import InputKind, Output, OutputKind, Run, RunState
 from flowport.runner.calling import RunCall
-from flowport.runner.references import MAX_CONNECTIONS, MAX_SEEN, OutputFinder, OutputMedia, SeenRuns
+from flowport.runner.delivery import MAX_CONNECTIONS, MAX_DELIVERED, DeliveredRuns
+from flowport.runner.references import OutputFinder, OutputMedia
 from tests.runner.samples import NOW, RUN
 from tests.scripted import FaultyLedger
 
@@ -33,10 +35,10 @@ async def find(
     *,
     kind: InputKind = InputKind.IMAGE,
     call: RunCall = CALLER,
-    seen: SeenRuns | None = None,
+    seen: DeliveredRuns | None = None,
 ) -> OutputMedia | None:
     """Find what an argument called photo means."""
-    return await OutputFinder(ledger, seen or SeenRuns()).find(value, argument="photo", kind=kind, call=call)
+    return await OutputFinder(ledger, seen or DeliveredRuns()).find(value, argument="photo", kind=kind, call=call)
 
 
 async def refuse(ledger: FaultyLedger, value: str, **options: Any) -> str:
@@ -109,7 +111,7 @@ async def test_what_cannot_be_used_is_refused_before_anything_is_spent(
     await ledger.accept(build_run("theirs", PICTURE, owner="somebody"))
     await ledger.accept(build_run("going", state=RunState.RUNNING))
     await ledger.accept(build_run("failed", state=RunState.FAILED))
-    await ledger.note_seen("run_theirs", at=NOW)
+    await ledger.record("run_theirs", Delivered(NOW))
     assert (await refuse(ledger, value, kind=kind)).startswith(problem)
 
 
@@ -119,12 +121,12 @@ async def test_another_owners_result_is_not_found_by_its_link_either(ledger: Fau
     assert await find(ledger, PICTURE.url or "") is None
 
 
-async def test_last_is_what_this_connection_saw_last(ledger: FaultyLedger) -> None:
-    """Else what the owner saw last, and never what an answer held that did not arrive."""
-    seen = SeenRuns()
+async def test_last_is_what_was_delivered_last_over_this_connection(ledger: FaultyLedger) -> None:
+    """Else what was delivered last to the owner; what was erased since, or made nothing, is passed over."""
+    seen = DeliveredRuns()
     for n, name in enumerate(("one", "two", "three")):
         await ledger.accept(build_run(name, PICTURE))
-        await ledger.note_seen(f"run_{name}", at=NOW + n)
+        await ledger.record(f"run_{name}", Delivered(NOW + n))
     other = RunCall("local", "other")
 
     async def get_last(call: RunCall = CALLER) -> str:
@@ -137,21 +139,24 @@ async def test_last_is_what_this_connection_saw_last(ledger: FaultyLedger) -> No
     seen.note("run_two", owner="local", connection="one")
     seen.note("run_one", owner="local", connection="one")
     assert (await get_last(), await get_last(other)) == ("run_one", "run_three")
-    await ledger.note_unseen("run_one")
+    await ledger.erase_run("run_one", owner="local")
     assert await get_last() == "run_two"
-    seen.note("run_two", owner="somebody", connection="one")
-    await ledger.note_unseen("run_two")
+    await ledger.accept(build_run("empty", state=RunState.FAILED))
+    seen.note("run_empty", owner="local", connection="one")
+    seen.note("run_three", owner="somebody", connection="one")
+    assert await get_last() == "run_two"
+    await ledger.erase_run("run_two", owner="local")
     assert await get_last() == "run_three"
 
 
 def test_what_is_remembered_of_connections_is_bounded() -> None:
     """Over HTTP they come and go for weeks."""
-    seen = SeenRuns()
-    for n in range(MAX_SEEN + 5):
+    seen = DeliveredRuns()
+    for n in range(MAX_DELIVERED + 5):
         seen.note(f"run_{n}", owner="local", connection="c0")
     seen.note("run_9", owner="local", connection="c0")
-    assert seen.get(owner="local", connection="c0")[:2] == ("run_9", f"run_{MAX_SEEN + 4}")
-    assert len(seen.get(owner="local", connection="c0")) == MAX_SEEN
+    assert seen.get(owner="local", connection="c0")[:2] == ("run_9", f"run_{MAX_DELIVERED + 4}")
+    assert len(seen.get(owner="local", connection="c0")) == MAX_DELIVERED
     for n in range(1, MAX_CONNECTIONS + 1):
         seen.note("run_1", owner="local", connection=f"c{n}")
     assert seen.get(owner="local", connection="c0") == ()

@@ -15,8 +15,9 @@ from flowport.media.arguments import MediaRules
 from flowport.model import Input, InputKind, Run
 from flowport.providers.magica import Magica
 from flowport.runner.calling import RunCall
+from flowport.runner.delivery import DeliveredRuns
 from flowport.runner.preparing import CallPreparer, PreparedCall
-from flowport.runner.references import OutputFinder, SeenRuns
+from flowport.runner.references import OutputFinder
 from flowport.runner.restoring import CallRestorer
 from tests.fake_clock import FakeClock
 from tests.runner.benches import OneApp
@@ -38,7 +39,9 @@ class Bench:
         self.folder = folder
         self.clock = FakeClock()
         self.account = ScriptedAccount(in_turn(), self.clock)
-        self.preparer = CallPreparer(MediaRules((folder,)), anyio.CapacityLimiter(2), OutputFinder(ledger, SeenRuns()))
+        self.preparer = CallPreparer(
+            MediaRules((folder,)), anyio.CapacityLimiter(2), OutputFinder(ledger, DeliveredRuns())
+        )
 
     async def accept(self, **arguments: Any) -> tuple[Run, PreparedCall]:
         """Return the run that a call was accepted as, and the call."""

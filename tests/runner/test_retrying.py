@@ -118,16 +118,16 @@ async def test_a_failed_download_is_tried_again_until_it_is_whole(
     async with open_bench(ledger, tmp_path, failure, failure, GOOD) as bench:
         effort = await bench.save()
         kept = await bench.get_output()
-    assert bench.times == [0, 5, 25]
+    assert bench.times == [0, 1, 4]
     assert await anyio.Path(kept.saved_path).read_bytes() == PNG
     assert (kept.save_problem, effort.missing) == ("", frozenset())
 
 
-async def test_pauses_grow_to_a_quarter_of_an_hour(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_pauses_grow_to_five_minutes(ledger: FaultyLedger, tmp_path: Path) -> None:
     """A server that is down must not be hammered; a laptop may be without a network for hours."""
     async with open_bench(ledger, tmp_path, *[DOWN] * 7, GOOD) as bench:
         await bench.save()
-    assert bench.times == [0, 5, 25, 85, 385, 1285, 2185, 3085]
+    assert bench.times == [0, 1, 4, 14, 44, 104, 404, 704]
 
 
 async def test_the_first_attempt_ends_with_the_link_and_the_reason(ledger: FaultyLedger, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_what_is_not_of_its_kind_is_tried_again(ledger: FaultyLedger, tmp_
     async with open_bench(ledger, tmp_path, bad, DOWN, bad, GOOD) as bench:
         effort = await bench.save()
         kept = await bench.get_output()
-    assert (bench.times, effort.missing, kept.save_problem) == ([0, 5, 25, 85], frozenset(), "")
+    assert (bench.times, effort.missing, kept.save_problem) == ([0, 1, 4, 14], frozenset(), "")
     assert await anyio.Path(kept.saved_path).read_bytes() == PNG
 
 
@@ -165,11 +165,11 @@ async def test_what_is_not_of_its_kind_is_tried_again(ledger: FaultyLedger, tmp_
 async def test_what_is_never_of_its_kind_is_given_up(
     ledger: FaultyLedger, tmp_path: Path, bad: FileReply, words: str
 ) -> None:
-    """The third time it is no bad moment any more;"""
+    """The fifth time it is no bad moment any more."""
     async with open_bench(ledger, tmp_path, bad) as bench:
         effort = await bench.save()
         kept = await bench.get_output()
-    assert (bench.times, effort.missing) == ([0, 5, 25], frozenset())
+    assert (bench.times, effort.missing) == ([0, 1, 4, 14, 44], frozenset())
     assert kept.save_problem == f"It was not saved: {words}."
 
 
@@ -178,7 +178,7 @@ async def test_a_page_in_the_place_of_a_fresh_result_is_given_up_too(ledger: Fau
     async with open_bench(ledger, tmp_path, PAGE, DEAD, PAGE) as bench:
         bench.account.answer = build_fresh_look(bench.server)
         effort = await bench.save()
-    assert (bench.times, effort.missing) == ([0, 5, 5, 25], frozenset())
+    assert (bench.times, effort.missing) == ([0, 1, 1, 4, 14, 44], frozenset())
 
 
 async def test_what_may_not_be_fetched_is_not_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ async def test_a_provider_that_is_down_is_asked_again_for_a_fresh_link(ledger: F
         bench.account.answer = lambda request: replies(request) if len(bench.account.asked) == 1 else fresh(request)
         await bench.save()
     assert (await bench.get_output()).saved_path
-    assert bench.times == [0, 5, 5]
+    assert bench.times == [0, 1, 1]
 
 
 async def test_a_fresh_link_that_fails_is_tried_until_it_expires(ledger: FaultyLedger, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ async def test_a_fresh_link_that_fails_is_tried_until_it_expires(ledger: FaultyL
         bench.account.answer = build_fresh_look(bench.server, seconds=1000)
         effort = await bench.save()
     assert (effort.missing, len(bench.account.asked)) == (frozenset(), 1)
-    assert bench.times == [0, 0, 5, 25, 85, 385, 1285]
+    assert bench.times == [0, 0, 1, 4, 14, 44, 104, 404, 704, 1004]
 
 
 async def test_the_same_link_again_is_tried_while_its_time_lasts(ledger: FaultyLedger, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ async def test_the_same_link_again_is_tried_while_its_time_lasts(ledger: FaultyL
         bench.account.answer = in_turn(last=look)
         await bench.save()
     assert (await bench.get_output()).saved_path
-    assert bench.times == [0, 5, 25]
+    assert bench.times == [0, 1, 4]
 
 
 async def test_a_run_that_was_erased_is_not_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from flowport.errors import Breakage, Operation
 from flowport.model import Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.calling import RunCall
-from flowport.runner.leaving import GATHERING_SECONDS, WRITING_SECONDS
+from tests.fake_clock import wait_until_blocked
 from tests.runner.benches import open_bench
-from tests.runner.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, build_look, read
+from tests.runner.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, build_look
 from tests.scripted import FaultyLedger, Reply, build_answer, build_breakage, in_turn, wait_until
 
 
@@ -71,7 +71,7 @@ async def test_submitting_returns_only_when_the_run_is_on_disk(ledger: FaultyLed
 
         tasks.start_soon(submit)
         await wait_until(lambda: "accept" in ledger.called)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         assert (returned, bench.account.asked) == ([], [])
         ledger.held["accept"].set()
         await wait_until(lambda: bool(returned))
@@ -90,40 +90,6 @@ async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(ledger: Fault
         bench.account.wait_for_turn = refuse  # type: ignore[method-assign]  # the one way in which it can fail here
         over = await bench.finish(await bench.submit())
     assert (over.state, over.failure, over.reserved_credits) == (RunState.FAILED, str(lost), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "is_seen"), [(WRITING_SECONDS - 1, False), (WRITING_SECONDS + GATHERING_SECONDS, True)]
-)
-async def test_a_result_is_seen_for_good_once_its_answer_must_be_written(
-    ledger: FaultyLedger, tmp_path: Path, seconds: float, is_seen: bool
-) -> None:
-    """A process that is killed over its answer cannot say whether the client has it."""
-    over = replace(RUN, state=RunState.SUCCEEDED, finished_at=NOW)
-    async with open_bench(ledger, tmp_path, in_turn(), is_automatic=False) as bench:
-        await ledger.accept(over)
-        await bench.runner.hand_over(over.id, RunCall("local"), by="Claude")
-        await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        assert (await read(ledger)).seen_by == "Claude"
-        bench.clock.advance(seconds)
-        await bench.clock.settle()
-        while is_seen and ledger.called[-1] != "leave":
-            await anyio.lowlevel.checkpoint()
-        await ledger.forget_dead_calls(lambda _: False)
-
-        assert ((await read(ledger)).seen_at is not None) is is_seen
-
-
-async def test_a_result_stays_seen_when_the_process_ends_after_its_answer(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """Clients leave right after the last answer, and nothing of it is to be mentioned again."""
-    over = replace(RUN, state=RunState.SUCCEEDED, finished_at=NOW)
-    async with open_bench(ledger, tmp_path, in_turn(), is_automatic=False) as bench:
-        await ledger.accept(over)
-        await bench.runner.hand_over(over.id, RunCall("local"), by="Claude")
-        await wait_until(lambda: bench.clock.count_sleepers() == 1)
-    await ledger.forget_dead_calls(lambda _: False)
-
-    assert (await read(ledger)).seen_at is not None
 
 
 async def test_outputs_are_saved_before_the_run_is_settled(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from flowport.runner.output_file import SavingRules
 from flowport.runner.saving import MAX_FETCHES, OutputSaver, Saved
 from tests.fake_clock import FakeClock
 from tests.media.containers import movie_header, mp4, track
+from tests.media.test_identifying import SAMPLES
+from tests.media.tiffs import build_dng
 from tests.raw_server import Ending, RawServer, Reply, build_reply, serving
 from tests.runner.samples import NOW, RUN, read
 from tests.sandbox.client import build_photo, write
@@ -28,8 +30,14 @@ from tests.scripted import FaultyLedger, ScriptedAccount, in_turn, wait_until
 PNG, JPEG = write(build_photo(8, 8)), write(build_photo(8, 8), "JPEG")
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(32)
+ID3 = b"ID3\4\0\0\0\0\0\x10" + bytes(16)
 DONE = replace(RUN, state=RunState.SUCCEEDED, finished_at=NOW + 30, spent_credits=5.0, reserved_credits=0.0)
 GONE = build_reply(b"<Error/>", status=403)
+
+
+def read_sample(name: str) -> bytes:
+    """Return a file as a usual program wrote it."""
+    return (SAMPLES / name).read_bytes()
 
 
 @dataclass
@@ -160,6 +168,15 @@ async def test_the_folder_is_that_of_the_day_on_which_the_run_was_accepted(ledge
         (OutputKind.AUDIO, MP4, "sketch-1-run_one.mp4", "video/mp4"),
         (OutputKind.FILE, PNG, "sketch-1-run_one.png", "image/png"),
         (OutputKind.FILE, b"\x00\x01\xff no known format", "sketch-1-run_one.bin", ""),
+        (OutputKind.AUDIO, read_sample("voice.m4a"), "sketch-1-run_one.m4a", "audio/mp4"),
+        (OutputKind.AUDIO, read_sample("voice-fragments.mp4"), "sketch-1-run_one.m4a", "audio/mp4"),
+        (OutputKind.AUDIO, read_sample("voice.webm"), "sketch-1-run_one.weba", "audio/webm"),
+        (OutputKind.AUDIO, read_sample("voice.mka"), "sketch-1-run_one.mka", "audio/x-matroska"),
+        (OutputKind.AUDIO, ID3 + read_sample("voice.flac"), "sketch-1-run_one.flac", "audio/flac"),
+        (OutputKind.AUDIO, read_sample("voice.aiff"), "sketch-1-run_one.aiff", "audio/aiff"),
+        (OutputKind.VIDEO, read_sample("film.mp4")[:1200], "sketch-1-run_one.mp4", "video/mp4"),
+        (OutputKind.VIDEO, read_sample("film.m2ts"), "sketch-1-run_one.ts", "video/mp2t"),
+        (OutputKind.IMAGE, build_dng(), "sketch-1-run_one.dng", "image/x-adobe-dng"),
     ],
 )
 async def test_the_bytes_decide_what_a_file_is(
@@ -195,15 +212,56 @@ async def test_a_drawing_that_came_as_an_image_is_kept(ledger: FaultyLedger, fol
 
 
 @pytest.mark.parametrize(
+    ("kind", "data", "path", "expected"),
+    [
+        (OutputKind.VIDEO, write(build_photo(8, 8), "GIF"), "/0.mp4", (OutputKind.IMAGE, "gif", "image/gif")),
+        (OutputKind.IMAGE, MP4, "/0.png", (OutputKind.VIDEO, "mp4", "video/mp4")),
+        (OutputKind.AUDIO, PNG, "/0.mp3", (OutputKind.IMAGE, "png", "image/png")),
+        (OutputKind.VIDEO, read_sample("voice.m4a"), "/0.mp4", (OutputKind.AUDIO, "m4a", "audio/mp4")),
+        (OutputKind.VIDEO, read_sample("voice.m4a")[:900], "/0.mp4", (OutputKind.VIDEO, "mp4", "video/mp4")),
+        (OutputKind.AUDIO, read_sample("film.webm"), "/0.mp3", (OutputKind.VIDEO, "webm", "video/webm")),
+        (OutputKind.AUDIO, WAV, "/0.mp3", (OutputKind.AUDIO, "wav", "audio/wav")),
+        (OutputKind.VIDEO, WAV, "/0.mp4", (OutputKind.AUDIO, "wav", "audio/wav")),
+        (OutputKind.IMAGE, b"%PDF-1.7\n\xff", "/0.png", (OutputKind.FILE, "pdf", "application/pdf")),
+        (OutputKind.IMAGE, b"8BPS\0\1" + bytes(40), "/0", (OutputKind.IMAGE, "psd", "image/vnd.adobe.photoshop")),
+        (OutputKind.IMAGE, b"\0\1\xff unknown", "/0.splat?token=1", (OutputKind.IMAGE, "splat", "")),
+        (OutputKind.VIDEO, b"\0\1\xff unknown", "/0.MOV", (OutputKind.VIDEO, "mov", "")),
+        (OutputKind.VIDEO, b"\0\1\xff unknown", "/0.png", (OutputKind.VIDEO, "bin", "")),
+        (OutputKind.VIDEO, b"\0\1\xff unknown", "/0", (OutputKind.VIDEO, "bin", "")),
+        (OutputKind.IMAGE, b"\0\1\xff unknown", "/0.html", (OutputKind.IMAGE, "bin", "")),
+        (OutputKind.IMAGE, b"\0\1\xff unknown", "/0.exe", (OutputKind.IMAGE, "bin", "")),
+        (OutputKind.IMAGE, b"\0\1\xff unknown", "/0.not-an-ending", (OutputKind.IMAGE, "bin", "")),
+    ],
+)
+async def test_a_result_of_another_kind_than_was_said_is_kept(
+    *,
+    ledger: FaultyLedger,
+    folder: Path,
+    kind: OutputKind,
+    data: bytes,
+    path: str,
+    expected: tuple[OutputKind, str, str],
+) -> None:
+    """It was paid for (SillyTavern/SillyTavern#4194): named by its bytes, else by its link, where that can be right."""
+    async with open_bench(ledger, folder, build_reply(data)) as bench:
+        saved = (await bench.save(path, kind=kind)).outputs[0]
+    suffix = Path(saved.saved_path).suffix.removeprefix(".")
+    assert (saved.kind, suffix, saved.mime_type, saved.save_problem) == (*expected, "")
+    assert read_bytes(saved.saved_path) == data
+
+
+@pytest.mark.parametrize(
     ("kind", "data", "wanted"),
     [
         (OutputKind.IMAGE, b"<!doctype html><title>Please log in</title>", "an image"),
-        (OutputKind.IMAGE, MP4, "an image"),
-        (OutputKind.VIDEO, PNG, "a video"),
-        (OutputKind.AUDIO, PNG, "a sound"),
+        (OutputKind.VIDEO, b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a video"),
+        (OutputKind.AUDIO, b'{"error": "expired"}', "a sound"),
+        (OutputKind.IMAGE, b"not found", "an image"),
+        (OutputKind.VIDEO, b"MZ\x90\0" + bytes(90), "a video"),
+        (OutputKind.AUDIO, b"\x7fELF\2\1" + bytes(90), "a sound"),
     ],
 )
-async def test_what_is_not_of_its_kind_is_not_kept(
+async def test_error_pages_and_programs_are_not_kept(
     *, ledger: FaultyLedger, folder: Path, kind: OutputKind, data: bytes, wanted: str
 ) -> None:
     """An error page under a picture's name would look like a lost result for ever."""
@@ -250,6 +308,40 @@ async def test_only_a_few_outputs_are_fetched_side_by_side(ledger: FaultyLedger,
     stuck = build_reply(PNG, length=len(PNG) + 1)
     async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.save, *(f"/{n}" for n in range(12)))
+        await wait_until(lambda: bench.server.connections >= MAX_FETCHES)
+        await FakeClock(idle_seconds=0.05).settle()
+        assert bench.server.connections == MAX_FETCHES
+        tasks.cancel_scope.cancel()
+
+
+async def test_slow_files_of_one_run_hold_up_no_other(ledger: FaultyLedger, folder: Path) -> None:
+    """Whoever waits for a quick run has nothing to do with a server that sends a byte now and then."""
+    stuck = build_reply(PNG, length=len(PNG) + 1)
+    replies = {f"/slow/{n}": stuck for n in range(4 * MAX_FETCHES)} | {"/quick.png": build_reply(PNG)}
+    async with open_bench(ledger, folder, replies) as bench, anyio.create_task_group() as tasks:
+        for number in range(4):
+            outputs = tuple(
+                Output(n, OutputKind.IMAGE, f"{bench.server.origin}/slow/{n}") for n in range(1, MAX_FETCHES + 1)
+            )
+            slow = replace(DONE, id=f"run_slow_{number}", outputs=outputs)
+            await ledger.accept(slow)
+            tasks.start_soon(bench.save_missing, slow)
+        await wait_until(lambda: bench.server.connections >= 4 * MAX_FETCHES)
+        with anyio.fail_after(60):
+            run = await bench.save("/quick.png")
+        tasks.cancel_scope.cancel()
+    assert run.outputs[0].saved_path
+
+
+async def test_the_rows_of_a_batch_share_their_places(ledger: FaultyLedger, folder: Path) -> None:
+    """Two thousand of them must not open eight thousand connections."""
+    stuck = build_reply(PNG, length=len(PNG) + 1)
+    async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
+        for number in range(3):
+            outputs = tuple(Output(n, OutputKind.IMAGE, f"{bench.server.origin}/{n}") for n in range(1, 4))
+            row = replace(DONE, id=f"run_row_{number}", batch_id="batch_a", outputs=outputs)
+            await ledger.accept(row)
+            tasks.start_soon(bench.save_missing, row)
         await wait_until(lambda: bench.server.connections >= MAX_FETCHES)
         await FakeClock(idle_seconds=0.05).settle()
         assert bench.server.connections == MAX_FETCHES

@@ -1,11 +1,14 @@
 """The watch over an account: who gets the next request, decided when the request is there."""
 
+import itertools
+
 import anyio
 import pytest
 
 from flowport.budget import Priority
 from flowport.errors import Breakage, Operation
 from flowport.model import RunState, Urgency
+from flowport.providers.interface import ApiRequest
 from flowport.runner.board import Board
 from flowport.runner.following import RunFollower
 from flowport.runner.watching import MAX_LOOKS
@@ -15,7 +18,7 @@ from flowport.supervisor import Supervisor
 from tests.fake_clock import FakeClock
 from tests.runner.samples import build_look
 from tests.runner.watches import RUNNING, open_watch
-from tests.scripted import FaultyLedger, ScriptedAccount, build_breakage, in_turn, wait_until
+from tests.scripted import FaultyLedger, Reply, ScriptedAccount, build_answer, build_breakage, in_turn, wait_until
 
 DONE, GOING = build_look("completed"), build_look("running")
 
@@ -126,7 +129,7 @@ async def test_no_way_to_the_provider_is_a_look_that_failed(ledger: FaultyLedger
         watch.account.wait_for_turn = wait_for_turn  # type: ignore[method-assign]  # the one way in which it can fail here
         await watch.follow("a")
         await watch.finish("a")
-        assert watch.asked_at == [2.5 + 8 + 16]
+        assert watch.asked_at == [2.5 + 2 + 4]
 
 
 @pytest.mark.parametrize("limit", [0, 50])
@@ -180,3 +183,24 @@ async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(ledger: Fau
         watch.board.remove("a")
         await watch.let_pass("a")
         assert watch.account.asked == []
+
+
+async def test_somebody_who_begins_to_wait_for_a_failing_run_does_not_wait_out_its_pause(ledger: FaultyLedger) -> None:
+    """A minute is for runs that nobody waits for; the caller has less than that in all."""
+    failing = [build_answer(None, 500)] * 7
+    replies = in_turn(*failing, DONE)
+    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+
+        def answer(request: ApiRequest) -> Reply:
+            """Have somebody wait once the pauses are long."""
+            watch.asked_at.append(watch.clock.monotonic())
+            entry = watch.board.get("left")
+            assert entry is not None
+            entry.waiters = int(len(watch.asked_at) >= len(failing))
+            return replies(request)
+
+        watch.account.answer = answer
+        await watch.follow("left", Urgency.BATCH)
+        await watch.finish("left")
+    pauses = [after - before for before, after in itertools.pairwise(watch.asked_at)]
+    assert pauses == [2, 4, 8, 16, 32, 60, 10]

@@ -16,6 +16,7 @@ import pytest
 from mcp.shared.message import SessionMessage
 
 from flowport.serving.pipes import READ_BYTES, LineReader, LineWriter, parse_line
+from tests.fake_clock import wait_until_blocked
 
 LARGE = 512 * 1024
 """More than any pipe holds."""
@@ -31,14 +32,19 @@ def open_pipe() -> Iterator[tuple[int, int]]:
 
 
 @asynccontextmanager
-async def writing(descriptor: int, written: list[t.RequestId] | None = None) -> AsyncIterator[LineWriter]:
+async def writing(descriptor: int, written: list[SessionMessage] | None = None) -> AsyncIterator[LineWriter]:
     """Give a writer whose longer lines are written too; it tells of which answers that is so."""
-    kept = list[t.RequestId]() if written is None else written
+    kept = list[SessionMessage]() if written is None else written
     writer = LineWriter(descriptor, kept.append)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(writer.write_waiting)
         yield writer
         tasks.cancel_scope.cancel()
+
+
+def get_ids(messages: list[SessionMessage]) -> list[t.RequestId | None]:
+    """Return the ids of answers."""
+    return [one.message.id for one in messages if isinstance(one.message, t.JSONRPCResponse)]
 
 
 def build_answer(request_id: int, size_bytes: int = 0) -> SessionMessage:
@@ -118,54 +124,54 @@ async def test_a_reader_that_nobody_speaks_to_can_be_left() -> None:
 async def test_a_small_answer_is_in_the_pipe_at_once() -> None:
     """No thread has to be asked, so that hundreds of answers cost little."""
     with open_pipe() as (source, sink):
-        written: list[t.RequestId] = []
+        written: list[SessionMessage] = []
         await LineWriter(sink, written.append).send(build_answer(1))
-        assert (await read_ids(source, 1), written) == ([1], [1])
+        assert (await read_ids(source, 1), get_ids(written)) == ([1], [1])
 
 
 async def test_answers_that_are_sent_at_once_stay_whole() -> None:
     """Large ones wait for the client to read; small ones that come meanwhile do not cut into them."""
     with open_pipe() as (source, sink):
-        written: list[t.RequestId] = []
+        written: list[SessionMessage] = []
         async with writing(sink, written) as writer, anyio.create_task_group() as tasks:
             for n in range(6):
                 tasks.start_soon(writer.send, build_answer(n, LARGE if n % 2 == 0 else 10))
-            await anyio.wait_all_tasks_blocked()
-            assert written == []
+            await wait_until_blocked()
+            assert get_ids(written) == []
             assert await read_ids(source, 6) == list(range(6))
-        assert written == list(range(6))
+        assert get_ids(written) == list(range(6))
 
 
 async def test_what_was_handed_over_is_written_whole_although_nobody_waits_for_it() -> None:
     """Half a line would spoil the next one for the client; and its input may be closed while it still reads."""
     with open_pipe() as (source, sink):
-        written: list[t.RequestId] = []
+        written: list[SessionMessage] = []
         async with writing(sink, written) as writer:
             async with anyio.create_task_group() as tasks:
                 for n in (1, 2):
                     tasks.start_soon(writer.send, build_answer(n, LARGE))
-                await anyio.wait_all_tasks_blocked()
+                await wait_until_blocked()
                 tasks.cancel_scope.cancel()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(writer.drain)
                 assert await read_ids(source, 2) == [1, 2]
-            assert written == [1, 2]
+            assert get_ids(written) == [1, 2]
 
 
 async def test_a_request_of_our_own_does_not_count_as_an_answer() -> None:
     """Both sides number their requests from one."""
     with open_pipe() as (source, sink):
-        written: list[t.RequestId] = []
+        written: list[SessionMessage] = []
         async with writing(sink, written) as writer, anyio.create_task_group() as tasks:
             ours = SessionMessage(t.JSONRPCRequest(jsonrpc="2.0", id=2, method="ping", params={"x": "y" * LARGE}))
             tasks.start_soon(writer.send, ours)
             tasks.start_soon(writer.send, build_answer(2, LARGE))
-            await anyio.wait_all_tasks_blocked()
+            await wait_until_blocked()
             with os.fdopen(source, "rb", closefd=False) as file:
                 assert await read_next_ids(file, 1) == [2]
-                assert written == []
+                assert get_ids(written) == []
                 assert await read_next_ids(file, 1) == [2]
-        assert written == [2]
+        assert get_ids(written) == [2]
 
 
 async def test_pipes_that_never_let_anybody_wait_are_waited_for() -> None:
@@ -213,7 +219,7 @@ async def test_a_client_that_is_gone_is_told_to_whoever_writes() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(send, 1)
                 tasks.start_soon(send, 2)
-                await anyio.wait_all_tasks_blocked()
+                await wait_until_blocked()
                 tasks.start_soon(writer.write_waiting)
         await send(3)
         await writer.drain()

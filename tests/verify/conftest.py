@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +16,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.verify)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell cell by cell how many runs were started for one that was wanted."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    found = [value for report in reports for value in _get_cells(report)]
+    columns = list(dict.fromkeys(column for _, column, _ in found))
+    rows: dict[str, dict[str, str]] = {}
+    for row, column, told in found:
+        rows.setdefault(row, {})[column] = told
+    if rows:
+        terminalreporter.write_line("".join(f"{cell:<26}" for cell in ("", *columns)).rstrip())
+    for row, cells in rows.items():
+        told = "".join(f"{cells.get(column, ''):<26}" for column in columns)
+        terminalreporter.write_line(f"{row:<26}{told}".rstrip())
+
+
+def _get_cells(report: pytest.TestReport) -> list[tuple[str, str, str]]:
+    cells: list[Any] = [value for name, value in report.user_properties if name == "one start"]
+    return cells if getattr(report, "when", "") == "call" else []

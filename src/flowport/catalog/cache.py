@@ -138,7 +138,8 @@ def _format_input(item: Input) -> dict[str, Any]:
         "max_length": item.max_length,
         "max_items": item.max_items,
         "is_open": item.is_open,
-        "hint": item.hint,
+        "description": item.description,
+        "placeholder": item.placeholder,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 
 from flowport.accounts import OpenAccount
+from flowport.backoff import Backoff
 from flowport.budget import Priority
 from flowport.catalog.building import build_listing
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
@@ -31,11 +32,8 @@ from flowport.providers.interface import AppList
 
 logger = logging.getLogger(__name__)
 
-MAX_RETRY_SECONDS: Final = 600.0
-FIRST_RETRY_SECONDS: Final = 15.0
-"""After a refresh that failed; doubled each time, up to `MAX_RETRY_SECONDS`."""
-_MAX_DOUBLINGS: Final = 16
-"""More than it takes; a laptop that is offline for a week fails a thousand times."""
+FAILED_REFRESH: Final = Backoff(15.0, 2.0, 600.0)
+"""Between two refreshes that failed."""
 
 WATCH_SECONDS: Final = 15.0
 FIRST_WATCH_SECONDS: Final = 0.5
@@ -187,8 +185,7 @@ class Catalog:
                 continue
             failures = 0 if await self.refresh() else failures + 1
             if failures:
-                delay = FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
-                await self._clock.sleep(min(delay, MAX_RETRY_SECONDS))
+                await self._clock.sleep(FAILED_REFRESH.get_pause(failures) or 0.0)
                 continue
             if self._account.provider.reads_ahead:
                 await self._describe_the_rest()
@@ -245,13 +242,12 @@ class Catalog:
             try:
                 await self._read_all()
             except (ProviderError, LedgerError) as exc:
-                self._list_problem = str(exc)
-                logger.warning("the catalogue could not be refreshed: %s", exc)
+                self._list_problem = self._account.explain(exc)
+                logger.warning("the catalogue could not be refreshed: %s", self._list_problem)
                 return False
             except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
-                title = self._account.provider.title
                 self._list_problem = (
-                    f"Flowport made a mistake while it read the apps of {title}; its log has the details."
+                    f"Flowport made a mistake while it read the apps of {self._account.provider.title}."
                 )
                 logger.exception("the catalogue could not be refreshed")
                 return False
@@ -263,7 +259,7 @@ class Catalog:
     async def _read_all(self) -> None:
         found = await fetch_lists(self._account, self._source)
         # The first failure is told though the rest was read: what its list names may be out of date.
-        self._list_problem = str(found.failures[0]) if found.failures else ""
+        self._list_problem = self._account.explain(found.failures[0]) if found.failures else ""
         await self._take_up(found.lists)
         await self._describe(await self._choose_to_read(), Priority.DISCOVER)
         # Many clients list once: what failed of a hiccup gets a second chance before they are answered.

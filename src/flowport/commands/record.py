@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from flowport.commands.flags import add_config_flag
-from flowport.errors import ConfigurationError, FlowportError, RunNotFound
+from flowport.errors import ConfigurationError, FlowportError, RunNotFound, RunNotOver
 from flowport.labels import clean_line
 from flowport.ledger.interface import Ledger
 from flowport.ledger.opening import LEDGER_NAME
@@ -43,14 +43,21 @@ def run_on_record(flags: argparse.Namespace, work: Callable[[Ledger], Awaitable[
         return 0
     try:
         anyio.run(_work_on, path, work)
-    except RunNotFound as exc:
-        # Its own sentence names a tool, which a terminal has not.
-        sys.stderr.write(f"There is no run {clean_line(exc.run_id)!r} on record in {home}.\n")
-        return 1
     except FlowportError as exc:
-        sys.stderr.write(f"{exc}\n")
+        sys.stderr.write(f"{format_for_terminal(exc, home)}\n")
         return 1
     return 0
+
+
+def format_for_terminal(error: FlowportError, home: Path) -> str:
+    """Return an error in the words of a terminal: the sentences for assistants name tools, which nothing here can call."""
+    match error:
+        case RunNotFound(run_id):
+            return f"There is no run {clean_line(run_id)!r} on record in {home}."
+        case RunNotOver(run_id):
+            return f"The run {clean_line(run_id)!r} is not over, and its result may still come. Erase it when it is."
+        case _:
+            return str(error)
 
 
 async def _work_on(path: Path, work: Callable[[Ledger], Awaitable[None]]) -> None:

@@ -23,6 +23,7 @@ from flowport.server import FlowportServer, build_server, build_stopped_server
 from flowport.serving import stdio
 from flowport.serving.addresses import FLAG, listen, parse_address
 from flowport.serving.ending import End, listen_for_signals, open_client_fd
+from flowport.setting_values import is_placeholder, strip_quotes
 from flowport.settings import Settings, get_environment, load_settings
 from flowport.variables import VARIABLES
 
@@ -106,7 +107,9 @@ def _get_given(flags: argparse.Namespace) -> dict[str, str]:
 
 
 def _get_secrets() -> set[str]:
-    return {value for name, value in get_environment().items() if name.endswith("_API_KEY")}
+    """Return what may be a key; a placeholder is none, and a person has to see which it is."""
+    values = (value for name, value in get_environment().items() if name.endswith("_API_KEY"))
+    return {value for value in values if not is_placeholder(strip_quotes(value))}
 
 
 def _find_first(problem: BaseException) -> BaseException:

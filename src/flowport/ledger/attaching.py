@@ -1,27 +1,34 @@
 """Accept a call: join the earlier run that it asks for again, or record a new one. One operation of the worker's transaction.
 
 Theory of operation: clients give up after a minute and call again, processes are killed, models repeat themselves. An
-equal call therefore joins an earlier run whose end nobody has seen. Runs that no call waits for come first, so that as
-many retries join as many runs. When all have a waiting call, an equal call right after another over the same
-connection is taken at its word (people ask for four variations side by side); at any other time it joins.
+equal call therefore joins an earlier run that was not delivered, or whose delivery the client cancelled a moment ago.
+Runs without a connected caller come first, so that as many retries join as many runs. When all have one, an equal call
+right after another over the same connection is taken at its word (people ask for four variations side by side); at any
+other time it joins.
+
+Who is connected and which processes live is found out before the transaction and comes in as data. Where the liveness of
+a process matters and is not known, nothing is changed and the caller is told to ask.
 """
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from flowport.domain.run_events import RunEvent
 from flowport.ledger.batch_records import STOPPED_BY_PERSON
-from flowport.ledger.changes import insert_run, set_cancelled, set_seen, set_told, set_unknown, set_unseen
+from flowport.ledger.changes import insert_run, record_event, set_cancelled, set_told, set_unknown
 from flowport.ledger.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs
 from flowport.ledger.records import (
+    CANCELLED_DELIVERY_SECONDS,
     MAX_MENTIONS,
     Accepted,
     AcceptOutcome,
     AttachRules,
     InDoubt,
     Joined,
+    LivenessNeeded,
     Mention,
     WaitingCall,
 )
@@ -48,7 +55,7 @@ def accept_run(
         found = _attach(connection, run, rules)
         if found is None and row_digests:
             found = _find_doubtful_row(connection, run, rules, row_digests)
-        if isinstance(found, Joined):
+        if isinstance(found, Joined | LivenessNeeded):
             return found
         doubt = None if rules.is_doubt_accepted else found
         if doubt is not None and not rules.is_new_wanted:
@@ -65,16 +72,19 @@ def accept_run(
     return Accepted(run)
 
 
-def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | InDoubt | None:
+def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | InDoubt | LivenessNeeded | None:
     """Join an earlier run, or return the one that is in doubt; None when the call is the first of its kind."""
-    set_unwritten_unseen(connection, rules.call.process_id, rules.is_alive)
     equal = [
         one
         for one in _select_equal(connection, run, rules)
         if _get_age_seconds(one, rules) - one.lasted_seconds < rules.window_seconds
     ]
+    needed = {process_id for one in equal for process_id in one.get_relevant_processes()}
+    unasked = {one for one in needed if one != rules.call.process_id and one not in rules.processes}
+    if unasked:
+        return LivenessNeeded(frozenset(unasked))
     settled = [_settle(connection, one, rules) for one in equal]
-    if not rules.is_new_wanted and (joined := _choose(settled, rules)) is not None:
+    if not rules.is_new_wanted and (joined := _choose(settled)) is not None:
         _insert_waiting(connection, joined, rules.call, at=rules.at)
         return Joined(_select_run(connection, joined))
     doubtful = [one for one in settled if one.state is RunState.UNKNOWN]
@@ -105,12 +115,14 @@ def remove_waiting(connection: sqlite3.Connection, call_ids: Sequence[str]) -> N
     connection.executemany("DELETE FROM waiting_calls WHERE id = ?", ((one,) for one in call_ids))
 
 
-def remove_dead(connection: sqlite3.Connection, is_alive: Callable[[str], bool]) -> None:
-    """Forget the calls of processes that are no more; what they were still handing over, nobody has seen."""
-    set_unwritten_unseen(connection, "", is_alive)
-    rows = connection.execute("SELECT DISTINCT process_id FROM waiting_calls").fetchall()
-    dead = [(row["process_id"],) for row in rows if not is_alive(row["process_id"])]
-    connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", dead)
+def select_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the processes whose calls are on record."""
+    return frozenset(row[0] for row in connection.execute("SELECT DISTINCT process_id FROM waiting_calls"))
+
+
+def remove_calls_of(connection: sqlite3.Connection, process_ids: Sequence[str]) -> None:
+    """Forget the calls of processes that have ended."""
+    connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", ((one,) for one in process_ids))
 
 
 def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
@@ -127,30 +139,11 @@ def is_waited_for(connection: sqlite3.Connection, run_id: str) -> bool:
     return found is not None
 
 
-def set_seen_by(connection: sqlite3.Connection, run_id: str, *, at: float, by: str, call: WaitingCall | None) -> None:
-    """Write when and by whom the outputs were first seen; the call waits on until its answer is written."""
-    set_seen(connection, run_id, at=at, by=by)
-    if call is not None:
-        _insert_waiting(connection, run_id, call, at=at)
-
-
-def set_unwritten_unseen(connection: sqlite3.Connection, process_id: str, is_alive: Callable[[str], bool]) -> None:
-    """Write as unseen what dead processes were still handing over."""
-    rows = connection.execute(
-        "SELECT run_id, waiting_calls.process_id FROM waiting_calls "
-        "JOIN runs ON runs.id = run_id WHERE waiting_calls.process_id <> ? AND runs.seen_at IS NOT NULL",
-        (process_id,),
-    ).fetchall()
-    dead = {other for other in {row[1] for row in rows} if not is_alive(other)}
-    for run_id, other in rows:
-        if other in dead:
-            set_taken_back(connection, run_id)
-
-
-def set_taken_back(connection: sqlite3.Connection, run_id: str) -> None:
-    """Write a run that is over as unseen, and forget the calls that were being answered with it."""
-    set_unseen(connection, run_id)
-    connection.execute("DELETE FROM waiting_calls WHERE run_id = ?", (run_id,))
+def record(connection: sqlite3.Connection, run_id: str, *, event: RunEvent, ended_call_id: str) -> bool:
+    """Apply an event to a run; the call that is answered by it waits no longer."""
+    if ended_call_id:
+        remove_waiting(connection, [ended_call_id])
+    return record_event(connection, run_id, event)
 
 
 def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_id: str) -> None:
@@ -160,14 +153,14 @@ def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_
         remove_waiting(connection, [call_id])
 
 
-def take_mention(connection: sqlite3.Connection, *, owner: str) -> Mention | None:
+def take_mention(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Mention | None:
     """Return the unseen runs that are to be mentioned, and count the mention."""
     # Our own words alone.
     condition = (
         f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.mentions < :most "  # noqa: S608
-        "AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
+        "AND runs.id NOT IN (SELECT value FROM json_each(:but)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
     )
-    values = {"owner": owner, "most": MAX_MENTIONS}
+    values = {"owner": owner, "most": MAX_MENTIONS, "but": json.dumps(list(but))}
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_alone_unseen WHERE {condition} "  # noqa: S608 - our own words
         "ORDER BY runs.accepted_at DESC, runs.id DESC",
@@ -187,41 +180,58 @@ class _Equal:
     state: RunState
     process_id: str
     is_told: bool
-    is_seen: bool
+    is_delivered: bool
+    """Whether it was delivered for good; not if the request was cancelled a moment ago."""
     accepted_at: float
     boot_id: str
     accepted_boot_seconds: float | None
-    newest_call_id: str
-    """The last call that waits for it; empty when none does."""
-    newest_process_id: str
+    caller_process_id: str
+    """The process of the last call that waits for it; empty when no connected caller does, as far as is known."""
     lasted_seconds: float
     """Of a batch the time from acceptance to end, for ever while it goes on: it may take longer than the window. 0 for a run."""
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether nothing was sent and no caller knows its id, so that it ends with its process."""
+        return self.state is RunState.ACCEPTED and not self.is_told
+
+    def get_relevant_processes(self) -> Iterator[str]:
+        """Return the processes whose liveness decides what becomes of a call."""
+        if self.is_unsent or self.state is RunState.STARTING:
+            yield self.process_id
+        if self.caller_process_id:
+            yield self.caller_process_id
 
 
 def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Iterator[_Equal]:
     """Find the runs that asked for the same, by the words of the call or by their meaning, oldest first.
 
-    Those whose newest call is a recent one are left out: when hundreds of equal calls come at once, each has hundreds
-    of them, and none can be joined.
+    Those whose newest connected caller is beside this one are left out: when hundreds of equal calls come at once, each has
+    hundreds of them, and none can be joined.
     """
     if rules.window_seconds <= 0:
         return
     # As the indexes have it: SQLite uses them for nothing else.
     whose = (
-        "account_id = :account_id AND owner = :owner AND app_id = :app_id AND (seen_at IS NULL OR state = 'unknown')"
+        "account_id = :account_id AND owner = :owner AND app_id = :app_id "
+        "AND (seen_at IS NULL OR is_delivery_cancelled = 1 OR state = 'unknown')"
+    )
+    connected = (
+        "newest.process_id = :process_id AND newest.id IN (SELECT value FROM json_each(:connected)) "
+        "OR newest.process_id <> :process_id AND newest.process_id NOT IN (SELECT value FROM json_each(:dead))"
     )
     rows = connection.execute(
         # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
-        "SELECT runs.id, state, runs.process_id, told_at, seen_at, accepted_at, boot_id, accepted_boot_seconds, "  # noqa: S608 - our own words
-        "calls.id, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
+        "SELECT runs.id, state, runs.process_id, told_at, seen_at, is_delivery_cancelled, delivered_boot_id, "  # noqa: S608 - our own words
+        "delivered_boot_seconds, accepted_at, boot_id, accepted_boot_seconds, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
         "ELSE coalesce(max(0.0, finished_at - accepted_at), 9e99) END FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
-        "(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id) "
+        f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND ({connected})) "
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
         "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
         # What was cancelled is nobody's answer, although rows of it may go on.
         "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = runs.id AND batches.stopped = :cancelled) "
-        "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:recent))) "
+        "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:beside))) "
         "ORDER BY accepted_at, runs.id",
         {
             "account_id": run.account_id,
@@ -229,7 +239,10 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             "app_id": run.app_id,
             "raw_digest": run.raw_digest,
             "canonical_digest": run.canonical_digest,
-            "recent": json.dumps(list(rules.recent_call_ids)),
+            "process_id": rules.call.process_id,
+            "connected": json.dumps(list(rules.connected_call_ids)),
+            "beside": json.dumps(list(rules.beside_call_ids)),
+            "dead": json.dumps(list(rules.processes.dead)),
             "cancelled": STOPPED_BY_PERSON,
         },
     )
@@ -238,12 +251,14 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         state,
         process_id,
         told_at,
-        seen_at,
+        delivered_at,
+        is_cancelled,
+        delivered_boot_id,
+        delivered_boot_seconds,
         accepted_at,
         boot_id,
         boot_seconds,
-        call_id,
-        caller_id,
+        caller_process_id,
         lasted,
     ) in rows:
         yield _Equal(
@@ -251,42 +266,51 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             state=RunState(state),
             process_id=process_id,
             is_told=told_at is not None,
-            is_seen=seen_at is not None,
+            is_delivered=delivered_at is not None
+            # A client that cancels a request after its answer was written may not have used it.
+            and not (
+                is_cancelled
+                and _get_seconds_since(delivered_at, delivered_boot_id, delivered_boot_seconds, rules)
+                < CANCELLED_DELIVERY_SECONDS
+            ),
             accepted_at=accepted_at,
             boot_id=boot_id,
             accepted_boot_seconds=boot_seconds,
-            newest_call_id=call_id or "",
-            newest_process_id=caller_id or "",
+            caller_process_id=caller_process_id or "",
             lasted_seconds=lasted,
         )
 
 
 def _get_age_seconds(run: "_Equal | Run", rules: AttachRules) -> float:
-    """Return how long ago the run was accepted; by the boot clock, which nobody sets, wherever that can be told."""
-    if rules.boot_id and run.boot_id == rules.boot_id and run.accepted_boot_seconds is not None:
-        return rules.boot_seconds - run.accepted_boot_seconds
-    # A clock that was set back makes the run younger than nothing, which is inside the window too.
-    return rules.at - run.accepted_at
+    """Return how long ago the run was accepted."""
+    return _get_seconds_since(run.accepted_at, run.boot_id, run.accepted_boot_seconds, rules)
+
+
+def _get_seconds_since(at: float, boot_id: str, boot_seconds: float | None, rules: AttachRules) -> float:
+    """Return how long ago something was; by the boot clock, which nobody sets, wherever that can be told."""
+    if rules.boot_id and boot_id == rules.boot_id and boot_seconds is not None:
+        return rules.boot_seconds - boot_seconds
+    # A clock that was set back makes it less than nothing, which is inside of every window too.
+    return rules.at - at
 
 
 def _settle(connection: sqlite3.Connection, run: _Equal, rules: AttachRules) -> _Equal:
     """Return the run as it stands once it is said what a dead process left before the provider had it."""
-    is_unsent = run.state is RunState.ACCEPTED and not run.is_told
-    if not (is_unsent or run.state is RunState.STARTING) or rules.is_alive(run.process_id):
+    if not (run.is_unsent or run.state is RunState.STARTING) or run.process_id not in rules.processes.dead:
         return run
-    if is_unsent:
+    if run.is_unsent:
         set_cancelled(connection, run.run_id, failure=ENDED_UNSENT, at=rules.at)
         return replace(run, state=RunState.CANCELLED)
     set_unknown(connection, run.run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=rules.at)
     return replace(run, state=RunState.UNKNOWN)
 
 
-def _choose(equal: Sequence[_Equal], rules: AttachRules) -> str | None:
+def _choose(equal: Sequence[_Equal]) -> str | None:
     """Return the id of the run to join; None when the call is to have its own."""
     never = {RunState.UNKNOWN, RunState.CANCELLED}
-    candidates = [one for one in equal if one.state not in never and not one.is_seen]
-    nobodys = [one for one in candidates if not one.newest_call_id or not rules.is_alive(one.newest_process_id)]
-    return next((one.run_id for one in (*nobodys, *candidates)), None)
+    candidates = [one for one in equal if one.state not in never and not one.is_delivered]
+    uncalled = [one for one in candidates if not one.caller_process_id]
+    return next((one.run_id for one in (*uncalled, *candidates)), None)
 
 
 def _select_run(connection: sqlite3.Connection, run_id: str) -> Run:

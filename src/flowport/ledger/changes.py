@@ -8,14 +8,17 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
+from flowport.domain.run_events import RunEvent, apply
 from flowport.errors import RunNotFound
 from flowport.ledger.rows import (
     OUTPUT_COLUMNS,
     RUN_COLUMNS,
     Value,
+    build_changed_values,
     build_output_values,
     build_run_values,
     build_value,
+    parse_run,
 )
 from flowport.model import FINAL_STATES, NEXT_STATES, Output, Run, RunState
 
@@ -141,17 +144,18 @@ _WITH_ROWS: Final = "id IN (SELECT :run_id UNION ALL SELECT run_id FROM batch_ro
 """A run, or a batch with its rows."""
 
 
-def set_seen(connection: sqlite3.Connection, run_id: str, *, at: float, by: str) -> None:
-    """Write when and by whom the outputs were first seen, unless that is written; of a batch, all of its rows."""
-    connection.execute(
-        f"UPDATE runs SET seen_at = :at, seen_by = :by WHERE {_WITH_ROWS} AND seen_at IS NULL",  # noqa: S608 - our own words
-        {"at": at, "by": build_value(by), "run_id": run_id},
-    )
-
-
-def set_unseen(connection: sqlite3.Connection, run_id: str) -> None:
-    """Write that nobody has seen the outputs after all; of a batch, all of its rows."""
-    connection.execute(f"UPDATE runs SET seen_at = NULL, seen_by = '' WHERE {_WITH_ROWS}", {"run_id": run_id})  # noqa: S608 - our own words
+def record_event(connection: sqlite3.Connection, run_id: str, event: RunEvent) -> bool:
+    """Apply an event to a run, and what it changes to all rows of a batch; False when there is no such run."""
+    row = connection.execute(f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE id = ?", (run_id,)).fetchone()  # noqa: S608 - our own words
+    if row is None:
+        return False
+    before = parse_run(row, ())
+    changed = build_changed_values(before, apply(before, event))
+    if changed:
+        assignments = ", ".join(f"{column} = :{column}" for column in changed)
+        whose = _WITH_ROWS if before.is_batch else "id = :run_id"
+        connection.execute(f"UPDATE runs SET {assignments} WHERE {whose}", {**changed, "run_id": run_id})  # noqa: S608 - our own words
+    return True
 
 
 def set_told(connection: sqlite3.Connection, run_id: str, *, at: float) -> None:

@@ -11,7 +11,7 @@ _PRIMARY_CODE: Final = 0xFF
 _TRY_AGAIN: Final = "Close the programs that have it open and try again."
 
 # https://www.sqlite.org/rescode.html — by primary result code: what is wrong, and what to do about it.
-_SENTENCES: Final = {
+SENTENCES: Final = {
     sqlite3.SQLITE_BUSY: ("another process keeps it locked", _TRY_AGAIN),
     sqlite3.SQLITE_LOCKED: ("another part of this process keeps it locked", _TRY_AGAIN),
     sqlite3.SQLITE_PERM: ("its file may not be opened", "Give your user the right to read and write FLOWPORT_HOME."),
@@ -47,20 +47,20 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def build_damage_error() -> LedgerError:
     """Return the error for damage that SQLite has found or would not see."""
-    return LedgerError(*_SENTENCES[sqlite3.SQLITE_CORRUPT])
+    return LedgerError(*SENTENCES[sqlite3.SQLITE_CORRUPT])
 
 
 def build_readonly_error() -> LedgerError:
     """Return the error for a file that is marked as not to be written."""
-    return LedgerError(*_SENTENCES[sqlite3.SQLITE_READONLY])
+    return LedgerError(*SENTENCES[sqlite3.SQLITE_READONLY])
 
 
 def build_ledger_error(error: sqlite3.Error) -> LedgerError:
     """Return the sentence for an error of SQLite; raise it `from` that error."""
     # Errors that Python's own module raises, such as for a wrong parameter, carry no code.
     code: int | None = getattr(error, "sqlite_errorcode", None)
-    if code is not None and (code & _PRIMARY_CODE) in _SENTENCES:
-        return LedgerError(*_SENTENCES[code & _PRIMARY_CODE])
+    if code is not None and (code & _PRIMARY_CODE) in SENTENCES:
+        return LedgerError(*SENTENCES[code & _PRIMARY_CODE])
     name: str = getattr(error, "sqlite_errorname", type(error).__name__)
     return LedgerError(f"SQLite reports {name}", "Try again; if it happens again, report it as a fault of Flowport.")
 

@@ -12,10 +12,11 @@ hold everywhere:
 - Every call raises `LedgerError` when the ledger cannot be read or written, or is closed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from flowport.clock import BootTime
+from flowport.domain.run_events import RunEvent
 from flowport.ledger.batch_records import BatchLedger
 from flowport.ledger.records import (
     AcceptOutcome,
@@ -26,7 +27,6 @@ from flowport.ledger.records import (
     Erasure,
     History,
     Mention,
-    WaitingCall,
 )
 from flowport.ledger.upload_records import UploadLedger
 from flowport.model import Output, Run, RunState
@@ -45,7 +45,8 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         joins needs no credits, and no limit keeps it from joining.
 
         What dead processes left of equal runs is settled on the way: what was not sent is cancelled unless its caller
-        was told of it, what was being sent is unknown.
+        was told of it, what was being sent is unknown. Which processes live is asked before, and comes with the rules; the
+        outcome `LivenessNeeded` names those that are still to be asked about.
 
         Args:
             rules: None joins nothing.
@@ -60,11 +61,12 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """Record that these calls wait no longer."""
         ...
 
-    async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:
-        """Record that the calls of dead processes wait no longer, and that nobody saw what those were still handing over.
+    async def get_calling_processes(self) -> frozenset[str]:
+        """Return the processes whose calls are on record as waiting."""
+        ...
 
-        `is_alive` is called on the ledger's thread.
-        """
+    async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
+        """Record that the calls of these processes, which have ended, wait no longer."""
         ...
 
     async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
@@ -75,10 +77,13 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """Tell whether some call still waits for a run."""
         ...
 
-    async def take_mention(self, *, owner: str) -> Mention | None:
+    async def take_mention(self, *, owner: str, but: Collection[str] = ()) -> Mention | None:
         """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
 
         A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_MENTIONS` times.
+
+        Args:
+            but: Runs that are about to be delivered.
         """
         ...
 
@@ -133,18 +138,12 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """
         ...
 
-    async def note_seen(self, run_id: str, *, at: float, by: str = "", call: WaitingCall | None = None) -> None:
-        """Record that an answer held the run's outputs; only the first time counts.
+    async def record(self, run_id: str, event: RunEvent, *, ended_call_id: str = "") -> bool:
+        """Apply an event to a run, of a batch also to its rows; False when there is no such run.
 
         Args:
-            by: The client, as it calls itself.
-            call: The call that is being answered. Until it leaves, the note holds only as long as its process lives:
-                one that is killed in between may not have written the answer. None when nothing is in doubt.
+            ended_call_id: The call that the event answers, which waits no longer.
         """
-        ...
-
-    async def note_unseen(self, run_id: str) -> None:
-        """Record that the answer that held the outputs did not arrive after all."""
         ...
 
     async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:

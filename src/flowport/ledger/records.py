@@ -1,7 +1,7 @@
 """The records that pass between a ledger and those who ask it."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -25,6 +25,29 @@ class WaitingCall:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownProcesses:
+    """What was found out about other processes before a transaction. An id is used once, so the dead stay dead."""
+
+    alive: frozenset[str] = frozenset()
+    dead: frozenset[str] = frozenset()
+
+    def __contains__(self, process_id: str) -> bool:
+        """Whether something is known of a process."""
+        return process_id in self.alive or process_id in self.dead
+
+    def look_up(self, process_ids: Iterable[str], is_alive: Callable[[str], bool]) -> "KnownProcesses":
+        """Return this with what is true of more processes now."""
+        alive, dead = set(self.alive), set(self.dead)
+        for process_id in process_ids:
+            (alive if is_alive(process_id) else dead).add(process_id)
+        return KnownProcesses(frozenset(alive), frozenset(dead))
+
+
+CANCELLED_DELIVERY_SECONDS: Final = 60.0
+"""For how long a call joins a delivered run whose request was cancelled afterwards: the client may not have used it."""
+
+
+@dataclass(frozen=True, slots=True)
 class AttachRules:
     """When a call joins an earlier run rather than starting one."""
 
@@ -32,15 +55,18 @@ class AttachRules:
     """The call that asks; it waits for whatever comes of it."""
     window_seconds: float
     """How long ago the earlier run may have been accepted; 0 for never."""
-    is_alive: Callable[[str], bool]
-    """Whether a process is; called on the ledger's thread."""
     at: float
     """Now, by the wall clock."""
     boot_id: str = ""
     boot_seconds: float = 0.0
     """Now, by the boot clock; it decides where the earlier run has an instant of the same boot."""
-    recent_call_ids: frozenset[str] = frozenset()
-    """Calls of the last few seconds over the same connection: next to them an equal call is meant to be another run."""
+    connected_call_ids: frozenset[str] = frozenset()
+    """The calls of this process whose clients are connected and wait for their answers."""
+    beside_call_ids: frozenset[str] = frozenset()
+    """Those of them that came over the same connection in the last few seconds: next to them an equal call is meant to be
+    another run."""
+    processes: KnownProcesses = KnownProcesses()
+    """Which other processes live, as far as that was asked before."""
     is_new_wanted: bool = False
     """The caller asked for a run of its own: nothing is joined."""
     is_doubt_accepted: bool = False
@@ -68,7 +94,14 @@ class InDoubt:
     run: Run
 
 
-AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | Unpaid
+@dataclass(frozen=True, slots=True)
+class LivenessNeeded:
+    """Whether these processes live decides what becomes of the call; nothing was changed. Ask, and accept again."""
+
+    process_ids: frozenset[str]
+
+
+AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | LivenessNeeded | Unpaid
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Between the records of `model` and the rows of the ledger's tables.
 
-Columns bear the names of the record's fields and are always named in a statement, so columns that a newer version has
+Columns bear the names of the record's fields, but for two, and are always named in a statement, so columns that a newer version has
 added neither disturb reading nor are lost on writing.
 """
 
@@ -15,7 +15,13 @@ from flowport.model import Output, OutputKind, Run, RunState
 Value: TypeAlias = str | int | float | None
 """What a column holds."""
 
-RUN_COLUMNS: Final = tuple(field.name for field in fields(Run) if field.name != "outputs")
+_COLUMN_NAMES: Final = {"delivered_at": "seen_at", "delivered_to": "seen_by"}
+"""Fields whose columns keep an earlier name, by which older versions at work on the same file know them."""
+
+_RUN_FIELDS: Final = {
+    field.name: _COLUMN_NAMES.get(field.name, field.name) for field in fields(Run) if field.name != "outputs"
+}
+RUN_COLUMNS: Final = tuple(_RUN_FIELDS.values())
 OUTPUT_COLUMNS: Final = tuple(field.name for field in fields(Output))
 """The output's own columns; `run_id` stands beside them."""
 
@@ -30,7 +36,16 @@ def build_value(value: Value) -> Value:
 
 def build_run_values(run: Run) -> dict[str, Value]:
     """Return a run's columns by name, without its outputs."""
-    return {column: build_value(getattr(run, column)) for column in RUN_COLUMNS}
+    return {column: build_value(getattr(run, field)) for field, column in _RUN_FIELDS.items()}
+
+
+def build_changed_values(before: Run, after: Run) -> dict[str, Value]:
+    """Return the columns by name in which two states of a run differ, with the later values; outputs are left out."""
+    return {
+        column: build_value(getattr(after, field))
+        for field, column in _RUN_FIELDS.items()
+        if getattr(after, field) != getattr(before, field)
+    }
 
 
 def build_output_values(run_id: str, output: Output) -> dict[str, Value]:
@@ -44,13 +59,15 @@ def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
     Raises:
         LedgerError: It is in a state that this version does not know.
     """
-    values = {column: row[column] for column in RUN_COLUMNS}
+    values = {field: row[column] for field, column in _RUN_FIELDS.items()}
     try:
         state = RunState(values.pop("state"))
     except ValueError as exc:
         raise _build_unreadable_error() from exc
-    is_followed = bool(values.pop("is_followed"))
-    return Run(**values, state=state, is_followed=is_followed, outputs=tuple(outputs))
+    is_followed, is_cancelled = bool(values.pop("is_followed")), bool(values.pop("is_delivery_cancelled"))
+    return Run(
+        **values, state=state, is_followed=is_followed, is_delivery_cancelled=is_cancelled, outputs=tuple(outputs)
+    )
 
 
 def parse_output(row: sqlite3.Row) -> Output:

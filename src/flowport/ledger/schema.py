@@ -191,7 +191,26 @@ _BATCHES: Final = (
     "CREATE INDEX runs_alone_unseen ON runs (owner, accepted_at, id) WHERE seen_at IS NULL AND batch_id = ''",
 )
 
-MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE, _BATCHES)
+_DELIVERY: Final = (
+    "ALTER TABLE runs ADD COLUMN is_delivery_cancelled INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runs ADD COLUMN delivered_boot_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN delivered_boot_seconds REAL",
+    # Until now a run was marked before its answer was written. What a call still waits for may not have been.
+    "UPDATE runs SET seen_at = NULL, seen_by = '' WHERE id IN (SELECT run_id FROM waiting_calls)",
+    # A delivery whose request was cancelled afterwards can be joined for a while.
+    "DROP INDEX runs_by_raw_digest",
+    "DROP INDEX runs_by_canonical_digest",
+    """
+    CREATE INDEX runs_by_raw_digest ON runs (account_id, owner, app_id, raw_digest)
+        WHERE seen_at IS NULL OR is_delivery_cancelled = 1 OR state = 'unknown'
+    """,
+    """
+    CREATE INDEX runs_by_canonical_digest ON runs (account_id, owner, app_id, canonical_digest)
+        WHERE seen_at IS NULL OR is_delivery_cancelled = 1 OR state = 'unknown'
+    """,
+)
+
+MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE, _BATCHES, _DELIVERY)
 """The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)

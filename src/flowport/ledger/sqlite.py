@@ -4,7 +4,7 @@ This module holds the list of operations; what each does is in `changes`, `queri
 `worker`, how the file is opened in `opening`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from flowport.clock import BootTime
+from flowport.domain.run_events import RunEvent
 from flowport.ledger import attaching, changes, names, queries, spending, upkeep
 from flowport.ledger.batches import SqliteBatches
 from flowport.ledger.opening import BUSY_SECONDS, open_connection
@@ -25,7 +26,6 @@ from flowport.ledger.records import (
     Erasure,
     History,
     Mention,
-    WaitingCall,
 )
 from flowport.ledger.turns import hurrying
 from flowport.ledger.uploads import SqliteUploads
@@ -52,9 +52,13 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         """Record that these calls wait no longer."""
         await self._worker.write(partial(attaching.remove_waiting, call_ids=call_ids))
 
-    async def forget_dead_calls(self, is_alive: Callable[[str], bool]) -> None:
-        """Record that the calls of dead processes wait no longer."""
-        await self._worker.write(partial(attaching.remove_dead, is_alive=is_alive))
+    async def get_calling_processes(self) -> frozenset[str]:
+        """Return the processes whose calls are on record."""
+        return await self._worker.read(attaching.select_calling_processes)
+
+    async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
+        """Record that the calls of these processes wait no longer."""
+        await self._worker.write(partial(attaching.remove_calls_of, process_ids=tuple(process_ids)))
 
     async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
         """Record that a call waits no longer, and cancel its run if that is still possible and nobody minds."""
@@ -66,9 +70,9 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         """Tell whether some call still waits for a run."""
         return await self._worker.read(partial(attaching.is_waited_for, run_id=run_id))
 
-    async def take_mention(self, *, owner: str) -> Mention | None:
+    async def take_mention(self, *, owner: str, but: Collection[str] = ()) -> Mention | None:
         """Return what is to be mentioned beside an answer, and count it."""
-        return await self._worker.write(partial(attaching.take_mention, owner=owner))
+        return await self._worker.write(partial(attaching.take_mention, owner=owner, but=tuple(but)))
 
     async def note_starting(self, run_id: str, *, at: float) -> bool:
         """Move an accepted run to starting."""
@@ -127,13 +131,11 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         """Replace one output."""
         await self._worker.write(partial(changes.replace_output, run_id=run_id, output=output))
 
-    async def note_seen(self, run_id: str, *, at: float, by: str = "", call: WaitingCall | None = None) -> None:
-        """Record when and by whom the outputs were first seen."""
-        await self._worker.write(partial(attaching.set_seen_by, run_id=run_id, at=at, by=by, call=call))
-
-    async def note_unseen(self, run_id: str) -> None:
-        """Record that nobody has seen the outputs after all."""
-        await self._worker.write(partial(attaching.set_taken_back, run_id=run_id))
+    async def record(self, run_id: str, event: RunEvent, *, ended_call_id: str = "") -> bool:
+        """Apply an event to a run."""
+        return await self._worker.write(
+            partial(attaching.record, run_id=run_id, event=event, ended_call_id=ended_call_id)
+        )
 
     async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
         """Record when the caller was first told the id."""

@@ -1,6 +1,6 @@
 """What the ledger keeps of files that were uploaded, so that the same file goes up once; and who is uploading one now."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -67,10 +67,6 @@ class UploadLedger(Protocol):
         """Record what was done to the files of a run."""
         ...
 
-    async def get_last_seen(self, *, owner: str, among: Sequence[str] = ()) -> Run | None:
-        """Return the owner's run with outputs that was seen last; None when there is none.
-
-        Args:
-            among: Only these runs count; empty for all.
-        """
+    async def get_last_delivered(self, *, owner: str) -> Run | None:
+        """Return the owner's run with outputs that was delivered last; None when there is none."""
         ...

@@ -1,8 +1,6 @@
 """The uploads of the SQLite ledger, and its other operations for what goes into runs."""
 
-import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Final
@@ -36,9 +34,9 @@ class SqliteUploads:
         """Record what was done to the files of a run."""
         await self._worker.write(partial(set_notes, run_id=run_id, notes=notes))
 
-    async def get_last_seen(self, *, owner: str, among: Sequence[str] = ()) -> Run | None:
-        """Return the run whose outputs were seen last."""
-        return await self._worker.read(partial(select_last_seen, owner=owner, among=tuple(among)))
+    async def get_last_delivered(self, *, owner: str) -> Run | None:
+        """Return the run whose outputs were delivered last."""
+        return await self._worker.read(partial(select_last_delivered, owner=owner))
 
 
 def claim_upload(connection: sqlite3.Connection, claim: UploadClaim) -> ClaimOutcome:
@@ -84,12 +82,11 @@ def set_notes(connection: sqlite3.Connection, *, run_id: str, notes: str) -> Non
     connection.execute("UPDATE runs SET notes = ? WHERE id = ?", (notes, run_id))
 
 
-def select_last_seen(connection: sqlite3.Connection, *, owner: str, among: tuple[str, ...]) -> Run | None:
-    """Return the owner's run with outputs that was seen last, of those named or of all."""
-    limits = "AND runs.id IN (SELECT value FROM json_each(:among))" if among else ""
+def select_last_delivered(connection: sqlite3.Connection, *, owner: str) -> Run | None:
+    """Return the owner's run with outputs that was delivered last."""
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs WHERE runs.owner = :owner AND runs.seen_at IS NOT NULL {limits} "  # noqa: S608 - our own words
-        "AND EXISTS (SELECT 1 FROM outputs WHERE outputs.run_id = runs.id) ORDER BY runs.seen_at DESC LIMIT 1",
-        {"owner": owner, "among": json.dumps(among)},
+        f"SELECT {RUN_LIST} FROM runs WHERE runs.owner = :owner AND runs.seen_at IS NOT NULL "  # noqa: S608 - our own words
+        "AND EXISTS (SELECT 1 FROM outputs WHERE outputs.run_id = runs.id) ORDER BY runs.seen_at DESC, runs.rowid DESC LIMIT 1",
+        {"owner": owner},
     )
     return next(iter(build_runs(connection, rows)), None)

@@ -4,8 +4,10 @@ A URL is handed on as it stands and is not fetched here; everything else is a fi
 Results of earlier runs are found elsewhere, because they lie in the ledger. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
 """
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -15,16 +17,19 @@ from flowport.media.completeness import find_fault
 from flowport.media.converting import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
 from flowport.media.identifying import identify
-from flowport.media.local_files import is_under_roots
+from flowport.media.local_files import SameLook, find_same_look, is_under_roots
 from flowport.media.refusals import build_refusal, format_address, format_name
 from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
 from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
+from flowport.media.wrappings import is_share_of_linux, iterate_unwrapped
 from flowport.model import InputKind, OutputKind
 
 MAX_URL_CHARACTERS: Final = 8192
 """Signed URLs are long, but no server that we know of takes longer ones."""
 
+_MAX_NAMED: Final = 8
+_FILE_ENDING: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 _GIVE: Final = "Give the full path of a file on this computer, or an https URL."
 
 
@@ -46,6 +51,8 @@ class MediaRules:
     """The largest upload that it takes."""
     mounts: Path = Path("/mnt")
     """Where a Linux that Windows runs has Windows' drives."""
+    linux_name: str = field(default_factory=lambda: os.environ.get("WSL_DISTRO_NAME", ""))
+    """What Windows calls the Linux that it runs, and that this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class FileMedia:
     source: Source
     sniffed: Sniffed
     fingerprint: Fingerprint
+    note: str = ""
+    """What a person should know of how it was found, as the end of a sentence."""
 
 
 Media: TypeAlias = UrlMedia | FileMedia
@@ -75,9 +84,8 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
     Raises:
         ArgumentsInvalid: One problem, with this argument.
     """
-    value = value.strip()
-    spelling = get_spelling(value)
-    match spelling:
+    value = unwrap(value, rules)
+    match get_spelling(value):
         case Spelling.URL:
             return _check_url(value, argument, rules)
         case Spelling.DATA_URI:
@@ -85,22 +93,93 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
         case Spelling.BASE64:
             source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
         case _:
-            source = find_local_file(value, argument=argument, rules=rules)
+            found = find_local_file(value, argument=argument, rules=rules)
+            note = _describe_found(found.path, value)
+            return replace(examine(found, argument=argument, kind=kind, rules=rules), note=note)
     return examine(source, argument=argument, kind=kind, rules=rules)
+
+
+def unwrap(value: str, rules: MediaRules) -> str:
+    """Return the name or address inside what programs put round it; the text itself where it means something.
+
+    Blocks on the disk: a file that really is called as the text says comes first.
+    """
+    value = value.strip()
+    inner = ""
+    for text in chain((value,), iterate_unwrapped(value, linux_name=rules.linux_name)):
+        match get_spelling(text):
+            case Spelling.URL | Spelling.DATA_URI | Spelling.BASE64 | Spelling.RESULT:
+                return inner or text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH if _is_there(text, rules):
+                return text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH | Spelling.NETWORK_PATH:
+                inner = inner or ("" if is_share_of_linux(text, rules.linux_name) else text)
+            case _:
+                continue
+    return inner or value
+
+
+def _is_there(text: str, rules: MediaRules) -> bool:
+    """Tell whether a file under the roots is called so, or looks so."""
+    try:
+        path = _locate(text, "", rules)
+    except ArgumentsInvalid:
+        return False
+    return is_under_roots(path, rules.roots) and (
+        os.path.lexists(path) or find_same_look(path, rules.roots) is not None
+    )
+
+
+def _describe_found(path: Path, value: str) -> str:
+    """Return a note on a file that was found under a name that only looks like the one that was given."""
+    shown = path.name.encode("ascii", "backslashreplace").decode()
+    is_exact = path.name in unquote(value) or path.name in value
+    return "" if is_exact else f'was read from a file whose name only looks the same, "{format_name(shown)}"'
 
 
 def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
     """Return where a path or file URI leads; it is not opened, and whether it may be is asked when it is.
 
+    Blocks on the disk, where nothing has the exact name: one file that looks the same is meant.
+
     Raises:
-        ArgumentsInvalid: It is neither.
+        ArgumentsInvalid: It is neither, or several files look the same.
     """
-    value = value.strip()
+    value = unwrap(value, rules)
+    path = _locate(value, argument, rules)
+    if not is_under_roots(path, rules.roots) or os.path.lexists(path):
+        return DiskSource(path, rules.roots)
+    match find_same_look(path, rules.roots):
+        case SameLook(names):
+            listed = ", ".join(f'"{name.encode("ascii", "backslashreplace").decode()}"' for name in names[:_MAX_NAMED])
+            problem = f"names a file that does not exist, and {len(names)} look the same: {listed}"
+            raise build_refusal(argument, problem, "Rename all but one of them.")
+        case None:
+            return DiskSource(path, rules.roots)
+        case found:
+            return DiskSource(found, rules.roots)
+
+
+def find_beside(value: str, folder: Path, rules: MediaRules) -> str:
+    """Return the full path of a file that is named from a folder; the text as it is when that names none.
+
+    Blocks on the disk. What has the ending of a file counts as one, so that it is missed there and not in the chat.
+    """
+    for text in chain((value.strip(),), iterate_unwrapped(value)):
+        if get_spelling(text) is not Spelling.RELATIVE:
+            return value
+        path = Path(os.path.normpath(folder / text.replace("\\", "/")))
+        if _is_there(str(path), rules) or (_FILE_ENDING.search(text) and is_under_roots(path, rules.roots)):
+            return str(path)
+    return value
+
+
+def _locate(value: str, argument: str, rules: MediaRules) -> Path:
     spelling = get_spelling(value)
     if spelling not in {Spelling.PATH, Spelling.FILE_URI, Spelling.WINDOWS_PATH}:
         raise _refuse_spelling(spelling, value, argument)
     path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
-    return DiskSource(_check_path(path, argument, rules), rules.roots)
+    return _check_path(path, argument, rules)
 
 
 def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules) -> FileMedia:
@@ -121,6 +200,7 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
+_NEARLY_ADDRESS: Final = re.compile(r"(https?//?)|www\.[\w-]+\.\w", re.IGNORECASE)
 _PATH_MARK: Final = re.compile(r"[/\\]")
 
 _REFUSALS: Final = {
@@ -137,6 +217,9 @@ def _refuse_spelling(spelling: Spelling, value: str, argument: str) -> Arguments
         return build_refusal(argument, f"is an address of a kind that cannot be used ({format_address(value)})", _GIVE)
     if spelling in _REFUSALS:
         return build_refusal(argument, *_REFUSALS[spelling])
+    if spelling is Spelling.RELATIVE and (found := _NEARLY_ADDRESS.match(value)):
+        lacks = "its colon" if found[1] else '"https://"'
+        return build_refusal(argument, f"is not a complete web address: it lacks {lacks}", _GIVE)
     if spelling is Spelling.RELATIVE and _PATH_MARK.search(value):
         return build_refusal(argument, f'is "{format_name(value)}", a path without its beginning', _GIVE)
     return _refuse_chat_name(value, argument)
@@ -153,13 +236,28 @@ def _refuse_chat_name(value: str, argument: str) -> ArgumentsInvalid:
 def _check_url(url: str, argument: str, rules: MediaRules) -> UrlMedia:
     parts = _split_url(url)
     if parts is None:
-        raise build_refusal(argument, "is not a complete web address", _GIVE)
+        raise build_refusal(argument, f"is not a complete web address{_find_flaw(url)}", _GIVE)
     if "@" in parts.netloc:
         raise build_refusal(argument, "is an address with a user name or password in it", "Give one without.")
     if parts.scheme != "https" and _get_origin(parts) not in rules.trusted_origins:
         problem = f"is an address without encryption ({format_address(url)})"
         raise build_refusal(argument, problem, "Give an https URL, or the full path of a file on this computer.")
     return UrlMedia(url)
+
+
+def _find_flaw(url: str) -> str:
+    """Return what is wrong with an address, where that is plain, behind a colon."""
+    if len(url) > MAX_URL_CHARACTERS:
+        return f": it has {len(url)} characters, and {MAX_URL_CHARACTERS} are the most"
+    if re.search(r"\s", url):
+        return ": it holds a space, which is written as %20"
+    if "\\" in url:
+        return ": it holds a backslash"
+    return (
+        ""
+        if re.match(r"https?://[^/]", url, re.IGNORECASE)
+        else ': it lacks its two slashes and a host behind "https:"'
+    )
 
 
 def _split_url(url: str) -> SplitResult | None:

@@ -33,7 +33,9 @@ _FULL_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Box:
+class Box:
+    """A part of the file."""
+
     name: bytes
     start: int
     """Where its inside begins."""
@@ -42,36 +44,34 @@ class _Box:
     """Whether what it is in ends before it does."""
 
 
-class _Movie:
+class Movie:
     """A file whose boxes are looked up, a bounded number of them in all."""
 
     def __init__(self, file: BinaryIO) -> None:
+        """Look at nothing yet."""
         self._file = file
         self._steps_left = MAX_STEPS
-        self.whole = _Box(b"", 0, count_file_bytes(file))
+        self.whole = Box(b"", 0, count_file_bytes(file))
 
-    def find_all(self, parent: _Box, *path: bytes) -> Iterator[_Box]:
+    def find_all(self, parent: Box, *path: bytes) -> Iterator[Box]:
         """Give the boxes that lie under these names inside a box."""
         if not path:
             yield parent
             return
-        for box in self._iterate(parent):
+        for box in self.iterate(parent):
             if box.name == path[0]:
                 yield from self.find_all(box, *path[1:])
 
-    def read(self, box: _Box, count: int) -> bytes:
+    def read(self, box: Box, count: int) -> bytes:
         """Return the beginning of what is inside a box."""
         return read_at(self._file, box.start, min(count, box.end - box.start))
 
-    def skip(self, box: _Box, count: int) -> _Box:
+    def skip(self, box: Box, count: int) -> Box:
         """Return the box without the beginning of its inside."""
-        return _Box(box.name, min(box.start + count, box.end), box.end)
+        return Box(box.name, min(box.start + count, box.end), box.end)
 
-    def iterate_outer(self) -> Iterator[_Box]:
-        """Give the boxes of the file, one whose header is cut off too; what is shorter than a header is passed over."""
-        return self._iterate(self.whole)
-
-    def _iterate(self, parent: _Box) -> Iterator[_Box]:
+    def iterate(self, parent: Box) -> Iterator[Box]:
+        """Give the boxes inside a box; the last one may be cut off."""
         place = parent.start
         while place + _HEADER_BYTES <= parent.end and self._steps_left > 0:
             self._steps_left -= 1
@@ -84,13 +84,13 @@ class _Movie:
             if length < header_bytes:
                 return
             name, end = header[4:8], place + length
-            yield _Box(name, min(place + header_bytes, parent.end), min(end, parent.end), is_cut=end > parent.end)
+            yield Box(name, min(place + header_bytes, parent.end), min(end, parent.end), is_cut=end > parent.end)
             place += length
 
 
 def measure_movie(file: BinaryIO) -> Measures:
     """Return the extent of a movie: its largest picture, turned as it is shown, and its whole length."""
-    movie = _Movie(file)
+    movie = Movie(file)
     sizes: list[tuple[float, float]] = [(0, 0)]
     seconds = 0.0
     for moov in movie.find_all(movie.whole, b"moov"):
@@ -109,7 +109,7 @@ def read_handlers(file: BinaryIO) -> tuple[bytes, ...] | None:
 
     A track of chapters' pictures is none of the movie's.
     """
-    movie = _Movie(file)
+    movie = Movie(file)
     moov = next(movie.find_all(movie.whole, b"moov"), None)
     if moov is None:
         return None
@@ -132,9 +132,9 @@ def find_box_fault(file: BinaryIO) -> str:
     The walk is over the outermost boxes. A last one without a length goes on to the end of the file; what follows the
     index and is no box is what cameras and editors append, and players pass it over.
     """
-    movie = _Movie(file)
+    movie = Movie(file)
     names: set[bytes] = set()
-    for box in movie.iterate_outer():
+    for box in movie.iterate(movie.whole):
         is_named = box.name in _OUTER_BOXES
         if names & _INDEXES and not is_named:
             break
@@ -148,7 +148,7 @@ def find_box_fault(file: BinaryIO) -> str:
 
 def read_cover(file: BinaryIO) -> bytes:
     """Return the picture that the movie's makers gave it as a cover; empty when there is none."""
-    movie = _Movie(file)
+    movie = Movie(file)
     for meta in movie.find_all(movie.whole, b"moov", b"udta", b"meta"):
         # In QuickTime it has no version and flags: its first box, `hdlr`, begins at once.
         skipped = 0 if movie.read(meta, 8)[4:] == b"hdlr" else _FULL_BYTES

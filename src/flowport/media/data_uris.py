@@ -10,10 +10,22 @@ from urllib.parse import unquote_to_bytes
 
 from flowport.errors import ArgumentsInvalid
 from flowport.media.refusals import build_refusal, format_size
+from flowport.media.sniffing import sniff
 
 _MAX_HEADER_CHARACTERS: Final = 300
 _MOST_CHARACTERS_PER_BYTE: Final = 4
-_IS_BASE64: Final = re.compile(r";\s*base64\s*$", re.IGNORECASE)
+_MOST_BEGINNINGS: Final = 4
+_IS_BASE64: Final = re.compile(r"(?:;|^|:)\s*base64\s*[,:;]?\s*$", re.IGNORECASE)
+_BEGINNING: Final = re.compile(
+    rf"""
+    \s*(?:
+        data:[^,]{{0,{_MAX_HEADER_CHARACTERS}}}?,                # as it should be
+      | data:[^,;]{{0,100}};\s*base64\s*[:;]?\s*(?=[A-Za-z0-9+/_-]{{8}})  # without its comma
+      | data:\s*(?=data:)                                     # half of it twice
+      | (?:[\w.+-]+/[\w.+-]+\s*;\s*)?base64\s*[,:]           # without its first word
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _WHITE_SPACE: Final = re.compile(r"\s+")
 _EXPECTED: Final = "Give data:image/png;base64, followed by the base64 of the whole file."
 
@@ -26,21 +38,49 @@ def parse_data_uri(value: str, *, argument: str, max_bytes: int) -> bytes:
     Raises:
         ArgumentsInvalid: The text is no data URI, its data is broken or missing, or it holds more than `max_bytes`.
     """
-    header, comma, body = value.partition(",")
-    if not comma or len(header) > _MAX_HEADER_CHARACTERS:
+    found = _split(value)
+    if found is None:
         raise build_refusal(argument, "begins like a data URI but has no comma before the data", _EXPECTED)
+    body, is_base64 = found
     # Before decoding, so that a huge text is not copied first: percent-encoding takes three characters for a byte.
     if len(body) > _MOST_CHARACTERS_PER_BYTE * max_bytes + _MAX_HEADER_CHARACTERS:
         raise _build_too_large(argument, max_bytes)
     try:
-        data = _decode_base64(body) if _IS_BASE64.search(header) else unquote_to_bytes(body)
+        data = _decode_base64(body) if is_base64 else unquote_to_bytes(body)
     except ValueError as exc:
         raise build_refusal(argument, "is a data URI whose data is broken or cut off", _EXPECTED) from exc
+    if not is_base64:
+        data = _decode_unmarked(body) or data
     if not data:
         raise build_refusal(argument, "is a data URI without data", _EXPECTED)
     if len(data) > max_bytes:
         raise _build_too_large(argument, max_bytes)
     return data
+
+
+def _split(value: str) -> tuple[str, bool] | None:
+    """Return the data of a URI and whether it is base64; None when nothing parts it from its beginning.
+
+    The beginning may stand there twice, or lack the word before the type or the comma: nothing else can be meant.
+    """
+    rest, is_base64 = value.strip(), False
+    for _ in range(_MOST_BEGINNINGS):
+        beginning = _BEGINNING.match(rest)
+        if beginning is None:
+            break
+        is_base64 = is_base64 or _IS_BASE64.search(beginning[0]) is not None
+        rest = rest[beginning.end() :]
+    return None if rest == value.strip() else (rest, is_base64)
+
+
+def _decode_unmarked(body: str) -> bytes:
+    """Return the bytes of base64 that is not called so, when they are those of a medium; else nothing."""
+    try:
+        data = _decode_base64(body)
+    except ValueError:
+        return b""
+    sniffed = sniff(data)
+    return data if sniffed is not None and sniffed.is_media else b""
 
 
 def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
@@ -62,6 +102,9 @@ def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
 
 def _decode_base64(body: str) -> bytes:
     text = unquote_to_bytes(body).decode("latin-1") if "%" in body else body
+    if "\\" in text:
+        # As text inside JSON has it.
+        text = text.replace("\\/", "/").replace("\\n", "").replace("\\r", "")
     text = _WHITE_SPACE.sub("", text).rstrip("=").replace("-", "+").replace("_", "/")
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 

@@ -59,15 +59,21 @@ def get_max_pixels(image: "Image.Image") -> int:
 
 
 @contextmanager
-def open_picture(file: BinaryIO, formats: tuple[str, ...]) -> "Iterator[Image.Image]":
-    """Give the picture of a file with its header read, if it has one of these formats. It raises whatever a decoder raises."""
+def open_picture(file: BinaryIO, formats: tuple[str, ...], *, is_decoded: bool = True) -> "Iterator[Image.Image]":
+    """Give the picture of a file with its header read, if it has one of these formats. It raises whatever a decoder raises.
+
+    Args:
+        file: Stays open.
+        formats: In Pillow's words.
+        is_decoded: Whether more than the header is wanted, so that a missing end mark must be replaced.
+    """
     pillow, start = load_pillow(), read_at(file, 0, 4)
     file.seek(0)
     if start.startswith(_JPEG) and "JPEG" in formats:
         from PIL import JpegImagePlugin
 
         # Not through Pillow's list: there a JPEG with a second picture behind it becomes another format.
-        with JpegImagePlugin.JpegImageFile(cast("BinaryIO", view_jpeg(file))) as image:
+        with JpegImagePlugin.JpegImageFile(cast("BinaryIO", view_jpeg(file) if is_decoded else file)) as image:
             yield image
         return
     source = view_png(file) if start == _PNG else file

@@ -40,12 +40,11 @@ from flowport.media.signatures import (
     Sniffed,
 )
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
+from flowport.media.sounds import skip_tags
 from flowport.media.tiff import read_tiff
-from flowport.media.tracks import read_tracks
+from flowport.media.tracks import is_container, read_tracks
 from flowport.model import OutputKind
 
-_MAX_TAGS: Final = 8
-_TAG_BYTES: Final = 10
 _TARGA_END: Final = b"TRUEVISION-XFILE.\0"
 _SOUND_OF: Final = {
     MP4: M4A,
@@ -61,6 +60,7 @@ _SOUND_OF: Final = {
     TRANSPORT: TRANSPORT_SOUND,
 }
 """What each container is when it holds sound alone."""
+_CONTAINER_OF: Final = {sound: container for container, sound in _SOUND_OF.items() if sound != M4A}
 
 
 def identify(file: BinaryIO) -> Sniffed | None:
@@ -73,6 +73,12 @@ def identify(file: BinaryIO) -> Sniffed | None:
         return _identify(file)
     finally:
         file.seek(0)
+
+
+def has_tracks(file: BinaryIO, sniffed: Sniffed) -> bool:
+    """Tell whether what a file is was read from its tracks, or needs none: a sound that is no container."""
+    extension = _CONTAINER_OF.get(sniffed, sniffed).extension
+    return not is_container(extension) or read_tracks(file, extension) is not None
 
 
 def _identify(file: BinaryIO) -> Sniffed | None:
@@ -109,19 +115,6 @@ def _identify_tagged(file: BinaryIO) -> Sniffed:
     place = skip_tags(file)
     behind = sniff(read_at(file, place, MAX_HEAD_BYTES))
     return behind if behind is not None and behind.kind is OutputKind.AUDIO else MP3
-
-
-def skip_tags(file: BinaryIO) -> int:
-    """Return where the sound begins behind tags (ID3v2) and the zeros that may fill them up."""
-    place = 0
-    for _ in range(_MAX_TAGS):
-        tag = read_at(file, place, _TAG_BYTES)
-        if tag[:3] != b"ID3" or len(tag) < _TAG_BYTES or max(tag[6:]) >= 0x80:  # noqa: PLR2004 - seven bits each
-            break
-        has_footer = bool(tag[5] & 0x10)
-        place += _TAG_BYTES * (1 + has_footer) + sum(part << 7 * (3 - n) for n, part in enumerate(tag[6:]))
-    padding = read_at(file, place, MAX_HEAD_BYTES) if place else b""
-    return place + len(padding) - len(padding.lstrip(b"\0"))
 
 
 def _identify_tiff(file: BinaryIO) -> Sniffed:

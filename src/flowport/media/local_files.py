@@ -10,7 +10,10 @@ import errno
 import os
 import stat
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
@@ -24,6 +27,8 @@ _FLAGS: Final = os.O_RDONLY | sum(
 _SYSTEM_FOLDERS: Final = (Path("/proc"), Path("/sys"), Path("/dev"))
 _MACOS_F_GETPATH: Final = 50
 _MAX_FOLDERS_NAMED: Final = 6
+_MAX_LISTED: Final = 100_000
+_APOSTROPHES: Final = dict.fromkeys(map(ord, "\u2018\u2019\u201b\u02bc\u02b9\uff07"), "'")
 
 _OPEN_PROBLEMS: Final = {
     errno.ENOENT: "names a file that does not exist",
@@ -61,6 +66,46 @@ def open_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_byt
     except BaseException:
         os.close(descriptor)
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class SameLook:
+    """Several files whose names look like the one that was asked for."""
+
+    names: tuple[str, ...]
+
+
+def find_same_look(path: Path, roots: Iterable[Path]) -> Path | SameLook | None:
+    """Return the one file whose name looks like this one, which nothing has; None when none does.
+
+    Names look the same when they are equal with their letters composed, each kind of space as a plain one and each
+    typographic apostrophe as a straight one. Blocks on the disk; only folders under the roots are listed.
+    """
+    roots = tuple(roots)
+    current = Path(path.anchor)
+    for part in path.parts[1:]:
+        exact = current / part
+        if os.path.lexists(exact) or not is_under_roots(exact, roots):
+            current = exact
+            continue
+        near = _list_same_look(current, _fold_look(part))
+        if len(near) != 1:
+            return SameLook(near) if near else None
+        current /= near[0]
+    return current if current != path and os.path.lexists(current) else None
+
+
+def _list_same_look(folder: Path, look: str) -> tuple[str, ...]:
+    try:
+        with os.scandir(folder) as entries:
+            return tuple(sorted(entry.name for entry in islice(entries, _MAX_LISTED) if _fold_look(entry.name) == look))
+    except OSError:
+        return ()  # it may not be listed, or is none
+
+
+def _fold_look(name: str) -> str:
+    composed = unicodedata.normalize("NFC", name).translate(_APOSTROPHES)
+    return "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in composed)
 
 
 def is_under_roots(path: Path, roots: Iterable[Path]) -> bool:
@@ -105,7 +150,8 @@ def _explain(exc: OSError, argument: str) -> ArgumentsInvalid:
 
 
 def _build_outside(argument: str, roots: tuple[Path, ...]) -> ArgumentsInvalid:
-    folders = ", ".join(str(root) for root in roots[:_MAX_FOLDERS_NAMED]) or "none so far"
+    named = [f"{root}{'' if root.is_dir() else ' (which is not there)'}" for root in roots[:_MAX_FOLDERS_NAMED]]
+    folders = ", ".join(named) or "none so far"
     return build_refusal(
         argument,
         "names no file in the folders that Flowport may read",

@@ -5,15 +5,31 @@ from typing import BinaryIO, Final
 from flowport.media.measures import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
 from flowport.media.sniffing import find_mp3_frame
 
+_MAX_TAGS: Final = 8
+_TAG_BYTES: Final = 10
+_MAX_PADDING_BYTES: Final = 4096
 _LAST_PAGE_BYTES: Final = 65_307
 """The longest page of Ogg (RFC 3533)."""
 _OPUS_HERTZ: Final = 48_000
 _UNKNOWN_BYTES: Final = 0xFFFFFFFF
 
 
+def skip_tags(file: BinaryIO) -> int:
+    """Return where the sound begins behind tags (ID3v2) and the zeros that may fill them up."""
+    place = 0
+    for _ in range(_MAX_TAGS):
+        tag = read_at(file, place, _TAG_BYTES)
+        if tag[:3] != b"ID3" or len(tag) < _TAG_BYTES or max(tag[6:]) >= 0x80:  # noqa: PLR2004 - seven bits each
+            break
+        has_footer = bool(tag[5] & 0x10)
+        place += _TAG_BYTES * (1 + has_footer) + sum(part << 7 * (3 - n) for n, part in enumerate(tag[6:]))
+    padding = read_at(file, place, _MAX_PADDING_BYTES) if place else b""
+    return place + len(padding) - len(padding.lstrip(b"\0"))
+
+
 def measure_wav(file: BinaryIO) -> Measures:
     """Return the extent of a RIFF/WAVE file: the length of its data at the rate that its format tells."""
-    end, place, rate = count_file_bytes(file), 12, 0
+    end, place, rate = count_file_bytes(file), skip_tags(file) + 12, 0
     for _ in range(MAX_STEPS):
         header = read_at(file, place, 8)
         if len(header) < 8:  # noqa: PLR2004 - a chunk's name and length
@@ -31,7 +47,7 @@ def measure_wav(file: BinaryIO) -> Measures:
 
 def measure_flac(file: BinaryIO) -> Measures:
     """Return the extent that the first block of a FLAC file tells (RFC 9639, 8.2)."""
-    block = read_at(file, 8, 18)
+    block = read_at(file, skip_tags(file) + 8, 18)
     hertz = int.from_bytes(block[10:13], "big") >> 4
     samples = int.from_bytes(block[13:18], "big") & 0xFFFFFFFFF
     return build_measures(seconds=samples / hertz if hertz else 0.0)
@@ -39,7 +55,7 @@ def measure_flac(file: BinaryIO) -> Measures:
 
 def measure_ogg(file: BinaryIO) -> Measures:
     """Return the extent of Vorbis or Opus in Ogg: the instant of the last page at the rate of the first."""
-    head, end = read_at(file, 0, 128), count_file_bytes(file)
+    head, end = read_at(file, skip_tags(file), 128), count_file_bytes(file)
     vorbis, opus = head.find(b"\x01vorbis"), head.find(b"OpusHead")
     hertz = int.from_bytes(head[vorbis + 12 : vorbis + 16], "little") if vorbis >= 0 else 0
     skipped = int.from_bytes(head[opus + 10 : opus + 12], "little") if opus >= 0 else 0
@@ -52,9 +68,7 @@ def measure_ogg(file: BinaryIO) -> Measures:
 
 def measure_mp3(file: BinaryIO) -> Measures:
     """Return the extent of an MP3: what its first frame tells of all, else its length at the rate of that frame."""
-    tag = read_at(file, 0, 10)
-    # ID3v2: four bytes of seven bits each, without the tag's own ten.
-    start = 10 + sum(part << 7 * (3 - place) for place, part in enumerate(tag[6:])) if tag[:3] == b"ID3" else 0
+    start = skip_tags(file)
     head, end = read_at(file, start, 4096), count_file_bytes(file)
     frame = find_mp3_frame(head)
     if frame is None:

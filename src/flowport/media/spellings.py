@@ -61,6 +61,10 @@ _SCHEMES: Final = {
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 _GARBLED: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BARE_DATA: Final = re.compile(
+    r"(?:(?:image|video|audio|application)/[\w.+-]{1,60}\s*;\s*)?base64\s*[,:]", re.IGNORECASE
+)
+"""A data URI without the word that begins it."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
 _BASE64_SAMPLE: Final = 2048
 _RESULT: Final = re.compile(r"(?:flowport|run):|last(?:#.*)?$|run_[a-z0-9]{6,}(?:#.*)?$", re.IGNORECASE)
@@ -76,7 +80,7 @@ def get_spelling(value: str, *, is_windows: bool = sys.platform == "win32") -> S
     """Return how the text names a file."""
     value = value.strip()
     scheme = _SCHEME.match(value)
-    if scheme is not None and scheme[1].lower() == "data":
+    if (scheme is not None and scheme[1].lower() == "data") or _BARE_DATA.match(value):
         return Spelling.DATA_URI
     if _is_base64(value):
         return Spelling.BASE64

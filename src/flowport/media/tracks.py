@@ -39,6 +39,11 @@ def read_tracks(file: BinaryIO, extension: str) -> Tracks | None:
     return tracks if tracks is not None and (tracks.has_pictures or tracks.has_sound) else None
 
 
+def is_container(extension: str) -> bool:
+    """Tell whether tracks are what tells of a format, by its extension."""
+    return extension in _READS
+
+
 def _read_boxes(file: BinaryIO) -> Tracks | None:
     handlers = read_handlers(file)
     if handlers is None:

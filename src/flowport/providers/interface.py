@@ -19,6 +19,7 @@ from flowport.errors import (
     ProviderRejected,
 )
 from flowport.model import App, JsonValue, Output, RunState
+from flowport.providers.retry_after import parse_retry_after
 
 NOT_TAKEN_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
 """Answers to a start request that prove that no run was started. So does every 3xx."""
@@ -154,6 +155,8 @@ class RunLook:
     """A status that no documentation names, cleaned; it counts as running. Empty when the status is a known one."""
     cost_credits: float | None = None
     """What the provider says that the run has cost; None when it does not say, and then its price counts."""
+    told_run_id: str = field(default="", compare=False)
+    """The run that the answer says it describes; empty when it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,19 +386,6 @@ def build_refusal(status: int, refusal: Refusal) -> ProviderError:
 def is_not_taken(status: int) -> bool:
     """Tell whether this status, answered to a start request, proves that no run was started."""
     return status in NOT_TAKEN_STATUSES or 300 <= status < 400  # noqa: PLR2004
-
-
-MAX_RETRY_AFTER_SECONDS = 300.0
-"""The longest delay we believe; above it a mistaken header would stop an account for hours."""
-
-
-def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the delay that the provider asked for, or None; dates are not read, because no provider here sends them."""
-    try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
 
 
 def build_inline_media(data: bytes) -> str:

@@ -21,3 +21,12 @@ LenientText: TypeAlias = Annotated[str | None, _drop_unless(str)]
 LenientNumber: TypeAlias = Annotated[float | None, BeforeValidator(lambda value: value if is_number(value) else None)]
 LenientMapping: TypeAlias = Annotated[dict[str, Any] | None, _drop_unless(dict)]
 LenientList: TypeAlias = Annotated[list[Any] | None, _drop_unless(list)]
+
+
+def read_run_id(*values: object) -> str:
+    """Return the first id that an answer names for its run, as text; empty when it names none.
+
+    Anything that is there counts, also what is no id: it is not the id of the run that was asked for.
+    """
+    texts = (str(value).strip() for value in values if value is not None)
+    return next(filter(None, texts), "")

@@ -5,6 +5,7 @@ are silent, what clients of the live service read, or what was inferred from the
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from flowport.declarations import DeclaredWorkflow
@@ -30,6 +31,7 @@ from flowport.providers.interface import (
     is_not_taken,
 )
 from flowport.providers.json_bodies import parse_json
+from flowport.providers.lenient import read_run_id
 from flowport.providers.links import quote_segment
 from flowport.providers.magica_estimates import build_estimate_body, parse_estimate
 from flowport.providers.magica_inputs import (
@@ -201,10 +203,13 @@ class Magica:
     def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
         """Return the run's state and results, in whichever of its two shapes it came."""
         body = self._parse_body(answer, Operation.READ_RUN)
-        for holder in (body, body.get("run"), body.get("data")) if isinstance(body, dict) else ():
-            look = parse_run(holder, now=now) if isinstance(holder, dict) else None
-            if look is not None:
-                return look
+        if isinstance(body, dict):
+            holders = [one for one in (body, body.get("run"), body.get("data")) if isinstance(one, dict)]
+            looks = ((holder, parse_run(holder, now=now)) for holder in holders)
+            for holder, look in looks:
+                if look is not None:
+                    told = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
+                    return replace(look, told_run_id=told)
         raise self._build_broken(answer, Operation.READ_RUN, "its account of the run cannot be read")
 
     def cancel_run(self, provider_run_id: str) -> Conversation[None]:

@@ -13,7 +13,7 @@ from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
 from flowport.model import Input, InputKind, JsonValue
 from flowport.providers.lenient import is_number
-from flowport.providers.options import MAX_TEXT_LENGTH, find_options, join_hints, parse_options
+from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
 from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 200
@@ -43,7 +43,8 @@ _DEFAULT_KEYS: Final = ("value", "default", "defaultValue")
 _OPTIONS_KEYS: Final = ("options", "choices", "enum")
 _ITEMS_KEYS: Final = ("maxItems", "max_items", "maxImages", "maxFiles")
 _LIST_KEYS: Final = ("isList", "isArray", "multiple", "list")
-_HINT_KEYS: Final = ("description", "helperText", "help", "placeholder")
+_DESCRIPTION_KEYS: Final = ("description", "helpText", "help")
+_PLACEHOLDER_KEYS: Final = ("placeholder",)
 _OPEN_KEYS: Final = ("allowCustom", "allow_custom", "custom")
 
 
@@ -197,7 +198,8 @@ def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input
         max_length=_read_count(longest),
         max_items=_read_count(_read_number(definition, _ITEMS_KEYS)),
         is_open=kind is InputKind.SELECT and _has_flag(definition, _OPEN_KEYS),
-        hint=join_hints(definition.get(key) for key in _HINT_KEYS),
+        description=_read_words(definition, _DESCRIPTION_KEYS),
+        placeholder=_read_words(definition, _PLACEHOLDER_KEYS),
     )
     return [built, *_build_custom_fields(app_id, field, label, keys)]
 
@@ -229,6 +231,11 @@ def _read_label(definition: Mapping[str, Any], field_id: str) -> str:
     found = _get_first(definition, ("label", "name", "title"))
     label = found[:MAX_TEXT_LENGTH] if isinstance(found, str) else ""
     return "" if label == field_id else label
+
+
+def _read_words(definition: Mapping[str, Any], keys: Sequence[str]) -> str:
+    found = _get_first(definition, keys)
+    return found[:MAX_TEXT_LENGTH] if isinstance(found, str) else ""
 
 
 def _read_kind(definition: Mapping[str, Any]) -> tuple[InputKind, bool]:

@@ -58,13 +58,19 @@ def _find_runs(runs: Sequence[Any], wanted: Collection[str]) -> dict[str, Mappin
     found: dict[str, Mapping[str, Any]] = {}
     repeated: set[str] = set()
     for run in runs:
-        run_id = run.get("id", run.get("runId")) if isinstance(run, dict) else None
-        if not isinstance(run_id, str) or run_id not in wanted:
+        run_id = _find_id(run) if isinstance(run, dict) else ""
+        if run_id not in wanted:
             continue
         if run_id in found:
             repeated.add(run_id)
         found[run_id] = run
     return {run_id: run for run_id, run in found.items() if run_id not in repeated}
+
+
+def _find_id(run: Mapping[str, Any]) -> str:
+    """Return the run's only id; empty when it has none, or two that differ, of which one is another run's."""
+    named = [one for one in (run.get("id"), run.get("runId")) if one is not None]
+    return named[0] if named and isinstance(named[0], str) and named == named[:1] * len(named) else ""
 
 
 def _is_whole(look: RunLook) -> bool:

@@ -24,16 +24,39 @@ _STARTED_KEYS: Final = ("runId", "run_id")
 _MISSING: Final = frozenset({404, 405})
 
 _SENTENCE_END: Final = re.compile(r"[.;!?](?=\s|$)|\n\s*\n")
+_GIVEN: Final = r"(?:pass|provid|giv|suppl|send|sent|specif|set|includ|fill)\w*"
+_IF: Final = r"\b(?:if|when|whenever|where|as long as)\b"
 _WITHOUT: Final = re.compile(
-    r"\b(without|omit\w*|leav\w+ out|no|empty)\b[^.]{0,30}\bvalues\b|\bvalues\b[^.]{0,30}\b(omitted|empty|left out)\b"
+    r"\b(?:without|omit\w*|leav\w+ out|no|empty)\b[^.]{0,30}\bvalues\b|\bvalues\b[^.]{0,30}\b(?:omitted|empty|left out)\b"
+    rf"|{_IF}[^.]{{0,30}}\bvalues\b[^.]{{0,15}}(?:\bmissing|\babsent|\bunset|\bunspecified|(?:\bnot|n't)(?: \w+)? {_GIVEN})\b"
+    rf"|{_IF}[^.]{{0,30}}(?:\bnot|n't) {_GIVEN}[^.]{{0,20}}\bvalues\b|\bunless\b[^.]{{0,20}}\bvalues\b[^.]{{0,10}} {_GIVEN}\b"
 )
 _STARTS_NOTHING: Final = re.compile(
-    r"(\b(not|never)|n't) (actually |even |yet )?(start|run|execut)"
-    r"|\bwithout (actually |even )?(start|runn|execut)ing"
-    r"|\bnothing (is |gets |will be )?(actually )?(start|run|execut)"
-    r"|\b(start|run|execute)s (nothing|no\b)|\bno (new )?run is (started|made|created)|\bdry[ -]run\b"
+    r"(\b(not|never)|n't) (actually |even |yet )?(start|run|execut|launch|trigger)"
+    r"|\bwithout (actually |even )?(start|runn|execut|launch|trigger)ing"
+    r"|\bnothing (is |gets |will be )?(actually )?(start|run|execut|launch|trigger)"
+    r"|\b(start|run|execute|launche|trigger)s (nothing|no\b)|\bno (new )?run (is|gets) (started|made|created|launched|triggered)"
+    r"|\bdry[ -]run\b"
 )
 """Each form says by itself that there is no start, so that "values not given start as saved" is none of them."""
+
+_INSTEAD: Final = re.compile(
+    r"\b(?:instead of|rather than|in (?:place|lieu) of) (?:actually )?"
+    r"(?:start|runn|execut|launch|trigger|creat|beginn|queu|submitt)\w*ing"
+    r"(?: (?:(?:the|a|an|any|your|its|that|this|new|actual) )*(?:runs?|workflows?|it|anything|executions?|generations?|jobs?))?"
+    r"(?= *(?:$|[,)]| (?:when|if|so)\b))"
+)
+"""The documented form: "returns the Request Node fields … instead of starting the run". Of something else that is not
+started, such as a wizard, or of a run that is not started twice, it is none."""
+_TELLS: Final = re.compile(
+    r"\b(?:return|list|show|giv|tell|describ|respond|report|get|fetch|read|output)(?:s|es|ed|ing|e|n)?\b|\bshown\b"
+)
+_STARTS: Final = re.compile(
+    r"\b(?:start|run|execute|launche?|trigger|create|queue|submit|begin|resume)s\b"
+    r"|\b(?:started|executed|launched|triggered|queued|submitted|begun|resumed)\b"
+    r"|\b(?:will|would|to|still|and|then|may|can|always) (?:start|run|execute|launch|trigger|queue|submit|begin|resume)\b"
+)
+_DENIES: Final = re.compile(r"\b(?:not|never|no longer|neither|nor)\b|n't\b")
 
 BuildArguments = Callable[[ToolOffer], Mapping[str, JsonValue] | None]
 
@@ -53,7 +76,16 @@ def starts_nothing_without_values(description: str) -> bool:
     """Tell whether one sentence of a description says that a call without values starts nothing."""
     plain = description.lower().replace("`", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     sentences = (" ".join(sentence.split()) for sentence in _SENTENCE_END.split(plain) if sentence)
-    return any(_WITHOUT.search(sentence) and _STARTS_NOTHING.search(sentence) for sentence in sentences)
+    return any(_WITHOUT.search(one) and (_STARTS_NOTHING.search(one) or _tells_instead(one)) for one in sentences)
+
+
+def _tells_instead(sentence: str) -> bool:
+    """Tell whether a sentence says that something is told in the place of a start, and nothing to the contrary."""
+    found = _INSTEAD.search(sentence)
+    if found is None:
+        return False
+    rest = _WITHOUT.sub(" ", f"{sentence[: found.start()]} {sentence[found.end() :]}")
+    return bool(_TELLS.search(rest)) and not _STARTS.search(rest) and not _DENIES.search(rest)
 
 
 def cancel(run_id: str) -> BuildArguments:

@@ -33,7 +33,7 @@ from flowport.providers.interface import (
     is_not_taken,
 )
 from flowport.providers.json_bodies import parse_json
-from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number
+from flowport.providers.lenient import LenientList, LenientMapping, LenientText, is_number, read_run_id
 from flowport.providers.links import quote_segment
 from flowport.providers.magnific_inputs import MAX_ID_LENGTH, parse_inputs
 from flowport.providers.magnific_outputs import parse_outputs
@@ -66,6 +66,8 @@ class _RunStatus(BaseModel):
     """`get-run`, inside `data`."""
 
     status: str
+    run_id: Any = None
+    workflow_run_identifier: Any = None
     error_message: LenientText = None
     result: LenientMapping = None
     completed_at: Any = None
@@ -267,7 +269,8 @@ class Magnific:
         outputs = found if state.is_final else ()
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
-        return RunLook(state, outputs, detail, unheard_status=unheard)
+        told = read_run_id(run.run_id, run.workflow_run_identifier)
+        return RunLook(state, outputs, detail, unheard_status=unheard, told_run_id=told)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
 from flowport.model import Input, InputKind, JsonValue
-from flowport.providers.options import MAX_TEXT_LENGTH, find_options, join_hints, parse_options
+from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
 from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 500
@@ -43,9 +43,11 @@ class _InputDefinition(BaseModel):
     key: _Key = None
     type: _Text = None
     label: _Text = None
-    description: _Text = None
     config: Annotated[dict[str, Any] | None, _drop_unless(dict)] = None
+    # Its published members are `mode` and `type`; live clients read `placeholder` in it and `description` beside it.
     presentation: Annotated[dict[str, Any] | None, _drop_unless(dict)] = None
+    description: _Text = None
+    placeholder: _Text = None
     default: Any = None
     # What is neither true nor false requires nothing; the provider will say if it minds.
     required: Annotated[bool | None, _drop_unless(bool)] = None
@@ -81,8 +83,16 @@ def _parse_input(app_id: str, item: Any) -> Input:
         # The shape of `config.options` is not published.
         options=parse_options(app_id, find_options(config)) if kind is InputKind.SELECT else (),
         is_list=definition.type == "list",
-        hint=join_hints([definition.description, (definition.presentation or {}).get("placeholder")]),
+        description=_read_words(definition, "description"),
+        placeholder=_read_words(definition, "placeholder"),
     )
+
+
+def _read_words(definition: _InputDefinition, key: str) -> str:
+    """Return what the builder wrote for the person who fills the input in, wherever in the definition it stands."""
+    holders = (definition.presentation, {key: getattr(definition, key)}, definition.config)
+    found = (holder.get(key) for holder in holders if holder)
+    return next((text[:MAX_TEXT_LENGTH] for text in found if isinstance(text, str) and text.strip()), "")
 
 
 def _parse_kind(type_name: str, config: Mapping[str, Any]) -> InputKind:

@@ -28,7 +28,8 @@ _CREATION_ID: Final = re.compile(r"[A-Za-z0-9]{8,40}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # A word with a number behind it is a name that somebody made up; so is one in a usual case, or several joined by case.
 _MADE_UP: Final = re.compile(r"[A-Za-z][a-z]*[0-9]{0,4}|[A-Z]+|[0-9]+")
-_JOINED: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_NUMBERED: Final = re.compile(r"([A-Za-z]+)[0-9]{0,4}")
+_JOINED: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _MEDIA_WORDS: Final = frozenset(
     [
         "my",
@@ -173,7 +174,8 @@ def is_creation_id(text: str) -> bool:
         return True
     if not _CREATION_ID.fullmatch(text) or _MADE_UP.fullmatch(text):
         return False
-    return not all(part.isdigit() or part.lower() in _MEDIA_WORDS for part in _JOINED.findall(text))
+    numbered = _NUMBERED.fullmatch(text)
+    return numbered is None or not all(part.lower() in _MEDIA_WORDS for part in _JOINED.findall(numbered[1]))
 
 
 def parse_place(body: Any) -> UploadPlace:

@@ -1,7 +1,7 @@
 """The choices of a select input, read within bounds that no builder reaches by hand, whichever provider tells them. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
@@ -12,9 +12,6 @@ from flowport.model import Option, Scalar
 MAX_OPTIONS: Final = 2000
 MAX_TEXT_LENGTH: Final = 4000
 """Characters of a name, label or option. A longer name or label is cut, since it is only read; an option is a value."""
-
-MAX_HINT_LENGTH: Final = 1000
-"""Characters of a description or a placeholder; a tool shows its beginning."""
 
 _MAX_DEPTH: Final = 20
 """Headings above one another."""
@@ -34,12 +31,6 @@ class _Found:
     value: Scalar
     label: str
     headings: tuple[str, ...]
-
-
-def join_hints(told: Iterable[Any]) -> str:
-    """Return what a definition says of an input besides its label, each thing once, as one text; empty when nothing."""
-    texts = [text for text in told if isinstance(text, str) and text.strip()]
-    return "\n".join(dict.fromkeys(text.strip()[:MAX_HINT_LENGTH] for text in texts))
 
 
 def parse_options(app_id: str, found: Any) -> tuple[Option, ...]:

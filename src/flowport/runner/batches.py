@@ -7,6 +7,7 @@ process that has died begins where the ledger says that it is, and a row becomes
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, assert_never
 
 import anyio
@@ -17,7 +18,7 @@ from flowport.consent import StartInDoubt
 from flowport.errors import FlowportError, LedgerError, RunNotFound
 from flowport.ledger.batch_records import STOPPED_BY_PERSON, BatchTally, NewBatch, RowStanding
 from flowport.ledger.interface import Ledger
-from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined
+from flowport.ledger.records import Accepted, InDoubt, Joined
 from flowport.model import Run, RunState
 from flowport.processes import ProcessLock
 from flowport.purse import PurseTerms, Unpaid
@@ -119,8 +120,7 @@ class Batches:
             RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
         batch = build_batch(prepared, origin.owner, self._clock, self._process)
-        ticket, rules = _Ticket(), self._calls.build_rules(origin, self._process)
-        terms = self._calls.build_terms(origin)
+        ticket, terms = _Ticket(), self._calls.build_terms(origin)
 
         async def give_up() -> None:
             """Answer the handler."""
@@ -128,7 +128,7 @@ class Batches:
                 ticket.error = LedgerError("Flowport made a mistake", "Its log has the details.")
                 ticket.accepted.set()
 
-        self._supervisor.spawn(f"{batch.run.id}", self._carry_out, batch, rules, terms, ticket, on_crash=give_up)
+        self._supervisor.spawn(f"{batch.run.id}", self._carry_out, batch, origin, terms, ticket, on_crash=give_up)
         try:
             await ticket.accepted.wait()
         except anyio.get_cancelled_exc_class():
@@ -221,17 +221,18 @@ class Batches:
         await self._stop(batch, STOPPED_WITH_CALLER, call_id=call.id)
         self._ring(batch.id)
 
-    async def _carry_out(self, batch: NewBatch, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> None:
-        await self._accept(batch, rules, terms, ticket)
+    async def _carry_out(self, batch: NewBatch, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> None:
+        await self._accept(batch, origin, terms, ticket)
         ticket.accepted.set()
         if ticket.error is None and ticket.joined is None:
             if ticket.is_unwanted:
-                await self._stop(batch.run, STOPPED_WITH_CALLER, call_id=rules.call.id)
+                await self._stop(batch.run, STOPPED_WITH_CALLER, call_id=origin.id)
             self._begin(batch.run)
 
-    async def _accept(self, batch: NewBatch, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> None:
+    async def _accept(self, batch: NewBatch, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> None:
         try:
-            outcome = await self._ledger.accept_batch(batch, rules, terms)
+            accept = partial(self._ledger.accept_batch, batch, terms=terms)
+            outcome = await self._calls.accept(accept, origin, self._process)
         except LedgerError as exc:
             ticket.error = exc
             return

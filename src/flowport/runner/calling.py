@@ -1,18 +1,31 @@
 """The calls that ask for runs: what each wishes, which came just now over the same connection, on what terms it pays."""
 
 import secrets
-from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from flowport.clock import Clock
-from flowport.ledger.records import AttachRules, WaitingCall
+from flowport.exchange import Exchange
+from flowport.ledger.records import (
+    Accepted,
+    AcceptOutcome,
+    AttachRules,
+    InDoubt,
+    Joined,
+    KnownProcesses,
+    LivenessNeeded,
+    WaitingCall,
+)
 from flowport.model import Urgency
 from flowport.processes import ProcessLock
-from flowport.purse import DAY_SECONDS, PurseRules, PurseTerms
+from flowport.purse import DAY_SECONDS, PurseRules, PurseTerms, Unpaid
 
 SIDE_BY_SIDE_SECONDS: Final = 10.0
-"""Equal calls over one connection within this time are meant to be as many runs: people ask for four variations."""
+"""Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
+ask for four variations."""
+
+SettledOutcome: TypeAlias = Accepted | Joined | InDoubt | Unpaid
 
 
 def _draw_id() -> str:
@@ -36,6 +49,8 @@ class RunCall:
     """Whether the person was asked about the price and agreed."""
     urgency: Urgency = Urgency.WAITED
     """How soon what becomes of it is wanted; it decides who gets the next request of the budget."""
+    exchange: Exchange = field(default_factory=Exchange, compare=False)
+    """The request that makes the call; it tells whether the client is connected and waits."""
     id: str = field(default_factory=_draw_id)
 
     def accept_doubt(self) -> "RunCall":
@@ -48,31 +63,52 @@ class RunCall:
 
 
 class CallBook:
-    """Remembers the calls of the last seconds, and makes the rules by which a call joins an earlier run."""
+    """Remembers the calls whose clients wait, and makes the rules by which a call joins an earlier run."""
 
     def __init__(self, clock: Clock, *, window_seconds: float, purse: PurseRules | None = None) -> None:
         """Begin empty; `window_seconds` is how long a run can be joined, 0 for never. Without a purse all is paid."""
         self._clock = clock
         self.purse = purse or PurseRules()
         self._window_seconds = window_seconds
-        self._recent: deque[tuple[float, RunCall]] = deque()
+        self._calls: dict[str, tuple[float, RunCall]] = {}
+        """By id, with the monotonic seconds at which each was accepted."""
 
-    def build_rules(self, call: RunCall, process: ProcessLock) -> AttachRules:
+    async def accept(
+        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunCall, process: ProcessLock
+    ) -> SettledOutcome:
+        """Have the ledger accept a call, and find out on the way what it needs to know of other processes.
+
+        Args:
+            accept: Records the call by these rules, or says which processes it must be known of whether they live.
+        """
+        processes, arrived_at = KnownProcesses(), self._clock.monotonic()
+        while True:
+            # Asked each time anew, and as late as can be: a client that has gone meanwhile does not count.
+            outcome = await accept(self._build_rules(call, process.process_id, processes, arrived_at))
+            if not isinstance(outcome, LivenessNeeded):
+                return outcome
+            processes = processes.look_up(outcome.process_ids, process.is_alive)
+
+    def _build_rules(self, call: RunCall, process_id: str, processes: KnownProcesses, arrived_at: float) -> AttachRules:
         """Return the rules for a call, and remember it for those that come after."""
-        arrived_at = self._clock.monotonic()
-        while self._recent and arrived_at - self._recent[0][0] >= SIDE_BY_SIDE_SECONDS:
-            self._recent.popleft()
-        recent = frozenset(one.id for _, one in self._recent if one.connection == call.connection)
-        self._recent.append((arrived_at, call))
+        self._calls = {id_: kept for id_, kept in self._calls.items() if kept[1].exchange.is_open and id_ != call.id}
+        beside = frozenset(
+            id_
+            for id_, (accepted_at, one) in self._calls.items()
+            if one.connection == call.connection and arrived_at - accepted_at < SIDE_BY_SIDE_SECONDS
+        )
+        connected = frozenset(self._calls)
+        self._calls[call.id] = (arrived_at, call)
         boot = self._clock.boot_time()
         return AttachRules(
-            call=WaitingCall(call.id, process.process_id),
+            call=WaitingCall(call.id, process_id),
             window_seconds=self._window_seconds,
-            is_alive=process.is_alive,
             at=self._clock.now(),
             boot_id=boot.boot_id if boot else "",
             boot_seconds=boot.seconds if boot else 0.0,
-            recent_call_ids=recent,
+            connected_call_ids=connected,
+            beside_call_ids=beside,
+            processes=processes,
             is_new_wanted=call.is_new_wanted,
             is_doubt_accepted=call.is_doubt_accepted,
         )

@@ -31,7 +31,7 @@ from flowport.media.sources import DiskSource, open_unchanged
 from flowport.model import JsonValue, Output, Run
 from flowport.network.errors import FetchError
 from flowport.providers.interface import build_inline_media
-from flowport.runner.output_file import SavingRules, tell_folder_problem
+from flowport.runner.output_file import SavingRules, build_folder_warning
 from flowport.runner.preparing import MediaInput, PreparedCall, build_rules
 from flowport.runner.references import CreationMedia, InputMedia, OutputMedia
 from flowport.runner.renewing import LinkRenewer
@@ -44,6 +44,9 @@ MAX_INLINE_BYTES: Final = 30_000_000
 
 SANDBOX_NOTE: Final = "The sandbox draws and generates nothing: a text gets a landscape, whatever it asks for. Its credits are play money."
 """Said of each of its runs, so that no one judges a provider by it."""
+
+FOLDER_SECONDS: Final = 5.0
+"""How long the folder for results is looked at; a share that has gone away must not hold up a start."""
 
 LINK_MARGIN_SECONDS: Final = 900.0
 """How long a link must still live to be handed on."""
@@ -125,11 +128,12 @@ class FileDeliverer:
         """Return what stands in the way of saving the outputs, as a sentence; none when nothing does."""
         if self._results is None or not self._results.is_wanted:
             return []
-        folder = self._results.folder
-        reason = await anyio.to_thread.run_sync(find_folder_problem, folder, limiter=self._threads)
-        if not reason:
-            return []
-        return [f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."]
+        folder, reason = self._results.folder, ""
+        with anyio.move_on_after(FOLDER_SECONDS):
+            reason = await anyio.to_thread.run_sync(
+                find_folder_problem, folder, limiter=self._threads, abandon_on_cancel=True
+            )
+        return [build_folder_warning(folder, reason)] if reason else []
 
     async def forget(self, delivered: Delivered, account: OpenAccount) -> None:
         """Forget the uploads of inputs that the provider refused: it may no longer have one of them."""
@@ -209,6 +213,7 @@ class FileDeliverer:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _bring_file(self, media: FileMedia, item: MediaInput, delivery: _Delivery) -> str:
+        _note(delivery, item, media.note)
         outcome = await self._uploads.upload(media, delivery.account, argument=item.argument)
         if not isinstance(outcome, Upload):
             return await self._inline(media, item, delivery, outcome.reason)
@@ -235,7 +240,12 @@ class FileDeliverer:
             data, note = await anyio.to_thread.run_sync(work, limiter=self._threads)
         delivery.inline_bytes += len(data)
         _check_inline(len(data), delivery.inline_bytes, wanted, item.argument, reason)
-        _note(delivery, item, note)
+        # What was lost was lost for want of an upload, where there is one.
+        _note(
+            delivery,
+            item,
+            f"{note}, because it could not be uploaded{_format_why(reason)}" if note and reason else note,
+        )
         return build_inline_media(data)
 
 

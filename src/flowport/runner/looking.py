@@ -3,7 +3,7 @@
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
 from flowport.clock import Clock
-from flowport.errors import ProviderError, ProviderRejected
+from flowport.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
 from flowport.model import Run
 from flowport.providers.interface import RunLook
 
@@ -25,9 +25,12 @@ async def look_now(run: Run, account: OpenAccount, clock: Clock) -> RunLook:
         ProviderError: No answer came, or it is a refusal.
     """
     provider = account.provider
-    return provider.parse_look(
-        await account.send_now(provider.build_look_request(run.provider_run_id)), now=clock.now()
-    )
+    answer = await account.send_now(provider.build_look_request(run.provider_run_id))
+    look = provider.parse_look(answer, now=clock.now())
+    if look.told_run_id not in {"", run.provider_run_id}:
+        # A mistaken cache or gateway: its state and its files belong to somebody else.
+        raise ProviderBroken(provider.title, Operation.READ_RUN, answer.status, "it described another run")
+    return look
 
 
 def is_unknown_there(error: ProviderError) -> bool:

@@ -40,7 +40,7 @@ class OrphanWatch:
         is_alive: Callable[[str], bool],
         batches: Batches | None = None,
     ) -> None:
-        """Prepare; `is_alive` tells whether a process of this home lives, and is called on the ledger's thread."""
+        """Prepare; `is_alive` tells whether a process of this home lives."""
         self._is_alive = is_alive
         self._batches = batches
         self._should_save = should_save
@@ -63,7 +63,9 @@ class OrphanWatch:
         Raises:
             LedgerError: The ledger cannot be read or written.
         """
-        await self._ledger.forget_dead_calls(self._is_alive)
+        dead = [one for one in await self._ledger.get_calling_processes() if not self._is_alive(one)]
+        if dead:
+            await self._ledger.forget_calls_of(dead)
         now = self._clock.now()
         for account in self._accounts:
             live = await self._ledger.get_live_runs(account_id=account.id)

@@ -2,22 +2,89 @@
 
 import json
 import logging
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
+from flowport.media.identifying import has_tracks, identify
 from flowport.media.measuring import measure
 from flowport.media.saving import PartialFile, build_output_path, open_partial
-from flowport.media.sniffing import Sniffed, sniff
+from flowport.media.signatures import Sniffed
 from flowport.model import Output, OutputKind, Run
 from flowport.receiving import Fetched
 
 logger = logging.getLogger(__name__)
 
 _SVG: Final = "image/svg+xml"
+_PAGES: Final = frozenset({"text/html", "text/xml", "application/json"})
+_PROGRAMS: Final = (
+    b"MZ",
+    b"\x7fELF",
+    b"\xcf\xfa\xed\xfe",
+    b"\xce\xfa\xed\xfe",
+    b"\xca\xfe\xba\xbe",
+    b"\0asm",
+    b"dex\n",
+)
+"""Of Windows, Linux, macOS, Java, browsers and Android."""
+_PROGRAM_ENDINGS: Final = frozenset(
+    {
+        *(
+            "exe",
+            "com",
+            "scr",
+            "msi",
+            "bat",
+            "cmd",
+            "ps1",
+            "vbs",
+            "js",
+            "mjs",
+            "jar",
+            "sh",
+            "app",
+            "dmg",
+            "pkg",
+            "apk",
+            "lnk",
+        ),
+        *(
+            "html",
+            "htm",
+            "xhtml",
+            "svg",
+            "xml",
+            "php",
+            "py",
+            "pl",
+            "rb",
+            "desktop",
+            "reg",
+            "dll",
+            "so",
+            "url",
+            "part",
+            "json",
+        ),
+    }
+)
+_ENDING: Final = re.compile(r"[a-z0-9]{1,10}")
+_NO_ENDING: Final = "bin"
+_KNOWN_ENDINGS: Final = {
+    **dict.fromkeys(
+        ("png", "jpg", "jpeg", "gif", "webp", "avif", "heic", "heif", "tif", "tiff", "bmp"), OutputKind.IMAGE
+    ),
+    **dict.fromkeys(("mp4", "mov", "m4v", "webm", "mkv", "avi", "ogv", "3gp", "mpg", "mpeg", "ts"), OutputKind.VIDEO),
+    **dict.fromkeys(("mp3", "wav", "ogg", "opus", "flac", "m4a", "aac", "aiff", "wma"), OutputKind.AUDIO),
+    **dict.fromkeys(("pdf", "zip", "glb"), OutputKind.FILE),
+}
+"""Endings of formats that are known by their bytes, and the kind of what they stand for."""
+_MEDIA: Final = frozenset({OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO})
 _MOVING: Final = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
 
 
@@ -62,11 +129,12 @@ class OutputFile:
         """Publish the file with its record, if it is what the provider said; return the output with what is known of it."""
         if not fetched.size_bytes:
             return note_problem(self._output, "nothing came"), Outcome.UNFIT
-        sniffed = sniff(fetched.head)
-        if not _is_of_kind(sniffed, self._output.kind):
+        file = self._open().file
+        sniffed = identify(file)
+        if not _is_fit(sniffed, fetched.head, self._output.kind):
             return note_problem(self._output, f"what came is not {_name(self._output.kind)}"), Outcome.UNFIT
         kept = self._describe(fetched, sniffed)
-        path = self._path.with_suffix(f".{sniffed.extension if sniffed else 'bin'}")
+        path = self._path.with_suffix(f".{sniffed.extension if sniffed else _get_ending(self._output)}")
         published = self._open().publish_with_sidecar(path, _build_sidecar(self._run, kept, fetched))
         if published.sidecar is None:
             words = "output %d of run %s is saved without its record: %s"
@@ -88,13 +156,11 @@ class OutputFile:
         return self._partial
 
     def _describe(self, fetched: Fetched, sniffed: Sniffed | None) -> Output:
-        output = self._output
-        measures = measure(self._open().file, sniffed)
-        is_told = output.kind is not OutputKind.FILE or sniffed is None or not sniffed.is_media
+        output, file = self._output, self._open().file
+        measures = measure(file, sniffed)
         return replace(
             output,
-            # What the provider could not name is what its bytes are.
-            kind=output.kind if is_told or sniffed is None else sniffed.kind,
+            kind=_judge_kind(output.kind, sniffed, has_tracks=sniffed is not None and has_tracks(file, sniffed)),
             mime_type=sniffed.mime_type if sniffed else output.mime_type,
             size_bytes=fetched.size_bytes,
             # What lies there is what counts; the provider's word stands in where the file says nothing.
@@ -102,6 +168,17 @@ class OutputFile:
             height=measures.height or output.height,
             duration_seconds=measures.duration_seconds or output.duration_seconds,
         )
+
+
+def _judge_kind(told: OutputKind, sniffed: Sniffed | None, *, has_tracks: bool) -> OutputKind:
+    """Return what an output is: what its bytes are, and where they do not say, what the provider said."""
+    if sniffed is None or sniffed.mime_type == _SVG:
+        return told
+    # A film without its index may be the sound that it was said to be.
+    if {told, sniffed.kind} <= _MOVING and not has_tracks:
+        return told
+    is_known = sniffed.is_media or told in _MEDIA
+    return sniffed.kind if is_known else told
 
 
 def _build_path(run: Run, output: Output, folder: Path) -> Path:
@@ -123,15 +200,42 @@ def tell_folder_problem(folder: Path, reason: str) -> str:
     return f"the folder for results, {folder} (FLOWPORT_OUTPUT_DIR), cannot take it ({reason})"
 
 
-def _is_of_kind(sniffed: Sniffed | None, kind: OutputKind) -> bool:
-    """Tell whether the bytes are what the provider said. An error page must not be kept as a picture."""
-    if kind not in {OutputKind.IMAGE, *_MOVING}:
+_WARNING: Final = re.compile(r"Warning: .*? Links to the results are all that will be left\.")
+
+
+def build_folder_warning(folder: Path, reason: str) -> str:
+    """Return the note for a run whose outputs cannot be saved, as it is told before anything is paid."""
+    return f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."
+
+
+def find_folder_warning(notes: str) -> str:
+    """Return that warning out of a run's notes; empty when it is not among them."""
+    found = _WARNING.search(notes)
+    return found[0] if found else ""
+
+
+def _is_fit(sniffed: Sniffed | None, head: bytes, kind: OutputKind) -> bool:
+    """Tell whether the bytes can be the result of an app: of a medium, all but pages of text and programs.
+
+    An error page must not be kept as a picture. What a provider said it was matters little: a result was paid for.
+    """
+    if kind not in _MEDIA:
         return True
-    if kind is OutputKind.IMAGE and sniffed is not None and sniffed.mime_type == _SVG:
-        # A drawing is an image to whoever asked for it; to us it is a program, kept and never shown.
-        return True
-    # Sound often comes in a container made for pictures that move.
-    return sniffed is not None and (sniffed.kind is kind or {sniffed.kind, kind} <= _MOVING)
+    if sniffed is None:
+        return not head.startswith(_PROGRAMS)
+    return sniffed.mime_type == _SVG or (sniffed.kind is not OutputKind.TEXT and sniffed.mime_type not in _PAGES)
+
+
+def _get_ending(output: Output) -> str:
+    """Return the ending that the link of an output of unknown bytes has; `bin` where it cannot be right."""
+    try:
+        ending = PurePosixPath(urlsplit(output.url or "").path).suffix.removeprefix(".").lower()
+    except ValueError:
+        return _NO_ENDING
+    if not _ENDING.fullmatch(ending) or ending in _PROGRAM_ENDINGS:
+        return _NO_ENDING
+    kind = _KNOWN_ENDINGS.get(ending)
+    return ending if kind is None or kind is output.kind else _NO_ENDING
 
 
 def _name(kind: OutputKind) -> str:

@@ -24,10 +24,11 @@ from flowport.coercion import get_default
 from flowport.errors import ArgumentsInvalid
 from flowport.labels import clean_line
 from flowport.media.addresses import correct_address
-from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media
+from flowport.media.arguments import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
 from flowport.media.refusals import build_refusal
 from flowport.media.sources import HeldSource
 from flowport.media.spellings import Spelling, get_spelling
+from flowport.media.wrappings import iterate_unwrapped
 from flowport.model import App, Input, InputKind, JsonValue
 from flowport.runner.calling import RunCall
 from flowport.runner.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
@@ -161,7 +162,8 @@ class CallPreparer:
         for item in _get_media_inputs(listing.app, values):
             argument = listing.property_names[item.id]
             media: list[InputMedia] = []
-            for text in map(correct_address, _get_texts(values[item.id])):
+            for given in _get_texts(values[item.id]):
+                text = correct_address(await self._unwrap(given, rules))
                 one: InputMedia | None = await self._find(text, item, argument, account, call)
                 if one is None:
                     read = known.get((argument, text)) or await self._read(text, item, argument, account, rules)
@@ -182,6 +184,12 @@ class CallPreparer:
         if output is None and account.provider.is_creation_id(text.strip()):
             return CreationMedia(text.strip())
         return output
+
+    async def _unwrap(self, text: str, rules: MediaRules) -> str:
+        """Return what is named inside quotes, a link or whatever a program put round it."""
+        if get_spelling(text) is not Spelling.RELATIVE or not any(iterate_unwrapped(text)):
+            return text
+        return await anyio.to_thread.run_sync(unwrap, text, rules, limiter=self._threads)
 
     async def _read(self, text: str, item: Input, argument: str, account: OpenAccount, rules: MediaRules) -> Media:
         text = await account.localize(text)
@@ -278,7 +286,8 @@ def _show_media(value: JsonValue, item: MediaInput) -> JsonValue:
 
 
 def _shorten_media(text: str) -> JsonValue:
-    return f"base64… ({len(text)} characters)" if get_spelling(text) is Spelling.BASE64 else _shorten(text)
+    is_data = get_spelling(text) in {Spelling.BASE64, Spelling.DATA_URI} and not _DATA_URI.match(text)
+    return f"base64… ({len(text)} characters)" if is_data else _shorten(text)
 
 
 def _shorten_whole(value: JsonValue) -> JsonValue:

@@ -1,7 +1,6 @@
 """Results of earlier runs as inputs of a new one: which output an argument means."""
 
 import re
-from collections import deque
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -12,10 +11,7 @@ from flowport.media.refusals import build_refusal
 from flowport.media.spellings import ResultName, Spelling, get_spelling, parse_result_name
 from flowport.model import InputKind, Output, Run
 from flowport.runner.calling import RunCall
-
-MAX_CONNECTIONS: Final = 200
-MAX_SEEN: Final = 20
-"""Runs that are remembered of one connection: the last may turn out not to have been seen after all."""
+from flowport.runner.delivery import DeliveredRuns
 
 _QUOTES: Final = " \t\r\n\"'`<>()[]{}*.,;\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb"
 _BARE_ID: Final = re.compile(r"[a-z0-9_]{1,60}")
@@ -56,33 +52,12 @@ InputMedia: TypeAlias = Media | OutputMedia | CreationMedia
 """What a media argument of a call may name."""
 
 
-class SeenRuns:
-    """Which runs each connection was told the results of, the newest last. Old connections are forgotten."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], deque[str]] = {}
-
-    def note(self, run_id: str, *, owner: str, connection: str) -> None:
-        """Remember that an answer over a connection holds the outputs of a run."""
-        seen = self._seen.pop((owner, connection), deque(maxlen=MAX_SEEN))
-        if run_id in seen:
-            seen.remove(run_id)
-        seen.append(run_id)
-        self._seen[owner, connection] = seen
-        if len(self._seen) > MAX_CONNECTIONS:
-            del self._seen[next(iter(self._seen))]
-
-    def get(self, *, owner: str, connection: str) -> tuple[str, ...]:
-        """Return the runs, the newest first."""
-        return tuple(reversed(self._seen.get((owner, connection), ())))
-
-
 class OutputFinder:
     """Finds the output that an argument names, among those of the caller's owner and no other."""
 
-    def __init__(self, ledger: Ledger, seen: SeenRuns) -> None:
+    def __init__(self, ledger: Ledger, delivered: DeliveredRuns) -> None:
         self._ledger = ledger
-        self._seen = seen
+        self._delivered = delivered
 
     async def find(self, value: str, *, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
         """Return the output, or None when the text names a file of another sort.
@@ -139,15 +114,18 @@ class OutputFinder:
             raise build_refusal(argument, f"names a run that is not there ({exc.run_id[:60]})", _FORMS) from exc
 
     async def _find_last(self, argument: str, call: RunCall) -> Run:
-        for run_id in self._seen.get(owner=call.owner, connection=call.connection):
-            # Asked of the ledger, because an answer that did not arrive is taken back there.
-            run = await self._ledger.get_last_seen(owner=call.owner, among=(run_id,))
-            if run is not None:
+        """Return the newest run with outputs that was delivered over this connection, else to this owner."""
+        for run_id in self._delivered.get(owner=call.owner, connection=call.connection):
+            try:
+                run = await self._ledger.get_run(run_id, account_id=None, owner=call.owner)
+            except RunNotFound:  # erased since
+                continue
+            if run.outputs:
                 return run
-        run = await self._ledger.get_last_seen(owner=call.owner)
-        if run is None:
+        last = await self._ledger.get_last_delivered(owner=call.owner)
+        if last is None:
             raise build_refusal(argument, 'is "last", and no result has been seen yet', "Name a file instead.")
-        return run
+        return last
 
     async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
         """Return the output whose link the text is: it is better known here than by a link that expires."""

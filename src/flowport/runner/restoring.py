@@ -7,9 +7,11 @@ import itertools
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from flowport.accounts import OpenAccount
+from flowport.backoff import Backoff
 from flowport.catalog.discovery import Catalog
 from flowport.clock import Clock
 from flowport.errors import (
@@ -32,8 +34,11 @@ CATALOGUE_SECONDS: Final = 60.0
 """How long a restored call waits for a first catalogue. A home without one is as good as new."""
 
 
-RETRY_SECONDS: Final = (5.0, 20.0, 60.0, 300.0)
-"""Pauses after tries to read the app's definition; somebody waits for the run, and nothing is charged without it."""
+FAILED_RESTORE: Final = Backoff(300.0, 1.0, tries=5, steps=(5.0, 20.0, 60.0))
+"""After tries to read the app's definition; somebody waits for the run, and nothing is charged without it."""
+
+FAILED_RESTORE_OF_ROW: Final = replace(FAILED_RESTORE, tries=None)
+"""The same for a row of a batch, which nobody waits for."""
 
 
 class CallRestorer:
@@ -59,15 +64,19 @@ class CallRestorer:
             DayUsedUp, ProviderRefused: No pause of ours mends that.
             FlowportError: What has to be read for it could not be, for so long.
         """
-        for pause in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1]) if run.batch_id else ()):
+        backoff = FAILED_RESTORE_OF_ROW if run.batch_id else FAILED_RESTORE
+        for failures in itertools.count(1):
             try:
                 return await self._prepare(run, account)
             except (DayUsedUp, ProviderRefused):
                 raise
             except (ProviderError, LedgerError, AppNotFound) as exc:
+                pause = backoff.get_pause(failures)
+                if pause is None:
+                    raise
                 logger.info("what run %s is made of cannot be read just now: %s", run.id, exc)
             await self._clock.sleep(pause)
-        return await self._prepare(run, account)
+        raise AssertionError("counting has no end")
 
     async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
         catalog = self._catalogs.get(run.account_id)

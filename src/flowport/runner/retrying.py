@@ -4,12 +4,12 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from typing import Final
 
 import anyio
 
 from flowport.accounts import OpenAccount
+from flowport.backoff import Backoff
 from flowport.clock import Clock
 from flowport.errors import LedgerError, ProviderError, RunNotFound
 from flowport.ledger.interface import Ledger
@@ -19,13 +19,10 @@ from flowport.runner.saving import OutputSaver, Saved
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS: Final = (5.0, 20.0, 60.0, 300.0)
-"""Pauses before the first retries. A network that was gone for a moment must not cost minutes."""
+FAILED_DOWNLOAD: Final = Backoff(300.0, 1.0, steps=(1.0, 3.0, 10.0, 30.0, 60.0))
+"""A network that was gone for a moment must not cost minutes. Links live for hours, so it goes on as long as they may work."""
 
-LAST_RETRY_SECONDS: Final = 900.0
-"""The pause before every later one. Links live for hours; a laptop may be without a network for as long."""
-
-MAX_UNFIT: Final = 3
+MAX_UNFIT: Final = 5
 """How often nothing, or something of the wrong kind, may come from a link that works before the output is given up."""
 
 
@@ -71,11 +68,12 @@ class OutputRetrier:
     async def try_again(self, effort: Effort) -> None:
         """Try what is left, with growing pauses, until nothing is left to try or somebody begins anew."""
         run_id = effort.run.id
-        pauses = chain(RETRY_SECONDS, repeat(LAST_RETRY_SECONDS))
-        while effort.missing:
+        failures = 1
+        while effort.missing and (pause := FAILED_DOWNLOAD.get_pause(failures)) is not None:
+            failures += 1
             with anyio.CancelScope() as scope:
                 self._retrying[run_id] = scope
-                await self._clock.sleep(next(pauses))
+                await self._clock.sleep(pause)
             if scope.cancel_called:
                 return
             self._retrying[run_id] = None

@@ -1,7 +1,7 @@
 """The runner: takes prepared calls, owns their runs, and answers those who ask how they are doing."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, assert_never
@@ -14,7 +14,7 @@ from flowport.consent import StartInDoubt
 from flowport.errors import FlowportError, LedgerError
 from flowport.faultpoints import FaultPoint, reach
 from flowport.ledger.interface import Ledger
-from flowport.ledger.records import Accepted, AttachRules, InDoubt, Joined, WaitingCall
+from flowport.ledger.records import Accepted, InDoubt, Joined
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, ROW_CHANGED, Run, RunState, Urgency
 from flowport.processes import ProcessLock
 from flowport.purse import PurseTerms, Unpaid
@@ -23,7 +23,6 @@ from flowport.runner.board import Board, BoardEntry
 from flowport.runner.calling import CallBook, RunCall
 from flowport.runner.cancelling import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runner.following import RunFollower
-from flowport.runner.leaving import CallLeaver
 from flowport.runner.patience import Patience
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.restoring import CallRestorer
@@ -93,7 +92,6 @@ class Runner:
         self._calls = calls
         self._retrier = retrier
         self._patience = Patience(board, clock)
-        self._leaver = CallLeaver(ledger, clock, supervisor)
 
     async def submit(self, call: PreparedCall, origin: RunCall) -> Submission:
         """Accept a call and start its run in the background, or join the run that it repeats; return once that is recorded.
@@ -105,8 +103,7 @@ class Runner:
             RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
         run = build_run(call, origin.owner, self._clock, self._process)
-        ticket, rules = _Ticket(urgency=origin.urgency), self._calls.build_rules(origin, self._process)
-        terms = self._calls.build_terms(origin)
+        ticket, terms = _Ticket(urgency=origin.urgency), self._calls.build_terms(origin)
 
         async def give_up() -> None:
             """Answer the handler and those who wait."""
@@ -115,7 +112,7 @@ class Runner:
                 ticket.accepted.set()
             await self._note_crash(run.id)
 
-        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, rules, terms, ticket, on_crash=give_up)
+        self._supervisor.spawn(f"run {run.id}", self._carry_out, run, call, origin, terms, ticket, on_crash=give_up)
         try:
             await ticket.accepted.wait()
         except anyio.get_cancelled_exc_class():
@@ -125,24 +122,6 @@ class Runner:
         if ticket.error is not None:
             raise ticket.error
         return Submission(ticket.joined or run, is_joined=ticket.joined is not None)
-
-    def leave(self, call: RunCall) -> None:
-        """Note in the background that a call waits no longer, because its client has gone."""
-        self._leaver.leave(call.id)
-
-    async def hand_over(self, run_id: str, origin: RunCall, *, by: str) -> None:
-        """Note that the answer to a call holds a run's outputs; should we die before it is written, the note is void."""
-        call = WaitingCall(origin.id, self._process.process_id)
-        await self._ledger.note_seen(run_id, at=self._clock.now(), by=by, call=call)
-        self._leaver.leave_when_written(origin.id)
-
-    def hear_of_unwritten(self, get_unwritten: Callable[[], Collection[str]]) -> None:
-        """Let those who know tell which calls' answers are not written yet."""
-        self._leaver.get_unwritten = get_unwritten
-
-    def take_back(self, run_id: str) -> None:
-        """Note in the background that the answer which held a run's outputs did not arrive."""
-        self._leaver.take_back(run_id)
 
     def get_entry(self, run_id: str) -> BoardEntry | None:
         """Return the live standing of a run, or None when this process does not follow it."""
@@ -256,11 +235,11 @@ class Runner:
         self._board.update(over)
 
     async def _carry_out(
-        self, run: Run, call: PreparedCall, rules: AttachRules, terms: PurseTerms, ticket: _Ticket
+        self, run: Run, call: PreparedCall, origin: RunCall, terms: PurseTerms, ticket: _Ticket
     ) -> None:
-        if not await self._accept(run, rules, terms, ticket):
+        if not await self._accept(run, origin, terms, ticket):
             return
-        if ticket.is_unwanted and await self._abandon(run, rules.call.id):
+        if ticket.is_unwanted and await self._abandon(run, origin.id):
             self._board.remove(run.id)
             return
         await self._launch(run, call)
@@ -285,11 +264,12 @@ class Runner:
             await self._writer.write_at_last(started)
             self._board.remove(run.id)
 
-    async def _accept(self, run: Run, rules: AttachRules, terms: PurseTerms, ticket: _Ticket) -> bool:
+    async def _accept(self, run: Run, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> bool:
         """Record the run and tell whether it is to be started; the ticket says what else became of the call."""
         reach(FaultPoint.BEFORE_ACCEPTED)
         try:
-            outcome = await self._ledger.accept(run, rules, terms)
+            accept = partial(self._ledger.accept, run, terms=terms)
+            outcome = await self._calls.accept(accept, origin, self._process)
         except LedgerError as exc:
             ticket.error = exc
         else:

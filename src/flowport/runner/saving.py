@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -20,7 +21,7 @@ from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_p
 logger = logging.getLogger(__name__)
 
 MAX_FETCHES: Final = 4
-"""Outputs that are fetched side by side, over all runs."""
+"""Outputs of one run, or of all rows of one batch, that are fetched side by side. Another run's slow files hold up none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class OutputSaver:
         self._clock = clock
         self._fetcher = fetcher
         self._rules = rules
-        self._places = anyio.CapacityLimiter(MAX_FETCHES)
+        self._places: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
+        """By run or batch, for as long as anything of it is fetched."""
 
     def is_wanted(self, run: Run) -> bool:
         """Tell whether the run has outputs that are to be saved and are not.
@@ -75,9 +77,11 @@ class OutputSaver:
         saved: dict[int, Output] = {}
         outcomes: dict[Outcome, set[int]] = {outcome: set() for outcome in Outcome}
 
+        places = self._places.setdefault(run.batch_id or run.id, anyio.Semaphore(MAX_FETCHES))
+
         async def save(output: Output) -> None:
             """Save one output and write down what came of it."""
-            async with self._places:
+            async with places:
                 url = await account.localize(output.url or "")
                 saved[output.n], outcome = await self._save(run, output, url, FetchRules(trusted_origins=origins))
             outcomes[outcome].add(output.n)

@@ -16,6 +16,7 @@ from typing import Final, assert_never
 import anyio
 
 from flowport.accounts import OpenAccount
+from flowport.backoff import Backoff
 from flowport.budget import Priority
 from flowport.clock import Clock
 from flowport.errors import (
@@ -40,11 +41,11 @@ from flowport.transport import PAUSE_WITHOUT_WORD_SECONDS
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTION_TRIES: Final = 3
-"""The first and two more; only for connections that were never made."""
+LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
+"""After a connection that was never made: the first try and two more."""
 
-MAX_ROW_CONNECTION_TRIES: Final = 24
-"""The same for a row of a batch, to which nobody listens: it outlasts a network that is away for ten minutes."""
+LOST_CONNECTION_OF_ROW: Final = Backoff(1.0, 2.0, 30.0, tries=24)
+"""The same for a row of a batch, which nobody waits for: it outlasts a network that is away for ten minutes."""
 
 MAX_BUSY_TRIES: Final = 4
 """How often a start is sent in all when the provider answers 429."""
@@ -52,10 +53,6 @@ MAX_BUSY_TRIES: Final = 4
 MAX_STARTS: Final = 6
 """Start requests side by side, to each account. The others wait as `accepted`, of which it is certain that nothing was
 sent. Six answers of six seconds are sixty starts a minute, and no limit that we know allows more."""
-
-RECONNECT_SECONDS: Final = 1.0
-MAX_RECONNECT_SECONDS: Final = 30.0
-"""Between two tries of a row; each pause is twice as long as the one before it."""
 
 MAY_HAVE_CHANGED: Final = (
     "The app may have been changed there: Flowport reads its definition again, and a later call goes by what it finds."
@@ -84,17 +81,11 @@ class _Tries:
             if outcome.error.is_lasting:
                 return None
             self.lost_connections += 1
-            return self._get_reconnect_pause()
+            return (LOST_CONNECTION_OF_ROW if self.is_row else LOST_CONNECTION).get_pause(self.lost_connections)
         if _is_too_many(outcome.error):
             self.refusals += 1
             return _get_delay(outcome.error) if self.refusals < MAX_BUSY_TRIES else None
         return None
-
-    def _get_reconnect_pause(self) -> float | None:
-        if not self.is_row:
-            return RECONNECT_SECONDS if self.lost_connections < MAX_CONNECTION_TRIES else None
-        pause = RECONNECT_SECONDS * 2.0 ** (self.lost_connections - 1)
-        return min(pause, MAX_RECONNECT_SECONDS) if self.lost_connections < MAX_ROW_CONNECTION_TRIES else None
 
 
 class RunStarter:
@@ -260,7 +251,7 @@ class RunStarter:
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
                 return failed
             case Uncertain(error, answer):
-                failure = format_unknown(error)
+                failure = format_unknown(error, is_sandbox=is_sandbox)
                 unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
                 unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
                 write = partial(self._ledger.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
@@ -270,11 +261,14 @@ class RunStarter:
                 assert_never(outcome)
 
 
-def format_unknown(error: ProviderError) -> str:
+def format_unknown(error: ProviderError, *, is_sandbox: bool = False) -> str:
     """Return the sentence for a run whose start request may have arrived."""
+    cause = f"{error.provider} may or may not have started this run: {_format_cause(error)}."
+    if is_sandbox:
+        return f"{cause} Flowport does not send it again by itself; new_run: true does, and costs play money alone."
     return (
-        f"{error.provider} may or may not have started this run: {_format_cause(error)}. It may have been charged, so "
-        f"Flowport does not send it again by itself. {error.provider}'s website shows whether it is there."
+        f"{cause} It may have been charged, so Flowport does not send it again by itself. {error.provider}'s website "
+        "shows whether it is there."
     )
 
 

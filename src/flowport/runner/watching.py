@@ -25,6 +25,7 @@ from flowport.providers.interface import RunLook
 from flowport.runner.board import BoardEntry
 from flowport.runner.many_looks import ManyReader
 from flowport.schedule import (
+    FAILED_POLL,
     Demand,
     LiveRun,
     Pace,
@@ -69,6 +70,9 @@ class Seat:
     """What is held while its look is under way."""
     is_taken: bool = True
     """Whether anybody still sits on it."""
+    crowd: int = 1
+    chance: float = 0.0
+    """What spreads its next look among others; see `get_next_pause`."""
 
     @property
     def provider_run_id(self) -> str:
@@ -149,16 +153,34 @@ class AccountWatch:
         """
         seat.leave_place()
         seat.turn, seat.problem, seat.look, seat.is_alone = anyio.Event(), None, None, False
-        crowd, live = (1 if self._account.budget.limit else self._seated), seat.live
-        pause = get_next_pause(
-            self._pace, looks=live.looks, failures=live.failures, crowd=crowd, chance=self._draw() if crowd > 1 else 0.0
-        )
-        heapq.heappush(self._resting, (live.asked_at + pause, next(self._order), seat))
+        seat.crowd = 1 if self._account.budget.limit else self._seated
+        seat.chance = self._draw() if seat.crowd > 1 else 0.0
+        self._rest(seat)
         self._keep_watch()
         await seat.turn.wait()
         if seat.problem is not None:
             raise seat.problem
         return seat.look
+
+    def _rest(self, seat: Seat) -> None:
+        """Put a seat among those that rest: until it is due, or until somebody may have begun to wait for a failing run."""
+        due_at = self._get_due(seat)
+        if seat.live.failures:
+            due_at = min(due_at, self._clock.monotonic() + FAILED_POLL[True].longest_seconds)
+            # Sooner than a watch wakes by itself, which knows of no pause shorter than the first one.
+            self._wake()
+        heapq.heappush(self._resting, (due_at, next(self._order), seat))
+
+    def _get_due(self, seat: Seat) -> float:
+        pause = get_next_pause(
+            self._pace,
+            looks=seat.live.looks,
+            failures=seat.live.failures,
+            crowd=seat.crowd,
+            chance=seat.chance,
+            is_waited=self._is_waited(seat.entry),
+        )
+        return seat.live.asked_at + pause
 
     def _keep_watch(self) -> None:
         demands = tuple(Demand) if self._account.budget.limit else (Demand.WAITED,)
@@ -241,7 +263,11 @@ class AccountWatch:
         """Return the run that is to be looked at for this reason, None when that can wait."""
         now = self._clock.monotonic()
         while self._resting and self._resting[0][0] <= now:
-            self._ripen(heapq.heappop(self._resting)[2])
+            seat = heapq.heappop(self._resting)[2]
+            if seat.live.failures and seat.is_taken and self._is_wanted(seat.entry) and self._get_due(seat) > now:
+                self._rest(seat)
+            else:
+                self._ripen(seat)
         limit = self._account.budget.limit_to_plan
         if limit == 0:
             return next(iter(self._ripe), None)
@@ -250,6 +276,9 @@ class AccountWatch:
         ripe = [self._describe(seat) for seat in self._ripe]
         everyone = [*ripe, *(self._describe(seat) for _, _, seat in self._resting if seat.is_taken)]
         prices = (get_prices if self._many.get_most() == 1 else get_prices_of_many)(everyone, self._pace, limit=limit)
+        if self._account.budget.can_rise:
+            # Rows are looked at in their pace, with what is left: only looks that wait teach how many requests there may be.
+            prices = replace(prices, left=0.0)
         n = choose_run(ripe, demand, prices, now)
         return None if n is None else list(self._ripe)[n]
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final, TypeAlias
 
+from flowport.backoff import Backoff
 from flowport.clock import Clock
 from flowport.errors import LedgerError
 from flowport.model import Run
@@ -17,8 +18,8 @@ from flowport.runner.board import Board
 
 logger = logging.getLogger(__name__)
 
-REWRITE_SECONDS: Final = (0.5, 2.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Pauses before a run that is over is offered again; after the last it stays on the board and in the log only."""
+FAILED_WRITE: Final = Backoff(300.0, 1.0, tries=8, steps=(0.5, 2.0, 10.0, 30.0, 60.0, 120.0))
+"""Before a run that is over is offered again; after the last try it stays on the board and in the log only."""
 
 Change: TypeAlias = Callable[[], Awaitable[bool]]
 """One of the ledger's compare-and-set operations, ready to be asked for."""
@@ -68,7 +69,10 @@ class RunWriter:
 
     async def write_at_last(self, run: Run) -> None:
         """Offer what still waits for a run that is over, again and again, but not for ever."""
-        for pause in REWRITE_SECONDS:
-            if run.id not in self._waiting or await self.write_waiting(run) is not Written.KEPT:
+        failures = 0
+        while run.id in self._waiting and await self.write_waiting(run) is Written.KEPT:
+            failures += 1
+            pause = FAILED_WRITE.get_pause(failures)
+            if pause is None:
                 return
             await self._clock.sleep(pause)

@@ -14,12 +14,12 @@ from typing import Any, Final, Self
 
 import anyio
 import anyio.to_thread
-import mcp.types as t
 from mcp.shared._stream_protocols import WriteStream
 from mcp.shared.message import SessionMessage
 
 from flowport.serving.hearing import Heard, NoMessage
 from flowport.serving.json_rpc import parse_message
+from flowport.serving.overlong import MAX_MESSAGE_BYTES, OverlongMessage
 
 if sys.platform == "win32":
     from mcp.os.win32.utilities import rebind_std_handle_to_fd
@@ -37,9 +37,11 @@ class LineReader:
         """Read from a descriptor; `on_end` is called when the other side has closed it."""
         self._descriptor = descriptor
         self._on_end = on_end
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | OverlongMessage] = deque()
         self._rest = bytearray()
         """The line that is not whole yet."""
+        self._overlong: OverlongMessage | None = None
+        """The same, where it is too long already."""
         self._has_ended = False
 
     async def receive(self) -> Heard:
@@ -55,21 +57,37 @@ class LineReader:
                 raise anyio.EndOfStream
             # Abandoned when cancelled, because nobody can tell when the client speaks again.
             self._take(await anyio.to_thread.run_sync(_read, self._descriptor, abandon_on_cancel=True))
-        return parse_line(self._lines.popleft())
+        line = self._lines.popleft()
+        return line.refuse() if isinstance(line, OverlongMessage) else parse_line(line)
 
     def _take(self, data: bytes) -> None:
         if data:
-            *lines, rest = data.split(b"\n")
-            if lines:
-                lines[0] = bytes(self._rest) + lines[0]
-                self._rest.clear()
-            self._lines.extend(lines)
-            self._rest += rest
+            *whole, rest = data.split(b"\n")
+            for part in whole:
+                self._extend(part)
+                self._end_line()
+            self._extend(rest)
             return
         self._has_ended = True
         self._on_end()
-        if self._rest:
-            self._lines.append(bytes(self._rest))
+        if self._rest or self._overlong is not None:
+            self._end_line()
+
+    def _extend(self, part: bytes) -> None:
+        """Take a part of a line; nobody keeps the middle of one that is too long."""
+        if self._overlong is None and len(self._rest) + len(part) > MAX_MESSAGE_BYTES:
+            self._overlong = OverlongMessage()
+            self._overlong.add(bytes(self._rest))
+            self._rest = bytearray()
+        if self._overlong is None:
+            self._rest += part
+        else:
+            self._overlong.add(part)
+
+    def _end_line(self) -> None:
+        self._lines.append(bytes(self._rest) if self._overlong is None else self._overlong)
+        self._overlong = None
+        self._rest.clear()
 
 
 def parse_line(line: bytes) -> Heard:
@@ -80,9 +98,9 @@ def parse_line(line: bytes) -> Heard:
 class _Line:
     """A line, or the rest of one, that waits for the pipe."""
 
-    def __init__(self, data: memoryview, request_id: t.RequestId | None) -> None:
+    def __init__(self, data: memoryview, item: SessionMessage) -> None:
         self.data = data
-        self.request_id = request_id
+        self.item = item
         self.over = anyio.Event()
         """Set when it is written, or when nothing can be written any more."""
 
@@ -90,11 +108,11 @@ class _Line:
 class LineWriter(WriteStream[SessionMessage]):
     """Messages to a descriptor, one a line and each of them whole, however many are sent at once."""
 
-    def __init__(self, descriptor: int, on_written: Callable[[t.RequestId], None] = lambda _: None) -> None:
+    def __init__(self, descriptor: int, on_written: Callable[[SessionMessage], None] = lambda _: None) -> None:
         """Write to a descriptor; what it does not take at once is written by `write_waiting`.
 
         Args:
-            on_written: Called with the request of each answer that is written.
+            on_written: Called with each message that is written.
         """
         self._descriptor = descriptor
         self._on_written = on_written
@@ -115,16 +133,14 @@ class LineWriter(WriteStream[SessionMessage]):
         Raises:
             anyio.BrokenResourceError: Nobody reads any more.
         """
-        # Of answers alone: requests of our own have numbers too, which may be the client's as well.
-        request_id = item.message.id if isinstance(item.message, (t.JSONRPCResponse, t.JSONRPCError)) else None
         line = memoryview(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode())
         if self._problem is not None:
             raise anyio.BrokenResourceError from self._problem
         rest = line if self._waiting else self._write_at_once(line)
         if not rest:
-            self._tell_written(request_id)
+            self._on_written(item)
             return
-        self._waiting.append(waiting := _Line(rest, request_id))
+        self._waiting.append(waiting := _Line(rest, item))
         self._called.set()
         await waiting.over.wait()
         if self._problem is not None:
@@ -160,13 +176,8 @@ class LineWriter(WriteStream[SessionMessage]):
                 waiting.over.set()
             raise
         self._waiting.popleft()
-        self._tell_written(line.request_id)
+        self._on_written(line.item)
         line.over.set()
-
-    def _tell_written(self, request_id: t.RequestId | None) -> None:
-        # An answer to what was no message may carry anything for an id.
-        if isinstance(request_id, (str, int)):
-            self._on_written(request_id)
 
     def _write_all(self, data: memoryview) -> None:
         while data:
@@ -203,12 +214,14 @@ def _read(descriptor: int) -> bytes:
             select.select([descriptor], [], [])
 
 
-def open_pipes(on_end: Callable[[], None], on_written: Callable[[t.RequestId], None]) -> tuple[LineReader, LineWriter]:
+def open_pipes(
+    on_end: Callable[[], None], on_written: Callable[[SessionMessage], None]
+) -> tuple[LineReader, LineWriter]:
     """Take standard input and output for the protocol alone: whatever else is printed goes to standard error.
 
     Args:
         on_end: Called when the client has closed standard input.
-        on_written: Called with the request of each answer that is written.
+        on_written: Called with each message that is written.
 
     Raises:
         OSError: One of them is closed.

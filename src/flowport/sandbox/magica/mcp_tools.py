@@ -35,10 +35,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 """Every tool, and what its calls are counted as."""
 
 DRY_RUN: Final = (
-    " Without `values` nothing is started: the fields of the workflow's request node are returned with their names, "
-    "types and defaults, keyed node id, then field id. With `values` the run starts."
+    " When called without `values`, returns the Request Node fields (names, types and defaults, keyed node id, then field "
+    "id) instead of starting the run."
 )
-"""What a careful client waits to read before it asks for fields."""
+"""What a careful client waits to read before it asks for fields, in the words of the page `runs` under "MCP server"."""
 
 _DESCRIPTIONS: Final[Mapping[str, str]] = {
     "start_run": "Start a run of a workflow, named by its id or by its name; your own workflows come first.",

@@ -1,0 +1,103 @@
+"""What rate is reached in real processes where nobody knows the provider's limit, with time scaled at both ends."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from figures import Figure
+from learning import MAX_REFUSALS_OF_50, MAX_REFUSALS_OF_300, MIN_RATE, MINUTES_OF_50, MINUTES_OF_300
+from schedule_sandbox import ask_for_batch, call, plan_runs, read_facts
+from side_by_side import KEY, Sandbox, open_sandbox
+from wire import Conversation, build_environment, exchange, greet
+
+RATE: Final = 5.0
+SEED: Final = 5
+ROWS: Final = 1500
+"""More than are carried out."""
+MINUTE_SECONDS: Final = 60.0 / RATE
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How it went."""
+
+    facts: dict[str, Any]
+    """What `get_balance` tells of the account at the end."""
+    last_minute: int
+    """Requests that the sandbox accepted in the last minute."""
+    refused: int
+
+
+def measure_learning_sandbox() -> list[Figure]:
+    """Carry out rows for as long as learning may take, with either limit."""
+    high, low = play(300, MINUTES_OF_300), play(50, MINUTES_OF_50)
+    learned, source = high.facts["requests_per_minute"], high.facts["requests_per_minute_source"]
+    what = f"sandbox: limit of 300 a minute, {MINUTES_OF_300} minutes of rows"
+    return [
+        Figure(f"{what}: {source}", f"{learned}", f">= {MIN_RATE}", learned >= MIN_RATE),
+        Figure(f"{what}: last minute", f"{high.last_minute}", f">= {MIN_RATE}", high.last_minute >= MIN_RATE),
+        _build(f"{what}: requests refused", high.refused, MAX_REFUSALS_OF_300),
+        _build(f"sandbox: limit of 50, {MINUTES_OF_50} minutes of rows: refused", low.refused, MAX_REFUSALS_OF_50),
+    ]
+
+
+def play(limit: int, minutes: int) -> Trial:
+    """Carry out rows for so many minutes of the fast clock."""
+    options = ["--requests-per-minute", str(limit), "--minute-seconds", str(MINUTE_SECONDS), "--speed", "0"]
+    with (
+        tempfile.TemporaryDirectory(prefix="flowport-bench-") as name,
+        open_sandbox(*options) as sandbox,
+        open_flowport(Path(name) / "home", sandbox) as process,
+    ):
+        conversation = Conversation(process)
+        plan_runs(sandbox, Random(SEED), ROWS, rate=RATE)  # noqa: S311 - it is to repeat itself
+        ask_for_batch(conversation, ROWS)
+        time.sleep((minutes - 1) * MINUTE_SECONDS)
+        before = count(sandbox)
+        time.sleep(MINUTE_SECONDS)
+        counts = sandbox.request("/_sandbox/counts")
+        balance = read_facts(conversation.wait_for(call(conversation, "get_balance"))[1])
+        return Trial(balance["accounts"][0], count(sandbox, counts) - before, counts["refused_429"])
+
+
+def count(sandbox: Sandbox, counts: dict[str, Any] | None = None) -> int:
+    """Return how many requests the sandbox has accepted."""
+    counts = sandbox.request("/_sandbox/counts") if counts is None else counts
+    return int(counts["run"] + counts["status"] - counts["refused_429"])
+
+
+@contextmanager
+def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Flowport whose clock is fast and which is told nothing of the limit."""
+    environment = build_environment(
+        {
+            "FLOWPORT_HOME": str(home),
+            "FLOWPORT_OUTPUT_DIR": str(home.with_name("outputs")),
+            "FLOWPORT_PREVIEWS": "false",
+            "FLOWPORT_SAVE_OUTPUTS": "false",
+            "FLOWPORT_SOURCE": "own",
+            "FLOWPORT_TEST_REHEARSAL": f"rate={RATE:g}",
+            "FLOWPORT_WAIT_SECONDS": "600",
+            "MAGNIFIC_API_KEY": KEY,
+            "MAGNIFIC_BASE_URL": sandbox.api_url,
+        }
+    )
+    command = [sys.executable, "-m", "flowport"]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            greet(process)
+            exchange(process, "tools/list", {}, number=2)
+            yield process
+        finally:
+            process.terminate()
+
+
+def _build(what: str, refused: int, most: int) -> Figure:
+    return Figure(what, str(refused), f"<= {most}", is_reached=refused <= most)

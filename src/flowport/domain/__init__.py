@@ -1,0 +1,1 @@
+"""Pure terms and rules: nothing here does I/O or waits."""

@@ -1,0 +1,114 @@
+"""One request and the answer to it, as far as the transport that carries them can tell.
+
+A handler returns before its answer is written, so it cannot know that it was. It leaves a listener with the exchange,
+and the transport reports what became of the answer.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol, TypeAlias
+
+RequestId: TypeAlias = str | int
+
+
+class AnswerListener(Protocol):
+    """What is told of the fate of an answer."""
+
+    def note_written(self) -> None:
+        """The answer was written to the client."""
+        ...
+
+    def note_cancelled(self) -> None:
+        """The client cancelled the request although its answer was written."""
+        ...
+
+    def note_left(self) -> None:
+        """The client waits no longer, and the answer is not written."""
+        ...
+
+
+class _State(Enum):
+    OPEN = auto()
+    WRITTEN = auto()
+    CANCELLED = auto()
+    DISCONNECTED = auto()
+
+
+class Exchange:
+    """One request in progress. Its methods are called on the event loop alone."""
+
+    def __init__(self, request_id: RequestId | None = None) -> None:
+        """Begin an exchange whose client waits for the answer; `request_id` is the id that the client gave."""
+        self.request_id = request_id
+        self._state = _State.OPEN
+        self._listener: AnswerListener | None = None
+        self._on_left: Callable[[], None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client is connected and waits for the answer."""
+        return self._state is _State.OPEN
+
+    @property
+    def is_disconnected(self) -> bool:
+        """Whether the client has gone or has cancelled the request before it was answered."""
+        return self._state in {_State.CANCELLED, _State.DISCONNECTED}
+
+    @property
+    def listener(self) -> AnswerListener | None:
+        """Who is told of the fate of the answer; None while there is none that matters."""
+        return self._listener
+
+    def set_on_left(self, on_left: Callable[[], None]) -> None:
+        """Have something called once when the client leaves or cancels before it is answered; at once if it has."""
+        if self.is_disconnected:
+            on_left()
+        else:
+            self._on_left = on_left
+
+    def expect(self, listener: AnswerListener) -> None:
+        """Tell a listener what becomes of the answer, which is about to be handed to the transport."""
+        if not self.is_disconnected:
+            self._listener = listener
+
+    def withdraw(self) -> None:
+        """Expect nothing: another answer than the one that was announced is given."""
+        listener, self._listener = self._listener, None
+        if listener is not None and self._state is not _State.WRITTEN:
+            listener.note_left()
+
+    def note_written(self) -> None:
+        """The transport has written the answer."""
+        before = self._state
+        if before in {_State.WRITTEN, _State.DISCONNECTED}:
+            return
+        self._state = _State.WRITTEN
+        self._on_left = None
+        if self._listener is not None:
+            self._listener.note_written()
+            if before is _State.CANCELLED:
+                self._listener.note_cancelled()
+
+    def note_cancelled(self) -> None:
+        """The client has cancelled the request. An answer that is on its way may still be written."""
+        if self._state is _State.WRITTEN and self._listener is not None:
+            self._listener.note_cancelled()
+        self._leave(_State.CANCELLED)
+
+    def note_disconnected(self) -> None:
+        """The client has gone, and nothing reaches it any more."""
+        self._leave(_State.DISCONNECTED)
+        if self._state is _State.CANCELLED:
+            self._state = _State.DISCONNECTED
+        if self._state is _State.DISCONNECTED:
+            self._listener = None
+
+    def _leave(self, state: _State) -> None:
+        if self._state is not _State.OPEN:
+            return
+        self._state = state
+        if self._listener is not None:
+            self._listener.note_left()
+        on_left, self._on_left = self._on_left, None
+        if on_left is not None:
+            on_left()

@@ -1,0 +1,248 @@
+"""Names of files as programs hand them over: wrapped, escaped, in Windows' words, or with letters that look the same."""
+
+import base64
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowport.errors import ArgumentsInvalid
+from flowport.media.arguments import FileMedia, MediaRules, UrlMedia, resolve_media
+from flowport.media.local_files import find_same_look
+from flowport.media.sources import DiskSource, HeldSource
+from flowport.media.wrappings import iterate_unwrapped
+from flowport.model import InputKind
+from tests.media.test_arguments import PNG
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that may be read, in a home folder, with a picture."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "Pictures"
+    folder.mkdir()
+    (folder / "my cat.png").write_bytes(PNG)
+    return folder
+
+
+def resolve(value: str, rules: MediaRules) -> FileMedia | UrlMedia:
+    """Resolve an argument called photo."""
+    return resolve_media(value, argument="photo", kind=InputKind.IMAGE, rules=rules)
+
+
+def find(value: str, root: Path) -> Path:
+    """Return the file that an argument names."""
+    media = resolve(value, MediaRules((root,)))
+    assert isinstance(media, FileMedia)
+    assert isinstance(media.source, DiskSource)
+    return media.source.path
+
+
+def refuse(value: str, root: Path) -> str:
+    """Return why an argument is refused."""
+    with pytest.raises(ArgumentsInvalid) as caught:
+        resolve(value, MediaRules((root,)))
+    return str(caught.value.problems[0])
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        '"{path}"',
+        "'{path}'",
+        "`{path}`",
+        "<{path}>",
+        "\u201c{path}\u201d",
+        "\u201e{path}\u201c",
+        "\u00ab{path}\u00bb",
+        "'\"{path}\"'",
+        "({path})",
+        "@{path}",
+        '@"{path}"',
+        "& '{path}'",
+        "file: {path}",
+        "image={path}",
+        "![a cat]({path})",
+        "[cat](<{path}>)",
+        '![]({path} "a title")',
+        "<img src='{uri}'>",
+        "url('{path}')",
+        "{path},",
+        "{path}.",
+        "{path}:12:3",
+        '"{path}",',
+        "{escaped}",
+        "{percent}",
+        "<file://{percent}>",
+        '"file://{path}"',
+        "/{path}",
+        "$HOME/Pictures/my cat.png",
+        '"${{HOME}}/Pictures/my cat.png"',
+    ],
+)
+def test_a_wrapped_path_is_the_path_inside(wrapped: str, root: Path) -> None:
+    """File managers copy paths with quotes, terminals escape spaces, chats make links (anthropics/claude-code#16532)."""
+    path = f"{root}/my cat.png"
+    percent = path.replace(" ", "%20")
+    value = wrapped.format(path=path, escaped=path.replace(" ", "\\ "), percent=percent, uri=f"file://{percent}")
+    assert find(value, root) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "name", ['"a".png', "a.png,", "a\\ b.png", "a%20b.png", "a.png'", "it's.png", "a (1).png", "@a.png"]
+)
+def test_a_file_that_is_really_called_so_comes_first(name: str, root: Path) -> None:
+    """Its name is data."""
+    (root / name).write_bytes(PNG)
+    assert find(f"{root}/{name}", root) == root / name
+
+
+@pytest.mark.parametrize("wrapped", ['"{}"', "<{}>", "![a]({})", "[a]({})", "'{}',", "url({})", "<img src={}>"])
+def test_addresses_and_data_are_unwrapped_alike(wrapped: str, root: Path) -> None:
+    """Whatever is named."""
+    rules = MediaRules((root,))
+    assert resolve(wrapped.format("https://example.com/cat.png?a=1"), rules) == UrlMedia(
+        "https://example.com/cat.png?a=1"
+    )
+
+
+@pytest.mark.parametrize("wrapped", ['"{}"', "'{}'", "![a]({})"])
+@pytest.mark.parametrize("padding", [0, 20_000])
+def test_data_is_unwrapped_alike(wrapped: str, padding: int, root: Path) -> None:
+    """A long text is not searched."""
+    data = PNG + bytes(padding)
+    media = resolve(wrapped.format("data:image/png;base64," + base64.b64encode(data).decode()), MediaRules((root,)))
+    assert isinstance(media, FileMedia)
+    assert media.source == HeldSource(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ('"{root}/gone.png"', "does not exist"),
+        ('"/etc/passwd"', "no file in the folders"),
+        ("<file:///etc/passwd>", "no file in the folders"),
+        ("@/etc/passwd", "no file in the folders"),
+        ('"image.png"', "means nothing outside the chat"),
+        ('""', "means nothing outside the chat"),
+        ("'//server/share/cat.png'", "network share"),
+        ("//server/share/cat.png", "network share"),
+    ],
+)
+def test_what_is_inside_is_judged_like_anything_else(value: str, problem: str, root: Path) -> None:
+    """No wrapping leads out of the folders."""
+    assert problem in refuse(value.format(root=root), root)
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        "\\\\wsl.localhost\\Ubuntu{path}",
+        "\\\\wsl$\\Ubuntu{path}",
+        "\\\\WSL.LOCALHOST\\ubuntu{path}",
+        "//wsl.localhost/Ubuntu{slashed}",
+        "file://wsl.localhost/Ubuntu{slashed}",
+        "\\\\?\\UNC\\wsl.localhost\\Ubuntu{path}",
+        '"\\\\wsl.localhost\\Ubuntu{path}"',
+    ],
+)
+def test_the_windows_name_of_a_file_of_this_linux_is_that_file(share: str, root: Path) -> None:
+    """Windows' file manager copies it so (anomalyco/opencode#19473); other shares stay shares."""
+    slashed = f"{root}/my cat.png"
+    value = share.format(path=slashed.replace("/", "\\"), slashed=slashed)
+    rules = MediaRules((root,), linux_name="Ubuntu")
+    assert isinstance(resolve(value, rules), FileMedia)
+    with pytest.raises(ArgumentsInvalid):
+        resolve(value, replace(rules, linux_name="Debian"))
+    with pytest.raises(ArgumentsInvalid, match="no file in the folders"):
+        resolve(share.format(path="\\etc\\passwd", slashed="/etc/passwd"), rules)
+
+
+@pytest.mark.parametrize("value", ["\\\\?\\C:\\Pictures\\my cat.png", "\\\\localhost\\c$\\Pictures\\my cat.png"])
+def test_a_drive_in_a_shares_clothing_is_a_drive(value: str, root: Path, tmp_path: Path) -> None:
+    """Programs write long paths so."""
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "mnt" / "c").symlink_to(tmp_path)
+    assert isinstance(resolve(value, MediaRules((root,), mounts=tmp_path / "mnt")), FileMedia)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("Screenshot 2026-05-12 at 4.42.48\u202fPM.png", "Screenshot 2026-05-12 at 4.42.48 PM.png"),
+        ("a\u00a0b.png", "a b.png"),
+        ("a b.png", "a\u3000b.png"),
+        ("cafe\u0301.png", "caf\u00e9.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("it\u2019s.png", "it's.png"),
+        ("it's.png", "it\u2019s.png"),
+    ],
+)
+@pytest.mark.parametrize("is_uri", [True, False])
+def test_a_name_that_looks_the_same_is_found_and_told(name: str, given: str, is_uri: bool, root: Path) -> None:
+    """A model writes plain spaces where a screen shows them (modelcontextprotocol/servers#1597, cline/cline#10691)."""
+    (root / name).write_bytes(PNG)
+    media = resolve(f"{'file://' * is_uri}{root}/{given}", MediaRules((root,)))
+    assert isinstance(media, FileMedia)
+    assert media.source == DiskSource(root / name, (root,))
+    assert "was read from a file whose name only looks the same" in media.note
+
+
+def test_the_exact_name_comes_first(root: Path) -> None:
+    """Both are there, and one was named."""
+    for name in ("a b.png", "a\u00a0b.png"):
+        (root / name).write_bytes(PNG)
+        media = resolve(f"{root}/{name}", MediaRules((root,)))
+        assert isinstance(media, FileMedia)
+        assert media.source == DiskSource(root / name, (root,))
+        assert media.note == ""
+
+
+def test_several_names_that_look_the_same_are_refused_and_named(root: Path) -> None:
+    """A guess would send the wrong picture."""
+    for name in ("a\u00a0b.png", "a\u202fb.png"):
+        (root / name).write_bytes(PNG)
+    problem = refuse(f"{root}/a b.png", root)
+    assert (
+        'a file that does not exist, and 2 look the same: "a\\xa0b.png", "a\\u202fb.png". Rename all but one' in problem
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("photo\u00b2.png", "photo2.png"), ("A.png", "a.png"), ("\ufb01.png", "fi.png")]
+)
+def test_other_letters_are_other_names(name: str, given: str, root: Path) -> None:
+    """Compatibility is too wide, and so is case (droppyjs/droppy#72)."""
+    (root / name).write_bytes(PNG)
+    assert "does not exist" in refuse(f"{root}/{given}", root)
+
+
+def test_a_folder_may_look_the_same_too(root: Path) -> None:
+    """Its name is as hard to write."""
+    folder = root / "May\u202f2026"
+    folder.mkdir()
+    (folder / "it\u2019s.png").write_bytes(PNG)
+    assert find(f"{root}/May 2026/it's.png", root) == folder / "it\u2019s.png"
+
+
+def test_no_look_leads_out_of_the_folders(root: Path, tmp_path: Path) -> None:
+    """Only folders that may be read are listed, and links are followed as ever."""
+    outside = tmp_path / "private"
+    outside.mkdir()
+    (outside / "a\u00a0b.png").write_bytes(PNG)
+    (root / "to\u00a0outside").symlink_to(outside)
+    assert "no file in the folders" in refuse(f"{outside}/a b.png", root)
+    assert "no file in the folders" in refuse(f"{root}/../private/a b.png", root)
+    assert "no file in the folders" in refuse(f"{root}/to outside/a\u00a0b.png", root)
+    assert find_same_look(outside / "a b.png", (root,)) is None
+
+
+@given(st.text(max_size=60))
+def test_no_text_takes_long_or_raises(text: str) -> None:
+    """Whatever a model wraps."""
+    found = list(iterate_unwrapped(text, linux_name="Ubuntu"))
+    assert len(found) == len(set(found)) < 400
+    assert unicodedata.is_normalized("NFC", "".join(found)) in {True, False}
