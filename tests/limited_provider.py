@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import anyio
 
@@ -12,6 +12,7 @@ from flowport.clock import Clock
 from flowport.windows import SharedWindow
 from tests.shared_files import MemoryFile
 
+T = TypeVar("T")
 MINUTE: Final = 60.0
 DOCUMENTED: Final = 50
 CEILING: Final = 500
@@ -104,6 +105,20 @@ class TokenBucket:
     def get_delay(self, now: float) -> float:
         """Return when there is a token again."""
         return max(1.0, MINUTE / self.limit)
+
+
+class SlowFile(MemoryFile):
+    """A shared file whose changes take some time, as those on a disk do."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+
+    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+        """Change a text, later."""
+        await self._clock.sleep(self._seconds)
+        return await super().change(key, work)
 
 
 @dataclass

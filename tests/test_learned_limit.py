@@ -19,7 +19,6 @@ from flowport.learned_limit import (
     can_rise,
     get_extra_at,
     get_limit,
-    get_limit_to_plan,
     get_settled,
     move_instants,
     note_accepted,
@@ -93,7 +92,6 @@ def test_a_limit_at_its_ceiling_is_not_tried(limits: Limits) -> None:
     """Nor half of one, while the file that all programs share cannot be used."""
     assert not can_rise(NOTHING_LEARNED, limits, now=1e6)
     assert get_extra_at(note_waiting(NOTHING_LEARNED, now=0.0), limits, used=20, now=16.0) == inf
-    assert get_limit_to_plan(NOTHING_LEARNED, limits, now=0.0) == get_limit(NOTHING_LEARNED, limits)
 
 
 def test_the_window_never_holds_more_than_the_ceiling() -> None:

@@ -6,7 +6,7 @@ import pytest
 from flowport.budget import Priority
 from flowport.providers.rate_limits import RateLimits
 from tests.fake_clock import FakeClock
-from tests.limited_provider import FixedWindow, LimitedWorld, Limiter, SlidingWindow, TokenBucket
+from tests.limited_provider import FixedWindow, LimitedWorld, Limiter, SlidingWindow, SlowFile, TokenBucket
 
 BATCH = [*[Priority.START_ROW] * 8, *[Priority.LOOK_ROW] * 4]
 """Starts always wait, so that looks only ever get what is sent above the limit, and what starts leave."""
@@ -49,6 +49,15 @@ async def test_a_limit_a_little_above_the_documented_one_is_found(limiter: Limit
     assert world.count_accepted(9 * 60.0, 10 * 60.0) >= 0.9 * limiter.limit
     assert len(world.refused) <= 2
     assert not any(one.is_start for one in world.refused)
+
+
+async def test_a_look_that_comes_while_starts_ask_is_not_overlooked() -> None:
+    """On a disk an exchange takes a moment, in which the next look may come; whoever asks would sleep past it."""
+    world = build_world(SlidingWindow(300))
+    world.file, world.latency_seconds = SlowFile(world.clock, 0.05), 0.02
+    budget = world.open("one")
+    await world.run(5, [budget], lambda _: [*[Priority.START_ROW] * 8, Priority.LOOK_ROW])
+    assert (await budget.look()).limit >= 125
 
 
 @pytest.mark.parametrize("limiter", [SlidingWindow(30), FixedWindow(30)])

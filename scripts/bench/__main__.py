@@ -4,6 +4,7 @@ import sys
 
 from budget_cost import measure_budget_cost
 from figures import Figure, print_figures
+from http_ping import measure_http_ping
 from learning import measure_learning
 from learning_sandbox import measure_learning_sandbox
 from ledger_cost import measure_ledger_cost
@@ -20,6 +21,7 @@ PARTS = {
     "starts": measure_starts,
     "sizes": measure_sizes,
     "budget_cost": measure_budget_cost,
+    "http_ping": measure_http_ping,
     "ledger_cost": measure_ledger_cost,
     "long_list": measure_long_list,
     "memory": measure_memory,

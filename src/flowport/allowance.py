@@ -22,9 +22,9 @@ from flowport.learned_limit import (
     WINDOW_SECONDS,
     LearnedLimit,
     Limits,
+    can_rise,
     get_extra_at,
     get_limit,
-    get_limit_to_plan,
     note_extra,
     note_waiting,
 )
@@ -124,8 +124,8 @@ class Reply:
     """What the account has taught by now."""
     limit: int = 0
     """Requests that are sent in a minute, by that."""
-    limit_to_plan: int = 0
-    """The same for whatever plans work: more while a higher limit is tried."""
+    can_rise: bool = False
+    """Whether a higher limit is tried as long as work waits."""
 
 
 def admit(record: AccountRecord, ask: Ask) -> tuple[AccountRecord, Reply]:
@@ -166,7 +166,7 @@ def admit(record: AccountRecord, ask: Ask) -> tuple[AccountRecord, Reply]:
         probed_at=probed_at,
         learned=record.learned,
         limit=get_limit(record.learned, ask.limits),
-        limit_to_plan=get_limit_to_plan(record.learned, ask.limits, now=now),
+        can_rise=can_rise(record.learned, ask.limits, now=now),
     )
 
 

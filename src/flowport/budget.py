@@ -26,6 +26,9 @@ from flowport.providers.rate_limits import RateLimits
 from flowport.window_record import SPAN_SECONDS
 from flowport.windows import OwnWindow, Window
 
+PLAN_FACTOR: Final = 2
+"""While the limit may rise, looks that somebody waits for are planned for so many times as many requests."""
+
 
 class Priority(IntEnum):
     """Who goes first; smaller is sooner."""
@@ -158,8 +161,11 @@ class RequestBudget:
         self._waiting: list[_Ticket] = []
         self._numbers = itertools.count()
         self._is_asking = False
-        self._limit = self._limit_to_plan = get_limit(NOTHING_LEARNED, self._limits) if limit else 0
-        """By the window's last word."""
+        self._is_outdated = False
+        """Whether the window would answer something else by now."""
+        self._limit = get_limit(NOTHING_LEARNED, self._limits) if limit else 0
+        self._can_rise = False
+        """Both by the window's last word."""
         self._probe: _Probe | None = None
         self._next_at = -inf
         """When the first of those who wait is served, by the window's last word."""
@@ -170,9 +176,14 @@ class RequestBudget:
         return self._limit
 
     @property
+    def can_rise(self) -> bool:
+        """Whether a higher limit is tried as long as looks wait. While it is, looks alone must hold the window full."""
+        return self._can_rise
+
+    @property
     def limit_to_plan(self) -> int:
-        """The same for whatever plans work: more while a higher limit is tried, which needs work that waits."""
-        return self._limit_to_plan
+        """The limit for whatever plans looks that somebody waits for: more while a higher one is tried, so that some wait."""
+        return self._limit * (PLAN_FACTOR if self._can_rise else 1)
 
     @property
     def is_limited(self) -> bool:
@@ -259,7 +270,7 @@ class RequestBudget:
         if probe is None:
             return
         self._window.learn(partial(note_answered_probe, limits=self._limits, probed_at=probe.granted_at))
-        self._rouse_first(is_asleep=True)
+        self._rouse_asker()
 
     def note_sent(self) -> float:
         """Note that a granted request leaves, and return the instant for `note_over`."""
@@ -296,9 +307,9 @@ class RequestBudget:
     async def _queue(self, ticket: _Ticket, operation: Operation) -> None:
         """Wait for our turn. The first of the queue asks the window for all of it."""
         insort(self._waiting, ticket)
-        if _WISHES[ticket.priority].may_probe and self._limit_to_plan > self._limit:
+        if _WISHES[ticket.priority].may_probe and self._can_rise:
             # It may be sent above the limit, past those who wait for room.
-            self._rouse_first(is_asleep=True)
+            self._rouse_asker()
         try:
             while not ticket.is_granted:
                 if ticket.refusal is not None:
@@ -324,7 +335,7 @@ class RequestBudget:
         if probe is not None and probe not in asking:
             asking.append(probe)
         ask = Ask(self._process_id, self._limits, [_WISHES[one.priority] for one in asking])
-        self._is_asking = True
+        self._is_asking, self._is_outdated = True, False
         try:
             # What is granted must not be lost with the one who happens to ask.
             with anyio.CancelScope(shield=True):
@@ -332,11 +343,11 @@ class RequestBudget:
         finally:
             self._is_asking = False
         self._next_at = self._clock.monotonic() + reply.ready_seconds
-        self._limit, self._limit_to_plan = reply.limit, reply.limit_to_plan
+        self._limit, self._can_rise = reply.limit, reply.can_rise
         self._hand_out(reply)
         # Infinite when all were granted: then one who came meanwhile took our place, and we ask again at once.
         is_first = bool(self._waiting) and ticket is self._waiting[0]
-        if is_first and ticket.refusal is None and reply.again_seconds < inf:
+        if is_first and ticket.refusal is None and reply.again_seconds < inf and not self._is_outdated:
             with anyio.CancelScope() as ticket.rest:
                 await self._clock.sleep(reply.again_seconds)
 
@@ -358,11 +369,16 @@ class RequestBudget:
                     ticket.rouse()
         self._rouse_first()
 
-    def _rouse_first(self, *, is_asleep: bool = False) -> None:
+    def _rouse_first(self) -> None:
         if self._waiting:
             self._waiting[0].roused.set()
-            if is_asleep:
-                self._waiting[0].rest.cancel()
+
+    def _rouse_asker(self) -> None:
+        """Have the window asked at once, though whoever asks it may be asking it or sleep by now."""
+        self._is_outdated = True
+        if self._waiting:
+            self._waiting[0].rest.cancel()
+        self._rouse_first()
 
     def _forget_old(self) -> None:
         oldest = self._clock.monotonic() - SPAN_SECONDS

@@ -151,12 +151,6 @@ def can_rise(learned: LearnedLimit, limits: Limits, *, now: float) -> bool:
     return now >= learned.retry_at or limit < learned.ceiling * ENOUGH_OF_CEILING
 
 
-def get_limit_to_plan(learned: LearnedLimit, limits: Limits, *, now: float) -> int:
-    """Return the limit that work should be planned for: a quarter more while it may rise, so that some work waits."""
-    limit = get_limit(learned, limits)
-    return min(limits.most, limit * 5 // 4) if can_rise(learned, limits, now=now) else limit
-
-
 def get_settled(learned: LearnedLimit, limits: Limits, *, now: float) -> int:
     """Return the limit of `SETTLED_SECONDS` ago, or the present one where that is lower."""
     limit = get_limit(learned, limits)

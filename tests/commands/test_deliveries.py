@@ -114,6 +114,26 @@ def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dic
     assert (row["state"], row["is_seen"]) == ("succeeded", False)
 
 
+def test_an_answer_that_waits_to_be_written_is_not_delivered_however_long(
+    tmp_path: Path, sandbox: dict[str, str]
+) -> None:
+    """Hours later another program asks for the same: it gets that result, and nothing is paid again."""
+    folder = tmp_path / "f"
+    # Some minutes in a second: whatever took an answer for written after a while would do so here.
+    hasty = {**sandbox, "FLOWPORT_TEST_REHEARSAL": "rate=200", "FLOWPORT_WAIT_SECONDS": "3600"}
+    with open_unread(folder, hasty):
+        home = {"FLOWPORT_HOME": str(folder / "home")}
+        with open_child(tmp_path / "other", environment={**hasty, **home}) as other:
+            other.greet()
+            other.call("text_to_picture", prompt="a hill")
+            waiting = [row for row in other.call("list_runs")["runs"] if not row["is_seen"]]
+            joined = other.call("text_to_picture", prompt="a lake")
+            rows = other.call("list_runs")["runs"]
+    assert [row["run_id"] for row in waiting] == [joined["run_id"]]
+    assert "joined" in joined
+    assert [row["is_seen"] for row in rows] == [True, True]
+
+
 def test_a_client_that_closes_its_side_alone_gets_what_was_answered(tmp_path: Path, sandbox: dict[str, str]) -> None:
     """It still reads; and one that does not is left in time."""
     with open_unread(tmp_path / "f", sandbox) as child:

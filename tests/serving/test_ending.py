@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from flowport.serving import ending
 from flowport.serving.ending import CLOSING_SECONDS
 from tests.commands.children import GIVE_UP_SECONDS
 
@@ -95,3 +96,35 @@ def test_an_output_that_was_never_open_is_not_watched() -> None:
     )
     assert (done.returncode, done.stderr) == (4, b"")
     assert os.fstat(1)
+
+
+PARENT = """
+import subprocess, sys
+sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+print(sleeper.pid, flush=True)
+child.wait()
+"""
+QUICK = WAITING.replace(
+    "async def main", "from flowport.serving import ending\nending.PARENT_SECONDS = 0.05\n\nasync def main"
+)
+
+
+def test_a_client_that_is_killed_ends_us_although_another_program_holds_the_pipes() -> None:
+    """As DeusData/codebase-memory-mcp#406 has it: neither pipe closes, and the server stays for ever with its locks."""
+    command = [sys.executable, "-c", PARENT, QUICK]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as parent:
+        assert parent.stdout is not None
+        first = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+        sleeper_id = int(min(first - {"ready"}))
+        try:
+            parent.kill()
+            assert parent.stdout.readline() == "clean\n"
+        finally:
+            os.kill(sleeper_id, signal.SIGKILL)
+
+
+def test_the_parent_is_looked_at_often_enough() -> None:
+    """Fifteen seconds is what is promised, clean-up included."""
+    assert ending.PARENT_SECONDS + ending.CLOSING_SECONDS < 15

@@ -276,6 +276,9 @@ class AccountWatch:
         ripe = [self._describe(seat) for seat in self._ripe]
         everyone = [*ripe, *(self._describe(seat) for _, _, seat in self._resting if seat.is_taken)]
         prices = (get_prices if self._many.get_most() == 1 else get_prices_of_many)(everyone, self._pace, limit=limit)
+        if self._account.budget.can_rise:
+            # Rows are looked at in their pace, with what is left: only looks that wait teach how many requests there may be.
+            prices = replace(prices, left=0.0)
         n = choose_run(ripe, demand, prices, now)
         return None if n is None else list(self._ripe)[n]
 

@@ -13,10 +13,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowport.serving.json_rpc import Parsed, RefusedMessage, find_id, parse_message, parse_messages, refuse
+from flowport.serving.overlong import OverlongMessage
 
 logger = logging.getLogger(__name__)
 
 _ASCII_CHARSETS: Final = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
+_MAX_SKIPPED_BYTES: Final = 256 * 1024 * 1024
+"""How much of a body that is too long is read before the connection is closed."""
 _ONE_BY_ONE: Final = "Over HTTP each message is sent by itself; nothing was done."
 
 
@@ -28,7 +31,7 @@ class BodyReader:
 
         Args:
             security: Which names may be spoken to; a request under another gets the application's own refusal.
-            max_bytes: The largest body that the application takes; it refuses longer ones by itself.
+            max_bytes: The largest body that the application takes; a longer one is refused here.
         """
         self._app = app
         self._security = TransportSecurityMiddleware(security)
@@ -40,6 +43,9 @@ class BodyReader:
             await self._app(scope, receive, send)
             return
         events, body = await self._collect(receive)
+        if isinstance(body, OverlongMessage):
+            await _answer([body.refuse()], scope, receive, send, status=413)
+            return
         if body is None or await self._security.validate_request(Request(scope), is_post=True) is not None:
             await self._app(scope, _replay(events, receive), send)
             return
@@ -55,18 +61,34 @@ class BodyReader:
             body = b"".join(map(_write, parsed))
         await self._app(scope, _replay([{"type": "http.request", "body": body}], receive), send)
 
-    async def _collect(self, receive: Receive) -> tuple[list[Message], bytes | None]:
-        """Return what came, and the whole body; None when it is too long or breaks off."""
+    async def _collect(self, receive: Receive) -> tuple[list[Message], bytes | OverlongMessage | None]:
+        """Return what came, and the whole body; None when it breaks off."""
         events: list[Message] = []
         size = 0
         while True:
             event = await receive()
             events.append(event)
             size += len(event.get("body", b""))
-            if event["type"] != "http.request" or size > self._max_bytes:
+            if event["type"] != "http.request":
                 return events, None
+            if size > self._max_bytes:
+                return [], await _skip(events, receive)
             if not event.get("more_body", False):
                 return events, b"".join(one.get("body", b"") for one in events)
+
+
+async def _skip(events: list[Message], receive: Receive) -> OverlongMessage:
+    """Return the ends of a body, the rest of which is read: a client that still writes does not read its answer."""
+    overlong, size = OverlongMessage(), 0
+    for event in events:
+        overlong.add(event.get("body", b""))
+    event = events[-1]
+    events.clear()
+    while event["type"] == "http.request" and event.get("more_body", False) and size < _MAX_SKIPPED_BYTES:
+        event = await receive()
+        overlong.add(event.get("body", b""))
+        size += len(event.get("body", b""))
+    return overlong
 
 
 def _refuse(parsed: Sequence[Parsed], *, is_array: bool) -> Sequence[RefusedMessage]:
@@ -114,8 +136,10 @@ def _refuse_charset(body: bytes, charset: str) -> RefusedMessage:
     return refuse(PARSE_ERROR if request_id is None else INVALID_REQUEST, words, request_id)
 
 
-async def _answer(refused: Sequence[RefusedMessage], scope: Scope, receive: Receive, send: Send) -> None:
+async def _answer(
+    refused: Sequence[RefusedMessage], scope: Scope, receive: Receive, send: Send, *, status: int = 400
+) -> None:
     logger.warning("a request over HTTP is no message")
     texts = [one.model_dump_json(by_alias=True, exclude_unset=True) for one in refused]
     text = texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
-    await Response(text, 400, media_type="application/json")(scope, receive, send)
+    await Response(text, status, media_type="application/json")(scope, receive, send)

@@ -21,6 +21,11 @@ CLOSING_SECONDS: Final = 1.6
 """How long the clean-up may take before the process ends without it; the ledger is whole either way."""
 
 
+PARENT_SECONDS = 5.0
+"""How often to look whether the program that started us is still there. Other programs that it started may hold its ends
+of our pipes, so that neither closes when it is killed."""
+
+
 class End:
     """The end that everything waits for."""
 
@@ -28,13 +33,14 @@ class End:
         """Begin the watch; call it on the running event loop, once in a process.
 
         Args:
-            client_fd: Where the client is written to; the end comes when nobody reads there any more. None for nowhere.
+            client_fd: Where the client is written to; the end comes when nobody reads there any more, or when the program
+                that started us has ended. None for nowhere.
         """
         self.asked = anyio.Event()
         self.code = 0
         self._loop = asyncio.get_running_loop()
         self._wake, self._alarm = os.pipe()
-        threading.Thread(target=self._watch, args=(client_fd,), daemon=True).start()
+        threading.Thread(target=self._watch, args=(client_fd, os.getppid()), daemon=True).start()
 
     def ask(self, code: int = 0) -> None:
         """Begin the clean-up, and see to it that it does not take for ever."""
@@ -47,9 +53,9 @@ class End:
         """Ask for the end from anywhere: a thread, a signal handler. Nothing here may wait for a lock."""
         os.write(self._alarm, b"\0")
 
-    def _watch(self, client_fd: int | None) -> None:
-        if _wait(self._wake, client_fd):
-            logger.warning("the client has closed our standard output: Flowport ends")
+    def _watch(self, client_fd: int | None, parent_id: int) -> None:
+        if cause := _wait(self._wake, client_fd, parent_id):
+            logger.warning("%s: Flowport ends", cause)
         self._loop.call_soon_threadsafe(self.ask)
         time.sleep(CLOSING_SECONDS)
         os._exit(self.code)
@@ -70,13 +76,19 @@ def open_client_fd() -> int | None:
         return None
 
 
-def _wait(wake: int, client_fd: int | None) -> bool:
-    """Wait for a byte, or until the client reads no more; True for the latter."""
+def _wait(wake: int, client_fd: int | None, parent_id: int) -> str:
+    """Wait for a byte, or until the client is gone; return how that is known, nothing for the former."""
     if sys.platform == "win32" or client_fd is None:
         os.read(wake, 1)
-        return False
+        return ""
     poller = select.poll()
     poller.register(wake, select.POLLIN)
     # No event is asked for: that the other end is gone is told unasked.
     poller.register(client_fd, 0)
-    return any(found == client_fd for found, _ in poller.poll())
+    while os.getppid() == parent_id:
+        found = {descriptor for descriptor, _ in poller.poll(PARENT_SECONDS * 1000)}
+        if client_fd in found:
+            return "the client has closed our standard output"
+        if found:
+            return ""
+    return "the program that started us has ended"

@@ -2,14 +2,14 @@
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Self, TypeAlias
 
 import anyio
 from mcp.shared._stream_protocols import ReadStream
 from mcp.shared.message import SessionMessage
 
-from flowport.serving.json_rpc import parse_messages
+from flowport.serving.json_rpc import Parsed, RefusedMessage, parse_messages
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class NoMessage(ValueError):
         return self.data.decode(errors="replace")
 
 
-Heard: TypeAlias = SessionMessage | NoMessage
+Heard: TypeAlias = SessionMessage | NoMessage | RefusedMessage
 
 
 class MendingReader(ReadStream[SessionMessage]):
@@ -51,13 +51,13 @@ class MendingReader(ReadStream[SessionMessage]):
         """Return the next message."""
         while not self._waiting:
             heard = await self._receive()
-            if not isinstance(heard, NoMessage):
+            if isinstance(heard, SessionMessage):
                 return heard
-            await self._take_apart(heard)
+            await self._take_apart([heard] if isinstance(heard, RefusedMessage) else parse_messages(heard.data))
         return self._waiting.popleft()
 
-    async def _take_apart(self, heard: NoMessage) -> None:
-        for one in parse_messages(heard.data):
+    async def _take_apart(self, parsed: Iterable[Parsed]) -> None:
+        for one in parsed:
             if isinstance(one, SessionMessage):
                 self._waiting.append(one)
                 continue

@@ -10,15 +10,16 @@ from typing import Final
 import anyio
 import anyio.abc
 import uvicorn
-from mcp.server.streamable_http_manager import DEFAULT_MAX_REQUEST_BODY_SIZE
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
 from flowport.server import FlowportServer
-from flowport.serving.addresses import Address, format_host
+from flowport.serving.addresses import Address
 from flowport.serving.bodies import BodyReader
 from flowport.serving.ending import End
+from flowport.serving.host_check import HostCheck, build_authorities, build_origins
 from flowport.serving.http_requests import RequestWatch
+from flowport.serving.overlong import MAX_MESSAGE_BYTES
 
 PATH: Final = "/mcp"
 
@@ -57,14 +58,18 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
 
     A page in the person's browser can have its own name point at this computer; the names are checked for its sake.
     """
-    names = [f"{host}:{address.port}" for host in {format_host(address.host), "127.0.0.1", "localhost", "[::1]"}]
     security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True, allowed_hosts=names, allowed_origins=[f"http://{name}" for name in names]
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=sorted(build_authorities(address)),
+        allowed_origins=sorted(build_origins(address)),
     )
-    app = server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
+    app = server.streamable_http_app(
+        streamable_http_path=PATH, transport_security=security, max_request_body_size=MAX_MESSAGE_BYTES
+    )
     # The one that is added last comes first: what is no message never gets an id of its own.
     app.add_middleware(RequestWatch)
-    app.add_middleware(BodyReader, security=security, max_bytes=DEFAULT_MAX_REQUEST_BODY_SIZE)
+    app.add_middleware(BodyReader, security=security, max_bytes=MAX_MESSAGE_BYTES)
+    app.add_middleware(HostCheck, address=address, path=PATH)
     return app
 
 

@@ -19,6 +19,7 @@ from mcp.shared.message import SessionMessage
 
 from flowport.serving.hearing import Heard, NoMessage
 from flowport.serving.json_rpc import parse_message
+from flowport.serving.overlong import MAX_MESSAGE_BYTES, OverlongMessage
 
 if sys.platform == "win32":
     from mcp.os.win32.utilities import rebind_std_handle_to_fd
@@ -36,9 +37,11 @@ class LineReader:
         """Read from a descriptor; `on_end` is called when the other side has closed it."""
         self._descriptor = descriptor
         self._on_end = on_end
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | OverlongMessage] = deque()
         self._rest = bytearray()
         """The line that is not whole yet."""
+        self._overlong: OverlongMessage | None = None
+        """The same, where it is too long already."""
         self._has_ended = False
 
     async def receive(self) -> Heard:
@@ -54,21 +57,37 @@ class LineReader:
                 raise anyio.EndOfStream
             # Abandoned when cancelled, because nobody can tell when the client speaks again.
             self._take(await anyio.to_thread.run_sync(_read, self._descriptor, abandon_on_cancel=True))
-        return parse_line(self._lines.popleft())
+        line = self._lines.popleft()
+        return line.refuse() if isinstance(line, OverlongMessage) else parse_line(line)
 
     def _take(self, data: bytes) -> None:
         if data:
-            *lines, rest = data.split(b"\n")
-            if lines:
-                lines[0] = bytes(self._rest) + lines[0]
-                self._rest.clear()
-            self._lines.extend(lines)
-            self._rest += rest
+            *whole, rest = data.split(b"\n")
+            for part in whole:
+                self._extend(part)
+                self._end_line()
+            self._extend(rest)
             return
         self._has_ended = True
         self._on_end()
-        if self._rest:
-            self._lines.append(bytes(self._rest))
+        if self._rest or self._overlong is not None:
+            self._end_line()
+
+    def _extend(self, part: bytes) -> None:
+        """Take a part of a line; nobody keeps the middle of one that is too long."""
+        if self._overlong is None and len(self._rest) + len(part) > MAX_MESSAGE_BYTES:
+            self._overlong = OverlongMessage()
+            self._overlong.add(bytes(self._rest))
+            self._rest = bytearray()
+        if self._overlong is None:
+            self._rest += part
+        else:
+            self._overlong.add(part)
+
+    def _end_line(self) -> None:
+        self._lines.append(bytes(self._rest) if self._overlong is None else self._overlong)
+        self._overlong = None
+        self._rest.clear()
 
 
 def parse_line(line: bytes) -> Heard:
