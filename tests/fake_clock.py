@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Final
 
@@ -26,6 +27,9 @@ _work_under_way = 0
 
 _settling: Final[set[asyncio.Task[object]]] = set()
 """The tasks that wait until no other can run. They do not count as running, else two clocks would wait for each other."""
+
+_watching: Final[set[asyncio.Task[object]]] = set()
+"""The tasks that wait until clocks too have come to rest. They do not count as running for a clock."""
 
 
 @contextmanager
@@ -127,14 +131,14 @@ class FakeClock:
 
     async def settle(self) -> None:
         """Wait until no other task can run, and none did for `idle_seconds`."""
-        with _note_settling():
+        with _note(_settling):
             while True:
-                before = _get_waiting()
+                before = get_waiting(_settling | _watching)
                 is_working = _work_under_way > 0 or self._is_busy()
                 await asyncio.sleep(max(self._idle_seconds, _LEAST_SECONDS) if is_working else self._idle_seconds)
                 if _work_under_way or self._is_busy():
                     continue
-                if before is not None and before == _get_waiting():
+                if before is not None and before == get_waiting(_settling | _watching):
                     return
 
     async def _wait(self, sleeper: _Sleeper) -> None:
@@ -160,21 +164,33 @@ class FakeClock:
             heir.roused.set()
 
 
+async def wait_until_blocked() -> None:
+    """Wait until no clock jumps any more, and every other task waits for something: a socket, a timer, a thread.
+
+    anyio's `wait_all_tasks_blocked` looks only every 0.1 s. A server that ticks as often, as uvicorn does, can be in step
+    with it: then it is about to run at every look, and the wait never ends.
+    """
+    with _note(_watching):
+        await asyncio.sleep(0)
+        while _work_under_way or get_waiting(_watching) is None:  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(_LEAST_SECONDS if _work_under_way else 0)
+
+
 @contextmanager
-def _note_settling() -> Iterator[None]:
+def _note(tasks: set[asyncio.Task[object]]) -> Iterator[None]:
     task = asyncio.current_task()
     assert task is not None
-    _settling.add(task)
+    tasks.add(task)
     try:
         yield
     finally:
-        _settling.discard(task)
+        tasks.discard(task)
 
 
-def _get_waiting() -> dict[asyncio.Task[object], object] | None:
-    """Return what each other task waits for; None when one of them can run."""
+def get_waiting(besides: AbstractSet[asyncio.Task[object]] = frozenset()) -> dict[asyncio.Task[object], object] | None:
+    """Return what each other task waits for, besides some; None when one of them can run."""
     waiting: dict[asyncio.Task[object], object] = {}
-    for task in asyncio.all_tasks() - _settling:
+    for task in asyncio.all_tasks() - besides - {asyncio.current_task()}:
         future = getattr(task, _WAITING_FOR)
         if future is None or future.done():
             return None

@@ -11,7 +11,7 @@ from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific import Magnific
 from flowport.providers.rate_limits import RateLimits
 from flowport.transport import Location
-from tests.fake_clock import FakeClock
+from tests.fake_clock import FakeClock, wait_until_blocked
 from tests.raw_server import Ending, RawServer, Reply, build_reply, find_closed_origin, serving
 
 READ = ApiRequest(Operation.READ_RUN, "GET", "/run")
@@ -49,7 +49,7 @@ async def wait_until_alone(server: RawServer) -> None:
     """Wait until every connection to a server has ended."""
     with anyio.fail_after(60):
         while server.open_connections:
-            await anyio.wait_all_tasks_blocked()
+            await wait_until_blocked()
 
 
 async def test_a_fixed_place_is_returned_as_it_is() -> None:

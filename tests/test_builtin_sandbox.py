@@ -97,7 +97,7 @@ async def test_programs_of_one_home_share_one_process_to_the_last(provider: Magn
         await program.aclose()
         assert await read_about(await programs[-1].locate()) == 200
     await programs[-1].aclose()
-    process.wait(timeout=5)
+    process.wait(timeout=60)
 
     assert len({(location.base_url, location.api_key) for location in locations}) == 1
     assert not (tmp_path / "address.json").exists()

@@ -1,5 +1,6 @@
 """The machine's clock, and the one that stands in for it in every other test."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ import anyio.to_thread
 import pytest
 
 from flowport.clock import BootTime, Clock, SystemClock
-from tests.fake_clock import MAX_JUMPS, FakeClock
+from tests.fake_clock import MAX_JUMPS, FakeClock, wait_until_blocked
 
 
 async def note(clock: Clock, seconds: float, woken: list[tuple[float, float]]) -> None:
@@ -186,6 +187,23 @@ async def test_two_clocks_of_one_event_loop_do_not_wait_for_each_other(idle_seco
                 tasks.start_soon(note, clock, seconds, woken)
 
     assert (one.monotonic(), other.monotonic(), len(woken)) == (7.0, 5.0, 3)
+
+
+async def test_a_task_that_ticks_is_seen_to_wait_between_its_ticks() -> None:
+    """uvicorn ticks every 0.1 s. A look that is as frequent, and in step, meets the tick each time and waits without end."""
+
+    async def tick() -> None:
+        """Be busy at the first look, then tick in step with looks that follow at this distance."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        while True:  # noqa: ASYNC110 - it stands for a server
+            await asyncio.sleep(0.1)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tick)
+            await wait_until_blocked()
+            tasks.cancel_scope.cancel()
 
 
 async def test_work_on_a_thread_ends_before_time_jumps() -> None:

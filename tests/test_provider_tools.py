@@ -21,6 +21,7 @@ from flowport.model import JsonValue
 from flowport.provider_tools import MAX_PAGES, call_tool
 from flowport.providers.interface import ApiAnswer, ToolOffer, ToolRequest
 from flowport.transport import Location
+from tests.fake_clock import wait_until_blocked
 
 KEY = "gx_a-key-that-must-not-come-back"
 Answer = Callable[[dict[str, Any]], Any]
@@ -256,7 +257,7 @@ async def test_the_time_goes_on_when_the_last_request_has_its_turn() -> None:
         for _ in turns:
             group.start_soon(session.note_request, request)
         for turn in turns:
-            await anyio.wait_all_tasks_blocked()
+            await wait_until_blocked()
             deadlines.append(scope.deadline)
             turn.set()
     assert deadlines == [inf, inf]

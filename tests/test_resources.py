@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from flowport.answers import build_output_uri, build_run_uri
-from flowport.errors import ResourceNotFound
+from flowport.call_errors import ResourceNotFound
 from flowport.exchange import Exchange
 from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
 from flowport.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
-from flowport.runner.delivery import DeliveredRuns, Deliveries
+from flowport.runner.delivery import Deliveries
 from tests.harness import READER, Harness, open_harness
 from tests.ledger.samples import build_run
 from tests.raw_server import build_reply, serving
@@ -241,7 +241,7 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
     over = build_run("run_kept", RunState.SUCCEEDED)
     await ledger.accept(replace(over, owner=LOCAL_OWNER, outputs=(output,), delivered_at=None))
     desk, exchange = flowport.assembly.desk, Exchange()
-    deliveries = Deliveries(ledger, desk.clock, desk.supervisor, DeliveredRuns())
+    deliveries = Deliveries(ledger, desk.clock, desk.supervisor)
     desk = replace(desk, ledger=ledger, deliveries=deliveries)
 
     resources, reader = Resources(desk, anyio.CapacityLimiter(2)), replace(READER, exchange=exchange)

@@ -58,7 +58,10 @@ PLACEHOLDERS = [
         "YOUR_API_KEY_1",
         "your.api.key",
     ),
+    *("[[key]]", "<token>", "<secret>", "KEY", "MAGNIFIC_KEY", "my_magnific_key", "N/A", "-", "?", "changeme123"),
+    *("#{key}", "@env(KEY)", "%env.MAGNIFIC_API_KEY%", "$ENV{KEY}", "<%= key %>", "{env.KEY}", "${command:getKey}"),
     # What masks say.
+    *("xxxx-xxxx-xxxx-xxxx", "00000000-0000-0000-0000-000000000000"),
     *(
         "sk-...",
         "sk-\N{HORIZONTAL ELLIPSIS}",
@@ -163,6 +166,12 @@ def test_a_key_of_another_service_is_refused_with_its_owner(name: str, key: str,
             "mk-0123...cdef",
             "mk-****9abcdef",
             "mk-\N{BULLET}\N{BULLET}cdef",
+        ),
+        *(
+            "mk-0123456789abcdef${KEY}",
+            "mk-0123{{abcdef}}",
+            "~/keys/mk-0123456789abcdef",
+            "/run/secrets/mk-0123456789abcdef",
         ),
         *("mk 0123456789abcdef", "mk-0123\n456789abcdef", "ключ"),
     ],

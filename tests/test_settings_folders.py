@@ -51,6 +51,19 @@ def test_a_path_may_begin_with_the_home_folder(home: Path) -> None:
     assert loaded.file_roots == (home / "a", home)
 
 
+@pytest.mark.parametrize("mark", [",", ", ", ";", "\n"])
+def test_folders_may_be_parted_by_other_marks(home: Path, mark: str) -> None:
+    """The system's own mark is known to few, and one folder of that name would silently be none."""
+    (home / "a").mkdir()
+    (home / "b").mkdir()
+    assert load({"FLOWPORT_FILE_ROOTS": f"{home}/a{mark}{home}/b"}).file_roots == (home / "a", home / "b")
+    (home / "a,b").mkdir()
+    assert load({"FLOWPORT_FILE_ROOTS": f"{home}/a,b"}).file_roots == (home / "a,b",)
+    odd = home / f"a{mark}" / "b"
+    odd.mkdir(parents=True)
+    assert load({"FLOWPORT_FILE_ROOTS": str(odd)}).file_roots == (odd,)
+
+
 @pytest.mark.parametrize("place", ["/", ".", ".."])
 def test_the_home_folder_and_what_holds_it_are_no_default_roots(
     home: Path, place: str, monkeypatch: pytest.MonkeyPatch

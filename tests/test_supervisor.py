@@ -9,6 +9,7 @@ import pytest
 
 from flowport.errors import LedgerError
 from flowport.supervisor import Supervisor
+from tests.fake_clock import wait_until_blocked
 
 
 async def crash(text: str = "words of the bug") -> None:
@@ -53,7 +54,7 @@ async def test_a_crash_without_an_owner_is_heard_all_the_same(caplog: pytest.Log
     """Nobody may count on the task, but the operator must know."""
     async with Supervisor() as supervisor:
         supervisor.spawn("lonely", crash)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
@@ -61,7 +62,7 @@ async def test_an_owner_that_crashes_on_the_news_is_logged_too(caplog: pytest.Lo
     """The clean-up after a crash meets the same broken world."""
     async with Supervisor() as supervisor:
         supervisor.spawn("watcher", crash, on_crash=crash)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
     named = [record.args for record in caplog.records]
     assert named == [("watcher",), ("watcher, after its crash",)]
 
@@ -72,7 +73,7 @@ async def test_a_task_that_ends_well_says_nothing(caplog: pytest.LogCaptureFixtu
     async with Supervisor() as supervisor:
         supervisor.spawn("short", _set(ended), on_crash=_set(told))
         await ended.wait()
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
     assert (told.is_set(), caplog.records) == (False, [])
 
 
@@ -82,7 +83,7 @@ async def test_leaving_cancels_every_task_without_calling_it_a_crash(caplog: pyt
     async with Supervisor() as supervisor:
         for name in "abc":
             supervisor.spawn(name, anyio.sleep_forever, on_crash=_set(told))
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
     assert (told.is_set(), caplog.records) == (False, [])
 
 

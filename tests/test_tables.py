@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowport.errors import ArgumentsInvalid
-from flowport.tables import MAX_COLUMNS, format_table, neutralise, parse_table
+from flowport.tables import MAX_COLUMNS, format_table, neutralise, parse_table, restore_cell
 
 # What a cell may hold: anything that is text, but no NUL, which is the mark of another encoding.
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -127,6 +127,34 @@ def test_spaces_around_quotes_are_no_part_of_a_cell(
     """People put a space after each comma (python/cpython#117286); a space without quotes is data, and so is a quote inside a cell."""
     table = parse_table(text.encode(), argument="csv")
     assert (table.columns, [row.cells for row in table.rows]) == (columns, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("# spring\n#\na,b\n1,2\n", ("a", "b")),
+        ("# spring\na;b\n1;2\n", ("a", "b")),
+        ("#a,b\n1,2\n", ("#a", "b")),
+    ],
+)
+def test_remarks_before_the_names_are_passed_over(text: str, columns: tuple[str, ...]) -> None:
+    """A row of names may begin with the same mark."""
+    table = parse_table(text.encode(), argument="csv")
+    assert (table.columns, [list(row.cells.values()) for row in table.rows]) == (columns, [["1", "2"]])
+
+
+def test_a_title_before_the_names_is_named() -> None:
+    """Advice on commas and quotes would lead nowhere."""
+    with pytest.raises(ArgumentsInvalid) as caught:
+        parse_table(b"Spring campaign\nmotif,strength\ncup,0.4\n", argument="csv")
+    assert 'csv has the first row "Spring campaign" and 2 cells in each other row.' in str(caught.value)
+    assert "take out a title" in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "-2+3", "a;=b", "a\n@SUM(A1)", "plain", "it's", "-0.5", "'quoted'"])
+def test_a_cell_that_was_made_harmless_is_read_back(cell: str) -> None:
+    """A saved table may be the rows of the next batch."""
+    assert restore_cell(neutralise(cell)) == cell
 
 
 def test_a_row_knows_its_line() -> None:

@@ -71,7 +71,7 @@ class NoLedger:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
 
-    async def accept(self, run: Run, *_: AttachRules | PurseTerms | None) -> Accepted:
+    async def accept(self, run: Run, *_: AttachRules | None, **__: PurseTerms | None) -> Accepted:
         """Keep a run."""
         self._runs[run.id] = run
         return Accepted(run)

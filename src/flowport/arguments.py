@@ -7,6 +7,7 @@ clients send strings. Everything else is refused in one go, with all that is wro
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ _MAX_LISTED_NAMES: Final = 12
 _MAX_STRAY_NAMES: Final = 8
 _MAX_READ_NAMES: Final = 500
 """Arguments of one call whose names may be spelled in other ways."""
+_MAX_RESPELT_LENGTH: Final = 300
+"""Characters of a name that is compared in its spelling; a longer one is taken exactly as it is, or refused."""
 
 CLIENT_NAMES: Final = frozenset(
     {
@@ -142,7 +145,7 @@ class _InputNames:
         """Return the input that a name means, or the one that is called exactly so."""
         if name in self._exact:
             return self._by_id[self._exact[name]]
-        forms = set() if is_exact else _build_forms(name)
+        forms = set() if is_exact or len(name) > _MAX_RESPELT_LENGTH else _build_forms(name)
         alike = [item for item, known in self._forms if forms & known]
         return alike[0] if len(alike) == 1 else None
 
@@ -174,13 +177,15 @@ def _get_exact_owners(inputs: tuple[Input, ...], property_names: Mapping[str, st
     return dict(reversed(claims))
 
 
-def _get_all_forms(item: Input, property_names: Mapping[str, str]) -> set[str]:
-    return set().union(*map(_build_forms, (property_names[item.id], item.id, item.run_key, item.label)))
+def _get_all_forms(item: Input, property_names: Mapping[str, str]) -> frozenset[str]:
+    names = (property_names[item.id], item.id, item.run_key, item.label)
+    return frozenset().union(*(_build_forms(name) for name in names if len(name) <= _MAX_RESPELT_LENGTH))
 
 
-def _build_forms(name: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def _build_forms(name: str) -> frozenset[str]:
     """Return what is the same in all spellings of a name: without case, accents and what parts its words."""
-    return {_fold(name), clean_line(name).casefold()} - {""}
+    return frozenset({_fold(name), clean_line(name).casefold()} - {""})
 
 
 def _fold(name: str) -> str:
@@ -188,7 +193,7 @@ def _fold(name: str) -> str:
 
 
 def _is_client_name(name: str) -> bool:
-    return name.startswith("_") or _fold(name) in CLIENT_NAMES
+    return name.startswith("_") or (len(name) <= _MAX_RESPELT_LENGTH and _fold(name) in CLIENT_NAMES)
 
 
 def _resolve_value(item: Input, names: list[str], sent: Mapping[str, JsonValue]) -> Parsed:
@@ -227,7 +232,7 @@ def _build_stray_problem(
 
 def _find_meant(name: str, free: list[Input], property_names: Mapping[str, str]) -> str:
     """Return the argument that a wrong name means, among those not given; empty when none comes to mind."""
-    slug = build_slug(name)
+    slug = build_slug(name[:_MAX_RESPELT_LENGTH])
     same = [
         property_names[item.id]
         for item in free
@@ -245,7 +250,7 @@ def _format_arguments(names: list[str]) -> str:
 
 
 def _format_name(name: str) -> str:
-    return clean_line(name, limit=MAX_GIVEN_LENGTH) or '""'
+    return clean_line(name[:_MAX_RESPELT_LENGTH], limit=MAX_GIVEN_LENGTH) or '""'
 
 
 def _build_digest(value: Any) -> str:

@@ -37,7 +37,7 @@ from flowport.runner.batches import Batches
 from flowport.runner.board import Board
 from flowport.runner.calling import CallBook
 from flowport.runner.delivering import FileDeliverer
-from flowport.runner.delivery import DeliveredRuns, Deliveries
+from flowport.runner.delivery import Deliveries
 from flowport.runner.durations import DurationBook
 from flowport.runner.following import RunFollower
 from flowport.runner.inheriting import RunInheritor
@@ -148,11 +148,10 @@ async def open_assembly(
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
         supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
-        for one_account in filter(lambda opened: opened.is_sandbox, accounts):
-            supervisor.spawn("sandbox", keep_tidy, one_account, ledger, clock)
-        delivered = DeliveredRuns()
-        deliveries = Deliveries(ledger, clock, supervisor, delivered)
-        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, OutputFinder(ledger, delivered))
+        supervisor.spawn("sandbox", keep_tidy, accounts, ledger, clock)
+        deliveries = Deliveries(ledger, clock, supervisor)
+        finder = OutputFinder(ledger, deliveries.delivered)
+        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, finder)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
         board = Board(changes.note_run)
         runner = _build_runner(shared, accounts, board, process, pace or Pace())

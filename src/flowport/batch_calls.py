@@ -1,8 +1,11 @@
 """What the tools do for batches: many runs of an app by one call."""
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -18,12 +21,13 @@ from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
 from flowport.labels import clean_line
 from flowport.ledger.batch_records import RowStanding
-from flowport.media.arguments import MediaRules, find_local_file
+from flowport.media.arguments import MediaRules, find_beside, find_local_file
 from flowport.media.sources import measure, open_source
 from flowport.model import JsonValue, Run
 from flowport.purse import find_price_question
 from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
 from flowport.runner.calling import RunCall
+from flowport.runner.papers import restore_table
 from flowport.runner.pricing import price_call
 from flowport.runner.runs import Submission
 from flowport.schema import get_inputs
@@ -37,6 +41,7 @@ MAX_PREPARING: Final = 2
 CSV: Final = "csv"
 """The argument that names a table."""
 
+_LINE_END: Final = re.compile(r"[\r\n]")
 _SUFFIXES: Final = (".csv", ".tsv")
 _GIVE: Final = "Give the full path of a .csv file of at most 5 MB on this computer."
 _MAX_SHOWN_SEEN: Final = 20
@@ -60,10 +65,9 @@ class BatchCalls:
             raise _refuse("rows", f"or {CSV} is needed, and not both", "Give the rows, or the path of a table.")
         if CSV in given:
             try:
-                table = await anyio.to_thread.run_sync(self._read_table, str(given[CSV]))
+                return await anyio.to_thread.run_sync(self._read_table, str(given[CSV]), listing)
             except ArgumentsInvalid as exc:
                 raise ArgumentsInvalid(tuple(map(_advise, exc.problems))) from exc
-            return _name_columns(table, listing)
         rows = given["rows"]
         assert isinstance(rows, list)  # noqa: S101 - the parser of arguments has made it one
         odd = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
@@ -190,14 +194,44 @@ class BatchCalls:
         await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
         return answer
 
-    def _read_table(self, path: str) -> Table:
-        source = find_local_file(path, argument=CSV, rules=MediaRules(self._desk.settings.file_roots))
+    def _read_table(self, path: str, listing: Listing) -> tuple[GivenRow, ...]:
+        """Return the rows of a table: of a file, whose pictures may be named from its own folder, or of the text itself."""
+        is_input = partial(_is_input, listing)
+        if _LINE_END.search(path.strip()):
+            return _name_columns(restore_table(parse_table(path.encode(), argument=CSV), is_input), listing)
+        rules = MediaRules(self._desk.settings.file_roots)
+        source = find_local_file(path, argument=CSV, rules=rules)
         # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
         if source.path.suffix.lower() not in _SUFFIXES:
             raise _refuse(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
         with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
             size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
-            return parse_table(file.read(size_bytes), argument=CSV)
+            table = restore_table(parse_table(file.read(size_bytes), argument=CSV), is_input)
+        rows = _name_columns(table, listing)
+        names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
+        return tuple(_find_beside(row, names, source.path.parent, rules) for row in rows)
+
+
+def _find_beside(row: GivenRow, names: Collection[str], folder: Path, rules: MediaRules) -> GivenRow:
+    """Return a row in which pictures that are named from the table's own folder have their full paths."""
+    found = {name: _complete(cell, folder, rules) for name, cell in row.arguments.items() if name in names}
+    return replace(row, arguments={**row.arguments, **found})
+
+
+def _complete(cell: JsonValue, folder: Path, rules: MediaRules) -> JsonValue:
+    """Return the full path of what a cell names, or each of a list; what names nothing there stays as it is."""
+    if isinstance(cell, list):
+        return [_complete(one, folder, rules) for one in cell]
+    if not isinstance(cell, str):
+        return cell
+    if cell.lstrip().startswith("["):
+        try:
+            listed = json.loads(cell)
+        except (ValueError, RecursionError):
+            listed = None
+        if isinstance(listed, list):
+            return json.dumps(_complete(listed, folder, rules), ensure_ascii=False)
+    return find_beside(cell, folder, rules)
 
 
 def _advise(problem: ArgumentProblem) -> ArgumentProblem:
@@ -221,6 +255,11 @@ def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
         GivenRow(f"row {n} (line {row.line})", {names[column]: cell for column, cell in row.cells.items()})
         for n, row in enumerate(table.rows, 1)
     )
+
+
+def _is_input(listing: Listing, column: str) -> bool:
+    """Tell whether a column is for an argument of the app."""
+    return _find_argument(column, listing) in listing.property_names.values()
 
 
 def _find_argument(column: str, listing: Listing) -> str:

@@ -207,8 +207,14 @@ def open_sandbox_account(
     return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
 
 
-async def keep_tidy(account: OpenAccount, ledger: Ledger, clock: Clock) -> None:
-    """Let the sandbox forget what is old, now and then, but for what runs need that were not delivered. Never returns."""
+async def keep_tidy(accounts: Sequence[OpenAccount], ledger: Ledger, clock: Clock) -> None:
+    """Let the sandbox forget what is old, now and then, but for what runs need that were not delivered.
+
+    Never returns where there is a sandbox.
+    """
+    account = next((one for one in accounts if one.is_sandbox), None)
+    if account is None:
+        return
     # Not at the start, which it would slow.
     pause_seconds = _FIRST_TIDY_SECONDS
     while True:

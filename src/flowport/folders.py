@@ -5,6 +5,7 @@ where one is needed the variable is named. Nothing is ever sought in the working
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,7 @@ def parse_roots(values: Mapping[str, str], output_dir: Path) -> tuple[Path, ...]
     """
     name = "FLOWPORT_FILE_ROOTS"
     if name in values:
-        parts = [part for part in values[name].split(os.pathsep) if part.strip()]
+        parts = [one for part in values[name].split(os.pathsep) for one in _split_folders(part) if one.strip()]
         return tuple(_parse_path({name: part.strip()}, name, output_dir) for part in parts)
     folders: tuple[Callable[[], str], ...] = (
         platformdirs.user_pictures_dir,
@@ -78,6 +79,15 @@ def parse_roots(values: Mapping[str, str], output_dir: Path) -> tuple[Path, ...]
     # Resolved, because the home folder may be reached through a link and the working directory never is.
     home = home.resolve()
     return tuple(root for root in roots if not home.is_relative_to(root.resolve()))
+
+
+def _split_folders(text: str) -> list[str]:
+    """Return the folders in a text that is none itself, parted by other marks than this system's own."""
+    if os.path.isdir(os.path.expanduser(text.strip())):  # noqa: PTH111, PTH112 - a text that may be no path at all
+        return [text]
+    parts = [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
+    are_folders = len(parts) > 1 and all(part.startswith("~") or os.path.isabs(part) for part in parts)  # noqa: PTH117
+    return parts if are_folders else [text]
 
 
 def _parse_path(values: Mapping[str, str], name: str, default: Path | None) -> Path:

@@ -61,11 +61,21 @@ _UNFILLED: Final = re.compile(
     rf"|\{{\{{\s*{_NAME}\s*\}}\}}"  # {{VAR}}
     r"|(?:env|input|secrets?|process\.env)[:.]\w+"  # env:VAR, secrets.VAR
     r"|(?:op|vault|keychain|bw|ref\+\w+)://\S+"  # a secret manager's reference that nothing resolved
-    r"|__[A-Z][A-Z0-9_]*__|@[A-Z][A-Z0-9_]*@"
+    r"|__[A-Z][A-Z0-9_]*__|@[A-Z][A-Z0-9_]*@|%[\w.]+%|#\{[\w.]+\}|@?env\(\w+\)|\$ENV\{\w+\}|<%=?\s*[\w.]+\s*%>"
+    # The name of a variable in the place of its value.
+    r"|(?:[A-Z]+_)*(?:KEY|TOKEN|SECRET)|[A-Za-z]+_API_(?:KEY|TOKEN)"
+    r"|[!-/:-@\[-_`{-~]+|[nN]/[aA]",
+    re.ASCII,
+)
+_UNFILLED_INSIDE: Final = re.compile(r"\$\{\w|\{\{|\$\(\w|%[A-Z_]{3,}%|\$[A-Z_]{4,}\b", re.ASCII)
+_PATH: Final = re.compile(
+    r"(?:~|\.{1,2})?[/\\](?:run|etc|home|var|root|usr|opt|tmp|Users|secrets)[/\\].*|~[/\\].*|file:.*|[A-Za-z]:[/\\].*"
 )
 _BRACKETS: Final = re.compile(r"<(.*)>|\[(.*)\]|\((.*)\)|\{(.*)\}")
+_BARE: Final = re.compile(r"\s*(?:key|token|secret|password|value)\s*", re.IGNORECASE)
 _MASK: Final = re.compile(
-    r"(.)\1{2,}|(?:[a-z]{1,6}[-_]?){0,3}(?:x{3,}|\.{2,}|\*{2,}|\N{HORIZONTAL ELLIPSIS}|#{3,}|\?{3,})", re.IGNORECASE
+    r"(.)\1{2,}|[0x*.-]{3,}|(?:[a-z]{1,6}[-_]?){0,3}(?:x{3,}|\.{2,}|\*{2,}|\N{HORIZONTAL ELLIPSIS}|#{3,}|\?{3,})",
+    re.IGNORECASE,
 )
 _MASKED_INSIDE: Final = re.compile(r"\.{3}|\*{3}|\N{HORIZONTAL ELLIPSIS}|\N{BULLET}{2}|x{6}$", re.IGNORECASE)
 
@@ -91,6 +101,7 @@ _TELLING: Final = (
     *("placeholder", "example"),
 )
 """Words of which one is in each text that asks for a key."""
+_PROVIDERS: Final = ("magnific", "magica", "freepik")
 _FILLING: Final = (
     *("my", "the", "an", "this", "real", "actual", "own", "valid", "secret", "private", "personal", "access", "api"),
     *("keys", "key", "token", "password", "credential", "credentials", "value", "string", "text", "env", "var", "goes"),
@@ -115,7 +126,7 @@ _FILLING: Final = (
     *("sk", "gx", "mk", "fpsx", "user", "account", "dashboard", "copy", "get", "it", "use", "service", "provider"),
 )
 _ONLY_WORDS: Final = re.compile(rf"(?:{'|'.join(sorted((*_TELLING, *_FILLING), key=len, reverse=True))})+[0-9]{{0,2}}")
-_SPELLING: Final = re.compile(r"[A-Za-z]+(?:[ _.:/-]{1,2}[A-Za-z]+)*(?:[ _.-]?[0-9]{1,2})?[.!?:]*")
+_SPELLING: Final = re.compile(r"[A-Za-z]+(?:[ _.:/-]{1,2}[A-Za-z]+)*(?:[ _.-]?[0-9]{1,4})?[.!?:]*")
 _SENTENCE_STARTS: Final = frozenset({"your", "my", "enter", "insert", "paste", "put", "add", "replace", "copy", "get"})
 _MAX_SHOWN: Final = 60
 _MAX_DIGITS_SHOWN: Final = 3
@@ -151,6 +162,10 @@ def parse_api_key(name: str, text: str) -> str:
         is_plain = len(re.findall(r"\d", key)) <= _MAX_DIGITS_SHOWN or not key.strip("0123456789.-_ ")
         shown = f"the placeholder {format_quoted(key, limit=_MAX_SHOWN)}" if is_plain else "a placeholder"
         raise ConfigurationError(name, f"is {shown} and no key", where)
+    if _UNFILLED_INSIDE.search(key):
+        raise ConfigurationError(name, "holds a placeholder that nothing has filled in", where)
+    if _PATH.fullmatch(key):
+        raise ConfigurationError(name, "is the path of a file", "Give the key itself.")
     if (inside := _BRACKETS.fullmatch(key)) and any(inside.groups()):
         raise ConfigurationError(name, "stands between brackets", "Give the key without them.")
     own_name = re.match(r"(?:export\s+)?[A-Za-z_-]*API[_-]?KEY\s*[=:]|authorization\s*:|bearer\s", key, re.IGNORECASE)
@@ -172,7 +187,7 @@ def is_placeholder(text: str) -> bool:
     if _UNFILLED.fullmatch(text) or _MASK.fullmatch(text):
         return True
     inside = _BRACKETS.fullmatch(text)
-    if inside and any(map(is_placeholder, filter(None, inside.groups()))):
+    if inside and any(_BARE.fullmatch(part) or is_placeholder(part) for part in inside.groups() if part):
         return True
     return _is_instruction(text)
 
@@ -183,7 +198,7 @@ def _is_instruction(text: str) -> bool:
     if len(words) == 1 and letters in _EMPTY_WORDS and _SPELLING.fullmatch(text.strip()):
         return True
     if _SPELLING.fullmatch(text.strip()) and _ONLY_WORDS.fullmatch(letters):
-        return any(word in letters for word in _TELLING)
+        return any(word in letters for word in (*_TELLING, *_PROVIDERS))
     # A sentence, such as that of our own example: no key has spaces, and it asks for one.
     return len(words) > 1 and " " in text.strip() and words[0] in _SENTENCE_STARTS and "key" in words
 

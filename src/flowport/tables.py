@@ -32,6 +32,8 @@ _WIDE_STARTS: Final = "\uff1d\uff0b\uff0d\uff20"
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", *_WIDE_STARTS)
 _INNER_STARTS: Final = re.compile(rf"([;\t\r\n] *)(?=[=+\-@{_WIDE_STARTS}])")
 """Where a cell would begin as a formula does for a program that parts cells by another mark."""
+_NEUTRALISED: Final = re.compile(rf"([;\t\r\n] *)'(?=[=+\-@{_WIDE_STARTS}])")
+_NAME: Final = re.compile(r"\s*[^\W\d]")
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 _SAVE_AS: Final = "Save the table as CSV in UTF-8 and give its full path."
 
@@ -67,7 +69,7 @@ def parse_table(data: bytes, *, argument: str) -> Table:
     body = text[told.end() :] if told else text
     delimiter = told[1] if told else _guess_delimiter(body)
     first_line = 2 if told else 1
-    rows = ((line, cells) for line, cells in _iterate_rows(body, delimiter, first_line) if any(map(str.strip, cells)))
+    rows = _skip_remarks(_iterate_rows(body, delimiter, first_line))
     try:
         columns = _check_columns(next(rows, (0, []))[1], argument)
         found = list(rows)
@@ -75,7 +77,7 @@ def parse_table(data: bytes, *, argument: str) -> Table:
         raise _refuse(argument, f"cannot be read as a table: line {exc.line} has {exc.problem}", _SAVE_AS) from exc
     problems = filter(None, (_find_overhang(argument, line, cells, columns, delimiter) for line, cells in found))
     if overhangs := tuple(islice(problems, _MAX_PROBLEMS)):
-        raise ArgumentsInvalid(overhangs)
+        raise _find_title(argument, columns, found) or ArgumentsInvalid(overhangs)
     return Table(columns, tuple(_build_row(line, cells, columns) for line, cells in found))
 
 
@@ -94,6 +96,13 @@ def neutralise(cell: str) -> str:
     if _PLAIN_NUMBER.fullmatch(cell):
         return cell
     return _INNER_STARTS.sub(r"\1'", f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell)
+
+
+def restore_cell(cell: str) -> str:
+    """Return what `neutralise` was given; of a cell that was written so by a person nobody can tell."""
+    if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS):
+        cell = cell[1:]
+    return _NEUTRALISED.sub(r"\1", cell)
 
 
 def _decode(data: bytes, argument: str) -> str:
@@ -158,6 +167,16 @@ def _explain_quote(text: str, place: int, line: int) -> _CellBroken:
     return _CellBroken(line, f"{space}a quote that does not end, or text behind one")
 
 
+def _skip_remarks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows with text, without the remarks that stand before the names of the columns."""
+    filled = ((line, cells) for line, cells in rows if any(map(str.strip, cells)))
+    is_head = True
+    for line, cells in filled:
+        is_head = is_head and cells[0].lstrip().startswith("#") and not any(map(str.strip, cells[1:]))
+        if not is_head:
+            yield line, cells
+
+
 def _guess_delimiter(text: str) -> str:
     """Return what parts the names of the columns: the mark by which the first row has the most cells."""
     return max(_DELIMITERS, key=partial(_count_columns, text[:_HEADER_CHARACTERS]))
@@ -165,9 +184,8 @@ def _guess_delimiter(text: str) -> str:
 
 def _count_columns(text: str, delimiter: str) -> int:
     try:
-        return next(
-            (len(cells) for _, cells in _iterate_rows(text, delimiter, 1) if "".join(cells).strip() or cells[1:]), 0
-        )
+        rows = (cells for _, cells in _iterate_rows(text, delimiter, 1) if "".join(cells).strip() or cells[1:])
+        return next((len(cells) for cells in rows if cells[1:] or not cells[0].lstrip().startswith("#")), 0)
     except _CellBroken:
         return 0
 
@@ -196,6 +214,18 @@ def _find_overhang(
         mark = _DELIMITER_NAMES[delimiter]
         return ArgumentProblem(argument, problem, f"A cell with a {mark} in it must begin and end with a double quote.")
     return None
+
+
+def _find_title(
+    argument: str, columns: Sequence[str], found: Sequence[tuple[int, Sequence[str]]]
+) -> ArgumentsInvalid | None:
+    """Return the refusal of a table whose first row is a title; None when that cannot be what is wrong."""
+    widths = {len(cells) for _, cells in found}
+    if len(columns) > 1 or len(widths) > 1 or len(found) <= 1 or not all(map(_NAME.match, found[0][1])):
+        return None
+    shown = clean_line(columns[0], limit=60)
+    problem = f'has the first row "{shown}" and {widths.pop()} cells in each other row'
+    return _refuse(argument, problem, "Its first row names the arguments, one in each cell; take out a title.")
 
 
 def _build_row(line: int, cells: Sequence[str], columns: Sequence[str]) -> TableRow:

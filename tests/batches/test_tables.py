@@ -76,6 +76,36 @@ async def test_a_table_is_read_from_a_file(flowport: Harness, tmp_path: Path) ->
     assert [line["title"] for line in read_lines(facts)] == ['Good; "morning"', "'=1+1"]
 
 
+async def test_pictures_may_be_named_from_the_tables_folder(flowport: Harness, tmp_path: Path) -> None:
+    """As people write them beside each other (fizyr/keras-retinanet#117); under the roots as ever, and in `rows` not."""
+    folder = tmp_path / "person"
+    (folder / "in").mkdir()
+    for name in ("cup.png", "in/tea pot.png"):
+        build_photo().save(folder / name)
+    path = folder / "posters.csv"
+    path.write_text('photo,title\ncup.png,a\n./in/tea pot.png,b\nin\\tea pot.png,c\n"""cup.png""",d\n')
+    facts = await flowport.ask("run_batch", app="retro_poster", csv=str(path))
+    assert (facts.get("state"), facts.get("succeeded")) == ("succeeded", 4), facts
+    path.write_text("photo,title\ngone.png,a\n")
+    result = await flowport.call("run_batch", app="retro_poster", csv=str(path))
+    assert "does not exist" in str(result.structured_content)
+    path.write_text("photo,title\n../../etc/passwd.png,a\n")
+    result = await flowport.call("run_batch", app="retro_poster", csv=str(path))
+    assert result.is_error
+    result = await flowport.call("run_batch", app="retro_poster", rows=[{"photo": "cup.png", "title": "a"}])
+    assert "means nothing outside the chat" in str(result.structured_content)
+
+
+async def test_a_batchs_own_table_makes_the_same_rows_again(flowport: Harness) -> None:
+    """And a table may be given as its text."""
+    facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
+    again = await flowport.ask("run_batch", app=TOOL, csv=facts["csv"], new_run=True)
+    assert (again.get("state"), [row["state"] for row in again["table"]]) == ("succeeded", ["succeeded"] * 2), again
+    assert [line["prompt"] for line in read_lines(again)] == [line["prompt"] for line in read_lines(facts)]
+    text = await flowport.ask("run_batch", app=TOOL, csv="prompt\nlake 7\nlake 8\n")
+    assert (text.get("state"), text.get("succeeded")) == ("succeeded", 2), text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -13,6 +13,7 @@ from flowport.model import RunState
 from flowport.providers.interface import ApiRequest
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import Store, build_apps, build_flow
+from tests.fake_clock import wait_until_blocked
 from tests.ledger.samples import build_run
 from tests.scripted import ACCOUNT, FaultyLedger, build_answer, wait_until
 
@@ -108,6 +109,6 @@ async def test_a_definition_read_during_a_refresh_is_not_lost(ledger: FaultyLedg
         await wait_until(lambda: "assign_tool_names" in ledger.called)
         tasks.start_soon(bench.catalog.fetch_listing, "a1")
         await wait_until(lambda: bench.count()[1] == 1)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         ledger.held["assign_tool_names"].set()
     assert bench.catalog.get_listing("a1").tool is not None

@@ -181,6 +181,23 @@ def test_results_that_are_not_to_be_saved_need_no_folder(tmp_path: Path) -> None
         assert "Warning" not in child.call(TOOL, prompt="a lake").get("notes", "")
 
 
+def test_a_home_on_a_disk_that_lacks_most_is_used_again_and_again(tmp_path: Path) -> None:
+    """Its catalogue, the order of its tools and the sandbox's address are replaced at each start."""
+    folder = tmp_path / "f"
+    odd = fail(folder / "home", link=errno.EACCES, chmod=errno.EPERM, rename_over=errno.EACCES)
+    lists = []
+    for _ in range(2):
+        with open_child(folder, environment={**QUICK, **odd}) as child:
+            child.greet()
+            lists.append(list_apps(child))
+            assert child.call(TOOL, prompt=f"lake {len(lists)}")["state"] == "succeeded"
+            child.close_input()
+            child.wait()
+        assert read_log(folder) == []
+    assert lists[0] == lists[1]
+    assert [path.name for path in (folder / "home/catalogue").iterdir() if path.name.startswith(".")] == []
+
+
 def test_results_are_saved_on_a_disk_that_lacks_most(tmp_path: Path) -> None:
     """As on a phone's shared storage: no hard links, no rights, no syncs, no renames over a file."""
     folder = tmp_path / "f"

@@ -46,7 +46,7 @@ def build_saved_run(folder: Path, run_id: str) -> Run:
     file.write_bytes(b"picture")
     file.with_name(f"{file.name}.json").write_text(SECRET)
     saved = replace(OUTPUT, saved_path=str(file), size_bytes=1500)
-    return build_run(run_id, RunState.SUCCEEDED, seen_at=1.0, arguments_json=f'"{SECRET}"', outputs=(saved,))
+    return build_run(run_id, RunState.SUCCEEDED, delivered_at=1.0, arguments_json=f'"{SECRET}"', outputs=(saved,))
 
 
 def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":

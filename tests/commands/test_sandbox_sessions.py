@@ -150,11 +150,11 @@ def test_two_programs_share_one_sandbox_and_the_last_ends_it(tmp_path: Path, end
         made = first.call("sandbox_text_to_picture", prompt="a lake")
         second.call("sandbox_always_fails", note="x")
         end(first)
-        first.process.wait(timeout=5)
+        first.process.wait(timeout=60)
         answer = second.call("sandbox_photo_to_pencil_sketch", photo=f"run:{made['run_id']}")
         assert find_sandbox(tmp_path / "f") == process_id
         end(second)
-        second.process.wait(timeout=5)
+        second.process.wait(timeout=60)
         assert has_ended(watch)
     assert answer["state"] == "succeeded"
     assert not (tmp_path / "f/home/sandbox/address.json").exists() or end is ENDS["SIGKILL"]

@@ -25,7 +25,7 @@ from flowport.settings import Settings
 from flowport.tool_calls import ToolCalls
 from flowport.waiting import Caller
 from tests.catalog.samples import Store, build_flow
-from tests.fake_clock import FakeClock, _get_waiting
+from tests.fake_clock import FakeClock, get_waiting
 from tests.scripted import ScriptedAccount, build_answer
 
 TOOL = "app_a0"
@@ -366,7 +366,7 @@ class World:
         return bool(pending or borrowed or threads or dying)
 
     def _is_quiet(self) -> bool:
-        return _get_waiting() is not None and not self._is_busy()
+        return get_waiting() is not None and not self._is_busy()
 
 
 def _kill_running() -> None:

@@ -361,3 +361,17 @@ async def test_a_text_without_a_link_is_an_output_as_well(ledger: SqliteLedger) 
     text = Output(n=1, kind=OutputKind.TEXT, url=None, text="hello")
     await ledger.accept(build_run("a", S.SUCCEEDED, outputs=(text,)))
     assert (await ledger.get_run("a", account_id=None, owner=OWNER)).outputs == (text,)
+
+
+async def test_what_a_provider_must_still_have_is_named(ledger: SqliteLedger) -> None:
+    """Runs that are live or not delivered, of every owner; of other accounts and without an id of theirs none."""
+    await accept(
+        ledger,
+        build_run("a", S.SUCCEEDED, provider_run_id="pa"),
+        build_run("b", S.SUCCEEDED, provider_run_id="pb", seen_at=50.0),
+        build_run("c", S.RUNNING, provider_run_id="pc"),
+        build_run("d", S.FAILED, provider_run_id="pd", owner="somebody"),
+        build_run("e", S.SUCCEEDED, provider_run_id="pe", account_id=OTHER_ACCOUNT),
+        build_run("f", S.UNKNOWN),
+    )
+    assert await ledger.get_needed_provider_ids(account_id=ACCOUNT) == {"pa", "pc", "pd"}

@@ -30,10 +30,10 @@ def test_an_obvious_flaw_is_corrected(text: str) -> None:
     assert correct_address(text) == RIGHT
 
 
-def test_an_address_without_scheme_and_one_with_spaces_are_completed() -> None:
-    """Browsers take both."""
+def test_an_address_without_scheme_is_completed() -> None:
+    """Browsers take it."""
     assert correct_address("www.example.com/x.png") == "https://www.example.com/x.png"
-    assert correct_address("https://example.com/my cup.png") == "https://example.com/my%20cup.png"
+    assert correct_address("www.example.com/my cup.png") == "https://www.example.com/my%20cup.png"
     assert correct_address("htp://example.com/x.png") == "http://example.com/x.png"
 
 
@@ -46,6 +46,8 @@ def test_an_address_without_scheme_and_one_with_spaces_are_completed() -> None:
         "example.com/x.png",
         "https",
         "https://localhost/x.png",
+        "https://example.com/my cup.png",
+        "https://example.com\\@evil.example/x.png",
         "https://a.example https://b.example",
         "last",
         "run:abc#1",

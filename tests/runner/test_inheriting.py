@@ -11,6 +11,7 @@ from flowport.errors import Breakage, LedgerError, Operation
 from flowport.model import ENDED_UNRESTORED, ENDED_UNSENT, ENDED_WHILE_STARTING, Output, OutputKind, Run, RunState
 from flowport.processes import ProcessLock
 from flowport.runner.calling import RunCall
+from tests.fake_clock import wait_until_blocked
 from tests.raw_server import build_reply, serving
 from tests.runner.benches import OneApp, open_bench
 from tests.runner.samples import APP, NOW, PROMPT, RUN, TAKEN, build_look, read
@@ -52,7 +53,7 @@ async def test_of_many_who_want_a_run_one_gets_it(ledger: FaultyLedger, tmp_path
             tasks.start_soon(one.inheritor.take_over, RUNNING)
             tasks.start_soon(two.inheritor.take_up, RUNNING)
         await wait_until(lambda: ledger.called.count("note_taken_over") >= 2)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         await wait_until(lambda: one.clock.count_sleepers() + two.clock.count_sleepers() == 1)
         holder = one if one.clock.count_sleepers() else two
         assert (await read(ledger)).process_id == holder.process.process_id

@@ -14,6 +14,7 @@ from flowport.model import App, JsonValue, Run, RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
 from flowport.providers.magnific import Magnific
 from flowport.purse import PurseTerms
+from tests.fake_clock import wait_until_blocked
 from tests.runner.benches import open_bench
 from tests.runner.samples import DONE, RUNNING, TAKEN
 from tests.scripted import Answer, FaultyLedger, build_answer, in_turn
@@ -56,7 +57,7 @@ async def test_a_run_whose_end_is_not_on_disk_stays_on_the_board(
     async with open_bench(ledger, tmp_path, answer) as bench:
         run = await bench.submit()
         await bench.wait_for(run, state)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         entry = bench.runner.get_entry(run.id)
         assert entry is not None
         assert (entry.run.state, entry.is_settled) == (state, True)
@@ -149,7 +150,7 @@ async def test_a_crash_that_cannot_be_written_down_is_on_the_board(
     async with open_bench(ledger, tmp_path, in_turn(TAKEN), provider=Clumsy(function)) as bench:
         run = await bench.submit()
         await bench.wait_for(run, state)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         entry = bench.runner.get_entry(run.id)
         assert entry is not None
         assert (entry.is_settled, entry.is_unwritten) == (True, True)

@@ -1,9 +1,18 @@
 """The table of a batch as a file; that it is written whole, or its trouble told, is tried in `tests/batches/test_tables.py`."""
 
 import json
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
-from flowport.runner.papers import build_table, get_row_state
+import anyio
+import pytest
+
+from flowport.errors import ArgumentsInvalid
+from flowport.runner.output_file import SavingRules
+from flowport.runner.papers import BatchPaper, build_table, get_row_state, restore_table
+from flowport.tables import Table, TableRow, parse_table
 from tests.test_batch_answers import build_output, build_row, build_unbegun
 
 
@@ -24,3 +33,59 @@ def test_the_saved_table_has_a_line_for_each_row() -> None:
         "2,1,,,,,not started,0,,,,\n3,1,,,,,erased,0,,,,\n4,1,,,,,waiting,0,,,,\n"
     )
     assert [get_row_state(row) for row in rows] == ["succeeded", "not started", "erased", "waiting"]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago", "UTC"])
+async def test_the_table_lies_beside_its_pictures(zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock on the wall, and by the day of the last picture (ep1cman/unifi-protect-backup#27)."""
+    if sys.platform == "win32":
+        pytest.skip("there the zone is not read from the environment")
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        standing = build_row(1, outputs=(build_output(1),))
+        assert standing.run is not None
+        accepted_at = 1_800_000_000.0
+        row = replace(standing, run=replace(standing.run, accepted_at=accepted_at))
+        paper = BatchPaper(SavingRules(tmp_path), anyio.CapacityLimiter(1))
+        saved = await paper.write(standing.run, [row], at=accepted_at + 86_400)
+        assert Path(saved.path).parent.name == time.strftime("%Y-%m-%d", time.localtime(accepted_at))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def read_back(data: bytes) -> Table:
+    """Read a table of an app with the inputs motif and state."""
+    return restore_table(parse_table(data, argument="csv"), lambda column: column in {"motif", "state"})
+
+
+def test_a_batchs_own_table_is_read_as_the_rows_that_made_it() -> None:
+    """Our columns are passed over, whatever a person took out or put elsewhere (solidusio-contrib/solidus_importer#54)."""
+    row = build_row(1, outputs=(build_output(1),))
+    data = build_table([replace(row, row=replace(row.row, shown_json=json.dumps({"motif": "cup", "state": "=1"})))])
+    assert [dict(one.cells) for one in read_back(data).rows] == [{"motif": "cup", "state": "=1"}]
+    lines = data.decode("utf-8-sig").replace(",", ";").encode()
+    assert [dict(one.cells) for one in read_back(lines).rows] == [{"motif": "cup", "state": "=1"}]
+    few = b"error,motif,run_id\n,cup,run_ab\n"
+    assert read_back(few) == Table(("motif",), (TableRow(2, {"motif": "cup"}),))
+    assert read_back(b"run_id,motif\nrun_ab,cup\n").columns == ("motif",)
+
+
+def test_a_table_that_is_not_ours_stays_as_it_is() -> None:
+    """An unknown column is for the person to see, and an input may be called like a column of ours."""
+    for data in (
+        b"motif,credits\ncup,5\n",
+        b"motif,state\ncup,'=1\n",
+        b"run_id,motif\nmine,cup\n",
+        b"motif,colour\ncup,red\n",
+    ):
+        assert read_back(data) == parse_table(data, argument="csv")
+    assert read_back(b"row,variation,motif,colour\n1,1,cup,red\n").columns == ("motif", "colour")
+
+
+def test_a_text_that_was_cut_is_refused() -> None:
+    """Half a prompt would be paid for."""
+    data = ("row,run_id,motif\n1,run_ab," + "x" * 299 + "\u2026\n").encode()
+    with pytest.raises(ArgumentsInvalid, match="has a motif on line 2 that was cut when the table was saved"):
+        read_back(data)

@@ -137,21 +137,26 @@ async def test_a_fresh_link_is_handed_out_although_the_ledger_fails(
 
 
 WAITED = [
-    ((OLD,), in_turn(build_look("completed", images=1)), (FRESH,)),
-    ((OLD,), in_turn(build_answer(None, 500)), (OLD,)),
-    ((FRESH,), in_turn(), (FRESH,)),
-    ((replace(OLD, saved_path="/a.png"),), in_turn(), (replace(OLD, saved_path="/a.png"),)),
+    ((OLD,), [build_look("completed", images=1)], (FRESH,)),
+    ((OLD,), [build_answer(None, 500)], (OLD,)),
+    ((FRESH,), [], (FRESH,)),
+    ((replace(OLD, saved_path="/a.png"),), [], (replace(OLD, saved_path="/a.png"),)),
 ]
 
 
-@pytest.mark.parametrize(("outputs", "answer", "after"), WAITED, ids=["expired", "provider-down", "fresh", "saved"])
+@pytest.mark.parametrize(("outputs", "replies", "after"), WAITED, ids=["expired", "provider-down", "fresh", "saved"])
 async def test_somebody_who_asks_gets_the_links_that_are_needed(
-    *, ledger: FaultyLedger, clock: FakeClock, outputs: tuple[Output, ...], answer: Answer, after: tuple[Output, ...]
+    *,
+    ledger: FaultyLedger,
+    clock: FakeClock,
+    outputs: tuple[Output, ...],
+    replies: list[Reply],
+    after: tuple[Output, ...],
 ) -> None:
     """Each look costs a request, and a saved copy needs no link; without an answer the old links are shown."""
     run: Run = replace(DONE, outputs=outputs)
     await ledger.accept(run)
-    await LinkRenewer(ledger, clock).renew_expired(run, ScriptedAccount(answer, clock))
+    await LinkRenewer(ledger, clock).renew_expired(run, ScriptedAccount(in_turn(*replies), clock))
     assert (await read(ledger)).outputs == after
 
 

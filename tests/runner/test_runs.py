@@ -12,6 +12,7 @@ from flowport.errors import Breakage, Operation
 from flowport.model import Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.calling import RunCall
+from tests.fake_clock import wait_until_blocked
 from tests.runner.benches import open_bench
 from tests.runner.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, build_look
 from tests.scripted import FaultyLedger, Reply, build_answer, build_breakage, in_turn, wait_until
@@ -70,7 +71,7 @@ async def test_submitting_returns_only_when_the_run_is_on_disk(ledger: FaultyLed
 
         tasks.start_soon(submit)
         await wait_until(lambda: "accept" in ledger.called)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         assert (returned, bench.account.asked) == ([], [])
         ledger.held["accept"].set()
         await wait_until(lambda: bool(returned))

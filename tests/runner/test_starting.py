@@ -21,7 +21,7 @@ from flowport.errors import (
 from flowport.model import Account, App, Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runner.board import Board
-from flowport.runner.starting import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter
+from flowport.runner.starting import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter, format_unknown
 from flowport.runner.writing import RunWriter
 from flowport.window_record import SPAN_SECONDS
 from tests.fake_clock import FakeClock
@@ -392,3 +392,11 @@ async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
 
     assert found == doubted
     assert (MAY_HAVE_CHANGED in failed.failure) == bool(doubted)
+
+
+def test_an_unknown_start_in_the_built_in_sandbox_names_no_website() -> None:
+    """It has none, and asks for no money."""
+    error = ProviderUnreachable("The sandbox", Operation.START_RUN, Breakage.BROKEN_OFF)
+    sentence = format_unknown(error, is_sandbox=True)
+    assert ("website" in sentence, "charged" in sentence, "new_run: true" in sentence) == (False, False, True)
+    assert "website" in format_unknown(error)

@@ -12,6 +12,7 @@ from flowport.model import RunState
 from flowport.providers.interface import ApiRequest
 from flowport.runner.calling import RunCall
 from flowport.runner.cancelling import CancelOutcome
+from tests.fake_clock import wait_until_blocked
 from tests.runner.benches import open_bench
 from tests.runner.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, read
 from tests.scripted import FaultyLedger, Reply, in_turn, wait_until
@@ -94,7 +95,7 @@ async def test_a_run_that_is_being_started_cannot_be_cancelled(ledger: FaultyLed
         ]
         go.set()
         await wait_until(lambda: "note_started" in ledger.called)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         kept = await read(ledger, run.id)
     assert outcomes == [CancelOutcome.CANNOT, CancelOutcome.UNFOLLOWED]
     assert (kept.state, kept.is_followed, kept.provider_run_id) == (RunState.RUNNING, False, "remote-1")

@@ -14,7 +14,7 @@ from flowport.runner.following import Followed, RunFollower
 from flowport.runner.writing import RunWriter
 from flowport.schedule import Pace
 from flowport.supervisor import Supervisor
-from tests.fake_clock import FakeClock
+from tests.fake_clock import FakeClock, wait_until_blocked
 from tests.runner.samples import NOW, RUN
 from tests.scripted import Answer, FaultyLedger, Reply, ScriptedAccount
 
@@ -54,7 +54,7 @@ class Watch:
         with anyio.fail_after(60):
             while not set(names) <= set(self.over):
                 self.clock.advance(10)
-                await anyio.wait_all_tasks_blocked()
+                await wait_until_blocked()
 
     async def accept(self, *names: str) -> None:
         """Put runs in the ledger before anybody watches: while it writes, the clock would jump from rest to rest."""

@@ -42,7 +42,7 @@ def build_body(era: str, prompt: bytes = b"a lake", **changes: Any) -> bytes:
 
 async def post(url: str, era: str, body: bytes, **headers: str) -> tuple[int, Any]:
     """Send a body as a client of an era does, and return the status and the JSON of the answer."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=20) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         common = {**ACCEPTED, "content-type": "application/json"}
         if era == "modern":
             common |= MODERN

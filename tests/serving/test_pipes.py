@@ -16,6 +16,7 @@ import pytest
 from mcp.shared.message import SessionMessage
 
 from flowport.serving.pipes import READ_BYTES, LineReader, LineWriter, parse_line
+from tests.fake_clock import wait_until_blocked
 
 LARGE = 512 * 1024
 """More than any pipe holds."""
@@ -135,7 +136,7 @@ async def test_answers_that_are_sent_at_once_stay_whole() -> None:
         async with writing(sink, written) as writer, anyio.create_task_group() as tasks:
             for n in range(6):
                 tasks.start_soon(writer.send, build_answer(n, LARGE if n % 2 == 0 else 10))
-            await anyio.wait_all_tasks_blocked()
+            await wait_until_blocked()
             assert get_ids(written) == []
             assert await read_ids(source, 6) == list(range(6))
         assert get_ids(written) == list(range(6))
@@ -149,7 +150,7 @@ async def test_what_was_handed_over_is_written_whole_although_nobody_waits_for_i
             async with anyio.create_task_group() as tasks:
                 for n in (1, 2):
                     tasks.start_soon(writer.send, build_answer(n, LARGE))
-                await anyio.wait_all_tasks_blocked()
+                await wait_until_blocked()
                 tasks.cancel_scope.cancel()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(writer.drain)
@@ -165,7 +166,7 @@ async def test_a_request_of_our_own_does_not_count_as_an_answer() -> None:
             ours = SessionMessage(t.JSONRPCRequest(jsonrpc="2.0", id=2, method="ping", params={"x": "y" * LARGE}))
             tasks.start_soon(writer.send, ours)
             tasks.start_soon(writer.send, build_answer(2, LARGE))
-            await anyio.wait_all_tasks_blocked()
+            await wait_until_blocked()
             with os.fdopen(source, "rb", closefd=False) as file:
                 assert await read_next_ids(file, 1) == [2]
                 assert get_ids(written) == []
@@ -218,7 +219,7 @@ async def test_a_client_that_is_gone_is_told_to_whoever_writes() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(send, 1)
                 tasks.start_soon(send, 2)
-                await anyio.wait_all_tasks_blocked()
+                await wait_until_blocked()
                 tasks.start_soon(writer.write_waiting)
         await send(3)
         await writer.drain()

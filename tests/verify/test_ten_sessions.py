@@ -28,7 +28,7 @@ def build_calls(photo: Path, first: dict[str, Any], n: int) -> list[tuple[str, d
 def end_session(child: Child, end: Callable[[Child], None]) -> None:
     """End a program and wait until it has ended."""
     end(child)
-    child.process.wait(timeout=10)
+    child.process.wait(timeout=60)
 
 
 def test_ten_sessions_in_a_row_and_two_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

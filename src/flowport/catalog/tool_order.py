@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowport.catalog.records import Listing
+from flowport.disks import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _save_names(path: Path, names: Sequence[str], globs: Sequence[str]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(json.dumps({"first": list(globs), "tools": list(names)}), encoding="utf-8")
-        partial.replace(path)
+        replace_file(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise

@@ -41,8 +41,11 @@ def build_run_values(run: Run) -> dict[str, Value]:
 
 def build_changed_values(before: Run, after: Run) -> dict[str, Value]:
     """Return the columns by name in which two states of a run differ, with the later values; outputs are left out."""
-    was, now = build_run_values(before), build_run_values(after)
-    return {column: value for column, value in now.items() if value != was[column]}
+    return {
+        column: build_value(getattr(after, field))
+        for field, column in _RUN_FIELDS.items()
+        if getattr(after, field) != getattr(before, field)
+    }
 
 
 def build_output_values(run_id: str, output: Output) -> dict[str, Value]:

@@ -29,6 +29,7 @@ MAX_URL_CHARACTERS: Final = 8192
 """Signed URLs are long, but no server that we know of takes longer ones."""
 
 _MAX_NAMED: Final = 8
+_FILE_ENDING: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 _GIVE: Final = "Give the full path of a file on this computer, or an https URL."
 
 
@@ -159,6 +160,20 @@ def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSour
             return DiskSource(found, rules.roots)
 
 
+def find_beside(value: str, folder: Path, rules: MediaRules) -> str:
+    """Return the full path of a file that is named from a folder; the text as it is when that names none.
+
+    Blocks on the disk. What has the ending of a file counts as one, so that it is missed there and not in the chat.
+    """
+    for text in chain((value.strip(),), iterate_unwrapped(value)):
+        if get_spelling(text) is not Spelling.RELATIVE:
+            return value
+        path = Path(os.path.normpath(folder / text.replace("\\", "/")))
+        if _is_there(str(path), rules) or (_FILE_ENDING.search(text) and is_under_roots(path, rules.roots)):
+            return str(path)
+    return value
+
+
 def _locate(value: str, argument: str, rules: MediaRules) -> Path:
     spelling = get_spelling(value)
     if spelling not in {Spelling.PATH, Spelling.FILE_URI, Spelling.WINDOWS_PATH}:
@@ -185,6 +200,7 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
+_NEARLY_ADDRESS: Final = re.compile(r"(https?//?)|www\.[\w-]+\.\w", re.IGNORECASE)
 _PATH_MARK: Final = re.compile(r"[/\\]")
 
 _REFUSALS: Final = {
@@ -201,6 +217,9 @@ def _refuse_spelling(spelling: Spelling, value: str, argument: str) -> Arguments
         return build_refusal(argument, f"is an address of a kind that cannot be used ({format_address(value)})", _GIVE)
     if spelling in _REFUSALS:
         return build_refusal(argument, *_REFUSALS[spelling])
+    if spelling is Spelling.RELATIVE and (found := _NEARLY_ADDRESS.match(value)):
+        lacks = "its colon" if found[1] else '"https://"'
+        return build_refusal(argument, f"is not a complete web address: it lacks {lacks}", _GIVE)
     if spelling is Spelling.RELATIVE and _PATH_MARK.search(value):
         return build_refusal(argument, f'is "{format_name(value)}", a path without its beginning', _GIVE)
     return _refuse_chat_name(value, argument)
@@ -217,13 +236,28 @@ def _refuse_chat_name(value: str, argument: str) -> ArgumentsInvalid:
 def _check_url(url: str, argument: str, rules: MediaRules) -> UrlMedia:
     parts = _split_url(url)
     if parts is None:
-        raise build_refusal(argument, "is not a complete web address", _GIVE)
+        raise build_refusal(argument, f"is not a complete web address{_find_flaw(url)}", _GIVE)
     if "@" in parts.netloc:
         raise build_refusal(argument, "is an address with a user name or password in it", "Give one without.")
     if parts.scheme != "https" and _get_origin(parts) not in rules.trusted_origins:
         problem = f"is an address without encryption ({format_address(url)})"
         raise build_refusal(argument, problem, "Give an https URL, or the full path of a file on this computer.")
     return UrlMedia(url)
+
+
+def _find_flaw(url: str) -> str:
+    """Return what is wrong with an address, where that is plain, behind a colon."""
+    if len(url) > MAX_URL_CHARACTERS:
+        return f": it has {len(url)} characters, and {MAX_URL_CHARACTERS} are the most"
+    if re.search(r"\s", url):
+        return ": it holds a space, which is written as %20"
+    if "\\" in url:
+        return ": it holds a backslash"
+    return (
+        ""
+        if re.match(r"https?://[^/]", url, re.IGNORECASE)
+        else ': it lacks its two slashes and a host behind "https:"'
+    )
 
 
 def _split_url(url: str) -> SplitResult | None:

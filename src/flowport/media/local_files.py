@@ -150,7 +150,8 @@ def _explain(exc: OSError, argument: str) -> ArgumentsInvalid:
 
 
 def _build_outside(argument: str, roots: tuple[Path, ...]) -> ArgumentsInvalid:
-    folders = ", ".join(str(root) for root in roots[:_MAX_FOLDERS_NAMED]) or "none so far"
+    named = [f"{root}{'' if root.is_dir() else ' (which is not there)'}" for root in roots[:_MAX_FOLDERS_NAMED]]
+    folders = ", ".join(named) or "none so far"
     return build_refusal(
         argument,
         "names no file in the folders that Flowport may read",

@@ -63,11 +63,12 @@ class DeliveredRuns:
 class Deliveries:
     """Turns what transports report of answers into events of runs."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, supervisor: Supervisor, delivered: DeliveredRuns) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, supervisor: Supervisor) -> None:
         self._ledger = ledger
         self._clock = clock
         self._supervisor = supervisor
-        self._delivered = delivered
+        self.delivered = DeliveredRuns()
+        """What was delivered over the connections of this process."""
         self._pending: dict[_PendingAnswer, None] = {}
         """Answers that are not written yet, or whose delivery is not on record yet."""
 
@@ -93,7 +94,7 @@ class Deliveries:
         reach(FaultPoint.AFTER_WRITTEN)
         delivery, at = pending.delivery, self._clock.now()
         for run_id in delivery.shown:
-            self._delivered.note(run_id, owner=delivery.owner, connection=delivery.connection)
+            self.delivered.note(run_id, owner=delivery.owner, connection=delivery.connection)
         boot = self._clock.boot_time()
         event = Delivered(at, delivery.client, boot.boot_id if boot else "", boot.seconds if boot else None)
         self._spawn(delivery, event, ended_call_id=delivery.call_id, on_end=lambda: self._forget(pending))

@@ -251,7 +251,7 @@ class RunStarter:
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
                 return failed
             case Uncertain(error, answer):
-                failure = format_unknown(error)
+                failure = format_unknown(error, is_sandbox=is_sandbox)
                 unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
                 unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
                 write = partial(self._ledger.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
@@ -261,11 +261,14 @@ class RunStarter:
                 assert_never(outcome)
 
 
-def format_unknown(error: ProviderError) -> str:
+def format_unknown(error: ProviderError, *, is_sandbox: bool = False) -> str:
     """Return the sentence for a run whose start request may have arrived."""
+    cause = f"{error.provider} may or may not have started this run: {_format_cause(error)}."
+    if is_sandbox:
+        return f"{cause} Flowport does not send it again by itself; new_run: true does, and costs play money alone."
     return (
-        f"{error.provider} may or may not have started this run: {_format_cause(error)}. It may have been charged, so "
-        f"Flowport does not send it again by itself. {error.provider}'s website shows whether it is there."
+        f"{cause} It may have been charged, so Flowport does not send it again by itself. {error.provider}'s website "
+        "shows whether it is there."
     )
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
+from flowport.disks import replace_file
+
 _LOG = logging.getLogger(__name__)
 
 FORMAT: Final = "flowport-sandbox"
@@ -330,7 +332,7 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data)
-        temporary.replace(path)
+        replace_file(temporary, path)
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

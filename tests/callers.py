@@ -73,13 +73,20 @@ class StdioCaller:
 
     def call(self, tool: str, arguments: Mapping[str, Any], *, request_id: int | str | None = None) -> int | str:
         """Send a call and return its id."""
+        message = self.build(tool, arguments, request_id=request_id)
+        self.send(message)
+        number: int | str = message["id"]
+        return number
+
+    def build(self, tool: str, arguments: Mapping[str, Any], *, request_id: int | str | None = None) -> JsonObject:
+        """Return the message of a call."""
         self._number += 1
         number = self._number if request_id is None else request_id
         params = {"name": tool, "arguments": arguments, **({"_meta": _META} if self._era == MODERN else {})}
-        self._write({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
-        return number
+        return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
 
-    def _write(self, *messages: JsonObject) -> None:
+    def send(self, *messages: object) -> None:
+        """Send messages, or what is none, in one write."""
         assert self._child.process.stdin is not None
         self._child.process.stdin.write(b"".join(json.dumps(one).encode() + b"\n" for one in messages))
         self._child.process.stdin.flush()
@@ -95,7 +102,7 @@ class StdioCaller:
 
     def cancel(self, call: int | str) -> None:
         """Say that a call is cancelled."""
-        self._write({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": call}})
+        self.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": call}})
 
     def drop(self, _: int | str) -> None:
         """Close both pipes without a word, and start the next Flowport while this one still ends."""
@@ -135,6 +142,11 @@ class HttpCall:
                 return response, found
         raise AssertionError("the stream has ended without an answer")
 
+    def close_half(self) -> None:
+        """Say that nothing more is sent, and go on reading, as some proxies do."""
+        assert self.connection.sock is not None
+        self.connection.sock.shutdown(socket.SHUT_WR)
+
     def close(self, *, is_reset: bool = False) -> None:
         """End the connection, in order or by a reset."""
         if self.connection.sock is not None and is_reset:
@@ -168,9 +180,10 @@ class HttpCaller:
             "mcp-protocol-version": self._era,
         }
         call.close()
-        self._notify("notifications/initialized", {})
+        self.notify("notifications/initialized", {})
 
-    def _notify(self, method: str, params: JsonObject) -> None:
+    def notify(self, method: str, params: JsonObject) -> None:
+        """Send a notification."""
         headers = {"mcp-protocol-version": MODERN, **self._headers}
         told = HttpCall(self._url, {"jsonrpc": "2.0", "method": method, "params": params}, headers)
         told.read()
@@ -178,14 +191,17 @@ class HttpCaller:
 
     def call(self, tool: str, arguments: Mapping[str, Any], *, request_id: int | str | None = None) -> HttpCall:
         """Send a call."""
+        return self.ask("tools/call", {"name": tool, "arguments": arguments}, name=tool, request_id=request_id)
+
+    def ask(self, method: str, params: JsonObject, *, name: str, request_id: int | str | None = None) -> HttpCall:
+        """Send a request about something with a name."""
         self._number += 1
         number = self._number if request_id is None else request_id
-        params: JsonObject = {"name": tool, "arguments": arguments}
         headers = dict(self._headers)
         if self._era == MODERN:
-            params["_meta"] = _META
-            headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": tool}
-        message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+            params = {**params, "_meta": _META}
+            headers = {"mcp-protocol-version": MODERN, "mcp-method": method, "mcp-name": name}
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         call = HttpCall(self._url, message, headers)
         self._stack.callback(call.close)
         return call
@@ -196,7 +212,7 @@ class HttpCaller:
 
     def cancel(self, call: HttpCall) -> None:
         """Say that a call is cancelled; since 2026-07-28 that is said by closing its stream."""
-        self._notify("notifications/cancelled", {"requestId": call.id})
+        self.notify("notifications/cancelled", {"requestId": call.id})
         if self._era == MODERN:
             call.close()
 
