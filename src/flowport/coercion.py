@@ -101,6 +101,8 @@ def get_default(item: Input) -> JsonValue:
     """
     if item.default in (None, "", []) or find_flaw(item.default):
         return None
+    if item.kind is InputKind.ANY and not item.is_list and isinstance(item.default, bool | list | dict):
+        return None  # Start requests take text and numbers; of anything else only what a caller insists on is sent.
     if item.kind.is_media and not item.is_list and not isinstance(item.default, str):
         return None  # What a caller wraps in JSON is one file; what a provider does may be anything.
     parsed = parse_value(item, item.default)
