@@ -143,16 +143,30 @@ async def test_a_file_larger_than_a_request_may_be_goes_up(modern: Harness, tmp_
     assert await modern.count("upload") == 1
 
 
-@pytest.mark.parametrize("status", [404, 405, 401, 403, 422])
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (404, "has no place for uploads"),
+        (405, "has no place for uploads"),
+        (401, "does not accept the API key"),
+        (403, "does not allow this key or plan"),
+        (415, "does not take this kind of file"),
+        (422, "rejected the request to take the file (HTTP 422)"),
+    ],
+)
 async def test_where_nothing_can_be_uploaded_files_go_inside_and_nobody_asks_again(
-    modern: Harness, tmp_path: Path, status: int
+    modern: Harness, tmp_path: Path, status: int, cause: str
 ) -> None:
-    """An account without the endpoint must not pay a request for each file."""
+    """An account without the endpoint must not pay a request for each file, and the note says what is true of an upload."""
     await modern.sandbox.switch("faults", operation="request_upload", fault="status", status=status, times=9)
     for n in range(3):
         path = lay(tmp_path, f"{n}.webp", build_photo(90, 60 + n))
         facts = await modern.ask("photo_to_pencil_sketch", photo=str(path))
-        assert (facts["state"], facts["notes"]) == ("succeeded", "photo was converted from WebP to JPEG.")
+        assert facts["state"] == "succeeded"
+        beginning = "photo was converted from WebP to JPEG, because it could not be uploaded ("
+        assert facts["notes"].startswith(
+            f"{beginning}Magnific {cause}" if n == 0 else f"{beginning}not tried, within a day"
+        )
     assert [await modern.count(kind) for kind in ("request_upload", "upload")] == [1, 0]
 
 

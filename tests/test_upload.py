@@ -15,7 +15,7 @@ from flowport.media.sources import Fingerprint
 from flowport.network.addresses import resolve_host
 from flowport.network.errors import UploadError
 from flowport.providers.interface import UploadPlace
-from flowport.upload import Uploader
+from flowport.upload import Uploader, count_put_seconds
 from tests.put_server import PutServer, open_put_server
 
 DATA = b"picture" * 1000
@@ -181,3 +181,9 @@ async def test_a_hundred_megabytes_never_lie_in_memory(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert server.puts[0].sha256 == expected.sha256
     assert peak < 16 * 1024**2
+
+
+@pytest.mark.parametrize(("size_bytes", "least_seconds"), [(1, 120), (10_000_000, 200), (1024**3, 10_000)])
+def test_a_file_may_take_as_long_as_a_slow_line_needs(size_bytes: int, least_seconds: float) -> None:
+    """The place is good for two minutes to be reached; on most lines a gigabyte is not through by then."""
+    assert count_put_seconds(120.0, size_bytes) >= least_seconds

@@ -18,7 +18,7 @@ from flowport.ledger.interface import Ledger
 from flowport.ledger.opening import LEDGER_NAME, open_connection
 from flowport.ledger.records import Accepted, AttachRules
 from flowport.ledger.sqlite import SqliteLedger
-from flowport.ledger.worker import LedgerWorker
+from flowport.ledger.worker import ConnectionThread, LedgerWorker
 from flowport.model import Run, RunState
 from flowport.purse import PurseTerms
 
@@ -31,14 +31,20 @@ SYNC_DELAY_SECONDS: Final = 0.005
 OpenLedger = Callable[[Path], Any]
 
 
-class SlowWorker(LedgerWorker):
-    """A worker each of whose commits, and so each sync that a promise waits for, takes longer."""
+class SlowThread(ConnectionThread):
+    """A thread each of whose commits, and so each sync that a promise waits for, takes longer."""
 
-    def _write_group(self, jobs: Any) -> None:
+    def write_group(self, jobs: Any) -> None:
+        """Wait on the ledger's thread, where a slow disk would hold up the same."""
         if jobs:
-            # On the ledger's thread, where a slow disk would hold up the same.
             time.sleep(SYNC_DELAY_SECONDS)
-        super()._write_group(jobs)
+        super().write_group(jobs)
+
+
+class SlowWorker(LedgerWorker):
+    """A worker whose writes go to a slow disk."""
+
+    thread_type = SlowThread
 
 
 class TimedLedger(SqliteLedger):

@@ -272,6 +272,19 @@ class InputFlaw:
     reason: str
 
 
+_NOT_THERE: Final = {
+    Operation.DESCRIBE_APP: "knows no such app",
+    Operation.START_RUN: "knows no such app",
+    Operation.ESTIMATE_PRICE: "knows no such app",
+    Operation.READ_RUN: "knows no such run",
+    Operation.READ_RUNS: "knows no such run",
+    Operation.CANCEL_RUN: "knows no such run",
+    Operation.REQUEST_UPLOAD: "has no place for uploads at the address that its clients use",
+}
+"""What a 404 means, by what was asked for; elsewhere it means nothing more than itself."""
+_SENDS_FILES: Final = frozenset({Operation.REQUEST_UPLOAD, Operation.START_RUN})
+
+
 @dataclass(eq=False)
 class ProviderRejected(ProviderError):
     """The provider understood the request and does not accept it."""
@@ -290,14 +303,15 @@ class ProviderRejected(ProviderError):
     @property
     def cause(self) -> str:
         """What it does not accept."""
-        of_run = self.operation in {Operation.READ_RUN, Operation.READ_RUNS, Operation.CANCEL_RUN}
         reasons = {
-            404: f"knows no such {'run' if of_run else 'app'}",
+            404: _NOT_THERE.get(self.operation, ""),
             413: "finds the request too large",
-            415: "does not take this kind of file",
-            422: "does not accept these inputs",
+            415: "does not take this kind of file" if self.operation in _SENDS_FILES else "",
+            422: "does not accept these inputs" if self.operation is Operation.START_RUN else "",
         }
-        reason = reasons.get(self.status, f"rejected the request to {self.operation} (HTTP {self.status})")
+        if self.operation is Operation.REQUEST_UPLOAD:
+            reasons |= {405: reasons[404], 410: reasons[404]}
+        reason = reasons.get(self.status) or f"rejected the request to {self.operation} (HTTP {self.status})"
         return f"{self.problem or f'{self.provider} {reason}'}."
 
 

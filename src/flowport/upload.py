@@ -6,7 +6,7 @@ The address is a stranger's, so it is checked like those of the fetcher: https, 
 
 import hashlib
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import BinaryIO, Final
 
 import anyio
@@ -24,6 +24,9 @@ from flowport.providers.interface import UploadPlace
 
 _STEP_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
+
+SLOWEST_BYTES_PER_SECOND: Final = 100_000
+"""How slow a line may be: a place is good for a short time to begin with, and a gigabyte takes longer than that."""
 
 
 class Uploader:
@@ -49,14 +52,21 @@ class Uploader:
         Raises:
             UploadError: It did not get there, or not as it was meant.
         """
-        host = "an unreadable address"
+        host, seconds = "an unreadable address", place.put_seconds
         try:
             url = httpx2.URL(place.put_url)
             host = clean_line(url.host)
-            with anyio.fail_after(place.put_seconds):
-                await self._send(url, place, file, expected, trusted_origins)
+            with anyio.fail_after(seconds) as scope:
+
+                def begin() -> None:
+                    """Give the file its time once there is a connection; the place's own is for reaching it."""
+                    nonlocal seconds
+                    seconds = count_put_seconds(place.put_seconds, expected.size_bytes)
+                    scope.deadline = anyio.current_time() + seconds
+
+                await self._send(url, place, _Body(file, expected, self._file_threads, begin), trusted_origins)
         except TimeoutError as exc:
-            raise UploadError(host, f"it took longer than {place.put_seconds:g} seconds") from exc
+            raise UploadError(host, f"it took longer than {seconds:g} seconds") from exc
         except (HostRefused, NotConnected) as exc:
             raise UploadError(host, str(exc)) from exc
         # ValueError: the HTTP library lets it out for some malformed addresses.
@@ -65,35 +75,34 @@ class Uploader:
         except OSError as exc:
             raise UploadError(host, f"the file cannot be read ({exc.strerror or type(exc).__name__})") from exc
 
-    async def _send(
-        self, url: httpx2.URL, place: UploadPlace, file: BinaryIO, expected: Fingerprint, origins: Collection[str]
-    ) -> None:
+    async def _send(self, url: httpx2.URL, place: UploadPlace, body: "_Body", origins: Collection[str]) -> None:
         host = clean_line(url.host)
         is_trusted = f"{url.scheme}://{url.netloc.decode('ascii')}" in origins
         if not is_trusted and (url.scheme != "https" or url.port not in PORTS or url.userinfo):
             raise UploadError(host, "its address is not one that files are sent to")
         way = await self._outlet.find_way(url, is_trusted=is_trusted)
-        bodies: list[_Body] = []
-
-        def build(connect_to: str) -> httpx2.Request:
-            """Begin the file anew for each address that is tried."""
-            bodies.append(_Body(file, expected, self._file_threads))
-            return _build_request(url, connect_to, place, bodies[-1])
-
-        response = await self._outlet.send(way, build)
+        response = await self._outlet.send(way, lambda connect_to: _build_request(url, connect_to, place, body))
         await response.aclose()
         if not 200 <= response.status_code < 300:  # noqa: PLR2004
             raise UploadError(host, f"its server answered HTTP {response.status_code}")
-        if not bodies[-1].is_as_expected:
+        if not body.is_as_expected:
             raise UploadError(host, "the file changed while it was sent")
+
+
+def count_put_seconds(place_seconds: float, size_bytes: int) -> float:
+    """Return how long sending a file may take at a place that is good for so long to begin with."""
+    return place_seconds + size_bytes // SLOWEST_BYTES_PER_SECOND
 
 
 class _Body:
     """A file on its way, counted and digested as it goes."""
 
-    def __init__(self, file: BinaryIO, expected: Fingerprint, threads: anyio.CapacityLimiter) -> None:
+    def __init__(
+        self, file: BinaryIO, expected: Fingerprint, threads: anyio.CapacityLimiter, begin: Callable[[], None]
+    ) -> None:
         self._file = file
         self._threads = threads
+        self._begin = begin
         self.expected = expected
         self._digest = hashlib.sha256()
 
@@ -103,8 +112,10 @@ class _Body:
         return self._digest.hexdigest() == self.expected.sha256
 
     async def iterate(self) -> AsyncIterator[bytes]:
-        """Yield the file piece by piece, and never more of it than was announced."""
+        """Yield the file piece by piece, from its beginning for each address that is tried, and no more than announced."""
         remaining = self.expected.size_bytes
+        self._digest = hashlib.sha256()
+        self._begin()
         await anyio.to_thread.run_sync(self._file.seek, 0, limiter=self._threads)
         while remaining > 0:
             chunk = await anyio.to_thread.run_sync(self._file.read, min(CHUNK_BYTES, remaining), limiter=self._threads)

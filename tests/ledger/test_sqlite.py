@@ -36,7 +36,7 @@ def change_file(path: Path, statement: str) -> None:
 async def test_commits_are_synced(ledger: SqliteLedger) -> None:
     """The promise "written before the start request leaves" holds by the settings of the one connection."""
     pragmas = "SELECT * FROM pragma_synchronous, pragma_journal_mode, pragma_foreign_keys, pragma_fullfsync"
-    row = await ledger._worker.read(lambda connection: connection.execute(pragmas).fetchone())
+    row = await ledger._worker.perform_alone(lambda connection: connection.execute(pragmas).fetchone())
     assert tuple(row) == (2, "wal", 1, 1)
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_used_is_told_in_a_sentence(
 async def test_a_full_disk_refuses_new_runs_and_lists_the_old(ledger: SqliteLedger) -> None:
     """No start is paid for that could be forgotten, and what was paid for can still be read."""
     await ledger.accept(build_run("run_1"))
-    await ledger._worker.read(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
+    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
     with pytest.raises(LedgerError, match="the disk is full"):
         await ledger.accept(build_run("run_2", arguments_json="x" * 1_000_000))
     assert await ledger.get_live_runs(account_id=ACCOUNT) == (build_run("run_1"),)
@@ -174,7 +174,7 @@ async def test_a_full_disk_refuses_new_runs_and_lists_the_old(ledger: SqliteLedg
 
 async def test_a_file_that_may_not_be_written_is_told(ledger: SqliteLedger) -> None:
     """It looks like every other fault of the ledger: nothing is started."""
-    await ledger._worker.read(lambda connection: connection.execute("PRAGMA query_only = ON"))
+    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA query_only = ON"))
     with pytest.raises(LedgerError, match="its file may not be written"):
         await ledger.accept(build_run("run_1"))
 

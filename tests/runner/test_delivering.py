@@ -44,6 +44,14 @@ from tests.scripted import (
 PNG = write(build_photo())
 TIFF = write(build_photo(), "TIFF")
 VIDEO = mp4(track(64, 48))
+SOUND = (
+    b"RIFF"
+    + (36 + 4).to_bytes(4, "little")
+    + b"WAVEfmt "
+    + (16).to_bytes(4, "little")
+    + bytes(16)
+    + b"data\x04\0\0\0abcd"
+)
 ASSET = "https://storage.example/asset?token=t"
 LINK = "https://cdn.example/1.png?token=t"
 
@@ -236,7 +244,6 @@ async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
     """A picture can be; a video cannot, and the sentence says why it did not go up."""
     provider = Magnific()
     provider.max_inline_bytes = 1500
-    provider.upload_types = frozenset({*provider.upload_types, "video/mp4"})
     async with open_bench(ledger, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
         video = await bench.hold(VIDEO + bytes(2000))
         with pytest.raises(
@@ -248,19 +255,47 @@ async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
         assert "photos was converted from BMP to " in delivered.notes
 
 
-async def test_a_kind_that_is_not_uploaded_goes_inside(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """Only pictures were seen to be taken as uploads."""
+@pytest.mark.parametrize("data", [VIDEO, SOUND], ids=["film", "sound"])
+async def test_films_and_sounds_go_up(ledger: FaultyLedger, tmp_path: Path, data: bytes) -> None:
+    """With their own type, which the place is asked for."""
     async with open_bench(ledger, tmp_path) as bench:
-        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        media = await bench.hold(data)
+        assert await bench.bring(media, kind=InputKind.MEDIA) == [ASSET]
+        (request,) = [one for one in bench.account.asked if one.operation is Operation.REQUEST_UPLOAD]
+        assert request.body == {"files": [{"content_type": media.sniffed.mime_type}]}
+        assert bench.server.puts[0].sha256 == media.fingerprint.sha256
+
+
+async def test_a_kind_that_is_not_uploaded_goes_inside(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """FLAC is no type of an upload."""
+    async with open_bench(ledger, tmp_path) as bench:
+        flac = b"fLaC" + bytes(100)
+        assert await bench.bring(await bench.hold(flac), kind=InputKind.AUDIO) == [encode(flac)]
         assert bench.count() == (0, 0)
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+async def test_a_type_that_is_refused_is_remembered_and_others_go_up(
+    ledger: FaultyLedger, tmp_path: Path, status: int
+) -> None:
+    """For a day; a small file goes inside, for a large one the sentence says why."""
+    async with open_bench(ledger, tmp_path, build_answer({"message": "no"}, status)) as bench:
+        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        with pytest.raises(ArgumentsInvalid, match=r"more than 10 MB, which could not be uploaded .*earlier refusal"):
+            await bench.bring(await bench.hold(VIDEO + bytes(11_000_000)), kind=InputKind.VIDEO)
+        assert bench.count() == (1, 0)
+        assert await bench.bring(await bench.hold(SOUND), kind=InputKind.AUDIO) == [ASSET]
+        assert await bench.bring(await bench.hold(PNG)) == [ASSET]
+        bench.clock.advance(CLOSED_SECONDS)
+        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [ASSET]
 
 
 async def test_what_goes_inside_one_request_has_a_limit_together(ledger: FaultyLedger, tmp_path: Path) -> None:
     """It lies in memory as bytes and as base64."""
     async with open_bench(ledger, tmp_path) as bench:
-        video = await bench.hold(VIDEO + bytes(9_000_000))
+        video = await bench.hold(b"fLaC" + bytes(9_000_000))
         with pytest.raises(ArgumentsInvalid, match="photos brings the files of this call to more than 30 MB"):
-            await bench.bring(*[video] * 4, kind=InputKind.VIDEO)
+            await bench.bring(*[video] * 4, kind=InputKind.AUDIO)
 
 
 async def test_a_file_that_changed_since_the_call_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -153,23 +153,34 @@ def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_
         remove_waiting(connection, [call_id])
 
 
+# Our own words alone.
+_IS_TO_MENTION: Final = (
+    f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.mentions < :most "  # noqa: S608
+    "AND runs.id NOT IN (SELECT value FROM json_each(:but)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
+)
+
+
+def select_mention(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Mention | None:
+    """Return the unseen runs that are to be mentioned."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_alone_unseen WHERE {_IS_TO_MENTION} "  # noqa: S608 - our own words
+        "ORDER BY runs.accepted_at DESC, runs.id DESC",
+        _bind_mention(owner, but),
+    ).fetchall()
+    return Mention(len(rows), build_runs(connection, rows[:_MAX_NAMED])) if rows else None
+
+
 def take_mention(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Mention | None:
     """Return the unseen runs that are to be mentioned, and count the mention."""
-    # Our own words alone.
-    condition = (
-        f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.mentions < :most "  # noqa: S608
-        "AND runs.id NOT IN (SELECT value FROM json_each(:but)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
-    )
-    values = {"owner": owner, "most": MAX_MENTIONS, "but": json.dumps(list(but))}
-    rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_alone_unseen WHERE {condition} "  # noqa: S608 - our own words
-        "ORDER BY runs.accepted_at DESC, runs.id DESC",
-        values,
-    ).fetchall()
-    if not rows:
-        return None
-    connection.execute(f"UPDATE runs SET mentions = mentions + 1 WHERE {condition}", values)  # noqa: S608 - as above
-    return Mention(len(rows), build_runs(connection, rows[:_MAX_NAMED]))
+    mention = select_mention(connection, owner=owner, but=but)
+    if mention is not None:
+        update = f"UPDATE runs SET mentions = mentions + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
+        connection.execute(update, _bind_mention(owner, but))
+    return mention
+
+
+def _bind_mention(owner: str, but: Collection[str]) -> dict[str, str | int]:
+    return {"owner": owner, "most": MAX_MENTIONS, "but": json.dumps(list(but))}
 
 
 @dataclass(frozen=True, slots=True)

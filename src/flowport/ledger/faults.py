@@ -45,6 +45,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE) in _DAMAGE
 
 
+def is_busy(error: Exception) -> bool:
+    """Tell whether an error means that another process held the file for too long."""
+    return (getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE) == sqlite3.SQLITE_BUSY
+
+
 def build_damage_error() -> LedgerError:
     """Return the error for damage that SQLite has found or would not see."""
     return LedgerError(*SENTENCES[sqlite3.SQLITE_CORRUPT])

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -17,9 +18,9 @@ import anyio.to_thread
 
 from flowport.errors import LedgerError
 from flowport.ledger.faults import build_closed_error, build_ledger_error
-from flowport.ledger.opening import open_connection
+from flowport.ledger.opening import BUSY_SECONDS
 from flowport.ledger.schema import check_readable
-from flowport.ledger.sqlite import SqliteLedger
+from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger, open_worker
 from flowport.ledger.worker import LedgerWorker, T, Work
 
 logger = logging.getLogger(__name__)
@@ -27,22 +28,25 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 1.0
 """Between two tries at opening the file for writing; they are only made when somebody asks."""
 
-Open: TypeAlias = Callable[[], sqlite3.Connection]
+REOPEN_BUSY_SECONDS: Final = 1.0
+"""How long such a try waits for another process: reads wait for it too."""
+
+Open: TypeAlias = Callable[[], LedgerWorker]
 
 
-def open_ledger(path: Path, *, retry_seconds: float = RETRY_SECONDS) -> SqliteLedger:
+def open_ledger(
+    path: Path, *, retry_seconds: float = RETRY_SECONDS, busy_seconds: float = BUSY_SECONDS
+) -> SqliteLedger:
     """Open the ledger at a path as well as it can be; see `open_sqlite_ledger`. Raises nothing.
 
     Args:
         retry_seconds: How soon after a vain try another is made.
+        busy_seconds: How long the opening and every later write waits for another process.
     """
-
-    def reopen() -> sqlite3.Connection:
-        return open_connection(path)
-
     try:
-        return SqliteLedger(LedgerWorker(reopen()))
+        return open_sqlite_ledger(path, busy_seconds=busy_seconds)
     except LedgerError as exc:
+        reopen = partial(open_worker, path, busy_seconds=busy_seconds, wait_seconds=REOPEN_BUSY_SECONDS)
         return _open_mending_ledger(path, exc, reopen, retry_seconds)
 
 
@@ -95,9 +99,9 @@ class MendingWorker:
         """Return what is wrong when the file that can be written to by now is no longer the one at its path."""
         return self._current.find_loss() if self._current is not None and self._is_mended else None
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, patience_seconds: float | None = None) -> T:
         """Return what the operation returned, if the file can be written to by now."""
-        return await (await self._get_writer()).write(work)
+        return await (await self._get_writer()).write(work, patience_seconds=patience_seconds)
 
     async def perform_alone(self, work: Work[T]) -> T:
         """Return what came of it, if the file can be written to by now."""
@@ -139,7 +143,7 @@ class MendingWorker:
             await self._current.close()
         try:
             # On a thread: it may have to wait for another process.
-            self._current = LedgerWorker(await anyio.to_thread.run_sync(reopen))
+            self._current = await anyio.to_thread.run_sync(reopen)
         except LedgerError as exc:
             self._problem = exc
             self._current = _open_reader(self._path)

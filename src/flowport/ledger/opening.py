@@ -56,6 +56,22 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
     return connection
 
 
+def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a second connection to a ledger that `open_connection` has opened, for reads beside its writes.
+
+    Raises:
+        LedgerError: SQLite cannot open it once more.
+    """
+    try:
+        connection = sqlite3.connect(
+            path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+    except sqlite3.Error as exc:
+        raise build_ledger_error(exc) from exc
+    return connection
+
+
 def _refuse_lone_journal(path: Path) -> None:
     """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
     # The journal first: another process that creates the ledger fills the file before it.

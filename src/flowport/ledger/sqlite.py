@@ -7,15 +7,17 @@ This module holds the list of operations; what each does is in `changes`, `queri
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 import anyio.to_thread
 
 from flowport.clock import BootTime
 from flowport.domain.run_events import RunEvent
+from flowport.errors import LedgerError
 from flowport.ledger import attaching, changes, names, queries, spending, upkeep
 from flowport.ledger.batches import SqliteBatches
-from flowport.ledger.opening import BUSY_SECONDS, open_connection
+from flowport.ledger.opening import BUSY_SECONDS, open_connection, open_reading_connection
 from flowport.ledger.queries import RunFilter
 from flowport.ledger.records import (
     AcceptOutcome,
@@ -32,6 +34,9 @@ from flowport.ledger.uploads import SqliteUploads
 from flowport.ledger.worker import LedgerWorker, Worker
 from flowport.model import Output, Run, RunState
 from flowport.purse import PurseTerms, Spending
+
+ASIDE_SECONDS: Final = 1.0
+"""How long an answer that is in hand waits for other processes to let us note something beside it."""
 
 
 class SqliteLedger(SqliteBatches, SqliteUploads):
@@ -72,7 +77,12 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
 
     async def take_mention(self, *, owner: str, but: Collection[str] = ()) -> Mention | None:
         """Return what is to be mentioned beside an answer, and count it."""
-        return await self._worker.write(partial(attaching.take_mention, owner=owner, but=tuple(but)))
+        select = partial(attaching.select_mention, owner=owner, but=tuple(but))
+        # As a rule there is none, and a read waits for no other process.
+        if await self._worker.read(select) is None:
+            return None
+        take = partial(attaching.take_mention, owner=owner, but=tuple(but))
+        return await self._worker.write(take, patience_seconds=ASIDE_SECONDS)
 
     async def note_starting(self, run_id: str, *, at: float) -> bool:
         """Move an accepted run to starting."""
@@ -139,7 +149,8 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
 
     async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
         """Record when the caller was first told the id."""
-        await self._worker.write(partial(attaching.set_told_to, run_id=run_id, at=at, call_id=call_id))
+        told = partial(attaching.set_told_to, run_id=run_id, at=at, call_id=call_id)
+        await self._worker.write(told, patience_seconds=ASIDE_SECONDS)
 
     async def note_followed(self, run_id: str, *, is_followed: bool) -> None:
         """Record whether we still look at the run."""
@@ -314,4 +325,20 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
     Raises:
         LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
     """
-    return SqliteLedger(LedgerWorker(open_connection(path, busy_seconds=busy_seconds)))
+    return SqliteLedger(open_worker(path, busy_seconds=busy_seconds))
+
+
+def open_worker(path: Path, *, busy_seconds: float, wait_seconds: float | None = None) -> LedgerWorker:
+    """Open the two connections of a ledger; see `open_sqlite_ledger`.
+
+    Args:
+        busy_seconds: How long each operation waits for another process.
+        wait_seconds: How long the opening does; None for as long.
+    """
+    connection = open_connection(path, busy_seconds=busy_seconds if wait_seconds is None else wait_seconds)
+    try:
+        reader = open_reading_connection(path, busy_seconds=busy_seconds)
+        return LedgerWorker(connection, reader, busy_seconds=busy_seconds)
+    except LedgerError:
+        connection.close()
+        raise

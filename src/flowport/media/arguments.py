@@ -17,7 +17,8 @@ from flowport.media.completeness import find_fault
 from flowport.media.converting import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
 from flowport.media.identifying import identify
-from flowport.media.local_files import SameLook, find_same_look, is_under_roots
+from flowport.media.local_files import SameLook, check_size, find_same_look, is_under_roots
+from flowport.media.measures import count_file_bytes
 from flowport.media.refusals import build_refusal, format_address, format_name
 from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
@@ -44,7 +45,7 @@ class MediaRules:
     max_inline_bytes: int = 10 * 1024 * 1024
     """The largest file that goes inside a request, or is taken out of a data URI."""
     max_file_bytes: int = 100_000_000
-    """The largest file of this computer: a picture can be made smaller, and what can be uploaded need not be."""
+    """The largest picture of this computer: it is made smaller where it has to be."""
     upload_types: frozenset[str] = frozenset()
     """The MIME types that the provider takes as uploads."""
     max_upload_bytes: int = 0
@@ -188,15 +189,25 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
     Raises:
         ArgumentsInvalid: It is not.
     """
-    with open_source(source, argument=argument, max_bytes=rules.max_file_bytes) as file:
+    most = max(rules.max_file_bytes, rules.max_inline_bytes, rules.max_upload_bytes)
+    with open_source(source, argument=argument, max_bytes=most) as file:
         sniffed = _check_type(file, argument, kind)
-        can_be_large = sniffed.kind is OutputKind.IMAGE or sniffed.mime_type in rules.upload_types
-        limit = rules.max_file_bytes if can_be_large else rules.max_inline_bytes
+        limit = _get_limit(sniffed, rules)
+        check_size(count_file_bytes(file), argument, limit)
+        file.seek(0)
         fingerprint = measure(file, argument=argument, max_bytes=limit)
         if sniffed.kind is OutputKind.IMAGE:
             wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
             check_picture(file, sniffed, argument=argument, wanted=wanted)
     return FileMedia(source, sniffed, fingerprint)
+
+
+def _get_limit(sniffed: Sniffed, rules: MediaRules) -> int:
+    """Return the largest file of a type: a picture can be made smaller, anything else goes up or inside as it is."""
+    if sniffed.kind is OutputKind.IMAGE:
+        return rules.max_file_bytes
+    is_uploaded = sniffed.mime_type in rules.upload_types
+    return max(rules.max_inline_bytes, rules.max_upload_bytes if is_uploaded else 0)
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.

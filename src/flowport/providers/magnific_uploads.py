@@ -1,7 +1,7 @@
 """Magnific's places for files, and the ids of the files that it has. Pure.
 
-Source: the page `upload-files` of docs.magnific.com, read through clients that implement it. Only pictures were seen to
-be taken there.
+Source: the page `upload-files` of docs.magnific.com, read through clients that implement it. The types and their largest
+size are second-hand; that a flow takes a video or a sound that was uploaded so is inferred.
 """
 
 import re
@@ -13,7 +13,13 @@ from flowport.labels import clean_line
 from flowport.providers.interface import UploadPlace
 from flowport.providers.links import is_usable_url
 
-UPLOAD_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
+UPLOAD_TYPES: Final = frozenset(
+    {
+        *("image/png", "image/jpeg", "image/webp"),
+        *("video/mp4", "video/webm", "video/quicktime"),
+        *("audio/mpeg", "audio/wav", "audio/mp4", "audio/webm", "audio/ogg"),
+    }
+)
 MAX_UPLOAD_BYTES: Final = 1024**3
 """The end of the range that the place's headers allow."""
 

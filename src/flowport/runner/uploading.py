@@ -29,7 +29,7 @@ from flowport.model import OutputKind
 from flowport.network.errors import UploadError
 from flowport.processes import ProcessLock
 from flowport.providers.interface import UploadedFile, UploadPlace
-from flowport.upload import Uploader
+from flowport.upload import SLOWEST_BYTES_PER_SECOND, Uploader
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,16 @@ MARGIN_SECONDS: Final = 1800.0
 """How long an upload must still live to be used again: the run may wait for its turn, and then for its provider."""
 
 CLOSED_SECONDS: Final = 24 * 3600.0
-"""How long an endpoint that is missing or refuses is not asked again."""
+"""How long an endpoint that is missing, or refuses a type, is not asked again."""
 
 _ASK_AGAIN_SECONDS: Final = 0.5
 _MOST_QUESTIONS: Final = 1200
-"""Ten minutes: a program that was stopped in the middle holds its claim, and must not hold our runs."""
+"""Ten minutes, and the time that the file takes on a slow line: a program that was stopped in the middle holds its claim, and must not hold our runs."""
 _PAUSE_SECONDS: Final = 2.0
 _PASSING_STATUSES: Final = frozenset({408, 425, 429})
+_ENDPOINT_STATUSES: Final = frozenset({401, 402, 403, 404, 405, 410})
+"""Of refusals that are about the account or the endpoint; any other is about the type that was asked for."""
+_ANY_TYPE: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class NotUploaded:
 
 @dataclass(frozen=True, slots=True)
 class _Closure:
-    """That an account's endpoint is missing or refuses."""
+    """That an account's endpoint is missing, or refuses a type."""
 
     until: float
     reason: str
@@ -96,7 +99,7 @@ class FileUploads:
         self._threads = threads
         self._places = anyio.CapacityLimiter(MAX_UPLOADS)
         self._turns: dict[tuple[str, str], anyio.Lock] = {}
-        self._closures: dict[str, _Closure] = {}
+        self._closures: dict[tuple[str, str], _Closure] = {}
         self.conversions = anyio.CapacityLimiter(1)
         """One picture at a time, so that the memory of one is the memory of all."""
 
@@ -109,25 +112,33 @@ class FileUploads:
         """
         if not _takes(account, media):
             return NotUploaded("")
-        closure = self._closures.get(account.account.id)
-        if closure is not None and self._clock.monotonic() < closure.until:
-            return NotUploaded(f"not tried, within a day of an earlier refusal: {closure.reason}")
+        is_picture = media.sniffed.kind is OutputKind.IMAGE
+        if (closed := self._find_closure(account, _ANY_TYPE if is_picture else media.sniffed.mime_type)) is not None:
+            return closed
         most = account.provider.max_upload_bytes
-        if media.sniffed.kind is not OutputKind.IMAGE and media.fingerprint.size_bytes > most:
+        if not is_picture and media.fingerprint.size_bytes > most:
             # A picture is made smaller instead.
             return NotUploaded(f"it is larger than {format_size(most)}")
         key = (account.account.id, media.fingerprint.sha256)
         turn = self._turns.setdefault(key, anyio.Lock())
         try:
             async with turn:
-                found = await self._claim(*key)
+                found = await self._claim(*key, media.fingerprint.size_bytes)
                 if isinstance(found, Upload) and not await self._is_there(found, account):
                     await self.forget(account, found.sha256)
-                    found = await self._claim(*key)
+                    found = await self._claim(*key, media.fingerprint.size_bytes)
                 return found or await self._fill(media, account, argument)
         finally:
             if not turn.locked() and not turn.statistics().tasks_waiting:
                 self._turns.pop(key, None)
+
+    def _find_closure(self, account: OpenAccount, mime_type: str) -> NotUploaded | None:
+        """Return why a file of a type is not tried; the type of a picture is known once it was converted."""
+        for closed_type in (_ANY_TYPE, mime_type):
+            closure = self._closures.get((account.account.id, closed_type))
+            if closure is not None and self._clock.monotonic() < closure.until:
+                return NotUploaded(f"not tried, within a day of an earlier refusal: {closure.reason}")
+        return None
 
     async def forget(self, account: OpenAccount, sha256: str) -> None:
         """Forget an upload that the provider may no longer have."""
@@ -144,9 +155,10 @@ class FileUploads:
             logger.info("whether an upload is still there is not known: %s", exc)
             return True
 
-    async def _claim(self, account_id: str, sha256: str) -> Upload | NotUploaded | None:
+    async def _claim(self, account_id: str, sha256: str, size_bytes: int) -> Upload | NotUploaded | None:
         """Return an upload that is there, or None once this process is to make it."""
-        for _ in range(_MOST_QUESTIONS):
+        sending_seconds = size_bytes // SLOWEST_BYTES_PER_SECOND
+        for _ in range(_MOST_QUESTIONS + int(sending_seconds / _ASK_AGAIN_SECONDS)):
             usable_until = self._clock.now() + MARGIN_SECONDS
             claim = UploadClaim(account_id, sha256, self._process.process_id, self._process.is_alive, usable_until)
             match await self._ledger.claim_upload(claim):
@@ -179,12 +191,14 @@ class FileUploads:
     async def _bring(self, media: FileMedia, account: OpenAccount, argument: str) -> Upload | NotUploaded:
         body = await self._open(media, account, argument)
         try:
+            if (closed := self._find_closure(account, body.mime_type)) is not None:
+                return closed
             for n in range(1, MAX_TRIES + 1):
                 try:
                     place = await self._send(body, account)
                 except (ProviderError, UploadError) as exc:
                     logger.info("a file was not uploaded: %s", exc)
-                    if not await self._can_try_again(exc, account, n):
+                    if not await self._can_try_again(exc, account, body.mime_type, n):
                         return NotUploaded(str(exc))
                 else:
                     return self._build_upload(place, media, account, body.note)
@@ -231,11 +245,15 @@ class FileUploads:
             raise UploadError(account.provider.title, "it takes none")
         return await account.converse(sending, Priority.START)
 
-    async def _can_try_again(self, error: ProviderError | UploadError, account: OpenAccount, tries: int) -> bool:
-        """Tell whether it is worth another try, after a pause; an endpoint that refuses is remembered."""
+    async def _can_try_again(
+        self, error: ProviderError | UploadError, account: OpenAccount, mime_type: str, tries: int
+    ) -> bool:
+        """Tell whether it is worth another try, after a pause; an endpoint or a type that is refused is remembered."""
         status = getattr(error, "status", 0)
         if isinstance(error, ProviderRefused | ProviderRejected) and status not in _PASSING_STATUSES:
-            self._closures[account.account.id] = _Closure(self._clock.monotonic() + CLOSED_SECONDS, str(error))
+            closed_type = _ANY_TYPE if status in _ENDPOINT_STATUSES else mime_type
+            closure = _Closure(self._clock.monotonic() + CLOSED_SECONDS, str(error))
+            self._closures[account.account.id, closed_type] = closure
             return False
         if tries == MAX_TRIES or isinstance(error, DayUsedUp):
             return False
