@@ -59,7 +59,7 @@ def test_too_few_credits_are_no_refused_key(body: Any) -> None:
         error = refuse(status, body)
         assert isinstance(error, ProviderRefused)
         assert error.status == 402
-        assert "not enough credits" in str(error)
+        assert "does not have enough credits" in str(error)
 
 
 @pytest.mark.parametrize("body", [{"message": "Forbidden"}, {"message": "This key may not read the balance"}, {}, b""])
