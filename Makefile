@@ -1,9 +1,9 @@
-# Every target does its own set-up. Needs Python 3.11 or newer and make; with npm, `test` runs the protocol's suite too.
+# Every target does its own set-up. Needs Python 3.11 or newer and make; with npm, `verify` runs the protocol's suite too.
 # `setup` and `demo` install what running needs into .venv; every other target adds the development tools.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup dev test verify check unit crash soak laws conformance docker-proof demo bench lock upgrade docs format clean
+.PHONY: setup dev test verify check unit coverage crash soak laws conformance docker-proof demo bench lock upgrade docs format clean
 
 setup:
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh run
@@ -12,10 +12,10 @@ dev:
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh dev
 
 test: check unit
-	$(MAKE) --jobs=3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) crash conformance docker-proof
 
-# What takes longer or needs more: the network, npm, other programs. tests/verify holds it.
+# What takes longer or needs more: kill runs, the network, npm, other programs.
 verify: dev
+	$(MAKE) --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) crash conformance docker-proof
 	$(BIN)/pytest -m verify --numprocesses=2 --dist=loadfile tests/verify
 
 check: dev
@@ -28,8 +28,12 @@ check: dev
 	$(BIN)/interrogate --quiet tests
 	$(BIN)/python scripts/write_docs.py --check
 
+UNIT := -q --numprocesses=3 --dist=loadfile --ignore=tests/crash
 unit: dev
-	$(BIN)/pytest --numprocesses=3 --dist=loadfile --ignore=tests/crash --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest $(UNIT)
+
+coverage: dev
+	$(BIN)/pytest $(UNIT) --cov --cov-report=term-missing:skip-covered
 
 # What every tool keeps, over thousands of random and hostile definitions; it prints how many. `unit` has it too.
 laws: dev

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowport.arguments import parse_arguments
-from flowport.call_errors import AppAmbiguous, DefinitionNotRead, Namesake
+from flowport.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead, Namesake, ResourceNotFound, RunNotOver
 from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
-    AppNotFound,
     AppUnsupported,
     Breakage,
     DayUsedUp,
@@ -24,9 +23,7 @@ from flowport.errors import (
     Operation,
     ProviderError,
     ProviderUnreachable,
-    ResourceNotFound,
     RunNotFound,
-    RunNotOver,
 )
 from flowport.ledger import faults
 from flowport.ledger.opening import build_file_error
@@ -282,8 +279,8 @@ def _iterate_costs() -> Iterator[Example]:
     )
     yield Example("no price, FLOWPORT_UNKNOWN_PRICE=refuse", PriceUnknown("Retro Poster"))
     yield Example("30 credits, FLOWPORT_CONFIRM_ABOVE_CREDITS=20, a client that cannot ask", asked)
-    yield Example("the same, a client that asks", ConfirmationNeeded(asked.brief_question))
-    yield Example("the same, and the person says no", NotConfirmed(asked.brief_question))
+    yield Example("the same, a client that asks", ConfirmationNeeded(asked.question))
+    yield Example("the same, and the person says no", NotConfirmed(asked.question))
     yield Example("a call equal to a run of unknown fate", doubt)
 
 

@@ -86,6 +86,7 @@ case $(cat "$output") in
 "ok "*) ;;
 *)
   found=$("$python" --version 2>&1 | head -n 1)
+  : >"$output"
   for other in python3.14 python3.13 python3.12 python3.11; do
     if [ "$("$other" -c 'print("ok")' 2>/dev/null)" = ok ]; then
       fail "$python is no Python 3.11 or newer: ${found:-it does not start}." "run: make $goal PYTHON=$other"

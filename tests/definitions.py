@@ -131,6 +131,8 @@ _INPUT = st.fixed_dictionaries(
         "label": _often(TEXT),
         "default": _often(TEXT | st.sampled_from((0, 1, 0.5, True, "warm", "16:9", ["a"], {"a": 1}))),
         "required": _often(st.booleans()),
+        "description": _often(TEXT),
+        "presentation": _often(st.fixed_dictionaries({"mode": TEXT, "placeholder": TEXT})),
         f"id{_TWICE}": _IDS,
         "__proto__": NONSENSE,
     },

@@ -184,6 +184,12 @@ def test_what_a_client_adds_by_itself_is_passed_over(added: dict[str, JsonValue]
     assert name_arguments(APP, NAMES, GIVEN | added) == GIVEN
 
 
+def test_a_name_of_megabytes_is_refused_without_being_compared() -> None:
+    """A client may send anything, and everybody else waits meanwhile (bloknayrb/tandem#1795)."""
+    (problem,) = find_problems(GIVEN | {"x" * 5_000_000: 1})
+    assert problem.argument == "x" * 39 + "\u2026"
+
+
 @pytest.mark.parametrize("name", ["action", "session_id", "sessionId", "Session ID"])
 def test_an_input_that_is_called_like_a_clients_argument_is_an_input(name: str) -> None:
     """What the app asks for counts more than what a client is known to add."""

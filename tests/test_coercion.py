@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 
-from flowport.coercion import Misfit, format_expected, get_bounds, get_default, parse_value
+from flowport.coercion import MAX_ITEMS, MAX_TEXT_BYTES, Misfit, format_expected, get_bounds, get_default, parse_value
 from flowport.model import Input, InputKind, JsonValue
 from tests.app_builders import INPUTS, JSON_VALUES, build_input, build_select
 
@@ -163,7 +163,8 @@ def test_bounds_are_kept_inclusively(sent: JsonValue, *, is_taken: bool) -> None
         (build_input(InputKind.TEXT, is_list=True, default=["a", "b"], max_items=1), None),
         (build_input(InputKind.IMAGE, default={"id": "x"}), None),
         (build_input(InputKind.IMAGE, default=["x"]), None),
-        (build_input(InputKind.ANY, default={"id": "x"}), {"id": "x"}),
+        (build_input(InputKind.ANY, default={"id": "x"}), None),
+        (build_input(InputKind.ANY, default="x"), "x"),
         (build_select("wool", default="zzz"), None),
         (build_input(InputKind.NUMBER, default=0), 0),
         (build_input(InputKind.TEXT, default=""), None),
@@ -188,3 +189,38 @@ def test_what_is_taken_once_is_taken_again_unchanged(item: Input, sent: JsonValu
         assert item.kind is InputKind.ANY or parse_value(item, parsed) == parsed
     low, high = get_bounds(item)
     assert low is None or high is None or low <= high
+
+
+@pytest.mark.parametrize("kind", [InputKind.TEXT, InputKind.NUMBER, InputKind.BOOLEAN, InputKind.SELECT, InputKind.ANY])
+@pytest.mark.parametrize("is_list", [False, True])
+@pytest.mark.parametrize("letter", ["x", "\N{GRINNING FACE}"])
+def test_a_text_that_no_input_needs_is_refused(kind: InputKind, letter: str, *, is_list: bool) -> None:
+    """Megabytes were searched, digested, stored and paid for."""
+    item = build_input(kind=kind, is_list=is_list)
+    longest = MAX_TEXT_BYTES // len(letter.encode())
+    refused = parse_value(item, letter * (longest + 1))
+    assert isinstance(refused, Misfit)
+    assert f"was given {longest + 1:,} characters" in refused.problem
+    assert refused.expected.endswith("It takes at most 200 kB of text.")
+
+
+def test_the_longest_text_is_the_apps_own_where_it_names_one() -> None:
+    """It knows better."""
+    text = "x" * MAX_TEXT_BYTES * 2
+    assert parse_value(build_input(kind=InputKind.TEXT), text[:MAX_TEXT_BYTES]) == text[:MAX_TEXT_BYTES]
+    assert parse_value(build_input(kind=InputKind.TEXT, max_length=len(text)), text) == text
+
+
+def test_a_file_inside_a_call_is_no_text() -> None:
+    """It may have 10 MB, and is measured as a file."""
+    uri = "data:image/png;base64," + "A" * MAX_TEXT_BYTES * 2
+    assert parse_value(build_input(kind=InputKind.IMAGE), uri) == uri
+
+
+def test_a_list_of_thousands_is_refused_before_it_is_looked_through() -> None:
+    """Half a million rows took seconds."""
+    item = build_input(kind=InputKind.ANY, is_list=True)
+    assert not isinstance(parse_value(item, [{}] * MAX_ITEMS), Misfit)
+    refused = parse_value(item, [{}] * (MAX_ITEMS + 1))
+    assert isinstance(refused, Misfit)
+    assert refused.problem == "was given 10,001 items"

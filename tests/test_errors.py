@@ -6,11 +6,10 @@ from typing import Final
 import pytest
 
 from flowport import call_errors, consent, errors, purse_errors
-from flowport.call_errors import AppAmbiguous, DefinitionNotRead, Namesake
+from flowport.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead, Namesake, ResourceNotFound, RunNotOver
 from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
     NEVER_CONNECTED,
-    AppNotFound,
     AppUnsupported,
     ArgumentProblem,
     ArgumentsInvalid,
@@ -26,9 +25,7 @@ from flowport.errors import (
     ProviderRefused,
     ProviderRejected,
     ProviderUnreachable,
-    ResourceNotFound,
     RunNotFound,
-    RunNotOver,
 )
 from flowport.network import errors as network_errors
 from flowport.network.errors import FetchError, UploadError
@@ -101,21 +98,21 @@ SENTENCES: Final = [
         'Nothing was started and nothing is charged: the person did not agree when asked "Start another one?".',
     ),
     (
-        NotConfirmed(PriceUnconfirmed("Text to Picture", 2.0, 1.0).brief_question),
+        NotConfirmed(PriceUnconfirmed("Text to Picture", 2.0, 1.0).question),
         (
             "Nothing was started and nothing is charged: the person did not agree when asked "
             "\"Run 'Text to Picture' for 2 credits?\"."
         ),
     ),
     (
-        NotConfirmed(PriceUnconfirmed("Sketch", 6.0, 1.0, runs=3).brief_question),
+        NotConfirmed(PriceUnconfirmed("Sketch", 6.0, 1.0, runs=3).question),
         (
             "Nothing was started and nothing is charged: the person did not agree when asked "
             "\"Start 3 runs of 'Sketch' for 6 credits together?\"."
         ),
     ),
     (
-        NotConfirmed(PriceUnconfirmed("Sketch", None, None).brief_question),
+        NotConfirmed(PriceUnconfirmed("Sketch", None, None).question),
         (
             "Nothing was started and nothing is charged: the person did not agree when asked "
             "\"Run 'Sketch' without knowing the price?\"."

@@ -80,3 +80,19 @@ def test_a_clean_text_is_short_and_stays_as_it_is(text: str, limit: int) -> None
     assert clean_text(clean, limit=limit) == clean
     assert "\n\n\n" not in clean
     assert all(clean_line(line, limit=len(line)) == line for line in clean.split("\n"))
+
+
+@pytest.mark.parametrize("start", ["a lake ", "x" * 200, "e\N{COMBINING ACUTE ACCENT} ", "\N{ZERO WIDTH SPACE}", " "])
+def test_only_the_start_of_megabytes_is_read(start: str) -> None:
+    """Names of megabytes held up every other call for seconds (bloknayrb/tandem#1795)."""
+    short, long = start * 1000, start * 500_000
+    for limit in (1, 80, 4000):
+        assert len(clean_line(long, limit=limit)) <= limit
+        assert clean_line(long, limit=limit).rstrip("…") in clean_line(short * 100, limit=limit + 1)
+        assert clean_text(long, limit=limit).endswith("…")
+
+
+def test_a_long_text_that_shows_little_is_still_told_to_be_cut() -> None:
+    """What cannot be seen may hide what comes behind it."""
+    assert clean_line("\N{ZERO WIDTH SPACE}" * 10_000 + "lake") == "…"
+    assert clean_line("\N{ZERO WIDTH SPACE}" * 1000 + "lake") == "lake"

@@ -38,6 +38,11 @@ def learn(proven: int, marks: tuple[Mark, ...] = (), **changes: int) -> LearnedL
     return NOTHING_LEARNED._replace(proven=proven, marks=marks, **changes)
 
 
+def accept(learned: LearnedLimit, limits: Limits, *, proof: int, now: float) -> LearnedLimit:
+    """Return what is learned when a probe is accepted that proves so many."""
+    return note_accepted(learned, limits, probed_at=now, used=proof, proof=proof, now=now)
+
+
 @pytest.mark.parametrize(
     ("limits", "proven", "limit"),
     [
@@ -80,11 +85,21 @@ def test_one_probe_at_a_time_and_what_was_accepted_before_is_none() -> None:
     """A rate that is refused must not be refused ten times."""
     waiting = note_waiting(NOTHING_LEARNED, now=0.0)
     sent = note_extra(waiting, LIMITS, used=50, now=16.0)
-    assert get_extra_at(sent, LIMITS, used=51, now=18.0) == 19.0
-    answered = note_accepted(sent, LIMITS, proof=50, now=16.5)
-    assert get_extra_at(answered, LIMITS, used=51, now=18.0) == 18.0
+    assert get_extra_at(sent, LIMITS, used=51, now=17.0) == 17.5
+    answered = note_accepted(sent, LIMITS, probed_at=16.0, used=51, proof=50, now=16.5)
+    assert get_extra_at(answered, LIMITS, used=51, now=17.0) == 17.0
     assert get_extra_at(answered, LIMITS, used=50, now=16.6) == 16.6
-    assert get_extra_at(answered, LIMITS, used=51, now=16.6) == pytest.approx(17.2)
+    assert get_extra_at(answered, LIMITS, used=51, now=16.6) == 17.0
+
+
+def test_a_slow_answer_proves_what_it_proves_unless_something_was_refused_since() -> None:
+    """A provider that takes four seconds is still learned about."""
+    first = note_extra(note_waiting(learn(60), now=0.0), LIMITS, used=60, now=16.0)
+    second = note_extra(first, LIMITS, used=61, now=18.0)
+    answered = note_accepted(second, LIMITS, probed_at=16.0, used=61, proof=61, now=20.0)
+    assert (answered.proven, answered.trial, answered.probe_until) == (61, 61, second.probe_until)
+    refused = note_refused(second, LIMITS, accepted=60, is_probe=True, now=19.0)
+    assert note_accepted(refused, LIMITS, probed_at=18.0, used=62, proof=62, now=20.0) == refused
 
 
 @pytest.mark.parametrize("limits", [Limits(50), Limits(20, ceiling=20), Limits(50, ceiling=500, parts=2)])
@@ -103,9 +118,9 @@ def test_the_window_never_holds_more_than_the_ceiling() -> None:
 
 def test_the_limit_rises_to_what_was_proven_and_not_beyond_the_ceiling() -> None:
     """The answer to a probe that proves nothing new changes nothing."""
-    assert note_accepted(learn(60), LIMITS, proof=63, now=9.0).proven == 63
-    assert note_accepted(learn(60), LIMITS, proof=60, now=9.0).proven == 60
-    assert note_accepted(learn(60), Limits(50, ceiling=61), proof=63, now=9.0).proven == 61
+    assert accept(learn(60), LIMITS, proof=63, now=9.0).proven == 63
+    assert accept(learn(60), LIMITS, proof=60, now=9.0).proven == 60
+    assert accept(learn(60), Limits(50, ceiling=61), proof=63, now=9.0).proven == 61
 
 
 def test_a_refused_probe_lowers_nothing_but_is_remembered() -> None:
@@ -153,14 +168,14 @@ def test_a_limit_that_was_raised_there_is_found_again() -> None:
     learned = learn(60, ceiling=60, retry_seconds=2400, retry_at=5000)
     assert not can_rise(learned, LIMITS, now=4999.0)
     assert can_rise(learned, LIMITS, now=5000.0)
-    assert note_accepted(learned, LIMITS, proof=70, now=5100.0).ceiling == 60
-    risen = note_accepted(learned, LIMITS, proof=76, now=5200.0)
+    assert accept(learned, LIMITS, proof=70, now=5100.0).ceiling == 60
+    risen = accept(learned, LIMITS, proof=76, now=5200.0)
     assert (risen.ceiling, risen.retry_seconds) == (0, 0.0)
 
 
 def test_what_was_learned_outlives_a_boot_of_the_machine() -> None:
     """Its clock begins at zero again; a refusal of ten minutes ago is still one of ten minutes ago."""
-    learned = learn(280, ceiling=300, refused_at=9400, retry_at=10600, retry_seconds=1200, probe_until=10020)
+    learned = learn(280, ceiling=300, refused_at=9400, retry_at=10600, retry_seconds=1200, probe_until=10002)
     record = AccountRecord(boot_id="before", seen_at=10_000.0, paused_until=10_300.0, learned=learned)
     kept = refresh(record, boot_id="after", now=50.0)
     assert (kept.learned.proven, kept.learned.ceiling, kept.learned.retry_at) == (280, 300, 650.0)
@@ -192,7 +207,7 @@ def test_whatever_happens_starts_stay_within_the_limit_and_everything_within_the
         record = refresh(record, boot_id="b", now=now)
         limit = get_limit(record.learned, limits)
         if event == "accepted":
-            record = note_answered_probe(record, limits, probed_at=record.learned.probed_at)
+            record = note_answered_probe(record, limits, probed_at=record.learned.probed_at, used=record.used)
             assert limit <= get_limit(record.learned, limits) <= ceiling
         elif event == "refused":
             record = note_refusal(record, limits, seconds=15.0)

@@ -11,6 +11,7 @@ from flowport.model import Input, InputKind
 from flowport.naming import (
     MAX_NAME_LENGTH,
     MAX_PROPERTY_LENGTH,
+    MAX_WANTED_LENGTH,
     RESERVED_NAMES,
     build_property_names,
     build_slug,
@@ -197,3 +198,9 @@ def test_the_nearest_names_come_first(wanted: str, nearest: tuple[str, ...]) -> 
     names = ["prompt", "sketch_to_realism", "stretch", "strength", "go"]
     assert get_nearest(wanted, names, limit=2)[: len(nearest)] == nearest
     assert bool(get_nearest(wanted, names)) is bool(nearest)
+
+
+def test_what_is_longer_than_any_name_resembles_none() -> None:
+    """To compare megabytes takes seconds, in which nothing else is answered."""
+    assert get_nearest("a" * MAX_WANTED_LENGTH, ["a" * 80]) != ()
+    assert get_nearest("a" * (MAX_WANTED_LENGTH + 1), ["a" * 80]) == ()

@@ -110,7 +110,7 @@ async def test_the_person_decides_about_a_price_above_their_threshold(
         assert (await flowport.ask(CHEAP))["state"] == "failed"
         assert await flowport.count("run") == runs + 1
     assert counts == [(0, 0)]
-    assert person.questions == ['"Text to Picture" costs 2 credits. Run it for 2 credits?']
+    assert person.questions == ['Run "Text to Picture" for 2 credits?']
     assert answer.get("error", "") == ("" if runs else "NotConfirmed")
     assert answer.get("price_credits") == (PRICE if runs else None)
 
@@ -145,7 +145,7 @@ async def test_the_price_that_was_agreed_to_is_the_one_that_is_paid(
         answer = await flowport.ask(TOOL, **PROMPT)
         assert await flowport.count("run") == 1
     prices = [2, 9] if mode == "auto" else [2]
-    assert person.questions == [f'"{TITLE}" costs {price} credits. Run it for {price} credits?' for price in prices]
+    assert person.questions == [f'Run "{TITLE}" for {price} credits?' for price in prices]
     assert (answer["price_credits"], answer["credits"]) == (prices[-1], prices[-1])
 
 
@@ -250,7 +250,7 @@ async def test_a_doubt_and_a_price_are_one_question(
         assert await flowport.count("run") == (2 if action == "accept" else 1)
     assert len(person.questions) == 2
     assert person.questions[1].endswith(
-        f'Start another one all the same? It is charged by itself. "{TITLE}" costs 2 credits. Run it for 2 credits?'
+        f'Start another one all the same? It is charged by itself. Run "{TITLE}" for 2 credits?'
     )
     assert answer.get("error", "") == ("" if action == "accept" else "NotConfirmed")
 
@@ -269,7 +269,7 @@ async def test_a_doubt_does_not_get_a_price_past_a_client_that_cannot_ask(
     assert answer["error"] == "PriceUnconfirmed"
 
 
-UNKNOWN = '"Text to Picture" does not tell its price. Run it all the same?'
+UNKNOWN = 'Run "Text to Picture" without knowing the price?'
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,10 @@ def test_the_question_names_the_price() -> None:
     """The person agrees to that price and no other."""
     asked = find_price_question(PurseRules(confirm_above_credits=5.0), "Sketch", 30.0)
     assert asked is not None
-    assert asked.question == '"Sketch" costs 30 credits. Run it for 30 credits?'
+    assert asked.question == 'Run "Sketch" for 30 credits?'
     unknown = find_price_question(PurseRules(unknown_price=CONFIRM), 'A" costs 0', None)
     assert unknown is not None
-    assert unknown.question == '"A\' costs 0" does not tell its price. Run it all the same?'
+    assert unknown.question == 'Run "A\' costs 0" without knowing the price?'
 
 
 @pytest.mark.parametrize(("cap", "left"), [(20.0, 2.0), (18.0, 0.0), (1.0, 0.0)])

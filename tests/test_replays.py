@@ -8,6 +8,7 @@ import pytest
 from flowport.exchange import Exchange, RequestId
 from flowport.replays import RequestIdInUse, RequestsInProgress
 from flowport.waiting import Caller
+from tests.fake_clock import wait_until_blocked
 from tests.harness import READER
 from tests.scripted import wait_until
 
@@ -46,7 +47,7 @@ async def test_it_is_carried_out_once_and_answered_each_time() -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(bench.ask, build_caller())
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         bench.go_on.set()
     assert (bench.made, bench.answers) == (1, ["answer 1"] * 3)
 
@@ -72,10 +73,10 @@ async def test_when_the_first_client_has_left_one_of_the_others_goes_on_for_it()
     async with anyio.create_task_group() as tasks:
         for caller in callers:
             tasks.start_soon(bench.ask, caller)
-            await anyio.wait_all_tasks_blocked()
+            await wait_until_blocked()
         callers[0].exchange.note_disconnected()
         await wait_until(lambda: bench.made == 2)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         bench.go_on.set()
     assert (bench.made, bench.answers) == (2, ["answer 2"] * 2)
 
@@ -92,7 +93,7 @@ async def test_other_requests_are_requests_of_their_own(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.ask, build_caller())
         tasks.start_soon(bench.ask, build_caller(request_id, connection), content)
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         bench.go_on.set()
     assert bench.made == made
 
@@ -102,7 +103,7 @@ async def test_another_request_under_an_id_in_progress_is_refused_where_ids_are_
     bench = Bench()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.ask, build_caller())
-        await anyio.wait_all_tasks_blocked()
+        await wait_until_blocked()
         with pytest.raises(RequestIdInUse, match="The id 7 belongs to another request that is still in progress"):
             await bench.ask(build_caller(), "y")
         bench.go_on.set()

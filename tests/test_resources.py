@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from flowport.answers import build_output_uri, build_run_uri
-from flowport.errors import ResourceNotFound
+from flowport.call_errors import ResourceNotFound
 from flowport.exchange import Exchange
 from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
 from flowport.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources

@@ -294,3 +294,14 @@ def test_options_with_one_look_are_listed_once() -> None:
     """An enum must not repeat itself."""
     item = replace(build_select(), options=(Option("x", "x"), Option("x\u200b", "X"), Option("y", "y")))
     assert build_property(item) == {"type": "string", "enum": ["x", "y"]}
+
+
+def test_a_description_is_short_and_keeps_what_is_needed_to_fill_it_in() -> None:
+    """Every list of tools carries it; the builder's words give way first."""
+    labels = tuple(f"the label of option {n}" for n in range(60))
+    options = tuple(f"o{n}" for n in range(60))
+    item = build_select(*options, labels=labels, label="L" * 80, description="d" * 300, placeholder="p" * 300)
+    description = build_property(item)["description"]
+    assert len(description) <= 400
+    assert description.startswith("L" * 80)
+    assert description.endswith(SEE_ALL)

@@ -239,7 +239,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
     """Every field of it."""
     record = AccountRecord(
         "boot", 1.5, 1.25, (Counted(2.0, 3),), (Counted(9.0, 4),), (Rival("p", 1, 2, 0.5, 3.0),), 4.0, 5.0,
-        LearnedLimit(6, (Mark(7.0, 8),), 9, 10.0, 11.0, 12.0, 13, 14, 15.0, 16, 17.0, 18.0, 19.0, 20.0), 8.0, 9.0, 10.0, 11.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
+        LearnedLimit(6, (Mark(7.0, 8),), 9, 10.0, 11.0, 12.0, 13, 14, 15.0, 17.0, 18.0, 19.0, 20.0), 8.0, 9.0, 10.0, 11.0, Quota(1, 2.0, 3.0), Quota(4, 5.0, 6.0),
     )  # fmt: skip
     assert parse_record(dump_record(record)) == record
 

@@ -18,7 +18,7 @@ PATH, URL, DATA = "/folder/x.png", "https://cdn.example/x.png", "data:image/png;
         (PATH, PATH),
         ([PATH], PATH),
         (json.dumps([PATH]), PATH),
-        (json.dumps(PATH), PATH),
+        (json.dumps(PATH), json.dumps(PATH)),
         ([[PATH]], PATH),
         ({"url": URL}, URL),
         ({"URL": URL, "detail": "high"}, URL),

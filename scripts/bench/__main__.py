@@ -5,6 +5,7 @@ import sys
 from budget_cost import measure_budget_cost
 from figures import Figure, print_figures
 from http_ping import measure_http_ping
+from large_text import measure_large_text
 from learning import measure_learning
 from learning_sandbox import measure_learning_sandbox
 from ledger_cost import measure_ledger_cost
@@ -22,6 +23,7 @@ PARTS = {
     "sizes": measure_sizes,
     "budget_cost": measure_budget_cost,
     "http_ping": measure_http_ping,
+    "large_text": measure_large_text,
     "ledger_cost": measure_ledger_cost,
     "long_list": measure_long_list,
     "memory": measure_memory,

@@ -120,6 +120,8 @@ class Reply:
     """How many of the wishes behind these, from the first that may probe on, may be sent now above the limit."""
     probed_at: float | None = None
     """The instant of the reply, in the time of the record, if the last of these is a probe."""
+    used: int = 0
+    """Requests that the window holds now."""
     learned: LearnedLimit = NOTHING_LEARNED
     """What the account has taught by now."""
     limit: int = 0
@@ -164,6 +166,7 @@ def admit(record: AccountRecord, ask: Ask) -> tuple[AccountRecord, Reply]:
         is_told=is_told,
         extra=extra,
         probed_at=probed_at,
+        used=record.used,
         learned=record.learned,
         limit=get_limit(record.learned, ask.limits),
         can_rise=can_rise(record.learned, ask.limits, now=now),

@@ -7,6 +7,7 @@ clients send strings. Everything else is refused in one go, with all that is wro
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -20,6 +21,10 @@ from flowport.schema import NEW_RUN, get_inputs
 
 _MAX_LISTED_NAMES: Final = 12
 _MAX_STRAY_NAMES: Final = 8
+_MAX_READ_NAMES: Final = 500
+"""Arguments of one call whose names may be spelled in other ways."""
+_MAX_RESPELT_LENGTH: Final = 300
+"""Characters of a name that is compared in its spelling; a longer one is taken exactly as it is, or refused."""
 
 CLIENT_NAMES: Final = frozenset(
     {
@@ -125,13 +130,24 @@ def find_unknown(app: App, property_names: Mapping[str, str], arguments: Mapping
 
 def find_input(name: str, inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> Input | None:
     """Return the input that a name means: by one of its names exactly, else by the only one that is spelt alike."""
-    exact = _get_exact_owners(inputs, property_names)
-    by_id = {item.id: item for item in inputs}
-    if name in exact:
-        return by_id[exact[name]]
-    forms = _build_forms(name)
-    alike = [item for item in inputs if forms & _get_all_forms(item, property_names)]
-    return alike[0] if len(alike) == 1 else None
+    return _InputNames(inputs, property_names).find(name)
+
+
+class _InputNames:
+    """What the inputs of an app are called, worked out once for all names of a call."""
+
+    def __init__(self, inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> None:
+        self._exact = _get_exact_owners(inputs, property_names)
+        self._by_id = {item.id: item for item in inputs}
+        self._forms = [(item, _get_all_forms(item, property_names)) for item in inputs]
+
+    def find(self, name: str, *, is_exact: bool = False) -> Input | None:
+        """Return the input that a name means, or the one that is called exactly so."""
+        if name in self._exact:
+            return self._by_id[self._exact[name]]
+        forms = set() if is_exact or len(name) > _MAX_RESPELT_LENGTH else _build_forms(name)
+        alike = [item for item, known in self._forms if forms & known]
+        return alike[0] if len(alike) == 1 else None
 
 
 def _sort_names(
@@ -140,11 +156,13 @@ def _sort_names(
     """Return the names that were sent for each input, by its id, and those that name none and are no client's."""
     given: defaultdict[str, list[str]] = defaultdict(list)
     stray: list[str] = []
-    for name in sent:
-        item = find_input(name, inputs, property_names)
+    names = _InputNames(inputs, property_names)
+    for number, name in enumerate(sent):
+        # A call with so many is refused for the first of them; the others are not worth the time.
+        item = names.find(name, is_exact=number >= _MAX_READ_NAMES)
         if item is not None:
             given[item.id].append(name)
-        elif not _is_client_name(name) and (inputs or name != NEW_RUN):
+        elif (number >= _MAX_READ_NAMES or not _is_client_name(name)) and (inputs or name != NEW_RUN):
             stray.append(name)
     return given, stray
 
@@ -159,13 +177,15 @@ def _get_exact_owners(inputs: tuple[Input, ...], property_names: Mapping[str, st
     return dict(reversed(claims))
 
 
-def _get_all_forms(item: Input, property_names: Mapping[str, str]) -> set[str]:
-    return set().union(*map(_build_forms, (property_names[item.id], item.id, item.run_key, item.label)))
+def _get_all_forms(item: Input, property_names: Mapping[str, str]) -> frozenset[str]:
+    names = (property_names[item.id], item.id, item.run_key, item.label)
+    return frozenset().union(*(_build_forms(name) for name in names if len(name) <= _MAX_RESPELT_LENGTH))
 
 
-def _build_forms(name: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def _build_forms(name: str) -> frozenset[str]:
     """Return what is the same in all spellings of a name: without case, accents and what parts its words."""
-    return {_fold(name), clean_line(name).casefold()} - {""}
+    return frozenset({_fold(name), clean_line(name).casefold()} - {""})
 
 
 def _fold(name: str) -> str:
@@ -173,7 +193,7 @@ def _fold(name: str) -> str:
 
 
 def _is_client_name(name: str) -> bool:
-    return name.startswith("_") or _fold(name) in CLIENT_NAMES
+    return name.startswith("_") or (len(name) <= _MAX_RESPELT_LENGTH and _fold(name) in CLIENT_NAMES)
 
 
 def _resolve_value(item: Input, names: list[str], sent: Mapping[str, JsonValue]) -> Parsed:
@@ -212,7 +232,7 @@ def _build_stray_problem(
 
 def _find_meant(name: str, free: list[Input], property_names: Mapping[str, str]) -> str:
     """Return the argument that a wrong name means, among those not given; empty when none comes to mind."""
-    slug = build_slug(name)
+    slug = build_slug(name[:_MAX_RESPELT_LENGTH])
     same = [
         property_names[item.id]
         for item in free
@@ -230,7 +250,7 @@ def _format_arguments(names: list[str]) -> str:
 
 
 def _format_name(name: str) -> str:
-    return clean_line(name, limit=MAX_GIVEN_LENGTH) or '""'
+    return clean_line(name[:_MAX_RESPELT_LENGTH], limit=MAX_GIVEN_LENGTH) or '""'
 
 
 def _build_digest(value: Any) -> str:

@@ -26,6 +26,9 @@ from flowport.providers.rate_limits import RateLimits
 from flowport.window_record import SPAN_SECONDS
 from flowport.windows import OwnWindow, Window
 
+MAX_PROBES: Final = 8
+"""Probes whose answers are awaited; some are never sent, because their look is not needed any more."""
+
 PLAN_FACTOR: Final = 2
 """While the limit may rise, looks that somebody waits for are planned for so many times as many requests."""
 
@@ -97,8 +100,8 @@ class _Ticket:
     roused: anyio.Event = field(default_factory=anyio.Event, compare=False)
     """Set when something may have changed for this one."""
     is_granted: bool = field(default=False, compare=False)
-    probed_at: float | None = field(default=None, compare=False)
-    """When it was granted, by the window's time, if it was above the limit."""
+    probe: "_Probe | None" = field(default=None, compare=False)
+    """What it is if it was granted above all that was accepted before."""
     refusal: Reply | None = field(default=None, compare=False)
     """What told that the day is used up."""
     rest: anyio.CancelScope = field(default_factory=anyio.CancelScope, compare=False)
@@ -121,6 +124,8 @@ class _Probe:
 
     granted_at: float
     """By the window's time."""
+    used: int
+    """Requests that the window held then, this one included."""
     sent_at: float | None = None
     """What `note_sent` returned for it; None until then."""
 
@@ -166,7 +171,8 @@ class RequestBudget:
         self._limit = get_limit(NOTHING_LEARNED, self._limits) if limit else 0
         self._can_rise = False
         """Both by the window's last word."""
-        self._probe: _Probe | None = None
+        self._probes: deque[_Probe] = deque(maxlen=MAX_PROBES)
+        """Those of ours that were not answered yet, as far as they were sent at all."""
         self._next_at = -inf
         """When the first of those who wait is served, by the window's last word."""
 
@@ -235,8 +241,8 @@ class RequestBudget:
         if self._limits.per_minute:
             ticket = _Ticket(priority, next(self._numbers))
             await self._queue(ticket, operation)
-            if ticket.probed_at is not None:
-                self._probe = _Probe(ticket.probed_at)
+            if ticket.probe is not None:
+                self._probes.append(ticket.probe)
         else:
             while (pause := self._paused_until - self._clock.monotonic()) > 0:
                 await self._clock.sleep(pause)
@@ -269,15 +275,18 @@ class RequestBudget:
         probe = self._take_probe(sent_at)
         if probe is None:
             return
-        self._window.learn(partial(note_answered_probe, limits=self._limits, probed_at=probe.granted_at))
+        self._window.learn(
+            partial(note_answered_probe, limits=self._limits, probed_at=probe.granted_at, used=probe.used)
+        )
         self._rouse_asker()
 
     def note_sent(self) -> float:
         """Note that a granted request leaves, and return the instant for `note_over`."""
         self._under_way += 1
         now = self._clock.monotonic()
-        if self._probe is not None and self._probe.sent_at is None:
-            self._probe.sent_at = now
+        unsent = next((probe for probe in self._probes if probe.sent_at is None), None)
+        if unsent is not None:
+            unsent.sent_at = now
         return now
 
     def note_over(self, sent_at: float) -> None:
@@ -298,10 +307,10 @@ class RequestBudget:
             self._window.learn(partial(note_quota, left=left, reset_seconds=seconds))
 
     def _take_probe(self, sent_at: float | None) -> _Probe | None:
-        """Return the probe under way, if it is the request that was sent at an instant; it is over."""
-        if self._probe is None or sent_at is None or self._probe.sent_at != sent_at:
-            return None
-        probe, self._probe = self._probe, None
+        """Return the probe that was sent at an instant; it is over."""
+        probe = next((one for one in self._probes if one.sent_at == sent_at), None) if sent_at is not None else None
+        if probe is not None:
+            self._probes.remove(probe)
         return probe
 
     async def _queue(self, ticket: _Ticket, operation: Operation) -> None:
@@ -360,8 +369,8 @@ class RequestBudget:
         for ticket in extra:
             ticket.grant()
             self._waiting.remove(ticket)
-        if extra:
-            extra[-1].probed_at = reply.probed_at
+        if extra and reply.probed_at is not None:
+            extra[-1].probe = _Probe(reply.probed_at, reply.used)
         if reply.resumes_seconds is not None:
             for ticket in self._waiting:
                 if not _WISHES[ticket.priority].is_paid_for:

@@ -1,4 +1,4 @@
-"""The errors of calls that end before anything is recorded; their places in the taxonomy are drawn in `errors`."""
+"""The errors of calls that name what is not there, or end before anything is recorded; their places in the taxonomy are drawn in `errors`."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -58,3 +58,45 @@ class DefinitionNotRead(FlowportError):
             f"Nothing was started and nothing is charged: the definition of {format_quoted(self.app_name)} could not be read "
             f"in time, because {why}. The reading goes on; call again {when}."
         )
+
+
+@dataclass(eq=False)
+class AppNotFound(FlowportError):
+    """No app answers to this name."""
+
+    wanted: str
+    nearest: tuple[str, ...]
+    """Tool names that look alike, nearest first; empty when none does."""
+    catalogue_problem: str = ""
+    """Why the app may exist all the same, as a sentence: its catalogue could not be read. Empty when all were read."""
+    is_tool: bool = False
+    """Whether a tool of this name was called, rather than an app named in an argument."""
+
+    def __str__(self) -> str:
+        hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
+        if self.catalogue_problem:
+            return f"{self.catalogue_problem} There is no app {self.wanted!r} among those that could be read.{hint}"
+        return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
+
+
+@dataclass(eq=False)
+class RunNotOver(FlowportError):
+    """A run that goes on was to be erased."""
+
+    run_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"The run {self.run_id[:_MAX_ID_SHOWN]!r} is not over, and its result may still come: only what is over can "
+            "be erased. Wait for its end, or cancel it if it was not sent yet."
+        )
+
+
+@dataclass(eq=False)
+class ResourceNotFound(FlowportError):
+    """No resource of this owner has this URI."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return "There is no such resource. list_runs shows the runs; each answer names the resources of its run."

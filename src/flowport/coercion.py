@@ -25,6 +25,12 @@ from flowport.model import Input, InputKind, JsonValue, Option, Scalar
 from flowport.numerals import TwoReadings, read_flag, read_number
 from flowport.wrapped_files import unwrap_file
 
+MAX_TEXT_BYTES: Final = 200_000
+"""The longest text of an input whose app names no longest length."""
+
+MAX_ITEMS: Final = 10_000
+"""The longest list or object of one argument; a batch has 2,000 rows at most."""
+
 MAX_NESTING: Final = 32
 """Lists and objects inside each other; deeper values are refused before they can exhaust a stack."""
 
@@ -80,6 +86,8 @@ def find_flaw(value: JsonValue, depth: int = 0) -> str:
         case list() | dict():
             if depth == MAX_NESTING:
                 return "was given a value that is nested too deeply"
+            if len(value) > MAX_ITEMS:
+                return f"was given {len(value):,} items"
             parts = value if isinstance(value, list) else [*value, *value.values()]
             return next(filter(None, (find_flaw(part, depth + 1) for part in parts)), "")
         case _ as never:
@@ -93,6 +101,8 @@ def get_default(item: Input) -> JsonValue:
     """
     if item.default in (None, "", []) or find_flaw(item.default):
         return None
+    if item.kind is InputKind.ANY and not item.is_list and isinstance(item.default, bool | list | dict):
+        return None  # Start requests take text and numbers; of anything else only what a caller insists on is sent.
     if item.kind.is_media and not item.is_list and not isinstance(item.default, str):
         return None  # What a caller wraps in JSON is one file; what a provider does may be anything.
     parsed = parse_value(item, item.default)
@@ -141,6 +151,13 @@ def _format_range(low: float | None, high: float | None) -> str:
 
 
 def _parse_single(item: Input, value: JsonValue) -> Parsed:
+    if isinstance(value, str) and _is_too_long(item, value):
+        problem = f"was given {len(value):,} characters"
+        return Misfit(problem, f"{format_expected(item)} It takes at most {MAX_TEXT_BYTES // 1000} kB of text.")
+    return _parse_kind(item, value)
+
+
+def _parse_kind(item: Input, value: JsonValue) -> Parsed:
     match item.kind:
         case InputKind.IMAGE | InputKind.VIDEO | InputKind.AUDIO | InputKind.AVMEDIA | InputKind.MEDIA:
             return _parse_media(item, value)
@@ -157,6 +174,12 @@ def _parse_single(item: Input, value: JsonValue) -> Parsed:
             return value if parsed is None else parsed
         case _ as never:
             assert_never(never)
+
+
+def _is_too_long(item: Input, text: str) -> bool:
+    """Tell whether a text is longer than any input needs whose app names no longest length. Files inside a call are not."""
+    is_text = not item.kind.is_media and get_max_length(item) is None
+    return is_text and len(text) > MAX_TEXT_BYTES // 4 and len(text.encode()) > MAX_TEXT_BYTES
 
 
 def _parse_list(item: Input, value: JsonValue) -> Parsed:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.call_errors import AppAmbiguous
+from flowport.call_errors import AppAmbiguous, AppNotFound
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings
 from flowport.choices import build_choices, format_scalar
 from flowport.desk import Desk
-from flowport.errors import AppNotFound, RunNotFound
+from flowport.errors import RunNotFound
 from flowport.labels import clean_line
 from flowport.model import InputKind
 from flowport.prompts import APP, CHOICE, RUN_ID

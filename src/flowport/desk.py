@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowport.accounts import OpenAccount
-from flowport.call_errors import AppAmbiguous
+from flowport.call_errors import AppAmbiguous, AppNotFound
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
 from flowport.catalog.search import get_listing
@@ -13,7 +13,6 @@ from flowport.catalog.selection import merge_tools
 from flowport.catalog.tool_order import ToolOrder
 from flowport.changes import Changes
 from flowport.clock import Clock
-from flowport.errors import AppNotFound
 from flowport.fetch import Fetcher
 from flowport.ledger.interface import Ledger
 from flowport.previewing import Previewer

@@ -10,7 +10,7 @@
     │  ├─ ProviderRejected        model: the provider does not accept this request (other 4xx)
     │  └─ ProviderBroken          provider: 5xx, a redirect, or an answer that breaks its own contract
     ├─ AppUnsupported             nobody: one app cannot become a tool; the others are untouched
-    ├─ AppNotFound                model: no such app, with the nearest names
+    ├─ AppNotFound                model: no such app, with the nearest names (`call_errors`)
     ├─ AppAmbiguous               model: several apps of this name (`call_errors`)
     ├─ DefinitionNotRead          nobody: the definition of an app is still being read (`call_errors`)
     ├─ ArgumentsInvalid           model: which arguments, what was expected
@@ -25,8 +25,8 @@
     ├─ PriceUnconfirmed           person: has to agree to the price, and the client cannot ask
     ├─ ConfirmationNeeded         person: to be asked before the call is made again (`consent`)
     ├─ NotConfirmed               model: the person does not want it (`consent`)
-    ├─ RunNotOver                 person: a run that goes on cannot be erased
-    └─ ResourceNotFound           model: no such resource
+    ├─ RunNotOver                 person: a run that goes on cannot be erased (`call_errors`)
+    └─ ResourceNotFound           model: no such resource (`call_errors`)
 
 Errors carry fields and write their sentence once, in `__str__`. Text that came from a provider gets in only through
 the `detail` field, which its parser cleaned. This module imports nothing of ours.
@@ -347,25 +347,6 @@ class AppUnsupported(FlowportError):
         return f"The app {self.app_id} is left out because {self.reason}."
 
 
-@dataclass(eq=False)
-class AppNotFound(FlowportError):
-    """No app answers to this name."""
-
-    wanted: str
-    nearest: tuple[str, ...]
-    """Tool names that look alike, nearest first; empty when none does."""
-    catalogue_problem: str = ""
-    """Why the app may exist all the same, as a sentence: its catalogue could not be read. Empty when all were read."""
-    is_tool: bool = False
-    """Whether a tool of this name was called, rather than an app named in an argument."""
-
-    def __str__(self) -> str:
-        hint = f" Did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
-        if self.catalogue_problem:
-            return f"{self.catalogue_problem} There is no app {self.wanted!r} among those that could be read.{hint}"
-        return f"There is no app {self.wanted!r}.{hint} find_apps lists what there is."
-
-
 @dataclass(frozen=True, slots=True)
 class ArgumentProblem:
     """One thing wrong with one argument."""
@@ -416,26 +397,3 @@ class RunNotFound(FlowportError):
 
     def __str__(self) -> str:
         return f"There is no run {self.run_id[:_MAX_ID_SHOWN]!r}. list_runs shows the runs that Flowport knows."
-
-
-@dataclass(eq=False)
-class RunNotOver(FlowportError):
-    """A run that goes on was to be erased."""
-
-    run_id: str
-
-    def __str__(self) -> str:
-        return (
-            f"The run {self.run_id[:_MAX_ID_SHOWN]!r} is not over, and its result may still come: only what is over can "
-            "be erased. Wait for its end, or cancel it if it was not sent yet."
-        )
-
-
-@dataclass(eq=False)
-class ResourceNotFound(FlowportError):
-    """No resource of this owner has this URI."""
-
-    uri: str
-
-    def __str__(self) -> str:
-        return "There is no such resource. list_runs shows the runs; each answer names the resources of its run."

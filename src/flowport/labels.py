@@ -24,17 +24,22 @@ _INVISIBLE: Final = re.compile(
 )
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 _ELLIPSIS: Final = "…"
+_LOOKED_AT: Final = 16
+_LOOKED_AT_LEAST: Final = 4096
+"""Characters that are read of a text: so many for each that may be shown, and these."""
 
 
 def clean_line(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
     """Return the text as one visible line of at most `limit` characters, cut with "…"; it may be empty."""
-    return _cut(_fold(text), limit)
+    part = _take_start(text, limit)
+    return _cut(_fold(part) + _ELLIPSIS * (len(part) < len(text)), limit)
 
 
 def clean_text(text: str, *, limit: int) -> str:
     """Return the text as `clean_line` does, but with its line breaks: at most one blank line in a row."""
-    lines = "\n".join(_fold(line) for line in text.splitlines())
-    return _cut(_BLANK_LINES.sub("\n\n", lines).strip(), limit)
+    part = _take_start(text, limit)
+    lines = "\n".join(_fold(line) for line in part.splitlines())
+    return _cut(_BLANK_LINES.sub("\n\n", lines).strip() + _ELLIPSIS * (len(part) < len(text)), limit)
 
 
 def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
@@ -46,6 +51,11 @@ def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
 def drop_invisible(text: str) -> str:
     """Return the text without what cannot be seen; its spaces stay."""
     return "".join(c for c in _INVISIBLE.sub("", text) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
+
+
+def _take_start(text: str, limit: int) -> str:
+    """Return as much of a text as `limit` visible characters may come from; megabytes would hold up everything else."""
+    return text[: limit * _LOOKED_AT + _LOOKED_AT_LEAST]
 
 
 def _fold(text: str) -> str:

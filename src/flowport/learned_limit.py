@@ -26,8 +26,8 @@ WINDOW_SECONDS: Final = 60.0
 DEFAULT_CEILING: Final = 500
 """The highest limit that is learned without a setting: providers limit addresses too, at about 600 a minute."""
 
-GROWTH_PER_MINUTE: Final = 25
-"""How fast the limit rises, in requests a minute each minute: 300 is reached in 10 minutes of waiting work."""
+GROWTH_PER_MINUTE: Final = 30
+"""How fast the limit rises, in requests a minute each minute: 300 is reached in 9 minutes of waiting work."""
 
 GROWTH_PARTS: Final = 20
 """A higher ceiling is reached in about so many minutes, too."""
@@ -58,11 +58,11 @@ ABOVE_SECONDS: Final = 5.0
 WAITING_SECONDS: Final = 20.0
 """Work that waits asks at least this often; after a longer silence nothing waits."""
 
-PROBE_SECONDS: Final = 30.0
-"""How long a probe has for its answer before another one is sent. Only one is under way at a time."""
+PROBE_SECONDS: Final = 1.5
+"""How long a probe has for its answer before another one is sent, unless the answer comes before."""
 
 RECHECK_SECONDS: Final = 1.0
-"""How soon to ask again whether the answer is here."""
+"""How soon to ask again whether the provider has told more."""
 
 SETTLED_SECONDS: Final = 90.0
 """A level that was held so long ago filled a fixed window of a minute since, on average, whenever that began."""
@@ -124,8 +124,6 @@ class LearnedLimit(NamedTuple):
     trial: int = 0
     """The most requests that the window held when a probe was accepted."""
     probed_at: float = 0.0
-    probed_used: int = 0
-    """How many requests the window held then, the probe included."""
     probe_until: float = 0.0
     """Until then no other probe is sent, unless its answer comes before."""
     above_until: float = 0.0
@@ -161,8 +159,6 @@ def get_settled(learned: LearnedLimit, limits: Limits, *, now: float) -> int:
 def get_extra_at(learned: LearnedLimit, limits: Limits, *, used: int, now: float) -> float:
     """Return when a request above the limit may be sent, if work waits until then; infinity when none may.
 
-    While a probe is under way it is not known when its answer comes: then, when to ask again.
-
     Args:
         used: Requests that the window holds.
     """
@@ -173,9 +169,7 @@ def get_extra_at(learned: LearnedLimit, limits: Limits, *, used: int, now: float
     if learned.ceiling and used >= learned.ceiling:
         extra_at = max(extra_at, learned.retry_at)
     if is_probe(learned, limits, used=used):
-        extra_at = max(extra_at, learned.probed_at + _get_spacing(learned, limits))
-        if now < learned.probe_until:
-            extra_at = max(extra_at, now + RECHECK_SECONDS)
+        extra_at = max(extra_at, learned.probed_at + _get_spacing(learned, limits), learned.probe_until)
     phase = (extra_at - climbs_at) % (CLIMB_SECONDS + REST_SECONDS)
     return extra_at if phase < CLIMB_SECONDS else extra_at - phase + CLIMB_SECONDS + REST_SECONDS
 
@@ -201,16 +195,23 @@ def note_extra(learned: LearnedLimit, limits: Limits, *, used: int, now: float) 
     above = learned._replace(above_until=now + ABOVE_SECONDS)
     if not is_probe(learned, limits, used=used):
         return above
-    return above._replace(probed_at=now, probed_used=used + 1, probe_until=now + PROBE_SECONDS)
+    return above._replace(probed_at=now, probe_until=now + PROBE_SECONDS)
 
 
-def note_accepted(learned: LearnedLimit, limits: Limits, *, proof: int, now: float) -> LearnedLimit:
-    """Raise the limit to what an accepted probe proves.
+def note_accepted(
+    learned: LearnedLimit, limits: Limits, *, probed_at: float, used: int, proof: int, now: float
+) -> LearnedLimit:
+    """Raise the limit to what an accepted probe proves. One that was sent before the last refusal proves nothing any more.
 
     Args:
+        probed_at: When the probe was granted.
+        used: How many requests the window held then, the probe included.
         proof: How many requests the provider has certainly accepted within one minute.
     """
-    learned = learned._replace(probe_until=0.0, trial=max(learned.trial, learned.probed_used))
+    if learned.retry_seconds and probed_at <= learned.refused_at:
+        return learned
+    is_last = probed_at >= learned.probed_at
+    learned = learned._replace(trial=max(learned.trial, used), probe_until=0.0 if is_last else learned.probe_until)
     limit, raised = get_limit(learned, limits), min(proof, limits.most)
     if raised <= limit:
         return learned

@@ -66,16 +66,16 @@ def note_refusal(
     return replace(record, paused_until=paused_until, paced_until=paused_until + PACED_SECONDS, learned=learned)
 
 
-def note_answered_probe(record: AccountRecord, limits: Limits, *, probed_at: float) -> AccountRecord:
+def note_answered_probe(record: AccountRecord, limits: Limits, *, probed_at: float, used: int) -> AccountRecord:
     """Raise the limit after a probe was accepted: it proves the requests that the provider has counted by now.
 
     These were sent within the minute before the answer, and so long before the probe that they have arrived.
     """
-    if probed_at != record.learned.probed_at or not record.learned.probe_until:
-        return record
     now = record.seen_at
     proof = 1 + count_sent(record, after=now - WINDOW_SECONDS + _ROUNDING_SECONDS, before=probed_at - record.delay)
-    return replace(record, learned=note_accepted(record.learned, limits, proof=proof, now=now))
+    return replace(
+        record, learned=note_accepted(record.learned, limits, probed_at=probed_at, used=used, proof=proof, now=now)
+    )
 
 
 def note_delay(record: AccountRecord, *, seconds: float) -> AccountRecord:

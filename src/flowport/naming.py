@@ -64,6 +64,10 @@ _KIND_NAMES: Final = {
 }
 
 
+MAX_WANTED_LENGTH: Final = 300
+"""Characters of what may be meant for a name; to compare more takes seconds."""
+
+
 def build_slug(text: str) -> str:
     """Return the text in lower case Latin letters, digits and single underscores; empty when it has none of them."""
     decomposed = unicodedata.normalize("NFKD", clean_line(text, limit=_MAX_SLUG_SOURCE)).casefold()
@@ -132,8 +136,10 @@ def is_said_by(label: str, name: str) -> bool:
 def get_nearest(wanted: str, names: Iterable[str], *, limit: int = 1) -> tuple[str, ...]:
     """Return the names that look most like the wanted one, nearest first; empty when none is near.
 
-    A name that contains the wanted one, or is contained in it, counts as near.
+    A name that contains the wanted one, or is contained in it, counts as near. What is longer than any name is near none.
     """
+    if len(wanted) > MAX_WANTED_LENGTH:
+        return ()
     target = clean_line(wanted).casefold()
     scored = [(_score(target, name.casefold()), name) for name in set(names)]
     near = sorted((-score, name) for score, name in scored if score >= _NEAR)

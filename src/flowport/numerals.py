@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 MAX_NUMBER_LENGTH: Final = 400
+_MAX_LENGTH: Final = 1000
 
 _PLAIN: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _WITH_COMMA: Final = re.compile(r"(?P<sign>[+-]?)(?P<whole>\d*),(?P<part>\d+)(?P<power>(?:[eE][+-]?\d+)?)", re.ASCII)
@@ -49,6 +50,8 @@ Reading: TypeAlias = "int | float | TwoReadings | None"
 
 def read_number(text: str) -> Reading:
     """Return the number that a text writes, both where it can be either of two, and None where it is none."""
+    if len(text) > _MAX_LENGTH:
+        return None
     written = _unwrap(text).translate(_LIKE_ASCII)
     if len(written) > MAX_NUMBER_LENGTH:
         return None
@@ -67,7 +70,7 @@ def read_number(text: str) -> Reading:
 
 def read_flag(text: str) -> bool | None:
     """Return what a word says of yes and no; None when it says neither."""
-    word = _unwrap(text).casefold()
+    word = _unwrap(text[:_MAX_LENGTH]).casefold()
     return True if word in _YES else False if word in _NO else None
 
 

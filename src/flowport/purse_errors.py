@@ -84,15 +84,6 @@ class PriceUnconfirmed(FlowportError):
     @property
     def question(self) -> str:
         """What the person is asked."""
-        price = _tell_price(self.app_name, self.price_credits, self.runs)
-        them = "it" if self.runs == 1 else "all of them"
-        if self.price_credits is None:
-            return f"{price}. Run {them} all the same?"
-        return f"{price}. Run {them} for {count_credits(self.price_credits)}?"
-
-    @property
-    def brief_question(self) -> str:
-        """The same with the price once, for telling afterwards what the person was asked."""
         name = format_quoted(self.app_name)
         verb, them = ("Run", name) if self.runs == 1 else ("Start", f"{self.runs} runs of {name}")
         if self.price_credits is None:

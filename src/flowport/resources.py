@@ -26,8 +26,9 @@ from flowport.answers import (
 )
 from flowport.batch_answers import build_batch_facts, build_batch_page
 from flowport.batch_waiting import get_batch_standing
+from flowport.call_errors import ResourceNotFound
 from flowport.desk import Desk
-from flowport.errors import ProviderError, ResourceNotFound, RunNotFound
+from flowport.errors import ProviderError, RunNotFound
 from flowport.fetch import FetchRules
 from flowport.finding import build_options
 from flowport.fitting import choose_forms, count_bytes

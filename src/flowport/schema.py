@@ -28,6 +28,7 @@ _MAX_EXAMPLES: Final = 5
 _MAX_OPTION_LABELS_LENGTH: Final = 260
 _SEE_ALL: Final = "; find_apps with this tool's name lists all"
 _MAX_DEFAULT_LENGTH: Final = 200
+_MAX_WORDS_LENGTH: Final = 400
 _MAX_ADVICE_LENGTH: Final = 200
 _MAX_EXAMPLE_LENGTH: Final = 100
 _EXAMPLE: Final = re.compile(r"(?:e\.?\s?g\b|for example|for instance|ex\.|example|such as|like)", re.IGNORECASE)
@@ -144,7 +145,10 @@ def _build_property(item: Input, name: str) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "array", "items": value} if item.is_list else value
     if item.is_list and (most_items := get_max_items(item)) is not None:
         schema["maxItems"] = most_items
-    hint = _join(_build_advice(item, name), _build_hint(item, choices, is_listed=bool(enum) or is_boolean))
+    own = _build_hint(item, choices, is_listed=bool(enum) or is_boolean)
+    # What the builder says gives way: the label and what we say of the value are needed to fill it in.
+    room = max(_MAX_WORDS_LENGTH - len(clean_line(item.label)) - len(own) - 4, 0)
+    hint = _join(clean_line(_build_advice(item, name), limit=room), own)
     return schema | _build_words(item.label, name, hint) | _build_default(item, choices)
 
 

@@ -27,7 +27,7 @@ from flowport.answers import (
     build_run_uri,
     format_instant,
 )
-from flowport.call_errors import AppAmbiguous
+from flowport.call_errors import AppAmbiguous, AppNotFound, ResourceNotFound
 from flowport.clients import (
     MODERN_ERA,
     Context,
@@ -41,7 +41,7 @@ from flowport.completion import BATCH_ID, Completion
 from flowport.confirming import Answers, Confirmer, build_question
 from flowport.consent import ConfirmationNeeded
 from flowport.desk import Desk
-from flowport.errors import AppNotFound, ArgumentsInvalid, ConfigurationError, FlowportError, ResourceNotFound
+from flowport.errors import ArgumentsInvalid, ConfigurationError, FlowportError
 from flowport.faultpoints import FaultPoint, reach
 from flowport.labels import clean_line
 from flowport.model import BATCH_PREFIX, LOCAL_OWNER

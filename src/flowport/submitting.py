@@ -42,13 +42,6 @@ class _Question:
         return " ".join(one.question for one in (self.doubt, self.price) if one is not None)
 
     @property
-    def brief_text(self) -> str:
-        """The same, for telling that the person did not agree to it."""
-        doubt = self.doubt.question if self.doubt is not None else ""
-        price = self.price.brief_question if self.price is not None else ""
-        return " ".join(filter(None, (doubt, price)))
-
-    @property
     def cause(self) -> FlowportError | None:
         """What asked first."""
         return self.doubt or self.price
@@ -90,7 +83,7 @@ class Submitter:
         patience = caller.arrived_at_seconds + self._desk.settings.wait_seconds - self._desk.clock.monotonic()
         consent = await caller.ask(asked.text, max(0.0, patience))
         if consent is Consent.REFUSED:
-            raise NotConfirmed(asked.brief_text) from asked.cause
+            raise NotConfirmed(asked.text) from asked.cause
         if asked.price is not None:
             if consent is Consent.CANNOT_ASK:
                 raise asked.price

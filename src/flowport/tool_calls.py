@@ -20,14 +20,14 @@ from flowport.answers import (
 from flowport.arguments import find_input, find_unknown, name_arguments, parse_arguments
 from flowport.balance import tell_balance
 from flowport.batch_calls import CSV, BatchCalls
-from flowport.call_errors import AppAmbiguous
+from flowport.call_errors import AppAmbiguous, AppNotFound
 from flowport.cancellations import format_cancellation
 from flowport.catalog.records import Listing
 from flowport.catalog.search import MAX_NEAREST
 from flowport.coercion import Misfit, parse_value
 from flowport.describing import DefinitionReader, tell_while
 from flowport.desk import Desk, OpenCatalog
-from flowport.errors import AppNotFound, ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
+from flowport.errors import ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
 from flowport.previewing import Shown

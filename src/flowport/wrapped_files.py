@@ -44,8 +44,8 @@ def _unwrap_object(value: Mapping[str, JsonValue], depth: int) -> str | None:
 
 
 def _read_json(text: str) -> JsonValue:
-    """Return the list, object or quoted text that a text spells; None when it spells none."""
-    if not text.strip().startswith(("[", "{", '"')):
+    """Return the list or object that a text spells; None when it spells none. Quotes alone may belong to a name."""
+    if not text.strip().startswith(("[", "{")):
         return None
     try:
         value: JsonValue = json.loads(text)

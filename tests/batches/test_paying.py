@@ -39,7 +39,7 @@ async def test_a_batch_is_confirmed_once_as_a_whole(
         assert (await flowport.ask("run_batch", app=TOOL, rows=build_rows(4)))["succeeded"] == 4
         answer = await flowport.ask("run_batch", app=TOOL, rows=build_rows(5, "hill"))
         assert await flowport.count("run") == 4 + runs
-    assert person.questions == ['5 runs of "Text to Picture" cost 10 credits together. Run all of them for 10 credits?']
+    assert person.questions == ['Start 5 runs of "Text to Picture" for 10 credits together?']
     assert answer.get("error", "") == ("" if runs else "NotConfirmed")
 
 
@@ -50,9 +50,7 @@ async def test_an_unknown_price_is_asked_about_once(sandbox: SandboxClient, tmp_
     async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, purse=purse) as flowport:
         answer = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
     assert (answer["succeeded"], answer["credits"]) == (3, "unknown")
-    assert person.questions == [
-        '"Text to Picture" does not tell its price, and this asks for 3 runs of it. Run all of them all the same?'
-    ]
+    assert person.questions == ['Start 3 runs of "Text to Picture" without knowing the price?']
 
 
 @pytest.mark.parametrize(

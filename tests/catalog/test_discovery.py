@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
-from flowport.errors import AppNotFound
+from flowport.call_errors import AppNotFound
 from flowport.model import RunState
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import Store, build_apps, build_flow

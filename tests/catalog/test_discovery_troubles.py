@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowport.catalog.cache import load_catalogue
-from flowport.catalog.discovery import STALE_AFTER_SECONDS
+from flowport.catalog.merging import STALE_AFTER_SECONDS
 from flowport.errors import AppUnsupported, Breakage, Operation
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import DOWN, LIST_OWN, LIST_PUBLISHED, PROMPT, Store, build_apps, build_flow

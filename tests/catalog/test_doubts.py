@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
-from flowport.catalog.discovery import FIRST_WATCH_SECONDS, STALE_AFTER_SECONDS, WATCH_SECONDS
+from flowport.catalog.discovery import FIRST_WATCH_SECONDS, WATCH_SECONDS
 from flowport.catalog.doubts import MAX_READ, SPAN_SECONDS, Doubts
+from flowport.catalog.merging import STALE_AFTER_SECONDS
 from flowport.errors import Operation
 from flowport.model import Source
 from flowport.providers.magnific import Magnific

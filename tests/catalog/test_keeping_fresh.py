@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
-from flowport.catalog.discovery import MAX_REREAD, STALE_AFTER_SECONDS
+from flowport.catalog.merging import MAX_REREAD, STALE_AFTER_SECONDS
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific import Magnific
 from tests.catalog.benches import Bench, build_bench

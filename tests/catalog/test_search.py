@@ -2,10 +2,9 @@
 
 import pytest
 
-from flowport.call_errors import AppAmbiguous, Namesake
+from flowport.call_errors import AppAmbiguous, AppNotFound, Namesake
 from flowport.catalog.records import Listing
 from flowport.catalog.search import Search, find_listings, get_listing
-from flowport.errors import AppNotFound
 from flowport.model import App, Input, InputKind
 from tests.catalog.samples import build_listing
 

@@ -88,19 +88,24 @@ def test_what_was_delivered_stays_so_when_its_request_is_cancelled_afterwards(
     assert other["run_id"] != equal["run_id"]
 
 
-def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_mended(
+def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_refused(
     tmp_path: Path, sandbox: dict[str, str]
 ) -> None:
-    """A client that is not answered waits until it gives up; programs cut emojis in two."""
+    """A client that is not answered waits until it gives up; of half an emoji nothing is paid."""
     with open_child(tmp_path / "f", environment=sandbox) as child:
         child.greet()
         assert child.process.stdin is not None
         child.process.stdin.write(b"not json\n[1]\n")
         child.process.stdin.flush()
         problems = [child.read() for _ in range(2)]
-        facts = child.call("text_to_picture", prompt="a cat \ud83d")
+        # Written as the escape that JSON has for it: these bytes are ASCII.
+        request = child.send("tools/call", {"name": "text_to_picture", "arguments": {"prompt": "a cat \ud83d"}})
+        refused = child.read()
+        runs = child.call("list_runs")["runs"]
     assert [(one["id"], one["error"]["code"]) for one in problems] == [(None, -32700), (None, -32600)]
-    assert facts["state"] == "succeeded"
+    assert refused["id"] == request
+    assert "half of a character" in refused["error"]["message"]
+    assert runs == []
 
 
 def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dict[str, str]) -> None:

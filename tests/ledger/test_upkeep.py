@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowport.errors import LedgerError, RunNotFound, RunNotOver
+from flowport.call_errors import RunNotOver
+from flowport.errors import LedgerError, RunNotFound
 from flowport.ledger import upkeep
 from flowport.ledger.records import Erasure, History
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger

@@ -100,7 +100,8 @@ def test_hostile_parts_make_a_harmless_name(tool: str, run: str, extension: str,
         ("Sketch to Realism", "sketch_to_realism_2"),
         ("", "sketch_to_realism_2"),
         ("\U0001f680", "sketch_to_realism_2"),
-        ("\u0301\u0301é", "sketch_to_realism_2"),
+        ("\u0301\u0301é", "é"),
+        ("pile" + "\u0301" * 9, "pilé"),
     ],
 )
 def test_an_app_in_another_script_names_its_files(app: str, stem: str) -> None:

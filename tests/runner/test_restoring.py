@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
+from flowport.call_errors import AppNotFound
 from flowport.catalog.records import Listing
-from flowport.errors import AppNotFound, Breakage, DayUsedUp, Operation, ProviderRefused, ProviderUnreachable
+from flowport.errors import Breakage, DayUsedUp, Operation, ProviderRefused, ProviderUnreachable
 from flowport.media.arguments import MediaRules
 from flowport.model import Input, InputKind, Run
 from flowport.providers.magica import Magica

@@ -112,6 +112,8 @@ QUICK = WAITING.replace(
 
 def test_a_client_that_is_killed_ends_us_although_another_program_holds_the_pipes() -> None:
     """As DeusData/codebase-memory-mcp#406 has it: neither pipe closes, and the server stays for ever with its locks."""
+    if sys.platform == "win32":
+        pytest.skip("there is no signal that ends the sleeper")
     command = [sys.executable, "-c", PARENT, QUICK]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as parent:

@@ -18,7 +18,15 @@ from flowport.catalog.building import build_listing
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
 from flowport.catalog.doubts import Doubts
 from flowport.catalog.lists import fetch_lists, narrow_catalogue
-from flowport.catalog.merging import carry_over, get_unread, is_outdated, merge_catalogues, replace_listings, unite_apps
+from flowport.catalog.merging import (
+    carry_over,
+    choose_to_reread,
+    get_unread,
+    is_outdated,
+    merge_catalogues,
+    replace_listings,
+    unite_apps,
+)
 from flowport.catalog.name_book import NameBook
 from flowport.catalog.records import Catalogue, Listing
 from flowport.catalog.search import get_listing
@@ -38,10 +46,6 @@ FAILED_REFRESH: Final = Backoff(15.0, 2.0, 600.0)
 WATCH_SECONDS: Final = 15.0
 FIRST_WATCH_SECONDS: Final = 0.5
 """Between two looks at the file that another process saves: with a catalogue, and while there is none."""
-STALE_AFTER_SECONDS: Final = 24 * 3600.0
-"""When a definition is read again although nothing says that it changed."""
-MAX_REREAD: Final = 5
-"""How many stale definitions one refresh reads again."""
 
 USED_WITHIN_SECONDS: Final = 30 * 24 * 3600.0
 """How long before the start a run gives its app a place in the list; a list that changed by use would cost clients money."""
@@ -290,16 +294,9 @@ class Catalog:
 
     async def _choose_to_read(self) -> list[Listing]:
         """Return the apps whose definitions the tool list lacks, and a few whose definitions are old, oldest first."""
-        oldest = self._clock.now() - STALE_AFTER_SECONDS
-        described = [listing for listing in self.current.listings if listing.app.inputs is not None]
-        # One that cannot be a tool may have been mended meanwhile.
-        stale = [listing for listing in described if listing.left_out or (listing.app.read_at or oldest) < oldest]
-        stale.sort(key=lambda listing: listing.app.read_at or 0.0)
-        # What a person declares may have changed since the last process read it.
-        declared = [listing for listing in described if listing.app.id in self._declared_ids]
+        again = choose_to_reread(self.current.listings, now=self._clock.now(), declared_ids=self._declared_ids)
         self._declared_ids = frozenset()
-        chosen = (*await self._choose_missing(), *declared, *stale[:MAX_REREAD])
-        return list({listing.app.id: listing for listing in chosen}.values())
+        return list({listing.app.id: listing for listing in (*await self._choose_missing(), *again)}.values())
 
     async def _choose_missing(self) -> list[Listing]:
         used = await self._find_used(self.current.listings)

@@ -1,10 +1,17 @@
 """What stays of one reading of a catalogue when another comes. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from typing import Final
 
 from flowport.catalog.records import Catalogue, Listing
 from flowport.model import App
+
+STALE_AFTER_SECONDS: Final = 24 * 3600.0
+"""When a definition is read again although nothing says that it changed."""
+MAX_REREAD: Final = 5
+"""How many stale definitions one refresh reads again."""
 
 
 def unite_apps(apps: Iterable[App]) -> dict[str, App]:
@@ -47,6 +54,20 @@ def replace_listings(catalogue: Catalogue, built: Mapping[str, Listing]) -> Cata
 def is_outdated(listing: Listing) -> bool:
     """Tell whether the definition is known but the tool is yet to be made from it."""
     return listing.tool is None and listing.app.inputs is not None and not listing.left_out
+
+
+def choose_to_reread(listings: Sequence[Listing], *, now: float, declared_ids: AbstractSet[str]) -> list[Listing]:
+    """Return the listings whose known definitions are read again: the declared ones, and the stalest, oldest first.
+
+    Args:
+        declared_ids: Apps of which the person has declared something that may have changed since.
+    """
+    oldest = now - STALE_AFTER_SECONDS
+    described = [listing for listing in listings if listing.app.inputs is not None]
+    # One that cannot be a tool may be usable by now.
+    stale = [listing for listing in described if listing.left_out or (listing.app.read_at or oldest) < oldest]
+    stale.sort(key=lambda listing: listing.app.read_at or 0.0)
+    return [*(listing for listing in described if listing.app.id in declared_ids), *stale[:MAX_REREAD]]
 
 
 def get_unread(catalogue: Catalogue, app: App) -> Listing | None:

@@ -4,9 +4,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowport.call_errors import AppAmbiguous, Namesake
+from flowport.call_errors import AppAmbiguous, AppNotFound, Namesake
 from flowport.catalog.records import Listing
-from flowport.errors import AppNotFound
 from flowport.model import InputKind
 from flowport.naming import get_nearest
 

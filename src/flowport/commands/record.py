@@ -8,8 +8,9 @@ from typing import Final
 
 import anyio
 
+from flowport.call_errors import RunNotOver
 from flowport.commands.flags import add_config_flag
-from flowport.errors import ConfigurationError, FlowportError, RunNotFound, RunNotOver
+from flowport.errors import ConfigurationError, FlowportError, RunNotFound
 from flowport.labels import clean_line
 from flowport.ledger.interface import Ledger
 from flowport.ledger.opening import LEDGER_NAME

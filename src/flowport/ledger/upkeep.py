@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from flowport.call_errors import RunNotOver
 from flowport.clock import BootTime
-from flowport.errors import LedgerError, RunNotFound, RunNotOver
+from flowport.errors import LedgerError, RunNotFound
 from flowport.ledger.faults import build_damage_error, build_ledger_error, is_damage
 from flowport.ledger.records import History
 from flowport.ledger.rows import Value

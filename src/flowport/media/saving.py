@@ -32,6 +32,8 @@ _COMPARED_BYTES: Final = 1024**2
 _MAX_TRIES: Final = 10_000
 _MAX_EXTENSION_CHARACTERS: Final = 10
 _SHORT_ID_CHARACTERS: Final = 10
+# Those that belong to no script and make no letter of their own; the vowel signs of many scripts are marks too.
+_ACCENTS: Final = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _UNSAFE: Final = re.compile(r"[^a-z0-9_]+")
 _FOUND_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -59,7 +61,7 @@ def build_batch_path(folder: Path, *, date: str, tool_name: str, batch_id: str, 
 
 def _choose_stem(tool_name: str, app_name: str) -> str:
     """Return the letters of an app's name where they are not all Latin, else the tool's name, made safe."""
-    letters = unicodedata.normalize("NFC", app_name).lower()
+    letters = _ACCENTS.sub("", unicodedata.normalize("NFC", app_name).lower())
     kept = "".join(c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in letters)
     stem = re.sub("_+", "_", kept).strip("_")
     if stem.isascii() or not stem[0].isalnum():

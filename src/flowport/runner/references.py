@@ -86,7 +86,7 @@ class OutputFinder:
             ArgumentsInvalid: It is "last", and no result has been seen yet.
             LedgerError: The ledger cannot be read.
         """
-        written = text.strip().strip(_QUOTES)
+        written = text[:_MAX_NAMING].strip().strip(_QUOTES)
         if written.casefold() == "last" or _LAST_OUTPUT.fullmatch(written):
             return await self._find_last(argument, call)
         found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
@@ -94,9 +94,9 @@ class OutputFinder:
             try:
                 return await self._ledger.get_run_by_output_url(written, owner=call.owner)
             except ValueError as exc:  # a malformed address
-                raise RunNotFound(text.strip()) from exc
+                raise RunNotFound(text[:_MAX_NAMING].strip()) from exc
         if len(found) != 1:
-            raise RunNotFound(text.strip())
+            raise RunNotFound(text[:_MAX_NAMING].strip())
         return next(iter(found.values()))
 
     async def _get_all(self, run_id: str, call: RunCall) -> tuple[Run, ...]:

@@ -12,17 +12,10 @@ from typing import Final
 
 from flowport.accounts import OpenAccount
 from flowport.backoff import Backoff
+from flowport.call_errors import AppNotFound
 from flowport.catalog.discovery import Catalog
 from flowport.clock import Clock
-from flowport.errors import (
-    AppNotFound,
-    AppUnsupported,
-    ArgumentsInvalid,
-    DayUsedUp,
-    LedgerError,
-    ProviderError,
-    ProviderRefused,
-)
+from flowport.errors import AppUnsupported, ArgumentsInvalid, DayUsedUp, LedgerError, ProviderError, ProviderRefused
 from flowport.ledger.interface import Ledger
 from flowport.model import JsonValue, Run
 from flowport.runner.calling import RunCall
