@@ -61,6 +61,7 @@ def request_checker(monkeypatch: pytest.MonkeyPatch) -> Iterator[RequestChecker]
     checker, send = RequestChecker(), httpx2.AsyncClient.send
 
     async def check_and_send(self: httpx2.AsyncClient, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Check a request and send it."""
         checker.check(request)
         return await send(self, request, **options)
 
