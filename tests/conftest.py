@@ -5,10 +5,12 @@ import socket
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
+import httpx2
 import hypothesis
 import pytest
 
 from tests.harness import MODES, Mode
+from tests.official_requests import RequestChecker
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
 from tests.sandbox.magica.client import MagicaClient
@@ -51,6 +53,21 @@ def _refuse_the_network() -> Iterator[None]:
     patch.setattr(socket.socket, "connect", connect_here)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def request_checker(monkeypatch: pytest.MonkeyPatch) -> Iterator[RequestChecker]:
+    """Fail a test in which Flowport sent a provider what its official document does not allow."""
+    checker, send = RequestChecker(), httpx2.AsyncClient.send
+
+    async def check_and_send(self: httpx2.AsyncClient, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Check a request and send it."""
+        checker.check(request)
+        return await send(self, request, **options)
+
+    monkeypatch.setattr(httpx2.AsyncClient, "send", check_and_send)
+    yield checker
+    assert checker.problems == []
 
 
 @pytest.fixture(autouse=True)

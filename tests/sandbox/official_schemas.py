@@ -92,6 +92,36 @@ RUN_REQUEST: Final[dict[str, Any]] = {
     "required": ["inputs"],
 }
 
+LIST_VALUE: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
+"""Of an input whose type is `list`: seen live, and in no document."""
+
+UPLOAD_TYPES: Final = [
+    *("image/png", "image/jpeg", "image/webp"),
+    *("video/mp4", "video/webm", "video/quicktime"),
+    *("audio/mpeg", "audio/wav", "audio/mp4", "audio/webm", "audio/ogg"),
+]
+
+REQUEST_URL_REQUEST: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "files": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"content_type": {"enum": UPLOAD_TYPES}},
+                "required": ["content_type"],
+                "additionalProperties": False,
+            },
+            "minItems": 1,
+            "maxItems": 14,
+        }
+    },
+    "required": ["files"],
+    "additionalProperties": False,
+}
+"""Of `POST /v1/ai/uploads/request-url`: docs.magnific.com/upload-files, as two clients that implement it have it
+(dev-jvcosta/remotion-productions@f0736a06, kinhit/HeliosGenKing@11f1e9d6); the page itself is not in the OpenAPI document."""
+
 RUN_FLOW_202: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"status": {"enum": ["running"]}, "workflow_run_identifier": {"type": "string"}},
