@@ -1,8 +1,10 @@
 """What is said of a wish to cancel a run. Pure."""
 
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 from flowport.accounts import OpenAccount
+from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.model import Run, RunState
 from flowport.purse_errors import count_credits
 from flowport.runner.cancelling import CancelOutcome
@@ -13,6 +15,22 @@ _ENDS: Final = {
     RunState.FAILED: "it failed, and get_run tells why",
 }
 """How a run that was not cancelled has ended, as the end of a sentence."""
+
+MAX_NAMED: Final = 5
+"""Runs under way that a refusal names."""
+
+
+def refuse_last(under_way: Sequence[Run]) -> ArgumentsInvalid:
+    """Return the refusal of "last" as the run to cancel: it is the newest delivered result, so it is over.
+
+    Args:
+        under_way: The runs and batches that could be meant, newest first; at least one more than are named if there is.
+    """
+    named = ", ".join(f"{run.id} ({run.tool_name})" for run in under_way[:MAX_NAMED])
+    others = " and others, which list_runs shows" if len(under_way) > MAX_NAMED else ""
+    going = f"Under way: {named}{others}. Give the id of one." if under_way else "No run is under way."
+    problem = 'is "last", the newest delivered result, which is over, so nothing was cancelled'
+    return ArgumentsInvalid((ArgumentProblem("run_id", problem, going),))
 
 
 def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount | None) -> str:
