@@ -5,6 +5,7 @@ from typing import Final, assert_never
 
 from flowport.accounts import OpenAccount
 from flowport.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.ledger.batch_records import BatchTally
 from flowport.model import Run, RunState
 from flowport.purse_errors import count_credits
 from flowport.runner.cancelling import CancelOutcome
@@ -62,6 +63,39 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
             )
         case _:
             assert_never(outcome)
+
+
+def format_batch_cancellation(tally: BatchTally, account: OpenAccount | None) -> tuple[str, CancelOutcome]:
+    """Return what came of the wish to cancel a batch that is not over, and the outcome.
+
+    Args:
+        account: None when the batch's key is no longer configured.
+    """
+    live = tally.live
+    title = account.provider.title if account is not None and account.provider.can_cancel else ""
+    if tally.dropped:
+        going = "none goes on."
+        if live and title:
+            going = f"{title} is being asked to cancel {live} that were started, and get_run tells how they end."
+        elif live:
+            going = f"{live} that were started go on and are charged, and get_run fetches their results."
+        return (
+            f"{tally.dropped} of {tally.rows} runs were not started and cost nothing; {going}",
+            CancelOutcome.CANCELLED,
+        )
+    all_started = _ALL_STARTED[tally.rows == 1].format(rows=tally.rows)
+    if not live:
+        return f"Nothing was cancelled. {all_started} and none goes on.", CancelOutcome.ALREADY_OVER
+    if title:
+        asked = f"{title} is being asked to cancel {live} that {'go' if live > 1 else 'goes'} on"
+        return f"{all_started}; {asked}, and get_run tells how they end.", CancelOutcome.ASKED
+    going = f" and {_GO_ON[live == 1]}" if live == tally.rows else f"; {live} {_GO_ON[live == 1]}"
+    results = "its result" if tally.rows == 1 else "their results"
+    return f"Nothing was cancelled. {all_started}{going}, and get_run fetches {results}.", CancelOutcome.CANNOT
+
+
+_ALL_STARTED: Final = {False: "All {rows} runs were started already", True: "The one run was started already"}
+_GO_ON: Final = {False: "go on: they are charged", True: "goes on: it is charged"}
 
 
 def _format_over(run: Run, title: str) -> str:
