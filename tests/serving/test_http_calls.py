@@ -97,6 +97,18 @@ def test_variations_side_by_side_are_as_many_runs_and_each_retry_joins_one(
 
 
 @pytest.mark.parametrize("era", ERAS)
+def test_arguments_given_as_text_run_the_app(world: World, era: str, request: pytest.FixtureRequest) -> None:
+    """They mean the same as the object, so an equal call while the first goes on is the same call."""
+    client, arguments = world.connect(era), {"prompt": request.node.name}
+    params = {"name": TOOL, "arguments": json.dumps(arguments)}
+    facts = read(client.ask("tools/call", params, name=TOOL))
+    refused = client.ask("tools/call", {"name": TOOL, "arguments": "a lake"}, name=TOOL).read()[1]
+    assert facts["state"] == "succeeded"
+    assert refused["error"]["message"].startswith("arguments is text that is no JSON object")
+    assert world.bench.count_starts() == 1
+
+
+@pytest.mark.parametrize("era", ERAS)
 def test_a_client_that_closes_its_side_alone_is_taken_for_gone(
     world: World, era: str, request: pytest.FixtureRequest
 ) -> None:
