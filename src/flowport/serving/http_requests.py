@@ -15,9 +15,6 @@ from flowport.clients import EXCHANGE_KEY, SESSION_HEADER
 from flowport.exchange import Exchange, RequestId
 from flowport.serving.requests import Request, RequestTable
 
-MAX_BODY_BYTES: Final = 32 * 1024 * 1024
-"""More than the library takes; of a longer body nothing is read here, and the library refuses it."""
-
 _SETTLING_TURNS: Final = 3
 """Turns of the event loop within which a disconnect that the system knows of is known here."""
 
@@ -112,7 +109,7 @@ async def _settle() -> None:
 
 
 async def _read_body(receive: Receive) -> tuple[bytes, bool]:
-    """Return what was read of a body, and whether that is all of it."""
+    """Return what was read of a body, whose length `BodyReader` has limited, and whether that is all of it."""
     body = bytearray()
     while True:
         message = await receive()
@@ -121,8 +118,6 @@ async def _read_body(receive: Receive) -> tuple[bytes, bool]:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body), True
-        if len(body) > MAX_BODY_BYTES:
-            return bytes(body), False
 
 
 def _replay(body: bytes, receive: Receive, *, is_whole: bool = True) -> Receive:
