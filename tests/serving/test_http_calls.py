@@ -144,6 +144,21 @@ def test_another_call_under_an_id_in_progress_never_mixes_with_it(
     assert world.bench.count_starts() == (2 if era == MODERN else 1)
 
 
+def test_a_cancellation_ends_every_request_under_its_id(world: World, request: pytest.FixtureRequest) -> None:
+    """A request and its repetition are cancelled both; no stream is left open."""
+    client, arguments = world.connect(ERAS[0]), {"prompt": request.node.name}
+    world.hold_runs(1)
+    calls = [client.call(TOOL, arguments, request_id=7) for _ in range(2)]
+    going = world.wait_for_runs(1)
+    client.cancel(calls[0])
+    answers = [call.read()[1] for call in calls]
+    assert all("error" in one or one["result"]["isError"] for one in answers)
+    again = client.call(TOOL, arguments)
+    world.release(going)
+    assert "joined" in read(again)
+    assert world.bench.count_starts() == 1
+
+
 @pytest.mark.parametrize("era", ERAS)
 def test_a_number_and_the_same_as_text_are_two_ids(world: World, era: str, request: pytest.FixtureRequest) -> None:
     """The protocol's library keeps both under one key."""

@@ -62,17 +62,24 @@ class RequestWatch:
             self._requests.end(request, is_answered=not request.exchange.is_disconnected)
 
     async def _cancel(self, session: str, message: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a cancellation on, and note it once the library has taken it."""
+        """Hand a cancellation on for each request that it means, and note it once the library has taken it."""
         request_id: RequestId = message["params"]["requestId"]
-        inner_id = self._requests.find_inner_id(session, request_id)
-        body = json.dumps({**message, "params": {**message["params"], "requestId": inner_id}}).encode()
+        bodies = [
+            json.dumps({**message, "params": {**message["params"], "requestId": inner_id}}).encode()
+            for inner_id in self._requests.find_inner_ids(session, request_id)
+        ]
 
         async def note_taken(answer: Message) -> None:
             if answer["type"] == "http.response.start" and answer["status"] < HTTPStatus.BAD_REQUEST:
                 self._requests.cancel(session, request_id)
             await send(answer)
 
-        await self._app(scope, _replay(body, receive), note_taken)
+        async def drop(_: Message) -> None:
+            """Keep an answer from the client, which gets one."""
+
+        for body in bodies[:-1]:
+            await self._app(dict(scope), _replay(body, receive), drop)
+        await self._app(scope, _replay(bodies[-1], receive), note_taken)
 
     async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, and note what becomes of its answer."""
