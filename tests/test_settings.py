@@ -82,7 +82,7 @@ def test_a_limit_of_the_day_beside_none_of_the_minute_is_refused() -> None:
     without = {"FLOWPORT_REQUESTS_PER_MINUTE": "0"}
     assert (load(without).requests_per_minute, load(without).requests_per_day) == (0, None)
     assert load({**without, "FLOWPORT_REQUESTS_PER_DAY": "0"}).requests_per_day == 0
-    with pytest.raises(ConfigurationError, match="FLOWPORT_REQUESTS_PER_DAY does not hold"):
+    with pytest.raises(ConfigurationError, match="FLOWPORT_REQUESTS_PER_DAY cannot be combined with"):
         load({**without, "FLOWPORT_REQUESTS_PER_DAY": "5"})
 
 
