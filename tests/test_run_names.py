@@ -31,7 +31,8 @@ SPELLINGS = [
     "[{id}](flowport://{kind}/{id})",
     "{upper}",
 ]
-OF_OUTPUTS = ["run:{id}#1", "{id}#1", "flowport://runs/{id}/outputs/1", "last", '"last"', "LAST", "last#1"]
+OF_OUTPUTS = ["run:{id}#1", "{id}#1", "flowport://runs/{id}/outputs/1"]
+LAST = ["last", '"last"', "LAST", "last#1", " `last`\n"]
 
 
 @pytest.fixture
@@ -57,6 +58,43 @@ async def test_a_run_is_found_by_every_name_that_a_picture_argument_takes(flowpo
         found = await flowport.ask("get_run", run_id=name)
         over = await flowport.ask("cancel_run", run_id=name)
         assert (found.get("run_id"), over.get("outcome")) == (run["run_id"], "already over"), name
+
+
+@pytest.mark.parametrize("name", LAST)
+async def test_last_is_what_get_run_shows_and_what_cancel_run_refuses(
+    sandbox: SandboxClient, tmp_path: Path, name: str
+) -> None:
+    """It is the newest delivered result, so it is over; the answer must not read as if the run under way was cancelled."""
+    async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
+        refused = [await flowport.ask("cancel_run", run_id=name)]
+        over = await flowport.ask(TOOL, prompt="a lake")
+        while over["state"] != "succeeded":
+            over = await flowport.ask("get_run", run_id=over["run_id"])
+        refused.append(await flowport.ask("cancel_run", run_id=name))
+        await sandbox.switch("next_run", hold=True)
+        going = await flowport.ask(TOOL, prompt="a hill")
+        refused.append(await flowport.ask("cancel_run", run_id=name))
+        shown = await flowport.ask("get_run", run_id=name)
+    assert shown["run_id"] == over["run_id"]
+    assert {one["error"] for one in refused} == {"ArgumentsInvalid"}
+    assert [("No run is under way." in one["message"]) for one in refused] == [True, True, False]
+    assert going["run_id"] in refused[2]["message"]
+    assert over["run_id"] not in refused[2]["message"]
+
+
+async def test_a_refused_last_names_a_batch_and_not_its_rows(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The batch is what is cancelled."""
+    for _ in range(8):
+        await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as flowport:
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
+        alone = (await flowport.ask("cancel_run", run_id="last"))["message"]
+        runs = [await flowport.ask(TOOL, prompt=f"a hill {n}") for n in range(6)]
+        message = (await flowport.ask("cancel_run", run_id="last"))["message"]
+    assert (alone.count(batch["run_id"]), alone.count("run_", alone.index("Under way"))) == (1, 0)
+    named = [one["run_id"] for one in [batch, *runs] if one["run_id"] in message]
+    assert len(named) == 5
+    assert "and others, which list_runs shows" in message
 
 
 async def test_a_batch_is_found_by_its_names(flowport: Harness) -> None:

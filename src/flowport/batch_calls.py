@@ -15,6 +15,7 @@ from flowport.answers import Answer, Facts, build_facts_answer, plain
 from flowport.arguments import find_input
 from flowport.batch_answers import BatchStanding, build_batch_answer, build_cost_facts, format_batch_summary
 from flowport.batch_waiting import get_batch_standing, wait_for_batch
+from flowport.cancellations import format_batch_cancellation
 from flowport.catalog.records import Listing
 from flowport.describing import tell_while
 from flowport.desk import Desk, OpenCatalog
@@ -27,6 +28,7 @@ from flowport.model import JsonValue, Run
 from flowport.purse import find_price_question
 from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
 from flowport.runner.calling import RunCall
+from flowport.runner.cancelling import CancelOutcome
 from flowport.runner.papers import restore_table
 from flowport.runner.pricing import price_call
 from flowport.runner.runs import Submission
@@ -124,22 +126,12 @@ class BatchCalls:
         await note_cancelled(self._desk, standing.run, caller)
         if batch.state.is_final:
             told = f"The batch is over already. {format_batch_summary(standing)}"
-            return self._build_cancelled(standing, told, "already over")
-        started = f"{standing.tally.dropped} of {standing.tally.rows} runs were not started and cost nothing"
-        return self._build_cancelled(standing, f"{started}; {self._format_going(standing)}", "cancelled")
+            return self._build_cancelled(standing, told, CancelOutcome.ALREADY_OVER)
+        account = self._desk.get_account(standing.run.account_id)
+        return self._build_cancelled(standing, *format_batch_cancellation(standing.tally, account))
 
-    def _format_going(self, standing: BatchStanding) -> str:
-        """Return what becomes of the rows that were started."""
-        live, account = standing.tally.live, self._desk.get_account(standing.run.account_id)
-        if not live:
-            return "none goes on."
-        if account is not None and account.provider.can_cancel:
-            title = account.provider.title
-            return f"{title} is being asked to cancel {live} that were started, and get_run tells how they end."
-        return f"{live} that were started go on and are charged, and get_run fetches their results."
-
-    def _build_cancelled(self, standing: BatchStanding, summary: str, outcome: str) -> Answer:
-        facts: Facts = {"summary": summary, "run_id": standing.run.id, "outcome": outcome}
+    def _build_cancelled(self, standing: BatchStanding, summary: str, outcome: CancelOutcome) -> Answer:
+        facts: Facts = {"summary": summary, "run_id": standing.run.id, "outcome": outcome.value}
         return build_facts_answer({**facts, "state": standing.run.state.value})
 
     async def build_row(self, batch: Run) -> Facts:

@@ -27,6 +27,7 @@ from flowport.clock import Clock
 from flowport.errors import Breakage, LedgerError, Operation, ProviderError, ProviderUnreachable
 from flowport.ledger.interface import Ledger
 from flowport.model import SANDBOX_HOST, Account
+from flowport.processes import ADDRESS_NAME, ADDRESS_VERSION
 from flowport.providers.interface import Provider
 from flowport.transport import Location
 
@@ -34,9 +35,7 @@ logger = logging.getLogger(__name__)
 
 CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child", "--requests-per-minute", "0")
 FOLDER_NAME: Final = "sandbox"
-ADDRESS_NAME: Final = "address.json"
 LOG_NAME: Final = "log.txt"
-ADDRESS_VERSION: Final = 1
 START_TIMEOUT_SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 2.0
 _LEAVING_SECONDS: Final = 1.0

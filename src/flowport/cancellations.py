@@ -1,8 +1,11 @@
 """What is said of a wish to cancel a run. Pure."""
 
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 from flowport.accounts import OpenAccount
+from flowport.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.ledger.batch_records import BatchTally
 from flowport.model import Run, RunState
 from flowport.purse_errors import count_credits
 from flowport.runner.cancelling import CancelOutcome
@@ -13,6 +16,22 @@ _ENDS: Final = {
     RunState.FAILED: "it failed, and get_run tells why",
 }
 """How a run that was not cancelled has ended, as the end of a sentence."""
+
+MAX_NAMED: Final = 5
+"""Runs under way that a refusal names."""
+
+
+def refuse_last(under_way: Sequence[Run]) -> ArgumentsInvalid:
+    """Return the refusal of "last" as the run to cancel: it is the newest delivered result, so it is over.
+
+    Args:
+        under_way: The runs and batches that could be meant, newest first; at least one more than are named if there is.
+    """
+    named = ", ".join(f"{run.id} ({run.tool_name})" for run in under_way[:MAX_NAMED])
+    others = " and others, which list_runs shows" if len(under_way) > MAX_NAMED else ""
+    going = f"Under way: {named}{others}. Give the id of one." if under_way else "No run is under way."
+    problem = 'is "last", the newest delivered result, which is over, so nothing was cancelled'
+    return ArgumentsInvalid((ArgumentProblem("run_id", problem, going),))
 
 
 def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount | None) -> str:
@@ -44,6 +63,39 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
             )
         case _:
             assert_never(outcome)
+
+
+def format_batch_cancellation(tally: BatchTally, account: OpenAccount | None) -> tuple[str, CancelOutcome]:
+    """Return what came of the wish to cancel a batch that is not over, and the outcome.
+
+    Args:
+        account: None when the batch's key is no longer configured.
+    """
+    live = tally.live
+    title = account.provider.title if account is not None and account.provider.can_cancel else ""
+    if tally.dropped:
+        going = "none goes on."
+        if live and title:
+            going = f"{title} is being asked to cancel {live} that were started, and get_run tells how they end."
+        elif live:
+            going = f"{live} that were started go on and are charged, and get_run fetches their results."
+        return (
+            f"{tally.dropped} of {tally.rows} runs were not started and cost nothing; {going}",
+            CancelOutcome.CANCELLED,
+        )
+    all_started = _ALL_STARTED[tally.rows == 1].format(rows=tally.rows)
+    if not live:
+        return f"Nothing was cancelled. {all_started} and none goes on.", CancelOutcome.ALREADY_OVER
+    if title:
+        asked = f"{title} is being asked to cancel {live} that {'go' if live > 1 else 'goes'} on"
+        return f"{all_started}; {asked}, and get_run tells how they end.", CancelOutcome.ASKED
+    going = f" and {_GO_ON[live == 1]}" if live == tally.rows else f"; {live} {_GO_ON[live == 1]}"
+    results = "its result" if tally.rows == 1 else "their results"
+    return f"Nothing was cancelled. {all_started}{going}, and get_run fetches {results}.", CancelOutcome.CANNOT
+
+
+_ALL_STARTED: Final = {False: "All {rows} runs were started already", True: "The one run was started already"}
+_GO_ON: Final = {False: "go on: they are charged", True: "goes on: it is charged"}
 
 
 def _format_over(run: Run, title: str) -> str:

@@ -1,12 +1,15 @@
 """What a request tells of the client behind it, how that client is told of progress, and what its transport knows of it."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import anyio
 from mcp.server import ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
 
 from flowport.exchange import Exchange
 
@@ -44,6 +47,49 @@ async def provide_exchange(ctx: Context, call_next: CallNext) -> HandlerResult:
         return await call_next(ctx)
     finally:
         exchange.note_disconnected()
+
+
+async def read_argument_text(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Read the arguments of a call that come as JSON text: a middleware, because the library's refusal names nothing.
+
+    Raises:
+        MCPError: They are no object.
+    """
+    if ctx.method != "tools/call" or ctx.params is None or "arguments" not in ctx.params:
+        return await call_next(ctx)
+    arguments = parse_argument_text(ctx.params["arguments"])
+    return await call_next(replace(ctx, params={**ctx.params, "arguments": arguments}))
+
+
+def parse_argument_text(value: Any) -> dict[str, Any] | None:
+    """Return the arguments of a call; an object may come as JSON text, and nothing as blank text.
+
+    Raises:
+        MCPError: They are no object.
+    """
+    if value is None or isinstance(value, dict):
+        return value
+    if not isinstance(value, str):
+        raise _refuse_arguments("is not an object")
+    try:
+        found = json.loads(value, parse_constant=_refuse_constant) if value.strip() else {}
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as exc:
+        raise _refuse_arguments("holds half of a character (a lone surrogate)") from exc
+    except (ValueError, RecursionError) as exc:
+        raise _refuse_arguments("is text that is no JSON object") from exc
+    if found is None or isinstance(found, dict):
+        return found
+    raise _refuse_arguments("is text that is no JSON object")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _refuse_arguments(problem: str) -> MCPError:
+    words = 'Nothing was started and nothing is charged. Give an object, such as {"prompt": "a lake"}.'
+    return MCPError(INVALID_PARAMS, f"arguments {problem}. {words}")
 
 
 def get_exchange(context: Context) -> Exchange:

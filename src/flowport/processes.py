@@ -17,6 +17,12 @@ else:
     import fcntl
 
 FOLDER: Final = "processes"
+ADDRESS_NAME: Final = "address.json"
+"""The file in the sandbox's folder in which the process that has the folder says how other programs reach it."""
+
+ADDRESS_VERSION: Final = 1
+"""Of that file's form."""
+
 _HELD: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
 """What a system answers when another process has the lock; the last one is that of Windows."""
 _ID_CHARACTERS: Final = frozenset("0123456789abcdef")

@@ -36,6 +36,7 @@ from flowport.clients import (
     get_exchange,
     is_stateless,
     provide_exchange,
+    read_argument_text,
 )
 from flowport.completion import BATCH_ID, Completion
 from flowport.confirming import Answers, Confirmer, build_question
@@ -279,6 +280,7 @@ def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: 
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))
     server.announcer = announcer
     server.middleware.append(provide_exchange)
+    server.middleware.append(read_argument_text)
     server.middleware.append(announcer.track)
     server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="flowport"))
     # Registered by method, because this list leaves as the mapping that the cache holds and not as a model.

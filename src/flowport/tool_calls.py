@@ -21,7 +21,7 @@ from flowport.arguments import find_input, find_unknown, name_arguments, parse_a
 from flowport.balance import tell_balance
 from flowport.batch_calls import CSV, BatchCalls
 from flowport.call_errors import AppAmbiguous, AppNotFound
-from flowport.cancellations import format_cancellation
+from flowport.cancellations import MAX_NAMED, format_cancellation, refuse_last
 from flowport.catalog.records import Listing
 from flowport.catalog.search import MAX_NEAREST
 from flowport.coercion import Misfit, parse_value
@@ -37,6 +37,7 @@ from flowport.runner.batching import MAX_ROWS, BatchWish, GivenRow
 from flowport.runner.calling import RunCall
 from flowport.runner.cancelling import CancelOutcome
 from flowport.runner.pricing import price_call
+from flowport.runner.references import names_last
 from flowport.runner.runs import Submission
 from flowport.schema import NEW_RUN, get_inputs
 from flowport.standing_tools import (
@@ -287,6 +288,8 @@ class ToolCalls:
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)
+        if names_last(str(given["run_id"])):
+            raise refuse_last(await self._get_under_way(caller))
         run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.cancel(run, caller)
@@ -299,6 +302,13 @@ class ToolCalls:
         summary = format_cancellation(outcome, standing.run, self._desk.get_account(run.account_id))
         facts = {"summary": summary, "run_id": run.id, "outcome": outcome.value}
         return build_facts_answer({**facts, "state": standing.run.state.value})
+
+    async def _get_under_way(self, caller: Caller) -> list[Run]:
+        """Return the caller's newest runs and batches that are not over, newest first, as many as a refusal may tell."""
+        get = partial(self._desk.ledger.get_runs, account_id=None, owner=caller.owner, unseen_first=False)
+        live = [state for state in RunState if not state.is_final]
+        found = [run for state in live for run in await get(limit=MAX_NAMED + 1, state=state)]
+        return sorted(found, key=lambda run: run.accepted_at, reverse=True)
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_BALANCE, arguments)

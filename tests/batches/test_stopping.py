@@ -61,6 +61,51 @@ async def test_cancelling_starts_no_more_and_says_what_goes_on(
     assert balance["reserved_credits"] == 2 * MAX_LIVE_ROWS
 
 
+async def test_cancelling_what_was_started_as_a_whole_cancels_nothing_and_an_equal_call_joins(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """All of it is paid for and goes on, so whoever asks for the same gets it instead of paying again."""
+    for _ in range(6):
+        await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(6))
+        await wait_until_started(flowport, 6)
+        await wait_until_live(flowport, batch["run_id"])
+        told = [await flowport.ask("cancel_run", run_id=batch["run_id"]) for _ in range(2)]
+        again = await flowport.ask("run_batch", app=TOOL, rows=build_rows(6))
+        assert await flowport.count("run") == 6
+    assert again["run_id"] == batch["run_id"]
+    for one in told:
+        assert (one["outcome"], one["state"]) == ("cannot", "running")
+        assert one["summary"] == (
+            "Nothing was cancelled. All 6 runs were started already and go on: they are charged, and get_run fetches their "
+            "results."
+        )
+
+
+async def test_cancelling_after_the_first_rows_ended_says_what_is_over_and_what_goes_on(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """What has ended does not go on."""
+    for _ in range(3):
+        await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
+        await wait_until_started(flowport, 3)
+        await wait_until_live(flowport, batch["run_id"])
+        first = (await flowport.assembly.desk.ledger.get_live_rows(batch["run_id"]))[0]
+        await sandbox.switch(f"runs/{first.provider_run_id}", release=True)
+        with anyio.fail_after(60):
+            while len(await flowport.assembly.desk.ledger.get_live_rows(batch["run_id"])) > 2:
+                await anyio.lowlevel.checkpoint()
+        told = await flowport.ask("cancel_run", run_id=batch["run_id"])
+    assert told["outcome"] == "cannot"
+    assert told["summary"] == (
+        "Nothing was cancelled. All 3 runs were started already; 2 go on: they are charged, and get_run fetches their "
+        "results."
+    )
+
+
 async def wait_until_live(flowport: Harness, batch_id: str) -> None:
     """Wait until the provider has acknowledged all rows that are live."""
     with anyio.fail_after(60):

@@ -97,6 +97,18 @@ def test_variations_side_by_side_are_as_many_runs_and_each_retry_joins_one(
 
 
 @pytest.mark.parametrize("era", ERAS)
+def test_arguments_given_as_text_run_the_app(world: World, era: str, request: pytest.FixtureRequest) -> None:
+    """They mean the same as the object, so an equal call while the first goes on is the same call."""
+    client, arguments = world.connect(era), {"prompt": request.node.name}
+    params = {"name": TOOL, "arguments": json.dumps(arguments)}
+    facts = read(client.ask("tools/call", params, name=TOOL))
+    refused = client.ask("tools/call", {"name": TOOL, "arguments": "a lake"}, name=TOOL).read()[1]
+    assert facts["state"] == "succeeded"
+    assert refused["error"]["message"].startswith("arguments is text that is no JSON object")
+    assert world.bench.count_starts() == 1
+
+
+@pytest.mark.parametrize("era", ERAS)
 def test_a_client_that_closes_its_side_alone_is_taken_for_gone(
     world: World, era: str, request: pytest.FixtureRequest
 ) -> None:
@@ -130,6 +142,21 @@ def test_another_call_under_an_id_in_progress_never_mixes_with_it(
     else:
         assert (message["id"], message["error"]["code"]) == (first.id, -32600)
     assert world.bench.count_starts() == (2 if era == MODERN else 1)
+
+
+def test_a_cancellation_ends_every_request_under_its_id(world: World, request: pytest.FixtureRequest) -> None:
+    """A request and its repetition are cancelled both; no stream is left open."""
+    client, arguments = world.connect(ERAS[0]), {"prompt": request.node.name}
+    world.hold_runs(1)
+    calls = [client.call(TOOL, arguments, request_id=7) for _ in range(2)]
+    going = world.wait_for_runs(1)
+    client.cancel(calls[0])
+    answers = [call.read()[1] for call in calls]
+    assert all("error" in one or one["result"]["isError"] for one in answers)
+    again = client.call(TOOL, arguments)
+    world.release(going)
+    assert "joined" in read(again)
+    assert world.bench.count_starts() == 1
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -46,8 +46,10 @@ def test_a_cancellation_means_the_requests_in_progress_or_else_the_last_one() ->
     assert table.cancel("c", 7) == [old]
     new = [table.begin("c", 7) for _ in range(2)]
     assert table.cancel("c", "7") == []
+    assert table.find_inner_ids("c", 7) == [one.inner_id for one in new]
     assert table.cancel("c", 7) == new
-    assert table.find_inner_id("c", 7) == new[-1].inner_id
+    assert table.find_inner_ids("c", 7) == [new[-1].inner_id]
+    assert table.find_inner_ids("c", "7") == ["7"]
 
 
 def test_what_is_over_is_remembered_for_a_while_and_no_longer() -> None:

@@ -44,3 +44,38 @@ def test_a_line_that_is_no_utf8_is_refused_by_its_id_and_nothing_is_started(tmp_
         runs = ask(child, listed)["result"]["structuredContent"]["runs"]
     assert [(one["id"], one["error"]["code"]) for one in answers] == [(100 + n, -32600) for n in range(len(bad))]
     assert runs == []
+
+
+TEXTS = {
+    '{"limit": 3}': None,
+    ' {"limit": 3}\n': None,
+    "": None,
+    "null": None,
+    "limit=3": "is text that is no JSON object",
+    "[1]": "is text that is no JSON object",
+    '"{}"': "is text that is no JSON object",
+    '{"limit": NaN}': "is text that is no JSON object",
+    "[" * 100_000: "is text that is no JSON object",
+    '{"state": "\\ud83d"}': "holds half of a character",
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_arguments_given_as_text_are_read_as_the_object_that_they_are(tmp_path: Path, era: str) -> None:
+    """Some models and adapters encode them twice; what is no object is refused by its name."""
+    given = [*TEXTS, 3, [1], True]
+    with open_child(tmp_path / "flowport") as child:
+        if era == "legacy":
+            child.greet()
+        answers = []
+        for n, arguments in enumerate(given):
+            message = json.loads(build_line(era, 100 + n, b""))
+            message["params"] |= {"name": "list_runs", "arguments": arguments}
+            answers.append(ask(child, json.dumps(message).encode() + b"\n"))
+    for arguments, words, answer in zip(given, [*TEXTS.values(), *["is not an object"] * 3], answers, strict=True):
+        if words is None:
+            assert "runs" in answer["result"]["structuredContent"], arguments
+        else:
+            assert answer["error"]["code"] == -32602
+            assert answer["error"]["message"].startswith(f"arguments {words}"), arguments
+            assert "Nothing was started" in answer["error"]["message"]

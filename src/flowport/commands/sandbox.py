@@ -17,8 +17,8 @@ from typing import Any, Final
 import anyio
 
 from flowport.commands.flags import FlagParser
+from flowport.processes import ADDRESS_NAME, ADDRESS_VERSION, Turn
 from flowport.processes import FOLDER as PROCESSES
-from flowport.processes import Turn
 from flowport.sandbox.dialect import Dialect, Style
 from flowport.sandbox.late_face import MAGICA_PREFIX
 from flowport.sandbox.leases import Leases
@@ -31,10 +31,6 @@ _MAX_SPEED: Final = 1000.0
 _MAX_MINUTE_SECONDS: Final = 60.0
 
 LOCK_NAME: Final = "sandbox"
-ADDRESS_NAME: Final = "address.json"
-"""Where the process that has a folder says how other programs reach it."""
-
-ADDRESS_VERSION: Final = 1
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -87,7 +87,7 @@ class OutputFinder:
             LedgerError: The ledger cannot be read.
         """
         written = text[:_MAX_NAMING].strip().strip(_QUOTES)
-        if written.casefold() == "last" or _LAST_OUTPUT.fullmatch(written):
+        if names_last(text):
             return await self._find_last(argument, call)
         found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
         if not found and get_spelling(written) is Spelling.URL:
@@ -135,6 +135,12 @@ class OutputFinder:
             return None
         n = _find_by_link(run, url)
         return None if n is None else OutputMedia(run, _pick(run, n, argument, kind))
+
+
+def names_last(text: str) -> bool:
+    """Tell whether a text means the newest delivered result instead of naming a run."""
+    written = text[:_MAX_NAMING].strip().strip(_QUOTES)
+    return written.casefold() == "last" or _LAST_OUTPUT.fullmatch(written) is not None
 
 
 def parse_run_ids(text: str) -> tuple[str, ...]:

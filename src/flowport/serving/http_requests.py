@@ -15,9 +15,6 @@ from flowport.clients import EXCHANGE_KEY, SESSION_HEADER
 from flowport.exchange import Exchange, RequestId
 from flowport.serving.requests import Request, RequestTable
 
-MAX_BODY_BYTES: Final = 32 * 1024 * 1024
-"""More than the library takes; of a longer body nothing is read here, and the library refuses it."""
-
 _SETTLING_TURNS: Final = 3
 """Turns of the event loop within which a disconnect that the system knows of is known here."""
 
@@ -65,17 +62,24 @@ class RequestWatch:
             self._requests.end(request, is_answered=not request.exchange.is_disconnected)
 
     async def _cancel(self, session: str, message: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a cancellation on, and note it once the library has taken it."""
+        """Hand a cancellation on for each request that it means, and note it once the library has taken it."""
         request_id: RequestId = message["params"]["requestId"]
-        inner_id = self._requests.find_inner_id(session, request_id)
-        body = json.dumps({**message, "params": {**message["params"], "requestId": inner_id}}).encode()
+        bodies = [
+            json.dumps({**message, "params": {**message["params"], "requestId": inner_id}}).encode()
+            for inner_id in self._requests.find_inner_ids(session, request_id)
+        ]
 
         async def note_taken(answer: Message) -> None:
             if answer["type"] == "http.response.start" and answer["status"] < HTTPStatus.BAD_REQUEST:
                 self._requests.cancel(session, request_id)
             await send(answer)
 
-        await self._app(scope, _replay(body, receive), note_taken)
+        async def drop(_: Message) -> None:
+            """Keep an answer from the client, which gets one."""
+
+        for body in bodies[:-1]:
+            await self._app(dict(scope), _replay(body, receive), drop)
+        await self._app(scope, _replay(bodies[-1], receive), note_taken)
 
     async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, and note what becomes of its answer."""
@@ -112,7 +116,7 @@ async def _settle() -> None:
 
 
 async def _read_body(receive: Receive) -> tuple[bytes, bool]:
-    """Return what was read of a body, and whether that is all of it."""
+    """Return what was read of a body, whose length `BodyReader` has limited, and whether that is all of it."""
     body = bytearray()
     while True:
         message = await receive()
@@ -121,8 +125,6 @@ async def _read_body(receive: Receive) -> tuple[bytes, bool]:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body), True
-        if len(body) > MAX_BODY_BYTES:
-            return bytes(body), False
 
 
 def _replay(body: bytes, receive: Receive, *, is_whole: bool = True) -> Receive:

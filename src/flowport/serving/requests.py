@@ -62,15 +62,18 @@ class RequestTable:
             del self._by_inner_id[key]
         self._keep(request)
 
-    def find_inner_id(self, connection: str, request_id: RequestId) -> RequestId:
-        """Return the id under which the library knows the last request with an id of the client's."""
+    def find_inner_ids(self, connection: str, request_id: RequestId) -> list[RequestId]:
+        """Return the ids under which the library knows what a cancellation of an id means; the id itself for none."""
+        return [one.inner_id for one in self._find_meant(connection, request_id)] or [request_id]
+
+    def _find_meant(self, connection: str, request_id: RequestId) -> list[Request]:
+        """Return the requests in progress with an id of the client's, or else the last one."""
         requests = self._by_id.get(_build_key(connection, request_id), [])
-        return requests[-1].inner_id if requests else request_id
+        return [one for one in requests if one.exchange.is_open] or requests[-1:]
 
     def cancel(self, connection: str, request_id: RequestId) -> list[Request]:
         """Note that the client has cancelled the requests in progress with this id, or else the last one; return them."""
-        requests = self._by_id.get(_build_key(connection, request_id), [])
-        meant = [one for one in requests if one.exchange.is_open] or requests[-1:]
+        meant = self._find_meant(connection, request_id)
         for request in meant:
             request.exchange.note_cancelled()
             self._keep(request)
