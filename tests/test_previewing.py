@@ -142,6 +142,32 @@ async def test_the_answer_says_why_a_picture_has_no_preview(tmp_path: Path) -> N
     assert len(shown.previews) == 1
 
 
+@pytest.mark.parametrize("is_wanted", [True, False])
+@pytest.mark.parametrize("kind", OutputKind)
+async def test_the_answer_says_that_a_file_was_removed(*, kind: OutputKind, is_wanted: bool, tmp_path: Path) -> None:
+    """Of whatever kind it was, and the pictures that are left are shown."""
+    run = build_finished(tmp_path, 2)
+    await anyio.Path(run.outputs[0].saved_path).unlink()
+    run = replace(run, outputs=(replace(run.outputs[0], kind=kind), run.outputs[1]))
+
+    shown = await build_previewer(is_wanted=is_wanted).build_shown(run)
+
+    assert shown.without == ("1.png was removed from its folder.",)
+    assert len(shown.previews) == is_wanted
+
+
+async def test_of_many_files_that_were_removed_a_few_are_named(tmp_path: Path) -> None:
+    """A person who removes a folder knows it."""
+    outputs = tuple(
+        Output(n, OutputKind.AUDIO, f"https://cdn.example/{n}", saved_path=str(tmp_path / f"{n}.mp3"))
+        for n in range(1, 31)
+    )
+    shown = await build_previewer().build_shown(build_finished(tmp_path, 0, outputs=outputs))
+
+    assert shown.without[:-1] == tuple(f"{n}.mp3 was removed from its folder." for n in range(1, MAX_PREVIEWS + 1))
+    assert shown.without[-1] == f"{30 - MAX_PREVIEWS} other files were removed as well."
+
+
 def test_the_image_library_is_not_loaded_before_the_first_preview() -> None:
     """It would slow every start for what many runs never need."""
     program = "import sys, flowport.commands.serve; sys.exit('PIL' in sys.modules)"

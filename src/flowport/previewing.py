@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 MAX_PREVIEWS: Final = 4
 """Pictures that one answer shows; the first ones."""
 
+MAX_CHECKED: Final = 100
+"""Saved files of one answer that are looked for; the first ones."""
+
 MAX_TOGETHER_BYTES: Final = 96_000
 """Of all previews of an answer: 128,000 characters when written in base64, which leaves the rest of it its 20,000."""
 
@@ -38,7 +41,7 @@ class Shown:
 
     previews: tuple[Preview, ...] = ()
     without: tuple[str, ...] = ()
-    """Why outputs that are pictures have none, each as a sentence."""
+    """Why pictures have none, and which saved files were removed, each as a sentence."""
 
 
 class Previewer:
@@ -54,19 +57,22 @@ class Previewer:
         return (await self.build_shown(run)).previews
 
     async def build_shown(self, run: Run) -> Shown:
-        """Return the previews of the run's first saved pictures, and why others of them have none."""
-        saved = (
-            [output for output in run.outputs if output.saved_path] if self._is_wanted and run.state.is_final else []
-        )
+        """Return the previews of the run's first saved pictures, why others have none, and which files were removed."""
+        saved = [output for output in run.outputs if output.saved_path] if run.state.is_final else []
+        gone = await anyio.to_thread.run_sync(_find_gone, saved[:MAX_CHECKED], limiter=self._threads)
+        wanted = [output for output in saved if output not in gone] if self._is_wanted else []
         async with self._turn:
-            pictures = await self._find_pictures(saved)
+            pictures = await self._find_pictures(wanted)
             made = [(output, await self._build(run, output, picture, len(pictures))) for output, picture in pictures]
         return Shown(
             tuple(preview for _, preview in made if isinstance(preview, Preview)),
-            tuple(
-                f"{Path(output.saved_path).name} has no preview: {preview.reason}."
-                for output, preview in made
-                if isinstance(preview, NoPreview) and output.kind is OutputKind.IMAGE
+            (
+                *_tell_gone(gone),
+                *(
+                    f"{Path(output.saved_path).name} has no preview: {preview.reason}."
+                    for output, preview in made
+                    if isinstance(preview, NoPreview) and output.kind is OutputKind.IMAGE
+                ),
             ),
         )
 
@@ -99,6 +105,28 @@ class Previewer:
         if isinstance(made, NoPreview):
             logger.info("output %d of run %s has no preview: %s", output.n, run.id, made.reason)
         return made
+
+
+def _find_gone(outputs: list[Output]) -> list[Output]:
+    """Return those whose files are no longer there."""
+    gone = []
+    for output in outputs:
+        try:
+            Path(output.saved_path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            gone.append(output)
+        except OSError as exc:
+            logger.info("the file of output %d cannot be looked at: %s", output.n, exc.strerror)
+    return gone
+
+
+def _tell_gone(gone: list[Output]) -> list[str]:
+    sentences = [f"{Path(output.saved_path).name} was removed from its folder." for output in gone[:MAX_PREVIEWS]]
+    if others := len(gone) - len(sentences):
+        sentences.append(
+            "1 other file was removed as well." if others == 1 else f"{others} other files were removed as well."
+        )
+    return sentences
 
 
 def _read_cover(output: Output) -> bytes:

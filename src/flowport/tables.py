@@ -161,10 +161,13 @@ def _iterate_rows(text: str, delimiter: str, line: int) -> Iterator[tuple[int, l
 def _explain_quote(text: str, place: int, line: int) -> _CellBroken:
     start = text.index('"', place)
     end = re.compile(r'"[^"]*+(?:""[^"]*+)*+"').match(text, start)
-    # A quote that never ends takes in all that follows.
-    line += len(_LINE_END.findall(text[start : end.end() if end else len(text.rstrip("\r\n"))]))
     space = "a space before a quote, and " if start > place else ""
-    return _CellBroken(line, f"{space}a quote that does not end, or text behind one")
+    if end is None:
+        return _CellBroken(line, f"{space}a quote that does not end")
+    # The quote may have been ended by one that was meant to begin another cell, so both lines are named.
+    if inner := len(_LINE_END.findall(end[0])):
+        return _CellBroken(line, f"{space}a quote that ends on line {line + inner} with text behind it")
+    return _CellBroken(line, f"{space}text behind its end" if space else "text behind the end of a quote")
 
 
 def _skip_remarks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowport.fetch import FetchRules
 from flowport.network.errors import FetchError
-from flowport.network.unpacking import PIECE_BYTES, BrokenCoding, Unpacker, find_unreadable_coding
+from flowport.network.unpacking import MAX_IDLE_BYTES, PIECE_BYTES, BrokenCoding, Unpacker, find_unreadable_coding
 from tests.fetching import build_answer, fetch, serving
 
 DATA = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
@@ -95,6 +95,59 @@ def test_the_same_comes_out_however_it_is_cut(data: bytes, cut: int, members: in
             assert len(piece) <= PIECE_BYTES
             out.write(piece)
     assert (out.getvalue(), unpacker.is_whole) == (data * members, True)
+
+
+EMPTY = gzip.compress(b"")
+MANY_MEMBERS = {
+    "empty": (EMPTY * 3000, b""),
+    "empty before data": (EMPTY * 3000 + gzip.compress(DATA), DATA),
+    "empty after data": (gzip.compress(DATA) + EMPTY * 3000, DATA),
+    "empty between data": ((EMPTY * 1000 + gzip.compress(DATA)) * 3, DATA * 3),
+    "one byte each": (gzip.compress(b"x") * 3000, b"x" * 3000),
+}
+
+
+@pytest.mark.parametrize(("packed", "data"), MANY_MEMBERS.values(), ids=MANY_MEMBERS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_any_number_of_members_is_unpacked(packed: bytes, data: bytes, layers: int) -> None:
+    """Members are unpacked one after the other, not one inside the other."""
+    body = packed if layers == 1 else gzip.compress(packed)
+    unpacker = Unpacker(", ".join(["gzip"] * layers))
+    assert (b"".join(unpacker.feed(body)), unpacker.is_whole) == (data, True)
+
+
+async def test_a_file_behind_many_members_is_saved() -> None:
+    """The body arrives in the pieces that the network makes."""
+    packed, data = MANY_MEMBERS["empty between data"]
+    async with serving({"/": build_answer(packed, "Content-Encoding: gzip")}) as server:
+        _, written = await fetch(server)
+    assert written == data
+
+
+IDLE = {
+    "members": ("gzip", EMPTY * (MAX_IDLE_BYTES // len(EMPTY) + 2)),
+    "blocks": ("deflate", b"\x78\x9c" + b"\x00\x00\x00\xff\xff" * (MAX_IDLE_BYTES // 5 + PIECE_BYTES)),
+    "trailing": ("gzip", gzip.compress(DATA) + bytes(MAX_IDLE_BYTES + 1)),
+    "trailing deflate": ("deflate", deflate(DATA, is_bare=False) + bytes(MAX_IDLE_BYTES + 1)),
+}
+
+
+@pytest.mark.parametrize(("coding", "body"), IDLE.values(), ids=IDLE)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_bytes_that_stand_for_nothing_stop_at_a_limit(coding: str, body: bytes, layers: int) -> None:
+    """No limit on the size of the file would ever be reached, and an outer layer makes them from a few bytes."""
+    unpacker = Unpacker(coding if layers == 1 else f"{coding}, gzip")
+    with pytest.raises(BrokenCoding):
+        list(unpacker.feed(body if layers == 1 else gzip.compress(body)))
+
+
+@pytest.mark.parametrize("cut", [1, 7, 4096])
+def test_what_follows_the_last_member_is_not_read(cut: int) -> None:
+    """Padding stays padding, wherever the network cuts it."""
+    packed = gzip.compress(DATA) + bytes(8) + gzip.compress(b"x")
+    unpacker = Unpacker("gzip")
+    out = [piece for start in range(0, len(packed), cut) for piece in unpacker.feed(packed[start : start + cut])]
+    assert (b"".join(out), unpacker.is_whole) == (DATA, True)
 
 
 @given(st.binary(max_size=500))

@@ -44,6 +44,31 @@ class WorkingFetcher(Fetcher):
 
 
 @dataclass
+class Bug:
+    """A bug that some files meet when they are fetched."""
+
+    path: str
+    times: int
+
+    def meet(self, url: str) -> None:
+        """Crash, as often as the bug does."""
+        if self.path in url and self.times:
+            self.times -= 1
+            raise RecursionError("our own bug")
+
+
+class ClumsyFetcher(WorkingFetcher):
+    """A fetcher with a bug."""
+
+    bug = Bug("", 0)
+
+    async def fetch(self, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+        """Crash, or fetch."""
+        self.bug.meet(url)
+        return await super().fetch(url, receiver, rules=rules)
+
+
+@dataclass
 class Bench:
     """A retrier with what it works on."""
 
@@ -75,6 +100,7 @@ async def open_bench(
     answer: Answer | None = None,
     expires_at: float | None = NOW + HOUR,
     is_automatic: bool = True,
+    bug: Bug | None = None,
 ) -> AsyncIterator[Bench]:
     """Serve a file's replies in turn, the last one for ever, and record a run that is over with that file."""
     threads = anyio.CapacityLimiter(4)
@@ -86,7 +112,8 @@ async def open_bench(
         times.append(clock.monotonic())
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
-    account, fetcher = ScriptedAccount(answer or in_turn(), clock), WorkingFetcher(file_threads=threads)
+    account, fetcher = ScriptedAccount(answer or in_turn(), clock), ClumsyFetcher(file_threads=threads)
+    fetcher.bug = bug or fetcher.bug
     async with serving(reply) as server:
         account.origins = frozenset({server.origin})
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/0.png?token=old", "c0", expires_at=expires_at)
@@ -331,3 +358,33 @@ async def test_a_wall_clock_that_is_set_costs_no_result(ledger: FaultyLedger, tm
         await bench.retrier.try_again(effort)
     assert (await bench.get_output()).saved_path
     assert bench.account.asked == []
+
+
+async def test_a_bug_while_saving_is_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The result is paid for, and what met the bug may be a server's moment."""
+    async with open_bench(ledger, tmp_path, GOOD, bug=Bug("0.png", 2)) as bench:
+        effort = await bench.retrier.try_first(bench.run, bench.account)
+        (problem,) = [output.save_problem for output in effort.run.outputs]
+        await bench.retrier.try_again(effort)
+        kept = await bench.get_output()
+    assert problem == "It was not saved: Flowport made a mistake, and its log has the details."
+    assert await anyio.Path(kept.saved_path).read_bytes() == PNG
+    assert (kept.save_problem, effort.missing, bench.times) == ("", frozenset(), [4])
+
+
+async def test_a_bug_that_stays_is_given_up(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The link and the reason remain."""
+    async with open_bench(ledger, tmp_path, GOOD, bug=Bug("0.png", 1000)) as bench:
+        effort = await bench.save()
+        kept = await bench.get_output()
+    assert (effort.missing, bench.times) == (frozenset(), [])
+    assert kept.save_problem.startswith("It was not saved: Flowport made a mistake")
+
+
+async def test_a_bug_with_one_output_costs_no_other(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Outputs of a run are fetched side by side, and each stands for itself."""
+    async with open_bench(ledger, tmp_path, GOOD, bug=Bug("/1.png", 1000)) as bench:
+        outputs = [replace(bench.run.outputs[0], n=n, url=f"{bench.server.origin}/{n}.png") for n in (1, 2, 3)]
+        bench.run = replace(bench.run, outputs=tuple(outputs))
+        effort = await bench.retrier.try_first(bench.run, bench.account)
+    assert [bool(output.saved_path) for output in effort.run.outputs] == [False, True, True]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.sandbox.storage import FolderStorage, HeldBlob, MemoryStorage, StoredBlob
+from flowport.sandbox.storage import MAX_SCAN_BYTES, SCAN_BYTES, FolderStorage, HeldBlob, MemoryStorage, StoredBlob
 
 
 def write_some(folder: Path) -> FolderStorage:
@@ -149,3 +149,70 @@ def test_a_content_is_kept_once(tmp_path: Path) -> None:
     blobs = [storage.keep(b"same"), storage.keep(b"same"), storage.keep(b"other")]
     assert (len(list((tmp_path / "blobs").iterdir())), blobs[0]) == (2, blobs[1])
     assert isinstance(blobs[0], StoredBlob)
+
+
+def set_aside(folder: Path, damage: bytes) -> FolderStorage:
+    """Store a record with a content, replace the journal's header, and open the folder again."""
+    storage = FolderStorage(folder)
+    storage.put("file", "f", {}, [storage.keep(b"content")])
+    path = folder / "journal.jsonl"
+    path.write_bytes(damage + path.read_bytes().partition(b"\n")[2])
+    return FolderStorage(folder)
+
+
+SET_ASIDE = {
+    "newer": b'{"format":"flowport-sandbox","version":2,"secret":"00"}\n',
+    "no header": b"\x00\xff garbage\n",
+    "one line": b"x",
+    "beyond the first piece": b"{}" * 700_000,
+    "across pieces": b"x" * (SCAN_BYTES - 60),
+}
+
+
+@pytest.mark.parametrize("damage", SET_ASIDE.values(), ids=SET_ASIDE)
+def test_contents_of_a_journal_that_was_set_aside_are_kept(tmp_path: Path, damage: bytes) -> None:
+    """The Flowport that can read it still needs them, after a restart and after everything was forgotten too."""
+    storage = set_aside(tmp_path, damage)
+    storage.keep(b"unneeded")
+    storage.compact()
+    FolderStorage(tmp_path).clear()
+    assert [path.read_bytes() for path in (tmp_path / "blobs").iterdir()] == [b"content"]
+
+
+def test_contents_of_each_journal_that_was_set_aside_are_kept(tmp_path: Path) -> None:
+    """A folder may have been opened by several versions in turn."""
+    for n in (1, 2, 3):
+        storage = FolderStorage(tmp_path)
+        storage.put("file", str(n), {}, [storage.keep(b"content %d" % n)])
+        path = tmp_path / "journal.jsonl"
+        path.write_bytes(b"garbage\n" + path.read_bytes().partition(b"\n")[2])
+    FolderStorage(tmp_path).compact()
+    assert len(list((tmp_path / "blobs").iterdir())) == 3
+
+
+def test_contents_are_removed_once_the_journal_that_was_set_aside_is(tmp_path: Path) -> None:
+    """The person who deletes it gets the room back."""
+    storage = set_aside(tmp_path, SET_ASIDE["newer"])
+    storage.compact()
+    (tmp_path / "journal.unreadable-1.jsonl").unlink()
+    storage.compact()
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_no_content_is_removed_while_a_journal_that_was_set_aside_cannot_be_scanned(tmp_path: Path) -> None:
+    """What it names is not known then."""
+    storage = set_aside(tmp_path, SET_ASIDE["newer"])
+    path = tmp_path / "journal.unreadable-1.jsonl"
+    path.unlink()
+    path.mkdir()
+    storage.compact()
+    assert len(list((tmp_path / "blobs").iterdir())) == 1
+
+
+def test_no_content_is_removed_beside_a_journal_that_is_too_large_to_scan(tmp_path: Path) -> None:
+    """Its scan would hold up the sandbox."""
+    storage = set_aside(tmp_path, SET_ASIDE["newer"])
+    with (tmp_path / "journal.unreadable-1.jsonl").open("r+b") as file:
+        file.truncate(MAX_SCAN_BYTES + 1)
+    storage.compact()
+    assert len(list((tmp_path / "blobs").iterdir())) == 1

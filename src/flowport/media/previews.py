@@ -8,6 +8,7 @@ that carry programs (SVG, HTML) are not read at all. Blocks, and takes processor
 # ruff: noqa: PLC0415 - Pillow is loaded when the first preview is made, for a quick start
 
 import io
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,8 @@ from flowport.media.jpeg import has_one_scan
 
 if TYPE_CHECKING:
     from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 MAX_PREVIEW_BYTES: Final = 100_000
 MAX_EDGE: Final = 768
@@ -95,7 +98,17 @@ def build_preview(
                 return Preview(f"image/{str(image.format).lower()}", file.read(max_bytes))
             return _encode(_reduce(image, max_edge), max_bytes)
     except Exception as exc:  # noqa: BLE001 - decoders raise what they like on a hostile file, and a preview is a courtesy
-        return NoPreview(f"it cannot be decoded ({type(exc).__name__})")
+        logger.info("a picture cannot be decoded: %s", type(exc).__name__)
+        return NoPreview(_explain(exc))
+
+
+def _explain(exc: Exception) -> str:
+    """Return why there is no preview. Only errors of the system carry a number; those of decoders do not."""
+    if isinstance(exc, FileNotFoundError | NotADirectoryError):
+        return "its file was removed from its folder"
+    if isinstance(exc, OSError) and exc.errno is not None and exc.strerror:
+        return f"its file cannot be read ({exc.strerror})"
+    return "it cannot be decoded"
 
 
 def _open(source: Path | bytes | BinaryIO) -> AbstractContextManager[BinaryIO]:

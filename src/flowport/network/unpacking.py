@@ -9,6 +9,11 @@ MAX_LAYERS: Final = 3
 PIECE_BYTES: Final = 256 * 1024
 """How much is unpacked at once: a few packed bytes may stand for gigabytes."""
 
+MAX_IDLE_BYTES: Final = 1024**2
+"""How many bytes in a row may stand for nothing: empty members, empty blocks, and what follows the end."""
+
+_FIRST_SLICE_BYTES: Final = 512
+"""Of a member's beginning. The decoder copies what follows a member in the same slice, so slices grow with the member."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _UNREADABLE: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip"})
@@ -69,21 +74,48 @@ class _Inflating:
         self._head = b""
         """What is too short to tell the kind by."""
         self._inflator: zlib._Decompress | None = None
+        self._slice_bytes = _FIRST_SLICE_BYTES
+        self._idle_bytes = 0
+        """What was read since something came out."""
+        self._is_over = False
+        """Whether what follows the last member has begun."""
 
     @property
     def is_whole(self) -> bool:
         return not self._head if self._inflator is None else self._inflator.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        if self._inflator is None or self._inflator.eof:
-            data, self._head = self._head + data, b""
-            if len(data) < 2:  # noqa: PLR2004 - what tells the kinds apart
-                self._head = data
-                return
-            if self._inflator is not None and not (self._is_gzip and data.startswith(_GZIP_MAGIC)):
-                return  # what follows the end of the only member
-            self._inflator = zlib.decompressobj(self._find_window(data))
-        yield from self._inflate(data, self._inflator)
+        rest, self._head = memoryview(self._head + data), b""
+        while rest:
+            inflator, begin = self._inflator, bytes(rest[:2])
+            if inflator is None or inflator.eof:
+                if not self._is_over and len(begin) < 2:  # noqa: PLR2004 - what tells the kinds apart
+                    self._head = begin
+                    return
+                if self._is_over or (inflator is not None and not (self._is_gzip and begin == _GZIP_MAGIC)):
+                    self._is_over = True
+                    self._count_idle(len(rest))
+                    return
+                # The first member, or the next one of several.
+                inflator = self._inflator = zlib.decompressobj(self._find_window(begin))
+                self._slice_bytes = _FIRST_SLICE_BYTES
+            part = rest[: self._slice_bytes]
+            is_idle = True
+            for piece in self._inflate(part, inflator):
+                is_idle = False
+                yield piece
+            used_bytes = len(part) - len(inflator.unused_data)
+            if is_idle:
+                self._count_idle(used_bytes)
+            else:
+                self._idle_bytes = 0
+            self._slice_bytes = min(2 * self._slice_bytes, PIECE_BYTES)
+            rest = rest[used_bytes:]
+
+    def _count_idle(self, size_bytes: int) -> None:
+        self._idle_bytes += size_bytes
+        if self._idle_bytes > MAX_IDLE_BYTES:
+            raise BrokenCoding("too much of the compressed data stands for nothing")
 
     def _find_window(self, data: bytes) -> int:
         if self._is_gzip:
@@ -92,7 +124,7 @@ class _Inflating:
         has_frame = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2]) % 31 == 0
         return zlib.MAX_WBITS if has_frame else -zlib.MAX_WBITS
 
-    def _inflate(self, data: bytes, inflator: "zlib._Decompress") -> Iterator[bytes]:
+    def _inflate(self, data: bytes | memoryview, inflator: "zlib._Decompress") -> Iterator[bytes]:
         while True:
             try:
                 piece = inflator.decompress(data, PIECE_BYTES)
@@ -101,9 +133,6 @@ class _Inflating:
             if piece:
                 yield piece
             if inflator.eof:
-                if inflator.unused_data:
-                    # A file in several members, one after the other.
-                    yield from self.feed(inflator.unused_data)
                 return
             data = inflator.unconsumed_tail
             # A full piece may leave more behind, for which no input is missing.

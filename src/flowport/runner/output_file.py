@@ -106,7 +106,7 @@ class Outcome(Enum):
     FAILED = "failed"
     EXPIRED = "expired"
     UNFIT = "unfit"
-    """What came is nothing, or not of the right kind: a server's bad moment, or a mistake for good."""
+    """What came is nothing, not of the right kind, or met a bug of Flowport: a server's bad moment, or a mistake for good."""
     USELESS = "useless"
     """Where it lies is refused, and will be the next time."""
 

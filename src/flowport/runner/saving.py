@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 MAX_FETCHES: Final = 4
 """Outputs of one run, or of all rows of one batch, that are fetched side by side. Another run's slow files hold up none."""
 
+MISTAKE: Final = "Flowport made a mistake, and its log has the details"
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -35,7 +37,7 @@ class Saved:
     expired: frozenset[int]
     """Those of them whose links are no longer good, by their server's word or by the clock."""
     unfit: frozenset[int]
-    """Those of them from where came nothing, or something of another kind; not for ever worth a try."""
+    """Those of them that are worth a few tries only: nothing came, or something of another kind, or Flowport made a mistake."""
 
 
 class OutputSaver:
@@ -115,6 +117,11 @@ class OutputSaver:
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
             return note_problem(output, tell_folder_problem(self._rules.folder, reason)), Outcome.FAILED
+        except (
+            Exception
+        ):  # the boundary of one output: a bug that it meets must cost no other, nor its own next attempt
+            logger.exception("output %d of run %s could not be saved for a mistake of Flowport", output.n, run.id)
+            return note_problem(output, MISTAKE), Outcome.UNFIT
 
     def _judge(self, output: Output, error: FetchError) -> Outcome:
         if error.is_refused:

@@ -11,6 +11,7 @@ import hmac
 import json
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -26,6 +27,12 @@ FORMAT: Final = "flowport-sandbox"
 VERSION: Final = 1
 JOURNAL_NAME: Final = "journal.jsonl"
 BLOBS_NAME: Final = "blobs"
+
+MAX_SCAN_BYTES: Final = 32 * 1024**2
+"""Of all journals that were set aside together. Beyond it no content is removed."""
+SCAN_BYTES: Final = 1024**2
+"""How much of them is in memory at once."""
+_DIGEST: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 _SPARE_LINES: Final = 200
 """Lines of replaced records that a journal may hold before it is rewritten."""
@@ -161,6 +168,7 @@ class FolderStorage:
         self._path = folder / JOURNAL_NAME
         self._blobs = folder / BLOBS_NAME
         self.problem = ""
+        self._scan = _Scan()
         self._blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
         journal = _read(self._path)
         self._records: dict[tuple[str, str], Fields] = journal.records
@@ -209,13 +217,32 @@ class FolderStorage:
         return StoredBlob(self._blobs, sha256, size_bytes)
 
     def compact(self) -> None:
-        """Rewrite the journal without what was replaced, and remove the contents that no record names."""
+        """Rewrite the journal without what was replaced, and remove the contents that no record names.
+
+        A journal that was set aside still counts: another version may read it.
+        """
         if self._lines > len(self._records):
             self._rewrite()
         needed = {sha256 for fields in self._records.values() for sha256 in fields.get("blobs", ())}
-        for path in self._blobs.iterdir():
-            if path.name not in needed:
-                path.unlink(missing_ok=True)
+        spare = {path.name: path for path in self._blobs.iterdir() if path.name not in needed}
+        if spare and self._refresh_scan():
+            for name in spare.keys() - self._scan.names:
+                spare[name].unlink(missing_ok=True)
+
+    def _refresh_scan(self) -> bool:
+        """Read again which contents the journals that were set aside name, if they have changed; False if that is unknown."""
+        try:
+            paths = sorted(self._path.parent.glob(f"{self._path.stem}.unreadable-*{self._path.suffix}"))
+            stats = [path.stat() for path in paths]
+            files = tuple((path.name, one.st_size, one.st_mtime_ns) for path, one in zip(paths, stats, strict=True))
+            if files != self._scan.files:
+                is_small = sum(one.st_size for one in stats) <= MAX_SCAN_BYTES
+                names = frozenset[str]().union(*map(_scan_digests, paths)) if is_small else frozenset[str]()
+                self._scan = _Scan(files, names, is_known=is_small)
+        except OSError as exc:
+            _LOG.warning("The sandbox removes no content, because a journal was not read: %s", exc.strerror)
+            return False
+        return self._scan.is_known
 
     def clear(self) -> None:
         """Forget everything but the secret."""
@@ -243,6 +270,29 @@ class FolderStorage:
         lines += [{"kind": k, "id": i, "fields": fields} for (k, i), fields in self._records.items()]
         write_private(self._path, b"".join(map(_encode, lines)))
         self._lines = len(self._records)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """What the journals that were set aside name."""
+
+    files: tuple[tuple[str, int, int], ...] = ()
+    """Name, size and time of change of each."""
+    names: frozenset[str] = frozenset()
+    is_known: bool = True
+    """False when they are too large to be read."""
+
+
+def _scan_digests(path: Path) -> frozenset[str]:
+    """Return whatever in a file may be the name of a content; its format may be unknown. Raises `OSError`."""
+    names, rest = set[str](), b""
+    with path.open("rb") as file:
+        while piece := file.read(SCAN_BYTES):
+            text = rest + piece
+            names.update(found[0].decode("ascii") for found in _DIGEST.finditer(text))
+            # A name may lie across two pieces.
+            rest = text[-64:]
+    return frozenset(names)
 
 
 @dataclass(slots=True)
