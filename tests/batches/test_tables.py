@@ -181,7 +181,7 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
         facts = await flowport.ask("run_batch", app="retro_poster", rows=rows)
         assert await flowport.count("run") == 0
     assert (facts["state"], facts["credits"]) == ("cancelled", 0)
-    assert "has changed. It was not sent" in facts["table"][0]["problem"]
+    assert "so the row was not sent" in facts["table"][0]["problem"]
 
 
 class Proxy:
