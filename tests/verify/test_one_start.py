@@ -140,7 +140,8 @@ def test_one_intended_run_is_one_start_and_its_result_arrives(cell: Cell, world:
     is_unknown = any(facts.get("state") == "unknown" or facts.get("error") == "StartInDoubt" for facts in answers)
     verdict = "called unknown" if is_unknown else f"{len(delivered)} delivered"
     record_property(
-        "one start", (f"{cell.transport} {cell.era} {cell.deed}", cell.moment, f"{starts} started, {verdict}")
+        "one start",
+        (f"{cell.transport} {cell.era} {cell.deed}", cell.moment.value, f"{starts} started, {verdict}"),
     )
     assert (starts, requests) == (cell.wishes, cell.wishes), answers
     assert is_unknown is cell.is_unknown
