@@ -109,3 +109,38 @@ async def test_another_request_under_an_id_in_progress_is_refused_where_ids_are_
         bench.go_on.set()
         await bench.requests.answer(build_caller(), "z", bench.make, is_stateless=True)
     assert bench.made == 2
+
+
+class Listener:
+    """What is told of an answer."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note_written(self) -> None:
+        """Note it."""
+        self.told.append("written")
+
+    def note_cancelled(self) -> None:
+        """Note it."""
+        self.told.append("cancelled")
+
+    def note_left(self) -> None:
+        """Note it."""
+        self.told.append("left")
+
+
+@pytest.mark.parametrize(
+    ("content", "request_id", "told"), [("x", 7, ["cancelled"]), ("y", 7, []), ("x", "7", []), ("x", 8, [])]
+)
+async def test_the_same_request_under_an_answered_id_counts_as_cancelled(
+    content: str, request_id: RequestId, told: list[str]
+) -> None:
+    """An id is used once in a session, so whoever sends it again has not taken the answer."""
+    bench, first, listener = Bench(), build_caller(), Listener()
+    bench.go_on.set()
+    await bench.ask(first)
+    first.exchange.expect(listener)
+    first.exchange.note_written()
+    await bench.ask(build_caller(request_id), content)
+    assert (listener.told, bench.made) == (["written", *told], 2)

@@ -50,6 +50,11 @@ class Exchange:
         return self._state is _State.OPEN
 
     @property
+    def is_written(self) -> bool:
+        """Whether the answer was written to the client."""
+        return self._state is _State.WRITTEN
+
+    @property
     def is_disconnected(self) -> bool:
         """Whether the client has gone or has cancelled the request before it was answered."""
         return self._state in {_State.CANCELLED, _State.DISCONNECTED}

@@ -2,20 +2,28 @@
 
 A proxy or a client that is unsure sends the same request again under the same id. The first one is carried out; the
 others wait for its answer and get the same one. When its client has left, the next in line is carried out instead.
+
+An id must not be used again in a session (MCP, "Requests"). So the same request under the id of one that was answered
+says that its answer was not taken: it counts as cancelled after the answer, and an equal call joins its run for a while.
 """
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
-from flowport.exchange import RequestId
+from flowport.exchange import Exchange, RequestId
 from flowport.waiting import PROGRESS_SECONDS, Caller
 
 T = TypeVar("T")
 
 _Key: TypeAlias = tuple[str, type, RequestId | None]
+MAX_ANSWERED: Final = 256
+"""Requests that are remembered after they were answered."""
+
 _WAITING: Final = "this request is in progress already"
 
 
@@ -45,6 +53,8 @@ class RequestsInProgress(Generic[T]):
 
     def __init__(self) -> None:
         self._requests: dict[_Key, list[_Request[T]]] = {}
+        self._answered: OrderedDict[tuple[_Key, str], Exchange] = OrderedDict()
+        """The last answered request of each id and content, the oldest first."""
 
     async def answer(
         self, caller: Caller, content: object, make: Callable[[], Awaitable[T]], *, is_stateless: bool = False
@@ -64,6 +74,10 @@ class RequestsInProgress(Generic[T]):
         if not is_stateless and any(one.is_alive and one.content != content for one in others):
             raise RequestIdInUse(request_id)
         self._forget_answered()
+        answered = (key, hashlib.sha256(repr(content).encode("utf-8", "replace")).hexdigest())
+        before = self._answered.get(answered)
+        if before is not None and before.is_written:
+            before.note_cancelled()
         request = _Request[T](content, caller)
         self._requests.setdefault(key, []).append(request)
         try:
@@ -78,6 +92,10 @@ class RequestsInProgress(Generic[T]):
             return request.answer
         finally:
             request.done.set()
+            if request.answer is not None:
+                self._answered[answered] = caller.exchange
+                while len(self._answered) > MAX_ANSWERED:
+                    self._answered.popitem(last=False)
 
     def _find_earlier(self, key: _Key, request: _Request[T]) -> _Request[T] | None:
         for one in self._requests[key]:
