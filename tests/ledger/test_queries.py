@@ -368,7 +368,7 @@ async def test_what_a_provider_must_still_have_is_named(ledger: SqliteLedger) ->
     await accept(
         ledger,
         build_run("a", S.SUCCEEDED, provider_run_id="pa"),
-        build_run("b", S.SUCCEEDED, provider_run_id="pb", seen_at=50.0),
+        build_run("b", S.SUCCEEDED, provider_run_id="pb", delivered_at=50.0),
         build_run("c", S.RUNNING, provider_run_id="pc"),
         build_run("d", S.FAILED, provider_run_id="pd", owner="somebody"),
         build_run("e", S.SUCCEEDED, provider_run_id="pe", account_id=OTHER_ACCOUNT),
