@@ -147,7 +147,7 @@ def select_unsaved_runs(
 
 
 def select_needed_provider_ids(connection: sqlite3.Connection, *, account_id: str) -> frozenset[str]:
-    """Return the provider's ids of an account's runs that nobody has seen yet."""
+    """Return the provider's ids of an account's runs that were not delivered."""
     rows = connection.execute(
         "SELECT provider_run_id FROM runs WHERE account_id = ? AND provider_run_id <> '' AND seen_at IS NULL",
         (account_id,),
