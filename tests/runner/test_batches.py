@@ -343,8 +343,7 @@ async def test_each_row_is_cancelled_at_the_provider_by_itself(
         await flowport.ask("cancel_run", run_id=batch_id)
         over = await wait_for_end(flowport, batch_id)
     assert answer["summary"] == (
-        "0 of 3 runs were not started and cost nothing; Magica is being asked to cancel 3 that were started, and get_run "
-        "tells how they end."
+        "All 3 runs were started already; Magica is being asked to cancel 3 that go on, and get_run tells how they end."
     )
     assert over.state is RunState.CANCELLED
     assert f"of {batch_id} was not cancelled: Magica " in caplog.text
