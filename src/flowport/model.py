@@ -133,6 +133,9 @@ class OutputKind(StrEnum):
     FILE = "file"
 
 
+DATA_SCHEME: Final = "data:"
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One result of a run."""
@@ -141,7 +144,7 @@ class Output:
     """Its place among the run's outputs, from 1."""
     kind: OutputKind
     url: str | None
-    """Where the provider keeps it, with a token that expires; None for text."""
+    """Where the provider keeps it, with a token that expires, or a data URI that holds it until it is saved; None for text."""
     provider_output_id: str = ""
     """The provider's id of the file; empty when it has none."""
     mime_type: str = ""
@@ -160,7 +163,12 @@ class Output:
     save_problem: str = ""
     """Why it is not saved, as a sentence; empty when it is saved or has not been tried."""
     text: str = ""
-    """The result itself when it is text."""
+    """The result itself when it is text, else what came beside the file: a caption, further links."""
+
+    @property
+    def link(self) -> str | None:
+        """Where the provider keeps it; None for text, and for a file that came inside an answer."""
+        return None if self.url is not None and self.url.startswith(DATA_SCHEME) else self.url
 
 
 def get_url_place(url: str) -> str:

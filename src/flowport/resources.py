@@ -39,7 +39,9 @@ from flowport.media.previews import Preview
 from flowport.media.signatures import Sniffed
 from flowport.model import Output, OutputKind, Run, get_url_place
 from flowport.network.errors import FetchError
+from flowport.receiving import FileReceiver
 from flowport.runner.delivery import Delivery
+from flowport.runner.saving import bring_output
 from flowport.waiting import Caller, get_standing
 
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -152,11 +154,11 @@ class Resources:
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_output(self, run: Run, output: Output, reader: Caller) -> Content:
-        if output.text:
+        if output.kind is OutputKind.TEXT:
             content = Content("text/plain", clean_text(output.text, limit=MAX_TEXT_LENGTH))
         else:
             content = await self._read_file(run, output)
-        holds_output = bool(output.text) or content.data is not None
+        holds_output = output.kind is OutputKind.TEXT or content.data is not None
         # What was delivered before is often only drawn again, which makes it no newer.
         if holds_output and run.delivered_at is None and run.state.is_final:
             delivery = Delivery(run.id, reader.owner, reader.connection, reader.client, shown=(run.id,))
@@ -209,7 +211,7 @@ class Resources:
         url = output.url or ""
         url = await account.localize(url) if account else url
         with await self._in_thread(TemporaryFile) as file:
-            await self._desk.fetcher.fetch_to_file(url, file, rules=rules)
+            await bring_output(self._desk.fetcher, url, FileReceiver(file), rules=rules)
             return await self._hand_over(file, output)
 
     async def _hand_over(self, file: BinaryIO, output: Output) -> Content:
@@ -267,5 +269,5 @@ def _read_whole(file: BinaryIO) -> bytes:
 def _build_sentence(output: Output, problem: str) -> Content:
     where = f" It is saved as {output.saved_path}." if output.saved_path else ""
     until = f", until {format_instant(output.expires_at)}" if output.expires_at is not None else ""
-    link = f" Its link is {output.url}{until}." if output.url else ""
+    link = f" Its link is {output.link}{until}." if output.link else ""
     return Content("text/plain", f"This output {problem}.{where}{link}")

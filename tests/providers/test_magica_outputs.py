@@ -122,7 +122,6 @@ def test_what_is_about_a_result_is_none() -> None:
     }
     assert made(response=body) == [(OutputKind.IMAGE, A)]
     assert made(response={"metadata": {"poster": A}}) == [(OutputKind.IMAGE, A)]
-    assert made(response={"result": "data:image/png;base64,AAAA"}) == []
 
 
 def test_the_kind_is_by_the_ending_then_by_the_metadata_then_open() -> None:
@@ -135,6 +134,24 @@ def test_the_kind_is_by_the_ending_then_by_the_metadata_then_open() -> None:
 def test_letters_of_other_alphabets_travel_as_codes() -> None:
     """A file may be called what it shows."""
     assert made(response="https://cdn.x/ä.png") == [(OutputKind.IMAGE, "https://cdn.x/%C3%A4.png")]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("https://cdn.x/größe cup.png", "https://cdn.x/gr%C3%B6%C3%9Fe%20cup.png"), ("//cdn.x/a.png", A)],
+)
+def test_where_an_address_stands_its_flaws_are_corrected(url: str, expected: str) -> None:
+    """In a text they would be words."""
+    assert made(response={"image": {"url": url}}) == [(OutputKind.IMAGE, expected)]
+    assert made(response={"text": url}) == [(OutputKind.TEXT, url)]
+
+
+@pytest.mark.parametrize("response", ["data:image/png;base64,AAAA", {"result": ["data:image/png;base64,AAAA"]}])
+def test_a_file_inside_the_answer_is_an_output(response: object) -> None:
+    """It was paid for (runpod-workers/worker-comfyui#232)."""
+    (output,) = read(response=response).outputs
+    assert (output.kind, output.url, output.link) == (OutputKind.IMAGE, "data:image/png;base64,AAAA", None)
+    assert (output.expires_at, output.mime_type) == (None, "")
 
 
 def test_a_failed_run_names_its_failed_nodes() -> None:

@@ -14,6 +14,7 @@ from flowport.labels import format_quoted
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState, Urgency
 from flowport.providers.interface import RunLook
+from flowport.providers.words import MAX_DETAIL_LENGTH, clean_detail
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.durations import DurationBook
 from flowport.runner.looking import is_unknown_there, look_now
@@ -23,6 +24,8 @@ from flowport.schedule import LOST_AFTER_SECONDS, LiveRun, Pace, note_failure, n
 from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
+
+_MAX_UNREAD_SHOWN: Final = 3
 
 PATIENCE_SECONDS: Final = 50.0
 """How long a call usually waits for its run."""
@@ -196,6 +199,22 @@ def _format_lost(account: OpenAccount) -> str:
 
 
 def _format_failure(account: OpenAccount, look: RunLook) -> str:
+    sentences = (_format_end(account, look), _format_unread(look))
+    return " ".join(filter(None, sentences))
+
+
+def _format_unread(look: RunLook) -> str:
+    """Return the sentence about items of the result that could not be read, with their beginnings; empty when all were."""
+    if not look.unread:
+        return ""
+    items = f"{len(look.unread)} item{'s' * (len(look.unread) != 1)} of the result could not be read"
+    shown = ", ".join(
+        format_quoted(clean_detail(kept), limit=MAX_DETAIL_LENGTH) for kept in look.unread[:_MAX_UNREAD_SHOWN]
+    )
+    return f"{items}: {shown}{', ...' * (len(look.unread) > _MAX_UNREAD_SHOWN)}."
+
+
+def _format_end(account: OpenAccount, look: RunLook) -> str:
     title = account.provider.title
     silence = f" {title} does not say why."
     if look.unheard_status:
