@@ -199,19 +199,13 @@ def _format_lost(account: OpenAccount) -> str:
 
 
 def _format_failure(account: OpenAccount, look: RunLook) -> str:
-    sentences = (_format_end(account, look), _format_unread(look))
-    return " ".join(filter(None, sentences))
-
-
-def _format_unread(look: RunLook) -> str:
-    """Return the sentence about items of the result that could not be read, with their beginnings; empty when all were."""
     if not look.unread:
-        return ""
-    items = f"{len(look.unread)} item{'s' * (len(look.unread) != 1)} of the result could not be read"
-    shown = ", ".join(
-        format_quoted(clean_detail(kept), limit=MAX_DETAIL_LENGTH) for kept in look.unread[:_MAX_UNREAD_SHOWN]
-    )
-    return f"{items}: {shown}{', ...' * (len(look.unread) > _MAX_UNREAD_SHOWN)}."
+        return _format_end(account, look)
+    shown = (format_quoted(clean_detail(kept), limit=MAX_DETAIL_LENGTH) for kept in look.unread[:_MAX_UNREAD_SHOWN])
+    listed = ", ".join(shown) + ", ..." * (len(look.unread) > _MAX_UNREAD_SHOWN)
+    plural = "s" * (len(look.unread) != 1)
+    end = _format_end(account, look)
+    return f"{end} {len(look.unread)} item{plural} of the result could not be read: {listed}.".strip()
 
 
 def _format_end(account: OpenAccount, look: RunLook) -> str:
