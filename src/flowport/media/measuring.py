@@ -13,7 +13,7 @@ from flowport.media.matroska import measure_matroska
 from flowport.media.measures import NO_MEASURES, Measures, build_measures, count_file_bytes, read_at
 from flowport.media.previews import PICTURE_FORMATS
 from flowport.media.signatures import Sniffed
-from flowport.media.sounds import measure_flac, measure_mp3, measure_ogg, measure_wav
+from flowport.media.sounds import measure_flac, measure_mp3, measure_ogg, measure_wav, view_untagged
 from flowport.media.tiff import find_main_page, read_tiff
 from flowport.model import OutputKind
 
@@ -34,7 +34,7 @@ def measure(file: BinaryIO, sniffed: Sniffed | None) -> Measures:
         return NO_MEASURES
     look = _LOOKS.get(sniffed.extension)
     if look is not None:
-        return look(file)
+        return look(file if sniffed.kind is OutputKind.IMAGE else view_untagged(file))
     return _measure_picture(file, sniffed) if sniffed.kind is OutputKind.IMAGE else NO_MEASURES
 
 
