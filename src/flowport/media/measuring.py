@@ -4,10 +4,12 @@ A moving picture is never decoded. What a format does not tell in its header sta
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import BinaryIO, Final
 
 from flowport.media.boxes import Movie, measure_movie
 from flowport.media.decoding import SIDEWAYS, get_orientation, open_picture
+from flowport.media.headers import MEASURED, measure_header
 from flowport.media.heif import measure_heif
 from flowport.media.matroska import measure_matroska
 from flowport.media.measures import NO_MEASURES, Measures, build_measures, count_file_bytes, read_at
@@ -115,7 +117,8 @@ _LOOKS: Final[Mapping[str, Callable[[BinaryIO], Measures]]] = {
     **dict.fromkeys(("webm", "mkv", "weba", "mka"), measure_matroska),
     **dict.fromkeys(("heic", "avif"), measure_heif),
     **dict.fromkeys(_TIFFS, _measure_tiff),
-    "ico": _measure_icon,
+    **{extension: partial(measure_header, extension=extension) for extension in MEASURED},
+    **dict.fromkeys(("ico", "cur"), _measure_icon),
     "psd": _measure_photoshop,
     "qoi": _measure_qoi,
     "jp2": _measure_jpeg_2000,
