@@ -381,6 +381,17 @@ async def test_a_link_that_has_expired_is_renewed_by_reading_its_run_again(
         assert await bench.bring(other) == [ASSET]
 
 
+async def test_a_result_that_came_inside_an_answer_goes_up(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """It was not saved, and has no link that a provider could fetch."""
+    data = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    async with open_bench(ledger, tmp_path) as bench:
+        assert await bench.bring(build_output(provider_output_id="", url=data, saved_path="", expires_at=None)) == [
+            ASSET
+        ]
+        with pytest.raises(ArgumentsInvalid, match="broken or cut off"):
+            await bench.bring(build_output(provider_output_id="", url="data:image/png;base64,A", expires_at=None))
+
+
 async def test_a_result_that_is_nowhere_any_more_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
     """Its link has expired and its copy is gone, or never was."""
     async with open_bench(ledger, tmp_path) as bench:
