@@ -124,6 +124,13 @@ def test_what_is_about_a_result_is_none() -> None:
     assert made(response={"metadata": {"poster": A}}) == [(OutputKind.IMAGE, A)]
 
 
+def test_a_response_without_files_and_texts_is_kept() -> None:
+    """It was paid for; where something was read, numbers beside it are no result."""
+    assert read(response={"score": 5}).unread == ('{"score":5}',)
+    assert read(response={"score": 5, "result": A}).unread == ()
+    assert read(response={}).unread == ()
+
+
 def test_the_kind_is_by_the_ending_then_by_the_metadata_then_open() -> None:
     """The bytes decide once they are here."""
     plain, bare = "https://cdn.x/1", "https://cdn.x/2"

@@ -14,7 +14,7 @@ from flowport.providers.interface import RunLook
 from flowport.providers.lenient import is_number
 from flowport.providers.links import guess_mime_type
 from flowport.providers.magica_inputs import get_node_type
-from flowport.providers.result_items import guess_kind, read_file
+from flowport.providers.result_items import guess_kind, keep_beginning, read_file
 from flowport.providers.run_states import guess_end, is_instant, parse_state
 from flowport.providers.words import clean_detail, clean_word
 from flowport.redaction import redact
@@ -81,7 +81,10 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
         state = RunState.FAILED
     is_told = state in {RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED}
     detail = _format_failure(body, failed) if is_told else ""
-    return RunLook(state, outputs, detail, unheard_status=unheard, cost_credits=_read_cost(body, nodes))
+    # Numbers stand beside results; where there is nothing else, they may be one.
+    response = body.get("response")
+    unread = (keep_beginning(response),) if response and not outputs else ()
+    return RunLook(state, outputs, detail, unheard_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes))
 
 
 def _get_nodes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -210,11 +210,16 @@ def _build(url: str, kind: OutputKind, text: str = "", about: Mapping[str, Any] 
 
 
 def _leave_unread(value: Any) -> UnreadItem:
-    # Only the beginning is written: the item may be megabytes, and as deep as its JSON was.
-    pieces, length = [], 0
+    return UnreadItem(keep_beginning(value))
+
+
+def keep_beginning(value: Any) -> str:
+    """Return the beginning of a value's JSON."""
+    # Only that is written: the value may be megabytes, and as deep as its JSON was.
+    pieces, length = list[str](), 0
     for piece in json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).iterencode(value):
         pieces.append(piece[:MAX_KEPT])
         length += len(piece)
         if length > MAX_KEPT:
             break
-    return UnreadItem("".join(pieces)[:MAX_KEPT])
+    return "".join(pieces)[:MAX_KEPT]
