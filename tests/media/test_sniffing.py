@@ -83,6 +83,7 @@ OTHERS = [
     ("<html><title>期限切れ</title>".encode("shift-jis"), "text/html", "html"),
     ("<html><p>Истёк</p></html>".encode("cp1251"), "text/html", "html"),
     ("<html>expired</html>".encode("utf-16-le"), "text/html", "html"),
+    (b"\n<!DOCTYPE html><p>\0\1expired", "text/html", "html"),
     ("<html>expired</html>".encode("utf-16-be"), "text/html", "html"),
     ("<?xml version='1.0' encoding='iso-8859-1'?><Error>ungültig</Error>".encode("latin-1"), "text/xml", "xml"),
 ]

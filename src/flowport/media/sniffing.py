@@ -245,7 +245,8 @@ _JSON: Final = re.compile(r"""\{\s*["}]|\[\s*[\[{"\]]""")
 
 def _look_for_text(head: bytes) -> Sniffed | None:
     text = _decode(head)
-    if not text or _CONTROLS.search(text):
+    # Whatever stands in it, a browser shows what begins so.
+    if not text or (_CONTROLS.search(text) and not _HTML.match(text.lstrip("\ufeff \t\r\n\f"))):
         return None
     return _describe_text(text)
 

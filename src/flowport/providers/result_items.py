@@ -164,7 +164,7 @@ def _iterate_mapping(item: Mapping[str, Any], kind: OutputKind, depth: int) -> I
     if any(isinstance(one, FoundItem) for one in below):
         yield from below
     elif addresses:
-        # Which of them is the result nobody can tell.
+        # Which of them is the result cannot be told.
         yield FoundItem(OutputKind.TEXT, text=" ".join(_format_further(addresses, []))[:MAX_TEXT])
     else:
         yield _leave_unread(item)
