@@ -168,10 +168,12 @@ class RunFollower:
             finished_at=now,
             # The provider's own word where it has one: of a run that was cancelled it may give a part back.
             spent_credits=(run.price_credits or 0.0) if look.cost_credits is None else look.cost_credits,
+            is_cost_told=look.cost_credits is not None,
             reserved_credits=0.0,
         )
         change = partial(self._ledger.note_finished, run.id, state=over.state, outputs=over.outputs, failure=failure)
-        written = await self._writer.write(over, partial(change, spent_credits=over.spent_credits, at=now))
+        change = partial(change, spent_credits=over.spent_credits, is_cost_told=over.is_cost_told, at=now)
+        written = await self._writer.write(over, change)
         if written is Written.REFUSED:
             # Another process wrote the end before us, and saves the outputs.
             return Followed(over, is_ours=False)
