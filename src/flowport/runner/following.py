@@ -119,6 +119,7 @@ class RunFollower:
                 self._pace,
                 self._supervisor,
                 is_waited=self._is_waited,
+                has_caller=self._has_caller,
                 is_wanted=self._is_wanted,
             )
         return known
@@ -127,6 +128,11 @@ class RunFollower:
         """Tell whether somebody waits for a run: a call does, or one has just asked for this very run."""
         is_fresh = self._clock.monotonic() - entry.noted_at < self._patience_seconds
         return entry.waiters > 0 or (is_fresh and entry.urgency is Urgency.WAITED)
+
+    def _has_caller(self, entry: BoardEntry) -> bool:
+        """Tell whether a call waits for a run or for its batch. A row stays one in the order of looks."""
+        batch = self._board.get(entry.run.batch_id) if entry.run.batch_id else None
+        return entry.waiters > 0 or (batch is not None and batch.waiters > 0)
 
     def _is_wanted(self, entry: BoardEntry) -> bool:
         """Tell whether a run is still to be looked at; who stopped and began again has another entry, and its own seat."""
