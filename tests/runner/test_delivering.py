@@ -297,6 +297,16 @@ async def test_films_and_sounds_go_up(ledger: FaultyLedger, tmp_path: Path, data
         assert bench.server.puts[0].sha256 == media.fingerprint.sha256
 
 
+async def test_a_film_of_itunes_goes_up_as_the_mp4_that_it_is(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Its type has a name of its own, which no provider lists."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(VIDEO.replace(b"isom", b"M4V ", 1))
+        assert media.sniffed.mime_type == "video/x-m4v"
+        assert await bench.bring(media, kind=InputKind.VIDEO) == [ASSET]
+        (request,) = [one for one in bench.account.asked if one.operation is Operation.REQUEST_UPLOAD]
+        assert request.body == {"files": [{"content_type": "video/mp4"}]}
+
+
 async def test_a_kind_that_is_not_uploaded_goes_inside(ledger: FaultyLedger, tmp_path: Path) -> None:
     """FLAC is no type of an upload."""
     async with open_bench(ledger, tmp_path) as bench:

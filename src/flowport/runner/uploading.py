@@ -51,6 +51,8 @@ _PAUSE_SECONDS: Final = 2.0
 _ENDPOINT_STATUSES: Final = frozenset({401, 402, 403, 404, 405, 410})
 """Of refusals that are about the account or the endpoint; any other is about the type that was asked for."""
 _ANY_TYPE: Final = ""
+_SAME_TYPES: Final = {"video/x-m4v": "video/mp4"}
+"""Types that are another one under an earlier name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class FileUploads:
         if not _takes(account, media):
             return NotUploaded("")
         is_picture = media.sniffed.kind is OutputKind.IMAGE
-        if (closed := self._find_closure(account, _ANY_TYPE if is_picture else media.sniffed.mime_type)) is not None:
+        if (closed := self._find_closure(account, _ANY_TYPE if is_picture else _get_type(media))) is not None:
             return closed
         most = account.provider.max_upload_bytes
         if not is_picture and media.fingerprint.size_bytes > most:
@@ -219,7 +221,7 @@ class FileUploads:
                 file.close()
                 raise
             if converted is None:
-                return _Body(file, media.sniffed.mime_type, media.fingerprint, "")
+                return _Body(file, _get_type(media), media.fingerprint, "")
             file.close()
             data = io.BytesIO(converted.data)
             fingerprint = measure(data, argument=argument, max_bytes=wanted.max_bytes)
@@ -287,7 +289,12 @@ def _find_refused_type(error: ProviderError | UploadError, mime_type: str) -> st
 def _takes(account: OpenAccount, media: FileMedia) -> bool:
     """Tell whether the provider takes uploads of this kind; a picture is converted to one that it takes."""
     types = account.provider.upload_types
-    return bool(types) and (media.sniffed.kind is OutputKind.IMAGE or media.sniffed.mime_type in types)
+    return bool(types) and (media.sniffed.kind is OutputKind.IMAGE or _get_type(media) in types)
+
+
+def _get_type(media: FileMedia) -> str:
+    """Return the type that a place is asked for."""
+    return _SAME_TYPES.get(media.sniffed.mime_type, media.sniffed.mime_type)
 
 
 def convert_if_picture(file: BinaryIO, media: FileMedia, wanted: Wanted, argument: str) -> Converted | None:
