@@ -397,4 +397,4 @@ class Catalog:
             save_catalogue(self._cache_path, whole)
             self._file_stamp = get_stamp(self._cache_path)
         except OSError as exc:
-            logger.warning("the catalogue could not be saved as %s: %s", self._cache_path, exc.strerror)
+            logger.warning("the catalogue could not be saved: %s (%s)", exc.strerror, self._cache_path)
