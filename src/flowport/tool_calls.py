@@ -307,8 +307,9 @@ class ToolCalls:
         """Return the caller's newest runs and batches that are not over, newest first, as many as a refusal may tell."""
         get = partial(self._desk.ledger.get_runs, account_id=None, owner=caller.owner, unseen_first=False)
         live = [state for state in RunState if not state.is_final]
-        found = [run for state in live for run in await get(limit=MAX_NAMED + 1, state=state)]
-        return sorted(found, key=lambda run: run.accepted_at, reverse=True)
+        # A run that goes on meanwhile is found in two states.
+        found = {run.id: run for state in live for run in await get(limit=MAX_NAMED + 1, state=state)}
+        return sorted(found.values(), key=lambda run: run.accepted_at, reverse=True)
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_BALANCE, arguments)
