@@ -276,6 +276,8 @@ class Run:
     spent_credits: float = 0.0
     """What is counted for the run; 0 also where no price is known, which `cost_credits` tells apart. An unknown run keeps its
     reservation here."""
+    is_cost_told: bool = False
+    """Whether `spent_credits` is the provider's own word, so that 0 means free."""
     provider_run_id: str = ""
     """Empty until the provider gave one."""
     starting_at: float | None = None
@@ -321,7 +323,8 @@ class Run:
     def cost_credits(self) -> float | None:
         """What the run counts as having cost; None while it goes on, and where no price is known of a run that was sent."""
         is_sent = self.started_at is not None or self.state is RunState.UNKNOWN
-        if not self.state.is_final or (self.price_credits is None and is_sent and not self.spent_credits):
+        is_known = self.price_credits is not None or self.spent_credits > 0 or self.is_cost_told
+        if not self.state.is_final or (is_sent and not is_known):
             return None
         return self.spent_credits
 

@@ -139,14 +139,14 @@ class Resources:
             raise ResourceNotFound(uri)
         facts = build_run_facts(standing)
         facts["arguments"] = json.loads(run.arguments_json)
-        facts |= _build_page(standing.run, start)
+        facts |= _build_page(await self._desk.previewer.drop_gone(standing.run), start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
         if not batch.is_batch or start > batch.row_count:
             raise ResourceNotFound(uri)
         standing = await get_batch_standing(self._desk, batch)
-        rows = await self._desk.ledger.get_rows(batch.id, start=start)
+        rows = await self._desk.previewer.drop_gone_of_rows(await self._desk.ledger.get_rows(batch.id, start=start))
         facts = build_batch_facts(standing)
         facts |= build_batch_page(batch, rows, standing.tally, limit_bytes=MAX_PAGE_BYTES)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
@@ -165,7 +165,9 @@ class Resources:
 
     async def _read_file(self, run: Run, output: Output) -> Content:
         if output.mime_type in _NEVER_SHOWN:
-            return _build_sentence(output, "is of a kind that is not shown")
+            is_gone = bool(await self._desk.previewer.find_gone([output]))
+            named = replace(output, saved_path="") if is_gone else output
+            return _build_sentence(named, "is of a kind that is not shown")
         try:
             file = await self._in_thread(Path(output.saved_path).open, "rb") if output.saved_path else None
         except OSError:

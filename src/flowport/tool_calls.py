@@ -30,7 +30,7 @@ from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
-from flowport.previewing import Shown
+from flowport.previewing import Shown, drop_paths
 from flowport.purse import find_price_question
 from flowport.run_list import ListedRun, build_listed_batch, build_listed_run, build_run_list_answer
 from flowport.runner.batching import MAX_ROWS, BatchWish, GivenRow
@@ -247,7 +247,10 @@ class ToolCalls:
     async def _tell(self, standing: Standing, caller: Caller, origin: RunCall) -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
-        shown = Shown() if standing.is_saving else await self._desk.previewer.build_shown(run)
+        previewer = self._desk.previewer
+        gone = Shown(gone=await previewer.find_gone(run.outputs)) if standing.is_saving else None
+        shown = gone or await previewer.build_shown(run)
+        standing = replace(standing, run=drop_paths(run, shown.gone))
         answer = build_run_answer(standing, shown.previews, shown.without)
         await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
         return answer
@@ -284,12 +287,14 @@ class ToolCalls:
             return build_listed_batch(run, await self._batches.build_row(run))
         standing = await get_standing(self._desk, run)
         # The board tells how a live run goes; whether its result was delivered only the ledger knows.
-        return build_listed_run(replace(standing, run=replace(standing.run, delivered_at=run.delivered_at)))
+        listed = await self._desk.previewer.drop_gone(standing.run)
+        return build_listed_run(replace(standing, run=replace(listed, delivered_at=run.delivered_at)))
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)
         if names_last(str(given["run_id"])):
-            raise refuse_last(await self._get_under_way(caller))
+            under_way = await self._desk.ledger.get_runs_under_way(owner=caller.owner, limit=MAX_NAMED + 1)
+            raise refuse_last(under_way)
         run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.cancel(run, caller)
@@ -302,14 +307,6 @@ class ToolCalls:
         summary = format_cancellation(outcome, standing.run, self._desk.get_account(run.account_id))
         facts = {"summary": summary, "run_id": run.id, "outcome": outcome.value}
         return build_facts_answer({**facts, "state": standing.run.state.value})
-
-    async def _get_under_way(self, caller: Caller) -> list[Run]:
-        """Return the caller's newest runs and batches that are not over, newest first, as many as a refusal may tell."""
-        get = partial(self._desk.ledger.get_runs, account_id=None, owner=caller.owner, unseen_first=False)
-        live = [state for state in RunState if not state.is_final]
-        # A run that goes on meanwhile is found in two states.
-        found = {run.id: run for state in live for run in await get(limit=MAX_NAMED + 1, state=state)}
-        return sorted(found.values(), key=lambda run: run.accepted_at, reverse=True)
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_BALANCE, arguments)

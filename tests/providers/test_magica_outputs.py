@@ -185,6 +185,19 @@ def test_what_a_run_used_is_told_in_credits() -> None:
     assert read(nodes=[{"type": "c"}]).cost_credits is None
 
 
+def test_a_cost_of_0_is_told_only_by_the_run_or_by_every_node() -> None:
+    """A node that says nothing may have cost something."""
+    ends = [{"type": "request"}, {"nodeType": "RESPONSE", "output": {}}]
+    free: dict[str, Any] = {"type": "a", "output": {"creditUsed": 0}}
+    silent = {"type": "b"}
+    assert read(creditUsed=0, nodes=[silent]).cost_credits == 0
+    assert read(nodes=[free, {**free, "type": "b"}, *ends]).cost_credits == 0
+    assert read(nodes=[free, silent, *ends]).cost_credits is None
+    assert (
+        read(nodes=[{"type": "request", "creditUsed": 0}, {"type": "response", "creditUsed": 0}]).cost_credits is None
+    )
+
+
 @pytest.mark.parametrize("value", [None, True, "5", -1, 1e30, [], float("inf")])
 def test_what_is_no_amount_is_none(value: Any) -> None:
     """A purse must not be filled with nonsense."""

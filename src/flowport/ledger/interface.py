@@ -114,10 +114,12 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         outputs: Sequence[Output],
         failure: str,
         spent_credits: float,
+        is_cost_told: bool = False,
         at: float,
     ) -> bool:
         """Move a run to succeeded, partial, failed or cancelled, with its outputs, and release its reservation.
 
+        `is_cost_told` says that the provider itself named what the run has cost.
         A run that is over already stays as it is, so a second follower cannot undo what was saved.
         """
         ...
@@ -205,6 +207,13 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
 
     async def count_unseen(self, *, owner: str) -> int:
         """Return how many of an owner's runs are over and not seen."""
+        ...
+
+    async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
+        """Return an owner's newest runs and batches that are not over, without the batches' rows; newest first.
+
+        They are read at one instant: a run that changes its state meanwhile is returned once.
+        """
         ...
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:

@@ -112,6 +112,7 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         outputs: Sequence[Output],
         failure: str,
         spent_credits: float,
+        is_cost_told: bool = False,
         at: float,
     ) -> bool:
         """Move a run to a known end, with its outputs."""
@@ -123,6 +124,7 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
                 outputs=tuple(outputs),
                 failure=failure,
                 spent_credits=spent_credits,
+                is_cost_told=is_cost_told,
                 at=at,
             )
         )
@@ -196,6 +198,10 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
     async def count_unseen(self, *, owner: str) -> int:
         """Return how many of an owner's runs are over and not seen."""
         return await self._worker.read(partial(queries.count_unseen, owner=owner))
+
+    async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
+        """Return an owner's newest runs and batches that are not over."""
+        return await self._worker.read(partial(queries.select_runs_under_way, owner=owner, limit=limit))
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account that is not over."""

@@ -29,6 +29,9 @@ MAX_OUTPUT_TEXT: Final = 100_000
 _MAX_DEPTH: Final = 16
 _MAX_FAILED_NODES: Final = 5
 
+_FREE_TYPES: Final = frozenset({"request", "response"})
+"""Nodes that make nothing, and so name no cost."""
+
 _END_KEYS: Final = ("completedAt", "finishedAt", "endedAt", "completed_at", "finished_at")
 
 _WEB_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
@@ -194,8 +197,10 @@ def _read_cost(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> float
     told = _read_used(body)
     if told is not None:
         return told
-    used = [one for node in nodes if (one := _read_used(node)) is not None]
-    return sum(used) if used else None
+    used = [_read_used(node) for node in nodes if get_node_type(node).lower() not in _FREE_TYPES]
+    total = sum(one or 0.0 for one in used)
+    # A sum of 0 means free only where each node says so.
+    return total if total or (used and None not in used) else None
 
 
 def _read_used(holder: Mapping[str, Any]) -> float | None:
