@@ -176,7 +176,7 @@ def show(facts: Mapping[str, Any], report: Report) -> None:
             report.files.append(Path(output["saved_path"]))
             print(f"  {output['kind']}{size}: {output['saved_path']}")
         else:
-            report.problems.append(f"An output was not saved: {output.get('save_problem') or 'no reason is known'}")
+            report.problems.append(output.get("save_problem") or "An output was not saved, and no reason is known.")
     if not facts.get("outputs"):
         report.problems.append(f"{facts.get('summary') or 'The run'} made nothing that could be saved.")
 

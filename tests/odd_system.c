@@ -3,7 +3,7 @@
    ODD_CALLS   "link=13,fsync=22": the call and the errno that it answers.
    ODD_FOLDER  Only paths that begin with this fail; unset for all.
 
-   `rename_over` is a rename to a name that exists. `home` makes the user unknown to the user database. */
+   `rename_over` is a rename to a name that exists, `rename_across` one from another folder. `home` makes the user unknown to the user database. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -43,10 +43,18 @@ static int find_fault_of(const char *call, int descriptor)
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define FAIL_IF(fault) do { int found = (fault); if (found) { errno = found; return -1; } } while (0)
 
-static int find_rename_fault(const char *to)
+static int lie_apart(const char *from, const char *to)
+{
+    const char *end = strrchr(from, '/'), *other = strrchr(to, '/');
+    return !end || !other || end - from != other - to || strncmp(from, to, end - from) != 0;
+}
+
+static int find_rename_fault(const char *from, const char *to)
 {
     struct stat about;
     int found = find_fault("rename", to);
+    if (!found && lie_apart(from, to))
+        found = find_fault("rename_across", to);
     return found ? found : lstat(to, &about) == 0 ? find_fault("rename_over", to) : 0;
 }
 
@@ -58,11 +66,11 @@ int linkat(int a, const char *from, int b, const char *to, int flags)
     return REAL(linkat)(a, from, b, to, flags);
 }
 
-int rename(const char *from, const char *to) { FAIL_IF(find_rename_fault(to)); return REAL(rename)(from, to); }
+int rename(const char *from, const char *to) { FAIL_IF(find_rename_fault(from, to)); return REAL(rename)(from, to); }
 
 int renameat(int a, const char *from, int b, const char *to)
 {
-    FAIL_IF(find_rename_fault(to));
+    FAIL_IF(find_rename_fault(from, to));
     return REAL(renameat)(a, from, b, to);
 }
 

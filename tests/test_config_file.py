@@ -114,8 +114,31 @@ def test_a_key_of_the_file_is_met_with_the_one_that_is_meant(config: Path, key: 
     assert (error.problem, error.remedy) == ("is not a variable that Flowport knows", f"Did you mean {meant}?")
 
 
-def test_settings_in_a_table_of_their_own_are_refused_with_the_way_to_write_them(config: Path) -> None:
-    """Other programs keep theirs under a heading."""
-    config.write_text("[server]\nwait_seconds = 4")
+@pytest.mark.parametrize(
+    ("content", "meant"),
+    [
+        ("[server]\nwait_seconds = 4", "flowport_wait_seconds"),
+        ("[flowport]\nwait_seconds = 4", "flowport_wait_seconds"),
+        ("[flowport]\nmax_tools = 4\nwait_seconds = 4", "flowport_max_tools"),
+        ("flowport.wait_seconds = 4", "flowport_wait_seconds"),
+        ("flowport = {home = '/data'}", "flowport_home"),
+        ("[flowport]\nflowport_previews = false", "flowport_previews"),
+        ("[tool.flowport]\nsource = 'own'", "flowport_source"),
+        ("[[flowport]]\nsource = 'own'", "flowport_source"),
+        ("[magnific]\napi_key = 'mk-012345'", "magnific_api_key"),
+        ("[magica]\napi_key = 'gx_012345'", "magica_api_key"),
+        ("magica.base-url = 'https://x.example'", "magica_base_url"),
+        ("[env]\nMAGICA_API_KEY = 'gx_012345'", "magica_api_key"),
+        ("[flowport]\n", "flowport_wait_seconds"),
+        ("[server]\nport = 4", "flowport_wait_seconds"),
+    ],
+)
+def test_settings_in_a_table_of_their_own_are_refused_with_the_way_to_write_them(
+    config: Path, content: str, meant: str
+) -> None:
+    """Other programs keep theirs under a heading; the first that is meant is named, and no value, for it may be a key."""
+    config.write_text(content)
     error = refuse({}, config=config)
-    assert error.remedy == "Write each setting by itself, such as flowport_wait_seconds = 50."
+    assert error.problem == "is not a variable that Flowport knows"
+    assert error.remedy == f"Write each setting by itself before any heading, such as {meant}."
+    assert "012345" not in str(error)

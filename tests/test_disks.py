@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,81 @@ def test_a_disk_that_is_full_or_broken_is_no_lack(tmp_path: Path, call: str, num
     done = run_python(catching, tmp_path, "one", environment=fail(tmp_path, **lacks))
     assert done.stdout.split() == [errno.errorcode[number]]
     assert [path.name for path in (tmp_path / "day").iterdir()] == []
+
+
+MOVE = """
+import resource, sys
+from pathlib import Path
+from flowport.disks import move_to_free_name, replace_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+move = {"replace": replace_file, "claim": move_to_free_name}[sys.argv[1]]
+try:
+    move(Path(sys.argv[2]), Path(sys.argv[3]))
+except OSError as exc:
+    print(exc.errno)
+"""
+MANY = b"new" * 100_000
+"""More than `MOVE` may write."""
+
+
+@pytest.mark.parametrize("how", ["replace", "claim"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EEXIST, errno.EOPNOTSUPP])
+def test_a_file_is_moved_without_a_copy_where_only_renames_over_a_file_are_refused(
+    tmp_path: Path, how: str, number: int
+) -> None:
+    """A copy would take its room twice, and a crash meanwhile would leave half of it."""
+    source, target = tmp_path / ".x.part", tmp_path / "x"
+    source.write_bytes(MANY)
+    if how == "replace":
+        target.write_bytes(b"old")
+    done = run_python(MOVE, how, source, target, environment=fail(tmp_path, link=errno.EPERM, rename_over=number))
+    assert done.stdout == ""
+    assert target.read_bytes() == MANY
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("lacks", [("rename_across",), ("rename_across", "rename_over")], ids="+".join)
+@pytest.mark.parametrize("how", ["replace", "claim"])
+def test_a_file_of_another_disk_is_copied_whole_before_it_has_the_name(
+    tmp_path: Path, how: str, lacks: tuple[str, ...]
+) -> None:
+    """Whatever is opened under the name is one of the two files, never a part of one."""
+    folder, source = tmp_path / "folder", tmp_path / "x.part"
+    folder.mkdir()
+    target = folder / "x"
+    source.write_bytes(b"new")
+    target.write_bytes(b"old")
+    if how == "claim":
+        target.unlink()
+    environment = fail(folder, **dict.fromkeys(("link", *lacks), errno.EXDEV))
+    with (target if how == "replace" else source).open("rb") as earlier:
+        assert run_python(MOVE, how, source, target, environment=environment).stdout == ""
+        assert earlier.read() == (b"old" if how == "replace" else b"new")
+    assert target.read_bytes() == b"new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert (list(folder.iterdir()), source.exists()) == ([target], False)
+
+
+def test_a_copy_that_does_not_fit_leaves_the_older_file(tmp_path: Path) -> None:
+    """The name changes hands when the bytes are there."""
+    folder, source = tmp_path / "folder", tmp_path / "x.part"
+    folder.mkdir()
+    target = folder / "x"
+    source.write_bytes(MANY)
+    target.write_bytes(b"old")
+    done = run_python(MOVE, "replace", source, target, environment=fail(folder, rename_across=errno.EXDEV))
+    assert done.stdout == f"{errno.EFBIG}\n"
+    assert (target.read_bytes(), source.read_bytes(), list(folder.iterdir())) == (b"old", MANY, [target])
+
+
+@pytest.mark.parametrize("how", ["replace", "claim"])
+def test_where_nothing_can_be_renamed_a_copy_that_does_not_fit_leaves_no_part_of_it(tmp_path: Path, how: str) -> None:
+    """No file is better than half of one, and the whole one is still there under its first name."""
+    source, target = tmp_path / ".x.part", tmp_path / "x"
+    source.write_bytes(MANY)
+    environment = fail(tmp_path, link=errno.EPERM, rename=errno.EPERM)
+    assert run_python(MOVE, how, source, target, environment=environment).stdout == f"{errno.EFBIG}\n"
+    assert (list(tmp_path.iterdir()), source.read_bytes()) == ([source], MANY)
 
 
 def _indent(code: str) -> str:

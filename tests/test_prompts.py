@@ -117,8 +117,8 @@ async def test_the_other_prompts_name_their_tools(flowport: Harness) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("run_app", {}, "app is missing"),
-        ("show_run", {"run_id": " "}, "run_id is missing"),
+        ("run_app", {}, "^app is missing"),
+        ("show_run", {"run_id": " "}, "^run_id is missing"),
         ("run_app", {"app": "retro_postr"}, "retro_poster"),
         ("paint", {}, "There are run_app, show_recent_results, show_run."),
     ],

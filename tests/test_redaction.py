@@ -47,6 +47,24 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlMTIz"
         ("session_id=0123456789", "0123456789"),
         ("st=1~exp=2~acl=/*~hmac=00ff", "00ff"),
         ("client_secret='s3cr3tvalue'", "s3cr3tvalue"),
+        ("wss://cdn.example/live?key=abcdef failed", "abcdef"),
+        ("s3://bucket/x.png?X-Amz-Date=1&key=abcdef", "abcdef"),
+        ("ftp://me:hunter2@files.example/x", "hunter2"),
+        ("proxy socks5://me:hunter2@10.0.0.1:1080", "hunter2"),
+        ("token%253Dabcdef", "abcdef"),
+        ("asset?token\\u003dabcdef\\u0026x=1", "abcdef"),
+        ("token&#61;abcdef", "abcdef"),
+        ("bearer%20abcdef0123456789", "abcdef0123456789"),
+        ("Bearer: abc.def.ghi123", "abc.def.ghi123"),
+        ("the token abcdef0123456789 is used up", "abcdef0123456789"),
+        ("the token is 'abcdef0123456789'", "abcdef0123456789"),
+        ("signature (0a1b2c3d4e5f6071) does not match", "0a1b2c3d4e5f6071"),
+        ("pass=hunter2", "hunter2"),
+        ("csrf: abc123def456", "abc123def456"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIEvQ\n-----END RSA PRIVATE KEY----- and more", "MIIEvQ"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIEvQ", "MIIEvQ"),
+        ("sk_live_abc123def456", "abc123def456"),
+        ("glpat-abcdefghij1234", "abcdefghij1234"),
     ],
 )
 def test_what_signs_or_authorises_is_hidden(text: str, secret: str) -> None:
@@ -74,6 +92,10 @@ def test_what_signs_or_authorises_is_hidden(text: str, secret: str) -> None:
         "design=modern, authors=3",
         "a session: closed",
         "status 500, request id 7f3a9c",
+        "the key node_1777671164161_request is not known",
+        "the token authentication-required is missing",
+        "a compass=north, the pass: second",
+        "the secret ingredient is paprika",
     ],
 )
 def test_words_about_secrets_stay(text: str) -> None:
@@ -90,6 +112,9 @@ def test_words_about_secrets_stay(text: str) -> None:
         "eyJ" + "a." * 9000,
         "exp_1~" * 4000,
         "bearer " * 4000,
+        "-----BEGIN PRIVATE KEY-----" * 1000,
+        "token is " * 4000,
+        "wss://" * 4000,
     ],
 )
 def test_hostile_text_takes_no_longer_than_its_length(text: str) -> None:

@@ -91,6 +91,7 @@ async def test_a_refused_last_names_a_batch_and_not_its_rows(sandbox: SandboxCli
         alone = (await flowport.ask("cancel_run", run_id="last"))["message"]
         runs = [await flowport.ask(TOOL, prompt=f"a hill {n}") for n in range(6)]
         message = (await flowport.ask("cancel_run", run_id="last"))["message"]
+    assert not alone.startswith("Nothing was started")
     assert (alone.count(batch["run_id"]), alone.count("run_", alone.index("Under way"))) == (1, 0)
     named = [one["run_id"] for one in [batch, *runs] if one["run_id"] in message]
     assert len(named) == 5

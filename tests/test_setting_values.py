@@ -26,6 +26,8 @@ PLACEHOLDERS = [
     *("{{MAGNIFIC_API_KEY}}", "{{ magnific.key }}", "{MAGNIFIC_API_KEY}", "${{ secrets.MAGNIFIC_API_KEY }}"),
     *("${user_config.api_key}", "${workspaceFolder}", "secrets.MAGNIFIC_KEY", "process.env.MAGNIFIC_API_KEY"),
     *("op://Private/Magnific/credential", "__MAGNIFIC_API_KEY__", "@MAGNIFIC_API_KEY@", "{env:MAGNIFIC_API_KEY}"),
+    *("%(MAGNIFIC_API_KEY)s", "ENV[MAGNIFIC_API_KEY]", "os.environ['KEY']", "os.getenv(KEY)", "env('KEY')", "#KEY#"),
+    *("~API_KEY~", "|KEY|", "keyring:magnific", "vault:secret/magnific", "aws-sm://magnific", "doppler://p/KEY"),
     # What examples say.
     *("your key; leave this line out to try the sandbox", "<your key>", "<YOUR_API_KEY>", "[your-key]", "(your key)"),
     *(
@@ -173,6 +175,7 @@ def test_a_key_of_another_service_is_refused_with_its_owner(name: str, key: str,
             "~/keys/mk-0123456789abcdef",
             "/run/secrets/mk-0123456789abcdef",
         ),
+        *("https://api.magnific.com/?key=mk-0123456789abcdef", "https://me:mk-0123456789abcdef@api.magnific.com"),
         *("mk 0123456789abcdef", "mk-0123\n456789abcdef", "ключ"),
     ],
 )

@@ -12,6 +12,7 @@ from learning_sandbox import measure_learning_sandbox
 from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
 from memory import measure_memory
+from pinging import measure_pinging
 from schedule import measure_schedule
 from schedule_both import measure_schedule_both
 from schedule_sandbox import measure_schedule_sandbox
@@ -26,6 +27,7 @@ PARTS = {
     "failed_reads": measure_failed_reads,
     "http_ping": measure_http_ping,
     "large_text": measure_large_text,
+    "pinging": measure_pinging,
     "ledger_cost": measure_ledger_cost,
     "long_list": measure_long_list,
     "memory": measure_memory,

@@ -62,10 +62,23 @@ class Conversation:
 
     def ask(self, method: str, params: dict[str, Any]) -> int:
         """Send a request and return its number."""
+        return self.ask_at(method, params)[1]
+
+    def ask_at(self, method: str, params: dict[str, Any]) -> tuple[float, int]:
+        """Send a request and return when its writing began, in seconds of `time.perf_counter`, and its number."""
+        number = next(self._numbers)
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        return self.write(json.dumps(message, ensure_ascii=False).encode() + b"\n"), number
+
+    def write(self, line: bytes) -> float:
+        """Write a line as it is, which may be no message, and return when that began."""
         with self._writing:
-            number = next(self._numbers)
-            send(self._process, {"jsonrpc": "2.0", "id": number, "method": method, "params": params})
-        return number
+            began = time.perf_counter()
+            if self._process.stdin is None:
+                raise RuntimeError("the server has no standard input")
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        return began
 
     def wait_for(self, number: int) -> tuple[float, bytes]:
         """Return when the answer to a request came, in seconds of `time.perf_counter`, and its line."""

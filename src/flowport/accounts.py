@@ -11,7 +11,15 @@ from urllib.parse import quote
 import anyio
 
 from flowport.budget import Priority, RequestBudget
-from flowport.errors import FlowportError, Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.errors import (
+    Breakage,
+    FlowportError,
+    Operation,
+    ProviderBroken,
+    ProviderError,
+    ProviderRejected,
+    ProviderUnreachable,
+)
 from flowport.model import Account, JsonValue
 from flowport.provider_tools import call_tool
 from flowport.providers.interface import (
@@ -29,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 _NOT_FOUND: Final = frozenset({404, 405, 410, 421})
 _SERVER_ERROR: Final = 500
+_GATEWAY_ERRORS: Final = frozenset({501, 502, 504, 511})
+"""What stands before a server says, by itself: there is none, or a login comes first."""
+_NO_HTTP: Final = frozenset({Breakage.GARBLED, Breakage.BROKEN_OFF, Breakage.NO_ANSWER})
+"""How a port ends a conversation behind which is another service."""
 
 _LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
 _OK: Final = 200
@@ -132,10 +144,7 @@ class OpenAccount:
 
     def explain(self, error: FlowportError) -> str:
         """Return an error's sentence, with the address that a person has set where it looks as if no API were there."""
-        is_elsewhere = (isinstance(error, ProviderRejected) and error.status in _NOT_FOUND) or (
-            isinstance(error, ProviderBroken) and error.status < _SERVER_ERROR
-        )
-        if self._location is None or not self._location.setting or not is_elsewhere:
+        if self._location is None or not self._location.setting or not _looks_elsewhere(error):
             return str(error)
         return f"{error} {self._location.setting} is {self._location.base_url}: check that it is the address of {self.provider.title}'s API."
 
@@ -209,6 +218,15 @@ def _parse_file_origins(answer: ApiAnswer) -> frozenset[str]:
     """Return the sandbox's word; none when the API on this machine is not a sandbox, whatever it answered."""
     origin = _parse_about(answer).get("files_origin")
     return frozenset({origin}) if isinstance(origin, str) and _LOOPBACK_ORIGIN.fullmatch(origin) else frozenset()
+
+
+def _looks_elsewhere(error: FlowportError) -> bool:
+    """Tell whether an answer, or the want of one, is that of a place without the API."""
+    if isinstance(error, ProviderRejected):
+        return error.status in _NOT_FOUND
+    if isinstance(error, ProviderBroken):
+        return error.status < _SERVER_ERROR or error.status in _GATEWAY_ERRORS
+    return isinstance(error, ProviderUnreachable) and error.breakage in _NO_HTTP
 
 
 def _parse_former_origins(answer: ApiAnswer) -> frozenset[str]:

@@ -145,7 +145,9 @@ class _InputNames:
         """Return the input that a name means, or the one that is called exactly so."""
         if name in self._exact:
             return self._by_id[self._exact[name]]
-        forms = set() if is_exact or len(name) > _MAX_RESPELT_LENGTH else _build_forms(name)
+        if is_exact or len(name) > _MAX_RESPELT_LENGTH:
+            return None
+        forms = _build_forms(name)
         alike = [item for item, known in self._forms if forms & known]
         return alike[0] if len(alike) == 1 else None
 

@@ -11,9 +11,15 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from flowport.answers import Answer, Facts, build_facts_answer, plain
+from flowport.answers import Answer, Facts, build_facts_answer, drop_empty, plain
 from flowport.arguments import find_input
-from flowport.batch_answers import BatchStanding, build_batch_answer, build_cost_facts, format_batch_summary
+from flowport.batch_answers import (
+    BatchStanding,
+    build_batch_answer,
+    build_batch_facts,
+    build_cost_facts,
+    format_batch_summary,
+)
 from flowport.batch_waiting import get_batch_standing, wait_for_batch
 from flowport.cancellations import format_batch_cancellation
 from flowport.catalog.records import Listing
@@ -27,6 +33,7 @@ from flowport.media.sources import measure, open_source
 from flowport.model import JsonValue, Run
 from flowport.previewing import drop_paths_of_rows
 from flowport.purse import find_price_question
+from flowport.run_list import PLACES
 from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
 from flowport.runner.calling import RunCall
 from flowport.runner.cancelling import CancelOutcome
@@ -138,14 +145,17 @@ class BatchCalls:
     async def build_row(self, batch: Run) -> Facts:
         """Return a batch as a row of the list of runs."""
         standing = await get_batch_standing(self._desk, batch)
-        return {
-            "run_id": batch.id,
-            "tool": batch.tool_name,
-            "state": standing.run.state.value,
-            "seconds": plain(round(standing.elapsed_seconds, 1)),
-            **build_cost_facts(standing),
-            "batch": format_batch_summary(standing),
-        }
+        return drop_empty(
+            {
+                "run_id": batch.id,
+                "tool": batch.tool_name,
+                "state": standing.run.state.value,
+                "seconds": plain(round(standing.elapsed_seconds, 1)),
+                **build_cost_facts(standing),
+                "batch": format_batch_summary(standing),
+                **{key: text for key, text in build_batch_facts(standing).items() if key in PLACES},
+            }
+        )
 
     async def _prepare(
         self, home: OpenCatalog, listing: Listing, wish: BatchWish, origin: RunCall, caller: Caller

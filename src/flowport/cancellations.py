@@ -31,7 +31,7 @@ def refuse_last(under_way: Sequence[Run]) -> ArgumentsInvalid:
     others = " and others, which list_runs shows" if len(under_way) > MAX_NAMED else ""
     going = f"Under way: {named}{others}. Give the id of one." if under_way else "No run is under way."
     problem = 'is "last", the newest delivered result, which is over, so nothing was cancelled'
-    return ArgumentsInvalid((ArgumentProblem("run_id", problem, going),))
+    return ArgumentsInvalid((ArgumentProblem("run_id", problem, going),), is_for_run=False)
 
 
 def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount | None) -> str:

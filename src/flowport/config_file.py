@@ -28,6 +28,8 @@ _MARKS: Final = (
 )
 """Byte order marks and what follows each."""
 
+_KEYS: Final = tuple(variable.name.lower() for variable in VARIABLES if variable.is_built)
+_EXAMPLE: Final = "flowport_wait_seconds"
 _PREFIXES: Final = ("flowport_", "magnific_", "magica_")
 _MAX_PARSER_WORDS: Final = 200
 _UNKNOWN: Final = "is not a variable that Flowport knows"
@@ -128,20 +130,45 @@ def _parse_key(key: str, value: Any, path: Path) -> str:
     if key in known:
         return known[key]
     setting = f"{clean_line(key)} in {path.name}"
+    if isinstance(value, dict) or _holds_tables(value):
+        meant = next(_find_below(key, value), _EXAMPLE)
+        remedy = f"Write each setting by itself before any heading, such as {meant}."
+        raise ConfigurationError(setting, _UNKNOWN, remedy)
     nearest = next(_find_nearest(key), "")
-    if isinstance(value, dict) and not nearest:
-        raise ConfigurationError(setting, _UNKNOWN, "Write each setting by itself, such as flowport_wait_seconds = 50.")
     raise ConfigurationError(setting, _UNKNOWN, f"Did you mean {nearest}?" if nearest else "Remove it.")
+
+
+def _holds_tables(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _find_below(heading: str, value: Any) -> Iterator[str]:
+    """Yield the keys that may be meant below a heading, which may be the beginning of their names."""
+    for table in value if isinstance(value, list) else [value]:
+        for key, below in table.items() if isinstance(table, dict) else ():
+            if isinstance(below, dict) or _holds_tables(below):
+                yield from _find_below(key, below)
+            else:
+                yield from _find_same(f"{heading}_{key}")
+                yield from _find_same(key)
 
 
 def _find_nearest(key: str) -> Iterator[str]:
     """Yield the keys that may be meant: the same one spelt otherwise or without its beginning first, then similar ones."""
-    names = [variable.name.lower() for variable in VARIABLES if variable.is_built]
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_").replace(".", "_")
-    yield from (name for name in names if name in {snake, *(f"{prefix}{snake}" for prefix in _PREFIXES)})
-    yield from get_nearest(snake, names)
-    short = {name.removeprefix("flowport_"): name for name in names if name.startswith("flowport_")}
+    yield from _find_same(key)
+    snake = _build_snake(key)
+    yield from get_nearest(snake, _KEYS)
+    short = {name.removeprefix("flowport_"): name for name in _KEYS if name.startswith("flowport_")}
     yield from (short[one] for one in get_nearest(snake, short))
+
+
+def _find_same(key: str) -> Iterator[str]:
+    snake = _build_snake(key)
+    yield from (name for name in _KEYS if name in {snake, *(f"{prefix}{snake}" for prefix in _PREFIXES)})
+
+
+def _build_snake(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_").replace(".", "_")
 
 
 def _format_value(key: str, value: Any, path: Path) -> str:

@@ -9,6 +9,8 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,9 @@ _BROKEN: Final = frozenset(
     {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE}
 )
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR, errno.EBADF})
+
+COPY_SUFFIX: Final = ".part"
+"""What is added to the name of a file that waits beside its final place, whole, to get that name."""
 
 MIN_FREE_BYTES: Final = 10_000_000
 """Room that a folder for results has at least; a picture has a few megabytes."""
@@ -55,12 +60,7 @@ def replace_file(source: Path, target: Path) -> None:
     Raises:
         OSError: The disk is full or broken, or the folder has gone.
     """
-    try:
-        source.replace(target)
-    except OSError as exc:
-        if not is_not_offered(exc):
-            raise
-        copy_over(source, target)
+    _move(source, target, is_claimed=False)
 
 
 def move_to_free_name(source: Path, target: Path) -> None:
@@ -82,25 +82,100 @@ def move_to_free_name(source: Path, target: Path) -> None:
         _drop(source)
         return
     # An empty file claims the name, and only its claimer replaces it.
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    _claim(target)
     try:
-        replace_file(source, target)
+        _move(source, target, is_claimed=True)
+    except FileExistsError:
+        raise  # the claim is lost: the name belongs to another
     except BaseException:
         target.unlink(missing_ok=True)
         raise
 
 
-def copy_over(source: Path, target: Path) -> None:
-    """Write a file's bytes into another and remove it: the last resort, since a crash meanwhile leaves half of them.
+def _claim(target: Path) -> None:
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _move(source: Path, target: Path, *, is_claimed: bool) -> None:
+    """Give a file's bytes the name, whole or not at all as far as renames are offered; see `replace_file`.
+
+    Args:
+        is_claimed: Whether an empty file of ours holds the name.
 
     Raises:
-        OSError: The disk is full or broken, or the folder has gone.
+        FileExistsError: Another has taken a claimed name meanwhile.
     """
-    with source.open("rb") as given, target.open("wb") as taken:
+    if _rename(source, target, is_claimed=is_claimed):
+        return
+    # The file itself may be what cannot be renamed: it is on another disk, or a program holds it open.
+    whole = target.with_name(f"{source.name}{COPY_SUFFIX}")
+    try:
+        _copy(source, whole)
+        is_moved = _rename(whole, target, is_claimed=is_claimed)
+    finally:
+        _drop(whole)
+    if not is_moved:
+        _copy_in_place(source, target)
+    _drop(source)
+
+
+def _rename(source: Path, target: Path, *, is_claimed: bool) -> bool:
+    """Return whether the file has the name now: at once, or after the file that had the name has gone.
+
+    Raises:
+        FileExistsError: Another has taken a claimed name meanwhile; else the claim is still held.
+    """
+    if _is_offered(partial(source.replace, target)):
+        return True
+    # The older file goes only where a rename to a free name is known to work.
+    beside = target.with_name(f"{source.name}{COPY_SUFFIX}")
+    if not _is_offered(partial(source.rename, beside)):
+        return False
+    try:
+        if _is_offered(partial(target.unlink, missing_ok=True)):
+            if _is_offered(partial(beside.rename, target)):
+                return True
+            if is_claimed:
+                _claim(target)
+        beside.rename(source)
+    except FileExistsError:
+        beside.rename(source)
+        raise
+    except BaseException:
+        _drop(beside)
+        raise
+    return False
+
+
+def _is_offered(step: Callable[[], object]) -> bool:
+    """Take a step and return whether the file system offers it; what is broken is an error."""
+    try:
+        step()
+    except OSError as exc:
+        if not is_not_offered(exc):
+            raise
+        return False
+    return True
+
+
+def _copy_in_place(source: Path, target: Path) -> None:
+    """Write the bytes under the name itself, for want of any rename: only a crash meanwhile leaves half of them."""
+    try:
+        _copy(source, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as given, open(target, "wb", opener=_open_private) as taken:
         shutil.copyfileobj(given, taken)
         taken.flush()
         sync_file(taken.fileno())
-    _drop(source)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _drop(source: Path) -> None:

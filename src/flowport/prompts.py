@@ -62,7 +62,8 @@ def build_prompt_text(prompt: Prompt, arguments: Mapping[str, str], desk: Desk) 
     """
     missing = [item for item in prompt.arguments if item.is_required and not arguments.get(item.name, "").strip()]
     if missing:
-        raise ArgumentsInvalid(tuple(ArgumentProblem(item.name, "is missing", item.description) for item in missing))
+        problems = tuple(ArgumentProblem(item.name, "is missing", item.description) for item in missing)
+        raise ArgumentsInvalid(problems, is_for_run=False)
     if prompt is RUN_APP_PROMPT:
         return _build_run_text(arguments, desk)
     if prompt is SHOW_RUN:

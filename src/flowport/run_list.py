@@ -24,6 +24,9 @@ from flowport.model import Output, Run
 MAX_LISTED_OUTPUTS: Final = 4
 """Outputs that one row names; `get_run` has all."""
 
+PLACES: Final = ("csv", "csv_problem", "resource")
+"""Where the table of a batch is."""
+
 _MAX_TEXT: Final = 200
 _RUN_FACTS: Final = ("run_id", "tool", "state", "seconds", "credits", "problem")
 _LEFT_OUT: Final = "For length not all results are named here; get_run with a run_id shows those of one run."
@@ -50,8 +53,10 @@ def build_listed_run(standing: Standing) -> ListedRun:
 
 
 def build_listed_batch(batch: Run, facts: Facts) -> ListedRun:
-    """Return a batch as a row of the list; the run itself has no outputs."""
-    return ListedRun((facts | _build_delivery(batch),) * 3)
+    """Return a batch as a row of the list, with its table; the run itself has no outputs."""
+    row = facts | _build_delivery(batch)
+    brief = {key: value for key, value in row.items() if key not in PLACES}
+    return ListedRun((brief, row, row))
 
 
 def build_run_list_answer(rows: Sequence[ListedRun], *, undelivered: int) -> Answer:

@@ -59,8 +59,10 @@ _UNFILLED: Final = re.compile(
     r"|%[A-Za-z_]\w*%"  # %VAR%
     r"|![A-Za-z_]\w*!"  # !VAR!
     rf"|\{{\{{\s*{_NAME}\s*\}}\}}"  # {{VAR}}
-    r"|(?:env|input|secrets?|process\.env)[:.]\w+"  # env:VAR, secrets.VAR
-    r"|(?:op|vault|keychain|bw|ref\+\w+)://\S+"  # a secret manager's reference that nothing resolved
+    r"|(?:env|input|secrets?|process\.env|keyring|keychain|vault|sops)[:.][\w./-]+"  # env:VAR, secrets.VAR
+    r"|(?:[a-z]+\.)?(?:env|environ|ENV|getenv)[\[(][\"']?\w+[\"']?[\])]"  # ENV[VAR], os.environ['VAR']
+    r"|%\(\w+\)s|[#~|^+=:]{1,2}[A-Z][A-Z0-9_]+[#~|^+=:]{1,2}"  # %(VAR)s, #VAR#
+    r"|(?:op|vault|keychain|keyring|bw|doppler|infisical|akv|gcpsm|aws-?\w*|gcp-?\w*|azure-?\w*|ref\+\w+)://\S+"  # a secret manager's reference that nothing resolved
     r"|__[A-Z][A-Z0-9_]*__|@[A-Z][A-Z0-9_]*@|%[\w.]+%|#\{[\w.]+\}|@?env\(\w+\)|\$ENV\{\w+\}|<%=?\s*[\w.]+\s*%>"
     # The name of a variable in the place of its value.
     r"|(?:[A-Z]+_)*(?:KEY|TOKEN|SECRET)|[A-Za-z]+_API_(?:KEY|TOKEN)"
@@ -71,6 +73,7 @@ _UNFILLED_INSIDE: Final = re.compile(r"\$\{\w|\{\{|\$\(\w|%[A-Z_]{3,}%|\$[A-Z_]{
 _PATH: Final = re.compile(
     r"(?:~|\.{1,2})?[/\\](?:run|etc|home|var|root|usr|opt|tmp|Users|secrets)[/\\].*|~[/\\].*|file:.*|[A-Za-z]:[/\\].*"
 )
+_ADDRESS: Final = re.compile(r"[A-Za-z][\w+.-]{0,20}://")
 _BRACKETS: Final = re.compile(r"<(.*)>|\[(.*)\]|\((.*)\)|\{(.*)\}")
 _BARE: Final = re.compile(r"\s*(?:key|token|secret|password|value)\s*", re.IGNORECASE)
 _MASK: Final = re.compile(
@@ -164,6 +167,8 @@ def parse_api_key(name: str, text: str) -> str:
         raise ConfigurationError(name, f"is {shown} and no key", where)
     if _UNFILLED_INSIDE.search(key):
         raise ConfigurationError(name, "holds a placeholder that nothing has filled in", where)
+    if _ADDRESS.match(key):
+        raise ConfigurationError(name, "is an address", "Give the key itself.")
     if _PATH.fullmatch(key):
         raise ConfigurationError(name, "is the path of a file", "Give the key itself.")
     if (inside := _BRACKETS.fullmatch(key)) and any(inside.groups()):

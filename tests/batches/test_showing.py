@@ -28,12 +28,15 @@ async def test_a_batch_is_one_in_the_list_and_in_mentions(flowport: Harness) -> 
     assert listed["summary"] == "2 runs, newest first. 1 finished run in all not delivered yet."
     assert [row["run_id"] for row in listed["runs"]] == [quick["run_id"], going["run_id"]]
     assert listed["runs"][0]["batch"].startswith('3 runs of "Text to Picture": 3 succeeded (')
+    first, second = listed["runs"]
+    assert "csv" not in second
     with anyio.fail_after(60):
         # An answer of the last second has looked already.
         while "unseen" not in (told := await flowport.ask("get_balance")):
             await anyio.lowlevel.checkpoint()
     assert told["unseen"].startswith(f'1 finished run you have not seen: "Text to Picture" ({quick["run_id"]})')
-    await flowport.ask("get_run", run_id=quick["run_id"])
+    seen = await flowport.ask("get_run", run_id=quick["run_id"])
+    assert (first["csv"], first["resource"]) == (seen["csv"], seen["resource"])
     assert (await flowport.ask("list_runs"))[
         "summary"
     ] == "2 runs, newest first. 0 finished runs in all not delivered yet."

@@ -125,6 +125,35 @@ def test_a_home_that_is_none_lists_apps_and_refuses_starts_with_its_name(tmp_pat
     assert len(read_log(folder)) == 1
 
 
+def _make_folder(ledger: Path) -> None:
+    ledger.mkdir()
+
+
+def _make_text(ledger: Path) -> None:
+    ledger.write_text("this is no database" * 100)
+
+
+def _fill_disk(ledger: Path) -> None:
+    ledger.symlink_to("/dev/full")
+
+
+@pytest.mark.parametrize("make", [_make_folder, _make_text, _fill_disk])
+def test_a_record_that_cannot_be_used_is_one_line_and_refuses_starts_with_its_cause(tmp_path: Path, make: Any) -> None:
+    """The home itself is in order, so only what keeps names and runs is missing."""
+    folder = tmp_path / "f"
+    (folder / "home").mkdir(parents=True)
+    make(folder / "home" / "ledger.sqlite3")
+    with open_child(folder, environment=QUICK) as child:
+        child.greet()
+        list_apps(child)
+        refusal = call(child, TOOL, prompt="a lake")
+        child.close_input()
+        assert child.wait() == 0
+    assert "Flowport's record of runs cannot be used: " in refusal
+    assert "FLOWPORT_HOME" in refusal
+    assert len(read_log(folder)) == 1
+
+
 def test_names_given_without_a_record_are_those_that_it_keeps_later(tmp_path: Path) -> None:
     """A client that kept the names of the first list must not call another app with one of them."""
     folder = tmp_path / "f"

@@ -98,6 +98,13 @@ def test_no_file_of_the_working_directory_is_read_for_a_missing_home(tmp_path: P
         (("erase", "--al"), "there is no flag --al; did you mean --all?"),
         (("sandbox", "--spee", "0"), "there is no flag --spee; did you mean --speed?"),
         (("sandbox", "--chil"), "there is no flag --chil"),
+        (("serve", "--waitSeconds", "3"), "there is no flag --waitSeconds; did you mean --wait-seconds?"),
+        (("serve", "-wait-seconds", "3"), "there is no flag -wait-seconds; did you mean --wait-seconds?"),
+        (("serve", "--flowport-home", "/x"), "there is no flag --flowport-home; did you mean --home?"),
+        (("serve", "--FLOWPORT_MAX_TOOLS=3"), "there is no flag --FLOWPORT_MAX_TOOLS; did you mean --max-tools?"),
+        (("serve", "--magnific-api-key", "k"), "so a key is given by the variable MAGNIFIC_API_KEY"),
+        (("serve", "--magica_api_key=k"), "so a key is given by the variable MAGICA_API_KEY"),
+        (("serve", "--api-key", "k"), "so a key is given by the variable MAGNIFIC_API_KEY or MAGICA_API_KEY"),
         (("histroy",), "did you mean history?"),
     ],
 )

@@ -13,7 +13,7 @@ from flowport.settings import ProviderSettings
 from tests.harness import MODES, Harness, Mode, build_settings, open_harness
 from tests.network.authority import build_authority
 from tests.network.relays import Relay, open_http_proxy, open_tls_front
-from tests.raw_server import Reply, build_reply, find_closed_origin, serving
+from tests.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 
@@ -157,6 +157,11 @@ WRONG = {
     "a website": build_reply(b"<!doctype html><title>Magnific</title>", "Content-Type: text/html"),
     "a redirect": build_reply(b"", "Location: https://www.magnific.com/", status=301),
     "another API": build_reply(b'{"hello": "world"}', "Content-Type: application/json"),
+    "no answer": Reply(ending=Ending.CLOSE),
+    "a reset": Reply(ending=Ending.RESET),
+    "another protocol": Reply(b"SSH-2.0-OpenSSH_9.2\r\n", Ending.CLOSE),
+    "a gateway": build_reply(b"<html>Bad gateway</html>", status=502),
+    "a login": build_reply(b"<html>Log in</html>", status=511),
 }
 
 

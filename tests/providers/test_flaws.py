@@ -40,6 +40,35 @@ def test_each_reason_comes_with_its_input_by_our_name(key: str, place: str, is_n
     assert name_inputs(error, NAMES).detail == "Validation error; photo is required; prompt: Too long"
 
 
+TABLES = [
+    {"errors": {"inputs.image": ["is required"], "inputs.text_prompt": ["Too long", "is odd"]}},
+    {"errors": {"inputs.image": "is required", "text_prompt": ["Too long", "is odd"]}},
+    {"invalid_params": {"image": ["is required"], "text_prompt": ["Too long", "is odd"]}},
+    {"details": [{"path": ["inputs", "image"], "message": "is required"}], "errors": "x"},
+    {"violations": [{"property": "image", "message": "is required"}]},
+]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_reasons_by_input_are_read_where_frameworks_put_them(table: dict[str, Any]) -> None:
+    """The body of a 422 is published nowhere, and a table of reasons by input is what frameworks answer by themselves."""
+    rest = "; prompt: Too long; prompt is odd" if "text_prompt" in str(table) else ""
+    error = name_inputs(refuse({"message": "Validation error", **table}), NAMES)
+    assert error.detail == f"Validation error; photo is required{rest}"
+    magica = build_magica_refusal("Magica", Operation.START_RUN, answer({"message": "Validation error", **table}, 400))
+    assert isinstance(magica, ProviderRejected)
+    if "violations" not in table:
+        assert name_inputs(magica, NAMES).detail == error.detail
+
+
+def test_a_reason_that_opens_the_answer_too_is_told_once_and_by_our_name() -> None:
+    """A framework's sentence names the input as it is called in the request."""
+    sentence = "The inputs.image field is required."
+    error = refuse({"message": sentence, "errors": {"inputs.image": [sentence]}})
+    assert name_inputs(error, NAMES).detail == "The photo field is required."
+    assert error.detail == sentence
+
+
 def test_without_a_name_of_ours_the_provider_s_is_told_without_its_place() -> None:
     """It is still more than nothing."""
     error = refuse(

@@ -63,6 +63,9 @@ def test_a_description_that_says_it_is_believed(description: str) -> None:
         "Returns the fields instead of starting the run. Values are optional.",
         "With preview, returns the fields instead of starting the run. Without values the run uses defaults.",
         "Values must not be set for runs that are not started yet.",
+        "Does not start a second run when called without values twice.",
+        "Called without values, it does not run the workflow again.",
+        "Without values it never launches another run.",
         "When values are given, returns the run instead of starting it.",
     ],
 )

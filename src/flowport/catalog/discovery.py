@@ -247,12 +247,13 @@ class Catalog:
                 await self._read_all()
             except (ProviderError, LedgerError) as exc:
                 self._list_problem = self._account.explain(exc)
-                logger.warning("the catalogue could not be refreshed: %s", self._list_problem)
+                # The log drops a fault of the record that it knows, but only if it sees the error itself.
+                told = exc if isinstance(exc, LedgerError) else self._list_problem
+                logger.warning("the catalogue could not be refreshed: %s", told)
                 return False
             except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
-                self._list_problem = (
-                    f"Flowport made a mistake while it read the apps of {self._account.provider.title}."
-                )
+                title = self._account.provider.title
+                self._list_problem = f"Flowport made a mistake while it read the apps of {title}."
                 logger.exception("the catalogue could not be refreshed")
                 return False
             finally:
@@ -396,4 +397,4 @@ class Catalog:
             save_catalogue(self._cache_path, whole)
             self._file_stamp = get_stamp(self._cache_path)
         except OSError as exc:
-            logger.warning("the catalogue could not be saved: %s", exc.strerror)
+            logger.warning("the catalogue could not be saved: %s (%s)", exc.strerror, self._cache_path)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from flowport.folders import get_default_config_path
 from flowport.naming import get_nearest
+from flowport.setting_values import KEY_PLACES
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -29,10 +30,20 @@ class FlagParser(argparse.ArgumentParser):
         for word in unknown:
             name = word.partition("=")[0]
             if name.startswith("-"):
-                nearest = get_nearest(name.replace("_", "-").lower(), known)
-                told.append(f"there is no flag {name}" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+                told.append(f"there is no flag {name}{_format_hint(name, known)}")
         # What follows an unknown flag is its value, and may be a key.
         self.error(", ".join(told) or f"there is no place for {unknown[0]!r}")
+
+
+def _format_hint(name: str, known: Sequence[str]) -> str:
+    """Return what is meant by a flag, which may be spelt as its variable is; empty when nothing comes to mind."""
+    plain = "-".join(filter(None, name.replace("_", "-").lower().split("-")))
+    variable = plain.upper().replace("-", "_")
+    if variable in KEY_PLACES or variable == "API_KEY":
+        named = variable if variable in KEY_PLACES else " or ".join(KEY_PLACES)
+        return f"; other users of the machine see flags, so a key is given by the variable {named}"
+    nearest = get_nearest(f"--{plain.removeprefix('flowport-')}", known)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,10 @@ MAX_AGE_SECONDS: Final = 24 * 3600.0
 """How old a half-written file must be when nobody can tell whether its writer lives; a fetch has five minutes."""
 
 _NAME: Final = re.compile(
-    r"\.[a-z0-9_]+-\d+-[a-z0-9_]+(-\d+)?\.[a-z0-9_]+(\.json)?\.(?:(?P<writer>[0-9a-f]{16})\.)?[0-9a-f]{8}\.part"
+    r"\.[^\s.A-Z-]+-(?:\d+|batch)-[a-z0-9_]+(-\d+)?\.[a-z0-9_]+(\.json)?"
+    r"\.(?:(?P<writer>[0-9a-f]{16})\.)?[0-9a-f]{8}(?:\.part)+"
 )
-"""The names that `media.saving` gives to partial files of outputs and their records, and nobody else."""
+"""The names that `media.saving` gives to partial files of outputs and their records, and `disks` to copies of these."""
 
 
 def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: float) -> int:

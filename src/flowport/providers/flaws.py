@@ -1,12 +1,14 @@
 """What a provider finds wrong with single inputs, and which argument of ours each of them is. Pure.
 
 Source: `invalid_params` of Magnific's "problem+json", with the input in `name`; a live client reads it in `field`. Magica's
-come with a path of segments. Both write where in the request the input stands: `inputs.image`, `values.NODE.FIELD`.
+come with a path of segments. A table of reasons by input is what web frameworks answer unless told otherwise; seen at
+neither. Both write where in the request the input stands: `inputs.image`, `values.NODE.FIELD`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from flowport.errors import InputFlaw, ProviderRejected
@@ -17,6 +19,7 @@ _MAX_FLAWS: Final = 10
 _MAX_PLACE: Final = 60
 _NAME_KEYS: Final = ("name", "field", "path", "param", "parameter", "property", "loc")
 _REASON_KEYS: Final = ("reason", "message", "detail", "msg", "error")
+_LIST_KEYS: Final = ("invalid_params", "errors", "details", "issues", "violations")
 _PARTS: Final = re.compile(r"[./\[\]\"'\s:]+")
 _ROOTS: Final = frozenset({"inputs", "input", "body", "data", "request", "$", "#"})
 _PREDICATE: Final = re.compile(
@@ -24,10 +27,26 @@ _PREDICATE: Final = re.compile(
 )
 
 
+def find_flaws(body: Mapping[str, Any]) -> tuple[InputFlaw, ...]:
+    """Return the flaws in a body, under whichever of the usual members they stand."""
+    return next(filter(None, (parse_flaws(body.get(key)) for key in _LIST_KEYS)), ())
+
+
 def parse_flaws(items: Any) -> tuple[InputFlaw, ...]:
-    """Return what a list of flaws says; what in it cannot be read is left out."""
-    found = [_parse_flaw(item) for item in items[:_MAX_FLAWS]] if isinstance(items, list) else []
-    return tuple(flaw for flaw in found if flaw is not None)
+    """Return what a list of flaws says, or a table of reasons by input; what in it cannot be read is left out."""
+    listed = [_parse_flaw(item) for item in items[:_MAX_FLAWS]] if isinstance(items, list) else []
+    tabled = _iterate_table(items) if isinstance(items, Mapping) else ()
+    return tuple(flaw for flaw in (*listed, *islice(tabled, _MAX_FLAWS)) if flaw is not None)
+
+
+def _iterate_table(table: Mapping[str, Any]) -> Iterator[InputFlaw]:
+    """Yield the flaws of a table, as many frameworks write it: one reason or several by the input's name."""
+    is_flaw = not table.keys().isdisjoint((*_NAME_KEYS, *_REASON_KEYS))
+    for name, found in table.items():
+        reasons = found if isinstance(found, list) else [] if is_flaw else [found]
+        for reason in reasons:
+            if isinstance(reason, str) and reason.strip():
+                yield InputFlaw(_read_place(name), reason[:1000])
 
 
 def _parse_flaw(item: Any) -> InputFlaw | None:
@@ -53,7 +72,8 @@ def format_flaws(opening: str, flaws: Sequence[InputFlaw], names: Mapping[str, s
         names: Our name of each input by any of the provider's; None where nothing is known of ours.
     """
     told = "; ".join(dict.fromkeys(_format_flaw(flaw, names or {}) for flaw in flaws))
-    opening = opening.strip()
+    # Some frameworks open with the first of the reasons.
+    opening = "" if any(flaw.reason.strip() == opening.strip() for flaw in flaws) else opening.strip()
     sign = "" if not (opening and told) else " " if opening.endswith((".", ":", "!", "?", ";")) else "; "
     return clean_detail(f"{opening}{sign}{told}")
 
@@ -62,6 +82,8 @@ def _format_flaw(flaw: InputFlaw, names: Mapping[str, str]) -> str:
     name = find_name(flaw.place, names)
     shown = name or _show_place(flaw.place)
     reason = flaw.reason.strip()
+    if name and flaw.place in reason:
+        return reason.replace(flaw.place, name)
     if not shown or re.search(rf"(?<![\w-]){re.escape(shown)}(?![\w-])", reason):
         return reason
     return f"{shown} {reason}" if _PREDICATE.match(reason) else f"{shown}: {reason}"

@@ -50,9 +50,11 @@ def parse_words(answer: ApiAnswer) -> tuple[str, tuple[InputFlaw, ...]]:
 
 def _parse_flaws(body: Mapping[str, Any], inner: Mapping[str, Any]) -> tuple[InputFlaw, ...]:
     """Return what a validation says of single fields."""
-    lists = (holder.get(key) for holder in (body, inner) for key in ("details", "issues", "errors", "invalid_params"))
-    items = next((found for found in lists if isinstance(found, list)), [])[:_MAX_FLAWS]
-    return parse_flaws([{"message": item} if isinstance(item, str) else item for item in items])
+    found = (holder.get(key) for holder in (body, inner) for key in ("details", "issues", "errors", "invalid_params"))
+    items = next((one for one in found if isinstance(one, list | Mapping)), [])
+    if isinstance(items, list):
+        items = [{"message": item} if isinstance(item, str) else item for item in items]
+    return parse_flaws(items)[:_MAX_FLAWS]
 
 
 def parse_body(title: str, operation: Operation, answer: ApiAnswer) -> Any:

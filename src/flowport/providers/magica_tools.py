@@ -33,6 +33,7 @@ _WITHOUT: Final = re.compile(
 )
 _STARTS_NOTHING: Final = re.compile(
     r"(\b(not|never)|n't) (actually |even |yet )?(start|run|execut|launch|trigger)"
+    r"(?!\w* (?:(?:a|an|any|the|yet) )*(?:second|another|further|duplicate|additional|other)\b)(?!.*\b(?:twice|again)\b)"
     r"|\bwithout (actually |even )?(start|runn|execut|launch|trigger)ing"
     r"|\bnothing (is |gets |will be )?(actually )?(start|run|execut|launch|trigger)"
     r"|\b(start|run|execute|launche|trigger)s (nothing|no\b)|\bno (new )?run (is|gets) (started|made|created|launched|triggered)"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from flowport.errors import AppUnsupported, InputFlaw, Operation, ProviderBroken, ProviderError
 from flowport.labels import clean_line
 from flowport.model import App, JsonValue, RunState
-from flowport.providers.flaws import format_flaws, parse_flaws
+from flowport.providers.flaws import find_flaws, format_flaws
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -307,7 +307,7 @@ def _parse_words(answer: ApiAnswer) -> tuple[str, tuple[InputFlaw, ...]]:
     if not isinstance(body, dict):
         return "", ()
     message = body.get("message")
-    return message if isinstance(message, str) else "", parse_flaws(body.get("invalid_params"))
+    return message if isinstance(message, str) else "", find_flaws(body)
 
 
 def _build_app(flow: _Flow, *, is_own: bool) -> App:

@@ -36,6 +36,28 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGN
 _MADE_UP: Final = re.compile(r"[A-Za-z][a-z]*[0-9]{0,4}|[A-Z]+|[0-9]+")
 _NUMBERED: Final = re.compile(r"([A-Za-z]+)[0-9]{0,4}")
 _JOINED: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_OF_CAMERA: Final = re.compile(r"(?:IMG|MVIMG|DSC[NF]?|PXL|VID|MVI|GOPR|GX|DJI|SNAP|WA)[0-9]+", re.IGNORECASE)
+"""What cameras and phones call their files."""
+_TELLING_WORDS: Final = frozenset(
+    (
+        *(
+            "photo",
+            "photos",
+            "photograph",
+            "picture",
+            "pictures",
+            "image",
+            "images",
+            "video",
+            "videos",
+            "movie",
+            "film",
+        ),
+        *("clip", "audio", "sound", "song", "voice", "file", "files", "screenshot", "logo", "portrait", "selfie"),
+        *("poster", "sketch", "drawing", "artwork", "background", "thumbnail"),
+    )
+)
+"""One of them among the parts is enough: an id has none by chance."""
 _MEDIA_WORDS: Final = frozenset(
     [
         "my",
@@ -181,7 +203,10 @@ def is_creation_id(text: str) -> bool:
     if not _CREATION_ID.fullmatch(text) or _MADE_UP.fullmatch(text):
         return False
     numbered = _NUMBERED.fullmatch(text)
-    return numbered is None or not all(part.lower() in _MEDIA_WORDS for part in _JOINED.findall(numbered[1]))
+    if numbered is None:
+        return not _OF_CAMERA.fullmatch(text)
+    parts = [part.lower() for part in _JOINED.findall(numbered[1])]
+    return not (all(part in _MEDIA_WORDS for part in parts) or any(part in _TELLING_WORDS for part in parts))
 
 
 def parse_place(body: Any) -> UploadPlace:

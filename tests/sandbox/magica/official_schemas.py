@@ -1,7 +1,7 @@
 """The requests of Magica's API as its documentation has them, rewritten as JSON Schema.
 
-Source: magica.com/docs (API reference: start a run, several runs, cancel; quickstart; webhooks). What a page leaves open is
-open here.
+Source: magica.com/docs (API reference: start a run, several runs, cancel; quickstart; webhooks), and where its schema is an
+object with any members, the same page under the service's earlier name (galaxy.ai/docs). What a page leaves open is open here.
 """
 
 from typing import Any, Final
@@ -36,7 +36,9 @@ BATCH_REQUEST: Final[dict[str, Any]] = {
     "required": ["ids"],
     "additionalProperties": False,
 }
-"""Of `POST /v1/runs/batch`. The reference names the endpoint; the member is as a client has it."""
+"""Of `POST /v1/runs/batch`. Source: galaxy.ai/docs/api-reference/runs/batch-get, the page of the service's earlier name: `ids`,
+strings of at least one character, at least one of them. The page of the present name
+(magica.com/docs/api-reference/runs/batch-get) has an object with any members; that `ids` still holds is inferred."""
 
 NODE_RUN_REQUEST: Final[dict[str, Any]] = {
     "type": "object",
