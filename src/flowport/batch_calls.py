@@ -24,7 +24,7 @@ from flowport.labels import clean_line
 from flowport.ledger.batch_records import RowStanding
 from flowport.media.arguments import MediaRules, find_beside, find_local_file
 from flowport.media.sources import measure, open_source
-from flowport.model import JsonValue, Run
+from flowport.model import InputKind, JsonValue, Run
 from flowport.purse import find_price_question
 from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
 from flowport.runner.calling import RunCall
@@ -36,6 +36,7 @@ from flowport.schema import get_inputs
 from flowport.submitting import Offer, Submitter, note_cancelled, note_learnt
 from flowport.tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.waiting import Caller
+from flowport.wrapped_files import unwrap_file
 
 MAX_PREPARING: Final = 2
 """Batches that are checked side by side: each may have thousands of rows."""
@@ -188,9 +189,8 @@ class BatchCalls:
 
     def _read_table(self, path: str, listing: Listing) -> tuple[GivenRow, ...]:
         """Return the rows of a table: of a file, whose pictures may be named from its own folder, or of the text itself."""
-        is_input = partial(_is_input, listing)
         if _LINE_END.search(path.strip()):
-            return _name_columns(restore_table(parse_table(path.encode(), argument=CSV), is_input), listing)
+            return _read_text(path.encode(), listing)
         rules = MediaRules(self._desk.settings.file_roots)
         source = find_local_file(path, argument=CSV, rules=rules)
         # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
@@ -198,10 +198,15 @@ class BatchCalls:
             raise _refuse(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
         with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
             size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
-            table = restore_table(parse_table(file.read(size_bytes), argument=CSV), is_input)
-        rows = _name_columns(table, listing)
+            rows = _read_text(file.read(size_bytes), listing)
         names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
         return tuple(_find_beside(row, names, source.path.parent, rules) for row in rows)
+
+
+def _read_text(data: bytes, listing: Listing) -> tuple[GivenRow, ...]:
+    """Return the rows of a table by the names of arguments."""
+    table = parse_table(data, argument=CSV)
+    return _name_columns(restore_table(table, partial(_is_input, listing), partial(_is_free, listing)), listing)
 
 
 def _find_beside(row: GivenRow, names: Collection[str], folder: Path, rules: MediaRules) -> GivenRow:
@@ -216,6 +221,10 @@ def _complete(cell: JsonValue, folder: Path, rules: MediaRules) -> JsonValue:
         return [_complete(one, folder, rules) for one in cell]
     if not isinstance(cell, str):
         return cell
+    if cell.lstrip().startswith("{"):
+        inner = unwrap_file(cell)
+        completed = cell if inner is None or inner == cell else _complete(inner, folder, rules)
+        return cell if completed == inner else completed
     if cell.lstrip().startswith("["):
         try:
             listed = json.loads(cell)
@@ -252,6 +261,12 @@ def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
 def _is_input(listing: Listing, column: str) -> bool:
     """Tell whether a column is for an argument of the app."""
     return _find_argument(column, listing) in listing.property_names.values()
+
+
+def _is_free(listing: Listing, column: str) -> bool:
+    """Tell whether a column is for an argument that takes values of all types."""
+    found = find_input(column, get_inputs(listing.app), listing.property_names)
+    return found is not None and found.kind is InputKind.ANY
 
 
 def _find_argument(column: str, listing: Listing) -> str:

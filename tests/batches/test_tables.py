@@ -1,6 +1,10 @@
 """Tables that go in, as rows or as a file, and the table that comes out; both eras."""
 
+import base64
 import csv
+import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +236,115 @@ async def test_a_file_that_all_rows_share_is_looked_at_once_before_anything_is_a
     assert all(call.media[0].media[0] is calls[0].media[0].media[0] for call in calls)
     facts = await flowport.ask("run_batch", app="retro_poster", rows=rows, arguments={"photo": str(path)})
     assert facts["succeeded"] == 5
+
+
+ODD_TEXTS = (
+    "lake " * 2_000 + "at dawn",
+    "x" * 299 + "…",
+    "=1+1",
+    "'=1+1",
+    'a;=b\n@c, "d"\n\n\n  e',
+    "a;'=b",
+    "first\r\nsecond",
+    '"quoted"',
+    '""',
+    "  spaces  kept  ",
+    "-5",
+    "true",
+    "x" * 32_767,
+    "data:image/png;base64,… (9 characters)",
+    "nul \0 inside",
+    "\u200bzero\u00a0width\u2028",
+)
+"""Prompts that a table for reading would cut, clean or rewrite."""
+
+
+async def get_given(flowport: Harness, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the ledger says each row of a batch was given."""
+    kept = await flowport.assembly.desk.ledger.get_batch_arguments(facts["run_id"])
+    return [{**json.loads(kept.shared_json), **json.loads(one)} for _, one in sorted(kept.own_json.items())]
+
+
+def save_as_spreadsheet(path: str, columns: Callable[[list[str]], list[str]]) -> list[list[str]]:
+    """Return the cells of a table with other columns, as a spreadsheet would save them."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = columns(list(rows[0]))
+    return [names, *([row.get(name, "") for name in names] for row in rows)]
+
+
+async def test_a_saved_table_holds_what_its_rows_said_in_full(flowport: Harness) -> None:
+    """Given back it sends exactly the same, and not what was shortened or cleaned for reading."""
+    rows = [{"prompt": text} for text in ODD_TEXTS]
+    facts = await flowport.ask("run_batch", app=TOOL, rows=rows, arguments={"shape": "wide"})
+    assert facts.get("runs") == len(rows), facts
+    again = await flowport.ask("run_batch", app=TOOL, csv=facts["csv"], new_run=True)
+    assert again.get("runs") == len(rows), again
+    assert await get_given(flowport, again) == [{"prompt": text, "shape": "wide"} for text in ODD_TEXTS]
+    third = await flowport.ask("run_batch", app=TOOL, csv=again["csv"], new_run=True)
+    assert await get_given(flowport, third) == await get_given(flowport, again)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+async def test_a_saved_table_may_pass_through_a_spreadsheet(flowport: Harness, delimiter: str) -> None:
+    """Columns moved and removed, rows removed and added, line ends changed, empty columns and a sum appended."""
+    texts = [text for text in ODD_TEXTS if "\0" not in text and len(text) != 32_767]
+    facts = await flowport.ask("run_batch", app=TOOL, rows=[{"prompt": text} for text in texts])
+
+    def choose(names: list[str]) -> list[str]:
+        return ["state", *(name for name in reversed(names) if name not in {"state", "urls", "text"})]
+
+    table = save_as_spreadsheet(facts["csv"], choose)
+    place, states = table[0].index("prompt"), table[0].index("state")
+    added = [""] * len(table[0])
+    added[place] = "a lake; and = a hill"
+    total = [""] * len(table[0])
+    total[table[0].index("credits")], total[table[0].index("row")] = "30", "Sum"
+    changed = [table[0], *table[2:], added, total]
+    changed = [[*line[:1], "", *line[1:], "", ""] for line in changed]
+    assert changed[0][states] == "state"
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_MINIMAL).writerows(changed)
+    path = Path(facts["csv"]).with_name("changed.csv")
+    path.write_bytes(text.getvalue().replace("\n", "\r\n").encode("utf-8-sig"))
+    again = await flowport.ask("run_batch", app=TOOL, csv=str(path))
+    assert again.get("succeeded") == len(texts), again
+    assert [one["prompt"] for one in await get_given(flowport, again)] == [*texts[1:], "a lake; and = a hill"]
+
+
+async def test_files_and_addresses_of_a_saved_table_are_as_they_were_given(flowport: Harness, tmp_path: Path) -> None:
+    """A picture inside the call among them: the beginning of its data would name nothing."""
+    path = tmp_path / "person" / "the cup.png"
+    build_photo().save(path)
+    data = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    made = await flowport.ask("run_batch", app=TOOL, rows=build_rows(1))
+    photos = [str(path), path.as_uri(), f'"{path}"', data, "last", [str(path)], {"url": str(path)}]
+    facts = await flowport.ask(
+        "run_batch", app="retro_poster", rows=[{"photo": one, "title": f"cup {n}"} for n, one in enumerate(photos)]
+    )
+    assert facts.get("succeeded") == len(photos), facts
+    again = await flowport.ask("run_batch", app="retro_poster", csv=facts["csv"], new_run=True)
+    assert again.get("succeeded") == len(photos), again
+    given = [one["photo"] for one in await get_given(flowport, again)]
+    assert given[:4] == photos[:4]
+    assert given[4] == f"flowport://runs/{made['table'][0]['run_id']}/outputs/1"
+    assert [json.loads(one) for one in given[5:]] == photos[5:]
+
+
+async def test_a_cell_that_a_spreadsheet_cut_is_refused(flowport: Harness) -> None:
+    """A spreadsheet keeps 32,767 characters of a cell and says nothing of the rest."""
+    facts = await flowport.ask("run_batch", app=TOOL, rows=[{"prompt": "lake " * 8_000}])
+    path = Path(facts["csv"])
+    path.write_text(path.read_text(encoding="utf-8-sig").replace("lake " * 8_000, ("lake " * 8_000)[:32_767]))
+    refused = await flowport.ask("run_batch", app=TOOL, csv=str(path))
+    assert "has a prompt on line 2 that was cut" in refused["message"]
+
+
+async def test_a_table_too_large_to_be_given_back_says_where_it_was_cut(flowport: Harness) -> None:
+    """What all rows share stands in each line, so that a long prompt may not fit so many times."""
+    shared = {"prompt": "lake " * 20_000}
+    facts = await flowport.ask("run_batch", app=TOOL, rows=[{"shape": "wide"}] * 60, arguments=shared)
+    assert facts.get("runs") == 60, facts
+    assert Path(facts["csv"]).stat().st_size < 5_000_000
+    refused = await flowport.ask("run_batch", app=TOOL, csv=facts["csv"])
+    assert "has a prompt on line 2 that was cut" in refused["message"]
