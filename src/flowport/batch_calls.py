@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
 from flowport.labels import clean_line
 from flowport.ledger.batch_records import RowStanding
-from flowport.media.arguments import MediaRules, find_beside, find_local_file
+from flowport.media.arguments import MediaRules, describe_found, find_beside, find_local_file
 from flowport.media.sources import measure, open_source
 from flowport.model import InputKind, JsonValue, Run
 from flowport.purse import find_price_question
@@ -51,6 +51,15 @@ _MAX_SHOWN_SEEN: Final = 20
 Arguments = Mapping[str, JsonValue]
 
 
+@dataclass(frozen=True, slots=True)
+class GivenTable:
+    """The rows that a call gives."""
+
+    rows: tuple[GivenRow, ...]
+    note: str = ""
+    """What a person should know of how the table was found, as a sentence."""
+
+
 class BatchCalls:
     """Carries out what concerns batches, on a desk."""
 
@@ -58,7 +67,7 @@ class BatchCalls:
         self._desk = desk
         self._submitter = Submitter(desk, MAX_PREPARING)
 
-    async def read_rows(self, given: Arguments, listing: Listing) -> tuple[GivenRow, ...]:
+    async def read_rows(self, given: Arguments, listing: Listing) -> GivenTable:
         """Return the rows that a call of `run_batch` gives, or names.
 
         Raises:
@@ -76,7 +85,7 @@ class BatchCalls:
         odd = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
         if odd:
             raise _refuse("rows", f"holds something other than an object as item {odd[0]}", "Each row is an object.")
-        return tuple(GivenRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict))
+        return GivenTable(tuple(GivenRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict)))
 
     async def run(
         self,
@@ -187,10 +196,10 @@ class BatchCalls:
         await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
         return answer
 
-    def _read_table(self, path: str, listing: Listing) -> tuple[GivenRow, ...]:
+    def _read_table(self, path: str, listing: Listing) -> GivenTable:
         """Return the rows of a table: of a file, whose pictures may be named from its own folder, or of the text itself."""
         if _LINE_END.search(path.strip()):
-            return _read_text(path.encode(), listing)
+            return GivenTable(_read_text(path.encode(), listing))
         rules = MediaRules(self._desk.settings.file_roots)
         source = find_local_file(path, argument=CSV, rules=rules)
         # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
@@ -200,7 +209,9 @@ class BatchCalls:
             size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
             rows = _read_text(file.read(size_bytes), listing)
         names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
-        return tuple(_find_beside(row, names, source.path.parent, rules) for row in rows)
+        note = describe_found(source, path, argument=CSV, rules=rules)
+        found = tuple(_find_beside(row, names, source.path.parent, rules) for row in rows)
+        return GivenTable(found, f"{CSV} {note}." if note else "")
 
 
 def _read_text(data: bytes, listing: Listing) -> tuple[GivenRow, ...]:

@@ -171,12 +171,14 @@ class ToolCalls:
             problem = ArgumentProblem("arguments", "is not an object", "It takes what all rows share, by name.")
             raise ArgumentsInvalid((problem,))
         place = await self._find_described(given, caller)
+        table = await self._batches.read_rows(given, place[1])
         wish = BatchWish(
-            await self._batches.read_rows(given, place[1]),
+            table.rows,
             shared,
             parse_whole(given, "variations", 1),
             min(parse_whole(given, "stop_after_failures", 0), MAX_ROWS),
             CSV if CSV in given else "rows",
+            table.note,
         )
         is_new_wanted, should_wait = given.get("new_run") is True, given.get("wait") is not False
         return await self._batches.run(place, wish, caller, is_new_wanted=is_new_wanted, should_wait=should_wait)

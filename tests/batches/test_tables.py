@@ -348,3 +348,23 @@ async def test_a_table_too_large_to_be_given_back_says_where_it_was_cut(flowport
     assert Path(facts["csv"]).stat().st_size < 5_000_000
     refused = await flowport.ask("run_batch", app=TOOL, csv=facts["csv"])
     assert "has a prompt on line 2 that was cut" in refused["message"]
+
+
+async def test_a_table_whose_name_only_looks_the_same_is_taken_with_a_note(flowport: Harness, tmp_path: Path) -> None:
+    """As a picture is: a model writes a plain space for another (modelcontextprotocol/servers#1597)."""
+    folder = tmp_path / "person"
+    (folder / "Anna\u2019s cups 4.42\u202fPM.csv").write_text("prompt\na lake\n")
+    asked = f"{folder}/Anna's cups 4.42 PM.csv"
+    facts = await flowport.ask("run_batch", app=TOOL, csv=asked)
+    assert facts.get("succeeded") == 1, facts
+    assert facts["notes"] == (
+        'csv was read from a file whose name only looks the same, "Anna\\u2019s cups 4.42\\u202fPM.csv".'
+    )
+    later = await flowport.ask("get_run", run_id=facts["run_id"])
+    assert later["notes"] == facts["notes"]
+    (folder / "Anna\u2019s cups 4.42\u00a0PM.csv").write_text("prompt\na hill\n")
+    refused = await flowport.ask("run_batch", app=TOOL, csv=asked, new_run=True)
+    assert "names a file that does not exist, and 2 look the same" in refused["message"]
+    Path(asked).write_text("prompt\na hill\n")
+    exact = await flowport.ask("run_batch", app=TOOL, csv=asked)
+    assert "notes" not in exact, exact

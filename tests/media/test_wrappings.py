@@ -191,6 +191,15 @@ def test_a_name_that_looks_the_same_is_found_and_told(name: str, given: str, is_
     assert "was read from a file whose name only looks the same" in media.note
 
 
+def test_a_folder_that_looks_the_same_is_told(root: Path) -> None:
+    """The picture may be that of another folder than the one that was meant."""
+    (root / "Anna\u2019s").mkdir()
+    (root / "Anna\u2019s" / "cup.png").write_bytes(PNG)
+    media = resolve(f"{root}/Anna's/cup.png", MediaRules((root,)))
+    assert isinstance(media, FileMedia)
+    assert media.note == 'was read from a folder whose name only looks the same, "Anna\\u2019s"'
+
+
 def test_the_exact_name_comes_first(root: Path) -> None:
     """Both are there, and one was named."""
     for name in ("a b.png", "a\u00a0b.png"):

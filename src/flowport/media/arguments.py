@@ -95,7 +95,7 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
             source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
         case _:
             found = find_local_file(value, argument=argument, rules=rules)
-            note = _describe_found(found.path, value)
+            note = describe_found(found, value, argument=argument, rules=rules)
             return replace(examine(found, argument=argument, kind=kind, rules=rules), note=note)
     return examine(source, argument=argument, kind=kind, rules=rules)
 
@@ -131,11 +131,17 @@ def _is_there(text: str, rules: MediaRules) -> bool:
     )
 
 
-def _describe_found(path: Path, value: str) -> str:
-    """Return a note on a file that was found under a name that only looks like the one that was given."""
-    shown = path.name.encode("ascii", "backslashreplace").decode()
-    is_exact = path.name in unquote(value) or path.name in value
-    return "" if is_exact else f'was read from a file whose name only looks the same, "{format_name(shown)}"'
+def describe_found(source: DiskSource, value: str, *, argument: str, rules: MediaRules) -> str:
+    """Return a note on a file that was found under a name that only looks like the one that was given.
+
+    Blocks on the disk. A folder on the way to it may be what looks the same.
+    """
+    asked = _locate(unwrap(value, rules), argument, rules)
+    pairs = zip(asked.parts, source.path.parts, strict=False)
+    name = next((found for given, found in pairs if given != found), "")
+    shown = name.encode("ascii", "backslashreplace").decode()
+    kind = "file" if name == source.path.name else "folder"
+    return f'was read from a {kind} whose name only looks the same, "{format_name(shown)}"' if name else ""
 
 
 def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
