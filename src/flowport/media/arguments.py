@@ -23,7 +23,7 @@ from flowport.media.refusals import build_refusal, format_address, format_name
 from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
 from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
-from flowport.media.wrappings import is_share_of_linux, iterate_unwrapped
+from flowport.media.wrappings import is_of_this_computer, is_share_of_linux, iterate_unwrapped
 from flowport.model import InputKind, OutputKind
 
 MAX_URL_CHARACTERS: Final = 8192
@@ -114,7 +114,8 @@ def unwrap(value: str, rules: MediaRules) -> str:
             case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH if _is_there(text, rules):
                 return text
             case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH | Spelling.NETWORK_PATH:
-                inner = inner or ("" if is_share_of_linux(text, rules.linux_name) else text)
+                is_share = not is_share_of_linux(text, rules.linux_name) and not is_of_this_computer(text)
+                inner = inner or (text if is_share else "")
             case _:
                 continue
     return inner or value
@@ -217,7 +218,10 @@ def _get_limit(sniffed: Sniffed, rules: MediaRules) -> int:
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
-_NEARLY_ADDRESS: Final = re.compile(r"(https?//?)|www\.[\w-]+\.\w", re.IGNORECASE)
+_NEARLY_ADDRESS: Final = re.compile(
+    r"(https?//?)|www\.[\w-]+\.\w|[a-z0-9][\w-]*\.(?:[\w-]+\.)*(?:com|net|org|io|ai|dev|app|co|cloud|de|fr|uk|eu)/.",
+    re.IGNORECASE,
+)
 _PATH_MARK: Final = re.compile(r"[/\\]")
 
 _REFUSALS: Final = {
