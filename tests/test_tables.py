@@ -263,3 +263,9 @@ def test_a_column_without_a_name_and_without_text_is_passed_over() -> None:
         parse_table(b"a,,b\n1,x,2\n", argument="csv")
     with pytest.raises(ArgumentsInvalid, match="has 3 cells in the row"):
         parse_table(b"a,,b\n1,,2,3\n", argument="csv")
+
+
+@pytest.mark.parametrize("first", ['"sep=;"', "sep=;,", '"sep=;",,'])
+def test_a_spreadsheets_word_that_was_saved_as_a_row_is_passed_over(first: str) -> None:
+    """It no longer tells what parts the cells."""
+    assert parse_table(f"{first}\na,b\n1,2\n".encode(), argument="csv").columns == ("a", "b")

@@ -45,6 +45,10 @@ CSV: Final = "csv"
 """The argument that names a table."""
 
 _LINE_END: Final = re.compile(r"[\r\n]")
+_TABLE_TEXT: Final = re.compile(
+    r"(?!.*\.[ct]sv\W*$)\s*(?:\[\s*\{|\{\s*\"|[^/\\~:]{1,200}[,;\t][^/\\~:]{1,200}(?:\\n.*)?$)", re.DOTALL
+)
+"""No path, but what a table holds."""
 _SUFFIXES: Final = (".csv", ".tsv")
 _GIVE: Final = "Give the full path of a .csv file of at most 5 MB on this computer."
 _MAX_SHOWN_SEEN: Final = 20
@@ -200,6 +204,10 @@ class BatchCalls:
         """Return the rows of a table: of a file, whose pictures may be named from its own folder, or of the text itself."""
         if _LINE_END.search(path.strip()):
             return GivenTable(_read_text(path.encode(), listing))
+        if _TABLE_TEXT.match(path):
+            raise _refuse(
+                CSV, "is the text of a table or of rows in one line", "Give the path of a .csv file, or rows."
+            )
         rules = MediaRules(self._desk.settings.file_roots)
         source = find_local_file(path, argument=CSV, rules=rules)
         # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
@@ -259,6 +267,10 @@ def _gather_outputs(batch: Run, rows: Sequence[RowStanding]) -> Run:
 def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
     """Return the rows of a table by the names of arguments; a column may bear the label of its input instead."""
     names = {column: _find_argument(column, listing) for column in table.columns}
+    labels = {item.label.strip() for item in get_inputs(listing.app)}
+    if len(names) == 1 and "|" in table.columns[0] and table.columns[0] not in labels:
+        shown = clean_line(table.columns[0], limit=60)
+        raise _refuse(CSV, f'parts its cells by vertical bars ("{shown}")', "Part them by commas, semicolons or tabs.")
     twice = [column for column, name in names.items() if list(names.values()).count(name) > 1]
     if twice:
         shown = " and ".join(f'"{clean_line(column, limit=60)}"' for column in twice[:2])

@@ -24,6 +24,19 @@ _MAX_PROBLEMS: Final = 5
 _DELIMITERS: Final = ",;\t"
 _SPREADSHEETS_WORD: Final = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
 """What a spreadsheet puts before the header to say what parts the cells."""
+_RESAVED_WORD: Final = re.compile(r'(?:"sep=[,;\t|]"[,;\t|]*|sep=[,;\t|][,;\t|]+)\r?\n', re.IGNORECASE)
+"""The same after a program has taken it for a row and saved it by marks of its own."""
+_OTHER_FORMATS: Final = (
+    (re.compile(r"\s*(?:\[\s*[\[{]|\{\s*\")"), "holds JSON and no table", "Give it as rows instead."),
+    (
+        re.compile(r"\s*<(?:!doctype|html|head|body|table|\?xml)\b", re.IGNORECASE),
+        "holds a web page and no table",
+        "Save the table as CSV in UTF-8 and give its full path.",
+    ),
+)
+"""What begins so is no table, whatever its file is called."""
+_FENCE: Final = re.compile(r"\s*```[A-Za-z]*[^\S\n]*\r?\n(.*?)\r?\n?```\s*", re.DOTALL)
+"""What a chat puts round a text."""
 _DELIMITER_NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _HEADER_CHARACTERS: Final = 100_000
@@ -76,10 +89,16 @@ def parse_table(data: bytes, *, argument: str) -> Table:
         ArgumentsInvalid: It is no such table, with everything that is wrong with it.
     """
     text = _decode(data, argument)
+    for pattern, problem, expected in _OTHER_FORMATS:
+        if pattern.match(text):
+            raise _refuse(argument, problem, expected)
+    fenced = _FENCE.fullmatch(text)
+    text = fenced[1] if fenced else text
     told = _SPREADSHEETS_WORD.match(text)
-    body = text[told.end() :] if told else text
+    passed = told or _RESAVED_WORD.match(text)
+    body = text[passed.end() :] if passed else text
     delimiter = told[1] if told else _guess_delimiter(body)
-    first_line = 2 if told else 1
+    first_line = 1 + (passed is not None) + (fenced is not None)
     rows = _skip_remarks(_iterate_rows(body, delimiter, first_line))
     try:
         header, found = next(rows, (0, []))[1], list(rows)
@@ -194,6 +213,8 @@ def _parse_scalar(text: str) -> int | float | bool | None:
 
 
 def _decode(data: bytes, argument: str) -> str:
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise _refuse(argument, "names a workbook and no table of text", _SAVE_AS)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise _refuse(argument, "names a file that is no text in UTF-8", _SAVE_AS)
     try:

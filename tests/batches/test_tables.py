@@ -100,6 +100,22 @@ async def test_pictures_may_be_named_from_the_tables_folder(flowport: Harness, t
     assert "means nothing outside the chat" in str(result.structured_content)
 
 
+@pytest.mark.parametrize("text", ["prompt,shape", "prompt,shape\\nx,wide", '[{"prompt": "x"}]', "prompt;shape"])
+async def test_a_tables_text_on_one_line_is_called_so(flowport: Harness, text: str) -> None:
+    """A path is wanted, or rows."""
+    refused = await flowport.ask("run_batch", app=TOOL, csv=text)
+    assert (
+        "csv is the text of a table or of rows in one line. Give the path of a .csv file, or rows."
+        in refused["message"]
+    )
+
+
+async def test_a_tables_text_between_the_fences_of_a_chat_is_read(flowport: Harness) -> None:
+    """So a model shows it."""
+    facts = await flowport.ask("run_batch", app=TOOL, csv="```csv\nprompt,shape\na lake,wide\n```")
+    assert facts.get("succeeded") == 1, facts
+
+
 async def test_a_batchs_own_table_makes_the_same_rows_again(flowport: Harness) -> None:
     """And a table may be given as its text."""
     facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
@@ -124,6 +140,12 @@ async def test_a_batchs_own_table_makes_the_same_rows_again(flowport: Harness) -
         ("rows.csv", "prompt\nx,y\n", "csv has 2 cells in the row that ends on line 2"),
         ("id_rsa", "SECRET", "csv names a file of another kind."),
         ("rows.csv", "", "csv names an empty file."),
+        ("rows.csv", "prompt|shape\nx|wide\n", 'csv parts its cells by vertical bars ("prompt|shape").'),
+        ("rows.csv", "| prompt |\n| --- |\n| x |\n", 'csv parts its cells by vertical bars ("| prompt |").'),
+        ("rows.csv", '[{"prompt": "x"}]', "csv holds JSON and no table. Give it as rows instead."),
+        ("rows.csv", '{"prompt": "x"}\n{"prompt": "y"}\n', "csv holds JSON and no table."),
+        ("rows.csv", "<!DOCTYPE html><p>", "csv holds a web page and no table."),
+        ("rows.csv", "PK\x03\x04 workbook", "csv names a workbook and no table of text."),
     ],
 )
 async def test_a_table_that_does_not_fit_is_refused(
