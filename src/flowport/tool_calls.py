@@ -294,7 +294,8 @@ class ToolCalls:
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)
         if names_last(str(given["run_id"])):
-            raise refuse_last(await self._get_under_way(caller))
+            under_way = await self._desk.ledger.get_runs_under_way(owner=caller.owner, limit=MAX_NAMED + 1)
+            raise refuse_last(under_way)
         run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.cancel(run, caller)
@@ -307,13 +308,6 @@ class ToolCalls:
         summary = format_cancellation(outcome, standing.run, self._desk.get_account(run.account_id))
         facts = {"summary": summary, "run_id": run.id, "outcome": outcome.value}
         return build_facts_answer({**facts, "state": standing.run.state.value})
-
-    async def _get_under_way(self, caller: Caller) -> list[Run]:
-        """Return the caller's newest runs and batches that are not over, newest first, as many as a refusal may tell."""
-        get = partial(self._desk.ledger.get_runs, account_id=None, owner=caller.owner, unseen_first=False)
-        live = [state for state in RunState if not state.is_final]
-        found = [run for state in live for run in await get(limit=MAX_NAMED + 1, state=state)]
-        return sorted(found, key=lambda run: run.accepted_at, reverse=True)
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_BALANCE, arguments)

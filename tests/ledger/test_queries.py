@@ -132,6 +132,20 @@ async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(ledger: Sq
     assert await ledger.count_unseen(owner=OWNER) == 2
 
 
+async def test_runs_under_way_are_the_owners_newest_without_rows(ledger: SqliteLedger) -> None:
+    """A refusal of "last" names them: each once, whatever its state, and a batch instead of its rows."""
+    states = (S.ACCEPTED, S.QUEUED, S.RUNNING, S.SUCCEEDED)
+    alone = [build_run(f"run_{n}", state, accepted_at=float(n), batch_id="") for n, state in enumerate(states)]
+    row = build_run("row", S.RUNNING, accepted_at=8.0, batch_id="batch_1")
+    foreign = build_run("foreign", S.RUNNING, accepted_at=9.0, batch_id="", owner="other")
+    await accept(ledger, *alone, row, foreign)
+
+    found = await ledger.get_runs_under_way(owner=OWNER, limit=2)
+
+    assert [run.id for run in found] == ["run_2", "run_1"]
+    assert [run.id for run in await ledger.get_runs_under_way(owner=OWNER, limit=9)] == ["run_2", "run_1", "run_0"]
+
+
 async def test_live_runs_of_all_owners_come_oldest_first(ledger: SqliteLedger) -> None:
     """Whoever follows them serves every owner of the key, and the oldest links expire first."""
     await accept(
@@ -298,6 +312,7 @@ READS: dict[str, tuple[Read, int]] = {
         lambda ledger: ledger.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
         2,
     ),
+    "under way": (lambda ledger: ledger.get_runs_under_way(owner=OWNER, limit=6), 2),
     "unseen": (lambda ledger: ledger.count_unseen(owner=OWNER), 2),
     "live": (lambda ledger: ledger.get_live_runs(account_id=ACCOUNT), 2),
     "spending": (lambda ledger: ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),

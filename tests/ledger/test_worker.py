@@ -248,3 +248,42 @@ async def test_nothing_is_taken_after_closing(worker: LedgerWorker) -> None:
         await worker.read(count)
     with pytest.raises(LedgerError, match="it was closed"):
         await worker.write(insert(1))
+
+
+async def test_the_connection_for_writes_is_closed_last(path: Path) -> None:
+    """SQLite removes the journal at the last close, and at none where two connections close at the same time."""
+    order: list[str] = []
+    writer_closed = threading.Event()
+
+    class Closing(sqlite3.Connection):
+        """A connection that notes its end."""
+
+        def close(self) -> None:
+            """Close."""
+            is_writer = self is writer
+            order.append("writer" if is_writer else "reader")
+            if is_writer:
+                writer_closed.set()
+            super().close()
+
+    connect(path).close()
+    writer, reader = (
+        sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Closing) for _ in range(2)
+    )
+    worker = LedgerWorker(writer, reader)
+    await worker.write(insert(1))
+    is_reading = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read(_: sqlite3.Connection) -> bool:
+        """Keep the reader busy for longer than the writer needs to close."""
+        loop.call_soon_threadsafe(is_reading.set)
+        return writer_closed.wait(0.2)
+
+    reading = asyncio.create_task(worker.read(read))
+    await is_reading.wait()
+
+    await worker.close()
+
+    assert (await reading, order) == (False, ["reader", "writer"])
+    assert not path.with_name(f"{path.name}-wal").exists()

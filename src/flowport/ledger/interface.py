@@ -207,6 +207,13 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """Return how many of an owner's runs are over and not seen."""
         ...
 
+    async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
+        """Return an owner's newest runs and batches that are not over, without the batches' rows; newest first.
+
+        They are read at one instant: a run that changes its state meanwhile is returned once.
+        """
+        ...
+
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account, whoever owns it, that is not over; oldest first."""
         ...

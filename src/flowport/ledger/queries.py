@@ -123,6 +123,16 @@ def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
     return unseen - live
 
 
+def select_runs_under_way(connection: sqlite3.Connection, *, owner: str, limit: int) -> tuple[Run, ...]:
+    """Return an owner's newest runs and batches, without the batches' rows, that are not over; newest first."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs {_BY_OWNER_AND_STATE} "  # noqa: S608 - our own words
+        f"WHERE owner = ? AND state IN ({_LIVE}) AND {IS_ALONE} ORDER BY accepted_at DESC, id DESC LIMIT ?",
+        (owner, limit),
+    )
+    return build_runs(connection, rows)
+
+
 def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:
     """Return the runs that are not over, oldest first."""
     rows = connection.execute(

@@ -197,6 +197,10 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         """Return how many of an owner's runs are over and not seen."""
         return await self._worker.read(partial(queries.count_unseen, owner=owner))
 
+    async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
+        """Return an owner's newest runs and batches that are not over."""
+        return await self._worker.read(partial(queries.select_runs_under_way, owner=owner, limit=limit))
+
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account that is not over."""
         return await self._worker.read(partial(queries.select_live_runs, account_id=account_id))

@@ -7,11 +7,11 @@ tell in which order they ran. Savepoints are only made when an operation fails; 
 second time.
 
 Reads have a connection and a thread of their own where one is given: SQLite lets them read while another process, or
-our own write, holds the file. A read sees the writes that were asked for before it, unless one of them takes long. Each write has a deadline of its own, counted from when it was asked for, so that the
-waits of several writes for a held file do not add up.
+our own write, holds the file. A read sees the writes that were asked for before it, unless one of them takes long. Each
+write has its own deadline, counted from when it was asked for: the waits of several writes for a held file do not add up.
 
-Two things follow. A cancelled await cannot leave a transaction open, which would lock out every other process. And a
-disk that is full fails the writes but not the reads beside them.
+A cancelled await cannot leave a transaction open, which would lock out every other process. A disk that is full fails the
+writes but not the reads beside them.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
-    """Somebody in an event loop who awaits an outcome."""
+    """A caller in an event loop that awaits an outcome."""
 
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -145,10 +145,11 @@ class ConnectionThread:
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # Guards the three below, and that nothing is queued behind the None that ends the thread.
+        # Guards those below, and that nothing is queued behind the None that ends the thread.
         self._lock = threading.Lock()
         self._is_closing = False
-        self._has_ended = False
+        self._predecessor: ConnectionThread | None = None
+        self.ended = threading.Event()
         self._closers: list[_Waiter] = []
         self._timeout_ms = -1
         self.commits = 0
@@ -161,16 +162,17 @@ class ConnectionThread:
                 raise build_closed_error()
             self._jobs.put(job)
 
-    def close(self) -> Awaitable[None]:
-        """Let the thread perform what was queued and end; return what waits for that."""
+    def close(self, after: "ConnectionThread | None" = None) -> Awaitable[None]:
+        """Let the thread perform what was queued and end, as `after` has by then; return what waits for that."""
         waiter = _Waiter()
         with self._lock:
-            if self._has_ended:
+            if self.ended.is_set():
                 waiter.future.set_result(None)
             else:
                 self._closers.append(waiter)
                 if not self._is_closing:
                     self._is_closing = True
+                    self._predecessor = after
                     self._jobs.put(None)
         return waiter.future
 
@@ -182,9 +184,11 @@ class ConnectionThread:
                 if job.isolation is Isolation.ALONE:
                     self._wait_until(job.give_up_at)
                     _tell([(job.waiter, _attempt(job.work, self._connection))])
+        if self._predecessor is not None:
+            self._predecessor.ended.wait()
         self._connection.close()
         with self._lock:
-            self._has_ended = True
+            self.ended.set()
         _tell((waiter, _Outcome()) for waiter in self._closers)
 
     def _take_jobs(self) -> list[_Job]:
@@ -304,8 +308,11 @@ class LedgerWorker:
 
     async def close(self) -> None:
         """Perform what was queued, then close the connections; a second call waits for the same end."""
-        # Both are told before either is awaited, so that nothing is taken after the call.
-        await asyncio.gather(*(thread.close() for thread in {self._main, self._reader}))
+        # Both are told before either is awaited, so that nothing is taken after the call. SQLite removes the journal at the
+        # last close; two connections that close at the same time each see the other, and the journal stays.
+        reader = None if self._reader is self._main else self._reader
+        ends = [*([] if reader is None else [reader.close()]), self._main.close(after=reader)]
+        await asyncio.gather(*ends)
 
     async def _let_writes_pass(self) -> None:
         """Wait for the writes that were asked for before, unless they take long."""
