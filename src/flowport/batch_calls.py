@@ -50,7 +50,7 @@ _TABLE_TEXT: Final = re.compile(
 )
 """No path, but what a table holds."""
 _SUFFIXES: Final = (".csv", ".tsv")
-_GIVE: Final = "Give the full path of a .csv file of at most 5 MB on this computer."
+_GIVE: Final = "Give the full path of a .csv file of at most 20 MB on this computer."
 _MAX_SHOWN_SEEN: Final = 20
 Arguments = Mapping[str, JsonValue]
 

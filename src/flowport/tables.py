@@ -17,7 +17,8 @@ from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.labels import clean_line
 from flowport.model import JsonValue
 
-MAX_TABLE_BYTES: Final = 5_000_000
+MAX_TABLE_BYTES: Final = 20_000_000
+"""More than the arguments of a batch may have: the table that it saves holds its results too, and doubles each quote."""
 MAX_COLUMNS: Final = 200
 _MAX_PROBLEMS: Final = 5
 

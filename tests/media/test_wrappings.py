@@ -280,6 +280,14 @@ def test_no_text_takes_long_or_raises(text: str) -> None:
     assert unicodedata.is_normalized("NFC", "".join(found)) in {True, False}
 
 
+@pytest.mark.parametrize(
+    "text", ["/a" + " " * 9_900 + "b", "/a" + ":1" * 4_900 + "b", "'" * 9_999, "- " * 4_999, "\u200b" * 9_999]
+)
+def test_a_text_made_to_be_searched_long_has_few_readings(text: str) -> None:
+    """Whoever calls waits for it."""
+    assert sum(1 for _ in iterate_unwrapped(text)) < 50
+
+
 def test_a_shells_quoted_apostrophe_is_one(root: Path) -> None:
     """So a terminal writes a file that is dragged into it."""
     (root / "it's.png").write_bytes(PNG)

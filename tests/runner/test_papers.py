@@ -119,8 +119,8 @@ def test_one_column_that_may_be_anothers_is_not_passed_over() -> None:
 
 def test_a_table_keeps_values_typed_and_stays_small_enough() -> None:
     """The number 3 is another value than the text "3" for an input that takes both; results give way to inputs."""
-    texts = ["lake " * 20_000] * 60
-    rows = [build_row(n, outputs=(build_output(1, text="t" * 10_000),) * 12) for n in range(1, 63)]
+    texts = ["lake " * 20_000] * 198
+    rows = [build_row(n, outputs=(build_output(1, text="t" * 10_000),) * 12) for n in range(1, 201)]
     own = {
         1: '{"prompt": "3"}',
         2: '{"prompt": 3}',

@@ -16,6 +16,8 @@ _MAX_LAYERS: Final = 4
 _MAX_LINK_TEXT: Final = 300
 _MAX_CHARACTERS: Final = 10_000
 """Longer texts are data, and no names."""
+_MAX_AFTER: Final = 200
+"""Characters that a program may put behind a path."""
 _PAIRS: Final = {
     **dict(zip("\"'`<([{", "\"'`>)]}", strict=True)),
     # Typographic ones: English, German, single, French both ways, Japanese.
@@ -43,7 +45,7 @@ _BEFORE: Final = re.compile(
     r"(?:\s*#?\d{1,3})?\s*[:=]\s*)(?=[/~\"'`<]|[A-Za-z]:[\\/]|\\\\|https?://|file:|data:|source:)",
     re.IGNORECASE,
 )
-_AFTER: Final = re.compile(r"(?:[\s,;.!?\"'`>)\]]|:\d+(?::\d+)?|#L\d+(?:-L?\d+)?)+$")
+_AFTER: Final = re.compile(r"(?:[\s,;.!?\"'`>)\]]|:\d++|#L\d++(?:-L?\d++)?)++$")
 _STOPS: Final = re.compile(r"[\s,;.!?]+$")
 _ESCAPED: Final = re.compile(r"\\([^A-Za-z0-9])")
 _SHARE_OF_THIS_LINUX: Final = re.compile(
@@ -114,9 +116,11 @@ def _take_off(linux_name: str, text: str) -> Iterator[str]:
     for pattern in (_BEFORE, _EDITOR):
         if found := pattern.match(text):
             yield text[found.end() :]
+    # Only the end is searched: in a long run of spaces each pattern would begin anew at every one.
+    before, end = text[:-_MAX_AFTER], text[-_MAX_AFTER:]
     for pattern in (_STOPS, _AFTER):
-        if found := pattern.search(text):
-            yield text[: found.start()]
+        if found := pattern.search(end):
+            yield before + end[: found.start()]
     yield from _resolve_shares(text, linux_name)
     yield from _resolve_escapes(text)
 
