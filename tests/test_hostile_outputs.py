@@ -209,6 +209,21 @@ UNWANTED: Final = {
     "a sentence that is called a picture": (OutputKind.IMAGE, "image/png", b"This link has expired."),
     "a script that is called a picture": (OutputKind.IMAGE, "image/png", b"#!/bin/sh\nid\n"),
     "a page in UTF-16 that is called a picture": (OutputKind.IMAGE, "image/png", "<html>".encode("utf-16")),
+    "a page in UTF-16 without its mark that is called a picture": (
+        OutputKind.IMAGE,
+        "image/png",
+        "<html>expired</html>".encode("utf-16-le"),
+    ),
+    "a page in Latin letters of one byte that is called a picture": (
+        OutputKind.IMAGE,
+        "image/png",
+        "<html><title>ungültig</title></html>".encode("latin-1"),
+    ),
+    "a sentence in Cyrillic of one byte that is called a video": (
+        OutputKind.VIDEO,
+        "video/mp4",
+        "Ссылка устарела, получите новую. ".encode("koi8-r") * 4,
+    ),
     "a Linux program that is called a video": (OutputKind.VIDEO, "video/mp4", b"\x7fELF\2\1\1" + bytes(100)),
     "a macOS program that is called a sound": (OutputKind.AUDIO, "audio/mpeg", b"\xcf\xfa\xed\xfe" + bytes(100)),
 }

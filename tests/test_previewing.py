@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +15,13 @@ import pytest
 from PIL import Image
 
 from flowport.answers import Standing, build_run_answer
-from flowport.model import Output, OutputKind, Run, RunState
+from flowport.model import JsonValue, Output, OutputKind, Run, RunState
 from flowport.previewing import MAX_PREVIEWS, Previewer
+from tests.harness import open_harness
 from tests.ledger.samples import build_run
 from tests.media.containers import cover, movie_header, mp4, track
 from tests.media.test_previews import build_png_header
+from tests.sandbox.client import Client as SandboxClient
 
 
 def build_finished(folder: Path, count: int, **changes: object) -> Run:
@@ -166,6 +170,58 @@ async def test_of_many_files_that_were_removed_a_few_are_named(tmp_path: Path) -
 
     assert shown.without[:-1] == tuple(f"{n}.mp3 was removed from its folder." for n in range(1, MAX_PREVIEWS + 1))
     assert shown.without[-1] == f"{30 - MAX_PREVIEWS} other files were removed as well."
+
+
+@pytest.mark.parametrize("removed", ["file", "folder", "replaced by a broken link"])
+async def test_no_answer_names_a_saved_file_that_was_removed(
+    sandbox: SandboxClient, tmp_path: Path, removed: str
+) -> None:
+    """Whoever reads the path would find nothing there; links and resources still lead to the result."""
+
+    async def read_resource(uri: str) -> str:
+        """Return the text of a resource."""
+        (content,) = (await flowport.client.read_resource(uri)).contents
+        assert isinstance(content, t.TextResourceContents)
+        return content.text
+
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        run = await flowport.ask("text_to_picture", prompt="a lake")
+        rows: list[JsonValue] = [{"prompt": "a"}, {"prompt": "b"}]
+        batch = await flowport.ask("run_batch", app="text_to_picture", rows=rows)
+        outputs = [run["outputs"][0], batch["table"][0]["outputs"][0], batch["table"][1]["outputs"][0]]
+        paths = [Path(output["saved_path"]) for output in outputs]
+        if removed == "folder":
+            await anyio.to_thread.run_sync(shutil.rmtree, flowport.outputs)
+        else:
+            paths[0].unlink()
+            paths[1].unlink()
+        if removed == "replaced by a broken link":
+            paths[0].symlink_to("nowhere")
+        gone = paths if removed == "folder" else paths[:2]
+        answers = [
+            await flowport.call("get_run", run_id=run["run_id"]),
+            await flowport.call("get_run", run_id=run["run_id"], wait=False),
+            await flowport.call("get_run", run_id=batch["run_id"]),
+            await flowport.call("list_runs"),
+        ]
+        texts = [answer.model_dump_json() for answer in answers]
+        texts += [await read_resource(run["resource"]), await read_resource(batch["resource"])]
+    assert [path.name for path in gone for text in texts if json.dumps(str(path))[1:-1] in text] == []
+    assert all(output["url"] in "".join(texts) for output in outputs)
+    assert f"{paths[0].name} was removed from its folder." in texts[0]
+    assert (str(paths[2]) in texts[2], str(paths[2]) in texts[5]) == (removed != "folder", removed != "folder")
+
+
+async def test_the_record_keeps_the_path_of_a_file_that_was_removed(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A person removed it; it is not saved again, and one that comes back is named again."""
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        run = await flowport.ask("text_to_picture", prompt="a lake")
+        path = Path(run["outputs"][0]["saved_path"])
+        path.rename(tmp_path / "elsewhere")
+        away = await flowport.ask("get_run", run_id=run["run_id"])
+        (tmp_path / "elsewhere").rename(path)
+        back = await flowport.ask("get_run", run_id=run["run_id"])
+    assert ("saved_path" in away["outputs"][0], back["outputs"][0]["saved_path"]) == (False, str(path))
 
 
 def test_the_image_library_is_not_loaded_before_the_first_preview() -> None:

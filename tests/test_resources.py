@@ -78,6 +78,27 @@ async def test_a_saved_copy_is_served_when_the_link_is_dead(
     assert await resources.read("https://127.0.0.1/gone.png", READER) == Content("image/png", data=PNG)
 
 
+async def test_a_file_that_came_inside_an_answer_is_read(flowport: Harness, resources: Resources) -> None:
+    """It lies nowhere else until it is saved, and its data stands in no answer."""
+    data = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    await keep(flowport, Output(1, OutputKind.IMAGE, data, text="a cup"), finished_at=1.0)
+
+    assert await resources.read(build_output_uri("run_kept", 1), READER) == Content("image/png", data=PNG)
+    for answer in (await flowport.ask("get_run", run_id="run_kept"), await flowport.ask("list_runs")):
+        assert "base64" not in json.dumps(answer)
+        assert build_output_uri("run_kept", 1) in json.dumps(answer)
+
+
+async def test_a_broken_file_inside_an_answer_is_told_without_its_data(flowport: Harness, resources: Resources) -> None:
+    """Megabytes of letters help no one."""
+    await keep(flowport, Output(1, OutputKind.IMAGE, "data:image/png;base64,A"))
+
+    content = await resources.read(build_output_uri("run_kept", 1), READER)
+
+    told = "This output could not be fetched: its data stood in the provider's answer, and is broken or too large."
+    assert content == Content("text/plain", told)
+
+
 async def test_an_output_that_is_nowhere_is_told_with_its_link(flowport: Harness, resources: Resources) -> None:
     """An empty answer would look like an empty picture."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png", expires_at=0.0, saved_path="/nowhere"))

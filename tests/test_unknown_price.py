@@ -15,8 +15,10 @@ import pytest
 from flowport.model import Run, RunState
 from tests.harness import MODES, Harness, Mode, open_harness
 from tests.ledger.samples import build_run
+from tests.magica_face import MAGICA, PROMPT
 from tests.sandbox.client import IDS
 from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.magica.client import MagicaClient
 
 APP = "text_to_picture"
 ZERO = re.compile(r"(?<![\d.])0(\.0+)? credits?\b|\bcredits\S*: 0\b|\bfree\b", re.IGNORECASE)
@@ -112,6 +114,25 @@ async def test_a_free_app_costs_nothing(sandbox: SandboxClient, tmp_path: Path) 
     assert "0 credits spent" in balance["summary"]
 
 
+async def test_a_cost_of_0_that_the_provider_tells_is_known(face: MagicaClient, tmp_path: Path) -> None:
+    """The price could not be read before the run; its end says that nothing was charged."""
+    await face.switch(runs="detailed")
+    await face.sandbox.switch("catalogue", prices={IDS["Text to Picture"]: 0})
+    await face.sandbox.switch("faults", operation="estimate", fault="status", times=1000)
+    async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
+        run = await flowport.ask(APP, **PROMPT)
+        batch = await flowport.ask("run_batch", app=APP, rows=[PROMPT, PROMPT])
+        listed = await flowport.ask("list_runs")
+        balance = await flowport.ask("get_balance")
+        kept = await read(flowport, run["resource"])
+        sidecars = [json.loads(path.read_text())["credits"] for path in flowport.outputs.rglob("*.json")]
+    assert (run["credits"], run.get("price_credits"), kept["credits"], sidecars[0]) == (0, None, 0, 0)
+    assert (batch["credits"], batch.get("runs_of_unknown_cost")) == (0, None)
+    assert [one["credits"] for one in listed["runs"]] == [0, 0]
+    account = balance["accounts"][0]
+    assert (account["spent_credits_24_hours"], account.get("runs_of_unknown_cost_24_hours", 0)) == (0, 0)
+
+
 async def test_known_and_unknown_costs_stand_side_by_side(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A sum is told as what is known, and how many runs it leaves out."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
@@ -140,6 +161,8 @@ SENT = replace(build_run("run_a"), price_credits=None, spent_credits=0.0, starte
         (replace(SENT, state=RunState.FAILED, started_at=None), 0.0),
         (replace(SENT, state=RunState.CANCELLED, started_at=None), 0.0),
         (replace(SENT, state=RunState.SUCCEEDED, spent_credits=3.0), 3.0),
+        (replace(SENT, state=RunState.SUCCEEDED, is_cost_told=True), 0.0),
+        (replace(SENT, state=RunState.CANCELLED, is_cost_told=True), 0.0),
         (replace(SENT, state=RunState.SUCCEEDED, price_credits=0.0), 0.0),
         (replace(SENT, state=RunState.RUNNING, price_credits=5.0), None),
     ],

@@ -3,6 +3,7 @@
 import sys
 
 from budget_cost import measure_budget_cost
+from failed_reads import measure_failed_reads
 from figures import Figure, print_figures
 from http_ping import measure_http_ping
 from large_text import measure_large_text
@@ -22,6 +23,7 @@ PARTS = {
     "starts": measure_starts,
     "sizes": measure_sizes,
     "budget_cost": measure_budget_cost,
+    "failed_reads": measure_failed_reads,
     "http_ping": measure_http_ping,
     "large_text": measure_large_text,
     "ledger_cost": measure_ledger_cost,

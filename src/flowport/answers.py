@@ -175,7 +175,7 @@ def build_output_facts(run: Run, output: Output) -> Facts:
         "n": output.n,
         "kind": output.kind.value,
         "text": clean_text(output.text, limit=MAX_SHOWN_TEXT),
-        "url": output.url,
+        "url": output.link,
         "mime_type": output.mime_type,
         "size_bytes": output.size_bytes,
         "width": output.width,
@@ -262,13 +262,13 @@ def _choose_outputs(run: Run, budget: int) -> list[_Shown]:
 
 
 def _show_whole(run: Run, output: Output) -> _Shown:
-    link = build_link(run, output, output.url) if output.url else None
+    link = build_link(run, output, output.link) if output.link else None
     return _Shown(build_output_facts(run, output), link, is_whole=True)
 
 
 def _show_unlinked(run: Run, output: Output) -> _Shown:
     """Show the output with a link that does not repeat its URL."""
-    link = build_link(run, output, build_output_uri(run.id, output.n)) if output.url else None
+    link = build_link(run, output, build_output_uri(run.id, output.n)) if output.link else None
     return _Shown(build_output_facts(run, output), link, is_whole=True)
 
 

@@ -29,7 +29,7 @@ from flowport.fitting import choose_forms, count_bytes
 from flowport.labels import clean_text, format_quoted
 from flowport.ledger.batch_records import BatchTally, RowStanding
 from flowport.media.previews import Preview
-from flowport.model import Output, Run, RunState
+from flowport.model import Output, OutputKind, Run, RunState
 from flowport.runner.output_file import find_folder_warning
 from flowport.runner.papers import get_row_state
 
@@ -192,7 +192,7 @@ def _build_forms(row: RowStanding, tally: BatchTally) -> tuple[_Shown, _Shown, _
     outputs = run.outputs[:_MAX_OUTPUTS]
     middle = {**full, "outputs": [_name_output(run, output) for output in outputs]}
     full |= {"outputs": [_build_output(run, output) for output in outputs]}
-    links = tuple(build_link(run, output, output.url) for output in outputs if output.url)
+    links = tuple(build_link(run, output, output.link) for output in outputs if output.link)
     return _Shown(drop_empty(brief)), _Shown(drop_empty(middle)), _Shown(drop_empty(full), links)
 
 
@@ -220,8 +220,8 @@ def _build_head(row: RowStanding, tally: BatchTally) -> Facts:
 
 def _name_output(run: Run, output: Output) -> str:
     """Return where an output is: here, else at the provider."""
-    short = clean_text(output.text, limit=_MAX_TEXT)
-    return short or make_sendable(output.saved_path) or output.url or build_output_uri(run.id, output.n)
+    short = clean_text(output.text, limit=_MAX_TEXT) if output.kind is OutputKind.TEXT else ""
+    return short or make_sendable(output.saved_path) or output.link or build_output_uri(run.id, output.n)
 
 
 def _build_output(run: Run, output: Output) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def _build_output(run: Run, output: Output) -> dict[str, Any]:
         {
             "kind": output.kind.value,
             "text": clean_text(output.text, limit=_MAX_TEXT),
-            "url": output.url,
+            "url": output.link,
             "saved_path": make_sendable(output.saved_path),
             "save_problem": clean_text(output.save_problem, limit=_MAX_BRIEF_PROBLEM),
             "resource": build_output_uri(run.id, output.n),

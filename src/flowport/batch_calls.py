@@ -25,6 +25,7 @@ from flowport.ledger.batch_records import RowStanding
 from flowport.media.arguments import MediaRules, describe_found, find_beside, find_local_file
 from flowport.media.sources import measure, open_source
 from flowport.model import InputKind, JsonValue, Run
+from flowport.previewing import drop_paths_of_rows
 from flowport.purse import find_price_question
 from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
 from flowport.runner.calling import RunCall
@@ -195,7 +196,8 @@ class BatchCalls:
         """Return the batch's answer, and note in the ledger what the caller learns by it."""
         rows = await self._desk.ledger.get_rows(standing.run.id)
         pictures = await self._desk.previewer.build_shown(_gather_outputs(standing.run, rows))
-        answer = build_batch_answer(standing, rows, pictures.previews, pictures.without)
+        there = drop_paths_of_rows(rows, pictures.gone)
+        answer = build_batch_answer(standing, there, pictures.previews, pictures.without)
         shown = [row.run.id for row in rows if row.run is not None and row.run.outputs]
         await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
         return answer

@@ -1,5 +1,6 @@
 """Wait for a batch on behalf of a caller, with progress, for as long as the caller's patience is known to last."""
 
+from contextlib import nullcontext
 from typing import Final
 
 import anyio
@@ -44,7 +45,8 @@ async def wait_for_batch(desk: Desk, batch: Run, caller: Caller) -> BatchStandin
         remaining = deadline - desk.clock.monotonic()
         if remaining <= 0:
             return standing
-        with desk.clock.move_on_after(min(remaining, LEDGER_SECONDS if entry is None else PROGRESS_SECONDS)):
+        waiting = nullcontext() if entry is None else entry.wait()
+        with waiting, desk.clock.move_on_after(min(remaining, LEDGER_SECONDS if entry is None else PROGRESS_SECONDS)):
             await changed.wait()
         if entry is None:
             await desk.batches.take_up(standing.run)

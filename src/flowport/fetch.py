@@ -10,12 +10,13 @@ The sandbox is exempt by its exact origin, and only when it was asked for in the
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO, Final, TypeVar
 
 import anyio
+import anyio.to_thread
 import httpx2
 
 from flowport.labels import clean_line
@@ -100,6 +101,16 @@ class Fetcher:
         # ValueError: the HTTP library lets it out for some malformed addresses.
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict, ValueError) as exc:
             raise FetchError(place, _describe(type(exc))) from exc
+
+    async def hand_over(self, read: Callable[[], bytes], receiver: Receiver[T]) -> T:
+        """Give the receiver bytes that are here already, as if they had been fetched; they are read on a thread.
+
+        Raises:
+            OSError: The receiver cannot write.
+        """
+        body = Gathering(receiver, self._file_threads)
+        await body.add(await anyio.to_thread.run_sync(read, limiter=self._file_threads))
+        return await body.finish("")
 
     @contextlib.asynccontextmanager
     async def _open(self, first: httpx2.URL, rules: FetchRules) -> AsyncIterator[httpx2.Response]:

@@ -133,6 +133,9 @@ class OutputKind(StrEnum):
     FILE = "file"
 
 
+DATA_SCHEME: Final = "data:"
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One result of a run."""
@@ -141,7 +144,7 @@ class Output:
     """Its place among the run's outputs, from 1."""
     kind: OutputKind
     url: str | None
-    """Where the provider keeps it, with a token that expires; None for text."""
+    """Where the provider keeps it, with a token that expires, or a data URI that holds it until it is saved; None for text."""
     provider_output_id: str = ""
     """The provider's id of the file; empty when it has none."""
     mime_type: str = ""
@@ -160,7 +163,12 @@ class Output:
     save_problem: str = ""
     """Why it is not saved, as a sentence; empty when it is saved or has not been tried."""
     text: str = ""
-    """The result itself when it is text."""
+    """The result itself when it is text, else what came beside the file: a caption, further links."""
+
+    @property
+    def link(self) -> str | None:
+        """Where the provider keeps it; None for text, and for a file that came inside an answer."""
+        return None if self.url is not None and self.url.startswith(DATA_SCHEME) else self.url
 
 
 def get_url_place(url: str) -> str:
@@ -276,6 +284,8 @@ class Run:
     spent_credits: float = 0.0
     """What is counted for the run; 0 also where no price is known, which `cost_credits` tells apart. An unknown run keeps its
     reservation here."""
+    is_cost_told: bool = False
+    """Whether `spent_credits` is the provider's own word, so that 0 means free."""
     provider_run_id: str = ""
     """Empty until the provider gave one."""
     starting_at: float | None = None
@@ -321,7 +331,8 @@ class Run:
     def cost_credits(self) -> float | None:
         """What the run counts as having cost; None while it goes on, and where no price is known of a run that was sent."""
         is_sent = self.started_at is not None or self.state is RunState.UNKNOWN
-        if not self.state.is_final or (self.price_credits is None and is_sent and not self.spent_credits):
+        is_known = self.price_credits is not None or self.spent_credits > 0 or self.is_cost_told
+        if not self.state.is_final or (is_sent and not is_known):
             return None
         return self.spent_credits
 

@@ -5,7 +5,8 @@ do: taking a frame out of it would need a decoder.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -13,6 +14,7 @@ from typing import BinaryIO, Final
 import anyio
 import anyio.to_thread
 
+from flowport.ledger.batch_records import RowStanding
 from flowport.media.boxes import read_cover
 from flowport.media.previews import MAX_EDGE, MAX_PREVIEW_BYTES, NoPreview, Preview, build_preview
 from flowport.model import Output, OutputKind, Run
@@ -22,8 +24,8 @@ logger = logging.getLogger(__name__)
 MAX_PREVIEWS: Final = 4
 """Pictures that one answer shows; the first ones."""
 
-MAX_CHECKED: Final = 100
-"""Saved files of one answer that are looked for; the first ones."""
+MAX_CHECKED: Final = 1000
+"""Saved files that are looked for at a time; the first ones. No answer shows as many."""
 
 MAX_TOGETHER_BYTES: Final = 96_000
 """Of all previews of an answer: 128,000 characters when written in base64, which leaves the rest of it its 20,000."""
@@ -42,6 +44,8 @@ class Shown:
     previews: tuple[Preview, ...] = ()
     without: tuple[str, ...] = ()
     """Why pictures have none, and which saved files were removed, each as a sentence."""
+    gone: frozenset[str] = frozenset()
+    """The paths of the saved files that were removed."""
 
 
 class Previewer:
@@ -58,23 +62,38 @@ class Previewer:
 
     async def build_shown(self, run: Run) -> Shown:
         """Return the previews of the run's first saved pictures, why others have none, and which files were removed."""
-        saved = [output for output in run.outputs if output.saved_path] if run.state.is_final else []
-        gone = await anyio.to_thread.run_sync(_find_gone, saved[:MAX_CHECKED], limiter=self._threads)
-        wanted = [output for output in saved if output not in gone] if self._is_wanted else []
+        gone = await self.find_gone(run.outputs)
+        saved = [output for output in run.outputs if output.saved_path and output.saved_path not in gone]
+        wanted = saved if self._is_wanted and run.state.is_final else []
         async with self._turn:
             pictures = await self._find_pictures(wanted)
             made = [(output, await self._build(run, output, picture, len(pictures))) for output, picture in pictures]
         return Shown(
             tuple(preview for _, preview in made if isinstance(preview, Preview)),
             (
-                *_tell_gone(gone),
+                *_tell_gone([output for output in run.outputs if output.saved_path in gone]),
                 *(
                     f"{Path(output.saved_path).name} has no preview: {preview.reason}."
                     for output, preview in made
                     if isinstance(preview, NoPreview) and output.kind is OutputKind.IMAGE
                 ),
             ),
+            gone,
         )
+
+    async def find_gone(self, outputs: Iterable[Output]) -> frozenset[str]:
+        """Return the paths of saved outputs whose files are no longer there."""
+        saved = [output for output in outputs if output.saved_path][:MAX_CHECKED]
+        return await anyio.to_thread.run_sync(_find_gone, saved, limiter=self._threads) if saved else frozenset()
+
+    async def drop_gone(self, run: Run) -> Run:
+        """Return the run as answers show it: without the paths of saved files that are no longer there."""
+        return drop_paths(run, await self.find_gone(run.outputs))
+
+    async def drop_gone_of_rows(self, rows: Sequence[RowStanding]) -> tuple[RowStanding, ...]:
+        """Return the rows of a batch with such runs."""
+        gone = await self.find_gone(output for row in rows if row.run is not None for output in row.run.outputs)
+        return drop_paths_of_rows(rows, gone)
 
     async def build_copy(self, file: BinaryIO) -> Preview | NoPreview:
         """Return a copy of a large picture, as large as a screen; whether previews are wanted is no matter."""
@@ -107,17 +126,29 @@ class Previewer:
         return made
 
 
-def _find_gone(outputs: list[Output]) -> list[Output]:
-    """Return those whose files are no longer there."""
-    gone = []
+def drop_paths(run: Run, paths: Collection[str]) -> Run:
+    """Return the run without these paths; its record keeps them, so that nothing is saved a second time."""
+    if not any(output.saved_path in paths for output in run.outputs):
+        return run
+    outputs = (replace(output, saved_path="") if output.saved_path in paths else output for output in run.outputs)
+    return replace(run, outputs=tuple(outputs))
+
+
+def drop_paths_of_rows(rows: Sequence[RowStanding], paths: Collection[str]) -> tuple[RowStanding, ...]:
+    """Return the rows of a batch whose runs are without these paths."""
+    return tuple(row if row.run is None else replace(row, run=drop_paths(row.run, paths)) for row in rows)
+
+
+def _find_gone(outputs: list[Output]) -> frozenset[str]:
+    gone = set()
     for output in outputs:
         try:
             Path(output.saved_path).stat()
         except (FileNotFoundError, NotADirectoryError):
-            gone.append(output)
+            gone.add(output.saved_path)
         except OSError as exc:
             logger.info("the file of output %d cannot be looked at: %s", output.n, exc.strerror)
-    return gone
+    return frozenset(gone)
 
 
 def _tell_gone(gone: list[Output]) -> list[str]:

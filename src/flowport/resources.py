@@ -39,7 +39,9 @@ from flowport.media.previews import Preview
 from flowport.media.signatures import Sniffed
 from flowport.model import Output, OutputKind, Run, get_url_place
 from flowport.network.errors import FetchError
+from flowport.receiving import FileReceiver
 from flowport.runner.delivery import Delivery
+from flowport.runner.saving import bring_output
 from flowport.waiting import Caller, get_standing
 
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -139,24 +141,24 @@ class Resources:
             raise ResourceNotFound(uri)
         facts = build_run_facts(standing)
         facts["arguments"] = json.loads(run.arguments_json)
-        facts |= _build_page(standing.run, start)
+        facts |= _build_page(await self._desk.previewer.drop_gone(standing.run), start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
         if not batch.is_batch or start > batch.row_count:
             raise ResourceNotFound(uri)
         standing = await get_batch_standing(self._desk, batch)
-        rows = await self._desk.ledger.get_rows(batch.id, start=start)
+        rows = await self._desk.previewer.drop_gone_of_rows(await self._desk.ledger.get_rows(batch.id, start=start))
         facts = build_batch_facts(standing)
         facts |= build_batch_page(batch, rows, standing.tally, limit_bytes=MAX_PAGE_BYTES)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_output(self, run: Run, output: Output, reader: Caller) -> Content:
-        if output.text:
+        if output.kind is OutputKind.TEXT:
             content = Content("text/plain", clean_text(output.text, limit=MAX_TEXT_LENGTH))
         else:
             content = await self._read_file(run, output)
-        holds_output = bool(output.text) or content.data is not None
+        holds_output = output.kind is OutputKind.TEXT or content.data is not None
         # What was delivered before is often only drawn again, which makes it no newer.
         if holds_output and run.delivered_at is None and run.state.is_final:
             delivery = Delivery(run.id, reader.owner, reader.connection, reader.client, shown=(run.id,))
@@ -165,7 +167,9 @@ class Resources:
 
     async def _read_file(self, run: Run, output: Output) -> Content:
         if output.mime_type in _NEVER_SHOWN:
-            return _build_sentence(output, "is of a kind that is not shown")
+            is_gone = bool(await self._desk.previewer.find_gone([output]))
+            named = replace(output, saved_path="") if is_gone else output
+            return _build_sentence(named, "is of a kind that is not shown")
         try:
             file = await self._in_thread(Path(output.saved_path).open, "rb") if output.saved_path else None
         except OSError:
@@ -209,7 +213,7 @@ class Resources:
         url = output.url or ""
         url = await account.localize(url) if account else url
         with await self._in_thread(TemporaryFile) as file:
-            await self._desk.fetcher.fetch_to_file(url, file, rules=rules)
+            await bring_output(self._desk.fetcher, url, FileReceiver(file), rules=rules)
             return await self._hand_over(file, output)
 
     async def _hand_over(self, file: BinaryIO, output: Output) -> Content:
@@ -267,5 +271,5 @@ def _read_whole(file: BinaryIO) -> bytes:
 def _build_sentence(output: Output, problem: str) -> Content:
     where = f" It is saved as {output.saved_path}." if output.saved_path else ""
     until = f", until {format_instant(output.expires_at)}" if output.expires_at is not None else ""
-    link = f" Its link is {output.url}{until}." if output.url else ""
+    link = f" Its link is {output.link}{until}." if output.link else ""
     return Content("text/plain", f"This output {problem}.{where}{link}")

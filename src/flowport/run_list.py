@@ -85,7 +85,7 @@ def _build_result(run: Run, output: Output) -> dict[str, Any]:
             "kind": output.kind.value,
             "text": clean_text(output.text, limit=_MAX_TEXT),
             "saved_path": make_sendable(output.saved_path),
-            "url": output.url,
+            "url": output.link,
             "resource": build_output_uri(run.id, output.n),
         }
     )
@@ -93,4 +93,4 @@ def _build_result(run: Run, output: Output) -> dict[str, Any]:
 
 def _name_place(run: Run, output: Output) -> str:
     """Return where an output is: on this computer, else at the provider, else here."""
-    return make_sendable(output.saved_path) or output.url or build_output_uri(run.id, output.n)
+    return make_sendable(output.saved_path) or output.link or build_output_uri(run.id, output.n)

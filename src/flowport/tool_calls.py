@@ -31,7 +31,7 @@ from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
 from flowport.finding import find_apps
 from flowport.model import JsonValue, Run, RunState
-from flowport.previewing import Shown
+from flowport.previewing import Shown, drop_paths
 from flowport.purse import find_price_question
 from flowport.run_list import ListedRun, build_listed_batch, build_listed_run, build_run_list_answer
 from flowport.runner.batching import MAX_ROWS, BatchWish, GivenRow
@@ -252,7 +252,10 @@ class ToolCalls:
     async def _tell(self, standing: Standing, caller: Caller, origin: RunCall) -> Answer:
         """Return the run's answer, and note in the ledger what the caller learns by it."""
         run = standing.run
-        shown = Shown() if standing.is_saving else await self._desk.previewer.build_shown(run)
+        previewer = self._desk.previewer
+        gone = Shown(gone=await previewer.find_gone(run.outputs)) if standing.is_saving else None
+        shown = gone or await previewer.build_shown(run)
+        standing = replace(standing, run=drop_paths(run, shown.gone))
         answer = build_run_answer(standing, shown.previews, shown.without)
         await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
         return answer
@@ -289,7 +292,8 @@ class ToolCalls:
             return build_listed_batch(run, await self._batches.build_row(run))
         standing = await get_standing(self._desk, run)
         # The board tells how a live run goes; whether its result was delivered only the ledger knows.
-        return build_listed_run(replace(standing, run=replace(standing.run, delivered_at=run.delivered_at)))
+        listed = await self._desk.previewer.drop_gone(standing.run)
+        return build_listed_run(replace(standing, run=replace(listed, delivered_at=run.delivered_at)))
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)

@@ -22,6 +22,9 @@ from flowport.network.errors import UploadError
 from flowport.network.outlet import HostRefused, NotConnected, Outlet
 from flowport.providers.interface import UploadPlace
 
+PASSING_STATUSES: Final = frozenset({408, 425, 429})
+"""Of the statuses below 500, those after which the same request may succeed."""
+
 _STEP_SECONDS: Final = 30.0
 _CONNECT_SECONDS: Final = 10.0
 
@@ -79,14 +82,19 @@ class Uploader:
         host = clean_line(url.host)
         is_trusted = f"{url.scheme}://{url.netloc.decode('ascii')}" in origins
         if not is_trusted and (url.scheme != "https" or url.port not in PORTS or url.userinfo):
-            raise UploadError(host, "its address is not one that files are sent to")
+            raise UploadError(host, "its address is not one that files are sent to", is_permanent=True)
         way = await self._outlet.find_way(url, is_trusted=is_trusted)
         response = await self._outlet.send(way, lambda connect_to: _build_request(url, connect_to, place, body))
         await response.aclose()
         if not 200 <= response.status_code < 300:  # noqa: PLR2004
-            raise UploadError(host, f"its server answered HTTP {response.status_code}")
+            raise _build_refusal(host, response.status_code)
         if not body.is_as_expected:
-            raise UploadError(host, "the file changed while it was sent")
+            raise UploadError(host, "the file changed while it was sent", is_permanent=True)
+
+
+def _build_refusal(host: str, status: int) -> UploadError:
+    is_permanent = status < 500 and status not in PASSING_STATUSES  # noqa: PLR2004
+    return UploadError(host, f"its server answered HTTP {status}", status=status, is_permanent=is_permanent)
 
 
 def count_put_seconds(place_seconds: float, size_bytes: int) -> float:

@@ -1,8 +1,10 @@
 """The rows of a batch and the runs that they become: checked, started, joined, doubted; both eras."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import mcp.types as t
 import pytest
 
@@ -10,6 +12,7 @@ from flowport.runner.batching import MAX_LIVE_ROWS
 from tests.batches.asking import FAILING, TOOL, build_rows, read, wait_until_started
 from tests.harness import Harness, open_harness
 from tests.sandbox.client import Client as SandboxClient
+from tests.scripted import wait_until
 
 
 async def test_every_row_is_checked_before_anything_is_spent(flowport: Harness) -> None:
@@ -53,6 +56,19 @@ async def test_what_cannot_be_a_batch_is_refused_with_a_sentence(
     assert words in message
     assert message.startswith("Nothing was started. ")
     assert len(message) < 4000
+
+
+async def test_a_call_waits_for_its_batch_until_it_is_cancelled(flowport: Harness) -> None:
+    """Its rows are read again sooner after failures, as a run is that a call waits for."""
+    await flowport.sandbox.switch("next_run", hold=True)
+    batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(1), wait=False)
+    entry = flowport.assembly.desk.runner.get_entry(batch["run_id"])
+    assert entry is not None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(flowport.call, "get_run", run_id=batch["run_id"]))
+        await wait_until(lambda: entry.waiters == 1)
+        tasks.cancel_scope.cancel()
+    await wait_until(lambda: entry.waiters == 0)
 
 
 async def test_more_failures_than_rows_are_never_too_many(flowport: Harness) -> None:

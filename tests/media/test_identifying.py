@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowport.media.completeness import find_fault
 from flowport.media.identifying import identify
+from flowport.media.measuring import measure
 from flowport.media.signatures import RAW_PHOTO
 from tests.media.containers import box, element, mp4, webm
 from tests.media.tiffs import DNG_VERSION, SENSOR, SHORT, TEXT, TiffPage, build_dng, build_raw, tiff
@@ -141,13 +143,56 @@ def test_a_container_whose_tracks_cannot_be_read_is_what_it_is_called() -> None:
     assert identify_bytes(element(0x1A45DFA3, b"\x42\x82\x84webm"))[0] == "video/webm"
 
 
-@pytest.mark.parametrize("name", ["voice.flac", "voice.aac", "voice.wav", "voice.ogg", "voice.aiff", "voice.mp3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("voice.flac", "voice.aac", "voice.wav", "voice.ogg", "voice.aiff", "voice.mp3"),
+        *("voice.m4a", "voice.3gp", "voice.webm", "voice.mka", "voice.wma", "film.mp4"),
+    ],
+)
 @pytest.mark.parametrize("padding", [0, 7, 3000])
 def test_what_follows_a_tag_is_the_sound(name: str, padding: int) -> None:
     """Taggers put the same tag before sound of any kind."""
     data = (SAMPLES / name).read_bytes()
     tags = b"ID3\4\0\0\0\0\2\1" + bytes(257) + b"ID3\4\0\x10\0\0\0\5" + bytes(15)
-    assert identify_bytes(tags + bytes(padding) + data) == identify_bytes(data)
+    tagged = io.BytesIO(tags + bytes(padding) + data)
+    found = identify(tagged)
+    assert found == identify(io.BytesIO(data))
+    assert found is not None
+    assert find_fault(tagged, found) == ""
+    assert measure(tagged, found) == measure(io.BytesIO(data), found)
+
+
+def build_frames(header: bytes, length: int) -> bytes:
+    """Return two frames of sound."""
+    return 2 * header.ljust(length, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (build_frames(b"\xff\xfd\xa4\0", 576), "MPEG sound of an older kind (MP2)"),
+        (build_frames(b"\xff\xf5\x84\0", 384), "MPEG sound of an older kind (MP2)"),
+        (b"\0\0\0\1\x67\x42\xc0\x0a" + bytes(50), "video without a container (H.264)"),
+        (b"\0\0\0\1\x40\1\x0c\1" + bytes(50), "video without a container (H.265)"),
+        (b"\0\0\1\xb0\1\0\0\1\xb5" + bytes(50), "video without a container (MPEG-4)"),
+        (b".RMF\0\0\0\x12" + bytes(20) + b"audio/x-pn-realaudio" + bytes(50), "RealAudio sound"),
+        (b".RMF\0\0\0\x12" + bytes(20) + b"video/x-pn-realvideo" + bytes(50), "RealMedia video"),
+        (b"ea3\3\0\0\0\0\x17v" + bytes(50), "ATRAC sound (OMA)"),
+        (b"RIFF\x24\0\0\0CDDAfmt " + bytes(50), "entry of an audio CD, which holds no sound"),
+        (b"CWS\x0a" + bytes(50), "Flash animation"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript drawing (EPS)"),
+        (b"\xc5\xd0\xd3\xc6" + bytes(50), "PostScript drawing (EPS)"),
+        (b"PK\3\4" + b"\7" * 26 + b"mimetypeapplication/x-kritaPK", "Krita document"),
+        (b"PK\3\4" + b"\7" * 26 + b"mimetypeimage/openrasterPK", "OpenRaster document"),
+    ],
+)
+def test_rarer_formats_of_recorders_and_programs_have_a_name(data: bytes, name: str) -> None:
+    """A sentence that calls a recording no sound sends its owner looking for a mistake that is not there."""
+    sniffed = identify(io.BytesIO(data))
+    assert sniffed is not None
+    assert sniffed.unsent_name == name
+    assert find_fault(io.BytesIO(data), sniffed) == ""
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

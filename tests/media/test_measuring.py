@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from flowport.media.headers import MEASURED, measure_header
 from flowport.media.identifying import identify
 from flowport.media.measures import NO_MEASURES, Measures, build_measures
 from flowport.media.measuring import MAX_WHOLE_BYTES, measure
@@ -134,7 +135,10 @@ def test_a_picture_is_measured_as_it_is_shown(extension: str, orientation: int, 
     assert measure_bytes(path.read_bytes()) == (Measures(480, 640) if orientation > 4 else Measures(640, 480))
 
 
-@pytest.mark.parametrize("extension", ["mpo", "ico", "tif", "heic"])
+@pytest.mark.parametrize(
+    "extension",
+    [*("mpo", "ico", "tif", "heic"), *("ppm", "sgi", "pcx", "dds", "jp2", "j2k")],
+)
 def test_every_picture_format_that_is_saved_is_measured(extension: str, tmp_path: Path) -> None:
     """The provider's word may be wrong, and it stands in for nothing that the file tells."""
     pillow_heif.register_heif_opener()
@@ -188,7 +192,31 @@ def test_a_picture_in_boxes_is_measured_with_its_turn(data: bytes, expected: Mea
         (tiff(TiffPage(400, 300, tags=((274, SHORT, (6,)),))), (300, 400)),
         (b"8BPS\0\1" + bytes(8) + struct.pack(">II", 48, 64) + bytes(20), (64, 48)),
         ((FILES / "picture.qoi").read_bytes(), (16, 12)),
-        ((FILES / "picture.jp2").read_bytes(), (16, 12)),
+        *(
+            ((FILES / f"picture.{extension}").read_bytes(), (16, 12))
+            for extension in ("jp2", "jxl", "exr", "dpx", "ras", "sgi", "tga", "pcx", "ppm")
+        ),
+        # One byte of flags: whole eighths of 2 x 8, as wide as it is high. Then the same with numbers of their own, turned.
+        (b"\xff\x0a" + int("1" + "001" + "00001" + "1", 2).to_bytes(2, "little") + bytes(9), (16, 16)),
+        (
+            b"\xff\x0a"
+            + int("101" + "1" + "0" + "000111111" + "00" + "000" + "000101111" + "00" + "0", 2).to_bytes(4, "little"),
+            (48, 64),
+        ),
+        (b"XPDS" + bytes(768) + struct.pack("<2I", 64, 48) + bytes(9), (64, 48)),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 48 +X 64\n\2\2\0\x40", (64, 48)),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n+X 64 -Y 48\n\2\2\0\x40", (64, 48)),
+        (b"gimp xcf v011\0" + struct.pack(">2I", 64, 48) + bytes(9), (64, 48)),
+        (b"\x8bJNG\r\n\x1a\n\0\0\0\x10JHDR" + struct.pack(">2I", 64, 48) + bytes(9), (64, 48)),
+        (b"FORM\0\0\0\x30ILBMBMHD\0\0\0\x14" + struct.pack(">2H", 64, 48) + bytes(9), (64, 48)),
+        (
+            b"SIMPLE  =                    T".ljust(80)
+            + b"NAXIS1  =                   64".ljust(80)
+            + b"NAXIS2  =   48",
+            (64, 48),
+        ),
+        (b"P7\nWIDTH 64\nHEIGHT 48\nDEPTH 3\n", (64, 48)),
+        (b"\0\0\2\0\1\0\x40\x30\0\0\0\0\0\0" + bytes(20), (64, 48)),
         ((FILES / "phone.avif").read_bytes(), (8064, 6048)),
         ((FILES / "phone.heic").read_bytes(), (8064, 6048)),
     ],
@@ -197,6 +225,14 @@ def test_formats_that_are_only_kept_are_measured_by_their_headers(data: bytes, s
     """Raw photos, documents and pictures in boxes; nothing of them is decoded."""
     file = io.BytesIO(data)
     assert measure(file, identify(file)) == Measures(*size)
+
+
+@pytest.mark.parametrize("extension", sorted(MEASURED))
+@pytest.mark.parametrize("data", [b"", b"\0", b"P6 ", bytes(100), b"\xff" * 5000])
+def test_a_header_that_ends_early_or_lies_has_no_measures(extension: str, data: bytes) -> None:
+    """The file is kept all the same."""
+    measures = measure_header(io.BytesIO(data), extension)
+    assert (measures.width is None) == (measures.height is None)
 
 
 def test_a_png_that_carries_much_is_measured() -> None:

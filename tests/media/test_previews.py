@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -234,6 +235,16 @@ def test_a_file_that_cannot_be_opened_has_no_preview(tmp_path: Path) -> None:
 def test_what_cannot_be_decoded_is_told_without_a_name_from_the_program(content: bytes) -> None:
     """A person knows no exceptions of a library."""
     assert build_preview(content) == NoPreview("it cannot be decoded")
+
+
+@pytest.mark.parametrize("extension", ["tif", "jp2", "ico", "heic", "ppm"])
+def test_a_format_that_is_not_shown_is_named(extension: str, tmp_path: Path) -> None:
+    """The file is as good as ever; a person who is told that it cannot be decoded thinks otherwise."""
+    pillow_heif.register_heif_opener()
+    made = build_preview(save(build_picture(64, 48), tmp_path / f"a.{extension}"))
+
+    assert isinstance(made, NoPreview)
+    assert made.reason.startswith("none is made of its format (image/")
 
 
 def test_deep_grey_is_shown_from_black_to_white(tmp_path: Path) -> None:

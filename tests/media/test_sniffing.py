@@ -79,6 +79,13 @@ OTHERS = [
     (b"<svg><script>alert(1)</script></svg>", "image/svg+xml", "svg"),
     ("<svg width='1'>".encode("utf-16"), "image/svg+xml", "svg"),
     (b"<?xml version='1.0'?><feed/>", "text/xml", "xml"),
+    ("<html><title>Gesperrt für Sie</title>".encode("latin-1"), "text/html", "html"),
+    ("<html><title>期限切れ</title>".encode("shift-jis"), "text/html", "html"),
+    ("<html><p>Истёк</p></html>".encode("cp1251"), "text/html", "html"),
+    ("<html>expired</html>".encode("utf-16-le"), "text/html", "html"),
+    (b"\n<!DOCTYPE html><p>\0\1expired", "text/html", "html"),
+    ("<html>expired</html>".encode("utf-16-be"), "text/html", "html"),
+    ("<?xml version='1.0' encoding='iso-8859-1'?><Error>ungültig</Error>".encode("latin-1"), "text/xml", "xml"),
 ]
 TEXTS = [
     (b'{"a": 1}', "application/json", "json"),
@@ -86,6 +93,9 @@ TEXTS = [
     (b"[link](https://example.com)", "text/plain", "txt"),
     (b"BMX bicycles and other words", "text/plain", "txt"),
     (b"ID3", "text/plain", "txt"),
+    ('{"error": "ungültig, leider"}'.encode("latin-1"), "application/json", "json"),
+    ("Der Verweis ist ungültig.".encode("latin-1"), "text/plain", "txt"),
+    ("Ссылка устарела, получите новую. ".encode("koi8-r") * 4, "text/plain", "txt"),
     ("Grüße".encode()[:-1] + b"\xc3", "text/plain", "txt"),
     (b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA", "text/plain", "txt"),
     (b"root:x:0:0:root:/root:/bin/bash\n", "text/plain", "txt"),

@@ -66,6 +66,14 @@ def test_a_folder_that_is_not_there_needs_no_sweeping(tmp_path: Path) -> None:
     assert sweep(tmp_path / "nowhere") == 0
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "file", "file/x", "loop", "loop/x"])
+def test_a_folder_that_cannot_be_one_needs_no_sweeping(tmp_path: Path, name: str) -> None:
+    """The setting may name anything, and the answers tell that."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert sweep(tmp_path / name) == 0
+
+
 def test_what_cannot_be_removed_is_left(tmp_path: Path) -> None:
     """A start must not fail of old rubbish."""
     leave(tmp_path, f".sketch-1-one.part.{DEAD}.0a1b2c3d.part/inside", at=BEFORE - 1)

@@ -122,7 +122,13 @@ def test_what_is_about_a_result_is_none() -> None:
     }
     assert made(response=body) == [(OutputKind.IMAGE, A)]
     assert made(response={"metadata": {"poster": A}}) == [(OutputKind.IMAGE, A)]
-    assert made(response={"result": "data:image/png;base64,AAAA"}) == []
+
+
+def test_a_response_without_files_and_texts_is_kept() -> None:
+    """It was paid for; where something was read, numbers beside it are no result."""
+    assert read(response={"score": 5}).unread == ('{"score":5}',)
+    assert read(response={"score": 5, "result": A}).unread == ()
+    assert read(response={}).unread == ()
 
 
 def test_the_kind_is_by_the_ending_then_by_the_metadata_then_open() -> None:
@@ -135,6 +141,24 @@ def test_the_kind_is_by_the_ending_then_by_the_metadata_then_open() -> None:
 def test_letters_of_other_alphabets_travel_as_codes() -> None:
     """A file may be called what it shows."""
     assert made(response="https://cdn.x/ä.png") == [(OutputKind.IMAGE, "https://cdn.x/%C3%A4.png")]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("https://cdn.x/größe cup.png", "https://cdn.x/gr%C3%B6%C3%9Fe%20cup.png"), ("//cdn.x/a.png", A)],
+)
+def test_where_an_address_stands_its_flaws_are_corrected(url: str, expected: str) -> None:
+    """In a text they would be words."""
+    assert made(response={"image": {"url": url}}) == [(OutputKind.IMAGE, expected)]
+    assert made(response={"text": url}) == [(OutputKind.TEXT, url)]
+
+
+@pytest.mark.parametrize("response", ["data:image/png;base64,AAAA", {"result": ["data:image/png;base64,AAAA"]}])
+def test_a_file_inside_the_answer_is_an_output(response: object) -> None:
+    """It was paid for (runpod-workers/worker-comfyui#232)."""
+    (output,) = read(response=response).outputs
+    assert (output.kind, output.url, output.link) == (OutputKind.IMAGE, "data:image/png;base64,AAAA", None)
+    assert (output.expires_at, output.mime_type) == (None, "")
 
 
 def test_a_failed_run_names_its_failed_nodes() -> None:
@@ -183,6 +207,19 @@ def test_what_a_run_used_is_told_in_credits() -> None:
     nodes = [{"type": "a", "creditUsed": 500_000}, {"type": "b", "output": {"creditUsed": 250_000}}, {"type": "c"}]
     assert read("CANCELED", nodes=nodes).cost_credits == 0.75
     assert read(nodes=[{"type": "c"}]).cost_credits is None
+
+
+def test_a_cost_of_0_is_told_only_by_the_run_or_by_every_node() -> None:
+    """A node that says nothing may have cost something."""
+    ends = [{"type": "request"}, {"nodeType": "RESPONSE", "output": {}}]
+    free: dict[str, Any] = {"type": "a", "output": {"creditUsed": 0}}
+    silent = {"type": "b"}
+    assert read(creditUsed=0, nodes=[silent]).cost_credits == 0
+    assert read(nodes=[free, {**free, "type": "b"}, *ends]).cost_credits == 0
+    assert read(nodes=[free, silent, *ends]).cost_credits is None
+    assert (
+        read(nodes=[{"type": "request", "creditUsed": 0}, {"type": "response", "creditUsed": 0}]).cost_credits is None
+    )
 
 
 @pytest.mark.parametrize("value", [None, True, "5", -1, 1e30, [], float("inf")])

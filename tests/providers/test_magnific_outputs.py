@@ -1,25 +1,28 @@
 """Magnific's results, and everything that a server may send in their place."""
 
+import json
 from typing import Any, Final
 
 import pytest
 
 from flowport.model import Output
-from flowport.providers.magnific_outputs import LINK_SECONDS, MAX_OUTPUTS, parse_outputs
+from flowport.providers.magnific_outputs import LINK_SECONDS, MAX_OUTPUTS, Parsed, parse_outputs
+from flowport.providers.result_items import MAX_KEPT
 
 NOW = 1_772_020_920.0  # 2026-02-25T12:02:00Z
+DATA: Final = "data:image/png;base64,iVBORw0KGgo="
 RENDER: Final = "https://pikaso.cdnpk.net/private/production/1234567890/render.png?token=exp_1234567890~hmac_abc123"
 
 
 def read_outputs(*images: object, **result: object) -> tuple[Output, ...]:
     """Return the outputs of a result."""
-    return parse_outputs({"images": list(images), **result}, now=NOW)
+    return parse_outputs({"images": list(images), **result}, now=NOW).outputs
 
 
 def test_outputs_are_numbered_through_their_kinds() -> None:
     """Pictures, films, sounds, whatever order the provider's JSON has."""
     kinds = {"audios": "a.mp3", "videos": "v.mp4", "images": "i.png"}
-    found = parse_outputs({key: [{"url": f"https://x/{name}"}] for key, name in kinds.items()}, now=NOW)
+    found = parse_outputs({key: [{"url": f"https://x/{name}"}] for key, name in kinds.items()}, now=NOW).outputs
     assert [(o.n, o.kind.value, o.mime_type) for o in found] == [
         (1, "image", "image/png"),
         (2, "video", "video/mp4"),
@@ -30,30 +33,38 @@ def test_outputs_are_numbered_through_their_kinds() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        None,
-        "https://x/a.png",
-        {},
         {"url": None},
         {"url": ""},
-        {"url": "//x/a.png"},
+        {"url": "no URL"},
+        {"id": "x", "width": 640},
+        7,
+        True,
+        "javascript:alert(1)",
         {"url": "ftp://x/a.png"},
         {"url": "file:///etc/passwd"},
-        {"url": "data:image/png;base64,AAAA"},
+        {"url": "data:image/png;base64,"},
         {"url": "javascript:alert(1)"},
         {"url": "https://"},
         {"url": "https://me:pw@x/a.png"},
         {"url": "https://@x/a.png"},
-        {"url": "https://x/a b.png"},
         {"url": "https://x/a\n.png"},
-        {"url": "https://x/é.png"},
         {"url": "https://x/" + "a" * 4096},
         {"url": "https://[::1"},
     ],
 )
-def test_an_output_without_a_usable_link_is_dropped_by_itself(item: object) -> None:
-    """It would be shown, fetched and saved; its neighbours keep their numbers without a gap."""
-    found = read_outputs(item, {"url": "https://x/a.png"})
-    assert [(output.n, output.url) for output in found] == [(1, "https://x/a.png")]
+def test_an_item_without_a_usable_link_is_counted_and_kept(item: object) -> None:
+    """Its link must not be fetched, its neighbours keep their numbers without a gap, and it was paid for."""
+    found = parse_outputs({"images": [item, {"url": "https://x/a.png"}]}, now=NOW)
+    assert [(output.n, output.url) for output in found.outputs] == [(1, "https://x/a.png")]
+    (kept,) = found.unread
+    assert 0 < len(kept) <= MAX_KEPT
+    assert json.dumps(item, ensure_ascii=False, separators=(",", ":")).startswith(kept)
+
+
+@pytest.mark.parametrize("images", [None, [], {}, "", [None], [{}], [[], "", None]])
+def test_what_is_empty_is_no_item(images: object) -> None:
+    """Services list what an app could have made."""
+    assert parse_outputs({"images": images, "seed": 7, "videos": []}, now=NOW) == Parsed()
 
 
 @pytest.mark.parametrize(
@@ -103,10 +114,25 @@ def test_a_links_own_word_on_its_end_is_taken_when_it_can_be_true(token: str, ex
     assert output.expires_at == expires_at
 
 
-@pytest.mark.parametrize("result", [{}, {"images": {}}, {"images": "x"}, {"images": None}, {"pictures": [{}]}])
-def test_a_result_of_another_shape_holds_no_outputs(result: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "result", [None, {}, {"images": {}}, {"images": None}, {"pictures": [{}]}, {"seed": 7}, "x", 7]
+)
+def test_a_result_of_another_shape_holds_no_outputs(result: object) -> None:
     """The run is over all the same."""
-    assert parse_outputs(result, now=NOW) == ()
+    assert parse_outputs(result, now=NOW) == Parsed()
+
+
+def test_what_an_item_says_of_its_file_is_kept_with_it() -> None:
+    """A caption and further links are shown, and only the file is fetched."""
+    item = {"url": RENDER, "caption": "a cup", "thumbnail": "https://x/small.jpg", "width": 640}
+    (output,) = read_outputs(item)
+    assert (output.url, output.text, output.width) == (RENDER, "a cup Further link: https://x/small.jpg", 640)
+
+
+def test_a_file_inside_the_answer_has_no_link_that_could_expire() -> None:
+    """Its data is kept until it is saved, and is no address."""
+    (output,) = read_outputs({"url": DATA, "id": "c1"})
+    assert (output.url, output.link, output.expires_at, output.mime_type) == (DATA, None, None, "")
 
 
 def test_outputs_have_an_end() -> None:

@@ -1,5 +1,6 @@
 """One table of the words for a run's state: both providers', their spellings, and the usual others."""
 
+import re
 from typing import Any
 
 import pytest
@@ -60,6 +61,12 @@ WORDS = {
         "timed-out",
         "timeout",
         "expired",
+        "unsuccessful",
+        "interrupted",
+        "blocked",
+        "denied",
+        "abandoned",
+        "internal_error",
     ],
     RunState.CANCELLED: [
         "cancelled",
@@ -70,6 +77,8 @@ WORDS = {
         "stopped",
         "terminated",
         "canceled_by_user",
+        "halted",
+        "deleted",
     ],
 }
 PAIRS = [(word, state) for state, words in WORDS.items() for word in words]
@@ -77,7 +86,17 @@ OUTPUT = "https://cdn.example/a.png"
 
 
 @pytest.mark.parametrize(("word", "state"), PAIRS)
-@pytest.mark.parametrize("spell", [str, str.upper, str.title, lambda word: f"  {word}\n"])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        str.upper,
+        str.title,
+        lambda word: f"  {word}\n",
+        lambda word: re.sub(r"[\s_-]+", "", word.title()),
+        lambda word: f"{word}.",
+    ],
+)
 def test_a_word_means_the_same_however_it_is_spelt(word: str, state: RunState, spell: Any) -> None:
     """One letter more or less must not keep a paid run alive for good (replicate/replicate-python#460)."""
     assert parse_state(spell(word)) is state
@@ -89,6 +108,26 @@ def test_a_word_means_the_same_however_it_is_spelt(word: str, state: RunState, s
 def test_other_words_are_in_no_table(word: Any) -> None:
     """A guess could give a run up that goes on."""
     assert parse_state(word) is None
+
+
+@pytest.mark.parametrize("at", ["2026-11-30T10:00:00Z", 1796032800])
+def test_an_unknown_word_with_an_end_is_one(at: Any) -> None:
+    """The run was completed then, whatever that is called."""
+    body = {"data": {"run_id": "r", "status": "archived", "completed_at": at}}
+    assert MAGNIFIC.parse_look(answer(body), now=NOW).state is RunState.FAILED
+
+
+@pytest.mark.parametrize(
+    "at", [None, "", " ", 0, False, "0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z", "null", "none", "-"]
+)
+def test_an_instant_that_stands_for_none_is_no_end(at: Any) -> None:
+    """Some services write their zero there; the run would be given up while it goes on."""
+    body = {"data": {"run_id": "r", "status": "upscaling", "completed_at": at}}
+    magnific = MAGNIFIC.parse_look(answer(body), now=NOW)
+    magica = parse_run({"status": "upscaling", "completedAt": at}, now=NOW)
+    assert magica is not None
+    assert (magnific.state, magica.state) == (RunState.RUNNING, RunState.RUNNING)
+    assert magnific.unheard_status == magica.unheard_status == "upscaling"
 
 
 @pytest.mark.parametrize(("word", "state"), PAIRS)

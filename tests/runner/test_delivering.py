@@ -228,14 +228,45 @@ async def test_a_provider_that_stumbles_is_asked_again(ledger: FaultyLedger, tmp
         assert get_instant(bench.clock) == (7.0 if getattr(reply, "status", 0) in {429, 503} else 2.0)
 
 
-async def test_a_place_that_refuses_the_file_is_replaced_by_another(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """Its signature may have ended; three places are enough."""
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+async def test_a_place_that_stumbles_is_replaced_by_another(ledger: FaultyLedger, tmp_path: Path, status: int) -> None:
+    """Three places are enough."""
     async with open_bench(ledger, tmp_path) as bench:
-        bench.server.statuses = [403, 500]
+        bench.server.statuses = [status, 500]
         assert await bench.bring(await bench.hold(PNG)) == [ASSET]
         assert bench.count() == (3, 3)
-        bench.server.statuses = [403] * 3
+        bench.server.statuses = [status] * 3
         assert (await bench.bring(await bench.hold(TIFF)))[0] != ASSET
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 411, 412, 413, 416, 422])
+async def test_a_place_that_refuses_the_file_is_asked_once(ledger: FaultyLedger, tmp_path: Path, status: int) -> None:
+    """The same file would be refused again; the next file is tried, because the refusal says nothing of it."""
+    async with open_bench(ledger, tmp_path) as bench:
+        bench.server.statuses = [status]
+        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert (bench.count(), get_instant(bench.clock)) == ((1, 1), 0.0)
+        assert await bench.bring(await bench.hold(VIDEO + bytes(8)), kind=InputKind.VIDEO) == [ASSET]
+
+
+async def test_a_type_that_the_place_refuses_is_remembered(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """As one that the provider itself refuses."""
+    async with open_bench(ledger, tmp_path) as bench:
+        bench.server.statuses = [415]
+        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
+        assert bench.count() == (1, 1)
+        assert await bench.bring(await bench.hold(SOUND), kind=InputKind.AUDIO) == [ASSET]
+        bench.clock.advance(CLOSED_SECONDS)
+        assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [ASSET]
+
+
+async def test_a_place_that_no_file_is_sent_to_is_asked_for_once(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The provider would name the same one again."""
+    async with open_bench(ledger, tmp_path) as bench:
+        bench.account.origins = frozenset()
+        assert await bench.bring(await bench.hold(PNG)) == [encode(PNG)]
+        assert (bench.count(), get_instant(bench.clock)) == ((1, 0), 0.0)
 
 
 async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
@@ -264,6 +295,16 @@ async def test_films_and_sounds_go_up(ledger: FaultyLedger, tmp_path: Path, data
         (request,) = [one for one in bench.account.asked if one.operation is Operation.REQUEST_UPLOAD]
         assert request.body == {"files": [{"content_type": media.sniffed.mime_type}]}
         assert bench.server.puts[0].sha256 == media.fingerprint.sha256
+
+
+async def test_a_film_of_itunes_goes_up_as_the_mp4_that_it_is(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Its type has a name of its own, which no provider lists."""
+    async with open_bench(ledger, tmp_path) as bench:
+        media = await bench.hold(VIDEO.replace(b"isom", b"M4V ", 1))
+        assert media.sniffed.mime_type == "video/x-m4v"
+        assert await bench.bring(media, kind=InputKind.VIDEO) == [ASSET]
+        (request,) = [one for one in bench.account.asked if one.operation is Operation.REQUEST_UPLOAD]
+        assert request.body == {"files": [{"content_type": "video/mp4"}]}
 
 
 async def test_a_kind_that_is_not_uploaded_goes_inside(ledger: FaultyLedger, tmp_path: Path) -> None:
@@ -379,6 +420,17 @@ async def test_a_link_that_has_expired_is_renewed_by_reading_its_run_again(
     await ledger.accept(other.run)
     async with open_bench(ledger, tmp_path, build_answer({}, 500)) as bench:
         assert await bench.bring(other) == [ASSET]
+
+
+async def test_a_result_that_came_inside_an_answer_goes_up(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """It was not saved, and has no link that a provider could fetch."""
+    data = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    async with open_bench(ledger, tmp_path) as bench:
+        assert await bench.bring(build_output(provider_output_id="", url=data, saved_path="", expires_at=None)) == [
+            ASSET
+        ]
+        with pytest.raises(ArgumentsInvalid, match="broken or cut off"):
+            await bench.bring(build_output(provider_output_id="", url="data:image/png;base64,A", expires_at=None))
 
 
 async def test_a_result_that_is_nowhere_any_more_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:

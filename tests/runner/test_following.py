@@ -120,6 +120,32 @@ async def test_each_end_is_written_down_whole(
     assert account.priorities == [Priority.LOOK]
 
 
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (
+            [{"url": "https://x/a.png"}, {"id": "x1", "token": "abcdefgh12345678"}],
+            "1 item of the result could not be read: \"{'id':'x1','token':'[hidden]'}\".",
+        ),
+        (
+            [{"url": "ftp://x/a.png"}, 7, True, 8],
+            (
+                "The app finished, but Magnific handed over no result that Flowport can read. 4 items of the result could not be "
+                'read: "{\'url\':\'ftp://x/a.png\'}", "7", "true", ...'
+            ),
+        ),
+    ],
+)
+async def test_what_cannot_be_read_of_a_result_is_counted_and_kept(
+    ledger: FaultyLedger, board: Board, clock: FakeClock, images: list[object], expected: str
+) -> None:
+    """It was paid for, and a person who asks the provider about it needs its words; secrets are no part of them."""
+    body = {"data": {"run_id": "remote-1", "status": "completed", "result": {"images": images}}}
+    over, _ = await follow(ledger, board, clock, in_turn(build_answer(body)))
+    assert (over.state, over.failure.rstrip(".")) == (RunState.SUCCEEDED, expected.rstrip("."))
+    assert (await read(ledger)).failure == over.failure
+
+
 async def test_a_run_is_looked_at_in_its_providers_pace(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
     """Magnific asks for two or three seconds at first, then three to five."""
     times: list[float] = []

@@ -1,5 +1,6 @@
 """Keeping a run's outputs, from a real server on this machine to real files."""
 
+import base64
 import json
 import resource
 import sys
@@ -87,6 +88,15 @@ async def open_bench(
         await fetcher.aclose()
 
 
+async def save_data(ledger: FaultyLedger, folder: Path, data: str) -> Output:
+    """Record a finished run whose answer held a file, try to save that and return it as it is on record."""
+    async with open_bench(ledger, folder, GONE) as bench:
+        run = replace(DONE, outputs=(Output(1, OutputKind.IMAGE, data),))
+        await ledger.accept(run)
+        await bench.save_missing(run)
+    return (await read(ledger)).outputs[0]
+
+
 @pytest.fixture
 def blocked_folder(folder: Path) -> Path:
     """Return a folder for results in whose place a file stands."""
@@ -121,6 +131,24 @@ def limit_file_size(size_bytes: int) -> Iterator[None]:
 def folder(tmp_path: Path) -> Path:
     """Return a folder for results that does not exist yet."""
     return tmp_path / "results"
+
+
+async def test_a_file_that_came_inside_the_answer_is_saved(ledger: FaultyLedger, folder: Path) -> None:
+    """Then its data need not be kept twice (runpod-workers/worker-comfyui#232)."""
+    data = base64.b64encode(JPEG).decode()
+    saved = await save_data(ledger, folder, f"data:image/png;base64,{data}")
+    assert (read_bytes(saved.saved_path), saved.url) == (JPEG, None)
+    assert (saved.mime_type, saved.width, Path(saved.saved_path).suffix) == ("image/jpeg", 8, ".jpg")
+
+
+@pytest.mark.parametrize("data", ["data:image/png;base64,A", "data:,%3Chtml%3E", "data:image/png;base64,PGh0bWw+"])
+async def test_what_came_inside_the_answer_and_is_no_picture_is_kept_as_it_came(
+    ledger: FaultyLedger, folder: Path, data: str
+) -> None:
+    """It is on record, and the answer says that it was not saved."""
+    kept = await save_data(ledger, folder, data)
+    assert (kept.url, kept.saved_path) == (data, "")
+    assert kept.save_problem.startswith("It was not saved: ")
 
 
 async def test_an_output_is_saved_with_a_record_beside_it(ledger: FaultyLedger, folder: Path) -> None:

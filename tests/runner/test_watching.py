@@ -1,6 +1,7 @@
 """The watch over an account: who gets the next request, decided when the request is there."""
 
 import itertools
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -183,6 +184,17 @@ async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(ledger: Fau
         watch.board.remove("a")
         await watch.let_pass("a")
         assert watch.account.asked == []
+
+
+async def test_a_row_whose_batch_a_call_waits_for_is_read_again_within_ten_seconds(ledger: FaultyLedger) -> None:
+    """The caller of a batch waits for its rows."""
+    async with open_watch(ledger, in_turn(*[build_answer(None, 500)] * 6, DONE)) as watch:
+        batch = replace(RUNNING, id="batch_a", row_count=1)
+        with watch.board.put(batch, noted_at=watch.clock.monotonic()).wait():
+            await watch.follow("row", Urgency.BATCH, batch_id=batch.id)
+            await watch.finish("row")
+    pauses = [after - before for before, after in itertools.pairwise(watch.asked_at)]
+    assert pauses == [2, 4, 8, 10, 10, 10]
 
 
 async def test_somebody_who_begins_to_wait_for_a_failing_run_does_not_wait_out_its_pause(ledger: FaultyLedger) -> None:

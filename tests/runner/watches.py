@@ -63,16 +63,25 @@ class Watch:
         self.accepted.update(names)
 
     async def follow(
-        self, name: str, urgency: Urgency = Urgency.WAITED, *, age: float = 0.0, provider_run_id: str = ""
+        self,
+        name: str,
+        urgency: Urgency = Urgency.WAITED,
+        *,
+        age: float = 0.0,
+        provider_run_id: str = "",
+        batch_id: str = "",
     ) -> Run:
         """Follow a run in the background; the provider knows it by the same name, unless another is given."""
-        run = await self.put(name, urgency, age=age, provider_run_id=provider_run_id)
+        run = await self.put(name, urgency, age=age, provider_run_id=provider_run_id, batch_id=batch_id)
         self.tasks.start_soon(self._follow, run)
         return run
 
-    async def put(self, name: str, urgency: Urgency, *, age: float = 0.0, provider_run_id: str = "") -> Run:
+    async def put(
+        self, name: str, urgency: Urgency, *, age: float = 0.0, provider_run_id: str = "", batch_id: str = ""
+    ) -> Run:
         """Put a run on the board."""
         run = replace(RUNNING, id=name, provider_run_id=provider_run_id or name, started_at=self.clock.now() - age)
+        run = replace(run, batch_id=batch_id)
         if name not in self.accepted:
             await self.ledger.accept(run)
         self.board.put(run, noted_at=self.clock.monotonic() - age, urgency=urgency)

@@ -114,6 +114,29 @@ async def test_each_id_of_an_array_is_refused(url: str, era: str) -> None:
     assert {(one["id"], one["error"]["code"]) for one in answers} == {(7, -32600), ("b", -32600)}
 
 
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("before", [b"", b" \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
+@pytest.mark.parametrize("prompt", ["a lake", "caf\xe9", "a\tlake"])
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1"])
+async def test_an_array_is_answered_by_each_id_in_an_array(
+    *, url: str, era: str, before: bytes, prompt: str, charset: str
+) -> None:
+    """Whatever stands before it, and whatever else is wrong with it; also when it holds one message."""
+    bodies = [build_body(era, prompt.encode("latin-1"), id=one) for one in (7, "b")]
+    kind = {"content-type": f"application/json; charset={charset}"}
+    for some in (bodies, bodies[:1]):
+        status, answers = await post(url, era, before + b"[" + b",".join(some) + b"]", **kind)
+        assert status == 400
+        assert [(one["id"], one["error"]["code"]) for one in answers] == [(7, -32600), ("b", -32600)][: len(some)]
+    assert await count_runs(url) == 0
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[1]", b'[{"jsonrpc": "2.0", "method": "notifications/initialized"}]'])
+async def test_an_array_without_an_id_is_refused_by_one_object(url: str, body: bytes) -> None:
+    """As JSON-RPC has it of what is no valid request."""
+    assert await refuse(url, "legacy", body) == (None, -32600)
+
+
 @pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}])
 async def test_a_page_in_the_browser_learns_nothing(url: str, headers: dict[str, str]) -> None:
     """Under a foreign name the refusal is the usual one, whatever the body is."""

@@ -60,6 +60,7 @@ def test_a_call_whose_bytes_are_no_utf8_is_refused_by_its_id(bad: bytes) -> None
         b'{"jsonrpc": "2.0", "method": "notifications/%s"}',
         b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1, "reason": "%s"}}',
         b'{"jsonrpc": "2.0", "id": 3, "result": {"action": "accept", "content": {"x": "%s"}}}',
+        b'[{"jsonrpc": "2.0", "id": "a%s", "method": "ping"}]',
         b'%s{"jsonrpc": "2.0", "id": 3, "method": "ping"}',
         b'{"jsonrpc": "2.0", "id": 3, "method": "ping"}%s',
         b'{"jsonrpc": "2.0", %s"id": 3, "method": "ping"}',
@@ -150,6 +151,19 @@ def test_a_long_array_is_refused_by_each_id() -> None:
     items = [{"jsonrpc": "2.0", "id": n, "method": "ping"} for n in range(MAX_BATCH + 1)]
     parsed = parse_messages(json.dumps(items).encode())
     assert [getattr(one, "id", None) for one in parsed] == list(range(MAX_BATCH + 1))
+
+
+@pytest.mark.parametrize("bad", [b"\xe9", b"\xff", b"\t", b"\0"])
+def test_an_array_that_cannot_be_read_is_refused_by_each_id(bad: bytes) -> None:
+    """One bad byte spoils them all, and each of its senders waits; an id that was repaired is another id."""
+    other = b'{"jsonrpc": "2.0", "id": "x", "method": "ping"}'
+    told = b'{"jsonrpc": "2.0", "method": "n"}, {"jsonrpc": "2.0", "id": 9, "result": {}}'
+    parsed = parse_messages(b"[" + CALL % bad + b"," + other + b"," + told + b"]")
+    assert [(one.id, one.error.code) for one in parsed if isinstance(one, RefusedMessage)] == [
+        (7, t.INVALID_REQUEST),
+        ("x", t.INVALID_REQUEST),
+    ]
+    assert len(parsed) == 2
 
 
 def test_an_array_keeps_its_order_and_its_notifications() -> None:

@@ -82,6 +82,7 @@ def set_finished(
     outputs: Sequence[Output],
     failure: str,
     spent_credits: float,
+    is_cost_told: bool = False,
     at: float,
 ) -> bool:
     """Move to an end that is known, write the outputs and release the reservation."""
@@ -90,8 +91,9 @@ def set_finished(
         connection,
         run_id,
         state,
-        "failure = :failure, spent_credits = :spent_credits, reserved_credits = 0, finished_at = :at",
-        {"failure": failure, "spent_credits": spent_credits, "at": at},
+        "failure = :failure, spent_credits = :spent_credits, is_cost_told = :is_cost_told, reserved_credits = 0, "
+        "finished_at = :at",
+        {"failure": failure, "spent_credits": spent_credits, "is_cost_told": is_cost_told, "at": at},
         during=LIVE_STATES,
     )
     if is_changed:

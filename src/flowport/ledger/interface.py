@@ -114,10 +114,12 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         outputs: Sequence[Output],
         failure: str,
         spent_credits: float,
+        is_cost_told: bool = False,
         at: float,
     ) -> bool:
         """Move a run to succeeded, partial, failed or cancelled, with its outputs, and release its reservation.
 
+        `is_cost_told` says that the provider itself named what the run has cost.
         A run that is over already stays as it is, so a second follower cannot undo what was saved.
         """
         ...

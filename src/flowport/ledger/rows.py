@@ -18,6 +18,7 @@ Value: TypeAlias = str | int | float | None
 _COLUMN_NAMES: Final = {"delivered_at": "seen_at", "delivered_to": "seen_by"}
 """Fields whose columns keep an earlier name, by which older versions at work on the same file know them."""
 
+_FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_told")
 _RUN_FIELDS: Final = {
     field.name: _COLUMN_NAMES.get(field.name, field.name) for field in fields(Run) if field.name != "outputs"
 }
@@ -64,10 +65,8 @@ def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
         state = RunState(values.pop("state"))
     except ValueError as exc:
         raise _build_unreadable_error() from exc
-    is_followed, is_cancelled = bool(values.pop("is_followed")), bool(values.pop("is_delivery_cancelled"))
-    return Run(
-        **values, state=state, is_followed=is_followed, is_delivery_cancelled=is_cancelled, outputs=tuple(outputs)
-    )
+    values.update({name: bool(values[name]) for name in _FLAGS})
+    return Run(**values, state=state, outputs=tuple(outputs))
 
 
 def parse_output(row: sqlite3.Row) -> Output:

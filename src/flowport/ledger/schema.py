@@ -210,7 +210,9 @@ _DELIVERY: Final = (
     """,
 )
 
-MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE, _BATCHES, _DELIVERY)
+_COST: Final = ("ALTER TABLE runs ADD COLUMN is_cost_told INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE, _BATCHES, _DELIVERY, _COST)
 """The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)

@@ -33,7 +33,7 @@ _IS_RESERVED: Final = (
 )
 
 IS_UNPRICED: Final = (
-    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND "
+    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_told AND "
     f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
 )
 """Sent, at a price that nobody knows; `Run.cost_credits` says the same of one that is over."""

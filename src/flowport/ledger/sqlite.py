@@ -112,6 +112,7 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         outputs: Sequence[Output],
         failure: str,
         spent_credits: float,
+        is_cost_told: bool = False,
         at: float,
     ) -> bool:
         """Move a run to a known end, with its outputs."""
@@ -123,6 +124,7 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
                 outputs=tuple(outputs),
                 failure=failure,
                 spent_credits=spent_credits,
+                is_cost_told=is_cost_told,
                 at=at,
             )
         )

@@ -11,6 +11,7 @@ from flowport.media.boxes import find_box_fault
 from flowport.media.matroska import is_cut
 from flowport.media.measures import MAX_STEPS, count_file_bytes, read_at
 from flowport.media.signatures import Sniffed
+from flowport.media.sounds import view_untagged
 
 _CUT: Final = "it ends in the middle of a part"
 _OGG_PAGE_BYTES: Final = 65_307
@@ -32,7 +33,7 @@ def find_fault(file: BinaryIO, sniffed: Sniffed) -> str:
     The file is at its beginning afterwards.
     """
     find = _FINDS.get(sniffed.extension)
-    fault = find(file) if find is not None else ""
+    fault = find(view_untagged(file)) if find is not None else ""
     file.seek(0)
     return fault
 

@@ -29,6 +29,8 @@ from flowport.media.signatures import (
     MPEG_SOUND,
     PHASE_ONE_RAW,
     RAW_PHOTO,
+    REAL_SOUND,
+    REAL_VIDEO,
     TARGA,
     TIFF,
     TRANSPORT,
@@ -40,7 +42,7 @@ from flowport.media.signatures import (
     Sniffed,
 )
 from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
-from flowport.media.sounds import skip_tags
+from flowport.media.sounds import view_untagged
 from flowport.media.tiff import read_tiff
 from flowport.media.tracks import is_container, read_tracks
 from flowport.model import OutputKind
@@ -58,6 +60,7 @@ _SOUND_OF: Final = {
     FLV: FLV_SOUND,
     MPEG: MPEG_SOUND,
     TRANSPORT: TRANSPORT_SOUND,
+    REAL_VIDEO: REAL_SOUND,
 }
 """What each container is when it holds sound alone."""
 _CONTAINER_OF: Final = {sound: container for container, sound in _SOUND_OF.items() if sound != M4A}
@@ -78,7 +81,7 @@ def identify(file: BinaryIO) -> Sniffed | None:
 def has_tracks(file: BinaryIO, sniffed: Sniffed) -> bool:
     """Tell whether what a file is was read from its tracks, or needs none: a sound that is no container."""
     extension = _CONTAINER_OF.get(sniffed, sniffed).extension
-    return not is_container(extension) or read_tracks(file, extension) is not None
+    return not is_container(extension) or read_tracks(view_untagged(file), extension) is not None
 
 
 def _identify(file: BinaryIO) -> Sniffed | None:
@@ -111,10 +114,10 @@ def _judge_by_tracks(file: BinaryIO, sniffed: Sniffed) -> Sniffed:
 
 
 def _identify_tagged(file: BinaryIO) -> Sniffed:
-    """Return what follows the tags of an MP3's kind, which may stand before any sound."""
-    place = skip_tags(file)
-    behind = sniff(read_at(file, place, MAX_HEAD_BYTES))
-    return behind if behind is not None and behind.kind is OutputKind.AUDIO else MP3
+    """Return what follows the tags of an MP3's kind, which may stand before any sound, in a container too."""
+    view = view_untagged(file)
+    behind = _identify(view) if not read_at(view, 0, 3).startswith(b"ID3") else None
+    return behind if behind is not None and behind.kind in {OutputKind.AUDIO, OutputKind.VIDEO} else MP3
 
 
 def _identify_tiff(file: BinaryIO) -> Sniffed:

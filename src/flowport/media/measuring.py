@@ -4,16 +4,18 @@ A moving picture is never decoded. What a format does not tell in its header sta
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import BinaryIO, Final
 
 from flowport.media.boxes import Movie, measure_movie
 from flowport.media.decoding import SIDEWAYS, get_orientation, open_picture
+from flowport.media.headers import MEASURED, measure_header
 from flowport.media.heif import measure_heif
 from flowport.media.matroska import measure_matroska
 from flowport.media.measures import NO_MEASURES, Measures, build_measures, count_file_bytes, read_at
 from flowport.media.previews import PICTURE_FORMATS
 from flowport.media.signatures import Sniffed
-from flowport.media.sounds import measure_flac, measure_mp3, measure_ogg, measure_wav
+from flowport.media.sounds import measure_flac, measure_mp3, measure_ogg, measure_wav, view_untagged
 from flowport.media.tiff import find_main_page, read_tiff
 from flowport.model import OutputKind
 
@@ -34,7 +36,7 @@ def measure(file: BinaryIO, sniffed: Sniffed | None) -> Measures:
         return NO_MEASURES
     look = _LOOKS.get(sniffed.extension)
     if look is not None:
-        return look(file)
+        return look(file if sniffed.kind is OutputKind.IMAGE else view_untagged(file))
     return _measure_picture(file, sniffed) if sniffed.kind is OutputKind.IMAGE else NO_MEASURES
 
 
@@ -115,7 +117,8 @@ _LOOKS: Final[Mapping[str, Callable[[BinaryIO], Measures]]] = {
     **dict.fromkeys(("webm", "mkv", "weba", "mka"), measure_matroska),
     **dict.fromkeys(("heic", "avif"), measure_heif),
     **dict.fromkeys(_TIFFS, _measure_tiff),
-    "ico": _measure_icon,
+    **{extension: partial(measure_header, extension=extension) for extension in MEASURED},
+    **dict.fromkeys(("ico", "cur"), _measure_icon),
     "psd": _measure_photoshop,
     "qoi": _measure_qoi,
     "jp2": _measure_jpeg_2000,

@@ -9,7 +9,6 @@ that carry programs (SVG, HTML) are not read at all. Blocks, and takes processor
 
 import io
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from flowport.media.decoding import flatten_grey, get_max_pixels, is_deep_grey, open_picture
 from flowport.media.jpeg import has_one_scan
+from flowport.media.measures import count_file_bytes, read_at
+from flowport.media.sniffing import MAX_HEAD_BYTES, sniff
+from flowport.model import OutputKind
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,6 +35,9 @@ MAX_WORKING_BYTES: Final = 100 * 1024**2
 
 PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
 """Decoded by Pillow itself; for some others it calls programs, or a library that trusts the file."""
+
+_EXTENSIONS: Final = frozenset({"jpg", "png", "webp", "gif", "avif", "bmp"})
+"""Of the files of those formats."""
 
 _READ_WHOLE: Final = frozenset({"WEBP", "AVIF"})
 _WHOLE_FILE_PIXEL_BYTES: Final = 20
@@ -87,19 +92,27 @@ def build_preview(
         max_bytes: Of the copy; it is made smaller until it fits.
     """
     try:
-        with _open(source) as file, open_picture(file, PICTURE_FORMATS) as image:
-            size_bytes = os.fstat(file.fileno()).st_size if not isinstance(source, bytes) else len(source)
-            if problem := _find_problem(image, size_bytes, max_edge):
-                return NoPreview(problem)
-            if size_bytes <= max_bytes and max(image.size) <= max_edge and _is_plain(image):
-                # Nobody could make it smaller to any use; decoding would be most of what a preview costs.
-                image.verify()
-                file.seek(0)
-                return Preview(f"image/{str(image.format).lower()}", file.read(max_bytes))
-            return _encode(_reduce(image, max_edge), max_bytes)
+        with _open(source) as file:
+            sniffed = sniff(read_at(file, 0, MAX_HEAD_BYTES))
+            if sniffed is not None and sniffed.kind is OutputKind.IMAGE and sniffed.extension not in _EXTENSIONS:
+                return NoPreview(f"none is made of its format ({sniffed.mime_type})")
+            return _build(file, max_edge, max_bytes)
     except Exception as exc:  # noqa: BLE001 - decoders raise what they like on a hostile file, and a preview is a courtesy
         logger.info("a picture cannot be decoded: %s", type(exc).__name__)
         return NoPreview(_explain(exc))
+
+
+def _build(file: BinaryIO, max_edge: int, max_bytes: int) -> Preview | NoPreview:
+    size_bytes = count_file_bytes(file)
+    with open_picture(file, PICTURE_FORMATS) as image:
+        if problem := _find_problem(image, size_bytes, max_edge):
+            return NoPreview(problem)
+        if size_bytes <= max_bytes and max(image.size) <= max_edge and _is_plain(image):
+            # Nobody could make it smaller to any use; decoding would be most of what a preview costs.
+            image.verify()
+            file.seek(0)
+            return Preview(f"image/{str(image.format).lower()}", file.read(max_bytes))
+        return _encode(_reduce(image, max_edge), max_bytes)
 
 
 def _explain(exc: Exception) -> str:

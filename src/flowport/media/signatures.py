@@ -60,6 +60,7 @@ BMP: Final = image("bmp", "bmp")
 ICON: Final = image("vnd.microsoft.icon", "ico", "icon with pictures of several sizes")
 CURSOR: Final = image("x-win-bitmap", "cur", "cursor")
 MP3: Final = audio("mpeg", "mp3")
+MP2: Final = audio("mpeg", "mp2", "MPEG sound of an older kind (MP2)")
 AAC: Final = audio("aac", "aac")
 AC3: Final = audio("ac3", "ac3", "Dolby Digital sound")
 AVIF: Final = image("avif", "avif")
@@ -94,7 +95,14 @@ PHASE_ONE_RAW: Final = raw_photo("phaseone-iiq", "iiq")
 ADOBE_RAW: Final = raw_photo("adobe-dng", "dng")
 _PANASONIC_RAW: Final = raw_photo("panasonic-rw2", "rw2")
 _OLYMPUS_RAW: Final = raw_photo("olympus-orf", "orf")
-_ZIP: Final = other("application/zip", "zip")
+POSTSCRIPT: Final = Sniffed("application/postscript", OutputKind.TEXT, "eps", "PostScript drawing (EPS)")
+"""Saved as a text is: it is a program."""
+REAL_VIDEO: Final = video("vnd.rn-realmedia", "rm", "RealMedia video")
+REAL_SOUND: Final = audio("vnd.rn-realaudio", "rm", "RealAudio sound")
+_FLASH: Final = other("application/x-shockwave-flash", "swf", "Flash animation")
+_H264: Final = video("h264", "h264", "video without a container (H.264)")
+_HEVC: Final = video("h265", "h265", "video without a container (H.265)")
+ZIP: Final = other("application/zip", "zip")
 _GLB: Final = other("model/gltf-binary", "glb")
 
 MAKERS: Final = {
@@ -162,13 +170,18 @@ MAGICS: Final[tuple[tuple[bytes, Sniffed], ...]] = (
     (b"\0\0\x01\xb3", MPEG),
     (b"\x06\x0e\x2b\x34\x02\x05\x01\x01", video("mxf", "mxf", "MXF video")),
     (b"\x1f\x07\0", video("x-dv", "dv", "DV video")),
+    *((b"\0\0\0\1" + unit, _H264) for unit in (b"\x67", b"\x27", b"\x47", b"\x09\x10", b"\x09\xf0")),
+    *((b"\0\0\0\1" + unit, _HEVC) for unit in (b"\x40\1", b"\x42\1", b"\x46\1")),
+    (b"\0\0\x01\xb0", video("mp4v-es", "mpeg4", "video without a container (MPEG-4)")),
+    (b"ea3\x03\0\0\0\0", audio("x-oma", "oma", "ATRAC sound (OMA)")),
     (b"DKIF\0\0", video("x-ivf", "ivf", "IVF video")),
     (b"BBCD\0", video("x-dirac", "drc", "Dirac video")),
+    (b"\xc5\xd0\xd3\xc6", other("application/postscript", "eps", "PostScript drawing (EPS)")),
     (b"%PDF-", other("application/pdf", "pdf")),
     (b"glTF\x01\0\0\0", _GLB),
     (b"glTF\x02\0\0\0", _GLB),
-    (b"PK\x03\x04", _ZIP),
-    (b"PK\x05\x06", _ZIP),
+    (b"PK\x03\x04", ZIP),
+    (b"PK\x05\x06", ZIP),
 )
 
 WEAK_MAGICS: Final[tuple[tuple[bytes, Sniffed], ...]] = (
@@ -209,16 +222,24 @@ WEAK_MAGICS: Final[tuple[tuple[bytes, Sniffed], ...]] = (
     (b"\x0b\x77", AC3),
     (b"Creative Voice File", audio("x-voc", "voc", "Creative Voice sound")),
     (b"ADIF", audio("x-adif", "aac", "AAC sound without frames (ADIF)")),
-    (b".RMF", video("vnd.rn-realmedia", "rm", "RealMedia video")),
+    *((start, _FLASH) for start in (b"FWS", b"CWS", b"ZWS")),
+    (b".RMF", REAL_VIDEO),
     (b"YUV4MPEG2", video("x-yuv4mpeg", "y4m", "uncompressed YUV4MPEG video")),
 )
 """Words that a text may begin with, too; they count only where the file is no text."""
+
+ZIP_TYPES: Final = {
+    b"application/x-krita": image("x-krita", "kra", "Krita document"),
+    b"image/openraster": image("openraster", "ora", "OpenRaster document"),
+}
+"""Of archives whose first entry tells their type."""
 
 RIFF_FORMS: Final = {
     b"WEBP": image("webp", "webp"),
     b"WAVE": audio("wav", "wav"),
     b"AVI ": AVI,
     b"RMID": audio("midi", "rmi", "MIDI file, which holds notes and no sound"),
+    b"CDDA": audio("x-cda", "cda", "entry of an audio CD, which holds no sound"),
     b"QLCM": audio("qcelp", "qcp", "QCELP sound"),
     b"ACON": image("x-ani", "ani", "animated cursor"),
 }

@@ -25,16 +25,20 @@ from flowport.media.signatures import (
     MAGICS,
     MATROSKA,
     MOV,
+    MP2,
     MP3,
     OGG,
     OGG_VIDEO,
     PORTABLE_PICTURE,
+    POSTSCRIPT,
     RED_VIDEO,
     RIFF_FORMS,
     STILL_BRANDS,
     TRANSPORT,
     WEAK_MAGICS,
     WEBM,
+    ZIP,
+    ZIP_TYPES,
     Sniffed,
 )
 from flowport.model import OutputKind
@@ -54,11 +58,17 @@ def sniff(head: bytes) -> Sniffed | None:
     head = head[:MAX_HEAD_BYTES]
     for magic, sniffed in MAGICS:
         if head.startswith(magic):
-            return sniffed
+            return sniffed if sniffed != ZIP else _look_into_zip(head)
     for look in _LOOKS:
         if (found := look(head)) is not None:
             return found
-    return next((sniffed for magic, sniffed in WEAK_MAGICS if head.startswith(magic)), None)
+    weak = next((sniffed for magic, sniffed in WEAK_MAGICS if head.startswith(magic)), None)
+    return weak or _look_for_older_text(head)
+
+
+def _look_into_zip(head: bytes) -> Sniffed:
+    told = head[38:] if head[30:38] == b"mimetype" else b""
+    return next((sniffed for word, sniffed in ZIP_TYPES.items() if told.startswith(word)), ZIP)
 
 
 _BMP_HEADER_BYTES: Final = frozenset({12, 40, 52, 56, 64, 108, 124})
@@ -159,6 +169,12 @@ _MP3_RATES: Final = (
 _MP3_HERTZ: Final = (44100, 48000, 32000, 0)
 
 
+_LAYER_2_RATES: Final = (
+    (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 0),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Mp3Frame:
     """What the header of a Layer III frame says."""
@@ -200,7 +216,19 @@ def _begins_with_frames(head: bytes, get_frame_bytes: Callable[[bytes], int]) ->
     return length > 0 and (len(head) == length or get_frame_bytes(head[length:]) > 0)
 
 
+def _get_layer_2_frame_bytes(frame: bytes) -> int:
+    """Return the length of the Layer II frame that begins here, or 0 when none does."""
+    if len(frame) < 4 or frame[0] != 0xFF or frame[1] & 0xF6 != 0xF4:  # noqa: PLR2004
+        return 0
+    is_first = bool(frame[1] & 8)
+    rate = _LAYER_2_RATES[0 if is_first else 1][frame[2] >> 4]
+    hertz = _MP3_HERTZ[(frame[2] >> 2) & 3] >> (0 if is_first else 1)
+    return 144000 * rate // hertz + ((frame[2] >> 1) & 1) if rate and hertz else 0
+
+
 def _look_for_frames(head: bytes) -> Sniffed | None:
+    if _begins_with_frames(head, _get_layer_2_frame_bytes):
+        return MP2
     if _begins_with_frames(head, _get_mp3_frame_bytes):
         return MP3
     return AAC if _begins_with_frames(head, _get_aac_frame_bytes) else None
@@ -209,19 +237,42 @@ def _look_for_frames(head: bytes) -> Sniffed | None:
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _HTML: Final = re.compile(r"<!doctype\s+html|<(?:html|head|body|script|iframe)[\s>/]", re.IGNORECASE)
 _SVG: Final = re.compile(r"<(?:[a-z0-9_-]{1,20}:)?svg[\s>/]", re.IGNORECASE)
+_WIDE_MARKUP: Final = re.compile(rb"(?:([<{\[]\0)|\0[<{\[])(?:\0[\t-~]|[\t-~]\0)")
+_FEW_BYTES, _SURE_BYTES = 16, 64
+"""So many bytes without a control character are no accident; fewer are not when most of them are plain letters."""
 _JSON: Final = re.compile(r"""\{\s*["}]|\[\s*[\[{"\]]""")
 
 
 def _look_for_text(head: bytes) -> Sniffed | None:
     text = _decode(head)
-    if not text or _CONTROLS.search(text):
+    # Whatever stands in it, a browser shows what begins so.
+    if not text or (_CONTROLS.search(text) and not _HTML.match(text.lstrip("\ufeff \t\r\n\f"))):
         return None
+    return _describe_text(text)
+
+
+def _describe_text(text: str) -> Sniffed:
     text = text.lstrip("\ufeff \t\r\n\f")
+    if text.startswith("%!PS"):
+        return POSTSCRIPT
     if text.startswith("<"):
         return _look_for_markup(text)
     if _JSON.match(text):
         return Sniffed("application/json", OutputKind.TEXT, "json")
     return Sniffed("text/plain", OutputKind.TEXT, "txt")
+
+
+def _look_for_older_text(head: bytes) -> Sniffed | None:
+    """Return what a text is that is in no Unicode, or in UTF-16 without its mark: pages of errors are still written so."""
+    wide = _WIDE_MARKUP.match(head)
+    if wide:
+        return _describe_text(head.decode("utf-16-le" if wide[1] else "utf-16-be", "replace"))
+    text = head.decode("latin-1")
+    plain = sum(character.isascii() for character in text)
+    is_text = not _CONTROLS.search(text) and (
+        len(head) >= _SURE_BYTES or (len(head) >= _FEW_BYTES and plain * 2 > len(head))
+    )
+    return _describe_text(text) if is_text else None
 
 
 def _look_for_markup(text: str) -> Sniffed:

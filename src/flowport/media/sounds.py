@@ -1,9 +1,10 @@
 """How long a sound is, by its header, or by its last page where only that tells."""
 
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from flowport.media.measures import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
 from flowport.media.sniffing import find_mp3_frame
+from flowport.media.views import Part, View
 
 _MAX_TAGS: Final = 8
 _TAG_BYTES: Final = 10
@@ -23,8 +24,21 @@ def skip_tags(file: BinaryIO) -> int:
             break
         has_footer = bool(tag[5] & 0x10)
         place += _TAG_BYTES * (1 + has_footer) + sum(part << 7 * (3 - n) for n, part in enumerate(tag[6:]))
-    padding = read_at(file, place, _MAX_PADDING_BYTES) if place else b""
-    return place + len(padding) - len(padding.lstrip(b"\0"))
+        place += _count_padding(read_at(file, place, _MAX_PADDING_BYTES))
+    return place
+
+
+def view_untagged(file: BinaryIO) -> BinaryIO:
+    """Return the file as it is behind its tags; the file itself when it has none."""
+    place = skip_tags(file)
+    return cast("BinaryIO", View(file, [Part(place, max(0, count_file_bytes(file) - place))])) if place else file
+
+
+def _count_padding(data: bytes) -> int:
+    """Return how many zeros fill a tag up; those with which the length of a box begins do not."""
+    zeros = len(data) - len(data.lstrip(b"\0"))
+    box = data.find(b"ftyp", zeros, zeros + 8)
+    return min(zeros, box - 4) if box >= 4 else zeros  # noqa: PLR2004 - bytes of the length
 
 
 def measure_wav(file: BinaryIO) -> Measures:

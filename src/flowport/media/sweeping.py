@@ -26,7 +26,7 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
         before: Seconds since the epoch; applies to files whose writer is not known to have died.
     """
     removed = 0
-    for path in folder.glob("*/.*.part"):
+    for path in _find_partials(folder):
         found = _NAME.fullmatch(path.name)
         if found is None:
             continue
@@ -38,3 +38,12 @@ def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: flo
             # It may have been published or removed just now; if it is stuck, the next start tries again.
             logger.info("a half-written file could not be removed: %s", exc.strerror)
     return removed
+
+
+def _find_partials(folder: Path) -> list[Path]:
+    try:
+        return list(folder.glob("*/.*.part"))
+    except OSError as exc:
+        # Each answer tells that the folder cannot be used.
+        logger.info("the folder for results cannot be looked through: %s", exc.strerror)
+        return []

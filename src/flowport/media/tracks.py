@@ -73,6 +73,11 @@ def _read_flash(file: BinaryIO) -> Tracks:
     return Tracks(bool(flags and flags[0] & 1), bool(flags and flags[0] & 4))
 
 
+def _read_real(file: BinaryIO) -> Tracks:
+    head = read_at(file, 0, _HEAD_BYTES)
+    return Tracks(b"video/x-pn-realvideo" in head, b"audio/x-pn-realaudio" in head)
+
+
 def _read_program_stream(file: BinaryIO) -> Tracks:
     marks = {found[0] for found in _PROGRAM_STREAM.findall(read_at(file, 0, _HEAD_BYTES))}
     return Tracks(any(0xE0 <= mark <= 0xEF or mark in {0xFD, 0xB3} for mark in marks), bool(marks))  # noqa: PLR2004
@@ -102,4 +107,5 @@ _READS: Final[Mapping[str, Callable[[BinaryIO], Tracks | None]]] = {
     "flv": _read_flash,
     "mpg": _read_program_stream,
     "ts": _read_transport_stream,
+    "rm": _read_real,
 }

@@ -12,6 +12,10 @@ class UploadError(FlowportError):
     place: str
     """The host, never the path or query, which hold a token."""
     problem: str
+    status: int = 0
+    """What the server of that place answered; 0 when it answered nothing."""
+    is_permanent: bool = False
+    """The same file would fail the next time as well."""
 
     def __str__(self) -> str:
         return f"The file could not be uploaded to {self.place}: {self.problem}."

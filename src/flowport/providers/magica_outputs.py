@@ -4,18 +4,17 @@ Source: "Core concepts" of magica.com/docs for `nodes` and `response`; what clie
 `nodeRuns` with `inDetails`. No page tells which keys an output has, or how long its link lives.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import quote
 
 from flowport.labels import clean_line
-from flowport.model import Output, OutputKind, RunState
+from flowport.model import DATA_SCHEME, Output, OutputKind, RunState
 from flowport.providers.interface import RunLook
 from flowport.providers.lenient import is_number
-from flowport.providers.links import guess_mime_type, is_usable_url
+from flowport.providers.links import guess_mime_type
 from flowport.providers.magica_inputs import get_node_type
+from flowport.providers.result_items import guess_kind, keep_beginning, read_file
 from flowport.providers.run_states import guess_end, is_instant, parse_state
 from flowport.providers.words import clean_detail, clean_word
 from flowport.redaction import redact
@@ -29,9 +28,11 @@ MAX_OUTPUT_TEXT: Final = 100_000
 _MAX_DEPTH: Final = 16
 _MAX_FAILED_NODES: Final = 5
 
+_FREE_TYPES: Final = frozenset({"request", "response"})
+"""Nodes that make nothing, and so name no cost."""
+
 _END_KEYS: Final = ("completedAt", "finishedAt", "endedAt", "completed_at", "finished_at")
 
-_WEB_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _KINDS: Final = {kind.value: kind for kind in (OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO)}
 _ABOUT_KEYS: Final = frozenset(
     {
@@ -83,7 +84,10 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
         state = RunState.FAILED
     is_told = state in {RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED}
     detail = _format_failure(body, failed) if is_told else ""
-    return RunLook(state, outputs, detail, unheard_status=unheard, cost_credits=_read_cost(body, nodes))
+    # Numbers stand beside results; where there is nothing else, they may be one.
+    response = body.get("response")
+    unread = (keep_beginning(response),) if response and not outputs else ()
+    return RunLook(state, outputs, detail, unheard_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes))
 
 
 def _get_nodes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -108,34 +112,35 @@ def _find_made(nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
             yield from _walk(node.get("output"))
 
 
-def _walk(value: Any, depth: int = 0) -> Iterator[_Found]:
+def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[_Found]:
     """Yield the files and texts in a value. A text that holds an address is text, and nobody fetches what it names."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, str):
-        found = _read_text(value)
+        found = _read_text(value, is_address=is_address)
         if found is not None:
             yield found
     elif isinstance(value, list):
         for part in value:
-            yield from _walk(part, depth + 1)
+            yield from _walk(part, depth + 1, is_address=is_address)
     elif isinstance(value, Mapping):
         for key, part in value.items():
             is_about = key in _ABOUT_KEYS
-            inner = (one for one in _walk(part, depth + 1) if not is_about or one.kind is not OutputKind.TEXT)
+            inner = (
+                one
+                for one in _walk(part, depth + 1, is_address=key == "url")
+                if not is_about or one.kind is not OutputKind.TEXT
+            )
             yield from _tell_kinds(inner, value) if key == "result" else inner
 
 
-def _read_text(text: str) -> _Found | None:
+def _read_text(text: str, *, is_address: bool) -> _Found | None:
     text = text.strip()
-    if _WEB_ADDRESS.fullmatch(text):
-        # Letters beyond ASCII travel in an address by their codes.
-        url = quote(text, safe="%/:?#[]@!$&'()*+,;=~-._")
-        if is_usable_url(url):
-            return _Found(url, _KINDS.get(guess_mime_type(url).partition("/")[0], OutputKind.FILE))
-    if not text or text.startswith("data:"):
-        return None
-    return _Found(text[:MAX_OUTPUT_TEXT], OutputKind.TEXT)
+    # A text may begin with two slashes; an address without scheme is believed where an address stands.
+    url = read_file(text, is_address=is_address) if is_address or not text.startswith("//") else ""
+    if url:
+        return _Found(url, guess_kind(url, OutputKind.FILE))
+    return _Found(text[:MAX_OUTPUT_TEXT], OutputKind.TEXT) if text else None
 
 
 def _tell_kinds(found: Iterator[_Found], holder: Mapping[str, Any]) -> Iterator[_Found]:
@@ -156,6 +161,8 @@ def _build_outputs(found: list[_Found], now: float) -> tuple[Output, ...]:
 def _build_output(n: int, found: _Found, now: float) -> Output:
     if found.kind is OutputKind.TEXT:
         return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=found.value)
+    if found.value.startswith(DATA_SCHEME):
+        return Output(n, found.kind, found.value)
     mime_type = guess_mime_type(found.value)
     return Output(n, found.kind, found.value, mime_type=mime_type, expires_at=now + LINK_SECONDS)
 
@@ -194,8 +201,10 @@ def _read_cost(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> float
     told = _read_used(body)
     if told is not None:
         return told
-    used = [one for node in nodes if (one := _read_used(node)) is not None]
-    return sum(used) if used else None
+    used = [_read_used(node) for node in nodes if get_node_type(node).lower() not in _FREE_TYPES]
+    total = sum(one or 0.0 for one in used)
+    # A sum of 0 means free only where each node says so.
+    return total if total or (used and None not in used) else None
 
 
 def _read_used(holder: Mapping[str, Any]) -> float | None:

@@ -69,7 +69,7 @@ class _RunStatus(BaseModel):
     run_id: Any = None
     workflow_run_identifier: Any = None
     error_message: LenientText = None
-    result: LenientMapping = None
+    result: Any = None
     completed_at: Any = None
 
 
@@ -260,17 +260,17 @@ class Magnific:
         except ValidationError as exc:
             raise self._build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read") from exc
         state, unheard = parse_state(run.status), ""
-        found = parse_outputs(run.result or {}, now=now)
+        found = parse_outputs(run.result, now=now)
         detail = clean_detail(run.error_message or "")
         if state is None:
             unheard = clean_word(run.status)
             is_completed = is_instant(run.completed_at)
-            state = guess_end(has_outputs=bool(found), is_completed=is_completed, has_error=bool(detail))
-        outputs = found if state.is_final else ()
+            state = guess_end(has_outputs=bool(found.outputs), is_completed=is_completed, has_error=bool(detail))
+        outputs, unread = (found.outputs, found.unread) if state.is_final else ((), ())
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
         told = read_run_id(run.run_id, run.workflow_run_identifier)
-        return RunLook(state, outputs, detail, unheard_status=unheard, told_run_id=told)
+        return RunLook(state, outputs, detail, unheard_status=unheard, unread=unread, told_run_id=told)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.

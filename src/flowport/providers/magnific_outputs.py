@@ -5,14 +5,16 @@ Source: the OpenAPI "Magnific API" 1.0.0, `webhook-result-item` and the page `ge
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
 
 from pydantic import BaseModel, ValidationError
 
 from flowport.labels import clean_line
-from flowport.model import Output, OutputKind
+from flowport.model import DATA_SCHEME, Output, OutputKind
 from flowport.providers.lenient import LenientNumber, LenientText
-from flowport.providers.links import guess_mime_type, is_usable_url
+from flowport.providers.links import guess_mime_type
+from flowport.providers.result_items import FoundItem, UnreadItem, iterate_items, read_file
 
 LINK_SECONDS: Final = 12 * 3600.0
 """How long a result's link lives (get-run: "temporary, 12 hours")."""
@@ -26,46 +28,69 @@ _EXPIRY: Final = re.compile(r"exp_(\d{9,11})(?!\d)")
 class _ResultItem(BaseModel):
     """`webhook-result-item`, which run results share."""
 
-    url: str
     id: LenientText = None
     duration: LenientNumber = None
     width: LenientNumber = None
     height: LenientNumber = None
 
 
-def parse_outputs(result: Mapping[str, Any], *, now: float) -> tuple[Output, ...]:
-    """Return the files of a result, numbered through their kinds; an item that cannot be read is dropped by itself.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a result holds."""
+
+    outputs: tuple[Output, ...] = ()
+    unread: tuple[str, ...] = ()
+    """The beginnings of the items that could not be read."""
+
+
+def parse_outputs(result: Any, *, now: float) -> Parsed:
+    """Return the files and texts of a result, numbered through their kinds, and what cannot be read of it.
 
     Args:
+        result: The object of the documentation, or whatever stands in its place.
         now: When the answer came; a link that does not say how long it lives is counted from it.
     """
     outputs: list[Output] = []
-    for key, kind in (("images", OutputKind.IMAGE), ("videos", OutputKind.VIDEO), ("audios", OutputKind.AUDIO)):
-        items = result.get(key)
-        for item in items if isinstance(items, list) else []:
-            output = _parse_output(item, kind, n=len(outputs) + 1, now=now)
-            if output is not None and len(outputs) < MAX_OUTPUTS:
-                outputs.append(output)
-    return tuple(outputs)
+    unread: list[str] = []
+    for item in iterate_items(_wrap(result)):
+        match item:
+            case UnreadItem(kept):
+                unread.append(kept)
+            case FoundItem() if len(outputs) < MAX_OUTPUTS:
+                outputs.append(_build_output(item, n=len(outputs) + 1, now=now))
+            case FoundItem():
+                pass
+            case _:
+                assert_never(item)
+    return Parsed(tuple(outputs), tuple(unread[:MAX_OUTPUTS]))
 
 
-def _parse_output(item: Any, kind: OutputKind, *, n: int, now: float) -> Output | None:
+def _wrap(result: Any) -> Mapping[str, Any]:
+    """Return the object of the documentation; a list or an address in its place is what it would hold."""
+    if isinstance(result, Mapping):
+        return result
+    return {"items": result} if isinstance(result, list) or read_file(result, is_address=False) else {}
+
+
+def _build_output(item: FoundItem, *, n: int, now: float) -> Output:
+    if item.kind is OutputKind.TEXT:
+        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=item.text)
     try:
-        found = _ResultItem.model_validate(item)
+        about = _ResultItem.model_validate(item.about)
     except ValidationError:
-        return None
-    if not is_usable_url(found.url):
-        return None
+        about = _ResultItem()
+    is_link = not item.url.startswith(DATA_SCHEME)
     return Output(
         n=n,
-        kind=kind,
-        url=found.url,
-        provider_output_id=clean_line(found.id or ""),
-        mime_type=guess_mime_type(found.url),
-        width=_parse_pixels(found.width),
-        height=_parse_pixels(found.height),
-        duration_seconds=found.duration if found.duration is not None and 0 <= found.duration < 1e6 else None,  # noqa: PLR2004
-        expires_at=_parse_expiry(found.url, now=now),
+        kind=item.kind,
+        url=item.url,
+        provider_output_id=clean_line(about.id or ""),
+        mime_type=guess_mime_type(item.url) if is_link else "",
+        width=_parse_pixels(about.width),
+        height=_parse_pixels(about.height),
+        duration_seconds=about.duration if about.duration is not None and 0 <= about.duration < 1e6 else None,  # noqa: PLR2004
+        expires_at=_parse_expiry(item.url, now=now) if is_link else None,
+        text=item.text,
     )
 
 

@@ -18,8 +18,13 @@ _MAX_DEPTH: Final = 20
 
 _VALUE_KEYS: Final = ("value", "id", "const", "key")
 _LABEL_KEYS: Final = ("label", "name", "title", "text")
-_GROUP_KEYS: Final = ("options", "choices", "items", "children", "values", "enum", "oneOf", "anyOf", "optgroup")
+_GROUP_KEYS: Final = (
+    *("options", "choices", "items", "children", "values", "enum", "oneOf", "anyOf", "optgroup"),
+    *("entries", "list", "sub", "subOptions", "suboptions", "members", "elements"),
+)
 """Where those that lie below a heading stand."""
+_LABELS_KEYS: Final = ("labels", "names", "titles", "texts", "enumNames", "enumLabels", "x-enumNames")
+"""Where the labels of a list of values stand in a list of their own."""
 _TYPE_KEYS: Final = ("type", "kind", "role")
 _HEADINGS: Final = frozenset({"group", "optgroup", "header", "heading", "section", "separator", "divider", "label"})
 
@@ -94,6 +99,9 @@ def _iterate(app_id: str, found: Any, headings: tuple[str, ...]) -> Iterator[_Fo
 
 def _iterate_mapping(app_id: str, found: dict[str, Any], headings: tuple[str, ...]) -> Iterator[_Found]:
     """Give the choices of an object: a wrapper around them, or headings with what lies below each."""
+    if labelled := _pair_labels(found):
+        yield from (_Found(value, str(label), headings) for value, label in labelled)
+        return
     if any(key in found for key in _GROUP_KEYS) and not _has_headings_alone(found):
         yield from _iterate_item(app_id, found, headings, takes_labels=False)
         return
@@ -103,9 +111,19 @@ def _iterate_mapping(app_id: str, found: dict[str, Any], headings: tuple[str, ..
             yield from _iterate(app_id, told, (*headings, _cut(heading)))
 
 
+def _pair_labels(found: dict[str, Any]) -> list[tuple[Scalar, Scalar]]:
+    """Return values with the labels that stand in a list beside theirs; nothing when there is no such list."""
+    lists = [[found[key] for key in keys if isinstance(found.get(key), list)] for keys in (_GROUP_KEYS, _LABELS_KEYS)]
+    if [len(one) for one in lists] != [1, 1] or len(lists[0][0]) != len(lists[1][0]):
+        return []
+    pairs = list(zip(lists[0][0], lists[1][0], strict=True))
+    return pairs if all(_is_scalar(part) for pair in pairs for part in pair) else []
+
+
 def _has_headings_alone(found: dict[str, Any]) -> bool:
     """Tell whether an object lists several headings, one of which happens to be called like a key that we know."""
-    return len(found) > 1 and all(isinstance(told, list) for told in found.values())
+    is_labelled = any(key in found for key in _LABELS_KEYS)
+    return len(found) > 1 and not is_labelled and all(isinstance(told, list) for told in found.values())
 
 
 def _iterate_item(
@@ -114,16 +132,27 @@ def _iterate_item(
     if _cannot_be_chosen(item):
         return
     heading = next((_cut(item[key]) for key in _LABEL_KEYS if isinstance(item.get(key), str) and item[key]), "")
-    below = [item[key] for key in _GROUP_KEYS if isinstance(item.get(key), list | dict)]
-    has_value = any(key in item for key in _VALUE_KEYS)
+    keys = (*_GROUP_KEYS, *(key for key in _VALUE_KEYS if isinstance(item.get(key), list)))
+    below = [item[key] for key in keys if isinstance(item.get(key), list | dict)]
+    has_value = any(_is_scalar(item.get(key)) for key in _VALUE_KEYS)
+    if not has_value:
+        # Whatever the list is called, things with values can be chosen.
+        below += [told for key, told in item.items() if key not in keys and _lists_choices(told)]
     if any(map(_holds_choices, below)) or (below and not has_value):
         # What has others below it is their heading, whatever value it has of its own.
         for told in below:
             yield from _iterate(app_id, told, (*headings, heading) if heading else headings)
         return
-    value = next((item[key] for key in _VALUE_KEYS if key in item), item.get("label") if takes_labels else None)
+    takes_label = takes_labels and not any(key in item for key in (*_GROUP_KEYS, *_VALUE_KEYS))
+    value = next((item[key] for key in _VALUE_KEYS if key in item), item.get("label") if takes_label else None)
     if _is_scalar(value) and not _is_heading(item):
         yield _Found(value, heading or str(value), headings)
+
+
+def _lists_choices(told: Any) -> bool:
+    """Tell whether this is a list of things with values."""
+    items = told if isinstance(told, list) else []
+    return any(isinstance(one, dict) and any(_is_scalar(one.get(key)) for key in _VALUE_KEYS) for one in items)
 
 
 def _holds_choices(told: Any) -> bool:

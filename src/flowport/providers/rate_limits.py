@@ -9,6 +9,7 @@ import re
 from calendar import timegm
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 MAX_RESET_SECONDS: Final = 86_400.0
@@ -24,6 +25,8 @@ _DATE: Final = re.compile(
 )
 # https://www.rfc-editor.org/rfc/rfc9110#name-date-time-formats
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FIRST_MILLISECONDS: Final = 100_000_000_000
 """From here on a number is an instant in milliseconds (since 1973); as seconds it would be the year 5138."""
@@ -76,11 +79,21 @@ def _parse_reset(text: str) -> tuple[float | None, float | None]:
     """Return an instant or a duration, in seconds; neither for anything else."""
     found = _FRACTION.fullmatch(text.strip())
     if not found:
-        return None, None
+        at = _parse_date(text)
+        return (_parse_iso_instant(text) if at is None else at), None
     number = int(found[1])
     if number >= _FIRST_MILLISECONDS:
         return number / 1000, None
     return (float(number), None) if number >= _FIRST_INSTANT else (None, float(number))
+
+
+def _parse_iso_instant(text: str) -> float | None:
+    """Return an instant of ISO 8601 in seconds since 1970; None where it names no zone, and for anything else."""
+    try:
+        at = datetime.fromisoformat(text.strip()[:40])
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else (at - _EPOCH).total_seconds()
 
 
 def _parse_date(text: str) -> float | None:

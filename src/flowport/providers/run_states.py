@@ -28,15 +28,19 @@ _WORDS: Final = {
     ),
     RunState.FAILED: (
         *("failed", "failure", "fail", "error", "errored", "crashed", "timed_out", "timedout", "timeout", "expired"),
-        *("rejected", "refused", "invalid", "moderated", "content_filtered", "nsfw", "dead"),
+        *("rejected", "refused", "invalid", "moderated", "content_filtered", "nsfw", "dead", "unsuccessful"),
+        *("interrupted", "blocked", "denied", "abandoned", "internal_error"),
     ),
     RunState.CANCELLED: (
         *("cancelled", "canceled", "cancelled_by_user", "canceled_by_user", "user_cancelled", "user_canceled"),
-        *("aborted", "stopped", "terminated", "killed", "revoked"),
+        *("aborted", "stopped", "terminated", "killed", "revoked", "halted", "deleted"),
     ),
 }
-_STATES: Final = {word: state for state, words in _WORDS.items() for word in words}
-_BETWEEN: Final = re.compile(r"[\s_-]+")
+_STATES: Final = {word.replace("_", ""): state for state, words in _WORDS.items() for word in words}
+_BETWEEN: Final = re.compile(r"[\s_.-]+")
+"""What stands between parts of a word; some write the parts together instead, each with a capital."""
+
+_ZERO_INSTANT: Final = re.compile(r"(0000|0001|1970-01-01)")
 _MAX_WORD: Final = 200
 
 
@@ -44,7 +48,7 @@ def parse_state(word: Any) -> RunState | None:
     """Return what a provider's word means; None for one that is in no table, and for what is no word."""
     if not isinstance(word, str):
         return None
-    return _STATES.get(_BETWEEN.sub("_", word[:_MAX_WORD].strip().lower()).strip("_"))
+    return _STATES.get(_BETWEEN.sub("", word[:_MAX_WORD].lower()))
 
 
 def guess_end(*, has_outputs: bool, is_completed: bool, has_error: bool) -> RunState:
@@ -60,5 +64,7 @@ def guess_end(*, has_outputs: bool, is_completed: bool, has_error: bool) -> RunS
 
 
 def is_instant(value: Any) -> bool:
-    """Tell whether a member such as `completed_at` names an instant."""
-    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int | float) and bool(value)
+    """Tell whether a member such as `completed_at` names an instant, and not the zero by which some say that there is none."""
+    if isinstance(value, str):
+        return any(map(str.isdigit, value)) and _ZERO_INSTANT.match(value.strip()) is None
+    return isinstance(value, int | float) and bool(value)

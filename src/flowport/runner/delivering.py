@@ -26,8 +26,9 @@ from flowport.ledger.interface import Ledger
 from flowport.ledger.upload_records import Upload
 from flowport.media.arguments import FileMedia, UrlMedia, examine
 from flowport.media.converting import Wanted, is_odd_picture_url
+from flowport.media.data_uris import parse_data_uri
 from flowport.media.refusals import build_refusal, format_size
-from flowport.media.sources import DiskSource, open_unchanged
+from flowport.media.sources import DiskSource, HeldSource, open_unchanged
 from flowport.model import JsonValue, Output, Run
 from flowport.network.errors import FetchError
 from flowport.providers.interface import build_inline_media
@@ -157,19 +158,35 @@ class FileDeliverer:
         output, account = media.output, delivery.account
         if account.is_sandbox and output.saved_path and await anyio.Path(output.saved_path).is_file():
             # The sandbox forgets old results, and reads nothing from the web.
-            path = Path(output.saved_path)
-            return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
+            return await self._bring_saved(output.saved_path, item, delivery)
         is_theirs = media.run.account_id == account.account.id and account.provider.takes_output_ids
         if is_theirs and output.provider_output_id:
             return output.provider_output_id
         output = await self._renew(media)
         if output.url and self._is_fresh(output) and output.url.startswith("https:") and not account.is_sandbox:
             return output.url
+        if output.url and not output.link:
+            return await self._bring_data(output.url, item, delivery)
         if not output.saved_path:
             problem = f"names output {output.n} of {media.run.id}, whose link has expired and which was not saved"
             raise build_refusal(item.argument, problem, "Give another file, or run that app again.")
-        path = Path(output.saved_path)
+        return await self._bring_saved(output.saved_path, item, delivery)
+
+    async def _bring_saved(self, saved_path: str, item: MediaInput, delivery: _Delivery) -> str:
+        path = Path(saved_path)
         return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
+
+    async def _bring_data(self, uri: str, item: MediaInput, delivery: _Delivery) -> str:
+        """Bring a result that came inside its provider's answer and was not saved."""
+        rules = await build_rules(delivery.account, ())
+
+        def work() -> FileMedia:
+            """Decode the file and look at it."""
+            data = parse_data_uri(uri, argument=item.argument, max_bytes=rules.max_inline_bytes)
+            return examine(HeldSource(data), argument=item.argument, kind=item.kind, rules=rules)
+
+        media = await anyio.to_thread.run_sync(work, limiter=self._threads)
+        return await self._bring_file(media, item, delivery)
 
     def _is_fresh(self, output: Output) -> bool:
         return output.expires_at is None or output.expires_at > self._clock.now() + LINK_MARGIN_SECONDS

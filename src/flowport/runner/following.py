@@ -14,6 +14,7 @@ from flowport.labels import format_quoted
 from flowport.ledger.interface import Ledger
 from flowport.model import Run, RunState, Urgency
 from flowport.providers.interface import RunLook
+from flowport.providers.words import MAX_DETAIL_LENGTH, clean_detail
 from flowport.runner.board import Board, BoardEntry
 from flowport.runner.durations import DurationBook
 from flowport.runner.looking import is_unknown_there, look_now
@@ -23,6 +24,8 @@ from flowport.schedule import LOST_AFTER_SECONDS, LiveRun, Pace, note_failure, n
 from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
+
+_MAX_UNREAD_SHOWN: Final = 3
 
 PATIENCE_SECONDS: Final = 50.0
 """How long a call usually waits for its run."""
@@ -119,6 +122,7 @@ class RunFollower:
                 self._pace,
                 self._supervisor,
                 is_waited=self._is_waited,
+                has_caller=self._has_caller,
                 is_wanted=self._is_wanted,
             )
         return known
@@ -127,6 +131,11 @@ class RunFollower:
         """Tell whether somebody waits for a run: a call does, or one has just asked for this very run."""
         is_fresh = self._clock.monotonic() - entry.noted_at < self._patience_seconds
         return entry.waiters > 0 or (is_fresh and entry.urgency is Urgency.WAITED)
+
+    def _has_caller(self, entry: BoardEntry) -> bool:
+        """Tell whether a call waits for a run or for its batch. A row stays one in the order of looks."""
+        batch = self._board.get(entry.run.batch_id) if entry.run.batch_id else None
+        return entry.waiters > 0 or (batch is not None and batch.waiters > 0)
 
     def _is_wanted(self, entry: BoardEntry) -> bool:
         """Tell whether a run is still to be looked at; who stopped and began again has another entry, and its own seat."""
@@ -168,10 +177,12 @@ class RunFollower:
             finished_at=now,
             # The provider's own word where it has one: of a run that was cancelled it may give a part back.
             spent_credits=(run.price_credits or 0.0) if look.cost_credits is None else look.cost_credits,
+            is_cost_told=look.cost_credits is not None,
             reserved_credits=0.0,
         )
         change = partial(self._ledger.note_finished, run.id, state=over.state, outputs=over.outputs, failure=failure)
-        written = await self._writer.write(over, partial(change, spent_credits=over.spent_credits, at=now))
+        change = partial(change, spent_credits=over.spent_credits, is_cost_told=over.is_cost_told, at=now)
+        written = await self._writer.write(over, change)
         if written is Written.REFUSED:
             # Another process wrote the end before us, and saves the outputs.
             return Followed(over, is_ours=False)
@@ -196,6 +207,16 @@ def _format_lost(account: OpenAccount) -> str:
 
 
 def _format_failure(account: OpenAccount, look: RunLook) -> str:
+    if not look.unread:
+        return _format_end(account, look)
+    shown = (format_quoted(clean_detail(kept), limit=MAX_DETAIL_LENGTH) for kept in look.unread[:_MAX_UNREAD_SHOWN])
+    listed = ", ".join(shown) + ", ..." * (len(look.unread) > _MAX_UNREAD_SHOWN)
+    plural = "s" * (len(look.unread) != 1)
+    end = _format_end(account, look)
+    return f"{end} {len(look.unread)} item{plural} of the result could not be read: {listed}.".strip()
+
+
+def _format_end(account: OpenAccount, look: RunLook) -> str:
     title = account.provider.title
     silence = f" {title} does not say why."
     if look.unheard_status:

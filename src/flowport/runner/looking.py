@@ -27,7 +27,7 @@ async def look_now(run: Run, account: OpenAccount, clock: Clock) -> RunLook:
     provider = account.provider
     answer = await account.send_now(provider.build_look_request(run.provider_run_id))
     look = provider.parse_look(answer, now=clock.now())
-    if look.told_run_id not in {"", run.provider_run_id}:
+    if look.told_run_id not in {"", run.provider_run_id.strip()}:
         # A mistaken cache or gateway: its state and its files belong to somebody else.
         raise ProviderBroken(provider.title, Operation.READ_RUN, answer.status, "it described another run")
     return look

@@ -236,7 +236,7 @@ def _build_results(standing: RowStanding) -> list[str]:
         run.id if run is not None else "",
         get_row_state(standing),
         _format_cost(run),
-        "\n".join(output.url for output in outputs if output.url),
+        "\n".join(output.link for output in outputs if output.link),
         "\n".join(output.saved_path for output in outputs if output.saved_path),
         "\n".join(clean_text(output.text, limit=_MAX_TEXT) for output in outputs if output.text),
         run.failure if run is not None else "",

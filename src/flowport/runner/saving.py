@@ -3,18 +3,21 @@
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.clock import Clock
-from flowport.errors import LedgerError, RunNotFound
+from flowport.errors import ArgumentsInvalid, LedgerError, RunNotFound
 from flowport.fetch import Fetcher, FetchRules
 from flowport.ledger.interface import Ledger
-from flowport.model import Output, Run
+from flowport.media.data_uris import parse_data_uri
+from flowport.model import DATA_SCHEME, Output, Run
 from flowport.network.errors import FetchError
+from flowport.receiving import Receiver
 from flowport.runner.board import Board
 from flowport.runner.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
 
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 MAX_FETCHES: Final = 4
 """Outputs of one run, or of all rows of one batch, that are fetched side by side. Another run's slow files hold up none."""
+
+T = TypeVar("T")
 
 MISTAKE: Final = "Flowport made a mistake, and its log has the details"
 
@@ -38,6 +43,23 @@ class Saved:
     """Those of them whose links are no longer good, by their server's word or by the clock."""
     unfit: frozenset[int]
     """Those of them that are worth a few tries only: nothing came, or something of another kind, or Flowport made a mistake."""
+
+
+async def bring_output(fetcher: Fetcher, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+    """Bring an output to the receiver from where it lies: at an address, or inside its data URI.
+
+    Raises:
+        FetchError: It cannot or may not be fetched, or its data is broken.
+        OSError: The receiver cannot write.
+    """
+    if not url.startswith(DATA_SCHEME):
+        return await fetcher.fetch(url, receiver, rules=rules)
+    try:
+        read = partial(parse_data_uri, url, argument="result", max_bytes=rules.max_bytes)
+        return await fetcher.hand_over(read, receiver)
+    except ArgumentsInvalid as exc:
+        problem = "its data stood in the provider's answer, and is broken or too large"
+        raise FetchError("the provider", problem, is_refused=True) from exc
 
 
 class OutputSaver:
@@ -111,7 +133,9 @@ class OutputSaver:
         try:
             # Whatever an earlier attempt failed of is not true of this one.
             with OutputFile(run, replace(output, save_problem=""), self._rules) as file:
-                return await self._fetcher.fetch(url, file, rules=rules)
+                kept, outcome = await bring_output(self._fetcher, url, file, rules=rules)
+                # A file that came inside the answer is not kept twice.
+                return (replace(kept, url=kept.link) if outcome is Outcome.KEPT else kept), outcome
         except FetchError as exc:
             return note_problem(output, exc.problem), self._judge(output, exc)
         except OSError as exc:

@@ -3,6 +3,7 @@
 import io
 import logging
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import BinaryIO, Final, assert_never
 
 import anyio
@@ -29,7 +30,7 @@ from flowport.model import OutputKind
 from flowport.network.errors import UploadError
 from flowport.processes import ProcessLock
 from flowport.providers.interface import UploadedFile, UploadPlace
-from flowport.upload import SLOWEST_BYTES_PER_SECOND, Uploader
+from flowport.upload import PASSING_STATUSES, SLOWEST_BYTES_PER_SECOND, Uploader
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +48,11 @@ _ASK_AGAIN_SECONDS: Final = 0.5
 _MOST_QUESTIONS: Final = 1200
 """Ten minutes, and the time that the file takes on a slow line: a program that was stopped in the middle holds its claim, and must not hold our runs."""
 _PAUSE_SECONDS: Final = 2.0
-_PASSING_STATUSES: Final = frozenset({408, 425, 429})
 _ENDPOINT_STATUSES: Final = frozenset({401, 402, 403, 404, 405, 410})
 """Of refusals that are about the account or the endpoint; any other is about the type that was asked for."""
 _ANY_TYPE: Final = ""
+_SAME_TYPES: Final = {"video/x-m4v": "video/mp4"}
+"""Types that are another one under an earlier name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class FileUploads:
         if not _takes(account, media):
             return NotUploaded("")
         is_picture = media.sniffed.kind is OutputKind.IMAGE
-        if (closed := self._find_closure(account, _ANY_TYPE if is_picture else media.sniffed.mime_type)) is not None:
+        if (closed := self._find_closure(account, _ANY_TYPE if is_picture else _get_type(media))) is not None:
             return closed
         most = account.provider.max_upload_bytes
         if not is_picture and media.fingerprint.size_bytes > most:
@@ -219,7 +221,7 @@ class FileUploads:
                 file.close()
                 raise
             if converted is None:
-                return _Body(file, media.sniffed.mime_type, media.fingerprint, "")
+                return _Body(file, _get_type(media), media.fingerprint, "")
             file.close()
             data = io.BytesIO(converted.data)
             fingerprint = measure(data, argument=argument, max_bytes=wanted.max_bytes)
@@ -249,13 +251,13 @@ class FileUploads:
         self, error: ProviderError | UploadError, account: OpenAccount, mime_type: str, tries: int
     ) -> bool:
         """Tell whether it is worth another try, after a pause; an endpoint or a type that is refused is remembered."""
-        status = getattr(error, "status", 0)
-        if isinstance(error, ProviderRefused | ProviderRejected) and status not in _PASSING_STATUSES:
-            closed_type = _ANY_TYPE if status in _ENDPOINT_STATUSES else mime_type
+        closed_type = _find_refused_type(error, mime_type)
+        if closed_type is not None:
             closure = _Closure(self._clock.monotonic() + CLOSED_SECONDS, str(error))
             self._closures[account.account.id, closed_type] = closure
             return False
-        if tries == MAX_TRIES or isinstance(error, DayUsedUp):
+        is_permanent = isinstance(error, DayUsedUp) or (isinstance(error, UploadError) and error.is_permanent)
+        if tries == MAX_TRIES or is_permanent:
             return False
         asked = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
         await self._clock.sleep(_PAUSE_SECONDS if asked is None else asked)
@@ -274,10 +276,25 @@ class FileUploads:
         )
 
 
+def _find_refused_type(error: ProviderError | UploadError, mime_type: str) -> str | None:
+    """Return the type that a refusal is about, `_ANY_TYPE` for all of them; None when it is no such refusal."""
+    if isinstance(error, UploadError):
+        # The other refusals of a place are about this file or its signature.
+        return mime_type if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE else None
+    if not isinstance(error, ProviderRefused | ProviderRejected) or error.status in PASSING_STATUSES:
+        return None
+    return _ANY_TYPE if error.status in _ENDPOINT_STATUSES else mime_type
+
+
 def _takes(account: OpenAccount, media: FileMedia) -> bool:
     """Tell whether the provider takes uploads of this kind; a picture is converted to one that it takes."""
     types = account.provider.upload_types
-    return bool(types) and (media.sniffed.kind is OutputKind.IMAGE or media.sniffed.mime_type in types)
+    return bool(types) and (media.sniffed.kind is OutputKind.IMAGE or _get_type(media) in types)
+
+
+def _get_type(media: FileMedia) -> str:
+    """Return the type that a place is asked for."""
+    return _SAME_TYPES.get(media.sniffed.mime_type, media.sniffed.mime_type)
 
 
 def convert_if_picture(file: BinaryIO, media: FileMedia, wanted: Wanted, argument: str) -> Converted | None:

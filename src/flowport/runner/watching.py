@@ -97,6 +97,7 @@ class AccountWatch:
         supervisor: Supervisor,
         *,
         is_waited: Callable[[BoardEntry], bool],
+        has_caller: Callable[[BoardEntry], bool],
         is_wanted: Callable[[BoardEntry], bool],
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -104,6 +105,7 @@ class AccountWatch:
 
         Args:
             is_waited: Whether somebody waits for a run right now.
+            has_caller: Whether a call waits for the run, or for the batch of which it is a row.
             is_wanted: Whether a run is still to be looked at.
             draw: Gives a number from 0 to 1, by chance, that spreads the looks where no budget does.
         """
@@ -112,6 +114,7 @@ class AccountWatch:
         self._pace = pace
         self._supervisor = supervisor
         self._is_waited = is_waited
+        self._has_caller = has_caller
         self._is_wanted = is_wanted
         self._draw = draw
         self._many = ManyReader(account, clock)
@@ -178,7 +181,7 @@ class AccountWatch:
             failures=seat.live.failures,
             crowd=seat.crowd,
             chance=seat.chance,
-            is_waited=self._is_waited(seat.entry),
+            is_waited=self._is_waited(seat.entry) or self._has_caller(seat.entry),
         )
         return seat.live.asked_at + pause
 

@@ -1,18 +1,25 @@
 """Bodies over HTTP: refuse those that are not UTF-8, or no single message, before the protocol's library guesses."""
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Final
 
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from mcp.shared.message import SessionMessage
-from mcp.types import INVALID_REQUEST, PARSE_ERROR, JSONRPCRequest
+from mcp.types import INVALID_REQUEST, JSONRPCRequest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flowport.serving.json_rpc import Parsed, RefusedMessage, find_id, parse_message, parse_messages, refuse
+from flowport.serving.json_rpc import (
+    BYTE_ORDER_MARK,
+    Parsed,
+    RefusedMessage,
+    parse_message,
+    parse_messages,
+    refuse,
+    refuse_text,
+)
 from flowport.serving.overlong import OverlongMessage
 
 logger = logging.getLogger(__name__)
@@ -49,14 +56,14 @@ class BodyReader:
         if body is None or await self._security.validate_request(Request(scope), is_post=True) is not None:
             await self._app(scope, _replay(events, receive), send)
             return
-        charset = _find_charset(Request(scope))
+        charset, is_array = _find_charset(Request(scope)), body.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
         if charset not in _ASCII_CHARSETS and not body.isascii():
-            await _answer([_refuse_charset(body, charset)], scope, receive, send)
+            await _answer(_refuse_charset(body, charset), scope, receive, send, is_array=is_array)
             return
         if parse_message(body) is None:
             parsed = parse_messages(body)
-            if refused := _refuse(parsed, is_array=body.lstrip().startswith(b"[")):
-                await _answer(refused, scope, receive, send)
+            if refused := _refuse(parsed, is_array=is_array):
+                await _answer(refused, scope, receive, send, is_array=is_array)
                 return
             body = b"".join(map(_write, parsed))
         await self._app(scope, _replay([{"type": "http.request", "body": body}], receive), send)
@@ -127,19 +134,23 @@ def _find_charset(request: Request) -> str:
     return values[0] if values else ""
 
 
-def _refuse_charset(body: bytes, charset: str) -> RefusedMessage:
+def _refuse_charset(body: bytes, charset: str) -> Sequence[RefusedMessage]:
     words = f"The message is said to be {charset[:40]!r}; it has to be UTF-8. Nothing was done."
-    try:
-        request_id = find_id(json.loads(body.decode(errors="replace"), strict=False))
-    except (ValueError, RecursionError):
-        request_id = None
-    return refuse(PARSE_ERROR if request_id is None else INVALID_REQUEST, words, request_id)
+    return refuse_text(body.removeprefix(BYTE_ORDER_MARK).decode(errors="replace"), words)
 
 
 async def _answer(
-    refused: Sequence[RefusedMessage], scope: Scope, receive: Receive, send: Send, *, status: int = 400
+    refused: Sequence[RefusedMessage],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    status: int = 400,
+    is_array: bool = False,
 ) -> None:
+    """Send the answers, in the form of the request; what names no id has one answer that is an object."""
     logger.warning("a request over HTTP is no message")
     texts = [one.model_dump_json(by_alias=True, exclude_unset=True) for one in refused]
-    text = texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
+    is_single = len(texts) == 1 and (not is_array or refused[0].id is None)
+    text = texts[0] if is_single else f"[{','.join(texts)}]"
     await Response(text, status, media_type="application/json")(scope, receive, send)

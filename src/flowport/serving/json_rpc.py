@@ -30,7 +30,7 @@ _HALF: Final = (
 _CONTROL: Final = "The message holds a control character that JSON writes with a backslash, so nothing was done."
 _LONG_BATCH: Final = f"The array holds more than {MAX_BATCH} messages."
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -60,7 +60,7 @@ def parse_messages(data: bytes) -> Sequence[Parsed]:
     An array is taken apart, as the revision 2025-03-26 demands. Nothing comes of blank input. A byte order mark is passed
     over (RFC 8259, section 8.1). Half of a character is replaced by a mark, but never in what may be paid for.
     """
-    data = data.removeprefix(_BYTE_ORDER_MARK)
+    data = data.removeprefix(BYTE_ORDER_MARK)
     if not data.strip():
         return ()
     if (message := parse_message(data)) is not None:
@@ -69,7 +69,7 @@ def parse_messages(data: bytes) -> Sequence[Parsed]:
         text = data.decode()
     except UnicodeDecodeError:
         is_wide = data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:2]
-        return (_refuse_text(data.decode(errors="replace"), _UTF16 if is_wide else _NO_UTF8),)
+        return refuse_text(data.decode(errors="replace"), _UTF16 if is_wide else _NO_UTF8)
     return _parse_text(text)
 
 
@@ -78,7 +78,7 @@ def _parse_text(text: str) -> Sequence[Parsed]:
         content = json.loads(text)
     # Deeper than anything that means something.
     except (ValueError, RecursionError):
-        return (_refuse_text(text, _CONTROL),)
+        return refuse_text(text, _CONTROL)
     if not isinstance(content, list):
         return (_parse_content(content),)
     if not content or len(content) > MAX_BATCH:
@@ -107,6 +107,17 @@ def refuse(code: int, words: str, request_id: Any) -> RefusedMessage:
     return RefusedMessage(jsonrpc="2.0", id=request_id, error=t.ErrorData(code=code, message=words))
 
 
+def refuse_text(text: str, words: str) -> Sequence[RefusedMessage]:
+    """Return the answers to what cannot be read as it stands: one by each id that is whole, else one without an id."""
+    try:
+        content = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return (refuse(t.PARSE_ERROR, _NO_JSON if words is _CONTROL else words, None),)
+    found = map(find_id, content if isinstance(content, list) else [content])
+    ids = [one for one in found if one is not None and "\N{REPLACEMENT CHARACTER}" not in str(one)]
+    return [refuse(t.INVALID_REQUEST, words, one) for one in ids] or [refuse(t.PARSE_ERROR, words, None)]
+
+
 def _parse_content(content: Any) -> Parsed:
     request_id = find_id(content)
     is_message = isinstance(content, dict)
@@ -129,18 +140,6 @@ def _refuse_all(content: list[Any]) -> Sequence[RefusedMessage]:
     ids = [one for one in map(find_id, content) if one is not None]
     words = _LONG_BATCH if content else _NO_MESSAGE
     return [refuse(t.INVALID_REQUEST, words, one) for one in ids or [None]]
-
-
-def _refuse_text(text: str, words: str) -> RefusedMessage:
-    """Refuse what cannot be read as it stands, by its id where that is whole."""
-    try:
-        content = json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return refuse(t.PARSE_ERROR, _NO_JSON if words is _CONTROL else words, None)
-    request_id = find_id(content)
-    if request_id is None or "\N{REPLACEMENT CHARACTER}" in str(request_id):
-        return refuse(t.PARSE_ERROR, words, None)
-    return refuse(t.INVALID_REQUEST, words, request_id)
 
 
 def _is_whole(value: Any) -> TypeGuard[int | float]:
