@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 from example_records import SHOWN_FOLDER, Example, Section, catch
+from network_examples import iterate_network
 from PIL import Image
 from setting_examples import iterate_settings
 
 from flowport.arguments import parse_arguments
 from flowport.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead, Namesake, ResourceNotFound, RunNotOver
+from flowport.catalog.records import Listing
 from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
 from flowport.errors import (
     AppUnsupported,
@@ -34,9 +37,12 @@ from flowport.media.arguments import MediaRules, resolve_media
 from flowport.model import App, Input, InputKind, Option
 from flowport.network.errors import FetchError, UploadError
 from flowport.providers.interface import ApiAnswer, NotTaken, Uncertain
+from flowport.providers.magica import Magica
 from flowport.providers.magnific import Magnific
 from flowport.providers.magnific_inputs import parse_inputs
 from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
+from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
+from flowport.runner.calling import RunCall
 from flowport.tables import parse_table
 
 
@@ -73,7 +79,7 @@ def build_sections() -> list[Section]:
             Section(
                 "Providers and the network",
                 "In the answer, as the failure or problem of a run, and in `find_apps`. For whoever the advice names.",
-                tuple(_iterate_providers()),
+                (*_iterate_providers(), *iterate_network()),
             ),
             Section(
                 "The record of runs",
@@ -202,13 +208,42 @@ _TABLES: Final = (
     b'prompt,style\n"a lake,warm\n',
     b'prompt,style\n"a lake" at dawn,warm\n',
     b"Summer pictures\nprompt,style\na lake,warm\n",
+    b"prompt,,style\na lake,x,warm\n",
+    b'[{"prompt": "a lake"}]',
+    b"<html><table></table></html>",
+    b"PK\x03\x04",
+    "prompt\na lake\n".encode("utf-16"),
 )
+
+
+_NAMED_TABLES: Final = {b"PK": "an .xlsx file that was renamed to .csv", b"\xff\xfe": "a table in UTF-16"}
+_ROW: Final = GivenRow("row 1", {"prompt": "a lake"})
+_BATCHES: Final = {
+    'run_batch {"app": "retro_poster", "rows": []}': BatchWish(()),
+    'run_batch {"app": "retro_poster", "rows": 1,001 objects, "variations": 2}': BatchWish(
+        (_ROW,) * 1001, variations=2
+    ),
+    'run_batch {"app": "retro_poster", "rows": 64 objects, "arguments": {"photo": a data URI of 2 MB}}': BatchWish(
+        (_ROW,) * 64, {"photo": "data:image/png;base64," + "A" * 2_000_000}
+    ),
+}
 
 
 def _iterate_tables() -> Iterator[Example]:
     for data in _TABLES:
-        given = "csv: " + (data.decode("latin-1").replace("\n", " \u23ce ").strip() or "an empty file")
+        given = "csv: " + (
+            _NAMED_TABLES.get(data[:2]) or data.decode("latin-1").replace("\n", " \u23ce ").strip() or "an empty file"
+        )
         yield catch(given, lambda data=data: parse_table(data, argument="csv"))  # type: ignore[misc]
+    for given, wish in _BATCHES.items():
+        yield catch(given, lambda wish=wish: anyio.run(_prepare, wish))  # type: ignore[misc]
+
+
+async def _prepare(wish: BatchWish) -> None:
+    """Ask for a batch whose size is wrong, which is seen before anything else of it is looked at."""
+    listing = Listing(_APP, "retro_poster", _NAMES)
+    account: Any = None
+    await prepare_batch(account, account, listing, wish, RunCall("me"), tell=account)
 
 
 def _iterate_names() -> Iterator[Example]:
@@ -267,6 +302,13 @@ def _iterate_providers() -> Iterator[Example]:
         if not isinstance(outcome, NotTaken | Uncertain):
             raise TypeError(outcome)
         yield Example(f"a start answered {status} {text}".strip(), outcome.error)
+    magica = Magica()
+    lists = ApiAnswer(200, {}, b'{"data": {"id": "x"}}')
+    yield catch(f"Magica's list of workflows: {lists.body.decode()}", lambda: magica.parse_list(lists, is_own=True))
+    look = ApiAnswer(200, {}, b'{"data": [5]}')
+    yield catch(f"Magica's answer to a look at a run: {look.body.decode()}", lambda: magica.parse_look(look, now=0.0))
+    apps = ApiAnswer(200, {}, b'{"data": {"id": "x"}}')
+    yield catch(f"Magnific's list of apps: {apps.body.decode()}", lambda: provider.parse_list(apps, is_own=True))
     yield catch("a list answered 503", lambda: provider.parse_list(ApiAnswer(503, {}, b""), is_own=True))
     yield catch("a list answered 200 <html>", lambda: provider.parse_list(ApiAnswer(200, {}, b"<html>"), is_own=True))
     for breakage in Breakage:

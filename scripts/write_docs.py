@@ -1,6 +1,7 @@
 """Write what the program knows better: the README's table of variables, and `docs/errors.md`. `--check` only compares."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 from error_examples import build_sections
@@ -10,6 +11,7 @@ from example_records import Section, format_sentence, get_class_name
 from flowport.variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
+OTHER_EXAMPLES = ROOT / "scripts" / "other_examples.toml"
 README, ERRORS = ROOT / "README.md", ROOT / "docs" / "errors.md"
 BEGIN, END = "<!-- variables -->", "<!-- /variables -->"
 
@@ -57,8 +59,19 @@ def build_errors(sections: list[Section]) -> str:
 
 
 def _build_rest(answers: list[str]) -> list[str]:
-    """Return the lines about the sentences of which no answer above is an example."""
+    """Return the lines about the sentences of which no answer above is an example, each with one that is written down.
+
+    Raises:
+        SystemExit: A sentence has no example, or an example no sentence.
+    """
     rest = [one for one in find_templates() if not any(one.matches(answer) for answer in answers)]
+    given: dict[str, str] = tomllib.loads(OTHER_EXAMPLES.read_text(encoding="utf-8"))
+    unfit = {one.text for one in rest} ^ set(given)
+    if unfit:
+        message = "\n".join(sorted(unfit))
+        raise SystemExit(
+            f"{OTHER_EXAMPLES.name} lacks an example of these sentences, or they are said no more:\n{message}"
+        )
     return [
         "",
         "## All other sentences",
@@ -66,9 +79,9 @@ def _build_rest(answers: list[str]) -> list[str]:
         "Found in the source, so that none is missing: `{…}` is filled in while the program runs. What is wrong with an",
         "argument or a setting follows its name.",
         "",
-        "| module | sentence |",
-        "| --- | --- |",
-        *(f"| `{one.module}` | {_escape(one.text)} |" for one in rest),
+        "| module | given, or what happened | sentence |",
+        "| --- | --- | --- |",
+        *(f"| `{one.module}` | {_escape(given[one.text])} | {_escape(one.text)} |" for one in rest),
     ]
 
 

@@ -152,3 +152,13 @@ async def test_a_listed_result_can_be_opened(flowport: Harness) -> None:
 
     assert row["results"][0]["url"] == run["outputs"][0]["url"]
     assert row["results"][0]["saved_path"] == run["outputs"][0]["saved_path"]
+
+
+async def test_new_run_is_taken_in_other_spellings(flowport: Harness) -> None:
+    """As every argument is; twice it is refused, since the two may differ."""
+    first = await flowport.ask(TOOL, prompt="a lake")
+    again = await flowport.ask(TOOL, prompt="a lake", newRun=True)
+    assert again["run_id"] != first["run_id"]
+    assert "joined" not in again
+    refused = await flowport.ask(TOOL, prompt="a lake", new_run=True, New_Run=False)
+    assert "new_run was given 2 times" in refused["message"]

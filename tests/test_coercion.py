@@ -224,3 +224,13 @@ def test_a_list_of_thousands_is_refused_before_it_is_looked_through() -> None:
     refused = parse_value(item, [{}] * (MAX_ITEMS + 1))
     assert isinstance(refused, Misfit)
     assert refused.problem == "was given 10,001 items"
+
+
+@pytest.mark.parametrize("default", ['{"a": 1}', "[1]", {"a": 1}, [1], True, [{"a": 1}]])
+@pytest.mark.parametrize("is_list", [True, False])
+def test_a_default_that_no_start_request_carries_is_left_to_the_provider(default: JsonValue, is_list: bool) -> None:
+    """Text that spells an object is one once it is read; the provider has its own default."""
+    item = build_input(InputKind.ANY, default=default, is_list=is_list)
+    sent = get_default(item)
+    assert not isinstance(sent, dict | bool)
+    assert not (isinstance(sent, list) and (not is_list or any(isinstance(one, dict | list | bool) for one in sent)))

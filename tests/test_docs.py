@@ -50,6 +50,15 @@ def test_every_error_has_an_example_with_its_sentence() -> None:
     assert all(str(breakage) in text for breakage in Breakage if breakage is not Breakage.UNUSABLE_SETTING)
 
 
+def test_every_sentence_has_an_example_of_what_it_answers() -> None:
+    """Whoever meets one finds there what leads to it."""
+    text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+
+    assert len(rows) > 350
+    assert [row for row in rows if len(row) != 3 or not all(cell.strip(" |") for cell in row)] == []
+
+
 def test_every_variable_that_the_documents_name_exists() -> None:
     """A variable that nobody reads is worse than none."""
     named = set(re.findall(r"\b(?:FLOWPORT|MAGNIFIC|MAGICA)_[A-Z_]+[A-Z]\b", README))

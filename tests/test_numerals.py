@@ -102,3 +102,29 @@ def test_grouped_digits_are_the_number_that_was_grouped(whole: int, part: int, m
 def test_words_for_yes_and_no(words: tuple[str, ...], flag: bool | None) -> None:
     """Spreadsheets write TRUE in the language of their user."""
     assert [read_flag(word) for word in words] == [flag] * len(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("\uff10\uff0e\uff14", 0.4), ("\uff0d\uff13", -3), ("'0,4", 0.4), ("'12", 12)]
+)
+def test_a_number_may_be_wide_or_kept_as_text(text: str, number: float) -> None:
+    """Keyboards for Chinese and Japanese write wide digits, spreadsheets an apostrophe before what is to stay text."""
+    assert read_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["PRAWDA", "PRAVDA", "IGAZ", "DO\u011eRU", "\u0418\u0421\u0422\u0418\u041d\u0410", "SANT", "TOSI", "1,0", "'true"],
+)
+def test_a_spreadsheets_own_word_for_true_is_yes(word: str) -> None:
+    """Each writes the words of its language into a table."""
+    assert read_flag(word) is True
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["FA\u0141SZ", "NEPRAVDA", "HAMIS", "YANLI\u015e", "\u041b\u041e\u0416\u042c", "FALSKT", "EP\u00c4TOSI", "0,0"],
+)
+def test_a_spreadsheets_own_word_for_false_is_no(word: str) -> None:
+    """Each writes the words of its language into a table."""
+    assert read_flag(word) is False

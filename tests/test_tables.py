@@ -2,13 +2,15 @@
 
 import csv
 import io
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowport.errors import ArgumentsInvalid
-from flowport.tables import MAX_COLUMNS, format_table, neutralise, parse_table, restore_cell
+from flowport.model import JsonValue
+from flowport.tables import MAX_COLUMNS, format_exact, format_table, neutralise, parse_exact, parse_table, restore_cell
 
 # What a cell may hold: anything that is text, but no NUL, which is the mark of another encoding.
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -215,3 +217,55 @@ def test_of_many_overhanging_rows_a_few_are_told() -> None:
 def test_half_letters_can_be_written() -> None:
     """A result is not lost over a character that no encoding has."""
     assert format_table(["x"], [["a\ud800b"]]).decode("utf-8-sig") == "x\r\na?b\r\n"
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("=+-@;\t\r\n'\"\0 [{")), max_size=20),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(),
+        st.sampled_from(["3", "true", '"3"', '""', '"\\"\\""', "x" * 32_767, "y" * 299 + "\u2026", "1e5"]),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(value=VALUES, delimiter=st.sampled_from(",;\t"), is_changed=st.booleans())
+def test_a_value_comes_back_exactly_from_a_saved_table(value: JsonValue, delimiter: str, is_changed: bool) -> None:
+    """A text is never taken for a number, nor a number for a text, though the line ends of the file are changed."""
+    cell = format_exact(value, is_free=True)
+    text = format_table(["row", "given"], [["1", cell]]).decode("utf-8-sig")
+    changed = io.StringIO(newline="")
+    csv.writer(changed, delimiter=delimiter).writerows(csv.reader(io.StringIO(text, newline="")))
+    data = changed.getvalue().replace("\r\n", "\n")
+    (row,) = parse_table((data.replace("\n", "\r\n") if is_changed else data).encode(), argument="csv").rows
+    found = parse_exact(str(row.cells["given"]), is_free=True)
+    expected = value if not isinstance(value, list | dict) else format_exact(value)
+    assert (type(found), found) == (type(expected), expected)
+    if isinstance(value, list | dict):
+        assert json.loads(str(found)) == value
+    if isinstance(value, str):
+        assert parse_exact(restore := format_exact(value)) == value, restore
+
+
+@pytest.mark.parametrize("text", ["a cup", "3", "true", "0.4", "it's", 'a 5" cup', '"cup"', "=1", "/a/b c.png"])
+def test_a_usual_text_stands_in_its_cell_as_it_is(text: str) -> None:
+    """A person reads the table first."""
+    assert format_exact(text) == text
+
+
+def test_a_column_without_a_name_and_without_text_is_passed_over() -> None:
+    """Spreadsheets keep the empty column that a person has put between two others."""
+    assert parse_table(b"a,,b,\n1,,2,\n", argument="csv").columns == ("a", "b")
+    with pytest.raises(ArgumentsInvalid, match="has no name for column 2"):
+        parse_table(b"a,,b\n1,x,2\n", argument="csv")
+    with pytest.raises(ArgumentsInvalid, match="has 3 cells in the row"):
+        parse_table(b"a,,b\n1,,2,3\n", argument="csv")
+
+
+@pytest.mark.parametrize("first", ['"sep=;"', "sep=;,", '"sep=;",,'])
+def test_a_spreadsheets_word_that_was_saved_as_a_row_is_passed_over(first: str) -> None:
+    """It no longer tells what parts the cells."""
+    assert parse_table(f"{first}\na,b\n1,2\n".encode(), argument="csv").columns == ("a", "b")

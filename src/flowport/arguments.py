@@ -32,6 +32,8 @@ CLIENT_NAMES: Final = frozenset(
         *("toolcallid", "sessionid", "action", "chatinput"),
         # Cline (cline/cline#9951), Gemini CLI and Antigravity (MemPalace/mempalace#322), OpenHands.
         *("taskprogress", "waitforprevious", "waitforprevioustools", "toolaction", "toolsummary", "securityrisk"),
+        # Letta gives each tool one that asks for another turn, and one for the model's thoughts.
+        *("requestheartbeat", "innerthoughts"),
         # Cursor and others give a tool without arguments one, because some models need it.
         *("randomstring", "dummy"),
         # Agent frameworks, and what identifies a conversation or a request.

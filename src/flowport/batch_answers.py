@@ -77,7 +77,7 @@ def build_batch_answer(
     there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
     """
     facts = build_batch_facts(standing)
-    facts["notes"] = _find_warning(rows)
+    facts["notes"] = " ".join(filter(None, (standing.run.notes, _find_warning(rows))))
     facts["without_preview"] = " ".join(without)
     begun = [row for row in rows if row.is_begun]
     wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]

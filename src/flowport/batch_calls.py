@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,9 +28,9 @@ from flowport.desk import Desk, OpenCatalog
 from flowport.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
 from flowport.labels import clean_line
 from flowport.ledger.batch_records import RowStanding
-from flowport.media.arguments import MediaRules, find_beside, find_local_file
+from flowport.media.arguments import MediaRules, describe_found, find_beside, find_local_file
 from flowport.media.sources import measure, open_source
-from flowport.model import JsonValue, Run
+from flowport.model import InputKind, JsonValue, Run
 from flowport.previewing import drop_paths_of_rows
 from flowport.purse import find_price_question
 from flowport.run_list import PLACES
@@ -44,6 +44,7 @@ from flowport.schema import get_inputs
 from flowport.submitting import Offer, Submitter, note_cancelled, note_learnt
 from flowport.tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.waiting import Caller
+from flowport.wrapped_files import unwrap_file
 
 MAX_PREPARING: Final = 2
 """Batches that are checked side by side: each may have thousands of rows."""
@@ -52,10 +53,23 @@ CSV: Final = "csv"
 """The argument that names a table."""
 
 _LINE_END: Final = re.compile(r"[\r\n]")
+_TABLE_TEXT: Final = re.compile(
+    r"(?!.*\.[ct]sv\W*$)\s*(?:\[\s*\{|\{\s*\"|[^/\\~:]{1,200}[,;\t][^/\\~:]{1,200}(?:\\n.*)?$)", re.DOTALL
+)
+"""No path, but what a table holds."""
 _SUFFIXES: Final = (".csv", ".tsv")
-_GIVE: Final = "Give the full path of a .csv file of at most 5 MB on this computer."
+_GIVE: Final = "Give the full path of a .csv file of at most 20 MB on this computer."
 _MAX_SHOWN_SEEN: Final = 20
 Arguments = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTable:
+    """The rows that a call gives."""
+
+    rows: tuple[GivenRow, ...]
+    note: str = ""
+    """What a person should know of how the table was found, as a sentence."""
 
 
 class BatchCalls:
@@ -65,7 +79,7 @@ class BatchCalls:
         self._desk = desk
         self._submitter = Submitter(desk, MAX_PREPARING)
 
-    async def read_rows(self, given: Arguments, listing: Listing) -> tuple[GivenRow, ...]:
+    async def read_rows(self, given: Arguments, listing: Listing) -> GivenTable:
         """Return the rows that a call of `run_batch` gives, or names.
 
         Raises:
@@ -83,7 +97,7 @@ class BatchCalls:
         odd = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
         if odd:
             raise _refuse("rows", f"holds something other than an object as item {odd[0]}", "Each row is an object.")
-        return tuple(GivenRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict))
+        return GivenTable(tuple(GivenRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict)))
 
     async def run(
         self,
@@ -198,11 +212,14 @@ class BatchCalls:
         await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
         return answer
 
-    def _read_table(self, path: str, listing: Listing) -> tuple[GivenRow, ...]:
+    def _read_table(self, path: str, listing: Listing) -> GivenTable:
         """Return the rows of a table: of a file, whose pictures may be named from its own folder, or of the text itself."""
-        is_input = partial(_is_input, listing)
         if _LINE_END.search(path.strip()):
-            return _name_columns(restore_table(parse_table(path.encode(), argument=CSV), is_input), listing)
+            return GivenTable(_read_text(path.encode(), listing))
+        if _TABLE_TEXT.match(path):
+            raise _refuse(
+                CSV, "is the text of a table or of rows in one line", "Give the path of a .csv file, or rows."
+            )
         rules = MediaRules(self._desk.settings.file_roots)
         source = find_local_file(path, argument=CSV, rules=rules)
         # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
@@ -210,10 +227,17 @@ class BatchCalls:
             raise _refuse(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
         with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
             size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
-            table = restore_table(parse_table(file.read(size_bytes), argument=CSV), is_input)
-        rows = _name_columns(table, listing)
+            rows = _read_text(file.read(size_bytes), listing)
         names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
-        return tuple(_find_beside(row, names, source.path.parent, rules) for row in rows)
+        note = describe_found(source, path, argument=CSV, rules=rules)
+        found = tuple(_find_beside(row, names, source.path.parent, rules) for row in rows)
+        return GivenTable(found, f"{CSV} {note}." if note else "")
+
+
+def _read_text(data: bytes, listing: Listing) -> tuple[GivenRow, ...]:
+    """Return the rows of a table by the names of arguments."""
+    table = parse_table(data, argument=CSV)
+    return _name_columns(restore_table(table, partial(_is_input, listing), partial(_is_free, listing)), listing)
 
 
 def _find_beside(row: GivenRow, names: Collection[str], folder: Path, rules: MediaRules) -> GivenRow:
@@ -228,6 +252,10 @@ def _complete(cell: JsonValue, folder: Path, rules: MediaRules) -> JsonValue:
         return [_complete(one, folder, rules) for one in cell]
     if not isinstance(cell, str):
         return cell
+    if cell.lstrip().startswith("{"):
+        inner = unwrap_file(cell)
+        completed = cell if inner is None or inner == cell else _complete(inner, folder, rules)
+        return cell if completed == inner else completed
     if cell.lstrip().startswith("["):
         try:
             listed = json.loads(cell)
@@ -251,6 +279,10 @@ def _gather_outputs(batch: Run, rows: Sequence[RowStanding]) -> Run:
 def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
     """Return the rows of a table by the names of arguments; a column may bear the label of its input instead."""
     names = {column: _find_argument(column, listing) for column in table.columns}
+    labels = {item.label.strip() for item in get_inputs(listing.app)}
+    if len(names) == 1 and "|" in table.columns[0] and table.columns[0] not in labels:
+        shown = clean_line(table.columns[0], limit=60)
+        raise _refuse(CSV, f'parts its cells by vertical bars ("{shown}")', "Part them by commas, semicolons or tabs.")
     twice = [column for column, name in names.items() if list(names.values()).count(name) > 1]
     if twice:
         shown = " and ".join(f'"{clean_line(column, limit=60)}"' for column in twice[:2])
@@ -264,6 +296,12 @@ def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
 def _is_input(listing: Listing, column: str) -> bool:
     """Tell whether a column is for an argument of the app."""
     return _find_argument(column, listing) in listing.property_names.values()
+
+
+def _is_free(listing: Listing, column: str) -> bool:
+    """Tell whether a column is for an argument that takes values of all types."""
+    found = find_input(column, get_inputs(listing.app), listing.property_names)
+    return found is not None and found.kind is InputKind.ANY
 
 
 def _find_argument(column: str, listing: Listing) -> str:

@@ -101,12 +101,19 @@ def get_default(item: Input) -> JsonValue:
     """
     if item.default in (None, "", []) or find_flaw(item.default):
         return None
-    if item.kind is InputKind.ANY and not item.is_list and isinstance(item.default, bool | list | dict):
-        return None  # Start requests take text and numbers; of anything else only what a caller insists on is sent.
+    # Start requests take text and numbers; of anything else only what a caller insists on is sent.
     if item.kind.is_media and not item.is_list and not isinstance(item.default, str):
         return None  # What a caller wraps in JSON is one file; what a provider does may be anything.
     parsed = parse_value(item, item.default)
-    return None if isinstance(parsed, Misfit) else parsed
+    if isinstance(parsed, Misfit) or (item.kind is InputKind.ANY and not _is_sendable_default(item, parsed)):
+        return None
+    return parsed
+
+
+def _is_sendable_default(item: Input, parsed: JsonValue) -> bool:
+    """Tell whether a default of any type is text or a number, or a list of them where the input takes several."""
+    parts = parsed if item.is_list and isinstance(parsed, list) else [parsed]
+    return not any(isinstance(part, bool | list | dict) for part in parts)
 
 
 def get_bounds(item: Input) -> tuple[float | None, float | None]:

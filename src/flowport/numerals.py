@@ -17,21 +17,60 @@ _GROUPED: Final = re.compile(
     re.ASCII,
 )
 _SPACES: Final = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f"), " ")
-_LIKE_ASCII: Final = {**_SPACES, ord("\u2212"): "-", ord("\u2019"): "'"}
+_LIKE_ASCII: Final = {
+    **_SPACES,
+    ord("\u2212"): "-",
+    ord("\u2019"): "'",
+    ord("\uff0e"): ".",
+    ord("\uff0c"): ",",
+    ord("\uff0d"): "-",
+    ord("\uff0b"): "+",
+    # As keyboards for Chinese and Japanese write them.
+    **{0xFF10 + digit: str(digit) for digit in range(10)},
+}
 _QUOTES: Final = {'"': '"', "'": "'", "\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c"}
 
 _YES: Final = frozenset(
     {
-        *("true", "t", "yes", "y", "on", "1", "1.0", "enabled", "checked", "\u2713", "\u2714"),
+        *("true", "t", "yes", "y", "on", "1", "1.0", "1,0", "enabled", "checked", "\u2713", "\u2714"),
         *("wahr", "ja", "vrai", "oui", "verdadero", "s\u00ed", "vero", "verdadeiro", "sim", "waar"),
-        *("\u0434\u0430", "\u306f\u3044", "\u662f"),
+        *(
+            "prawda",
+            "tak",
+            "pravda",
+            "ano",
+            "igaz",
+            "igen",
+            "do\u011fru",
+            "evet",
+            "sant",
+            "sand",
+            "sann",
+            "tosi",
+            "adev\u0103rat",
+        ),
+        *("\u0434\u0430", "\u0438\u0441\u0442\u0438\u043d\u0430", "\u306f\u3044", "\u662f", "\u771f"),
     }
 )
 _NO: Final = frozenset(
     {
-        *("false", "f", "no", "n", "off", "0", "0.0", "disabled", "unchecked", "\u2717", "\u2718"),
+        *("false", "f", "no", "n", "off", "0", "0.0", "0,0", "disabled", "unchecked", "\u2717", "\u2718"),
         *("falsch", "nein", "faux", "non", "falso", "n\u00e3o", "onwaar", "nee"),
-        *("\u043d\u0435\u0442", "\u3044\u3044\u3048", "\u5426"),
+        *(
+            "fa\u0142sz",
+            "nie",
+            "nepravda",
+            "ne",
+            "hamis",
+            "nem",
+            "yanl\u0131\u015f",
+            "yanli\u015f",
+            "hay\u0131r",
+            "falskt",
+            "falsk",
+        ),
+        *("usann", "ep\u00e4tosi", "fals", "nej", "nei"),
+        *("\u043d\u0435\u0442", "\u043b\u043e\u0436\u044c", "\u3044\u3044\u3048", "\u5426", "\u5047"),
     }
 )
 """In the languages of spreadsheets, which write their own words for true and false."""
@@ -78,7 +117,8 @@ def _unwrap(text: str) -> str:
     written = text.strip()
     if len(written) > 1 and _QUOTES.get(written[0]) == written[-1]:
         return written[1:-1].strip()
-    return written
+    # One apostrophe before it, by which a spreadsheet keeps a cell as text.
+    return written.removeprefix("'") if written.count("'") == 1 else written
 
 
 def _parse(digits: str) -> int | float:

@@ -5,6 +5,7 @@ What stands in a cell is data: nothing in it is evaluated here, and in what is w
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,25 +15,49 @@ from typing import Final
 
 from flowport.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.labels import clean_line
+from flowport.model import JsonValue
 
-MAX_TABLE_BYTES: Final = 5_000_000
+MAX_TABLE_BYTES: Final = 20_000_000
+"""More than the arguments of a batch may have: the table that it saves holds its results too, and doubles each quote."""
 MAX_COLUMNS: Final = 200
 _MAX_PROBLEMS: Final = 5
 
 _DELIMITERS: Final = ",;\t"
 _SPREADSHEETS_WORD: Final = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
 """What a spreadsheet puts before the header to say what parts the cells."""
+_RESAVED_WORD: Final = re.compile(r'(?:"sep=[,;\t|]"[,;\t|]*|sep=[,;\t|][,;\t|]+)\r?\n', re.IGNORECASE)
+"""The same after a program has taken it for a row and saved it by marks of its own."""
+_OTHER_FORMATS: Final = (
+    (re.compile(r"\s*(?:\[\s*[\[{]|\{\s*\")"), "holds JSON and no table", "Give it as rows instead."),
+    (
+        re.compile(r"\s*<(?:!doctype|html|head|body|table|\?xml)\b", re.IGNORECASE),
+        "holds a web page and no table",
+        "Save the table as CSV in UTF-8 and give its full path.",
+    ),
+)
+"""What begins so is no table, whatever its file is called."""
+_FENCE: Final = re.compile(r"\s*```[A-Za-z]*[^\S\n]*\r?\n(.*?)\r?\n?```\s*", re.DOTALL)
+"""What a chat puts round a text."""
 _DELIMITER_NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _HEADER_CHARACTERS: Final = 100_000
 """Of a table's beginning that is looked at to learn what parts the cells."""
-_MAX_CELL_CHARACTERS: Final = 131_072
+MAX_CELL_CHARACTERS: Final = 131_072
 _WIDE_STARTS: Final = "\uff1d\uff0b\uff0d\uff20"
 """The same marks as they are written among Chinese and Japanese letters; some spreadsheets take them for the narrow ones."""
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", *_WIDE_STARTS)
 _INNER_STARTS: Final = re.compile(rf"([;\t\r\n] *)(?=[=+\-@{_WIDE_STARTS}])")
 """Where a cell would begin as a formula does for a program that parts cells by another mark."""
 _NEUTRALISED: Final = re.compile(rf"([;\t\r\n] *)'(?=[=+\-@{_WIDE_STARTS}])")
+_CUT: Final = re.compile(r"\u2026 \((?:cut: )?[\d,]+ characters(?: in all)?\)$")
+_ELLIPSIS: Final = "\u2026"
+_LEAST_CUT: Final = 299
+"""Characters of a text that an earlier version cut."""
+_CUT_CHARACTERS: Final = 300
+_SPREADSHEET_CHARACTERS: Final = 32_767
+"""The most that a spreadsheet keeps of a cell, in units of UTF-16; it drops the rest without a word."""
+_FLAGS: Final = {"true": True, "false": False}
+_JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,4})?")
 _NAME: Final = re.compile(r"\s*[^\W\d]")
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 _SAVE_AS: Final = "Save the table as CSV in UTF-8 and give its full path."
@@ -44,8 +69,8 @@ class TableRow:
 
     line: int
     """The line of the file on which it ends, from 1."""
-    cells: Mapping[str, str]
-    """By column; what is empty is left out."""
+    cells: Mapping[str, JsonValue]
+    """By column; what is empty is left out. Text, unless a table of ours told more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +90,21 @@ def parse_table(data: bytes, *, argument: str) -> Table:
         ArgumentsInvalid: It is no such table, with everything that is wrong with it.
     """
     text = _decode(data, argument)
+    for pattern, problem, expected in _OTHER_FORMATS:
+        if pattern.match(text):
+            raise _refuse(argument, problem, expected)
+    fenced = _FENCE.fullmatch(text)
+    text = fenced[1] if fenced else text
     told = _SPREADSHEETS_WORD.match(text)
-    body = text[told.end() :] if told else text
+    passed = told or _RESAVED_WORD.match(text)
+    body = text[passed.end() :] if passed else text
     delimiter = told[1] if told else _guess_delimiter(body)
-    first_line = 2 if told else 1
+    first_line = 1 + (passed is not None) + (fenced is not None)
     rows = _skip_remarks(_iterate_rows(body, delimiter, first_line))
     try:
-        columns = _check_columns(next(rows, (0, []))[1], argument)
-        found = list(rows)
+        header, found = next(rows, (0, []))[1], list(rows)
+        header, found = _drop_blank_columns(header, found)
+        columns = _check_columns(header, argument)
     except _CellBroken as exc:
         raise _refuse(argument, f"cannot be read as a table: line {exc.line} has {exc.problem}", _SAVE_AS) from exc
     problems = filter(None, (_find_overhang(argument, line, cells, columns, delimiter) for line, cells in found))
@@ -105,7 +137,85 @@ def restore_cell(cell: str) -> str:
     return _NEUTRALISED.sub(r"\1", cell)
 
 
+def format_exact(value: JsonValue, *, is_free: bool = False) -> str:
+    """Return a cell that `parse_exact` reads as this value, also after a spreadsheet or an editor has saved the table.
+
+    A text stands there as it is, unless that could be read as something else or be rewritten; then as its JSON.
+
+    Args:
+        value: What an argument was given.
+        is_free: Whether the input tells the number 3 from the text "3".
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str) and _is_plain(value, is_free=is_free):
+        return value
+    # No apostrophe, which could be taken for one that keeps a formula from being one.
+    return json.dumps(value, ensure_ascii=False).replace("'", r"\u0027")
+
+
+def parse_exact(cell: str, *, is_free: bool = False) -> JsonValue:
+    """Return what `format_exact` was given: the text itself, or for an input that takes all kinds the number or flag."""
+    text = restore_cell(cell).replace("\r\n", "\n").replace("\r", "\n")
+    quoted = _parse_quoted(text)
+    if quoted is not None and not _is_plain(quoted, is_free=True):
+        return quoted
+    scalar = _parse_scalar(text) if is_free else None
+    return text if scalar is None else scalar
+
+
+def cut_cell(cell: str, *, limit: int) -> str:
+    """Return a cell as it is, or when it is longer than the limit its beginning with a mark that `is_cut` finds."""
+    return cell if len(cell) <= limit else f"{cell[:_CUT_CHARACTERS]}{_ELLIPSIS} (cut: {len(cell):,} characters in all)"
+
+
+def is_cut(cell: str) -> bool:
+    """Tell whether a cell lost its end: when the table was saved, or in a spreadsheet."""
+    return _is_marked_cut(cell) or _count_units(cell) == _SPREADSHEET_CHARACTERS
+
+
+def _is_marked_cut(text: str) -> bool:
+    return _CUT.search(text) is not None or (len(text) >= _LEAST_CUT and text.endswith(_ELLIPSIS))
+
+
+def _count_units(text: str) -> int:
+    """Return the units of UTF-16 in a text that may be as long as a spreadsheet's cell."""
+    return len(text) if len(text) < _SPREADSHEET_CHARACTERS // 2 else len(text.encode("utf-16-le", "replace")) // 2
+
+
+def _is_plain(text: str, *, is_free: bool) -> bool:
+    """Tell whether a text may stand in a cell as it is."""
+    if not text.strip() or "\r" in text or "\0" in text or is_cut(text):
+        return False
+    if restore_cell(neutralise(text)) != text or (is_free and _parse_scalar(text) is not None):
+        return False
+    quoted = _parse_quoted(text)
+    return quoted is None or _is_plain(quoted, is_free=True)
+
+
+def _parse_quoted(text: str) -> str | None:
+    """Return the text that JSON spells; None when this is no text of JSON."""
+    if not (text.startswith('"') and text.endswith('"')):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _parse_scalar(text: str) -> int | float | bool | None:
+    """Return the number or flag that a text spells; None when it spells none."""
+    if (flag := _FLAGS.get(text.lower())) is not None:
+        return flag
+    if not _JSON_NUMBER.fullmatch(text):
+        return None
+    return float(text) if re.search("[.eE]", text) else int(text)
+
+
 def _decode(data: bytes, argument: str) -> str:
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise _refuse(argument, "names a workbook and no table of text", _SAVE_AS)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
         raise _refuse(argument, "names a file that is no text in UTF-8", _SAVE_AS)
     try:
@@ -146,7 +256,7 @@ def _iterate_rows(text: str, delimiter: str, line: int) -> Iterator[tuple[int, l
         if found is None or (quoted is None and plain.lstrip().startswith('"')):
             raise _explain_quote(text, place, line)
         cell = plain if quoted is None else quoted.replace('""', '"')
-        if len(cell) > _MAX_CELL_CHARACTERS:
+        if len(cell) > MAX_CELL_CHARACTERS:
             raise _CellBroken(line, "a cell that is too long")
         line += len(_LINE_END.findall(quoted or ""))
         cells.append(cell)
@@ -191,6 +301,22 @@ def _count_columns(text: str, delimiter: str) -> int:
         return next((len(cells) for cells in rows if cells[1:] or not cells[0].lstrip().startswith("#")), 0)
     except _CellBroken:
         return 0
+
+
+def _drop_blank_columns(
+    header: list[str], found: list[tuple[int, list[str]]]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return a table without the columns between others in which nothing stands, not even a name."""
+    width = max((place for place, name in enumerate(header, 1) if name.strip()), default=0)
+    blank = {
+        place
+        for place, name in enumerate(header[:width])
+        if not name.strip() and not any(cells[place : place + 1] and cells[place].strip() for _, cells in found)
+    }
+    if not blank:
+        return header, found
+    rows = [(line, [cell for n, cell in enumerate(cells) if n not in blank]) for line, cells in found]
+    return [name for n, name in enumerate(header) if n not in blank], rows
 
 
 def _check_columns(header: Sequence[str], argument: str) -> tuple[str, ...]:

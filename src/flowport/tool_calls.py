@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import anyio
@@ -75,6 +76,8 @@ them would not be done sooner, each would only wait longer for the ledger, and s
 MENTION_SECONDS: Final = 1.0
 """Between two looks for unseen runs, so that hundreds of answers at once do not cost hundreds of looks."""
 
+_MAX_READ_NAMES: Final = 500
+"""Arguments of one call whose names may be spelled in other ways."""
 Arguments = Mapping[str, JsonValue]
 
 
@@ -171,12 +174,14 @@ class ToolCalls:
             problem = ArgumentProblem("arguments", "is not an object", "It takes what all rows share, by name.")
             raise ArgumentsInvalid((problem,))
         place = await self._find_described(given, caller)
+        table = await self._batches.read_rows(given, place[1])
         wish = BatchWish(
-            await self._batches.read_rows(given, place[1]),
+            table.rows,
             shared,
             parse_whole(given, "variations", 1),
             min(parse_whole(given, "stop_after_failures", 0), MAX_ROWS),
             CSV if CSV in given else "rows",
+            table.note,
         )
         is_new_wanted, should_wait = given.get("new_run") is True, given.get("wait") is not False
         return await self._batches.run(place, wish, caller, is_new_wanted=is_new_wanted, should_wait=should_wait)
@@ -336,15 +341,22 @@ def _take_new_run(listing: Listing, arguments: Arguments) -> tuple[Arguments, bo
     Raises:
         ArgumentsInvalid: It is neither true nor false.
     """
-    inputs = get_inputs(listing.app)
-    if NEW_RUN not in arguments or find_input(NEW_RUN, inputs, listing.property_names) is not None:
-        return arguments, False
+    inputs, names = get_inputs(listing.app), listing.property_names
     own = next(item for item in RUN_APP.inputs if item.id == NEW_RUN)
-    flag = arguments[NEW_RUN]
+    given = [
+        name
+        for name in islice(arguments, _MAX_READ_NAMES)
+        if find_input(name, (own,), {NEW_RUN: NEW_RUN}) is not None and find_input(name, inputs, names) is None
+    ]
+    if not given:
+        return arguments, False
+    if len(given) > 1:
+        raise ArgumentsInvalid((ArgumentProblem(NEW_RUN, f"was given {len(given)} times"),))
+    flag = arguments[given[0]]
     parsed = False if flag in (None, "") else parse_value(own, flag)
     if isinstance(parsed, Misfit):
         raise ArgumentsInvalid((ArgumentProblem(NEW_RUN, parsed.problem, parsed.expected),))
-    return {name: value for name, value in arguments.items() if name != NEW_RUN}, parsed is True
+    return {name: value for name, value in arguments.items() if name != given[0]}, parsed is True
 
 
 def _add_ignored(answer: Answer, tool: StandingTool, arguments: Arguments) -> Answer:

@@ -12,7 +12,8 @@ _NAMES: Final = frozenset(
     {
         *("url", "uri", "href", "src", "link", "path", "file", "file_path", "filepath", "filename", "local_path"),
         *("image", "image_url", "image_path", "photo", "picture", "video", "video_url", "audio", "audio_url"),
-        *("source", "media", "value", "input", "content", "data", "base64"),
+        *("source", "media", "value", "input", "content", "data", "base64", "blob"),
+        *("file_uri", "fileuri", "file_url", "fileurl", "imageurl", "inline_data", "inlinedata", "resource"),
     }
 )
 _TYPES: Final = ("mimetype", "mime_type", "media_type", "mediatype", "content_type")
@@ -28,14 +29,15 @@ def unwrap_file(value: JsonValue, depth: int = 0) -> str | None:
         # Text that is no wrapping is a name, however odd.
         return value if found is None else found
     if isinstance(value, list):
-        return unwrap_file(value[0], depth + 1) if len(value) == 1 else None
+        named = [one for one in value if one not in (None, "", [], {})]
+        return unwrap_file(named[0], depth + 1) if len(named) == 1 else None
     return _unwrap_object(value, depth) if isinstance(value, dict) else None
 
 
 def _unwrap_object(value: Mapping[str, JsonValue], depth: int) -> str | None:
     fields = {name.casefold(): one for name, one in value.items()}
     kind = next((fields[name] for name in _TYPES if isinstance(fields.get(name), str)), None)
-    data = fields.get("data", fields.get("base64"))
+    data = fields.get("data", fields.get("base64", fields.get("blob")))
     if isinstance(data, str) and isinstance(kind, str):
         return data if data.startswith("data:") else f"data:{kind};base64,{data}"
     named = [one for name, one in fields.items() if name in _NAMES and one]

@@ -1,6 +1,10 @@
 """Tables that go in, as rows or as a file, and the table that comes out; both eras."""
 
+import base64
 import csv
+import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +100,22 @@ async def test_pictures_may_be_named_from_the_tables_folder(flowport: Harness, t
     assert "means nothing outside the chat" in str(result.structured_content)
 
 
+@pytest.mark.parametrize("text", ["prompt,shape", "prompt,shape\\nx,wide", '[{"prompt": "x"}]', "prompt;shape"])
+async def test_a_tables_text_on_one_line_is_called_so(flowport: Harness, text: str) -> None:
+    """A path is wanted, or rows."""
+    refused = await flowport.ask("run_batch", app=TOOL, csv=text)
+    assert (
+        "csv is the text of a table or of rows in one line. Give the path of a .csv file, or rows."
+        in refused["message"]
+    )
+
+
+async def test_a_tables_text_between_the_fences_of_a_chat_is_read(flowport: Harness) -> None:
+    """So a model shows it."""
+    facts = await flowport.ask("run_batch", app=TOOL, csv="```csv\nprompt,shape\na lake,wide\n```")
+    assert facts.get("succeeded") == 1, facts
+
+
 async def test_a_batchs_own_table_makes_the_same_rows_again(flowport: Harness) -> None:
     """And a table may be given as its text."""
     facts = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2))
@@ -120,6 +140,12 @@ async def test_a_batchs_own_table_makes_the_same_rows_again(flowport: Harness) -
         ("rows.csv", "prompt\nx,y\n", "csv has 2 cells in the row that ends on line 2"),
         ("id_rsa", "SECRET", "csv names a file of another kind."),
         ("rows.csv", "", "csv names an empty file."),
+        ("rows.csv", "prompt|shape\nx|wide\n", 'csv parts its cells by vertical bars ("prompt|shape").'),
+        ("rows.csv", "| prompt |\n| --- |\n| x |\n", 'csv parts its cells by vertical bars ("| prompt |").'),
+        ("rows.csv", '[{"prompt": "x"}]', "csv holds JSON and no table. Give it as rows instead."),
+        ("rows.csv", '{"prompt": "x"}\n{"prompt": "y"}\n', "csv holds JSON and no table."),
+        ("rows.csv", "<!DOCTYPE html><p>", "csv holds a web page and no table."),
+        ("rows.csv", "PK\x03\x04 workbook", "csv names a workbook and no table of text."),
     ],
 )
 async def test_a_table_that_does_not_fit_is_refused(
@@ -232,3 +258,135 @@ async def test_a_file_that_all_rows_share_is_looked_at_once_before_anything_is_a
     assert all(call.media[0].media[0] is calls[0].media[0].media[0] for call in calls)
     facts = await flowport.ask("run_batch", app="retro_poster", rows=rows, arguments={"photo": str(path)})
     assert facts["succeeded"] == 5
+
+
+ODD_TEXTS = (
+    "lake " * 2_000 + "at dawn",
+    "x" * 299 + "…",
+    "=1+1",
+    "'=1+1",
+    'a;=b\n@c, "d"\n\n\n  e',
+    "a;'=b",
+    "first\r\nsecond",
+    '"quoted"',
+    '""',
+    "  spaces  kept  ",
+    "-5",
+    "true",
+    "x" * 32_767,
+    "data:image/png;base64,… (9 characters)",
+    "nul \0 inside",
+    "\u200bzero\u00a0width\u2028",
+)
+"""Prompts that a table for reading would cut, clean or rewrite."""
+
+
+async def get_given(flowport: Harness, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the ledger says each row of a batch was given."""
+    kept = await flowport.assembly.desk.ledger.get_batch_arguments(facts["run_id"])
+    return [{**json.loads(kept.shared_json), **json.loads(one)} for _, one in sorted(kept.own_json.items())]
+
+
+def save_as_spreadsheet(path: str, columns: Callable[[list[str]], list[str]]) -> list[list[str]]:
+    """Return the cells of a table with other columns, as a spreadsheet would save them."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = columns(list(rows[0]))
+    return [names, *([row.get(name, "") for name in names] for row in rows)]
+
+
+async def test_a_saved_table_holds_what_its_rows_said_in_full(flowport: Harness) -> None:
+    """Given back it sends exactly the same, and not what was shortened or cleaned for reading."""
+    rows = [{"prompt": text} for text in ODD_TEXTS]
+    facts = await flowport.ask("run_batch", app=TOOL, rows=rows, arguments={"shape": "wide"})
+    assert facts.get("runs") == len(rows), facts
+    again = await flowport.ask("run_batch", app=TOOL, csv=facts["csv"], new_run=True)
+    assert again.get("runs") == len(rows), again
+    assert await get_given(flowport, again) == [{"prompt": text, "shape": "wide"} for text in ODD_TEXTS]
+    third = await flowport.ask("run_batch", app=TOOL, csv=again["csv"], new_run=True)
+    assert await get_given(flowport, third) == await get_given(flowport, again)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+async def test_a_saved_table_may_pass_through_a_spreadsheet(flowport: Harness, delimiter: str) -> None:
+    """Columns moved and removed, rows removed and added, line ends changed, empty columns and a sum appended."""
+    texts = [text for text in ODD_TEXTS if "\0" not in text and len(text) != 32_767]
+    facts = await flowport.ask("run_batch", app=TOOL, rows=[{"prompt": text} for text in texts])
+
+    def choose(names: list[str]) -> list[str]:
+        return ["state", *(name for name in reversed(names) if name not in {"state", "urls", "text"})]
+
+    table = save_as_spreadsheet(facts["csv"], choose)
+    place, states = table[0].index("prompt"), table[0].index("state")
+    added = [""] * len(table[0])
+    added[place] = "a lake; and = a hill"
+    total = [""] * len(table[0])
+    total[table[0].index("credits")], total[table[0].index("row")] = "30", "Sum"
+    changed = [table[0], *table[2:], added, total]
+    changed = [[*line[:1], "", *line[1:], "", ""] for line in changed]
+    assert changed[0][states] == "state"
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_MINIMAL).writerows(changed)
+    path = Path(facts["csv"]).with_name("changed.csv")
+    path.write_bytes(text.getvalue().replace("\n", "\r\n").encode("utf-8-sig"))
+    again = await flowport.ask("run_batch", app=TOOL, csv=str(path))
+    assert again.get("succeeded") == len(texts), again
+    assert [one["prompt"] for one in await get_given(flowport, again)] == [*texts[1:], "a lake; and = a hill"]
+
+
+async def test_files_and_addresses_of_a_saved_table_are_as_they_were_given(flowport: Harness, tmp_path: Path) -> None:
+    """A picture inside the call among them: the beginning of its data would name nothing."""
+    path = tmp_path / "person" / "the cup.png"
+    build_photo().save(path)
+    data = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    made = await flowport.ask("run_batch", app=TOOL, rows=build_rows(1))
+    photos = [str(path), path.as_uri(), f'"{path}"', data, "last", [str(path)], {"url": str(path)}]
+    facts = await flowport.ask(
+        "run_batch", app="retro_poster", rows=[{"photo": one, "title": f"cup {n}"} for n, one in enumerate(photos)]
+    )
+    assert facts.get("succeeded") == len(photos), facts
+    again = await flowport.ask("run_batch", app="retro_poster", csv=facts["csv"], new_run=True)
+    assert again.get("succeeded") == len(photos), again
+    given = [one["photo"] for one in await get_given(flowport, again)]
+    assert given[:4] == photos[:4]
+    assert given[4] == f"flowport://runs/{made['table'][0]['run_id']}/outputs/1"
+    assert [json.loads(one) for one in given[5:]] == photos[5:]
+
+
+async def test_a_cell_that_a_spreadsheet_cut_is_refused(flowport: Harness) -> None:
+    """A spreadsheet keeps 32,767 characters of a cell and says nothing of the rest."""
+    facts = await flowport.ask("run_batch", app=TOOL, rows=[{"prompt": "lake " * 8_000}])
+    path = Path(facts["csv"])
+    path.write_text(path.read_text(encoding="utf-8-sig").replace("lake " * 8_000, ("lake " * 8_000)[:32_767]))
+    refused = await flowport.ask("run_batch", app=TOOL, csv=str(path))
+    assert "has a prompt on line 2 that was cut" in refused["message"]
+
+
+async def test_a_table_too_large_to_be_given_back_is_refused_as_such(flowport: Harness) -> None:
+    """What all rows share stands in each line, so that a long prompt counts so many times."""
+    shared = {"prompt": "lake " * 20_000}
+    facts = await flowport.ask("run_batch", app=TOOL, rows=[{"shape": "wide"}] * 60, arguments=shared)
+    assert facts.get("runs") == 60, facts
+    assert all(line["prompt"] == shared["prompt"] for line in read_lines(facts))
+    refused = await flowport.ask("run_batch", app=TOOL, csv=facts["csv"])
+    assert "csv holds more than 5 MB, variations counted" in refused["message"]
+
+
+async def test_a_table_whose_name_only_looks_the_same_is_taken_with_a_note(flowport: Harness, tmp_path: Path) -> None:
+    """As a picture is: a model writes a plain space for another (modelcontextprotocol/servers#1597)."""
+    folder = tmp_path / "person"
+    (folder / "Anna\u2019s cups 4.42\u202fPM.csv").write_text("prompt\na lake\n")
+    asked = f"{folder}/Anna's cups 4.42 PM.csv"
+    facts = await flowport.ask("run_batch", app=TOOL, csv=asked)
+    assert facts.get("succeeded") == 1, facts
+    assert facts["notes"] == (
+        'csv was read from a file whose name only looks the same, "Anna\\u2019s cups 4.42\\u202fPM.csv".'
+    )
+    later = await flowport.ask("get_run", run_id=facts["run_id"])
+    assert later["notes"] == facts["notes"]
+    (folder / "Anna\u2019s cups 4.42\u00a0PM.csv").write_text("prompt\na hill\n")
+    refused = await flowport.ask("run_batch", app=TOOL, csv=asked, new_run=True)
+    assert "names a file that does not exist, and 2 look the same" in refused["message"]
+    Path(asked).write_text("prompt\na hill\n")
+    exact = await flowport.ask("run_batch", app=TOOL, csv=asked)
+    assert "notes" not in exact, exact

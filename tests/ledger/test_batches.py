@@ -84,6 +84,10 @@ async def test_rows_that_have_not_begun_are_given_in_their_order(ledger: SqliteL
     await ledger.accept_rows(BATCH, [build_row(1)])
     waiting = await ledger.get_waiting_rows(BATCH, limit=1)
     assert waiting == (BatchRow(2, 2, 1, "", '{"shown": 2}', "raw 2", "canonical 2"),)
+    kept = await ledger.get_batch_arguments(BATCH)
+    assert (kept.shared_json, kept.own_json[1]) == ('{"shared": 1}', '{"own": 1}')
+    with pytest.raises(RunNotFound):
+        await ledger.get_batch_arguments("batch_none")
     assert await ledger.get_row_arguments("run_1") == ('{"shared": 1}', '{"own": 1}')
     assert await ledger.get_row_arguments("run_2") is None
     assert await ledger.get_row_arguments("") is None

@@ -81,6 +81,29 @@ def refuse(value: str, root: Path) -> str:
         "/{path}",
         "$HOME/Pictures/my cat.png",
         '"${{HOME}}/Pictures/my cat.png"',
+        "\u202a{path}\u202c",
+        "\ufeff{path}",
+        "MEDIA:{path}",
+        "- {path}",
+        "1. {path}",
+        "**{path}**",
+        "~~{path}~~",
+        "<path>{path}</path>",
+        '<img src="{path}" width=3>',
+        "![[{path}|a cat]]",
+        "PosixPath('{path}')",
+        'r"{path}"',
+        "[Image: source: {path}]",
+        "[Image #1: {path}]",
+        "#file:{path}",
+        "vscode://file{path}",
+        "vscode-file://vscode-app{path}",
+        "\u300e{path}\u300f",
+        "\uff08{path}\uff09",
+        '\u201c{path}"',
+        "'{path}",
+        "&quot;{path}&quot;",
+        '\\"{path}\\"',
     ],
 )
 def test_a_wrapped_path_is_the_path_inside(wrapped: str, root: Path) -> None:
@@ -191,6 +214,15 @@ def test_a_name_that_looks_the_same_is_found_and_told(name: str, given: str, is_
     assert "was read from a file whose name only looks the same" in media.note
 
 
+def test_a_folder_that_looks_the_same_is_told(root: Path) -> None:
+    """The picture may be that of another folder than the one that was meant."""
+    (root / "Anna\u2019s").mkdir()
+    (root / "Anna\u2019s" / "cup.png").write_bytes(PNG)
+    media = resolve(f"{root}/Anna's/cup.png", MediaRules((root,)))
+    assert isinstance(media, FileMedia)
+    assert media.note == 'was read from a folder whose name only looks the same, "Anna\\u2019s"'
+
+
 def test_the_exact_name_comes_first(root: Path) -> None:
     """Both are there, and one was named."""
     for name in ("a b.png", "a\u00a0b.png"):
@@ -246,3 +278,69 @@ def test_no_text_takes_long_or_raises(text: str) -> None:
     found = list(iterate_unwrapped(text, linux_name="Ubuntu"))
     assert len(found) == len(set(found)) < 400
     assert unicodedata.is_normalized("NFC", "".join(found)) in {True, False}
+
+
+@pytest.mark.parametrize(
+    "text", ["/a" + " " * 9_900 + "b", "/a" + ":1" * 4_900 + "b", "'" * 9_999, "- " * 4_999, "\u200b" * 9_999]
+)
+def test_a_text_made_to_be_searched_long_has_few_readings(text: str) -> None:
+    """Whoever calls waits for it."""
+    assert sum(1 for _ in iterate_unwrapped(text)) < 50
+
+
+def test_a_shells_quoted_apostrophe_is_one(root: Path) -> None:
+    """So a terminal writes a file that is dragged into it."""
+    (root / "it's.png").write_bytes(PNG)
+    assert find(f"'{root}/it'\\''s.png'", root) == root / "it's.png"
+
+
+@pytest.mark.parametrize("start", ["\\\\?\\C:\\", "\\\\localhost\\c$\\"])
+def test_a_drive_of_this_computer_is_no_share(start: str, root: Path) -> None:
+    """To copy the file to this computer would be no help."""
+    assert "is a Windows path" in refuse(f"{start}x.png", root)
+    mounts = root / "mnt"
+    (mounts / "c").mkdir(parents=True)
+    (mounts / "c" / "x.png").write_bytes(PNG)
+    media = resolve(f"{start}x.png", replace(MediaRules((root,)), mounts=mounts))
+    assert isinstance(media, FileMedia)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "file://///wsl.localhost/Ubuntu{}",
+        "vscode-remote://wsl+Ubuntu{}",
+        "vscode-remote://wsl%2Bubuntu{}",
+        "\\\\\\\\wsl.localhost\\\\Ubuntu{}",
+    ],
+)
+def test_other_names_of_a_file_of_this_linux_are_its_path(form: str, root: Path) -> None:
+    """As editors and JSON write them; those of another Linux stay refused."""
+    path = str(root / "my cat.png")
+    rules = MediaRules((root,), linux_name="Ubuntu")
+    media = resolve(form.format(path.replace("/", "\\\\") if form.startswith("\\") else path), rules)
+    assert isinstance(media, FileMedia)
+    with pytest.raises(ArgumentsInvalid):
+        resolve(form.format(path), replace(rules, linux_name="Debian"))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "dataurl:image/png;base64,{}",
+        "src=data:image/png;base64,{}",
+        "data=image/png;base64,{}",
+        'data:image/png;base64,"{}"',
+        "data:image/png;base64,b'{}'",
+    ],
+)
+def test_a_wrong_beginning_of_data_means_one_thing(form: str, root: Path) -> None:
+    """Models copy it from HTML and Python (code-yeongyu/senpi#1260)."""
+    media = resolve(form.format(base64.b64encode(PNG).decode()), MediaRules((root,)))
+    assert isinstance(media, FileMedia)
+    assert media.source == HeldSource(PNG)
+
+
+def test_an_address_without_its_beginning_is_called_so(root: Path) -> None:
+    """It is no path."""
+    assert 'it lacks "https://"' in refuse("cdn.example.com/x.png", root)

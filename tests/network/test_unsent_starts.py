@@ -416,6 +416,9 @@ async def test_a_certificate_that_does_not_fit_is_told_as_it_is(
     assert (error.breakage, error.was_sent) == (Breakage.UNTRUSTED, False)
     assert ("has expired" if case == "expired" else "mismatch") in str(error)
     assert ("date of this computer" in str(error)) is (case == "expired")
+    # Another authority would not help: the certificate is good, and another server's.
+    assert ("Another server answered in its place" in str(error)) is (case == "another name")
+    assert "SSL_CERT_FILE" not in str(error)
 
 
 async def test_a_name_that_nobody_knows_is_told_with_its_variable() -> None:

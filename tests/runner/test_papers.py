@@ -10,9 +10,10 @@ import anyio
 import pytest
 
 from flowport.errors import ArgumentsInvalid
+from flowport.ledger.batch_records import BatchArguments
 from flowport.runner.output_file import SavingRules
 from flowport.runner.papers import BatchPaper, build_table, get_row_state, restore_table
-from flowport.tables import Table, TableRow, parse_table
+from flowport.tables import MAX_TABLE_BYTES, Table, TableRow, parse_table
 from tests.test_batch_answers import build_output, build_row, build_unbegun
 
 
@@ -89,3 +90,54 @@ def test_a_text_that_was_cut_is_refused() -> None:
     data = ("row,run_id,motif\n1,run_ab," + "x" * 299 + "\u2026\n").encode()
     with pytest.raises(ArgumentsInvalid, match="has a motif on line 2 that was cut when the table was saved"):
         read_back(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"state,motif\nsucceeded,cup\nnot started,'=1\n", [{"motif": "cup"}, {"motif": "=1"}]),
+        (b"motif,row\ncup,1\nbowl,\n", [{"motif": "cup"}, {"motif": "bowl"}]),
+        (b"motif,urls\ncup,https://cdn.example/1.png\nbowl,\n", [{"motif": "cup"}, {"motif": "bowl"}]),
+        (b"state (input),motif\n'=1,cup\n", [{"state": "=1", "motif": "cup"}]),
+        (b"row,motif,run_id,credits\n1,cup,run_a,2\n2,,run_b,2\nSum,,,4\n", [{"motif": "cup"}, {}]),
+    ],
+)
+def test_few_of_our_columns_are_enough_to_know_a_table(data: bytes, rows: list[dict[str, str]]) -> None:
+    """Even one, where nothing else is called so and holds that; and a sum below the last line is no row."""
+    found = restore_table(
+        parse_table(data, argument="csv"),
+        lambda column: column == "motif" or (column == "state" and b"state (input)" in data),
+    )
+    assert [dict(one.cells) for one in found.rows] == rows
+
+
+def test_one_column_that_may_be_anothers_is_not_passed_over() -> None:
+    """It may be an input under a wrong name, and would not be sent."""
+    for data in (b"text,motif\nhello,cup\n", b"credits,motif\n5,cup\n", b"state,motif\nBavaria,cup\n"):
+        assert restore_table(parse_table(data, argument="csv"), lambda column: column == "motif").columns[0] != "motif"
+
+
+def test_a_table_keeps_values_typed_and_stays_small_enough() -> None:
+    """The number 3 is another value than the text "3" for an input that takes both; results give way to inputs."""
+    texts = ["lake " * 20_000] * 198
+    rows = [build_row(n, outputs=(build_output(1, text="t" * 10_000),) * 12) for n in range(1, 201)]
+    own = {
+        1: '{"prompt": "3"}',
+        2: '{"prompt": 3}',
+        **{n: json.dumps({"prompt": one}) for n, one in enumerate(texts, 3)},
+    }
+    kept = BatchArguments('{"seed": 0.1}', own)
+    small = build_table(rows[:2], kept, {"prompt"})
+    found = restore_table(parse_table(small, argument="csv"), lambda _: False, lambda _: True)
+    assert [dict(one.cells) for one in found.rows] == [{"prompt": "3", "seed": 0.1}, {"prompt": 3, "seed": 0.1}]
+    assert b'"3"' not in build_table(rows[:1], kept, frozenset())
+    data = build_table(rows, kept)
+    assert len(data) < MAX_TABLE_BYTES
+    with pytest.raises(ArgumentsInvalid, match="has a prompt on line"):
+        restore_table(parse_table(data, argument="csv"), lambda _: False)
+
+
+def test_what_was_erased_stands_in_no_table() -> None:
+    """Nor does what it shared with the other rows."""
+    erased = build_unbegun(1, is_begun=True)
+    assert b"secret" not in build_table([erased], BatchArguments('{"prompt": "secret"}', {1: "{}"}))

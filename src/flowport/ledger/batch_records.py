@@ -4,7 +4,7 @@ A batch is on record as a run of its own, with rows, so that joining, seeing, te
 same for both. What only a batch has is here. A row that was begun is a run like any other, which names its batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -48,6 +48,15 @@ class NewBatch:
     stop_after_failures: int
     """After how many failed rows no more are begun; 0 for never."""
     rows: tuple[BatchRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchArguments:
+    """What all rows of a batch are made of, complete."""
+
+    shared_json: str
+    own_json: Mapping[int, str]
+    """What each row has of its own, by its place; it is stronger than what they share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +199,14 @@ class BatchLedger(Protocol):
 
     async def get_live_rows(self, batch_id: str) -> tuple[Run, ...]:
         """Return the runs of a batch's rows that are not over."""
+        ...
+
+    async def get_batch_arguments(self, batch_id: str) -> BatchArguments:
+        """Return what the rows of a batch are made of.
+
+        Raises:
+            RunNotFound: It was erased.
+        """
         ...
 
     async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:

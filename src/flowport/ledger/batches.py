@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flowport.errors import RunNotFound
 from flowport.ledger.attaching import accept_run, remove_waiting
-from flowport.ledger.batch_records import BatchRow, BatchTally, NewBatch, RowStanding
+from flowport.ledger.batch_records import BatchArguments, BatchRow, BatchTally, NewBatch, RowStanding
 from flowport.ledger.changes import insert_run, set_finished
 from flowport.ledger.queries import RUN_LIST, build_runs
 from flowport.ledger.records import Accepted, AcceptOutcome, AttachRules
@@ -62,6 +62,10 @@ class SqliteBatches:
     async def get_live_rows(self, batch_id: str) -> tuple[Run, ...]:
         """Return the runs of a batch's rows that are not over."""
         return await self._worker.read(partial(select_live_rows, batch_id=batch_id))
+
+    async def get_batch_arguments(self, batch_id: str) -> BatchArguments:
+        """Return what the rows of a batch are made of."""
+        return await self._worker.read(partial(select_batch_arguments, batch_id=batch_id))
 
     async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:
         """Return what the row that became a run is made of."""
@@ -218,6 +222,19 @@ def select_live_rows(connection: sqlite3.Connection, *, batch_id: str) -> tuple[
         (batch_id,),
     )
     return build_runs(connection, rows)
+
+
+def select_batch_arguments(connection: sqlite3.Connection, *, batch_id: str) -> BatchArguments:
+    """Return what the rows of a batch are made of.
+
+    Raises:
+        RunNotFound: There is no such batch.
+    """
+    shared = connection.execute("SELECT shared_json FROM batches WHERE id = ?", (batch_id,)).fetchone()
+    if shared is None:
+        raise RunNotFound(batch_id)
+    rows = connection.execute("SELECT n, arguments_json FROM batch_rows WHERE batch_id = ?", (batch_id,))
+    return BatchArguments(shared["shared_json"], {row["n"]: row["arguments_json"] for row in rows})
 
 
 def select_row_arguments(connection: sqlite3.Connection, *, run_id: str) -> tuple[str, str] | None:

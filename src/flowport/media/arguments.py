@@ -23,7 +23,7 @@ from flowport.media.refusals import build_refusal, format_address, format_name
 from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
 from flowport.media.spellings import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
-from flowport.media.wrappings import is_share_of_linux, iterate_unwrapped
+from flowport.media.wrappings import is_of_this_computer, is_share_of_linux, iterate_unwrapped
 from flowport.model import InputKind, OutputKind
 
 MAX_URL_CHARACTERS: Final = 8192
@@ -95,7 +95,7 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
             source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
         case _:
             found = find_local_file(value, argument=argument, rules=rules)
-            note = _describe_found(found.path, value)
+            note = describe_found(found, value, argument=argument, rules=rules)
             return replace(examine(found, argument=argument, kind=kind, rules=rules), note=note)
     return examine(source, argument=argument, kind=kind, rules=rules)
 
@@ -114,7 +114,8 @@ def unwrap(value: str, rules: MediaRules) -> str:
             case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH if _is_there(text, rules):
                 return text
             case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH | Spelling.NETWORK_PATH:
-                inner = inner or ("" if is_share_of_linux(text, rules.linux_name) else text)
+                is_share = not is_share_of_linux(text, rules.linux_name) and not is_of_this_computer(text)
+                inner = inner or (text if is_share else "")
             case _:
                 continue
     return inner or value
@@ -131,11 +132,17 @@ def _is_there(text: str, rules: MediaRules) -> bool:
     )
 
 
-def _describe_found(path: Path, value: str) -> str:
-    """Return a note on a file that was found under a name that only looks like the one that was given."""
-    shown = path.name.encode("ascii", "backslashreplace").decode()
-    is_exact = path.name in unquote(value) or path.name in value
-    return "" if is_exact else f'was read from a file whose name only looks the same, "{format_name(shown)}"'
+def describe_found(source: DiskSource, value: str, *, argument: str, rules: MediaRules) -> str:
+    """Return a note on a file that was found under a name that only looks like the one that was given.
+
+    Blocks on the disk. A folder on the way to it may be what looks the same.
+    """
+    asked = _locate(unwrap(value, rules), argument, rules)
+    pairs = zip(asked.parts, source.path.parts, strict=False)
+    name = next((found for given, found in pairs if given != found), "")
+    shown = name.encode("ascii", "backslashreplace").decode()
+    kind = "file" if name == source.path.name else "folder"
+    return f'was read from a {kind} whose name only looks the same, "{format_name(shown)}"' if name else ""
 
 
 def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
@@ -211,7 +218,10 @@ def _get_limit(sniffed: Sniffed, rules: MediaRules) -> int:
 
 
 # A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
-_NEARLY_ADDRESS: Final = re.compile(r"(https?//?)|www\.[\w-]+\.\w", re.IGNORECASE)
+_NEARLY_ADDRESS: Final = re.compile(
+    r"(https?//?)|www\.[\w-]+\.\w|[a-z0-9][\w-]*\.(?:[\w-]+\.)*(?:com|net|org|io|ai|dev|app|co|cloud|de|fr|uk|eu)/.",
+    re.IGNORECASE,
+)
 _PATH_MARK: Final = re.compile(r"[/\\]")
 
 _REFUSALS: Final = {

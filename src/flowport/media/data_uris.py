@@ -19,13 +19,16 @@ _IS_BASE64: Final = re.compile(r"(?:;|^|:)\s*base64\s*[,:;]?\s*$", re.IGNORECASE
 _BEGINNING: Final = re.compile(
     rf"""
     \s*(?:
-        data:[^,]{{0,{_MAX_HEADER_CHARACTERS}}}?,                # as it should be
+        (?:(?:data-?ur[il]|src|url|uri)\s*[:=]|data\s*=)\s*(?=(?:data:|[\w.+-]+/[\w.+-]+\s*;\s*base64|base64\s*[,:]))
+      | data:[^,]{{0,{_MAX_HEADER_CHARACTERS}}}?,                # as it should be
       | data:[^,;]{{0,100}};\s*base64\s*[:;]?\s*(?=[A-Za-z0-9+/_-]{{8}})  # without its comma
       | data:\s*(?=data:)                                     # half of it twice
       | (?:[\w.+-]+/[\w.+-]+\s*;\s*)?base64\s*[,:]           # without its first word
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_QUOTED: Final = re.compile(r"""\s*b?(["'`])([^"'`]*)\1\s*""")
+"""Data between quotes, as Python shows its bytes."""
 _WHITE_SPACE: Final = re.compile(r"\s+")
 _EXPECTED: Final = "Give data:image/png;base64, followed by the base64 of the whole file."
 
@@ -102,6 +105,8 @@ def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
 
 def _decode_base64(body: str) -> bytes:
     text = unquote_to_bytes(body).decode("latin-1") if "%" in body else body
+    if found := _QUOTED.fullmatch(text):
+        text = found[2]
     if "\\" in text:
         # As text inside JSON has it.
         text = text.replace("\\/", "/").replace("\\n", "").replace("\\r", "")

@@ -62,7 +62,9 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 _GARBLED: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _BARE_DATA: Final = re.compile(
-    r"(?:(?:image|video|audio|application)/[\w.+-]{1,60}\s*;\s*)?base64\s*[,:]", re.IGNORECASE
+    r"(?:(?:(?:data-?ur[il]|src|url|uri)\s*[:=]|data\s*=)\s*(?=data:|[a-z]{5,11}/[\w.+-]{1,60}\s*;\s*base64|base64))?"
+    r"(?:data:|(?:(?:image|video|audio|application)/[\w.+-]{1,60}\s*;\s*)?base64\s*[,:])",
+    re.IGNORECASE,
 )
 """A data URI without the word that begins it."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")

@@ -186,7 +186,7 @@ def _find_handshake_cause(error: BaseException, route: Route) -> Cause:
         reason = f"no secure connection to {route.host} could be made ({_describe_handshake(error)})"
         return Cause(Breakage.NO_CONNECTION, reason, _advise_address(route))
     reason = f"the certificate of {route.host} could not be verified ({_describe_handshake(error)})"
-    return Cause(Breakage.UNTRUSTED, reason, _advise_trust(verification))
+    return Cause(Breakage.UNTRUSTED, reason, _advise_trust(verification, route))
 
 
 def _find_tunnel_cause(error: BaseException, route: Route, proxy: Proxy) -> Cause:
@@ -218,11 +218,12 @@ def _advise_address(route: Route) -> str:
     return f"Check {route.setting} and the network, and try again." if route.setting else ""
 
 
-def _advise_trust(verification: ssl.SSLCertVerificationError) -> str:
+def _advise_trust(verification: ssl.SSLCertVerificationError, route: Route) -> str:
     if verification.verify_code in _CLOCK_CODES:
         return "Check the date of this computer."
     if verification.verify_code == _WRONG_NAME_CODE:
-        return ""
+        checked = f"{route.setting} and the network" if route.setting else "the network"
+        return f"Another server answered in its place: check {checked}."
     if settings := get_trust_settings():
         return (
             f"{settings} must name the authority that signed it: a company's proxy may have replaced the certificate."

@@ -338,13 +338,19 @@ class Batches:
             return None
         now = self._clock.now()
         # The ledger may not take the end, and is asked again every second.
-        saved = bell.paper or await self._paper.write(batch, rows, at=now)
+        saved = bell.paper or await self._save_paper(batch, rows, at=now)
         bell.paper = saved if saved.path else None
         over = replace(batch, state=tally.get_end(), failure=_format_end(tally), finished_at=now, reserved_credits=0.0)
         await self._ledger.note_batch_over(
             batch.id, state=over.state, failure=over.failure, csv_path=saved.path, csv_problem=saved.problem, at=now
         )
         return over
+
+    async def _save_paper(self, batch: Run, rows: Sequence[RowStanding], *, at: float) -> SavedPaper:
+        if not self._paper.is_wanted:
+            return SavedPaper()
+        kept = await self._ledger.get_batch_arguments(batch.id)
+        return await self._paper.write(batch, rows, kept, self._restorer.find_free_arguments(batch), at=at)
 
     async def _wait(self, *events: anyio.Event) -> None:
         """Wait for one of the events, or for a while."""

@@ -65,6 +65,8 @@ class BatchWish:
     """0 for never."""
     argument: str = "rows"
     """The argument of the call that gave the rows, for errors."""
+    note: str = ""
+    """What a person should know of how the table was found, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Process
         price_credits=total,
         reserved_credits=total or 0.0,
         row_count=count,
+        notes=batch.wish.note,
     )
     shared_json = json.dumps(dict(batch.wish.shared))
     return NewBatch(run, shared_json, price, batch.wish.variations, batch.wish.stop_after_failures, batch.rows)

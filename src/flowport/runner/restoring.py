@@ -17,7 +17,7 @@ from flowport.catalog.discovery import Catalog
 from flowport.clock import Clock
 from flowport.errors import AppUnsupported, ArgumentsInvalid, DayUsedUp, LedgerError, ProviderError, ProviderRefused
 from flowport.ledger.interface import Ledger
-from flowport.model import JsonValue, Run
+from flowport.model import InputKind, JsonValue, Run
 from flowport.runner.calling import RunCall
 from flowport.runner.preparing import CallPreparer, PreparedCall
 
@@ -70,6 +70,20 @@ class CallRestorer:
                 logger.info("what run %s is made of cannot be read just now: %s", run.id, exc)
             await self._clock.sleep(pause)
         raise AssertionError("counting has no end")
+
+    def find_free_arguments(self, run: Run) -> frozenset[str] | None:
+        """Return the arguments that take values of all types; None when the app's definition is not at hand."""
+        catalog = self._catalogs.get(run.account_id)
+        try:
+            listing = None if catalog is None else catalog.get_listing(run.tool_name)
+        except AppNotFound:
+            return None
+        if listing is None or listing.app.inputs is None:
+            return None
+        names = listing.property_names
+        return frozenset(
+            names[item.id] for item in listing.app.inputs if item.kind is InputKind.ANY and item.id in names
+        )
 
     async def _prepare(self, run: Run, account: OpenAccount) -> PreparedCall | None:
         catalog = self._catalogs.get(run.account_id)
