@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 
-from flowport.clock import BootTime
+from flowport.model import BootTime
 
 _WAITING_FOR = "_fut_waiter"
 """What a suspended asyncio task waits for; asyncio tells it to debuggers only, and anyio reads it in the same way."""

@@ -13,9 +13,8 @@ from mcp.server.context import CallNext, HandlerResult
 
 from flowport.assembly import Assembly, open_assembly
 from flowport.clients import Context
-from flowport.clock import Clock
+from flowport.clock import Clock, Pace
 from flowport.exchange import Exchange
-from flowport.schedule import Pace
 from flowport.server import FlowportServer, build_server
 from flowport.settings import ProviderSettings, Settings
 from flowport.waiting import Caller

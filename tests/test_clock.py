@@ -8,7 +8,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from flowport.clock import BootTime, Clock, SystemClock
+from flowport.clock import Clock, SystemClock
+from flowport.model import BootTime
 from tests.fake_clock import MAX_JUMPS, FakeClock, wait_until_blocked
 
 

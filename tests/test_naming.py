@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowport.labels import MAX_WANTED_LENGTH, get_nearest
 from flowport.model import Input, InputKind
 from flowport.naming import (
     MAX_NAME_LENGTH,
     MAX_PROPERTY_LENGTH,
-    MAX_WANTED_LENGTH,
     RESERVED_NAMES,
     build_property_names,
     build_slug,
     build_tool_name,
-    get_nearest,
     is_said_by,
 )
 from tests.app_builders import DISTINCT_INPUTS, WILD_TEXT, build_input

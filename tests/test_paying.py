@@ -10,7 +10,8 @@ from mcp.client.context import ClientRequestContext
 from mcp.client.session import ElicitationFnT
 from mcp.shared.exceptions import MCPError
 
-from flowport.clock import BootTime, SystemClock
+from flowport.clock import SystemClock
+from flowport.model import BootTime
 from flowport.purse import DAY_SECONDS, PurseRules, UnknownPrice
 from tests.harness import MODES, Harness, Mode, open_harness
 from tests.sandbox.client import IDS

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from flowport import faultpoints
+from flowport.clock import Pace
 from flowport.errors import ConfigurationError
 from flowport.faultpoints import FaultPoint, Trap
 from flowport.rehearsal import Rehearsal, parse_rehearsal
-from flowport.schedule import Pace
 
 AFTER_REPLY = Rehearsal(FaultPoint.AFTER_REPLY)
 PARSED = [

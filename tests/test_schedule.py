@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowport.clock import Pace
 from flowport.forecast import Forecast, Span, fit_forecast
 from flowport.schedule import (
     LONGEST_SECONDS,
     MAX_PAUSE_SECONDS,
     Demand,
     LiveRun,
-    Pace,
     Prices,
     choose_companions,
     choose_likeliest,

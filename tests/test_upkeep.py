@@ -7,9 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.clock import BootTime
 from flowport.errors import LedgerError
-from flowport.model import RunState
+from flowport.model import BootTime, RunState
 from flowport.upkeep import DAY_SECONDS, keep_up
 from tests.fake_clock import FakeClock
 from tests.ledger.samples import build_run

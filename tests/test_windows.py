@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flowport.allowance import GRACE_SECONDS, NAP_SECONDS
 from flowport.budget import Priority, Standing
-from flowport.clock import BootTime
 from flowport.learned_limit import LearnedLimit, Mark
+from flowport.model import BootTime
 from flowport.providers.rate_limits import RateLimits
 from flowport.window_record import SPAN_SECONDS as SPAN
 from flowport.window_record import AccountRecord, Counted, Quota, Rival

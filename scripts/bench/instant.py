@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from flowport import assembly
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.records import Catalogue, Listing
+from flowport.clock import Pace
 from flowport.desk import Desk
 from flowport.home import Home
 from flowport.ledger.interface import Ledger
 from flowport.model import Account, App, Input, InputKind
 from flowport.processes import ProcessLock
-from flowport.schedule import Pace
 from flowport.schema import build_tool
 from flowport.settings import ProviderSettings, Settings
 from flowport.tool_calls import ToolCalls

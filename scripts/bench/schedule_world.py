@@ -17,6 +17,7 @@ from virtual import VirtualClock
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority, RequestBudget
+from flowport.clock import Pace
 from flowport.errors import Operation
 from flowport.ledger.interface import Ledger
 from flowport.model import Account, App, Run, RunState, Urgency
@@ -27,7 +28,6 @@ from flowport.runner.following import RunFollower
 from flowport.runner.preparing import PreparedCall
 from flowport.runner.starting import RunStarter
 from flowport.runner.writing import RunWriter
-from flowport.schedule import Pace
 from flowport.supervisor import Supervisor
 from flowport.transport import Location
 

@@ -14,9 +14,9 @@ from typing import Any, Final
 from flowport.choices import MAX_GIVEN_LENGTH, has_empty_choice
 from flowport.coercion import Misfit, Parsed, format_expected, get_default, parse_value
 from flowport.errors import ArgumentProblem, ArgumentsInvalid
-from flowport.labels import clean_line
+from flowport.labels import clean_line, get_nearest
 from flowport.model import App, Input, InputKind, JsonValue
-from flowport.naming import build_slug, get_nearest
+from flowport.naming import build_slug
 from flowport.schema import NEW_RUN, get_inputs
 
 _MAX_LISTED_NAMES: Final = 12

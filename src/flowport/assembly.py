@@ -19,7 +19,7 @@ from flowport.catalog.cache import build_cache_path
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
 from flowport.changes import Changes, ListKind
-from flowport.clock import Clock, SystemClock
+from flowport.clock import Clock, Pace, SystemClock
 from flowport.desk import Desk, OpenCatalog
 from flowport.fetch import Fetcher
 from flowport.home import Home, open_home
@@ -54,7 +54,6 @@ from flowport.runner.saving import OutputSaver
 from flowport.runner.starting import RunStarter
 from flowport.runner.uploading import FileUploads
 from flowport.runner.writing import RunWriter
-from flowport.schedule import Pace
 from flowport.settings import ProviderSettings, Settings
 from flowport.supervisor import Supervisor
 from flowport.transport import Location

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import chain, count
 from typing import Final
 
-from flowport.labels import clean_line
+from flowport.labels import clean_line, get_nearest
 from flowport.model import Input, JsonValue, Option, Scalar
-from flowport.naming import build_slug, get_nearest
+from flowport.naming import build_slug
 
 MAX_CHOICE_LENGTH: Final = 200
 """Characters of an option's value as it is shown."""

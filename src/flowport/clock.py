@@ -13,21 +13,10 @@ from typing import Final, Protocol
 
 import anyio
 
+from flowport.model import BootTime
+
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-@dataclass(frozen=True, slots=True)
-class BootTime:
-    """An instant by a clock that nobody sets: it runs from the start of the machine, in its sleep too."""
-
-    boot_id: str
-    """Which start of the machine; instants of different ones cannot be compared."""
-    seconds: float
-
-    def subtract(self, seconds: float) -> "BootTime":
-        """Return the instant so long before."""
-        return BootTime(self.boot_id, self.seconds - seconds)
 
 
 class Clock(Protocol):
@@ -101,3 +90,15 @@ def _get_boot_id() -> str:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often one run is looked at."""
+
+    first_seconds: float = 2.5
+    """From the start to the first look (get-run: "wait 2-3 s")."""
+    every_seconds: float = 4.0
+    """Between two looks (get-run: "then every 3-5 s")."""
+    spread_per_second: int = 200
+    """About how many looks a second there are when many runs were started together and no budget spreads them."""

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from flowport.declarations import WORKFLOWS_KEY, DeclaredWorkflow, parse_declarations
 from flowport.errors import ConfigurationError
-from flowport.labels import clean_line
-from flowport.naming import get_nearest
+from flowport.labels import clean_line, get_nearest
 from flowport.variables import VARIABLES
 
 _MARKS: Final = (

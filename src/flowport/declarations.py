@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowport.errors import ConfigurationError
-from flowport.naming import get_nearest
+from flowport.labels import get_nearest
 from flowport.setting_values import parse_boolean
 
 WORKFLOWS_KEY: Final = "magica_workflows"

@@ -6,7 +6,14 @@ cannot be seen, or changes how its neighbours are shown, goes; what can be seen 
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 from typing import Final
+
+_NEAR: Final = 0.6
+_MIN_CONTAINED_LENGTH: Final = 3
+MAX_WANTED_LENGTH: Final = 300
+"""Characters of what may be meant for a name; to compare more takes seconds."""
 
 MAX_LABEL_LENGTH: Final = 80
 """Characters of one line that stands for a name or a label."""
@@ -87,3 +94,24 @@ def _cut(text: str, limit: int) -> str:
     while end > 0 and _is_mark(text[end]):
         end -= 1
     return (text[:end].rstrip() + _ELLIPSIS)[:limit]
+
+
+def get_nearest(wanted: str, names: Iterable[str], *, limit: int = 1) -> tuple[str, ...]:
+    """Return the names that look most like the wanted one, nearest first; empty when none is near.
+
+    A name that contains the wanted one, or is contained in it, counts as near. What is longer than any name is near none.
+    """
+    if len(wanted) > MAX_WANTED_LENGTH:
+        return ()
+    target = clean_line(wanted).casefold()
+    scored = [(_score(target, name.casefold()), name) for name in set(names)]
+    near = sorted((-score, name) for score, name in scored if score >= _NEAR)
+    return tuple(name for _, name in near[:limit])
+
+
+def _score(target: str, name: str) -> float:
+    ratio = SequenceMatcher(None, target, name, autojunk=False).ratio()
+    is_contained = target in name or name in target
+    if is_contained and min(len(target), len(name)) >= _MIN_CONTAINED_LENGTH:
+        return _NEAR + (1 - _NEAR) * ratio
+    return ratio

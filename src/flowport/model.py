@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+MAX_INPUTS: Final = 64
+"""Inputs of one tool; more would crowd out the other tools."""
+
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 """A value as `json.loads` returns it."""
 
@@ -361,3 +364,16 @@ ROW_CHANGED: Final = (
     "nothing was charged."
 )
 """What is said of a run that its process left before the provider had it, or before it had acknowledged it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootTime:
+    """An instant by a clock that nobody sets: it runs from the start of the machine, in its sleep too."""
+
+    boot_id: str
+    """Which start of the machine; instants of different ones cannot be compared."""
+    seconds: float
+
+    def subtract(self, seconds: float) -> "BootTime":
+        """Return the instant so long before."""
+        return BootTime(self.boot_id, self.seconds - seconds)

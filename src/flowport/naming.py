@@ -6,8 +6,7 @@ the place of one that is in use.
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Final
@@ -44,8 +43,6 @@ RESERVED_NAMES: Final = frozenset(
 
 _MAX_SLUG_SOURCE: Final = 200
 _HASH_LENGTHS: Final = range(8, 33)
-_NEAR: Final = 0.6
-_MIN_CONTAINED_LENGTH: Final = 3
 
 # Latin letters that Unicode does not take apart into a base and an accent.
 _UNDECOMPOSED: Final = str.maketrans(
@@ -62,10 +59,6 @@ _KIND_NAMES: Final = {
     InputKind.MEDIA: "file",
     InputKind.SELECT: "choice",
 }
-
-
-MAX_WANTED_LENGTH: Final = 300
-"""Characters of what may be meant for a name; to compare more takes seconds."""
 
 
 def build_slug(text: str) -> str:
@@ -131,27 +124,6 @@ def is_said_by(label: str, name: str) -> bool:
     """Tell whether a name says all that the label says, but for spelling and a number that tells it from its like."""
     slug = build_slug(label)
     return not label or slug in {name, _NUMBERED.sub("", name)}
-
-
-def get_nearest(wanted: str, names: Iterable[str], *, limit: int = 1) -> tuple[str, ...]:
-    """Return the names that look most like the wanted one, nearest first; empty when none is near.
-
-    A name that contains the wanted one, or is contained in it, counts as near. What is longer than any name is near none.
-    """
-    if len(wanted) > MAX_WANTED_LENGTH:
-        return ()
-    target = clean_line(wanted).casefold()
-    scored = [(_score(target, name.casefold()), name) for name in set(names)]
-    near = sorted((-score, name) for score, name in scored if score >= _NEAR)
-    return tuple(name for _, name in near[:limit])
-
-
-def _score(target: str, name: str) -> float:
-    ratio = SequenceMatcher(None, target, name, autojunk=False).ratio()
-    is_contained = target in name or name in target
-    if is_contained and min(len(target), len(name)) >= _MIN_CONTAINED_LENGTH:
-        return _NEAR + (1 - _NEAR) * ratio
-    return ratio
 
 
 def _build_property_name(item: Input, used: Collection[str]) -> str:

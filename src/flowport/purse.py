@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from flowport.clock import BootTime
-from flowport.model import Run
+from flowport.model import BootTime, Run
 from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, PurseError, RunCapReached
 
 DAY_SECONDS: Final = 24 * 3600.0

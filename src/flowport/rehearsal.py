@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from flowport.clock import Pace
 from flowport.errors import ConfigurationError
 from flowport.faultpoints import FaultPoint, Trap, set_trap
-from flowport.schedule import Pace
 
 REHEARSAL: Final = "FLOWPORT_TEST_REHEARSAL"
 """As `kill=after_starting:2 clock=-86400 rate=20 pace=0.1`; each part may be missing, `halt` may stand for `kill`."""

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final
 
 from flowport.backoff import Backoff
+from flowport.clock import Pace
 from flowport.forecast import Forecast
 
 MAX_PAUSE_SECONDS: Final = 60.0
@@ -53,18 +54,6 @@ UNKNOWN_APP: Final = Forecast()
 
 _LEAST_WORTH: Final = 1e-6
 """More than nothing and less than any chance that matters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often one run is looked at."""
-
-    first_seconds: float = 2.5
-    """From the start to the first look (get-run: "wait 2-3 s")."""
-    every_seconds: float = 4.0
-    """Between two looks (get-run: "then every 3-5 s")."""
-    spread_per_second: int = 200
-    """About how many looks a second there are when many runs were started together and no budget spreads them."""
 
 
 class Demand(Enum):

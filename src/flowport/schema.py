@@ -16,11 +16,8 @@ from flowport.choices import Choice, build_choices, describe_choice, format_scal
 from flowport.coercion import find_flaw, get_bounds, get_default, get_max_items, get_max_length, parse_value
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line, clean_text, format_quoted
-from flowport.model import App, Input, InputKind, JsonValue
+from flowport.model import MAX_INPUTS, App, Input, InputKind, JsonValue
 from flowport.naming import is_said_by
-
-MAX_INPUTS: Final = 64
-"""Inputs of one tool; more would crowd out the other tools."""
 
 _MAX_ENUM_OPTIONS: Final = 100
 _MAX_ENUM_BYTES: Final = 2048

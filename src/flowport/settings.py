@@ -26,8 +26,8 @@ from flowport.folders import (
     parse_output_dir,
     parse_roots,
 )
+from flowport.labels import get_nearest
 from flowport.model import Source
-from flowport.naming import get_nearest
 from flowport.purse import PurseRules, UnknownPrice
 from flowport.rehearsal import REHEARSAL, Rehearsal, parse_rehearsal
 from flowport.setting_values import parse_api_key, parse_boolean, strip_quotes

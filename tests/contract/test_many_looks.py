@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from flowport.accounts import OpenAccount
+from flowport.clock import Pace
 from flowport.model import App, Run, RunState
 from flowport.providers.interface import Started
 from flowport.runner.board import Board
 from flowport.runner.following import RunFollower
 from flowport.runner.writing import RunWriter
-from flowport.schedule import Pace
 from flowport.supervisor import Supervisor
 from tests.contract.worlds import WORLDS, ProviderWorld
 from tests.fake_clock import FakeClock

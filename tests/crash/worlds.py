@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from flowport import faultpoints
 from flowport.assembly import Assembly, open_assembly
+from flowport.clock import Pace
 from flowport.errors import Breakage, FlowportError, LedgerError, Operation, ProviderUnreachable
 from flowport.exchange import Exchange
 from flowport.faultpoints import FaultPoint, Trap
@@ -20,7 +21,6 @@ from flowport.ledger.records import CANCELLED_DELIVERY_SECONDS
 from flowport.ledger.sqlite import SqliteLedger
 from flowport.ledger.worker import Worker
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.schedule import Pace
 from flowport.settings import Settings
 from flowport.tool_calls import ToolCalls
 from flowport.waiting import Caller

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from flowport.clock import BootTime
 from flowport.ledger.records import Accepted, InDoubt, Joined
 from flowport.ledger.sqlite import SqliteLedger, open_sqlite_ledger
-from flowport.model import Run, RunState
+from flowport.model import BootTime, Run, RunState
 from flowport.purse import PurseRules, PurseTerms, Spending, UnknownPrice, Unpaid
 from flowport.purse_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 

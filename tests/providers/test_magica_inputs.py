@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flowport.errors import AppUnsupported
-from flowport.model import Input, InputKind, Option
+from flowport.model import MAX_INPUTS, Input, InputKind, Option
 from flowport.providers.magica_inputs import (
     MAX_DEFAULT_LENGTH,
     RequestField,
@@ -16,7 +16,6 @@ from flowport.providers.magica_inputs import (
     get_node_type,
     split_input_id,
 )
-from flowport.schema import MAX_INPUTS
 from tests.providers import magica_examples as examples
 
 

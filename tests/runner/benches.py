@@ -9,6 +9,7 @@ import anyio
 
 from flowport.catalog.discovery import Catalog
 from flowport.catalog.records import Listing
+from flowport.clock import Pace
 from flowport.fetch import Fetcher
 from flowport.media.arguments import MediaRules
 from flowport.model import Run, RunState
@@ -31,7 +32,6 @@ from flowport.runner.runs import Runner
 from flowport.runner.saving import OutputSaver
 from flowport.runner.starting import RunStarter
 from flowport.runner.writing import RunWriter
-from flowport.schedule import Pace
 from flowport.supervisor import Supervisor
 from tests.fake_clock import FakeClock
 from tests.runner.samples import CALL, read

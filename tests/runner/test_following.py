@@ -10,13 +10,14 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
+from flowport.clock import Pace
 from flowport.errors import Breakage, Operation
 from flowport.model import Output, OutputKind, Run, RunState
 from flowport.providers.interface import ApiRequest
 from flowport.runner.board import Board
 from flowport.runner.following import Followed, RunFollower
 from flowport.runner.writing import RunWriter, Written
-from flowport.schedule import LOST_AFTER_SECONDS, Pace
+from flowport.schedule import LOST_AFTER_SECONDS
 from flowport.supervisor import Supervisor
 from tests.fake_clock import FakeClock
 from tests.runner.samples import NOW, RUN, build_look, get_instant, read

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from flowport.budget import Priority
+from flowport.clock import Pace
 from flowport.errors import Breakage, Operation
 from flowport.model import RunState, Urgency
 from flowport.providers.interface import ApiRequest
@@ -14,7 +15,6 @@ from flowport.runner.board import Board
 from flowport.runner.following import RunFollower
 from flowport.runner.watching import MAX_LOOKS
 from flowport.runner.writing import RunWriter
-from flowport.schedule import Pace
 from flowport.supervisor import Supervisor
 from tests.fake_clock import FakeClock
 from tests.runner.samples import build_look

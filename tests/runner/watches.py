@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
+from flowport.clock import Pace
 from flowport.model import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
 from flowport.runner.board import Board
 from flowport.runner.following import Followed, RunFollower
 from flowport.runner.writing import RunWriter
-from flowport.schedule import Pace
 from flowport.supervisor import Supervisor
 from tests.fake_clock import FakeClock, wait_until_blocked
 from tests.runner.samples import NOW, RUN

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from flowport.call_errors import AppAmbiguous, AppNotFound, Namesake
 from flowport.catalog.records import Listing
+from flowport.labels import get_nearest
 from flowport.model import InputKind
-from flowport.naming import get_nearest
 
 MAX_NEAREST = 3
 MAX_WORDS_LENGTH = 4000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flowport.folders import get_default_config_path
-from flowport.naming import get_nearest
+from flowport.labels import get_nearest
 from flowport.setting_values import KEY_PLACES
 
 

@@ -15,7 +15,6 @@ hold everywhere:
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from flowport.clock import BootTime
 from flowport.domain.run_events import RunEvent
 from flowport.ledger.batch_records import BatchLedger
 from flowport.ledger.records import (
@@ -29,7 +28,7 @@ from flowport.ledger.records import (
     Mention,
 )
 from flowport.ledger.upload_records import UploadLedger
-from flowport.model import Output, Run, RunState
+from flowport.model import BootTime, Output, Run, RunState
 from flowport.purse import PurseTerms, Spending
 
 

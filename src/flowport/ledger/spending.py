@@ -10,9 +10,8 @@ boot clock says when that is, which nobody sets: setting the wall clock forward 
 import sqlite3
 from typing import Final
 
-from flowport.clock import BootTime
 from flowport.ledger.rows import Value
-from flowport.model import FINAL_STATES, SANDBOX_HOST, Run, RunState
+from flowport.model import FINAL_STATES, SANDBOX_HOST, BootTime, Run, RunState
 from flowport.purse import DAY_SECONDS, PurseTerms, Spending, Unpaid, find_obstacle
 
 _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)

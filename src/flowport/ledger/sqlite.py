@@ -12,7 +12,6 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from flowport.clock import BootTime
 from flowport.domain.run_events import RunEvent
 from flowport.errors import LedgerError
 from flowport.ledger import attaching, changes, names, queries, spending, upkeep
@@ -32,7 +31,7 @@ from flowport.ledger.records import (
 from flowport.ledger.turns import hurrying
 from flowport.ledger.uploads import SqliteUploads
 from flowport.ledger.worker import LedgerWorker, Worker
-from flowport.model import Output, Run, RunState
+from flowport.model import BootTime, Output, Run, RunState
 from flowport.purse import PurseTerms, Spending
 
 ASIDE_SECONDS: Final = 1.0

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from flowport.call_errors import RunNotOver
-from flowport.clock import BootTime
 from flowport.errors import LedgerError, RunNotFound
 from flowport.ledger.faults import build_damage_error, build_ledger_error, is_damage
 from flowport.ledger.records import History
 from flowport.ledger.rows import Value
-from flowport.model import FINAL_STATES, RunState
+from flowport.model import FINAL_STATES, BootTime, RunState
 
 SLICE_ROWS: Final = 1000
 """How many runs one operation looks at."""

@@ -11,10 +11,9 @@ from urllib.parse import quote, unquote
 
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
-from flowport.model import Input, InputKind, JsonValue
+from flowport.model import MAX_INPUTS, Input, InputKind, JsonValue
 from flowport.providers.lenient import is_number
 from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
-from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 200
 MAX_DEFAULT_LENGTH: Final = 20_000

@@ -7,9 +7,8 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flowport.errors import AppUnsupported
 from flowport.labels import clean_line
-from flowport.model import Input, InputKind, JsonValue
+from flowport.model import MAX_INPUTS, Input, InputKind, JsonValue
 from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
-from flowport.schema import MAX_INPUTS
 
 MAX_ID_LENGTH: Final = 500
 MAX_DEFAULT_LENGTH: Final = 20_000

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from flowport.accounts import OpenAccount
-from flowport.clock import Clock
+from flowport.clock import Clock, Pace
 from flowport.errors import ProviderError
 from flowport.faultpoints import FaultPoint, reach
 from flowport.forecast import Span
@@ -20,7 +20,7 @@ from flowport.runner.durations import DurationBook
 from flowport.runner.looking import is_unknown_there, look_now
 from flowport.runner.watching import AccountWatch, Seat
 from flowport.runner.writing import RunWriter, Written
-from flowport.schedule import LOST_AFTER_SECONDS, LiveRun, Pace, note_failure, note_look
+from flowport.schedule import LOST_AFTER_SECONDS, LiveRun, note_failure, note_look
 from flowport.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import anyio
 
 from flowport.accounts import OpenAccount
 from flowport.budget import Priority
-from flowport.clock import Clock
+from flowport.clock import Clock, Pace
 from flowport.errors import ProviderError
 from flowport.forecast import Forecast
 from flowport.providers.interface import RunLook
@@ -28,7 +28,6 @@ from flowport.schedule import (
     FAILED_POLL,
     Demand,
     LiveRun,
-    Pace,
     choose_companions,
     choose_likeliest,
     choose_run,
