@@ -17,11 +17,17 @@ from network_examples import iterate_network
 from PIL import Image
 from setting_examples import iterate_settings
 
-from flowport.arguments import parse_arguments
-from flowport.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead, Namesake, ResourceNotFound, RunNotOver
-from flowport.catalog.records import Listing
-from flowport.consent import ConfirmationNeeded, NotConfirmed, StartInDoubt
-from flowport.errors import (
+from flowport.catalog.arguments import parse_arguments
+from flowport.catalog.listing import Listing
+from flowport.domain.call_errors import (
+    AppAmbiguous,
+    AppNotFound,
+    DefinitionNotRead,
+    Namesake,
+    ResourceNotFound,
+    RunNotOver,
+)
+from flowport.domain.errors import (
     AppUnsupported,
     Breakage,
     DayUsedUp,
@@ -31,19 +37,20 @@ from flowport.errors import (
     ProviderUnreachable,
     RunNotFound,
 )
-from flowport.ledger import faults
-from flowport.ledger.opening import build_file_error
-from flowport.media.arguments import MediaRules, resolve_media
-from flowport.model import App, Input, InputKind, Option
-from flowport.network.errors import FetchError, UploadError
+from flowport.domain.models import App, Input, InputKind, Option
+from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, StartInDoubt
+from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
+from flowport.media.input_files import MediaRules, resolve_media
+from flowport.network.causes import FetchError, UploadError
 from flowport.providers.interface import ApiAnswer, NotTaken, Uncertain
-from flowport.providers.magica import Magica
-from flowport.providers.magnific import Magnific
-from flowport.providers.magnific_inputs import parse_inputs
-from flowport.purse_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
-from flowport.runner.batching import BatchWish, GivenRow, prepare_batch
-from flowport.runner.calling import RunCall
-from flowport.tables import parse_table
+from flowport.providers.magica.api import Magica
+from flowport.providers.magnific.api import Magnific
+from flowport.providers.magnific.inputs import parse_inputs
+from flowport.runs.batch.csv_tables import parse_table
+from flowport.runs.batch.prepare import BatchWish, GivenRow, prepare_batch
+from flowport.runs.calls import RunCall
+from flowport.store.sqlite import errors as faults
+from flowport.store.sqlite.connection import build_file_error
 
 
 def build_sections() -> list[Section]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flowport.errors import FlowportError
+from flowport.domain.errors import FlowportError
 
 SHOWN_FOLDER: Final = "/home/me"
 """Stands in the document for the folder in which the examples were made."""

@@ -10,7 +10,7 @@ from typing import Final
 import httpx2
 from example_records import Example
 
-from flowport.errors import Operation, ProviderUnreachable
+from flowport.domain.errors import Operation, ProviderUnreachable
 from flowport.network.causes import RequestProgress, Route, Stage, find_cause
 from flowport.network.proxies import Proxy
 

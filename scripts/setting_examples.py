@@ -8,8 +8,8 @@ import httpx2
 from example_records import Example, catch
 
 from flowport.network.proxies import find_proxy
-from flowport.serving.addresses import parse_address
-from flowport.settings import load_settings
+from flowport.settings.settings import load_settings
+from flowport.web.listen_address import parse_address
 
 _ENVIRONMENTS: Final = (
     {"FLOWPORT_MAX_TOOL": "5"},

@@ -8,7 +8,7 @@ from error_examples import build_sections
 from error_templates import find_templates
 from example_records import Section, format_sentence, get_class_name
 
-from flowport.variables import VARIABLES
+from flowport.settings.variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER_EXAMPLES = ROOT / "scripts" / "other_examples.toml"

@@ -9,11 +9,11 @@ import httpx2
 import hypothesis
 import pytest
 
-from tests.harness import MODES, Mode
-from tests.official_requests import RequestChecker
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
 from tests.sandbox.magica.client import MagicaClient
+from tests.support.harness import MODES, Mode
+from tests.support.official_requests import RequestChecker
 
 hypothesis.settings.register_profile("flowport", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=1000)

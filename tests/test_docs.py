@@ -12,11 +12,11 @@ import pytest
 
 import flowport
 from flowport import __version__
-from flowport.cli import COMMANDS
-from flowport.errors import Breakage, FlowportError
-from flowport.ledger.faults import SENTENCES
-from flowport.standing_tools import STANDING_TOOLS
-from flowport.variables import VARIABLES
+from flowport.actions.built_in_tools import STANDING_TOOLS
+from flowport.cli.main import COMMANDS
+from flowport.domain.errors import Breakage, FlowportError
+from flowport.settings.variables import VARIABLES
+from flowport.store.sqlite.errors import SENTENCES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,21 +16,21 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.building import build_name, build_properties
-from flowport.catalog.discovery import Catalog
-from flowport.errors import AppUnsupported, FlowportError, Operation, ProviderBroken
-from flowport.ledger.names import assign_property_names, assign_tool_names
-from flowport.ledger.schema import prepare_schema
-from flowport.ledger.sqlite import open_sqlite_ledger
-from flowport.model import App
+from flowport.catalog.listing import build_name, build_properties
+from flowport.catalog.refresher import Catalog
+from flowport.catalog.schema import build_tool
+from flowport.domain.errors import AppUnsupported, FlowportError, Operation, ProviderBroken
+from flowport.domain.models import App
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.providers.json_bodies import parse_json
-from flowport.providers.magnific import Magnific
-from flowport.schema import build_tool
-from tests.definitions import INVENTORIES, Definition, encode
-from tests.fake_clock import FakeClock
-from tests.laws import Tool, build_arguments, find_breaches, is_clean, reaches_the_provider
-from tests.scripted import ScriptedAccount, build_answer
+from flowport.providers.magnific.api import Magnific
+from flowport.providers.parsing import parse_json
+from flowport.store.sqlite.migrations import prepare_schema
+from flowport.store.sqlite.names import assign_property_names, assign_tool_names
+from flowport.store.sqlite.store import open_sqlite_ledger
+from tests.support.definitions import INVENTORIES, Definition, encode
+from tests.support.fake_clock import FakeClock
+from tests.support.laws import Tool, build_arguments, find_breaches, is_clean, reaches_the_provider
+from tests.support.scripted import ScriptedAccount, build_answer
 
 # What hypothesis would print of a hostile inventory is long.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")

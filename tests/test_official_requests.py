@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import open_harness
-from tests.official_requests import RequestChecker, find_problem
 from tests.sandbox.client import IDS
 from tests.sandbox.client import Client as SandboxClient
+from tests.support.harness import open_harness
+from tests.support.official_requests import RequestChecker, find_problem
 
 RUN = f"/v1/ai/flows/{IDS['Retro Poster']}/run"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Harness, open_harness
 from tests.sandbox.client import open_sandbox
+from tests.support.harness import Harness, open_harness
 
 FOLDER = Path(__file__).parent / "snapshots"
 ACCEPT = "ACCEPT_SNAPSHOTS"

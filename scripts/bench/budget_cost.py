@@ -9,10 +9,10 @@ from typing import Final
 import anyio
 from figures import Figure
 
-from flowport.budget import Priority, RequestBudget
-from flowport.clock import SystemClock
-from flowport.ledger.budget_file import BUDGET_NAME, BudgetFile
-from flowport.windows import SharedWindow
+from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.state import SharedWindow
+from flowport.runtime.clock import SystemClock
+from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
 
 REQUESTS: Final = 500
 LIMIT: Final = 600

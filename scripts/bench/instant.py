@@ -10,19 +10,19 @@ from typing import Any, Final
 from unittest import mock
 from urllib.parse import urlsplit
 
-from flowport import assembly
+from flowport import bootstrap as assembly
+from flowport.actions.tool_calls import ToolCalls
+from flowport.actions.waiting import Caller
+from flowport.actions.workspace import Desk
 from flowport.catalog.cache import build_cache_path, save_catalogue
-from flowport.catalog.records import Catalogue, Listing
-from flowport.clock import Pace
-from flowport.desk import Desk
-from flowport.home import Home
-from flowport.ledger.interface import Ledger
-from flowport.model import Account, App, Input, InputKind
-from flowport.processes import ProcessLock
-from flowport.schema import build_tool
-from flowport.settings import ProviderSettings, Settings
-from flowport.tool_calls import ToolCalls
-from flowport.waiting import Caller
+from flowport.catalog.listing import Catalogue, Listing
+from flowport.catalog.schema import build_tool
+from flowport.domain.models import Account, App, Input, InputKind
+from flowport.runtime.clock import Pace
+from flowport.settings.settings import ProviderSettings, Settings
+from flowport.store.home import Home
+from flowport.store.interface import Ledger
+from flowport.store.process_lock import ProcessLock
 
 TOOL_NAME: Final = "instant_picture"
 QUICK: Final = Pace(first_seconds=0.001, every_seconds=0.001, spread_per_second=1_000_000)

@@ -11,12 +11,12 @@ from figures import Figure
 from schedule_world import VirtualAccount, open_world
 from virtual import VirtualClock, run_virtually
 
-from flowport.budget import RequestBudget, Standing
-from flowport.learned_limit import DEFAULT_CEILING
-from flowport.model import Urgency
+from flowport.domain.models import Urgency
+from flowport.network.api_client import tell_budget
+from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
+from flowport.network.ratelimit.limiter import RequestBudget, Standing
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.providers.magnific import Magnific
-from flowport.transport import tell_budget
+from flowport.providers.magnific.api import Magnific
 
 SEED: Final = 5
 LIVE_ROWS: Final = 64

@@ -13,14 +13,14 @@ import anyio
 from figures import Figure
 from instant import TOOL_NAME, Client, open_desk, open_provider
 
-from flowport.commands.serve import SWITCH_SECONDS
-from flowport.ledger.interface import Ledger
-from flowport.ledger.opening import LEDGER_NAME, open_connection
-from flowport.ledger.records import Accepted, AttachRules
-from flowport.ledger.sqlite import SqliteLedger
-from flowport.ledger.worker import ConnectionThread, LedgerWorker
-from flowport.model import Run, RunState
-from flowport.purse import PurseTerms
+from flowport.cli.serve import SWITCH_SECONDS
+from flowport.domain.models import Run, RunState
+from flowport.domain.spending import PurseTerms
+from flowport.store.interface import Ledger
+from flowport.store.records import Accepted, AttachRules
+from flowport.store.sqlite.connection import LEDGER_NAME, open_connection
+from flowport.store.sqlite.store import SqliteLedger
+from flowport.store.sqlite.thread import ConnectionThread, LedgerWorker
 
 RUNS: Final = 200
 ROUNDS: Final = 5

@@ -1,9 +1,9 @@
 """Apps as people build them, for measurements that need no provider."""
 
-from flowport.catalog.records import Listing
-from flowport.model import App, Input, InputKind, Option
-from flowport.naming import build_property_names, build_tool_name
-from flowport.schema import build_tool
+from flowport.catalog.listing import Listing
+from flowport.catalog.names import build_property_names, build_tool_name
+from flowport.catalog.schema import build_tool
+from flowport.domain.models import App, Input, InputKind, Option
 
 
 def build_listing(n: int) -> Listing:

@@ -10,10 +10,10 @@ import anyio
 from figures import Figure
 from instant import Client, open_desk
 
-from flowport.ledger.opening import LEDGER_NAME, open_connection
-from flowport.ledger.rows import build_output_values, build_run_values
-from flowport.ledger.sqlite import open_sqlite_ledger
-from flowport.model import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.store.sqlite.connection import LEDGER_NAME, open_connection
+from flowport.store.sqlite.rows import build_output_values, build_run_values
+from flowport.store.sqlite.store import open_sqlite_ledger
 
 RUNS: Final = 100_000
 CALLS: Final = 50

@@ -12,8 +12,8 @@ from omniscient import find_best_finish
 from schedule_world import APP, Job, World, open_world
 from virtual import run_virtually
 
-from flowport.budget import Priority
-from flowport.model import Urgency
+from flowport.domain.models import Urgency
+from flowport.network.ratelimit.limiter import Priority
 
 SEEDS: Final = 20
 ROWS: Final = 200

@@ -18,10 +18,10 @@ from schedule import ROWS, Outcome, carry_by_schedule, carry_out_rows, get_p95, 
 from schedule_world import APP, VirtualAccount, World, build_answer, open_world
 from virtual import VirtualClock, run_virtually
 
-from flowport.errors import Operation
+from flowport.domain.errors import Operation
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.providers.magica import Magica
-from flowport.providers.magica_inputs import RequestField, build_inputs
+from flowport.providers.magica.api import Magica
+from flowport.providers.magica.inputs import RequestField, build_inputs
 
 SEEDS: Final = 6
 """Few, because each is to be the same."""

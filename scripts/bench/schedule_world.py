@@ -15,21 +15,21 @@ from typing import Any, Final, cast
 
 from virtual import VirtualClock
 
-from flowport.accounts import OpenAccount
-from flowport.budget import Priority, RequestBudget
-from flowport.clock import Pace
-from flowport.errors import Operation
-from flowport.ledger.interface import Ledger
-from flowport.model import Account, App, Run, RunState, Urgency
+from flowport.domain.errors import Operation
+from flowport.domain.models import Account, App, Run, RunState, Urgency
+from flowport.network.account import OpenAccount
+from flowport.network.api_client import Location
+from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
-from flowport.providers.magnific import Magnific
-from flowport.runner.board import Board
-from flowport.runner.following import RunFollower
-from flowport.runner.preparing import PreparedCall
-from flowport.runner.starting import RunStarter
-from flowport.runner.writing import RunWriter
-from flowport.supervisor import Supervisor
-from flowport.transport import Location
+from flowport.providers.magnific.api import Magnific
+from flowport.runs.live import Board
+from flowport.runs.pending_writes import RunWriter
+from flowport.runs.poll import RunFollower
+from flowport.runs.prepare import PreparedCall
+from flowport.runs.start import RunStarter
+from flowport.runtime.clock import Pace
+from flowport.runtime.supervisor import Supervisor
+from flowport.store.interface import Ledger
 
 MEDIAN_SECONDS: Final = 60.0
 SIGMA: Final = 0.5

@@ -6,7 +6,7 @@ from typing import Any, Final
 from figures import Figure
 from listings import build_listing
 
-from flowport.standing_tools import STANDING_TOOLS, build_wire_tool
+from flowport.actions.built_in_tools import STANDING_TOOLS, build_wire_tool
 
 MAX_TOOL_BYTES: Final = 750
 MAX_LIST_BYTES: Final = 36 * 1024

@@ -13,11 +13,11 @@ from figures import Figure
 from listings import build_listing
 from wire import build_environment, exchange, greet
 
+from flowport.actions.built_in_tools import STANDING_TOOLS, build_wire_tool
 from flowport.catalog.cache import build_cache_path, save_catalogue
-from flowport.catalog.records import Catalogue
-from flowport.model import Account
-from flowport.settings import ProviderSettings
-from flowport.standing_tools import STANDING_TOOLS, build_wire_tool
+from flowport.catalog.listing import Catalogue
+from flowport.domain.models import Account
+from flowport.settings.settings import ProviderSettings
 
 ROUNDS: Final = 15
 MAX_START_RATIO: Final = 1.25

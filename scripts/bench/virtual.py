@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
-from flowport.model import BootTime
+from flowport.domain.models import BootTime
 
 T = TypeVar("T")
 BEGAN_AT: Final = 1_800_000_000.0

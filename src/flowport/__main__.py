@@ -2,7 +2,7 @@
 
 import sys
 
-from flowport.cli import main
+from flowport.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

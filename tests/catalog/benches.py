@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowport.catalog.discovery import Catalog
-from flowport.errors import Operation
+from flowport.catalog.refresher import Catalog
+from flowport.domain.errors import Operation
 from tests.catalog.samples import Store
-from tests.fake_clock import FakeClock
-from tests.scripted import FaultyLedger, ScriptedAccount
+from tests.support.fake_clock import FakeClock
+from tests.support.scripted import FaultyLedger, ScriptedAccount
 
 
 @dataclass

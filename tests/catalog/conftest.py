@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripted import FaultyLedger
+from tests.support.scripted import FaultyLedger
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flowport.catalog.records import Listing
-from flowport.errors import Operation
-from flowport.model import App
+from flowport.catalog.listing import Listing
+from flowport.domain.errors import Operation
+from flowport.domain.models import App
 from flowport.providers.interface import ApiRequest
-from tests.scripted import Reply, build_answer
+from tests.support.scripted import Reply, build_answer
 
 LIST_OWN, LIST_PUBLISHED = "/v1/ai/me/flows", "/v1/ai/flows"
 PROMPT = {"id": "in-1", "api_key": "prompt", "type": "text", "label": "Prompt", "required": True}

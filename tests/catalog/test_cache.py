@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 
 from flowport.catalog.cache import _format_listing, _parse_listing, build_cache_path, load_catalogue, save_catalogue
-from flowport.catalog.records import Catalogue, Listing
-from flowport.model import Account, App, Input, InputKind, Option, Source
+from flowport.catalog.listing import Catalogue, Listing
+from flowport.domain.models import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
-from tests.app_builders import APPS
 from tests.catalog.samples import build_listing
+from tests.support.app_builders import APPS
 
 FULL = Catalogue(
     listings=(

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from flowport.errors import Operation
-from flowport.model import Source
-from flowport.providers.magnific import Magnific
+from flowport.domain.errors import Operation
+from flowport.domain.models import Source
+from flowport.providers.magnific.api import Magnific
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import LIST_OWN, LIST_PUBLISHED, PROMPT, Store, build_apps, build_flow
-from tests.scripted import FaultyLedger, build_answer
+from tests.support.scripted import FaultyLedger, build_answer
 
 
 async def test_names_and_arguments_outlast_restarts_and_relabelling(ledger: FaultyLedger, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from flowport.call_errors import AppAmbiguous, AppNotFound, Namesake
-from flowport.catalog.records import Listing
+from flowport.catalog.listing import Listing
 from flowport.catalog.search import Search, find_listings, get_listing
-from flowport.model import App, Input, InputKind
+from flowport.domain.call_errors import AppAmbiguous, AppNotFound, Namesake
+from flowport.domain.models import App, Input, InputKind
 from tests.catalog.samples import build_listing
 
 CAFE = build_listing("aB3", "Café au Lait", tool_name="cafe_au_lait", property_names={"in-1": "photo"})

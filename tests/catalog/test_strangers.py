@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from flowport.errors import Operation
-from flowport.naming import RESERVED_NAMES
+from flowport.catalog.names import RESERVED_NAMES
+from flowport.domain.errors import Operation
 from flowport.providers.interface import ApiRequest
-from tests.app_builders import JSON_VALUES, WILD_TEXT
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import Store
-from tests.scripted import FaultyLedger, build_answer
+from tests.support.app_builders import JSON_VALUES, WILD_TEXT
+from tests.support.scripted import FaultyLedger, build_answer
 
 WILD_INPUTS = st.fixed_dictionaries(
     {"id": WILD_TEXT | st.sampled_from(["in-1", "in-2"])},

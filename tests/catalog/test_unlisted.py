@@ -6,16 +6,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowport.budget import Priority
-from flowport.catalog.records import Listing
-from flowport.errors import AppUnsupported, Operation, ProviderRejected
-from flowport.model import RunState
+from flowport.catalog.listing import Listing
+from flowport.domain.errors import AppUnsupported, Operation, ProviderRejected
+from flowport.domain.models import RunState
+from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import Store, build_apps, build_flow
-from tests.fake_clock import wait_until_blocked
-from tests.ledger.samples import build_run
-from tests.scripted import ACCOUNT, FaultyLedger, build_answer, wait_until
+from tests.store.samples import build_run
+from tests.support.fake_clock import wait_until_blocked
+from tests.support.scripted import ACCOUNT, FaultyLedger, build_answer, wait_until
 
 
 async def test_the_list_holds_named_own_and_used_apps_first(ledger: FaultyLedger, tmp_path: Path) -> None:

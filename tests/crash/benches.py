@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flowport.sandbox.late_face import MAGICA_PREFIX
-from tests.commands.children import open_child
 from tests.crash.cable import Cable, open_cables
+from tests.support.children import open_child
 
 KEY = "a-key-of-the-crash-tests"
 

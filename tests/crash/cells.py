@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from flowport.faultpoints import FaultPoint
+from flowport.runtime.failpoints import FaultPoint
 
 AFTER_ANSWER = "after_answer"
 """The client has read the answer. Only it can know, so it is the client that kills there."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands.children import Child, open_child
+from tests.support.children import Child, open_child
 
 LIFE_SECONDS = 60.0
 """When a life that hangs is ended from outside; its trial then fails."""

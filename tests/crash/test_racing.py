@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.commands.children import Child
 from tests.crash.benches import Bench, open_bench
 from tests.crash.lives import TOOL, build_arguments, open_life
+from tests.support.children import Child
 
 RETRIES = 3
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from flowport.faultpoints import FaultPoint, clear_traps
-from flowport.model import FINAL_STATES, RunState
+from flowport.domain.models import FINAL_STATES, RunState
+from flowport.runtime.failpoints import FaultPoint, clear_traps
 from tests.crash.figures import SCHEDULES
 from tests.crash.worlds import World
 

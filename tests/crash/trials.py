@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.commands.children import Child
 from tests.crash.benches import Bench
 from tests.crash.cells import AFTER_ANSWER, ANSWERED, DAY_SECONDS, Cell, Trouble
 from tests.crash.lives import (
@@ -28,6 +27,7 @@ from tests.crash.lives import (
     read_until_death,
     take_room,
 )
+from tests.support.children import Child
 
 GRACE_SECONDS = 1.0
 """How long a process may go on whose disk is full."""

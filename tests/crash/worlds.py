@@ -11,22 +11,22 @@ from typing import Any, cast
 import anyio
 import anyio.to_thread
 
-from flowport import faultpoints
-from flowport.assembly import Assembly, open_assembly
-from flowport.clock import Pace
-from flowport.errors import Breakage, FlowportError, LedgerError, Operation, ProviderUnreachable
-from flowport.exchange import Exchange
-from flowport.faultpoints import FaultPoint, Trap
-from flowport.ledger.records import CANCELLED_DELIVERY_SECONDS
-from flowport.ledger.sqlite import SqliteLedger
-from flowport.ledger.worker import Worker
+from flowport.actions.tool_calls import ToolCalls
+from flowport.actions.waiting import Caller
+from flowport.bootstrap import Assembly, open_assembly
+from flowport.domain.errors import Breakage, FlowportError, LedgerError, Operation, ProviderUnreachable
+from flowport.domain.exchange import Exchange
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.settings import Settings
-from flowport.tool_calls import ToolCalls
-from flowport.waiting import Caller
+from flowport.runtime import failpoints as faultpoints
+from flowport.runtime.clock import Pace
+from flowport.runtime.failpoints import FaultPoint, Trap
+from flowport.settings.settings import Settings
+from flowport.store.records import CANCELLED_DELIVERY_SECONDS
+from flowport.store.sqlite.store import SqliteLedger
+from flowport.store.sqlite.thread import Worker
 from tests.catalog.samples import Store, build_flow
-from tests.fake_clock import FakeClock, get_waiting
-from tests.scripted import ScriptedAccount, build_answer
+from tests.support.fake_clock import FakeClock, get_waiting
+from tests.support.scripted import ScriptedAccount, build_answer
 
 TOOL = "app_a0"
 MAX_TURNS = 5_000

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent, apply
-from tests.ledger.samples import build_run
+from tests.store.samples import build_run
 
 INSTANTS = st.integers(1, 4).map(float)
 EVENTS = st.one_of(st.builds(Delivered, INSTANTS, st.sampled_from(["", "a"])), st.builds(DeliveryCancelled, INSTANTS))

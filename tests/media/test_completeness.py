@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flowport.media.completeness import find_fault
-from flowport.media.identifying import identify
+from flowport.media.identify import find_fault, identify
 from tests.media.containers import box, long_box, movie_header, mp4, track, wav
-from tests.media.test_identifying import SAMPLES
+from tests.media.test_identify import SAMPLES
 
 INDEX = box(b"moov", movie_header(scale=1, ticks=1), track(64, 48))
 TYPE = box(b"ftyp", b"isom", bytes(4), b"isommp41")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.errors import ArgumentsInvalid
+from flowport.domain.errors import ArgumentsInvalid
 from flowport.media.data_uris import parse_data_uri
 
 BYTES = bytes(range(256))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flowport.errors import ArgumentsInvalid
-from flowport.media.arguments import FileMedia, MediaRules, resolve_media
-from flowport.media.refusals import format_size
-from flowport.model import InputKind
-from flowport.providers.magnific_uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES
+from flowport.domain.errors import ArgumentsInvalid
+from flowport.domain.models import InputKind
+from flowport.media.errors import format_size
+from flowport.media.input_files import FileMedia, MediaRules, resolve_media
+from flowport.providers.magnific.uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES
 from tests.media.containers import mp4, track
 from tests.sandbox.client import build_photo, write
 

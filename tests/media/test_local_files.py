@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.errors import ArgumentsInvalid
+from flowport.domain.errors import ArgumentsInvalid
 from flowport.media.local_files import (
     _get_real_path,
     _locate_by_fcntl,

@@ -20,7 +20,7 @@ from flowport.media.saving import (
     build_output_path,
     open_partial,
 )
-from tests.rights import obey_modes
+from tests.support.rights import obey_modes
 
 LARGE = bytes(range(256)) * 9000
 """More than is compared at once."""

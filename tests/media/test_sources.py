@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.errors import ArgumentsInvalid
+from flowport.domain.errors import ArgumentsInvalid
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, measure, open_source, open_unchanged
 
 DATA = b"picture"

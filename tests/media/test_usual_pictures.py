@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from flowport.errors import ArgumentsInvalid
-from flowport.media import converting
-from flowport.media.converting import Converted, Wanted, check_picture, convert_picture
-from flowport.media.sniffing import sniff
-from tests.media.test_converting import TAKES, build_bomb, decode, write
-from tests.media.test_identifying import SAMPLES
+from flowport.domain.errors import ArgumentsInvalid
+from flowport.media import convert as converting
+from flowport.media.convert import Converted, Wanted, check_picture, convert_picture
+from flowport.media.sniff import sniff
+from tests.media.test_convert import TAKES, build_bomb, decode, write
+from tests.media.test_identify import SAMPLES
 from tests.media.test_previews import build_deep_ramp
 from tests.media.tiffs import SHORT, TiffPage, tiff
 from tests.sandbox.client import build_photo

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tests.raw_server import RawServer
+from tests.support.raw_server import RawServer
 
 Answer: TypeAlias = bytes | None
 """What a proxy says in the place of making a connection; None to make it."""

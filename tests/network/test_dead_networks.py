@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flowport.assembly import open_assembly
-from flowport.purse import PurseRules
-from flowport.settings import ProviderSettings
-from tests.harness import MODES, Harness, Mode, build_settings, open_harness
+from flowport.bootstrap import open_assembly
+from flowport.domain.spending import PurseRules
+from flowport.settings.settings import ProviderSettings
 from tests.network.authority import build_authority
 from tests.network.relays import Relay, open_http_proxy, open_tls_front
-from tests.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
+from tests.support.harness import MODES, Harness, Mode, build_settings, open_harness
+from tests.support.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
 
 HOST = "api.flowport.test"
 

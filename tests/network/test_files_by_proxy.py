@@ -12,16 +12,16 @@ import anyio
 import httpx2
 import pytest
 
-from flowport.fetch import FetchRules
 from flowport.media.sources import Fingerprint
-from flowport.network.errors import FetchError, UploadError
-from flowport.network.outlet import Outlet
+from flowport.network.causes import FetchError, UploadError
+from flowport.network.download import FetchRules
+from flowport.network.file_route import Outlet
+from flowport.network.upload import Uploader
 from flowport.providers.interface import UploadPlace
-from flowport.upload import Uploader
-from tests.fetching import Names, fetching
 from tests.network.authority import Authority, build_authority
 from tests.network.relays import Relay, open_http_proxy, open_socks_proxy
-from tests.raw_server import RawServer, Reply, build_reply, find_closed_origin, serving
+from tests.support.fetching import Names, fetching
+from tests.support.raw_server import RawServer, Reply, build_reply, find_closed_origin, serving
 
 HOST = "cdn.example-files.com"
 URL = f"https://{HOST}/f/x.png?token=t"

@@ -14,14 +14,14 @@ import anyio.abc
 import httpx2
 import pytest
 
-from flowport.budget import RequestBudget
-from flowport.errors import Breakage, Operation, ProviderUnreachable
+from flowport.domain.errors import Breakage, Operation, ProviderUnreachable
+from flowport.network.api_client import Api, Location
+from flowport.network.ratelimit.limiter import RequestBudget
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.transport import Api, Location
-from tests.fake_clock import FakeClock
 from tests.network.authority import Authority, build_authority
 from tests.network.relays import Relay, open_http_proxy, open_socks_proxy
-from tests.raw_server import Ending, RawServer, Reply, build_reply, find_closed_origin, serving
+from tests.support.fake_clock import FakeClock
+from tests.support.raw_server import Ending, RawServer, Reply, build_reply, find_closed_origin, serving
 
 START = ApiRequest(Operation.START_RUN, "POST", "/v1/ai/flows/x/run", {"inputs": {}})
 READ = ApiRequest(Operation.READ_RUN, "GET", "/v1/ai/flows/runs/x")

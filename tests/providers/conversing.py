@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
-from flowport.errors import ProviderError
+from flowport.domain.errors import ProviderError
 from flowport.providers.interface import ApiAnswer, ApiRequest, Conversation, ProviderRequest, ToolOffer, ToolRequest
 
 T = TypeVar("T")

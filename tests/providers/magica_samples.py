@@ -1,7 +1,7 @@
 """Magica, two of its workflows and an instant, for the tests of what it answers."""
 
-from flowport.model import App
-from flowport.providers.magica import Magica
+from flowport.domain.models import App
+from flowport.providers.magica.api import Magica
 
 MAGICA = Magica()
 NOW = 1_785_000_000.0

@@ -2,9 +2,9 @@
 
 import json
 
-from flowport.model import App
+from flowport.domain.models import App
 from flowport.providers.interface import ApiAnswer
-from flowport.providers.magnific import Magnific
+from flowport.providers.magnific.api import Magnific
 
 MAGNIFIC = Magnific()
 NOW = 1_772_020_920.0  # 2026-02-25T12:02:00Z, when the example's run was completed

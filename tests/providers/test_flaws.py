@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from flowport.errors import Operation, ProviderRejected
-from flowport.providers.flaws import find_name, format_flaws, name_inputs, parse_flaws
+from flowport.domain.errors import Operation, ProviderRejected
+from flowport.providers.input_errors import find_name, format_flaws, name_inputs, parse_flaws
 from flowport.providers.interface import NotTaken
-from flowport.providers.magica_refusals import build_magica_refusal
+from flowport.providers.magica.errors import build_magica_refusal
 from tests.providers.magnific_samples import MAGNIFIC, answer
 
 NAMES = {

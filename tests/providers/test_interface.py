@@ -6,14 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
+from flowport.domain.errors import (
+    Operation,
+    ProviderBroken,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+)
 from flowport.providers.interface import (
     Refusal,
     build_inline_media,
     build_refusal,
     is_not_taken,
 )
-from flowport.providers.links import guess_mime_type
+from flowport.providers.parsing import guess_mime_type
 from flowport.providers.retry_after import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 
 NOT_TAKEN = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}

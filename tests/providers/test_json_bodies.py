@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.providers.interface import ApiAnswer
-from flowport.providers.json_bodies import parse_json
+from flowport.providers.parsing import parse_json
 
 
 def read(body: bytes, *, is_complete: bool = True) -> object:

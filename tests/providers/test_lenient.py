@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from flowport.providers.lenient import LenientList, LenientMapping, LenientNumber, LenientText
+from flowport.providers.parsing import LenientList, LenientMapping, LenientNumber, LenientText
 
 
 class Record(BaseModel):

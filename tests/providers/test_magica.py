@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.errors import FlowportError, Operation, ProviderBroken, ProviderError, ProviderRejected
-from flowport.model import Output, OutputKind, RunState
+from flowport.domain.errors import FlowportError, Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.domain.models import Output, OutputKind, RunState
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -20,12 +20,12 @@ from flowport.providers.interface import (
     Uncertain,
     UploadedFile,
 )
-from flowport.providers.magica import UPLOAD_SECONDS, Magica
-from flowport.providers.magica_outputs import LINK_SECONDS
+from flowport.providers.magica.api import UPLOAD_SECONDS, Magica
+from flowport.providers.magica.outputs import LINK_SECONDS
 from tests.providers import magica_examples as examples
 from tests.providers.conversing import build_offer, converse, fill_in, get_paths
 from tests.providers.magica_samples import MAGICA, NOW, SHOT, TEMPLATE
-from tests.scripted import build_answer
+from tests.support.scripted import build_answer
 
 NOT_TAKEN: Final = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}
 JSON_VALUES = st.recursive(

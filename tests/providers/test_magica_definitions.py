@@ -4,8 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from flowport.declarations import DeclaredInput, DeclaredWorkflow
-from flowport.errors import (
+from flowport.domain.errors import (
     AppUnsupported,
     Breakage,
     Operation,
@@ -15,13 +14,14 @@ from flowport.errors import (
     ProviderRefused,
     ProviderUnreachable,
 )
-from flowport.model import App, InputKind
+from flowport.domain.models import App, InputKind
 from flowport.providers.interface import ApiAnswer, ApiRequest, ProviderRequest
-from flowport.providers.magica import HOW_TO_MEND, Magica
+from flowport.providers.magica.api import HOW_TO_MEND, Magica
+from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
 from tests.providers import magica_examples as examples
 from tests.providers.conversing import build_offer, converse, fill_in, get_paths
 from tests.providers.magica_samples import MAGICA, NOW, SHOT, TEMPLATE
-from tests.scripted import build_answer
+from tests.support.scripted import build_answer
 
 DRY_RUN: Final = (
     "Start a run by id or name. Called without `values` it does not start anything: it returns the field names."

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from flowport.errors import AppUnsupported
-from flowport.model import MAX_INPUTS, Input, InputKind, Option
-from flowport.providers.magica_inputs import (
+from flowport.domain.errors import AppUnsupported
+from flowport.domain.models import MAX_INPUTS, Input, InputKind, Option
+from flowport.providers.magica.inputs import (
     MAX_DEFAULT_LENGTH,
     RequestField,
     build_inputs,

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
-from flowport.model import RunState
+from flowport.domain.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook
-from flowport.providers.magica import Magica
-from flowport.providers.magica_many_looks import MAX_TOLD, MagicaManyLooks
+from flowport.providers.magica.api import Magica
+from flowport.providers.magica.bulk_status import MAX_TOLD, MagicaManyLooks
 from tests.providers import magica_examples as examples
-from tests.scripted import build_answer
+from tests.support.scripted import build_answer
 
 LOOKS = MagicaManyLooks("Magica")
 NOW = 1_785_000_000.0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.model import OutputKind, RunState
+from flowport.domain.models import OutputKind, RunState
 from flowport.providers.interface import RunLook
-from flowport.providers.magica_outputs import MAX_OUTPUT_TEXT, MAX_OUTPUTS, parse_run, read_microcredits
+from flowport.providers.magica.outputs import MAX_OUTPUT_TEXT, MAX_OUTPUTS, parse_run, read_microcredits
 
 NOW = 1_785_000_000.0
 A, B = "https://cdn.x/a.png", "https://cdn.x/b.mp4?sig=1"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from flowport.errors import Operation, ProviderBusy, ProviderRefused, ProviderRejected
+from flowport.domain.errors import Operation, ProviderBusy, ProviderRefused, ProviderRejected
 from flowport.providers.interface import ApiAnswer
-from flowport.providers.magica_refusals import build_magica_refusal, parse_message
-from tests.scripted import build_answer
+from flowport.providers.magica.errors import build_magica_refusal, parse_message
+from tests.support.scripted import build_answer
 
 
 @pytest.mark.parametrize(

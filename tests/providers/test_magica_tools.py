@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowport.providers.magica_tools import find_address, has_started, starts_nothing_without_values
+from flowport.providers.magica.mcp_tools import find_address, has_started, starts_nothing_without_values
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.errors import AppUnsupported, Operation, ProviderBroken, ProviderError
-from flowport.model import App, Input, InputKind, JsonValue
+from flowport.domain.errors import AppUnsupported, Operation, ProviderBroken, ProviderError
+from flowport.domain.models import App, Input, InputKind, JsonValue
 from flowport.providers.interface import ApiAnswer, ApiRequest, AppList, LeftOut, ListQuery, NotTaken, Uncertain
-from flowport.providers.magnific import Magnific
+from flowport.providers.magnific.api import Magnific
 from tests.providers import magnific_examples as examples
 from tests.providers.magnific_samples import MAGNIFIC, NOW, SKETCH, answer
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from flowport.errors import AppUnsupported, ProviderBroken
-from flowport.model import App, Input, InputKind, Option
+from flowport.domain.errors import AppUnsupported, ProviderBroken
+from flowport.domain.models import App, Input, InputKind, Option
 from flowport.providers.options import MAX_OPTIONS, MAX_TEXT_LENGTH
 from tests.providers import magnific_examples as examples
 from tests.providers.magnific_samples import MAGNIFIC, NOW, SKETCH, answer

@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import pytest
 
-from flowport.errors import ProviderBroken
-from flowport.model import Output, OutputKind, RunState
+from flowport.domain.errors import ProviderBroken
+from flowport.domain.models import Output, OutputKind, RunState
 from flowport.providers.interface import RunLook
-from flowport.providers.magnific_outputs import LINK_SECONDS
+from flowport.providers.magnific.outputs import LINK_SECONDS
 from tests.providers import magnific_examples as examples
 from tests.providers.magnific_samples import MAGNIFIC, NOW, answer
 

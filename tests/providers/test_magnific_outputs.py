@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import pytest
 
-from flowport.model import Output
-from flowport.providers.magnific_outputs import LINK_SECONDS, MAX_OUTPUTS, Parsed, parse_outputs
+from flowport.domain.models import Output
+from flowport.providers.magnific.outputs import LINK_SECONDS, MAX_OUTPUTS, Parsed, parse_outputs
 from flowport.providers.result_items import MAX_KEPT
 
 NOW = 1_772_020_920.0  # 2026-02-25T12:02:00Z

@@ -2,10 +2,17 @@
 
 import pytest
 
-from flowport.errors import Operation, ProviderBroken, ProviderBusy, ProviderError, ProviderRefused, ProviderRejected
+from flowport.domain.errors import (
+    Operation,
+    ProviderBroken,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+)
 from flowport.providers.interface import NotTaken
-from flowport.providers.magnific import Magnific
-from flowport.providers.words import MAX_DETAIL_LENGTH
+from flowport.providers.magnific.api import Magnific
+from flowport.providers.parsing import MAX_DETAIL_LENGTH
 from tests.providers import magnific_examples as examples
 from tests.providers.magnific_samples import MAGNIFIC, answer
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from flowport.errors import Operation, ProviderBroken, ProviderRejected
-from flowport.model import RunState
+from flowport.domain.errors import Operation, ProviderBroken, ProviderRejected
+from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer, NotTaken, Started, Uncertain
-from flowport.providers.words import MAX_ANSWER_KEPT
+from flowport.providers.parsing import MAX_ANSWER_KEPT
 from tests.providers import magnific_examples as examples
 from tests.providers.magnific_samples import MAGNIFIC, answer
 

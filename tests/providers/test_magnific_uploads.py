@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from flowport.errors import Operation, ProviderBroken, ProviderRejected
+from flowport.domain.errors import Operation, ProviderBroken, ProviderRejected
 from flowport.providers.interface import ApiRequest, UploadPlace
-from flowport.providers.magnific import Magnific
-from flowport.providers.magnific_uploads import is_creation_id
-from tests.scripted import build_answer
+from flowport.providers.magnific.api import Magnific
+from flowport.providers.magnific.uploads import is_creation_id
+from tests.support.scripted import build_answer
 
 FILE: dict[str, Any] = {
     "file_id": "f1",

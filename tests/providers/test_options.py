@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from flowport.errors import AppUnsupported
-from flowport.model import Option
+from flowport.domain.errors import AppUnsupported
+from flowport.domain.models import Option
 from flowport.providers.options import MAX_OPTIONS, MAX_TEXT_LENGTH, find_options, parse_options
 from tests.providers.test_magica_inputs import read as read_magica
 from tests.providers.test_magnific_definitions import read_input as read_magnific

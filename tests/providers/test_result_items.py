@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.model import OutputKind
+from flowport.domain.models import OutputKind
 from flowport.providers.result_items import MAX_KEPT, FoundItem, UnreadItem, iterate_items
 
 A, B, FILM, SMALL = "https://cdn.x/a.png", "https://cdn.x/b.png", "https://cdn.x/v.mp4", "https://cdn.x/small.jpg"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from flowport.model import RunState
-from flowport.providers.magica_outputs import parse_run
+from flowport.domain.models import RunState
+from flowport.providers.magica.outputs import parse_run
 from flowport.providers.run_states import parse_state
 from tests.providers.magnific_samples import MAGNIFIC, NOW, answer
 

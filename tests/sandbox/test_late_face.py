@@ -8,7 +8,7 @@ from .client import KEY, open_sandbox
 
 def test_a_sandbox_starts_without_magica_s_face() -> None:
     """The first list of a Flowport without a key waits for its start."""
-    code = "import sys, flowport.commands.sandbox; print('flowport.sandbox.magica.face' in sys.modules)"
+    code = "import sys, flowport.cli.sandbox; print('flowport.sandbox.magica.face' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -5,8 +5,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from flowport.model import App, Input, InputKind
-from flowport.providers.magnific import Magnific
+from flowport.domain.models import App, Input, InputKind
+from flowport.providers.magnific.api import Magnific
 from flowport.sandbox.apps import APPS, InputType
 
 from .client import IDS, Client, build_photo, encode

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from flowport.model import App, InputKind
-from flowport.naming import build_property_names
-from flowport.schema import build_tool
-from tests.app_builders import build_app, build_input, build_select
-from tests.definitions import INVENTORIES, Definition
+from flowport.catalog.names import build_property_names
+from flowport.catalog.schema import build_tool
+from flowport.domain.models import App, InputKind
+from tests.support.app_builders import build_app, build_input, build_select
+from tests.support.definitions import INVENTORIES, Definition
 from tests.test_laws import Tally, build_tools, name_all, open_names, read_inventory
 from tests.verify.clones import ROOT, build_environment
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from tests.callers import ERAS, Caller, HttpCaller, StdioCaller, open_http_server
 from tests.crash.benches import KEY, Bench, open_bench
-from tests.gates import Gate, Stop, open_gate
+from tests.support.callers import ERAS, Caller, HttpCaller, StdioCaller, open_http_server
+from tests.support.gates import Gate, Stop, open_gate
 
 TOOL = "photo_to_pencil_sketch"
 LIVE = {"accepted", "starting", "queued", "running"}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.commands.children import Child
-from tests.commands.test_sandbox_sessions import call_together, open_session
+from tests.interaction.test_sandbox_sessions import call_together, open_session
 from tests.sandbox.client import build_photo, write
+from tests.support.children import Child
 
 SESSIONS = 10
 SKETCH = "sandbox_photo_to_pencil_sketch"

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from flowport.catalog.records import Catalogue, Listing
-from flowport.disks import replace_file, sync_file
-from flowport.model import Account, App, Input, InputKind, Option, Source
+from flowport.catalog.listing import Catalogue, Listing
+from flowport.domain.models import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
+from flowport.runtime.file_systems import replace_file, sync_file
 
 logger = logging.getLogger(__name__)
 

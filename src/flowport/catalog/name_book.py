@@ -8,13 +8,12 @@ to another app later.
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from flowport.accounts import OpenAccount
-from flowport.catalog.building import build_name, build_properties
-from flowport.catalog.records import Listing
-from flowport.errors import LedgerError
-from flowport.ledger.interface import Ledger
-from flowport.ledger.records import get_usual_seconds
-from flowport.model import App
+from flowport.catalog.listing import Listing, build_name, build_properties
+from flowport.domain.errors import LedgerError
+from flowport.domain.models import App
+from flowport.network.account import OpenAccount
+from flowport.store.interface import Ledger
+from flowport.store.records import get_usual_seconds
 
 
 class NameBook:

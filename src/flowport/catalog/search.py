@@ -4,10 +4,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowport.call_errors import AppAmbiguous, AppNotFound, Namesake
-from flowport.catalog.records import Listing
-from flowport.labels import get_nearest
-from flowport.model import InputKind
+from flowport.catalog.listing import Listing
+from flowport.domain.call_errors import AppAmbiguous, AppNotFound, Namesake
+from flowport.domain.models import InputKind
+from flowport.domain.text import get_nearest
 
 MAX_NEAREST = 3
 MAX_WORDS_LENGTH = 4000

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from flowport.catalog.records import Listing
-from flowport.disks import replace_file
+from flowport.catalog.listing import Listing
+from flowport.runtime.file_systems import replace_file
 
 logger = logging.getLogger(__name__)
 

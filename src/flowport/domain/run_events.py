@@ -6,7 +6,7 @@ Only delivery is an event so far; the other changes of a run are still written b
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
-from flowport.model import Run
+from flowport.domain.models import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from flowport.errors import ArgumentsInvalid
-from flowport.media.refusals import build_refusal, format_size
-from flowport.media.sniffing import sniff
+from flowport.domain.errors import ArgumentsInvalid
+from flowport.media.errors import build_refusal, format_size
+from flowport.media.sniff import sniff
 
 _MAX_HEADER_CHARACTERS: Final = 300
 _MOST_CHARACTERS_PER_BYTE: Final = 4

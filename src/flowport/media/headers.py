@@ -9,8 +9,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import BinaryIO, Final
 
-from flowport.media.boxes import Movie
-from flowport.media.measures import NO_MEASURES, Measures, build_measures, read_at
+from flowport.media.file_parts import NO_MEASURES, Measures, build_measures, read_at
+from flowport.media.tracks import Movie
 
 _HEAD_BYTES: Final = 4096
 _Size = tuple[float, float]

@@ -8,8 +8,7 @@ Source: ISO/IEC 10918-1, B.1 and B.2.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from flowport.media.measures import MAX_STEPS, count_file_bytes, read_at
-from flowport.media.views import Part, View
+from flowport.media.file_parts import MAX_STEPS, Part, View, count_file_bytes, read_at
 
 if TYPE_CHECKING:
     from PIL import Image

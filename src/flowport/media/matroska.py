@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from flowport.media.measures import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
+from flowport.media.file_parts import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
 
 _HEADER: Final = 0x1A45DFA3
 _SEGMENT: Final = 0x18538067

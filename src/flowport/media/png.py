@@ -10,8 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from flowport.media.measures import read_at
-from flowport.media.views import Part, View
+from flowport.media.file_parts import Part, View, read_at
 
 MAX_PROFILE_BYTES: Final = 1_000_000
 """Of a profile of colours, which readers unpack up to 1 MB of."""

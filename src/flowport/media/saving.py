@@ -9,18 +9,19 @@ Everything here blocks on the disk.
 import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
-from flowport.disks import move_to_free_name, sync_file, sync_folder
+from flowport.runtime.file_systems import move_to_free_name, sync_file, sync_folder
 
 MAX_NAME_CHARACTERS: Final = 100
 """Longest name of a saved output, extension included."""
@@ -225,3 +226,47 @@ def _has_same_bytes(partial: Path, path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+logger = logging.getLogger(__name__)
+
+MAX_AGE_SECONDS: Final = 24 * 3600.0
+"""How old a half-written file must be when nobody can tell whether its writer lives; a fetch has five minutes."""
+
+_NAME: Final = re.compile(
+    r"\.[^\s.A-Z-]+-(?:\d+|batch)-[a-z0-9_]+(-\d+)?\.[a-z0-9_]+(\.json)?"
+    r"\.(?:(?P<writer>[0-9a-f]{16})\.)?[0-9a-f]{8}(?:\.part)+"
+)
+"""The names that `media.saving` gives to partial files of outputs and their records, and `disks` to copies of these."""
+
+
+def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: float) -> int:
+    """Remove the partial files whose writer has died, or that are older than an instant; return how many.
+
+    Args:
+        has_died: Tells of a writer's process id whether it is known to have died. A writer of another home is not
+            known, and may be alive.
+        before: Seconds since the epoch; applies to files whose writer is not known to have died.
+    """
+    removed = 0
+    for path in _find_partials(folder):
+        found = _NAME.fullmatch(path.name)
+        if found is None:
+            continue
+        try:
+            if has_died(found["writer"] or "") or path.stat().st_mtime < before:
+                path.unlink()
+                removed += 1
+        except OSError as exc:
+            # It may have been published or removed just now; if it is stuck, the next start tries again.
+            logger.info("a half-written file could not be removed: %s", exc.strerror)
+    return removed
+
+
+def _find_partials(folder: Path) -> list[Path]:
+    try:
+        return list(folder.glob("*/.*.part"))
+    except OSError as exc:
+        # Each answer tells that the folder cannot be used.
+        logger.info("the folder for results cannot be looked through: %s", exc.strerror)
+        return []

@@ -6,7 +6,7 @@ Sources: the specification of each format; for brands mp4ra.org; for raw photos 
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.model import OutputKind
+from flowport.domain.models import OutputKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,8 @@
 
 from typing import BinaryIO, Final, cast
 
-from flowport.media.measures import MAX_STEPS, Measures, build_measures, count_file_bytes, read_at
-from flowport.media.sniffing import find_mp3_frame
-from flowport.media.views import Part, View
+from flowport.media.file_parts import MAX_STEPS, Measures, Part, View, build_measures, count_file_bytes, read_at
+from flowport.media.sniff import find_mp3_frame
 
 _MAX_TAGS: Final = 8
 _TAG_BYTES: Final = 10

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+from flowport.media.errors import build_refusal
 from flowport.media.local_files import check_size, open_local_file
-from flowport.media.refusals import build_refusal
 
 CHUNK_BYTES: Final = 1024 * 1024
 _ANY_SIZE: Final = 1 << 62

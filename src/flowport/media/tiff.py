@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from flowport.media.measures import read_at
+from flowport.media.file_parts import read_at
 
 MAX_PAGES: Final = 256
 _MAX_ENTRIES: Final = 1000

@@ -14,8 +14,8 @@ from urllib.request import getproxies
 
 import httpx2
 
-from flowport.errors import ConfigurationError
-from flowport.labels import clean_line
+from flowport.domain.errors import ConfigurationError
+from flowport.domain.text import clean_line
 from flowport.network.trust import get_ssl_context
 
 SYSTEM: Final = "The system's proxy setting"

@@ -12,8 +12,8 @@ from typing import Final
 
 import httpx2
 
-from flowport.errors import ConfigurationError
-from flowport.labels import clean_line
+from flowport.domain.errors import ConfigurationError
+from flowport.domain.text import clean_line
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar
 
-from flowport.errors import (
+from flowport.domain.errors import (
     InputFlaw,
     Operation,
     ProviderBroken,
@@ -18,7 +18,7 @@ from flowport.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.model import App, JsonValue, Output, RunState
+from flowport.domain.models import App, JsonValue, Output, RunState
 from flowport.providers.retry_after import parse_retry_after
 
 NOT_TAKEN_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})

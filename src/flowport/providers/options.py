@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from flowport.errors import AppUnsupported
-from flowport.labels import clean_line
-from flowport.model import Option, Scalar
+from flowport.domain.errors import AppUnsupported
+from flowport.domain.models import Option, Scalar
+from flowport.domain.text import clean_line
 
 MAX_OPTIONS: Final = 2000
 MAX_TEXT_LENGTH: Final = 4000

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flowport.model import DATA_SCHEME, OutputKind
-from flowport.providers.links import complete_url, guess_mime_type
+from flowport.domain.models import DATA_SCHEME, OutputKind
+from flowport.providers.parsing import complete_url, guess_mime_type
 
 MAX_TEXT: Final = 100_000
 MAX_KEPT: Final = 200

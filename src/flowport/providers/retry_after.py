@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_tz
 from typing import Final
 
-from flowport.providers.rate_limits import parse_rate_limits
+from flowport.providers.rate_limit_headers import parse_rate_limits
 
 MAX_RETRY_AFTER_SECONDS: Final = 300.0
 """The longest delay we believe; above it a mistaken header would stop an account for hours."""

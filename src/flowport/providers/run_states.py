@@ -7,7 +7,7 @@ recognised would keep a paid run alive for good. Magica's pages and clients spel
 import re
 from typing import Any, Final
 
-from flowport.model import RunState
+from flowport.domain.models import RunState
 
 _WORDS: Final = {
     RunState.QUEUED: (

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
-from flowport.disks import replace_file
+from flowport.runtime.file_systems import replace_file
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,0 +1,122 @@
+"""What is said of a wish to cancel a run. Pure."""
+
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.domain.models import Run, RunState
+from flowport.domain.spending_errors import count_credits
+from flowport.network.account import OpenAccount
+from flowport.runs.cancel import CancelOutcome
+from flowport.store.batch_records import BatchTally
+
+_ENDS: Final = {
+    RunState.SUCCEEDED: "it succeeded, and get_run has its result",
+    RunState.PARTIAL: "it ended with errors, and get_run has what it made",
+    RunState.FAILED: "it failed, and get_run tells why",
+}
+"""How a run that was not cancelled has ended, as the end of a sentence."""
+
+MAX_NAMED: Final = 5
+"""Runs under way that a refusal names."""
+
+
+def refuse_last(under_way: Sequence[Run]) -> ArgumentsInvalid:
+    """Return the refusal of "last" as the run to cancel: it is the newest delivered result, so it is over.
+
+    Args:
+        under_way: The runs and batches that could be meant, newest first; at least one more than are named if there is.
+    """
+    named = ", ".join(f"{run.id} ({run.tool_name})" for run in under_way[:MAX_NAMED])
+    others = " and others, which list_runs shows" if len(under_way) > MAX_NAMED else ""
+    going = f"Under way: {named}{others}. Give the id of one." if under_way else "No run is under way."
+    problem = 'is "last", the newest delivered result, which is over, so nothing was cancelled'
+    return ArgumentsInvalid((ArgumentProblem("run_id", problem, going),), is_for_run=False)
+
+
+def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount | None) -> str:
+    """Return what came of the wish.
+
+    Args:
+        run: As it stands now.
+        account: None when the run's key is no longer configured.
+    """
+    title = account.provider.title if account else run.provider
+    match outcome:
+        case CancelOutcome.CANCELLED:
+            return "The run is cancelled. Nothing had been sent, so nothing is charged."
+        case CancelOutcome.ALREADY_OVER | CancelOutcome.UNKNOWN:
+            return _format_over(run, title)
+        case CancelOutcome.ASKED:
+            return _format_asked(run, title)
+        case CancelOutcome.CANNOT if account is not None and account.provider.can_cancel:
+            return f"{title} has not named the run yet, so it cannot be cancelled at this moment; try again in a while."
+        case CancelOutcome.CANNOT:
+            return (
+                f"{title} cannot cancel a run that was started: it goes on and is charged. get_run fetches its result; "
+                "cancel_run with stop_following true only stops looking at it."
+            )
+        case CancelOutcome.UNFOLLOWED:
+            return (
+                f"{title} was not asked to cancel the run: it goes on there and is charged. Flowport no longer looks at "
+                "it; get_run takes it up again."
+            )
+        case _:
+            assert_never(outcome)
+
+
+def format_batch_cancellation(tally: BatchTally, account: OpenAccount | None) -> tuple[str, CancelOutcome]:
+    """Return what came of the wish to cancel a batch that is not over, and the outcome.
+
+    Args:
+        account: None when the batch's key is no longer configured.
+    """
+    live = tally.live
+    title = account.provider.title if account is not None and account.provider.can_cancel else ""
+    if tally.dropped:
+        going = "none goes on."
+        if live and title:
+            going = f"{title} is being asked to cancel {live} that were started, and get_run tells how they end."
+        elif live:
+            going = f"{live} that were started go on and are charged, and get_run fetches their results."
+        return (
+            f"{tally.dropped} of {tally.rows} runs were not started and cost nothing; {going}",
+            CancelOutcome.CANCELLED,
+        )
+    all_started = _ALL_STARTED[tally.rows == 1].format(rows=tally.rows)
+    if not live:
+        return f"Nothing was cancelled. {all_started} and none goes on.", CancelOutcome.ALREADY_OVER
+    if title:
+        asked = f"{title} is being asked to cancel {live} that {'go' if live > 1 else 'goes'} on"
+        return f"{all_started}; {asked}, and get_run tells how they end.", CancelOutcome.ASKED
+    going = f" and {_GO_ON[live == 1]}" if live == tally.rows else f"; {live} {_GO_ON[live == 1]}"
+    results = "its result" if tally.rows == 1 else "their results"
+    return f"Nothing was cancelled. {all_started}{going}, and get_run fetches {results}.", CancelOutcome.CANNOT
+
+
+_ALL_STARTED: Final = {False: "All {rows} runs were started already", True: "The one run was started already"}
+_GO_ON: Final = {False: "go on: they are charged", True: "goes on: it is charged"}
+
+
+def _format_over(run: Run, title: str) -> str:
+    if run.state is RunState.UNKNOWN:
+        return (
+            f"It is not known whether {title} has started the run, so it cannot be cancelled: if it was started, it goes on "
+            "there and is charged. get_run tells what is known."
+        )
+    if run.state is RunState.CANCELLED:
+        return f"The run is cancelled already; {_format_cost(run)}."
+    return f"The run is over already: {_ENDS[run.state]}."
+
+
+def _format_cost(run: Run) -> str:
+    cost = run.cost_credits
+    return "what it has cost is not known" if cost is None else f"what counts as spent is {count_credits(cost)}"
+
+
+def _format_asked(run: Run, title: str) -> str:
+    if run.state is RunState.CANCELLED:
+        return f"The run is cancelled; {_format_cost(run)}."
+    if run.state.is_final:
+        return f"{title} was asked to cancel the run, which was over by then: {_ENDS[run.state]}."
+    return f"{title} was asked to cancel the run; get_run tells how it ends and what it has cost."

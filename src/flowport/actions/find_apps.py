@@ -1,0 +1,252 @@
+"""What `find_apps` answers: the apps that match, and what is left out of the tool list and why."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flowport.actions.views.run import (
+    MAX_RUN_BYTES,
+    UNKNOWN_COST,
+    Facts,
+    build_app_uri,
+    count_twice,
+    format_duration,
+    plain,
+)
+from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.catalog.choices import build_choices, describe_choice
+from flowport.catalog.listing import Listing
+from flowport.catalog.search import Search, find_listings, is_provider
+from flowport.domain.errors import LedgerError
+from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
+from flowport.domain.text import clean_line
+from flowport.domain.truncate import count_bytes
+from flowport.settings.values import KEY_ADVICE
+from flowport.store.records import AppHistory, get_usual_seconds
+
+logger = logging.getLogger(__name__)
+
+MAX_ROWS: Final = 25
+"""Apps that one answer lists, and apps whose reasons it tells."""
+
+_OPTIONS_HEAD_BYTES: Final = 400
+"""What is told around the options: names of inputs, and how many more there are."""
+
+UNKNOWN_KINDS: Final = "unknown until it is run"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One app that matches."""
+
+    listing: Listing
+    history: AppHistory
+    provider: str
+    """As people write it."""
+
+
+async def find_apps(desk: Desk, given: Mapping[str, JsonValue]) -> Facts:
+    """Return the facts of an answer to a search whose arguments were checked."""
+    makes = OutputKind(str(given["makes"])) if "makes" in given else None
+    asked = [one for one in desk.catalogs if is_provider(_get_provider_names(one), str(given.get("provider", "")))]
+    found = [item for one in asked for item in await _find(desk, one, _parse_search(given))]
+    if makes is not None:
+        found = _order_by_kind(found, makes)
+    listed = {tool["name"] for tool in desk.get_tools()}
+    rows = [
+        _build_row(
+            item,
+            provider=item.provider if len(desk.catalogs) > 1 else "",
+            is_listed=item.listing.tool_name in listed,
+            is_kind_wanted=makes is not None,
+        )
+        for item in found[:MAX_ROWS]
+    ]
+    sentences = [
+        f"{_count(len(found))} found.",
+        "" if asked else f"No provider is called so; there is {_name_providers(desk.catalogs)}.",
+        "" if makes is None else _format_unknown(found, makes),
+        f"The first {MAX_ROWS} are shown; give more words." if len(found) > MAX_ROWS else "",
+        desk.get_catalogue_problem(),
+    ]
+    catalogues = [_build_catalogue_facts(desk, one) for one in desk.catalogs]
+    facts: Facts = {"summary": " ".join(filter(None, sentences)), "apps": rows, "catalogues": catalogues}
+    place = _find_meant(found[:MAX_ROWS], str(given.get("query", "")))
+    if place is not None:
+        words, room = str(given.get("option", "")), MAX_RUN_BYTES - count_twice(facts)
+        rows[place] |= build_options(found[place].listing, words=words, room_bytes=room)
+    return facts
+
+
+def _find_meant(found: Sequence[_Found], words: str) -> int | None:
+    """Return the place of the one app that a search is about; None when it is about several."""
+    wanted = words.strip().casefold()
+    exact = [
+        place
+        for place, item in enumerate(found)
+        if wanted
+        in {item.listing.tool_name, item.listing.app.id.casefold(), clean_line(item.listing.app.name).casefold()}
+    ]
+    if len(exact) == 1:
+        return exact[0]
+    return 0 if len(found) == 1 else None
+
+
+def build_options(listing: Listing, *, words: str = "", room_bytes: int | None = None) -> Facts:
+    """Return what each input of an app offers to choose from, with the labels, as far as there is room.
+
+    Args:
+        words: Only options that hold them; all when empty.
+        room_bytes: What the facts may take of an answer; None for no bound.
+    """
+    options: dict[str, list[str]] = {}
+    unshown = 0
+    left = float("inf") if room_bytes is None else room_bytes - _OPTIONS_HEAD_BYTES
+    for item in listing.app.inputs or ():
+        if item.kind is not InputKind.SELECT or not item.options:
+            continue
+        shown = options.setdefault(listing.property_names.get(item.id, "?"), [])
+        described = dict.fromkeys(map(describe_choice, build_choices(item)))
+        for text in (text for text in described if words.casefold() in text.casefold()):
+            # In the structured content and in the text, with quotes and commas.
+            left -= count_bytes(text) * 2 + 4
+            if left < 0:
+                unshown += 1
+            else:
+                shown.append(text)
+    facts: Facts = {"options": {name: texts for name, texts in options.items() if texts}}
+    if unshown:
+        facts |= {"options_not_shown": unshown, "all_options": _format_rest(listing)}
+    return facts if facts["options"] or unshown else {}
+
+
+def _format_rest(listing: Listing) -> str:
+    return f"find_apps with option shows those that hold a text; {build_app_uri(listing.tool_name)} has all."
+
+
+def _parse_search(given: Mapping[str, JsonValue]) -> Search:
+    takes, price = given.get("takes"), given.get("max_credits")
+    return Search(
+        words=str(given.get("query", "")),
+        takes=InputKind(takes) if isinstance(takes, str) else None,
+        max_credits=float(price) if isinstance(price, int | float) else None,
+    )
+
+
+async def _find(desk: Desk, one: OpenCatalog, search: Search) -> list[_Found]:
+    listings = find_listings(one.catalog.current.listings, search)
+    app_ids = [listing.app.id for listing in listings]
+    histories: Mapping[str, AppHistory] = {}
+    try:
+        histories = await desk.ledger.get_histories(account_id=one.account.account.id, app_ids=app_ids)
+    except LedgerError as exc:
+        # Apps are found without it; only what is known of earlier runs is missing.
+        logger.warning("apps are shown without their history: %s", exc)
+    title = one.account.provider.title
+    return [_Found(listing, histories.get(listing.app.id, AppHistory()), title) for listing in listings]
+
+
+def _order_by_kind(found: Sequence[_Found], makes: OutputKind) -> list[_Found]:
+    """Return the apps that are known to make this, then those of which nobody knows what they make."""
+    known = [item for item in found if makes in item.history.kinds]
+    return known + [item for item in found if not item.history.kinds]
+
+
+def _format_unknown(found: Sequence[_Found], makes: OutputKind) -> str:
+    unknown = sum(not item.history.kinds for item in found)
+    if not unknown:
+        return ""
+    known = len(found) - unknown
+    return (
+        f"{known or 'None'} of them {'has' if known <= 1 else 'have'} made {makes} here before; what the other {unknown} "
+        "make is not told before they are run."
+    )
+
+
+def _build_row(found: _Found, *, provider: str, is_listed: bool, is_kind_wanted: bool) -> Facts:
+    listing, history = found.listing, found.history
+    usual = get_usual_seconds(history.durations)
+    row: Facts = {
+        "tool": listing.tool_name,
+        "app": clean_line(listing.app.name),
+        "id": clean_line(listing.app.id),
+        "provider": provider,
+        "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
+        "usual_seconds": None if usual is None else max(round(usual), 1),
+        "call_it_by": "" if listing.left_out else listing.tool_name if is_listed else "run_app",
+        "inputs": _format_inputs(listing),
+        "makes": ", ".join(sorted(history.kinds)) or (UNKNOWN_KINDS if is_kind_wanted else ""),
+        "left_out_because": listing.left_out,
+    }
+    return {key: value for key, value in row.items() if value not in ("", None)}
+
+
+def _format_inputs(listing: Listing) -> str:
+    if listing.app.inputs is None:
+        return "" if listing.left_out else "read when the app is first run"
+    names = [
+        f"{listing.property_names.get(item.id, '?')} ({item.kind.value}{', required' if item.is_required else ''})"
+        for item in listing.app.inputs
+    ]
+    return ", ".join(names) or "none"
+
+
+def _build_catalogue_facts(desk: Desk, one: OpenCatalog) -> Facts:
+    catalog = one.catalog
+    source = catalog.current.source
+    listed = {tool["name"] for tool in desk.get_tools()}
+    with_tool = sum(tool["name"] in listed for tool in catalog.tools)
+    facts: Facts = {
+        "provider": one.account.provider.title,
+        "apps": len(catalog.current.listings),
+        "with_own_tool": with_tool,
+        "without_own_tool": _format_unlisted(
+            desk, one, with_tool=with_tool, is_full=len(listed) >= desk.settings.max_tools
+        ),
+        "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
+        "read": _format_age(desk, one),
+        "could_not_be_refreshed_because": catalog.problem,
+        "to_run_own_apps": f"{KEY_ADVICE}, in the client's configuration." if one.account.is_sandbox else "",
+        "left_out": _format_left_out(one),
+    }
+    return {key: value for key, value in facts.items() if value not in ("", [])}
+
+
+def _format_unlisted(desk: Desk, one: OpenCatalog, *, with_tool: int, is_full: bool) -> str:
+    """Return how many apps that could be tools are none, and why; empty when all are."""
+    unlisted = sum(not listing.left_out for listing in one.catalog.current.listings) - with_tool
+    if unlisted <= 0:
+        return ""
+    if not is_full:
+        return f"{_count(unlisted)}, because their definitions were not read yet; run_app runs them"
+    order = "FLOWPORT_APPS names those that come first" if desk.settings.apps else "FLOWPORT_APPS can name the first"
+    return (
+        f"{_count(unlisted)}, because FLOWPORT_MAX_TOOLS is {desk.settings.max_tools}; {order}; run_app runs the rest"
+    )
+
+
+def _format_left_out(one: OpenCatalog) -> list[str]:
+    current = one.catalog.current
+    unnamed = [f"an app without a usable id, because {item.reason}" for item in current.left_out]
+    named = [f"{item.tool_name}, because {item.left_out}" for item in current.listings if item.left_out]
+    told = named + unnamed
+    more = len(told) - MAX_ROWS
+    return [*told[:MAX_ROWS], *([f"and {more} more"] if more > 0 else [])]
+
+
+def _format_age(desk: Desk, one: OpenCatalog) -> str:
+    listed_at = one.catalog.current.listed_at
+    return "not yet" if listed_at is None else f"{format_duration(desk.clock.now() - listed_at)} ago"
+
+
+def _get_provider_names(one: OpenCatalog) -> tuple[str, ...]:
+    return one.account.account.provider, one.account.provider.title
+
+
+def _name_providers(catalogs: Sequence[OpenCatalog]) -> str:
+    return " and ".join(one.account.provider.title for one in catalogs)
+
+
+def _count(apps: int) -> str:
+    return f"{apps} app{'s' * (apps != 1)}"

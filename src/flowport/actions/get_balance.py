@@ -1,0 +1,177 @@
+"""What `get_balance` answers: what the provider says, what was spent through Flowport, and what the caps leave."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+
+from flowport.actions.views.run import UNKNOWN_COST, Facts, plain
+from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.catalog.search import is_provider
+from flowport.domain.errors import ProviderError
+from flowport.domain.spending import DAY_SECONDS, PurseRules, Spending, get_left_credits
+from flowport.domain.spending_errors import count_credits, format_credits
+from flowport.network.account import OpenAccount
+from flowport.network.ratelimit.limiter import Priority, Standing
+from flowport.providers.interface import Balance, Conversation
+from flowport.settings.values import KEY_ADVICE
+
+BALANCE_SECONDS: Final = 10.0
+"""How long the providers may take to tell what is left; the rest is told without them."""
+
+
+async def tell_balance(desk: Desk, *, owner: str, provider: str = "") -> Facts:
+    """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider.
+
+    Args:
+        provider: Only accounts of this one; empty for all, as is a name that none of them has.
+    """
+    named = [one for one in desk.catalogs if is_provider(_get_names(one), provider)]
+    asked = named or desk.catalogs
+    found = [await _get_spending(desk, one, owner=owner) for one in asked]
+    standings = [await one.account.budget.look() for one in asked]
+    told = await _read_balances(asked, standings)
+    accounts = [
+        _build_facts(desk, one, spent, balance) | _build_requests(standing)
+        for one, spent, balance, standing in zip(asked, found, told, standings, strict=True)
+    ]
+    titles = [f"{one.account.provider.title}: " if len(desk.catalogs) > 1 else "" for one in asked]
+    summary = " ".join(
+        title + _format_summary(desk.settings.purse, spent) for title, spent in zip(titles, found, strict=True)
+    )
+    return {"summary": summary, "accounts": accounts}
+
+
+def _get_names(one: OpenCatalog) -> tuple[str, ...]:
+    return one.account.account.provider, one.account.provider.title
+
+
+async def _get_spending(desk: Desk, one: OpenCatalog, *, owner: str) -> Spending:
+    boot = desk.clock.boot_time()
+    return await desk.ledger.get_spending(
+        account_id=one.account.account.id,
+        owner=owner,
+        since=desk.clock.now() - DAY_SECONDS,
+        boot_since=boot.subtract(DAY_SECONDS) if boot else None,
+    )
+
+
+async def _read_balances(asked: Sequence[OpenCatalog], standings: Sequence[Standing]) -> list[str]:
+    """Return what each provider says that its key has left, as sentences; all are asked at once, and not for long."""
+    told = {one.account.account.id: _format_silence(one.account) for one in asked}
+
+    async def read(account: OpenAccount, balance: Conversation[Balance]) -> None:
+        """Ask one."""
+        try:
+            found = await account.converse(balance, Priority.LOOK)
+        except ProviderError as exc:
+            told[account.account.id] = str(exc)
+        else:
+            told[account.account.id] = f"{count_credits(found.available_credits)} left."
+
+    with anyio.move_on_after(BALANCE_SECONDS):
+        async with anyio.create_task_group() as group:
+            for one, standing in zip(asked, standings, strict=True):
+                balance = one.account.provider.read_balance()
+                if balance is not None and standing.is_day_used_up:
+                    told[one.account.account.id] = _format_end_of_day(one.account)
+                elif balance is not None:
+                    group.start_soon(read, one.account, balance)
+    return [told[one.account.account.id] for one in asked]
+
+
+def _format_silence(account: OpenAccount) -> str:
+    title = account.provider.title
+    if account.is_sandbox:
+        return f"Its credits are play money. For your own apps: {KEY_ADVICE}."
+    if account.provider.read_balance() is None:
+        return f"{title} does not tell a key's balance; its website does."
+    return f"{title} has not told the balance in time; try again."
+
+
+def _format_end_of_day(account: OpenAccount) -> str:
+    return f"The day's requests are used up; {account.provider.title} cannot be asked until the day goes on."
+
+
+def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str) -> Facts:
+    title = one.account.provider.title
+    return {
+        "provider": title,
+        "provider_balance": balance,
+        "spent_credits_24_hours": _tell_spent(spending),
+        "of_which_unknown_credits": _round(spending.unknown_credits),
+        "reserved_credits": _round(spending.reserved_credits),
+        **_build_limits(desk.settings.purse, spending),
+        "runs_24_hours": spending.runs,
+    } | ({"runs_of_unknown_cost_24_hours": spending.unpriced_runs} if spending.unpriced_runs else {})
+
+
+def _build_requests(standing: Standing) -> Facts:
+    """Return how the request budget stands; what is as usual is not told."""
+    facts: Facts = {
+        "requests_last_minute": standing.used,
+        "requests_per_minute": standing.limit or "no limit",
+    }
+    if standing.limit:
+        facts["requests_per_minute_source"] = _format_source(standing)
+        facts["requests_per_minute_ceiling"] = standing.ceiling
+    if standing.refused_above:
+        facts["requests_refused_above"] = standing.refused_above
+    if standing.paused_seconds:
+        facts["requests_paused_seconds"] = math.ceil(standing.paused_seconds)
+    if standing.day_left is not None:
+        facts["requests_left_today"] = standing.day_left
+    if standing.limit and not standing.is_shared:
+        facts["requests_counted"] = "this program's alone: the file that all share cannot be used"
+    return facts
+
+
+def _format_source(standing: Standing) -> str:
+    if standing.is_learned:
+        return "learned from the provider's answers"
+    if standing.limit == standing.ceiling:
+        return "the setting FLOWPORT_REQUESTS_PER_MINUTE"
+    return "documented by the provider; raised while work waits"
+
+
+def _build_limits(rules: PurseRules, spending: Spending) -> Facts:
+    """Return the person's limits, in the words of their variables; those that are not set are told as such."""
+    cap = rules.max_credits_per_day
+    limits: Facts = {
+        "max_credits_per_day": cap,
+        "left_credits_24_hours": None if cap is None else get_left_credits(cap, spending),
+        "max_credits_per_run": rules.max_credits_per_run,
+        "confirm_above_credits": rules.confirm_above_credits,
+    }
+    told = {name: "no limit" if limit is None else _round(limit) for name, limit in limits.items()}
+    return {**told, "unknown_price": rules.unknown_price.value}
+
+
+def _format_summary(rules: PurseRules, spending: Spending) -> str:
+    known = "" if _tell_spent(spending) == UNKNOWN_COST else f"{count_credits(spending.spent_credits)}"
+    unknown = f"an unknown amount for {_count_runs(spending.unpriced_runs)}" if spending.unpriced_runs else ""
+    spent = f"{' and '.join(filter(None, (known, unknown)))} spent through Flowport in the last 24 hours"
+    reserved = f", {format_credits(spending.reserved_credits)} reserved for runs that go on" * bool(
+        spending.reserved_credits
+    )
+    cap = rules.max_credits_per_day
+    if cap is None:
+        return f"{spent}{reserved}."
+    left = format_credits(get_left_credits(cap, spending))
+    return f"{spent}{reserved}; {left} left of the cap of {format_credits(cap)}."
+
+
+def _tell_spent(spending: Spending) -> float | int | str | None:
+    """Return the known sum; "unknown" where no run's cost is known."""
+    is_unknown = spending.unpriced_runs > 0 and not spending.spent_credits
+    return UNKNOWN_COST if is_unknown else _round(spending.spent_credits)
+
+
+def _count_runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)} of unknown price"
+
+
+def _round(credits_: float) -> float | int | None:
+    """Return a sum of credits without what adding fractions makes of it."""
+    return plain(round(credits_, 6))

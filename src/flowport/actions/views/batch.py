@@ -1,0 +1,246 @@
+"""Batches as MCP results: a compact table, a row for each run, and where all of it is."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import mcp.types as t
+
+from flowport.actions.views.run import (
+    MAX_RUN_BYTES,
+    UNKNOWN_COST,
+    Answer,
+    Facts,
+    build_answer,
+    build_image,
+    build_link,
+    build_output_uri,
+    build_run_uri,
+    count_twice,
+    drop_empty,
+    format_duration,
+    format_joined,
+    make_sendable,
+    plain,
+    tell_cost,
+)
+from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.domain.text import clean_text, format_quoted
+from flowport.domain.truncate import choose_forms, count_bytes
+from flowport.media.previews import Preview
+from flowport.runs.batch.report import get_row_state
+from flowport.runs.output_file import find_folder_warning
+from flowport.store.batch_records import BatchTally, RowStanding
+
+_MAX_PROBLEM: Final = 300
+_MAX_BRIEF_PROBLEM: Final = 80
+_MAX_TEXT: Final = 200
+_MAX_ROWS: Final = 250
+"""More than an answer has room for, however short they are."""
+_MAX_OUTPUTS: Final = 20
+"""Outputs of one row that an answer lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStanding:
+    """A batch as it stands."""
+
+    run: Run
+    tally: BatchTally
+    elapsed_seconds: float
+    """From the acceptance to the end, or to now."""
+    problem: str = ""
+    """Why it cannot go on just now; empty when it can."""
+    is_joined: bool = False
+    """Whether the call that is answered did not start it but joined it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A row in one of the forms in which an answer may show it."""
+
+    facts: Facts
+    links: tuple[t.ResourceLink, ...] = ()
+
+    def count_bytes(self) -> int:
+        links = sum(len(link.model_dump_json(by_alias=True).encode()) for link in self.links)
+        return count_twice(self.facts) + links + 2
+
+
+def build_batch_answer(
+    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = (), without: Sequence[str] = ()
+) -> Answer:
+    """Return the answer that tells about a batch, never a long one.
+
+    The rows that made nothing come first into what an answer holds, then the others in their order; each as fully as
+    there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
+    """
+    facts = build_batch_facts(standing)
+    facts["notes"] = " ".join(filter(None, (standing.run.notes, _find_warning(rows))))
+    facts["without_preview"] = " ".join(without)
+    begun = [row for row in rows if row.is_begun]
+    wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
+    forms = [_build_forms(row, standing.tally) for row in wanted]
+    # The sentence about what is left out has its room from the beginning.
+    left_out = f"For length not everything is shown here; {build_run_uri(standing.run.id)} has all rows."
+    budget = MAX_RUN_BYTES - count_twice({**facts, "table": [], "rows_not_shown": len(rows), "left_out": left_out})
+    chosen = choose_forms([[form.count_bytes() for form in one] for one in forms], budget)
+    shown = sorted(zip(wanted, chosen, forms, strict=False), key=lambda one: one[0].row.n)
+    facts["table"] = [form[place].facts for _, place, form in shown]
+    facts["rows_not_shown"] = len(begun) - len(shown)
+    is_whole = len(shown) == len(begun) and all(form[place].facts == form[-1].facts for _, place, form in shown)
+    facts["left_out"] = "" if is_whole else left_out
+    links = [link for _, place, form in shown for link in form[place].links]
+    is_error = standing.run.state is RunState.FAILED
+    return build_answer(drop_empty(facts), [*links, *map(build_image, previews)], is_error=is_error)
+
+
+def _find_warning(rows: Sequence[RowStanding]) -> str:
+    """Return why the outputs of rows cannot be saved; it is one folder for all of them."""
+    warnings = (find_folder_warning(row.run.notes) for row in rows if row.run is not None)
+    return clean_text(next(filter(None, warnings), ""), limit=_MAX_PROBLEM)
+
+
+def build_batch_facts(standing: BatchStanding) -> Facts:
+    """Return everything that is worth telling about a batch as a whole; nothing that is empty."""
+    run, tally = standing.run, standing.tally
+    facts: Facts = {
+        "summary": format_batch_summary(standing),
+        "run_id": run.id,
+        "app": run.app_name,
+        "tool": run.tool_name,
+        "state": run.state.value,
+        "runs": tally.rows,
+        "done": tally.over,
+        "succeeded": tally.succeeded,
+        "finished_in_part": tally.partial,
+        "failed": tally.failed,
+        "of_unknown_fate": tally.unknown,
+        "cancelled": tally.cancelled,
+        "live": tally.under_way,
+        "waiting": tally.unstarted,
+        "not_started": tally.dropped,
+        **build_cost_facts(standing),
+        "price_credits": None if run.price_credits is None else plain(round(run.price_credits, 6)),
+        "seconds": plain(round(standing.elapsed_seconds, 1)),
+        "stopped": tally.stopped,
+        "problem": clean_text(standing.problem, limit=_MAX_PROBLEM),
+        "joined": format_joined(run, again="The same call") if standing.is_joined else "",
+        "csv": make_sendable(tally.csv_path),
+        "csv_problem": tally.csv_problem,
+        "resource": build_run_uri(run.id),
+        "next_step": _format_next_step(run),
+    }
+    return drop_empty(facts)
+
+
+def build_cost_facts(standing: BatchStanding) -> Facts:
+    """Return what the rows have cost as far as that is known, and how many runs it leaves out."""
+    batch, tally = standing.run, standing.tally
+    if tally.spent_credits or (batch.price_credits is not None and not tally.unpriced):
+        return drop_empty({"credits": plain(round(tally.spent_credits, 6)), "runs_of_unknown_cost": tally.unpriced})
+    if tally.unpriced:
+        return {"credits": UNKNOWN_COST, "runs_of_unknown_cost": tally.unpriced}
+    # Of an unknown price, and none was sent; or none is over yet.
+    return {"credits": 0} if batch.state.is_final else {}
+
+
+def build_batch_page(batch: Run, rows: Sequence[RowStanding], tally: BatchTally, *, limit_bytes: int) -> Facts:
+    """Return the rows from the first of these on, as many as a page holds, and where the next page is."""
+    forms = [_build_whole(row, tally) for row in rows]
+    # One alone is shorter than a page, so each page has some.
+    count = max(1, len(choose_forms([[count_bytes(facts)] for facts in forms], limit_bytes)))
+    rest = len(rows) - count
+    more = (
+        {"rows_not_shown": rest, "next_page": f"{build_run_uri(batch.id)}?from={rows[count].row.n}"} if rest > 0 else {}
+    )
+    return {"table": forms[:count], **more}
+
+
+def format_batch_summary(standing: BatchStanding) -> str:
+    """Return the batch in one sentence."""
+    tally = standing.tally
+    counts = {
+        "succeeded": tally.succeeded,
+        "finished in part": tally.partial,
+        "failed": tally.failed,
+        "of unknown fate": tally.unknown,
+        "cancelled": tally.cancelled,
+        "erased": tally.forgotten,
+        "under way": tally.under_way,
+        "waiting": tally.unstarted,
+        "not started": tally.dropped,
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    runs = f"{tally.rows} run{'s' * (tally.rows != 1)}"
+    return f"{runs} of {format_quoted(standing.run.app_name)}: {told} ({format_duration(standing.elapsed_seconds)})."
+
+
+def _has_failed(row: RowStanding) -> bool:
+    return row.run is not None and row.run.state.is_final and not row.run.outputs
+
+
+def _build_forms(row: RowStanding, tally: BatchTally) -> tuple[_Shown, _Shown, _Shown]:
+    """Return a row from its shortest to its fullest form."""
+    head = _build_head(row, tally)
+    run = row.run
+    if run is None:
+        return (_Shown(drop_empty(head)),) * 3
+    brief = {**head, "problem": clean_text(run.failure, limit=_MAX_BRIEF_PROBLEM)}
+    full = {**head, "problem": clean_text(run.failure, limit=_MAX_PROBLEM)}
+    outputs = run.outputs[:_MAX_OUTPUTS]
+    middle = {**full, "outputs": [_name_output(run, output) for output in outputs]}
+    full |= {"outputs": [_build_output(run, output) for output in outputs]}
+    links = tuple(build_link(run, output, output.link) for output in outputs if output.link)
+    return _Shown(drop_empty(brief)), _Shown(drop_empty(middle)), _Shown(drop_empty(full), links)
+
+
+def _build_whole(row: RowStanding, tally: BatchTally) -> Facts:
+    """Return a row with what it was made of, for its resource."""
+    facts = {**_build_head(row, tally), "arguments": json.loads(row.row.shown_json)}
+    run = row.run
+    if run is not None:
+        facts |= {
+            "credits": tell_cost(run),
+            "problem": clean_text(run.failure, limit=_MAX_PROBLEM),
+            "outputs": [_build_output(run, output) for output in run.outputs[:_MAX_OUTPUTS]],
+        }
+    return drop_empty(facts)
+
+
+def _build_head(row: RowStanding, tally: BatchTally) -> Facts:
+    facts: Facts = {"row": row.row.given_n}
+    if tally.variations > 1:
+        facts["variation"] = row.row.variation
+    facts["state"] = get_row_state(row)
+    facts["run_id"] = row.run.id if row.run is not None else ""
+    return facts
+
+
+def _name_output(run: Run, output: Output) -> str:
+    """Return where an output is: here, else at the provider."""
+    short = clean_text(output.text, limit=_MAX_TEXT) if output.kind is OutputKind.TEXT else ""
+    return short or make_sendable(output.saved_path) or output.link or build_output_uri(run.id, output.n)
+
+
+def _build_output(run: Run, output: Output) -> dict[str, Any]:
+    return drop_empty(
+        {
+            "kind": output.kind.value,
+            "text": clean_text(output.text, limit=_MAX_TEXT),
+            "url": output.link,
+            "saved_path": make_sendable(output.saved_path),
+            "save_problem": clean_text(output.save_problem, limit=_MAX_BRIEF_PROBLEM),
+            "resource": build_output_uri(run.id, output.n),
+        }
+    )
+
+
+def _format_next_step(run: Run) -> str:
+    if run.state.is_final:
+        return ""
+    return (
+        f'Call get_run with run_id "{run.id}" to wait for the rest. Do not start it again: it goes on by itself. '
+        "cancel_run starts no more of its rows."
+    )

@@ -1,0 +1,395 @@
+"""Put the parts of a running Flowport together, and take them apart again."""
+
+import importlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+
+from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.catalog.cache import build_cache_path
+from flowport.catalog.refresher import Catalog
+from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
+from flowport.domain.models import Account, App, Source
+from flowport.media.input_files import MediaRules
+from flowport.media.previews import Previewer
+from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
+from flowport.network.account import FixedLocation, OpenAccount
+from flowport.network.api_client import Location
+from flowport.network.download import Fetcher
+from flowport.network.ratelimit.limiters import Budgets
+from flowport.network.sandbox_process import keep_tidy, open_sandbox_account
+from flowport.network.upload import Uploader
+from flowport.providers.interface import Provider
+from flowport.providers.magnific.api import STYLES, Magnific
+from flowport.runs.batch.report import BatchPaper
+from flowport.runs.batch.service import Batches
+from flowport.runs.calls import CallBook
+from flowport.runs.delivery import Deliveries
+from flowport.runs.downloads import LinkRenewer, OutputRetrier, OutputSaver
+from flowport.runs.durations import DurationBook
+from flowport.runs.inputs import FileDeliverer
+from flowport.runs.live import Board
+from flowport.runs.output_file import SavingRules
+from flowport.runs.pending_writes import RunWriter
+from flowport.runs.poll import RunFollower
+from flowport.runs.prepare import CallPreparer
+from flowport.runs.rebuild_call import CallRestorer
+from flowport.runs.recovery import OrphanWatch, RunAdopter, RunInheritor
+from flowport.runs.references import OutputFinder
+from flowport.runs.service import Runner
+from flowport.runs.start import RunStarter
+from flowport.runs.uploads import FileUploads
+from flowport.runtime.change_feed import Changes, ListKind
+from flowport.runtime.clock import Clock, Pace, SystemClock
+from flowport.runtime.supervisor import Supervisor
+from flowport.settings.settings import ProviderSettings, Settings
+from flowport.store.home import Home, open_home
+from flowport.store.interface import Ledger
+from flowport.store.maintenance import keep_up
+from flowport.store.process_lock import ProcessLock, Turn
+from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
+
+logger = logging.getLogger(__name__)
+
+FILE_THREADS: Final = 8
+"""Threads for files and pictures, apart from those on which the protocol reads and writes."""
+
+
+def _build_magnific(configured: ProviderSettings) -> Provider:
+    return Magnific(styles=STYLES if configured.api_style == "auto" else (configured.api_style,))
+
+
+def _build_magica(configured: ProviderSettings) -> Provider:
+    # By name, so that only who has its key pays for it at each start.
+    provider: Provider = importlib.import_module("flowport.providers.magica.api").Magica(
+        cancel_path=configured.cancel_path, declared=configured.declared
+    )
+    return provider
+
+
+PROVIDERS: Final[dict[str, Callable[[ProviderSettings], Provider]]] = {
+    "magnific": _build_magnific,
+    "magica": _build_magica,
+}
+"""Every provider by its name in the settings."""
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A running Flowport and what the server needs besides."""
+
+    desk: Desk
+    file_threads: anyio.CapacityLimiter
+    first_listed: anyio.Event
+    """To be set at the first tool list; the catalogue is not refreshed before, so that the list is never delayed."""
+
+
+@asynccontextmanager
+async def open_assembly(
+    settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None, account: OpenAccount | None = None
+) -> AsyncIterator[Assembly]:
+    """Open the ledger and the accounts, start the background work, and end all of it on the way out.
+
+    A ledger that cannot be used stops none of it: what needs it answers why.
+
+    Args:
+        account: An open one, in the place of what the settings name.
+    """
+    clock = clock or SystemClock()
+    home = open_home(settings.home)
+    ledger, process = home.ledger, home.process
+    file_threads = anyio.CapacityLimiter(FILE_THREADS)
+    fetcher = Fetcher(file_threads=file_threads, api_hosts=settings.api_hosts)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        stack.push_async_callback(fetcher.aclose)
+        budgets = Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
+        stack.push_async_callback(budgets.file.close)
+        accounts = [account] if account else _open_accounts(home, settings, budgets, stack)
+        for opened in accounts:
+            stack.push_async_callback(opened.aclose)
+        stack.callback(process.release)
+        changes = Changes(clock)
+        supervisor = await stack.enter_async_context(Supervisor())
+        first_listed = anyio.Event()
+        note = partial(_note_tools, changes, first_listed)
+        build = partial(
+            _build_catalog, home=home, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
+        )
+        catalogs = [OpenCatalog(one, build(one, turn=_open_turn(one, settings, stack))) for one in accounts]
+        shared = _Shared(
+            settings=settings,
+            clock=clock,
+            ledger=ledger,
+            fetcher=fetcher,
+            file_threads=file_threads,
+            supervisor=supervisor,
+            renewer=LinkRenewer(ledger, clock),
+            doubt=partial(_doubt, catalogs),
+            calls=CallBook(clock, window_seconds=settings.reattach_seconds, purse=settings.purse),
+            durations=DurationBook(ledger),
+        )
+        for one in catalogs:
+            is_cached = await one.catalog.load()
+            supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
+            supervisor.spawn("doubts", one.catalog.read_doubted)
+        supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
+        supervisor.spawn("sandbox", keep_tidy, accounts, ledger, clock)
+        deliveries = Deliveries(ledger, clock, supervisor)
+        finder = OutputFinder(ledger, deliveries.delivered)
+        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, finder)
+        previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
+        board = Board(changes.note_run)
+        runner = _build_runner(shared, accounts, board, process, pace or Pace())
+        restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, ledger)
+        inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
+        batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
+        _watch_over(shared, accounts, inheritor, batches, process)
+        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, deliveries)
+        order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
+        desk = Desk(settings, clock, ledger, catalogs, *parts, shared.durations, supervisor, tool_order=order)
+        yield Assembly(desk, file_threads, first_listed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What most parts are made of."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    fetcher: Fetcher
+    file_threads: anyio.CapacityLimiter
+    supervisor: Supervisor
+    renewer: LinkRenewer
+    doubt: Callable[[OpenAccount, App], None]
+    calls: CallBook
+    durations: DurationBook
+
+
+def _build_runner(
+    shared: _Shared,
+    accounts: list[OpenAccount],
+    board: Board,
+    process: ProcessLock,
+    pace: Pace,
+) -> Runner:
+    ledger, clock = shared.ledger, shared.clock
+    writer = RunWriter(board, clock)
+    rules = _build_saving_rules(shared, process)
+    saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules)
+    return Runner(
+        accounts={account.account.id: account for account in accounts},
+        ledger=ledger,
+        board=board,
+        clock=clock,
+        supervisor=shared.supervisor,
+        starter=RunStarter(
+            ledger, board, clock, writer, deliverer=_build_deliverer(shared, accounts, process), on_doubt=shared.doubt
+        ),
+        follower=RunFollower(
+            ledger,
+            board,
+            clock,
+            pace,
+            writer,
+            supervisor=shared.supervisor,
+            durations=shared.durations,
+            patience_seconds=shared.settings.wait_seconds,
+        ),
+        saver=saver,
+        writer=writer,
+        process=process,
+        calls=shared.calls,
+        retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
+    )
+
+
+def _build_batches(
+    shared: _Shared,
+    accounts: list[OpenAccount],
+    *,
+    runner: Runner,
+    board: Board,
+    process: ProcessLock,
+    restorer: CallRestorer,
+) -> Batches:
+    return Batches(
+        runner=runner,
+        accounts={account.account.id: account for account in accounts},
+        ledger=shared.ledger,
+        board=board,
+        clock=shared.clock,
+        supervisor=shared.supervisor,
+        process=process,
+        calls=shared.calls,
+        restorer=restorer,
+        paper=BatchPaper(_build_saving_rules(shared, process), shared.file_threads),
+    )
+
+
+def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
+    is_wanted = shared.settings.should_save_outputs
+    return SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
+
+
+def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
+    uploader = Uploader(file_threads=shared.file_threads, outlet=shared.fetcher.outlet)
+    uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
+    return FileDeliverer(
+        shared.ledger,
+        shared.clock,
+        uploads,
+        shared.fetcher,
+        shared.renewer,
+        accounts={account.account.id: account for account in accounts},
+        threads=shared.file_threads,
+        results=_build_saving_rules(shared, process),
+    )
+
+
+def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
+    """Have the definition of an app read again by the catalogue that it comes from."""
+    for one in catalogs:
+        if one.account is account:
+            one.catalog.doubt(app)
+
+
+def _build_inheritor(
+    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, restorer: CallRestorer
+) -> RunInheritor:
+    by_id = {account.account.id: account for account in accounts}
+    return RunInheritor(
+        runner=runner,
+        accounts=by_id,
+        ledger=shared.ledger,
+        clock=shared.clock,
+        process=process,
+        renewer=shared.renewer,
+        adopter=RunAdopter(by_id, shared.ledger, shared.clock, process),
+        restorer=restorer,
+    )
+
+
+def _watch_over(
+    shared: _Shared, accounts: list[OpenAccount], inheritor: RunInheritor, batches: Batches, process: ProcessLock
+) -> None:
+    """Begin to take over what dead processes leave, and sweep up their half-written files once."""
+    should_save = shared.settings.should_save_outputs
+    opened = [account.account for account in accounts]
+    watch = OrphanWatch(
+        inheritor,
+        opened,
+        shared.ledger,
+        shared.clock,
+        should_save=should_save,
+        is_alive=process.is_alive,
+        batches=batches,
+    )
+    shared.supervisor.spawn("orphans", watch.keep_watch)
+    shared.supervisor.spawn("adoption", watch.keep_adopting)
+    shared.supervisor.spawn("sweeping", _sweep, shared, process)
+
+
+async def _sweep(shared: _Shared, process: ProcessLock) -> None:
+    before = shared.clock.now() - MAX_AGE_SECONDS
+    sweep = partial(sweep_partials, shared.settings.output_dir, has_died=process.has_died, before=before)
+    await anyio.to_thread.run_sync(sweep, limiter=shared.file_threads)
+
+
+def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
+    """Note that the tools have changed; before the first list there is nobody whose list that makes wrong."""
+    if first_listed.is_set():
+        changes.note_list(ListKind.TOOLS)
+
+
+async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
+    if first_listed is not None:
+        await _wait_for_list(first_listed)
+    await catalog.keep_fresh()
+
+
+async def _keep_up(ledger: Ledger, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:
+    await _wait_for_list(first_listed)
+    await keep_up(ledger, clock, keep_days=settings.keep_days)
+
+
+async def _wait_for_list(first_listed: anyio.Event) -> None:
+    """Wait until the first list was asked for, but not for ever: some clients never ask."""
+    with anyio.move_on_after(5):
+        await first_listed.wait()
+
+
+def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) -> Turn:
+    """Return the turn at refreshing an account's catalogue, which ends with this process."""
+    turn = Turn(settings.home, f"refresh-{build_cache_path(settings.home, account.account).stem}")
+    stack.callback(turn.release)
+    return turn
+
+
+def _take(turn: Turn) -> bool:
+    try:
+        return turn.take()
+    except OSError:
+        # In a home that cannot be written to nobody can refresh for the others, so each does it for itself.
+        return True
+
+
+def _build_catalog(
+    account: OpenAccount,
+    *,
+    home: Home,
+    clock: Clock,
+    settings: Settings,
+    on_change: Callable[[], None],
+    turn: Turn,
+    is_alone: bool,
+) -> Catalog:
+    path = build_cache_path(settings.home, account.account)
+    # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
+    source = Source.ALL if account.is_sandbox else settings.source
+    return Catalog(
+        account,
+        home.ledger,
+        clock,
+        path,
+        globs=settings.apps,
+        max_tools=settings.max_tools,
+        shares_list=not is_alone,
+        source=source,
+        on_change=on_change,
+        has_turn=partial(_take, turn),
+        unrecorded=home.unrecorded,
+    )
+
+
+def _open_accounts(home: Home, settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
+    """Return the configured accounts, or the sandbox's when none is configured."""
+    if settings.providers:
+        return [_open_configured(configured, budgets) for configured in settings.providers]
+    provider = Magnific(title="The sandbox", styles=("flows",))
+    return [open_sandbox_account(provider, budgets, stack, is_home_usable=home.unrecorded is None)]
+
+
+def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:
+    provider = PROVIDERS[configured.provider](configured)
+    parts = urlsplit(configured.base_url)
+    location = Location(
+        configured.base_url,
+        provider.build_headers(configured.api_key, parts.hostname or ""),
+        configured.api_key,
+        is_loopback=parts.hostname in _LOOPBACK,
+        setting=configured.base_url_setting,
+    )
+    account = Account(configured.provider, parts.netloc, configured.fingerprint)
+    locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
+    return OpenAccount(account, provider, budgets.open(account, provider), locate)

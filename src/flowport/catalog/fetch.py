@@ -1,0 +1,106 @@
+"""Read a provider's lists, in the path family in which it answers; and what a source leaves of a catalogue."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import anyio
+
+from flowport.catalog.listing import Catalogue
+from flowport.domain.errors import ProviderError, ProviderRejected
+from flowport.domain.models import Source
+from flowport.network.account import OpenAccount
+from flowport.network.ratelimit.limiter import Priority
+from flowport.providers.interface import ApiRequest, AppList, ListQuery, Provider
+
+MAX_PAGES: Final = 100
+"""Of one list; more would cost a minute's requests at every reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedLists:
+    """What came of reading a provider's lists."""
+
+    lists: Sequence[AppList]
+    """Those that could be read, own apps first."""
+    failures: Sequence[ProviderError]
+    """Why the others could not."""
+
+
+async def fetch_lists(account: OpenAccount, source: Source) -> FetchedLists:
+    """Return the lists of a source, and let the account speak the path family in which they were found.
+
+    Another family is tried only when every list of the present one is unknown there. The same answer to anything else
+    means that there is no such app or run.
+
+    Raises:
+        ProviderError: No list could be read.
+    """
+    provider = account.provider
+    found = await _read(account, provider, source)
+    for style in provider.styles[1:]:
+        if not _is_family_unknown(found):
+            break
+        other = await _read(account, provider.speak(style), source)
+        if other.lists:
+            account.speak(style)
+        if not _is_family_unknown(other):
+            found = other
+    if not found.lists:
+        raise found.failures[0]
+    return found
+
+
+def narrow_catalogue(catalogue: Catalogue, source: Source) -> Catalogue:
+    """Return what is known of the apps of a source."""
+    if catalogue.source is source:
+        return catalogue
+    kept = tuple(item for item in catalogue.listings if source.includes(is_own=item.app.is_own))
+    return replace(catalogue, listings=kept)
+
+
+async def _read(account: OpenAccount, provider: Provider, source: Source) -> FetchedLists:
+    """Read the lists side by side."""
+    queries = [query for query in provider.build_list_queries() if source.includes(is_own=query.is_own)]
+    found: dict[int, AppList] = {}
+    failures: list[ProviderError] = []
+
+    async def fetch(place: int, query: ListQuery) -> None:
+        try:
+            async for page in _read_pages(account, provider, query):
+                found[place] = _join(found.get(place), page)
+        except ProviderError as exc:
+            # The pages that came before it stand.
+            failures.append(exc)
+
+    async with anyio.create_task_group() as group:
+        for place, query in enumerate(queries):
+            group.start_soon(fetch, place, query)
+    return FetchedLists([found[place] for place in sorted(found)], failures)
+
+
+async def _read_pages(account: OpenAccount, provider: Provider, query: ListQuery) -> AsyncIterator[AppList]:
+    """Yield the pages of a list, until one is the last or brings nothing new: some servers give the first one for ever."""
+    request: ApiRequest | None = query.request
+    known: set[str] = set()
+    for _ in range(MAX_PAGES):
+        if request is None:
+            return
+        page = provider.parse_list(await account.send(request, Priority.DISCOVER), is_own=query.is_own)
+        ids = {app.id for app in page.apps}
+        if known and ids <= known:
+            return
+        known |= ids
+        yield page
+        request = page.next_page
+
+
+def _join(before: AppList | None, page: AppList) -> AppList:
+    return page if before is None else AppList(before.apps + page.apps, before.left_out + page.left_out)
+
+
+def _is_family_unknown(found: FetchedLists) -> bool:
+    return not found.lists and all(
+        isinstance(failure, ProviderRejected) and failure.status == 404  # noqa: PLR2004
+        for failure in found.failures
+    )

@@ -1,0 +1,53 @@
+"""Flags that are written in full: a shortened one could mean another in the next version, and some of them cost money."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flowport.domain.text import get_nearest
+from flowport.settings.folders import get_default_config_path
+from flowport.settings.values import KEY_PLACES
+
+
+class FlagParser(argparse.ArgumentParser):
+    """A parser that takes no flag for another and names the nearest one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_flags(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the flags; what is none ends the program with its nearest name."""
+        # Without the parent's check, which names no other flag.
+        flags, unknown = self.parse_known_args(arguments)
+        if unknown:
+            self._refuse(unknown)
+        return flags
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        known = [name for action in self._actions for name in action.option_strings if action.help != argparse.SUPPRESS]
+        told = []
+        for word in unknown:
+            name = word.partition("=")[0]
+            if name.startswith("-"):
+                told.append(f"there is no flag {name}{_format_hint(name, known)}")
+        # What follows an unknown flag is its value, and may be a key.
+        self.error(", ".join(told) or f"there is no place for {unknown[0]!r}")
+
+
+def _format_hint(name: str, known: Sequence[str]) -> str:
+    """Return what is meant by a flag, which may be spelt as its variable is; empty when nothing comes to mind."""
+    plain = "-".join(filter(None, name.replace("_", "-").lower().split("-")))
+    variable = plain.upper().replace("-", "_")
+    if variable in KEY_PLACES or variable == "API_KEY":
+        named = variable if variable in KEY_PLACES else " or ".join(KEY_PLACES)
+        return f"; other users of the machine see flags, so a key is given by the variable {named}"
+    nearest = get_nearest(f"--{plain.removeprefix('flowport-')}", known)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def add_config_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that names the configuration file."""
+    usual = get_default_config_path()
+    instead = f" instead of {usual}".replace("%", "%%") if usual else ""
+    parser.add_argument("--config", type=Path, help=f"a TOML file to read{instead}", metavar="FILE")

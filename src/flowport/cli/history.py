@@ -1,0 +1,45 @@
+"""`flowport history`: how much the record of runs holds."""
+
+import gc
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from flowport.cli.flags import FlagParser
+from flowport.cli.run_records import add_flags, format_bytes, format_count, run_on_record
+from flowport.domain.models import LOCAL_OWNER
+from flowport.store.interface import Ledger
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the numbers."""
+    gc.enable()
+    return run_on_record(build_parser().parse_flags(arguments), print_history)
+
+
+def build_parser() -> FlagParser:
+    """Return the flags."""
+    parser = FlagParser(prog="flowport history", description="Say how much the record of runs holds.")
+    add_flags(parser)
+    return parser
+
+
+async def print_history(ledger: Ledger) -> None:
+    """Write one line for each number."""
+    history = await ledger.get_history(owner=LOCAL_OWNER)
+    oldest = "none" if history.oldest_at is None else _format_day(history.oldest_at)
+    disk = await ledger.get_disk_use()
+    saved = f"{format_bytes(history.saved_bytes)} in {format_count(history.saved_outputs, 'file')}"
+    sys.stdout.write(
+        f"runs            {history.runs}\n"
+        f"not yet seen    {history.unseen}\n"
+        f"not over        {history.live}\n"
+        f"unknown         {history.unknown}\n"
+        f"oldest          {oldest}\n"
+        f"record on disk  {format_bytes(disk)}\n"
+        f"saved outputs   {saved}\n"
+    )
+
+
+def _format_day(instant: float) -> str:
+    return f"{datetime.fromtimestamp(instant, tz=UTC).astimezone():%Y-%m-%d %H:%M}"

@@ -1,0 +1,81 @@
+"""The command line: which command, and with which flags."""
+
+import argparse
+import gc
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Final
+
+from flowport import __version__
+
+COMMANDS: Final = {
+    "serve": "speak MCP on standard input and output (the default), or over HTTP",
+    "history": "say how many runs are on record, and how much room they take",
+    "erase": "remove runs from the record",
+    "sandbox": "serve the built-in provider by itself, for development and tests",
+}
+"""Every command with its one line of help; each is the module of that name in `flowport.commands`."""
+
+DEFAULT_COMMAND: Final = "serve"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name and return the exit code."""
+    _leave_on_signals()
+    # A start makes many objects and no garbage, and looking for it takes a sixth of the time to the first tool list.
+    # The command turns the collector on again when it serves.
+    gc.disable()
+    name, rest = split_command(sys.argv[1:] if arguments is None else arguments)
+    # By name, so that no command pays for what another imports.
+    command = importlib.import_module(f"flowport.cli.{name}")
+    code: int = command.run(rest)
+    return code
+
+
+def _leave_on_signals() -> None:
+    """End quietly at a signal while nothing is open yet; the command puts its own end in the place of this one."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
+
+
+def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command and its flags. Flags alone are those of `serve`, which is what clients' configurations mean.
+
+    Raises:
+        SystemExit: Help or the version was asked for, or there is no such command.
+    """
+    if arguments and arguments[0].startswith("-") and arguments[0] not in {"-h", "--help", "--version"}:
+        return DEFAULT_COMMAND, list(arguments)
+    parser = build_parser()
+    wanted = arguments[0] if arguments else DEFAULT_COMMAND
+    nearest = get_close_matches(wanted, COMMANDS, 1)
+    if wanted not in COMMANDS and nearest and not wanted.startswith("-"):
+        parser.error(f"there is no command {wanted}; did you mean {nearest[0]}?")
+    known = parser.parse_args(arguments[:1])
+    return known.command, list(arguments[1:])
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's name; the command parses its own flags."""
+    lines = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="flowport",
+        description="Visual AI apps as MCP tools.",
+        epilog=f"commands:\n{lines}\n\n`flowport COMMAND --help` lists the flags of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"flowport {__version__}")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=tuple(COMMANDS),
+        default=DEFAULT_COMMAND,
+        metavar="COMMAND",
+        help="what to do; serve unless given",
+    )
+    return parser

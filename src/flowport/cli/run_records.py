@@ -1,0 +1,83 @@
+"""What the commands about the record of runs share: their flags, and opening the ledger beside a running Flowport."""
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from flowport.cli.flags import add_config_flag
+from flowport.domain.call_errors import RunNotOver
+from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFound
+from flowport.domain.text import clean_line
+from flowport.settings.settings import get_environment, load_home
+from flowport.store.interface import Ledger
+from flowport.store.sqlite.connection import LEDGER_NAME
+from flowport.store.sqlite.store import open_sqlite_ledger
+
+USAGE_ERROR: Final = 2
+_THOUSAND: Final = 1000
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what tells whose record is meant."""
+    add_config_flag(parser)
+    parser.add_argument("--home", dest="FLOWPORT_HOME", help="the folder of the record", metavar="VALUE")
+
+
+def run_on_record(flags: argparse.Namespace, work: Callable[[Ledger], Awaitable[None]]) -> int:
+    """Carry out a command on the ledger that the flags mean, and return the exit code.
+
+    Nothing is created where there is no ledger.
+    """
+    given = {"FLOWPORT_HOME": flags.FLOWPORT_HOME} if flags.FLOWPORT_HOME else {}
+    try:
+        home = load_home(given, get_environment(), config_path=flags.config)
+    except ConfigurationError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return USAGE_ERROR
+    path = home / LEDGER_NAME
+    if not path.exists():
+        sys.stdout.write(f"There is no record of runs in {home}.\n")
+        return 0
+    try:
+        anyio.run(_work_on, path, work)
+    except FlowportError as exc:
+        sys.stderr.write(f"{format_for_terminal(exc, home)}\n")
+        return 1
+    return 0
+
+
+def format_for_terminal(error: FlowportError, home: Path) -> str:
+    """Return an error in the words of a terminal: the sentences for assistants name tools, which nothing here can call."""
+    match error:
+        case RunNotFound(run_id):
+            return f"There is no run {clean_line(run_id)!r} on record in {home}."
+        case RunNotOver(run_id):
+            return f"The run {clean_line(run_id)!r} is not over, and its result may still come. Erase it when it is."
+        case _:
+            return str(error)
+
+
+async def _work_on(path: Path, work: Callable[[Ledger], Awaitable[None]]) -> None:
+    ledger = open_sqlite_ledger(path)
+    try:
+        await work(ledger)
+    finally:
+        await ledger.close()
+
+
+def format_count(number: int, what: str) -> str:
+    """Return `1 run` or `2 runs`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Return a size as people read it."""
+    for unit in ("bytes", "KB", "MB"):
+        if size_bytes < _THOUSAND:
+            return f"{size_bytes:.{int(unit != 'bytes')}f} {unit}"
+        size_bytes /= _THOUSAND
+    return f"{size_bytes:.1f} GB"

@@ -1,0 +1,247 @@
+"""`flowport sandbox`: the built-in provider by itself, or as the child of a Flowport that has no key."""
+
+import argparse
+import gc
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+from flowport.cli.flags import FlagParser
+from flowport.sandbox.dialect import Dialect, Style
+from flowport.sandbox.late_face import MAGICA_PREFIX
+from flowport.sandbox.leases import Leases
+from flowport.sandbox.serve import SandboxAddresses, serve
+from flowport.sandbox.state import SandboxOptions
+from flowport.sandbox.storage import FolderStorage, write_private
+from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, Turn
+from flowport.store.process_lock import FOLDER as PROCESSES
+
+_MAX_PORT: Final = 65_535
+_MAX_SPEED: Final = 1000.0
+_MAX_MINUTE_SECONDS: Final = 60.0
+
+LOCK_NAME: Final = "sandbox"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serve until interrupted; as a child until no program needs it any more."""
+    gc.enable()
+    flags = build_parser().parse_flags(arguments)
+    if flags.child:
+        return _run_child(flags)
+    key = flags.key or secrets.token_urlsafe(24)
+    storage = None
+    if flags.folder is not None:
+        opened = open_folder(flags.folder)
+        if opened.storage is None:
+            sys.stderr.write(f"{opened.problem[:1].upper()}{opened.problem[1:]}.\n")
+            return 2
+        if opened.problem:
+            sys.stderr.write(f"Note: {opened.problem}.\n")
+        storage = opened.storage
+    options = build_options(flags, key)
+    try:
+        anyio.run(serve, options, _build_announcer(key, options.magica_key), storage)
+    except KeyboardInterrupt:
+        return 0
+    except OSError as exc:
+        sys.stderr.write(f"The sandbox cannot listen there: {os.strerror(exc.errno or 0)}.\n")
+        return 2
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFolder:
+    """What came of opening a folder."""
+
+    storage: FolderStorage | None
+    """None when it cannot be used; then `problem` says why."""
+    problem: str = ""
+    """Part of a sentence; also said when what lay there could not be read."""
+    is_taken: bool = False
+    """Whether another sandbox has the folder."""
+    turn: Turn | None = None
+    """Held for life: one sandbox at a time has a folder."""
+
+
+def open_folder(folder: Path) -> OpenedFolder:
+    """Take a folder for this process, if no other has it, and read what lies there."""
+    try:
+        (folder / PROCESSES).mkdir(parents=True, exist_ok=True, mode=0o700)
+        turn = Turn(folder, LOCK_NAME)
+        if not turn.take():
+            return OpenedFolder(None, f"another sandbox uses the folder {folder}", is_taken=True)
+        storage = FolderStorage(folder)
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        return OpenedFolder(None, f"the sandbox's folder {folder} cannot be used ({reason})")
+    return OpenedFolder(storage, storage.problem, turn=turn)
+
+
+def _run_child(flags: argparse.Namespace) -> int:
+    """Serve the programs of a home. What goes wrong with the folder is told; the sandbox then works without it."""
+    # Ctrl-C in a terminal may reach the whole group; the child goes when no program needs it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    key = sys.stdin.readline().strip()
+    opened = OpenedFolder(None) if flags.folder is None else open_folder(flags.folder)
+    if opened.is_taken:
+        _say({"is_taken": True})
+        return 0
+    address = flags.folder / ADDRESS_NAME if opened.storage is not None else None
+
+    def end() -> None:
+        """Leave at once: what is to outlive the process is written already."""
+        if address is not None:
+            with suppress(OSError):
+                address.unlink(missing_ok=True)
+        os._exit(0)
+
+    leases = Leases(key, end)
+    threading.Thread(target=_watch_parent, args=(leases,), daemon=True).start()
+
+    def announce(addresses: SandboxAddresses) -> None:
+        about = {"api_url": addresses.api_url, "files_url": addresses.files_url, "lease_port": leases.port}
+        problem = opened.problem
+        if address is not None:
+            try:
+                write_private(address, json.dumps({"version": ADDRESS_VERSION, "key": key, **about}).encode())
+            except OSError as exc:
+                problem = problem or f"{address} cannot be written ({exc.strerror}); other programs have their own"
+        _say({**about, "problem": problem})
+
+    anyio.run(serve, build_options(flags, key), announce, opened.storage)
+    return 0
+
+
+def _watch_parent(leases: Leases) -> None:
+    while sys.stdin.readline():
+        pass
+    leases.note_parent_gone()
+
+
+def _say(about: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(about) + "\n")
+    sys.stdout.flush()
+
+
+def build_parser() -> FlagParser:
+    """Return the flags."""
+    parser = FlagParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
+    parser.add_argument("--port", type=_parse_port, default=0, help="of the API; 0, the default, for any free one")
+    parser.add_argument(
+        "--files-port", type=_parse_port, default=0, help="of the results; 0, the default, for any free one"
+    )
+    parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
+    parser.add_argument("--requests-per-minute", type=_parse_count, default=50, help="0 for no limit; 50 unless given")
+    parser.add_argument(
+        "--minute-seconds",
+        type=_parse_minute,
+        default=60.0,
+        help="how long the minute of that limit is; 60 unless given",
+    )
+    parser.add_argument(
+        "--magica-requests-per-minute",
+        type=_parse_count,
+        help="of each key at Magica's face; 60 unless given, none where --requests-per-minute is 0",
+    )
+    parser.add_argument("--magica-requests-per-day", type=_parse_count, help="likewise; 1000 unless given")
+    parser.add_argument("--speed", type=_parse_speed, default=1.0, help="multiplies how long runs take; 1 unless given")
+    parser.add_argument(
+        "--style", choices=[*Style], default=Style.BOTH, help="the paths that exist: flows, apps, or both unless given"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="keep runs, results and uploads of Magnific's face there, for the next start; nothing is kept unless given",
+    )
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
+    """Return what the flags ask for."""
+    return SandboxOptions(
+        key=key,
+        port=flags.port,
+        files_port=flags.files_port,
+        requests_per_minute=flags.requests_per_minute,
+        minute_seconds=flags.minute_seconds,
+        magica_requests_per_minute=_choose_limit(flags.magica_requests_per_minute, flags.requests_per_minute, 60),
+        magica_requests_per_day=_choose_limit(flags.magica_requests_per_day, flags.requests_per_minute, 1000),
+        speed=flags.speed,
+        dialect=Dialect(style=Style(flags.style)),
+        tidies_by_itself=not flags.child,
+    )
+
+
+def _parse_whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as exc:
+        # Otherwise the message names a function of ours.
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from exc
+
+
+def _parse_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
+
+
+def _parse_port(text: str) -> int:
+    port = _parse_whole(text)
+    if not 0 <= port <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{port} is not from 0 to {_MAX_PORT}")
+    return port
+
+
+def _parse_count(text: str) -> int:
+    count = _parse_whole(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{count} is below 0")
+    return count
+
+
+def _parse_minute(text: str) -> float:
+    seconds = _parse_number(text)
+    if not 0 < seconds <= _MAX_MINUTE_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {_MAX_MINUTE_SECONDS:g}")
+    return seconds
+
+
+def _choose_limit(given: int | None, requests_per_minute: int, usual: int) -> int:
+    """Return a limit of Magica's face: as given, else the real one, but none where the other face has none."""
+    if given is None:
+        return usual if requests_per_minute else 0
+    return given
+
+
+def _parse_speed(text: str) -> float:
+    speed = _parse_number(text)
+    if not 0 <= speed <= _MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_MAX_SPEED:g}")
+    return speed
+
+
+def _build_announcer(key: str, magica_key: str) -> Callable[[SandboxAddresses], None]:
+    def announce(addresses: SandboxAddresses) -> None:
+        sys.stdout.write(
+            f"The sandbox listens. Let Flowport use it:\n"
+            f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"
+            f"or as Magica:\n  MAGICA_BASE_URL={addresses.api_url}{MAGICA_PREFIX}\n  MAGICA_API_KEY={magica_key}\n"
+            f"Results lie at {addresses.files_url}. Ctrl-C ends it.\n"
+        )
+        sys.stdout.flush()
+
+    return announce

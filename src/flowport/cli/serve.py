@@ -1,0 +1,160 @@
+"""`flowport serve`: MCP over standard input and output or over HTTP, and a clean end however it comes."""
+
+import argparse
+import gc
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Final, TypeAlias
+
+import anyio
+import anyio.abc
+
+from flowport.bootstrap import Assembly, open_assembly
+from flowport.cli.flags import FlagParser, add_config_flag
+from flowport.domain.errors import ConfigurationError
+from flowport.runtime.clock import SystemClock
+from flowport.runtime.logging import start_logging
+from flowport.server import stdio
+from flowport.server.handlers import FlowportServer, build_server, build_stopped_server
+from flowport.server.shutdown import End, listen_for_signals, open_client_fd
+from flowport.settings.settings import Settings, get_environment, load_settings
+from flowport.settings.values import is_placeholder, strip_quotes
+from flowport.settings.variables import VARIABLES
+from flowport.web.listen_address import FLAG, listen, parse_address
+
+logger = logging.getLogger(__name__)
+
+Serve: TypeAlias = Callable[[FlowportServer, anyio.abc.TaskGroup, End], Awaitable[None]]
+
+_PREFIX: Final = "FLOWPORT_"
+_HTTP: Final = "flowport.web.transport"
+_USAGE_ERROR: Final = 2
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long one thread runs while another waits for its turn of the interpreter; a tenth of what is usual. The ledger's
+thread needs a turn for each statement, and a run waits for it before its request leaves."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serve until the end; returns only when it cannot begin, so that no thread can hold up the end."""
+    flags = build_parser().parse_flags(arguments)
+    start_logging(_get_secrets())
+    try:
+        serve = _choose_way(flags.http)
+    except ConfigurationError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return _USAGE_ERROR
+    # Python says so by None. Asking the descriptors later is too late: whatever is opened first gets their numbers.
+    if serve is stdio.serve and None in (sys.stdin, sys.stdout):
+        logger.error("standard input or output is closed, and the client speaks there: Flowport ends")
+        return 1
+    settings = _load_settings(flags)
+    code = 1
+    try:
+        code = anyio.run(_serve, settings, serve)
+    except BaseException as exc:  # the boundary of the process, which is left below in a way that tells nothing
+        problem = _find_first(exc)
+        logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
+    finally:
+        logging.shutdown()
+        # The thread that reads standard input never returns, and leaving by the usual way would wait for it.
+        os._exit(code)
+
+
+def build_parser() -> FlagParser:
+    """Return the flags: one for each variable of ours that this version obeys. Keys have none: flags are public."""
+    parser = FlagParser(prog="flowport serve", description="Speak MCP on standard input and output.")
+    add_config_flag(parser)
+    parser.add_argument(
+        FLAG, metavar="ADDRESS", help="speak Streamable HTTP at an address of this computer, as 127.0.0.1:8765, instead"
+    )
+    for variable in VARIABLES:
+        if variable.name.startswith(_PREFIX) and variable.is_built:
+            parser.add_argument(build_flag(variable.name), dest=variable.name, help=variable.meaning, metavar="VALUE")
+    return parser
+
+
+def build_flag(name: str) -> str:
+    """Return the flag of a variable: `--wait-seconds` for FLOWPORT_WAIT_SECONDS."""
+    return "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")
+
+
+def _choose_way(http: str | None) -> Serve:
+    if http is None:
+        return stdio.serve
+    listener = listen(parse_address(http))
+    # By name, so that only this way pays for a web server.
+    return partial(importlib.import_module(_HTTP).serve, listener)
+
+
+def _load_settings(flags: argparse.Namespace) -> Settings | ConfigurationError:
+    """Return the settings, or what is wrong with them for every call to answer."""
+    try:
+        settings = load_settings(_get_given(flags), get_environment(), config_path=flags.config)
+    except ConfigurationError as exc:
+        return exc
+    start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)})
+    return settings
+
+
+def _get_given(flags: argparse.Namespace) -> dict[str, str]:
+    return {name: value for name, value in vars(flags).items() if name.startswith(_PREFIX) and value is not None}
+
+
+def _get_secrets() -> set[str]:
+    """Return what may be a key; a placeholder is none, and a person has to see which it is."""
+    values = (value for name, value in get_environment().items() if name.endswith("_API_KEY"))
+    return {value for value in values if not is_placeholder(strip_quotes(value))}
+
+
+def _find_first(problem: BaseException) -> BaseException:
+    """Return what happened first, out of the groups that task groups make of it."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return problem
+
+
+async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
+    """Serve, and return the exit code when everything is closed."""
+    # Only a client on standard output is gone when nobody reads there.
+    end = End(open_client_fd() if serve is stdio.serve else None)
+    listen_for_signals(end)
+    async with anyio.create_task_group() as tasks:
+
+        async def speak(server: FlowportServer) -> None:
+            """Serve until the end."""
+            # What was made so far stays for good, so the collector, off since the start, need never look at it.
+            gc.freeze()
+            gc.enable()
+            sys.setswitchinterval(SWITCH_SECONDS)
+            await serve(server, tasks, end)
+
+        if isinstance(settings, ConfigurationError):
+            logger.error("%s", settings)
+            await speak(build_stopped_server(settings))
+        else:
+            await _serve_assembled(settings, speak)
+        # What reads standard input cannot be cancelled: the process ends with it still waiting.
+        logging.shutdown()
+        os._exit(end.code)
+    return end.code
+
+
+async def _serve_assembled(settings: Settings, speak: Callable[[FlowportServer], Awaitable[None]]) -> None:
+    async with _open(settings) as assembly:
+        await speak(build_server(assembly.desk, assembly.file_threads, assembly.first_listed))
+
+
+def _open(settings: Settings) -> AbstractAsyncContextManager[Assembly]:
+    rehearsal = settings.rehearsal
+    if rehearsal is None:
+        return open_assembly(settings)
+    logger.warning("this is a rehearsal, no normal start: %s", rehearsal)
+    rehearsal.begin()
+    clock = SystemClock(shift_seconds=rehearsal.clock_shift_seconds, rate=rehearsal.rate)
+    return open_assembly(settings, clock=clock, pace=rehearsal.pace)

@@ -1,0 +1,201 @@
+"""Spending limits and the consent to exceed them. Pure."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from typing import Final
+
+from flowport.domain.errors import FlowportError
+from flowport.domain.models import BootTime, Run
+from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, PurseError, RunCapReached
+
+
+class Consent(Enum):
+    """What the person said."""
+
+    GIVEN = "given"
+    REFUSED = "refused"
+    """Or did not say anything in time."""
+    CANNOT_ASK = "cannot ask"
+    """The client has no way to ask."""
+
+
+@dataclass(eq=False)
+class StartInDoubt(FlowportError):
+    """An equal run was sent to the provider and nobody knows whether it was started; nothing new was started."""
+
+    provider: str
+    """As people write it."""
+    run_id: str
+    sent_at: float
+    failure: str
+    """Why its fate is unknown, as sentences."""
+    is_for_batch: bool = False
+    """Whether many runs were asked for, one of which is in doubt."""
+
+    @property
+    def question(self) -> str:
+        """What a person is asked before another one is started."""
+        another = "Start the whole batch" if self.is_for_batch else "Start another one"
+        return f"{self._doubt} {another} all the same? It is charged by itself."
+
+    @property
+    def _doubt(self) -> str:
+        sent = datetime.fromtimestamp(self.sent_at, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"{self.run_id}, sent to {self.provider} at {sent}, asked for the same. {self.failure}"
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing new was started: {self._doubt} If it is not there, "
+            f"{'the same call' if self.is_for_batch else 'run_app'} with new_run true starts another one, which is charged by "
+            "itself."
+        )
+
+
+@dataclass(eq=False)
+class ConfirmationNeeded(FlowportError):
+    """The person must be asked first, and the client asks when the call is answered with the question."""
+
+    question: str
+
+    def __str__(self) -> str:
+        return f"Nothing was started yet: the person is asked first {_quote(self.question)}."
+
+
+@dataclass(eq=False)
+class NotConfirmed(FlowportError):
+    """The person was asked and did not agree; nothing was started."""
+
+    question: str
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing was started and nothing is charged: the person did not agree when asked {_quote(self.question)}."
+        )
+
+
+def _quote(question: str) -> str:
+    """Return a question between quotation marks, with other marks for the names inside it."""
+    inner = question.replace('"', "'")
+    return f'"{inner}"'
+
+
+DAY_SECONDS: Final = 24 * 3600.0
+"""The span of the daily cap: the last 24 hours, so that no midnight doubles it."""
+
+_TINY: Final = 1e-6
+"""Less than any price: sums of fractions come out a hair above or below what they are."""
+
+
+class UnknownPrice(StrEnum):
+    """What to do with an app that does not tell its price."""
+
+    ALLOW = "allow"
+    CONFIRM = "confirm"
+    """Ask the person first."""
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class PurseRules:
+    """What a person lets runs cost."""
+
+    max_credits_per_run: float | None = None
+    """None for no cap."""
+    max_credits_per_day: float | None = None
+    """Of the last 24 hours, over all accounts of one provider; None for no cap."""
+    confirm_above_credits: float | None = None
+    """The price above which the person is asked; None for never."""
+    unknown_price: UnknownPrice = UnknownPrice.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one owner's runs at one provider have cost and may still cost, within a span of time."""
+
+    spent_credits: float
+    """What the runs that ended within the span count as having cost, unknown runs included."""
+    reserved_credits: float
+    """Held back for runs that have not ended, whenever they were accepted."""
+    unknown_credits: float
+    """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
+    runs: int
+    """How many runs ended within the span or have not ended."""
+    unpriced_runs: int = 0
+    """How many of those that were sent are of unknown cost; they count as nothing in the sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurseTerms:
+    """The terms on which one run is paid."""
+
+    rules: PurseRules
+    since: float
+    """Where the last 24 hours began, by the wall clock."""
+    boot_since: BootTime | None = None
+    """The same by the boot clock, which decides for runs of this boot; None where the system has none."""
+    is_agreed: bool = False
+    """Whether the person was asked about this price and agreed. A cap holds all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """The terms do not allow the run, or not yet; nothing was recorded."""
+
+    reason: PurseError
+
+
+def find_obstacle(terms: PurseTerms, run: Run, spending: Spending | None) -> PurseError | None:
+    """Return why a run may not be paid; None when it may. Nobody is asked about what a cap forbids.
+
+    Args:
+        spending: None where no cap of a day is set.
+    """
+    rules, price, runs = terms.rules, run.price_credits, max(1, run.row_count)
+    if price is None and rules.unknown_price is UnknownPrice.REFUSE:
+        return PriceUnknown(run.app_name)
+    # The cap of one run is over each row of a batch, all else over the whole of it.
+    each = None if price is None else price / runs
+    if each is not None and rules.max_credits_per_run is not None and _is_above(each, rules.max_credits_per_run):
+        return RunCapReached(run.app_name, each, rules.max_credits_per_run)
+    if spending is not None and rules.max_credits_per_day is not None:
+        left = get_left_credits(rules.max_credits_per_day, spending)
+        # Of what is used up nothing may be taken, be it more or less; what is free takes nothing.
+        if price != 0 and (left < _TINY or _is_above(price or 0.0, left)):
+            return DayCapReached(
+                run.app_name,
+                price,
+                cap_credits=rules.max_credits_per_day,
+                spent_credits=spending.spent_credits,
+                unknown_credits=spending.unknown_credits,
+                reserved_credits=spending.reserved_credits,
+                left_credits=left,
+                runs=runs,
+            )
+    return None if terms.is_agreed else find_price_question(rules, run.app_name, price, runs=runs)
+
+
+def find_price_question(
+    rules: PurseRules, app_name: str, price_credits: float | None, *, runs: int = 1
+) -> PriceUnconfirmed | None:
+    """Return what the person is to be asked before runs of this price; None when nothing. None is a price that nobody knows.
+
+    Args:
+        price_credits: Of all of them together.
+    """
+    if price_credits is None:
+        is_asked = rules.unknown_price is UnknownPrice.CONFIRM
+        return PriceUnconfirmed(app_name, None, None, runs) if is_asked else None
+    threshold = rules.confirm_above_credits
+    if threshold is None or not _is_above(price_credits, threshold):
+        return None
+    return PriceUnconfirmed(app_name, price_credits, threshold, runs)
+
+
+def get_left_credits(cap_credits: float, spending: Spending) -> float:
+    """Return how much of the day's cap is left, never below nothing."""
+    return max(0.0, cap_credits - spending.spent_credits - spending.reserved_credits)
+
+
+def _is_above(price_credits: float, limit_credits: float) -> bool:
+    return price_credits > limit_credits + _TINY

@@ -1,0 +1,189 @@
+"""Clean untrusted text: invisible characters, length, near names, secrets. Pure."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+from typing import Final
+
+_NEAR: Final = 0.6
+_MIN_CONTAINED_LENGTH: Final = 3
+MAX_WANTED_LENGTH: Final = 300
+"""Characters of what may be meant for a name; to compare more takes seconds."""
+
+MAX_LABEL_LENGTH: Final = 80
+"""Characters of one line that stands for a name or a label."""
+
+MAX_MARKS_IN_A_ROW: Final = 3
+"""Accents on one letter: real writing needs no more, and a tall pile covers the lines above it."""
+
+_DROPPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+"""Control, format (bidirectional and zero-width among them), surrogate, private use, unassigned."""
+
+# Letters, marks and symbols by category, but never visible, so a text could be hidden in them: Unicode's
+# DerivedCoreProperties.txt, Default_Ignorable_Code_Point, less what the categories drop already.
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
+_ELLIPSIS: Final = "…"
+_LOOKED_AT: Final = 16
+_LOOKED_AT_LEAST: Final = 4096
+"""Characters that are read of a text: so many for each that may be shown, and these."""
+
+
+def clean_line(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
+    """Return the text as one visible line of at most `limit` characters, cut with "…"; it may be empty."""
+    part = _take_start(text, limit)
+    return _cut(_fold(part) + _ELLIPSIS * (len(part) < len(text)), limit)
+
+
+def clean_text(text: str, *, limit: int) -> str:
+    """Return the text as `clean_line` does, but with its line breaks: at most one blank line in a row."""
+    part = _take_start(text, limit)
+    lines = "\n".join(_fold(line) for line in part.splitlines())
+    return _cut(_BLANK_LINES.sub("\n\n", lines).strip() + _ELLIPSIS * (len(part) < len(text)), limit)
+
+
+def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
+    """Return the clean line between double quotes, with none inside, so that a sentence around it cannot be left."""
+    inner = clean_line(text, limit=limit).replace('"', "'")
+    return f'"{inner}"'
+
+
+def drop_invisible(text: str) -> str:
+    """Return the text without what cannot be seen; its spaces stay."""
+    return "".join(c for c in _INVISIBLE.sub("", text) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
+
+
+def _take_start(text: str, limit: int) -> str:
+    """Return as much of a text as `limit` visible characters may come from; megabytes would hold up everything else."""
+    return text[: limit * _LOOKED_AT + _LOOKED_AT_LEAST]
+
+
+def _fold(text: str) -> str:
+    # White space first: line feeds and tabs are controls too, and must part words rather than join them.
+    spaced = " ".join(text.split())
+    visible = drop_invisible(spaced)
+    # What went may have stood between two spaces, or between a letter and its accent.
+    return " ".join(_thin_marks(unicodedata.normalize("NFC", visible)).split())
+
+
+def _thin_marks(text: str) -> str:
+    kept: list[str] = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if _is_mark(character) else 0
+        if marks <= MAX_MARKS_IN_A_ROW:
+            kept.append(character)
+    return "".join(kept)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    end = max(limit - len(_ELLIPSIS), 0)
+    while end > 0 and _is_mark(text[end]):
+        end -= 1
+    return (text[:end].rstrip() + _ELLIPSIS)[:limit]
+
+
+def get_nearest(wanted: str, names: Iterable[str], *, limit: int = 1) -> tuple[str, ...]:
+    """Return the names that look most like the wanted one, nearest first; empty when none is near.
+
+    A name that contains the wanted one, or is contained in it, counts as near. What is longer than any name is near none.
+    """
+    if len(wanted) > MAX_WANTED_LENGTH:
+        return ()
+    target = clean_line(wanted).casefold()
+    scored = [(_score(target, name.casefold()), name) for name in set(names)]
+    near = sorted((-score, name) for score, name in scored if score >= _NEAR)
+    return tuple(name for _, name in near[:limit])
+
+
+def _score(target: str, name: str) -> float:
+    ratio = SequenceMatcher(None, target, name, autojunk=False).ratio()
+    is_contained = target in name or name in target
+    if is_contained and min(len(target), len(name)) >= _MIN_CONTAINED_LENGTH:
+        return _NEAR + (1 - _NEAR) * ratio
+    return ratio
+
+
+HIDDEN: Final = "[hidden]"
+
+_SCHEMES: Final = r"\b(?:https?|wss?|ftps?|sftp|socks5h?|postgres(?:ql)?|rediss?|s3|gs)"
+# Of an address only what stands before its query may be shown; passwords in it neither.
+# An address without a query is passed over as a whole, so that no text is scanned twice.
+_QUERY: Final = re.compile(rf"({_SCHEMES}:(?:\\?/){{2}}[^\s?\"'<>]+)(\?[^\s\"'<>]+)?", re.IGNORECASE)
+_USERINFO: Final = re.compile(rf"({_SCHEMES}:(?:\\?/){{2}})[^\s/?#\"'<>]+@", re.IGNORECASE)
+
+_NAMES: Final = (
+    r"(?:[\w-]{0,40}(?:token|signature|secret|password|passwd|passphrase|hmac|credentials?|session_?id|jwt|otp)"
+    r"|(?:[\w-]{0,40}[-_])?(?:sig|auth|pwd|pw|pass|csrf|xsrf|cookie|session)|[\w-]{0,40}(?:api|access|private|secret|signing)[-_]?key(?:[-_]?id)?|key-pair-id"
+    r"|(?:proxy-)?authorization)"
+)
+# As a header, a parameter (also escaped) or a member of JSON (also inside a string of JSON).
+_ASSIGNED: Final = re.compile(
+    rf"(\b{_NAMES}\\*[\"']?\s*(=|%(?:25)?3d|\\u003d|&#(?:61|x3d);|:)\s*\\*[\"']?)(?!(?:(?:bearer|basic|token|digest)\s+)?\[hidden\])((?:bearer|basic|token|digest)\s+)?([^\s\"'<>,;&\\{{}}()\[\]]+)",
+    re.IGNORECASE,
+)
+_SCHEME: Final = re.compile(r"\b(bearer|basic)(\s+|%20|:\s*)([\w.~+/=:-]{8,})", re.IGNORECASE)
+_IN_WORDS: Final = re.compile(
+    r"\b(token|signature|secret|password)(\s+(?:is\s+|was\s+|of\s+)?[\"'(\[\N{LEFT DOUBLE QUOTATION MARK}]?)([\w.~+/=-]{16,})",
+    re.IGNORECASE,
+)
+_PRIVATE_KEY: Final = re.compile(
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)"
+)
+_SIGNED_TIME: Final = re.compile(r"(?:\bst[=_]\d+~)?\bexp[=_]\d+~[^\s\"'<>,;&\\]+", re.IGNORECASE)
+_WEB_TOKEN: Final = re.compile(r"\beyJ[\w-]{5,}(?:\.[\w-]*){1,4}")
+_KEY_BY_PREFIX: Final = re.compile(
+    r"\b(?:sk-|[sr]k_(?:live|test)_|gx_|FPSX|AKIA|ASIA|gh[opsu]_|github_pat_|glpat-|npm_|whsec_|xox[a-z]-|hf_|r8_|AIza|ya29\.)"
+    r"[\w-]{8,}"
+)
+
+_LONG: Final = 16
+_DIGITS_OF_A_NUMBER: Final = 9
+
+
+def redact(text: str) -> str:
+    """Return the text with `[hidden]` in the place of what signs or authorises."""
+    text = _PRIVATE_KEY.sub(HIDDEN, text)
+    text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
+    text = _QUERY.sub(lambda found: f"{found[1]}?{HIDDEN}" if found[2] else found[0], text)
+    text = _WEB_TOKEN.sub(HIDDEN, text)
+    text = _SIGNED_TIME.sub(HIDDEN, text)
+    text = _KEY_BY_PREFIX.sub(HIDDEN, text)
+    text = _ASSIGNED.sub(_hide_assigned, text)
+    text = _SCHEME.sub(_hide_scheme, text)
+    return _IN_WORDS.sub(_hide_mixed, text)
+
+
+def _hide_assigned(found: re.Match[str]) -> str:
+    name, sign, scheme, value = found.groups()
+    is_parameter = sign != ":"
+    if scheme or (is_parameter and not value.isdigit()) or _is_secret(value):
+        return f"{name}{scheme or ''}{HIDDEN}"
+    return found[0]
+
+
+def _hide_scheme(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}{HIDDEN}" if _is_secret(found[3]) else found[0]
+
+
+def _hide_mixed(found: re.Match[str]) -> str:
+    """Hide what has both letters and digits: a long word and a number are none of a secret's."""
+    value = found[3]
+    is_mixed = any(character.isdigit() for character in value) and any(character.isalpha() for character in value)
+    return f"{found[1]}{found[2]}{HIDDEN}" if is_mixed else found[0]
+
+
+def _is_secret(value: str) -> bool:
+    """Tell whether a value is no word of a sentence ("token: expired") and no count ("token: 512")."""
+    if value.isdigit():
+        return len(value) > _DIGITS_OF_A_NUMBER
+    return len(value) >= _LONG or any(character.isdigit() for character in value)

@@ -1,0 +1,388 @@
+"""What a media argument of a call names: a file of this computer, bytes inside the text, or a URL.
+
+A URL is handed on as it stands and is not fetched here; everything else is a file whose type is read from its bytes.
+Results of earlier runs are found elsewhere, because they lie in the ledger. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Final, TypeAlias
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from flowport.domain.errors import ArgumentsInvalid
+from flowport.domain.models import InputKind, OutputKind
+from flowport.media.convert import Wanted, check_picture
+from flowport.media.data_uris import parse_base64, parse_data_uri
+from flowport.media.errors import build_refusal, format_address, format_name
+from flowport.media.file_parts import count_file_bytes
+from flowport.media.identify import find_fault, identify
+from flowport.media.local_files import SameLook, check_size, find_same_look, is_under_roots
+from flowport.media.signatures import RAW_PHOTO, Sniffed
+from flowport.media.source_kinds import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
+from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
+from flowport.media.wrapped_paths import is_of_this_computer, is_share_of_linux, iterate_unwrapped
+
+MAX_URL_CHARACTERS: Final = 8192
+"""Signed URLs are long, but no server that we know of takes longer ones."""
+
+_MAX_NAMED: Final = 8
+_FILE_ENDING: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+_GIVE: Final = "Give the full path of a file on this computer, or an https URL."
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRules:
+    """What media arguments may name."""
+
+    roots: tuple[Path, ...]
+    """Folders that files may be read from, with everything below them; none allows no local file at all."""
+    trusted_origins: frozenset[str] = frozenset()
+    """Origins whose URLs may be http: `http://127.0.0.1:4567`, in lower case, without a default port."""
+    max_inline_bytes: int = 10 * 1024 * 1024
+    """The largest file that goes inside a request, or is taken out of a data URI."""
+    max_file_bytes: int = 100_000_000
+    """The largest picture of this computer: it is made smaller where it has to be."""
+    upload_types: frozenset[str] = frozenset()
+    """The MIME types that the provider takes as uploads."""
+    max_upload_bytes: int = 0
+    """The largest upload that it takes."""
+    mounts: Path = Path("/mnt")
+    """Where a Linux that Windows runs has Windows' drives."""
+    linux_name: str = field(default_factory=lambda: os.environ.get("WSL_DISTRO_NAME", ""))
+    """What Windows calls the Linux that it runs, and that this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class UrlMedia:
+    """A file that the provider fetches for itself."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileMedia:
+    """A file that we hold and the provider must be given."""
+
+    source: Source
+    sniffed: Sniffed
+    fingerprint: Fingerprint
+    note: str = ""
+    """What a person should know of how it was found, as the end of a sentence."""
+
+
+Media: TypeAlias = UrlMedia | FileMedia
+
+
+def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRules) -> Media:
+    """Return what a media argument names, unless it is a result of an earlier run.
+
+    Blocks on the disk. `kind` is one of the media kinds, and for `MEDIA` a picture, a video or sound will do.
+
+    Raises:
+        ArgumentsInvalid: One problem, with this argument.
+    """
+    value = unwrap(value, rules)
+    match get_spelling(value):
+        case Spelling.URL:
+            return _check_url(value, argument, rules)
+        case Spelling.DATA_URI:
+            source: Source = HeldSource(parse_data_uri(value, argument=argument, max_bytes=rules.max_inline_bytes))
+        case Spelling.BASE64:
+            source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
+        case _:
+            found = find_local_file(value, argument=argument, rules=rules)
+            note = describe_found(found, value, argument=argument, rules=rules)
+            return replace(examine(found, argument=argument, kind=kind, rules=rules), note=note)
+    return examine(source, argument=argument, kind=kind, rules=rules)
+
+
+def unwrap(value: str, rules: MediaRules) -> str:
+    """Return the name or address inside what programs put round it; the text itself where it means something.
+
+    Blocks on the disk: a file that really is called as the text says comes first.
+    """
+    value = value.strip()
+    inner = ""
+    for text in chain((value,), iterate_unwrapped(value, linux_name=rules.linux_name)):
+        match get_spelling(text):
+            case Spelling.URL | Spelling.DATA_URI | Spelling.BASE64 | Spelling.RESULT:
+                return inner or text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH if _is_there(text, rules):
+                return text
+            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH | Spelling.NETWORK_PATH:
+                is_share = not is_share_of_linux(text, rules.linux_name) and not is_of_this_computer(text)
+                inner = inner or (text if is_share else "")
+            case _:
+                continue
+    return inner or value
+
+
+def _is_there(text: str, rules: MediaRules) -> bool:
+    """Tell whether a file under the roots is called so, or looks so."""
+    try:
+        path = _locate(text, "", rules)
+    except ArgumentsInvalid:
+        return False
+    return is_under_roots(path, rules.roots) and (
+        os.path.lexists(path) or find_same_look(path, rules.roots) is not None
+    )
+
+
+def describe_found(source: DiskSource, value: str, *, argument: str, rules: MediaRules) -> str:
+    """Return a note on a file that was found under a name that only looks like the one that was given.
+
+    Blocks on the disk. A folder on the way to it may be what looks the same.
+    """
+    asked = _locate(unwrap(value, rules), argument, rules)
+    pairs = zip(asked.parts, source.path.parts, strict=False)
+    name = next((found for given, found in pairs if given != found), "")
+    shown = name.encode("ascii", "backslashreplace").decode()
+    kind = "file" if name == source.path.name else "folder"
+    return f'was read from a {kind} whose name only looks the same, "{format_name(shown)}"' if name else ""
+
+
+def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
+    """Return where a path or file URI leads; it is not opened, and whether it may be is asked when it is.
+
+    Blocks on the disk, where nothing has the exact name: one file that looks the same is meant.
+
+    Raises:
+        ArgumentsInvalid: It is neither, or several files look the same.
+    """
+    value = unwrap(value, rules)
+    path = _locate(value, argument, rules)
+    if not is_under_roots(path, rules.roots) or os.path.lexists(path):
+        return DiskSource(path, rules.roots)
+    match find_same_look(path, rules.roots):
+        case SameLook(names):
+            listed = ", ".join(f'"{name.encode("ascii", "backslashreplace").decode()}"' for name in names[:_MAX_NAMED])
+            problem = f"names a file that does not exist, and {len(names)} look the same: {listed}"
+            raise build_refusal(argument, problem, "Rename all but one of them.")
+        case None:
+            return DiskSource(path, rules.roots)
+        case found:
+            return DiskSource(found, rules.roots)
+
+
+def find_beside(value: str, folder: Path, rules: MediaRules) -> str:
+    """Return the full path of a file that is named from a folder; the text as it is when that names none.
+
+    Blocks on the disk. What has the ending of a file counts as one, so that it is missed there and not in the chat.
+    """
+    for text in chain((value.strip(),), iterate_unwrapped(value)):
+        if get_spelling(text) is not Spelling.RELATIVE:
+            return value
+        path = Path(os.path.normpath(folder / text.replace("\\", "/")))
+        if _is_there(str(path), rules) or (_FILE_ENDING.search(text) and is_under_roots(path, rules.roots)):
+            return str(path)
+    return value
+
+
+def _locate(value: str, argument: str, rules: MediaRules) -> Path:
+    spelling = get_spelling(value)
+    if spelling not in {Spelling.PATH, Spelling.FILE_URI, Spelling.WINDOWS_PATH}:
+        raise _refuse_spelling(spelling, value, argument)
+    path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
+    return _check_path(path, argument, rules)
+
+
+def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules) -> FileMedia:
+    """Return a file that was found fit for an input: of the right kind, whole, and not too large. Blocks on the disk.
+
+    Raises:
+        ArgumentsInvalid: It is not.
+    """
+    most = max(rules.max_file_bytes, rules.max_inline_bytes, rules.max_upload_bytes)
+    with open_source(source, argument=argument, max_bytes=most) as file:
+        sniffed = _check_type(file, argument, kind)
+        limit = _get_limit(sniffed, rules)
+        check_size(count_file_bytes(file), argument, limit)
+        file.seek(0)
+        fingerprint = measure(file, argument=argument, max_bytes=limit)
+        if sniffed.kind is OutputKind.IMAGE:
+            wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
+            check_picture(file, sniffed, argument=argument, wanted=wanted)
+    return FileMedia(source, sniffed, fingerprint)
+
+
+def _get_limit(sniffed: Sniffed, rules: MediaRules) -> int:
+    """Return the largest file of a type: a picture can be made smaller, anything else goes up or inside as it is."""
+    if sniffed.kind is OutputKind.IMAGE:
+        return rules.max_file_bytes
+    is_uploaded = sniffed.mime_type in rules.upload_types
+    return max(rules.max_inline_bytes, rules.max_upload_bytes if is_uploaded else 0)
+
+
+# A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
+_NEARLY_ADDRESS: Final = re.compile(
+    r"(https?//?)|www\.[\w-]+\.\w|[a-z0-9][\w-]*\.(?:[\w-]+\.)*(?:com|net|org|io|ai|dev|app|co|cloud|de|fr|uk|eu)/.",
+    re.IGNORECASE,
+)
+_PATH_MARK: Final = re.compile(r"[/\\]")
+
+_REFUSALS: Final = {
+    Spelling.BLANK: ("is empty", _GIVE),
+    Spelling.RESULT: ("names a result of a run, and there is none here", _GIVE),
+    Spelling.GARBLED: ("holds control characters", _GIVE),
+    Spelling.URL: ("is a web address", "Give the full path of a file on this computer."),
+    Spelling.NETWORK_PATH: ("names a network share", "Copy the file to this computer and give its full path."),
+}
+
+
+def _refuse_spelling(spelling: Spelling, value: str, argument: str) -> ArgumentsInvalid:
+    if spelling is Spelling.OTHER_SCHEME:
+        return build_refusal(argument, f"is an address of a kind that cannot be used ({format_address(value)})", _GIVE)
+    if spelling in _REFUSALS:
+        return build_refusal(argument, *_REFUSALS[spelling])
+    if spelling is Spelling.RELATIVE and (found := _NEARLY_ADDRESS.match(value)):
+        lacks = "its colon" if found[1] else '"https://"'
+        return build_refusal(argument, f"is not a complete web address: it lacks {lacks}", _GIVE)
+    if spelling is Spelling.RELATIVE and _PATH_MARK.search(value):
+        return build_refusal(argument, f'is "{format_name(value)}", a path without its beginning', _GIVE)
+    return _refuse_chat_name(value, argument)
+
+
+def _refuse_chat_name(value: str, argument: str) -> ArgumentsInvalid:
+    return build_refusal(
+        argument,
+        f'is "{format_name(value)}", which means nothing outside the chat',
+        "Files attached to the chat cannot be seen from here. " + _GIVE,
+    )
+
+
+def _check_url(url: str, argument: str, rules: MediaRules) -> UrlMedia:
+    parts = _split_url(url)
+    if parts is None:
+        raise build_refusal(argument, f"is not a complete web address{_find_flaw(url)}", _GIVE)
+    if "@" in parts.netloc:
+        raise build_refusal(argument, "is an address with a user name or password in it", "Give one without.")
+    if parts.scheme != "https" and _get_origin(parts) not in rules.trusted_origins:
+        problem = f"is an address without encryption ({format_address(url)})"
+        raise build_refusal(argument, problem, "Give an https URL, or the full path of a file on this computer.")
+    return UrlMedia(url)
+
+
+def _find_flaw(url: str) -> str:
+    """Return what is wrong with an address, where that is plain, behind a colon."""
+    if len(url) > MAX_URL_CHARACTERS:
+        return f": it has {len(url)} characters, and {MAX_URL_CHARACTERS} are the most"
+    if re.search(r"\s", url):
+        return ": it holds a space, which is written as %20"
+    if "\\" in url:
+        return ": it holds a backslash"
+    return (
+        ""
+        if re.match(r"https?://[^/]", url, re.IGNORECASE)
+        else ': it lacks its two slashes and a host behind "https:"'
+    )
+
+
+def _split_url(url: str) -> SplitResult | None:
+    if len(url) > MAX_URL_CHARACTERS or re.search(r"[\s\\]", url):
+        return None
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_whole else None
+
+
+def _get_origin(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.lower()}".removesuffix(":80")
+
+
+def _parse_file_uri(uri: str, argument: str) -> str:
+    """Return the path of a file URI (RFC 8089): one of this computer, and never a share of another."""
+    rest = uri.partition(":")[2]
+    host, path = "", rest
+    if rest.startswith("//"):
+        host, slash, below = rest[2:].partition("/")
+        path = slash + below
+    if host.lower() not in {"", "localhost"}:
+        raise build_refusal(argument, "is a file URI that names another computer", _GIVE)
+    # A question mark or hash sign is kept: assistants forget to encode those that stand in file names. Windows
+    # writes its drive behind the slash.
+    local = re.sub(r"^/(?=[A-Za-z]:[\\/])", "", unquote(path))
+    if local.startswith("~") or get_spelling(local) not in {Spelling.PATH, Spelling.WINDOWS_PATH}:
+        raise build_refusal(argument, "is a file URI without a usable full path", "Write file:///folder/name.png.")
+    return local
+
+
+def _check_path(path: str, argument: str, rules: MediaRules) -> Path:
+    if path.startswith(CHAT_FOLDERS) and not is_under_roots(Path(path), rules.roots):
+        raise _refuse_chat_name(path, argument)
+    if get_spelling(path) is Spelling.WINDOWS_PATH:
+        # Windows' own Linux keeps its drives here; elsewhere there is no such folder.
+        if not (rules.mounts / path[0].lower()).is_dir():
+            raise build_refusal(argument, "is a Windows path, and Flowport does not run on Windows here", _GIVE)
+        path = get_mounted_path(path, str(rules.mounts))
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        raise build_refusal(argument, "begins with a home folder that does not exist", _GIVE) from exc
+
+
+KIND_NAMES: Final = {OutputKind.IMAGE: "an image", OutputKind.VIDEO: "a video", OutputKind.AUDIO: "a sound"}
+WANTED_KINDS: Final = {
+    InputKind.IMAGE: (OutputKind.IMAGE,),
+    InputKind.VIDEO: (OutputKind.VIDEO,),
+    InputKind.AUDIO: (OutputKind.AUDIO,),
+    InputKind.AVMEDIA: (OutputKind.VIDEO, OutputKind.AUDIO),
+    InputKind.MEDIA: tuple(KIND_NAMES),
+}
+
+
+def format_wanted(kind: InputKind) -> str:
+    """Return what a media input takes: "an image, a video or a sound"."""
+    *others, last = (KIND_NAMES[one] for one in WANTED_KINDS[kind])
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+_REMEDIES: Final = {
+    OutputKind.IMAGE: "Give it as a PNG or JPEG file.",
+    OutputKind.VIDEO: "Give it as an MP4 file.",
+    OutputKind.AUDIO: "Give it as WAV, MP3 or M4A.",
+}
+_BEGINS_WITH_VOWEL: Final = re.compile(r"[AEIOaeiou8]|M(?:NG|PEG|XF)")
+"""Matches a name as it is said."""
+_MOVING: Final = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
+
+
+def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> Sniffed:
+    try:
+        sniffed = identify(file)
+        fault = find_fault(file, sniffed) if sniffed is not None else ""
+    except OSError as exc:
+        problem = f"names a file that cannot be read ({exc.strerror or type(exc).__name__})"
+        raise build_refusal(argument, problem, "Give another file.") from exc
+    if sniffed is not None and sniffed.extension == "svg":
+        raise build_refusal(argument, "is an SVG drawing, which cannot be sent", "Give it as a PNG or JPEG file.")
+    if sniffed is None or not (sniffed.is_media or sniffed.unsent_name):
+        told = f" ({sniffed.mime_type})" if sniffed is not None else ""
+        problem = f"names something that is not an image, a video or a sound{told}"
+        raise build_refusal(argument, problem, "Give such a file, in a usual format.")
+    wanted = WANTED_KINDS[kind]
+    # Without its index a film cannot be told from a sound.
+    could_fit = sniffed.kind in wanted or (sniffed.kind in _MOVING and not _MOVING.isdisjoint(wanted))
+    if fault and could_fit:
+        problem = f"is {KIND_NAMES[sniffed.kind]} that is cut off: {fault} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, "Give the whole file; copy or download it again.")
+    if sniffed.is_media and sniffed.kind not in wanted:
+        expected = format_wanted(kind)
+        problem = f"takes {expected}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
+        raise build_refusal(argument, problem, f"Give {expected}.")
+    if sniffed.unsent_name:
+        raise _refuse_unsent(sniffed, argument)
+    return sniffed
+
+
+def _refuse_unsent(sniffed: Sniffed, argument: str) -> ArgumentsInvalid:
+    article = "an" if _BEGINS_WITH_VOWEL.match(sniffed.unsent_name) else "a"
+    problem = f"is {article} {sniffed.unsent_name}, which cannot be sent"
+    if sniffed.unsent_name == RAW_PHOTO:
+        return build_refusal(argument, problem, "Export it as JPEG, or give the JPEG that the camera saved beside it.")
+    return build_refusal(argument, problem, _REMEDIES.get(sniffed.kind, _REMEDIES[OutputKind.IMAGE]))

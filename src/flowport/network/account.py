@@ -1,0 +1,260 @@
+"""The accounts that are open: who the provider is, how to talk to it, and what it may hand us from where."""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import anyio
+
+from flowport.domain.errors import (
+    Breakage,
+    FlowportError,
+    Operation,
+    ProviderBroken,
+    ProviderError,
+    ProviderRejected,
+    ProviderUnreachable,
+)
+from flowport.domain.models import Account, JsonValue
+from flowport.network.api_client import Api, Location, tell_budget
+from flowport.network.provider_mcp import call_tool
+from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.providers.interface import (
+    ApiAnswer,
+    ApiRequest,
+    Conversation,
+    Provider,
+    ProviderRequest,
+    ToolRequest,
+)
+from flowport.providers.parsing import parse_json
+
+logger = logging.getLogger(__name__)
+
+_NOT_FOUND: Final = frozenset({404, 405, 410, 421})
+_SERVER_ERROR: Final = 500
+_GATEWAY_ERRORS: Final = frozenset({501, 502, 504, 511})
+"""What stands before a server says, by itself: there is none, or a login comes first."""
+_NO_HTTP: Final = frozenset({Breakage.GARBLED, Breakage.BROKEN_OFF, Breakage.NO_ANSWER})
+"""How a port ends a conversation behind which is another service."""
+
+_LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
+_OK: Final = 200
+T = TypeVar("T")
+
+SANDBOX_ABOUT = ApiRequest(Operation.LIST_APPS, "GET", "/_sandbox/about")
+
+
+class OpenAccount:
+    """One account with its provider's words and its way to the API.
+
+    The API's place may not be known yet when the account is opened: the built-in sandbox is still starting. So it is
+    asked for at the first request.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        provider: Provider,
+        budget: RequestBudget,
+        locate: Callable[[], Awaitable[Location]],
+        *,
+        is_sandbox: bool = False,
+    ) -> None:
+        self.account = account
+        self.provider = provider
+        self.budget = budget
+        self.is_sandbox = is_sandbox
+        self._locate = locate
+        self._lock = anyio.Lock()
+        self._api: Api | None = None
+        self._location: Location | None = None
+        self._file_origins: frozenset[str] | None = None
+        self._former_origins: frozenset[str] = frozenset()
+
+    def speak(self, style: str) -> None:
+        """Speak another of the provider's path families from now on, runs that were started before included."""
+        self.provider = self.provider.speak(style)
+
+    async def send(self, request: ProviderRequest, priority: Priority) -> ApiAnswer:
+        """Send a request when the budget allows it.
+
+        Raises:
+            ProviderUnreachable: No answer came.
+            DayUsedUp: Nothing was sent.
+        """
+        await self.wait_for_turn(priority, request.operation)
+        if isinstance(request, ToolRequest):
+            return await self.call_tool_now(request, priority)
+        return await self.send_now(request)
+
+    async def converse(self, conversation: Conversation[T], priority: Priority) -> T:
+        """Send what a conversation asks for, one request after the other, and return what came of it.
+
+        Raises:
+            FlowportError: What the conversation raises.
+        """
+        try:
+            request = next(conversation)
+            while True:
+                try:
+                    answer = await self.send(request, priority)
+                except ProviderError as exc:
+                    request = conversation.throw(exc)
+                else:
+                    request = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
+        """Wait until the budget allows a request and the API's place is known; `send_now` follows.
+
+        Raises:
+            DayUsedUp: No request is allowed any more today; looks at runs wait instead.
+        """
+        await self._get_api()
+        await self.budget.take(priority, operation)
+
+    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+        """Send a request for which `wait_for_turn` was awaited.
+
+        Raises:
+            ProviderUnreachable: No answer came.
+        """
+        return await (await self._get_api()).send(request)
+
+    async def call_tool_now(self, request: ToolRequest, priority: Priority) -> ApiAnswer:
+        """Call a tool of the provider's own MCP server; its first request was taken from the budget, it takes the others.
+
+        Raises:
+            ProviderUnreachable: No answer came.
+        """
+        await self._get_api()
+        if self._location is None:
+            raise AssertionError("the API's place is known once there is a way to it")
+        take = partial(self.budget.take, priority, request.operation)
+        answer = await call_tool(request, self._location, self.provider.title, take=take)
+        tell_budget(self.budget, answer)
+        return answer
+
+    def explain(self, error: FlowportError) -> str:
+        """Return an error's sentence, with the address that a person has set where it looks as if no API were there."""
+        if self._location is None or not self._location.setting or not _looks_elsewhere(error):
+            return str(error)
+        return f"{error} {self._location.setting} is {self._location.base_url}: check that it is the address of {self.provider.title}'s API."
+
+    async def fetch_file_origins(self) -> frozenset[str]:
+        """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.
+
+        Only an API that is itself on this machine is asked, so no provider elsewhere can point us at this machine.
+        """
+        try:
+            api = await self._get_api()
+            if self._location is None or not self._location.is_loopback:
+                return frozenset()
+            if self._file_origins is None:
+                answer = await api.send(SANDBOX_ABOUT)
+                self._former_origins = _parse_former_origins(answer)
+                self._file_origins = _parse_file_origins(answer)
+        except ProviderError as exc:
+            logger.info("where the sandbox keeps its files is not known yet: %s", exc)
+            return frozenset()
+        return self._file_origins
+
+    async def localize(self, url: str) -> str:
+        """Return a link as it leads to its file now: that of a built-in sandbox may name an earlier process's port."""
+        origin = _get_loopback_origin(url) if self.is_sandbox else None
+        if origin is None:
+            return url
+        present = await self.fetch_file_origins()
+        is_former = origin in self._former_origins and len(present) == 1
+        return next(iter(present)) + url.strip()[len(origin) :] if is_former else url
+
+    async def has_upload(self, upload_id: str) -> bool:
+        """Tell whether the provider still has a file that was uploaded; only the built-in sandbox is asked.
+
+        Raises:
+            ProviderError: No answer came.
+        """
+        if not self.is_sandbox:
+            return True
+        request = ApiRequest(Operation.REQUEST_UPLOAD, "GET", f"/_sandbox/uploads/{quote(upload_id, safe='')}")
+        return (await self.send(request, Priority.START)).status == _OK
+
+    async def tidy_sandbox(self, needed_runs: Collection[str]) -> None:
+        """Let the built-in sandbox forget what is old, but for what these runs need.
+
+        Raises:
+            ProviderError: No answer came.
+        """
+        body: dict[str, JsonValue] = {"needed_runs": [*sorted(needed_runs)]}
+        await self.send(ApiRequest(Operation.LIST_APPS, "POST", "/_sandbox/tidy", body), Priority.LOOK)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._api is not None:
+            await self._api.aclose()
+
+    async def _get_api(self) -> Api:
+        location = await self._locate()
+        # Each request asks twice, and as a rule nothing has moved.
+        if self._api is not None and location is self._location:
+            return self._api
+        async with self._lock:
+            if self._api is None or location != self._location:
+                await self.aclose()
+                self._api = Api(self.provider.title, location, self.budget)
+                self._location = location
+                self._file_origins = None
+            return self._api
+
+
+def _parse_file_origins(answer: ApiAnswer) -> frozenset[str]:
+    """Return the sandbox's word; none when the API on this machine is not a sandbox, whatever it answered."""
+    origin = _parse_about(answer).get("files_origin")
+    return frozenset({origin}) if isinstance(origin, str) and _LOOPBACK_ORIGIN.fullmatch(origin) else frozenset()
+
+
+def _looks_elsewhere(error: FlowportError) -> bool:
+    """Tell whether an answer, or the want of one, is that of a place without the API."""
+    if isinstance(error, ProviderRejected):
+        return error.status in _NOT_FOUND
+    if isinstance(error, ProviderBroken):
+        return error.status < _SERVER_ERROR or error.status in _GATEWAY_ERRORS
+    return isinstance(error, ProviderUnreachable) and error.breakage in _NO_HTTP
+
+
+def _parse_former_origins(answer: ApiAnswer) -> frozenset[str]:
+    """Return where earlier processes of the same sandbox have served files."""
+    origins = _parse_about(answer).get("former_file_origins")
+    return frozenset(one for one in origins if isinstance(one, str)) if isinstance(origins, list) else frozenset()
+
+
+def _parse_about(answer: ApiAnswer) -> dict[str, Any]:
+    try:
+        about = parse_json(answer)
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _get_loopback_origin(url: str) -> str | None:
+    """Return the origin of a link to this machine as the sandbox writes it, None for another link."""
+    found = _LOOPBACK_ORIGIN.match(url.strip())
+    return None if found is None else found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLocation:
+    """A place that is known from the start."""
+
+    location: Location
+
+    async def __call__(self) -> Location:
+        """Return the place."""
+        return self.location

@@ -1,0 +1,1 @@
+"""The request budget of an account, shared by all processes of a home."""

@@ -1,0 +1,94 @@
+"""What a provider's refusals and numbers teach of its limits. Pure, like `allowance`; the record was refreshed.
+
+A 429 stops all programs for as long as it says, and for two minutes afterwards requests are spread, so that none is
+refused by a burst. What it teaches of the limit, and what an accepted probe does, is in `learned_limit`.
+
+A request that took a second to arrive counts there for a second longer than for us, and the next may be faster: so the
+window is longer by what answers take.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from flowport.network.ratelimit.learned_limit import WINDOW_SECONDS, Limits, note_accepted, note_refused
+from flowport.network.ratelimit.window_record import SPAN_SECONDS, AccountRecord, Quota, count_sent
+
+PACED_SECONDS: Final = 120.0
+"""For how long after a pause requests are spread."""
+
+MIN_PAUSE_SECONDS: Final = 1.0
+"""The shortest pause: several requests that were refused together teach one lesson."""
+
+MAX_REPEATED_PAUSE_SECONDS: Final = 60.0
+"""A refusal within a minute after a pause doubles the pause, up to so much."""
+
+FAR_SECONDS: Final = 120.0
+"""A reset that is further away is the day's and not the minute's."""
+
+MAX_DELAY_SECONDS: Final = 2.0
+"""What takes longer than that was slow at the provider, and not on its way."""
+
+DELAY_KEPT_SECONDS: Final = 2 * SPAN_SECONDS
+
+_TOLERANCE_SECONDS: Final = 1e-6
+"""What adding and subtracting instants may lose."""
+_ROUNDING_SECONDS: Final = 0.1
+"""How late an instant may be on record."""
+
+TRUST_SECONDS: Final = 3600.0
+"""How long a day is believed to be used up before one request asks again: the person may have raised its limit there."""
+
+
+def note_refusal(
+    record: AccountRecord, limits: Limits, *, seconds: float, age_seconds: float = 0.0, is_probe: bool = False
+) -> AccountRecord:
+    """Rest for so long, because the provider answered 429; go on more slowly.
+
+    Not after a refusal of which the provider says that the day is used up: whoever may wait, waits for that.
+
+    Args:
+        age_seconds: How long ago the refused request was sent. One that left before the last refusal came is of the same
+            burst, and teaches nothing new.
+        is_probe: Whether it was the probe.
+    """
+    now = record.seen_at
+    if now < record.told_day.until and not record.told_day.left:
+        return record
+    learned, sent_at = record.learned, now - age_seconds
+    is_known = now < record.paused_until or (bool(learned.retry_seconds) and sent_at <= learned.refused_at)
+    # A longer pause than a minute's limit needs is about something else, as a limit of the day or the hour.
+    if not is_known and seconds <= FAR_SECONDS:
+        accepted = max(0, count_sent(record, after=now - WINDOW_SECONDS, before=sent_at + _TOLERANCE_SECONDS) - 1)
+        if now < record.paused_until + WINDOW_SECONDS and learned.refused_at < record.paused_until:
+            seconds = max(seconds, min(2 * (record.paused_until - learned.refused_at), MAX_REPEATED_PAUSE_SECONDS))
+        learned = note_refused(learned, limits, accepted=accepted, is_probe=is_probe, now=now)
+    paused_until = max(record.paused_until, now + max(seconds, MIN_PAUSE_SECONDS))
+    return replace(record, paused_until=paused_until, paced_until=paused_until + PACED_SECONDS, learned=learned)
+
+
+def note_answered_probe(record: AccountRecord, limits: Limits, *, probed_at: float, used: int) -> AccountRecord:
+    """Raise the limit after a probe was accepted: it proves the requests that the provider has counted by now.
+
+    These were sent within the minute before the answer, and so long before the probe that they have arrived.
+    """
+    now = record.seen_at
+    proof = 1 + count_sent(record, after=now - WINDOW_SECONDS + _ROUNDING_SECONDS, before=probed_at - record.delay)
+    return replace(
+        record, learned=note_accepted(record.learned, limits, probed_at=probed_at, used=used, proof=proof, now=now)
+    )
+
+
+def note_delay(record: AccountRecord, *, seconds: float) -> AccountRecord:
+    """Keep how long an answer took, for as long as requests like it count, unless another took longer."""
+    seconds = min(seconds, MAX_DELAY_SECONDS)
+    if seconds < record.delay and record.seen_at < record.delay_until:
+        return record
+    return replace(record, delay=seconds, delay_until=record.seen_at + DELAY_KEPT_SECONDS)
+
+
+def note_quota(record: AccountRecord, *, left: int, reset_seconds: float) -> AccountRecord:
+    """Keep what an answer told: the newest word counts, until its reset."""
+    reset_at = record.seen_at + reset_seconds
+    if reset_seconds <= FAR_SECONDS:
+        return replace(record, told_minute=Quota(left, reset_at, reset_at))
+    return replace(record, told_day=Quota(left, reset_at, min(reset_at, record.seen_at + TRUST_SECONDS)))

@@ -1,0 +1,1 @@
+"""Magica: workflows, inputs, outputs, prices and bulk status."""

@@ -1,0 +1,349 @@
+"""Magica's words: workflows and system workflows, their runs, credits and uploads.
+
+Source: the pages of magica.com/docs ("Core concepts", quickstart, authentication, API reference, MCP server); where those
+are silent, what clients of the live service read, or what was inferred from them. The README tells which is which. Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from flowport.domain.errors import (
+    AppUnsupported,
+    Operation,
+    ProviderBroken,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+)
+from flowport.domain.models import App, Input, JsonValue, RunState
+from flowport.domain.text import clean_line
+from flowport.providers.interface import (
+    ApiAnswer,
+    ApiRequest,
+    AppList,
+    Balance,
+    Conversation,
+    LeftOut,
+    ListQuery,
+    ManyLooks,
+    NotTaken,
+    RunLook,
+    Started,
+    StartOutcome,
+    ToolRequest,
+    Uncertain,
+    UploadedFile,
+    is_not_taken,
+)
+from flowport.providers.magica.bulk_status import MagicaManyLooks
+from flowport.providers.magica.declared import DeclaredWorkflow
+from flowport.providers.magica.errors import build_magica_refusal, parse_body
+from flowport.providers.magica.inputs import (
+    MAX_ID_LENGTH,
+    RequestField,
+    build_inputs,
+    find_graph_fields,
+    find_tool_fields,
+    split_input_id,
+)
+from flowport.providers.magica.mcp_tools import (
+    ask_for_fields,
+    cancel,
+    find_address,
+    has_started,
+    tell_missing_tool,
+    upload,
+)
+from flowport.providers.magica.outputs import parse_run, read_microcredits
+from flowport.providers.magica.pages import find_items, find_next_query
+from flowport.providers.magica.prices import build_estimate_body, parse_estimate
+from flowport.providers.options import MAX_TEXT_LENGTH
+from flowport.providers.parsing import clean_answer, parse_json, quote_segment, read_run_id, tell_what_came
+
+RUN_ID_MARK: Final = "{run_id}"
+"""What stands for the run in the path of a cancellation."""
+
+UPLOAD_TYPES: Final = frozenset(
+    {
+        *("image/png", "image/jpeg", "image/webp"),
+        *("video/mp4", "video/webm", "video/quicktime"),
+        *("audio/mpeg", "audio/wav", "audio/ogg", "audio/mp4", "audio/flac"),
+    }
+)
+UPLOAD_SECONDS: Final = 30 * 86_400.0
+"""How long an upload is used again; its page calls the address permanent."""
+
+HOW_TO_MEND: Final = (
+    "its inputs are unknown: its graph names no request fields, and Magica's MCP server does not list them either. "
+    "There are three remedies: give its request node fields at Magica and save it; use a key that may use Magica's MCP server; "
+    "or declare its inputs under [[magica_workflows]] in config.toml"
+)
+
+
+class Magica:
+    """Magica's API."""
+
+    name = "magica"
+    title = "Magica"
+    requests_per_minute = 60  # authentication: the default of a key; it can be set from 1 to 10,000
+    requests_per_day = 1000  # likewise, up to 100,000
+    takes_inline_files = False  # runs take public addresses alone
+    max_inline_bytes = 20 * 1024 * 1024  # no figure is published; this goes as text through a tool call
+    inline_types = UPLOAD_TYPES
+    upload_types = UPLOAD_TYPES
+    max_upload_bytes = 20 * 1024 * 1024
+    takes_output_ids = False
+    can_cancel = True
+    reads_ahead = False  # a key has 1,000 requests a day
+    refresh_seconds = 3600.0  # likewise
+    many_looks: ManyLooks | None = MagicaManyLooks(title)
+    left_out_seconds = 86_400.0  # likewise: to ask all sources takes half a dozen requests
+    style = "v1"
+    styles: Sequence[str] = ("v1",)
+
+    def __init__(self, *, cancel_path: str = "", declared: Sequence[DeclaredWorkflow] = ()) -> None:
+        """Speak Magica's words.
+
+        Args:
+            cancel_path: Below the base URL, with `{run_id}` in it; empty where only the MCP server cancels.
+            declared: The workflows whose inputs a person has declared.
+        """
+        self._cancel_path = cancel_path
+        self._declared = {one.workflow_id: one for one in declared}
+        self.declared_ids = frozenset(self._declared)
+
+    def speak(self, style: str) -> "Magica":  # noqa: ARG002 - there is one
+        """Return Magica as it is: there is one path family."""
+        return self
+
+    def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:  # noqa: ARG002 - the same everywhere
+        """Return the key header."""
+        return {"authorization": f"Bearer {api_key}"}
+
+    def build_list_queries(self) -> Sequence[ListQuery]:
+        """Return the two lists; the account's own workflows, and the read-only ones of Magica."""
+        return tuple(
+            ListQuery(ApiRequest(Operation.LIST_APPS, "GET", _get_list_path(is_own=is_own)), is_own=is_own)
+            for is_own in (True, False)
+        )
+
+    def parse_list(self, answer: ApiAnswer, *, is_own: bool) -> AppList:
+        """Return the workflows of a list, or of one page of it. An item that cannot be read is left out by itself."""
+        body = self._parse_body(answer, Operation.LIST_APPS)
+        items = find_items(body)
+        if items is None:
+            raise self._build_broken(answer, Operation.LIST_APPS, "its list of workflows is not a list")
+        read = [_read_app(item, is_own=is_own) for item in items]
+        unnamed = LeftOut("", "", "the provider's list names it without a usable id")
+        query = find_next_query(body)
+        path = f"{_get_list_path(is_own=is_own)}?{query}"
+        return AppList(
+            tuple(app for app in read if app is not None),
+            tuple(unnamed for app in read if app is None),
+            ApiRequest(Operation.LIST_APPS, "GET", path) if query else None,
+        )
+
+    def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
+        """Return the workflow with its inputs: by its graph, else by the MCP server, else by a person's word."""
+        failure: ProviderError | None = None
+        body: Any = None
+        try:
+            body = yield from self._read_graph(app)
+        except (ProviderBroken, ProviderRejected) as exc:
+            failure = exc if isinstance(exc, ProviderBroken) else None
+        fields = find_graph_fields(body)
+        if fields is None:
+            fields = yield from self._ask_tool(app)
+        if fields is None:
+            fields = self._get_declared(app)
+        if fields is None and failure is not None:
+            raise failure
+        if fields is None:
+            raise AppUnsupported(clean_line(app.id), HOW_TO_MEND)
+        inputs = build_inputs(app.id, fields)
+        return self._describe(app, inputs, read_at, (yield from self._try_estimate(body)))
+
+    def estimate_price(self, app: App) -> Conversation[float | None]:
+        """Return what the workflow as it stands now would cost; its nodes are read anew, since people change them."""
+        try:
+            body = yield from self._read_graph(app)
+        except ProviderRejected:
+            return None
+        return (yield from self._estimate(body))
+
+    def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
+        """Return the request for a run. Magica offers no idempotency key: sending it twice may cost twice."""
+        ids = {item.run_key: split_input_id(item.id) for item in app.inputs or ()}
+        values: dict[str, JsonValue] = {}
+        for key, value in inputs.items():
+            node_id, field_id = ids[key]
+            fields = values.setdefault(node_id, {})
+            if isinstance(fields, dict):
+                fields[field_id] = value
+        return ApiRequest(Operation.START_RUN, "POST", "/v1/runs", {"workflowId": app.id, "values": values})
+
+    def parse_start(self, answer: ApiAnswer) -> StartOutcome:
+        """Return what the answer to a start request proves."""
+        if is_not_taken(answer.status):
+            return NotTaken(self._build_refusal(answer, Operation.START_RUN))
+        text = clean_answer(answer)
+        if not 200 <= answer.status < 300:  # noqa: PLR2004
+            return Uncertain(self._build_refusal(answer, Operation.START_RUN), text)
+        try:
+            run_id = _find_run_id(parse_json(answer))
+        except ValueError:
+            run_id = ""
+        if not run_id:
+            problem = f"it answered that the run was started, but {tell_what_came(answer)}"
+            return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
+        return Started(run_id, RunState.QUEUED)
+
+    def build_look_request(self, provider_run_id: str) -> ApiRequest:
+        """Return the request for a run; `inDetails` is what clients send, and brings the nodes with their outputs."""
+        path = f"/v1/runs/{quote_segment(provider_run_id)}?inDetails=true"
+        return ApiRequest(Operation.READ_RUN, "GET", path)
+
+    def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
+        """Return the run's state and results, in whichever of its two shapes it came."""
+        body = self._parse_body(answer, Operation.READ_RUN)
+        if isinstance(body, dict):
+            holders = [one for one in (body, body.get("run"), body.get("data")) if isinstance(one, dict)]
+            looks = ((holder, parse_run(holder, now=now)) for holder in holders)
+            for holder, look in looks:
+                if look is not None:
+                    told = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
+                    return replace(look, told_run_id=told)
+        raise self._build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
+
+    def cancel_run(self, provider_run_id: str) -> Conversation[None]:
+        """Have a run cancelled: by the path that a person has set, else by the MCP server."""
+        if self._cancel_path:
+            path = self._cancel_path.replace(RUN_ID_MARK, quote_segment(provider_run_id))
+            answer = yield ApiRequest(Operation.CANCEL_RUN, "POST", path, {})
+            if 200 <= answer.status < 300:  # noqa: PLR2004
+                return
+            if answer.status not in {404, 405}:
+                raise self._build_refusal(answer, Operation.CANCEL_RUN)
+        request = ToolRequest(Operation.CANCEL_RUN, "cancel_run", cancel(provider_run_id))
+        end = ", so nothing was cancelled: the run goes on there and is charged"
+        yield from self._use(request, "runs are cancelled", end)
+
+    def read_balance(self) -> Conversation[Balance]:
+        """Return the account's credits."""
+        answer = yield ApiRequest(Operation.READ_BALANCE, "GET", "/v1/credits/balance")
+        body = self._parse_body(answer, Operation.READ_BALANCE)
+        available = read_microcredits(body.get("availableBalance")) if isinstance(body, dict) else None
+        if available is None:
+            raise self._build_broken(answer, Operation.READ_BALANCE, "its answer names no balance")
+        return Balance(available)
+
+    def is_creation_id(self, text: str) -> bool:  # noqa: ARG002 - whatever it is
+        """Return False: runs take addresses alone."""
+        return False
+
+    def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
+        """Bring a file by the MCP server's `upload_file`; no endpoint for it exists."""
+        request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", upload(mime_type, data))
+        body = yield from self._use(request, "files are uploaded")
+        address = find_address(body)
+        if not address:
+            raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "its answer gave no address of the file")
+        return UploadedFile(address, UPLOAD_SECONDS)
+
+    def request_place(self, mime_type: str) -> None:  # noqa: ARG002 - whatever it is
+        """Return None: a file goes up whole."""
+        return
+
+    def _read_graph(self, app: App) -> Conversation[Any]:
+        """Return a workflow as its own address tells it. The path of a system workflow was inferred."""
+        path = f"{_get_list_path(is_own=app.is_own)}/{quote_segment(app.id)}"
+        answer = yield ApiRequest(Operation.DESCRIBE_APP, "GET", path)
+        return self._parse_body(answer, Operation.DESCRIBE_APP)
+
+    def _ask_tool(self, app: App) -> Conversation[tuple[RequestField, ...] | None]:
+        """Return the fields that `start_run` tells when it is given no values; None when it does not."""
+        request = ToolRequest(Operation.DESCRIBE_APP, "start_run", ask_for_fields(app.id))
+        try:
+            body = yield from self._call(request)
+        except (ProviderRefused, ProviderRejected, ProviderBroken):
+            # A key without the right to that server can still run what a person has declared.
+            return None
+        if has_started(body):
+            raise AppUnsupported(clean_line(app.id), "Magica's start_run started a run although it says it would not")
+        return find_tool_fields(body)
+
+    def _get_declared(self, app: App) -> tuple[RequestField, ...] | None:
+        declared = self._declared.get(app.id)
+        if declared is None:
+            return None
+        return tuple(RequestField(one.node_id, one.field_id, one.definition) for one in declared.inputs)
+
+    def _describe(self, app: App, inputs: tuple[Input, ...], read_at: float, price: float | None) -> App:
+        price = app.price_credits if price is None else price
+        return App(
+            app.provider, app.id, app.name, is_own=app.is_own, price_credits=price, inputs=inputs, read_at=read_at
+        )
+
+    def _try_estimate(self, body: Any) -> Conversation[float | None]:
+        """Return the price; None when it cannot be had, since an app whose price is unknown is still an app."""
+        try:
+            return (yield from self._estimate(body))
+        except ProviderError:
+            return None
+
+    def _estimate(self, body: Any) -> Conversation[float | None]:
+        estimate = build_estimate_body(body)
+        if estimate is None:
+            return None
+        path = "/v1/workflows/estimate-credits"
+        answer = yield ApiRequest(Operation.ESTIMATE_PRICE, "POST", path, estimate)
+        return parse_estimate(self._parse_body(answer, Operation.ESTIMATE_PRICE))
+
+    def _call(self, request: ToolRequest) -> Conversation[Any]:
+        """Return what a tool returned."""
+        answer = yield request
+        return self._parse_body(answer, request.operation)
+
+    def _use(self, request: ToolRequest, purpose: str, end: str = "") -> Conversation[Any]:
+        """Return what a tool returned; of one that is missing it is said what that means, since its 404 is about no app or run."""
+        try:
+            return (yield from self._call(request))
+        except ProviderRejected as exc:
+            problem = tell_missing_tool(exc, purpose)
+            if problem:
+                raise ProviderRejected(self.title, exc.operation, exc.status, problem=f"{problem}{end}") from exc
+            raise
+
+    def _parse_body(self, answer: ApiAnswer, operation: Operation) -> Any:
+        return parse_body(self.title, operation, answer)
+
+    def _build_refusal(self, answer: ApiAnswer, operation: Operation) -> ProviderError:
+        return build_magica_refusal(self.title, operation, answer)
+
+    def _build_broken(self, answer: ApiAnswer, operation: Operation, problem: str) -> ProviderBroken:
+        return ProviderBroken(self.title, operation, answer.status, problem)
+
+
+def _get_list_path(*, is_own: bool) -> str:
+    return "/v1/workflows" if is_own else "/v1/system-workflows"
+
+
+def _read_app(item: Any, *, is_own: bool) -> App | None:
+    """Return a workflow of a list. A system workflow is run by its slug as well as by an id."""
+    keys = ("id", "workflowId", "slug") if is_own else ("slug", "id", "workflowId")
+    found = (item.get(key) for key in keys) if isinstance(item, dict) else ()
+    app_id = next((value for value in found if isinstance(value, str) and value.strip()), "")
+    if not app_id or len(app_id) > MAX_ID_LENGTH:
+        return None
+    names = (item.get(key) for key in ("name", "title"))
+    name = next((value for value in names if isinstance(value, str)), "")
+    return App("magica", app_id, name[:MAX_TEXT_LENGTH], is_own=is_own, price_credits=None)
+
+
+def _find_run_id(body: Any) -> str:
+    """Return the run that a start names: a `runId` wherever it stands, else the id of what is inside, else of the whole."""
+    holders = (body.get("run"), body.get("data"), body) if isinstance(body, dict) else ()
+    found = (holder.get(key) for key in ("runId", "id") for holder in holders if isinstance(holder, dict))
+    is_long = MAX_ID_LENGTH
+    return next((value for value in found if isinstance(value, str) and value.strip() and len(value) <= is_long), "")

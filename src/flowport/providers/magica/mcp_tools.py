@@ -1,0 +1,156 @@
+"""Magica's own MCP server: what its tools are called with, by the words of the tools themselves. Pure.
+
+Source: the pages `tools` and `runs` under "MCP server" of magica.com/docs. They name the tools and what they do, not every
+argument; so an argument is called what the tool's schema calls it.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from flowport.domain.errors import ProviderRejected
+from flowport.domain.models import JsonValue
+from flowport.providers.interface import ToolOffer
+from flowport.providers.parsing import is_usable_url
+
+_WORKFLOW_KEYS: Final = ("workflowId", "workflow_id", "workflow", "id")
+_RUN_KEYS: Final = ("runId", "run_id", "id")
+_DATA_URI_KEYS: Final = ("data_uri", "dataUri")
+_BASE64_KEYS: Final = ("base64", "data", "content")
+_TYPE_KEYS: Final = ("mime_type", "mimeType", "content_type", "contentType")
+_ADDRESS_KEYS: Final = ("url", "fileUrl", "publicUrl", "permanentUrl", "assetUrl")
+_STARTED_KEYS: Final = ("runId", "run_id")
+_MISSING: Final = frozenset({404, 405})
+
+_SENTENCE_END: Final = re.compile(r"[.;!?](?=\s|$)|\n\s*\n")
+_GIVEN: Final = r"(?:pass|provid|giv|suppl|send|sent|specif|set|includ|fill)\w*"
+_IF: Final = r"\b(?:if|when|whenever|where|as long as)\b"
+_WITHOUT: Final = re.compile(
+    r"\b(?:without|omit\w*|leav\w+ out|no|empty)\b[^.]{0,30}\bvalues\b|\bvalues\b[^.]{0,30}\b(?:omitted|empty|left out)\b"
+    rf"|{_IF}[^.]{{0,30}}\bvalues\b[^.]{{0,15}}(?:\bmissing|\babsent|\bunset|\bunspecified|(?:\bnot|n't)(?: \w+)? {_GIVEN})\b"
+    rf"|{_IF}[^.]{{0,30}}(?:\bnot|n't) {_GIVEN}[^.]{{0,20}}\bvalues\b|\bunless\b[^.]{{0,20}}\bvalues\b[^.]{{0,10}} {_GIVEN}\b"
+)
+_STARTS_NOTHING: Final = re.compile(
+    r"(\b(not|never)|n't) (actually |even |yet )?(start|run|execut|launch|trigger)"
+    r"(?!\w* (?:(?:a|an|any|the|yet) )*(?:second|another|further|duplicate|additional|other)\b)(?!.*\b(?:twice|again)\b)"
+    r"|\bwithout (actually |even )?(start|runn|execut|launch|trigger)ing"
+    r"|\bnothing (is |gets |will be )?(actually )?(start|run|execut|launch|trigger)"
+    r"|\b(start|run|execute|launche|trigger)s (nothing|no\b)|\bno (new )?run (is|gets) (started|made|created|launched|triggered)"
+    r"|\bdry[ -]run\b"
+)
+"""Each form says by itself that there is no start, so that "values not given start as saved" is none of them."""
+
+_INSTEAD: Final = re.compile(
+    r"\b(?:instead of|rather than|in (?:place|lieu) of) (?:actually )?"
+    r"(?:start|runn|execut|launch|trigger|creat|beginn|queu|submitt)\w*ing"
+    r"(?: (?:(?:the|a|an|any|your|its|that|this|new|actual) )*(?:runs?|workflows?|it|anything|executions?|generations?|jobs?))?"
+    r"(?= *(?:$|[,)]| (?:when|if|so)\b))"
+)
+"""The documented form: "returns the Request Node fields … instead of starting the run". Of something else that is not
+started, such as a wizard, or of a run that is not started twice, it is none."""
+_TELLS: Final = re.compile(
+    r"\b(?:return|list|show|giv|tell|describ|respond|report|get|fetch|read|output)(?:s|es|ed|ing|e|n)?\b|\bshown\b"
+)
+_STARTS: Final = re.compile(
+    r"\b(?:start|run|execute|launche?|trigger|create|queue|submit|begin|resume)s\b"
+    r"|\b(?:started|executed|launched|triggered|queued|submitted|begun|resumed)\b"
+    r"|\b(?:will|would|to|still|and|then|may|can|always) (?:start|run|execute|launch|trigger|queue|submit|begin|resume)\b"
+)
+_DENIES: Final = re.compile(r"\b(?:not|never|no longer|neither|nor)\b|n't\b")
+
+BuildArguments = Callable[[ToolOffer], Mapping[str, JsonValue] | None]
+
+
+def ask_for_fields(workflow_id: str) -> BuildArguments:
+    """Return how `start_run` is asked which fields a workflow has, and only where it says itself that this starts nothing."""
+
+    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+        """Name the workflow and no values."""
+        key = _pick(offer, _WORKFLOW_KEYS)
+        return {key: workflow_id} if key and starts_nothing_without_values(offer.description) else None
+
+    return build
+
+
+def starts_nothing_without_values(description: str) -> bool:
+    """Tell whether one sentence of a description says that a call without values starts nothing."""
+    plain = description.lower().replace("`", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    sentences = (" ".join(sentence.split()) for sentence in _SENTENCE_END.split(plain) if sentence)
+    return any(_WITHOUT.search(one) and (_STARTS_NOTHING.search(one) or _tells_instead(one)) for one in sentences)
+
+
+def _tells_instead(sentence: str) -> bool:
+    """Tell whether a sentence says that something is told in the place of a start, and nothing to the contrary."""
+    found = _INSTEAD.search(sentence)
+    if found is None:
+        return False
+    rest = _WITHOUT.sub(" ", f"{sentence[: found.start()]} {sentence[found.end() :]}")
+    return bool(_TELLS.search(rest)) and not _STARTS.search(rest) and not _DENIES.search(rest)
+
+
+def cancel(run_id: str) -> BuildArguments:
+    """Return how `cancel_run` is called."""
+
+    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+        """Name the run."""
+        key = _pick(offer, _RUN_KEYS)
+        return {key: run_id} if key else None
+
+    return build
+
+
+def upload(mime_type: str, data: bytes) -> BuildArguments:
+    """Return how `upload_file` is given a file."""
+
+    def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
+        """Give the file in the form that the tool takes."""
+        text = base64.b64encode(data).decode("ascii")
+        key = _pick(offer, _DATA_URI_KEYS)
+        if key:
+            return {key: f"data:{mime_type};base64,{text}"}
+        key, type_key = _pick(offer, _BASE64_KEYS), _pick(offer, _TYPE_KEYS)
+        about: dict[str, JsonValue] = {type_key: mime_type} if type_key else {}
+        return {key: text, **about} if key else None
+
+    return build
+
+
+def tell_missing_tool(error: ProviderRejected, purpose: str) -> str:
+    """Return what is missing at Magica that a tool was not called; empty when the tool was there and refused.
+
+    Args:
+        purpose: What the tool is for, as in "files are uploaded".
+    """
+    if error.status not in _MISSING:
+        return ""
+    # The server's own 404 comes without words; that of a tool that is not there or unfit, with ours.
+    what = "has no tool for it that could be used" if error.detail else "does not answer"
+    return f"Magica's MCP server, by which {purpose}, {what}"
+
+
+def find_address(body: Any) -> str:
+    """Return the address that `upload_file` gave; empty when it gave none that can be used."""
+    texts = list(_iterate_texts(body))
+    named = [text for key, text in texts if key in _ADDRESS_KEYS]
+    return next((text for text in (*named, *(text for _, text in texts)) if is_usable_url(text)), "")
+
+
+def has_started(body: Any) -> bool:
+    """Tell whether an answer names a run, so that something was started after all."""
+    return any(key in _STARTED_KEYS and text for key, text in _iterate_texts(body))
+
+
+def _pick(offer: ToolOffer, keys: Sequence[str]) -> str:
+    return next((key for key in keys if key in offer.arguments), "")
+
+
+def _iterate_texts(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value.strip()
+    elif isinstance(value, Mapping) and depth < 8:  # noqa: PLR2004
+        for inner, part in value.items():
+            yield from _iterate_texts(part, str(inner), depth + 1)
+    elif isinstance(value, list) and depth < 8:  # noqa: PLR2004
+        for part in value:
+            yield from _iterate_texts(part, key, depth + 1)

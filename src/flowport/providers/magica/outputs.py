@@ -1,0 +1,219 @@
+"""Magica's runs: how they stand, what they made, which of their nodes failed, what they cost. Pure.
+
+Source: "Core concepts" of magica.com/docs for `nodes` and `response`; what clients read of the live service for
+`nodeRuns` with `inDetails`. No page tells which keys an output has, or how long its link lives.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from flowport.domain.models import DATA_SCHEME, Output, OutputKind, RunState
+from flowport.domain.text import clean_line, redact
+from flowport.providers.interface import RunLook
+from flowport.providers.magica.inputs import get_node_type
+from flowport.providers.parsing import clean_detail, clean_word, guess_mime_type, is_number
+from flowport.providers.result_items import guess_kind, keep_beginning, read_file
+from flowport.providers.run_states import guess_end, is_instant, parse_state
+
+LINK_SECONDS: Final = 30 * 86_400.0
+"""How long a result's link is taken to live: an operator found pictures gone after about thirty days."""
+
+MICROCREDITS: Final = 1_000_000
+MAX_OUTPUTS: Final = 1000
+MAX_OUTPUT_TEXT: Final = 100_000
+_MAX_DEPTH: Final = 16
+_MAX_FAILED_NODES: Final = 5
+
+_FREE_TYPES: Final = frozenset({"request", "response"})
+"""Nodes that make nothing, and so name no cost."""
+
+_END_KEYS: Final = ("completedAt", "finishedAt", "endedAt", "completed_at", "finished_at")
+
+_KINDS: Final = {kind.value: kind for kind in (OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO)}
+_ABOUT_KEYS: Final = frozenset(
+    {
+        *("id", "runId", "nodeId", "fieldId", "type", "nodeType", "status", "createdAt", "updatedAt", "completedAt"),
+        *("model", "modelId", "provider", "format", "mimeType", "contentType", "mediaType", "fileName", "filename"),
+        *("error", "userMessage", "finishReason", "finish_reason", "role", "resultMetadata", "metadata", "usage"),
+    }
+)
+"""Keys whose texts are about a result, and none themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One value that a run handed over: the address of a file, or text."""
+
+    value: str
+    kind: OutputKind
+
+
+def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
+    """Return how a run stands; None when the body does not say. Of a state in no table, by what came with it.
+
+    Args:
+        now: When the answer came; the life of the links is counted from it.
+    """
+    status = body.get("status")
+    if not isinstance(status, str):
+        return None
+    nodes = _get_nodes(body)
+    answered = list(_find_answered(body, nodes))
+    state, unheard = parse_state(status), ""
+    if state is None:
+        unheard = clean_word(status)
+        is_completed = any(is_instant(body.get(key)) for key in _END_KEYS)
+        # What single nodes have made is no end of the whole, and a run without results may have had none to make.
+        has_outputs = bool(answered) or (is_completed and any(_find_made(nodes)))
+        state = guess_end(has_outputs=has_outputs, is_completed=is_completed, has_error=bool(_read_error(body)))
+    if not state.is_final:
+        return RunLook(state, unheard_status=unheard)
+    failed = [node for node in nodes if parse_state(node.get("status")) is RunState.FAILED]
+    # What nodes made on the way stands in for a missing response only where the run went well.
+    found = answered or (list(_find_made(nodes)) if state is RunState.SUCCEEDED or unheard else [])
+    outputs = _build_outputs(found, now)
+    if failed and state is RunState.SUCCEEDED:
+        state = RunState.PARTIAL if outputs else RunState.FAILED
+    elif state is RunState.FAILED and outputs:
+        state = RunState.PARTIAL
+    elif state is RunState.PARTIAL and not outputs:
+        state = RunState.FAILED
+    is_told = state in {RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED}
+    detail = _format_failure(body, failed) if is_told else ""
+    # Numbers stand beside results; where there is nothing else, they may be one.
+    response = body.get("response")
+    unread = (keep_beginning(response),) if response and not outputs else ()
+    return RunLook(state, outputs, detail, unheard_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes))
+
+
+def _get_nodes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    lists = (body.get(key) for key in ("nodeRuns", "nodes"))
+    found = next((nodes for nodes in lists if isinstance(nodes, list)), [])
+    return [node for node in found if isinstance(node, Mapping)]
+
+
+def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
+    """Yield what the workflow itself calls its response."""
+    if body.get("response"):
+        yield from _walk(body["response"])
+        return
+    for node in nodes:
+        if get_node_type(node).lower() == "response":
+            yield from _walk(node.get("output"))
+
+
+def _find_made(nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
+    for node in nodes:
+        if get_node_type(node).lower() != "request":
+            yield from _walk(node.get("output"))
+
+
+def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[_Found]:
+    """Yield the files and texts in a value. A text that holds an address is text, and nobody fetches what it names."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, str):
+        found = _read_text(value, is_address=is_address)
+        if found is not None:
+            yield found
+    elif isinstance(value, list):
+        for part in value:
+            yield from _walk(part, depth + 1, is_address=is_address)
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            is_about = key in _ABOUT_KEYS
+            inner = (
+                one
+                for one in _walk(part, depth + 1, is_address=key == "url")
+                if not is_about or one.kind is not OutputKind.TEXT
+            )
+            yield from _tell_kinds(inner, value) if key == "result" else inner
+
+
+def _read_text(text: str, *, is_address: bool) -> _Found | None:
+    text = text.strip()
+    # A text may begin with two slashes; an address without scheme is believed where an address stands.
+    url = read_file(text, is_address=is_address) if is_address or not text.startswith("//") else ""
+    if url:
+        return _Found(url, guess_kind(url, OutputKind.FILE))
+    return _Found(text[:MAX_OUTPUT_TEXT], OutputKind.TEXT) if text else None
+
+
+def _tell_kinds(found: Iterator[_Found], holder: Mapping[str, Any]) -> Iterator[_Found]:
+    """Yield what a `result` holds, of the kinds that the metadata beside it names where no ending does."""
+    metadata = holder.get("resultMetadata")
+    told = metadata if isinstance(metadata, list) else []
+    for n, one in enumerate(found):
+        about = told[n] if n < len(told) and isinstance(told[n], Mapping) else {}
+        kind = _KINDS.get(str(about.get("mediaType")).lower())
+        yield replace(one, kind=kind) if one.kind is OutputKind.FILE and kind else one
+
+
+def _build_outputs(found: list[_Found], now: float) -> tuple[Output, ...]:
+    distinct = list({(one.value, one.kind is OutputKind.TEXT): one for one in reversed(found)}.values())[::-1]
+    return tuple(_build_output(n, one, now) for n, one in enumerate(distinct[:MAX_OUTPUTS], 1))
+
+
+def _build_output(n: int, found: _Found, now: float) -> Output:
+    if found.kind is OutputKind.TEXT:
+        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=found.value)
+    if found.value.startswith(DATA_SCHEME):
+        return Output(n, found.kind, found.value)
+    mime_type = guess_mime_type(found.value)
+    return Output(n, found.kind, found.value, mime_type=mime_type, expires_at=now + LINK_SECONDS)
+
+
+def _format_failure(body: Mapping[str, Any], failed: list[Mapping[str, Any]]) -> str:
+    """Return what went wrong: the run's own words where they say more than its nodes, then each failed node by its type."""
+    own, reasons = _read_error(body), [_read_node_error(node) for node in failed]
+    is_repeated = any(reason and reason in own for reason in reasons)
+    parts = ["" if is_repeated else own, *(_format_node(node) for node in failed[:_MAX_FAILED_NODES])]
+    more = len(failed) - _MAX_FAILED_NODES
+    return clean_detail("; ".join([part for part in parts if part] + ([f"and {more} more nodes"] if more > 0 else [])))
+
+
+def _read_node_error(node: Mapping[str, Any]) -> str:
+    output = node.get("output")
+    return _read_error(node) or (_read_error(output) if isinstance(output, Mapping) else "")
+
+
+def _format_node(node: Mapping[str, Any]) -> str:
+    reason = _read_node_error(node)
+    name = clean_line(get_node_type(node) or str(node.get("nodeId", "")), limit=40) or "without a name"
+    return f"node {name} failed" + (f": {reason}" if reason else "")
+
+
+def _read_error(holder: Mapping[str, Any]) -> str:
+    """Return why something failed: the words that are meant for users, else whatever stands as its error."""
+    error = holder.get("error")
+    inner = error if isinstance(error, Mapping) else {}
+    words = (holder.get("userMessage"), inner.get("userMessage"), inner.get("message"), error, inner.get("code"))
+    word = next((word for word in words if isinstance(word, str) and word.strip()), "")
+    return clean_line(redact(word[:2000]), limit=200)
+
+
+def _read_cost(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> float | None:
+    """Return the credits that the run, or else its nodes together, say they used; None when none says so."""
+    told = _read_used(body)
+    if told is not None:
+        return told
+    used = [_read_used(node) for node in nodes if get_node_type(node).lower() not in _FREE_TYPES]
+    total = sum(one or 0.0 for one in used)
+    # A sum of 0 means free only where each node says so.
+    return total if total or (used and None not in used) else None
+
+
+def _read_used(holder: Mapping[str, Any]) -> float | None:
+    output = holder.get("output")
+    holders = (holder, output) if isinstance(output, Mapping) else (holder,)
+    values = (one.get(key) for one in holders for key in ("creditUsed", "creditsUsed"))
+    return next((read_microcredits(value) for value in values if read_microcredits(value) is not None), None)
+
+
+def read_microcredits(value: Any) -> float | None:
+    """Return microcredits as credits; None for what is no amount."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    amount = value / MICROCREDITS
+    return amount if is_number(amount) and amount >= 0 else None

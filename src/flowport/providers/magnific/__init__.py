@@ -1,0 +1,1 @@
+"""Magnific: apps, inputs, outputs and uploads."""

@@ -1,0 +1,105 @@
+"""Magnific's results: the files of a run, and how long their links live. Pure.
+
+Source: the OpenAPI "Magnific API" 1.0.0, `webhook-result-item` and the page `get-run`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from pydantic import BaseModel, ValidationError
+
+from flowport.domain.models import DATA_SCHEME, Output, OutputKind
+from flowport.domain.text import clean_line
+from flowport.providers.parsing import LenientNumber, LenientText, guess_mime_type
+from flowport.providers.result_items import FoundItem, UnreadItem, iterate_items, read_file
+
+LINK_SECONDS: Final = 12 * 3600.0
+"""How long a result's link lives (get-run: "temporary, 12 hours")."""
+
+MAX_OUTPUTS: Final = 1000
+
+_EXPIRY: Final = re.compile(r"exp_(\d{9,11})(?!\d)")
+"""The instant inside a result link's token, as the example of `get-run` shows it."""
+
+
+class _ResultItem(BaseModel):
+    """`webhook-result-item`, which run results share."""
+
+    id: LenientText = None
+    duration: LenientNumber = None
+    width: LenientNumber = None
+    height: LenientNumber = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a result holds."""
+
+    outputs: tuple[Output, ...] = ()
+    unread: tuple[str, ...] = ()
+    """The beginnings of the items that could not be read."""
+
+
+def parse_outputs(result: Any, *, now: float) -> Parsed:
+    """Return the files and texts of a result, numbered through their kinds, and what cannot be read of it.
+
+    Args:
+        result: The object of the documentation, or whatever stands in its place.
+        now: When the answer came; a link that does not say how long it lives is counted from it.
+    """
+    outputs: list[Output] = []
+    unread: list[str] = []
+    for item in iterate_items(_wrap(result)):
+        match item:
+            case UnreadItem(kept):
+                unread.append(kept)
+            case FoundItem() if len(outputs) < MAX_OUTPUTS:
+                outputs.append(_build_output(item, n=len(outputs) + 1, now=now))
+            case FoundItem():
+                pass
+            case _:
+                assert_never(item)
+    return Parsed(tuple(outputs), tuple(unread[:MAX_OUTPUTS]))
+
+
+def _wrap(result: Any) -> Mapping[str, Any]:
+    """Return the object of the documentation; a list or an address in its place is what it would hold."""
+    if isinstance(result, Mapping):
+        return result
+    return {"items": result} if isinstance(result, list) or read_file(result, is_address=False) else {}
+
+
+def _build_output(item: FoundItem, *, n: int, now: float) -> Output:
+    if item.kind is OutputKind.TEXT:
+        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=item.text)
+    try:
+        about = _ResultItem.model_validate(item.about)
+    except ValidationError:
+        about = _ResultItem()
+    is_link = not item.url.startswith(DATA_SCHEME)
+    return Output(
+        n=n,
+        kind=item.kind,
+        url=item.url,
+        provider_output_id=clean_line(about.id or ""),
+        mime_type=guess_mime_type(item.url) if is_link else "",
+        width=_parse_pixels(about.width),
+        height=_parse_pixels(about.height),
+        duration_seconds=about.duration if about.duration is not None and 0 <= about.duration < 1e6 else None,  # noqa: PLR2004
+        expires_at=_parse_expiry(item.url, now=now) if is_link else None,
+        text=item.text,
+    )
+
+
+def _parse_pixels(value: float | None) -> int | None:
+    return int(value) if value is not None and 0 < value < 1e6 else None  # noqa: PLR2004
+
+
+def _parse_expiry(url: str, *, now: float) -> float:
+    """Return when the link stops working: its own word where it is believable, else twelve hours from now."""
+    found = _EXPIRY.search(url)
+    stated = float(found.group(1)) if found else now + LINK_SECONDS
+    # A clock that is wrong on either side must not make a fresh link look dead or immortal.
+    return stated if now < stated <= now + 2 * LINK_SECONDS else now + LINK_SECONDS

@@ -1,0 +1,1 @@
+"""A run from the accepted request to the saved files."""

@@ -1,0 +1,1 @@
+"""Many rows of one app as one batch."""

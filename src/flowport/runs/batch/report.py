@@ -1,0 +1,249 @@
+"""Save the table of a batch beside its outputs: a line for each row, with what it was made of and what came of it."""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.domain.models import JsonValue, Run, RunState
+from flowport.domain.text import clean_text
+from flowport.media.saving import build_batch_path, open_partial
+from flowport.runs.batch.csv_tables import (
+    MAX_CELL_CHARACTERS,
+    MAX_TABLE_BYTES,
+    Table,
+    TableRow,
+    cut_cell,
+    format_exact,
+    format_table,
+    is_cut,
+    parse_exact,
+)
+from flowport.runs.output_file import SavingRules
+from flowport.store.batch_records import BatchArguments, RowStanding
+
+logger = logging.getLogger(__name__)
+
+_OWN_COLUMNS: Final = ("run_id", "state", "credits", "urls", "saved_paths", "text", "error")
+_OWN: Final = frozenset({"row", "variation", *_OWN_COLUMNS})
+_INPUT: Final = " (input)"
+"""What is put behind the name of an input that is called like a column of ours."""
+_CELL_LIMITS: Final = (MAX_CELL_CHARACTERS - 10_000, 20_000, 4_000, 1_000, 300)
+"""Of one cell: the first with which the whole table can be given back; the rest of the most is for apostrophes."""
+_MAX_TEXT: Final = 10_000
+NOT_STARTED: Final = "not started"
+FORGOTTEN: Final = "erased"
+_WAITING: Final = "waiting"
+_STATES: Final = "|".join((*RunState, NOT_STARTED, FORGOTTEN, _WAITING))
+_FILLED: Final = {
+    "row": re.compile(r"[0-9]+"),
+    "run_id": re.compile(r"run_.*", re.DOTALL),
+    "state": re.compile(_STATES, re.IGNORECASE),
+    "urls": re.compile(r"https?://.*", re.DOTALL),
+    "saved_paths": re.compile(r"(?:/|[A-Za-z]:\\).*", re.DOTALL),
+}
+"""What is in a column of ours that another table hardly holds under the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPaper:
+    """Where a table was saved."""
+
+    path: str = ""
+    """Empty when it was not."""
+    problem: str = ""
+    """Why not, as a clause; empty when it was, or was not meant to be."""
+
+
+class BatchPaper:
+    """Writes tables into the folder of the outputs."""
+
+    def __init__(self, rules: SavingRules, threads: anyio.CapacityLimiter) -> None:
+        self._rules = rules
+        self._threads = threads
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether tables are saved at all."""
+        return self._rules.is_wanted
+
+    async def write(
+        self,
+        batch: Run,
+        rows: Sequence[RowStanding],
+        kept: BatchArguments | None = None,
+        free: Collection[str] | None = None,
+        *,
+        at: float,
+    ) -> SavedPaper:
+        """Return where the table lies; nothing is written over, and no half of it is ever seen under its name.
+
+        `kept` and `free` are those of `build_table`.
+        """
+        if not self._rules.is_wanted:
+            return SavedPaper()
+        build = partial(build_table, rows, kept, free)
+        return await anyio.to_thread.run_sync(self._write, batch, rows, build, at, limiter=self._threads)
+
+    def _write(self, batch: Run, rows: Sequence[RowStanding], build: Callable[[], bytes], at: float) -> SavedPaper:
+        # Beside the pictures, which lie under the day on which their runs were accepted, by the clock on the wall.
+        made_at = max((row.run.accepted_at for row in rows if row.run is not None and row.run.outputs), default=at)
+        date = datetime.fromtimestamp(made_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
+        path = build_batch_path(
+            self._rules.folder, date=date, tool_name=batch.tool_name, batch_id=batch.id, app_name=batch.app_name
+        )
+        try:
+            with open_partial(path, self._rules.writer) as draft:
+                draft.file.write(build())
+                return SavedPaper(str(draft.publish()))
+        except OSError as exc:
+            logger.warning("the table of %s could not be saved: %s", batch.id, exc.strerror)
+            return SavedPaper(problem=exc.strerror or type(exc).__name__)
+
+
+def get_row_state(standing: RowStanding) -> str:
+    """Return where a row is, in a word or two: the state of its run, or that it has none or was never sent."""
+    if standing.run is not None:
+        return NOT_STARTED if standing.is_cancelled_unsent else standing.run.state.value
+    if standing.is_begun:
+        return FORGOTTEN
+    return NOT_STARTED if standing.is_dropped else _WAITING
+
+
+def build_table(
+    rows: Sequence[RowStanding], kept: BatchArguments | None = None, free: Collection[str] | None = None
+) -> bytes:
+    """Return the table as a file, with what each row was given in full, so that the table can make the same rows again.
+
+    Args:
+        rows: All of them.
+        kept: What they are made of; without it a line tells what the record shows.
+        free: The arguments that tell the number 3 from the text "3"; None when that is not known.
+    """
+    given = _get_given(rows, kept)
+    inputs = list(dict.fromkeys(name for one in given for name in one))
+    is_free = {name: free is None or name in free for name in inputs} if kept is not None else {}
+    # An input of a stranger's app may be called like a column of ours.
+    heads = [f"{name}{_INPUT}" if name in _OWN else name for name in inputs]
+    results = _fit([_build_results(row) for row in rows], MAX_TABLE_BYTES // 2)
+    cells = [[format_exact(one.get(name), is_free=is_free.get(name, False)) for name in inputs] for one in given]
+    # What is left is for the inputs, less what quotes, apostrophes and the names of the columns may take.
+    inner = _fit(cells, (MAX_TABLE_BYTES - _count_bytes(results)) * 4 // 5)
+    lines = [
+        [str(row.row.given_n), str(row.row.variation), *mine, *theirs]
+        for row, mine, theirs in zip(rows, inner, results, strict=True)
+    ]
+    return format_table(["row", "variation", *heads, *_OWN_COLUMNS], lines)
+
+
+def _get_given(rows: Sequence[RowStanding], kept: BatchArguments | None) -> list[dict[str, JsonValue]]:
+    """Return what each row was given, the inputs in the app's order."""
+    shown: list[dict[str, JsonValue]] = [json.loads(one.row.shown_json) for one in rows]
+    if kept is None:
+        return shown
+    shared: dict[str, JsonValue] = json.loads(kept.shared_json)
+    given = []
+    for row, known in zip(rows, shown, strict=True):
+        own = json.loads(kept.own_json.get(row.row.n, "{}"))
+        # What is erased shows nothing, and an empty text counts only where it is a choice that was sent.
+        said = {name: one for name, one in {**shared, **own}.items() if one != "" or known.get(name) == ""}
+        given.append({name: said[name] for name in (*known, *said) if name in said} if known else {})
+    return given
+
+
+def _fit(cells: Sequence[Sequence[str]], most_bytes: int) -> list[list[str]]:
+    """Return the cells with the longest of them cut, as far as it takes for all to have no more than so many bytes."""
+    sizes = {id(cell): len(cell.encode("utf-8", "replace")) for line in cells for cell in line}
+    fits = [
+        limit for limit in _CELL_LIMITS if sum(min(sizes[id(c)], limit) for line in cells for c in line) <= most_bytes
+    ]
+    limit = fits[0] if fits else _CELL_LIMITS[-1]
+    return [[cut_cell(cell, limit=limit) for cell in line] for line in cells]
+
+
+def _count_bytes(cells: Sequence[Sequence[str]]) -> int:
+    return sum(len(cell.encode("utf-8", "replace")) for line in cells for cell in line)
+
+
+def restore_table(
+    table: Table, is_input: Callable[[str], bool], is_free: Callable[[str], bool] = lambda _: False
+) -> Table:
+    """Return a table of a batch that is given back as the rows that made it; any other table as it is.
+
+    Args:
+        table: As it was read; a person may have sorted it, taken columns out or filled in others.
+        is_input: Whether a column is that of an input.
+        is_free: Whether that input tells the number 3 from the text "3".
+
+    Raises:
+        ArgumentsInvalid: A text was cut when the table was saved, or by a spreadsheet.
+    """
+    named = {one: _strip_input(one) for one in table.columns if one.endswith(_INPUT) and not is_input(one)}
+    own = [one for one in table.columns if one.lower() in _OWN and (one in named.values() or not is_input(one))]
+    if not _is_ours(own, table) and not (named and all(map(is_input, named.values()))):
+        return table
+    columns = {one: named.get(one, one) for one in table.columns if one not in own}
+    rows = [_restore_row(row, columns, is_free) for row in table.rows if _is_row(row, own)]
+    return Table(tuple(columns.values()), tuple(rows))
+
+
+def _strip_input(column: str) -> str:
+    return column.removesuffix(_INPUT).strip()
+
+
+def _restore_row(row: TableRow, columns: Mapping[str, str], is_free: Callable[[str], bool]) -> TableRow:
+    cells: dict[str, JsonValue] = {}
+    for column, cell in row.cells.items():
+        if column not in columns:
+            continue
+        name, text = columns[column], str(cell)
+        if is_cut(text):
+            problem = f"has a {name} on line {row.line} that was cut when the table was saved"
+            raise ArgumentsInvalid((ArgumentProblem("csv", problem, "Write the whole text there, or a file's path."),))
+        cells[name] = parse_exact(text, is_free=is_free(name))
+    return TableRow(row.line, cells)
+
+
+def _is_ours(own: Sequence[str], table: Table) -> bool:
+    """Tell whether these columns are ours: several of them, or one that only we fill so."""
+    if len(own) != 1:
+        return len(own) > 1
+    wanted = _FILLED.get(own[0].lower())
+    filled = [str(row.cells[own[0]]) for row in table.rows if own[0] in row.cells]
+    return wanted is not None and all(map(wanted.fullmatch, filled))
+
+
+def _is_row(row: TableRow, own: Sequence[str]) -> bool:
+    """Tell whether a line says anything: a sum below the last row has no input, and neither a run nor a state."""
+    if any(column not in own for column in row.cells):
+        return True
+    cells = {column.lower(): str(cell).strip() for column, cell in row.cells.items()}
+    return any(name in cells and _FILLED[name].fullmatch(cells[name]) is not None for name in ("run_id", "state"))
+
+
+def _build_results(standing: RowStanding) -> list[str]:
+    run = standing.run
+    outputs = run.outputs if run is not None else ()
+    return [
+        run.id if run is not None else "",
+        get_row_state(standing),
+        _format_cost(run),
+        "\n".join(output.link for output in outputs if output.link),
+        "\n".join(output.saved_path for output in outputs if output.saved_path),
+        "\n".join(clean_text(output.text, limit=_MAX_TEXT) for output in outputs if output.text),
+        run.failure if run is not None else "",
+    ]
+
+
+def _format_cost(run: Run | None) -> str:
+    if run is None or not run.state.is_final:
+        return "0" if run is None else ""
+    return "unknown" if run.cost_credits is None else f"{run.cost_credits:g}"

@@ -1,0 +1,389 @@
+"""Carry out batches: let rows become runs, so many at a time, until none is left; from the ledger alone.
+
+Nothing about a batch is kept in memory but that this process carries it out. So whoever takes a batch over from a
+process that has died begins where the ledger says that it is, and a row becomes a run once.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, assert_never
+
+import anyio
+
+from flowport.domain.errors import FlowportError, LedgerError, RunNotFound
+from flowport.domain.models import Run, RunState
+from flowport.domain.spending import PurseTerms, StartInDoubt, Unpaid
+from flowport.network.account import OpenAccount
+from flowport.runs.batch.prepare import MAX_LIVE_ROWS, PreparedBatch, build_batch, build_row_run
+from flowport.runs.batch.report import BatchPaper, SavedPaper
+from flowport.runs.calls import CallBook, RunCall
+from flowport.runs.cancel import cancel_row
+from flowport.runs.live import Board, BoardEntry
+from flowport.runs.rebuild_call import CallRestorer
+from flowport.runs.service import Runner, Submission
+from flowport.runtime.clock import Clock
+from flowport.runtime.supervisor import Supervisor
+from flowport.store.batch_records import STOPPED_BY_PERSON, BatchTally, NewBatch, RowStanding
+from flowport.store.interface import Ledger
+from flowport.store.process_lock import ProcessLock
+from flowport.store.records import Accepted, InDoubt, Joined
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at a batch whose rows end in other processes; an end in this one is noticed at once."""
+
+TRIAL_ROWS: Final = 4
+"""Live rows of a batch that stops after failures, until one has succeeded, unless more failures are allowed: whatever is
+live when the failures are seen may be paid for, and one after the other a good table would begin too slowly."""
+
+STOPPED_WITH_CALLER: Final = (
+    "The client that asked for the batch has gone, so the rest was not started and cost nothing."
+)
+
+
+def format_stopped(failures: int) -> str:
+    """Return why no more rows are begun after so many have failed; others may fail after that."""
+    return f"At least {failures} row{'s' * (failures != 1)} failed, so the rest was not started and cost nothing."
+
+
+def format_refused(refusal: str) -> str:
+    """Return why no more rows are begun of an account that the provider refuses."""
+    return f"{refusal} The rest was not started and cost nothing."
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """How a handler learns what became of its call. The handler may be gone; the ticket then goes unread."""
+
+    accepted: anyio.Event = field(default_factory=anyio.Event)
+    error: FlowportError | None = None
+    joined: Run | None = None
+    is_unwanted: bool = False
+    """Whether the caller has left and wanted its batch to be stopped with it."""
+
+
+@dataclass(slots=True)
+class _Bell:
+    """Rung when a row of a batch may have ended; with what else this process knows of the batch alone."""
+
+    rung: anyio.Event = field(default_factory=anyio.Event)
+    paper: SavedPaper | None = None
+    """The table, once it was saved."""
+
+    def ring(self) -> None:
+        """Wake who waits."""
+        self.rung.set()
+        self.rung = anyio.Event()
+
+
+class Batches:
+    """Owns the batches of this process. Like runs they go on whoever waits for them."""
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        accounts: Mapping[str, OpenAccount],
+        ledger: Ledger,
+        board: Board,
+        clock: Clock,
+        supervisor: Supervisor,
+        process: ProcessLock,
+        calls: CallBook,
+        restorer: CallRestorer,
+        paper: BatchPaper,
+    ) -> None:
+        self._runner = runner
+        self._accounts = accounts
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+        self._supervisor = supervisor
+        self._process = process
+        self._calls = calls
+        self._restorer = restorer
+        self._paper = paper
+        self._bells: dict[str, _Bell] = {}
+        """Of the batches that this process carries out."""
+        self._cancelling: set[str] = set()
+        """Batches whose rows are being cancelled at the provider."""
+
+    async def submit(self, prepared: PreparedBatch, origin: RunCall) -> Submission:
+        """Accept a batch and begin it in the background, or join the one that it repeats; return once that is recorded.
+
+        Raises:
+            LedgerError: It could not be recorded, so nothing is sent.
+            StartInDoubt: A run equal to one of its rows may have been started, and nobody knows.
+            PriceUnconfirmed: The person has to agree to the price first.
+            RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
+        """
+        batch = build_batch(prepared, origin.owner, self._clock, self._process)
+        ticket, terms = _Ticket(), self._calls.build_terms(origin)
+
+        async def give_up() -> None:
+            """Answer the handler."""
+            if not ticket.accepted.is_set():
+                ticket.error = LedgerError("Flowport made a mistake", "Its log has the details.")
+                ticket.accepted.set()
+
+        self._supervisor.spawn(f"{batch.run.id}", self._carry_out, batch, origin, terms, ticket, on_crash=give_up)
+        try:
+            await ticket.accepted.wait()
+        except anyio.get_cancelled_exc_class():
+            ticket.is_unwanted = origin.is_stopped_with_caller
+            raise
+        if ticket.error is not None:
+            raise ticket.error
+        return Submission(ticket.joined or batch.run, is_joined=ticket.joined is not None)
+
+    async def take_up(self, batch: Run) -> None:
+        """Go on with a batch that is not over and that nobody carries out any more; another living process is left to it.
+
+        Raises:
+            LedgerError: The ledger cannot be written to.
+        """
+        if batch.state.is_final:
+            return
+        ours = self._process.process_id
+        if batch.process_id != ours:
+            if self._process.is_alive(batch.process_id):
+                return
+            if not await self._ledger.note_taken_over(batch.id, from_process=batch.process_id, to_process=ours):
+                return
+        self._begin(replace(batch, process_id=ours))
+
+    def get_problem(self, batch: Run) -> str:
+        """Return why a batch, or a row of it, cannot go on just now, as sentences; empty as far as this process knows."""
+        entry = self._board.get(batch.id)
+        return (entry.problem if entry is not None else "") or self._board.get_row_problem(batch.id)
+
+    async def cancel(self, batch: Run, *, reason: str = STOPPED_BY_PERSON) -> int:
+        """Have no more rows begin, and return how many that were; the provider is asked in the background for the others.
+
+        Raises:
+            LedgerError: The wish could not be recorded.
+        """
+        dropped = await self._stop(batch, reason)
+        self._supervisor.spawn(f"cancel of {batch.id}", self._cancel_begun, batch, reason)
+        await self.take_up(batch)
+        self._ring(batch.id)
+        return dropped
+
+    async def _stop(self, batch: Run, reason: str, *, call_id: str | None = None) -> int:
+        """Have nothing more sent, and return how many rows that are."""
+        dropped = await self._ledger.drop_rows(batch.id, reason=reason, at=self._clock.now(), call_id=call_id)
+        if dropped:
+            self._show_cancelled(await self._ledger.get_rows(batch.id))
+        return dropped
+
+    def _show_cancelled(self, rows: Sequence[RowStanding]) -> None:
+        """Tell those who wait to send a row that it is cancelled; another process may have done it."""
+        for row in rows:
+            if row.run is not None and row.run.state is RunState.CANCELLED:
+                self._board.update(row.run)
+
+    async def _cancel_begun(self, batch: Run, reason: str) -> None:
+        """Have all rows cancelled that have begun, as far as the provider can; what is just being sent, once it is known."""
+        if batch.id in self._cancelling:
+            return
+        self._cancelling.add(batch.id)
+        try:
+            asked: set[str] = set()
+            while not await self._ask_to_cancel(batch, reason, asked):
+                await self._clock.sleep(LOOK_SECONDS)
+        finally:
+            self._cancelling.discard(batch.id)
+
+    async def _ask_to_cancel(self, batch: Run, reason: str, asked: set[str]) -> bool:
+        """Ask for each row that was not asked for, and tell whether that was the last of them."""
+        account = self._accounts.get(batch.account_id)
+        try:
+            pending = [run for run in await self._ledger.get_live_rows(batch.id) if run.id not in asked]
+            if any(run.state is RunState.ACCEPTED for run in pending):
+                # It was being sent and came back untaken.
+                await self._stop(batch, reason)
+        except LedgerError as exc:
+            logger.warning("the rows of %s cannot be cancelled just now: %s", batch.id, exc)
+            return False
+        for run in pending:
+            if run.provider_run_id and account is not None:
+                asked.add(run.id)
+                await cancel_row(run, account)
+        return account is None or all(run.id in asked for run in pending)
+
+    def stop_unwanted(self, batch: Run, call: RunCall) -> None:
+        """Begin no more rows of a batch whose caller has gone, if nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
+        self._supervisor.spawn(f"stop of {batch.id}", self._stop_unwanted, batch, call)
+
+    async def _stop_unwanted(self, batch: Run, call: RunCall) -> None:
+        await self._stop(batch, STOPPED_WITH_CALLER, call_id=call.id)
+        self._ring(batch.id)
+
+    async def _carry_out(self, batch: NewBatch, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> None:
+        await self._accept(batch, origin, terms, ticket)
+        ticket.accepted.set()
+        if ticket.error is None and ticket.joined is None:
+            if ticket.is_unwanted:
+                await self._stop(batch.run, STOPPED_WITH_CALLER, call_id=origin.id)
+            self._begin(batch.run)
+
+    async def _accept(self, batch: NewBatch, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> None:
+        try:
+            accept = partial(self._ledger.accept_batch, batch, terms=terms)
+            outcome = await self._calls.accept(accept, origin, self._process)
+        except LedgerError as exc:
+            ticket.error = exc
+            return
+        match outcome:
+            case Accepted():
+                pass
+            case Joined(earlier):
+                ticket.joined = earlier
+            case InDoubt(earlier):
+                title = self._accounts[earlier.account_id].provider.title
+                sent_at = earlier.starting_at or earlier.accepted_at
+                ticket.error = StartInDoubt(title, earlier.id, sent_at, earlier.failure, is_for_batch=True)
+            case Unpaid(reason):
+                ticket.error = reason
+            case _:
+                assert_never(outcome)
+
+    def _begin(self, batch: Run) -> None:
+        """Carry a batch out in a task of its own."""
+        if batch.id in self._bells:
+            return
+        bell = self._bells[batch.id] = _Bell()
+        age = max(0.0, self._clock.now() - batch.accepted_at)
+        entry = self._board.put(batch, noted_at=self._clock.monotonic() - age)
+
+        async def give_up() -> None:
+            """Wake those who wait; whoever asks for it next has it taken up again."""
+            self._end(batch)
+
+        self._supervisor.spawn(f"rows of {batch.id}", self._conduct, batch, bell, entry, on_crash=give_up)
+
+    def _end(self, batch: Run) -> None:
+        self._bells.pop(batch.id, None)
+        self._board.remove(batch.id)
+
+    def _ring(self, batch_id: str) -> None:
+        if batch_id in self._bells:
+            self._bells[batch_id].ring()
+
+    async def _conduct(self, batch: Run, bell: _Bell, entry: BoardEntry) -> None:
+        problem = ""
+        while True:
+            rung = bell.rung
+            try:
+                over = await self._advance(batch, bell, entry.refusal)
+                problem = ""
+            except RunNotFound:
+                # Erased; nobody asks for it any more.
+                break
+            except LedgerError as exc:
+                over = None
+                if str(exc) != problem:
+                    logger.warning("%s cannot go on just now: %s", batch.id, exc)
+                problem = str(exc)
+            if over is not None:
+                self._board.update(over)
+                break
+            self._board.update(batch, problem=problem)
+            await self._wait(rung, entry.changed)
+        self._end(batch)
+
+    async def _advance(self, batch: Run, bell: _Bell, refusal: str) -> Run | None:
+        """Do what can be done now, and return the batch when it is over."""
+        tally = await self._ledger.get_tally(batch.id)
+        reason = _find_reason_to_stop(tally, refusal)
+        if reason and (tally.waiting or tally.unsent):
+            await self._stop(batch, reason)
+            tally = await self._ledger.get_tally(batch.id)
+        if tally.is_over:
+            return await self._finish(batch, tally, bell)
+        account = self._accounts.get(batch.account_id)
+        free = min(tally.waiting, _count_places(tally) - tally.live)
+        if account is not None and free > 0:
+            await self._start_rows(batch, tally, account, free)
+        return None
+
+    async def _start_rows(self, batch: Run, tally: BatchTally, account: OpenAccount, count: int) -> None:
+        rows = await self._ledger.get_waiting_rows(batch.id, limit=count)
+        price = tally.price_each_credits
+        runs = [(row.n, build_row_run(batch, row, price, self._clock, self._process)) for row in rows]
+        for run in await self._ledger.accept_rows(batch.id, runs):
+            self._runner.start_again(run, account, self._restorer, run.urgency)
+            self._supervisor.spawn(f"end of {run.id}", self._ring_at_end, run, batch.id)
+
+    async def _ring_at_end(self, run: Run, batch_id: str) -> None:
+        """Ring when a row is over and saved."""
+        entry = self._board.get(run.id)
+        while entry is not None and self._board.get(run.id) is entry and not entry.is_settled:
+            await entry.changed.wait()
+        self._ring(batch_id)
+
+    async def _finish(self, batch: Run, tally: BatchTally, bell: _Bell) -> Run | None:
+        """Return the batch as it has ended; None while outputs of rows are still being saved here."""
+        kept = await self._ledger.get_run(batch.id, account_id=None, owner=batch.owner)
+        if kept.state.is_final:
+            return kept
+        rows = await self._ledger.get_rows(batch.id)
+        self._show_cancelled(rows)
+        entries = [self._board.get(row.run.id) for row in rows if row.run is not None]
+        if any(entry is not None and not entry.is_settled for entry in entries):
+            return None
+        now = self._clock.now()
+        # The ledger may not take the end, and is asked again every second.
+        saved = bell.paper or await self._save_paper(batch, rows, at=now)
+        bell.paper = saved if saved.path else None
+        over = replace(batch, state=tally.get_end(), failure=_format_end(tally), finished_at=now, reserved_credits=0.0)
+        await self._ledger.note_batch_over(
+            batch.id, state=over.state, failure=over.failure, csv_path=saved.path, csv_problem=saved.problem, at=now
+        )
+        return over
+
+    async def _save_paper(self, batch: Run, rows: Sequence[RowStanding], *, at: float) -> SavedPaper:
+        if not self._paper.is_wanted:
+            return SavedPaper()
+        kept = await self._ledger.get_batch_arguments(batch.id)
+        return await self._paper.write(batch, rows, kept, self._restorer.find_free_arguments(batch), at=at)
+
+    async def _wait(self, *events: anyio.Event) -> None:
+        """Wait for one of the events, or for a while."""
+
+        async def hear(event: anyio.Event) -> None:
+            """End the wait at an event."""
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for event in events:
+                group.start_soon(hear, event)
+            await self._clock.sleep(LOOK_SECONDS)
+            group.cancel_scope.cancel()
+
+
+def _format_end(tally: BatchTally) -> str:
+    """Return what is missing of a batch, as a sentence; empty when nothing is."""
+    lost = tally.failures + tally.cancelled
+    made = f"{lost} of {tally.rows} row{'s' * (tally.rows != 1)} made nothing." if lost else ""
+    begun = f"{tally.dropped} were not started." if tally.dropped else ""
+    return " ".join(filter(None, (made, begun, tally.stopped)))
+
+
+def _find_reason_to_stop(tally: BatchTally, refusal: str) -> str:
+    """Return why nothing more is to be sent, as a sentence; empty when there is no reason."""
+    if refusal:
+        return format_refused(refusal)
+    has_failed = 0 < tally.stop_after_failures <= tally.failures
+    return format_stopped(tally.stop_after_failures) if has_failed else ""
+
+
+def _count_places(tally: BatchTally) -> int:
+    """Return how many rows may be live: few until one has succeeded, where failures are to stop the batch."""
+    if not tally.stop_after_failures or tally.succeeded or tally.partial:
+        return MAX_LIVE_ROWS
+    return min(MAX_LIVE_ROWS, max(tally.stop_after_failures, TRIAL_ROWS))

@@ -1,0 +1,124 @@
+"""The calls that ask for runs: what each wishes, which came just now over the same connection, on what terms it pays."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from flowport.domain.exchange import Exchange
+from flowport.domain.models import Urgency
+from flowport.domain.spending import DAY_SECONDS, PurseRules, PurseTerms, Unpaid
+from flowport.runtime.clock import Clock
+from flowport.store.process_lock import ProcessLock
+from flowport.store.records import (
+    Accepted,
+    AcceptOutcome,
+    AttachRules,
+    InDoubt,
+    Joined,
+    KnownProcesses,
+    LivenessNeeded,
+    WaitingCall,
+)
+
+SIDE_BY_SIDE_SECONDS: Final = 10.0
+"""Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
+ask for four variations."""
+
+SettledOutcome: TypeAlias = Accepted | Joined | InDoubt | Unpaid
+
+
+def _draw_id() -> str:
+    return "call_" + secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCall:
+    """One call that asks for a run."""
+
+    owner: str
+    connection: str = ""
+    """What it came over; calls of one connection have the same."""
+    is_stopped_with_caller: bool = False
+    """Whether its run is to be stopped, if it is not sent yet, when the caller leaves."""
+    is_new_wanted: bool = False
+    """Whether it joins no earlier run."""
+    is_doubt_accepted: bool = False
+    """Whether it is made although an equal run may have been started and nobody knows."""
+    is_price_agreed: bool = False
+    """Whether the person was asked about the price and agreed."""
+    urgency: Urgency = Urgency.WAITED
+    """How soon what becomes of it is wanted; it decides who gets the next request of the budget."""
+    exchange: Exchange = field(default_factory=Exchange, compare=False)
+    """The request that makes the call; it tells whether the client is connected and waits."""
+    id: str = field(default_factory=_draw_id)
+
+    def accept_doubt(self) -> "RunCall":
+        """Return the same call, made in knowledge of the doubt."""
+        return replace(self, is_doubt_accepted=True)
+
+    def agree_to_price(self) -> "RunCall":
+        """Return the same call, whose price the person has agreed to."""
+        return replace(self, is_price_agreed=True)
+
+
+class CallBook:
+    """Remembers the calls whose clients wait, and makes the rules by which a call joins an earlier run."""
+
+    def __init__(self, clock: Clock, *, window_seconds: float, purse: PurseRules | None = None) -> None:
+        """Begin empty; `window_seconds` is how long a run can be joined, 0 for never. Without a purse all is paid."""
+        self._clock = clock
+        self.purse = purse or PurseRules()
+        self._window_seconds = window_seconds
+        self._calls: dict[str, tuple[float, RunCall]] = {}
+        """By id, with the monotonic seconds at which each was accepted."""
+
+    async def accept(
+        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunCall, process: ProcessLock
+    ) -> SettledOutcome:
+        """Have the ledger accept a call, and find out on the way what it needs to know of other processes.
+
+        Args:
+            accept: Records the call by these rules, or says which processes it must be known of whether they live.
+        """
+        processes, arrived_at = KnownProcesses(), self._clock.monotonic()
+        while True:
+            # Asked each time anew, and as late as can be: a client that has gone meanwhile does not count.
+            outcome = await accept(self._build_rules(call, process.process_id, processes, arrived_at))
+            if not isinstance(outcome, LivenessNeeded):
+                return outcome
+            processes = processes.look_up(outcome.process_ids, process.is_alive)
+
+    def _build_rules(self, call: RunCall, process_id: str, processes: KnownProcesses, arrived_at: float) -> AttachRules:
+        """Return the rules for a call, and remember it for those that come after."""
+        self._calls = {id_: kept for id_, kept in self._calls.items() if kept[1].exchange.is_open and id_ != call.id}
+        beside = frozenset(
+            id_
+            for id_, (accepted_at, one) in self._calls.items()
+            if one.connection == call.connection and arrived_at - accepted_at < SIDE_BY_SIDE_SECONDS
+        )
+        connected = frozenset(self._calls)
+        self._calls[call.id] = (arrived_at, call)
+        boot = self._clock.boot_time()
+        return AttachRules(
+            call=WaitingCall(call.id, process_id),
+            window_seconds=self._window_seconds,
+            at=self._clock.now(),
+            boot_id=boot.boot_id if boot else "",
+            boot_seconds=boot.seconds if boot else 0.0,
+            connected_call_ids=connected,
+            beside_call_ids=beside,
+            processes=processes,
+            is_new_wanted=call.is_new_wanted,
+            is_doubt_accepted=call.is_doubt_accepted,
+        )
+
+    def build_terms(self, call: RunCall) -> PurseTerms:
+        """Return the terms on which a call's run is paid."""
+        boot = self._clock.boot_time()
+        return PurseTerms(
+            self.purse,
+            since=self._clock.now() - DAY_SECONDS,
+            boot_since=boot.subtract(DAY_SECONDS) if boot else None,
+            is_agreed=call.is_price_agreed,
+        )

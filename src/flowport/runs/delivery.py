@@ -1,0 +1,166 @@
+"""Record what was delivered to whom, once it was written, and which calls wait no longer."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from flowport.domain.errors import LedgerError
+from flowport.domain.exchange import Exchange
+from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent
+from flowport.runtime.clock import Clock
+from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.runtime.supervisor import Supervisor
+from flowport.store.interface import Ledger
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS: Final = 200
+MAX_DELIVERED: Final = 20
+"""Runs that are remembered of one connection: the last may be erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What an answer holds, and for whom."""
+
+    run_id: str
+    """The run or batch that it answers."""
+    owner: str
+    connection: str
+    client: str = ""
+    """The client, as it calls itself, cleaned."""
+    call_id: str = ""
+    """The call that is answered and waits no longer; empty when it was not on record as waiting."""
+    shown: Sequence[str] = ()
+    """The runs whose outputs it holds, the last one last."""
+
+
+class DeliveredRuns:
+    """Which runs were delivered over each connection, the newest last. Old connections are forgotten."""
+
+    def __init__(self) -> None:
+        self._delivered: dict[tuple[str, str], dict[str, None]] = {}
+
+    def note(self, run_id: str, *, owner: str, connection: str) -> None:
+        """Remember that an answer which holds the outputs of a run was written to a connection."""
+        delivered = self._delivered.pop((owner, connection), {})
+        delivered.pop(run_id, None)
+        delivered[run_id] = None
+        if len(delivered) > MAX_DELIVERED:
+            del delivered[next(iter(delivered))]
+        self._delivered[owner, connection] = delivered
+        if len(self._delivered) > MAX_CONNECTIONS:
+            del self._delivered[next(iter(self._delivered))]
+
+    def get(self, *, owner: str, connection: str) -> tuple[str, ...]:
+        """Return the runs, the newest first."""
+        return tuple(reversed(self._delivered.get((owner, connection), {})))
+
+
+class Deliveries:
+    """Turns what transports report of answers into events of runs."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, supervisor: Supervisor) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._supervisor = supervisor
+        self.delivered = DeliveredRuns()
+        """What was delivered over the connections of this process."""
+        self._pending: dict[_PendingAnswer, None] = {}
+        """Answers that are not written yet, or whose delivery is not on record yet."""
+
+    @property
+    def pending_runs(self) -> Collection[str]:
+        """The runs that are in answers on their way, which are not to be called undelivered."""
+        return frozenset(pending.delivery.run_id for pending in self._pending)
+
+    def expect(self, exchange: Exchange, delivery: Delivery) -> None:
+        """Record a delivery once the answer to a request was written."""
+        pending = _PendingAnswer(delivery, self)
+        self._pending[pending] = None
+        exchange.expect(pending)
+        if exchange.listener is not pending:  # the client has gone
+            self.note_left(pending)
+
+    def leave(self, call_id: str) -> None:
+        """Record in the background that a call waits no longer."""
+        self._supervisor.spawn(f"end of {call_id}", self._leave, call_id)
+
+    def note_written(self, pending: "_PendingAnswer") -> float:
+        """Record a delivery and return its instant."""
+        reach(FaultPoint.AFTER_WRITTEN)
+        delivery, at = pending.delivery, self._clock.now()
+        for run_id in delivery.shown:
+            self.delivered.note(run_id, owner=delivery.owner, connection=delivery.connection)
+        boot = self._clock.boot_time()
+        event = Delivered(at, delivery.client, boot.boot_id if boot else "", boot.seconds if boot else None)
+        self._spawn(delivery, event, ended_call_id=delivery.call_id, on_end=lambda: self._forget(pending))
+        return at
+
+    def note_cancelled(self, delivery: Delivery, delivered_at: float) -> None:
+        """Record that the request of a delivery was cancelled afterwards."""
+        self._spawn(delivery, DeliveryCancelled(delivered_at))
+
+    def note_left(self, pending: "_PendingAnswer") -> None:
+        """Record that nobody waits for an answer that is not written."""
+        self._forget(pending)
+        if pending.delivery.call_id:
+            self.leave(pending.delivery.call_id)
+
+    def _forget(self, pending: "_PendingAnswer") -> None:
+        self._pending.pop(pending, None)
+
+    def _spawn(
+        self,
+        delivery: Delivery,
+        event: RunEvent,
+        *,
+        ended_call_id: str = "",
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._supervisor.spawn(f"delivery of {delivery.run_id}", self._record, delivery, event, ended_call_id, on_end)
+
+    async def _record(
+        self, delivery: Delivery, event: RunEvent, ended_call_id: str, on_end: Callable[[], None]
+    ) -> None:
+        # Also at the end of the process, which comes when the client has read the last answer.
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._ledger.record(delivery.run_id, event, ended_call_id=ended_call_id)
+            except LedgerError as exc:
+                # It counts as undelivered, so an equal call gets the same result once more.
+                logger.warning("that run %s was delivered could not be recorded: %s", delivery.run_id, exc)
+            finally:
+                on_end()
+
+    async def _leave(self, call_id: str) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._ledger.leave(call_id)
+            except LedgerError as exc:
+                logger.warning("that a call waits no longer could not be recorded: %s", exc)
+
+
+class _PendingAnswer:
+    """The listener of one answer."""
+
+    def __init__(self, delivery: Delivery, deliveries: Deliveries) -> None:
+        self.delivery = delivery
+        self._deliveries = deliveries
+        self._delivered_at: float | None = None
+
+    def note_written(self) -> None:
+        """The answer was written."""
+        self._delivered_at = self._deliveries.note_written(self)
+
+    def note_cancelled(self) -> None:
+        """The request was cancelled after that."""
+        if self._delivered_at is not None:
+            self._deliveries.note_cancelled(self.delivery, self._delivered_at)
+
+    def note_left(self) -> None:
+        """The client waits no longer; the answer may still be written if the request was only cancelled."""
+        self._deliveries.note_left(self)

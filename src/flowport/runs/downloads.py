@@ -1,0 +1,385 @@
+"""Save the outputs of runs: download them, refresh links that expired, retry failures."""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+
+from flowport.domain.backoff import Backoff
+from flowport.domain.errors import ArgumentsInvalid, LedgerError, ProviderError, RunNotFound
+from flowport.domain.models import DATA_SCHEME, Output, Run
+from flowport.media.data_uris import parse_data_uri
+from flowport.network.account import OpenAccount
+from flowport.network.causes import FetchError
+from flowport.network.download import Fetcher, FetchRules, Receiver
+from flowport.runs.live import Board
+from flowport.runs.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
+from flowport.runs.poll import fetch_look, is_unknown_there
+from flowport.runtime.clock import Clock
+from flowport.store.interface import Ledger
+
+logger = logging.getLogger(__name__)
+
+
+WAIT_SECONDS: Final = 10.0
+"""How long somebody who asked for a run waits for fresh links before its old ones are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What reading a run again has brought for the outputs that were asked about."""
+
+    run: Run
+    fresh: frozenset[int]
+    """The outputs that have another link now."""
+    gone: frozenset[int]
+    """The outputs for which the provider has none."""
+
+
+class LinkRenewer:
+    """Fetches fresh links and writes them into the ledger."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+
+    def has_expired(self, output: Output) -> bool:
+        """Tell whether the link's time is over, by our clock; its server may think otherwise."""
+        return bool(output.url) and output.expires_at is not None and output.expires_at <= self._clock.now()
+
+    async def renew_expired(self, run: Run, account: OpenAccount) -> None:
+        """Renew, on behalf of somebody who waits, the links whose files are not saved; for a while, and as far as it goes."""
+        expired = {output.n for output in run.outputs if not output.saved_path and self.has_expired(output)}
+        if expired:
+            with anyio.move_on_after(WAIT_SECONDS):
+                try:
+                    await self.renew(run, account, expired)
+                except ProviderError as exc:
+                    logger.info("run %s could not be read again for fresh links: %s", run.id, exc)
+
+    async def renew(self, run: Run, account: OpenAccount, numbers: Collection[int]) -> Renewed:
+        """Return the run with fresh links for these outputs, reading it once for all who ask at the same time.
+
+        Raises:
+            ProviderError: The provider cannot say just now, so nothing is known to be gone.
+        """
+        lock = self._locks.setdefault(run.id, anyio.Lock())
+        async with lock:
+            kept = await self._get_kept(run)
+            if fresh := _find_changed(run, kept, numbers):
+                # Somebody read it again while we waited for our turn.
+                return Renewed(kept, fresh, frozenset())
+            given = await self._fetch_outputs(run, account)
+            changed = {
+                output.n: self._compare(output, _find_same(output, given), account)
+                for output in kept.outputs
+                if output.n in numbers
+            }
+            renewed = replace(kept, outputs=tuple(changed.get(output.n, output) for output in kept.outputs))
+            for output in set(renewed.outputs) - set(kept.outputs):
+                await self._note(run, output)
+        fresh = _find_changed(run, renewed, numbers)
+        gone = {output.n for output in changed.values() if output.n not in fresh and self._is_gone(output)}
+        return Renewed(renewed, fresh, frozenset(gone))
+
+    async def _get_kept(self, run: Run) -> Run:
+        try:
+            return await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
+        except (LedgerError, RunNotFound) as exc:
+            logger.warning("run %s is read again without the ledger: %s", run.id, exc)
+            return run
+
+    async def _fetch_outputs(self, run: Run, account: OpenAccount) -> tuple[Output, ...]:
+        try:
+            return (await fetch_look(run, account, self._clock)).outputs
+        except ProviderError as exc:
+            if is_unknown_there(exc):
+                return ()
+            raise
+
+    def _compare(self, output: Output, given: Output | None, account: OpenAccount) -> Output:
+        """Return the output with its fresh link, or saying that there is none; unchanged while its own may still work."""
+        if given is not None and given.url != output.url:
+            return replace(output, url=given.url, expires_at=given.expires_at, save_problem="")
+        if given is not None and not self._is_gone(output):
+            return output
+        problem = "" if output.saved_path else format_gone(account.provider.title)
+        # Without an instant of its own it would be tried again at every start.
+        return replace(output, save_problem=problem, expires_at=output.expires_at or self._clock.now())
+
+    def _is_gone(self, output: Output) -> bool:
+        return output.expires_at is None or self.has_expired(output)
+
+    async def _note(self, run: Run, output: Output) -> None:
+        try:
+            await self._ledger.note_output(run.id, output)
+        except (LedgerError, RunNotFound) as exc:
+            logger.warning("the link of output %d of run %s could not be written down: %s", output.n, run.id, exc)
+
+
+def format_gone(title: str) -> str:
+    """Return the sentence for an output that can no longer be had."""
+    return f"It is gone: its link has expired, and {title} gives no fresh one."
+
+
+def _find_same(output: Output, given: Iterable[Output]) -> Output | None:
+    """Return the provider's present word of an output: by its id, where it has one, else by its place."""
+    if output.provider_output_id:
+        return next((one for one in given if one.provider_output_id == output.provider_output_id), None)
+    return next((one for one in given if one.n == output.n and one.kind is output.kind), None)
+
+
+def _find_changed(before: Run, after: Run, numbers: Collection[int]) -> frozenset[int]:
+    urls = {output.n: output.url for output in before.outputs}
+    return frozenset(one.n for one in after.outputs if one.n in numbers and one.url != urls.get(one.n))
+
+
+MAX_FETCHES: Final = 4
+"""Outputs of one run, or of all rows of one batch, that are fetched side by side. Another run's slow files hold up none."""
+
+T = TypeVar("T")
+
+MISTAKE: Final = "Flowport made a mistake, and its log has the details"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What came of trying to save outputs."""
+
+    run: Run
+    """With what was saved, or why it was not, noted on each output."""
+    failed: frozenset[int]
+    """The outputs that are worth another try."""
+    expired: frozenset[int]
+    """Those of them whose links are no longer good, by their server's word or by the clock."""
+    unfit: frozenset[int]
+    """Those of them that are worth a few tries only: nothing came, or something of another kind, or Flowport made a mistake."""
+
+
+async def bring_output(fetcher: Fetcher, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+    """Bring an output to the receiver from where it lies: at an address, or inside its data URI.
+
+    Raises:
+        FetchError: It cannot or may not be fetched, or its data is broken.
+        OSError: The receiver cannot write.
+    """
+    if not url.startswith(DATA_SCHEME):
+        return await fetcher.fetch(url, receiver, rules=rules)
+    try:
+        read = partial(parse_data_uri, url, argument="result", max_bytes=rules.max_bytes)
+        return await fetcher.hand_over(read, receiver)
+    except ArgumentsInvalid as exc:
+        problem = "its data stood in the provider's answer, and is broken or too large"
+        raise FetchError("the provider", problem, is_refused=True) from exc
+
+
+class OutputSaver:
+    """Saves the outputs of finished runs."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        board: Board,
+        clock: Clock,
+        fetcher: Fetcher,
+        *,
+        rules: SavingRules,
+    ) -> None:
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+        self._fetcher = fetcher
+        self._rules = rules
+        self._places: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
+        """By run or batch, for as long as anything of it is fetched."""
+
+    def is_wanted(self, run: Run) -> bool:
+        """Tell whether the run has outputs that are to be saved and are not.
+
+        A link that should have expired is tried all the same: the clock may be wrong, here or there.
+        """
+        return bool(self.find_missing(run))
+
+    def find_missing(self, run: Run) -> frozenset[int]:
+        """Return the outputs that are to be saved and are not, by their numbers."""
+        if not self._rules.is_wanted:
+            return frozenset()
+        return frozenset(output.n for output in run.outputs if output.url and not output.saved_path)
+
+    async def save_all(self, run: Run, account: OpenAccount, *, only: Collection[int]) -> Saved:
+        """Try to save these outputs of a run, all at once, and write down what came of each."""
+        origins = await account.fetch_file_origins()
+        saved: dict[int, Output] = {}
+        outcomes: dict[Outcome, set[int]] = {outcome: set() for outcome in Outcome}
+
+        places = self._places.setdefault(run.batch_id or run.id, anyio.Semaphore(MAX_FETCHES))
+
+        async def save(output: Output) -> None:
+            """Save one output and write down what came of it."""
+            async with places:
+                url = await account.localize(output.url or "")
+                saved[output.n], outcome = await self._save(run, output, url, FetchRules(trusted_origins=origins))
+            outcomes[outcome].add(output.n)
+            await self._note(run, saved[output.n])
+
+        wanted = [output for output in run.outputs if output.n in only]
+        async with anyio.create_task_group() as group:
+            for output in wanted[1:]:
+                group.start_soon(save, output)
+            for output in wanted[:1]:
+                await save(output)
+        expired, unfit = frozenset(outcomes[Outcome.EXPIRED]), frozenset(outcomes[Outcome.UNFIT])
+        outputs = tuple(saved.get(output.n, output) for output in run.outputs)
+        return Saved(replace(run, outputs=outputs), expired | unfit | outcomes[Outcome.FAILED], expired, unfit)
+
+    async def _note(self, run: Run, output: Output) -> None:
+        try:
+            await self._ledger.note_output(run.id, output)
+        # The ledger lacks the output when it could not take the end of the run.
+        except (LedgerError, RunNotFound) as exc:
+            logger.warning("output %d of run %s is saved, which could not be written down: %s", output.n, run.id, exc)
+
+    async def _save(self, run: Run, output: Output, url: str, rules: FetchRules) -> tuple[Output, Outcome]:
+        """Return the output with its path, or with the reason why there is none."""
+        try:
+            # Whatever an earlier attempt failed of is not true of this one.
+            with OutputFile(run, replace(output, save_problem=""), self._rules) as file:
+                kept, outcome = await bring_output(self._fetcher, url, file, rules=rules)
+                # A file that came inside the answer is not kept twice.
+                return (replace(kept, url=kept.link) if outcome is Outcome.KEPT else kept), outcome
+        except FetchError as exc:
+            return note_problem(output, exc.problem), self._judge(output, exc)
+        except OSError as exc:
+            reason = exc.strerror or type(exc).__name__
+            return note_problem(output, tell_folder_problem(self._rules.folder, reason)), Outcome.FAILED
+        except (
+            Exception
+        ):  # the boundary of one output: a bug that it meets must cost no other, nor its own next attempt
+            logger.exception("output %d of run %s could not be saved for a mistake of Flowport", output.n, run.id)
+            return note_problem(output, MISTAKE), Outcome.UNFIT
+
+    def _judge(self, output: Output, error: FetchError) -> Outcome:
+        if error.is_refused:
+            return Outcome.USELESS
+        is_over = output.expires_at is not None and output.expires_at <= self._clock.now()
+        return Outcome.EXPIRED if error.is_expired or is_over else Outcome.FAILED
+
+
+FAILED_DOWNLOAD: Final = Backoff(300.0, 1.0, steps=(1.0, 3.0, 10.0, 30.0, 60.0))
+"""A network that was gone for a moment must not cost minutes. Links live for hours, so it goes on as long as they may work."""
+
+MAX_UNFIT: Final = 5
+"""How often nothing, or something of the wrong kind, may come from a link that works before the output is given up."""
+
+
+@dataclass(slots=True)
+class Effort:
+    """What is being done to save one run's outputs. Mutable: every attempt changes it."""
+
+    run: Run
+    account: OpenAccount
+    missing: frozenset[int]
+    """The outputs that are worth another attempt."""
+    is_renewed: bool = False
+    """Whether the run was read again for fresh links; that is done once."""
+    unfit: Counter[int] = field(default_factory=Counter)
+    """How often what came for an output was nothing, or of the wrong kind."""
+
+    async def save(self, saver: OutputSaver, only: frozenset[int]) -> Saved:
+        """Try to save these outputs, and drop those of them that are not worth another attempt."""
+        saved = await saver.save_all(self.run, self.account, only=only)
+        self.unfit.update(saved.unfit)
+        hopeless = {n for n in saved.unfit if self.unfit[n] >= MAX_UNFIT}
+        self.run, self.missing = saved.run, (self.missing - only) | (saved.failed - hopeless)
+        return saved
+
+
+class OutputRetrier:
+    """Saves outputs, again and again where that may help."""
+
+    def __init__(self, ledger: Ledger, saver: OutputSaver, renewer: LinkRenewer, clock: Clock) -> None:
+        self._ledger = ledger
+        self._saver = saver
+        self._renewer = renewer
+        self._clock = clock
+        self._retrying: dict[str, anyio.CancelScope | None] = {}
+        """The runs that are tried again behind the answer: how to end the pause, None while an attempt is under way."""
+
+    async def try_first(self, run: Run, account: OpenAccount) -> Effort:
+        """Try each output that is not saved, with a fresh link where the old one has expired; `try_again` follows."""
+        effort = Effort(run, account, self._saver.find_missing(run))
+        await self._attempt(effort)
+        return effort
+
+    async def try_again(self, effort: Effort) -> None:
+        """Try what is left, with growing pauses, until nothing is left to try or somebody begins anew."""
+        run_id = effort.run.id
+        failures = 1
+        while effort.missing and (pause := FAILED_DOWNLOAD.get_pause(failures)) is not None:
+            failures += 1
+            with anyio.CancelScope() as scope:
+                self._retrying[run_id] = scope
+                await self._clock.sleep(pause)
+            if scope.cancel_called:
+                return
+            self._retrying[run_id] = None
+            try:
+                await self._read_again(effort)
+                await self._attempt(effort)
+            finally:
+                del self._retrying[run_id]
+
+    def begin_anew(self, run_id: str) -> bool:
+        """End the pause of a run that is tried again; False when it is being tried right now, and all is well."""
+        scope = self._retrying.get(run_id)
+        if scope is None:
+            return run_id not in self._retrying
+        del self._retrying[run_id]
+        scope.cancel()
+        return True
+
+    async def _read_again(self, effort: Effort) -> None:
+        """Take up what others have written since: a fresh link, or that the run was erased."""
+        run = effort.run
+        try:
+            kept = await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
+        except RunNotFound:
+            effort.missing = frozenset()
+        except LedgerError as exc:
+            logger.info("the outputs of run %s are tried again without the ledger: %s", run.id, exc)
+        else:
+            # Where the ledger could not take the end of the run, it lacks the outputs.
+            if kept.state.is_final:
+                effort.run = kept
+                effort.missing &= self._saver.find_missing(kept)
+
+    async def _attempt(self, effort: Effort) -> None:
+        saved = await effort.save(self._saver, effort.missing)
+        if saved.expired and not effort.is_renewed:
+            await self._try_renewed(effort, saved.expired)
+        elif effort.is_renewed:
+            effort.missing -= self._find_dead(effort.run, saved.expired)
+
+    async def _try_renewed(self, effort: Effort, expired: Collection[int]) -> None:
+        try:
+            renewed = await self._renewer.renew(effort.run, effort.account, expired)
+        except ProviderError as exc:
+            logger.info("run %s could not be read again for fresh links: %s", effort.run.id, exc)
+            return
+        effort.run = renewed.run
+        # Where the provider gave the same links again they may work yet, and it is asked once more when they do not.
+        effort.is_renewed = bool(renewed.fresh or renewed.gone)
+        effort.missing -= renewed.gone
+        if renewed.fresh:
+            await effort.save(self._saver, renewed.fresh)
+
+    def _find_dead(self, run: Run, expired: Collection[int]) -> frozenset[int]:
+        """Return the outputs whose fresh links have expired as well: by their server and by our clock."""
+        dead = (one for one in run.outputs if one.expires_at is None or self._renewer.has_expired(one))
+        return frozenset(one.n for one in dead if one.n in expired)

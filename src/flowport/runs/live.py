@@ -1,0 +1,174 @@
+"""What this process knows of its live runs, and a bell for those who wait for one.
+
+The ledger is the record; the board is its freshest page, so that a waiting handler reads no disk.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+
+from flowport.domain.models import Run, RunState, Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """Where a start stands in the line for the request budget."""
+
+    place: int
+    """From 1."""
+    seconds: float
+    """About how long it takes until its turn."""
+
+
+def _stand_nowhere() -> QueuePlace | None:
+    return None
+
+
+@dataclass(slots=True)
+class BoardEntry:
+    """One run that this process starts, follows or saves. Mutable: it changes with every look."""
+
+    run: Run
+    is_saving: bool = False
+    """Whether its outputs are being fetched."""
+    problem: str = ""
+    """Why the run could not be looked at the last time, as a sentence; empty when it could."""
+    is_unwritten: bool = False
+    """Whether the ledger could not take the last change, so that this page is the only record of it."""
+    refusal: str = ""
+    """Why the provider takes no runs from this account at all, as sentences; empty while it is not known to refuse. What
+    a row of a batch has met stands with the batch."""
+    is_unwanted: bool = False
+    """Whether a caller that has gone wanted the run to be stopped if that is still possible."""
+    urgency: Urgency = Urgency.WAITED
+    """How soon it was wanted when it was asked for."""
+    waiters: int = 0
+    """How many calls wait for it now."""
+    noted_at: float = 0.0
+    """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
+    over_after_seconds: float | None = None
+    """How long the run took by the monotonic clock, from its acceptance; None when its end was not seen here."""
+    get_place: Callable[[], QueuePlace | None] = _stand_nowhere
+    """Tells where its start stands in the line for the budget; None while it does not stand there."""
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Count as a call that waits for the run."""
+        self.waiters += 1
+        try:
+            yield
+        finally:
+            self.waiters -= 1
+
+    def rouse(self) -> None:
+        """Wake those who wait for a change."""
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more will change by itself."""
+        return self.run.state.is_final and not self.is_saving
+
+
+class RunListener(Protocol):
+    """Who wants to hear of every change of a run."""
+
+    def __call__(self, run_id: str, *, is_relisted: bool) -> None:
+        """Hear of one; `is_relisted` when it is new, and not when it is only in another state."""
+
+
+def _ignore(run_id: str, *, is_relisted: bool) -> None:
+    """Hear of nothing."""
+
+
+class Board:
+    """The live runs of this process by id, and for a while those that have ended."""
+
+    def __init__(self, listener: RunListener = _ignore) -> None:
+        self._entries: dict[str, BoardEntry] = {}
+        self._live: set[str] = set()
+        self._listener = listener
+
+    def put(self, run: Run, *, noted_at: float, urgency: Urgency = Urgency.WAITED) -> BoardEntry:
+        """Take up a run, or return its entry when it is here already."""
+        if run.id not in self._entries:
+            self._entries[run.id] = BoardEntry(run, urgency=urgency, noted_at=noted_at)
+            self._note_live(run)
+            # The lists show a batch, and none of its rows.
+            self._listener(run.id, is_relisted=not run.batch_id)
+        return self._entries[run.id]
+
+    def get(self, run_id: str) -> BoardEntry | None:
+        """Return what is known of a run; None when this process does not follow it."""
+        return self._entries.get(run_id)
+
+    def get_row_problem(self, batch_id: str) -> str:
+        """Return why a row of a batch cannot be sent just now, as sentences; empty when none has met a problem."""
+        rows = (entry for entry in self._entries.values() if entry.run.batch_id == batch_id)
+        return next((row.problem for row in rows if row.problem and row.run.state is RunState.ACCEPTED), "")
+
+    def remove(self, run_id: str) -> None:
+        """Forget a run that the ledger knows as well; whoever waits for it is told."""
+        entry = self._entries.get(run_id)
+        if entry is not None and not entry.is_unwritten:
+            del self._entries[run_id]
+            self._live.discard(run_id)
+            entry.changed.set()
+
+    def note_unwritten(self, run_id: str) -> None:
+        """Keep a run here although it is over, because the ledger could not take its last change."""
+        entry = self._entries.get(run_id)
+        if entry is not None:
+            entry.is_unwritten = True
+
+    def note_refused(self, run_id: str, reason: str) -> None:
+        """The run failed of something that every run of its account fails of; whoever waits for its batch is told."""
+        entry = self._entries.get(run_id)
+        if entry is None:
+            return
+        entry.refusal = reason
+        batch = self._entries.get(entry.run.batch_id)
+        if batch is not None:
+            batch.refusal = reason
+            batch.rouse()
+
+    def note_unwanted(self, run_id: str) -> None:
+        """A caller of the run has gone and wants it stopped."""
+        entry = self._entries.get(run_id)
+        if entry is not None:
+            entry.is_unwanted = True
+
+    def note_written(self, run_id: str) -> None:
+        """The ledger knows all again."""
+        entry = self._entries.get(run_id)
+        if entry is not None:
+            entry.is_unwritten = False
+
+    def update(self, run: Run, *, is_saving: bool | None = None, problem: str = "") -> None:
+        """Note a run's new standing and wake those who wait for it."""
+        entry = self._entries.get(run.id)
+        if entry is None:
+            return
+        if run != entry.run:
+            self._listener(run.id, is_relisted=False)
+        entry.run = run
+        self._note_live(run)
+        entry.problem = problem
+        if is_saving is not None:
+            entry.is_saving = is_saving
+        entry.rouse()
+
+    def count_live(self) -> int:
+        """Return how many runs are not over."""
+        return len(self._live)
+
+    def _note_live(self, run: Run) -> None:
+        if run.state.is_final or run.is_batch:
+            self._live.discard(run.id)
+        else:
+            self._live.add(run.id)

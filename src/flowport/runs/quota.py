@@ -1,0 +1,85 @@
+"""What a run waits for before anything is sent: the next day of its provider, and no longer than it is wanted."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from flowport.domain.errors import DayUsedUp, FlowportError, ProviderRefused
+from flowport.domain.models import Run
+from flowport.runs.live import Board
+from flowport.runtime.clock import Clock
+
+T = TypeVar("T")
+
+
+class Patience:
+    """Waits for runs, and lets go of those that are cancelled meanwhile."""
+
+    def __init__(self, board: Board, clock: Clock) -> None:
+        self._board = board
+        self._clock = clock
+
+    def is_over(self, run: Run) -> bool:
+        """Tell whether the run was cancelled while it waited."""
+        entry = self._board.get(run.id)
+        return entry is not None and entry.run.state.is_final
+
+    async def outwait_day(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what comes of some work for a run; None when the run was cancelled meanwhile.
+
+        For a row of a batch it is done anew on the next day of the provider when this one is used up; for nobody else.
+
+        Raises:
+            FlowportError: What the work raises. That the account itself is refused stands on the board then.
+        """
+        while not self.is_over(run):
+            try:
+                return await work()
+            except DayUsedUp as exc:
+                if not run.batch_id:
+                    raise
+                await self._wait_for_day(run, exc)
+            except ProviderRefused as exc:
+                self._board.note_refused(run.id, str(exc))
+                raise
+        return None
+
+    async def stop_when_over(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what comes of some work, None when it is broken off because the run is cancelled; it may start nothing.
+
+        Raises:
+            FlowportError: What the work raises.
+        """
+        found: T | None = None
+        error: FlowportError | None = None
+
+        async def hear() -> None:
+            """Break off with the run."""
+            while (entry := self._board.get(run.id)) is not None and not entry.run.state.is_final:
+                await entry.changed.wait()
+            group.cancel_scope.cancel()
+
+        group = anyio.create_task_group()
+        async with group:
+            group.start_soon(hear)
+            try:
+                found = await work()
+            except FlowportError as exc:
+                # The group would wrap it.
+                error = exc
+            group.cancel_scope.cancel()
+        if error is not None:
+            raise error
+        return found
+
+    async def _wait_for_day(self, run: Run, problem: DayUsedUp) -> None:
+        if self.is_over(run):
+            return
+        self._board.update(run, problem=f"{problem} Nothing was sent; Flowport goes on by itself.")
+
+        async def wait() -> None:
+            """Let the day pass."""
+            await self._clock.sleep(problem.resumes_seconds)
+
+        await self.stop_when_over(run, wait)

@@ -1,0 +1,295 @@
+"""Recover runs that another process left: scan, claim, adopt after a key change."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NoReturn
+
+from flowport.domain.errors import LedgerError, ProviderError, ProviderRefused, ProviderRejected, RunNotFound
+from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Account, Run, RunState
+from flowport.network.account import OpenAccount
+from flowport.runs.batch.service import Batches
+from flowport.runs.downloads import LinkRenewer
+from flowport.runs.poll import fetch_look
+from flowport.runs.rebuild_call import CallRestorer
+from flowport.runs.service import Runner
+from flowport.runtime.clock import Clock
+from flowport.store.interface import Ledger
+from flowport.store.process_lock import ProcessLock
+
+logger = logging.getLogger(__name__)
+
+_FORBIDDEN: Final = 403
+
+
+class RunAdopter:
+    """Finds a readable account for runs whose own is not open. Each run is tried once by each key."""
+
+    def __init__(self, accounts: Mapping[str, OpenAccount], ledger: Ledger, clock: Clock, process: ProcessLock) -> None:
+        self._accounts = accounts
+        self._ledger = ledger
+        self._clock = clock
+        self._process = process
+
+    async def adopt(self, run: Run) -> Run:
+        """Return the run as it is after the try: in an open account when that account's key can read it.
+
+        Raises:
+            LedgerError: What came of it could not be written down.
+        """
+        account = self._find_heir(run)
+        if account is None:
+            return run
+        heir = account.account.id
+        try:
+            await fetch_look(run, account, self._clock)
+        except ProviderError as exc:
+            logger.info("run %s of another key could not be read with the present one: %s", run.id, exc)
+            if not _is_verdict(exc):
+                return run
+            await self._ledger.note_adoption_tried(run.id, account_id=heir)
+            return replace(run, adoption_tried=heir)
+        await self._ledger.note_adopted(run.id, from_account=run.account_id, to_account=heir)
+        # Also when another process was first: it has the same key, or the run would not be there.
+        return await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
+
+    def _find_heir(self, run: Run) -> OpenAccount | None:
+        """Return the open account of the same provider and host, if it is to try."""
+        if run.account_id in self._accounts or not run.provider_run_id or self._process.is_alive(run.process_id):
+            return None
+        scope = run.account_id.rpartition(":")[0]
+        heirs = (one for one in self._accounts.values() if one.account.scope == scope)
+        return next((one for one in heirs if one.account.id != run.adoption_tried), None)
+
+
+def _is_verdict(error: ProviderError) -> bool:
+    """Tell whether the provider spoke of the run, and not of the network, its own state or the key's."""
+    if isinstance(error, ProviderRefused):
+        return error.status == _FORBIDDEN
+    return isinstance(error, ProviderRejected)
+
+
+class RunInheritor:
+    """Brings runs that nobody follows any more to the runner of this process."""
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        accounts: Mapping[str, OpenAccount],
+        ledger: Ledger,
+        clock: Clock,
+        process: ProcessLock,
+        renewer: LinkRenewer,
+        adopter: RunAdopter,
+        restorer: CallRestorer,
+    ) -> None:
+        self._runner = runner
+        self._accounts = accounts
+        self._ledger = ledger
+        self._clock = clock
+        self._process = process
+        self._renewer = renewer
+        self._adopter = adopter
+        self._restorer = restorer
+
+    async def take_over(self, run: Run) -> None:
+        """Take a run over, to its end, from a process that has died; runs of living ones are left to them.
+
+        Raises:
+            LedgerError: The ledger cannot be written to.
+        """
+        if self._runner.get_entry(run.id) is None and not self._process.is_alive(run.process_id):
+            run = await self._adopter.adopt(run)
+            if run.is_followed or run.state.is_final:
+                await self._resume(run)
+
+    async def take_up(self, run: Run) -> None:
+        """Do for a run, because somebody asks for it, what nobody does any more: follow it, save it, or say its fate.
+
+        Raises:
+            LedgerError: What became of it could not be written down.
+        """
+        if self._runner.get_entry(run.id) is not None or self.is_followed_elsewhere(run):
+            return
+        try:
+            await self._resume(await self._adopter.adopt(run))
+        except LedgerError as exc:
+            logger.warning("run %s could not be taken up in the ledger: %s", run.id, exc)
+            if run.state in {RunState.ACCEPTED, RunState.STARTING}:
+                raise
+            # Looking is free and harms nothing, and what is known can be shown.
+            if self._can_be_read(run) and not run.state.is_final:
+                self._runner.follow_again(run, run.urgency)
+
+    def is_followed_elsewhere(self, run: Run) -> bool:
+        """Tell whether another living process follows the run."""
+        return run.is_followed and not run.state.is_final and self._is_held_elsewhere(run)
+
+    async def renew_link(self, run: Run, n: int) -> Run | None:
+        """Return a run that was read again for a fresh link of one output; None without the key to read it with.
+
+        Raises:
+            ProviderError: The provider cannot say just now.
+        """
+        account = self._accounts.get(run.account_id)
+        if account is None or not run.provider_run_id:
+            return None
+        return (await self._renewer.renew(run, account, {n})).run
+
+    def _is_held_elsewhere(self, run: Run) -> bool:
+        return run.process_id != self._process.process_id and self._process.is_alive(run.process_id)
+
+    def _can_be_read(self, run: Run) -> bool:
+        return run.account_id in self._accounts and bool(run.provider_run_id)
+
+    async def _resume(self, run: Run) -> None:
+        if run.state.is_final:
+            await self._resume_outputs(run)
+            return
+        if run.state.is_at_provider and not self._can_be_read(run):
+            # Without its key it can only wait for a process that has it, or for the provider to answer to ours.
+            return
+        claimed = await self._claim(run)
+        if claimed is None or self._runner.get_entry(run.id) is not None:
+            return
+        if claimed.state.is_at_provider:
+            self._runner.follow_again(claimed, claimed.urgency)
+        elif claimed.state is RunState.STARTING:
+            at = self._clock.now()
+            await self._ledger.note_unknown(run.id, failure=ENDED_WHILE_STARTING, start_answer="", at=at)
+        elif claimed.state is RunState.ACCEPTED:
+            await self._resume_unsent(claimed)
+        else:
+            await self._resume_outputs(claimed)
+
+    async def _resume_unsent(self, run: Run) -> None:
+        """Start the run if its caller was told of it and may be waiting; one that nobody knows of is not paid for."""
+        account = self._accounts.get(run.account_id)
+        if run.told_at is None or account is None:
+            await self._ledger.note_cancelled(run.id, failure=ENDED_UNSENT, at=self._clock.now())
+        else:
+            self._runner.start_again(run, account, self._restorer, run.urgency)
+
+    async def _resume_outputs(self, run: Run) -> None:
+        account = self._accounts.get(run.account_id)
+        if account is None or not run.provider_run_id:
+            return
+        if not self._runner.has_to_save(run) or self._is_held_elsewhere(run):
+            await self._renewer.renew_expired(run, account)
+            return
+        claimed = await self._claim(run)
+        if claimed is not None and self._runner.get_entry(run.id) is None:
+            self._runner.save_again(claimed, account)
+
+    async def _claim(self, run: Run) -> Run | None:
+        """Return the run as it stands if it is ours to act for, None when it is another's."""
+        ours = self._process.process_id
+        if run.process_id == ours:
+            # One of ours that was not sent yet is on its way to the board.
+            return run if run.state.is_at_provider or run.state.is_final else None
+        if not await self._ledger.note_taken_over(run.id, from_process=run.process_id, to_process=ours):
+            return None
+        try:
+            # It may have come further between being read and its process's end.
+            return await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
+        except LedgerError as exc:
+            logger.info("run %s is taken over as it was read: %s", run.id, exc)
+            return replace(run, process_id=ours, is_followed=True)
+
+
+WATCH_SECONDS: Final = 4.0
+"""Between two looks into the ledger. Two of them, and the time they take, are within the ten seconds that we promise."""
+
+ADOPT_SECONDS: Final = 60.0
+"""Between two tries to read the runs of other keys; each run is tried once, unless the provider cannot be reached."""
+
+MAX_ADOPTED: Final = 100
+"""How many of them are tried in a row."""
+
+UNSAVED_SECONDS: Final = 2 * 24 * 3600.0
+"""For how long an output is tried whose link has expired by our clock; longer than any clock is wrong by its zone."""
+
+
+class OrphanWatch:
+    """Finds the runs of dead processes. Runs of living ones are left to them."""
+
+    def __init__(
+        self,
+        inheritor: RunInheritor,
+        accounts: Sequence[Account],
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        should_save: bool,
+        is_alive: Callable[[str], bool],
+        batches: Batches | None = None,
+    ) -> None:
+        """Prepare; `is_alive` tells whether a process of this home lives."""
+        self._is_alive = is_alive
+        self._batches = batches
+        self._should_save = should_save
+        self._inheritor = inheritor
+        self._accounts = accounts
+        self._ledger = ledger
+        self._clock = clock
+
+    async def keep_watch(self) -> NoReturn:
+        """Take over what dead processes left, now and every few seconds."""
+        await self._repeat(self.take_over, WATCH_SECONDS)
+
+    async def keep_adopting(self) -> NoReturn:
+        """Try to read the runs of keys that are no longer configured, now and every minute."""
+        await self._repeat(self.adopt, ADOPT_SECONDS)
+
+    async def take_over(self) -> None:
+        """Take over the live runs of dead processes, and those whose outputs nobody saves any more.
+
+        Raises:
+            LedgerError: The ledger cannot be read or written.
+        """
+        dead = [one for one in await self._ledger.get_calling_processes() if not self._is_alive(one)]
+        if dead:
+            await self._ledger.forget_calls_of(dead)
+        now = self._clock.now()
+        for account in self._accounts:
+            live = await self._ledger.get_live_runs(account_id=account.id)
+            await self._take_over_all(live)
+            since = now - UNSAVED_SECONDS
+            if self._should_save:
+                await self._take_over_all(
+                    await self._ledger.get_unsaved_runs(account_id=account.id, now=now, since=since)
+                )
+
+    async def adopt(self) -> None:
+        """Let the present key try the runs of other keys of the same provider and host.
+
+        Raises:
+            LedgerError: The ledger cannot be read or written.
+        """
+        for account in self._accounts:
+            stranded = await self._ledger.get_stranded_runs(
+                scope=account.scope, account_id=account.id, limit=MAX_ADOPTED
+            )
+            await self._take_over_all(stranded)
+
+    async def _take_over_all(self, runs: Sequence[Run]) -> None:
+        # Batches first: a row that is refused tells its batch.
+        for run in sorted(runs, key=lambda one: not one.is_batch):
+            if not run.is_batch:
+                await self._inheritor.take_over(run)
+            elif self._batches is not None:
+                await self._batches.take_up(run)
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause_seconds: float) -> NoReturn:
+        problem = ""
+        while True:
+            try:
+                await work()
+                problem = ""
+            except (LedgerError, RunNotFound) as exc:
+                # Once for each kind of trouble: a full disk stays full for hours.
+                if str(exc) != problem:
+                    logger.warning("what other processes left cannot be taken over just now: %s", exc)
+                problem = str(exc)
+            await self._clock.sleep(pause_seconds)

@@ -1,0 +1,195 @@
+"""Results of earlier runs as inputs of a new one: which output an argument means."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from flowport.domain.errors import ArgumentsInvalid, RunNotFound
+from flowport.domain.models import InputKind, Output, Run
+from flowport.media.errors import build_refusal
+from flowport.media.input_files import KIND_NAMES, WANTED_KINDS, Media, format_wanted
+from flowport.media.source_kinds import ResultName, Spelling, get_spelling, parse_result_name
+from flowport.runs.calls import RunCall
+from flowport.runs.delivery import DeliveredRuns
+from flowport.store.interface import Ledger
+
+_QUOTES: Final = " \t\r\n\"'`<>()[]{}*.,;\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb"
+_BARE_ID: Final = re.compile(r"[a-z0-9_]{1,60}")
+# The prefix of an id is forgiven where something else says that it is one.
+_PREFIXED_ID: Final = re.compile(
+    r"(?:(?P<run>flowport://runs/|run:)(?:run_)?|(?P<batch>flowport://batches/|batch:)(?:batch_)?)(?P<id>[a-z0-9]{1,40})",
+    re.IGNORECASE,
+)
+_ID_INSIDE: Final = re.compile(r"(?<![a-z0-9])(?:run|batch)_[a-z0-9]{6,40}(?![a-z0-9_])", re.IGNORECASE)
+_LAST_OUTPUT: Final = re.compile(r"last#[0-9]{1,6}", re.IGNORECASE)
+_MAX_NAMING: Final = 4_000
+_MAX_NAMED: Final = 5
+
+_FORMS: Final = 'Write run:ID#1 with the id of a run, flowport://runs/ID/outputs/1, or "last" for the newest result.'
+
+
+@dataclass(frozen=True, slots=True)
+class OutputMedia:
+    """An output of an earlier run of the same owner."""
+
+    run: Run
+    output: Output
+
+    @property
+    def uri(self) -> str:
+        """Its lasting name."""
+        return f"flowport://runs/{self.run.id}/outputs/{self.output.n}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreationMedia:
+    """A file that the provider has already, under an id of its own."""
+
+    id: str
+
+
+InputMedia: TypeAlias = Media | OutputMedia | CreationMedia
+"""What a media argument of a call may name."""
+
+
+class OutputFinder:
+    """Finds the output that an argument names, among those of the caller's owner and no other."""
+
+    def __init__(self, ledger: Ledger, delivered: DeliveredRuns) -> None:
+        self._ledger = ledger
+        self._delivered = delivered
+
+    async def find(self, value: str, *, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
+        """Return the output, or None when the text names a file of another sort.
+
+        Raises:
+            ArgumentsInvalid: There is no such output, or it is of a kind that the input does not take.
+            LedgerError: The ledger cannot be read.
+        """
+        match get_spelling(value):
+            case Spelling.RESULT:
+                name = parse_result_name(value)
+                if name is None:
+                    raise build_refusal(argument, "does not name a result of a run as Flowport does", _FORMS)
+                run = await self._find_run(name, argument, call)
+                return OutputMedia(run, _pick(run, name.n, argument, kind))
+            case Spelling.URL:
+                return await self._find_by_url(value.strip(), argument, kind, call)
+            case _:
+                return None
+
+    async def find_run(self, text: str, *, argument: str, call: RunCall) -> Run:
+        """Return the run or batch that a text names: by its id, or in any spelling that a media argument takes.
+
+        Raises:
+            RunNotFound: It names no run of this owner, or several.
+            ArgumentsInvalid: It is "last", and no result has been seen yet.
+            LedgerError: The ledger cannot be read.
+        """
+        written = text[:_MAX_NAMING].strip().strip(_QUOTES)
+        if names_last(text):
+            return await self._find_last(argument, call)
+        found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
+        if not found and get_spelling(written) is Spelling.URL:
+            try:
+                return await self._ledger.get_run_by_output_url(written, owner=call.owner)
+            except ValueError as exc:  # a malformed address
+                raise RunNotFound(text[:_MAX_NAMING].strip()) from exc
+        if len(found) != 1:
+            raise RunNotFound(text[:_MAX_NAMING].strip())
+        return next(iter(found.values()))
+
+    async def _get_all(self, run_id: str, call: RunCall) -> tuple[Run, ...]:
+        try:
+            return (await self._ledger.get_run(run_id, account_id=None, owner=call.owner),)
+        except RunNotFound:
+            return ()
+
+    async def _find_run(self, name: ResultName, argument: str, call: RunCall) -> Run:
+        if not name.run_id:
+            return await self._find_last(argument, call)
+        try:
+            return await self._ledger.get_run(name.run_id, account_id=None, owner=call.owner)
+        except RunNotFound as exc:
+            raise build_refusal(argument, f"names a run that is not there ({exc.run_id[:60]})", _FORMS) from exc
+
+    async def _find_last(self, argument: str, call: RunCall) -> Run:
+        """Return the newest run with outputs that was delivered over this connection, else to this owner."""
+        for run_id in self._delivered.get(owner=call.owner, connection=call.connection):
+            try:
+                run = await self._ledger.get_run(run_id, account_id=None, owner=call.owner)
+            except RunNotFound:  # erased since
+                continue
+            if run.outputs:
+                return run
+        last = await self._ledger.get_last_delivered(owner=call.owner)
+        if last is None:
+            raise build_refusal(argument, 'is "last", and no result has been seen yet', "Name a file instead.")
+        return last
+
+    async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
+        """Return the output whose link the text is: it is better known here than by a link that expires."""
+        try:
+            run = await self._ledger.get_run_by_output_url(url, owner=call.owner)
+        except (RunNotFound, ValueError):  # a malformed address is refused where addresses are
+            return None
+        n = _find_by_link(run, url)
+        return None if n is None else OutputMedia(run, _pick(run, n, argument, kind))
+
+
+def names_last(text: str) -> bool:
+    """Tell whether a text means the newest delivered result instead of naming a run."""
+    written = text[:_MAX_NAMING].strip().strip(_QUOTES)
+    return written.casefold() == "last" or _LAST_OUTPUT.fullmatch(written) is not None
+
+
+def parse_run_ids(text: str) -> tuple[str, ...]:
+    """Return the ids that a text may mean: itself where it is one, else those that stand in it.
+
+    An id may come with quotes, in the URI of its run, batch or output, with `#1` behind it, or in a sentence.
+    """
+    written = text[:_MAX_NAMING].strip().strip(_QUOTES)
+    if _BARE_ID.fullmatch(written):
+        return (written,)
+    named = _PREFIXED_ID.match(written)
+    inner = [] if named is None else [f"{'batch' if named['batch'] else 'run'}_{named['id'].lower()}"]
+    inner += [found.lower() for found in _ID_INSIDE.findall(written)]
+    return tuple(dict.fromkeys(inner))[:_MAX_NAMED]
+
+
+def _find_by_link(run: Run, url: str) -> int | None:
+    """Return which output a link is of; an old one differs behind the question mark."""
+    exact = [output.n for output in run.outputs if output.url == url]
+    place = url.partition("?")[0]
+    near = [output.n for output in run.outputs if output.url and output.url.partition("?")[0] == place]
+    return next(iter(exact or near), None)
+
+
+def _pick(run: Run, n: int | None, argument: str, kind: InputKind) -> Output:
+    if not run.outputs:
+        raise _build_without(run, argument)
+    fitting = [output for output in run.outputs if output.kind in WANTED_KINDS[kind]]
+    if n is None:
+        if fitting:
+            return fitting[0]
+        raise _build_misfit(run.outputs[0], argument, kind)
+    output = next((output for output in run.outputs if output.n == n), None)
+    if output is None:
+        last = max(output.n for output in run.outputs)
+        raise build_refusal(argument, f"names output {n} of {run.id}, which has {last}", f"Give #1 to #{last}.")
+    if output not in fitting:
+        raise _build_misfit(output, argument, kind)
+    return output
+
+
+def _build_without(run: Run, argument: str) -> ArgumentsInvalid:
+    if run.state.is_final:
+        return build_refusal(argument, f"names {run.id}, which made nothing ({run.state.value})", "Name another.")
+    expected = f'get_run with run_id "{run.id}" waits for it.'
+    return build_refusal(argument, f"names {run.id}, which is not finished", expected)
+
+
+def _build_misfit(output: Output, argument: str, kind: InputKind) -> ArgumentsInvalid:
+    takes = format_wanted(kind)
+    made = KIND_NAMES.get(output.kind, "a text or file")
+    return build_refusal(argument, f"takes {takes}, and this result is {made}", f"Give {takes}.")

@@ -1,0 +1,312 @@
+"""Start a run: exactly one start request for one intended run.
+
+The order of writes is the promise: `starting` is on disk before the request leaves, the provider's id is on disk before
+anybody hears of it. A request is sent again only when it is certain that the provider received or took nothing.
+"""
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, assert_never
+
+import anyio
+
+from flowport.domain.backoff import Backoff
+from flowport.domain.errors import (
+    LedgerError,
+    ProviderBusy,
+    ProviderError,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnreachable,
+)
+from flowport.domain.models import App, Run, RunState, Urgency
+from flowport.network.account import OpenAccount
+from flowport.network.api_client import PAUSE_WITHOUT_WORD_SECONDS
+from flowport.network.ratelimit.limiter import Priority
+from flowport.providers.input_errors import name_inputs
+from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
+from flowport.runs.inputs import Delivered, FileDeliverer
+from flowport.runs.live import Board, QueuePlace
+from flowport.runs.pending_writes import RunWriter
+from flowport.runs.prepare import PreparedCall
+from flowport.runs.quota import Patience
+from flowport.runtime.clock import Clock
+from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.store.interface import Ledger
+
+logger = logging.getLogger(__name__)
+
+LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
+"""After a connection that was never made: the first try and two more."""
+
+LOST_CONNECTION_OF_ROW: Final = Backoff(1.0, 2.0, 30.0, tries=24)
+"""The same for a row of a batch, which nobody waits for: it outlasts a network that is away for ten minutes."""
+
+MAX_BUSY_TRIES: Final = 4
+"""How often a start is sent in all when the provider answers 429."""
+
+MAX_STARTS: Final = 6
+"""Start requests side by side, to each account. The others wait as `accepted`, of which it is certain that nothing was
+sent. Six answers of six seconds are sixty starts a minute, and no limit that we know allows more."""
+
+MAY_HAVE_CHANGED: Final = (
+    "The app may have been changed there: Flowport reads its definition again, and a later call goes by what it finds."
+)
+"""Said of a run whose inputs fit the definition that we know, and were refused."""
+
+NOTHING_LEFT: Final = "Nothing was sent: nothing was started, and nothing is charged."
+"""Said of a run whose start request never left this computer."""
+
+CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothing was charged."
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How often one start was sent in vain."""
+
+    is_row: bool
+    lost_connections: int = 0
+    refusals: int = 0
+
+    def get_pause(self, outcome: StartOutcome) -> float | None:
+        """Return how long to wait before the start is sent again, None when it is not: only what was certainly not taken is."""
+        if not isinstance(outcome, NotTaken):
+            return None
+        if isinstance(outcome.error, ProviderUnreachable):
+            if outcome.error.is_lasting:
+                return None
+            self.lost_connections += 1
+            return (LOST_CONNECTION_OF_ROW if self.is_row else LOST_CONNECTION).get_pause(self.lost_connections)
+        if _is_too_many(outcome.error):
+            self.refusals += 1
+            return _get_delay(outcome.error) if self.refusals < MAX_BUSY_TRIES else None
+        return None
+
+
+class RunStarter:
+    """Carries accepted runs to the provider."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        board: Board,
+        clock: Clock,
+        writer: RunWriter,
+        *,
+        deliverer: FileDeliverer | None = None,
+        on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
+    ) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            deliverer: Brings the files of runs; None where no run has files.
+            on_doubt: Called when a provider refuses inputs that fit the definition of the app.
+        """
+        self._on_doubt = on_doubt
+        self._deliverer = deliverer
+        self._ledger = ledger
+        self._writer = writer
+        self._board = board
+        self._clock = clock
+        self._patience = Patience(board, clock)
+        self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
+        """The runs of each account that wait for their turn, in order."""
+        # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
+        # So has each account: nobody stands behind those who wait for another provider's budget.
+        self._places: defaultdict[tuple[str, Priority], anyio.CapacityLimiter] = defaultdict(
+            partial(anyio.CapacityLimiter, MAX_STARTS)
+        )
+
+    async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
+        """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile.
+
+        A row of a batch waits for the next day of the provider when this one is used up; nobody else does.
+
+        Raises:
+            FlowportError: A file of the run could not be brought; nothing was started.
+        """
+        started = await self._patience.outwait_day(run, partial(self._start, run, call, account))
+        return await self._get_kept(run) if started is None else started
+
+    async def _start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
+        delivered = await self._deliver(run, call, account)
+        run = replace(run, notes=delivered.notes)
+        # Built first: a mistake in it must not leave the fate of the run unknown.
+        request = account.provider.build_start_request(call.app, delivered.inputs)
+        tries = _Tries(is_row=bool(run.batch_id))
+        while True:
+            priority = self._get_priority(run)
+            async with self._stand_in_line(run, account, priority):
+                if self._patience.is_over(run):
+                    # Before it takes a request of the budget.
+                    return await self._get_kept(run)
+                starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
+                if not await self._ledger.note_starting(run.id, at=self._clock.now()):
+                    return await self._get_kept(run)
+                self._board.update(starting)
+                reach(FaultPoint.AFTER_STARTING)
+                outcome = await self._send(request, account)
+                reach(FaultPoint.AFTER_REPLY)
+            pause = tries.get_pause(outcome)
+            if pause is None or not await self._retreat(run):
+                if _is_doubt(outcome):
+                    self._on_doubt(account, call.app)
+                    await self._forget(delivered, account)
+                return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
+            self._board.update(run, problem=_format_retry(outcome, pause))
+            await self._clock.sleep(pause)
+            if await self._drop_unwanted(run):
+                return await self._get_kept(run)
+
+    @asynccontextmanager
+    async def _stand_in_line(self, run: Run, account: OpenAccount, priority: Priority) -> AsyncIterator[None]:
+        """Wait for the turn of a start, and hold its place until its answer is here; the board tells where it stands."""
+        line = self._lines[account.account.id, priority]
+        line[run.id] = None
+        if (entry := self._board.get(run.id)) is not None:
+            entry.get_place = partial(self._get_place, run, account, priority)
+        try:
+            async with self._places[account.account.id, priority]:
+                await account.wait_for_turn(priority)
+                line.pop(run.id)
+                yield
+        finally:
+            line.pop(run.id, None)
+
+    def _get_place(self, run: Run, account: OpenAccount, priority: Priority) -> QueuePlace | None:
+        line = self._lines[account.account.id, priority]
+        if run.id not in line:
+            return None
+        before = len(self._lines[account.account.id, Priority.START]) if priority is Priority.START_ROW else 0
+        place = before + list(line).index(run.id) + 1
+        return QueuePlace(place, account.budget.get_wait(place))
+
+    def _get_priority(self, run: Run) -> Priority:
+        """Return how urgent the start is: that of a batch row waits behind what somebody waits for."""
+        entry = self._board.get(run.id)
+        is_row = entry is not None and entry.urgency is Urgency.BATCH and not entry.waiters
+        return Priority.START_ROW if is_row else Priority.START
+
+    async def _drop_unwanted(self, run: Run) -> bool:
+        """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""
+        entry, now = self._board.get(run.id), self._clock.now()
+        if entry is None:
+            await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
+            return True
+        # Not while another call waits for it.
+        return entry.is_unwanted and await self._ledger.note_abandoned(
+            run.id, call_id="", failure=CANCELLED_UNSENT, at=now
+        )
+
+    async def _deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
+        return Delivered(call.inputs) if self._deliverer is None else await self._deliverer.deliver(run, call, account)
+
+    async def _forget(self, delivered: Delivered, account: OpenAccount) -> None:
+        if self._deliverer is not None:
+            await self._deliverer.forget(delivered, account)
+
+    async def _get_kept(self, run: Run) -> Run:
+        return await self._ledger.get_run(run.id, account_id=run.account_id, owner=run.owner)
+
+    async def _retreat(self, run: Run) -> bool:
+        """Tell whether the ledger has the run as accepted again; only then may it be sent again."""
+        try:
+            return await self._ledger.note_not_taken(run.id)
+        except LedgerError as exc:
+            logger.warning("run %s was not taken, which could not be written down: %s", run.id, exc)
+            return False
+
+    async def _send(self, request: ApiRequest, account: OpenAccount) -> StartOutcome:
+        try:
+            answer = await account.send_now(request)
+        except ProviderUnreachable as exc:
+            return Uncertain(exc, "") if exc.was_sent else NotTaken(exc)
+        return account.provider.parse_start(answer)
+
+    async def _conclude(self, run: Run, outcome: StartOutcome, *, is_sandbox: bool) -> Run:
+        now = self._clock.now()
+        match outcome:
+            case Started(provider_run_id, state):
+                running_at = now if state is RunState.RUNNING else None
+                started = replace(run, state=state, provider_run_id=provider_run_id, started_at=now)
+                started = replace(started, running_at=running_at)
+                await self._writer.write(
+                    started,
+                    partial(self._ledger.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),
+                )
+                return started
+            case NotTaken(error):
+                if isinstance(error, ProviderRefused):
+                    self._board.note_refused(run.id, str(error))
+                # The definitions of the built-in sandbox are part of this program.
+                may_have_changed = _is_doubt(outcome) and not is_sandbox
+                failure = _format_not_taken(error, may_have_changed=may_have_changed)
+                failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
+                write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
+                await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
+                return failed
+            case Uncertain(error, answer):
+                failure = format_unknown(error, is_sandbox=is_sandbox)
+                unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
+                unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
+                write = partial(self._ledger.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
+                await self._writer.write(unknown, write)
+                return unknown
+            case _:
+                assert_never(outcome)
+
+
+def format_unknown(error: ProviderError, *, is_sandbox: bool = False) -> str:
+    """Return the sentence for a run whose start request may have arrived."""
+    cause = f"{error.provider} may or may not have started this run: {_format_cause(error)}."
+    if is_sandbox:
+        return f"{cause} Flowport does not send it again by itself; new_run: true does, and costs play money alone."
+    return (
+        f"{cause} It may have been charged, so Flowport does not send it again by itself. {error.provider}'s website "
+        "shows whether it is there."
+    )
+
+
+def _format_not_taken(error: ProviderError, *, may_have_changed: bool) -> str:
+    if may_have_changed:
+        return f"{error} {MAY_HAVE_CHANGED}"
+    return f"{error} {NOTHING_LEFT}" if isinstance(error, ProviderUnreachable) else str(error)
+
+
+def _format_cause(error: ProviderError) -> str:
+    if isinstance(error, ProviderUnreachable):
+        return error.why
+    status = getattr(error, "status", None)
+    return getattr(error, "problem", None) or f"it answered HTTP {status}"
+
+
+def _format_retry(outcome: StartOutcome, pause: float) -> str:
+    explanation = outcome.error.explanation if isinstance(outcome, NotTaken) else ""
+    return f"{explanation} Nothing was started; Flowport tries again by itself in {math.ceil(pause)} s."
+
+
+def _name_inputs(outcome: StartOutcome, call: PreparedCall) -> StartOutcome:
+    """Return the outcome with the names that the caller knows the inputs by."""
+    if isinstance(outcome, NotTaken) and isinstance(outcome.error, ProviderRejected):
+        return NotTaken(name_inputs(outcome.error, call.names))
+    return outcome
+
+
+def _is_doubt(outcome: StartOutcome) -> bool:
+    """Tell whether the provider refused inputs that passed our own check."""
+    error = outcome.error if isinstance(outcome, NotTaken) else None
+    return isinstance(error, ProviderRejected) and error.status == 422  # noqa: PLR2004
+
+
+def _is_too_many(error: ProviderError) -> bool:
+    return isinstance(error, ProviderBusy) and error.status == 429  # noqa: PLR2004
+
+
+def _get_delay(error: ProviderError) -> float:
+    delay = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
+    return PAUSE_WITHOUT_WORD_SECONDS if delay is None else delay

@@ -1,0 +1,176 @@
+"""Logs for the operator: on stderr, one line each, with no key and no token in them, and nothing that cannot be seen.
+
+The HTTP library logs whole URLs, and a result's URL carries the token that opens it. So the cleaning sits in the
+handler, where every record passes, whoever wrote it. An error may repeat what a stranger wrote: only a record's first
+line begins without a space, so none of theirs passes for one of ours.
+
+Whoever logs never waits for whoever reads the log: a client may leave stderr unread, and the pipe of it fills. Lines wait
+for a thread of their own; when too many do, the next are dropped, and counted.
+"""
+
+import logging
+import os
+import select
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, TextIO
+
+from flowport.domain.errors import LedgerError
+from flowport.domain.text import HIDDEN, drop_invisible, redact
+
+MAX_RECORD_LENGTH: Final = 20_000
+"""Characters of one record; a traceback has a few thousand."""
+
+REPEAT_SECONDS: Final = 3600.0
+"""After which a fault of the record of runs is logged again."""
+
+
+MAX_WAITING_LINES: Final = 1000
+"""Records that wait to be written; above it they are dropped."""
+
+FLUSH_SECONDS: Final = 0.5
+"""How long a flush waits, as at the end of the process."""
+
+
+class CleaningFormatter(logging.Formatter):
+    """Formats a record, traceback included, and takes out secrets and the queries of URLs."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the cleaned line."""
+        lines = super().format(record)[:MAX_RECORD_LENGTH].splitlines()
+        return clean_log_line("\n  ".join(map(drop_invisible, lines)), self._secrets)
+
+
+def clean_log_line(text: str, secrets: Iterable[str]) -> str:
+    """Return the text without these secrets and without what signs or authorises."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return redact(text)
+
+
+class OneCauseFilter(logging.Filter):
+    """Drops what follows from a fault that is in the log already: the record of runs is used everywhere, and fails once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record says something new; the same fault is news again after an hour."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        for fault in (str(each) for each in arguments if isinstance(each, LedgerError)):
+            last_at = self._logged_at.get(fault)
+            if last_at is not None and record.created - last_at < REPEAT_SECONDS:
+                return False
+            if record.levelno >= logging.WARNING:
+                self._logged_at[fault] = record.created
+        return True
+
+
+class QueuedHandler(logging.Handler):
+    """Formats records at once, and writes them on a thread of its own. Records that find no room are dropped."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Write to a stream; None for nowhere."""
+        super().__init__()
+        self._stream = stream
+        self._descriptor = _get_descriptor(stream)
+        self._waiting: deque[str] = deque()
+        self._dropped = 0
+        self._is_writing = self._is_closed = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record over."""
+        try:
+            line = self.format(record)
+        except Exception as exc:  # noqa: BLE001 - as the library does, but its way writes to stderr at once
+            line = f"a log record of {record.name} could not be formatted: {type(exc).__name__}"
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING_LINES:
+                self._dropped += 1
+                return
+            self._tell_dropped()
+            self._waiting.append(line)
+            self._changed.notify_all()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._write_waiting, name="flowport-log", daemon=True)
+                self._thread.start()
+
+    def has_waiting(self) -> bool:
+        """Tell whether a record is not written yet."""
+        with self._changed:
+            return bool(self._waiting or self._is_writing or self._dropped)
+
+    def flush(self) -> None:
+        """Wait until everything is written, but not for long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._waiting or self._is_writing), FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """Write what waits, and let the thread end when that is done."""
+        self.flush()
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        super().close()
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            lines = "1 line" if self._dropped == 1 else f"{self._dropped} lines"
+            self._waiting.append(f"{lines} of this log were dropped here, because they were not read in time")
+            self._dropped = 0
+
+    def _write_waiting(self) -> None:
+        while True:
+            with self._changed:
+                self._is_writing = False
+                if not self._waiting:
+                    self._tell_dropped()
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._is_closed)
+                if not self._waiting:
+                    return
+                line, self._is_writing = self._waiting.popleft(), True
+            self._write(f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        """Write a line; one that nobody can read any more is gone."""
+        try:
+            if self._descriptor is not None:
+                _write_all(self._descriptor, text.encode(errors="backslashreplace"))
+            elif self._stream is not None:
+                self._stream.write(text)
+        except (OSError, ValueError):
+            return
+
+
+def _get_descriptor(stream: TextIO | None) -> int | None:
+    """Return the descriptor of a stream, whose own lock the thread must not hold when the process ends."""
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+def start_logging(secrets: Iterable[str], *, level: int = logging.WARNING, stream: TextIO | None = None) -> None:
+    """Send every logger's records to stderr through the cleaning handler, replacing what was set up before."""
+    handler = QueuedHandler(stream or sys.stderr)
+    handler.setFormatter(CleaningFormatter(secrets))
+    handler.addFilter(OneCauseFilter())
+    logging.basicConfig(handlers=[handler], level=level, force=True)

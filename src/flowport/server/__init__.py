@@ -1,0 +1,1 @@
+"""MCP: dispatch, results, resources, notifications, and the stdio transport."""

@@ -1,0 +1,125 @@
+"""Answer a request once, however often it comes while it is in progress.
+
+A proxy or a client that is unsure sends the same request again under the same id. The first one is carried out; the
+others wait for its answer and get the same one. When its client has left, the next in line is carried out instead.
+
+An id must not be used again in a session (MCP, "Requests"). So the same request under the id of one that was answered
+says that its answer was not taken: it counts as cancelled after the answer, and an equal call joins its run for a while.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeAlias, TypeVar
+
+import anyio
+
+from flowport.actions.waiting import PROGRESS_SECONDS, Caller
+from flowport.domain.exchange import Exchange, RequestId
+
+T = TypeVar("T")
+
+_Key: TypeAlias = tuple[str, type, RequestId | None]
+MAX_ANSWERED: Final = 256
+"""Requests that are remembered after they were answered."""
+
+_WAITING: Final = "this request is in progress already"
+
+
+class RequestIdInUse(Exception):
+    """Another request is in progress under the same id."""
+
+    def __init__(self, request_id: RequestId | None) -> None:
+        super().__init__(f"The id {request_id!r} belongs to another request that is still in progress. Use a new one.")
+
+
+@dataclass(eq=False, slots=True)
+class _Request(Generic[T]):
+    content: object
+    caller: Caller
+    done: anyio.Event = field(default_factory=anyio.Event)
+    answer: T | None = None
+    """None before it is made, and for good when the client left before."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has an answer or will have one, and its client waits for it."""
+        return self.caller.exchange.is_open and not (self.done.is_set() and self.answer is None)
+
+
+class RequestsInProgress(Generic[T]):
+    """The requests that are not answered yet, by the connection they came over and their id there."""
+
+    def __init__(self) -> None:
+        self._requests: dict[_Key, list[_Request[T]]] = {}
+        self._answered: OrderedDict[tuple[_Key, str], Exchange] = OrderedDict()
+        """The last answered request of each id and content, the oldest first."""
+
+    async def answer(
+        self, caller: Caller, content: object, make: Callable[[], Awaitable[T]], *, is_stateless: bool = False
+    ) -> T:
+        """Return the answer to a request: what `make` returns, or what it returned for the same request.
+
+        Args:
+            content: What the request asks for; equal for equal requests.
+            is_stateless: Each request stands alone, so another one may have the same id by chance.
+
+        Raises:
+            RequestIdInUse: Another request with this id is in progress on this connection.
+        """
+        request_id = caller.exchange.request_id
+        key = (caller.connection, type(request_id), request_id)
+        others = self._requests.get(key, [])
+        if not is_stateless and any(one.is_alive and one.content != content for one in others):
+            raise RequestIdInUse(request_id)
+        self._forget_answered()
+        answered = (key, hashlib.sha256(repr(content).encode("utf-8", "replace")).hexdigest())
+        before = self._answered.get(answered)
+        if before is not None and before.is_written:
+            before.note_cancelled()
+        request = _Request[T](content, caller)
+        self._requests.setdefault(key, []).append(request)
+        try:
+            while (earlier := self._find_earlier(key, request)) is not None:
+                await _wait(earlier.done, caller)
+                if earlier.answer is not None:
+                    if (listener := earlier.caller.exchange.listener) is not None:
+                        caller.exchange.expect(listener)
+                    request.answer = earlier.answer
+                    return earlier.answer
+            request.answer = await make()
+            return request.answer
+        finally:
+            request.done.set()
+            if request.answer is not None:
+                self._answered[answered] = caller.exchange
+                while len(self._answered) > MAX_ANSWERED:
+                    self._answered.popitem(last=False)
+
+    def _find_earlier(self, key: _Key, request: _Request[T]) -> _Request[T] | None:
+        for one in self._requests[key]:
+            if one is request:
+                break
+            if one.is_alive and one.content == request.content:
+                return one
+        return None
+
+    def _forget_answered(self) -> None:
+        """Forget what is over: its id may be used again."""
+        self._requests = {
+            key: alive
+            for key, requests in self._requests.items()
+            if (alive := [one for one in requests if one.is_alive])
+        }
+
+
+async def _wait(event: anyio.Event, caller: Caller) -> None:
+    """Wait for an event, and tell the client meanwhile that its request is not forgotten."""
+    seconds = 0.0
+    while True:
+        with anyio.move_on_after(PROGRESS_SECONDS):
+            await event.wait()
+            return
+        seconds += PROGRESS_SECONDS
+        await caller.report(seconds, _WAITING)

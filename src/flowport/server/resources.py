@@ -1,0 +1,273 @@
+"""Read what answers link to: runs, their outputs, and the provider's own links to outputs of our runs; and apps.
+
+It is no proxy: a URL that no run of the owner produced is not fetched.
+"""
+
+import io
+import json
+import re
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Final
+
+import anyio
+import anyio.to_thread
+
+from flowport.actions.find_apps import build_options
+from flowport.actions.views.batch import build_batch_facts, build_batch_page
+from flowport.actions.views.run import (
+    UNKNOWN_COST,
+    Facts,
+    build_output_facts,
+    build_run_facts,
+    build_run_uri,
+    format_instant,
+    plain,
+)
+from flowport.actions.waiting import Caller, get_batch_standing, get_standing
+from flowport.actions.workspace import Desk
+from flowport.domain.call_errors import ResourceNotFound
+from flowport.domain.errors import ProviderError, RunNotFound
+from flowport.domain.models import Output, OutputKind, Run, get_url_place
+from flowport.domain.text import clean_line, clean_text
+from flowport.domain.truncate import choose_forms, count_bytes
+from flowport.media.identify import identify
+from flowport.media.previews import Preview
+from flowport.media.signatures import Sniffed
+from flowport.network.causes import FetchError
+from flowport.network.download import FetchRules, FileReceiver
+from flowport.runs.delivery import Delivery
+from flowport.runs.downloads import bring_output
+from flowport.runtime.memory import give_large_blocks_back
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""The largest output whose bytes are handed to a client."""
+
+MAX_SCALED_BYTES: Final = 64 * 1024 * 1024
+"""The largest picture that is fetched to hand over a smaller copy of it."""
+
+MAX_TEXT_LENGTH: Final = 100_000
+"""Characters of a text result that are handed to a client."""
+
+MAX_LISTED: Final = 20
+
+MAX_PAGE_BYTES: Final = 100_000
+"""Of the outputs that a run's resource tells of at once; the resource names its next page."""
+
+_RUN = re.compile(r"flowport://runs/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
+_BATCH = re.compile(r"flowport://batches/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
+_APP = re.compile(r"flowport://apps/([A-Za-z0-9_-]+)")
+_OUTPUT = re.compile(r"flowport://runs/([a-z0-9_]+)/outputs/([1-9][0-9]{0,5})")
+_NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
+"""Types that carry programs; a client that shows them would run a stranger's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a resource holds: text, or bytes."""
+
+    mime_type: str
+    text: str = ""
+    """The text, or what is to be said of the bytes; empty when they speak for themselves."""
+    data: bytes | None = None
+    """None for text."""
+
+
+class Resources:
+    """Reads resources of one owner."""
+
+    def __init__(self, desk: Desk, threads: anyio.CapacityLimiter) -> None:
+        self._desk = desk
+        self._threads = threads
+
+    async def list_runs(self, owner: str) -> tuple[Run, ...]:
+        """Return the newest runs, which are what the resource list shows."""
+        return await self._desk.ledger.get_runs(account_id=None, owner=owner, limit=MAX_LISTED, unseen_first=False)
+
+    async def read(self, uri: str, reader: Caller) -> Content:
+        """Return what a URI names.
+
+        Raises:
+            ResourceNotFound: It names nothing of this owner's.
+            LedgerError: The ledger cannot be read.
+        """
+        try:
+            if found := _RUN.fullmatch(uri):
+                run = await self._get_run(found[1], reader.owner)
+                if run.is_batch:
+                    raise ResourceNotFound(uri)
+                return await self._read_run(run, uri, start=int(found[2] or 1))
+            if found := _BATCH.fullmatch(uri):
+                return await self._read_batch(
+                    await self._get_run(found[1], reader.owner), uri, start=int(found[2] or 1)
+                )
+            if found := _APP.fullmatch(uri):
+                return self._read_app(uri, found[1])
+            if found := _OUTPUT.fullmatch(uri):
+                run = await self._get_run(found[1], reader.owner)
+                return await self._read_output(run, _get_output(run, uri, n=int(found[2])), reader)
+            run = await self._desk.ledger.get_run_by_output_url(uri, owner=reader.owner)
+        except RunNotFound as exc:
+            raise ResourceNotFound(uri) from exc
+        return await self._read_output(run, _get_output_at(run, uri), reader)
+
+    def _read_app(self, uri: str, tool_name: str) -> Content:
+        """Return an app with its tool as the catalogue knows it now; nothing is asked of the provider."""
+        listings = (item for one in self._desk.catalogs for item in one.catalog.current.listings)
+        listing = next((item for item in listings if item.tool_name == tool_name), None)
+        if listing is None:
+            raise ResourceNotFound(uri)
+        facts = {
+            "app": clean_line(listing.app.name),
+            "tool_name": listing.tool_name,
+            "price_credits": UNKNOWN_COST if listing.app.price_credits is None else plain(listing.app.price_credits),
+            "left_out_because": listing.left_out or None,
+            "tool": listing.tool,
+            **build_options(listing),
+        }
+        known = {key: value for key, value in facts.items() if value is not None}
+        return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
+
+    async def _get_run(self, run_id: str, owner: str) -> Run:
+        return await self._desk.ledger.get_run(run_id, account_id=None, owner=owner)
+
+    async def _read_run(self, run: Run, uri: str, *, start: int) -> Content:
+        standing = await get_standing(self._desk, run)
+        if start > max(1, len(standing.run.outputs)):
+            raise ResourceNotFound(uri)
+        facts = build_run_facts(standing)
+        facts["arguments"] = json.loads(run.arguments_json)
+        facts |= _build_page(await self._desk.previewer.drop_gone(standing.run), start)
+        return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
+
+    async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
+        if not batch.is_batch or start > batch.row_count:
+            raise ResourceNotFound(uri)
+        standing = await get_batch_standing(self._desk, batch)
+        rows = await self._desk.previewer.drop_gone_of_rows(await self._desk.ledger.get_rows(batch.id, start=start))
+        facts = build_batch_facts(standing)
+        facts |= build_batch_page(batch, rows, standing.tally, limit_bytes=MAX_PAGE_BYTES)
+        return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
+
+    async def _read_output(self, run: Run, output: Output, reader: Caller) -> Content:
+        if output.kind is OutputKind.TEXT:
+            content = Content("text/plain", clean_text(output.text, limit=MAX_TEXT_LENGTH))
+        else:
+            content = await self._read_file(run, output)
+        holds_output = output.kind is OutputKind.TEXT or content.data is not None
+        # What was delivered before is often only drawn again, which makes it no newer.
+        if holds_output and run.delivered_at is None and run.state.is_final:
+            delivery = Delivery(run.id, reader.owner, reader.connection, reader.client, shown=(run.id,))
+            self._desk.deliveries.expect(reader.exchange, delivery)
+        return content
+
+    async def _read_file(self, run: Run, output: Output) -> Content:
+        if output.mime_type in _NEVER_SHOWN:
+            is_gone = bool(await self._desk.previewer.find_gone([output]))
+            named = replace(output, saved_path="") if is_gone else output
+            return _build_sentence(named, "is of a kind that is not shown")
+        try:
+            file = await self._in_thread(Path(output.saved_path).open, "rb") if output.saved_path else None
+        except OSError:
+            file = None
+        if file is None:
+            # A saved copy that is gone must not be named.
+            return await self._fetch(run, replace(output, saved_path=""))
+        with file:
+            return await self._hand_over(file, output)
+
+    async def _fetch(self, run: Run, output: Output) -> Content:
+        try:
+            return await self._fetch_link(run, output)
+        except FetchError as exc:
+            is_over = output.expires_at is not None and output.expires_at <= self._desk.clock.now()
+            if exc.is_expired or is_over:
+                return await self._fetch_renewed(run, output, exc)
+            return _build_sentence(output, f"could not be fetched: {exc.problem}")
+
+    async def _fetch_renewed(self, run: Run, output: Output, error: FetchError) -> Content:
+        """Return what lies at a fresh link of an output whose own has expired, or the sentence that there is none."""
+        try:
+            renewed = await self._desk.inheritor.renew_link(run, output.n)
+        except ProviderError as exc:
+            return _build_sentence(output, f"could not be fetched: its link has expired. {exc.cause.rstrip('.')}")
+        if renewed is None:
+            return _build_sentence(output, f"could not be fetched: {error.problem}")
+        fresh = next(one for one in renewed.outputs if one.n == output.n)
+        if fresh.url == output.url:
+            return Content("text/plain", "This output is gone: its link has expired, and there is no fresh one.")
+        try:
+            return await self._fetch_link(run, replace(fresh, saved_path=""))
+        except FetchError as exc:
+            return _build_sentence(replace(fresh, saved_path=""), f"could not be fetched: {exc.problem}")
+
+    async def _fetch_link(self, run: Run, output: Output) -> Content:
+        account = self._desk.get_account(run.account_id)
+        origins = await account.fetch_file_origins() if account else frozenset[str]()
+        max_bytes = MAX_SCALED_BYTES if output.kind is OutputKind.IMAGE else MAX_BYTES
+        rules = FetchRules(max_bytes=max_bytes, trusted_origins=origins)
+        url = output.url or ""
+        url = await account.localize(url) if account else url
+        with await self._in_thread(TemporaryFile) as file:
+            await bring_output(self._desk.fetcher, url, FileReceiver(file), rules=rules)
+            return await self._hand_over(file, output)
+
+    async def _hand_over(self, file: BinaryIO, output: Output) -> Content:
+        """Return the bytes of a file, a copy when it is a larger picture, or a sentence."""
+        size_bytes, sniffed = await self._in_thread(_look_at, file)
+        if sniffed is None or not sniffed.is_media:
+            return _build_sentence(output, "is of a kind that is not shown")
+        if size_bytes <= MAX_BYTES:
+            return Content(sniffed.mime_type, data=await self._in_thread(_read_whole, file))
+        copy = await self._desk.previewer.build_copy(file) if sniffed.kind is OutputKind.IMAGE else None
+        if not isinstance(copy, Preview):
+            return _build_sentence(output, "is too large for this answer")
+        note = _build_sentence(output, f"has {size_bytes / 1024**2:.1f} MB, so this is a smaller copy")
+        return Content(copy.mime_type, note.text, copy.data)
+
+    async def _in_thread(self, work: Any, *args: Any) -> Any:
+        return await anyio.to_thread.run_sync(work, *args, limiter=self._threads)
+
+
+def _build_page(run: Run, start: int) -> Facts:
+    """Return the outputs from one on, as many as a page holds, and where the next page is."""
+    outputs = [build_output_facts(run, output) for output in run.outputs[start - 1 :]]
+    # One alone is shorter than a page, so each page has some.
+    shown = len(choose_forms([[count_bytes(facts)] for facts in outputs], MAX_PAGE_BYTES))
+    rest = len(outputs) - shown
+    more = {"outputs_not_shown": rest, "next_page": f"{build_run_uri(run.id)}?from={start + shown}"} if rest else {}
+    return {"outputs": outputs[:shown], **more}
+
+
+def _get_output(run: Run, uri: str, *, n: int) -> Output:
+    for output in run.outputs:
+        if output.n == n:
+            return output
+    raise ResourceNotFound(uri)
+
+
+def _get_output_at(run: Run, url: str) -> Output:
+    """Return the output at a link of the provider's, or at one that was replaced by a fresh one since."""
+    exact = (output for output in run.outputs if output.url == url)
+    same = (output for output in run.outputs if get_url_place(output.url or "") == get_url_place(url))
+    return next(chain(exact, same))
+
+
+def _look_at(file: BinaryIO) -> tuple[int, Sniffed | None]:
+    size_bytes = file.seek(0, io.SEEK_END)
+    return size_bytes, identify(file)
+
+
+def _read_whole(file: BinaryIO) -> bytes:
+    give_large_blocks_back()
+    file.seek(0)
+    return file.read(MAX_BYTES)
+
+
+def _build_sentence(output: Output, problem: str) -> Content:
+    where = f" It is saved as {output.saved_path}." if output.saved_path else ""
+    until = f", until {format_instant(output.expires_at)}" if output.expires_at is not None else ""
+    link = f" Its link is {output.link}{until}." if output.link else ""
+    return Content("text/plain", f"This output {problem}.{where}{link}")

@@ -1,0 +1,181 @@
+"""Read the configuration file: its bytes as editors and shells write them, its TOML, its keys.
+
+All that is wrong is collected, so that a person corrects the file once.
+"""
+
+import codecs
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from flowport.domain.errors import ConfigurationError
+from flowport.domain.text import clean_line, get_nearest
+from flowport.providers.magica.declared import WORKFLOWS_KEY, DeclaredWorkflow, parse_declarations
+from flowport.settings.variables import VARIABLES
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    # Before UTF-16, whose mark is the beginning of this one.
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks and what follows each."""
+
+_KEYS: Final = tuple(variable.name.lower() for variable in VARIABLES if variable.is_built)
+_EXAMPLE: Final = "flowport_wait_seconds"
+_PREFIXES: Final = ("flowport_", "magnific_", "magica_")
+_MAX_PARSER_WORDS: Final = 200
+_UNKNOWN: Final = "is not a variable that Flowport knows"
+
+# What the parser of the standard library says, and what a person has done then.
+_USUAL_MISTAKES: Final = (
+    ("Unescaped '\\'", "In double quotes a backslash begins a code: write Windows paths between single quotes."),
+    ("Invalid value", "Texts and paths stand between quotes; lists between [ and ]."),
+    ("Invalid hex value", "In double quotes a backslash begins a code: write Windows paths between single quotes."),
+    ("Illegal character '\\n'", "A quote is missing at the end of the line."),
+    ("Expected '='", "Each line is a name, an equals sign and a value."),
+    ("Cannot overwrite a value", "The same name stands there twice: remove one."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """What a configuration file says."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    """By variable name."""
+    declared: tuple[DeclaredWorkflow, ...] = ()
+    problems: tuple[ConfigurationError, ...] = ()
+    """All that is wrong with it, in its own order."""
+
+
+def load_config_file(path: Path, *, must_exist: bool) -> ConfigFile:
+    """Return what the file says, and what of it cannot be used. Raises nothing.
+
+    Args:
+        must_exist: Whether a person named it; else a missing one says nothing.
+    """
+    try:
+        table = tomllib.loads(_decode(path.read_bytes()))
+    except FileNotFoundError:
+        missing = ConfigurationError(str(path), "does not exist", "Give the path of a TOML file.")
+        return ConfigFile(problems=(missing,) if must_exist else ())
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        problem = ConfigurationError(str(path), f"cannot be read ({reason})", "Give the path of a TOML file.")
+        return ConfigFile(problems=(problem,))
+    except UnicodeDecodeError as exc:
+        line = exc.object.count(b"\n", 0, exc.start) + 1
+        unread = f"cannot be read: line {line} holds a byte that is not {exc.encoding.upper()}"
+        return ConfigFile(problems=(ConfigurationError(str(path), unread, "Save the file as UTF-8."),))
+    except tomllib.TOMLDecodeError as exc:
+        return ConfigFile(problems=(_build_syntax_error(path, exc),))
+    except RecursionError:
+        problem = ConfigurationError(
+            str(path), "cannot be read: it is nested too deeply", "Write each setting on its own line."
+        )
+        return ConfigFile(problems=(problem,))
+    return _parse_table(table, path)
+
+
+def _decode(content: bytes) -> str:
+    """Return the text of a file by its byte order mark; without one it is UTF-8, or UTF-16 where every other byte is 0."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return _unify_lines(content[len(mark) :].decode(encoding))
+    start = content[:2]
+    if len(start) == 2 and 0 in start and any(start):  # noqa: PLR2004
+        return _unify_lines(content.decode("utf-16-be" if start[0] == 0 else "utf-16-le"))
+    return _unify_lines(content.decode("utf-8"))
+
+
+def _unify_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _build_syntax_error(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationError:
+    # The parser names keys and single characters, never a value, so no key of a provider can be in its words.
+    words = clean_line(str(error), limit=_MAX_PARSER_WORDS)
+    found = re.fullmatch(r"(.*) \((at .*)\)", words)
+    told = f"{found[2].removeprefix('at ')}: {found[1]}" if found else words
+    remedy = next((remedy for start, remedy in _USUAL_MISTAKES if str(error).startswith(start)), "Correct that line.")
+    return ConfigurationError(str(path), f"cannot be read: it is not TOML ({told})", remedy)
+
+
+def _parse_table(table: dict[str, Any], path: Path) -> ConfigFile:
+    problems: list[ConfigurationError] = []
+    values: dict[str, str] = {}
+    declared: tuple[DeclaredWorkflow, ...] = ()
+    for key, value in table.items():
+        try:
+            if key == WORKFLOWS_KEY:
+                declared = parse_declarations(value)
+            else:
+                name = _parse_key(key, value, path)
+                values[name] = _format_value(key, value, path)
+        except ConfigurationError as exc:
+            problems.append(exc)
+    return ConfigFile(values, declared, tuple(problems))
+
+
+def _parse_key(key: str, value: Any, path: Path) -> str:
+    known = {variable.name.lower(): variable.name for variable in VARIABLES}
+    if key in known:
+        return known[key]
+    setting = f"{clean_line(key)} in {path.name}"
+    if isinstance(value, dict) or _holds_tables(value):
+        meant = next(_find_below(key, value), _EXAMPLE)
+        remedy = f"Write each setting by itself before any heading, such as {meant}."
+        raise ConfigurationError(setting, _UNKNOWN, remedy)
+    nearest = next(_find_nearest(key), "")
+    raise ConfigurationError(setting, _UNKNOWN, f"Did you mean {nearest}?" if nearest else "Remove it.")
+
+
+def _holds_tables(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _find_below(heading: str, value: Any) -> Iterator[str]:
+    """Yield the keys that may be meant below a heading, which may be the beginning of their names."""
+    for table in value if isinstance(value, list) else [value]:
+        for key, below in table.items() if isinstance(table, dict) else ():
+            if isinstance(below, dict) or _holds_tables(below):
+                yield from _find_below(key, below)
+            else:
+                yield from _find_same(f"{heading}_{key}")
+                yield from _find_same(key)
+
+
+def _find_nearest(key: str) -> Iterator[str]:
+    """Yield the keys that may be meant: the same one spelt otherwise or without its beginning first, then similar ones."""
+    yield from _find_same(key)
+    snake = _build_snake(key)
+    yield from get_nearest(snake, _KEYS)
+    short = {name.removeprefix("flowport_"): name for name in _KEYS if name.startswith("flowport_")}
+    yield from (short[one] for one in get_nearest(snake, short))
+
+
+def _find_same(key: str) -> Iterator[str]:
+    snake = _build_snake(key)
+    yield from (name for name in _KEYS if name in {snake, *(f"{prefix}{snake}" for prefix in _PREFIXES)})
+
+
+def _build_snake(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_").replace(".", "_")
+
+
+def _format_value(key: str, value: Any, path: Path) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return (os.pathsep if key.endswith("roots") else ",").join(value)
+    setting = f"{key} in {path.name}"
+    raise ConfigurationError(setting, "is neither text, a number nor a list of texts", "Write one of these.")

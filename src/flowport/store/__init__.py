@@ -1,0 +1,1 @@
+"""The durable record of runs: interface, records, liveness, maintenance; one adapter per database."""

@@ -1,0 +1,350 @@
+"""What the rest of Flowport asks of a ledger.
+
+The ledger is where the promises "never pay twice" and "never lose a result" are kept, so the docstrings here are a
+contract: an implementation that returns has done what they say, on disk and for every other process. The rules that
+hold everywhere:
+
+- A call that changes something has synced it to disk when it returns. A call that raises has changed nothing.
+- Cancelling an await gives up the answer only. A change already asked for is made whole.
+- A method that moves a run from one state to another compares and sets: it returns True when it wrote, and False,
+  having written nothing, when the run is missing or not in a state that the change may start from. Of two callers
+  that ask for the same change, in one process or two, one gets True.
+- Every call raises `LedgerError` when the ledger cannot be read or written, or is closed.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from flowport.domain.models import BootTime, Output, Run, RunState
+from flowport.domain.run_events import RunEvent
+from flowport.domain.spending import PurseTerms, Spending
+from flowport.store.batch_records import BatchLedger
+from flowport.store.records import (
+    AcceptOutcome,
+    AppHistory,
+    AttachRules,
+    BuildPropertyNames,
+    BuildToolName,
+    Erasure,
+    History,
+    Mention,
+    UploadLedger,
+)
+
+
+class Ledger(UploadLedger, BatchLedger, Protocol):
+    """The record of every run, shared by all Flowport processes of one home."""
+
+    async def accept(
+        self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None
+    ) -> AcceptOutcome:
+        """Record a new run with its reservation, or find the earlier one that the call is to join, in one transaction.
+
+        Of calls in any number of processes none passes a cap: each sees what all before it have reserved. A call that
+        joins needs no credits, and no limit keeps it from joining.
+
+        What dead processes left of equal runs is settled on the way: what was not sent is cancelled unless its caller
+        was told of it, what was being sent is unknown. Which processes live is asked before, and comes with the rules; the
+        outcome `LivenessNeeded` names those that are still to be asked about.
+
+        Args:
+            rules: None joins nothing.
+            terms: None records the run whatever it costs.
+
+        Raises:
+            LedgerError: It could not be recorded, or its id is taken; nothing may be sent for it.
+        """
+        ...
+
+    async def leave(self, *call_ids: str) -> None:
+        """Record that these calls wait no longer."""
+        ...
+
+    async def get_calling_processes(self) -> frozenset[str]:
+        """Return the processes whose calls are on record as waiting."""
+        ...
+
+    async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
+        """Record that the calls of these processes, which have ended, wait no longer."""
+        ...
+
+    async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
+        """Record that a call waits no longer, and cancel its run if nothing was sent and no other call waits for it."""
+        ...
+
+    async def is_waited_for(self, run_id: str) -> bool:
+        """Tell whether some call still waits for a run."""
+        ...
+
+    async def take_mention(self, *, owner: str, but: Collection[str] = ()) -> Mention | None:
+        """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
+
+        A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_MENTIONS` times.
+
+        Args:
+            but: Runs that are about to be delivered.
+        """
+        ...
+
+    async def note_starting(self, run_id: str, *, at: float) -> bool:
+        """Move an accepted run to starting. Only the caller that gets True may send the start request."""
+        ...
+
+    async def note_not_taken(self, run_id: str) -> bool:
+        """Move a starting run back to accepted, because the provider certainly did not take it."""
+        ...
+
+    async def note_started(self, run_id: str, *, provider_run_id: str, state: RunState, at: float) -> bool:
+        """Move a starting run to queued or running, with the id that the provider gave it."""
+        ...
+
+    async def note_look(self, run_id: str, *, state: RunState, at: float) -> bool:
+        """Record that a queued or running run is now queued or running; the same state again is True as well.
+
+        The first instant at which it is said to be running is kept, here and in `note_started`.
+        """
+        ...
+
+    async def note_finished(
+        self,
+        run_id: str,
+        *,
+        state: RunState,
+        outputs: Sequence[Output],
+        failure: str,
+        spent_credits: float,
+        is_cost_told: bool = False,
+        at: float,
+    ) -> bool:
+        """Move a run to succeeded, partial, failed or cancelled, with its outputs, and release its reservation.
+
+        `is_cost_told` says that the provider itself named what the run has cost.
+        A run that is over already stays as it is, so a second follower cannot undo what was saved.
+        """
+        ...
+
+    async def note_cancelled(self, run_id: str, *, failure: str, at: float) -> bool:
+        """Move an accepted run to cancelled: nothing was sent for it, and now nothing will be."""
+        ...
+
+    async def note_unknown(self, run_id: str, *, failure: str, start_answer: str, at: float) -> bool:
+        """Move a starting run to unknown; its reservation counts as spent, since it may have been paid for."""
+        ...
+
+    async def note_output(self, run_id: str, output: Output) -> None:
+        """Replace the output of the same number, once it was saved, could not be, or got a fresh link.
+
+        Raises:
+            RunNotFound: The run has no output of that number.
+        """
+        ...
+
+    async def record(self, run_id: str, event: RunEvent, *, ended_call_id: str = "") -> bool:
+        """Apply an event to a run, of a batch also to its rows; False when there is no such run.
+
+        Args:
+            ended_call_id: The call that the event answers, which waits no longer.
+        """
+        ...
+
+    async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
+        """Record that an answer named the run to its caller; only the first time counts; the call waits no longer."""
+        ...
+
+    async def note_followed(self, run_id: str, *, is_followed: bool) -> None:
+        """Record whether we still look at the run."""
+        ...
+
+    async def note_taken_over(self, run_id: str, *, from_process: str, to_process: str) -> bool:
+        """Let another process follow a run from now on, if `from_process` still does; whatever the run's state.
+
+        Only the caller that gets True may act for the run. Whoever takes a run over wants it looked at.
+        """
+        ...
+
+    async def note_adopted(self, run_id: str, *, from_account: str, to_account: str) -> bool:
+        """Move a run to another account of the same provider and host, if it is still in `from_account`."""
+        ...
+
+    async def note_adoption_tried(self, run_id: str, *, account_id: str) -> None:
+        """Record that this account's key cannot read the run, so that it is not asked again."""
+        ...
+
+    async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
+        """Return one run of an owner.
+
+        Args:
+            account_id: None for a run of any account.
+
+        Raises:
+            RunNotFound: The owner, or the owner on this account, has no such run.
+        """
+        ...
+
+    async def get_runs(
+        self,
+        *,
+        account_id: str | None,
+        owner: str,
+        limit: int,
+        before: str | None = None,
+        unseen_first: bool,
+        state: RunState | None = None,
+    ) -> tuple[Run, ...]:
+        """Return one page of an owner's runs, newest first.
+
+        Args:
+            account_id: None for the runs of all accounts.
+            before: The last run of the page before; None for the first page. Its place is the one it has now.
+            unseen_first: Put the runs that are over and not seen before all others.
+            state: None for runs in any state.
+
+        Raises:
+            RunNotFound: The owner has no run `before`.
+        """
+        ...
+
+    async def count_unseen(self, *, owner: str) -> int:
+        """Return how many of an owner's runs are over and not seen."""
+        ...
+
+    async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
+        """Return an owner's newest runs and batches that are not over, without the batches' rows; newest first.
+
+        They are read at one instant: a run that changes its state meanwhile is returned once.
+        """
+        ...
+
+    async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
+        """Return every run of an account, whoever owns it, that is not over; oldest first."""
+        ...
+
+    async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
+        """Return every run of an account that is over and has outputs to be fetched by themselves; oldest first.
+
+        Args:
+            now: A link that expires later may still work.
+            since: A link that has expired is worth one try when its run ended after this: the clocks may differ.
+        """
+        ...
+
+    async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
+        """Return runs of a scope's other accounts that are live, or over and unseen, and that this one has not tried.
+
+        Runs that ended without an id of the provider's are left out: there is nothing to ask for.
+        """
+        ...
+
+    async def get_needed_provider_ids(self, *, account_id: str) -> frozenset[str]:
+        """Return the provider's ids of an account's runs that are live, or over and not delivered; of all owners."""
+        ...
+
+    async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
+        """Return the owner's newest run that has an output at exactly this URL.
+
+        A link that was replaced since is known by what stands before its query, if that belongs to one output alone.
+
+        Raises:
+            RunNotFound: None has; the URL stands in the place of the id, without its query, which may hold a token.
+        """
+        ...
+
+    async def get_spending(
+        self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
+    ) -> Spending:
+        """Return what an owner's runs have cost since an instant, on all accounts of this one's provider.
+
+        The built-in sandbox's account stands alone.
+
+        Args:
+            boot_since: The same instant by the boot clock; it decides for runs that were accepted in the same boot.
+        """
+        ...
+
+    async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
+        """Return how many seconds the app's latest successful runs took at the provider, newest first."""
+        ...
+
+    async def get_histories(self, *, account_id: str, app_ids: Sequence[str], limit: int = 20) -> dict[str, AppHistory]:
+        """Return what the latest runs that finished with outputs or in success tell, by app id; no entry for an app without."""
+        ...
+
+    async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:
+        """Return the ids of the apps that were run on an account since an instant, by whomever."""
+        ...
+
+    async def assign_tool_names(
+        self, scope: str, *, apps: Sequence[tuple[str, str]], build_name: BuildToolName
+    ) -> dict[str, str]:
+        """Return the tool name of each app by app id, giving names to the apps that have none, in one transaction.
+
+        A name is written once and never passes to another app of any scope, even when its app is gone.
+
+        Args:
+            apps: App id and app name, in the order in which new names are given.
+            build_name: Called on the ledger's own thread; what it raises is raised here, and no name is given.
+
+        Raises:
+            ValueError: `build_name` returned a name that is taken.
+        """
+        ...
+
+    async def assign_property_names(
+        self, scope: str, *, apps: Sequence[tuple[str, BuildPropertyNames]]
+    ) -> dict[str, dict[str, str]]:
+        """Return the property names of each app's present inputs, by app id and input id, in one transaction.
+
+        A name that an input had before wins over what is built now, and new names are kept for good.
+
+        Args:
+            apps: App id and the function that names its inputs, called on the ledger's own thread; what it raises is
+                raised here, and no name is given.
+
+        Raises:
+            ValueError: A new name belongs to another input of the same app.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Look through the whole record for damage, beside all other calls.
+
+        Raises:
+            LedgerError: There is some. From then on `accept` refuses; all else is done as well as it can be.
+        """
+        ...
+
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
+        """Forget the runs of all owners that ended and were seen before an instant, and return how many.
+
+        Those of the same boot must also have been accepted before `boot_before`: a clock that was set forward forgets
+        nothing.
+
+        What is not over or not seen stays, however old, and so do names and saved files. The work is done in slices,
+        between which other callers have their turns.
+        """
+        ...
+
+    async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
+        """Remove one run that is over, seen or not, so that the file holds no trace of it.
+
+        Raises:
+            RunNotFound: The owner has no such run.
+            RunNotOver: It is not over.
+        """
+        ...
+
+    async def erase_owner(self, owner: str) -> Erasure:
+        """Remove all of an owner's runs that are over, seen or not, so that the file holds no trace of them."""
+        ...
+
+    async def get_history(self, *, owner: str) -> History:
+        """Return how much there is of an owner's."""
+        ...
+
+    async def get_disk_use(self) -> int:
+        """Return how many bytes the ledger's files take, those of all owners and of its journal included."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for and let go of the file; every later call but this one raises `LedgerError`."""
+        ...

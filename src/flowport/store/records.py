@@ -1,0 +1,228 @@
+"""The records that pass between a ledger and those who ask it."""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from flowport.domain.models import OutputKind, Run
+from flowport.domain.spending import Unpaid
+
+BuildToolName: TypeAlias = Callable[[str, str, Mapping[str, str]], str]
+"""From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
+
+BuildPropertyNames: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""From the names that an app's inputs have already, by input id, the names of all its present inputs, by input id."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """A call of a client that waits for a run's end."""
+
+    id: str
+    process_id: str
+    """The process that the call came to; once it is dead, nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProcesses:
+    """What was found out about other processes before a transaction. An id is used once, so the dead stay dead."""
+
+    alive: frozenset[str] = frozenset()
+    dead: frozenset[str] = frozenset()
+
+    def __contains__(self, process_id: str) -> bool:
+        """Whether something is known of a process."""
+        return process_id in self.alive or process_id in self.dead
+
+    def look_up(self, process_ids: Iterable[str], is_alive: Callable[[str], bool]) -> "KnownProcesses":
+        """Return this with what is true of more processes now."""
+        alive, dead = set(self.alive), set(self.dead)
+        for process_id in process_ids:
+            (alive if is_alive(process_id) else dead).add(process_id)
+        return KnownProcesses(frozenset(alive), frozenset(dead))
+
+
+CANCELLED_DELIVERY_SECONDS: Final = 60.0
+"""For how long a call joins a delivered run whose request was cancelled afterwards: the client may not have used it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRules:
+    """When a call joins an earlier run rather than starting one."""
+
+    call: WaitingCall
+    """The call that asks; it waits for whatever comes of it."""
+    window_seconds: float
+    """How long ago the earlier run may have been accepted; 0 for never."""
+    at: float
+    """Now, by the wall clock."""
+    boot_id: str = ""
+    boot_seconds: float = 0.0
+    """Now, by the boot clock; it decides where the earlier run has an instant of the same boot."""
+    connected_call_ids: frozenset[str] = frozenset()
+    """The calls of this process whose clients are connected and wait for their answers."""
+    beside_call_ids: frozenset[str] = frozenset()
+    """Those of them that came over the same connection in the last few seconds: next to them an equal call is meant to be
+    another run."""
+    processes: KnownProcesses = KnownProcesses()
+    """Which other processes live, as far as that was asked before."""
+    is_new_wanted: bool = False
+    """The caller asked for a run of its own: nothing is joined."""
+    is_doubt_accepted: bool = False
+    """The caller knows of the unknown run and wants another all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run was recorded."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An earlier run is what the call asks for; nothing was recorded but that it waits."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """An earlier equal run may have been started; nothing was recorded."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessNeeded:
+    """Whether these processes live decides what becomes of the call; nothing was changed. Ask, and accept again."""
+
+    process_ids: frozenset[str]
+
+
+AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | LivenessNeeded | Unpaid
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Runs that are over and that nobody has seen or waits for."""
+
+    count: int
+    runs: tuple[Run, ...]
+    """The newest of them, without their outputs."""
+
+
+MAX_MENTIONS: Final = 3
+"""How many answers say of a run that it is over and unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppHistory:
+    """What an app's latest runs on one account tell of it."""
+
+    durations: tuple[float, ...] = ()
+    """Seconds at the provider of those that succeeded, newest first."""
+    kinds: frozenset[OutputKind] = frozenset()
+    """What they made; empty when none of them made anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How much the ledger holds of one owner."""
+
+    runs: int
+    live: int
+    """Of these, how many are not over."""
+    unseen: int
+    """How many are over and not seen."""
+    unknown: int
+    """How many may have been started and charged without anybody knowing."""
+    oldest_at: float | None
+    """When the oldest was accepted; None when there is none."""
+    saved_outputs: int
+    saved_bytes: int
+    """The size of the saved outputs when they were saved; they may have been removed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased."""
+
+    runs: int
+    saved_paths: tuple[str, ...]
+    """Where outputs of the erased runs were saved; the files are left alone."""
+
+
+MIN_DURATIONS: Final = 3
+"""How many earlier runs it takes before we say how long a run usually is."""
+
+
+def get_usual_seconds(durations: Sequence[float]) -> float | None:
+    """Return how long a run usually takes, by those of before; None when they are too few to tell."""
+    return statistics.median(durations) if len(durations) >= MIN_DURATIONS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that lies at a provider."""
+
+    account_id: str
+    sha256: str
+    """Of the file as it was given, before any conversion."""
+    url: str
+    """Where the provider finds it; good until `expires_at`."""
+    expires_at: float
+    provider_upload_id: str
+    note: str = ""
+    """How it differs from what was given, as the end of a sentence; empty when it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadClaim:
+    """The wish to upload a file, or to find that somebody has."""
+
+    account_id: str
+    sha256: str
+    process_id: str
+    is_alive: Callable[[str], bool]
+    """Whether a process is; called on the ledger's thread."""
+    usable_until: float
+    """How long an earlier upload must last to be of use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The caller is to upload the file, and then to call `note_upload` or `forget_upload`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeingUploaded:
+    """Another process that lives is uploading the file; ask again."""
+
+
+ClaimOutcome: TypeAlias = Upload | Claimed | BeingUploaded
+
+
+class UploadLedger(Protocol):
+    """The part of a ledger that has to do with what goes into runs; its rules are those of `Ledger`."""
+
+    async def claim_upload(self, claim: UploadClaim) -> ClaimOutcome:
+        """Return the upload that is there, or say who is to make it. A process may claim again what it has claimed."""
+        ...
+
+    async def note_upload(self, upload: Upload) -> None:
+        """Record a finished upload in the place of its claim."""
+        ...
+
+    async def forget_upload(self, *, account_id: str, sha256: str) -> None:
+        """Give up a claim, or an upload that the provider no longer takes."""
+        ...
+
+    async def note_notes(self, run_id: str, *, notes: str) -> None:
+        """Record what was done to the files of a run."""
+        ...
+
+    async def get_last_delivered(self, *, owner: str) -> Run | None:
+        """Return the owner's run with outputs that was delivered last; None when there is none."""
+        ...

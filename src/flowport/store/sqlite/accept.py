@@ -1,0 +1,336 @@
+"""Accept a call: join the earlier run that it asks for again, or record a new one. One operation of the worker's transaction.
+
+Theory of operation: clients give up after a minute and call again, processes are killed, models repeat themselves. An
+equal call therefore joins an earlier run that was not delivered, or whose delivery the client cancelled a moment ago.
+Runs without a connected caller come first, so that as many retries join as many runs. When all have one, an equal call
+right after another over the same connection is taken at its word (people ask for four variations side by side); at any
+other time it joins.
+
+Who is connected and which processes live is found out before the transaction and comes in as data. Where the liveness of
+a process matters and is not known, nothing is changed and the caller is told to ask.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
+from flowport.domain.run_events import RunEvent
+from flowport.domain.spending import PurseTerms
+from flowport.domain.spending_errors import PriceUnconfirmed
+from flowport.store.batch_records import STOPPED_BY_PERSON
+from flowport.store.records import (
+    CANCELLED_DELIVERY_SECONDS,
+    MAX_MENTIONS,
+    Accepted,
+    AcceptOutcome,
+    AttachRules,
+    InDoubt,
+    Joined,
+    LivenessNeeded,
+    Mention,
+    WaitingCall,
+)
+from flowport.store.sqlite.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs
+from flowport.store.sqlite.spending import check_terms
+from flowport.store.sqlite.transitions import insert_run, record_event, set_cancelled, set_told, set_unknown
+
+_MAX_NAMED: Final = 3
+"""Runs that one mention names."""
+
+
+def accept_run(
+    connection: sqlite3.Connection,
+    run: Run,
+    rules: AttachRules | None,
+    terms: PurseTerms | None,
+    *,
+    row_digests: Sequence[str] = (),
+) -> AcceptOutcome:
+    """Join, refuse or record; `row_digests` are what a batch's rows ask for, canonically."""
+    doubt: InDoubt | None = None
+    if rules is not None:
+        found = _attach(connection, run, rules)
+        if found is None and row_digests:
+            found = _find_doubtful_row(connection, run, rules, row_digests)
+        if isinstance(found, Joined | LivenessNeeded):
+            return found
+        doubt = None if rules.is_doubt_accepted else found
+        if doubt is not None and not rules.is_new_wanted:
+            return doubt
+    unpaid = None if terms is None else check_terms(connection, run, terms)
+    # Nobody is asked about a doubt when a cap forbids the run; about doubt and price they are asked in one.
+    if unpaid is not None and (doubt is None or not isinstance(unpaid.reason, PriceUnconfirmed)):
+        return unpaid
+    if doubt is not None:
+        return doubt
+    insert_run(connection, run)
+    if rules is not None:
+        _insert_waiting(connection, run.id, rules.call, at=rules.at)
+    return Accepted(run)
+
+
+def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | InDoubt | LivenessNeeded | None:
+    """Join an earlier run, or return the one that is in doubt; None when the call is the first of its kind."""
+    equal = [
+        one
+        for one in _select_equal(connection, run, rules)
+        if _get_age_seconds(one, rules) - one.lasted_seconds < rules.window_seconds
+    ]
+    needed = {process_id for one in equal for process_id in one.get_relevant_processes()}
+    unasked = {one for one in needed if one != rules.call.process_id and one not in rules.processes}
+    if unasked:
+        return LivenessNeeded(frozenset(unasked))
+    settled = [_settle(connection, one, rules) for one in equal]
+    if not rules.is_new_wanted and (joined := _choose(settled)) is not None:
+        _insert_waiting(connection, joined, rules.call, at=rules.at)
+        return Joined(_select_run(connection, joined))
+    doubtful = [one for one in settled if one.state is RunState.UNKNOWN]
+    return InDoubt(_select_run(connection, doubtful[-1].run_id)) if doubtful else None
+
+
+def _find_doubtful_row(
+    connection: sqlite3.Connection, run: Run, rules: AttachRules, digests: Sequence[str]
+) -> InDoubt | None:
+    """Return a run of unknown fate that asked for the same as one of a batch's rows; None when there is none."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_by_owner_and_state WHERE owner = :owner AND state = 'unknown' "  # noqa: S608 - our own words
+        "AND account_id = :account_id AND app_id = :app_id "
+        "AND canonical_digest IN (SELECT value FROM json_each(:digests)) ORDER BY accepted_at DESC",
+        {
+            "owner": run.owner,
+            "account_id": run.account_id,
+            "app_id": run.app_id,
+            "digests": json.dumps(list(dict.fromkeys(digests))),
+        },
+    ).fetchall()
+    recent = (one for one in build_runs(connection, rows) if _get_age_seconds(one, rules) < rules.window_seconds)
+    return next((InDoubt(one) for one in recent), None)
+
+
+def remove_waiting(connection: sqlite3.Connection, call_ids: Sequence[str]) -> None:
+    """Forget calls."""
+    connection.executemany("DELETE FROM waiting_calls WHERE id = ?", ((one,) for one in call_ids))
+
+
+def select_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the processes whose calls are on record."""
+    return frozenset(row[0] for row in connection.execute("SELECT DISTINCT process_id FROM waiting_calls"))
+
+
+def remove_calls_of(connection: sqlite3.Connection, process_ids: Sequence[str]) -> None:
+    """Forget the calls of processes that have ended."""
+    connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", ((one,) for one in process_ids))
+
+
+def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
+    """Forget a call and cancel its run when nobody else waits for it; only what was not sent can be."""
+    remove_waiting(connection, [call_id])
+    if is_waited_for(connection, run_id):
+        return False
+    return set_cancelled(connection, run_id, failure=failure, at=at)
+
+
+def is_waited_for(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Tell whether a call waits for a run."""
+    found = connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone()
+    return found is not None
+
+
+def record(connection: sqlite3.Connection, run_id: str, *, event: RunEvent, ended_call_id: str) -> bool:
+    """Apply an event to a run; the call that is answered by it waits no longer."""
+    if ended_call_id:
+        remove_waiting(connection, [ended_call_id])
+    return record_event(connection, run_id, event)
+
+
+def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_id: str) -> None:
+    """Write when the caller was first told the id; the call that was answered waits no longer."""
+    set_told(connection, run_id, at=at)
+    if call_id:
+        remove_waiting(connection, [call_id])
+
+
+# Our own words alone.
+_IS_TO_MENTION: Final = (
+    f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.mentions < :most "  # noqa: S608
+    "AND runs.id NOT IN (SELECT value FROM json_each(:but)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
+)
+
+
+def select_mention(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Mention | None:
+    """Return the unseen runs that are to be mentioned."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_alone_unseen WHERE {_IS_TO_MENTION} "  # noqa: S608 - our own words
+        "ORDER BY runs.accepted_at DESC, runs.id DESC",
+        _bind_mention(owner, but),
+    ).fetchall()
+    return Mention(len(rows), build_runs(connection, rows[:_MAX_NAMED])) if rows else None
+
+
+def take_mention(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Mention | None:
+    """Return the unseen runs that are to be mentioned, and count the mention."""
+    mention = select_mention(connection, owner=owner, but=but)
+    if mention is not None:
+        update = f"UPDATE runs SET mentions = mentions + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
+        connection.execute(update, _bind_mention(owner, but))
+    return mention
+
+
+def _bind_mention(owner: str, but: Collection[str]) -> dict[str, str | int]:
+    return {"owner": owner, "most": MAX_MENTIONS, "but": json.dumps(list(but))}
+
+
+@dataclass(frozen=True, slots=True)
+class _Equal:
+    """An earlier run that asked for the same, as far as it matters here."""
+
+    run_id: str
+    state: RunState
+    process_id: str
+    is_told: bool
+    is_delivered: bool
+    """Whether it was delivered for good; not if the request was cancelled a moment ago."""
+    accepted_at: float
+    boot_id: str
+    accepted_boot_seconds: float | None
+    caller_process_id: str
+    """The process of the last call that waits for it; empty when no connected caller does, as far as is known."""
+    lasted_seconds: float
+    """Of a batch the time from acceptance to end, for ever while it goes on: it may take longer than the window. 0 for a run."""
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether nothing was sent and no caller knows its id, so that it ends with its process."""
+        return self.state is RunState.ACCEPTED and not self.is_told
+
+    def get_relevant_processes(self) -> Iterator[str]:
+        """Return the processes whose liveness decides what becomes of a call."""
+        if self.is_unsent or self.state is RunState.STARTING:
+            yield self.process_id
+        if self.caller_process_id:
+            yield self.caller_process_id
+
+
+def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Iterator[_Equal]:
+    """Find the runs that asked for the same, by the words of the call or by their meaning, oldest first.
+
+    Those whose newest connected caller is beside this one are left out: when hundreds of equal calls come at once, each has
+    hundreds of them, and none can be joined.
+    """
+    if rules.window_seconds <= 0:
+        return
+    # As the indexes have it: SQLite uses them for nothing else.
+    whose = (
+        "account_id = :account_id AND owner = :owner AND app_id = :app_id "
+        "AND (seen_at IS NULL OR is_delivery_cancelled = 1 OR state = 'unknown')"
+    )
+    connected = (
+        "newest.process_id = :process_id AND newest.id IN (SELECT value FROM json_each(:connected)) "
+        "OR newest.process_id <> :process_id AND newest.process_id NOT IN (SELECT value FROM json_each(:dead))"
+    )
+    rows = connection.execute(
+        # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
+        "SELECT runs.id, state, runs.process_id, told_at, seen_at, is_delivery_cancelled, delivered_boot_id, "  # noqa: S608 - our own words
+        "delivered_boot_seconds, accepted_at, boot_id, accepted_boot_seconds, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
+        "ELSE coalesce(max(0.0, finished_at - accepted_at), 9e99) END FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
+        f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND ({connected})) "
+        f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
+        f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
+        "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
+        # What was cancelled is nobody's answer, although rows of it may go on.
+        "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = runs.id AND batches.stopped = :cancelled) "
+        "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:beside))) "
+        "ORDER BY accepted_at, runs.id",
+        {
+            "account_id": run.account_id,
+            "owner": run.owner,
+            "app_id": run.app_id,
+            "raw_digest": run.raw_digest,
+            "canonical_digest": run.canonical_digest,
+            "process_id": rules.call.process_id,
+            "connected": json.dumps(list(rules.connected_call_ids)),
+            "beside": json.dumps(list(rules.beside_call_ids)),
+            "dead": json.dumps(list(rules.processes.dead)),
+            "cancelled": STOPPED_BY_PERSON,
+        },
+    )
+    for (
+        run_id,
+        state,
+        process_id,
+        told_at,
+        delivered_at,
+        is_cancelled,
+        delivered_boot_id,
+        delivered_boot_seconds,
+        accepted_at,
+        boot_id,
+        boot_seconds,
+        caller_process_id,
+        lasted,
+    ) in rows:
+        yield _Equal(
+            run_id=run_id,
+            state=RunState(state),
+            process_id=process_id,
+            is_told=told_at is not None,
+            is_delivered=delivered_at is not None
+            # A client that cancels a request after its answer was written may not have used it.
+            and not (
+                is_cancelled
+                and _get_seconds_since(delivered_at, delivered_boot_id, delivered_boot_seconds, rules)
+                < CANCELLED_DELIVERY_SECONDS
+            ),
+            accepted_at=accepted_at,
+            boot_id=boot_id,
+            accepted_boot_seconds=boot_seconds,
+            caller_process_id=caller_process_id or "",
+            lasted_seconds=lasted,
+        )
+
+
+def _get_age_seconds(run: "_Equal | Run", rules: AttachRules) -> float:
+    """Return how long ago the run was accepted."""
+    return _get_seconds_since(run.accepted_at, run.boot_id, run.accepted_boot_seconds, rules)
+
+
+def _get_seconds_since(at: float, boot_id: str, boot_seconds: float | None, rules: AttachRules) -> float:
+    """Return how long ago something was; by the boot clock, which nobody sets, wherever that can be told."""
+    if rules.boot_id and boot_id == rules.boot_id and boot_seconds is not None:
+        return rules.boot_seconds - boot_seconds
+    # A clock that was set back makes it less than nothing, which is inside of every window too.
+    return rules.at - at
+
+
+def _settle(connection: sqlite3.Connection, run: _Equal, rules: AttachRules) -> _Equal:
+    """Return the run as it stands once it is said what a dead process left before the provider had it."""
+    if not (run.is_unsent or run.state is RunState.STARTING) or run.process_id not in rules.processes.dead:
+        return run
+    if run.is_unsent:
+        set_cancelled(connection, run.run_id, failure=ENDED_UNSENT, at=rules.at)
+        return replace(run, state=RunState.CANCELLED)
+    set_unknown(connection, run.run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=rules.at)
+    return replace(run, state=RunState.UNKNOWN)
+
+
+def _choose(equal: Sequence[_Equal]) -> str | None:
+    """Return the id of the run to join; None when the call is to have its own."""
+    never = {RunState.UNKNOWN, RunState.CANCELLED}
+    candidates = [one for one in equal if one.state not in never and not one.is_delivered]
+    uncalled = [one for one in candidates if not one.caller_process_id]
+    return next((one.run_id for one in (*uncalled, *candidates)), None)
+
+
+def _select_run(connection: sqlite3.Connection, run_id: str) -> Run:
+    rows = connection.execute(f"SELECT {RUN_LIST} FROM runs WHERE id = ?", (run_id,))  # noqa: S608 - our own words
+    return build_runs(connection, rows)[0]
+
+
+def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCall, *, at: float) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO waiting_calls (id, run_id, process_id, since) VALUES (?, ?, ?, ?)",
+        (call.id, run_id, call.process_id, at),
+    )

@@ -1,0 +1,272 @@
+"""The batches of the SQLite ledger."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any, Final
+
+from flowport.domain.errors import RunNotFound
+from flowport.domain.models import FINAL_STATES, Run, RunState
+from flowport.domain.spending import PurseTerms
+from flowport.store.batch_records import BatchArguments, BatchRow, BatchTally, NewBatch, RowStanding
+from flowport.store.records import Accepted, AcceptOutcome, AttachRules
+from flowport.store.sqlite.accept import accept_run, remove_waiting
+from flowport.store.sqlite.queries import RUN_LIST, build_runs
+from flowport.store.sqlite.rows import build_value
+from flowport.store.sqlite.spending import IS_UNPRICED
+from flowport.store.sqlite.thread import Worker
+from flowport.store.sqlite.transitions import insert_run, set_finished
+
+_ROW_COLUMNS: Final = tuple(field.name for field in fields(BatchRow))
+_ROW_LIST: Final = ", ".join(f"batch_rows.{column}" for column in _ROW_COLUMNS if column != "arguments_json")
+_IS_WAITING: Final = "batch_rows.run_id = '' AND batch_rows.is_dropped = 0"
+_LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
+
+
+class SqliteBatches:
+    """A `BatchLedger`; see there for what each method promises."""
+
+    _worker: Worker
+
+    def _require_sound(self) -> None: ...
+
+    async def accept_batch(
+        self, batch: NewBatch, rules: AttachRules | None = None, terms: PurseTerms | None = None
+    ) -> AcceptOutcome:
+        """Record a batch with its rows, or find the one to join."""
+        self._require_sound()
+        return await self._worker.write(partial(accept_batch, batch=batch, rules=rules, terms=terms))
+
+    async def get_waiting_rows(self, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
+        """Return the first rows that have not begun."""
+        return await self._worker.read(partial(select_waiting_rows, batch_id=batch_id, limit=limit))
+
+    async def accept_rows(self, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
+        """Record the runs of rows, each once."""
+        self._require_sound()
+        return await self._worker.write(partial(insert_rows_runs, batch_id=batch_id, runs=tuple(runs)))
+
+    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
+        """Have nothing more of a batch sent."""
+        return await self._worker.write(partial(set_dropped, batch_id=batch_id, reason=reason, at=at, call_id=call_id))
+
+    async def get_tally(self, batch_id: str) -> BatchTally:
+        """Return how far a batch is."""
+        return await self._worker.read(partial(select_tally, batch_id=batch_id))
+
+    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStanding, ...]:
+        """Return the rows from a place on."""
+        return await self._worker.read(partial(select_rows, batch_id=batch_id, start=start, limit=limit))
+
+    async def get_live_rows(self, batch_id: str) -> tuple[Run, ...]:
+        """Return the runs of a batch's rows that are not over."""
+        return await self._worker.read(partial(select_live_rows, batch_id=batch_id))
+
+    async def get_batch_arguments(self, batch_id: str) -> BatchArguments:
+        """Return what the rows of a batch are made of."""
+        return await self._worker.read(partial(select_batch_arguments, batch_id=batch_id))
+
+    async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:
+        """Return what the row that became a run is made of."""
+        return await self._worker.read(partial(select_row_arguments, run_id=run_id))
+
+    async def note_batch_over(
+        self, batch_id: str, *, state: RunState, failure: str, csv_path: str, csv_problem: str, at: float
+    ) -> bool:
+        """Move a batch to its end."""
+        end = partial(set_batch_over, batch_id=batch_id, state=state, failure=failure, at=at)
+        return await self._worker.write(partial(end, csv_path=csv_path, csv_problem=csv_problem))
+
+
+def accept_batch(
+    connection: sqlite3.Connection, batch: NewBatch, rules: AttachRules | None, terms: PurseTerms | None
+) -> AcceptOutcome:
+    """Join, refuse or record."""
+    digests = [row.canonical_digest for row in batch.rows]
+    outcome = accept_run(connection, batch.run, rules, terms, row_digests=digests)
+    if isinstance(outcome, Accepted):
+        connection.execute(
+            "INSERT INTO batches (id, shared_json, price_each_credits, variations, stop_after_failures) VALUES (?, ?, ?, ?, ?)",
+            (
+                batch.run.id,
+                build_value(batch.shared_json),
+                batch.price_each_credits,
+                batch.variations,
+                batch.stop_after_failures,
+            ),
+        )
+        connection.executemany(
+            f"INSERT INTO batch_rows (batch_id, {', '.join(_ROW_COLUMNS)}) VALUES (?{', ?' * len(_ROW_COLUMNS)})",  # noqa: S608 - our own words
+            [(batch.run.id, *(build_value(getattr(row, column)) for column in _ROW_COLUMNS)) for row in batch.rows],
+        )
+    return outcome
+
+
+def select_waiting_rows(connection: sqlite3.Connection, *, batch_id: str, limit: int) -> tuple[BatchRow, ...]:
+    """Return the first rows that have not begun."""
+    rows = connection.execute(
+        f"SELECT {_ROW_LIST} FROM batch_rows WHERE batch_id = ? AND {_IS_WAITING} ORDER BY n LIMIT ?",  # noqa: S608 - our own words
+        (batch_id, limit),
+    )
+    return tuple(_parse_row(row) for row in rows)
+
+
+def insert_rows_runs(
+    connection: sqlite3.Connection, *, batch_id: str, runs: tuple[tuple[int, Run], ...]
+) -> tuple[Run, ...]:
+    """Let each row that still waits become its run, and the batch hold back so much less."""
+    accepted = []
+    for n, run in runs:
+        cursor = connection.execute(
+            f"UPDATE batch_rows SET run_id = ? WHERE batch_id = ? AND n = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
+            (run.id, batch_id, n),
+        )
+        if cursor.rowcount:
+            insert_run(connection, run)
+            accepted.append(run)
+    _hold_back(connection, batch_id)
+    return tuple(accepted)
+
+
+def set_dropped(connection: sqlite3.Connection, *, batch_id: str, reason: str, at: float, call_id: str | None) -> int:
+    """Drop what has not begun and cancel what was not sent; not when another call than the one that has gone waits."""
+    if call_id is not None:
+        remove_waiting(connection, [call_id])
+        if connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (batch_id,)).fetchone():
+            return 0
+    waiting = connection.execute(
+        f"UPDATE batch_rows SET is_dropped = 1 WHERE batch_id = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
+        (batch_id,),
+    )
+    unsent = connection.execute(_CANCEL_UNSENT, (build_value(reason), at, batch_id))
+    dropped = waiting.rowcount + unsent.rowcount
+    if dropped:
+        connection.execute("UPDATE batches SET stopped = ? WHERE id = ? AND stopped = ''", (reason, batch_id))
+        _hold_back(connection, batch_id)
+    return dropped
+
+
+_CANCEL_UNSENT: Final = """
+UPDATE runs SET state = 'cancelled', failure = ?, reserved_credits = 0, finished_at = ?
+WHERE state = 'accepted' AND id IN (SELECT run_id FROM batch_rows WHERE batch_id = ? AND run_id <> '')
+"""
+
+
+def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
+    """Hold back the price of the rows that have not begun: counted anew, so that no fractions add up."""
+    connection.execute(
+        f"UPDATE runs SET reserved_credits = coalesce((SELECT price_each_credits FROM batches WHERE id = :id), 0) * "  # noqa: S608 - our own words
+        f"(SELECT count(*) FROM batch_rows WHERE batch_id = :id AND {_IS_WAITING}) WHERE id = :id",
+        {"id": batch_id},
+    )
+
+
+_IS_CANCELLED_UNSENT: Final = "(runs.state = 'cancelled' AND runs.starting_at IS NULL)"
+_TALLY: Final = f"""
+SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches.stop_after_failures, batches.stopped, batches.csv_path,
+    batches.csv_problem,
+    count(*) FILTER (WHERE {_IS_WAITING}) AS waiting,
+    count(*) FILTER (WHERE batch_rows.is_dropped OR {_IS_CANCELLED_UNSENT}) AS dropped,
+    count(*) FILTER (WHERE runs.state IN ({_LIVE})) AS live,
+    count(*) FILTER (WHERE runs.state = 'accepted') AS unsent,
+    count(*) FILTER (WHERE runs.state = 'succeeded') AS succeeded,
+    count(*) FILTER (WHERE runs.state = 'partial') AS partial,
+    count(*) FILTER (WHERE runs.state = 'failed') AS failed,
+    count(*) FILTER (WHERE runs.state = 'unknown') AS unknown,
+    count(*) FILTER (WHERE runs.state = 'cancelled' AND NOT {_IS_CANCELLED_UNSENT}) AS cancelled,
+    count(*) FILTER (WHERE batch_rows.run_id <> '' AND runs.id IS NULL) AS forgotten,
+    count(*) FILTER (WHERE {IS_UNPRICED} AND runs.state NOT IN ({_LIVE})) AS unpriced,
+    total(runs.spent_credits) AS spent_credits, min(runs.starting_at) AS first_starting_at
+FROM batches JOIN batch_rows ON batch_rows.batch_id = batches.id LEFT JOIN runs ON runs.id = batch_rows.run_id
+WHERE batches.id = ? GROUP BY batches.id
+"""  # noqa: S608 - our own words
+
+
+def select_tally(connection: sqlite3.Connection, *, batch_id: str) -> BatchTally:
+    """Count the rows by what has come of them.
+
+    Raises:
+        RunNotFound: There is no such batch.
+    """
+    row = connection.execute(_TALLY, (batch_id,)).fetchone()
+    if row is None:
+        raise RunNotFound(batch_id)
+    return BatchTally(**{field.name: row[field.name] for field in fields(BatchTally)})
+
+
+def select_rows(connection: sqlite3.Connection, *, batch_id: str, start: int, limit: int) -> tuple[RowStanding, ...]:
+    """Return rows with their runs."""
+    found = connection.execute(
+        f"SELECT {_ROW_LIST}, batch_rows.run_id, batch_rows.is_dropped FROM batch_rows "  # noqa: S608 - our own words
+        "WHERE batch_id = ? AND n >= ? ORDER BY n LIMIT ?",
+        (batch_id, start, limit),
+    ).fetchall()
+    runs = connection.execute(
+        f"SELECT {RUN_LIST} FROM batch_rows JOIN runs ON runs.id = batch_rows.run_id "  # noqa: S608 - our own words
+        "WHERE batch_rows.batch_id = ? AND n >= ? ORDER BY n LIMIT ?",
+        (batch_id, start, limit),
+    )
+    by_id = {run.id: run for run in build_runs(connection, runs)}
+    return tuple(
+        RowStanding(_parse_row(row), by_id.get(row["run_id"]), bool(row["run_id"]), bool(row["is_dropped"]))
+        for row in found
+    )
+
+
+def select_live_rows(connection: sqlite3.Connection, *, batch_id: str) -> tuple[Run, ...]:
+    """Return the runs of rows that are not over."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM batch_rows JOIN runs ON runs.id = batch_rows.run_id "  # noqa: S608 - our own words
+        f"WHERE batch_rows.batch_id = ? AND runs.state IN ({_LIVE}) ORDER BY n",
+        (batch_id,),
+    )
+    return build_runs(connection, rows)
+
+
+def select_batch_arguments(connection: sqlite3.Connection, *, batch_id: str) -> BatchArguments:
+    """Return what the rows of a batch are made of.
+
+    Raises:
+        RunNotFound: There is no such batch.
+    """
+    shared = connection.execute("SELECT shared_json FROM batches WHERE id = ?", (batch_id,)).fetchone()
+    if shared is None:
+        raise RunNotFound(batch_id)
+    rows = connection.execute("SELECT n, arguments_json FROM batch_rows WHERE batch_id = ?", (batch_id,))
+    return BatchArguments(shared["shared_json"], {row["n"]: row["arguments_json"] for row in rows})
+
+
+def select_row_arguments(connection: sqlite3.Connection, *, run_id: str) -> tuple[str, str] | None:
+    """Return the shared and the own arguments of the row that became a run."""
+    row = connection.execute(
+        "SELECT batches.shared_json, batch_rows.arguments_json FROM batch_rows INDEXED BY batch_rows_by_run "
+        "JOIN batches ON batches.id = batch_rows.batch_id WHERE batch_rows.run_id = ? AND batch_rows.run_id <> ''",
+        (run_id,),
+    ).fetchone()
+    return None if row is None else (row["shared_json"], row["arguments_json"])
+
+
+def set_batch_over(
+    connection: sqlite3.Connection,
+    *,
+    batch_id: str,
+    state: RunState,
+    failure: str,
+    csv_path: str,
+    csv_problem: str,
+    at: float,
+) -> bool:
+    """Move a batch to its end."""
+    is_changed = set_finished(connection, batch_id, state=state, outputs=(), failure=failure, spent_credits=0.0, at=at)
+    if is_changed:
+        connection.execute(
+            "UPDATE batches SET csv_path = ?, csv_problem = ? WHERE id = ?",
+            (build_value(csv_path), build_value(csv_problem), batch_id),
+        )
+    return is_changed
+
+
+def _parse_row(row: sqlite3.Row) -> BatchRow:
+    values: dict[str, Any] = {column: row[column] for column in _ROW_COLUMNS if column != "arguments_json"}
+    return BatchRow(**values, arguments_json="")

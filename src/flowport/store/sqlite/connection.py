@@ -1,0 +1,184 @@
+"""Opening the ledger's file: its rights, its connection's settings, and what must not be opened."""
+
+import logging
+import os
+import sqlite3
+import stat
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, Self
+
+from flowport.domain.errors import LedgerError
+from flowport.store.sqlite.errors import build_damage_error, build_ledger_error, build_readonly_error
+from flowport.store.sqlite.migrations import prepare_schema
+
+logger = logging.getLogger(__name__)
+
+LEDGER_NAME: Final = "ledger.sqlite3"
+"""The file's name in FLOWPORT_HOME."""
+
+BUSY_SECONDS: Final = 10.0
+"""How long a transaction waits for another process before it gives up."""
+
+_RETRY_SECONDS: Final = 0.01
+"""Pause between two tries at what SQLite's own busy handler does not wait for."""
+
+
+def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a connection to the ledger at a path, proved to be writable.
+
+    Raises:
+        LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
+    """
+    try:
+        _refuse_lone_journal(path)
+        prepare_file(path)
+        connection = sqlite3.connect(
+            path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+    except OSError as exc:
+        raise build_file_error(exc) from exc
+    except sqlite3.Error as exc:
+        raise build_ledger_error(exc) from exc
+    try:
+        _configure(connection, busy_seconds)
+        prepare_schema(connection)
+        # Without the right to write SQLite opens a file for reading, and says so at the first change only.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.Error as exc:
+        connection.close()
+        raise build_ledger_error(exc) from exc
+    except LedgerError:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a second connection to a ledger that `open_connection` has opened, for reads beside its writes.
+
+    Raises:
+        LedgerError: SQLite cannot open it once more.
+    """
+    try:
+        connection = sqlite3.connect(
+            path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+    except sqlite3.Error as exc:
+        raise build_ledger_error(exc) from exc
+    return connection
+
+
+def _refuse_lone_journal(path: Path) -> None:
+    """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
+    # The journal first: another process that creates the ledger fills the file before it.
+    journal = path.with_name(f"{path.name}-wal")
+    has_journal = journal.exists() and journal.stat().st_size > 0
+    if has_journal and (not path.exists() or path.stat().st_size == 0):
+        raise build_damage_error()
+
+
+def prepare_file(path: Path) -> None:
+    """Create the file with its rights, which SQLite copies to the two files that it keeps beside it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # Only a file that is new may be opened here: closing it would drop the locks of a connection in this process.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if not mode & stat.S_IWUSR:
+            # SQLite would open it for reading, and give the files beside it the same rights, which would stay.
+            raise build_readonly_error() from None
+        if stat.S_ISREG(mode) and mode & 0o077:
+            _take_rights_from_others(path)
+
+
+def _take_rights_from_others(path: Path) -> None:
+    """Leave the file to this user alone, where the file system has rights: a Windows disk or a share may have none."""
+    try:
+        path.chmod(0o600)
+    except OSError as exc:
+        _warn_of_rights(path, exc.strerror or type(exc).__name__)
+
+
+@cache
+def _warn_of_rights(path: Path, reason: str) -> None:
+    """Warn once a process: the file is opened again and again while something else is wrong with it."""
+    logger.warning("other users of this computer may read %s, which keeps no rights (%s)", path, reason)
+
+
+def _configure(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    # In WAL mode anything less does not sync at commit, and a sync must precede every start request.
+    connection.execute("PRAGMA synchronous = FULL")
+    # On macOS a plain sync may stop at the drive's cache; elsewhere this does nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    if _switch_to_wal(connection, busy_seconds) != "wal":
+        raise LedgerError(
+            "its folder does not allow several programs to share a database", "Set FLOWPORT_HOME to a local disk."
+        )
+
+
+def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> str:
+    """Return the journal mode of the file, which is then `wal` wherever that is possible."""
+    give_up_at = time.monotonic() + busy_seconds
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as exc:
+            # The switch fails at once, without waiting, while another process does the same.
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_RETRY_SECONDS)
+
+
+def build_file_error(error: OSError) -> LedgerError:
+    """Return the sentence for a file that the system does not let us open."""
+    reason = error.strerror or type(error).__name__
+    return LedgerError(
+        f"its file cannot be opened ({reason})", "Check that FLOWPORT_HOME is a folder that you may read and write."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the file was, and which it was, when it was opened."""
+
+    path: str
+    """Empty for a database without a file."""
+    device: int = 0
+    inode: int = 0
+
+    @classmethod
+    def note(cls, connection: sqlite3.Connection) -> Self:
+        """Return the place of a connection that was just opened."""
+        path = str(connection.execute("PRAGMA database_list").fetchone()[2] or "")
+        try:
+            found = os.stat(path)  # noqa: PTH116 - the identity is what is asked for, of a path as SQLite writes it
+        except OSError:
+            return cls(path)
+        return cls(path, found.st_dev, found.st_ino)
+
+    def find_loss(self) -> LedgerError | None:
+        """Return what is wrong when the file is no longer there, or is another one, or was emptied."""
+        if not self.path:
+            return None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - as above
+        except OSError:
+            return _build_error("its file was removed or moved")
+        if (found.st_dev, found.st_ino) != (self.device, self.inode):
+            return _build_error("its file was replaced")
+        return None if found.st_size else _build_error("its file was emptied")
+
+
+def _build_error(problem: str) -> LedgerError:
+    return LedgerError(
+        f"{problem} while Flowport is running, so a run that is started now could be forgotten and paid for twice",
+        "Restart Flowport everywhere.",
+    )

@@ -1,0 +1,283 @@
+"""The ledger's reads about runs. Each function is one operation inside the worker's snapshot.
+
+Every one of them is answered from an index: a ledger of 100,000 runs must not be slower to list than one of ten.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from flowport.domain.errors import RunNotFound
+from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState, get_url_place
+from flowport.store.records import AppHistory
+from flowport.store.sqlite.rows import OUTPUT_COLUMNS, RUN_COLUMNS, Value, parse_output, parse_run
+
+T = TypeVar("T")
+
+RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
+_OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
+_FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
+_LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
+IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
+IS_ALONE: Final = "runs.batch_id = ''"
+"""Of a batch with its rows the batch alone."""
+
+# Left to itself SQLite, which keeps no statistics here, would walk every run to find the few unseen or live ones.
+_BY_UNSEEN: Final = "INDEXED BY runs_unseen"
+_BY_UNSEEN_ALONE: Final = "INDEXED BY runs_alone_unseen"
+_BY_STATE: Final = "INDEXED BY runs_by_state"
+_BY_OWNER_AND_STATE: Final = "INDEXED BY runs_by_owner_and_state"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Whose runs are wanted."""
+
+    owner: str
+    account_id: str | None
+    """None for the runs of all accounts."""
+    state: RunState | None = None
+    """None for runs in any state."""
+
+    @property
+    def condition(self) -> str:
+        """The filter as SQL, for `values`."""
+        account = "" if self.account_id is None else " AND runs.account_id = :account_id"
+        return "runs.owner = :owner" + account + ("" if self.state is None else " AND runs.state = :state")
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The parameters of `condition`."""
+        return {"owner": self.owner, "account_id": self.account_id, "state": self.state}
+
+
+def select_run(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> Run:
+    """Return one run.
+
+    Raises:
+        RunNotFound: There is none of this id among them.
+    """
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
+        {"run_id": run_id, **whose.values},
+    )
+    return _get_only(build_runs(connection, rows), run_id)
+
+
+def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
+    """Return the newest run with an output at the URL, or the only one at the URL with another query.
+
+    Raises:
+        RunNotFound: There is none.
+    """
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
+        "WHERE outputs.url = ? AND runs.owner = ? ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT 1",
+        (url, owner),
+    )
+    place = get_url_place(url)
+    found = build_runs(connection, rows) or _select_runs_by_place(connection, place, owner=owner)
+    return _get_only(found, place)
+
+
+def _select_runs_by_place(connection: sqlite3.Connection, place: str, *, owner: str) -> tuple[Run, ...]:
+    # The text after a place and its "?" sorts before the same with "@", the next character.
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
+        "WHERE outputs.url >= ? AND outputs.url < ? AND runs.owner = ? LIMIT 2",
+        (f"{place}?", f"{place}@", owner),
+    ).fetchall()
+    # Where two outputs share a place, it is the query that tells them apart, and which was meant nobody knows.
+    return build_runs(connection, rows) if len(rows) == 1 else ()
+
+
+def select_runs(
+    connection: sqlite3.Connection, *, whose: RunFilter, limit: int, before: str | None, unseen_first: bool
+) -> tuple[Run, ...]:
+    """Return a page of runs, newest first, on request those first that are over and not seen.
+
+    Raises:
+        RunNotFound: There is no run `before` among them.
+    """
+    start = None if before is None else _select_place(connection, before, whose=whose)
+    if not unseen_first:
+        return _select_page(connection, "", whose=whose, limit=limit, start=start)
+    unseen: tuple[Run, ...] = ()
+    if start is None or start.is_unseen:
+        unseen = _select_page(connection, IS_UNSEEN, whose=whose, limit=limit, start=start)
+        start = None  # the others begin at their newest
+    others = _select_page(connection, f"NOT {IS_UNSEEN}", whose=whose, limit=limit - len(unseen), start=start)
+    return unseen + others
+
+
+def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
+    """Return how many of an owner's runs are over and not seen."""
+    # All that nobody has seen, which the index alone tells, but for the few of them that are not over.
+    queries = (
+        f"SELECT count(*) FROM runs {_BY_UNSEEN_ALONE} WHERE owner = ? AND seen_at IS NULL AND {IS_ALONE}",  # noqa: S608 - our own words
+        f"SELECT count(*) FROM runs {_BY_OWNER_AND_STATE} WHERE owner = ? AND state IN ({_LIVE}) AND seen_at IS NULL AND {IS_ALONE}",  # noqa: S608 - our own words
+    )
+    unseen, live = (int(connection.execute(query, (owner,)).fetchone()[0]) for query in queries)
+    return unseen - live
+
+
+def select_runs_under_way(connection: sqlite3.Connection, *, owner: str, limit: int) -> tuple[Run, ...]:
+    """Return an owner's newest runs and batches, without the batches' rows, that are not over; newest first."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs {_BY_OWNER_AND_STATE} "  # noqa: S608 - our own words
+        f"WHERE owner = ? AND state IN ({_LIVE}) AND {IS_ALONE} ORDER BY accepted_at DESC, id DESC LIMIT ?",
+        (owner, limit),
+    )
+    return build_runs(connection, rows)
+
+
+def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:
+    """Return the runs that are not over, oldest first."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs {_BY_STATE} WHERE account_id = ? AND state IN ({_LIVE}) ORDER BY accepted_at, id",  # noqa: S608 - our own words
+        (account_id,),
+    )
+    return build_runs(connection, rows)
+
+
+def select_unsaved_runs(
+    connection: sqlite3.Connection, *, account_id: str, now: float, since: float
+) -> tuple[Run, ...]:
+    """Return the runs that are over and have outputs without a file whose links may work, oldest first."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs WHERE id IN "  # noqa: S608 - our own words
+        "(SELECT run_id FROM outputs INDEXED BY outputs_unsaved WHERE saved_path = '' AND url IS NOT NULL "
+        "AND (expires_at IS NULL OR expires_at > :now OR save_problem = '')) "
+        f"AND account_id = :account_id AND state IN ({_FINAL}) AND finished_at > :since ORDER BY accepted_at, id",
+        {"account_id": account_id, "now": now, "since": since},
+    )
+    return build_runs(connection, rows)
+
+
+def select_needed_provider_ids(connection: sqlite3.Connection, *, account_id: str) -> frozenset[str]:
+    """Return the provider's ids of an account's runs that were not delivered."""
+    rows = connection.execute(
+        "SELECT provider_run_id FROM runs WHERE account_id = ? AND provider_run_id <> '' AND seen_at IS NULL",
+        (account_id,),
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def select_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
+    """Return the unseen runs of other accounts of a scope that the account has not tried, oldest first."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs {_BY_UNSEEN} WHERE seen_at IS NULL "  # noqa: S608 - our own words
+        # A host may be followed by a port; a fingerprint holds no colon.
+        "AND substr(account_id, 1, length(:prefix)) = :prefix "
+        "AND instr(substr(account_id, length(:prefix) + 1), ':') = 0 AND account_id <> :account_id "
+        "AND adoption_tried <> :account_id AND row_count = 0 "
+        f"AND (provider_run_id <> '' OR state IN ({_LIVE})) ORDER BY accepted_at, id LIMIT :limit",
+        {"prefix": f"{scope}:", "account_id": account_id, "limit": limit},
+    )
+    return build_runs(connection, rows)
+
+
+def select_durations(connection: sqlite3.Connection, *, account_id: str, app_id: str, limit: int) -> tuple[float, ...]:
+    """Return the seconds from started to finished of successful runs, newest first."""
+    rows = connection.execute(
+        "SELECT finished_at - started_at FROM runs WHERE account_id = ? AND app_id = ? AND state = ? "
+        # A clock that was set back meanwhile would make a duration of less than nothing.
+        "AND started_at <= finished_at ORDER BY finished_at DESC LIMIT ?",
+        (account_id, app_id, RunState.SUCCEEDED, limit),
+    )
+    return tuple(row[0] for row in rows)
+
+
+_HISTORIES: Final = """
+SELECT json_each.value AS app_id, runs.state, runs.finished_at - runs.started_at AS seconds,
+    (SELECT group_concat(DISTINCT kind) FROM outputs WHERE outputs.run_id = runs.id) AS kinds
+FROM json_each(:app_ids) CROSS JOIN runs ON runs.rowid IN (
+    SELECT rowid FROM runs AS latest
+    WHERE latest.account_id = :account_id AND latest.app_id = json_each.value AND latest.state IN ('succeeded', 'partial')
+    ORDER BY latest.finished_at DESC LIMIT :limit
+)
+ORDER BY runs.finished_at DESC
+"""
+"""The latest runs of each app, each found by the index of its app's ends."""
+
+
+def select_histories(
+    connection: sqlite3.Connection, *, account_id: str, app_ids: Sequence[str], limit: int
+) -> dict[str, AppHistory]:
+    """Return what each app's latest runs tell; a partial one tells what is made, but not how long it takes."""
+    values = {"app_ids": json.dumps(app_ids), "account_id": account_id, "limit": limit}
+    found: dict[str, AppHistory] = {}
+    for row in connection.execute(_HISTORIES, values):
+        history = found.get(row["app_id"], AppHistory())
+        is_timed = row["state"] == RunState.SUCCEEDED and row["seconds"] is not None
+        durations = history.durations + ((row["seconds"],) if is_timed else ())
+        kinds = history.kinds | {OutputKind(kind) for kind in (row["kinds"] or "").split(",") if kind}
+        found[row["app_id"]] = AppHistory(durations, kinds)
+    return found
+
+
+def select_used_apps(connection: sqlite3.Connection, *, account_id: str, since: float) -> frozenset[str]:
+    """Return the ids of the apps whose runs were accepted since an instant."""
+    rows = connection.execute(
+        "SELECT DISTINCT app_id FROM runs WHERE account_id = ? AND accepted_at >= ?", (account_id, since)
+    )
+    return frozenset(row["app_id"] for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a run stands in a list."""
+
+    run_id: str
+    accepted_at: float
+    is_unseen: bool
+
+
+def _select_place(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> _Place:
+    rows = connection.execute(
+        f"SELECT id, accepted_at, {IS_UNSEEN} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
+        {"run_id": run_id, **whose.values},
+    )
+    return _get_only([_Place(row[0], row[1], bool(row[2])) for row in rows], run_id)
+
+
+def _select_page(
+    connection: sqlite3.Connection, condition: str, *, whose: RunFilter, limit: int, start: _Place | None
+) -> tuple[Run, ...]:
+    if limit <= 0:
+        return ()
+    conditions = [whose.condition, IS_ALONE]
+    values: dict[str, Value] = {"limit": limit, **whose.values}
+    if condition:
+        conditions.append(condition)
+    if start is not None:
+        conditions.append("(runs.accepted_at, runs.id) < (:accepted_at, :start_id)")
+        values |= {"accepted_at": start.accepted_at, "start_id": start.run_id}
+    index = _BY_UNSEEN_ALONE if condition == IS_UNSEEN else ""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs {index} WHERE {' AND '.join(conditions)} "  # noqa: S608 - our own words
+        "ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT :limit",
+        values,
+    )
+    return build_runs(connection, rows)
+
+
+def build_runs(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> tuple[Run, ...]:
+    """Join each run with its outputs, by one query for all of them."""
+    found = list(rows)
+    outputs: dict[str, list[Output]] = {row["id"]: [] for row in found}
+    # A list of any length as one parameter.
+    for row in connection.execute(
+        f"SELECT {_OUTPUT_LIST} FROM outputs WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY run_id, n",  # noqa: S608 - our own words
+        (json.dumps(list(outputs)),),
+    ):
+        outputs[row["run_id"]].append(parse_output(row))
+    return tuple(parse_run(row, outputs[row["id"]]) for row in found)
+
+
+def _get_only(found: Sequence[T], run_id: str) -> T:
+    if not found:
+        raise RunNotFound(run_id)
+    return found[0]

@@ -1,0 +1,126 @@
+"""The file through which processes share their request budgets: texts under keys, changed in transactions.
+
+It is not the ledger's file, because it has another worth: a window that a power cut loses is over a minute later, so
+nothing waits for the disk, and whoever finds the file damaged throws it away. It may be deleted at any time.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from flowport.domain.errors import LedgerError
+from flowport.store.sqlite.connection import Place, build_file_error, prepare_file
+from flowport.store.sqlite.errors import build_ledger_error, is_damage
+
+logger = logging.getLogger(__name__)
+
+BUDGET_NAME: Final = "budget.sqlite3"
+"""The file's name in FLOWPORT_HOME."""
+
+BUSY_SECONDS: Final = 1.0
+"""How long a change waits for another process; its own takes less than a thousandth of that."""
+
+# The number is that of the texts' form: programs that write another one do not share.
+_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS budgets_2 (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+_SELECT: Final = "SELECT text FROM budgets_2 WHERE key = ?"
+_REPLACE: Final = "INSERT OR REPLACE INTO budgets_2 (key, text) VALUES (?, ?)"
+
+T = TypeVar("T")
+
+
+class BudgetFile:
+    """One connection, and the thread that alone uses it; both begin with the first change."""
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        """Prepare; nothing is opened."""
+        self._path = path
+        self._busy_seconds = busy_seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flowport-budget")
+        self._connection: sqlite3.Connection | None = None
+        self._place = Place("")
+
+    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+        """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
+
+        Raises:
+            LedgerError: The file cannot be used; nothing was changed.
+        """
+        return await asyncio.wrap_future(self._thread.submit(self._change, key, work))
+
+    def post(self, key: str, work: Callable[[str], tuple[str, None]]) -> None:
+        """Do the same in the background; a file that cannot be used is only logged."""
+        self._thread.submit(self._change, key, work).add_done_callback(_log_failure)
+
+    async def close(self) -> None:
+        """Perform what was asked for and close the file."""
+        await asyncio.wrap_future(self._thread.submit(self._close))
+        self._thread.shutdown(wait=False)
+
+    def _change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+        try:
+            try:
+                return self._change_once(key, work)
+            except sqlite3.DatabaseError as exc:
+                if not is_damage(exc):
+                    raise
+                logger.warning("the file of request budgets is damaged and begun anew: %s", exc)
+                self._throw_away()
+                return self._change_once(key, work)
+        except sqlite3.Error as exc:
+            raise build_ledger_error(exc) from exc
+        except OSError as exc:
+            raise build_file_error(exc) from exc
+
+    def _change_once(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+        connection = self._get_connection()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            row = connection.execute(_SELECT, (key,)).fetchone()
+            before = str(row[0]) if row else ""
+            after, result = work(before)
+            if after != before:
+                connection.execute(_REPLACE, (key, after))
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return result
+
+    def _get_connection(self) -> sqlite3.Connection:
+        """Return the connection to the file that is at the path now: it may have been deleted or thrown away."""
+        if self._connection is not None and self._place.find_loss() is None:
+            return self._connection
+        self._close()
+        prepare_file(self._path)
+        self._connection = sqlite3.connect(self._path.absolute(), timeout=self._busy_seconds, isolation_level=None)
+        # A process that is killed in a transaction leaves it to be undone by the next; only a power cut may do damage.
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+        self._connection.execute(_SCHEMA)
+        self._place = Place.note(self._connection)
+        return self._connection
+
+    def _throw_away(self) -> None:
+        self._close()
+        # The journal first: it would be played back into the next file.
+        for path in (self._path.with_name(f"{self._path.name}-journal"), self._path):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _log_failure(done: Future[None]) -> None:
+    error = done.exception()
+    if isinstance(error, LedgerError):
+        logger.info("what a provider said of its limits could not be shared: %s", error.problem)
+    elif error is not None:
+        logger.error("what a provider said of its limits was not understood", exc_info=error)

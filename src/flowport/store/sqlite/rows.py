@@ -1,0 +1,87 @@
+"""Between the records of `model` and the rows of the ledger's tables.
+
+Columns bear the names of the record's fields, but for two, and are always named in a statement, so columns that a newer version has
+added neither disturb reading nor are lost on writing.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Final, TypeAlias
+
+from flowport.domain.errors import LedgerError
+from flowport.domain.models import Output, OutputKind, Run, RunState
+
+Value: TypeAlias = str | int | float | None
+"""What a column holds."""
+
+_COLUMN_NAMES: Final = {"delivered_at": "seen_at", "delivered_to": "seen_by"}
+"""Fields whose columns keep an earlier name, by which older versions at work on the same file know them."""
+
+_FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_told")
+_RUN_FIELDS: Final = {
+    field.name: _COLUMN_NAMES.get(field.name, field.name) for field in fields(Run) if field.name != "outputs"
+}
+RUN_COLUMNS: Final = tuple(_RUN_FIELDS.values())
+OUTPUT_COLUMNS: Final = tuple(field.name for field in fields(Output))
+"""The output's own columns; `run_id` stands beside them."""
+
+
+def build_value(value: Value) -> Value:
+    """Return what a column can hold.
+
+    Text from elsewhere may hold half of a surrogate pair, which no UTF-8 can; a result is not lost over that.
+    """
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+def build_run_values(run: Run) -> dict[str, Value]:
+    """Return a run's columns by name, without its outputs."""
+    return {column: build_value(getattr(run, field)) for field, column in _RUN_FIELDS.items()}
+
+
+def build_changed_values(before: Run, after: Run) -> dict[str, Value]:
+    """Return the columns by name in which two states of a run differ, with the later values; outputs are left out."""
+    return {
+        column: build_value(getattr(after, field))
+        for field, column in _RUN_FIELDS.items()
+        if getattr(after, field) != getattr(before, field)
+    }
+
+
+def build_output_values(run_id: str, output: Output) -> dict[str, Value]:
+    """Return an output's columns by name, `run_id` included."""
+    return {"run_id": run_id, **{column: build_value(getattr(output, column)) for column in OUTPUT_COLUMNS}}
+
+
+def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
+    """Return the run that a row with at least `RUN_COLUMNS` holds.
+
+    Raises:
+        LedgerError: It is in a state that this version does not know.
+    """
+    values = {field: row[column] for field, column in _RUN_FIELDS.items()}
+    try:
+        state = RunState(values.pop("state"))
+    except ValueError as exc:
+        raise _build_unreadable_error() from exc
+    values.update({name: bool(values[name]) for name in _FLAGS})
+    return Run(**values, state=state, outputs=tuple(outputs))
+
+
+def parse_output(row: sqlite3.Row) -> Output:
+    """Return the output that a row with at least `OUTPUT_COLUMNS` holds.
+
+    Raises:
+        LedgerError: It is of a kind that this version does not know.
+    """
+    values = {column: row[column] for column in OUTPUT_COLUMNS}
+    try:
+        kind = OutputKind(values.pop("kind"))
+    except ValueError as exc:
+        raise _build_unreadable_error() from exc
+    return Output(**values, kind=kind)
+
+
+def _build_unreadable_error() -> LedgerError:
+    return LedgerError("a record in it has a value that this version does not know", "Update this Flowport.")

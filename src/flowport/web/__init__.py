@@ -1,0 +1,1 @@
+"""HTTP: the transport, its addresses and its request bodies."""

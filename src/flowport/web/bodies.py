@@ -1,0 +1,156 @@
+"""Bodies over HTTP: refuse those that are not UTF-8, or no single message, before the protocol's library guesses."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.shared.message import SessionMessage
+from mcp.types import INVALID_REQUEST, JSONRPCRequest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowport.server.json_rpc import (
+    BYTE_ORDER_MARK,
+    Parsed,
+    RefusedMessage,
+    parse_message,
+    parse_messages,
+    refuse,
+    refuse_text,
+)
+from flowport.server.stdio_streams import OverlongMessage
+
+logger = logging.getLogger(__name__)
+
+_ASCII_CHARSETS: Final = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
+_MAX_SKIPPED_BYTES: Final = 256 * 1024 * 1024
+"""How much of a body that is too long is read before the connection is closed."""
+_ONE_BY_ONE: Final = "Over HTTP each message is sent by itself; nothing was done."
+
+
+class BodyReader:
+    """An ASGI application around another one, which sees each body of a POST only when it is one message."""
+
+    def __init__(self, app: ASGIApp, security: TransportSecuritySettings, *, max_bytes: int) -> None:
+        """Wrap an application.
+
+        Args:
+            security: Which names may be spoken to; a request under another gets the application's own refusal.
+            max_bytes: The largest body that the application takes; a longer one is refused here.
+        """
+        self._app = app
+        self._security = TransportSecurityMiddleware(security)
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection or request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        events, body = await self._collect(receive)
+        if isinstance(body, OverlongMessage):
+            await _answer([body.refuse()], scope, receive, send, status=413)
+            return
+        if body is None or await self._security.validate_request(Request(scope), is_post=True) is not None:
+            await self._app(scope, _replay(events, receive), send)
+            return
+        charset, is_array = _find_charset(Request(scope)), body.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
+        if charset not in _ASCII_CHARSETS and not body.isascii():
+            await _answer(_refuse_charset(body, charset), scope, receive, send, is_array=is_array)
+            return
+        if parse_message(body) is None:
+            parsed = parse_messages(body)
+            if refused := _refuse(parsed, is_array=is_array):
+                await _answer(refused, scope, receive, send, is_array=is_array)
+                return
+            body = b"".join(map(_write, parsed))
+        await self._app(scope, _replay([{"type": "http.request", "body": body}], receive), send)
+
+    async def _collect(self, receive: Receive) -> tuple[list[Message], bytes | OverlongMessage | None]:
+        """Return what came, and the whole body; None when it breaks off."""
+        events: list[Message] = []
+        size = 0
+        while True:
+            event = await receive()
+            events.append(event)
+            size += len(event.get("body", b""))
+            if event["type"] != "http.request":
+                return events, None
+            if size > self._max_bytes:
+                return [], await _skip(events, receive)
+            if not event.get("more_body", False):
+                return events, b"".join(one.get("body", b"") for one in events)
+
+
+async def _skip(events: list[Message], receive: Receive) -> OverlongMessage:
+    """Return the ends of a body, the rest of which is read: a client that still writes does not read its answer."""
+    overlong, size = OverlongMessage(), 0
+    for event in events:
+        overlong.add(event.get("body", b""))
+    event = events[-1]
+    events.clear()
+    while event["type"] == "http.request" and event.get("more_body", False) and size < _MAX_SKIPPED_BYTES:
+        event = await receive()
+        overlong.add(event.get("body", b""))
+        size += len(event.get("body", b""))
+    return overlong
+
+
+def _refuse(parsed: Sequence[Parsed], *, is_array: bool) -> Sequence[RefusedMessage]:
+    """Return the answers to what is not handed on: all of an array, else what is no message."""
+    refused = [one for one in parsed if isinstance(one, RefusedMessage)]
+    if not is_array:
+        return refused
+    requests = [one.message for one in parsed if isinstance(one, SessionMessage)]
+    ids = [request.id for request in requests if isinstance(request, JSONRPCRequest)]
+    return [*refused, *(refuse(INVALID_REQUEST, _ONE_BY_ONE, one) for one in ids)] or [
+        refuse(INVALID_REQUEST, _ONE_BY_ONE, None)
+    ]
+
+
+def _write(one: Parsed) -> bytes:
+    message = one.message if isinstance(one, SessionMessage) else one
+    return message.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+
+def _replay(events: list[Message], receive: Receive) -> Receive:
+    waiting = list(events)
+
+    async def replay() -> Message:
+        return waiting.pop(0) if waiting else await receive()
+
+    return replay
+
+
+def _find_charset(request: Request) -> str:
+    parameters = request.headers.get("content-type", "").split(";")[1:]
+    values = [
+        value.strip().strip('"').lower()
+        for name, _, value in (one.partition("=") for one in parameters)
+        if name.strip().lower() == "charset"
+    ]
+    return values[0] if values else ""
+
+
+def _refuse_charset(body: bytes, charset: str) -> Sequence[RefusedMessage]:
+    words = f"The message is said to be {charset[:40]!r}; it has to be UTF-8. Nothing was done."
+    return refuse_text(body.removeprefix(BYTE_ORDER_MARK).decode(errors="replace"), words)
+
+
+async def _answer(
+    refused: Sequence[RefusedMessage],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    status: int = 400,
+    is_array: bool = False,
+) -> None:
+    """Send the answers, in the form of the request; what names no id has one answer that is an object."""
+    logger.warning("a request over HTTP is no message")
+    texts = [one.model_dump_json(by_alias=True, exclude_unset=True) for one in refused]
+    is_single = len(texts) == 1 and (not is_array or refused[0].id is None)
+    text = texts[0] if is_single else f"[{','.join(texts)}]"
+    await Response(text, status, media_type="application/json")(scope, receive, send)

@@ -1,0 +1,184 @@
+"""What becomes of requests over HTTP: whether the client is still connected, and whether the answer was sent to it.
+
+The protocol's library keeps the streams of a session by request id and loses one of two with the same id. It goes on with
+a call whose client has left, and tells nobody that an answer was sent. So each request is watched before it gets there.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any, Final, TypeGuard
+
+import anyio.lowlevel
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowport.domain.exchange import Exchange, RequestId
+from flowport.server.clients import EXCHANGE_KEY, SESSION_HEADER
+from flowport.server.requests import Request, RequestTable
+
+_SETTLING_TURNS: Final = 3
+"""Turns of the event loop within which a disconnect that the system knows of is known here."""
+
+_CANCELLED: Final = "notifications/cancelled"
+
+
+class RequestWatch:
+    """Watches the requests of clients of both eras."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._requests = RequestTable()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        session = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"").decode("latin-1")
+        if session:
+            await self._watch_session(session, scope, receive, send)
+        else:
+            await self._watch(Exchange(), scope, receive, send)
+
+    async def _watch_session(self, session: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request of a session, in which an id must not be used twice at a time."""
+        body, is_whole = await _read_body(receive)
+        message = _parse(body) if is_whole else {}
+        request_id = message.get("id")
+        if message.get("method") == _CANCELLED:
+            params = message.get("params")
+            cancelled_id = params.get("requestId") if isinstance(params, dict) else None
+            if _is_id(cancelled_id):
+                await self._cancel(session, message, scope, receive, send)
+                return
+        if "method" not in message or not _is_id(request_id):
+            await self._app(scope, _replay(body, receive, is_whole=is_whole), send)
+            return
+        request = self._requests.begin(session, request_id)
+        if request.is_renamed:
+            body = json.dumps({**message, "id": request.inner_id}).encode()
+        try:
+            await self._watch(request.exchange, scope, _replay(body, receive), _restore_id(request, send))
+        finally:
+            self._requests.end(request, is_answered=not request.exchange.is_disconnected)
+
+    async def _cancel(self, session: str, message: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a cancellation on for each request that it means, and note it once the library has taken it."""
+        request_id: RequestId = message["params"]["requestId"]
+        bodies = [
+            json.dumps({**message, "params": {**message["params"], "requestId": inner_id}}).encode()
+            for inner_id in self._requests.find_inner_ids(session, request_id)
+        ]
+
+        async def note_taken(answer: Message) -> None:
+            if answer["type"] == "http.response.start" and answer["status"] < HTTPStatus.BAD_REQUEST:
+                self._requests.cancel(session, request_id)
+            await send(answer)
+
+        async def drop(_: Message) -> None:
+            """Keep an answer from the client, which gets one."""
+
+        for body in bodies[:-1]:
+            await self._app(dict(scope), _replay(body, receive), drop)
+        await self._app(scope, _replay(bodies[-1], receive), note_taken)
+
+    async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request, and note what becomes of its answer."""
+
+        async def receive_watched() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                exchange.note_disconnected()
+            return message
+
+        async def send_watched(message: Message) -> None:
+            answer = _find_answer(message.get("body", b"")) if exchange.is_open else None
+            if answer is None:
+                await send(message)
+                return
+            await _settle()
+            await send(message)
+            if "error" in answer:
+                exchange.withdraw()
+            # Nothing that is sent after a disconnect arrives, and nobody says so.
+            exchange.note_written()
+
+        # A client that has left and calls again has left first.
+        await _settle()
+        try:
+            await self._app({**scope, EXCHANGE_KEY: exchange}, receive_watched, send_watched)
+        finally:
+            exchange.note_disconnected()
+
+
+async def _settle() -> None:
+    for _ in range(_SETTLING_TURNS):
+        await anyio.lowlevel.checkpoint()
+
+
+async def _read_body(receive: Receive) -> tuple[bytes, bool]:
+    """Return what was read of a body, whose length `BodyReader` has limited, and whether that is all of it."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return bytes(body), False
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body), True
+
+
+def _replay(body: bytes, receive: Receive, *, is_whole: bool = True) -> Receive:
+    """Return what gives a body that was read already, and then goes on."""
+    is_given = False
+
+    async def receive_again() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": not is_whole}
+
+    return receive_again
+
+
+def _restore_id(request: Request, send: Send) -> Send:
+    """Return what sends answers under the id that the client gave."""
+    if not request.is_renamed:
+        return send
+
+    async def send_restored(message: Message) -> None:
+        body = message.get("body", b"")
+        answer = _find_answer(body)
+        if answer is not None and answer["id"] == request.inner_id:
+            head, _, _ = body.partition(_DATA)
+            text = json.dumps({**answer, "id": request.id}, ensure_ascii=False)
+            message = {**message, "body": head + _DATA + text.encode() + b"\r\n\r\n"}
+        await send(message)
+
+    return send_restored
+
+
+_DATA: Final = b"data: "
+
+
+def _find_answer(body: bytes) -> dict[str, Any] | None:
+    """Return the answer that a part of a response holds, as an event or as the whole body."""
+    if b'"result"' not in body and b'"error"' not in body:
+        return None
+    text = body.partition(_DATA)[2] if body.startswith((b"event:", b"id:", _DATA)) else body
+    message = _parse(text)
+    is_answer = "method" not in message and ("result" in message or "error" in message)
+    return message if is_answer and message.get("id") is not None else None
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    """Return the object that a text is; an empty one for anything else."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _is_id(value: object) -> TypeGuard[RequestId]:
+    return isinstance(value, (str, int)) and not isinstance(value, bool)

@@ -1,0 +1,132 @@
+"""Parse the address to listen at, open its socket, and check Host and Origin against it."""
+
+import errno
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flowport.domain.errors import ConfigurationError
+
+FLAG: Final = "--http"
+_LOCALHOST: Final = "localhost"
+_ADDRESS: Final = re.compile(r"(?:(?:\[(?P<six>[0-9A-Fa-f:]+)\]|(?P<name>[^\[\]:/@]+)):)?(?P<port>[0-9]{1,5})")
+_REMEDY: Final = "It takes an address of this computer and a port: 127.0.0.1:8765."
+_MAX_PORT: Final = 65_535
+_BACKLOG: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host of this computer and a port of it."""
+
+    host: str
+    """An IP address, without brackets."""
+    port: int
+    """0 for any free one."""
+
+    @property
+    def origin(self) -> str:
+        """The address as clients write it."""
+        return f"http://{format_host(self.host)}:{self.port}"
+
+
+def format_host(host: str) -> str:
+    """Return the host as URLs write it."""
+    return f"[{host}]" if ":" in host else host
+
+
+def parse_address(text: str) -> Address:
+    """Return the address that `HOST:PORT` or a port alone names.
+
+    Raises:
+        ConfigurationError: It is none, or other computers can reach it.
+    """
+    found = _ADDRESS.fullmatch(text.strip())
+    if found is None or int(found["port"]) > _MAX_PORT:
+        raise ConfigurationError(FLAG, "is no address with a port", _REMEDY)
+    host = found["six"] or found["name"] or _LOCALHOST
+    host = "127.0.0.1" if host.casefold() == _LOCALHOST else host
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise ConfigurationError(FLAG, "names a host instead of an IP address", _REMEDY) from None
+    if not is_loopback:
+        raise ConfigurationError(
+            FLAG, "names an address that other computers can reach, which is not built in this version", _REMEDY
+        )
+    return Address(host, int(found["port"]))
+
+
+def listen(address: Address) -> socket.socket:
+    """Return a socket that accepts connections at the address.
+
+    Raises:
+        ConfigurationError: Another program is there, or nobody may be.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        listener = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            remedy = "End that program or choose another port; port 0 takes any free one."
+            raise ConfigurationError(FLAG, f"names port {address.port}, where another program listens", remedy) from exc
+        raise ConfigurationError(FLAG, f"cannot be listened at: {exc.strerror}", _REMEDY) from exc
+    # By name: only of such sockets the event loop knows that small parts need not wait for more (TCP_NODELAY). Without
+    # it each answer on a kept connection takes 40 ms.
+    return socket.socket(family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
+
+
+_HTTP_PORT: Final = 80
+_LOCAL_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
+_MISDIRECTED: Final = 421
+_FORBIDDEN: Final = 403
+
+
+def build_authorities(address: Address) -> frozenset[str]:
+    """Return what a Host header may hold for an address, in lower case."""
+    hosts = {format_host(address.host).lower(), *_LOCAL_HOSTS}
+    named = {f"{host}:{address.port}" for host in hosts}
+    # Clients leave out the port that is usual.
+    return frozenset(named | hosts if address.port == _HTTP_PORT else named)
+
+
+def build_origins(address: Address) -> frozenset[str]:
+    """Return what an Origin header may hold."""
+    return frozenset(f"http://{authority}" for authority in build_authorities(address))
+
+
+class HostCheck:
+    """An ASGI application around another one, which sees no request under a foreign name, and all names in lower case."""
+
+    def __init__(self, app: ASGIApp, address: Address, path: str) -> None:
+        """Wrap an application that answers at a path of an address."""
+        self._app = app
+        self._authorities = build_authorities(address)
+        self._origins = build_origins(address)
+        self._remedy = f"Flowport answers at {address.origin}{path}."
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        hosts = [host.lower() for host in headers.getlist("host")]
+        origins = [origin.lower() for origin in headers.getlist("origin")]
+        if len(hosts) != 1 or hosts[0] not in self._authorities:
+            problem = f"The request names another host than this one, or none. {self._remedy}"
+            await PlainTextResponse(problem, _MISDIRECTED)(scope, receive, send)
+        elif any(origin not in self._origins for origin in origins):
+            problem = f"The request comes from a page of another origin, and is not served. {self._remedy}"
+            await PlainTextResponse(problem, _FORBIDDEN)(scope, receive, send)
+        else:
+            lowered = [
+                (name, value.lower() if name in {b"host", b"origin"} else value) for name, value in scope["headers"]
+            ]
+            await self._app({**scope, "headers": lowered}, receive, send)

@@ -1,0 +1,179 @@
+"""What is told about a batch: short, whole in its resource, the same as text and as structured content."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import mcp.types as t
+import pytest
+
+from flowport.actions.views.batch import (
+    BatchStanding,
+    build_batch_answer,
+    build_batch_facts,
+    build_batch_page,
+    format_batch_summary,
+)
+from flowport.actions.views.run import MAX_ANSWER_BYTES, MAX_RUN_BYTES, format_facts
+from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.store.batch_records import BatchRow, BatchTally, RowStanding
+from tests.store.samples import build_run
+
+BATCH = build_run("batch_abc", RunState.RUNNING, row_count=200, price_credits=1000.0, app_name='Sketch "to" Realism')
+TALLY = BatchTally(
+    rows=200,
+    price_each_credits=5.0,
+    variations=1,
+    stop_after_failures=0,
+    waiting=130,
+    dropped=0,
+    live=33,
+    succeeded=35,
+    partial=0,
+    failed=1,
+    unknown=1,
+    cancelled=0,
+    forgotten=0,
+    spent_credits=185.0,
+    first_starting_at=1000.0,
+    stopped="",
+    csv_path="",
+    csv_problem="",
+)
+
+
+def build_output(n: int, **changes: Any) -> Output:
+    """Return a picture with a long signed link, saved."""
+    link = f"https://cdn.example/{n}.png?token={'t' * 200}"
+    return replace(Output(1, OutputKind.IMAGE, link, saved_path=f"/pictures/{n}.png", mime_type="image/png"), **changes)
+
+
+def build_row(n: int, state: RunState = RunState.SUCCEEDED, *, variation: int = 1, **changes: Any) -> RowStanding:
+    """Return a row that was begun."""
+    outputs = (build_output(n),) if state is RunState.SUCCEEDED else ()
+    run = build_run(f"run_{n}", state, batch_id=BATCH.id, **{"outputs": outputs, **changes})
+    shown = json.dumps({"prompt": f"lake {n}"})
+    return RowStanding(BatchRow(n, n, variation, "", shown, "", ""), run, is_begun=True, is_dropped=False)
+
+
+def build_unbegun(n: int, *, is_dropped: bool = False, is_begun: bool = False) -> RowStanding:
+    """Return a row without a run."""
+    return RowStanding(BatchRow(n, n, 1, "", "{}", "", ""), None, is_begun=is_begun, is_dropped=is_dropped)
+
+
+def tell(
+    rows: list[RowStanding], run: Run = BATCH, tally: BatchTally = TALLY
+) -> tuple[dict[str, Any], t.CallToolResult]:
+    """Return the facts of an answer, and the answer."""
+    answer = build_batch_answer(BatchStanding(run, tally, 60.0), rows)
+    assert isinstance(answer.structured_content, dict)
+    assert isinstance(answer.content[0], t.TextContent)
+    assert answer.content[0].text == format_facts(answer.structured_content)
+    size = sum(len(block.model_dump_json().encode()) for block in answer.content)
+    assert size + len(json.dumps(answer.structured_content).encode()) <= MAX_ANSWER_BYTES
+    return answer.structured_content, answer
+
+
+def test_a_few_rows_are_told_whole() -> None:
+    """With links that a person can click and paths that the next app takes."""
+    facts, answer = tell([build_row(1), build_row(2, RunState.FAILED, failure="The lamp\nis broken.")])
+    assert facts["table"] == [
+        {
+            "row": 1,
+            "state": "succeeded",
+            "run_id": "run_1",
+            "outputs": [
+                {
+                    "kind": "image",
+                    "url": build_output(1).url,
+                    "saved_path": "/pictures/1.png",
+                    "resource": "flowport://runs/run_1/outputs/1",
+                }
+            ],
+        },
+        {"row": 2, "state": "failed", "run_id": "run_2", "problem": "The lamp\nis broken."},
+    ]
+    assert [block.uri for block in answer.content if isinstance(block, t.ResourceLink)] == [build_output(1).url]
+    assert "left_out" not in facts
+    assert "- row: 2, state: failed, run_id: run_2, problem: The lamp\n    is broken." in format_facts(facts)
+
+
+@pytest.mark.parametrize("count", [10, 40, 150, 2000])
+def test_many_rows_are_told_as_fully_as_there_is_room(count: int) -> None:
+    """What made nothing comes first; all of them stay in their order."""
+    rows = [build_row(n) for n in range(1, count)] + [build_row(count, RunState.FAILED, failure="It is broken." * 30)]
+    facts, _ = tell(rows)
+    places = [row["row"] for row in facts["table"]]
+    assert places == sorted(places)
+    assert places[-1] == count
+    assert len(places) + facts.get("rows_not_shown", 0) == count
+    assert facts.get("left_out", "").endswith("flowport://batches/batch_abc has all rows." if count > 10 else "")
+    assert len(json.dumps(facts)) * 2 > MAX_RUN_BYTES // 2
+
+
+def test_rows_without_a_run_are_only_counted() -> None:
+    """A table of two thousand rows that wait tells nobody anything; what was erased was a run once."""
+    facts, _ = tell([build_unbegun(1), build_unbegun(2, is_dropped=True), build_unbegun(3, is_begun=True)])
+    assert facts["table"] == [{"row": 3, "state": "erased"}]
+
+
+def test_variations_are_numbered() -> None:
+    """Each has the row that it is one of."""
+    facts, _ = tell([build_row(1, variation=2)], tally=replace(TALLY, variations=4))
+    assert (facts["table"][0]["row"], facts["table"][0]["variation"]) == (1, 2)
+
+
+def test_a_text_result_is_told_by_its_beginning() -> None:
+    """In a few words where there is little room."""
+    text = build_output(1, kind=OutputKind.TEXT, url=None, saved_path="", text="word " * 100)
+    facts, _ = tell([build_row(1, outputs=(text,))])
+    (output,) = facts["table"][0]["outputs"]
+    assert output["text"].startswith("word word")
+    assert len(output["text"]) <= 200
+    many, _ = tell([build_row(n, outputs=(text,)) for n in range(1, 30)])
+    assert any(isinstance(row.get("outputs", [""])[0], str) for row in many["table"])
+
+
+def test_a_batch_that_goes_on_says_what_to_do() -> None:
+    """And one that is over has nothing left to be done."""
+    facts = build_batch_facts(BatchStanding(BATCH, TALLY, 60.0, problem="The disk is full.", is_joined=True))
+    assert facts["next_step"].startswith('Call get_run with run_id "batch_abc"')
+    assert facts["joined"].endswith("The same call with new_run true makes another.")
+    assert (facts["problem"], facts["failed"], facts["of_unknown_fate"], facts["done"]) == (
+        "The disk is full.",
+        1,
+        1,
+        37,
+    )
+    over = replace(BATCH, state=RunState.SUCCEEDED)
+    ended = replace(TALLY, csv_path="/a\udcff.csv", csv_problem="Disk full", price_each_credits=None)
+    facts = build_batch_facts(BatchStanding(replace(over, price_credits=None), ended, 60.0))
+    assert "next_step" not in facts
+    assert (facts["csv"], facts["csv_problem"], "price_credits" in facts) == ("/a?.csv", "Disk full", False)
+
+
+def test_the_summary_counts_what_there_is() -> None:
+    """In the order in which people ask."""
+    standing = BatchStanding(BATCH, TALLY, 61.0)
+    assert format_batch_summary(standing) == (
+        "200 runs of \"Sketch 'to' Realism\": 35 succeeded, 1 failed, 1 of unknown fate, 33 under way, 130 waiting (61 s)."
+    )
+
+
+def test_a_row_that_waits_for_the_budget_is_not_under_way() -> None:
+    """Nothing of it was sent, whatever it is called on record."""
+    standing = BatchStanding(BATCH, replace(TALLY, unsent=21), 61.0)
+    facts = build_batch_facts(standing)
+    assert (facts["live"], facts["waiting"]) == (12, 151)
+    assert "12 under way, 151 waiting" in format_batch_summary(standing)
+
+
+def test_a_page_names_the_next_one() -> None:
+    """Even a row that fills it alone is on one."""
+    rows = [build_row(n) for n in range(1, 6)]
+    first = build_batch_page(BATCH, rows, TALLY, limit_bytes=1300)
+    assert [row["row"] for row in first["table"]] == [1, 2]
+    assert (first["rows_not_shown"], first["next_page"]) == (3, "flowport://batches/batch_abc?from=3")
+    assert [row["row"] for row in build_batch_page(BATCH, rows, TALLY, limit_bytes=1)["table"]] == [1]
+    last = build_batch_page(BATCH, [build_unbegun(9)], TALLY, limit_bytes=1300)
+    assert last == {"table": [{"row": 9, "state": "waiting", "arguments": {}}]}

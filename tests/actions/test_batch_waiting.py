@@ -1,0 +1,89 @@
+"""What the progress of a batch says; the waiting itself is tried from the outside in `test_batches`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flowport.actions.views.batch import BatchStanding
+from flowport.actions.waiting import estimate_left_seconds, format_batch_progress
+from tests.actions.test_batch_views import BATCH, TALLY
+from tests.sandbox.client import Client as SandboxClient
+from tests.support.harness import open_harness
+
+
+@pytest.mark.parametrize(
+    ("changes", "usual", "message"),
+    [
+        (
+            {"unsent": 21},
+            60.0,
+            "37 of 200 done, 1 failed, 1 of unknown fate, 12 running, 151 waiting to start, about 9 min left, 185 credits so far",
+        ),
+        (
+            {"failed": 0, "unknown": 0, "succeeded": 37},
+            None,
+            "37 of 200 done, 33 running, 130 waiting to start, about 9 min left, 185 credits so far",
+        ),
+        (
+            {"waiting": 0, "dropped": 130},
+            None,
+            "37 of 200 done, 1 failed, 1 of unknown fate, 33 running, 130 not started, about 2 min left, 185 credits so far",
+        ),
+        (
+            {"waiting": 160, "live": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
+            30.0,
+            "0 of 200 done, 40 running, 160 waiting to start, about 2 min left, 0 credits so far",
+        ),
+        (
+            {"waiting": 160, "live": 40, "unsent": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
+            None,
+            "0 of 200 done, 200 waiting to start, 0 credits so far",
+        ),
+        (
+            {"first_starting_at": None},
+            None,
+            "37 of 200 done, 1 failed, 1 of unknown fate, 33 running, 130 waiting to start, 185 credits so far",
+        ),
+        (
+            {"waiting": 0, "live": 4, "succeeded": 194},
+            None,
+            "196 of 200 done, 1 failed, 1 of unknown fate, 4 running, about 2 s left, 185 credits so far",
+        ),
+    ],
+)
+def test_progress_is_a_line_that_means_something(changes: dict[str, Any], usual: float | None, message: str) -> None:
+    """By the rows that are over, else by the app's earlier runs."""
+    standing = BatchStanding(BATCH, replace(TALLY, **changes), 120.0)
+    assert format_batch_progress(standing, usual, 1120.0) == message
+
+
+def test_a_batch_takes_at_least_what_its_requests_take() -> None:
+    """Two thousand starts at fifty a minute are forty minutes, however quick the app is."""
+    fresh = replace(TALLY, rows=2000, waiting=1936, live=64, succeeded=0, failed=0, unknown=0, partial=0)
+    assert estimate_left_seconds(fresh, 30.0, 1000.0) == 960.0
+    assert estimate_left_seconds(fresh, 30.0, 1000.0, requests_per_minute=50) == 60.0 * 3936 / 50
+    unsent = replace(fresh, unsent=44)
+    assert estimate_left_seconds(unsent, 30.0, 1000.0, requests_per_minute=50) == 60.0 * 3980 / 50
+
+
+def test_trouble_is_told_with_the_progress() -> None:
+    """Else the person waits for what does not move; and a clock that was set back makes no time of less than nothing."""
+    standing = BatchStanding(BATCH, TALLY, 120.0, problem="The disk is full.")
+    assert format_batch_progress(standing, None, 1120.0).endswith("credits so far (The disk is full.)")
+    assert estimate_left_seconds(TALLY, None, 0.0) == 0.0
+
+
+async def test_why_rows_are_not_sent_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A batch that stands still until tomorrow looks like one that hangs."""
+    limits: dict[str, Any] = {"requests_per_minute": 600, "requests_per_day": 8, "max_tools": 0}
+    async with open_harness(sandbox, tmp_path / "person", **limits) as flowport:
+        rows = [{"note": str(n)} for n in range(20)]
+        batch_id = (await flowport.ask("run_batch", app="always_fails", rows=rows, wait=False))["run_id"]
+        with anyio.fail_after(60):
+            while not (facts := await flowport.ask("get_run", run_id=batch_id, wait=False)).get("problem"):
+                await anyio.lowlevel.checkpoint()
+    assert facts["problem"].startswith("The day's requests are used up, and Magnific was not asked to start the run.")
+    assert facts["problem"].endswith("Nothing was sent; Flowport goes on by itself.")

@@ -1,0 +1,85 @@
+"""The tools that are always there."""
+
+import json
+
+import jsonschema
+import pytest
+
+from flowport.actions.built_in_tools import RUN_APP, RUN_BATCH, STANDING_TOOLS, StandingTool, build_wire_tool
+from flowport.catalog.arguments import parse_arguments
+from flowport.catalog.names import RESERVED_NAMES
+from flowport.domain.errors import ArgumentsInvalid
+from flowport.domain.models import InputKind, JsonValue
+
+TOOLS = pytest.mark.parametrize("tool", STANDING_TOOLS.values(), ids=STANDING_TOOLS)
+
+
+def test_no_app_can_take_the_name_of_a_standing_tool() -> None:
+    """A flow called "Get run" must not hide the tool that fetches results."""
+    assert set(STANDING_TOOLS) <= RESERVED_NAMES
+
+
+@TOOLS
+def test_each_schema_is_valid_and_plain(tool: StandingTool) -> None:
+    """One bad schema costs several clients the whole list."""
+    schema = build_wire_tool(tool)["inputSchema"]
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["type"] == "object"
+    assert {"anyOf", "oneOf", "allOf", "$ref"}.isdisjoint(json.dumps(schema))
+
+
+@TOOLS
+def test_what_the_schema_requires_is_refused_when_missing(tool: StandingTool) -> None:
+    """Schema and parser must not drift apart."""
+    required = build_wire_tool(tool)["inputSchema"].get("required", [])
+
+    if required:
+        with pytest.raises(ArgumentsInvalid) as caught:
+            parse_arguments(tool.app, tool.argument_names, {})
+        assert [problem.argument for problem in caught.value.problems] == required
+    else:
+        assert parse_arguments(tool.app, tool.argument_names, {}) == {}
+
+
+@TOOLS
+def test_only_tools_that_change_nothing_say_so(tool: StandingTool) -> None:
+    """Clients ask the person before a tool that is not read-only, and only there should they."""
+    annotations = build_wire_tool(tool)["annotations"]
+
+    assert bool(annotations.get("readOnlyHint")) == (tool.name not in {"run_app", "run_batch", "cancel_run"})
+
+
+@TOOLS
+def test_no_schema_holds_what_clients_refuse(tool: StandingTool) -> None:
+    """Converters refuse closed objects, objects without a property, enums that hold no text, and arrays without items."""
+    schema = build_wire_tool(tool)["inputSchema"]
+
+    assert schema["properties"]
+    assert "additionalProperties" not in json.dumps(schema)
+    for inner in schema["properties"].values():
+        value = inner.get("items", inner)
+        assert value["type"] in {"string", "integer", "boolean"}
+        assert all(isinstance(one, str) and one for one in value.get("enum", ["x"]))
+        assert ("items" in inner) == (inner["type"] == "array")
+
+
+@pytest.mark.parametrize("given", [{"motif": "cup"}, '{"motif": "cup"}', ' {"motif": "cup"}\n'])
+def test_what_is_free_in_form_is_taken_as_an_object_and_as_its_text(given: JsonValue) -> None:
+    """Schemas say text; clients that know better send the object itself."""
+    run = parse_arguments(RUN_APP.app, RUN_APP.argument_names, {"app": "x", "arguments": given})
+    rows: list[JsonValue] = [[given, given], given]
+    found = [
+        parse_arguments(RUN_BATCH.app, RUN_BATCH.argument_names, {"app": "x", "rows": one})["rows"] for one in rows
+    ]
+
+    assert run["arguments"] == {"motif": "cup"}
+    assert found == [[{"motif": "cup"}] * 2, [{"motif": "cup"}]]
+
+
+def test_every_argument_says_what_it_is() -> None:
+    """These tools have no labels but ours."""
+    inputs = [item for tool in STANDING_TOOLS.values() for item in tool.inputs]
+
+    assert all(item.label for item in inputs)
+    assert not any(item.kind.is_media or item.kind is InputKind.MEDIA for item in inputs)

@@ -1,0 +1,71 @@
+"""What is said of a wish to cancel a batch."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from flowport.actions.cancel_run import format_batch_cancellation
+from flowport.network.account import OpenAccount
+from flowport.providers.magica.api import Magica
+from flowport.providers.magnific.api import Magnific
+from flowport.runs.cancel import CancelOutcome
+from flowport.store.batch_records import BatchTally
+
+NONE: dict[str, Any] = dict.fromkeys(BatchTally.__dataclass_fields__, 0) | {
+    "stopped": "",
+    "csv_path": "",
+    "csv_problem": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "counts", "outcome", "words"),
+    [
+        (
+            Magnific,
+            {"rows": 1, "live": 1},
+            CancelOutcome.CANNOT,
+            (
+                "Nothing was cancelled. The one run was started already and goes on: it is charged, and get_run fetches its "
+                "result."
+            ),
+        ),
+        (
+            Magnific,
+            {"rows": 6, "live": 1, "succeeded": 5},
+            CancelOutcome.CANNOT,
+            (
+                "Nothing was cancelled. All 6 runs were started already; 1 goes on: it is charged, and get_run fetches their "
+                "results."
+            ),
+        ),
+        (
+            Magnific,
+            {"rows": 6, "succeeded": 6},
+            CancelOutcome.ALREADY_OVER,
+            "Nothing was cancelled. All 6 runs were started already and none goes on.",
+        ),
+        (
+            Magica,
+            {"rows": 6, "live": 6},
+            CancelOutcome.ASKED,
+            "All 6 runs were started already; Magica is being asked to cancel 6 that go on, and get_run tells how they end.",
+        ),
+        (
+            Magica,
+            {"rows": 6, "live": 2, "dropped": 4},
+            CancelOutcome.CANCELLED,
+            (
+                "4 of 6 runs were not started and cost nothing; Magica is being asked to cancel 2 that were started, and get_run "
+                "tells how they end."
+            ),
+        ),
+    ],
+)
+def test_only_what_was_cancelled_is_called_so(
+    provider: type[Magnific | Magica], counts: dict[str, int], outcome: CancelOutcome, words: str
+) -> None:
+    """A person who reads "cancelled" stops looking at what is still paid for."""
+    account = cast("OpenAccount", SimpleNamespace(provider=provider))
+    assert format_batch_cancellation(BatchTally(**{**NONE, **counts}), account) == (words, outcome)

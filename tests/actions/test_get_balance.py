@@ -1,0 +1,113 @@
+"""What `get_balance` tells of the request budget, and what a day that is used up means for a call."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowport.network.account import OpenAccount
+from flowport.providers.rate_limit_headers import RateLimits
+from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.client import open_sandbox
+from tests.support.harness import Harness, open_harness
+
+USUAL = {
+    "requests_last_minute",
+    "requests_per_minute",
+    "requests_per_minute_source",
+    "requests_per_minute_ceiling",
+}
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxClient]:
+    """Run a sandbox whose runs take no time."""
+    async with open_sandbox() as client:
+        yield client
+
+
+def get_account(flowport: Harness) -> OpenAccount:
+    """Return the account that the harness has open."""
+    return flowport.assembly.desk.catalogs[0].account
+
+
+async def ask_requests(flowport: Harness) -> dict[str, Any]:
+    """Return what is told of requests."""
+    facts: dict[str, Any] = (await flowport.ask("get_balance"))["accounts"][0]
+    return {name: value for name, value in facts.items() if name.startswith("requests_")}
+
+
+async def test_no_limit_is_told_as_such_and_leaves_no_file(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The sandbox has none."""
+    async with open_harness(sandbox, tmp_path / "person") as flowport:
+        await flowport.call("text_to_picture", prompt="a lake")
+        facts = await ask_requests(flowport)
+    assert facts == {"requests_last_minute": facts["requests_last_minute"], "requests_per_minute": "no limit"}
+    assert not (tmp_path / "person" / "home" / "budget.sqlite3").exists()
+
+
+async def test_what_is_as_usual_is_told_in_four_facts(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Of all programs of the home together."""
+    async with (
+        open_harness(sandbox, tmp_path / "person", requests_per_minute=45) as flowport,
+        open_harness(sandbox, tmp_path / "person", requests_per_minute=45) as other,
+    ):
+        for one in (flowport, other):
+            await one.call("text_to_picture", prompt=f"a lake {id(one)}")
+        before = count_sent(flowport, other)
+        facts = [await ask_requests(one) for one in (flowport, other)]
+        after = count_sent(flowport, other)
+    # Definitions may be read at the same time.
+    assert [set(one) for one in facts] == [USUAL] * 2
+    assert {one["requests_per_minute_source"] for one in facts} == {"the setting FLOWPORT_REQUESTS_PER_MINUTE"}
+    assert all(sum(before) <= one["requests_last_minute"] <= sum(after) for one in facts)
+    assert min(before) >= 2
+
+
+def count_sent(*programs: Harness) -> list[int]:
+    """Return how many requests each has sent."""
+    return [get_account(one).budget.get_used() for one in programs]
+
+
+async def test_a_refusal_shows_as_a_pause_and_a_lower_limit(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A person who waits wants to know what for."""
+    async with open_harness(sandbox, tmp_path / "person", requests_per_minute=None) as flowport:
+        before = await ask_requests(flowport)
+        get_account(flowport).budget.note_busy(100.0)
+        facts = await ask_requests(flowport)
+    assert before["requests_per_minute_source"] == "documented by the provider; raised while work waits"
+    assert (before["requests_per_minute"], before["requests_per_minute_ceiling"]) == (50, 500)
+    assert set(facts) == USUAL | {"requests_paused_seconds", "requests_refused_above"}
+    assert 0 < facts["requests_paused_seconds"] <= 100
+    assert 6 <= facts["requests_per_minute"] <= facts["requests_refused_above"] < 50
+    assert facts["requests_per_minute_source"] == "learned from the provider's answers"
+
+
+async def test_a_day_that_is_used_up_fails_a_run_before_anything_is_spent(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """It says when it goes on, and no request leaves."""
+    async with open_harness(sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
+        await flowport.call("text_to_picture", prompt="a lake")
+        started = await flowport.count("run")
+        get_account(flowport).budget.note_limits(RateLimits(0, reset_seconds=7200.0))
+        facts = await flowport.ask("text_to_picture", prompt="a hill")
+        balance = await ask_requests(flowport)
+        assert await flowport.count("run") == started
+        spent = (await flowport.ask("get_run", run_id=facts["run_id"]))["credits"]
+    assert facts["state"] == "failed"
+    assert (
+        "allows this key no more requests today and was not asked to start the run. Requests are allowed again in about 2 h"
+        in str(facts)
+    )
+    assert (balance["requests_left_today"], spent) == (0, 0)
+
+
+async def test_a_file_that_cannot_be_used_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The number is then that of one program."""
+    (tmp_path / "person" / "home" / "budget.sqlite3").mkdir(parents=True)
+    async with open_harness(sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
+        assert (await flowport.ask("text_to_picture", prompt="a lake"))["state"] == "succeeded"
+        facts = await ask_requests(flowport)
+    assert set(facts) == USUAL | {"requests_counted"}

@@ -1,0 +1,167 @@
+"""Calls of apps whose definitions are not read yet, while the request budget or the provider keeps them waiting."""
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from flowport.actions.definitions import DefinitionReader, tell_while
+from flowport.actions.waiting import Caller
+from flowport.catalog.listing import Listing
+from flowport.domain.call_errors import DefinitionNotRead
+from flowport.domain.errors import LedgerError
+from flowport.runtime.clock import SystemClock
+from flowport.runtime.supervisor import Supervisor
+from tests.catalog.samples import build_listing
+from tests.sandbox.client import Client as SandboxClient
+from tests.support.harness import Harness, open_harness
+from tests.support.scripted import wait_until
+
+CALL = {"app": "text_to_picture", "arguments": {"prompt": "a lake"}}
+ROWS = {"app": "text_to_picture", "rows": [{"prompt": "a lake"}]}
+
+
+def get_definition(flowport: Harness) -> object:
+    """Return the tool of the app; None while its definition is not read."""
+    return flowport.assembly.desk.catalogs[0].catalog.get_listing("text_to_picture").tool
+
+
+async def test_a_call_whose_definition_waits_for_the_budget_is_answered_in_time(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """The client's patience is known; the reading goes on, so that a later call finds it."""
+    # The two lists use up the minute, which passes in three seconds.
+    clock = SystemClock(rate=20.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", clock=clock, requests_per_minute=2, max_tools=0, wait_seconds=12.0
+    ) as flowport:
+        await flowport.client.list_tools()
+        facts = await flowport.ask("run_app", **CALL)
+        batch = await flowport.ask("run_batch", **ROWS)
+        assert (facts["error"], batch["error"], await flowport.count("run")) == ("DefinitionNotRead",) * 2 + (0,)
+        assert (await flowport.ask("list_runs"))["runs"] == []
+        await wait_until(lambda: get_definition(flowport) is not None)
+        done = await flowport.ask("run_app", **CALL)
+    assert "the requests of this minute are used up. The reading goes on; call again in about " in facts["message"]
+    told = [message for _, message in flowport.progress]
+    assert told[0].startswith("waiting to read the app's definition: the requests of this minute are used up, about ")
+    assert done["run_id"]
+
+
+class SlowCatalog:
+    """A catalogue whose provider answers when it is told to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        """Begin without an answer; with an error, that is what comes of the reading."""
+        self.answered = anyio.Event()
+        self.asked = 0
+        self._error = error
+
+    async def fetch_listing(self, _: str) -> Listing:
+        """Return the app once the provider has answered."""
+        self.asked += 1
+        await self.answered.wait()
+        if self._error is not None:
+            raise self._error
+        return DESCRIBED
+
+
+UNREAD = build_listing("aB3", "Sketch", tool_name="sketch")
+DESCRIBED = build_listing("aB3", "Sketch", tool_name="sketch", property_names={"in-1": "photo"})
+RATE = 100.0
+"""Five seconds are a twentieth of one."""
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Any]:
+    """Give a test what a reader needs of a desk, with a clock that runs fast and a patience of forty seconds."""
+    async with Supervisor() as supervisor:
+        settings = SimpleNamespace(wait_seconds=40.0)
+        yield SimpleNamespace(clock=SystemClock(rate=RATE), settings=settings, supervisor=supervisor)
+
+
+def build_home(catalog: SlowCatalog) -> Any:
+    """Return an open catalogue with a budget in which nothing waits."""
+    budget = SimpleNamespace(get_wait=lambda _: 0.0)
+    return SimpleNamespace(
+        catalog=catalog, account=SimpleNamespace(budget=budget, provider=SimpleNamespace(title="Magnific"))
+    )
+
+
+def build_caller(desk: Any, told: list[str]) -> Caller:
+    """Return somebody who calls now."""
+
+    async def report(_: float, message: str) -> None:
+        """Keep what is told."""
+        told.append(message)
+
+    return Caller(desk.clock.monotonic(), report)
+
+
+async def test_a_definition_that_the_provider_keeps_back_is_asked_for_once(desk: Any) -> None:
+    """Whoever calls again waits for the same answer."""
+    catalog, told = SlowCatalog(), list[str]()
+    reader, home = DefinitionReader(desk), build_home(catalog)
+    for _ in range(2):
+        with pytest.raises(DefinitionNotRead) as late:
+            await reader.fetch_listing(home, UNREAD, build_caller(desk, told))
+        assert (late.value.provider, late.value.wait_seconds) == ("Magnific", None)
+    assert set(told) == {"waiting to read the app's definition: Magnific has not answered yet"}
+    assert catalog.asked == 1
+    catalog.answered.set()
+    assert await reader.fetch_listing(home, UNREAD, build_caller(desk, told)) is DESCRIBED
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"), [(LedgerError("The disk is full", "."), "The disk is full"), (OSError(), "Flowport made")]
+)
+async def test_what_comes_of_the_reading_is_told_to_who_waits(
+    desk: Any, error: Exception, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mistake of ours among them: nobody waits for ever, and the next call tries again."""
+    catalog = SlowCatalog(error)
+    catalog.answered.set()
+    reader, home = DefinitionReader(desk), build_home(catalog)
+    with caplog.at_level(logging.CRITICAL):
+        for _ in range(2):
+            with pytest.raises(LedgerError) as found:
+                await reader.fetch_listing(home, UNREAD, build_caller(desk, []))
+            assert found.value.problem.startswith(problem)
+    assert catalog.asked == 2
+
+
+async def test_what_takes_long_is_told_meanwhile(desk: Any) -> None:
+    """Clients give up a call of which they hear nothing."""
+    told: list[str] = []
+    is_told = anyio.Event()
+
+    async def report(progress: float, message: str) -> None:
+        """Keep what is told, and when."""
+        told.append(message)
+        assert progress >= 0
+        if len(told) == 2:
+            is_told.set()
+
+    async def work() -> int:
+        """Take until the second word."""
+        await is_told.wait()
+        return 7
+
+    assert await tell_while(desk, Caller(desk.clock.monotonic(), report), "preparing the call", work) == 7
+    assert told == ["preparing the call"] * 2
+
+
+async def test_an_error_of_what_takes_long_comes_as_it_is(desk: Any) -> None:
+    """Callers know it by its class."""
+
+    async def work() -> int:
+        """Fail."""
+        raise LedgerError("The disk is full", ".")
+
+    with pytest.raises(LedgerError):
+        await tell_while(desk, build_caller(desk, []), "preparing the call", work)

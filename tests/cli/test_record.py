@@ -1,0 +1,187 @@
+"""The commands about the record of runs, on real files and beside a running Flowport."""
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flowport.cli.main import main
+from flowport.cli.run_records import format_bytes
+from flowport.domain.models import Run, RunState
+from flowport.store.sqlite.connection import LEDGER_NAME
+from flowport.store.sqlite.store import open_sqlite_ledger
+from tests.store.samples import OUTPUT, build_run
+from tests.store.test_maintenance import SECRET, find_text
+from tests.support.children import open_child
+
+LIVE = build_run("run_live", RunState.RUNNING)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the configured home, without a ledger yet."""
+    monkeypatch.setenv("FLOWPORT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def save_runs(home: Path, *runs: Run) -> None:
+    """Put runs on record."""
+
+    async def save() -> None:
+        """Open, write and close."""
+        ledger = open_sqlite_ledger(home / LEDGER_NAME)
+        for run in runs:
+            await ledger.accept(run)
+        await ledger.close()
+
+    asyncio.run(save())
+
+
+def build_saved_run(folder: Path, run_id: str) -> Run:
+    """Return a seen run whose output lies in a folder, with its record beside it."""
+    file = folder / f"{run_id}.png"
+    file.write_bytes(b"picture")
+    file.with_name(f"{file.name}.json").write_text(SECRET)
+    saved = replace(OUTPUT, saved_path=str(file), size_bytes=1500)
+    return build_run(run_id, RunState.SUCCEEDED, delivered_at=1.0, arguments_json=f'"{SECRET}"', outputs=(saved,))
+
+
+def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as people do."""
+    return subprocess.run([sys.executable, "-m", "flowport", *arguments], check=False, capture_output=True, text=True)
+
+
+def test_the_history_is_told_in_lines(home: Path, tmp_path: Path) -> None:
+    """One number a line."""
+    unknown = build_run("run_unknown", RunState.UNKNOWN)
+    save_runs(home, LIVE, unknown, build_saved_run(tmp_path, "run_1"))
+    done = run_command("history")
+    told = dict(line.split("  ", 1) for line in done.stdout.splitlines())
+    facts = {name.strip(): value.strip() for name, value in told.items()}
+    assert (done.returncode, done.stderr) == (0, "")
+    assert facts.pop("record on disk").endswith(" KB")
+    assert facts.pop("oldest").startswith("19")
+    assert facts == {
+        "runs": "3",
+        "not yet seen": "1",
+        "not over": "1",
+        "unknown": "1",
+        "saved outputs": "1.5 KB in 1 file",
+    }
+
+
+def test_the_oldest_run_is_told_by_its_day(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the person's own time, so the year is all that is the same everywhere."""
+    save_runs(home, build_run("run_1", accepted_at=1_785_000_000.0))
+    assert main(["history"]) == 0
+    assert "oldest          2026-" in capsys.readouterr().out
+
+
+def test_an_empty_record_has_a_history_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has run anything yet."""
+    save_runs(home)
+    assert main(["history"]) == 0
+    assert "oldest          none\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["history"], ["erase", "--all"], ["erase", "run_1"]])
+def test_without_a_record_none_is_made(home: Path, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped home must not be filled with an empty ledger."""
+    assert main([*command, "--home", str(home / "typo")]) == 0
+    assert capsys.readouterr().out == f"There is no record of runs in {home / 'typo'}.\n"
+    assert not home.exists()
+
+
+def test_one_run_is_erased(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its files stay unless they are named, and it is said what they hold."""
+    run = build_saved_run(tmp_path, "run_1")
+    save_runs(home, run)
+    assert main(["erase", "run_1"]) == 0
+    told = capsys.readouterr().out
+    assert told == (
+        "The run run_1 is erased.\n"
+        "1 saved file left, with the arguments of the run beside each; --files removes them too.\n"
+    )
+    assert find_text(home / LEDGER_NAME, SECRET) == []
+    assert Path(run.outputs[0].saved_path).exists()
+
+
+def test_files_go_on_request_with_what_lies_beside_them(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The record beside a picture holds the arguments too; one that cannot be removed is named."""
+    stuck = build_saved_run(tmp_path, "run_stuck")
+    save_runs(home, build_saved_run(tmp_path, "run_1"), build_saved_run(tmp_path, "run_gone"), stuck, LIVE)
+    (tmp_path / "run_gone.png").unlink()
+    (tmp_path / "run_stuck.png").unlink()
+    (tmp_path / "run_stuck.png").mkdir()
+    assert main(["erase", "--all", "--files"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "3 runs erased.",
+        "1 run not over and left on record; erase again when they are.",
+        "2 saved files removed.",
+    ]
+    assert lines[3].startswith(f"{tmp_path / 'run_stuck.png'} could not be removed: ")
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith("run_")] == ["run_stuck.png"]
+
+
+def test_what_was_never_seen_is_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody paid for it."""
+    save_runs(home, build_run("run_1", RunState.SUCCEEDED))
+    assert main(["erase", "--all"]) == 0
+    assert capsys.readouterr().out == "1 run erased, 1 of them never seen.\n"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "words"), [("run_live", "The run 'run_live' is not over"), ("run_x", "There is no run 'run_x'")]
+)
+def test_what_cannot_be_erased_is_told(home: Path, run_id: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is for scripts, the sentence for people."""
+    save_runs(home, LIVE)
+    assert main(["erase", run_id]) == 1
+    told = capsys.readouterr().err
+    assert words in told
+    # Tools are for assistants: nothing in a terminal can call one.
+    assert "list_runs" not in told
+
+
+@pytest.mark.parametrize("arguments", [[], ["run_1", "--all"]])
+def test_erasing_must_say_what(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A slip must not erase everything."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["erase", *arguments])
+    assert "name one run, or give --all" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same sentence as everywhere."""
+    monkeypatch.setenv("FLOWPORT_HOME", "relative")
+    assert main(["history"]) == 2
+    assert "FLOWPORT_HOME is 'relative'" in capsys.readouterr().err
+
+
+def test_erasing_works_beside_a_running_flowport(tmp_path: Path) -> None:
+    """People do not close their assistants for it; the running one goes on and knows."""
+    home = tmp_path / "f/home"
+    save_runs(home, *(build_run(f"run_{n}", RunState.FAILED, arguments_json=f'"{SECRET}"') for n in range(30)))
+    environment = {"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    with open_child(tmp_path / "f", environment=environment) as child:
+        child.greet()
+        assert "30 finished runs" in child.call("list_runs")["summary"]
+        done = run_command("erase", "--all", "--home", str(home))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "30 runs erased, 30 of them never seen.\n", "")
+        assert find_text(home / LEDGER_NAME, SECRET) == []
+        assert child.call("list_runs")["runs"] == []
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 KB"), (2.5e6, "2.5 MB"), (3e12, "3000.0 GB")],
+)
+def test_sizes_read_as_people_say_them(size_bytes: float, words: str) -> None:
+    """Nobody counts nine digits."""
+    assert format_bytes(size_bytes) == words

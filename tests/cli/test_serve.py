@@ -1,0 +1,286 @@
+"""The server as clients start it: a process on pipes, and its clean end."""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.server.subscriptions import ResourcesListChanged
+
+from flowport.cli.serve import _find_first, _open, build_flag, build_parser
+from flowport.settings.folders import get_default_config_path
+from flowport.settings.settings import load_settings
+from flowport.settings.variables import VARIABLES
+from tests.support.children import Child, open_child
+from tests.support.harness import MODES, Mode
+
+ENDS = {
+    "end of input": Child.close_input,
+    "SIGTERM": lambda child: child.process.send_signal(signal.SIGTERM),
+    "SIGINT": lambda child: child.process.send_signal(signal.SIGINT),
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run a sandbox as a process and say how to reach it."""
+    with open_child(
+        tmp_path_factory.mktemp("sandbox"), "--speed", "0.2", "--requests-per-minute", "0", command="sandbox"
+    ) as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
+        yield dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_of_each_era_runs_an_app(tmp_path: Path, sandbox: dict[str, str], mode: Mode) -> None:
+    """The whole way: a client's process, our process, the provider's process."""
+    environment = {
+        **os.environ,
+        **sandbox,
+        "FLOWPORT_HOME": str(tmp_path / "home"),
+        "FLOWPORT_OUTPUT_DIR": str(tmp_path / "outputs"),
+    }
+    server = StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env=environment)
+    async with Client(server, mode=mode) as client:
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        result = await client.call_tool("text_to_picture", {"prompt": "a lake"})
+
+    assert "text_to_picture" in tools
+    assert isinstance(result.structured_content, dict)
+    assert await anyio.Path(result.structured_content["outputs"][0]["saved_path"]).is_file()
+
+
+def test_an_older_client_on_standard_input_hears_of_a_new_run(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """Its list of runs is wrong from then on, and it was promised to be told."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        child.send("tools/call", {"name": "text_to_picture", "arguments": {"prompt": "a lake"}})
+        while child.read().get("method") != "notifications/resources/list_changed":
+            pass
+
+
+async def test_a_newer_client_on_standard_input_hears_of_a_new_run(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """It listens on the same pipe on which it calls."""
+    environment = {**os.environ, **sandbox, "FLOWPORT_HOME": str(tmp_path / "home"), "FLOWPORT_SAVE_OUTPUTS": "false"}
+    server = StdioServerParameters(command=sys.executable, args=["-m", "flowport"], env=environment)
+    async with Client(server) as client, client.listen(resources_list_changed=True) as events:
+        await client.call_tool("text_to_picture", {"prompt": "a lake"})
+        with anyio.fail_after(60):
+            async for event in events:
+                assert isinstance(event, ResourcesListChanged)
+                break
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbox: dict[str, str], end: Any) -> None:
+    """Clients kill what lingers, and a ledger that was not closed leaves its journal behind."""
+    with open_child(tmp_path / "f", environment={**sandbox, "FLOWPORT_WAIT_SECONDS": "600"}) as child:
+        child.greet()
+        child.ask("tools/list")
+        child.send(
+            "tools/call", {"name": "slow_cinema_still", "arguments": {"prompt": "x"}, "_meta": {"progressToken": 1}}
+        )
+        while child.read().get("method") != "notifications/progress":
+            pass
+        end(child)
+        code = child.wait()
+
+    assert (code, (tmp_path / "f/home/ledger.sqlite3-wal").exists()) == (0, False)
+
+
+def test_a_client_that_closes_our_output_ends_us(tmp_path: Path) -> None:
+    """Without a reader nothing that we do is of use, although our input stays open; the log says it in one line."""
+    environment = {"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    with open_child(tmp_path / "f", environment=environment) as child:
+        child.greet()
+        assert child.process.stdout is not None
+        child.process.stdout.close()
+        code = child.wait()
+
+    log = (tmp_path / "f/stderr.txt").read_text()
+    assert (code, log.count("the client has closed our standard output"), "Traceback" in log) == (0, 1, False)
+
+
+def test_an_end_before_the_first_request_is_clean(tmp_path: Path) -> None:
+    """Clients probe servers and leave again."""
+    with open_child(
+        tmp_path / "f", environment={"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    ) as child:
+        child.greet()
+        child.close_input()
+
+        assert child.wait() == 0
+
+
+def test_a_signal_ends_a_server_that_was_never_spoken_to(tmp_path: Path) -> None:
+    """The thread that reads standard input must not hold up the end."""
+    with open_child(
+        tmp_path / "f", environment={"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
+    ) as child:
+        child.greet()
+        child.process.send_signal(signal.SIGTERM)
+
+        assert child.wait() == 0
+
+
+def test_nothing_but_protocol_is_on_standard_output(tmp_path: Path) -> None:
+    """One stray line breaks several clients for good."""
+    with open_child(tmp_path / "f") as child:
+        child.greet()
+        child.ask("tools/list")
+        child.call("sandbox_text_to_picture", prompt="a lake")
+        child.call("sandbox_always_fails", note="x")
+
+    assert {json.loads(line)["jsonrpc"] for line in child.lines} == {"2.0"}
+
+
+def test_without_a_key_the_sandbox_runs_and_ends_with_us(tmp_path: Path) -> None:
+    """The first run needs no account, and leaves no process behind even when we are killed."""
+    with open_child(tmp_path / "f") as child:
+        child.greet()
+        tools = [tool["name"] for tool in child.ask("tools/list")["tools"]]
+        sandbox_id = int(Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split()[0])
+        watch = open_watch(sandbox_id)
+        child.process.kill()
+        child.process.wait()
+
+    assert "sandbox_text_to_picture" in tools
+    assert has_ended(watch)
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_sandbox_ends_with_each_of_our_ends(tmp_path: Path, end: Any) -> None:
+    """A client that leaves must not leave our child running."""
+    with open_child(tmp_path / "f") as child:
+        child.greet()
+        child.ask("tools/list")
+        sandbox_id = int(Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children").read_text().split()[0])
+        watch = open_watch(sandbox_id)
+        end(child)
+        code = child.wait()
+
+    assert (code, has_ended(watch)) == (0, True)
+
+
+BAD = [
+    ({"FLOWPORT_MAX_TOOL": "3"}, "Did you mean FLOWPORT_MAX_TOOLS?"),
+    ({"FLOWPORT_DATABASE_URL": "postgresql://x"}, "is not built in this version"),
+    ({"FLOWPORT_MAX_CREDITS_PER_DAY": "much"}, "It takes a number"),
+    ({"MAGNIFIC_API_KEY": "k", "MAGNIFIC_BASE_URL": "http://example.com"}, "is not https"),
+    ({"FLOWPORT_WAIT_SECONDS": "soon"}, "It takes a number"),
+    ({"MAGNIFIC_API_KEY": "${MAGNIFIC_API_KEY}"}, 'is the placeholder "${MAGNIFIC_API_KEY}" and no key'),
+    ({"MAGICA_API_KEY": "FPSX0123456789abcdef"}, "Set MAGNIFIC_API_KEY to it instead."),
+    (
+        {"FLOWPORT_PREVIEWS": "perhaps", "FLOWPORT_SOURCE": "mine"},
+        "FLOWPORT_PREVIEWS is 'perhaps'. It takes true or false.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("environment", "words"), BAD, ids=[next(iter(row[0])) for row in BAD])
+def test_a_bad_setting_is_answered_by_every_call(tmp_path: Path, environment: dict[str, str], words: str) -> None:
+    """A process that exits shows only "server disconnected", and nobody learns why."""
+    with open_child(tmp_path / "f", environment=environment) as child:
+        child.greet()
+        assert len(child.ask("tools/list")["tools"]) == 7
+        facts = child.call("get_balance")
+
+    assert words in facts["message"]
+    # The operator reads the same, a placeholder included: it is no secret.
+    assert words in (tmp_path / "f/stderr.txt").read_text().replace("\n  ", "\n")
+    assert "0123456789abcdef" not in (tmp_path / "f/stderr.txt").read_text()
+
+
+def test_a_home_that_cannot_be_used_is_answered_by_every_call(tmp_path: Path) -> None:
+    """A full or foreign disk must not look like a crash."""
+    (tmp_path / "file").write_text("not a folder")
+    with open_child(tmp_path / "f", environment={"FLOWPORT_HOME": str(tmp_path / "file" / "home")}) as child:
+        child.greet()
+        facts = child.call("list_runs")
+
+    assert "Set FLOWPORT_HOME to a folder that you may write to." in facts["message"]
+
+
+def test_flags_win_over_the_environment(tmp_path: Path) -> None:
+    """What is on the command line is the person's last word."""
+    with open_child(tmp_path / "f", "--max-tools", "0", environment={"FLOWPORT_MAX_TOOLS": "5"}) as child:
+        child.greet()
+
+        assert len(child.ask("tools/list")["tools"]) == 7
+
+
+def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
+    """Flags are seen by everybody on the machine, so no secret may be one."""
+    flags = {option for action in build_parser()._actions for option in action.option_strings}
+
+    built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
+    assert flags == built | {"-h", "--help", "--config", "--http"}
+
+
+def test_the_help_says_where_the_configuration_lies() -> None:
+    """Nobody guesses the folder of a platform."""
+    # The help is broken into lines, at hyphens too.
+    wanted, text = str(get_default_config_path()), build_parser().format_help()
+
+    assert "".join(wanted.split()) in "".join(text.split())
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    """A client shows what is on standard error, and an exit code alone tells nobody anything."""
+    with open_child(tmp_path / "f", prefix=["sh", "-c", 'ulimit -n 8; exec "$@"', "sh"]) as child:
+        code = child.process.wait(timeout=60)
+    first, _, trace = (tmp_path / "f/stderr.txt").read_text().partition("\n")
+    assert (code, "Traceback" in trace) == (1, True)
+    assert first.endswith("ERROR flowport.cli.serve: Flowport ends: OSError: [Errno 24] Too many open files")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: str) -> None:
+    """In one line: there is nothing to trace."""
+    with open_child(tmp_path / "f", prefix=["sh", "-c", f'exec "$@" {closed}', "sh"]) as child:
+        code = child.process.wait(timeout=60)
+    (line,) = (tmp_path / "f/stderr.txt").read_text().splitlines()
+    assert (code, "standard input or output is closed" in line) == (1, True)
+
+
+@pytest.mark.parametrize("problem", [OSError(5, "Sad"), ExceptionGroup("", [ExceptionGroup("", [OSError(5, "Sad")])])])
+def test_what_ends_flowport_is_named_out_of_its_groups(problem: Exception) -> None:
+    """That something is wrong in a group of tasks is no reason."""
+    assert str(_find_first(problem)) == "[Errno 5] Sad"
+
+
+async def test_a_rehearsal_is_a_start_with_a_wrong_and_fast_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests of crashes and of clocks that were set live by it."""
+    for name, folder in (("FLOWPORT_HOME", "home"), ("FLOWPORT_OUTPUT_DIR", "outputs")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setenv("FLOWPORT_TEST_REHEARSAL", "clock=86400 rate=20")
+    async with _open(load_settings({}, os.environ)) as assembly:
+        clock, right = assembly.desk.clock, time.monotonic()
+        assert clock.now() == pytest.approx(time.time() + 86_400.0, abs=600.0)
+        assert clock.monotonic() == pytest.approx(20.0 * right, abs=600.0)
+
+
+def open_watch(process_id: int) -> int:
+    """Return a descriptor that tells when a process ends, whoever takes its number afterwards."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets a process be limited or watched from outside")
+    return os.pidfd_open(process_id)
+
+
+def has_ended(watch: int) -> bool:
+    """Tell whether a process has ended, giving it a moment."""
+    ready, _, _ = select.select([watch], [], [], 2.0)
+    os.close(watch)
+    return bool(ready)

@@ -1,0 +1,219 @@
+"""What ends a batch before its last row: failures, a person, a caller that leaves, a key that is gone; both eras."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flowport.actions.waiting import KEY_GONE
+from flowport.domain.models import RunState
+from flowport.runs.batch.prepare import MAX_LIVE_ROWS
+from flowport.runs.batch.service import TRIAL_ROWS
+from tests.interaction.batches.asking import FAILING, TOOL, build_rows, wait_until_started
+from tests.sandbox.client import Client as SandboxClient
+from tests.store.samples import build_run
+from tests.store.test_batches import BATCH, build_batch
+from tests.support.harness import Harness, Mode, open_harness
+from tests.support.scripted import wait_until
+
+
+@pytest.mark.parametrize("count", [40, 200])
+async def test_so_many_failures_stop_what_has_not_begun(flowport: Harness, count: int) -> None:
+    """A table with a mistake in every row must not be paid for to its end, however short it is."""
+    rows = [{"note": str(n)} for n in range(count)]
+    result = await flowport.call("run_batch", app=FAILING, rows=rows, stop_after_failures=3)
+    facts = result.structured_content
+    assert isinstance(facts, dict)
+    assert (bool(result.is_error), facts["state"]) == (True, "failed")
+    # Of those that had begun some were not sent yet.
+    assert facts["failed"] + facts["not_started"] == count
+    # Two have failed, and so many are live, when the third fails.
+    assert 3 <= facts["failed"] <= 2 + TRIAL_ROWS
+    assert facts["credits"] == await flowport.count("run") == facts["failed"]
+    assert "failed, so the rest was not started" in facts["stopped"]
+    balance = (await flowport.ask("get_balance"))["accounts"][0]
+    assert (balance["reserved_credits"], balance["spent_credits_24_hours"]) == (0, facts["failed"])
+
+
+async def test_cancelling_starts_no_more_and_says_what_goes_on(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """What the provider has is paid for."""
+    for _ in range(MAX_LIVE_ROWS):
+        await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(100), wait=False)
+        await wait_until_started(flowport, MAX_LIVE_ROWS)
+        await wait_until_live(flowport, batch["run_id"])
+        before = await flowport.ask("get_run", run_id=batch["run_id"], wait=False)
+        cancelled = await flowport.ask("cancel_run", run_id=batch["run_id"])
+        after = await flowport.ask("get_run", run_id=batch["run_id"], wait=False)
+        balance = (await flowport.ask("get_balance"))["accounts"][0]
+        assert await flowport.count("run") == MAX_LIVE_ROWS
+    assert (before["live"], before["waiting"]) == (MAX_LIVE_ROWS, 100 - MAX_LIVE_ROWS)
+    assert cancelled["summary"] == (
+        "36 of 100 runs were not started and cost nothing; 64 that were started go on and are charged, and get_run fetches "
+        "their results."
+    )
+    assert (after["state"], after["not_started"], after["live"]) == ("running", 36, MAX_LIVE_ROWS)
+    assert balance["reserved_credits"] == 2 * MAX_LIVE_ROWS
+
+
+async def test_cancelling_what_was_started_as_a_whole_cancels_nothing_and_an_equal_call_joins(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """All of it is paid for and goes on, so whoever asks for the same gets it instead of paying again."""
+    for _ in range(6):
+        await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(6))
+        await wait_until_started(flowport, 6)
+        await wait_until_live(flowport, batch["run_id"])
+        told = [await flowport.ask("cancel_run", run_id=batch["run_id"]) for _ in range(2)]
+        again = await flowport.ask("run_batch", app=TOOL, rows=build_rows(6))
+        assert await flowport.count("run") == 6
+    assert again["run_id"] == batch["run_id"]
+    for one in told:
+        assert (one["outcome"], one["state"]) == ("cannot", "running")
+        assert one["summary"] == (
+            "Nothing was cancelled. All 6 runs were started already and go on: they are charged, and get_run fetches their "
+            "results."
+        )
+
+
+async def test_cancelling_after_the_first_rows_ended_says_what_is_over_and_what_goes_on(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """What has ended does not go on."""
+    for _ in range(3):
+        await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, wait_seconds=0.0) as flowport:
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
+        await wait_until_started(flowport, 3)
+        await wait_until_live(flowport, batch["run_id"])
+        first = (await flowport.assembly.desk.ledger.get_live_rows(batch["run_id"]))[0]
+        await sandbox.switch(f"runs/{first.provider_run_id}", release=True)
+        with anyio.fail_after(60):
+            while len(await flowport.assembly.desk.ledger.get_live_rows(batch["run_id"])) > 2:
+                await anyio.lowlevel.checkpoint()
+        told = await flowport.ask("cancel_run", run_id=batch["run_id"])
+    assert told["outcome"] == "cannot"
+    assert told["summary"] == (
+        "Nothing was cancelled. All 3 runs were started already; 2 go on: they are charged, and get_run fetches their "
+        "results."
+    )
+
+
+async def wait_until_live(flowport: Harness, batch_id: str) -> None:
+    """Wait until the provider has acknowledged all rows that are live."""
+    with anyio.fail_after(60):
+        while {run.state.value for run in await flowport.assembly.desk.ledger.get_live_rows(batch_id)} - {"running"}:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_batch_that_has_not_begun_can_be_cancelled_for_nothing(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """Rows that wait for the request budget were not sent either."""
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, requests_per_minute=6, max_tools=4) as flowport:
+        await flowport.client.list_tools()
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(70), wait=False)
+        cancelled = await flowport.ask("cancel_run", run_id=batch["run_id"])
+        over = await flowport.ask("get_run", run_id=batch["run_id"])
+        again = await flowport.ask("cancel_run", run_id=batch["run_id"])
+        assert await flowport.count("run") == 0
+    assert cancelled["summary"] == "70 of 70 runs were not started and cost nothing; none goes on."
+    assert (over["state"], over["credits"], over["not_started"]) == ("cancelled", 0, 70)
+    assert "cancelled" not in over
+    assert {row["state"] for row in over["table"]} == {"not started"}
+    assert again["outcome"] == "already over"
+    assert again["summary"].startswith('The batch is over already. 70 runs of "Text to Picture": 70 not started (')
+
+
+async def test_what_was_not_started_is_told_again_to_who_cancels_again(flowport: Harness) -> None:
+    """Whether a row had become a run by then makes no difference to a person: nothing was sent for it."""
+    gone: dict[str, Any] = {"account_id": "magnific:elsewhere:old", "owner": "local"}
+    await flowport.assembly.desk.ledger.accept_batch(build_batch(rows=5, **gone))
+    begun = [
+        (1, build_run("run_1", RunState.RUNNING, batch_id=BATCH, provider_run_id="p1", starting_at=1.0)),
+        (2, build_run("run_2", batch_id=BATCH)),
+    ]
+    await flowport.assembly.desk.ledger.accept_rows(BATCH, [(n, replace(run, **gone)) for n, run in begun])
+    told = [(await flowport.ask("cancel_run", run_id=BATCH))["summary"] for _ in range(2)]
+    facts = await flowport.ask("get_run", run_id=BATCH, wait=False)
+    assert told[0] == told[1]
+    assert told[0] == (
+        "4 of 5 runs were not started and cost nothing; 1 that were started go on and are charged, and get_run fetches "
+        "their results."
+    )
+    assert (facts["not_started"], facts["live"], facts.get("cancelled"), facts.get("done")) == (4, 1, None, None)
+    assert [row["state"] for row in facts["table"]] == ["running", "not started"]
+
+
+async def test_a_batch_whose_caller_leaves_goes_on_unless_that_is_not_wanted(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """It is paid for row by row, so what has not begun can be saved."""
+    for _ in range(MAX_LIVE_ROWS):
+        await sandbox.switch("next_run", hold=True)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, should_stop_on_cancel=True) as flowport:
+        with anyio.CancelScope() as scope:
+
+            async def watch(progress: float, total: float | None, message: str | None) -> None:
+                """Give up once rows are under way."""
+                if message and "of 80 done" in message:
+                    scope.cancel()
+
+            arguments = {"app": TOOL, "rows": build_rows(80)}
+            await flowport.client.call_tool("run_batch", arguments, progress_callback=watch)
+        row = (await flowport.ask("list_runs"))["runs"][0]
+        with anyio.fail_after(60):
+            while not (facts := await flowport.ask("get_run", run_id=row["run_id"], wait=False)).get("not_started"):
+                await anyio.lowlevel.checkpoint()
+    assert "The client that asked for the batch has gone" in facts["stopped"]
+
+
+async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """It is asked for in the editor, while the desktop client carries it out."""
+    for _ in range(MAX_LIVE_ROWS):
+        await sandbox.switch("next_run", hold=True)
+    async with (
+        open_harness(sandbox, tmp_path / "person", mode=mode) as first,
+        open_harness(sandbox, tmp_path / "person", mode=mode) as second,
+    ):
+        batch_id = (await first.ask("run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(70)], wait=False))[
+            "run_id"
+        ]
+        await wait_until_started(first, MAX_LIVE_ROWS)
+        await wait_until_live(first, batch_id)
+        stopped = await second.ask("cancel_run", run_id=batch_id)
+        found: list[dict[str, Any]] = []
+
+        async def wait() -> None:
+            """Wait in the second program."""
+            found.append(await second.ask("get_run", run_id=batch_id))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_until(lambda: any("of 70 done" in message for _, message in second.progress))
+            for run in await first.assembly.desk.ledger.get_live_rows(batch_id):
+                await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
+        assert await first.count("run") == MAX_LIVE_ROWS
+    assert stopped["summary"].startswith("6 of 70 runs were not started and cost nothing; 64 that were started go on")
+    assert (found[0]["state"], found[0]["failed"], found[0]["not_started"]) == ("failed", MAX_LIVE_ROWS, 6)
+
+
+async def test_a_batch_whose_key_is_gone_can_be_read_and_cancelled(flowport: Harness) -> None:
+    """Nothing can be sent for it, so nothing is held back for ever either."""
+    old = build_batch("batch_old", account_id="magnific:elsewhere:old", owner="local")
+    await flowport.assembly.desk.ledger.accept_batch(old)
+    facts = await flowport.ask("get_run", run_id="batch_old", wait=False)
+    assert (facts["state"], facts["waiting"], facts["problem"]) == ("running", 3, KEY_GONE)
+    cancelled = await flowport.ask("cancel_run", run_id="batch_old")
+    assert cancelled["summary"] == "3 of 3 runs were not started and cost nothing; none goes on."
+    assert (await flowport.ask("get_run", run_id="batch_old"))["state"] == "cancelled"
+    assert await flowport.count("run") == 0

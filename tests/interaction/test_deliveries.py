@@ -1,0 +1,157 @@
+"""What a process knows of answers that its client did not get."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.children import Child, open_child
+
+CALL = {"name": "text_to_picture", "arguments": {"prompt": "a lake"}}
+ENVELOPE = {
+    "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+}
+MANY_LISTS = 12
+"""Tool lists that together are several times what a pipe holds."""
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run a sandbox as a process and say how to reach it."""
+    with open_child(
+        tmp_path_factory.mktemp("sandbox"), "--speed", "0.1", "--requests-per-minute", "0", command="sandbox"
+    ) as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
+        yield dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@contextmanager
+def open_unread(folder: Path, sandbox: dict[str, str]) -> Iterator[Child]:
+    """Run a Flowport whose client has stopped reading: its output is full, and a run's result waits to be written."""
+    with open_child(folder, environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        for _ in range(MANY_LISTS):
+            child.send("tools/list")
+        child.send("tools/call", CALL)
+        while not list((folder / "outputs").glob("*/*.json")):
+            pass
+        yield child
+
+
+def get_row(child: Child, envelope: dict[str, Any]) -> dict[str, Any]:
+    """Return the newest run as `list_runs` has it."""
+    result = child.ask("tools/call", {"name": "list_runs", "arguments": {}, **envelope})
+    row: dict[str, Any] = result["structuredContent"]["runs"][0]
+    return row
+
+
+def cancel(child: Child, request_id: int) -> None:
+    """Cancel a request, as some clients do with each that they have read the answer to."""
+    child.send("notifications/cancelled", {"requestId": request_id}, is_request=False)
+
+
+@pytest.mark.parametrize("first_id", [1, 0], ids=["from one", "from nought"])
+@pytest.mark.parametrize("envelope", [{}, ENVELOPE], ids=["older", "newer"])
+def test_what_was_delivered_stays_so_when_its_request_is_cancelled_afterwards(
+    tmp_path: Path, sandbox: dict[str, str], envelope: dict[str, Any], first_id: int
+) -> None:
+    """OpenCode cancels each request after its answer: "last" is the newest picture all the same, and nothing is unseen."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.numbers = first_id - 1
+        if not envelope:
+            child.greet()
+        pictures = []
+        for prompt in ("a lake", "a hill"):
+            call = {"name": "text_to_picture", "arguments": {"prompt": prompt}, **envelope}
+            pictures.append(child.ask("tools/call", call)["structuredContent"])
+            cancel(child, child.numbers)
+        sketch = {"name": "photo_to_pencil_sketch", "arguments": {"photo": "last"}, **envelope}
+        drawn = child.ask("tools/call", sketch)["structuredContent"]
+        told = json.loads(child.ask("resources/read", {"uri": drawn["resource"], **envelope})["contents"][0]["text"])
+        row = get_row(child, envelope)
+        equal, other = (child.ask("tools/call", {**CALL, **envelope})["structuredContent"] for _ in range(2))
+    assert pictures[1]["run_id"] in json.dumps(told["arguments"])
+    assert (row["run_id"], row["is_seen"]) == (drawn["run_id"], True)
+    assert not any("unseen" in facts for facts in (*pictures, drawn, equal, other))
+    # For a minute it is not known whether the cancelled answer was used; the next one was.
+    assert (equal["run_id"], "joined" in equal) == (pictures[0]["run_id"], True)
+    assert other["run_id"] != equal["run_id"]
+
+
+def test_a_line_that_is_no_message_is_answered_and_half_a_letter_is_refused(
+    tmp_path: Path, sandbox: dict[str, str]
+) -> None:
+    """A client that is not answered waits until it gives up; of half an emoji nothing is paid."""
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        assert child.process.stdin is not None
+        child.process.stdin.write(b"not json\n[1]\n")
+        child.process.stdin.flush()
+        problems = [child.read() for _ in range(2)]
+        # Written as the escape that JSON has for it: these bytes are ASCII.
+        request = child.send("tools/call", {"name": "text_to_picture", "arguments": {"prompt": "a cat \ud83d"}})
+        refused = child.read()
+        runs = child.call("list_runs")["runs"]
+    assert [(one["id"], one["error"]["code"]) for one in problems] == [(None, -32700), (None, -32600)]
+    assert refused["id"] == request
+    assert "half of a character" in refused["error"]["message"]
+    assert runs == []
+
+
+def test_an_answer_that_was_never_written_is_unseen(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """A client that has stopped reading is ended by its person; the result is there the next time."""
+    with open_unread(tmp_path / "f", sandbox) as child:
+        child.process.send_signal(signal.SIGTERM)
+        child.process.wait(timeout=60)
+    with open_child(tmp_path / "f", environment=sandbox) as child:
+        child.greet()
+        row = get_row(child, {})
+    assert (row["state"], row["is_seen"]) == ("succeeded", False)
+
+
+def test_an_answer_that_waits_to_be_written_is_not_delivered_however_long(
+    tmp_path: Path, sandbox: dict[str, str]
+) -> None:
+    """Hours later another program asks for the same: it gets that result, and nothing is paid again."""
+    folder = tmp_path / "f"
+    # Some minutes in a second: whatever took an answer for written after a while would do so here.
+    hasty = {**sandbox, "FLOWPORT_TEST_REHEARSAL": "rate=200", "FLOWPORT_WAIT_SECONDS": "3600"}
+    with open_unread(folder, hasty):
+        home = {"FLOWPORT_HOME": str(folder / "home")}
+        with open_child(tmp_path / "other", environment={**hasty, **home}) as other:
+            other.greet()
+            other.call("text_to_picture", prompt="a hill")
+            waiting = [row for row in other.call("list_runs")["runs"] if not row["is_seen"]]
+            joined = other.call("text_to_picture", prompt="a lake")
+            rows = other.call("list_runs")["runs"]
+    assert [row["run_id"] for row in waiting] == [joined["run_id"]]
+    assert "joined" in joined
+    assert [row["is_seen"] for row in rows] == [True, True]
+
+
+def test_a_client_that_closes_its_side_alone_gets_what_was_answered(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """It still reads; and one that does not is left in time."""
+    with open_unread(tmp_path / "f", sandbox) as child:
+        child.close_input()
+        lists = 0
+        while lists < MANY_LISTS:
+            lists += "tools" in child.read().get("result", {})
+        assert child.wait() == 0
+
+
+def test_a_client_that_closes_its_side_and_does_not_read_is_left(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """A write that waits for it must not keep the process."""
+    with open_unread(tmp_path / "f", sandbox) as child:
+        child.close_input()
+        child.process.wait(timeout=60)
+        assert child.process.returncode == 0

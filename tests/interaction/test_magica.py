@@ -1,0 +1,180 @@
+"""Flowport on Magica's face of the sandbox, in every form in which Magica may turn out to speak."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowport.domain.spending import PurseRules, UnknownPrice
+from tests.sandbox.client import build_photo, write
+from tests.sandbox.magica.client import MagicaClient
+from tests.support.magica_face import MAGICA, PROMPT
+
+
+async def run_picture(face: MagicaClient, folder: Path, **changes: Any) -> dict[str, Any]:
+    """Run one app on Flowport and return the facts of the answer."""
+    async with MAGICA.open(face.sandbox, folder / "person", **changes) as flowport:
+        return await flowport.ask("text_to_picture", **PROMPT)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *({"graph": graph} for graph in ("data.requestFields", "fields")),
+        {"type_key": "nodeType"},
+        {"field_key": "fieldId", "default_key": "default"},
+        {"field_key": "name"},
+        {"has_details": True},
+        *({"lists": lists} for lists in ("items", "array", "cursor")),
+        *({"runs": runs, "has_response": has} for runs in ("documented", "detailed") for has in (True, False)),
+        *({"output_key": key, "has_response": False} for key in ("model", "output", "text", "content", "response")),
+        *({"case": case} for case in ("lower", "capital")),
+        {"queued": "PENDING"},
+        {"graph": "missing"},
+        {"graph": "none"},
+    ],
+    ids=str,
+)
+async def test_a_run_succeeds_in_every_form(face: MagicaClient, tmp_path: Path, form: dict[str, Any]) -> None:
+    """Nobody has published which of them is the one."""
+    await face.switch(**form)
+    facts = await run_picture(face, tmp_path)
+    assert (facts["state"], [output["kind"] for output in facts["outputs"]]) == ("succeeded", ["image"])
+    assert (await face.count())["run"] == 1
+
+
+@pytest.mark.parametrize("lists", ["paged", "cursor"])
+async def test_every_page_of_a_list_is_read(face: MagicaClient, tmp_path: Path, lists: str) -> None:
+    """A workflow of the second page is a workflow."""
+    await face.switch(lists=lists)
+    await face.sandbox.switch("catalogue", apps=130)
+    async with MAGICA.open(face.sandbox, tmp_path / "person", max_tools=3) as flowport:
+        found = await flowport.ask("find_apps")
+    assert found["catalogues"][0]["apps"] >= 130
+
+
+@pytest.mark.parametrize("word", ["CANCELED", "CANCELLED"])
+async def test_both_spellings_of_a_cancelled_run_are_known(face: MagicaClient, tmp_path: Path, word: str) -> None:
+    """The page has one, its own interface the other."""
+    await face.switch(cancelled=word)
+    await face.sandbox.switch("next_run", status="cancelled")
+    assert (await run_picture(face, tmp_path))["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("node_error", ["string", "object", "none"])
+@pytest.mark.parametrize("failed", ["FAILED", "ERROR"])
+async def test_a_failed_node_is_named(face: MagicaClient, tmp_path: Path, failed: str, node_error: str) -> None:
+    """Somebody has to find it in the editor."""
+    await face.switch(failed=failed, node_error=node_error)
+    await face.sandbox.switch("next_run", status="failed", error_message="Node 'text_to_image' failed: too dark")
+    facts = await run_picture(face, tmp_path)
+    assert facts["state"] == "failed"
+    assert "node text_to_image failed" in facts["failure"]
+    assert ("too dark" in facts["failure"]) is (node_error != "none")
+
+
+async def test_a_text_is_told_and_nothing_in_it_is_fetched(face: MagicaClient, tmp_path: Path) -> None:
+    """Its writer would choose what we fetch."""
+    await face.switch(is_text=True)
+    facts = await run_picture(face, tmp_path)
+    assert [output["kind"] for output in facts["outputs"]] == ["text"]
+    assert (await face.count())["files"] == 0
+
+
+async def test_a_file_goes_up_once_and_is_used_again(face: MagicaClient, tmp_path: Path) -> None:
+    """`upload_file` gives an address that lasts."""
+    async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
+        photo = tmp_path / "person" / "cup.png"
+        photo.write_bytes(write(build_photo()))
+        for app in ("photo_to_pencil_sketch", "product_shots_half_of_them"):
+            assert (await flowport.ask(app, your_photo=str(photo)))["outputs"]
+    assert (await face.count())["upload"] == 1
+
+
+@pytest.mark.parametrize("form", [{"missing_tools": ["upload_file"]}, {"has_mcp": False}], ids=str)
+async def test_a_file_that_cannot_go_up_is_refused_before_anything_is_started(
+    face: MagicaClient, tmp_path: Path, form: dict[str, Any]
+) -> None:
+    """A run takes web addresses alone, and the refusal says so."""
+    await face.switch(**form)
+    async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
+        photo = tmp_path / "person" / "cup.png"
+        photo.write_bytes(write(build_photo()))
+        facts = await flowport.ask("photo_to_pencil_sketch", your_photo=str(photo))
+        again = await flowport.ask("product_shots_half_of_them", your_photo=str(photo))
+        linked = await flowport.ask("photo_to_pencil_sketch", your_photo="https://example.com/cup.png")
+    assert (facts["state"], facts["credits"]) == ("failed", 0)
+    server = "Magica's MCP server, by which files are uploaded,"
+    why = f"{server} {'has no tool for it that could be used' if 'missing_tools' in form else 'does not answer'}"
+    assert f"Magica takes web addresses alone, and it could not be uploaded there ({why}). " in facts["failure"]
+    assert f"could not be uploaded there (not tried, within a day of an earlier refusal: {why}). " in again["failure"]
+    assert "Give an https URL of it." in facts["failure"]
+    assert linked["state"] in {"succeeded", "failed"}
+    assert (await face.count())["run"] == 1
+
+
+@pytest.mark.parametrize("status", [402, 403])
+async def test_too_few_credits_are_told_apart_from_a_wrong_key(face: MagicaClient, tmp_path: Path, status: int) -> None:
+    """Whoever reads it has to add credits."""
+    await face.switch(balance=1_000_000, insufficient_status=status)
+    facts = await run_picture(face, tmp_path)
+    assert (facts["state"], facts["credits"]) == ("failed", 0)
+    assert (
+        "Magica says that the account does not have enough credits. Add credits there and try again."
+        in facts["failure"]
+    )
+
+
+@pytest.mark.parametrize("shape", ["full", "message", "nested", "error", "code", "raw", "empty"])
+async def test_a_refusal_is_told_in_every_form_of_error(face: MagicaClient, tmp_path: Path, shape: str) -> None:
+    """The page with the table was not to be had whole."""
+    await face.switch(error_body=shape)
+    await face.sandbox.switch("faults", operation="run", fault="status", status=404)
+    facts = await run_picture(face, tmp_path)
+    assert facts["failure"].startswith("Magica knows no such app.")
+    assert ("Magica says:" in facts["failure"]) is (shape != "empty")
+
+
+async def test_the_price_is_estimated_before_each_run(face: MagicaClient, tmp_path: Path) -> None:
+    """The one in the list may be a day old."""
+    async with MAGICA.open(face.sandbox, tmp_path / "person", purse=PurseRules(max_credits_per_run=3)) as flowport:
+        await flowport.client.list_tools()
+        await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+        await face.sandbox.switch("catalogue", prices={"t2P6yGfJ0x": 9})
+        refused = await flowport.ask("text_to_picture", **PROMPT)
+    assert (refused["error"], (await face.count())["run"]) == ("RunCapReached", 0)
+    assert "9 credits" in refused["message"]
+
+
+@pytest.mark.parametrize("rule", UnknownPrice)
+async def test_a_failed_estimate_is_an_unknown_price(face: MagicaClient, tmp_path: Path, rule: UnknownPrice) -> None:
+    """For which the person has a rule."""
+    await face.sandbox.switch("faults", operation="estimate", fault="status", times=1000)
+    facts = await run_picture(face, tmp_path, purse=PurseRules(unknown_price=rule))
+    starts = (await face.count())["run"]
+    if rule is UnknownPrice.ALLOW:
+        assert (facts["state"], starts) == ("succeeded", 1)
+    else:
+        assert (facts["error"], starts) == (
+            "PriceUnconfirmed" if rule is UnknownPrice.CONFIRM else "PriceUnknown",
+            0,
+        )
+
+
+async def test_a_start_that_is_refused_for_its_inputs_has_its_definition_read_again(
+    face: MagicaClient, tmp_path: Path
+) -> None:
+    """A 400 says here what others say with 422."""
+    await face.sandbox.switch("faults", operation="run", fault="status", status=400)
+    facts = await run_picture(face, tmp_path)
+    assert "Magica does not accept these inputs." in facts["failure"]
+    assert "Flowport reads its definition again" in facts["failure"]
+
+
+async def test_a_balance_that_cannot_be_had_is_said(face: MagicaClient, tmp_path: Path) -> None:
+    """What was spent here is told all the same."""
+    await face.sandbox.switch("faults", operation="balance", fault="status")
+    async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
+        (account,) = (await flowport.ask("get_balance"))["accounts"]
+    assert account["provider_balance"].startswith("Magica could not tell the balance")
+    assert account["spent_credits_24_hours"] == 0

@@ -1,0 +1,124 @@
+"""Users without a home folder, as containers and services have them, and flags that are not quite ours."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.children import open_child
+from tests.support.odd_system import fail, run_flowport
+
+HOMELESS = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_PICTURES_DIR", "USERPROFILE")
+
+
+def test_what_is_given_needs_no_home_folder(tmp_path: Path) -> None:
+    """A numeric user of a container has no entry in the user database and no HOME."""
+    given = {"FLOWPORT_HOME": str(tmp_path / "home"), "FLOWPORT_OUTPUT_DIR": str(tmp_path / "out")}
+    with open_child(tmp_path / "f", environment={**fail(home=1), **given}, without=HOMELESS) as child:
+        child.greet()
+        assert "accounts" in child.call("get_balance")
+        child.close_input()
+        assert child.wait() == 0
+    assert "Traceback" not in (tmp_path / "f/stderr.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "missing", [("FLOWPORT_HOME",), ("FLOWPORT_OUTPUT_DIR",), ("FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR")]
+)
+def test_where_a_default_is_needed_every_call_names_the_variable(tmp_path: Path, missing: tuple[str, ...]) -> None:
+    """The client shows only what a call answers."""
+    with open_child(tmp_path / "f", environment=fail(home=1), without=(*HOMELESS, *missing)) as child:
+        child.greet()
+        assert child.ask("tools/list")["tools"]
+        answer = child.ask("tools/call", {"name": "list_runs", "arguments": {}})
+    assert answer["isError"]
+    for name in missing:
+        sentence = (
+            f"{name} is not set, and this user has no home folder that it could be in. Set it to an absolute path."
+        )
+        assert sentence in answer["content"][0]["text"]
+
+
+def test_results_that_are_not_saved_need_no_folder(tmp_path: Path) -> None:
+    """Nothing would lie there."""
+    environment = {**fail(home=1), "FLOWPORT_SAVE_OUTPUTS": "no"}
+    without = (*HOMELESS, "FLOWPORT_OUTPUT_DIR")
+    with open_child(tmp_path / "f", environment=environment, without=without) as child:
+        child.greet()
+        assert "accounts" in child.call("get_balance")
+
+
+@pytest.mark.parametrize("command", [("--help",), ("serve", "--help"), ("history", "--help"), ("erase", "--help")])
+def test_help_needs_no_home_folder(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """It is what a person asks for first when something is amiss."""
+    done = run_flowport(*command, environment=fail(home=1), without=HOMELESS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: flowport")
+
+
+@pytest.mark.parametrize("command", [("history",), ("erase", "--all")])
+def test_the_record_needs_its_own_folder_alone(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Where results are saved is nothing to it."""
+    environment = fail(home=1)
+    without = (*HOMELESS, "FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR")
+    done = run_flowport(*command, environment={**environment, "FLOWPORT_HOME": str(tmp_path)}, without=without)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"There is no record of runs in {tmp_path}.\n", "")
+    done = run_flowport(*command, "--home", str(tmp_path), environment=environment, without=without)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run_flowport(*command, environment=environment, without=without)
+    assert done.returncode == 2
+    assert done.stderr.startswith("FLOWPORT_HOME is not set, and this user has no home folder")
+
+
+def test_no_file_of_the_working_directory_is_read_for_a_missing_home(tmp_path: Path) -> None:
+    """Without a home folder `~` stays as it is written, and a repository may hold a folder of that name."""
+    folder = tmp_path / "~" / ".config" / "flowport"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("flowport_max_tools = 'many'")
+    environment = {**fail(home=1), "FLOWPORT_HOME": str(tmp_path)}
+    done = run_flowport("history", environment=environment, without=HOMELESS, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("serve", "--wait-second", "3"), "there is no flag --wait-second; did you mean --wait-seconds?"),
+        (("serve", "--wait-second=3"), "there is no flag --wait-second; did you mean --wait-seconds?"),
+        (("--max-tool", "3"), "there is no flag --max-tool; did you mean --max-tools?"),
+        (("serve", "--wait_seconds", "3"), "there is no flag --wait_seconds; did you mean --wait-seconds?"),
+        (("serve", "--conf", "x.toml"), "there is no flag --conf; did you mean --config?"),
+        (("serve", "--htt", "127.0.0.1:1"), "there is no flag --htt; did you mean --http?"),
+        (("serve", "--qqqqqqqq"), "there is no flag --qqqqqqqq"),
+        (
+            ("serve", "--wait-second", "3", "--max-tool", "5"),
+            "--wait-seconds?, there is no flag --max-tool; did you mean",
+        ),
+        (("serve", "now"), "there is no place for 'now'"),
+        (("history", "--hom", "/x"), "there is no flag --hom; did you mean --home?"),
+        (("erase", "--al"), "there is no flag --al; did you mean --all?"),
+        (("sandbox", "--spee", "0"), "there is no flag --spee; did you mean --speed?"),
+        (("sandbox", "--chil"), "there is no flag --chil"),
+        (("serve", "--waitSeconds", "3"), "there is no flag --waitSeconds; did you mean --wait-seconds?"),
+        (("serve", "-wait-seconds", "3"), "there is no flag -wait-seconds; did you mean --wait-seconds?"),
+        (("serve", "--flowport-home", "/x"), "there is no flag --flowport-home; did you mean --home?"),
+        (("serve", "--FLOWPORT_MAX_TOOLS=3"), "there is no flag --FLOWPORT_MAX_TOOLS; did you mean --max-tools?"),
+        (("serve", "--magnific-api-key", "k"), "so a key is given by the variable MAGNIFIC_API_KEY"),
+        (("serve", "--magica_api_key=k"), "so a key is given by the variable MAGICA_API_KEY"),
+        (("serve", "--api-key", "k"), "so a key is given by the variable MAGNIFIC_API_KEY or MAGICA_API_KEY"),
+        (("histroy",), "did you mean history?"),
+    ],
+)
+def test_a_flag_that_is_not_written_in_full_is_refused_with_the_nearest(words: tuple[str, ...], sentence: str) -> None:
+    """Guessing one is no help: in the next version the same letters may begin another."""
+    done = run_flowport(*words, environment={})
+    assert done.returncode == 2
+    assert sentence in done.stderr
+
+
+def test_the_value_of_an_unknown_flag_is_not_repeated() -> None:
+    """It may be a key, which has no flag because other users of the machine see those."""
+    done = run_flowport("serve", "--magnific-api-key", "mk-0123456789abcdef", environment={})
+    assert done.returncode == 2
+    assert "mk-0123456789abcdef" not in done.stderr
+    done = run_flowport("serve", "--api-key=mk-0123456789abcdef", environment={})
+    assert "mk-0123456789abcdef" not in done.stderr

@@ -1,0 +1,347 @@
+"""What a person's limits do to calls, as a client sees it; both eras."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp.types as t
+import pytest
+from mcp.client.context import ClientRequestContext
+from mcp.client.session import ElicitationFnT
+from mcp.shared.exceptions import MCPError
+
+from flowport.domain.models import BootTime
+from flowport.domain.spending import DAY_SECONDS, PurseRules, UnknownPrice
+from flowport.runtime.clock import SystemClock
+from tests.sandbox.client import IDS
+from tests.sandbox.client import Client as SandboxClient
+from tests.support.harness import MODES, Harness, Mode, open_harness
+from tests.support.scripted import wait_until
+
+TOOL, TITLE, PRICE = "text_to_picture", "Text to Picture", 2
+PROMPT = {"prompt": "a lake"}
+CHEAP = "always_fails"
+"""An app of one credit, which is spent although it fails."""
+
+
+@pytest.fixture
+async def priceless(sandbox: SandboxClient) -> SandboxClient:
+    """Give a test a sandbox that tells no prices; some live lists have been seen so."""
+    await sandbox.switch("dialect", tool_metadata=False)
+    return sandbox
+
+
+class Person:
+    """Somebody who is asked."""
+
+    def __init__(self, *actions: Any) -> None:
+        self.questions: list[str] = []
+        self._actions = list(actions)
+
+    async def answer(self, context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Note the question and give the next answer."""
+        self.questions.append(params.message)
+        action = self._actions.pop(0)
+        return t.ElicitResult(action=action, content={} if action == "accept" else None)
+
+
+async def count_all(flowport: Harness) -> tuple[int, int]:
+    """Return how many runs the provider has, and how many the ledger."""
+    history = await flowport.assembly.desk.ledger.get_history(owner="local")
+    return await flowport.count("run"), history.runs
+
+
+async def wait_for_end(flowport: Harness, run_id: str) -> None:
+    """Wait until this process is done with a run."""
+    await wait_until(lambda: flowport.assembly.desk.runner.get_entry(run_id) is None)
+
+
+async def test_a_run_above_the_cap_of_one_is_refused(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """Nothing that the call says changes that, and what is within the cap goes on."""
+    purse = PurseRules(max_credits_per_run=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+        refusals = [
+            await flowport.ask(TOOL, **PROMPT),
+            await flowport.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True),
+        ]
+        assert await count_all(flowport) == (0, 0)
+        assert (await flowport.ask(CHEAP))["state"] == "failed"
+    assert [one["error"] for one in refusals] == ["RunCapReached"] * 2
+    assert refusals[0]["message"].startswith('Nothing was started: "Text to Picture" costs 2 credits')
+
+
+async def test_the_day_has_an_end(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
+    """What failed is spent too; a run that goes on is reserved; and joining it costs nothing, cap or no cap."""
+    purse = PurseRules(max_credits_per_day=3.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse, wait_seconds=0.0) as flowport:
+        await sandbox.switch("next_run", hold=True)
+        going = await flowport.ask(TOOL, **PROMPT)
+        again = await flowport.ask(TOOL, **PROMPT)
+        refused = await flowport.ask(TOOL, prompt="a hill")
+        balance = await flowport.ask("get_balance")
+        await wait_for_end(flowport, (await flowport.ask(CHEAP))["run_id"])
+        full = await flowport.ask("get_balance")
+    assert again["run_id"] == going["run_id"]
+    assert refused["error"] == "DayCapReached"
+    assert "2 reserved for runs that go on, and 1 left" in refused["message"]
+    names = ("spent_credits_24_hours", "reserved_credits", "max_credits_per_day", "left_credits_24_hours")
+    assert [balance["accounts"][0][name] for name in names] == [0, 2, 3, 1]
+    assert [full["accounts"][0][name] for name in names] == [1, 2, 3, 0]
+    assert full["summary"] == (
+        "1 credit spent through Flowport in the last 24 hours, 2 reserved for runs that go on; 0 left of the cap of 3."
+    )
+
+
+@pytest.mark.parametrize(("action", "runs"), [("accept", 1), ("decline", 0), ("cancel", 0)])
+async def test_the_person_decides_about_a_price_above_their_threshold(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode, action: str, runs: int
+) -> None:
+    """Nothing is written or sent before they answer."""
+    person = Person(action)
+    counts: list[tuple[int, int]] = []
+
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Look at what there is while the person thinks."""
+        counts.append(await count_all(flowport))
+        return await person.answer(context, params)
+
+    purse = PurseRules(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=ask, purse=purse) as flowport:
+        answer = await flowport.ask(TOOL, **PROMPT)
+        assert (await flowport.ask(CHEAP))["state"] == "failed"
+        assert await flowport.count("run") == runs + 1
+    assert counts == [(0, 0)]
+    assert person.questions == ['Run "Text to Picture" for 2 credits?']
+    assert answer.get("error", "") == ("" if runs else "NotConfirmed")
+    assert answer.get("price_credits") == (PRICE if runs else None)
+
+
+async def test_a_client_that_cannot_ask_is_told_how_to_go_on(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """The person can change the threshold; the model can't."""
+    purse = PurseRules(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+        refused = await flowport.ask(TOOL, **PROMPT)
+        assert await count_all(flowport) == (0, 0)
+    assert refused["error"] == "PriceUnconfirmed"
+    assert "raise FLOWPORT_CONFIRM_ABOVE_CREDITS to 2 or more" in refused["message"]
+
+
+async def test_the_price_that_was_agreed_to_is_the_one_that_is_paid(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """When it changes while the person thinks, older clients' calls keep it, and newer ones ask again."""
+    person = Person("accept", "accept")
+
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Have the price raised meanwhile."""
+        if not person.questions:
+            await sandbox.switch("catalogue", prices={IDS[TITLE]: 9})
+            await flowport.assembly.desk.catalogs[0].catalog.refresh()
+        return await person.answer(context, params)
+
+    purse = PurseRules(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=ask, purse=purse) as flowport:
+        answer = await flowport.ask(TOOL, **PROMPT)
+        assert await flowport.count("run") == 1
+    prices = [2, 9] if mode == "auto" else [2]
+    assert person.questions == [f'Run "{TITLE}" for {price} credits?' for price in prices]
+    assert (answer["price_credits"], answer["credits"]) == (prices[-1], prices[-1])
+
+
+async def test_only_an_answer_to_the_very_question_is_an_agreement(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A yes that nobody was asked for starts nothing, nor does one to the same price with other arguments."""
+    yes: Any = {"confirm": t.ElicitResult(action="accept", content={})}
+    purse = PurseRules(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", ask_person=Person().answer, purse=purse) as flowport:
+        session = flowport.client.session
+        forged = await session.call_tool(TOOL, PROMPT, input_responses=yes, allow_input_required=True)
+        assert isinstance(forged, t.InputRequiredResult)
+        with pytest.raises(MCPError, match="Invalid or expired requestState"):
+            await session.call_tool(
+                TOOL,
+                {"prompt": "a hill"},
+                input_responses=yes,
+                request_state=forged.request_state,
+                allow_input_required=True,
+            )
+        assert await count_all(flowport) == (0, 0)
+        meant = await session.call_tool(
+            TOOL, PROMPT, input_responses=yes, request_state=forged.request_state, allow_input_required=True
+        )
+        assert isinstance(meant, t.CallToolResult)
+        assert await count_all(flowport) == (1, 1)
+
+
+class SettableClock(SystemClock):
+    """The machine's clock, whose wall time is set by hand."""
+
+    ahead_seconds = 0.0
+
+    def now(self) -> float:
+        """Return the wall time as it was set."""
+        return super().now() + self.ahead_seconds
+
+    def boot_time(self) -> BootTime:
+        """Return a time that nobody sets, on every system."""
+        return BootTime("boot", self.monotonic())
+
+
+@pytest.mark.parametrize("days", [2, -2])
+async def test_setting_the_clock_forgets_nothing_that_was_spent(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode, days: int
+) -> None:
+    """Neither the caps nor the balance believe the wall clock as long as the machine runs."""
+    clock, purse = SettableClock(), PurseRules(max_credits_per_day=3.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, clock=clock, purse=purse) as flowport:
+        assert (await flowport.ask(TOOL, **PROMPT))["state"] == "succeeded"
+        clock.ahead_seconds = days * DAY_SECONDS
+        refused = await flowport.ask(TOOL, prompt="a hill")
+        balance = (await flowport.ask("get_balance"))["accounts"][0]
+    assert refused["error"] == "DayCapReached"
+    assert (balance["spent_credits_24_hours"], balance["left_credits_24_hours"]) == (2, 1)
+
+
+async def test_a_cap_that_is_reached_while_the_person_thinks_holds(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Their yes was to the price of one run, not to more than a day may cost."""
+    person = Person("accept", "accept")
+
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Have another process of the home spend meanwhile."""
+        if not person.questions:
+            async with open_harness(sandbox, tmp_path / "person") as other:
+                await other.ask(TOOL, prompt="a hill")
+        return await person.answer(context, params)
+
+    purse = PurseRules(max_credits_per_day=3.0, confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode="legacy", ask_person=ask, purse=purse) as flowport:
+        answer = await flowport.ask(TOOL, **PROMPT)
+        assert await flowport.count("run") == 1
+    assert answer["error"] == "DayCapReached"
+
+
+async def test_silence_is_no_agreement(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A client that waits for its person for ever gets an answer within the wait budget."""
+    purse = PurseRules(confirm_above_credits=1.0)
+
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Say nothing."""
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with open_harness(
+        sandbox, tmp_path / "person", mode="legacy", ask_person=ask, purse=purse, wait_seconds=0.0
+    ) as flowport:
+        assert (await flowport.ask(TOOL, **PROMPT))["error"] == "NotConfirmed"
+        assert await count_all(flowport) == (0, 0)
+
+
+@pytest.mark.parametrize("action", ["accept", "decline"])
+async def test_a_doubt_and_a_price_are_one_question(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode, action: str
+) -> None:
+    """A person who is asked twice for one run wonders what for."""
+    person = Person("accept", action)
+    purse = PurseRules(confirm_above_credits=1.0)
+    await sandbox.switch("faults", operation="run", fault="drop")
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, purse=purse) as flowport:
+        assert (await flowport.ask(TOOL, **PROMPT))["state"] == "unknown"
+        answer = await flowport.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True)
+        assert await flowport.count("run") == (2 if action == "accept" else 1)
+    assert len(person.questions) == 2
+    assert person.questions[1].endswith(
+        f'Start another one all the same? It is charged by itself. Run "{TITLE}" for 2 credits?'
+    )
+    assert answer.get("error", "") == ("" if action == "accept" else "NotConfirmed")
+
+
+async def test_a_doubt_does_not_get_a_price_past_a_client_that_cannot_ask(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """Such a client may accept a doubt, which is the model's to weigh; the price is the person's."""
+    await sandbox.switch("faults", operation="run", fault="drop")
+    async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
+        assert (await flowport.ask(TOOL, **PROMPT))["state"] == "unknown"
+    purse = PurseRules(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+        answer = await flowport.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True)
+        assert await flowport.count("run") == 1
+    assert answer["error"] == "PriceUnconfirmed"
+
+
+UNKNOWN = 'Run "Text to Picture" without knowing the price?'
+
+
+@pytest.mark.parametrize(
+    ("rule", "can_ask", "outcome"),
+    [
+        (UnknownPrice.ALLOW, False, ("", 0)),
+        (UnknownPrice.CONFIRM, True, ("", 1)),
+        (UnknownPrice.CONFIRM, False, ("PriceUnconfirmed", 0)),
+        (UnknownPrice.REFUSE, True, ("PriceUnknown", 0)),
+    ],
+)
+async def test_an_app_that_does_not_tell_its_price(
+    priceless: SandboxClient, tmp_path: Path, rule: UnknownPrice, can_ask: bool, outcome: tuple[str, int]
+) -> None:
+    """The person's word about such apps decides."""
+    error, questions = outcome
+    purse = PurseRules(max_credits_per_run=1.0, unknown_price=rule)
+    for mode in MODES:
+        person = Person("accept")
+        ask: ElicitationFnT | None = person.answer if can_ask else None
+        async with open_harness(priceless, tmp_path / mode, mode=mode, ask_person=ask, purse=purse) as flowport:
+            before = await flowport.count("run")
+            answer = await flowport.ask(TOOL, **PROMPT)
+            assert await flowport.count("run") - before == (0 if error else 1)
+            told = (await flowport.ask("get_balance"))["accounts"][0]
+        assert (answer.get("error", ""), person.questions) == (error, [UNKNOWN] * questions)
+        assert (told["max_credits_per_run"], told["max_credits_per_day"]) == (1, "no limit")
+        assert (told["confirm_above_credits"], told["unknown_price"]) == ("no limit", rule)
+
+
+async def test_questions_do_not_hold_up_other_calls(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """However many wait for the person, what needs no question is started."""
+    asked, decided = list[str](), anyio.Event()
+
+    async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
+        """Think for a while."""
+        asked.append(params.message)
+        await decided.wait()
+        return t.ElicitResult(action="decline")
+
+    purse = PurseRules(confirm_above_credits=1.0)
+    async with (
+        open_harness(sandbox, tmp_path / "person", mode="legacy", ask_person=ask, purse=purse) as flowport,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def call(n: int) -> None:
+            """Ask for something dear."""
+            assert (await flowport.ask(TOOL, prompt=f"lake {n}"))["error"] == "NotConfirmed"
+
+        for n in range(12):
+            tasks.start_soon(call, n)
+        await wait_until(lambda: len(asked) == 12)
+        assert (await flowport.ask(CHEAP))["state"] == "failed"
+        decided.set()
+
+
+async def test_each_of_many_calls_at_once_sees_what_the_others_reserved(
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode
+) -> None:
+    """Side by side in one process, too."""
+    purse = PurseRules(max_credits_per_day=9.0)
+    errors: list[str] = []
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+
+        async def call(n: int) -> None:
+            """Ask for one of many."""
+            errors.append((await flowport.ask(TOOL, prompt=f"lake {n}")).get("error", ""))
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(12):
+                tasks.start_soon(call, n)
+        assert await flowport.count("run") == 4
+    assert sorted(errors) == [""] * 4 + ["DayCapReached"] * 8

@@ -1,0 +1,158 @@
+"""The built-in sandbox behind a whole Flowport: what is known of it, and what it forgets, over several starts."""
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from mcp import Client
+
+from flowport.bootstrap import Assembly, open_assembly
+from flowport.domain.errors import Operation
+from flowport.network.sandbox_process import keep_tidy
+from flowport.providers.interface import ApiRequest
+from flowport.runtime.clock import SystemClock
+from flowport.server.handlers import build_server
+from flowport.store.sqlite.reconnect import open_ledger
+from tests.sandbox.client import build_photo, write
+from tests.support.harness import QUICK, build_settings, report_written
+
+LIST = ApiRequest(Operation.REQUEST_UPLOAD, "GET", "/v1/ai/uploads")
+
+
+class Session:
+    """One start of Flowport without a key, and a client of it."""
+
+    def __init__(self, client: Client, assembly: Assembly) -> None:
+        """Keep both."""
+        self.client = client
+        self.assembly = assembly
+        self.account = assembly.desk.catalogs[0].account
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and return the facts of its answer."""
+        facts = (await self.client.call_tool(tool, arguments)).structured_content
+        assert isinstance(facts, dict)
+        return facts
+
+
+@asynccontextmanager
+async def open_session(folder: Path, **changes: Any) -> AsyncIterator[Session]:
+    """Start Flowport without a key on the folder's home."""
+    settings = build_settings(folder, "http://127.0.0.1:9", providers=(), requests_per_minute=None, **changes)
+    async with open_assembly(settings, pace=QUICK) as assembly:
+        server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
+        server.middleware.insert(0, report_written)
+        async with Client(server) as client:
+            await client.list_tools()
+            yield Session(client, assembly)
+
+
+async def test_links_of_a_port_that_is_taken_lead_to_the_same_files(tmp_path: Path) -> None:
+    """Another program has the port the next day: old links still name results, and what was not saved is read."""
+    folder = tmp_path / "f"
+    async with open_session(folder, should_save_outputs=False) as first:
+        made = await first.call("sandbox_text_to_picture", prompt="a lake")
+    url = made["outputs"][0]["url"]
+    with socket.create_server(("127.0.0.1", int(url.split("/")[2].partition(":")[2]))):
+        async with open_session(folder, should_save_outputs=False) as second:
+            moved = await second.account.localize(url)
+            read = await second.client.read_resource(f"flowport://runs/{made['run_id']}/outputs/1")
+            answers = [
+                await second.call("sandbox_photo_to_pencil_sketch", photo=link, line_strength=strength)
+                for link, strength in ((url, 1), (moved, 2))
+            ]
+            foreign = await second.call("sandbox_photo_to_pencil_sketch", photo="http://127.0.0.1:1/x.png")
+    assert (moved != url, moved.split("/", 3)[3]) == (True, url.split("/", 3)[3])
+    assert read.contents[0].mime_type == "image/png"
+    assert [answer["state"] for answer in answers] == ["succeeded", "succeeded"]
+    assert "is a web address" in foreign["message"]
+
+
+async def test_results_that_the_sandbox_has_forgotten_are_brought_from_their_files(tmp_path: Path) -> None:
+    """It keeps a week; results that were not delivered are not forgotten."""
+    folder = tmp_path / "f"
+    async with open_session(folder) as first:
+        old = await first.call("sandbox_text_to_picture", prompt="a lake")
+        await first.call("sandbox_text_to_picture", prompt="a hill")
+    make_old(folder / "home/sandbox/journal.jsonl")
+    async with open_session(folder) as second:
+        needed = await second.assembly.desk.ledger.get_needed_provider_ids(account_id=second.account.account.id)
+        await second.account.tidy_sandbox(needed)
+        left = list((folder / "home/sandbox/blobs").iterdir())
+        answer = await second.call("sandbox_photo_to_pencil_sketch", photo=f"run:{old['run_id']}")
+    assert (needed, left, answer["state"]) == (frozenset(), [], "succeeded")
+
+
+def make_old(journal: Path) -> None:
+    """Let everything in a journal have happened a month ago."""
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        fields = line.get("fields") or {}
+        for name in ("accepted_at", "started_at", "completed_at", "created_at"):
+            if fields.get(name):
+                fields[name] -= 30 * 86_400
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+class CountingClock(SystemClock):
+    """Does not wait, notes how long it should have, and ends the endless work after some times."""
+
+    def __init__(self, times: int) -> None:
+        """Begin the count."""
+        super().__init__()
+        self.pauses: list[float] = []
+        self.scope = anyio.CancelScope()
+        self._times = times
+
+    async def sleep(self, seconds: float) -> None:
+        """Note a pause."""
+        self.pauses.append(seconds)
+        if len(self.pauses) > self._times:
+            self.scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_the_sandbox_is_tidied_soon_after_a_start_and_then_now_and_then(tmp_path: Path) -> None:
+    """Programs often live for minutes; a record that cannot be read ends nothing."""
+    folder, clock = tmp_path / "f", CountingClock(3)
+    async with open_session(folder) as first:
+        await first.call("sandbox_text_to_picture", prompt="a lake")
+    make_old(folder / "home/sandbox/journal.jsonl")
+    async with open_session(folder) as second:
+        with clock.scope:
+            await keep_tidy([second.account], second.assembly.desk.ledger, clock)
+        left = list((folder / "home/sandbox/blobs").iterdir())
+        closed, failing = open_ledger(tmp_path / "closed.sqlite3"), CountingClock(2)
+        await closed.close()
+        with failing.scope:
+            await keep_tidy([second.account], closed, failing)
+    assert (clock.pauses, left, len(failing.pauses)) == ([20.0, 3600.0, 3600.0, 3600.0], [], 3)
+
+
+async def test_an_upload_that_the_sandbox_lost_is_made_again(tmp_path: Path) -> None:
+    """The record of uploads is Flowport's, and the sandbox's state may be gone."""
+    folder = tmp_path / "f"
+    folder.mkdir()
+    (folder / "me.png").write_bytes(write(build_photo()))
+    poster = {"photo": str(folder / "me.png")}
+    async with open_session(folder) as first:
+        await first.call("sandbox_retro_poster", **poster, title="one")
+        again = await first.call("sandbox_retro_poster", **poster, title="two")
+        uploads = (await first.account.send_now(LIST)).body
+    (folder / "home/sandbox/journal.jsonl").unlink()
+    async with open_session(folder) as second:
+        answer = await second.call("sandbox_retro_poster", **poster, title="three")
+    assert (again["state"], answer["state"], uploads.count(b"file_id")) == ("succeeded", "succeeded", 1)
+
+
+@pytest.mark.parametrize("value", ["https://x/y.png", "me.png", "", "http://127.0.0.1:5/x"])
+async def test_only_links_of_former_ports_are_changed(tmp_path: Path, value: str) -> None:
+    """Everything else is what somebody wrote."""
+    async with open_session(tmp_path / "f") as session:
+        assert await session.account.localize(value) == value

@@ -1,0 +1,201 @@
+"""Two providers at once: one list, one record, and neither's trouble is the other's."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from flowport.actions.built_in_tools import STANDING_TOOLS
+from flowport.domain.spending import PurseRules
+from flowport.settings.settings import ProviderSettings
+from tests.providers.contract.worlds import WORLDS
+from tests.sandbox.client import Client as SandboxClient
+from tests.sandbox.client import build_photo, write
+from tests.server.test_prompts import RUN_APP, complete
+from tests.support.harness import Harness, open_harness
+
+DOWN = "http://127.0.0.1:9"
+PROMPT = {"prompt": "a quiet harbour"}
+
+
+@asynccontextmanager
+async def open_both(sandbox: SandboxClient, folder: Path, **changes: Any) -> AsyncIterator[Harness]:
+    """Run Flowport on both."""
+    providers = changes.pop("providers", tuple(world.build_settings(sandbox) for world in WORLDS))
+    async with open_harness(sandbox, folder, providers=providers, **changes) as flowport:
+        await settle(flowport)
+        yield flowport
+
+
+async def settle(flowport: Harness) -> None:
+    """Wait until every catalogue was read, or could not be."""
+    await flowport.client.list_tools()
+    for one in flowport.assembly.desk.catalogs:
+        await one.catalog.wait_until_attempted(10)
+
+
+async def list_names(flowport: Harness) -> list[str]:
+    """Return the names of the app tools."""
+    return [tool.name for tool in (await flowport.client.list_tools()).tools[len(STANDING_TOOLS) :]]
+
+
+async def test_namesakes_are_told_apart_by_their_provider_and_keep_their_names(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """Both faces have the same apps; whoever came first has the plain names, for good."""
+    async with open_both(sandbox, tmp_path / "person") as flowport:
+        names = await list_names(flowport)
+    async with open_both(sandbox, tmp_path / "person") as flowport:
+        again = await list_names(flowport)
+    plain = {name.removeprefix("magnific_").removeprefix("magica_") for name in names}
+    assert (len(names), len(set(names)), len(plain)) == (20, 20, 10)
+    assert sorted(names) == sorted(again)
+    assert all(name in plain or name.startswith(("magica_", "magnific_")) for name in names)
+
+
+async def test_namesakes_are_told_apart_without_a_record_too(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """In a home that cannot be used the list still holds each name once, or clients refuse all of it."""
+    (tmp_path / "file").touch()
+    async with open_both(sandbox, tmp_path / "person", home=tmp_path / "file") as flowport:
+        names = await list_names(flowport)
+    assert (len(names), len(set(names))) == (20, 20)
+
+
+async def test_a_later_provider_changes_no_name(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A prompt that somebody saved means the same app."""
+    async with WORLDS[1].open(sandbox, tmp_path / "person") as flowport:
+        await settle(flowport)
+        alone = await list_names(flowport)
+    async with open_both(sandbox, tmp_path / "person") as flowport:
+        names = await list_names(flowport)
+        row = (await flowport.ask("find_apps", query="Retro Poster", provider="magnific"))["apps"][0]
+    assert set(alone) < set(names)
+    assert (row["tool"], row["provider"]) == ("magnific_retro_poster", "Magnific")
+
+
+async def test_the_list_is_shared_and_neither_keeps_the_other_out(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """`FLOWPORT_MAX_TOOLS` is what a client bears, not what each provider may have."""
+    async with open_both(sandbox, tmp_path / "person", max_tools=4) as flowport:
+        tools = flowport.assembly.desk.get_tools()
+        facts = (await flowport.ask("find_apps"))["catalogues"]
+    assert len(tools) == 4
+    assert [one["with_own_tool"] for one in facts] == [2, 2]
+    assert all("because FLOWPORT_MAX_TOOLS is 4" in one["without_own_tool"] for one in facts)
+
+
+async def test_apps_that_are_named_come_first_whosever_they_are(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A person's wish goes before turns."""
+    async with open_both(sandbox, tmp_path / "person", apps=("*retro_poster",), max_tools=3) as flowport:
+        names = await list_names(flowport)
+    assert all(name.endswith("retro_poster") for name in names[:2])
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+@pytest.mark.parametrize("trouble", ["down", "key"])
+async def test_one_in_trouble_does_not_touch_the_other(
+    sandbox: SandboxClient, tmp_path: Path, broken: int, trouble: str
+) -> None:
+    """Its tools are listed and run as ever; what is wrong with the first is said where it is asked for."""
+    settings = [world.build_settings(sandbox) for world in WORLDS]
+    name = settings[broken].provider
+    settings[broken] = (
+        ProviderSettings(name, DOWN, "gx_any-key")
+        if trouble == "down"
+        else WORLDS[broken].build_settings(sandbox, key="gx_wrong-key")
+    )
+    async with open_both(sandbox, tmp_path / "person", providers=tuple(settings)) as flowport:
+        facts = await flowport.ask("text_to_picture", **PROMPT)
+        found = await flowport.ask("find_apps")
+        balance = await flowport.ask("get_balance")
+    assert (facts["state"], len(found["apps"])) == ("succeeded", 10)
+    assert WORLDS[broken].title in found["catalogues"][broken]["could_not_be_refreshed_because"]
+    assert "could_not_be_refreshed_because" not in found["catalogues"][1 - broken]
+    assert len(balance["accounts"]) == 2
+
+
+async def test_apps_are_found_by_provider(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """And each row says whose it is."""
+    async with open_both(sandbox, tmp_path / "person") as flowport:
+        rows = [(await flowport.ask("find_apps", provider=name))["apps"] for name in ("magica", "Magnific", "")]
+    assert [{row["provider"] for row in found} for found in rows] == [{"Magica"}, {"Magnific"}, {"Magica", "Magnific"}]
+
+
+async def test_a_name_that_both_bear_is_not_run(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Whose app was meant cannot be guessed, and each is paid for; a tool name says it."""
+    async with open_both(sandbox, tmp_path / "person") as flowport:
+        listings = [one.catalog.get_listing("Text to Picture") for one in flowport.assembly.desk.catalogs]
+        asked = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT)
+        several = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT, variations=2)
+        batch = await flowport.ask("run_batch", app="text to picture", rows=[PROMPT])
+        with pytest.raises(MCPError, match=f"Did you mean {listings[0].tool_name} or {listings[1].tool_name}"):
+            await flowport.client.call_tool("Text to Picture", PROMPT)
+        with pytest.raises(MCPError, match='Several apps are called "Text to Picture"'):
+            await flowport.client.get_prompt("run_app", {"app": "Text to Picture"})
+        assert await complete(flowport, RUN_APP, "choice", app="Text to Picture") == []
+        assert await flowport.count("run") == 0
+        done = [await flowport.ask("run_app", app=one.tool_name, arguments=PROMPT) for one in listings]
+    assert {one["error"] for one in (asked, several, batch)} == {"AppAmbiguous"}
+    assert asked["message"] == (
+        'Several apps are called "Text to Picture": '
+        f'{listings[0].tool_name} (id "{listings[0].app.id}", Magnific) and '
+        f'{listings[1].tool_name} (id "{listings[1].app.id}", Magica). '
+        "Nothing was started; name one by its tool name."
+    )
+    assert [one["tool"] for one in done] == [one.tool_name for one in listings]
+
+
+async def test_a_name_waits_for_a_provider_whose_apps_are_not_known_yet(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """It may have an app of the same name, and then the one that is known was perhaps not meant."""
+    async with AsyncExitStack() as stack:
+        flowport = await stack.enter_async_context(WORLDS[0].open(sandbox, tmp_path / "person"))
+        await settle(flowport)
+        await stack.aclose()
+    providers = tuple(world.build_settings(sandbox) for world in WORLDS)
+    async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
+        facts = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT)
+    assert facts["error"] == "AppAmbiguous"
+
+
+async def test_budgets_and_purses_are_apart(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """A cap is a person's money at one provider; credits of another are other money."""
+    purse = PurseRules(max_credits_per_day=3)
+    async with open_both(sandbox, tmp_path / "person", purse=purse, requests_per_minute=None) as flowport:
+        limits = [one.account.budget.limit for one in flowport.assembly.desk.catalogs]
+        tools = [one.catalog.get_listing("Text to Picture").tool_name for one in flowport.assembly.desk.catalogs]
+        states = [(await flowport.ask(tool, **PROMPT)).get("state") for tool in tools]
+        spent = [one["spent_credits_24_hours"] for one in (await flowport.ask("get_balance"))["accounts"]]
+        refused = [(await flowport.ask(tool, prompt="another")).get("error") for tool in tools]
+    assert (limits, states, spent) == ([50, 60], ["succeeded", "succeeded"], [2, 2])
+    assert refused == ["DayCapReached", "DayCapReached"]
+
+
+async def test_a_result_of_one_goes_into_the_other(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """`last` and a `flowport://` name mean the same wherever it was made."""
+    async with open_both(sandbox, tmp_path / "person") as flowport:
+        photo = tmp_path / "person" / "cup.png"
+        photo.write_bytes(write(build_photo()))
+        names = [one.catalog.get_listing("Photo to Pencil Sketch").tool_name for one in flowport.assembly.desk.catalogs]
+        first = await flowport.ask(names[0], photo=str(photo))
+        second = await flowport.ask(names[1], your_photo=f"{first['resource']}/outputs/1")
+        third = await flowport.ask(names[0], photo="last")
+    assert [one["state"] for one in (first, second, third)] == ["succeeded"] * 3
+    assert (await sandbox.http.get("/_sandbox/counts")).json()["run"] == 3
+
+
+async def test_a_tool_that_is_known_does_not_wait_for_a_provider_that_says_nothing(
+    sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """One that hangs would hold up every call of the others for eight seconds."""
+    async with AsyncExitStack() as stack:
+        flowport = await stack.enter_async_context(WORLDS[0].open(sandbox, tmp_path / "person"))
+        await settle(flowport)
+        await stack.aclose()
+    await sandbox.switch("faults", operation="list_own", fault="delay", seconds=60, times=9)
+    providers = tuple(world.build_settings(sandbox) for world in WORLDS)
+    async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
+        facts = await flowport.ask("text_to_picture", **PROMPT)
+        is_ready = [one.catalog.is_ready for one in flowport.assembly.desk.catalogs]
+    assert (facts["state"], is_ready) == ("succeeded", [True, False])

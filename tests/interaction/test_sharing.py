@@ -1,0 +1,115 @@
+"""One key and several Flowports of one home as real processes: together they stay within its limit."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interaction.test_claim import Sandbox
+from tests.support.children import Child, open_child
+
+LIMIT = 40
+WINDOW_SECONDS = 60.0
+GIVE_UP_SECONDS = 100.0
+"""When a test stops waiting for the second window; it begins after sixty."""
+
+
+@contextmanager
+def open_sandbox(folder: Path) -> Iterator[Sandbox]:
+    """Run a sandbox that refuses what is beyond the limit."""
+    with open_child(
+        folder, "--speed", "0", "--requests-per-minute", str(LIMIT), "--style", "flows", command="sandbox"
+    ) as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
+        yield Sandbox(dict(line.split("=", 1) for line in lines if "=" in line))
+
+
+@contextmanager
+def open_programs(folder: Path, sandbox: Sandbox, count: int) -> Iterator[list[Child]]:
+    """Run so many Flowports with the home and the key in common; calls hand over their run soon."""
+    environment = {
+        **sandbox.environment,
+        "FLOWPORT_REQUESTS_PER_MINUTE": str(LIMIT),
+        "FLOWPORT_WAIT_SECONDS": "1",
+        "FLOWPORT_SAVE_OUTPUTS": "false",
+        "FLOWPORT_PREVIEWS": "false",
+    }
+    with ExitStack() as stack:
+        programs = [stack.enter_context(open_child(folder, environment=environment)) for _ in range(count)]
+        for program in programs:
+            program.greet()
+        yield programs
+
+
+def start_runs(program: Child, count: int, name: str) -> str:
+    """Start runs side by side, read the answers, and return the id of the run that was asked for last."""
+    numbers = [
+        program.send("tools/call", {"name": "text_to_picture", "arguments": {"prompt": f"{name} {n}"}})
+        for n in range(count)
+    ]
+    answers: dict[int, str] = {}
+    while len(answers) < count:
+        message = program.read()
+        if message.get("id") in numbers:
+            answers[message["id"]] = message["result"]["structuredContent"]["run_id"]
+    return answers[numbers[-1]]
+
+
+def count_requests(sandbox: Sandbox) -> tuple[int, int]:
+    """Return how many limited requests the sandbox took, and how many it refused."""
+    counts: dict[str, Any] = sandbox.ask("counts")
+    return sum(counts[name] for name in ("list", "list_own", "get", "run", "status")), counts["refused_429"]
+
+
+def wait_for_requests(sandbox: Sandbox, wanted: int, program: Child, run_id: str) -> None:
+    """Wait until the sandbox has had so many requests; between two counts, as long as a call waits for a late run."""
+    give_up_at = time.monotonic() + GIVE_UP_SECONDS
+    while count_requests(sandbox)[0] < wanted:
+        assert time.monotonic() < give_up_at
+        program.call("get_run", run_id=run_id)
+
+
+def tell(request: pytest.FixtureRequest, sentence: str) -> None:
+    """Print a figure for whoever runs the test."""
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{sentence}")  # noqa: T201 - as said
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_programs_on_one_key_are_never_refused(tmp_path: Path, request: pytest.FixtureRequest, count: int) -> None:
+    """Each could use up the limit by itself; together they use all of it and no more, and nobody is left out."""
+    with open_sandbox(tmp_path / "sandbox") as sandbox, open_programs(tmp_path / "me", sandbox, count) as programs:
+        for n, program in enumerate(programs):
+            last = start_runs(program, LIMIT, str(n))
+        wait_for_requests(sandbox, LIMIT, programs[-1], last)
+        balances = [program.call("get_balance")["accounts"][0] for program in programs]
+        taken, refused = count_requests(sandbox)
+    tell(request, f"sharing: {count} processes, {taken} requests in a window of {LIMIT}, {refused} refused")
+    assert (taken, refused) == (LIMIT, 0)
+    assert [(one["requests_last_minute"], one["requests_per_minute"]) for one in balances] == [(LIMIT, LIMIT)] * count
+
+
+def test_what_a_killed_program_has_sent_is_counted_until_the_window_has_slid(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It was killed with all of the window in its hands; another begins a minute later, as fast as four can."""
+    with open_sandbox(tmp_path / "sandbox") as sandbox, open_programs(tmp_path / "me", sandbox, 4) as programs:
+        began_at = time.monotonic()
+        last = start_runs(programs[0], 2 * LIMIT, "first")
+        wait_for_requests(sandbox, LIMIT, programs[0], last)
+        programs[0].process.kill()
+        programs[0].process.wait()
+        for n, program in enumerate(programs[1:]):
+            last = start_runs(program, LIMIT, str(n))
+        balance = programs[1].call("get_balance")["accounts"][0]
+        assert (balance["requests_last_minute"], count_requests(sandbox)) == (LIMIT, (LIMIT, 0))
+        wait_for_requests(sandbox, 2 * LIMIT, programs[3], last)
+        seconds = time.monotonic() - began_at
+        taken, refused = count_requests(sandbox)
+    tell(request, f"sharing: one of 4 processes killed, {taken} requests in {seconds:.1f} s, {refused} refused")
+    assert (taken, refused) == (2 * LIMIT, 0)
+    assert seconds >= WINDOW_SECONDS

@@ -1,0 +1,78 @@
+"""That the ledger is on the disk before a start request leaves, as the operating system saw it."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.children import open_child
+
+STRACE = shutil.which("strace")
+CALLS = "trace=pwrite64,fdatasync,fsync,sendto,sendmsg,write,writev"
+
+
+def can_trace() -> bool:
+    """Tell whether the system lets us look at a process's calls."""
+    return STRACE is not None and subprocess.run([STRACE, "-o", "/dev/null", "true"], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run a sandbox as a process and say how to reach it."""
+    with open_child(
+        tmp_path_factory.mktemp("sandbox"), "--speed", "0", "--requests-per-minute", "0", command="sandbox"
+    ) as child:
+        assert child.process.stdout is not None
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
+        yield dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def parse_events(log: str) -> list[str]:
+    """Return what happened to the journal and the start request, in the order in which it was over."""
+    events: list[str] = []
+    syncing: set[str] = set()
+    for line in log.splitlines():
+        process, _, call = line.partition(" ")
+        if "pwrite64" in call and "ledger.sqlite3-wal" in call and "starting" in call:
+            events.append("starting written")
+        elif "POST /v1/ai/flows/" in call:
+            events.append("request sent")
+        elif re.search(r"f(data)?sync\(.*ledger\.sqlite3-wal", call):
+            syncing.add(process)
+        if process in syncing and re.search(r"sync.*\) += 0", call):
+            syncing.discard(process)
+            events.append("synced")
+    return events
+
+
+@pytest.mark.skipif(not can_trace(), reason="strace is not here, or may not look")
+def test_the_journal_is_synced_before_the_request_leaves(tmp_path: Path, sandbox: dict[str, str]) -> None:
+    """A kill leaves what was written with the operating system, so it cannot show this; a power cut would."""
+    log = tmp_path / "calls.txt"
+    prefix = (str(STRACE), "-f", "-y", "-s", "5000", "-e", CALLS, "-o", str(log))
+    with open_child(tmp_path / "f", prefix=prefix, environment=sandbox) as child:
+        child.greet()
+        child.ask("tools/list")
+        assert child.call("text_to_picture", prompt="a lake")["state"] == "succeeded"
+        child.close_input()
+        child.process.wait(timeout=60)
+    events = parse_events(log.read_text(errors="replace"))
+    sent = events.index("request sent")
+    assert "starting written" in events[:sent]
+    assert events[sent - 1] == "synced"
+    assert events.count("request sent") == 1
+
+
+def test_a_trace_is_read_right() -> None:
+    """A sync counts when it is over, and only for the thread that asked for it."""
+    trace = (
+        '7 pwrite64(9</h/ledger.sqlite3-wal>, "..starting..", 4096, 24) = 4096\n'
+        "7 fdatasync(9</h/ledger.sqlite3-wal> <unfinished ...>\n"
+        '8 sendto(12<TCP:[1]>, "POST /v1/ai/flows/x/run HTTP/1.1", 32, 0, NULL, 0) = 32\n'
+        "7 <... fdatasync resumed>)             = 0\n"
+        "8 fdatasync(4</h/picture.png>)         = 0\n"
+    )
+    assert parse_events(trace) == ["starting written", "request sent", "synced"]

@@ -1,0 +1,211 @@
+"""A whole Flowport on a ledger that cannot be used: what it refuses, what it still does, and that it harms nothing."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from flowport.domain.models import Run, RunState
+from flowport.store.sqlite.connection import LEDGER_NAME
+from tests.sandbox.client import Client, open_sandbox
+from tests.support.harness import Harness, open_harness
+from tests.support.rights import obey_modes
+from tests.support.scripted import wait_until
+
+APP = "text_to_picture"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with a home, and what is to be said about it."""
+
+    make: Callable[[Path], None]
+    problem: str
+    is_readable: bool
+    """Whether the runs can be read all the same."""
+
+
+def write_over(path: Path, place: int, length: int) -> None:
+    """Put garbage into a file."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xa5" * length)
+
+
+def spoil_header(home: Path) -> None:
+    """Write over the first bytes."""
+    write_over(home / LEDGER_NAME, 0, 100)
+
+
+def spoil_schema(home: Path) -> None:
+    """Write over the first page but for its header."""
+    write_over(home / LEDGER_NAME, 100, 3996)
+
+
+def cut(home: Path) -> None:
+    """Take away all but the first three pages."""
+    with (home / LEDGER_NAME).open("r+b") as file:
+        file.truncate(3 * 4096)
+
+
+def empty_beside_journal(home: Path) -> None:
+    """Leave nothing of the file, and its journal."""
+    (home / LEDGER_NAME).write_bytes(b"")
+    (home / f"{LEDGER_NAME}-wal").write_bytes(b"\x37\x7f\x06\x82" + b"x" * 5000)
+
+
+def make_too_new(home: Path) -> None:
+    """Let a newer version have written what we would misread."""
+    with closing(sqlite3.connect(home / LEDGER_NAME, isolation_level=None)) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'min_reader'")
+
+
+def protect_file(home: Path) -> None:
+    """Take the right to write the file."""
+    (home / LEDGER_NAME).chmod(0o400)
+
+
+def protect_folder(home: Path) -> None:
+    """Take the right to write anything."""
+    for folder in (home, home / "processes", home / "catalogue"):
+        for file in folder.iterdir():
+            if file.is_file():
+                file.chmod(0o400)
+        folder.chmod(0o500)
+
+
+TROUBLES = {
+    "garbage in the header": Trouble(spoil_header, "its file is not a database", is_readable=False),
+    "garbage behind the header": Trouble(spoil_schema, "its file is damaged", is_readable=False),
+    "cut off": Trouble(cut, "its file is damaged", is_readable=False),
+    "empty beside a journal": Trouble(empty_beside_journal, "its file is damaged", is_readable=False),
+    "too new": Trouble(make_too_new, "it was written by a newer Flowport", is_readable=False),
+    "a protected file": Trouble(protect_file, "its file may not be written", is_readable=True),
+    "a protected folder": Trouble(protect_folder, "cannot be written to (Permission denied)", is_readable=True),
+}
+
+
+@pytest.fixture(params=TROUBLES)
+def trouble(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble]:
+    """Return one trouble, and make everything removable afterwards."""
+    found = TROUBLES[request.param]
+    with obey_modes() if found.is_readable else nullcontext():
+        yield found
+    for folder in (tmp_path / "person/home", tmp_path / "person/home/processes", tmp_path / "person/home/catalogue"):
+        folder.chmod(0o700)
+
+
+def get_text(result: Any) -> str:
+    """Return what a refusal says."""
+    assert result.is_error
+    return str(result.content[0].text)
+
+
+async def prepare(sandbox: Client, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Let a healthy Flowport run an app, and return the run and the tools."""
+    async with open_harness(sandbox, folder) as first:
+        names = [tool.name for tool in (await first.client.list_tools()).tools]
+        await first.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+        return await first.ask(APP, prompt="a lake"), names
+
+
+async def check_reading(flowport: Harness, trouble: Trouble, run: dict[str, Any]) -> None:
+    """See that runs are read, or that the sentence says why not."""
+    if trouble.is_readable:
+        assert [row["run_id"] for row in (await flowport.ask("list_runs"))["runs"]] == [run["run_id"]]
+        got = await flowport.ask("get_run", run_id=run["run_id"])
+        assert (got["state"], got["outputs"][0]["saved_path"]) == ("succeeded", run["outputs"][0]["saved_path"])
+        assert (await flowport.ask("get_balance"))["accounts"][0]["runs_24_hours"] == 1
+    else:
+        for tool, arguments in {"list_runs": {}, "get_run": {"run_id": run["run_id"]}, "get_balance": {}}.items():
+            assert trouble.problem in get_text(await flowport.call(tool, **arguments))
+
+
+async def test_a_ledger_in_trouble_stops_starts_and_nothing_else(tmp_path: Path, trouble: Trouble) -> None:
+    """Somebody has to mend it; meanwhile tools are listed, what can be read is read, and nothing is paid for or lost."""
+    async with open_sandbox() as sandbox:
+        run, names = await prepare(sandbox, tmp_path / "person")
+        home = tmp_path / "person/home"
+        trouble.make(home)
+        before = (home / LEDGER_NAME).read_bytes()
+        async with open_harness(sandbox, tmp_path / "person") as flowport:
+            assert [tool.name for tool in (await flowport.client.list_tools()).tools] == names
+            refusal = get_text(await flowport.call(APP, prompt="a hill"))
+            found = await flowport.ask("find_apps", query="picture")
+            await check_reading(flowport, trouble, run)
+            assert await flowport.count("run") == 1
+    assert trouble.problem in refusal
+    assert found["apps"]
+    assert (home / LEDGER_NAME).read_bytes() == before
+
+
+async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """The person has to choose another place; what needs no record is done."""
+    (tmp_path / "file").touch()
+    async with (
+        open_sandbox() as sandbox,
+        open_harness(sandbox, tmp_path / "person", home=tmp_path / "file/home") as flowport,
+    ):
+        listed = [tool.name for tool in (await flowport.client.list_tools()).tools]
+        assert {"find_apps", APP} <= set(listed)
+        assert "cannot be written to (Not a directory). Set FLOWPORT_HOME" in get_text(
+            await flowport.call(APP, prompt="x")
+        )
+        for tool in ("list_runs", "get_balance"):
+            assert "cannot be written to (Not a directory). Set FLOWPORT_HOME" in get_text(await flowport.call(tool))
+        catalogue = (await flowport.ask("find_apps"))["catalogues"][0]
+        assert "Set FLOWPORT_HOME" in catalogue["could_not_be_refreshed_because"]
+
+
+async def test_a_live_run_is_followed_though_nothing_can_be_written(tmp_path: Path) -> None:
+    """It was paid for: its result is shown, and saved where the person finds it."""
+    async with open_sandbox() as sandbox:
+        await sandbox.switch("next_run", hold=True, pending_seconds=0)
+        async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0) as first:
+            await first.client.list_tools()
+            run_id = (await first.ask(APP, prompt="a lake"))["run_id"]
+            while (kept := await get_kept(first, run_id)).state is not RunState.RUNNING:
+                await anyio.lowlevel.checkpoint()
+        with obey_modes():
+            protect_file(tmp_path / "person/home")
+            async with open_harness(sandbox, tmp_path / "person") as flowport:
+                await sandbox.switch(f"runs/{kept.provider_run_id}", release=True)
+                over = await flowport.ask("get_run", run_id=run_id)
+                assert (await get_kept(flowport, run_id)).state is RunState.RUNNING
+
+    assert over["state"] == "succeeded"
+    assert await anyio.Path(over["outputs"][0]["saved_path"]).exists()
+
+
+async def test_damage_in_the_middle_is_found_before_it_does_harm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that opens well may still be damaged where the next run would be written."""
+    async with open_sandbox() as sandbox:
+        run, _ = await prepare(sandbox, tmp_path / "person")
+        spoil_index(tmp_path / "person/home")
+        async with open_harness(sandbox, tmp_path / "person") as flowport:
+            await flowport.client.list_tools()
+            await wait_until(lambda: "was not looked after" in caplog.text)
+            assert "its file is damaged" in get_text(await flowport.call(APP, prompt="a hill"))
+            assert (await flowport.ask("get_run", run_id=run["run_id"]))["state"] == "succeeded"
+            assert await flowport.count("run") == 1
+
+
+def spoil_index(home: Path) -> None:
+    """Write over the page of an index that accepting a run does not need at once."""
+    with closing(sqlite3.connect(home / LEDGER_NAME)) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'outputs_by_url'"
+        page = connection.execute(query).fetchone()[0]
+    write_over(home / LEDGER_NAME, (page - 1) * 4096, 64)
+
+
+async def get_kept(flowport: Harness, run_id: str) -> Run:
+    """Return what the ledger holds."""
+    return await flowport.assembly.desk.ledger.get_run(run_id, account_id=None, owner="local")

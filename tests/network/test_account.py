@@ -1,0 +1,223 @@
+"""An open account: where its API is, and what it may hand us from this machine."""
+
+import anyio
+import pytest
+
+from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderUnreachable
+from flowport.domain.models import Account
+from flowport.network.account import SANDBOX_ABOUT, FixedLocation, OpenAccount
+from flowport.network.api_client import Location
+from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.providers.interface import ApiRequest
+from flowport.providers.magnific.api import Magnific
+from flowport.providers.rate_limit_headers import RateLimits
+from tests.support.fake_clock import FakeClock, wait_until_blocked
+from tests.support.raw_server import Ending, RawServer, Reply, build_reply, find_closed_origin, serving
+
+READ = ApiRequest(Operation.READ_RUN, "GET", "/run")
+UNREACHABLE = ProviderUnreachable("The sandbox", Operation.LIST_APPS, Breakage.NO_CONNECTION)
+
+
+class Place:
+    """Where an API is, which may change or be unknown, and how often somebody asked."""
+
+    def __init__(self, origin: str, *, is_loopback: bool = True) -> None:
+        self.origin = origin
+        self.is_loopback = is_loopback
+        self.error: Exception | None = None
+        self.asked = 0
+
+    async def __call__(self) -> Location:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return Location(self.origin, {"x-magnific-api-key": "mk"}, is_loopback=self.is_loopback)
+
+
+def build_account(place: Place, *, limit: int = 0, clock: FakeClock | None = None) -> OpenAccount:
+    """Return an account at a place."""
+    budget = RequestBudget(limit, clock or FakeClock())
+    return OpenAccount(Account("magnific", "sandbox", "builtin"), Magnific(), budget, place)
+
+
+def say_origin(origin: str) -> Reply:
+    """Return what a sandbox says of itself."""
+    return build_reply(f'{{"files_origin": "{origin}"}}'.encode())
+
+
+async def wait_until_alone(server: RawServer) -> None:
+    """Wait until every connection to a server has ended."""
+    with anyio.fail_after(60):
+        while server.open_connections:
+            await wait_until_blocked()
+
+
+async def test_a_fixed_place_is_returned_as_it_is() -> None:
+    """A configured provider does not move."""
+    location = Location("https://x", {})
+    assert await FixedLocation(location)() is location
+
+
+async def test_the_place_is_asked_for_at_the_first_request_and_at_each_after_it() -> None:
+    """The sandbox may have died in between and come back elsewhere; opening an account must not wait for it."""
+    async with serving(build_reply()) as server:
+        place = Place(server.origin)
+        account = build_account(place)
+        assert place.asked == 0
+        for _ in range(2):
+            await account.send(READ, Priority.LOOK)
+        assert place.asked >= 2
+        assert server.connections == 1
+        await account.aclose()
+
+
+async def test_connections_are_replaced_when_the_place_changes() -> None:
+    """The old ones lead nowhere, and its key is no longer good."""
+    async with serving(build_reply()) as old, serving(build_reply()) as new:
+        place = Place(old.origin)
+        account = build_account(place)
+        await account.send(READ, Priority.LOOK)
+        place.origin = new.origin
+        await account.send(READ, Priority.LOOK)
+        await wait_until_alone(old)
+        assert (old.connections, new.connections) == (1, 1)
+        await account.aclose()
+        await wait_until_alone(new)
+
+
+async def test_one_who_waits_for_a_turn_is_not_sent_to_the_old_place() -> None:
+    """The place may change while the provider has asked for a pause."""
+    clock = FakeClock(is_automatic=False)
+    async with serving(build_reply()) as old, serving(build_reply(status=201)) as new:
+        place = Place(old.origin)
+        account = build_account(place, clock=clock)
+        account.budget.note_busy(10.0)
+        statuses: list[int] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_note_status, account, statuses)
+            await clock.settle()
+            place.origin = new.origin
+            await account.send_now(READ)
+            clock.advance(10.0)
+        assert (statuses, len(old.heads), len(new.heads)) == ([201], 0, 2)
+        await account.aclose()
+
+
+async def _note_status(account: OpenAccount, statuses: list[int]) -> None:
+    statuses.append((await account.send(READ, Priority.LOOK)).status)
+
+
+async def test_a_day_that_is_used_up_is_an_error_in_the_providers_name() -> None:
+    """Nothing is sent; the error says what was not asked, and when to come back."""
+    async with serving(build_reply()) as server:
+        account = build_account(Place(server.origin), limit=9)
+        account.budget.note_limits(RateLimits(0, reset_seconds=500.0))
+        with pytest.raises(DayUsedUp) as caught:
+            await account.send(SANDBOX_ABOUT, Priority.DISCOVER)
+        assert (caught.value.operation, caught.value.resumes_seconds) == (SANDBOX_ABOUT.operation, 500.0)
+        assert not server.heads
+        await account.aclose()
+
+
+async def test_a_request_counts_once_in_the_budget() -> None:
+    """Whether it is sent at once or after its turn was awaited."""
+    async with serving(build_reply()) as server:
+        account = build_account(Place(server.origin), limit=9)
+        await account.send(READ, Priority.LOOK)
+        assert account.budget.get_used() == 1
+        await account.wait_for_turn(Priority.START)
+        await account.send_now(READ)
+        assert account.budget.get_used() == 2
+        await account.aclose()
+
+
+async def test_a_place_that_is_not_known_costs_no_turn() -> None:
+    """A sandbox that does not start must neither use up the budget nor block the next try."""
+    place = Place("")
+    place.error = UNREACHABLE
+    account = build_account(place, limit=9)
+    for _ in range(2):
+        with pytest.raises(ProviderUnreachable) as caught:
+            await account.send(READ, Priority.LOOK)
+        assert caught.value is UNREACHABLE
+    assert account.budget.get_used() == 0
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:65535"])
+async def test_a_sandbox_names_the_origin_of_its_files(origin: str) -> None:
+    """Only from there may a file on this machine be fetched. It is asked once, outside the budget."""
+    async with serving(say_origin(origin)) as server:
+        account = build_account(Place(server.origin), limit=9)
+        for _ in range(2):
+            assert await account.fetch_file_origins() == {origin}
+        assert len(server.heads) == 1
+        assert server.heads[0].startswith(f"GET {SANDBOX_ABOUT.path} ")
+        assert account.budget.get_used() == 0
+        await account.aclose()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        say_origin("http://192.168.0.1:80"),
+        say_origin("https://127.0.0.1:80"),
+        say_origin("http://127.0.0.1"),
+        say_origin("http://127.0.0.1:80@evil.example"),
+        say_origin("http://127.0.0.1:80/files"),
+        say_origin("http://127.0.0.1.evil.example:80"),
+        say_origin("http://localhost:port"),
+        build_reply(b'{"files_origin": ["http://127.0.0.1:80"]}'),
+        build_reply(b'["http://127.0.0.1:80"]'),
+        build_reply(b"{}"),
+        build_reply(b"not found", status=404),
+        build_reply(b'{"files_ori', length=90, ending=Ending.CLOSE),
+    ],
+)
+async def test_any_other_word_of_it_opens_nothing(reply: Reply) -> None:
+    """Whoever listens on that port must not be able to point us at the person's network. It is not asked again."""
+    async with serving(reply) as server:
+        account = build_account(Place(server.origin))
+        for _ in range(2):
+            assert await account.fetch_file_origins() == frozenset()
+        assert len(server.heads) == 1
+        await account.aclose()
+
+
+async def test_an_api_elsewhere_is_not_even_asked() -> None:
+    """No provider may point us at this machine."""
+    async with serving(say_origin("http://127.0.0.1:80")) as server:
+        account = build_account(Place(server.origin, is_loopback=False))
+        assert await account.fetch_file_origins() == frozenset()
+        assert server.connections == 0
+
+
+async def test_a_sandbox_that_gave_no_answer_is_asked_again() -> None:
+    """A moment's silence must not make every later result unreachable."""
+    place = Place(await find_closed_origin())
+    account = build_account(place)
+    assert await account.fetch_file_origins() == frozenset()
+    async with serving(Reply(b"", Ending.CLOSE)) as server:
+        place.origin = server.origin
+        assert await account.fetch_file_origins() == frozenset()
+        server.answer = lambda _: say_origin("http://127.0.0.1:80")
+        assert await account.fetch_file_origins() == {"http://127.0.0.1:80"}
+        await account.aclose()
+
+
+async def test_a_sandbox_that_moved_is_asked_anew() -> None:
+    """Its files have moved with it."""
+    async with serving(say_origin("http://127.0.0.1:1")) as old, serving(say_origin("http://127.0.0.1:2")) as new:
+        place = Place(old.origin)
+        account = build_account(place)
+        assert await account.fetch_file_origins() == {"http://127.0.0.1:1"}
+        place.origin = new.origin
+        assert await account.fetch_file_origins() == {"http://127.0.0.1:2"}
+        await account.aclose()
+        await wait_until_alone(new)
+
+
+async def test_an_account_that_was_never_used_closes() -> None:
+    """A process may end before its first request."""
+    place = Place("")
+    await build_account(place).aclose()
+    assert place.asked == 0

@@ -1,0 +1,127 @@
+"""A follower with its watch on a scripted account, by a clock that never waits."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import anyio
+
+from flowport.domain.models import Run, RunState, Urgency
+from flowport.providers.interface import ApiRequest, Provider
+from flowport.runs.live import Board
+from flowport.runs.pending_writes import RunWriter
+from flowport.runs.poll import Followed, RunFollower
+from flowport.runtime.clock import Pace
+from flowport.runtime.supervisor import Supervisor
+from tests.runs.samples import NOW, RUN
+from tests.support.fake_clock import FakeClock, wait_until_blocked
+from tests.support.scripted import Answer, FaultyLedger, Reply, ScriptedAccount
+
+RUNNING = replace(
+    RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
+)
+
+
+@dataclass
+class Watch:
+    """A follower with what it works on."""
+
+    follower: RunFollower
+    account: ScriptedAccount
+    board: Board
+    clock: FakeClock
+    ledger: FaultyLedger
+    tasks: anyio.abc.TaskGroup
+    over: dict[str, Followed] = field(default_factory=dict)
+    began_at: float = 0.0
+    """When the latest run began to be followed."""
+    asked_at: list[float] = field(default_factory=list)
+    """When each look was made, since then."""
+    asked: anyio.Event = field(default_factory=anyio.Event)
+    accepted: set[str] = field(default_factory=set)
+    """The runs that the ledger has already."""
+    ended: defaultdict[str, anyio.Event] = field(default_factory=lambda: defaultdict(anyio.Event))
+
+    async def finish(self, *names: str) -> None:
+        """Wait until these runs are over; the clock only moves while everybody waits."""
+        with anyio.fail_after(60):
+            for name in names:
+                await self.ended[name].wait()
+
+    async def let_pass(self, *names: str) -> None:
+        """Let time pass until these runs are over; a ledger that is slow to write must not find that it stands still."""
+        with anyio.fail_after(60):
+            while not set(names) <= set(self.over):
+                self.clock.advance(10)
+                await wait_until_blocked()
+
+    async def accept(self, *names: str) -> None:
+        """Put runs in the ledger before anybody watches: while it writes, the clock would jump from rest to rest."""
+        for name in names:
+            await self.ledger.accept(replace(RUNNING, id=name, provider_run_id=name))
+        self.accepted.update(names)
+
+    async def follow(
+        self,
+        name: str,
+        urgency: Urgency = Urgency.WAITED,
+        *,
+        age: float = 0.0,
+        provider_run_id: str = "",
+        batch_id: str = "",
+    ) -> Run:
+        """Follow a run in the background; the provider knows it by the same name, unless another is given."""
+        run = await self.put(name, urgency, age=age, provider_run_id=provider_run_id, batch_id=batch_id)
+        self.tasks.start_soon(self._follow, run)
+        return run
+
+    async def put(
+        self, name: str, urgency: Urgency, *, age: float = 0.0, provider_run_id: str = "", batch_id: str = ""
+    ) -> Run:
+        """Put a run on the board."""
+        run = replace(RUNNING, id=name, provider_run_id=provider_run_id or name, started_at=self.clock.now() - age)
+        run = replace(run, batch_id=batch_id)
+        if name not in self.accepted:
+            await self.ledger.accept(run)
+        self.board.put(run, noted_at=self.clock.monotonic() - age, urgency=urgency)
+        self.began_at = self.clock.monotonic()
+        return run
+
+    async def _follow(self, run: Run) -> None:
+        self.over[run.id] = await self.follower.follow(run, self.account)
+        self.ended[run.id].set()
+
+    def get_looked_at(self) -> list[str]:
+        """Return the names of the runs in the order of the looks."""
+        return [request.path.rpartition("/")[2].partition("?")[0] for request in self.account.asked]
+
+
+@asynccontextmanager
+async def open_watch(
+    ledger: FaultyLedger,
+    answer: Answer,
+    *,
+    limit: int = 0,
+    is_automatic: bool = True,
+    provider: Provider | None = None,
+    per_day: int = 0,
+) -> AsyncIterator[Watch]:
+    """Run a follower on a scripted account; what is not over at the end is given up."""
+    clock, board = FakeClock(is_automatic=is_automatic), Board()
+    account = ScriptedAccount(answer, clock, provider=provider, limit=limit, per_day=per_day)
+    # A turn that never comes is a failure, and not a test that never ends.
+    with anyio.fail_after(60):
+        async with Supervisor() as supervisor:
+            follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
+            async with anyio.create_task_group() as tasks:
+                watch = Watch(follower, account, board, clock, ledger, tasks)
+
+                def note(request: ApiRequest) -> Reply:
+                    """Note when it came: the clock runs on while the ledger writes."""
+                    watch.asked_at.append(clock.monotonic() - watch.began_at)
+                    return answer(request)
+
+                account.answer = note
+                yield watch
+                tasks.cancel_scope.cancel()

@@ -1,0 +1,182 @@
+"""Mistakes of our own, and a record that breaks: what is certain stays so, and nobody is left waiting."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from flowport.domain.errors import LedgerError, Operation
+from flowport.domain.models import App, JsonValue, Run, RunState
+from flowport.domain.spending import PurseTerms
+from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
+from flowport.providers.magnific.api import Magnific
+from flowport.store.records import AttachRules
+from tests.runs.benches import open_bench
+from tests.runs.samples import DONE, RUNNING, TAKEN
+from tests.support.fake_clock import wait_until_blocked
+from tests.support.scripted import Answer, FaultyLedger, build_answer, in_turn
+
+BUG = ZeroDivisionError("our own bug")
+
+
+async def test_a_run_that_cannot_be_recorded_is_not_sent(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """Without a record it could be paid twice."""
+    ledger.failing.add("accept")
+    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+        with pytest.raises(LedgerError, match="the disk is full"):
+            await bench.submit()
+        assert (bench.account.asked, bench.board.count_live()) == ([], 0)
+
+
+async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The ledger that broke in between says so in the run itself."""
+    ledger.failing.add("note_starting")
+    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+        over = await bench.finish(await bench.submit())
+    assert (over.state, over.reserved_credits, over.spent_credits) == (RunState.FAILED, 0.0, 0.0)
+    assert over.failure == "Flowport's record of runs cannot be used: the disk is full. Make room."
+
+
+@pytest.mark.parametrize(
+    ("failing", "answer", "state"),
+    [
+        ({"note_starting", "note_finished"}, in_turn(), RunState.FAILED),
+        ({"note_started", "note_finished"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"note_started"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"note_unknown"}, in_turn(build_answer(None, 500)), RunState.UNKNOWN),
+    ],
+)
+async def test_a_run_whose_end_is_not_on_disk_stays_on_the_board(
+    *, ledger: FaultyLedger, tmp_path: Path, failing: set[str], answer: Answer, state: RunState
+) -> None:
+    """The board is then the only place where a person can learn of it."""
+    ledger.failing.update(failing)
+    async with open_bench(ledger, tmp_path, answer) as bench:
+        run = await bench.submit()
+        await bench.wait_for(run, state)
+        await wait_until_blocked()
+        entry = bench.runner.get_entry(run.id)
+        assert entry is not None
+        assert (entry.run.state, entry.is_settled) == (state, True)
+        assert bench.account.count(Operation.START_RUN) <= 1
+
+
+class Clumsy(Magnific):
+    """A provider module with a bug in one of its functions."""
+
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        self.function = function
+
+    def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
+        """Crash, or do it."""
+        self._crash_in("build_start_request")
+        return super().build_start_request(app, inputs)
+
+    def parse_start(self, answer: ApiAnswer) -> StartOutcome:
+        """Crash, or do it."""
+        self._crash_in("parse_start")
+        return super().parse_start(answer)
+
+    def build_look_request(self, provider_run_id: str) -> ApiRequest:
+        """Crash, or do it."""
+        self._crash_in("build_look_request")
+        return super().build_look_request(provider_run_id)
+
+    def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
+        """Crash, or do it."""
+        self._crash_in("parse_look")
+        return super().parse_look(answer, now=now)
+
+    def _crash_in(self, function: str) -> None:
+        if function == self.function:
+            raise BUG
+
+
+CRASHES = [
+    ("build_start_request", 0, RunState.FAILED, "Flowport made a mistake before anything was sent."),
+    (
+        "parse_start",
+        1,
+        RunState.UNKNOWN,
+        "Flowport made a mistake while it started this run, so it may or may not be running.",
+    ),
+    ("build_look_request", 1, RunState.RUNNING, ""),
+    ("parse_look", 1, RunState.RUNNING, ""),
+]
+
+
+@pytest.mark.parametrize(("function", "sent", "state", "failure"), CRASHES, ids=[row[0] for row in CRASHES])
+async def test_a_crash_leaves_what_is_certain_and_wakes_those_who_wait(
+    *, ledger: FaultyLedger, tmp_path: Path, function: str, sent: int, state: RunState, failure: str
+) -> None:
+    """Our own bug must not make a failed run of one that is paid for, nor leave a handler waiting."""
+    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy(function)) as bench:
+        run = await bench.submit()
+        over = await bench.finish(run)
+        assert (over.state, over.failure) == (state, failure)
+        assert bench.account.count(Operation.START_RUN) == sent
+    assert over.reserved_credits == (5.0 if state is RunState.RUNNING else 0.0)
+    assert over.spent_credits == (5.0 if state is RunState.UNKNOWN else 0.0)
+
+
+async def test_a_crash_rings_the_bell_of_a_waiting_handler(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """It would else wait until the client gives up."""
+    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy("parse_look")) as bench:
+        run = await bench.submit()
+        await bench.wait_for(run, RunState.RUNNING)
+        entry = bench.runner.get_entry(run.id)
+        assert entry is not None
+        with anyio.fail_after(60):
+            await entry.changed.wait()
+        assert entry.problem == "Flowport made a mistake while it followed this run."
+
+
+@pytest.mark.parametrize(
+    ("function", "operation", "state"),
+    [
+        ("build_start_request", "note_finished", RunState.FAILED),
+        ("parse_start", "note_unknown", RunState.UNKNOWN),
+    ],
+)
+async def test_a_crash_that_cannot_be_written_down_is_on_the_board(
+    ledger: FaultyLedger, tmp_path: Path, function: str, operation: str, state: RunState
+) -> None:
+    """Two misfortunes at once still leave no handler waiting."""
+    ledger.failing.add(operation)
+    async with open_bench(ledger, tmp_path, in_turn(TAKEN), provider=Clumsy(function)) as bench:
+        run = await bench.submit()
+        await bench.wait_for(run, state)
+        await wait_until_blocked()
+        entry = bench.runner.get_entry(run.id)
+        assert entry is not None
+        assert (entry.is_settled, entry.is_unwritten) == (True, True)
+
+
+class CrashingLedger(FaultyLedger):
+    """A ledger with a bug."""
+
+    async def accept(self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None) -> NoReturn:
+        """Crash."""
+        raise BUG
+
+
+async def test_a_crash_before_the_record_is_told_to_the_submitter(tmp_path: Path) -> None:
+    """Nothing was sent, and the call must not hang."""
+    ledger = CrashingLedger(tmp_path / "ledger.sqlite3")
+    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+        with pytest.raises(LedgerError, match="Flowport made a mistake"):
+            await bench.submit()
+        assert bench.account.asked == []
+    await ledger.close()
+
+
+async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(ledger: FaultyLedger, tmp_path: Path) -> None:
+    """The entry would else say "running" for as long as the process lives."""
+    await ledger.accept(RUNNING)
+    async with open_bench(ledger, tmp_path, in_turn(DONE), provider=Clumsy("parse_look")) as bench:
+        await bench.inheritor.take_up(RUNNING)
+        assert (await bench.finish(RUNNING)).state is RunState.RUNNING

@@ -1,0 +1,79 @@
+"""One look at a run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from flowport.domain.errors import Breakage, Operation, ProviderBroken, ProviderError, ProviderRefused, ProviderRejected
+from flowport.domain.models import RunState
+from flowport.network.ratelimit.limiter import Priority
+from flowport.providers.magica.api import Magica
+from flowport.runs.poll import fetch_look, is_unknown_there
+from tests.runs.samples import RUN, build_look
+from tests.support.fake_clock import FakeClock
+from tests.support.scripted import ScriptedAccount, build_answer, build_breakage, in_turn
+
+RUN_AT_PROVIDER = replace(RUN, provider_run_id="remote-1")
+READ = ("Magnific", Operation.READ_RUN)
+
+
+async def test_a_look_asks_once_and_not_urgently(clock: FakeClock) -> None:
+    """Starts go before it, since people wait for them."""
+    account = ScriptedAccount(in_turn(build_look("running")), clock)
+
+    assert (await fetch_look(RUN, account, clock)).state is RunState.RUNNING
+    assert account.priorities == [Priority.LOOK]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_unknown"),
+    [
+        (ProviderRejected(*READ, 404), True),
+        (ProviderRejected(*READ, 422), False),
+        (ProviderRefused(*READ, 403), False),
+        (ProviderBroken(*READ, 500, "odd"), False),
+        (build_breakage(Breakage.NO_ANSWER), False),
+    ],
+)
+def test_only_one_answer_says_that_there_is_no_such_run(error: ProviderError, *, is_unknown: bool) -> None:
+    """Everything else is said of the network, the key or the provider itself."""
+    assert is_unknown_there(error) is is_unknown
+
+
+STRANGE_IDS = ["omps2OH829", "REMOTE-1", "remote-11", 5, True, ["remote-1"], {"id": "remote-1"}]
+
+
+@pytest.mark.parametrize("told", STRANGE_IDS)
+@pytest.mark.parametrize("name", ["run_id", "workflow_run_identifier"])
+@pytest.mark.parametrize("status", ["completed", "failed", "running", "cancelled", "odd"])
+async def test_the_account_of_another_run_is_a_broken_answer(
+    clock: FakeClock, *, status: str, name: str, told: object
+) -> None:
+    """Its end and its files are somebody else's."""
+    account = ScriptedAccount(in_turn(build_answer({"data": {"status": status, name: told}})), clock)
+    with pytest.raises(ProviderBroken, match="it described another run"):
+        await fetch_look(RUN_AT_PROVIDER, account, clock)
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"run_id": None}, {"run_id": ""}, {"run_id": " remote-1 "}, {"run_id": "remote-1"}]
+)
+async def test_an_account_that_names_this_run_or_none_is_believed(clock: FakeClock, told: dict[str, object]) -> None:
+    """The documents require the id; a server that leaves it out is not refused for it."""
+    account = ScriptedAccount(in_turn(build_answer({"data": {"status": "failed", **told}})), clock)
+    assert (await fetch_look(RUN_AT_PROVIDER, account, clock)).state is RunState.FAILED
+
+
+@pytest.mark.parametrize("wrap", [lambda run: run, lambda run: {"run": run}, lambda run: {"data": run}])
+@pytest.mark.parametrize("name", ["runId", "id"])
+async def test_the_account_of_another_run_is_a_broken_answer_of_magica_too(
+    clock: FakeClock, wrap: Callable[[object], object], name: str
+) -> None:
+    """In each of the shapes in which it tells of a run."""
+    other = build_answer(wrap({name: "other", "status": "COMPLETED", "response": "https://x.test/a.png"}))
+    ours = build_answer(wrap({name: "remote-1", "status": "RUNNING"}))
+    account = ScriptedAccount(in_turn(other, ours), clock, provider=Magica())
+    with pytest.raises(ProviderBroken, match="it described another run"):
+        await fetch_look(RUN_AT_PROVIDER, account, clock)
+    assert (await fetch_look(RUN_AT_PROVIDER, account, clock)).state is RunState.RUNNING

@@ -1,0 +1,163 @@
+"""Which earlier result an argument means, and whose it may be."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flowport.domain.errors import ArgumentsInvalid
+from flowport.domain.models import InputKind, Output, OutputKind, Run, RunState
+from flowport.domain.run_events import Delivered
+from flowport.runs.calls import RunCall
+from flowport.runs.delivery import MAX_CONNECTIONS, MAX_DELIVERED, DeliveredRuns
+from flowport.runs.references import OutputFinder, OutputMedia
+from tests.runs.samples import NOW, RUN
+from tests.support.scripted import FaultyLedger
+
+PICTURE = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png?token=t")
+CLIP = Output(2, OutputKind.VIDEO, "https://cdn.example/2.mp4?token=t")
+WORDS = Output(3, OutputKind.TEXT, None, text="hello")
+CALLER = RunCall("local", "one")
+
+
+def build_run(name: str, *outputs: Output, **changes: Any) -> Run:
+    """Return a run that is over."""
+    values = {"id": f"run_{name}", "state": RunState.SUCCEEDED, "outputs": outputs, **changes}
+    return replace(RUN, **values)
+
+
+MIXED = build_run("mixed", PICTURE, CLIP, WORDS)
+
+
+async def find(
+    ledger: FaultyLedger,
+    value: str,
+    *,
+    kind: InputKind = InputKind.IMAGE,
+    call: RunCall = CALLER,
+    seen: DeliveredRuns | None = None,
+) -> OutputMedia | None:
+    """Find what an argument called photo means."""
+    return await OutputFinder(ledger, seen or DeliveredRuns()).find(value, argument="photo", kind=kind, call=call)
+
+
+async def refuse(ledger: FaultyLedger, value: str, **options: Any) -> str:
+    """Return the one problem of a refused argument."""
+    with pytest.raises(ArgumentsInvalid) as caught:
+        await find(ledger, value, **options)
+    (problem,) = caught.value.problems
+    assert problem.argument == "photo"
+    return str(problem)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "output"),
+    [
+        ("run:run_mixed", InputKind.IMAGE, PICTURE),
+        ("run:run_mixed", InputKind.VIDEO, CLIP),
+        ("run:run_mixed", InputKind.MEDIA, PICTURE),
+        ("run:mixed#2", InputKind.VIDEO, CLIP),
+        ("run_mixed2", InputKind.IMAGE, None),
+        ("flowport://runs/run_mixed/outputs/2", InputKind.MEDIA, CLIP),
+        ("https://cdn.example/1.png?token=t", InputKind.IMAGE, PICTURE),
+        (" https://cdn.example/2.mp4?token=t ", InputKind.VIDEO, CLIP),
+        ("https://cdn.example/1.png?token=old", InputKind.IMAGE, PICTURE),
+    ],
+)
+async def test_a_result_is_found_by_its_name(
+    ledger: FaultyLedger, value: str, kind: InputKind, output: Output | None
+) -> None:
+    """Without a number it is the first one that fits."""
+    await ledger.accept(MIXED)
+    await ledger.accept(build_run("mixed2", replace(CLIP, url="https://cdn.example/other.mp4")))
+    if output is None:
+        assert "this result is a video" in await refuse(ledger, value, kind=kind)
+    else:
+        assert await find(ledger, value, kind=kind) == OutputMedia(MIXED, output)
+
+
+@pytest.mark.parametrize(
+    "value", ["/tmp/a.png", "https://cdn.example/other.png", "https://[bad/", "image.png", "", "data:,x"]
+)
+async def test_everything_else_is_no_result(ledger: FaultyLedger, value: str) -> None:
+    """It is looked at as a file."""
+    await ledger.accept(MIXED)
+    assert await find(ledger, value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "problem"),
+    [
+        ("run:run_mixed#2", InputKind.IMAGE, "photo takes an image, and this result is a video. Give an image."),
+        ("run:run_mixed#3", InputKind.MEDIA, "photo takes an image, a video or a sound, and this result is a text"),
+        ("run:run_mixed", InputKind.AUDIO, "photo takes a sound, and this result is an image"),
+        ("run:run_mixed#9", InputKind.IMAGE, "photo names output 9 of run_mixed, which has 3. Give #1 to #3."),
+        ("run:run_none", InputKind.IMAGE, "photo names a run that is not there (run_none)"),
+        ("run:run_theirs", InputKind.IMAGE, "photo names a run that is not there (run_theirs)"),
+        ("run:run_going", InputKind.IMAGE, "photo names run_going, which is not finished. get_run with run_id"),
+        ("run:run_failed#1", InputKind.IMAGE, "photo names run_failed, which made nothing (failed)"),
+        ("last#0", InputKind.IMAGE, "photo does not name a result of a run as Flowport does. Write run:ID#1"),
+        ("flowport://apps/sketch", InputKind.IMAGE, "photo does not name a result"),
+        ("run:../../etc", InputKind.IMAGE, "photo does not name a result"),
+        ("last", InputKind.IMAGE, 'photo is "last", and no result has been seen yet'),
+        ("https://cdn.example/2.mp4?token=t", InputKind.IMAGE, "photo takes an image, and this result is a video"),
+    ],
+)
+async def test_what_cannot_be_used_is_refused_before_anything_is_spent(
+    ledger: FaultyLedger, value: str, kind: InputKind, problem: str
+) -> None:
+    """Another owner's run is as little there as one that never was."""
+    await ledger.accept(MIXED)
+    await ledger.accept(build_run("theirs", PICTURE, owner="somebody"))
+    await ledger.accept(build_run("going", state=RunState.RUNNING))
+    await ledger.accept(build_run("failed", state=RunState.FAILED))
+    await ledger.record("run_theirs", Delivered(NOW))
+    assert (await refuse(ledger, value, kind=kind)).startswith(problem)
+
+
+async def test_another_owners_result_is_not_found_by_its_link_either(ledger: FaultyLedger) -> None:
+    """It is then a link like any other, which tells nothing."""
+    await ledger.accept(build_run("theirs", PICTURE, owner="somebody"))
+    assert await find(ledger, PICTURE.url or "") is None
+
+
+async def test_last_is_what_was_delivered_last_over_this_connection(ledger: FaultyLedger) -> None:
+    """Else what was delivered last to the owner; what was erased since, or made nothing, is passed over."""
+    seen = DeliveredRuns()
+    for n, name in enumerate(("one", "two", "three")):
+        await ledger.accept(build_run(name, PICTURE))
+        await ledger.record(f"run_{name}", Delivered(NOW + n))
+    other = RunCall("local", "other")
+
+    async def get_last(call: RunCall = CALLER) -> str:
+        """Return the run that last means."""
+        found = await find(ledger, "last", call=call, seen=seen)
+        assert found is not None
+        return found.run.id
+
+    assert await get_last() == "run_three"
+    seen.note("run_two", owner="local", connection="one")
+    seen.note("run_one", owner="local", connection="one")
+    assert (await get_last(), await get_last(other)) == ("run_one", "run_three")
+    await ledger.erase_run("run_one", owner="local")
+    assert await get_last() == "run_two"
+    await ledger.accept(build_run("empty", state=RunState.FAILED))
+    seen.note("run_empty", owner="local", connection="one")
+    seen.note("run_three", owner="somebody", connection="one")
+    assert await get_last() == "run_two"
+    await ledger.erase_run("run_two", owner="local")
+    assert await get_last() == "run_three"
+
+
+def test_what_is_remembered_of_connections_is_bounded() -> None:
+    """Over HTTP they come and go for weeks."""
+    seen = DeliveredRuns()
+    for n in range(MAX_DELIVERED + 5):
+        seen.note(f"run_{n}", owner="local", connection="c0")
+    seen.note("run_9", owner="local", connection="c0")
+    assert seen.get(owner="local", connection="c0")[:2] == ("run_9", f"run_{MAX_DELIVERED + 4}")
+    assert len(seen.get(owner="local", connection="c0")) == MAX_DELIVERED
+    for n in range(1, MAX_CONNECTIONS + 1):
+        seen.note("run_1", owner="local", connection=f"c{n}")
+    assert seen.get(owner="local", connection="c0") == ()
+    assert seen.get(owner="local", connection="c1") == ("run_1",)

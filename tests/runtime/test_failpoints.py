@@ -1,0 +1,58 @@
+"""The points at which a process can be killed on purpose, and that a normal start passes them all."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from flowport.runtime.failpoints import FaultPoint, Trap, clear_traps, reach, set_trap
+
+KILLED = """
+import signal
+from flowport.runtime.failpoints import *
+set_trap(Trap(FaultPoint.AFTER_STARTING, signal.SIGKILL, 2))
+reach(FaultPoint.AFTER_STARTING)
+reach(FaultPoint.AFTER_REPLY)
+print("alive", flush=True)
+reach(FaultPoint.AFTER_STARTING)
+print("still alive", flush=True)
+"""
+
+
+@pytest.fixture
+def sent() -> Iterator[list[tuple[int, int]]]:
+    """Collect the signals that traps would send."""
+    collected: list[tuple[int, int]] = []
+    yield collected
+    clear_traps()
+
+
+def test_a_point_without_a_trap_is_passed() -> None:
+    """This is what every normal start does, some ten times for each run."""
+    for point in FaultPoint:
+        reach(point)
+
+
+def test_a_trap_closes_once_at_the_wished_reaching_of_its_own_point(sent: list[tuple[int, int]]) -> None:
+    """The second look of a run leaves other things behind than the first."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such signals and limits")
+    set_trap(Trap(FaultPoint.WHILE_FOLLOWING, signal.SIGSTOP, 2, lambda *signal_: sent.append(signal_)))
+    set_trap(Trap(FaultPoint.AFTER_REPLY, signal.SIGKILL, 1, lambda *signal_: sent.append(signal_)))
+
+    for point in [FaultPoint.WHILE_FOLLOWING, FaultPoint.AFTER_STARTING, *[FaultPoint.WHILE_FOLLOWING] * 3]:
+        reach(point)
+
+    assert sent == [(os.getpid(), signal.SIGSTOP)]
+
+
+def test_a_process_is_really_killed_there() -> None:
+    """No handler and no clean-up may run: a power cut runs none."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such signals and limits")
+    ended = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "alive\n")

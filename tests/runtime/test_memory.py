@@ -1,0 +1,43 @@
+"""Memory that goes back to the system."""
+
+import subprocess
+import sys
+
+import pytest
+
+from flowport.runtime import memory as heap
+
+PROGRAM = """
+import re
+from pathlib import Path
+from flowport.runtime.memory import give_large_blocks_back
+def get_kilobytes():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+assert give_large_blocks_back()
+block = b"x" * 20_000_000
+del block  # after this the library would keep blocks up to its size
+before = get_kilobytes()
+blocks = [b"x" * 10_000_000, b"x" * 10_000_000]
+small = b"x" * 1000
+del blocks[0]
+print(get_kilobytes() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the C library can be told")
+def test_a_large_block_goes_back_when_it_is_free() -> None:
+    """Otherwise the memory of one picture stands beside that of the next."""
+    printed = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True).stdout
+
+    assert int(printed) < 15_000
+
+
+def test_a_system_whose_library_cannot_be_told_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to do on macOS, on Windows, and with other C libraries."""
+    heap.give_large_blocks_back.cache_clear()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert not heap.give_large_blocks_back()
+    heap.give_large_blocks_back.cache_clear()
+    monkeypatch.setattr("flowport.runtime.memory.sys.platform", "darwin")
+    assert not heap.give_large_blocks_back()
+    heap.give_large_blocks_back.cache_clear()

@@ -1,0 +1,136 @@
+"""The protocol's side of the server: what must hold whatever a tool does."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp.types as t
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+
+from flowport.actions.views.run import OUR_MISTAKE
+from flowport.domain.errors import ConfigurationError
+from flowport.runtime.change_feed import Changes
+from flowport.runtime.clock import SystemClock
+from flowport.server.clients import build_reporter
+from flowport.server.handlers import build_server, build_stopped_server
+from tests.sandbox.client import open_sandbox
+from tests.support.harness import MODES, Harness, Mode, open_harness
+
+ERROR = ConfigurationError("FLOWPORT_X", "is wrong", "Mend it.")
+
+
+@pytest.fixture(params=MODES)
+async def flowport(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
+    """Run Flowport with a client of each era."""
+    async with open_sandbox() as sandbox, open_harness(sandbox, tmp_path / "person", mode=request.param) as harness:
+        yield harness
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_server_that_cannot_be_configured_answers_every_call_with_the_reason(mode: Mode) -> None:
+    """Exiting would only show that the server has disconnected."""
+    async with Client(build_stopped_server(ERROR), mode=mode) as client:
+        tools = (await client.list_tools()).tools
+        result = await client.call_tool("get_balance", {})
+
+    assert len(tools) == 7
+    assert result.structured_content == {"error": "ConfigurationError", "message": str(ERROR)}
+
+
+class Broken:
+    """A desk of which every part fails in a way that nobody foresaw."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Fail with a text that must not get out."""
+        raise ZeroDivisionError(f"secret {name}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pytest.LogCaptureFixture) -> None:
+    """What escapes from a handler reaches older clients word for word, whatever it holds."""
+    desk: Any = type(
+        "Desk",
+        (),
+        {
+            "clock": type("Clock", (), {"monotonic": lambda self: 0.0})(),
+            "catalogs": (),
+            "ledger": Broken(),
+            "runner": type("Runner", (), {"take_back": None, "hear_of_unwritten": lambda *_: None})(),
+            "changes": Changes(SystemClock()),
+        },
+    )()
+    async with Client(build_server(desk, anyio.CapacityLimiter(1), anyio.Event()), mode=mode) as client:
+        result = await client.call_tool("list_runs", {})
+        with pytest.raises(MCPError) as caught:
+            await client.read_resource("flowport://runs/run_x")
+
+    assert result.structured_content == {"error": "InternalError", "message": OUR_MISTAKE}
+    assert "secret" not in str(caught.value)
+    assert "secret get_runs" in caplog.text
+
+
+async def test_a_ledger_that_has_gone_is_a_sentence(flowport: Harness) -> None:
+    """A full disk is something that a person can mend."""
+    await flowport.assembly.desk.ledger.close()
+
+    facts = await flowport.ask("list_runs")
+    with pytest.raises(MCPError, match="record of runs cannot be used"):
+        await flowport.client.list_resources()
+    assert "record of runs cannot be used" in facts["message"]
+
+
+async def test_runs_are_listed_as_resources(flowport: Harness) -> None:
+    """People attach a result to a later question."""
+    run_id = (await flowport.ask("text_to_picture", prompt="a lake"))["run_id"]
+
+    resources = (await flowport.client.list_resources()).resources
+    templates = (await flowport.client.list_resource_templates()).resource_templates
+    assert [str(resource.uri) for resource in resources] == [f"flowport://runs/{run_id}"]
+    assert [template.uri_template for template in templates] == [
+        "flowport://runs/{run_id}",
+        "flowport://runs/{run_id}/outputs/{n}",
+        "flowport://batches/{batch_id}",
+        "flowport://apps/{app}",
+    ]
+
+
+async def test_instructions_fit_every_client(flowport: Harness) -> None:
+    """Some clients cut them at two kilobytes."""
+    assert 0 < len((flowport.client.instructions or "").encode()) <= 2048
+
+
+async def test_progress_only_grows_and_never_holds_up_a_run() -> None:
+    """The protocol asks for it; a client that stops reading would otherwise stop us."""
+    sent: list[tuple[float, str | None]] = []
+
+    class Session:
+        """A client that reads two notifications and then no more."""
+
+        async def report_progress(self, progress: float, total: float | None, message: str | None) -> None:
+            """Take one, or never come back."""
+            assert total is None
+            if len(sent) == 2:
+                await anyio.sleep_forever()
+            sent.append((progress, message))
+
+    context: Any = type("Context", (), {"session": Session()})()
+    report = build_reporter(context)
+    await report(1.0, "a")
+    await report(0.5, "b")
+    with anyio.fail_after(60):
+        await report(2.0, "never read")
+
+    assert [message for _, message in sent] == ["a", "b"]
+    assert sent[0][0] < sent[1][0]
+
+
+async def test_both_eras_get_the_hints_that_theirs_asks_for(flowport: Harness) -> None:
+    """Since 2026-07-28 lists must say how long they may be kept and for whom."""
+    listed = await flowport.client.list_tools()
+
+    if flowport.client.protocol_version == "2026-07-28":
+        assert (listed.ttl_ms, listed.cache_scope) == (60_000, "private")
+    assert isinstance(listed, t.ListToolsResult)

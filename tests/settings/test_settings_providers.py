@@ -1,0 +1,120 @@
+"""What turns a provider on: its key, which nothing shows, its address, its paths."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowport.domain.errors import ConfigurationError
+from flowport.settings.settings import ProviderSettings, Settings
+from tests.support.configuring import KEY, load, refuse
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.magnific.com",
+        "https://proxy.example:8443/magnific",
+        "HTTPS://api.magnific.com",
+        "http://127.0.0.1:1",
+        "http://localhost",
+        "http://[::1]:8080",
+    ],
+)
+def test_an_address_is_https_or_on_this_machine(url: str) -> None:
+    """The key travels with every request."""
+    (provider,) = load({"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": f" {url}// "}).providers
+    assert provider.base_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://api.magnific.com", "is not https"),
+        ("http://127.0.0.1.evil.example", "is not https"),
+        ("http://0.0.0.0", "is not https"),
+        ("ftp://localhost", "is not https"),
+        ("api.magnific.com", "is not a plain URL"),
+        ("https://", "is not a plain URL"),
+        ("https:///v1", "is not a plain URL"),
+        ("https://me@api.magnific.com", "is not a plain URL"),
+        ("https://:secret@api.magnific.com", "is not a plain URL"),
+        ("https://@api.magnific.com", "is not a plain URL"),
+        ("https://api.magnific.com\\@evil.example", "is not a plain URL"),
+        ("https://api.magnific.com?key=1", "is not a plain URL"),
+        ("https://api.magnific.com/?", "is not a plain URL"),
+        ("https://api.magnific.com#", "is not a plain URL"),
+        ("https://api.mag nific.com", "is not a plain URL"),
+        ("https://api.magnific.com/\nv1", "is not a plain URL"),
+        ("https://api.mágnific.com", "is not a plain URL"),
+        ("https://api.magnific.com:99999", "is not a URL"),
+        ("https://api.magnific.com:x", "is not a URL"),
+        ("https://[::1", "is not a URL"),
+    ],
+)
+def test_any_other_address_is_refused_without_being_quoted(url: str, problem: str) -> None:
+    """It may hold a password. It is refused without a key too, so that the mistake shows at once."""
+    error = refuse({"MAGNIFIC_BASE_URL": url})
+    assert (error.setting, error.problem) == ("MAGNIFIC_BASE_URL", problem)
+    assert error.remedy in {"It looks like https://api.magnific.com.", "Only an address on this machine may be http."}
+
+
+@pytest.mark.parametrize("key", ["a b", "a\nb", "a\x7fb", "ключ", "“quoted”", "a\u200bb"])
+def test_a_key_with_a_character_that_no_key_has_is_refused_and_not_quoted(key: str) -> None:
+    """A header could not carry it, and the library's error would show it."""
+    error = refuse({"MAGNIFIC_API_KEY": key})
+    assert error.problem == "holds a character that no key has"
+    assert key not in f"{error}{error!r}"
+
+
+@given(st.text(min_size=4).filter(str.strip))
+@settings(deadline=None, max_examples=100)
+def test_no_key_shows_in_what_a_log_could_print(key: str) -> None:
+    """Settings end in logs and tracebacks, whether they are good or not."""
+    marked = f"KEY{key}KEY"
+    try:
+        shown: Settings | ConfigurationError = load({"MAGNIFIC_API_KEY": marked})
+    except ConfigurationError as exc:
+        shown = exc
+    assert marked not in f"{shown}{shown!r}{getattr(shown, 'providers', '')}"
+
+
+def test_keys_are_told_apart_by_a_short_digest() -> None:
+    """The ledger names accounts by it, so it must not change between versions, nor give the key away."""
+    first, second = (ProviderSettings("magnific", "https://x", key).fingerprint for key in (KEY, KEY + "0"))
+    assert first == "18f70304fec4"
+    assert second != first
+    assert len(first) == 12
+
+
+def test_one_provider_s_key_turns_on_that_one(tmp_path: Path) -> None:
+    """Each by itself, and neither needs the other."""
+    assert [one.provider for one in load({"MAGICA_API_KEY": "gx_1"}).providers] == ["magica"]
+    assert load({"MAGICA_API_KEY": "gx_1"}).providers[0].base_url == "https://api.magica.com/api"
+
+
+@pytest.mark.parametrize("path", ["v1/{run_id}", "/v1/cancel", "/v1/{run_id}?x", "https://x/{run_id}", "/../{run_id}"])
+def test_a_path_that_names_no_run_cancels_none(path: str) -> None:
+    """It would be called with the key."""
+    assert "MAGICA_CANCEL_PATH" in str(refuse({"MAGICA_CANCEL_PATH": path}))
+
+
+@pytest.mark.parametrize("name", ["MAGNIFIC_API_KEY", "MAGICA_API_KEY"])
+def test_a_key_with_a_character_that_no_key_has_is_named_without_itself(name: str) -> None:
+    """It is a secret, and a quote or a line break came along when it was copied."""
+    assert str(refuse({name: "a secret"})).startswith(f"{name} holds a character that no key has.")
+
+
+def test_the_key_of_our_own_example_is_a_placeholder() -> None:
+    """Whoever copies the file and changes nothing is told so before anything is sent."""
+    example = json.loads((Path(__file__).parents[2] / "mcp.json.example").read_text(encoding="utf-8"))
+    error = refuse(example["mcpServers"]["flowport"]["env"])
+    assert (error.setting, error.problem[:31]) == ("MAGNIFIC_API_KEY", 'is the placeholder "your key; l')
+
+
+def test_a_key_under_the_other_provider_s_name_is_refused() -> None:
+    """It must not reach a service that it does not belong to."""
+    assert refuse({"MAGNIFIC_API_KEY": "gx_0f3b"}).remedy == "Set MAGICA_API_KEY to it instead."
+    assert refuse({"MAGICA_API_KEY": "FPSX0f3b"}).remedy == "Set MAGNIFIC_API_KEY to it instead."

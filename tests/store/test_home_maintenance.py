@@ -1,0 +1,102 @@
+"""When the record of runs is looked after."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from flowport.domain.errors import LedgerError
+from flowport.domain.models import BootTime, RunState
+from flowport.store.maintenance import DAY_SECONDS, keep_up
+from tests.store.samples import build_run
+from tests.support.fake_clock import FakeClock
+from tests.support.scripted import FaultyLedger
+
+
+class PrunedLedger(FaultyLedger):
+    """Notes what it is asked to prune, and ends the endless work after some days."""
+
+    def __init__(self, path: Path, days: int) -> None:
+        super().__init__(path)
+        self.before: list[float] = []
+        self._days = days
+        self.scope = anyio.CancelScope()
+        self.checks = 0
+        """At which check the work ends; 0 for none."""
+        self.is_full = False
+        """Whether the next pruning fails."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """Count the checks, those that fail too."""
+        if name == "check":
+            self.checks -= 1
+            if self.checks == 0:
+                self.scope.cancel()
+        return super().__getattribute__(name)
+
+    async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
+        """Note the instant."""
+        self.before.append(before)
+        if len(self.before) == self._days:
+            self.scope.cancel()
+        if self.is_full:
+            self.is_full = False
+            raise LedgerError("the disk is full", "Make room.")
+        return await super().prune(before=before, boot_before=boot_before)
+
+
+async def keep(ledger: PrunedLedger, clock: FakeClock, keep_days: int) -> None:
+    """Prune until the ledger has had enough."""
+    with ledger.scope:
+        await keep_up(ledger, clock, keep_days=keep_days)
+    await ledger.close()
+
+
+async def test_it_is_done_at_once_and_every_day(tmp_path: Path) -> None:
+    """Some Flowports run for weeks."""
+    clock = FakeClock(now=1000 * DAY_SECONDS)
+    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=3)
+    await keep(ledger, clock, 90)
+    assert ledger.before == [910 * DAY_SECONDS, 911 * DAY_SECONDS, 912 * DAY_SECONDS]
+
+
+async def test_runs_are_kept_for_ever_on_request(tmp_path: Path) -> None:
+    """Then the ledger is looked over, and nothing is looked for."""
+    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=1)
+    ledger.checks = 2
+    await keep(ledger, FakeClock(), 0)
+    assert ledger.before == []
+
+
+async def test_nothing_is_taken_out_of_a_damaged_ledger(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Writing could make the damage worse."""
+    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=1)
+    ledger.failing.add("check")
+    ledger.checks = 2
+    await keep(ledger, FakeClock(), 90)
+    assert ledger.before == []
+    assert "the disk is full" in caplog.text
+
+
+async def test_a_ledger_that_fails_is_tried_again_the_next_day(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that is full today may not be tomorrow."""
+    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=2)
+    ledger.is_full = True
+    await keep(ledger, FakeClock(), 90)
+    assert len(ledger.before) == 2
+    assert "the disk is full" in caplog.text
+
+
+async def test_what_was_pruned_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody may wonder where a run has gone."""
+    caplog.set_level(logging.INFO)
+    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=2)
+    clock = FakeClock()
+    seen_at = clock.now() - 2 * DAY_SECONDS
+    await ledger.accept(build_run("run_old", RunState.SUCCEEDED, finished_at=seen_at, delivered_at=seen_at))
+    await keep(ledger, clock, 1)
+    assert "old runs were pruned from the record: 1" in caplog.text

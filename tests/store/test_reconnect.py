@@ -1,0 +1,212 @@
+"""A file that cannot be written to, and one that can again."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from flowport.domain.errors import LedgerError
+from flowport.store.sqlite import maintenance as upkeep
+from flowport.store.sqlite.migrations import MIGRATIONS, SCHEMA_VERSION
+from flowport.store.sqlite.reconnect import open_ledger, open_refusing_ledger
+from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from tests.support.rights import obey_modes
+
+from .samples import ACCOUNT, OWNER, build_run
+
+PROBLEM = LedgerError("the folder is somebody else's", "Choose another.")
+
+
+async def save_run(path: Path) -> None:
+    """Put one run on record and close."""
+    ledger = open_sqlite_ledger(path)
+    await ledger.accept(build_run("run_1"))
+    await ledger.close()
+
+
+async def list_ids(ledger: SqliteLedger) -> list[str]:
+    """Return the ids of the runs that can be read."""
+    return [run.id for run in await ledger.get_live_runs(account_id=ACCOUNT)]
+
+
+async def test_a_sound_file_is_opened_as_ever(path: Path) -> None:
+    """Nothing stands between it and its users."""
+    ledger = open_ledger(path)
+    await ledger.accept(build_run("run_1"))
+    await ledger.check()
+    assert await list_ids(ledger) == ["run_1"]
+    await ledger.close()
+
+
+async def test_a_file_that_becomes_writable_is_used_again(path: Path) -> None:
+    """Nobody restarts an assistant over it."""
+    await save_run(path)
+    with obey_modes():
+        path.chmod(0o400)
+        ledger = open_ledger(path, retry_seconds=0)
+        with pytest.raises(LedgerError, match="may not be written"):
+            await ledger.accept(build_run("run_2"))
+        assert await list_ids(ledger) == ["run_1"]
+        path.chmod(0o600)
+        await ledger.accept(build_run("run_2"))
+        assert await list_ids(ledger) == ["run_1", "run_2"]
+        assert ledger._worker.commits == 1
+        await ledger.close()
+
+
+async def test_a_file_that_was_moved_away_is_begun_anew(path: Path) -> None:
+    """That is what the sentence tells people to do."""
+    path.parent.mkdir()
+    path.write_bytes(b"no database " * 1000)
+    ledger = open_ledger(path, retry_seconds=0)
+    assert ledger._worker.commits == 0
+    for call in (ledger.accept(build_run("run_1")), ledger.check(), ledger.erase_owner(OWNER)):
+        with pytest.raises(LedgerError, match="not a database"):
+            await call
+    path.rename(path.with_name("old"))
+    await ledger.accept(build_run("run_1"))
+    assert await list_ids(ledger) == ["run_1"]
+    await ledger.erase_owner(OWNER)
+    await ledger.close()
+
+
+async def test_it_is_not_tried_at_every_call(path: Path) -> None:
+    """A file that another process keeps locked takes ten seconds to fail."""
+    path.mkdir(parents=True)
+    ledger = open_ledger(path, retry_seconds=1000)
+    path.rmdir()
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        await ledger.accept(build_run("run_1"))
+    assert not path.exists()
+    await ledger.close()
+
+
+async def test_many_callers_open_it_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two connections would be two threads, and one of them lost."""
+    path.mkdir(parents=True)
+    ledger = open_ledger(path, retry_seconds=0)
+    path.rmdir()
+    async with anyio.create_task_group() as group:
+        for n in range(20):
+            group.start_soon(ledger.accept, build_run(f"run_{n}"))
+    assert len(await list_ids(ledger)) == 20
+    assert ledger._worker.commits > 0
+    await ledger.close()
+
+
+async def test_a_closed_ledger_stays_closed(path: Path) -> None:
+    """Nothing is opened after the end."""
+    path.mkdir(parents=True)
+    ledger = open_ledger(path, retry_seconds=0)
+    await ledger.close()
+    path.rmdir()
+    with pytest.raises(LedgerError, match="it was closed"):
+        await ledger.accept(build_run("run_1"))
+    assert not path.exists()
+
+
+async def test_a_ledger_may_be_for_reading_alone(path: Path) -> None:
+    """Without a lock of its own no process may start a run; the journal of another is read all the same."""
+    other = open_sqlite_ledger(path)
+    await other.accept(build_run("run_1"))
+    ledger = open_refusing_ledger(path, PROBLEM)
+    with pytest.raises(LedgerError, match="somebody else's"):
+        await ledger.accept(build_run("run_2"))
+    assert await list_ids(ledger) == ["run_1"]
+    await ledger.check()
+    await ledger.close()
+    await other.close()
+
+
+async def test_a_journal_that_cannot_be_read_is_not_ignored(path: Path) -> None:
+    """An older state of the runs would be a wrong one."""
+    await save_run(path)
+    other = open_sqlite_ledger(path)
+    await other.accept(build_run("run_2"))
+    journal = path.with_name(f"{path.name}-wal")
+    kept = journal.read_bytes()
+    await other.close()
+    journal.write_bytes(kept)
+    with obey_modes():
+        path.chmod(0o400)
+        path.parent.chmod(0o500)
+        ledger = open_refusing_ledger(path, PROBLEM)
+        with pytest.raises(LedgerError, match="somebody else's"):
+            await list_ids(ledger)
+        await ledger.close()
+        path.parent.chmod(0o700)
+
+
+async def test_a_journal_that_may_not_be_looked_at_counts_as_one(path: Path) -> None:
+    """A folder may hide what it holds."""
+    await save_run(path)
+    with obey_modes():
+        path.parent.chmod(0o600)
+        ledger = open_refusing_ledger(path, PROBLEM)
+        with pytest.raises(LedgerError, match="somebody else's"):
+            await list_ids(ledger)
+        await ledger.close()
+        path.parent.chmod(0o700)
+
+
+async def test_an_older_file_that_cannot_be_brought_up_to_date_is_told(path: Path) -> None:
+    """It lacks columns that every read names."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("PRAGMA application_id = 1181511543")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    ledger = open_refusing_ledger(path, PROBLEM)
+    with pytest.raises(LedgerError, match="somebody else's"):
+        await list_ids(ledger)
+    await ledger.close()
+
+
+async def test_damage_that_an_operation_meets_stops_starts(path: Path) -> None:
+    """Nothing new is written into a damaged file, and what can be read is read."""
+    await save_run(path)
+    with closing(sqlite3.connect(path)) as connection:
+        pages = dict(connection.execute("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0"))
+    with path.open("r+b") as file:
+        file.seek((pages["tool_names"] - 1) * 4096)
+        file.write(b"\xa5" * 64)
+    ledger = open_ledger(path)
+    with pytest.raises(LedgerError, match="damaged"):
+        await ledger.assign_tool_names("s", apps=[("a", "A")], build_name=lambda *_: "a")
+    with pytest.raises(LedgerError, match="damaged"):
+        await ledger.accept(build_run("run_2"))
+    assert await ledger.note_starting("run_1", at=1.0)
+    assert await list_ids(ledger) == ["run_1"]
+    await ledger.close()
+
+
+async def test_a_check_finds_what_no_operation_met(path: Path) -> None:
+    """The whole file is looked through, and the sentence is the same."""
+    await save_run(path)
+    ledger = open_ledger(path)
+    await ledger.check()
+    with closing(sqlite3.connect(path)) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'outputs_by_url'").fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 64)
+    reading = open_refusing_ledger(path, PROBLEM)
+    for each in (ledger, reading):
+        with pytest.raises(LedgerError, match="damaged"):
+            await each.check()
+    await reading.close()
+    with pytest.raises(LedgerError, match="damaged"):
+        await ledger.accept(build_run("run_2"))
+    await ledger.close()
+
+
+def test_a_check_that_cannot_be_made_finds_nothing(tmp_path: Path) -> None:
+    """A file that is locked or gone is not a damaged one."""
+    assert upkeep.find_damage(tmp_path / "none") is None
+    (tmp_path / "garbage").write_bytes(b"no database " * 1000)
+    found = upkeep.find_damage(tmp_path / "garbage")
+    assert found is not None
+    assert found.problem == "its file is not a database"

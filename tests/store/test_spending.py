@@ -1,0 +1,278 @@
+"""What counts as spent and reserved, and that no cap is passed."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowport.domain.models import BootTime, Run, RunState
+from flowport.domain.spending import PurseRules, PurseTerms, Spending, UnknownPrice, Unpaid
+from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
+from flowport.store.records import Accepted, InDoubt, Joined
+from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from tests.store.test_accept import build_equal, build_rules
+
+from .samples import ACCOUNT, OWNER, build_run, finish_child, start_child
+
+S = RunState
+DAY = 86_400.0
+NOW = 100 * DAY
+BOOT_NOW = 10 * DAY
+SINCE, BOOT_SINCE = NOW - DAY, BootTime("b1", BOOT_NOW - DAY)
+ENDED: dict[str, Any] = {"reserved_credits": 0.0, "spent_credits": 7.0}
+NO_BOOT: dict[str, Any] = {"boot_id": "", "accepted_boot_seconds": None}
+
+
+def build_ended(run_id: str, state: S = S.SUCCEEDED, *, age: float = 60.0, **changes: Any) -> Run:
+    """Return a run of seven credits that ended so many seconds ago by both clocks, a minute after it was accepted."""
+    values = {
+        "accepted_at": NOW - age - 60,
+        "finished_at": NOW - age,
+        "accepted_boot_seconds": BOOT_NOW - age - 60,
+        **ENDED,
+        **changes,
+    }
+    return build_run(run_id, state, **values)
+
+
+async def read(ledger: SqliteLedger, account_id: str = ACCOUNT) -> Spending:
+    """Return the spending of the last day."""
+    return await ledger.get_spending(account_id=account_id, owner=OWNER, since=SINCE, boot_since=BOOT_SINCE)
+
+
+async def test_spending_is_what_ended_in_the_span_and_what_goes_on(ledger: SqliteLedger) -> None:
+    """The caps must hold however old a run is that still goes on."""
+    runs = (
+        build_ended("early", age=DAY + 1),
+        build_ended("on time", age=DAY),
+        build_ended("late", S.UNKNOWN, spent_credits=2.0),
+        build_ended("failed", S.FAILED, spent_credits=0.0),
+        build_run("live", S.RUNNING, accepted_at=1.0, accepted_boot_seconds=1.0),
+        build_run("theirs", S.RUNNING, owner="somebody"),
+        build_ended("theirs too", owner="somebody"),
+    )
+    for run in runs:
+        await ledger.accept(run)
+    assert await read(ledger) == Spending(spent_credits=9.0, reserved_credits=5.0, unknown_credits=2.0, runs=4)
+
+
+async def test_nothing_was_spent_on_a_new_account(ledger: SqliteLedger) -> None:
+    """A sum over no rows is nothing, not NULL; and no boot clock is no error."""
+    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
+    assert spending == Spending(spent_credits=0.0, reserved_credits=0.0, unknown_credits=0.0, runs=0)
+
+
+async def test_a_new_key_or_host_is_the_same_persons_money(ledger: SqliteLedger) -> None:
+    """A cap is not begun anew by changing the key; another provider's credits are other money, and so is play money."""
+    for n, account_id in enumerate(
+        (ACCOUNT, "magnific:api.example:f2", "magnific:other.example:f3", "magnific:sandbox:builtin")
+    ):
+        await ledger.accept(build_ended(f"ended {n}", account_id=account_id))
+        await ledger.accept(build_run(f"live {n}", S.RUNNING, account_id=account_id))
+    await ledger.accept(build_ended("elsewhere", account_id="magica:api.example:f1", provider="magica"))
+    found = [await read(ledger, one) for one in (ACCOUNT, "magnific:sandbox:builtin", "magica:api.example:f1")]
+    assert [(one.spent_credits, one.reserved_credits) for one in found] == [(21.0, 15.0), (7.0, 5.0), (7.0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        # Set forward by a year after the run, or while it went on.
+        ({"accepted_at": NOW - 365 * DAY, "finished_at": NOW - 365 * DAY + 60}, True),
+        ({"accepted_at": NOW - 365 * DAY, "accepted_boot_seconds": BOOT_NOW - 2 * DAY + 60}, True),
+        # Set back by a year after the run, which is two days old.
+        (
+            {
+                "accepted_at": NOW + 365 * DAY,
+                "finished_at": NOW + 365 * DAY,
+                "accepted_boot_seconds": BOOT_NOW - 2 * DAY,
+            },
+            False,
+        ),
+        # Set back while it went on: it took less than no time.
+        ({"accepted_at": NOW + DAY, "accepted_boot_seconds": BOOT_NOW - DAY + 1}, True),
+        # Of another boot, or where there is no boot clock: the wall clock is all there is.
+        ({"boot_id": "b0", "accepted_boot_seconds": 5.0}, True),
+        ({"boot_id": "b0", "finished_at": SINCE - 1, "accepted_boot_seconds": BOOT_NOW}, False),
+        ({"boot_id": "b0", "finished_at": NOW + 365 * DAY, "accepted_boot_seconds": 5.0}, True),
+        (NO_BOOT, True),
+        ({**NO_BOOT, "finished_at": SINCE - 1}, False),
+        # It took most of the day.
+        ({"accepted_at": SINCE - 100, "accepted_boot_seconds": BOOT_NOW - DAY - 100}, True),
+    ],
+)
+async def test_a_clock_that_was_set_opens_no_way_past_the_cap(
+    ledger: SqliteLedger, changes: dict[str, Any], counts: bool
+) -> None:
+    """Within one boot a clock decides that nobody sets."""
+    await ledger.accept(build_ended("run_1", **changes))
+    assert (await read(ledger)).spent_credits == (7.0 if counts else 0.0)
+
+
+@pytest.mark.parametrize("is_set_forward", [True, False])
+async def test_pruning_forgets_nothing_that_the_boot_clock_calls_young(
+    ledger: SqliteLedger, is_set_forward: bool
+) -> None:
+    """Else setting the wall clock forward would empty the record of what was spent."""
+    run = build_ended(
+        "run_1", delivered_at=NOW - 60, accepted_boot_seconds=BOOT_NOW - (60 if is_set_forward else 2 * DAY)
+    )
+    await ledger.accept(run)
+    assert await ledger.prune(before=NOW + DAY, boot_before=BOOT_SINCE) == (0 if is_set_forward else 1)
+
+
+OLD: dict[str, Any] = {"accepted_at": SINCE - 1, "accepted_boot_seconds": BOOT_SINCE.seconds - 1}
+
+
+@pytest.mark.parametrize(
+    ("run", "is_held"),
+    [
+        (build_run("followed", S.RUNNING, **OLD), True),
+        (build_run("given up", S.RUNNING, **OLD, is_followed=False), False),
+        (build_run("stranded", S.RUNNING, **OLD, adoption_tried="magnific:api.example:f9"), False),
+        (
+            build_run("given up lately", S.RUNNING, accepted_at=0.0, accepted_boot_seconds=BOOT_NOW, is_followed=False),
+            True,
+        ),
+        (build_run("given up before the boot", S.RUNNING, accepted_at=NOW, boot_id="b0", is_followed=False), True),
+        (build_run("unsent", S.ACCEPTED, **OLD, is_followed=False), True),
+        (build_run("sending", S.STARTING, **OLD, is_followed=False), True),
+    ],
+    ids=lambda value: value.id if isinstance(value, Run) else "",
+)
+async def test_what_never_ends_for_us_holds_nothing_back_after_a_day(
+    ledger: SqliteLedger, run: Run, is_held: bool
+) -> None:
+    """A run that nobody looks at, or no key can read, stays as it was for good; its price was paid when it began."""
+    await ledger.accept(run)
+    assert (await read(ledger)).reserved_credits == (5.0 if is_held else 0.0)
+
+
+def build_terms(*, is_agreed: bool = False, **rules: Any) -> PurseTerms:
+    """Return terms under these limits."""
+    return PurseTerms(PurseRules(**rules), SINCE, BOOT_SINCE, is_agreed=is_agreed)
+
+
+async def test_a_run_is_recorded_only_within_the_cap(ledger: SqliteLedger) -> None:
+    """What is refused leaves no trace; what ends for nothing makes room."""
+    terms = build_terms(max_credits_per_day=10.0)
+    found = [await ledger.accept(build_run(f"run_{n}", accepted_at=NOW), None, terms) for n in range(3)]
+    assert [type(one) for one in found] == [Accepted, Accepted, Unpaid]
+    assert isinstance(found[2], Unpaid)
+    assert isinstance(found[2].reason, DayCapReached)
+    assert (found[2].reason.reserved_credits, found[2].reason.left_credits) == (10.0, 0.0)
+    assert len(await ledger.get_live_runs(account_id=ACCOUNT)) == 2
+    await ledger.note_cancelled("run_0", failure="", at=NOW)
+    assert isinstance(await ledger.accept(build_run("run_3", accepted_at=NOW), None, terms), Accepted)
+
+
+async def test_an_unknown_run_counts_as_spent(ledger: SqliteLedger) -> None:
+    """It may have been charged."""
+    terms = build_terms(max_credits_per_day=5.0)
+    await ledger.accept(build_run("run_0", S.STARTING, accepted_at=NOW, accepted_boot_seconds=BOOT_NOW))
+    await ledger.note_unknown("run_0", failure="", start_answer="", at=NOW)
+    outcome = await ledger.accept(build_run("run_1"), None, terms)
+    assert isinstance(outcome, Unpaid)
+    assert isinstance(outcome.reason, DayCapReached)
+    assert (outcome.reason.unknown_credits, outcome.reason.reserved_credits) == (5.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"max_credits_per_run": 1.0},
+        {"max_credits_per_day": 1.0},
+        {"confirm_above_credits": 1.0},
+        {"unknown_price": UnknownPrice.REFUSE},
+        {"unknown_price": UnknownPrice.CONFIRM},
+    ],
+    ids=str,
+)
+async def test_a_call_that_joins_is_never_refused_by_a_limit(ledger: SqliteLedger, rules: dict[str, Any]) -> None:
+    """It needs no credits, so there is nothing to ask either."""
+    earlier = build_equal("run_0", S.RUNNING, price_credits=None)
+    await ledger.accept(earlier)
+    again = replace(build_equal("run_1"), price_credits=None if "unknown_price" in rules else 5.0)
+    assert await ledger.accept(again, build_rules("call_1"), build_terms(**rules)) == Joined(earlier)
+
+
+async def test_nothing_is_recorded_before_the_person_agreed(ledger: SqliteLedger) -> None:
+    """Their silence must leave nothing behind, not even a call that waits."""
+    rules: dict[str, Any] = {"confirm_above_credits": 4.0}
+    first = await ledger.accept(build_equal("run_1"), build_rules("call_1"), build_terms(**rules))
+    assert isinstance(first, Unpaid)
+    assert isinstance(first.reason, PriceUnconfirmed)
+    assert await ledger.get_live_runs(account_id=ACCOUNT) == ()
+    second = await ledger.accept(build_equal("run_1"), build_rules("call_1"), build_terms(**rules, is_agreed=True))
+    assert isinstance(second, Accepted)
+
+
+@pytest.mark.parametrize(
+    ("is_new_wanted", "rules", "kind"),
+    [
+        (False, {"max_credits_per_run": 1.0}, InDoubt),
+        (True, {"max_credits_per_run": 1.0}, RunCapReached),
+        (True, {"confirm_above_credits": 1.0}, InDoubt),
+        (True, {}, InDoubt),
+    ],
+)
+async def test_a_doubt_beside_a_price(
+    ledger: SqliteLedger, is_new_wanted: bool, rules: dict[str, Any], kind: type
+) -> None:
+    """What may have been started comes first; the person is not asked about it when a cap forbids the run anyway."""
+    await ledger.accept(build_equal("run_0", S.UNKNOWN))
+    outcome = await ledger.accept(
+        build_equal("run_1"), build_rules("call_1", is_new_wanted=is_new_wanted), build_terms(**rules)
+    )
+    assert isinstance(outcome.reason if isinstance(outcome, Unpaid) else outcome, kind)
+
+
+async def test_an_accepted_doubt_is_no_agreement_to_a_price(ledger: SqliteLedger) -> None:
+    """Two questions, two answers."""
+    await ledger.accept(build_equal("run_0", S.UNKNOWN))
+    rules = build_rules("call_1", is_new_wanted=True, is_doubt_accepted=True)
+    terms = build_terms(confirm_above_credits=1.0)
+    assert isinstance(await ledger.accept(build_equal("run_1"), rules, terms), Unpaid)
+    agreed = replace(terms, is_agreed=True)
+    assert isinstance(await ledger.accept(build_equal("run_1"), rules, agreed), Accepted)
+
+
+SPEND = """
+import asyncio, sys
+from pathlib import Path
+from flowport.store.records import Accepted
+from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.domain.spending import PurseRules, PurseTerms
+from store.samples import build_run
+
+async def main(path, name):
+    ledger = open_sqlite_ledger(Path(path))
+    terms = PurseTerms(PurseRules(max_credits_per_day=103.0), 0.0)
+
+    async def spend(n):
+        run = build_run(f"run_{name}_{n}", price_credits=5.0)
+        if not isinstance(await ledger.accept(run, None, terms), Accepted):
+            return 0
+        if n % 2:  # half of them end, the others hold their reservation
+            await ledger.note_starting(run.id, at=7.0)
+            await ledger.note_unknown(run.id, failure="", start_answer="", at=7.0)
+        return 1
+
+    print(sum(await asyncio.gather(*(spend(n) for n in range(50)))))
+    await ledger.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_four_processes_reserve_no_credit_too_many(path: Path) -> None:
+    """Each sees in its own transaction what all others have reserved, and what has become of it."""
+    children = [start_child(SPEND, path, name) for name in "abcd"]
+    counts = await asyncio.to_thread(lambda: [int(finish_child(child)) for child in children])
+    ledger = open_sqlite_ledger(path)
+    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
+    await ledger.close()
+    assert sum(counts) == 20
+    assert spending.spent_credits + spending.reserved_credits == 100.0

@@ -1,0 +1,284 @@
+"""The file: its rights, its settings, its faults, and several processes on it."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flowport.domain.errors import LedgerError
+from flowport.domain.models import RunState
+from flowport.store.sqlite import connection as opening
+from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+
+from .samples import ACCOUNT, OWNER, build_run, finish_child, start_child
+
+
+def get_mode(path: Path) -> int:
+    """Return the permission bits of a file."""
+    return path.stat().st_mode & 0o777
+
+
+def open_and_close(path: Path) -> None:
+    """Open a ledger for nothing."""
+    asyncio.run(open_sqlite_ledger(path).close())
+
+
+def change_file(path: Path, statement: str) -> None:
+    """Change a closed ledger behind its back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+async def test_commits_are_synced(ledger: SqliteLedger) -> None:
+    """The promise "written before the start request leaves" holds by the settings of the one connection."""
+    pragmas = "SELECT * FROM pragma_synchronous, pragma_journal_mode, pragma_foreign_keys, pragma_fullfsync"
+    row = await ledger._worker.perform_alone(lambda connection: connection.execute(pragmas).fetchone())
+    assert tuple(row) == (2, "wal", 1, 1)
+
+
+async def test_only_the_owner_of_the_files_can_read_them(ledger: SqliteLedger, path: Path) -> None:
+    """Prompts and signed links are private."""
+    await ledger.accept(build_run("run_1"))
+    assert get_mode(path.parent) == 0o700
+    assert {file.name: get_mode(file) for file in path.parent.iterdir()} == {
+        "ledger.sqlite3": 0o600,
+        "ledger.sqlite3-wal": 0o600,
+        "ledger.sqlite3-shm": 0o600,
+    }
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
+    """It may have been copied from a backup."""
+    open_and_close(path)
+    path.chmod(0o644)
+    open_and_close(path)
+    assert get_mode(path) == 0o600
+
+
+async def test_runs_outlive_the_ledger(path: Path) -> None:
+    """That is what it is for."""
+    first = open_sqlite_ledger(path)
+    await first.accept(build_run("run_1"))
+    await first.close()
+    second = open_sqlite_ledger(path)
+    assert await second.get_run("run_1", account_id=None, owner=OWNER) == build_run("run_1")
+    await second.close()
+
+
+async def test_closing_twice_is_closing(ledger: SqliteLedger) -> None:
+    """Two paths of a shutdown may both do it."""
+    await ledger.close()
+    await ledger.close()
+    with pytest.raises(LedgerError, match="it was closed"):
+        await ledger.get_live_runs(account_id=ACCOUNT)
+
+
+async def test_a_hundred_accepts_side_by_side_share_their_syncs(ledger: SqliteLedger) -> None:
+    """A batch must not wait for a hundred turns of a disk."""
+    before = ledger._worker.commits
+    await asyncio.gather(*(ledger.accept(build_run(f"run_{n}")) for n in range(100)))
+    assert 0 < ledger._worker.commits - before < 100
+    assert len(await ledger.get_live_runs(account_id=ACCOUNT)) == 100
+
+
+async def test_of_two_that_start_a_run_one_may(ledger: SqliteLedger, path: Path) -> None:
+    """The second start request would be the second payment."""
+    other = open_sqlite_ledger(path)
+    await ledger.accept(build_run("run_1"))
+    answers = await asyncio.gather(*(each.note_starting("run_1", at=1.0) for each in (ledger, other, ledger, other)))
+    assert sorted(answers) == [False, False, False, True]
+    await other.close()
+
+
+async def test_an_older_flowport_works_on_a_newer_file(ledger: SqliteLedger, path: Path) -> None:
+    """The other client's Flowport may have been updated while this one runs."""
+    change_file(path, "ALTER TABLE runs ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
+    change_file(path, "ALTER TABLE outputs ADD COLUMN smell TEXT")
+    change_file(path, "PRAGMA user_version = 99")
+    older = open_sqlite_ledger(path)
+    for each in (ledger, older):
+        await each.accept(build_run(f"run_{id(each)}", RunState.RUNNING))
+    assert len(await older.get_live_runs(account_id=ACCOUNT)) == 2
+    await older.close()
+
+
+def make_nothing(path: Path) -> None:
+    """Put a folder where the file should be."""
+    path.mkdir(parents=True)
+
+
+def make_garbage(path: Path) -> None:
+    """Put a file there that is no database."""
+    path.parent.mkdir()
+    path.write_bytes(b"This is a shopping list. " * 100)
+
+
+def make_damaged(path: Path) -> None:
+    """Put a ledger there whose first pages were partly written over."""
+    open_and_close(path)
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 8000)
+
+
+def make_foreign(path: Path) -> None:
+    """Put another program's database there."""
+    path.parent.mkdir()
+    change_file(path, "CREATE TABLE recipes (name)")
+
+
+def make_too_new(path: Path) -> None:
+    """Put a ledger there that this version would misread."""
+    open_and_close(path)
+    change_file(path, "UPDATE meta SET value = '99'")
+
+
+def make_file_for_folder(path: Path) -> None:
+    """Put a file where the folder should be."""
+    path.parent.write_text("no folder", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (make_nothing, "its file cannot be opened"),
+        (make_garbage, "its file is not a database"),
+        (make_damaged, "its file is damaged"),
+        (make_foreign, "its file is another program's database"),
+        (make_too_new, "it was written by a newer Flowport"),
+        (make_file_for_folder, "its file cannot be opened (File exists)"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_in_a_sentence(
+    path: Path, make: Callable[[Path], None], problem: str
+) -> None:
+    """Somebody has to mend it who knows nothing of SQLite."""
+    make(path)
+    with pytest.raises(LedgerError) as caught:
+        open_sqlite_ledger(path)
+    assert caught.value.problem == problem
+
+
+async def test_a_full_disk_refuses_new_runs_and_lists_the_old(ledger: SqliteLedger) -> None:
+    """No start is paid for that could be forgotten, and what was paid for can still be read."""
+    await ledger.accept(build_run("run_1"))
+    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
+    with pytest.raises(LedgerError, match="the disk is full"):
+        await ledger.accept(build_run("run_2", arguments_json="x" * 1_000_000))
+    assert await ledger.get_live_runs(account_id=ACCOUNT) == (build_run("run_1"),)
+
+
+async def test_a_file_that_may_not_be_written_is_told(ledger: SqliteLedger) -> None:
+    """It looks like every other fault of the ledger: nothing is started."""
+    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA query_only = ON"))
+    with pytest.raises(LedgerError, match="its file may not be written"):
+        await ledger.accept(build_run("run_1"))
+
+
+@pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
+def test_a_file_kept_locked_is_told_after_a_while(path: Path, lock: str) -> None:
+    """Another program that holds the file, for reading or only for writing, must not hold up our start for ever."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(f"BEGIN {lock}")
+        with pytest.raises(LedgerError, match="another process keeps it locked"):
+            open_sqlite_ledger(path, busy_seconds=0.03)
+
+
+def test_a_database_that_cannot_be_shared_is_refused() -> None:
+    """Without a write-ahead log two processes would lock each other out; memory stands for such a disk."""
+    with closing(sqlite3.connect(":memory:")) as memory, pytest.raises(LedgerError, match="share a database"):
+        opening._configure(memory, 0.0)
+
+
+ACCEPT_RUNS = """
+import asyncio, sys
+from pathlib import Path
+from flowport.store.sqlite.store import open_sqlite_ledger
+from store.samples import build_run
+
+async def main(path, name):
+    ledger = open_sqlite_ledger(Path(path))
+    for first in range(0, 100, 5):
+        await asyncio.gather(*(ledger.accept(build_run(f"run_{name}_{n}")) for n in range(first, first + 5)))
+    await ledger.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_four_processes_write_at_once_and_lose_nothing(path: Path) -> None:
+    """They also create the file together, which SQLite alone would let fail."""
+    children = [start_child(ACCEPT_RUNS, path, name) for name in "abcd"]
+    for child in children:
+        finish_child(child)
+    ledger = open_sqlite_ledger(path)
+    assert len(await ledger.get_live_runs(account_id=ACCOUNT)) == 400
+    await ledger.close()
+
+
+NOTE_STARTING = """
+import asyncio, sys
+from pathlib import Path
+from flowport.store.sqlite.store import open_sqlite_ledger
+from store.samples import build_run
+
+async def main(path):
+    ledger = open_sqlite_ledger(Path(path))
+    await ledger.accept(build_run("run_1"))
+    print(await ledger.note_starting("run_1", at=7.0), flush=True)
+    sys.stdin.read()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_killed_process_leaves_its_start_on_record(path: Path) -> None:
+    """Whoever comes after must know that the request may have left."""
+    child = start_child(NOTE_STARTING, path)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "True\n"
+        child.kill()
+    ledger = open_sqlite_ledger(path)
+    (run,) = await ledger.get_live_runs(account_id=ACCOUNT)
+    assert run == build_run("run_1", RunState.STARTING, starting_at=7.0)
+    await ledger.close()
+
+
+def remove(path: Path) -> None:
+    """Take the file away."""
+    path.unlink()
+
+
+def replace_file(path: Path) -> None:
+    """Put another file in its place."""
+    path.rename(path.with_name("aside"))
+    path.write_bytes(b"other")
+
+
+def empty(path: Path) -> None:
+    """Cut the file off."""
+    os.truncate(path, 0)
+
+
+def move_folder(path: Path) -> None:
+    """Rename the folder around it."""
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("lose", [remove, replace_file, empty, move_folder])
+async def test_a_file_that_was_taken_away_begins_no_run(path: Path, lose: Callable[[Path], None]) -> None:
+    """It would take every write, and the next process, which cannot see them, would pay again."""
+    ledger = open_sqlite_ledger(path)
+    await ledger.accept(build_run("run_1"))
+    lose(path)
+    with pytest.raises(LedgerError, match="while Flowport is running"):
+        await ledger.accept(build_run("run_2"))
+    with pytest.raises(LedgerError, match="while Flowport is running"):
+        await ledger.note_starting("run_1", at=1.0)
+    await ledger.close()

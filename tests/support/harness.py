@@ -1,0 +1,118 @@
+"""A whole Flowport in this process, on a real sandbox over HTTP, with a real ledger and an MCP client in memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import mcp.types as t
+from mcp import Client
+from mcp.client.session import ElicitationFnT
+from mcp.server.context import CallNext, HandlerResult
+
+from flowport.actions.waiting import Caller
+from flowport.bootstrap import Assembly, open_assembly
+from flowport.domain.exchange import Exchange
+from flowport.runtime.clock import Clock, Pace
+from flowport.server.clients import Context
+from flowport.server.handlers import FlowportServer, build_server
+from flowport.settings.settings import ProviderSettings, Settings
+from tests.sandbox.client import KEY
+from tests.sandbox.client import Client as SandboxClient
+
+Mode = Literal["auto", "legacy"]
+MODES: tuple[Mode, ...] = ("auto", "legacy")
+"""The protocol's two eras, as the SDK's client calls them."""
+
+
+async def _say_nothing(_: float, __: str) -> None:
+    """Take a report."""
+
+
+READER = Caller(0.0, _say_nothing)
+"""Whoever asks, and hears nothing meanwhile."""
+
+QUICK = Pace(first_seconds=0.01, every_seconds=0.02)
+"""Looks at once: the sandbox's runs take no time either."""
+
+
+@dataclass
+class Harness:
+    """What an interaction test holds in its hands."""
+
+    client: Client
+    sandbox: SandboxClient
+    assembly: Assembly
+    server: FlowportServer
+    outputs: Path
+    progress: list[tuple[float, str]] = field(default_factory=list)
+
+    async def call(self, tool: str, /, **arguments: Any) -> t.CallToolResult:
+        """Call a tool and collect its progress."""
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            """Keep one notification."""
+            assert total is None
+            self.progress.append((progress, message or ""))
+
+        return await self.client.call_tool(tool, arguments, progress_callback=note)
+
+    async def ask(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and return the facts of its answer."""
+        facts = (await self.call(tool, **arguments)).structured_content
+        assert isinstance(facts, dict)
+        return facts
+
+    async def count(self, operation: str) -> int:
+        """Return how often the sandbox was asked for something."""
+        counts = (await self.sandbox.http.get("/_sandbox/counts")).json()
+        return int(counts[operation])
+
+
+def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
+    """Return settings under a folder for an API, without limits that would slow a test."""
+    folder.mkdir(exist_ok=True)
+    values: dict[str, Any] = {
+        "providers": (ProviderSettings("magnific", url, KEY),),
+        "home": folder / "home",
+        "output_dir": folder / "outputs",
+        "file_roots": (folder,),
+        "wait_seconds": 20.0,
+        "requests_per_minute": 0,
+    }
+    return Settings(**{**values, **changes})
+
+
+async def report_written(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Do for the transport in memory what the others do: say that an answer was written, or that its client has left."""
+    if ctx.request is not None:  # another transport, which says so itself
+        return await call_next(ctx)
+    exchange = Exchange(ctx.request_id)
+    try:
+        result = await call_next(replace(ctx, request=exchange))
+    except BaseException:
+        exchange.note_disconnected()
+        raise
+    exchange.note_written()
+    return result
+
+
+@asynccontextmanager
+async def open_harness(
+    sandbox: SandboxClient,
+    folder: Path,
+    *,
+    mode: Mode = "auto",
+    pace: Pace = QUICK,
+    ask_person: ElicitationFnT | None = None,
+    clock: Clock | None = None,
+    **changes: Any,
+) -> AsyncIterator[Harness]:
+    """Run Flowport on a sandbox, with a client of the wished era; it can ask a person only when `ask_person` is given."""
+    settings = build_settings(folder, sandbox.addresses.api_url, **changes)
+    async with open_assembly(settings, clock=clock, pace=pace) as assembly:
+        server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
+        server.middleware.insert(0, report_written)
+        async with Client(server, mode=mode, elicitation_callback=ask_person) as client:
+            yield Harness(client, sandbox, assembly, server, settings.output_dir)

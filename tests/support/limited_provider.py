@@ -1,0 +1,189 @@
+"""A provider that limits a key's requests in one of several ways, and programs that always have work for it."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+import anyio
+
+from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.state import SharedWindow
+from flowport.runtime.clock import Clock
+from tests.support.shared_files import MemoryFile
+
+T = TypeVar("T")
+MINUTE: Final = 60.0
+DOCUMENTED: Final = 50
+CEILING: Final = 500
+KEY: Final = "magnific:host:key"
+PAUSE_WITHOUT_WORD: Final = 15.0
+
+
+class Limiter(Protocol):
+    """How a provider decides about a request."""
+
+    limit: int
+
+    def allow(self, now: float) -> bool:
+        """Say whether a request is accepted, and count it if so."""
+        ...
+
+    def get_delay(self, now: float) -> float:
+        """Return when the next request will be accepted."""
+        ...
+
+
+class SlidingWindow:
+    """So many in any minute."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._recent: deque[float] = deque()
+
+    def allow(self, now: float) -> bool:
+        """Say whether a request is accepted."""
+        while self._recent and self._recent[0] <= now - MINUTE:
+            self._recent.popleft()
+        if len(self._recent) >= self.limit:
+            return False
+        self._recent.append(now)
+        return True
+
+    def get_delay(self, now: float) -> float:
+        """Return when enough requests are a minute old."""
+        place = len(self._recent) - self.limit
+        return max(1.0, self._recent[place] + MINUTE - now) if 0 <= place < len(self._recent) else 1.0
+
+    def get_left(self, now: float) -> tuple[int, None, float]:
+        """Return how many more are accepted now, and when the oldest is a minute old, as headers tell it."""
+        recent = [at for at in self._recent if at > now - MINUTE]
+        return max(0, self.limit - len(recent)), None, recent[0] + MINUTE - now if recent else 1.0
+
+
+class FixedWindow:
+    """So many in each minute of the provider's clock."""
+
+    def __init__(self, limit: int, *, offset: float = 17.0) -> None:
+        self.limit = limit
+        self._offset = offset
+        self._window = -1.0
+        self._count = 0
+
+    def allow(self, now: float) -> bool:
+        """Say whether a request is accepted."""
+        window = (now + self._offset) // MINUTE
+        if window != self._window:
+            self._window, self._count = window, 0
+        if self._count >= self.limit:
+            return False
+        self._count += 1
+        return True
+
+    def get_delay(self, now: float) -> float:
+        """Return when the next minute begins."""
+        return MINUTE - (now + self._offset) % MINUTE
+
+
+class TokenBucket:
+    """A bucket of so many, filled evenly."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._tokens = float(limit)
+        self._filled_at = 0.0
+
+    def allow(self, now: float) -> bool:
+        """Say whether a request is accepted."""
+        self._tokens = min(self.limit, self._tokens + (now - self._filled_at) * self.limit / MINUTE)
+        self._filled_at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+    def get_delay(self, now: float) -> float:
+        """Return when there is a token again."""
+        return max(1.0, MINUTE / self.limit)
+
+
+class SlowFile(MemoryFile):
+    """A shared file whose changes take some time, as those on a disk do."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+
+    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+        """Change a text, later."""
+        await self._clock.sleep(self._seconds)
+        return await super().change(key, work)
+
+
+@dataclass
+class Refused:
+    """A request that the provider refused."""
+
+    at: float
+    is_start: bool
+    program: int
+
+
+@dataclass
+class LimitedWorld:
+    """Programs of one home that share a key and always have more work than the limiter lets through."""
+
+    clock: Clock
+    limiter: Limiter
+    tells_delay: bool = False
+    latency_seconds: float = 0.2
+    file: MemoryFile = field(default_factory=MemoryFile)
+    accepted: list[float] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    sent_starts: int = 0
+    until: float = 0.0
+
+    def open(self, name: str, *, ceiling: int = CEILING, documented: int = DOCUMENTED) -> RequestBudget:
+        """Return the budget of one more program."""
+        window = SharedWindow(self.file, KEY, self.clock)
+        limit = min(documented, ceiling)
+        return RequestBudget(limit, self.clock, ceiling=ceiling, window=window, process_id=name)
+
+    async def send(self, budget: RequestBudget, *, is_start: bool, program: int = 0) -> bool:
+        """Send a request that was granted; tell the budget what became of it."""
+        sent_at = budget.note_sent()
+        await self.clock.sleep(self.latency_seconds / 2)
+        now = self.clock.monotonic()
+        is_accepted, delay = self.limiter.allow(now), self.limiter.get_delay(now)
+        self.sent_starts += is_start
+        if is_accepted:
+            self.accepted.append(now)
+        else:
+            self.refused.append(Refused(now, is_start, program))
+        await self.clock.sleep(self.latency_seconds / 2)
+        budget.note_over(sent_at)
+        if is_accepted:
+            budget.note_accepted(sent_at)
+        else:
+            budget.note_busy(delay if self.tells_delay else PAUSE_WITHOUT_WORD, sent_at)
+        return is_accepted
+
+    async def work(self, budget: RequestBudget, program: int, priority: Priority) -> None:
+        """Send one request after the other until the time is over."""
+        while self.clock.monotonic() < self.until:
+            await budget.take(priority)
+            if self.clock.monotonic() < self.until:
+                await self.send(budget, is_start=priority.name.startswith("START"), program=program)
+
+    async def run(self, minutes: float, budgets: list[RequestBudget], workers: Callable[[int], list[Priority]]) -> None:
+        """Have every program work for so long."""
+        self.until = self.clock.monotonic() + minutes * MINUTE
+        async with anyio.create_task_group() as tasks:
+            for number, budget in enumerate(budgets):
+                for priority in workers(number):
+                    tasks.start_soon(self.work, budget, number, priority)
+
+    def count_accepted(self, since: float, until: float) -> int:
+        """Return how many requests were accepted in a span."""
+        return sum(since <= at < until for at in self.accepted)

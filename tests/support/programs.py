@@ -1,0 +1,44 @@
+"""Several programs with one key, each with its own budget over one record."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.state import SharedWindow
+from tests.support.fake_clock import FakeClock
+from tests.support.shared_files import MemoryFile
+
+KEY = "magica:host:key"
+Arrival = tuple[float, int, Priority]
+"""When, at which program, how urgent."""
+Grant = tuple[float, int]
+
+
+class Programs:
+    """Several programs with one key, each with its own budget over the same file."""
+
+    def __init__(self, count: int, limit: int, *, per_day: int = 0) -> None:
+        self.clock = FakeClock()
+        self.file = MemoryFile()
+        self.granted: list[Grant] = []
+        self.budgets = [self.open(limit, name=str(n), per_day=per_day) for n in range(count)]
+
+    def open(self, limit: int, *, name: str, per_day: int = 0) -> RequestBudget:
+        """Return the budget of one more program."""
+        window = SharedWindow(self.file, KEY, self.clock)
+        return RequestBudget(limit, self.clock, title="Magica", per_day=per_day, window=window, process_id=name)
+
+    async def take(self, arrival: Arrival) -> None:
+        """Arrive at a time, wait for the turn and note when it came."""
+        at, program, priority = arrival
+        await self.clock.sleep(at - self.clock.monotonic())
+        await self.budgets[program].take(priority)
+        self.granted.append((self.clock.monotonic(), program))
+
+    async def take_all(self, arrivals: Sequence[Arrival]) -> list[Grant]:
+        """Return when each of these was granted, in the order of the grants."""
+        async with anyio.create_task_group() as tasks:
+            for arrival in arrivals:
+                tasks.start_soon(self.take, arrival)
+        return self.granted

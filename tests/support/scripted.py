@@ -1,0 +1,145 @@
+"""Doubles for the tests of runs and catalogues: an account that answers from a script, and a ledger that fails on demand."""
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+from flowport.domain.errors import Breakage, LedgerError, Operation, ProviderUnreachable
+from flowport.domain.models import Account
+from flowport.network.account import OpenAccount
+from flowport.network.api_client import Location
+from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
+from flowport.providers.magnific.api import Magnific
+from flowport.runtime.clock import Clock
+from flowport.store.interface import Ledger
+from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from tests.support.fake_clock import working
+
+ACCOUNT = Account("magnific", "api.example", "f1")
+
+Reply: TypeAlias = ApiAnswer | Exception
+Answer: TypeAlias = Callable[[ApiRequest], Reply]
+"""What comes back for a request: an answer, or an exception in its place."""
+
+
+def build_answer(body: Any = None, status: int = 200, **headers: str) -> ApiAnswer:
+    """Return an answer; bytes go over the wire as they are, everything else as JSON."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ApiAnswer(status, named, data)
+
+
+def build_breakage(breakage: Breakage, operation: Operation = Operation.START_RUN) -> ProviderUnreachable:
+    """Return how a connection ended."""
+    return ProviderUnreachable("Magnific", operation, breakage)
+
+
+def in_turn(*replies: Reply, last: Reply | None = None) -> Answer:
+    """Answer one request after the other; `last` answers all that come after them."""
+    waiting = list(replies)
+
+    def answer(request: ApiRequest) -> Reply:
+        """Take the next reply."""
+        if waiting:
+            return waiting.pop(0)
+        assert last is not None, f"nothing more was expected, but {request} came"
+        return last
+
+    return answer
+
+
+class ScriptedAccount(OpenAccount):
+    """An open account without a network. It remembers what it was asked, and how urgently."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        clock: Clock,
+        *,
+        provider: Provider | None = None,
+        limit: int = 0,
+        per_day: int = 0,
+        is_sandbox: bool = False,
+    ) -> None:
+        super().__init__(
+            ACCOUNT,
+            provider or Magnific(),
+            RequestBudget(limit, clock, per_day=per_day),
+            _find_nothing,
+            is_sandbox=is_sandbox,
+        )
+        self.answer = answer
+        self.asked: list[ApiRequest] = []
+        self.priorities: list[Priority] = []
+        self.before_answer: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
+        """Awaited while a request is under way."""
+        self.origins = frozenset[str]()
+
+    async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
+        """Note the urgency and take a place of the budget."""
+        self.priorities.append(priority)
+        await self.budget.take(priority)
+
+    async def send_now(self, request: ApiRequest) -> ApiAnswer:
+        """Answer from the script."""
+        self.asked.append(request)
+        await self.before_answer()
+        reply = self.answer(request)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def fetch_file_origins(self) -> frozenset[str]:
+        """Return the origins that the test trusts."""
+        return self.origins
+
+    def count(self, operation: Operation) -> int:
+        """Return how many requests of a kind were sent."""
+        return sum(request.operation is operation for request in self.asked)
+
+
+async def _find_nothing() -> Location:
+    raise AssertionError("a scripted account goes nowhere")
+
+
+class FaultyLedger(SqliteLedger):
+    """The real ledger in a real file, whose operations can be made to fail or to wait, by name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(open_sqlite_ledger(path)._worker)
+        self.failing: set[str] = set()
+        """Operations that raise `LedgerError` and change nothing."""
+        self.held: dict[str, anyio.Event] = {}
+        """Operations that wait for an event before they do anything."""
+        self.called: list[str] = []
+        """Every operation that was asked for, in order."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """Put the faults before the operations of a ledger, and leave everything else alone."""
+        found = super().__getattribute__(name)
+        if not hasattr(Ledger, name) or name == "close" or name.startswith("_"):
+            return found
+
+        async def perform(*args: Any, **options: Any) -> Any:
+            """Fail, wait or do it."""
+            self.called.append(name)
+            if name in self.held:
+                await self.held[name].wait()
+            if name in self.failing:
+                raise LedgerError("the disk is full", "Make room.")
+            with working():
+                return await found(*args, **options)
+
+        return perform
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Let the other tasks run until something is so; a test whose condition never comes fails after a minute."""
+    with anyio.fail_after(60):
+        while not condition():
+            await anyio.lowlevel.checkpoint()

@@ -1,0 +1,37 @@
+"""A shared file in memory, whose changes can be made to fail, for budgets that pretend to be processes."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio.lowlevel
+
+from flowport.domain.errors import LedgerError
+
+T = TypeVar("T")
+TROUBLE = LedgerError("the disk is full", "Free some space.")
+
+
+class MemoryFile:
+    """What `BudgetFile` is to processes, for several budgets of one process."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.is_failing = False
+        self.changes = 0
+
+    async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+        """Change a text, as late as another task would let it."""
+        await anyio.lowlevel.checkpoint()
+        if self.is_failing:
+            raise TROUBLE
+        return self._change(key, work)
+
+    def post(self, key: str, work: Callable[[str], tuple[str, None]]) -> None:
+        """Change a text at once."""
+        if not self.is_failing:
+            self._change(key, work)
+
+    def _change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
+        self.changes += 1
+        self.texts[key], result = work(self.texts.get(key, ""))
+        return result

@@ -1,0 +1,162 @@
+"""The parts put together, and taken apart again."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+
+from flowport.bootstrap import PROVIDERS, open_assembly
+from flowport.domain.errors import LedgerError
+from flowport.domain.models import Account, RunState, Source
+from flowport.settings.settings import ProviderSettings
+from flowport.store.sqlite.store import open_sqlite_ledger
+from tests.sandbox.client import IDS, open_sandbox
+from tests.store.samples import build_run
+from tests.support.harness import QUICK, Harness, build_settings, open_harness
+from tests.support.scripted import wait_until
+
+DOWN = "http://127.0.0.1:9"
+
+
+async def test_two_flowports_share_one_home(tmp_path: Path) -> None:
+    """Claude Desktop and Cursor each start one."""
+    settings = build_settings(tmp_path / "person", DOWN)
+    async with open_assembly(settings) as one, open_assembly(settings) as two:
+        assert one.desk.ledger is not two.desk.ledger
+        assert await one.desk.ledger.get_live_runs(account_id="x") == ()
+        assert await two.desk.ledger.get_live_runs(account_id="x") == ()
+
+
+async def test_the_home_is_nobody_elses_business(tmp_path: Path) -> None:
+    """The record of runs tells what somebody paints."""
+    settings = build_settings(tmp_path / "person", DOWN)
+    async with open_assembly(settings):
+        rights = [path.stat().st_mode & 0o777 for path in (settings.home, settings.home / "ledger.sqlite3")]
+
+    assert rights == [0o700, 0o600]
+
+
+async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
+    """A ledger that is left open keeps its journal and its locks."""
+    async with open_assembly(build_settings(tmp_path / "person", DOWN)) as assembly:
+        pass
+
+    with pytest.raises(LedgerError):
+        await assembly.desk.ledger.get_live_runs(account_id="x")
+
+
+async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_limit(tmp_path: Path) -> None:
+    """Fifty a minute is what Magnific documents, and a company's key may have another."""
+    limits = []
+    for given in (None, 0, 7, 900):
+        settings = build_settings(tmp_path / "person", DOWN, requests_per_minute=given)
+        async with open_assembly(settings) as assembly:
+            standing = await assembly.desk.catalogs[0].account.budget.look()
+            limits.append((standing.limit, standing.ceiling))
+
+    assert limits == [(50, 500), (0, 0), (7, 7), (50, 900)]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_each_provider_answers_to_its_own_name(name: str) -> None:
+    """The settings, the ledger and the names all speak of a provider by it."""
+    assert PROVIDERS[name](ProviderSettings(name, DOWN, "key")).name == name
+
+
+@pytest.mark.parametrize(("style", "styles"), [("auto", ("flows", "apps")), ("flows", ("flows",)), ("apps", ("apps",))])
+async def test_the_path_family_is_found_out_unless_said(tmp_path: Path, style: str, styles: tuple[str, ...]) -> None:
+    """Whoever names one wants no request for the other."""
+    providers = (ProviderSettings("magnific", DOWN, "key", style),)
+    async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=providers)) as assembly:
+        assert assembly.desk.catalogs[0].account.provider.styles == styles
+
+
+async def test_the_sandbox_shows_its_apps_whatever_the_source(tmp_path: Path) -> None:
+    """The setting was made for a real account."""
+    settings = build_settings(tmp_path / "person", DOWN, providers=(), source=Source.PUBLISHED)
+    async with open_assembly(settings) as assembly:
+        assert assembly.desk.catalogs[0].catalog._source is Source.ALL
+
+
+async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path) -> None:
+    """The budget belongs to the key, and several clients each start a Flowport when the computer does."""
+    async with open_sandbox() as sandbox:
+        for _ in range(2):  # without a catalogue, and then with one
+            await sandbox.switch("reset")
+            async with AsyncExitStack() as stack:
+                opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
+                tools = [[tool.name for tool in (await one.client.list_tools()).tools] for one in opened]
+                await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+                asked = await count_requests(opened[0])
+            assert len({tuple(names) for names in tools}) == 1
+            assert len(tools[0]) == 7 + len(IDS)
+            assert asked <= 2 + len(IDS)
+
+
+async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: Path) -> None:
+    """A morning's start must leave the minute's budget to runs; the lists are all that is asked for."""
+    async with open_sandbox() as sandbox:
+        await sandbox.switch("catalogue", apps=69 - len(IDS))
+        async with open_harness(sandbox, tmp_path / "person") as first:
+            catalog = first.assembly.desk.catalogs[0].catalog
+            await first.client.list_tools()
+            with anyio.fail_after(60):
+                while any(listing.tool is None for listing in catalog.current.listings):
+                    await anyio.lowlevel.checkpoint()
+            await catalog.refresh()
+            before = await count_requests(first)
+        async with AsyncExitStack() as stack:
+            opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
+            listed = [len((await one.client.list_tools()).tools) for one in opened]
+            await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+            asked = await count_requests(opened[0]) - before
+
+    assert listed == [47, 47, 47]
+    assert 2 <= asked <= 12
+
+
+async def count_requests(flowport: Harness) -> int:
+    """Return how many requests of a discovery the sandbox has answered."""
+    return sum([await flowport.count(operation) for operation in ("list", "list_own", "get")])
+
+
+async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path) -> None:
+    """Both are started by the same login, and both find what the last session left."""
+    async with open_sandbox() as sandbox:
+        settings = build_settings(tmp_path / "person", sandbox.addresses.api_url)
+        host = urlsplit(sandbox.addresses.api_url).netloc
+        account = Account("magnific", host, settings.providers[0].fingerprint)
+        remote = await sandbox.start("Text to Picture", prompt="a lake")
+        orphan = build_run(
+            "run_one", RunState.RUNNING, provider_run_id=remote, account_id=account.id, process_id="0123456789abcdef"
+        )
+        ledger = open_sqlite_ledger(settings.home / "ledger.sqlite3")
+        await ledger.accept(orphan)
+        read = partial(ledger.get_run, account_id=None, owner=orphan.owner)
+        async with open_assembly(settings, pace=QUICK) as one, open_assembly(settings, pace=QUICK) as two:
+            with anyio.fail_after(60):
+                over = await read("run_one")
+                while not over.outputs or not over.outputs[0].saved_path:
+                    over = await read("run_one")
+            names = sorted(path.name for path in settings.output_dir.glob("*/*"))
+            for assembly in (one, two):
+                await wait_until(lambda desk=assembly.desk: desk.runner.get_entry("run_one") is None)  # type: ignore[misc]
+        await ledger.close()
+    assert over.state is RunState.SUCCEEDED
+    assert names == ["sketch_to_realism-1-run_one.png", "sketch_to_realism-1-run_one.png.json"]
+
+
+async def test_what_a_killed_process_wrote_halfway_is_swept_at_the_start(tmp_path: Path) -> None:
+    """Hidden files of many megabytes would gather unseen."""
+    settings = build_settings(tmp_path / "person", DOWN)
+    half = settings.output_dir / "2026-11-22" / ".sketch-1-one.part.0123456789abcdef.0a1b2c3d.part"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    dead = settings.home / "processes" / "0123456789abcdef.lock"
+    dead.parent.mkdir(parents=True)
+    dead.touch()
+    async with open_assembly(settings):
+        await wait_until(lambda: not half.exists())

@@ -1,0 +1,218 @@
+"""Calls over HTTP whose clients lose their connections, repeat themselves, or use an id twice."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.benches import KEY, Bench, open_bench
+from tests.support.callers import ERAS, MODERN, HttpCall, HttpCaller, open_http_server
+
+TOOL = "text_to_picture"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A sandbox, and a Flowport that listens."""
+
+    bench: Bench
+    url: str
+    home: Path
+    stack: ExitStack
+
+    def connect(self, era: str) -> HttpCaller:
+        """Return a new client."""
+        return HttpCaller(self.url, era, self.stack)
+
+    def hold_runs(self, count: int) -> None:
+        """Let the next runs go on until they are released."""
+        for _ in range(count):
+            self.bench.switch("next_run", hold=True)
+
+    def wait_for_runs(self, count: int) -> list[str]:
+        """Return the ids of the runs that go on at the provider, once there are so many."""
+        going: list[str] = []
+        while len(going) < count:
+            going = [run_id for run_id, run in self.bench.get_runs().items() if run["completed_at"] is None]
+        return going
+
+    def release(self, run_ids: list[str]) -> None:
+        """Let runs end."""
+        for run_id in run_ids:
+            self.bench.switch(f"runs/{run_id}", release=True)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Run a sandbox and a Flowport."""
+    folder = tmp_path_factory.mktemp("calls")
+    with ExitStack() as stack:
+        bench = stack.enter_context(open_bench(folder / "sandbox"))
+        environment = {
+            "MAGNIFIC_API_KEY": KEY,
+            "MAGNIFIC_BASE_URL": bench.url,
+            "FLOWPORT_REQUESTS_PER_MINUTE": "0",
+            "FLOWPORT_PREVIEWS": "false",
+            "FLOWPORT_TEST_REHEARSAL": "pace=0.05",
+        }
+        url = stack.enter_context(open_http_server(folder / "flowport", environment))
+        yield World(bench, url, folder / "flowport/home", stack)
+
+
+@pytest.fixture
+def world(served: World) -> Iterator[World]:
+    """Give the two to one test, which begins with no runs at the provider; whatever hangs is ended from outside."""
+    served.bench.switch("reset")
+    with ExitStack() as stack:
+        yield World(served.bench, served.url, served.home, stack)
+
+
+def read(call: HttpCall) -> dict[str, Any]:
+    """Return the facts of an answer."""
+    facts: dict[str, Any] = call.read()[1]["result"]["structuredContent"]
+    return facts
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_variations_side_by_side_are_as_many_runs_and_each_retry_joins_one(
+    world: World, era: str, request: pytest.FixtureRequest
+) -> None:
+    """Somebody asks for three, the connections of two of them break, and the client asks for those two again."""
+    client, arguments = world.connect(era), {"prompt": request.node.name}
+    world.hold_runs(3)
+    calls = [client.call(TOOL, arguments) for _ in range(3)]
+    going = world.wait_for_runs(3)
+    calls[0].close(is_reset=True)
+    calls[2].close()
+    calls[0], calls[2] = (client.call(TOOL, arguments) for _ in range(2))
+    world.release(going)
+    found = [read(call) for call in calls]
+    assert len({facts["run_id"] for facts in found}) == 3
+    assert ["joined" in facts for facts in found] == [True, False, True]
+    assert world.bench.count_starts() == 3
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_arguments_given_as_text_run_the_app(world: World, era: str, request: pytest.FixtureRequest) -> None:
+    """They mean the same as the object, so an equal call while the first goes on is the same call."""
+    client, arguments = world.connect(era), {"prompt": request.node.name}
+    params = {"name": TOOL, "arguments": json.dumps(arguments)}
+    facts = read(client.ask("tools/call", params, name=TOOL))
+    refused = client.ask("tools/call", {"name": TOOL, "arguments": "a lake"}, name=TOOL).read()[1]
+    assert facts["state"] == "succeeded"
+    assert refused["error"]["message"].startswith("arguments is text that is no JSON object")
+    assert world.bench.count_starts() == 1
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_client_that_closes_its_side_alone_is_taken_for_gone(
+    world: World, era: str, request: pytest.FixtureRequest
+) -> None:
+    """The web server answers no half-closed connection, so the same call joins the run."""
+    client, arguments = world.connect(era), {"prompt": request.node.name}
+    world.hold_runs(1)
+    first = client.call(TOOL, arguments)
+    going = world.wait_for_runs(1)
+    first.close_half()
+    again = client.call(TOOL, arguments)
+    world.release(going)
+    assert "joined" in read(again)
+    assert world.bench.count_starts() == 1
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_another_call_under_an_id_in_progress_never_mixes_with_it(
+    world: World, era: str, request: pytest.FixtureRequest
+) -> None:
+    """In a session it is refused; without sessions it may be another window's. Both streams end in any case."""
+    client, prompt = world.connect(era), request.node.name
+    world.hold_runs(1)
+    first = client.call(TOOL, {"prompt": prompt})
+    going = world.wait_for_runs(1)
+    other = client.call(TOOL, {"prompt": f"{prompt} 2"}, request_id=first.id)
+    message = other.read()[1]
+    world.release(going)
+    assert read(first)["state"] == "succeeded"
+    if era == MODERN:
+        assert message["result"]["structuredContent"]["state"] == "succeeded"
+    else:
+        assert (message["id"], message["error"]["code"]) == (first.id, -32600)
+    assert world.bench.count_starts() == (2 if era == MODERN else 1)
+
+
+def test_a_cancellation_ends_every_request_under_its_id(world: World, request: pytest.FixtureRequest) -> None:
+    """A request and its repetition are cancelled both; no stream is left open."""
+    client, arguments = world.connect(ERAS[0]), {"prompt": request.node.name}
+    world.hold_runs(1)
+    calls = [client.call(TOOL, arguments, request_id=7) for _ in range(2)]
+    going = world.wait_for_runs(1)
+    client.cancel(calls[0])
+    answers = [call.read()[1] for call in calls]
+    assert all("error" in one or one["result"]["isError"] for one in answers)
+    again = client.call(TOOL, arguments)
+    world.release(going)
+    assert "joined" in read(again)
+    assert world.bench.count_starts() == 1
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_number_and_the_same_as_text_are_two_ids(world: World, era: str, request: pytest.FixtureRequest) -> None:
+    """The protocol's library keeps both under one key."""
+    client, prompt = world.connect(era), request.node.name
+    world.hold_runs(2)
+    calls = [client.call(TOOL, {"prompt": f"{prompt} {one!r}"}, request_id=one) for one in (7, "7")]
+    world.release(world.wait_for_runs(2))
+    answers = [call.read()[1] for call in calls]
+    assert [answer["id"] for answer in answers] == [7, "7"]
+    assert len({answer["result"]["structuredContent"]["run_id"] for answer in answers}) == 2
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_result_that_nobody_took_is_delivered_by_whatever_holds_it(
+    world: World, era: str, request: pytest.FixtureRequest
+) -> None:
+    """By `get_run`, and by reading an output; a list delivers nothing, nor does an answer to a client that has gone."""
+    client, prompt = world.connect(era), request.node.name
+    run_ids = []
+    for n in range(2):
+        world.hold_runs(1)
+        call = client.call(TOOL, {"prompt": f"{prompt} {n}"})
+        going = world.wait_for_runs(1)
+        call.close()
+        world.release(going)
+        while (row := read(client.call("list_runs", {"limit": 1}))["runs"][0])["state"] != "succeeded":
+            pass
+        run_ids.append(row["run_id"])
+        assert row["is_seen"] is False
+
+    assert read(client.call("get_run", {"run_id": run_ids[0]}))["outputs"]
+    uri = f"flowport://runs/{run_ids[1]}/outputs/1"
+    assert client.ask("resources/read", {"uri": uri}, name=uri).read()[1]["result"]["contents"]
+    rows = {row["run_id"]: row for row in read(client.call("list_runs", {"limit": 9}))["runs"]}
+    assert [rows[run_id]["is_seen"] for run_id in run_ids] == [True, True]
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_last_is_the_newest_of_this_connection_else_of_the_owner(
+    world: World, era: str, request: pytest.FixtureRequest
+) -> None:
+    """A second window, or the next day's, has seen nothing yet."""
+    one, prompt = world.connect(ERAS[0]), request.node.name
+    first = read(one.call(TOOL, {"prompt": prompt}))
+    other = world.connect(ERAS[0])
+    second = read(other.call(TOOL, {"prompt": f"{prompt} 2"}))
+    third = world.connect(era)
+
+    def get_photo(client: HttpCaller) -> str:
+        drawn = read(client.call("photo_to_pencil_sketch", {"photo": "last"}))
+        uri = drawn["resource"]
+        content = client.ask("resources/read", {"uri": uri}, name=uri).read()[1]["result"]["contents"][0]
+        return str(json.loads(content["text"])["arguments"])
+
+    if era == ERAS[0]:
+        assert second["run_id"] in get_photo(third)
+    assert first["run_id"] in get_photo(one)
