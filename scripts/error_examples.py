@@ -31,14 +31,14 @@ from flowport.domain.errors import (
     AppUnsupported,
     Breakage,
     DayUsedUp,
-    LedgerError,
     Operation,
     ProviderError,
     ProviderUnreachable,
     RunNotFound,
+    StoreError,
 )
 from flowport.domain.models import App, Input, InputKind, Option
-from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, StartInDoubt
+from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, UncertainStart
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 from flowport.media.input_files import MediaRules, resolve_media
 from flowport.network.causes import FetchError, UploadError
@@ -47,8 +47,8 @@ from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
 from flowport.providers.magnific.inputs import parse_inputs
 from flowport.runs.batch.csv_tables import parse_table
-from flowport.runs.batch.prepare import BatchWish, GivenRow, prepare_batch
-from flowport.runs.calls import RunCall
+from flowport.runs.batch.prepare import BatchRequest, InputRow, prepare_batch
+from flowport.runs.calls import RunRequest
 from flowport.store.sqlite import errors as faults
 from flowport.store.sqlite.connection import build_file_error
 
@@ -224,13 +224,13 @@ _TABLES: Final = (
 
 
 _NAMED_TABLES: Final = {b"PK": "an .xlsx file that was renamed to .csv", b"\xff\xfe": "a table in UTF-16"}
-_ROW: Final = GivenRow("row 1", {"prompt": "a lake"})
+_ROW: Final = InputRow("row 1", {"prompt": "a lake"})
 _BATCHES: Final = {
-    'run_batch {"app": "retro_poster", "rows": []}': BatchWish(()),
-    'run_batch {"app": "retro_poster", "rows": 1,001 objects, "variations": 2}': BatchWish(
+    'run_batch {"app": "retro_poster", "rows": []}': BatchRequest(()),
+    'run_batch {"app": "retro_poster", "rows": 1,001 objects, "variations": 2}': BatchRequest(
         (_ROW,) * 1001, variations=2
     ),
-    'run_batch {"app": "retro_poster", "rows": 64 objects, "arguments": {"photo": a data URI of 2 MB}}': BatchWish(
+    'run_batch {"app": "retro_poster", "rows": 64 objects, "arguments": {"photo": a data URI of 2 MB}}': BatchRequest(
         (_ROW,) * 64, {"photo": "data:image/png;base64," + "A" * 2_000_000}
     ),
 }
@@ -246,11 +246,11 @@ def _iterate_tables() -> Iterator[Example]:
         yield catch(given, lambda wish=wish: anyio.run(_prepare, wish))  # type: ignore[misc]
 
 
-async def _prepare(wish: BatchWish) -> None:
+async def _prepare(wish: BatchRequest) -> None:
     """Ask for a batch whose size is wrong, which is seen before anything else of it is looked at."""
     listing = Listing(_APP, "retro_poster", _NAMES)
     account: Any = None
-    await prepare_batch(account, account, listing, wish, RunCall("me"), tell=account)
+    await prepare_batch(account, account, listing, wish, RunRequest("me"), tell=account)
 
 
 def _iterate_names() -> Iterator[Example]:
@@ -270,7 +270,7 @@ def _iterate_names() -> Iterator[Example]:
 
 def _iterate_costs() -> Iterator[Example]:
     asked = PriceUnconfirmed("Retro Poster", 30.0, 20.0)
-    doubt = StartInDoubt("Magnific", "run_ab2cd3ef4g", 1_795_000_000.0, "It is not known whether it was started.")
+    doubt = UncertainStart("Magnific", "run_ab2cd3ef4g", 1_795_000_000.0, "It is not known whether it was started.")
     yield Example("30 credits, FLOWPORT_MAX_CREDITS_PER_RUN=20", RunCapReached("Retro Poster", 30.0, 20.0))
     yield Example(
         "30 credits, FLOWPORT_MAX_CREDITS_PER_DAY=100",
@@ -313,7 +313,7 @@ def _iterate_providers() -> Iterator[Example]:
     lists = ApiAnswer(200, {}, b'{"data": {"id": "x"}}')
     yield catch(f"Magica's list of workflows: {lists.body.decode()}", lambda: magica.parse_list(lists, is_own=True))
     look = ApiAnswer(200, {}, b'{"data": [5]}')
-    yield catch(f"Magica's answer to a look at a run: {look.body.decode()}", lambda: magica.parse_look(look, now=0.0))
+    yield catch(f"Magica's answer to a look at a run: {look.body.decode()}", lambda: magica.parse_status(look, now=0.0))
     apps = ApiAnswer(200, {}, b'{"data": {"id": "x"}}')
     yield catch(f"Magnific's list of apps: {apps.body.decode()}", lambda: provider.parse_list(apps, is_own=True))
     yield catch("a list answered 503", lambda: provider.parse_list(ApiAnswer(503, {}, b""), is_own=True))
@@ -338,9 +338,9 @@ def _iterate_records() -> Iterator[Example]:
     for name in _SQLITE_CODES:
         error = sqlite3.OperationalError("x")
         error.sqlite_errorcode = getattr(sqlite3, name)
-        yield Example(name, faults.build_ledger_error(error))
-    yield Example("another error of SQLite", faults.build_ledger_error(sqlite3.OperationalError("x")))
+        yield Example(name, faults.build_store_error(error))
+    yield Example("another error of SQLite", faults.build_store_error(sqlite3.OperationalError("x")))
     yield Example("a file without rights", build_file_error(PermissionError(13, "Permission denied")))
     yield Example("a call while Flowport ends", faults.build_closed_error())
     problem = "its folder /home/me/flowport does not let programs lock files (No locks available)"
-    yield Example("a home without locks", LedgerError(problem, "Set FLOWPORT_HOME to a folder on a local disk."))
+    yield Example("a home without locks", StoreError(problem, "Set FLOWPORT_HOME to a folder on a local disk."))

@@ -19,7 +19,7 @@ from typing import Final
 
 CONTEXT: Final = Path(__file__).resolve().parent.parent
 NOBODY: Final = 65534
-STANDING_TOOLS: Final = {"find_apps", "run_app", "get_run", "list_runs", "cancel_run", "get_balance"}
+BUILT_IN_TOOLS: Final = {"find_apps", "run_app", "get_run", "list_runs", "cancel_run", "get_balance"}
 MAX_SECONDS: Final = 60
 
 _INSIDE: Final = re.compile(r"(?<![\w./])/(?=(?:opt|build|data)\b)")
@@ -52,7 +52,7 @@ def main() -> int:
             print("The image would run as root.")
             return 1
         names, who = list_tools(image)
-    if not names >= STANDING_TOOLS:
+    if not names >= BUILT_IN_TOOLS:
         print(f"The entry point lists {sorted(names)}.")
         return 1
     print(f"The Dockerfile's steps give a server that lists {len(names)} tools, {who}, {image.python}.")

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from flowport.bootstrap import PROVIDERS, open_assembly
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, RunState, Source
 from flowport.settings.settings import ProviderSettings
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 from tests.sandbox.client import IDS, open_sandbox
 from tests.store.samples import build_run
 from tests.support.harness import QUICK, Harness, build_settings, open_harness
@@ -25,9 +25,9 @@ async def test_two_flowports_share_one_home(tmp_path: Path) -> None:
     """Claude Desktop and Cursor each start one."""
     settings = build_settings(tmp_path / "person", DOWN)
     async with open_assembly(settings) as one, open_assembly(settings) as two:
-        assert one.desk.ledger is not two.desk.ledger
-        assert await one.desk.ledger.get_live_runs(account_id="x") == ()
-        assert await two.desk.ledger.get_live_runs(account_id="x") == ()
+        assert one.workspace.store is not two.workspace.store
+        assert await one.workspace.store.get_live_runs(account_id="x") == ()
+        assert await two.workspace.store.get_live_runs(account_id="x") == ()
 
 
 async def test_the_home_is_nobody_elses_business(tmp_path: Path) -> None:
@@ -40,12 +40,12 @@ async def test_the_home_is_nobody_elses_business(tmp_path: Path) -> None:
 
 
 async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
-    """A ledger that is left open keeps its journal and its locks."""
+    """A store that is left open keeps its journal and its locks."""
     async with open_assembly(build_settings(tmp_path / "person", DOWN)) as assembly:
         pass
 
-    with pytest.raises(LedgerError):
-        await assembly.desk.ledger.get_live_runs(account_id="x")
+    with pytest.raises(StoreError):
+        await assembly.workspace.store.get_live_runs(account_id="x")
 
 
 async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_limit(tmp_path: Path) -> None:
@@ -54,15 +54,15 @@ async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_li
     for given in (None, 0, 7, 900):
         settings = build_settings(tmp_path / "person", DOWN, requests_per_minute=given)
         async with open_assembly(settings) as assembly:
-            standing = await assembly.desk.catalogs[0].account.budget.look()
-            limits.append((standing.limit, standing.ceiling))
+            view = await assembly.workspace.catalogs[0].account.budget.look()
+            limits.append((view.limit, view.ceiling))
 
     assert limits == [(50, 500), (0, 0), (7, 7), (50, 900)]
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_each_provider_answers_to_its_own_name(name: str) -> None:
-    """The settings, the ledger and the names all speak of a provider by it."""
+    """The settings, the store and the names all speak of a provider by it."""
     assert PROVIDERS[name](ProviderSettings(name, DOWN, "key")).name == name
 
 
@@ -71,14 +71,14 @@ async def test_the_path_family_is_found_out_unless_said(tmp_path: Path, style: s
     """Whoever names one wants no request for the other."""
     providers = (ProviderSettings("magnific", DOWN, "key", style),)
     async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=providers)) as assembly:
-        assert assembly.desk.catalogs[0].account.provider.styles == styles
+        assert assembly.workspace.catalogs[0].account.provider.styles == styles
 
 
 async def test_the_sandbox_shows_its_apps_whatever_the_source(tmp_path: Path) -> None:
     """The setting was made for a real account."""
     settings = build_settings(tmp_path / "person", DOWN, providers=(), source=Source.PUBLISHED)
     async with open_assembly(settings) as assembly:
-        assert assembly.desk.catalogs[0].catalog._source is Source.ALL
+        assert assembly.workspace.catalogs[0].catalog._source is Source.ALL
 
 
 async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path)
             async with AsyncExitStack() as stack:
                 opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
                 tools = [[tool.name for tool in (await one.client.list_tools()).tools] for one in opened]
-                await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+                await opened[0].assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
                 asked = await count_requests(opened[0])
             assert len({tuple(names) for names in tools}) == 1
             assert len(tools[0]) == 7 + len(IDS)
@@ -101,7 +101,7 @@ async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: P
     async with open_sandbox() as sandbox:
         await sandbox.switch("catalogue", apps=69 - len(IDS))
         async with open_harness(sandbox, tmp_path / "person") as first:
-            catalog = first.assembly.desk.catalogs[0].catalog
+            catalog = first.assembly.workspace.catalogs[0].catalog
             await first.client.list_tools()
             with anyio.fail_after(60):
                 while any(listing.tool is None for listing in catalog.current.listings):
@@ -111,7 +111,7 @@ async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: P
         async with AsyncExitStack() as stack:
             opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
             listed = [len((await one.client.list_tools()).tools) for one in opened]
-            await opened[0].assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+            await opened[0].assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
             asked = await count_requests(opened[0]) - before
 
     assert listed == [47, 47, 47]
@@ -133,9 +133,9 @@ async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path)
         orphan = build_run(
             "run_one", RunState.RUNNING, provider_run_id=remote, account_id=account.id, process_id="0123456789abcdef"
         )
-        ledger = open_sqlite_ledger(settings.home / "ledger.sqlite3")
-        await ledger.accept(orphan)
-        read = partial(ledger.get_run, account_id=None, owner=orphan.owner)
+        store = open_sqlite_store(settings.home / "ledger.sqlite3")
+        await store.accept(orphan)
+        read = partial(store.get_run, account_id=None, owner=orphan.owner)
         async with open_assembly(settings, pace=QUICK) as one, open_assembly(settings, pace=QUICK) as two:
             with anyio.fail_after(60):
                 over = await read("run_one")
@@ -143,8 +143,8 @@ async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path)
                     over = await read("run_one")
             names = sorted(path.name for path in settings.output_dir.glob("*/*"))
             for assembly in (one, two):
-                await wait_until(lambda desk=assembly.desk: desk.runner.get_entry("run_one") is None)  # type: ignore[misc]
-        await ledger.close()
+                await wait_until(lambda workspace=assembly.workspace: workspace.runner.get_entry("run_one") is None)  # type: ignore[misc]
+        await store.close()
     assert over.state is RunState.SUCCEEDED
     assert names == ["sketch_to_realism-1-run_one.png", "sketch_to_realism-1-run_one.png.json"]
 

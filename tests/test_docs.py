@@ -12,7 +12,7 @@ import pytest
 
 import flowport
 from flowport import __version__
-from flowport.actions.built_in_tools import STANDING_TOOLS
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.cli.main import COMMANDS
 from flowport.domain.errors import Breakage, FlowportError
 from flowport.settings.variables import VARIABLES
@@ -68,7 +68,7 @@ def test_every_variable_that_the_documents_name_exists() -> None:
 
 def test_every_standing_tool_is_in_the_readme() -> None:
     """People look there for what an assistant may do."""
-    assert [name for name in STANDING_TOOLS if f"| `{name}` |" not in README] == []
+    assert [name for name in BUILT_IN_TOOLS if f"| `{name}` |" not in README] == []
 
 
 def test_the_example_configuration_is_the_one_in_the_readme() -> None:

@@ -26,7 +26,7 @@ from flowport.providers.magnific.api import Magnific
 from flowport.providers.parsing import parse_json
 from flowport.store.sqlite.migrations import prepare_schema
 from flowport.store.sqlite.names import assign_property_names, assign_tool_names
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 from tests.support.definitions import INVENTORIES, Definition, encode
 from tests.support.fake_clock import FakeClock
 from tests.support.laws import Tool, build_arguments, find_breaches, is_clean, reaches_the_provider
@@ -76,7 +76,7 @@ class Named:
 
 
 @pytest.fixture(scope="module")
-def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+def batch_progress(request: pytest.FixtureRequest) -> Iterator[Tally]:
     """Count through the module, and show the figure whatever captures the output."""
     counted = Tally()
     yield counted
@@ -96,10 +96,10 @@ def open_names() -> sqlite3.Connection:
     return connection
 
 
-def read_inventory(inventory: Sequence[Definition], tally: Tally) -> dict[str, App]:
+def read_inventory(inventory: Sequence[Definition], batch_progress: Tally) -> dict[str, App]:
     """Return the apps that the provider's parser makes of it, by id; what it refuses has to be refused with a reason."""
     listed = PROVIDER.parse_list(build_answer(encode([one.summary for one in inventory])), is_own=False)
-    tally.left_out += len(listed.left_out)
+    batch_progress.left_out += len(listed.left_out)
     details: dict[str, bytes] = {}
     for one in inventory:
         details.setdefault(_get_id(one), encode(one.detail))
@@ -108,7 +108,7 @@ def read_inventory(inventory: Sequence[Definition], tally: Tally) -> dict[str, A
         try:
             apps[app.id] = PROVIDER.parse_app(build_answer(details[app.id]), app, read_at=0.0)
         except (AppUnsupported, ProviderBroken) as refusal:
-            tally.leave_out(refusal)
+            batch_progress.leave_out(refusal)
     return apps
 
 
@@ -124,7 +124,7 @@ def name_all(connection: sqlite3.Connection, apps: Mapping[str, App]) -> Named:
     return Named(apps, tool_names, assign_property_names(connection, SCOPE, apps=properties))
 
 
-def build_tools(named: Named, tally: Tally, *, is_sandbox: bool) -> dict[str, Tool]:
+def build_tools(named: Named, batch_progress: Tally, *, is_sandbox: bool) -> dict[str, Tool]:
     """Return the tool of each app that can have one, by app id."""
     tools: dict[str, Tool] = {}
     for app in named.apps.values():
@@ -137,7 +137,7 @@ def build_tools(named: Named, tally: Tally, *, is_sandbox: bool) -> dict[str, To
                 title_prefix="Sandbox: " if is_sandbox else "",
             )
         except AppUnsupported as refusal:
-            tally.leave_out(refusal)
+            batch_progress.leave_out(refusal)
     return tools
 
 
@@ -176,31 +176,31 @@ def _keeps(before: Named, after: Named) -> bool:
     phases=PHASES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
-def check_inventory(tally: Tally, inventory: Sequence[Definition], seed: int, *, is_sandbox: bool) -> None:
+def check_inventory(batch_progress: Tally, inventory: Sequence[Definition], seed: int, *, is_sandbox: bool) -> None:
     """Put one inventory to every law."""
-    tally.tried += len(inventory)
+    batch_progress.tried += len(inventory)
     with closing(open_names()) as connection:
-        named = name_all(connection, read_inventory(inventory, tally))
-        tally.note("the inventory", find_unstable(connection, named))
-    tools = build_tools(named, tally, is_sandbox=is_sandbox)
-    tally.listed += len(tools)
+        named = name_all(connection, read_inventory(inventory, batch_progress))
+        batch_progress.note("the inventory", find_unstable(connection, named))
+    tools = build_tools(named, batch_progress, is_sandbox=is_sandbox)
+    batch_progress.listed += len(tools)
     chance = Random(seed)
     for app_id, tool in tools.items():
         breaches = find_breaches(tool)
         app, names = named.apps[app_id], named.property_names[app_id]
-        tally.calls += 1
+        batch_progress.calls += 1
         if not reaches_the_provider(app, tool, names, build_arguments(app, tool, names, chance)):
             breaches.append("what the schema accepts reaches the provider")
-        tally.note(tool["name"], breaches)
+        batch_progress.note(tool["name"], breaches)
 
 
-def test_every_listed_tool_keeps_every_law(tally: Tally) -> None:
+def test_every_listed_tool_keeps_every_law(batch_progress: Tally) -> None:
     """An app that cannot keep them is left out with a reason; it never breaks the list."""
-    check_inventory(tally)
+    check_inventory(batch_progress)
 
-    assert (tally.tried >= LEAST_TRIED, tally.broken) == (True, 0)
+    assert (batch_progress.tried >= LEAST_TRIED, batch_progress.broken) == (True, 0)
     # A law is as good as what comes to it.
-    assert tally.listed > LEAST_TRIED // 3
+    assert batch_progress.listed > LEAST_TRIED // 3
 
 
 @dataclass
@@ -227,12 +227,12 @@ def _get_id(one: Definition) -> str:
 
 async def start_catalogue(folder: Path, inventory: Sequence[Definition]) -> dict[str, Tool]:
     """Start Flowport's catalogue on a folder, refresh it, end it, and return its tools by app id."""
-    clock, ledger = FakeClock(), open_sqlite_ledger(folder / "ledger.sqlite3")
-    catalog = Catalog(ScriptedAccount(Account(inventory), clock), ledger, clock, folder / "one.json")
+    clock, store = FakeClock(), open_sqlite_store(folder / "ledger.sqlite3")
+    catalog = Catalog(ScriptedAccount(Account(inventory), clock), store, clock, folder / "one.json")
     await catalog.load()
     await catalog.refresh()
     by_name = {listing.tool_name: listing.app.id for listing in catalog.current.listings}
-    await ledger.close()
+    await store.close()
     return {by_name[tool["name"]]: tool for tool in catalog.tools}
 
 

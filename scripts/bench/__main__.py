@@ -9,7 +9,6 @@ from http_ping import measure_http_ping
 from large_text import measure_large_text
 from learning import measure_learning
 from learning_sandbox import measure_learning_sandbox
-from ledger_cost import measure_ledger_cost
 from long_list import measure_long_list
 from memory import measure_memory
 from pinging import measure_pinging
@@ -19,6 +18,7 @@ from schedule_sandbox import measure_schedule_sandbox
 from side_by_side import measure_side_by_side
 from sizes import measure_sizes
 from starts import measure_starts
+from store_cost import measure_store_cost
 
 PARTS = {
     "starts": measure_starts,
@@ -28,7 +28,7 @@ PARTS = {
     "http_ping": measure_http_ping,
     "large_text": measure_large_text,
     "pinging": measure_pinging,
-    "ledger_cost": measure_ledger_cost,
+    "store_cost": measure_store_cost,
     "long_list": measure_long_list,
     "memory": measure_memory,
     "side_by_side": measure_side_by_side,

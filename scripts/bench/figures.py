@@ -16,7 +16,7 @@ class Figure:
 
 def print_figures(figures: Sequence[Figure]) -> None:
     """Print the table."""
-    print(f"\n{'what':90} {'measured':>12} {'reach':>10}")
+    print(f"\n{'what':90} {'measured':>12} {'trigger':>10}")
     for figure in figures:
         mark = "" if figure.is_reached else "  MISSED"
         print(f"{figure.what:90} {figure.measured:>12} {figure.limit:>10}{mark}")

@@ -1,4 +1,4 @@
-"""A whole Flowport in this process, on a provider that answers at once and a ledger of one's choice."""
+"""A whole Flowport in this process, on a provider that answers at once and a store of one's choice."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flowport import bootstrap as assembly
 from flowport.actions.tool_calls import ToolCalls
 from flowport.actions.waiting import Caller
-from flowport.actions.workspace import Desk
+from flowport.actions.workspace import Workspace
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
@@ -21,12 +21,12 @@ from flowport.domain.models import Account, App, Input, InputKind
 from flowport.runtime.clock import Pace
 from flowport.settings.settings import ProviderSettings, Settings
 from flowport.store.home import Home
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
 
 TOOL_NAME: Final = "instant_picture"
 QUICK: Final = Pace(first_seconds=0.001, every_seconds=0.001, spread_per_second=1_000_000)
-"""As good as at once: pauses would hide what the ledger costs."""
+"""As good as at once: pauses would hide what the store costs."""
 NOWHERE: Final = "http://127.0.0.1:9"
 _APP: Final = App(
     "magnific",
@@ -51,8 +51,8 @@ def open_provider() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def open_desk(folder: Path, ledger: Ledger, url: str = NOWHERE) -> AsyncIterator[Desk]:
-    """Run Flowport on a ledger, which is closed afterwards."""
+async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> AsyncIterator[Workspace]:
+    """Run Flowport on a store, which is closed afterwards."""
     configured = ProviderSettings("magnific", url, "bench-key", "flows")
     account = Account("magnific", urlsplit(url).netloc, configured.fingerprint)
     tool = build_tool(_APP, tool_name=TOOL_NAME, property_names={"i1": "prompt"}, provider_title="Magnific")
@@ -67,18 +67,18 @@ async def open_desk(folder: Path, ledger: Ledger, url: str = NOWHERE) -> AsyncIt
         should_save_outputs=False,
         should_show_previews=False,
     )
-    home = Home(ledger, ProcessLock(folder))
+    home = Home(store, ProcessLock(folder))
     with mock.patch.object(assembly, "open_home", return_value=home):
         async with assembly.open_assembly(settings, pace=QUICK) as opened:
-            yield opened.desk
+            yield opened.workspace
 
 
 class Client:
     """Calls tools as the server does: side by side, but with one place for all where calls are prepared."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._calls = ToolCalls(desk)
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._calls = ToolCalls(workspace)
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return the facts of its answer."""
@@ -86,7 +86,7 @@ class Client:
         async def report(_: float, __: str) -> None:
             """Tell nobody."""
 
-        answer = await self._calls.call(tool, arguments, Caller(self._desk.clock.monotonic(), report))
+        answer = await self._calls.call(tool, arguments, Caller(self._workspace.clock.monotonic(), report))
         facts = getattr(answer, "structured_content", None)
         if not isinstance(facts, dict):
             raise TypeError(f"{tool} has no facts")

@@ -14,7 +14,7 @@ from virtual import VirtualClock, run_virtually
 from flowport.domain.models import Urgency
 from flowport.network.api_client import tell_budget
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
-from flowport.network.ratelimit.limiter import RequestBudget, Standing
+from flowport.network.ratelimit.limiter import RequestBudget, RunView
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.magnific.api import Magnific
 
@@ -53,7 +53,7 @@ class LearningAccount(VirtualAccount):
         return answer
 
 
-async def learn(limit: int, minutes: int, seed: int) -> tuple[LearningAccount, Standing]:
+async def learn(limit: int, minutes: int, seed: int) -> tuple[LearningAccount, RunView]:
     """Carry out rows without end for so long, and return the account and what it has learned."""
     build = partial(LearningAccount, limit=limit)
     async with open_world(seed, build_account=build, may_refuse=True) as world:
@@ -98,7 +98,7 @@ def build_refusals(what: str, account: VirtualAccount, most: int) -> Figure:
 
 
 def play(
-    work: Callable[[int, int, int], Awaitable[tuple[LearningAccount, Standing]]], limit: int, minutes: int
-) -> tuple[LearningAccount, Standing]:
+    work: Callable[[int, int, int], Awaitable[tuple[LearningAccount, RunView]]], limit: int, minutes: int
+) -> tuple[LearningAccount, RunView]:
     """Return how it went with a limit."""
     return run_virtually(partial(work, limit, minutes), SEED)

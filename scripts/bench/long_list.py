@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import anyio
 from figures import Figure
-from instant import Client, open_desk
+from instant import Client, open_workspace
 
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
-from flowport.store.sqlite.connection import LEDGER_NAME, open_connection
+from flowport.store.sqlite.connection import STORE_NAME, open_connection
 from flowport.store.sqlite.rows import build_output_values, build_run_values
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 
 RUNS: Final = 100_000
 CALLS: Final = 50
@@ -27,7 +27,7 @@ def measure_long_list() -> list[Figure]:
 
 
 def measure_list(what: str, *, unseen_every: int) -> Figure:
-    """Return the line of one ledger."""
+    """Return the line of one store."""
     seconds = anyio.run(time_lists, unseen_every)
     usual = statistics.quantiles(seconds, n=20)[-1]
     median = statistics.median(seconds)
@@ -42,13 +42,13 @@ def measure_list(what: str, *, unseen_every: int) -> Figure:
 async def time_lists(unseen_every: int) -> list[float]:
     """Return how long each call took."""
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
-        path = Path(name) / "home" / LEDGER_NAME
+        path = Path(name) / "home" / STORE_NAME
         fill(path, unseen_every)
         seconds: list[float] = []
-        async with open_desk(path.parent, open_sqlite_ledger(path)) as desk:
+        async with open_workspace(path.parent, open_sqlite_store(path)) as workspace:
             for number in range(CALLS + 1):
                 began = time.perf_counter()
-                facts = await Client(desk).call("list_runs")
+                facts = await Client(workspace).call("list_runs")
                 if number:
                     seconds.append(time.perf_counter() - began)
         if len(facts["runs"]) != 10 or str(RUNS // unseen_every) not in facts["summary"]:  # noqa: PLR2004 - the default

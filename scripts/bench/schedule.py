@@ -103,8 +103,8 @@ async def carry_by_fixed_pace(world: World, _: Urgency) -> Job:
     while True:
         await world.clock.sleep(FIXED_SECONDS)
         await world.account.wait_for_turn(Priority.LOOK)
-        answer = await world.account.send_now(start.build_look_request(name))
-        if start.parse_look(answer, now=world.clock.now()).state.is_final:
+        answer = await world.account.send_now(start.build_status_request(name))
+        if start.parse_status(answer, now=world.clock.now()).state.is_final:
             job.told_at = world.clock.monotonic()
             return job
 

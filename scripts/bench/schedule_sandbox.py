@@ -1,4 +1,4 @@
-"""What the schedule reaches in real processes: once over HTTP and the ledger, with time scaled at both ends.
+"""What the schedule reaches in real processes: once over HTTP and the store, with time scaled at both ends.
 
 Flowport's clock runs fast; the sandbox's minute and its runs are as much shorter. Everything below is in seconds of that
 clock unless it says real.
@@ -58,7 +58,7 @@ def measure_schedule_sandbox() -> list[Figure]:
     return [
         *build_figures("sandbox", alone.outcome, shared.outcome),
         Figure("sandbox: requests refused with 429", str(refused), "0", is_reached=not refused),
-        # The same runs: what lies between the two is the wire, the ledger and the machine.
+        # The same runs: what lies between the two is the wire, the store and the machine.
         *(
             replace(figure, limit="-", is_reached=True)
             for figure in build_figures("the same in virtual time", *virtual)
@@ -197,15 +197,15 @@ class _Meter:
 
 
 def read_jobs(home: Path, sandbox: Sandbox, batch_id: str, answers: dict[str, Job]) -> tuple[list[Job], list[Job]]:
-    """Return the rows of a batch by the ledger's own instants, counted from its acceptance, and the runs beside it."""
+    """Return the rows of a batch by the store's own instants, counted from its acceptance, and the runs beside it."""
     told = sandbox.request("/_sandbox/runs")["runs"]
     took = {name: (run["completed_at"] - run["started_at"]) * RATE for name, run in told.items()}
-    with closing(sqlite3.connect(f"file:{home / 'ledger.sqlite3'}?mode=ro", uri=True)) as ledger:
-        began_at = ledger.execute("SELECT accepted_at FROM runs WHERE id = ?", (batch_id,)).fetchone()[0]
-        rows = ledger.execute(
+    with closing(sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True)) as store:
+        began_at = store.execute("SELECT accepted_at FROM runs WHERE id = ?", (batch_id,)).fetchone()[0]
+        rows = store.execute(
             "SELECT provider_run_id, accepted_at, started_at, finished_at FROM runs WHERE batch_id = ?", (batch_id,)
         ).fetchall()
-        names = dict(ledger.execute("SELECT id, provider_run_id FROM runs").fetchall())
+        names = dict(store.execute("SELECT id, provider_run_id FROM runs").fetchall())
     jobs = [Job(called - began_at, took[name], start - began_at, end - began_at) for name, called, start, end in rows]
     return jobs, [replace(job, duration_seconds=took[names[run_id]]) for run_id, job in answers.items()]
 

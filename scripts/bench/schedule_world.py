@@ -1,6 +1,6 @@
 """A provider, an account and the real scheduler in virtual time.
 
-What is measured is the budget, the schedule, the starter, the follower and its watch; only the wire and the ledger are
+What is measured is the budget, the schedule, the starter, the follower and its watch; only the wire and the store are
 stand-ins.
 """
 
@@ -22,14 +22,14 @@ from flowport.network.api_client import Location
 from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.start import RunStarter
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 MEDIAN_SECONDS: Final = 60.0
 SIGMA: Final = 0.5
@@ -130,7 +130,7 @@ class VirtualAccount(OpenAccount):
 
 
 class _Memory:
-    """A ledger that says yes and keeps nothing; it knows how long the runs of before took."""
+    """A store that says yes and keeps nothing; it knows how long the runs of before took."""
 
     def __init__(self, durations: tuple[float, ...]) -> None:
         self._durations = durations
@@ -152,7 +152,7 @@ class World:
 
     clock: VirtualClock
     account: VirtualAccount
-    board: Board
+    live_runs: LiveRuns
     starter: RunStarter
     follower: RunFollower
     jobs: list[Job] = field(default_factory=list)
@@ -163,19 +163,19 @@ class World:
         run = _build_run(self.account.account, len(self.jobs), self.clock.now())
         self.jobs.append(job)
         self.account.jobs[run.id] = job
-        entry = self.board.put(run, noted_at=self.clock.monotonic(), urgency=urgency)
+        entry = self.live_runs.put(run, noted_at=self.clock.monotonic(), urgency=urgency)
         entry.waiters = int(urgency is Urgency.WAITED)
         call = PreparedCall(
             self.account.app, run.app_name, run.tool_name, run.account_id, {"n": run.id}, "{}", "r", "c"
         )
         started = await self.starter.start(run, call, self.account)
-        self.board.update(started)
+        self.live_runs.update(started)
         over = (await self.follower.follow(started, self.account)).run
         if over.state is not RunState.SUCCEEDED:
             raise RuntimeError(f"a run went wrong: {over}")
         job.told_at = self.clock.monotonic()
-        self.board.update(over)
-        self.board.remove(run.id)
+        self.live_runs.update(over)
+        self.live_runs.remove(run.id)
         return job
 
 
@@ -187,13 +187,13 @@ async def open_world(
     may_refuse: bool = False,
 ) -> AsyncIterator[World]:
     """Build the scheduler as the program does; everything by chance follows from the seed."""
-    chance, clock, board = random.Random(seed), VirtualClock(), Board()  # noqa: S311 - it is to repeat itself
+    chance, clock, live_runs = random.Random(seed), VirtualClock(), LiveRuns()  # noqa: S311 - it is to repeat itself
     history = tuple(draw_seconds(chance) for _ in range(HISTORY))
-    ledger, writer = cast("Ledger", _Memory(history)), RunWriter(board, clock)
+    store, writer = cast("Store", _Memory(history)), RunWriter(live_runs, clock)
     account = build_account(clock, chance)
     async with Supervisor() as supervisor:
-        follower = RunFollower(ledger, board, clock, Pace(), writer, supervisor=supervisor)
-        yield World(clock, account, board, RunStarter(ledger, board, clock, writer), follower)
+        follower = RunFollower(store, live_runs, clock, Pace(), writer, supervisor=supervisor)
+        yield World(clock, account, live_runs, RunStarter(store, live_runs, clock, writer), follower)
     if account.refused and not may_refuse:
         raise RuntimeError(f"{account.refused} requests were refused")
 

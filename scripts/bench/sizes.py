@@ -6,7 +6,7 @@ from typing import Any, Final
 from figures import Figure
 from listings import build_listing
 
-from flowport.actions.built_in_tools import STANDING_TOOLS, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
 
 MAX_TOOL_BYTES: Final = 750
 MAX_LIST_BYTES: Final = 36 * 1024
@@ -15,7 +15,7 @@ MAX_LIST_BYTES: Final = 36 * 1024
 def measure_sizes() -> list[Figure]:
     """Measure the tools as clients get them."""
     one = count_bytes(build_listing(0).tool)
-    helpers = [build_wire_tool(tool) for tool in STANDING_TOOLS.values()]
+    helpers = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
     whole = count_bytes({"tools": helpers + [build_listing(n).tool for n in range(40)]})
     return [
         Figure(

@@ -13,7 +13,7 @@ from figures import Figure
 from listings import build_listing
 from wire import build_environment, exchange, greet
 
-from flowport.actions.built_in_tools import STANDING_TOOLS, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue
 from flowport.domain.models import Account
@@ -61,7 +61,7 @@ def measure_start(folder: Path, provider: str, count: int) -> tuple[float, float
     configured = ProviderSettings(provider, CLOSED_URL, KEY)
     account = Account(provider, "127.0.0.1:9", configured.fingerprint)
     save_catalogue(build_cache_path(folder, account), Catalogue(tuple(listings), listed_at=time.time()))
-    tools = [build_wire_tool(tool) for tool in STANDING_TOOLS.values()] + [listing.tool for listing in listings]
+    tools = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()] + [listing.tool for listing in listings]
     (folder / "tools.py").write_text(f"TOOLS = {tools!r}\n", encoding="utf-8")
     (folder / "bare.py").write_text(BARE_SERVER, encoding="utf-8")
     kept = build_environment({})

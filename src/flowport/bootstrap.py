@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
@@ -28,20 +28,20 @@ from flowport.network.sandbox_process import keep_tidy, open_sandbox_account
 from flowport.network.upload import Uploader
 from flowport.providers.interface import Provider
 from flowport.providers.magnific.api import STYLES, Magnific
-from flowport.runs.batch.report import BatchPaper
+from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import Batches
-from flowport.runs.calls import CallBook
+from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
-from flowport.runs.downloads import LinkRenewer, OutputRetrier, OutputSaver
+from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.durations import DurationBook
 from flowport.runs.inputs import FileDeliverer
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.rebuild_call import CallRestorer
-from flowport.runs.recovery import OrphanWatch, RunAdopter, RunInheritor
+from flowport.runs.rebuild_call import CallRebuilder
+from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
@@ -51,7 +51,7 @@ from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import ProviderSettings, Settings
 from flowport.store.home import Home, open_home
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
 from flowport.store.process_lock import ProcessLock, Turn
 from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
@@ -87,7 +87,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 class Assembly:
     """A running Flowport and what the server needs besides."""
 
-    desk: Desk
+    workspace: Workspace
     file_threads: anyio.CapacityLimiter
     first_listed: anyio.Event
     """To be set at the first tool list; the catalogue is not refreshed before, so that the list is never delayed."""
@@ -97,20 +97,20 @@ class Assembly:
 async def open_assembly(
     settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None, account: OpenAccount | None = None
 ) -> AsyncIterator[Assembly]:
-    """Open the ledger and the accounts, start the background work, and end all of it on the way out.
+    """Open the store and the accounts, start the background work, and end all of it on the way out.
 
-    A ledger that cannot be used stops none of it: what needs it answers why.
+    A store that cannot be used stops none of it: what needs it answers why.
 
     Args:
         account: An open one, in the place of what the settings name.
     """
     clock = clock or SystemClock()
     home = open_home(settings.home)
-    ledger, process = home.ledger, home.process
+    store, process = home.store, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
     fetcher = Fetcher(file_threads=file_threads, api_hosts=settings.api_hosts)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(ledger.close)
+        stack.push_async_callback(store.close)
         stack.push_async_callback(fetcher.aclose)
         budgets = Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
         stack.push_async_callback(budgets.file.close)
@@ -129,35 +129,41 @@ async def open_assembly(
         shared = _Shared(
             settings=settings,
             clock=clock,
-            ledger=ledger,
+            store=store,
             fetcher=fetcher,
             file_threads=file_threads,
             supervisor=supervisor,
-            renewer=LinkRenewer(ledger, clock),
+            link_refresher=LinkRefresher(store, clock),
             doubt=partial(_doubt, catalogs),
-            calls=CallBook(clock, window_seconds=settings.reattach_seconds, purse=settings.purse),
-            durations=DurationBook(ledger),
+            calls=RecentRequests(
+                clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits
+            ),
+            durations=DurationBook(store),
         )
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
             supervisor.spawn("doubts", one.catalog.read_doubted)
-        supervisor.spawn("upkeep", _keep_up, ledger, clock, settings, first_listed)
-        supervisor.spawn("sandbox", keep_tidy, accounts, ledger, clock)
-        deliveries = Deliveries(ledger, clock, supervisor)
-        finder = OutputFinder(ledger, deliveries.delivered)
+        supervisor.spawn("upkeep", _keep_up, store, clock, settings, first_listed)
+        supervisor.spawn("sandbox", keep_tidy, accounts, store, clock)
+        deliveries = Deliveries(store, clock, supervisor)
+        finder = OutputFinder(store, deliveries.delivered)
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, finder)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
-        board = Board(changes.note_run)
-        runner = _build_runner(shared, accounts, board, process, pace or Pace())
-        restorer = CallRestorer(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, ledger)
-        inheritor = _build_inheritor(shared, accounts, runner, process, restorer)
-        batches = _build_batches(shared, accounts, runner=runner, board=board, process=process, restorer=restorer)
-        _watch_over(shared, accounts, inheritor, batches, process)
-        parts = (preparer, runner, batches, inheritor, fetcher, changes, previewer, deliveries)
+        live_runs = LiveRuns(changes.note_run)
+        runner = _build_runner(shared, accounts, live_runs, process, pace or Pace())
+        call_rebuilder = CallRebuilder(
+            preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, store
+        )
+        claimer = _build_claimer(shared, accounts, runner, process, call_rebuilder)
+        batches = _build_batches(
+            shared, accounts, runner=runner, live_runs=live_runs, process=process, call_rebuilder=call_rebuilder
+        )
+        _watch_over(shared, accounts, claimer, batches, process)
+        parts = (preparer, runner, batches, claimer, fetcher, changes, previewer, deliveries)
         order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
-        desk = Desk(settings, clock, ledger, catalogs, *parts, shared.durations, supervisor, tool_order=order)
-        yield Assembly(desk, file_threads, first_listed)
+        workspace = Workspace(settings, clock, store, catalogs, *parts, shared.durations, supervisor, tool_order=order)
+        yield Assembly(workspace, file_threads, first_listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,39 +172,44 @@ class _Shared:
 
     settings: Settings
     clock: Clock
-    ledger: Ledger
+    store: Store
     fetcher: Fetcher
     file_threads: anyio.CapacityLimiter
     supervisor: Supervisor
-    renewer: LinkRenewer
+    link_refresher: LinkRefresher
     doubt: Callable[[OpenAccount, App], None]
-    calls: CallBook
+    calls: RecentRequests
     durations: DurationBook
 
 
 def _build_runner(
     shared: _Shared,
     accounts: list[OpenAccount],
-    board: Board,
+    live_runs: LiveRuns,
     process: ProcessLock,
     pace: Pace,
 ) -> Runner:
-    ledger, clock = shared.ledger, shared.clock
-    writer = RunWriter(board, clock)
+    store, clock = shared.store, shared.clock
+    writer = RunWriter(live_runs, clock)
     rules = _build_saving_rules(shared, process)
-    saver = OutputSaver(ledger, board, clock, shared.fetcher, rules=rules)
+    saver = OutputSaver(store, live_runs, clock, shared.fetcher, rules=rules)
     return Runner(
         accounts={account.account.id: account for account in accounts},
-        ledger=ledger,
-        board=board,
+        store=store,
+        live_runs=live_runs,
         clock=clock,
         supervisor=shared.supervisor,
         starter=RunStarter(
-            ledger, board, clock, writer, deliverer=_build_deliverer(shared, accounts, process), on_doubt=shared.doubt
+            store,
+            live_runs,
+            clock,
+            writer,
+            deliverer=_build_deliverer(shared, accounts, process),
+            on_doubt=shared.doubt,
         ),
         follower=RunFollower(
-            ledger,
-            board,
+            store,
+            live_runs,
             clock,
             pace,
             writer,
@@ -210,7 +221,7 @@ def _build_runner(
         writer=writer,
         process=process,
         calls=shared.calls,
-        retrier=OutputRetrier(ledger, saver, shared.renewer, clock),
+        retrier=DownloadRetrier(store, saver, shared.link_refresher, clock),
     )
 
 
@@ -219,21 +230,21 @@ def _build_batches(
     accounts: list[OpenAccount],
     *,
     runner: Runner,
-    board: Board,
+    live_runs: LiveRuns,
     process: ProcessLock,
-    restorer: CallRestorer,
+    call_rebuilder: CallRebuilder,
 ) -> Batches:
     return Batches(
         runner=runner,
         accounts={account.account.id: account for account in accounts},
-        ledger=shared.ledger,
-        board=board,
+        store=shared.store,
+        live_runs=live_runs,
         clock=shared.clock,
         supervisor=shared.supervisor,
         process=process,
         calls=shared.calls,
-        restorer=restorer,
-        paper=BatchPaper(_build_saving_rules(shared, process), shared.file_threads),
+        call_rebuilder=call_rebuilder,
+        report=BatchReport(_build_saving_rules(shared, process), shared.file_threads),
     )
 
 
@@ -244,13 +255,13 @@ def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
 
 def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
     uploader = Uploader(file_threads=shared.file_threads, outlet=shared.fetcher.outlet)
-    uploads = FileUploads(shared.ledger, shared.clock, process, uploader, threads=shared.file_threads)
+    uploads = FileUploads(shared.store, shared.clock, process, uploader, threads=shared.file_threads)
     return FileDeliverer(
-        shared.ledger,
+        shared.store,
         shared.clock,
         uploads,
         shared.fetcher,
-        shared.renewer,
+        shared.link_refresher,
         accounts={account.account.id: account for account in accounts},
         threads=shared.file_threads,
         results=_build_saving_rules(shared, process),
@@ -264,32 +275,32 @@ def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
             one.catalog.doubt(app)
 
 
-def _build_inheritor(
-    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, restorer: CallRestorer
-) -> RunInheritor:
+def _build_claimer(
+    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, call_rebuilder: CallRebuilder
+) -> RunClaimer:
     by_id = {account.account.id: account for account in accounts}
-    return RunInheritor(
+    return RunClaimer(
         runner=runner,
         accounts=by_id,
-        ledger=shared.ledger,
+        store=shared.store,
         clock=shared.clock,
         process=process,
-        renewer=shared.renewer,
-        adopter=RunAdopter(by_id, shared.ledger, shared.clock, process),
-        restorer=restorer,
+        link_refresher=shared.link_refresher,
+        adopter=RunAdopter(by_id, shared.store, shared.clock, process),
+        call_rebuilder=call_rebuilder,
     )
 
 
 def _watch_over(
-    shared: _Shared, accounts: list[OpenAccount], inheritor: RunInheritor, batches: Batches, process: ProcessLock
+    shared: _Shared, accounts: list[OpenAccount], claimer: RunClaimer, batches: Batches, process: ProcessLock
 ) -> None:
     """Begin to take over what dead processes leave, and sweep up their half-written files once."""
     should_save = shared.settings.should_save_outputs
     opened = [account.account for account in accounts]
-    watch = OrphanWatch(
-        inheritor,
+    watch = OrphanScanner(
+        claimer,
         opened,
-        shared.ledger,
+        shared.store,
         shared.clock,
         should_save=should_save,
         is_alive=process.is_alive,
@@ -318,9 +329,9 @@ async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> Non
     await catalog.keep_fresh()
 
 
-async def _keep_up(ledger: Ledger, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:
+async def _keep_up(store: Store, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:
     await _wait_for_list(first_listed)
-    await keep_up(ledger, clock, keep_days=settings.keep_days)
+    await keep_up(store, clock, keep_days=settings.keep_days)
 
 
 async def _wait_for_list(first_listed: anyio.Event) -> None:
@@ -359,7 +370,7 @@ def _build_catalog(
     source = Source.ALL if account.is_sandbox else settings.source
     return Catalog(
         account,
-        home.ledger,
+        home.store,
         clock,
         path,
         globs=settings.apps,

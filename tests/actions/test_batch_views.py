@@ -8,7 +8,7 @@ import mcp.types as t
 import pytest
 
 from flowport.actions.views.batch import (
-    BatchStanding,
+    BatchView,
     build_batch_answer,
     build_batch_facts,
     build_batch_page,
@@ -16,11 +16,11 @@ from flowport.actions.views.batch import (
 )
 from flowport.actions.views.run import MAX_ANSWER_BYTES, MAX_RUN_BYTES, format_facts
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.store.batch_records import BatchRow, BatchTally, RowStanding
+from flowport.store.batch_records import BatchProgress, BatchRow, RowStatus
 from tests.store.samples import build_run
 
 BATCH = build_run("batch_abc", RunState.RUNNING, row_count=200, price_credits=1000.0, app_name='Sketch "to" Realism')
-TALLY = BatchTally(
+TALLY = BatchProgress(
     rows=200,
     price_each_credits=5.0,
     variations=1,
@@ -48,24 +48,24 @@ def build_output(n: int, **changes: Any) -> Output:
     return replace(Output(1, OutputKind.IMAGE, link, saved_path=f"/pictures/{n}.png", mime_type="image/png"), **changes)
 
 
-def build_row(n: int, state: RunState = RunState.SUCCEEDED, *, variation: int = 1, **changes: Any) -> RowStanding:
+def build_row(n: int, state: RunState = RunState.SUCCEEDED, *, variation: int = 1, **changes: Any) -> RowStatus:
     """Return a row that was begun."""
     outputs = (build_output(n),) if state is RunState.SUCCEEDED else ()
     run = build_run(f"run_{n}", state, batch_id=BATCH.id, **{"outputs": outputs, **changes})
     shown = json.dumps({"prompt": f"lake {n}"})
-    return RowStanding(BatchRow(n, n, variation, "", shown, "", ""), run, is_begun=True, is_dropped=False)
+    return RowStatus(BatchRow(n, n, variation, "", shown, "", ""), run, is_begun=True, is_dropped=False)
 
 
-def build_unbegun(n: int, *, is_dropped: bool = False, is_begun: bool = False) -> RowStanding:
+def build_unbegun(n: int, *, is_dropped: bool = False, is_begun: bool = False) -> RowStatus:
     """Return a row without a run."""
-    return RowStanding(BatchRow(n, n, 1, "", "{}", "", ""), None, is_begun=is_begun, is_dropped=is_dropped)
+    return RowStatus(BatchRow(n, n, 1, "", "{}", "", ""), None, is_begun=is_begun, is_dropped=is_dropped)
 
 
 def tell(
-    rows: list[RowStanding], run: Run = BATCH, tally: BatchTally = TALLY
+    rows: list[RowStatus], run: Run = BATCH, batch_progress: BatchProgress = TALLY
 ) -> tuple[dict[str, Any], t.CallToolResult]:
     """Return the facts of an answer, and the answer."""
-    answer = build_batch_answer(BatchStanding(run, tally, 60.0), rows)
+    answer = build_batch_answer(BatchView(run, batch_progress, 60.0), rows)
     assert isinstance(answer.structured_content, dict)
     assert isinstance(answer.content[0], t.TextContent)
     assert answer.content[0].text == format_facts(answer.structured_content)
@@ -119,7 +119,7 @@ def test_rows_without_a_run_are_only_counted() -> None:
 
 def test_variations_are_numbered() -> None:
     """Each has the row that it is one of."""
-    facts, _ = tell([build_row(1, variation=2)], tally=replace(TALLY, variations=4))
+    facts, _ = tell([build_row(1, variation=2)], batch_progress=replace(TALLY, variations=4))
     assert (facts["table"][0]["row"], facts["table"][0]["variation"]) == (1, 2)
 
 
@@ -136,7 +136,7 @@ def test_a_text_result_is_told_by_its_beginning() -> None:
 
 def test_a_batch_that_goes_on_says_what_to_do() -> None:
     """And one that is over has nothing left to be done."""
-    facts = build_batch_facts(BatchStanding(BATCH, TALLY, 60.0, problem="The disk is full.", is_joined=True))
+    facts = build_batch_facts(BatchView(BATCH, TALLY, 60.0, problem="The disk is full.", is_joined=True))
     assert facts["next_step"].startswith('Call get_run with run_id "batch_abc"')
     assert facts["joined"].endswith("The same call with new_run true makes another.")
     assert (facts["problem"], facts["failed"], facts["of_unknown_fate"], facts["done"]) == (
@@ -147,25 +147,25 @@ def test_a_batch_that_goes_on_says_what_to_do() -> None:
     )
     over = replace(BATCH, state=RunState.SUCCEEDED)
     ended = replace(TALLY, csv_path="/a\udcff.csv", csv_problem="Disk full", price_each_credits=None)
-    facts = build_batch_facts(BatchStanding(replace(over, price_credits=None), ended, 60.0))
+    facts = build_batch_facts(BatchView(replace(over, price_credits=None), ended, 60.0))
     assert "next_step" not in facts
     assert (facts["csv"], facts["csv_problem"], "price_credits" in facts) == ("/a?.csv", "Disk full", False)
 
 
 def test_the_summary_counts_what_there_is() -> None:
     """In the order in which people ask."""
-    standing = BatchStanding(BATCH, TALLY, 61.0)
-    assert format_batch_summary(standing) == (
+    view = BatchView(BATCH, TALLY, 61.0)
+    assert format_batch_summary(view) == (
         "200 runs of \"Sketch 'to' Realism\": 35 succeeded, 1 failed, 1 of unknown fate, 33 under way, 130 waiting (61 s)."
     )
 
 
 def test_a_row_that_waits_for_the_budget_is_not_under_way() -> None:
     """Nothing of it was sent, whatever it is called on record."""
-    standing = BatchStanding(BATCH, replace(TALLY, unsent=21), 61.0)
-    facts = build_batch_facts(standing)
+    view = BatchView(BATCH, replace(TALLY, unsent=21), 61.0)
+    facts = build_batch_facts(view)
     assert (facts["live"], facts["waiting"]) == (12, 151)
-    assert "12 under way, 151 waiting" in format_batch_summary(standing)
+    assert "12 under way, 151 waiting" in format_batch_summary(view)
 
 
 def test_a_page_names_the_next_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.actions.views.batch import BatchStanding
+from flowport.actions.views.batch import BatchView
 from flowport.actions.waiting import estimate_left_seconds, format_batch_progress
 from tests.actions.test_batch_views import BATCH, TALLY
 from tests.sandbox.client import Client as SandboxClient
@@ -56,8 +56,8 @@ from tests.support.harness import open_harness
 )
 def test_progress_is_a_line_that_means_something(changes: dict[str, Any], usual: float | None, message: str) -> None:
     """By the rows that are over, else by the app's earlier runs."""
-    standing = BatchStanding(BATCH, replace(TALLY, **changes), 120.0)
-    assert format_batch_progress(standing, usual, 1120.0) == message
+    view = BatchView(BATCH, replace(TALLY, **changes), 120.0)
+    assert format_batch_progress(view, usual, 1120.0) == message
 
 
 def test_a_batch_takes_at_least_what_its_requests_take() -> None:
@@ -71,8 +71,8 @@ def test_a_batch_takes_at_least_what_its_requests_take() -> None:
 
 def test_trouble_is_told_with_the_progress() -> None:
     """Else the person waits for what does not move; and a clock that was set back makes no time of less than nothing."""
-    standing = BatchStanding(BATCH, TALLY, 120.0, problem="The disk is full.")
-    assert format_batch_progress(standing, None, 1120.0).endswith("credits so far (The disk is full.)")
+    view = BatchView(BATCH, TALLY, 120.0, problem="The disk is full.")
+    assert format_batch_progress(view, None, 1120.0).endswith("credits so far (The disk is full.)")
     assert estimate_left_seconds(TALLY, None, 0.0) == 0.0
 
 

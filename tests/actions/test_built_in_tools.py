@@ -5,22 +5,22 @@ import json
 import jsonschema
 import pytest
 
-from flowport.actions.built_in_tools import RUN_APP, RUN_BATCH, STANDING_TOOLS, StandingTool, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS, RUN_APP, RUN_BATCH, BuiltInTool, build_wire_tool
 from flowport.catalog.arguments import parse_arguments
 from flowport.catalog.names import RESERVED_NAMES
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, JsonValue
 
-TOOLS = pytest.mark.parametrize("tool", STANDING_TOOLS.values(), ids=STANDING_TOOLS)
+TOOLS = pytest.mark.parametrize("tool", BUILT_IN_TOOLS.values(), ids=BUILT_IN_TOOLS)
 
 
 def test_no_app_can_take_the_name_of_a_standing_tool() -> None:
     """A flow called "Get run" must not hide the tool that fetches results."""
-    assert set(STANDING_TOOLS) <= RESERVED_NAMES
+    assert set(BUILT_IN_TOOLS) <= RESERVED_NAMES
 
 
 @TOOLS
-def test_each_schema_is_valid_and_plain(tool: StandingTool) -> None:
+def test_each_schema_is_valid_and_plain(tool: BuiltInTool) -> None:
     """One bad schema costs several clients the whole list."""
     schema = build_wire_tool(tool)["inputSchema"]
 
@@ -30,7 +30,7 @@ def test_each_schema_is_valid_and_plain(tool: StandingTool) -> None:
 
 
 @TOOLS
-def test_what_the_schema_requires_is_refused_when_missing(tool: StandingTool) -> None:
+def test_what_the_schema_requires_is_refused_when_missing(tool: BuiltInTool) -> None:
     """Schema and parser must not drift apart."""
     required = build_wire_tool(tool)["inputSchema"].get("required", [])
 
@@ -43,7 +43,7 @@ def test_what_the_schema_requires_is_refused_when_missing(tool: StandingTool) ->
 
 
 @TOOLS
-def test_only_tools_that_change_nothing_say_so(tool: StandingTool) -> None:
+def test_only_tools_that_change_nothing_say_so(tool: BuiltInTool) -> None:
     """Clients ask the person before a tool that is not read-only, and only there should they."""
     annotations = build_wire_tool(tool)["annotations"]
 
@@ -51,7 +51,7 @@ def test_only_tools_that_change_nothing_say_so(tool: StandingTool) -> None:
 
 
 @TOOLS
-def test_no_schema_holds_what_clients_refuse(tool: StandingTool) -> None:
+def test_no_schema_holds_what_clients_refuse(tool: BuiltInTool) -> None:
     """Converters refuse closed objects, objects without a property, enums that hold no text, and arrays without items."""
     schema = build_wire_tool(tool)["inputSchema"]
 
@@ -79,7 +79,7 @@ def test_what_is_free_in_form_is_taken_as_an_object_and_as_its_text(given: JsonV
 
 def test_every_argument_says_what_it_is() -> None:
     """These tools have no labels but ours."""
-    inputs = [item for tool in STANDING_TOOLS.values() for item in tool.inputs]
+    inputs = [item for tool in BUILT_IN_TOOLS.values() for item in tool.inputs]
 
     assert all(item.label for item in inputs)
     assert not any(item.kind.is_media or item.kind is InputKind.MEDIA for item in inputs)

@@ -10,9 +10,9 @@ from flowport.network.account import OpenAccount
 from flowport.providers.magica.api import Magica
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.cancel import CancelOutcome
-from flowport.store.batch_records import BatchTally
+from flowport.store.batch_records import BatchProgress
 
-NONE: dict[str, Any] = dict.fromkeys(BatchTally.__dataclass_fields__, 0) | {
+NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
     "stopped": "",
     "csv_path": "",
     "csv_problem": "",
@@ -68,4 +68,4 @@ def test_only_what_was_cancelled_is_called_so(
 ) -> None:
     """A person who reads "cancelled" stops looking at what is still paid for."""
     account = cast("OpenAccount", SimpleNamespace(provider=provider))
-    assert format_batch_cancellation(BatchTally(**{**NONE, **counts}), account) == (words, outcome)
+    assert format_batch_cancellation(BatchProgress(**{**NONE, **counts}), account) == (words, outcome)

@@ -29,7 +29,7 @@ async def sandbox() -> AsyncIterator[SandboxClient]:
 
 def get_account(flowport: Harness) -> OpenAccount:
     """Return the account that the harness has open."""
-    return flowport.assembly.desk.catalogs[0].account
+    return flowport.assembly.workspace.catalogs[0].account
 
 
 async def ask_requests(flowport: Harness) -> dict[str, Any]:

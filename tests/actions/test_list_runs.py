@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.actions.list_runs import ListedRun, build_listed_batch, build_listed_run, build_run_list_answer
-from flowport.actions.views.run import MAX_ANSWER_BYTES, Standing
+from flowport.actions.views.run import MAX_ANSWER_BYTES, RunView
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from tests.actions.test_view_sizes import RUNS, count_wire_bytes
 from tests.store.samples import build_run
@@ -23,7 +23,7 @@ def build_finished() -> Run:
 
 def list_rows(*runs: Run) -> list[dict[str, object]]:
     """Return the rows of the answer about runs."""
-    answer = build_run_list_answer([build_listed_run(Standing(run, 3.0)) for run in runs], undelivered=1)
+    answer = build_run_list_answer([build_listed_run(RunView(run, 3.0)) for run in runs], undelivered=1)
     return list((answer.structured_content or {})["runs"])
 
 
@@ -54,7 +54,7 @@ def test_a_batch_is_marked_like_a_run() -> None:
 
 def test_a_long_list_names_saved_files_before_links() -> None:
     """Fifty runs with signed links do not fit; where their files are does."""
-    answer = build_run_list_answer([build_listed_run(Standing(build_finished(), 3.0))] * 30, undelivered=1)
+    answer = build_run_list_answer([build_listed_run(RunView(build_finished(), 3.0))] * 30, undelivered=1)
 
     facts = answer.structured_content or {}
     assert {row["results"][0] for row in facts["runs"] if isinstance(row["results"][0], str)} == {SAVED}
@@ -66,7 +66,7 @@ def test_a_long_list_names_saved_files_before_links() -> None:
 @given(st.lists(RUNS, max_size=4), st.integers(1, 13), st.text(max_size=3000))
 def test_the_list_is_short_whatever_the_runs_hold(runs: list[Run], times: int, problem: str) -> None:
     """Clients cut long answers, and what is cut off is lost to the model."""
-    rows = [build_listed_run(Standing(run, 3.0, problem=problem)) for run in runs] * times
+    rows = [build_listed_run(RunView(run, 3.0, problem=problem)) for run in runs] * times
     answer = build_run_list_answer(rows, undelivered=10**6)
 
     assert count_wire_bytes(answer) < MAX_ANSWER_BYTES

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flowport.actions.views.run import (
     MAX_SHOWN_OUTPUTS,
     OUR_MISTAKE,
-    Standing,
+    RunView,
     build_error_answer,
     build_mistake_answer,
     build_run_answer,
@@ -39,10 +39,10 @@ LEAVES = st.text(st.characters(codec="utf-8", exclude_characters="\n")) | st.int
 FACTS = st.recursive(LEAVES, lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(), part, max_size=3))
 
 
-def build_standing(state: RunState, **changes: Any) -> Standing:
+def build_standing(state: RunState, **changes: Any) -> RunView:
     """Return a run as it stands in a state."""
     run: Run = replace(build_run("run_abc"), **{"state": state, "outputs": (), **changes})
-    return Standing(run, 34.2)
+    return RunView(run, 34.2)
 
 
 def get_texts(answer: t.CallToolResult) -> list[str]:

@@ -138,7 +138,7 @@ async def test_trouble_while_looking_does_not_end_a_run(
 async def test_a_run_of_a_key_that_is_gone_is_still_shown(flowport: Harness) -> None:
     """A new key must not hide what was paid for with the old one."""
     run = replace(build_run("run_old"), owner=LOCAL_OWNER, account_id="magnific:elsewhere:old", state=RunState.RUNNING)
-    await flowport.assembly.desk.ledger.accept(run)
+    await flowport.assembly.workspace.store.accept(run)
 
     facts = await flowport.ask("get_run", run_id="run_old")
     cancelled = await flowport.ask("cancel_run", run_id="run_old")
@@ -176,9 +176,9 @@ async def test_a_limit_may_be_spelt_as_clients_do(flowport: Harness, limit: obje
 
 async def test_what_nobody_has_seen_is_counted_over_all_runs(flowport: Harness) -> None:
     """A page of one run must not hide that five more wait."""
-    ledger = flowport.assembly.desk.ledger
+    store = flowport.assembly.workspace.store
     for n in range(3):
-        await ledger.accept(replace(build_run(f"run_{n}", RunState.SUCCEEDED), owner=LOCAL_OWNER, delivered_at=None))
+        await store.accept(replace(build_run(f"run_{n}", RunState.SUCCEEDED), owner=LOCAL_OWNER, delivered_at=None))
 
     facts = await flowport.ask("list_runs", limit=1)
 
@@ -286,7 +286,9 @@ async def test_find_apps_asks_the_provider_again_when_told_to(flowport: Harness)
 async def test_a_run_of_a_key_that_is_gone_says_so_wherever_it_is_shown(flowport: Harness) -> None:
     """Nobody can fetch it with the present key, and the person knows where the old one is."""
     run = build_run("run_old", RunState.RUNNING, provider_run_id="r1", account_id="magnific:elsewhere:old")
-    await flowport.assembly.desk.ledger.accept(replace(run, owner=LOCAL_OWNER, adoption_tried="magnific:elsewhere:new"))
+    await flowport.assembly.workspace.store.accept(
+        replace(run, owner=LOCAL_OWNER, adoption_tried="magnific:elsewhere:new")
+    )
 
     row = (await flowport.ask("list_runs"))["runs"][0]
     facts = await flowport.ask("get_run", run_id="run_old")

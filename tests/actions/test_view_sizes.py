@@ -10,13 +10,13 @@ from flowport.actions.views.run import (
     MAX_ANSWER_BYTES,
     MAX_SHOWN_OUTPUTS,
     Answer,
-    Standing,
-    add_mention,
+    RunView,
+    add_reminder,
     build_run_answer,
 )
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.media.previews import MAX_PREVIEWS, MAX_TOGETHER_BYTES, Preview
-from flowport.store.records import Mention
+from flowport.store.records import Reminder
 from tests.store.samples import build_run
 
 MAX_ANSWER_WITH_PREVIEWS_BYTES = 150_000
@@ -50,14 +50,14 @@ RUNS = st.builds(
     st.fixed_dictionaries(
         {
             "state": st.sampled_from(RunState),
-            # The ledger's word is cleaned and one line.
+            # The store's word is cleaned and one line.
             "app_name": st.sampled_from(["Sketch", "\U0001f600" * 80, '"' * 80]),
             "failure": build_texts(3000),
             "start_answer": build_texts(2000),
         }
     ),
 )
-MENTION = Mention(10**6, tuple(replace(build_run(f"run_{n}"), app_name="\U0001f600" * 80) for n in range(3)))
+MENTION = Reminder(10**6, tuple(replace(build_run(f"run_{n}"), app_name="\U0001f600" * 80) for n in range(3)))
 
 
 def number(outputs: list[Output], count: int) -> tuple[Output, ...]:
@@ -79,10 +79,10 @@ def build_longest_previews(count: int) -> list[Preview]:
 @given(RUNS, build_texts(3000), st.integers(1, MAX_PREVIEWS))
 def test_an_answer_is_short_whatever_the_run_returned(run: Run, problem: str, previews: int) -> None:
     """Clients cut long answers, and what is cut off is lost to the model."""
-    standing = Standing(run, 34.2, problem=problem, is_joined=True)
+    view = RunView(run, 34.2, problem=problem, is_joined=True)
 
-    plain = add_mention(build_run_answer(standing), MENTION)
-    shown = add_mention(build_run_answer(standing, build_longest_previews(previews)), MENTION)
+    plain = add_reminder(build_run_answer(view), MENTION)
+    shown = add_reminder(build_run_answer(view, build_longest_previews(previews)), MENTION)
 
     assert count_wire_bytes(plain) < MAX_ANSWER_BYTES
     assert count_wire_bytes(shown) < MAX_ANSWER_WITH_PREVIEWS_BYTES
@@ -92,7 +92,7 @@ def test_an_answer_is_short_whatever_the_run_returned(run: Run, problem: str, pr
 @given(RUNS)
 def test_what_is_left_out_is_said_and_what_is_shown_are_the_first_outputs(run: Run) -> None:
     """A shortened answer must not look like a whole one."""
-    facts: dict[str, Any] = build_run_answer(Standing(run, 1.0)).structured_content or {}
+    facts: dict[str, Any] = build_run_answer(RunView(run, 1.0)).structured_content or {}
 
     shown = facts.get("outputs", [])
     assert [one["n"] for one in shown] == list(range(1, len(shown) + 1))
@@ -103,12 +103,12 @@ def test_what_is_left_out_is_said_and_what_is_shown_are_the_first_outputs(run: R
     assert is_whole or "flowport://runs/run_abc" in facts["left_out"]
 
 
-def build_signed(count: int, url_bytes: int) -> Standing:
+def build_signed(count: int, url_bytes: int) -> RunView:
     """Return a run of saved pictures whose links are long."""
     url = "https://cdn.example/" + "s" * (url_bytes - 20)
     path = "/home/me/Pictures/Flowport/2026-11-22/sketch-1-a1b2c3d4e5.png"
     output = Output(1, OutputKind.IMAGE, url, mime_type="image/png", size_bytes=10**6, width=1024, saved_path=path)
-    return Standing(replace(build_run("run_abc"), state=RunState.SUCCEEDED, outputs=number([output], count)), 3.0)
+    return RunView(replace(build_run("run_abc"), state=RunState.SUCCEEDED, outputs=number([output], count)), 3.0)
 
 
 def test_usual_links_are_shown_whole() -> None:
@@ -146,8 +146,8 @@ def test_of_very_many_outputs_each_shown_one_has_its_place() -> None:
 def test_explanations_are_cut_when_they_leave_no_room() -> None:
     """Letters beyond the plain ones take several bytes each, and the outputs are what people came for."""
     run = replace(build_signed(4, 200).run, app_name="S", failure="\U0001f600" * 3000, start_answer="\U0001f600" * 3000)
-    standing = Standing(run, 1.0, problem="\U0001f600" * 3000)
+    view = RunView(run, 1.0, problem="\U0001f600" * 3000)
 
-    facts = build_run_answer(standing).structured_content or {}
+    facts = build_run_answer(view).structured_content or {}
     assert len(facts["failure"]) == len(facts["problem"]) == 80
     assert len(facts["outputs"]) == 4

@@ -8,13 +8,13 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.actions.views.run import Standing
-from flowport.actions.waiting import KEY_GONE, Caller, format_progress, get_standing, wait_for_run
-from flowport.actions.workspace import Desk
+from flowport.actions.views.run import RunView
+from flowport.actions.waiting import KEY_GONE, Caller, format_progress, get_run_view, wait_for_run
+from flowport.actions.workspace import Workspace
 from flowport.bootstrap import open_assembly
 from flowport.domain.models import LOCAL_OWNER, Run, RunState, Urgency
 from flowport.runs.durations import Usual
-from flowport.runs.live import BoardEntry, QueuePlace
+from flowport.runs.live import LiveRun, QueuePlace
 from flowport.store.process_lock import ProcessLock
 from tests.store.samples import build_run
 from tests.support.fake_clock import FakeClock
@@ -24,13 +24,11 @@ from tests.support.scripted import wait_until
 
 def build_entry(
     state: RunState, *, is_saving: bool = False, problem: str = "", place: QueuePlace | None = None
-) -> BoardEntry:
+) -> LiveRun:
     """Return a live run that was accepted ten seconds before it was started."""
     run = replace(build_run("run_abc"), state=state)
     started_at = run.accepted_at + 10 if state.is_at_provider else None
-    return BoardEntry(
-        replace(run, started_at=started_at), is_saving=is_saving, problem=problem, get_place=lambda: place
-    )
+    return LiveRun(replace(run, started_at=started_at), is_saving=is_saving, problem=problem, get_place=lambda: place)
 
 
 USUAL = Usual(60.0, 95.0)
@@ -75,7 +73,7 @@ USUAL = Usual(60.0, 95.0)
     ],
 )
 def test_progress_is_a_line_that_a_person_understands(
-    entry: BoardEntry, elapsed: float, usual: Usual | None, words: str
+    entry: LiveRun, elapsed: float, usual: Usual | None, words: str
 ) -> None:
     """It is the only sign of life for five minutes, and promises nothing that is past."""
     assert format_progress(entry, float(elapsed), usual) == words
@@ -86,36 +84,36 @@ DOWN = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
     """Give a test the parts of a Flowport whose provider cannot be reached."""
     async with open_assembly(build_settings(tmp_path / "person", DOWN)) as assembly:
-        yield assembly.desk
+        yield assembly.workspace
 
 
-async def wait(desk: Desk, run: Run, report: Callable[[float, str], Awaitable[None]]) -> Standing:
+async def wait(workspace: Workspace, run: Run, report: Callable[[float, str], Awaitable[None]]) -> RunView:
     """Wait for a run, from now."""
-    return await wait_for_run(desk, run, Caller(desk.clock.monotonic(), report))
+    return await wait_for_run(workspace, run, Caller(workspace.clock.monotonic(), report))
 
 
-async def test_a_run_of_another_process_is_waited_for_in_the_ledger(desk: Desk) -> None:
+async def test_a_run_of_another_process_is_waited_for_in_the_store(workspace: Workspace) -> None:
     """One follower is enough; whoever waits here sees its progress all the same, and its end."""
-    other = ProcessLock(desk.settings.home)
-    run = replace(RUNNING, process_id=other.process_id, account_id=desk.catalogs[0].account.account.id)
-    await desk.ledger.accept(run)
+    other = ProcessLock(workspace.settings.home)
+    run = replace(RUNNING, process_id=other.process_id, account_id=workspace.catalogs[0].account.account.id)
+    await workspace.store.accept(run)
     told: list[str] = []
 
     async def report(_: float, message: str) -> None:
         """Keep the message, and let the other process finish the run."""
         told.append(message)
-        await desk.ledger.note_finished(
-            run.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=desk.clock.now()
+        await workspace.store.note_finished(
+            run.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=workspace.clock.now()
         )
 
-    standing = await wait(desk, run, report)
+    view = await wait(workspace, run, report)
     other.release()
-    assert standing.run.state is RunState.SUCCEEDED
+    assert view.run.state is RunState.SUCCEEDED
     assert [message.partition(",")[0] for message in told] == ["running"]
-    assert desk.runner.get_entry(run.id) is None
+    assert workspace.runner.get_entry(run.id) is None
 
 
 class PassingClock(FakeClock):
@@ -138,33 +136,33 @@ async def test_the_wait_budget_goes_by_the_clock(tmp_path: Path) -> None:
         assert len(told) < 9, "the wait does not end"
 
     async with open_assembly(settings, clock=PassingClock(is_automatic=False)) as assembly:
-        desk, other = assembly.desk, ProcessLock(settings.home)
-        run = replace(RUNNING, process_id=other.process_id, account_id=desk.catalogs[0].account.account.id)
-        await desk.ledger.accept(run)
-        standing = await wait(desk, run, report)
+        workspace, other = assembly.workspace, ProcessLock(settings.home)
+        run = replace(RUNNING, process_id=other.process_id, account_id=workspace.catalogs[0].account.account.id)
+        await workspace.store.accept(run)
+        view = await wait(workspace, run, report)
         other.release()
-    assert (standing.run.state, told) == (RunState.RUNNING, [0.0, 1.0, 2.0, 2.5])
+    assert (view.run.state, told) == (RunState.RUNNING, [0.0, 1.0, 2.0, 2.5])
 
 
-async def test_a_holder_that_dies_meanwhile_is_replaced(desk: Desk) -> None:
+async def test_a_holder_that_dies_meanwhile_is_replaced(workspace: Workspace) -> None:
     """Whoever waits need not ask again."""
-    other = ProcessLock(desk.settings.home)
-    run = replace(RUNNING, process_id=other.process_id, account_id=desk.catalogs[0].account.account.id)
-    await desk.ledger.accept(run)
+    other = ProcessLock(workspace.settings.home)
+    run = replace(RUNNING, process_id=other.process_id, account_id=workspace.catalogs[0].account.account.id)
+    await workspace.store.accept(run)
     with anyio.CancelScope() as scope:
 
         async def report(_: float, message: str) -> None:
             """Let the other process die, and stop waiting when the run is followed here."""
-            if desk.runner.get_entry(run.id) is not None:
+            if workspace.runner.get_entry(run.id) is not None:
                 scope.cancel()
             elif len(told) == 0:
                 other.release()
             told.append(message)
 
         told: list[str] = []
-        await wait(desk, run, report)
+        await wait(workspace, run, report)
     assert scope.cancelled_caught
-    assert (await desk.ledger.get_run(run.id, account_id=None, owner=LOCAL_OWNER)).process_id != other.process_id
+    assert (await workspace.store.get_run(run.id, account_id=None, owner=LOCAL_OWNER)).process_id != other.process_id
 
 
 @pytest.mark.parametrize(
@@ -177,37 +175,37 @@ async def test_a_holder_that_dies_meanwhile_is_replaced(desk: Desk) -> None:
     ids=["tried", "not-yet", "over"],
 )
 async def test_a_run_that_the_present_key_cannot_read_says_so(
-    desk: Desk, changes: dict[str, Any], problem: str
+    workspace: Workspace, changes: dict[str, Any], problem: str
 ) -> None:
     """Waiting for it is of no use, and the person knows where the old key is."""
     run = replace(RUNNING, account_id="magnific:elsewhere:old", **changes)
-    await desk.ledger.accept(run)
+    await workspace.store.accept(run)
 
     async def report(_: float, message: str) -> None:
         """Hear nothing."""
         raise AssertionError(message)
 
-    assert (await wait(desk, run, report)).problem == problem
+    assert (await wait(workspace, run, report)).problem == problem
 
 
-async def test_a_run_is_known_to_be_waited_for_while_a_call_waits(desk: Desk) -> None:
+async def test_a_run_is_known_to_be_waited_for_while_a_call_waits(workspace: Workspace) -> None:
     """It goes before those that nobody waits for, also when it is a row of a batch."""
-    entry = desk.runner._board.put(RUNNING, noted_at=0.0, urgency=Urgency.BATCH)
+    entry = workspace.runner._live_runs.put(RUNNING, noted_at=0.0, urgency=Urgency.BATCH)
     async with anyio.create_task_group() as tasks:
 
         async def report(_: float, __: str) -> None:
             """Hear nothing."""
 
-        tasks.start_soon(wait, desk, RUNNING, report)
+        tasks.start_soon(wait, workspace, RUNNING, report)
         await wait_until(lambda: entry.waiters == 1)
         tasks.cancel_scope.cancel()
     assert entry.waiters == 0
 
 
-async def test_a_run_that_ended_here_took_what_the_monotonic_clock_says(desk: Desk) -> None:
+async def test_a_run_that_ended_here_took_what_the_monotonic_clock_says(workspace: Workspace) -> None:
     """The wall clock was set by a day meanwhile."""
     run = build_run("run_abc", RunState.SUCCEEDED, accepted_at=0.0, finished_at=86_400.0)
-    entry = desk.runner._board.put(run, noted_at=0.0)
+    entry = workspace.runner._live_runs.put(run, noted_at=0.0)
     entry.over_after_seconds = 6.5
 
-    assert (await get_standing(desk, run)).elapsed_seconds == 6.5
+    assert (await get_run_view(workspace, run)).elapsed_seconds == 6.5

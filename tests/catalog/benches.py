@@ -1,4 +1,4 @@
-"""A catalogue on a real ledger and a scripted Magnific, under a clock that never waits."""
+"""A catalogue on a real store and a scripted Magnific, under a clock that never waits."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import Operation
 from tests.catalog.samples import Store
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import FaultyLedger, ScriptedAccount
+from tests.support.scripted import FaultyStore, ScriptedAccount
 
 
 @dataclass
@@ -16,9 +16,9 @@ class Bench:
     """A catalogue with what it works on."""
 
     catalog: Catalog
-    store: Store
+    cache_store: Store
     account: ScriptedAccount
-    ledger: FaultyLedger
+    store: FaultyStore
     clock: FakeClock
 
     def count(self) -> tuple[int, int]:
@@ -34,9 +34,9 @@ class Bench:
         return {item.app.id: item.left_out for item in self.catalog.current.listings if item.left_out}
 
 
-def build_bench(ledger: FaultyLedger, folder: Path, store: Store, *, limit: int = 0, **options: Any) -> Bench:
+def build_bench(store: FaultyStore, folder: Path, cache_store: Store, *, limit: int = 0, **options: Any) -> Bench:
     """Return a catalogue that knows nothing yet; a second one on the same folder is a later start."""
     clock = options.pop("clock", None) or FakeClock()
-    account = ScriptedAccount(store, clock, limit=limit, is_sandbox=options.pop("is_sandbox", False))
-    catalog = Catalog(account, ledger, clock, folder / "catalogue" / "one.json", **options)
-    return Bench(catalog, store, account, ledger, clock)
+    account = ScriptedAccount(cache_store, clock, limit=limit, is_sandbox=options.pop("is_sandbox", False))
+    catalog = Catalog(account, store, clock, folder / "catalogue" / "one.json", **options)
+    return Bench(catalog, cache_store, account, store, clock)

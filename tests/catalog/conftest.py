@@ -1,16 +1,16 @@
-"""A ledger for the tests of this folder."""
+"""A store for the tests of this folder."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.scripted import FaultyLedger
+from tests.support.scripted import FaultyStore
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[FaultyLedger]:
-    """Open a ledger in a real file and close it after the test."""
-    opened = FaultyLedger(tmp_path / "ledger.sqlite3")
+async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
+    """Open a store in a real file and close it after the test."""
+    opened = FaultyStore(tmp_path / "ledger.sqlite3")
     yield opened
     await opened.close()

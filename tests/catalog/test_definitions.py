@@ -14,7 +14,7 @@ from flowport.actions.definitions import DefinitionReader, tell_while
 from flowport.actions.waiting import Caller
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.runtime.clock import SystemClock
 from flowport.runtime.supervisor import Supervisor
 from tests.catalog.samples import build_listing
@@ -28,7 +28,7 @@ ROWS = {"app": "text_to_picture", "rows": [{"prompt": "a lake"}]}
 
 def get_definition(flowport: Harness) -> object:
     """Return the tool of the app; None while its definition is not read."""
-    return flowport.assembly.desk.catalogs[0].catalog.get_listing("text_to_picture").tool
+    return flowport.assembly.workspace.catalogs[0].catalog.get_listing("text_to_picture").tool
 
 
 async def test_a_call_whose_definition_waits_for_the_budget_is_answered_in_time(
@@ -78,8 +78,8 @@ RATE = 100.0
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Any]:
-    """Give a test what a reader needs of a desk, with a clock that runs fast and a patience of forty seconds."""
+async def workspace() -> AsyncIterator[Any]:
+    """Give a test what a reader needs of a workspace, with a clock that runs fast and a patience of forty seconds."""
     async with Supervisor() as supervisor:
         settings = SimpleNamespace(wait_seconds=40.0)
         yield SimpleNamespace(clock=SystemClock(rate=RATE), settings=settings, supervisor=supervisor)
@@ -93,49 +93,49 @@ def build_home(catalog: SlowCatalog) -> Any:
     )
 
 
-def build_caller(desk: Any, told: list[str]) -> Caller:
+def build_caller(workspace: Any, told: list[str]) -> Caller:
     """Return somebody who calls now."""
 
     async def report(_: float, message: str) -> None:
         """Keep what is told."""
         told.append(message)
 
-    return Caller(desk.clock.monotonic(), report)
+    return Caller(workspace.clock.monotonic(), report)
 
 
-async def test_a_definition_that_the_provider_keeps_back_is_asked_for_once(desk: Any) -> None:
+async def test_a_definition_that_the_provider_keeps_back_is_asked_for_once(workspace: Any) -> None:
     """Whoever calls again waits for the same answer."""
     catalog, told = SlowCatalog(), list[str]()
-    reader, home = DefinitionReader(desk), build_home(catalog)
+    reader, home = DefinitionReader(workspace), build_home(catalog)
     for _ in range(2):
         with pytest.raises(DefinitionNotRead) as late:
-            await reader.fetch_listing(home, UNREAD, build_caller(desk, told))
+            await reader.fetch_listing(home, UNREAD, build_caller(workspace, told))
         assert (late.value.provider, late.value.wait_seconds) == ("Magnific", None)
     assert set(told) == {"waiting to read the app's definition: Magnific has not answered yet"}
     assert catalog.asked == 1
     catalog.answered.set()
-    assert await reader.fetch_listing(home, UNREAD, build_caller(desk, told)) is DESCRIBED
+    assert await reader.fetch_listing(home, UNREAD, build_caller(workspace, told)) is DESCRIBED
 
 
 @pytest.mark.parametrize(
-    ("error", "problem"), [(LedgerError("The disk is full", "."), "The disk is full"), (OSError(), "Flowport made")]
+    ("error", "problem"), [(StoreError("The disk is full", "."), "The disk is full"), (OSError(), "Flowport made")]
 )
 async def test_what_comes_of_the_reading_is_told_to_who_waits(
-    desk: Any, error: Exception, problem: str, caplog: pytest.LogCaptureFixture
+    workspace: Any, error: Exception, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A mistake of ours among them: nobody waits for ever, and the next call tries again."""
     catalog = SlowCatalog(error)
     catalog.answered.set()
-    reader, home = DefinitionReader(desk), build_home(catalog)
+    reader, home = DefinitionReader(workspace), build_home(catalog)
     with caplog.at_level(logging.CRITICAL):
         for _ in range(2):
-            with pytest.raises(LedgerError) as found:
-                await reader.fetch_listing(home, UNREAD, build_caller(desk, []))
+            with pytest.raises(StoreError) as found:
+                await reader.fetch_listing(home, UNREAD, build_caller(workspace, []))
             assert found.value.problem.startswith(problem)
     assert catalog.asked == 2
 
 
-async def test_what_takes_long_is_told_meanwhile(desk: Any) -> None:
+async def test_what_takes_long_is_told_meanwhile(workspace: Any) -> None:
     """Clients give up a call of which they hear nothing."""
     told: list[str] = []
     is_told = anyio.Event()
@@ -152,16 +152,16 @@ async def test_what_takes_long_is_told_meanwhile(desk: Any) -> None:
         await is_told.wait()
         return 7
 
-    assert await tell_while(desk, Caller(desk.clock.monotonic(), report), "preparing the call", work) == 7
+    assert await tell_while(workspace, Caller(workspace.clock.monotonic(), report), "preparing the call", work) == 7
     assert told == ["preparing the call"] * 2
 
 
-async def test_an_error_of_what_takes_long_comes_as_it_is(desk: Any) -> None:
+async def test_an_error_of_what_takes_long_comes_as_it_is(workspace: Any) -> None:
     """Callers know it by its class."""
 
     async def work() -> int:
         """Fail."""
-        raise LedgerError("The disk is full", ".")
+        raise StoreError("The disk is full", ".")
 
-    with pytest.raises(LedgerError):
-        await tell_while(desk, build_caller(desk, []), "preparing the call", work)
+    with pytest.raises(StoreError):
+        await tell_while(workspace, build_caller(workspace, []), "preparing the call", work)

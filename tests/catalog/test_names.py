@@ -160,7 +160,7 @@ def test_frozen_names_stay_and_are_not_given_to_others() -> None:
 @given(DISTINCT_INPUTS)
 @settings(deadline=None, max_examples=100)
 def test_argument_names_are_valid_distinct_and_keep_when_frozen(inputs: tuple[Input, ...]) -> None:
-    """Names come from hostile text and live in a ledger."""
+    """Names come from hostile text and live in a store."""
     names = build_property_names(inputs)
     assert len(set(names.values())) == len(inputs)
     assert all(NAME.fullmatch(name) and len(name) <= MAX_PROPERTY_LENGTH for name in names.values())

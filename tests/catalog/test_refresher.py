@@ -14,14 +14,14 @@ from flowport.network.ratelimit.limiter import Priority
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import Store, build_apps, build_flow
 from tests.store.samples import build_run
-from tests.support.scripted import ACCOUNT, FaultyLedger, wait_until
+from tests.support.scripted import ACCOUNT, FaultyStore, wait_until
 
 
 async def test_the_first_refresh_reads_the_lists_and_what_the_tool_list_needs(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """Sixty-nine apps were seen at one account; forty-two requests fit into the fifty of a minute."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(69)), limit=50)
+    bench = build_bench(store, tmp_path, Store(*build_apps(69)), limit=50)
     assert await bench.catalog.refresh()
 
     assert bench.count() == (2, 40)
@@ -31,9 +31,9 @@ async def test_the_first_refresh_reads_the_lists_and_what_the_tool_list_needs(
     assert len(bench.catalog.current.listings) == 69
 
 
-async def test_a_published_tool_is_whole(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_published_tool_is_whole(store: FaultyStore, tmp_path: Path) -> None:
     """What a client sees of one app, to the letter."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("aB3", "Café au Lait")))
+    bench = build_bench(store, tmp_path, Store(build_flow("aB3", "Café au Lait")))
     await bench.catalog.refresh()
     assert bench.catalog.tools == (
         {
@@ -51,28 +51,28 @@ async def test_a_published_tool_is_whole(ledger: FaultyLedger, tmp_path: Path) -
     assert bench.catalog.tools[0]["description"].startswith("5 credits")
 
 
-async def test_a_tool_tells_how_long_its_app_took_before(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_tool_tells_how_long_its_app_took_before(store: FaultyStore, tmp_path: Path) -> None:
     """A model plans its waiting by it; two runs are too few to speak of a habit."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a"), build_flow("b")))
+    bench = build_bench(store, tmp_path, Store(build_flow("a"), build_flow("b")))
     for n, (app_id, seconds) in enumerate([("a", 20.0), ("a", 30.0), ("a", 70.0), ("b", 20.0), ("b", 20.0)]):
         run = build_run(f"run_{n}", RunState.SUCCEEDED, account_id=ACCOUNT.id, app_id=app_id)
-        await ledger.accept(replace(run, started_at=100.0, finished_at=100.0 + seconds))
+        await store.accept(replace(run, started_at=100.0, finished_at=100.0 + seconds))
     await bench.catalog.refresh()
 
     told = [tool["description"].partition(". ")[0] for tool in bench.catalog.tools]
     assert told == ["5 credits, usually about 30 s", "5 credits, usually 10 s to 5 min"]
 
 
-async def test_the_sandboxs_tools_say_so(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_the_sandboxs_tools_say_so(store: FaultyStore, tmp_path: Path) -> None:
     """A mistyped key must not be mistaken for the real thing."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("aB3", "Upscale")), is_sandbox=True)
+    bench = build_bench(store, tmp_path, Store(build_flow("aB3", "Upscale")), is_sandbox=True)
     await bench.catalog.refresh()
     assert [(tool["name"], tool["title"]) for tool in bench.catalog.tools] == [("sandbox_upscale", "Sandbox: Upscale")]
 
 
-async def test_an_app_in_both_lists_is_own_and_there_once(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_an_app_in_both_lists_is_own_and_there_once(store: FaultyStore, tmp_path: Path) -> None:
     """A flow that somebody published stands in both."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1"), build_flow("a2"), own=(build_flow("a2"),)))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1"), build_flow("a2"), own=(build_flow("a2"),)))
     await bench.catalog.refresh()
     assert [(item.app.id, item.app.is_own) for item in bench.catalog.current.listings] == [("a2", True), ("a1", False)]
 
@@ -81,47 +81,47 @@ async def test_an_app_in_both_lists_is_own_and_there_once(ledger: FaultyLedger, 
     ("changes", "key", "words"), [({"name": "New"}, "title", "New"), ({"price": 9}, "description", "9 credits")]
 )
 async def test_a_change_in_the_list_makes_the_tool_anew_without_reading_again(
-    *, ledger: FaultyLedger, tmp_path: Path, changes: dict[str, Any], key: str, words: str
+    *, store: FaultyStore, tmp_path: Path, changes: dict[str, Any], key: str, words: str
 ) -> None:
     """The price that is told must be the one that is charged; the name of the tool stays."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1", "Old")))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1", "Old")))
     await bench.catalog.refresh()
-    bench.store.published = [build_flow("a1", **{"name": "Old", **changes})]
+    bench.cache_store.published = [build_flow("a1", **{"name": "Old", **changes})]
     await bench.catalog.refresh()
     assert bench.catalog.tools[0][key].startswith(words)
     assert (bench.list_names(), bench.count()) == (["old"], (4, 1))
 
 
-async def test_no_tool_is_missing_while_it_is_made_anew(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_no_tool_is_missing_while_it_is_made_anew(store: FaultyStore, tmp_path: Path) -> None:
     """A client may ask for the list just then, and several ask only once."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1", price=5), build_flow("a2")))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1", price=5), build_flow("a2")))
     await bench.catalog.refresh()
-    bench.store.published = [build_flow("a1", price=9), build_flow("a2")]
-    ledger.held["assign_property_names"] = anyio.Event()
-    ledger.called.clear()
+    bench.cache_store.published = [build_flow("a1", price=9), build_flow("a2")]
+    store.held["assign_property_names"] = anyio.Event()
+    store.called.clear()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.catalog.refresh)
-        await wait_until(lambda: "assign_property_names" in ledger.called)
+        await wait_until(lambda: "assign_property_names" in store.called)
         assert bench.list_names() == ["app_a1", "app_a2"]
-        ledger.held["assign_property_names"].set()
+        store.held["assign_property_names"].set()
     assert bench.catalog.tools[0]["description"].startswith("9 credits")
 
 
-async def test_an_own_app_that_is_published_has_the_published_price(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_an_own_app_that_is_published_has_the_published_price(store: FaultyStore, tmp_path: Path) -> None:
     """The list of own apps tells no price; a person's caps must hold on the present one, not on that of yesterday."""
     own = build_flow("a1", price=None)
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1", price=5), own=(own, build_flow("a2", price=None))))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1", price=5), own=(own, build_flow("a2", price=None))))
     await bench.catalog.refresh()
-    bench.store.published = [build_flow("a1", price=9)]
+    bench.cache_store.published = [build_flow("a1", price=9)]
     await bench.catalog.refresh()
     found = [(item.app.id, item.app.is_own, item.app.price_credits) for item in bench.catalog.current.listings]
     assert found == [("a1", True, 9.0), ("a2", True, None)]
 
 
-async def test_what_only_the_definition_tells_outlives_the_next_list(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_what_only_the_definition_tells_outlives_the_next_list(store: FaultyStore, tmp_path: Path) -> None:
     """Live lists were seen that hold ids and names alone: the price must not become unknown after ten minutes."""
-    bench = build_bench(ledger, tmp_path, Store({"sqid": "a1"}))
-    bench.store.details["a1"] = build_flow("a1", "Upscale", price=7)
+    bench = build_bench(store, tmp_path, Store({"sqid": "a1"}))
+    bench.cache_store.details["a1"] = build_flow("a1", "Upscale", price=7)
     await bench.catalog.refresh()
     before = bench.catalog.tools
     await bench.catalog.refresh()
@@ -133,17 +133,17 @@ async def test_what_only_the_definition_tells_outlives_the_next_list(ledger: Fau
     assert bench.count() == (4, 1)
 
 
-async def test_a_removed_app_disappears_and_its_name_passes_to_nobody(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_removed_app_disappears_and_its_name_passes_to_nobody(store: FaultyStore, tmp_path: Path) -> None:
     """A model or a script that remembers the name must never run another app by it."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1", "Sketch")))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1", "Sketch")))
     await bench.catalog.refresh()
-    bench.store.published = [build_flow("a2", "Sketch")]
+    bench.cache_store.published = [build_flow("a2", "Sketch")]
     await bench.catalog.refresh()
     (name,) = bench.list_names()
     assert re.fullmatch(r"sketch_[0-9a-f]{8}", name)
     with pytest.raises(AppNotFound):
         bench.catalog.get_listing("a1")
 
-    bench.store.published.append(build_flow("a1", "Sketch"))
+    bench.cache_store.published.append(build_flow("a1", "Sketch"))
     await bench.catalog.refresh()
     assert bench.list_names() == [name, "sketch"]

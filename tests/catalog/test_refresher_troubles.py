@@ -1,4 +1,4 @@
-"""What a refresh leaves standing when a list, a definition or the ledger fails, and which apps it leaves out."""
+"""What a refresh leaves standing when a list, a definition or the store fails, and which apps it leaves out."""
 
 import re
 from pathlib import Path
@@ -11,27 +11,27 @@ from flowport.catalog.merge import STALE_AFTER_SECONDS
 from flowport.domain.errors import AppUnsupported, Breakage, Operation
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import DOWN, LIST_OWN, LIST_PUBLISHED, PROMPT, Store, build_apps, build_flow
-from tests.support.scripted import FaultyLedger, build_answer, build_breakage
+from tests.support.scripted import FaultyStore, build_answer, build_breakage
 
 GARBAGE = build_answer(b"<html>")
 
 
 @pytest.mark.parametrize("path", [LIST_OWN, LIST_PUBLISHED])
 async def test_a_list_that_fails_keeps_its_apps_and_tells_the_problem(
-    ledger: FaultyLedger, tmp_path: Path, path: str
+    store: FaultyStore, tmp_path: Path, path: str
 ) -> None:
     """A provider may have trouble with one list alone; nobody's tools may vanish for it."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1"), own=(build_flow("mine"),)))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1"), own=(build_flow("mine"),)))
     await bench.catalog.refresh()
     before = bench.catalog.tools
-    bench.store.faults[path] = DOWN
+    bench.cache_store.faults[path] = DOWN
 
     assert not await bench.catalog.refresh()
     assert bench.catalog.tools == before
     assert bench.catalog.problem.startswith("Magnific could not list its apps: it answered HTTP 500.")
     assert bench.count() == (4, 2)
 
-    del bench.store.faults[path]
+    del bench.cache_store.faults[path]
     await bench.catalog.refresh()
     assert (bench.catalog.problem, bench.catalog.tools) == ("", before)
 
@@ -48,13 +48,13 @@ async def test_a_list_that_fails_keeps_its_apps_and_tells_the_problem(
     ],
 )
 async def test_whatever_fails_the_last_catalogue_stands(
-    ledger: FaultyLedger, tmp_path: Path, fault: Any, words: str
+    store: FaultyStore, tmp_path: Path, fault: Any, words: str
 ) -> None:
     """A provider that is down, or a key that was withdrawn, must not empty the list."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1")))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1")))
     await bench.catalog.refresh()
     before = bench.catalog.current
-    bench.store.faults.update({LIST_OWN: fault, LIST_PUBLISHED: fault})
+    bench.cache_store.faults.update({LIST_OWN: fault, LIST_PUBLISHED: fault})
 
     assert not await bench.catalog.refresh()
     assert words in bench.catalog.problem
@@ -62,54 +62,52 @@ async def test_whatever_fails_the_last_catalogue_stands(
     assert load_catalogue(tmp_path / "catalogue/one.json") == before
 
 
-async def test_a_mistake_of_ours_is_told_and_the_next_refresh_is_tried(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_mistake_of_ours_is_told_and_the_next_refresh_is_tried(store: FaultyStore, tmp_path: Path) -> None:
     """Without it the list would be "not told yet" until the process ends."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1")))
-    bench.store.faults[LIST_PUBLISHED] = RuntimeError("a bug")
+    bench = build_bench(store, tmp_path, Store(build_flow("a1")))
+    bench.cache_store.faults[LIST_PUBLISHED] = RuntimeError("a bug")
     assert not await bench.catalog.refresh()
     assert bench.catalog.problem.startswith("Flowport made a mistake while it read the apps of Magnific")
-    bench.store.faults.clear()
+    bench.cache_store.faults.clear()
     assert await bench.catalog.refresh()
     assert (bench.list_names(), bench.catalog.problem) == (["app_a1"], "")
 
 
-async def test_the_list_does_not_wait_for_a_ledger_that_tells_no_use(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_the_list_does_not_wait_for_a_store_that_tells_no_use(store: FaultyStore, tmp_path: Path) -> None:
     """The order is then the provider's; a list without tools would be no help to anybody."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
-    ledger.failing.add("get_used_apps")
+    bench = build_bench(store, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
+    store.failing.add("get_used_apps")
     assert await bench.catalog.refresh()
     assert len(bench.catalog.tools) == 1
 
 
 @pytest.mark.parametrize("operation", ["assign_tool_names", "assign_property_names"])
-async def test_a_ledger_that_fails_leaves_the_last_catalogue(
-    ledger: FaultyLedger, tmp_path: Path, operation: str
-) -> None:
+async def test_a_store_that_fails_leaves_the_last_catalogue(store: FaultyStore, tmp_path: Path, operation: str) -> None:
     """A name that was not written down could go to another app later."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
-    ledger.failing.add(operation)
+    bench = build_bench(store, tmp_path, Store(build_flow("a1"), build_flow("a2")), max_tools=1)
+    store.failing.add(operation)
     assert not await bench.catalog.refresh()
     assert (bench.catalog.problem, bench.catalog.tools) == (
         "Flowport's record of runs cannot be used: the disk is full. Make room.",
         (),
     )
-    ledger.failing.clear()
+    store.failing.clear()
     assert await bench.catalog.refresh()
     assert bench.list_names() == ["app_a1"]
 
 
 @pytest.mark.parametrize("fault", [build_answer(None, 404), GARBAGE, DOWN], ids=["404", "garbage", "500"])
 async def test_a_definition_that_cannot_be_read_leaves_the_others(
-    ledger: FaultyLedger, tmp_path: Path, fault: Any
+    store: FaultyStore, tmp_path: Path, fault: Any
 ) -> None:
     """It is tried again at the next refresh, and then its tool is there."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(3)))
-    bench.store.faults["/v1/ai/flows/a1"] = fault
+    bench = build_bench(store, tmp_path, Store(*build_apps(3)))
+    bench.cache_store.faults["/v1/ai/flows/a1"] = fault
     assert not await bench.catalog.refresh()
     assert bench.list_names() == ["app_a0", "app_a2"]
     assert bench.catalog.problem != ""
 
-    bench.store.faults.clear()
+    bench.cache_store.faults.clear()
     await bench.catalog.refresh()
     assert (bench.list_names(), bench.catalog.problem) == (["app_a0", "app_a1", "app_a2"], "")
 
@@ -124,11 +122,11 @@ async def test_a_definition_that_cannot_be_read_leaves_the_others(
     ],
 )
 async def test_an_app_that_cannot_be_a_tool_is_left_out_with_its_reason(
-    ledger: FaultyLedger, tmp_path: Path, inputs: Any, reason: str
+    store: FaultyStore, tmp_path: Path, inputs: Any, reason: str
 ) -> None:
     """One strange app never breaks the list, and find_apps can say what is wrong with it."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(3)))
-    bench.store.inputs["a1"] = inputs
+    bench = build_bench(store, tmp_path, Store(*build_apps(3)))
+    bench.cache_store.inputs["a1"] = inputs
     assert await bench.catalog.refresh()
 
     assert (bench.list_names(), bench.get_left_out()) == (["app_a0", "app_a2"], {"a1": reason})
@@ -137,29 +135,29 @@ async def test_an_app_that_cannot_be_a_tool_is_left_out_with_its_reason(
         await bench.catalog.fetch_listing("a1")
 
 
-async def test_a_left_out_app_returns_when_it_is_mended(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_left_out_app_returns_when_it_is_mended(store: FaultyStore, tmp_path: Path) -> None:
     """Builders mend their flows."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1")))
-    bench.store.inputs["a1"] = None
+    bench = build_bench(store, tmp_path, Store(build_flow("a1")))
+    bench.cache_store.inputs["a1"] = None
     await bench.catalog.refresh()
-    bench.store.inputs.clear()
+    bench.cache_store.inputs.clear()
     await bench.catalog.refresh()
     assert (bench.list_names(), bench.get_left_out()) == (["app_a1"], {})
 
 
-async def test_a_list_item_without_an_id_is_counted_and_costs_no_other(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_list_item_without_an_id_is_counted_and_costs_no_other(store: FaultyStore, tmp_path: Path) -> None:
     """It cannot even be named, so it can only be told of."""
-    bench = build_bench(ledger, tmp_path, Store({"name": "No id"}, build_flow("a1"), {"sqid": "  "}))
+    bench = build_bench(store, tmp_path, Store({"name": "No id"}, build_flow("a1"), {"sqid": "  "}))
     await bench.catalog.refresh()
     assert (bench.list_names(), len(bench.catalog.current.left_out)) == (["app_a1"], 2)
 
 
-async def test_a_definition_that_cannot_be_read_again_stands(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_definition_that_cannot_be_read_again_stands(store: FaultyStore, tmp_path: Path) -> None:
     """What was known yesterday is better than nothing."""
-    bench = build_bench(ledger, tmp_path, Store(build_flow("a1")))
+    bench = build_bench(store, tmp_path, Store(build_flow("a1")))
     await bench.catalog.refresh()
     before = bench.catalog.tools
     bench.clock.advance(STALE_AFTER_SECONDS + 1)
-    bench.store.faults["/v1/ai/flows/a1"] = DOWN
+    bench.cache_store.faults["/v1/ai/flows/a1"] = DOWN
     assert not await bench.catalog.refresh()
     assert bench.catalog.tools == before

@@ -10,7 +10,7 @@ import pytest
 
 from flowport.catalog.merge import STALE_AFTER_SECONDS
 from flowport.catalog.refresher import FIRST_WATCH_SECONDS, WATCH_SECONDS
-from flowport.catalog.stale import MAX_READ, SPAN_SECONDS, Doubts
+from flowport.catalog.stale import MAX_READ, SPAN_SECONDS, StaleDefinitions
 from flowport.domain.errors import Operation
 from flowport.domain.models import Source
 from flowport.network.ratelimit.limiter import Priority
@@ -18,7 +18,7 @@ from flowport.providers.magnific.api import Magnific
 from tests.catalog.benches import Bench, build_bench
 from tests.catalog.samples import DOWN, PROMPT, Store, build_apps, build_flow, build_listing
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import FaultyLedger, wait_until
+from tests.support.scripted import FaultyStore, wait_until
 
 COLOUR = {**PROMPT, "id": "in-2", "api_key": "colour", "label": "Colour"}
 
@@ -51,9 +51,9 @@ def list_arguments(bench: Bench) -> list[list[str]]:
     return [list(tool["inputSchema"]["properties"]) for tool in bench.catalog.tools]
 
 
-async def test_no_more_than_five_are_read_again_in_the_time_of_a_refresh(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_no_more_than_five_are_read_again_in_the_time_of_a_refresh(store: FaultyStore, tmp_path: Path) -> None:
     """A model that sends wrong inputs all day must not use up the budget."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(7)), clock=FakeClock(is_automatic=False))
+    bench = build_bench(store, tmp_path, Store(*build_apps(7)), clock=FakeClock(is_automatic=False))
     await bench.catalog.refresh()
     async with reading(bench):
         doubt(bench, *(f"a{n}" for n in range(7)))
@@ -65,9 +65,9 @@ async def test_no_more_than_five_are_read_again_in_the_time_of_a_refresh(ledger:
     assert bench.account.priorities[-7:] == [Priority.DISCOVER] * 7
 
 
-async def test_a_definition_is_read_once_for_many_doubts(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_definition_is_read_once_for_many_doubts(store: FaultyStore, tmp_path: Path) -> None:
     """Twenty calls side by side go by the same definition, and are refused one after the other."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(2)))
+    bench = build_bench(store, tmp_path, Store(*build_apps(2)))
     await bench.catalog.refresh()
     old = bench.catalog.get_listing("a0").app
     bench.clock.advance(1)
@@ -82,10 +82,10 @@ async def test_a_definition_is_read_once_for_many_doubts(ledger: FaultyLedger, t
 
 
 async def test_a_doubt_that_waits_is_dropped_when_a_refresh_has_read_the_app(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """The sixth doubt waits for minutes, and somebody may read the definition meanwhile."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(6)))
+    bench = build_bench(store, tmp_path, Store(*build_apps(6)))
     await bench.catalog.refresh()
     old = bench.catalog.get_listing("a5").app
     async with reading(bench):
@@ -95,7 +95,7 @@ async def test_a_doubt_that_waits_is_dropped_when_a_refresh_has_read_the_app(
         bench.catalog.doubt(old)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
         bench.clock.advance(1)
-        bench.store.published = []
+        bench.cache_store.published = []
         await bench.catalog.refresh()
         bench.clock.advance(SPAN_SECONDS)
         await wait_until(lambda: bench.clock.count_sleepers() == 0)
@@ -106,14 +106,14 @@ async def test_a_doubt_that_waits_is_dropped_when_a_refresh_has_read_the_app(
 
 @pytest.mark.parametrize(("inputs", "changes"), [([PROMPT], 0), ([PROMPT, COLOUR], 1)], ids=["same", "other"])
 async def test_clients_hear_of_a_definition_only_when_the_tool_has_changed(
-    *, ledger: FaultyLedger, tmp_path: Path, inputs: Any, changes: int
+    *, store: FaultyStore, tmp_path: Path, inputs: Any, changes: int
 ) -> None:
     """Most refusals are about a value, and each word costs every client a reading of the list."""
     heard: list[None] = []
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(1)), on_change=lambda: heard.append(None))
+    bench = build_bench(store, tmp_path, Store(*build_apps(1)), on_change=lambda: heard.append(None))
     await bench.catalog.refresh()
     heard.clear()
-    bench.store.inputs["a0"] = inputs
+    bench.cache_store.inputs["a0"] = inputs
     bench.clock.advance(1)
     old = bench.catalog.get_listing("a0").app.read_at
     async with reading(bench):
@@ -123,22 +123,22 @@ async def test_clients_hear_of_a_definition_only_when_the_tool_has_changed(
     assert (len(heard), list_arguments(bench)) == (changes, [[item["api_key"] for item in inputs]])
 
 
-async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_told(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_told(store: FaultyStore, tmp_path: Path) -> None:
     """One refusal is one try; the reading of doubts itself goes on."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(2)))
+    bench = build_bench(store, tmp_path, Store(*build_apps(2)))
     await bench.catalog.refresh()
     before = bench.catalog.tools
-    bench.store.faults["/v1/ai/flows/a0"] = DOWN
+    bench.cache_store.faults["/v1/ai/flows/a0"] = DOWN
     async with reading(bench):
         doubt(bench, "a0")
         await wait_until(lambda: bench.catalog.problem != "")
-        bench.store.faults.clear()
-        ledger.failing.add("assign_property_names")
-        ledger.called.clear()
+        bench.cache_store.faults.clear()
+        store.failing.add("assign_property_names")
+        store.called.clear()
         doubt(bench, "a0")
-        await wait_until(lambda: "assign_property_names" in ledger.called)
-        ledger.failing.clear()
-        bench.store.inputs["a1"] = [PROMPT, COLOUR]
+        await wait_until(lambda: "assign_property_names" in store.called)
+        store.failing.clear()
+        bench.cache_store.inputs["a1"] = [PROMPT, COLOUR]
         doubt(bench, "a1")
         await wait_until(lambda: bench.catalog.tools != before)
 
@@ -147,39 +147,39 @@ async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_told(ledger: F
 
 
 async def test_an_app_that_can_no_longer_be_a_tool_stays_left_out_for_every_process(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """What one process found must not be undone by the older reading of another."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(2)))
+    bench = build_bench(store, tmp_path, Store(*build_apps(2)))
     await bench.catalog.refresh()
-    other = build_bench(ledger, tmp_path, bench.store, has_turn=lambda: False)
+    other = build_bench(store, tmp_path, bench.cache_store, has_turn=lambda: False)
     await other.catalog.load()
     other.clock.advance(1)
-    other.store.inputs["a0"] = None
+    other.cache_store.inputs["a0"] = None
     await save_after_doubt(other, "a0")
     assert other.list_names() == ["app_a1"]
     await bench.catalog.load()
     assert (bench.list_names(), bench.get_left_out()) == (["app_a1"], {"a0": "its definition names no inputs"})
 
-    bench.store.inputs.clear()
+    bench.cache_store.inputs.clear()
     await bench.catalog.refresh()
     assert bench.list_names() == ["app_a0", "app_a1"]
 
 
 async def test_the_process_that_refreshes_takes_up_what_another_has_read_again(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """Its own clients must hear of it before the next refresh, and its next file must still have it."""
     clock = FakeClock(is_automatic=False)
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(2)), clock=clock)
-    other = build_bench(ledger, tmp_path, bench.store, clock=clock, has_turn=lambda: False)
+    bench = build_bench(store, tmp_path, Store(*build_apps(2)), clock=clock)
+    other = build_bench(store, tmp_path, bench.cache_store, clock=clock, has_turn=lambda: False)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.catalog.keep_fresh)
         tasks.start_soon(other.catalog.keep_fresh)
         await wait_until(lambda: clock.count_sleepers() == 2)
         clock.advance(FIRST_WATCH_SECONDS)
         await wait_until(lambda: len(other.list_names()) == 2)
-        bench.store.inputs["a0"] = [PROMPT, COLOUR]
+        bench.cache_store.inputs["a0"] = [PROMPT, COLOUR]
         await save_after_doubt(other, "a0")
         await wait_until(lambda: clock.count_sleepers() == 2)
         clock.advance(WATCH_SECONDS)
@@ -195,15 +195,15 @@ async def test_the_process_that_refreshes_takes_up_what_another_has_read_again(
     assert bench.account.count(Operation.DESCRIBE_APP) == 2
 
 
-async def test_a_narrower_process_leaves_the_wider_list_in_the_file(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_narrower_process_leaves_the_wider_list_in_the_file(store: FaultyStore, tmp_path: Path) -> None:
     """It reads a definition again and must not take the apps from everybody else."""
-    store = Store(*build_apps(2), own=(build_flow("own"),))
-    wide = build_bench(ledger, tmp_path, store)
+    cache_store = Store(*build_apps(2), own=(build_flow("own"),))
+    wide = build_bench(store, tmp_path, cache_store)
     await wide.catalog.refresh()
-    narrow = build_bench(ledger, tmp_path, store, source=Source.OWN, has_turn=lambda: False)
+    narrow = build_bench(store, tmp_path, cache_store, source=Source.OWN, has_turn=lambda: False)
     await narrow.catalog.load()
     narrow.clock.advance(1)
-    store.inputs["own"] = [PROMPT, COLOUR]
+    cache_store.inputs["own"] = [PROMPT, COLOUR]
     await save_after_doubt(narrow, "own")
     assert list_arguments(narrow) == [["prompt", "colour"]]
     await wide.catalog.load()
@@ -211,29 +211,29 @@ async def test_a_narrower_process_leaves_the_wider_list_in_the_file(ledger: Faul
     assert list_arguments(wide) == [["prompt", "colour"], ["prompt"], ["prompt"]]
 
 
-async def test_a_catalogue_that_cannot_be_taken_up_now_is_taken_up_later(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_catalogue_that_cannot_be_taken_up_now_is_taken_up_later(store: FaultyStore, tmp_path: Path) -> None:
     """A busy disk must not end the refreshing."""
-    store, clock = Store(*build_apps(2)), FakeClock(is_automatic=False)
-    await build_bench(ledger, tmp_path, store).catalog.refresh()
-    other = build_bench(ledger, tmp_path, store, clock=clock, max_tools=1, has_turn=lambda: False)
-    ledger.failing.add("get_used_apps")
+    cache_store, clock = Store(*build_apps(2)), FakeClock(is_automatic=False)
+    await build_bench(store, tmp_path, cache_store).catalog.refresh()
+    other = build_bench(store, tmp_path, cache_store, clock=clock, max_tools=1, has_turn=lambda: False)
+    store.failing.add("get_used_apps")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other.catalog.keep_fresh)
         await wait_until(lambda: clock.count_sleepers() == 1)
         clock.advance(FIRST_WATCH_SECONDS)
-        await wait_until(lambda: "get_used_apps" in ledger.called and clock.count_sleepers() == 1)
-        ledger.failing.clear()
+        await wait_until(lambda: "get_used_apps" in store.called and clock.count_sleepers() == 1)
+        store.failing.clear()
         clock.advance(WATCH_SECONDS)
         await wait_until(lambda: other.list_names() == ["app_a0"])
         tasks.cancel_scope.cancel()
 
 
-async def test_the_oldest_definitions_are_read_first(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_the_oldest_definitions_are_read_first(store: FaultyStore, tmp_path: Path) -> None:
     """Apps that can never be tools would else take every place of every refresh."""
-    bench = build_bench(ledger, tmp_path, Store(*build_apps(12)))
+    bench = build_bench(store, tmp_path, Store(*build_apps(12)))
     await bench.catalog.refresh()
     for n in range(5):
-        bench.store.inputs[f"a{n}"] = None
+        bench.cache_store.inputs[f"a{n}"] = None
     bench.clock.advance(STALE_AFTER_SECONDS + 1)
     bench.account.asked.clear()
     for _ in range(2):
@@ -250,7 +250,7 @@ async def test_the_oldest_definitions_are_read_first(ledger: FaultyLedger, tmp_p
 
 async def test_a_doubt_is_taken_in_the_order_of_its_coming() -> None:
     """Whoever was refused first is helped first."""
-    doubts = Doubts(FakeClock())
+    doubts = StaleDefinitions(FakeClock())
     for app_id in ("b", "a", "b"):
         doubts.add(build_listing(app_id).app)
     assert [(await doubts.take()).id for _ in range(2)] == ["b", "a"]

@@ -17,7 +17,7 @@ from flowport.providers.interface import ApiRequest
 from tests.catalog.benches import build_bench
 from tests.catalog.samples import Store
 from tests.support.app_builders import JSON_VALUES, WILD_TEXT
-from tests.support.scripted import FaultyLedger, build_answer
+from tests.support.scripted import FaultyStore, build_answer
 
 WILD_INPUTS = st.fixed_dictionaries(
     {"id": WILD_TEXT | st.sampled_from(["in-1", "in-2"])},
@@ -70,17 +70,17 @@ async def test_whatever_strangers_build_the_published_tools_keep_the_laws(
 ) -> None:
     """Some clients reject the whole list for one odd tool, so no flow on earth may make one."""
     folder = tmp_path_factory.mktemp("wild")
-    ledger = FaultyLedger(folder / "ledger.sqlite3")
-    store = Wild(own, published, definitions)
-    bench = build_bench(ledger, folder, store)
+    store = FaultyStore(folder / "ledger.sqlite3")
+    cache_store = Wild(own, published, definitions)
+    bench = build_bench(store, folder, cache_store)
     for _ in range(2):
         assert await bench.catalog.refresh(), bench.catalog.problem
     for tool in bench.catalog.tools:
         check_tool(dict(tool))
-    later = build_bench(ledger, folder, store)
+    later = build_bench(store, folder, cache_store)
     assert await later.catalog.load()
     assert repr(later.catalog.tools) == repr(bench.catalog.tools)
-    await ledger.close()
+    await store.close()
 
 
 class Wild(Store):

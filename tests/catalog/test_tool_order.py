@@ -32,7 +32,7 @@ async def list_tools(flowport: Harness) -> list[str]:
 async def change(flowport: Harness, **changes: Any) -> list[dict[str, Any]]:
     """Change the provider's catalogue, have it read again, and return its apps."""
     apps: list[dict[str, Any]] = (await flowport.sandbox.switch("catalogue", **changes)).json()["apps"]
-    assert await flowport.assembly.desk.catalogs[0].catalog.refresh()
+    assert await flowport.assembly.workspace.catalogs[0].catalog.refresh()
     return apps
 
 
@@ -57,12 +57,12 @@ async def test_use_changes_neither_order_nor_choice(own_sandbox: SandboxClient, 
     await own_sandbox.switch("catalogue", apps=40)
     async with open_harness(own_sandbox, tmp_path / "person", max_tools=8) as flowport:
         first = await list_tools(flowport)
-        catalog = flowport.assembly.desk.catalogs[0].catalog
+        catalog = flowport.assembly.workspace.catalogs[0].catalog
         unlisted = [one for one in catalog.current.listings if one.tool_name not in first]
         run = replace(build_run("run_used", RunState.SUCCEEDED), owner=LOCAL_OWNER, app_id=unlisted[-1].app.id)
-        account = flowport.assembly.desk.catalogs[0].account.account
-        accepted_at = flowport.assembly.desk.clock.now()
-        await flowport.assembly.desk.ledger.accept(
+        account = flowport.assembly.workspace.catalogs[0].account.account
+        accepted_at = flowport.assembly.workspace.clock.now()
+        await flowport.assembly.workspace.store.accept(
             replace(run, account_id=account.id, provider=account.provider, accepted_at=accepted_at)
         )
         apps = await change(flowport)
@@ -98,7 +98,7 @@ async def test_a_change_that_leaves_the_list_as_it_was_is_not_announced(
     async with open_harness(own_sandbox, tmp_path / "person") as flowport:
         await list_tools(flowport)
         apps = await change(flowport)
-        noted = flowport.assembly.desk.changes._lists._things
+        noted = flowport.assembly.workspace.changes._lists._things
         noted.clear()
         await change(flowport, order=[app["id"] for app in apps][::-1])
         assert not noted

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from flowport.catalog.values import (
     MAX_ITEMS,
     MAX_TEXT_BYTES,
-    Misfit,
+    InvalidValue,
     format_expected,
     get_bounds,
     get_default,
@@ -79,42 +79,42 @@ def test_what_can_mean_one_thing_only_is_taken_as_that(item: Input, sent: JsonVa
 @pytest.mark.parametrize("sent", ["nan", "inf", "0x10", "1_000", "٣", "", "5 px", True, [5], {"a": 5}, None])
 def test_a_number_is_a_decimal_number(sent: JsonValue) -> None:
     """Python reads more than JSON can say."""
-    assert isinstance(parse_value(NUMBER, sent), Misfit)
+    assert isinstance(parse_value(NUMBER, sent), InvalidValue)
 
 
 @pytest.mark.parametrize("sent", ["1e400", "9" * 350, 10**400, float("inf"), float("nan")])
 def test_a_number_that_json_cannot_carry_is_refused(sent: JsonValue) -> None:
     """It would become null or an error on the provider's side."""
-    assert parse_value(NUMBER, sent) == Misfit("was given a number that JSON cannot carry", "It takes a number.")
+    assert parse_value(NUMBER, sent) == InvalidValue("was given a number that JSON cannot carry", "It takes a number.")
 
 
 @pytest.mark.parametrize(
     ("item", "sent", "misfit"),
     [
-        (TEXT, {"a": 1}, Misfit('was given an object ({"a": 1})', "It takes text.")),
-        (TEXT, [], Misfit("was given an empty list", "It takes text.")),
-        (TEXT, "\ud800", Misfit("was given text with a broken character", "It takes text.")),
-        (ANY, {"\udc00": 1}, Misfit("was given text with a broken character", "It takes text or JSON.")),
+        (TEXT, {"a": 1}, InvalidValue('was given an object ({"a": 1})', "It takes text.")),
+        (TEXT, [], InvalidValue("was given an empty list", "It takes text.")),
+        (TEXT, "\ud800", InvalidValue("was given text with a broken character", "It takes text.")),
+        (ANY, {"\udc00": 1}, InvalidValue("was given text with a broken character", "It takes text or JSON.")),
         (
             ANY,
             json.loads("[" * 40 + "]" * 40),
-            Misfit("was given a value that is nested too deeply", "It takes text or JSON."),
+            InvalidValue("was given a value that is nested too deeply", "It takes text or JSON."),
         ),
-        (NUMBER, "ten", Misfit('was given "ten"', "It takes a number.")),
-        (NUMBER, False, Misfit("was given false", "It takes a number.")),
+        (NUMBER, "ten", InvalidValue('was given "ten"', "It takes a number.")),
+        (NUMBER, False, InvalidValue("was given false", "It takes a number.")),
         (
             NUMBER,
             "1,234",
-            Misfit('was given "1,234", which can mean two numbers', "It takes a number. Write 1234 or 1.234."),
+            InvalidValue('was given "1,234", which can mean two numbers', "It takes a number. Write 1234 or 1.234."),
         ),
-        (NUMBER, "x" * 99, Misfit(f'was given "{"x" * 39}\u2026"', "It takes a number.")),
-        (BOOLEAN, 2, Misfit("was given 2", "It takes true or false.")),
-        (BOOLEAN, "perhaps", Misfit('was given "perhaps"', "It takes true or false.")),
-        (TEXTS, ["a", None], Misfit("was given null as item 2", "It takes a list, each item text.")),
+        (NUMBER, "x" * 99, InvalidValue(f'was given "{"x" * 39}\u2026"', "It takes a number.")),
+        (BOOLEAN, 2, InvalidValue("was given 2", "It takes true or false.")),
+        (BOOLEAN, "perhaps", InvalidValue('was given "perhaps"', "It takes true or false.")),
+        (TEXTS, ["a", None], InvalidValue("was given null as item 2", "It takes a list, each item text.")),
         (
             IMAGE,
             " ",
-            Misfit(
+            InvalidValue(
                 "was given empty text",
                 'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").',
             ),
@@ -122,16 +122,16 @@ def test_a_number_that_json_cannot_carry_is_refused(sent: JsonValue) -> None:
         (
             IMAGE,
             5,
-            Misfit(
+            InvalidValue(
                 "was given 5",
                 'It takes an image (a path, an https URL, a data URI, run:ID#1 of a run, or "last").',
             ),
         ),
-        (STYLE, [], Misfit("was given an empty list", "It takes one of warm, cold.")),
-        (STYLE, 'w"arn', Misfit('was given "w\'arn"', "It takes one of warm, cold. Did you mean warm?")),
+        (STYLE, [], InvalidValue("was given an empty list", "It takes one of warm, cold.")),
+        (STYLE, 'w"arn', InvalidValue('was given "w\'arn"', "It takes one of warm, cold. Did you mean warm?")),
     ],
 )
-def test_a_refusal_says_what_came_and_what_would_fit(item: Input, sent: JsonValue, misfit: Misfit) -> None:
+def test_a_refusal_says_what_came_and_what_would_fit(item: Input, sent: JsonValue, misfit: InvalidValue) -> None:
     """The model corrects itself from this sentence alone; what was wrong is repeated, but not at length."""
     assert parse_value(item, sent) == misfit
 
@@ -155,7 +155,7 @@ def test_bounds_are_told_when_they_can_hold(low: float | None, high: float | Non
 def test_bounds_are_kept_inclusively(sent: JsonValue, *, is_taken: bool) -> None:
     """A run that the provider refuses costs a request and a minute."""
     parsed = parse_value(build_input(InputKind.NUMBER, minimum=0.0, maximum=1.0), sent)
-    assert isinstance(parsed, Misfit) is not is_taken
+    assert isinstance(parsed, InvalidValue) is not is_taken
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_default_is_coerced_where_it_fits_and_else_left_to_the_provider(item: 
 def test_what_is_taken_once_is_taken_again_unchanged(item: Input, sent: JsonValue) -> None:
     """Nothing escapes, everything taken can be written as strict JSON, and the canonical form is stable."""
     parsed = parse_value(item, sent)
-    if not isinstance(parsed, Misfit) and parsed is not None:
+    if not isinstance(parsed, InvalidValue) and parsed is not None:
         assert json.loads(json.dumps(parsed, allow_nan=False)) == parsed
         assert item.kind is InputKind.ANY or parse_value(item, parsed) == parsed
     low, high = get_bounds(item)
@@ -207,7 +207,7 @@ def test_a_text_that_no_input_needs_is_refused(kind: InputKind, letter: str, *, 
     item = build_input(kind=kind, is_list=is_list)
     longest = MAX_TEXT_BYTES // len(letter.encode())
     refused = parse_value(item, letter * (longest + 1))
-    assert isinstance(refused, Misfit)
+    assert isinstance(refused, InvalidValue)
     assert f"was given {longest + 1:,} characters" in refused.problem
     assert refused.expected.endswith("It takes at most 200 kB of text.")
 
@@ -228,9 +228,9 @@ def test_a_file_inside_a_call_is_no_text() -> None:
 def test_a_list_of_thousands_is_refused_before_it_is_looked_through() -> None:
     """Half a million rows took seconds."""
     item = build_input(kind=InputKind.ANY, is_list=True)
-    assert not isinstance(parse_value(item, [{}] * MAX_ITEMS), Misfit)
+    assert not isinstance(parse_value(item, [{}] * MAX_ITEMS), InvalidValue)
     refused = parse_value(item, [{}] * (MAX_ITEMS + 1))
-    assert isinstance(refused, Misfit)
+    assert isinstance(refused, InvalidValue)
     assert refused.problem == "was given 10,001 items"
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flowport.catalog.values import Misfit, parse_value, unwrap_file
+from flowport.catalog.values import InvalidValue, parse_value, unwrap_file
 from flowport.domain.models import InputKind, JsonValue
 from tests.support.app_builders import build_input
 
@@ -56,7 +56,7 @@ def test_the_one_file_of_a_value_is_found(value: JsonValue, text: str) -> None:
 def test_what_names_no_file_or_several_is_refused(value: JsonValue) -> None:
     """Which of two was meant cannot be known, and each is paid for."""
     assert unwrap_file(value) is None
-    assert isinstance(parse_value(build_input(InputKind.IMAGE), value), Misfit)
+    assert isinstance(parse_value(build_input(InputKind.IMAGE), value), InvalidValue)
 
 
 def test_an_input_of_several_files_unwraps_each() -> None:

@@ -11,8 +11,8 @@ import pytest
 from flowport.cli.main import main
 from flowport.cli.run_records import format_bytes
 from flowport.domain.models import Run, RunState
-from flowport.store.sqlite.connection import LEDGER_NAME
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.connection import STORE_NAME
+from flowport.store.sqlite.store import open_sqlite_store
 from tests.store.samples import OUTPUT, build_run
 from tests.store.test_maintenance import SECRET, find_text
 from tests.support.children import open_child
@@ -22,7 +22,7 @@ LIVE = build_run("run_live", RunState.RUNNING)
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the configured home, without a ledger yet."""
+    """Return the configured home, without a store yet."""
     monkeypatch.setenv("FLOWPORT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -32,10 +32,10 @@ def save_runs(home: Path, *runs: Run) -> None:
 
     async def save() -> None:
         """Open, write and close."""
-        ledger = open_sqlite_ledger(home / LEDGER_NAME)
+        store = open_sqlite_store(home / STORE_NAME)
         for run in runs:
-            await ledger.accept(run)
-        await ledger.close()
+            await store.accept(run)
+        await store.close()
 
     asyncio.run(save())
 
@@ -89,7 +89,7 @@ def test_an_empty_record_has_a_history_too(home: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("command", [["history"], ["erase", "--all"], ["erase", "run_1"]])
 def test_without_a_record_none_is_made(home: Path, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistyped home must not be filled with an empty ledger."""
+    """A mistyped home must not be filled with an empty store."""
     assert main([*command, "--home", str(home / "typo")]) == 0
     assert capsys.readouterr().out == f"There is no record of runs in {home / 'typo'}.\n"
     assert not home.exists()
@@ -105,7 +105,7 @@ def test_one_run_is_erased(home: Path, tmp_path: Path, capsys: pytest.CaptureFix
         "The run run_1 is erased.\n"
         "1 saved file left, with the arguments of the run beside each; --files removes them too.\n"
     )
-    assert find_text(home / LEDGER_NAME, SECRET) == []
+    assert find_text(home / STORE_NAME, SECRET) == []
     assert Path(run.outputs[0].saved_path).exists()
 
 
@@ -174,7 +174,7 @@ def test_erasing_works_beside_a_running_flowport(tmp_path: Path) -> None:
         assert "30 finished runs" in child.call("list_runs")["summary"]
         done = run_command("erase", "--all", "--home", str(home))
         assert (done.returncode, done.stdout, done.stderr) == (0, "30 runs erased, 30 of them never seen.\n", "")
-        assert find_text(home / LEDGER_NAME, SECRET) == []
+        assert find_text(home / STORE_NAME, SECRET) == []
         assert child.call("list_runs")["runs"] == []
 
 

@@ -83,7 +83,7 @@ async def test_a_newer_client_on_standard_input_hears_of_a_new_run(tmp_path: Pat
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbox: dict[str, str], end: Any) -> None:
-    """Clients kill what lingers, and a ledger that was not closed leaves its journal behind."""
+    """Clients kill what lingers, and a store that was not closed leaves its journal behind."""
     with open_child(tmp_path / "f", environment={**sandbox, "FLOWPORT_WAIT_SECONDS": "600"}) as child:
         child.greet()
         child.ask("tools/list")
@@ -267,7 +267,7 @@ async def test_a_rehearsal_is_a_start_with_a_wrong_and_fast_clock(
         monkeypatch.setenv(name, str(tmp_path / folder))
     monkeypatch.setenv("FLOWPORT_TEST_REHEARSAL", "clock=86400 rate=20")
     async with _open(load_settings({}, os.environ)) as assembly:
-        clock, right = assembly.desk.clock, time.monotonic()
+        clock, right = assembly.workspace.clock, time.monotonic()
         assert clock.now() == pytest.approx(time.time() + 86_400.0, abs=600.0)
         assert clock.monotonic() == pytest.approx(20.0 * right, abs=600.0)
 

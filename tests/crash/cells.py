@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from flowport.runtime.failpoints import FaultPoint
+from flowport.runtime.failpoints import Failpoint
 
 AFTER_ANSWER = "after_answer"
 """The client has read the answer. Only it can know, so it is the client that kills there."""
-POINTS = (*FaultPoint, AFTER_ANSWER)
-ANSWERED = frozenset({FaultPoint.AFTER_WRITTEN, AFTER_ANSWER})
+POINTS = (*Failpoint, AFTER_ANSWER)
+ANSWERED = frozenset({Failpoint.AFTER_WRITTEN, AFTER_ANSWER})
 """The points at which the client has its answer."""
 
 DAY_SECONDS = 86_400.0
@@ -48,18 +48,18 @@ class Cell:
         kinds = {Trouble.DROPPED: "drop", Trouble.RESET: "reset"}
         if self.trouble not in kinds:
             return None
-        if self.point == FaultPoint.WHILE_DOWNLOADING and self.trouble is Trouble.DROPPED:
+        if self.point == Failpoint.WHILE_DOWNLOADING and self.trouble is Trouble.DROPPED:
             # A file whose connection ends without a byte would never get as far as the point.
             return {"operation": "file", "fault": "truncate"}
-        is_started = self.point in {FaultPoint.WHILE_FOLLOWING, FaultPoint.WHILE_DOWNLOADING}
-        is_told = self.point in {FaultPoint.BEFORE_ANSWER, *ANSWERED} and self.trouble is Trouble.RESET
+        is_started = self.point in {Failpoint.WHILE_FOLLOWING, Failpoint.WHILE_DOWNLOADING}
+        is_told = self.point in {Failpoint.BEFORE_ANSWER, *ANSWERED} and self.trouble is Trouble.RESET
         return {"operation": "status" if is_started or is_told else "run", "fault": kinds[self.trouble]}
 
     @property
     def photo_size(self) -> tuple[int, int]:
         """How large a picture is sent, and comes back."""
         # What comes of half a file is written only when it is more than a fetch gathers first.
-        is_cut = self.point == FaultPoint.WHILE_DOWNLOADING and self.trouble is Trouble.DROPPED
+        is_cut = self.point == Failpoint.WHILE_DOWNLOADING and self.trouble is Trouble.DROPPED
         return (1600, 1200) if is_cut else (640, 480)
 
     @property
@@ -72,18 +72,18 @@ class Cell:
 
 _BETWEEN = frozenset(
     {
-        FaultPoint.AFTER_STARTING,
-        FaultPoint.AFTER_REQUEST_LEFT,
-        FaultPoint.AFTER_PROVIDER_ACCEPTED,
-        FaultPoint.AFTER_REPLY,
+        Failpoint.AFTER_STARTING,
+        Failpoint.AFTER_REQUEST_LEFT,
+        Failpoint.AFTER_PROVIDER_ACCEPTED,
+        Failpoint.AFTER_REPLY,
     }
 )
-"""The points between what the ledger knows before a start request and what it knows after it."""
+"""The points between what the store knows before a start request and what it knows after it."""
 
 CELLS = tuple(Cell(point, trouble) for point in POINTS for trouble in Trouble)
 MAGICA_CELLS = tuple(
     Cell(point, Trouble.NONE, "magica")
     for point in POINTS
     # A file goes up through its MCP server, in one piece.
-    if point != FaultPoint.DURING_UPLOAD
+    if point != Failpoint.DURING_UPLOAD
 )

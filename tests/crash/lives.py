@@ -50,7 +50,7 @@ class Learnt:
             self.delivered.add(facts["run_id"])
         if state == "unknown":
             self.unknown.add(facts["run_id"])
-        if facts.get("error") == "StartInDoubt":
+        if facts.get("error") == "UncertainStart":
             self.refusals.append(facts["message"])
         return state
 

@@ -1,4 +1,4 @@
-"""Random schedules of calls, deaths, cancellations, completions and sleep, over the real ledger and runner."""
+"""Random schedules of calls, deaths, cancellations, completions and sleep, over the real store and runner."""
 
 import asyncio
 import tempfile
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from flowport.domain.models import FINAL_STATES, RunState
-from flowport.runtime.failpoints import FaultPoint, clear_traps
+from flowport.runtime.failpoints import Failpoint, clear_traps
 from tests.crash.figures import SCHEDULES
 from tests.crash.worlds import World
 
 PROMPTS = st.sampled_from(["a lake", "a hill"])
-POINTS = st.sampled_from(sorted(set(FaultPoint) - {FaultPoint.DURING_UPLOAD, FaultPoint.WHILE_DOWNLOADING}))
+POINTS = st.sampled_from(sorted(set(Failpoint) - {Failpoint.DURING_UPLOAD, Failpoint.WHILE_DOWNLOADING}))
 TROUBLES = st.sampled_from(["refused", "busy", "no connection", "reset", "dropped"])
 MAX_PROCESSES = 12
 LONG_SECONDS = 200.0
@@ -85,12 +85,12 @@ class Lives(RuleBasedStateMachine):
             self.loop.run(self.world.settle())
 
     @rule(point=POINTS)
-    def kill_at(self, point: FaultPoint) -> None:
+    def kill_at(self, point: Failpoint) -> None:
         """The next process that comes to a point dies there."""
         self.world.set_trap(point)
 
     @rule(prompt=PROMPTS, which=st.integers(0, MAX_PROCESSES), point=POINTS)
-    def die_over(self, prompt: str, which: int, point: FaultPoint) -> None:
+    def die_over(self, prompt: str, which: int, point: Failpoint) -> None:
         """A process dies over a call, at a point that it comes to for sure if the run goes well."""
         clear_traps()
         self.world.set_trap(point)
@@ -166,7 +166,7 @@ class Lives(RuleBasedStateMachine):
             if row["state"] not in FINAL_STATES:
                 await world.ask(process, "get_run", run_id=row["run_id"], wait=False)
         await world.pass_time(LONG_SECONDS, step=10.0)
-        kept = [await process.ledger.get_run(row["run_id"], account_id=None, owner="local") for row in rows]
+        kept = [await process.store.get_run(row["run_id"], account_id=None, owner="local") for row in rows]
         self.nothing_is_started_twice()
         known = {run.provider_run_id for run in kept if run.provider_run_id}
         unknown = [run for run in kept if run.state is RunState.UNKNOWN]

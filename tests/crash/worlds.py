@@ -14,15 +14,15 @@ import anyio.to_thread
 from flowport.actions.tool_calls import ToolCalls
 from flowport.actions.waiting import Caller
 from flowport.bootstrap import Assembly, open_assembly
-from flowport.domain.errors import Breakage, FlowportError, LedgerError, Operation, ProviderUnreachable
+from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
 from flowport.domain.exchange import Exchange
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runtime import failpoints as faultpoints
 from flowport.runtime.clock import Pace
-from flowport.runtime.failpoints import FaultPoint, Trap
+from flowport.runtime.failpoints import Failpoint, Trap
 from flowport.settings.settings import Settings
 from flowport.store.records import CANCELLED_DELIVERY_SECONDS
-from flowport.store.sqlite.store import SqliteLedger
+from flowport.store.sqlite.store import SqliteStore
 from flowport.store.sqlite.thread import Worker
 from tests.catalog.samples import Store, build_flow
 from tests.support.fake_clock import FakeClock, get_waiting
@@ -86,16 +86,16 @@ class Provider(Store):
 
 
 class Grave:
-    """What a dead process has instead of its ledger: nothing that it still asks for is done."""
+    """What a dead process has instead of its store: nothing that it still asks for is done."""
 
-    damage: LedgerError | None = None
+    damage: StoreError | None = None
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     async def write(self, _: object) -> Any:
         """Do nothing."""
-        raise LedgerError("the process is dead", "")
+        raise StoreError("the process is dead", "")
 
     read = write
 
@@ -105,9 +105,9 @@ class Grave:
 
 
 class CountedWorker:
-    """The real ledger's thread, and how much it is asked for at the moment."""
+    """The real store's thread, and how much it is asked for at the moment."""
 
-    damage: LedgerError | None = None
+    damage: StoreError | None = None
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -156,16 +156,16 @@ class Process:
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def ledger(self) -> SqliteLedger:
-        """Its ledger."""
+    def store(self) -> SqliteStore:
+        """Its store."""
         assert self.assembly is not None
-        return cast("SqliteLedger", self.assembly.desk.ledger)
+        return cast("SqliteStore", self.assembly.workspace.store)
 
     def die(self) -> None:
         """Have nothing that this process still does reach the disk or the provider; its tasks end by themselves."""
         self.is_dead = True
         if self.worker is not None:
-            self.ledger._worker = cast("Worker", Grave(self.worker.worker))
+            self.store._worker = cast("Worker", Grave(self.worker.worker))
         if self.task is not None:
             self.task.cancel()
 
@@ -188,9 +188,9 @@ class Account(ScriptedAccount):
         if request.operation is not Operation.START_RUN:
             return await super().send_now(request)
         # A sender that dies here hears no more of it; the request has left.
-        faultpoints.reach(FaultPoint.AFTER_REQUEST_LEFT)
+        faultpoints.trigger(Failpoint.AFTER_REQUEST_LEFT)
         answer = await super().send_now(request)
-        faultpoints.reach(FaultPoint.AFTER_PROVIDER_ACCEPTED)
+        faultpoints.trigger(Failpoint.AFTER_PROVIDER_ACCEPTED)
         return answer
 
 
@@ -251,7 +251,7 @@ class World:
         self.calls.append(Call(prompt, task, process.number, connection))
         await self.settle()
 
-    def set_trap(self, point: FaultPoint) -> None:
+    def set_trap(self, point: Failpoint) -> None:
         """Have the next process die that comes to a point."""
         faultpoints.set_trap(Trap(point, 0, send=lambda *_: _kill_running()))
 
@@ -264,7 +264,7 @@ class World:
     async def ask(self, process: Process, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call one of the standing tools of a process and return the facts of its answer."""
         assert process.assembly is not None
-        calls = ToolCalls(process.assembly.desk)
+        calls = ToolCalls(process.assembly.workspace)
         answer = await calls.call(tool, arguments, Caller(self.clock.monotonic(), _report))
         facts = answer.structured_content
         assert isinstance(facts, dict)
@@ -315,10 +315,10 @@ class World:
         async with open_assembly(self._settings, clock=self.clock, pace=Pace(), account=account) as assembly:
             process.assembly = assembly
             assembly.first_listed.set()
-            # What the start has asked of the ledger is done before it is counted.
-            await process.ledger.count_unseen(owner="local")
-            process.worker = CountedWorker(process.ledger._worker)
-            process.ledger._worker = cast("Worker", process.worker)
+            # What the start has asked of the store is done before it is counted.
+            await process.store.count_unseen(owner="local")
+            process.worker = CountedWorker(process.store._worker)
+            process.store._worker = cast("Worker", process.worker)
             if process.is_dead:
                 process.die()
             process.started.set()
@@ -330,10 +330,10 @@ class World:
         exchange = Exchange()
         caller = Caller(self.clock.monotonic(), _report, connection=connection, exchange=exchange)
         try:
-            answer = await ToolCalls(process.assembly.desk).call(TOOL, {"prompt": prompt}, caller)
-            faultpoints.reach(FaultPoint.BEFORE_ANSWER)
+            answer = await ToolCalls(process.assembly.workspace).call(TOOL, {"prompt": prompt}, caller)
+            faultpoints.trigger(Failpoint.BEFORE_ANSWER)
         except FlowportError as exc:
-            if not process.is_dead and type(exc).__name__ == "StartInDoubt":
+            if not process.is_dead and type(exc).__name__ == "UncertainStart":
                 self.open_wishes.pop(prompt, None)
             exchange.note_written()
             return

@@ -25,7 +25,6 @@ from flowport.domain.errors import (
     ConfigurationError,
     DayUsedUp,
     FlowportError,
-    LedgerError,
     Operation,
     ProviderBroken,
     ProviderBusy,
@@ -34,8 +33,9 @@ from flowport.domain.errors import (
     ProviderRejected,
     ProviderUnreachable,
     RunNotFound,
+    StoreError,
 )
-from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, StartInDoubt
+from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, UncertainStart
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 from flowport.network import causes as network_errors
 from flowport.network.causes import FetchError, UploadError
@@ -44,7 +44,7 @@ START, READ, LIST, DESCRIBE = Operation.START_RUN, Operation.READ_RUN, Operation
 
 SENTENCES: Final = [
     (
-        StartInDoubt("Magnific", "run_x", 1_800_000_000.0, "It is not known whether it started."),
+        UncertainStart("Magnific", "run_x", 1_800_000_000.0, "It is not known whether it started."),
         (
             "Nothing new was started: run_x, sent to Magnific at 2027-01-15 08:00 UTC, asked for the same. It is not "
             "known whether it started. If it is not there, run_app with new_run true starts another one, which is charged by "
@@ -258,7 +258,7 @@ SENTENCES: Final = [
         "The file could not be uploaded to storage.example: its server answered HTTP 403.",
     ),
     (
-        LedgerError("the disk is full", "Free some space."),
+        StoreError("the disk is full", "Free some space."),
         "Flowport's record of runs cannot be used: the disk is full. Free some space.",
     ),
     (RunNotFound("x" * 61), f"There is no run '{'x' * 60}'. list_runs shows the runs that Flowport knows."),

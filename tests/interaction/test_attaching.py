@@ -10,7 +10,7 @@ import mcp.types as t
 import pytest
 from mcp.client.context import ClientRequestContext
 
-from flowport.actions.tool_calls import MENTION_SECONDS
+from flowport.actions.tool_calls import REMINDER_SECONDS
 from flowport.domain.models import RunState
 from flowport.runtime.clock import SystemClock
 from tests.sandbox.client import Client as SandboxClient
@@ -31,15 +31,15 @@ async def hasty(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> AsyncIter
 
 async def release(flowport: Harness, run_id: str) -> None:
     """Let the sandbox finish a run, and wait until Flowport knows of its end and has saved what it made."""
-    run = await flowport.assembly.desk.ledger.get_run(run_id, account_id=None, owner="local")
+    run = await flowport.assembly.workspace.store.get_run(run_id, account_id=None, owner="local")
     await flowport.sandbox.switch(f"runs/{run.provider_run_id}", release=True)
-    await wait_until(lambda: flowport.assembly.desk.runner.get_entry(run_id) is None)
+    await wait_until(lambda: flowport.assembly.workspace.runner.get_entry(run_id) is None)
 
 
 async def start(flowport: Harness) -> str:
     """Call, and return the run's id once the provider has it."""
     handed = await flowport.ask(TOOL, **PROMPT)
-    runner = flowport.assembly.desk.runner
+    runner = flowport.assembly.workspace.runner
 
     def is_started() -> bool:
         """Tell whether the provider runs it."""
@@ -152,7 +152,7 @@ async def test_after_a_start_of_unknown_fate_an_equal_call_is_refused(
         forced = await flowport.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True)
         assert await flowport.count("run") == 2
     assert unknown["state"] == "unknown"
-    assert [refusal["error"] for refusal in refusals] == ["StartInDoubt"] * 2
+    assert [refusal["error"] for refusal in refusals] == ["UncertainStart"] * 2
     assert unknown["run_id"] in refusals[0]["message"]
     assert "Magnific's website shows whether it is there" in refusals[0]["message"]
     assert forced["state"] == "succeeded"
@@ -199,7 +199,7 @@ async def test_what_nobody_has_seen_is_mentioned_beside_other_answers(
     async with open_harness(sandbox, tmp_path / "person", mode=mode, clock=clock, wait_seconds=0.0) as flowport:
         run_id = await start(flowport)
         await release(flowport, run_id)
-        clock.ahead_seconds = MENTION_SECONDS
+        clock.ahead_seconds = REMINDER_SECONDS
         results = [await flowport.call("get_balance") for _ in range(2)]
     sentence = f'1 finished run you have not seen: "Text to Picture" ({run_id}). get_run shows the result.'
     facts = [result.structured_content or {} for result in results]

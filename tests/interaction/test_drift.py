@@ -19,7 +19,7 @@ PICTURE = IDS["Text to Picture"]
 
 def get_catalog(flowport: Harness) -> Catalog:
     """Return the catalogue of the only account."""
-    return flowport.assembly.desk.catalogs[0].catalog
+    return flowport.assembly.workspace.catalogs[0].catalog
 
 
 async def settle(flowport: Harness) -> None:
@@ -38,7 +38,7 @@ async def wait_for_argument(flowport: Harness, name: str) -> None:
 
 def get_properties(flowport: Harness) -> dict[str, Any]:
     """Return the arguments of the picture app as they go over the wire; a client may keep a list that it has."""
-    tools = {tool["name"]: tool for tool in flowport.assembly.desk.get_tools()}
+    tools = {tool["name"]: tool for tool in flowport.assembly.workspace.get_tools()}
     properties: dict[str, Any] = tools["text_to_picture"]["inputSchema"]["properties"]
     return properties
 

@@ -24,9 +24,9 @@ def choose(sandbox: SandboxClient, style: str) -> dict[str, Any]:
 
 async def list_apps(flowport: Harness) -> set[str]:
     """Return the names of the app tools, once the first refresh has been."""
-    await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
-    standing = {"find_apps", "run_app", "run_batch", "get_run", "list_runs", "cancel_run", "get_balance"}
-    return {tool.name for tool in (await flowport.client.list_tools()).tools} - standing
+    await flowport.assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
+    view = {"find_apps", "run_app", "run_batch", "get_run", "list_runs", "cancel_run", "get_balance"}
+    return {tool.name for tool in (await flowport.client.list_tools()).tools} - view
 
 
 async def count_families(sandbox: SandboxClient) -> dict[str, int]:
@@ -89,13 +89,13 @@ async def test_a_run_is_looked_at_in_the_family_of_the_moment(sandbox: SandboxCl
     """A run that was started on the older paths must not be lost when the account moves on to the newer ones."""
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0, **choose(sandbox, "auto")) as flowport:
-        flowport.assembly.desk.catalogs[0].account.speak("apps")
+        flowport.assembly.workspace.catalogs[0].account.speak("apps")
         await list_apps(flowport)
         facts = await flowport.ask("text_to_picture", prompt="a lake")
         with anyio.fail_after(60):
             while await flowport.count("status") == 0:
                 await anyio.lowlevel.checkpoint()
-            flowport.assembly.desk.catalogs[0].account.speak("flows")
+            flowport.assembly.workspace.catalogs[0].account.speak("flows")
             await sandbox.switch("dialect", style="flows")
             run = await wait_until_there(flowport, facts["run_id"])
             await sandbox.switch(f"runs/{run.provider_run_id}", release=True)

@@ -35,7 +35,7 @@ from tests.store.samples import build_run
 from tests.support.fetching import Names, Speak, build_answer, fetching, serving
 from tests.support.harness import READER, Harness, open_harness
 from tests.support.raw_server import build_reply
-from tests.support.scripted import FaultyLedger
+from tests.support.scripted import FaultyStore
 
 MIN_TRIED: Final = 110
 PUBLIC: Final = "93.184.216.34"
@@ -330,11 +330,11 @@ async def try_path(folder: Path, tool: str, run_id: str, extension: str) -> bool
 async def try_saving(folder: Path, kind: OutputKind, called: str, data: bytes) -> bool:
     """Have it saved as an output of a kind."""
     folder.mkdir()
-    ledger = FaultyLedger(folder / "ledger.sqlite3")
-    async with open_bench(ledger, folder / "results", build_reply(data, f"Content-Type: {called}")) as bench:
+    store = FaultyStore(folder / "ledger.sqlite3")
+    async with open_bench(store, folder / "results", build_reply(data, f"Content-Type: {called}")) as bench:
         saved = (await bench.save("/0", kind=kind)).outputs[0]
         left = bench.list_files()
-    await ledger.close()
+    await store.close()
     return bool(saved.saved_path or left)
 
 
@@ -344,8 +344,8 @@ async def try_reading(flowport: Harness, folder: Path, n: int, mime_type: str, d
     path.write_bytes(data)
     output = Output(1, OutputKind.IMAGE, None, mime_type=mime_type, saved_path=str(path))
     run: Run = replace(build_run(f"run_unshown{n}"), owner=LOCAL_OWNER, outputs=(output,))
-    await flowport.assembly.desk.ledger.accept(run)
-    resources = Resources(flowport.assembly.desk, anyio.CapacityLimiter(1))
+    await flowport.assembly.workspace.store.accept(run)
+    resources = Resources(flowport.assembly.workspace, anyio.CapacityLimiter(1))
     content = await resources.read(build_output_uri(run.id, 1), READER)
     return content.data is not None or content.mime_type != "text/plain" or "<" in content.text
 

@@ -270,8 +270,8 @@ async def release(flowport: Harness, run_id: str) -> None:
 
 
 async def get_run(flowport: Harness, run_id: str) -> Run:
-    """Return what the ledger holds."""
-    return await flowport.assembly.desk.ledger.get_run(run_id, account_id=None, owner="local")
+    """Return what the store holds."""
+    return await flowport.assembly.workspace.store.get_run(run_id, account_id=None, owner="local")
 
 
 async def test_a_started_run_cannot_be_cancelled_and_that_is_said(hasty: Harness) -> None:
@@ -341,7 +341,7 @@ async def test_the_first_list_is_whole_with_the_provider_down(tmp_path: Path, mo
         await sandbox.stop()
         async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
             after = [tool.name for tool in (await flowport.client.list_tools()).tools]
-            await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+            await flowport.assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
             found = await flowport.ask("find_apps")
     assert after == before
     assert "(connection refused)" in found["catalogues"][0]["could_not_be_refreshed_because"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowport.domain.spending import PurseRules, UnknownPrice
+from flowport.domain.spending import SpendingLimits, UnknownPrice
 from tests.sandbox.client import build_photo, write
 from tests.sandbox.magica.client import MagicaClient
 from tests.support.magica_face import MAGICA, PROMPT
@@ -137,9 +137,11 @@ async def test_a_refusal_is_told_in_every_form_of_error(face: MagicaClient, tmp_
 
 async def test_the_price_is_estimated_before_each_run(face: MagicaClient, tmp_path: Path) -> None:
     """The one in the list may be a day old."""
-    async with MAGICA.open(face.sandbox, tmp_path / "person", purse=PurseRules(max_credits_per_run=3)) as flowport:
+    async with MAGICA.open(
+        face.sandbox, tmp_path / "person", spending_limits=SpendingLimits(max_credits_per_run=3)
+    ) as flowport:
         await flowport.client.list_tools()
-        await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+        await flowport.assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
         await face.sandbox.switch("catalogue", prices={"t2P6yGfJ0x": 9})
         refused = await flowport.ask("text_to_picture", **PROMPT)
     assert (refused["error"], (await face.count())["run"]) == ("RunCapReached", 0)
@@ -150,7 +152,7 @@ async def test_the_price_is_estimated_before_each_run(face: MagicaClient, tmp_pa
 async def test_a_failed_estimate_is_an_unknown_price(face: MagicaClient, tmp_path: Path, rule: UnknownPrice) -> None:
     """For which the person has a rule."""
     await face.sandbox.switch("faults", operation="estimate", fault="status", times=1000)
-    facts = await run_picture(face, tmp_path, purse=PurseRules(unknown_price=rule))
+    facts = await run_picture(face, tmp_path, spending_limits=SpendingLimits(unknown_price=rule))
     starts = (await face.count())["run"]
     if rule is UnknownPrice.ALLOW:
         assert (facts["state"], starts) == ("succeeded", 1)

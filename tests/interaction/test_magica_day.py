@@ -36,7 +36,7 @@ async def test_a_workflow_that_the_budget_did_not_let_us_ask_for_is_not_left_out
     await face.switch(graph="missing")
     use_up_the_day(monkeypatch, Operation.DESCRIBE_APP, after=after)
     async with MAGICA.open(face.sandbox, tmp_path / "person", max_tools=1) as flowport:
-        catalog = flowport.assembly.desk.catalogs[0].catalog
+        catalog = flowport.assembly.workspace.catalogs[0].catalog
         await catalog.refresh()
         problem = catalog.problem
     assert "The day's requests are used up" in problem
@@ -75,7 +75,7 @@ async def test_a_run_that_the_budget_did_not_let_us_cancel_is_told_as_that(
 async def test_a_balance_that_cannot_be_asked_today_is_told_as_that(face: MagicaClient, tmp_path: Path) -> None:
     """Trying again is of no use before the day goes on."""
     async with MAGICA.open(face.sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
-        account = flowport.assembly.desk.catalogs[0].account
+        account = flowport.assembly.workspace.catalogs[0].account
         account.budget.note_limits(RateLimits(0, reset_seconds=7200.0))
         told = (await flowport.ask("get_balance"))["accounts"][0]["provider_balance"]
     assert told == "The day's requests are used up; Magica cannot be asked until the day goes on."

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowport.actions.built_in_tools import STANDING_TOOLS
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
 from flowport.settings.settings import ProviderSettings
 from tests.sandbox.client import build_photo, write
@@ -23,7 +23,7 @@ async def test_a_workflow_of_which_nobody_tells_is_left_out_with_three_ways(
     """And nothing was started to find out."""
     await face.switch(graph="missing", **form)
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
-        assert len((await flowport.client.list_tools()).tools) == len(STANDING_TOOLS)
+        assert len((await flowport.client.list_tools()).tools) == len(BUILT_IN_TOOLS)
         left_out = (await flowport.ask("find_apps"))["catalogues"][0]["left_out"]
         refused = await flowport.call("run_app", app="text_to_picture", arguments=PROMPT)
     assert "text_to_picture, because its inputs are unknown" in left_out[0]
@@ -40,7 +40,7 @@ async def test_what_a_person_declares_can_be_run(face: MagicaClient, tmp_path: P
     url = f"{face.sandbox.addresses.api_url}/magica"
     settings = ProviderSettings("magica", url, MAGICA_KEY, declared=(DeclaredWorkflow(graph["id"], inputs),))
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
-        assert len((await flowport.client.list_tools()).tools) == len(STANDING_TOOLS)
+        assert len((await flowport.client.list_tools()).tools) == len(BUILT_IN_TOOLS)
     async with open_harness(face.sandbox, tmp_path / "another", providers=(settings,)) as flowport:
         facts = await flowport.ask("text_to_picture", what_to_paint="a harbour")
     # No graph, no price.
@@ -57,8 +57,8 @@ async def test_a_declaration_that_is_changed_counts_from_the_next_start(face: Ma
         settings = ProviderSettings("magica", url, MAGICA_KEY, declared=(DeclaredWorkflow(graph["id"], (field,)),))
         async with open_harness(face.sandbox, tmp_path / "person", providers=(settings,)) as flowport:
             await flowport.client.list_tools()
-            await flowport.assembly.desk.catalogs[0].catalog.refresh()
-            tools = flowport.assembly.desk.get_tools()
+            await flowport.assembly.workspace.catalogs[0].catalog.refresh()
+            tools = flowport.assembly.workspace.get_tools()
             arguments += [name for tool in tools for name in tool["inputSchema"]["properties"]]
     assert arguments == ["what_to_paint", "scene"]
 
@@ -70,7 +70,7 @@ async def test_what_is_left_out_is_not_asked_for_at_every_reading(face: MagicaCl
     for _ in range(2):
         async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
             await flowport.client.list_tools()
-            catalog = flowport.assembly.desk.catalogs[0].catalog
+            catalog = flowport.assembly.workspace.catalogs[0].catalog
             await catalog.wait_until_attempted(10)
             await catalog.refresh()
             await catalog.refresh()
@@ -85,7 +85,7 @@ async def test_what_was_found_out_is_remembered(face: MagicaClient, tmp_path: Pa
     for _ in range(2):
         async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
             await flowport.client.list_tools()
-            await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+            await flowport.assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
     counts = await face.count()
     assert counts["get"] == 10
 

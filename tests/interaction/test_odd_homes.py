@@ -40,7 +40,7 @@ def test_a_record_on_a_disk_without_rights_is_used_with_one_warning(tmp_path: Pa
         list_apps(child)
         child.close_input()
         child.wait()
-    ledger = folder / "home" / "ledger.sqlite3"
+    store = folder / "home" / "ledger.sqlite3"
     for path in (folder / "home").glob("*.sqlite3*"):
         path.chmod(0o777)
     with open_child(folder, environment={**QUICK, **fail(folder / "home", chmod=errno.EPERM)}) as child:
@@ -50,12 +50,11 @@ def test_a_record_on_a_disk_without_rights_is_used_with_one_warning(tmp_path: Pa
         child.close_input()
         child.wait()
     assert facts["state"] == "succeeded"
-    assert stat.S_IMODE(ledger.stat().st_mode) == 0o777
-    warnings = [line for line in read_log(folder) if str(ledger) in line]
+    assert stat.S_IMODE(store.stat().st_mode) == 0o777
+    warnings = [line for line in read_log(folder) if str(store) in line]
     assert len(warnings) == 1
     assert (
-        f"other users of this computer may read {ledger}, which keeps no rights (Operation not permitted)"
-        in warnings[0]
+        f"other users of this computer may read {store}, which keeps no rights (Operation not permitted)" in warnings[0]
     )
 
 
@@ -125,16 +124,16 @@ def test_a_home_that_is_none_lists_apps_and_refuses_starts_with_its_name(tmp_pat
     assert len(read_log(folder)) == 1
 
 
-def _make_folder(ledger: Path) -> None:
-    ledger.mkdir()
+def _make_folder(store: Path) -> None:
+    store.mkdir()
 
 
-def _make_text(ledger: Path) -> None:
-    ledger.write_text("this is no database" * 100)
+def _make_text(store: Path) -> None:
+    store.write_text("this is no database" * 100)
 
 
-def _fill_disk(ledger: Path) -> None:
-    ledger.symlink_to("/dev/full")
+def _fill_disk(store: Path) -> None:
+    store.symlink_to("/dev/full")
 
 
 @pytest.mark.parametrize("make", [_make_folder, _make_text, _fill_disk])

@@ -11,7 +11,7 @@ from mcp.client.session import ElicitationFnT
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.models import BootTime
-from flowport.domain.spending import DAY_SECONDS, PurseRules, UnknownPrice
+from flowport.domain.spending import DAY_SECONDS, SpendingLimits, UnknownPrice
 from flowport.runtime.clock import SystemClock
 from tests.sandbox.client import IDS
 from tests.sandbox.client import Client as SandboxClient
@@ -46,20 +46,20 @@ class Person:
 
 
 async def count_all(flowport: Harness) -> tuple[int, int]:
-    """Return how many runs the provider has, and how many the ledger."""
-    history = await flowport.assembly.desk.ledger.get_history(owner="local")
+    """Return how many runs the provider has, and how many the store."""
+    history = await flowport.assembly.workspace.store.get_history(owner="local")
     return await flowport.count("run"), history.runs
 
 
 async def wait_for_end(flowport: Harness, run_id: str) -> None:
     """Wait until this process is done with a run."""
-    await wait_until(lambda: flowport.assembly.desk.runner.get_entry(run_id) is None)
+    await wait_until(lambda: flowport.assembly.workspace.runner.get_entry(run_id) is None)
 
 
 async def test_a_run_above_the_cap_of_one_is_refused(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
     """Nothing that the call says changes that, and what is within the cap goes on."""
-    purse = PurseRules(max_credits_per_run=1.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+    spending_limits = SpendingLimits(max_credits_per_run=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
         refusals = [
             await flowport.ask(TOOL, **PROMPT),
             await flowport.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True),
@@ -72,8 +72,10 @@ async def test_a_run_above_the_cap_of_one_is_refused(sandbox: SandboxClient, tmp
 
 async def test_the_day_has_an_end(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
     """What failed is spent too; a run that goes on is reserved; and joining it costs nothing, cap or no cap."""
-    purse = PurseRules(max_credits_per_day=3.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse, wait_seconds=0.0) as flowport:
+    spending_limits = SpendingLimits(max_credits_per_day=3.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits, wait_seconds=0.0
+    ) as flowport:
         await sandbox.switch("next_run", hold=True)
         going = await flowport.ask(TOOL, **PROMPT)
         again = await flowport.ask(TOOL, **PROMPT)
@@ -105,8 +107,10 @@ async def test_the_person_decides_about_a_price_above_their_threshold(
         counts.append(await count_all(flowport))
         return await person.answer(context, params)
 
-    purse = PurseRules(confirm_above_credits=1.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=ask, purse=purse) as flowport:
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, ask_person=ask, spending_limits=spending_limits
+    ) as flowport:
         answer = await flowport.ask(TOOL, **PROMPT)
         assert (await flowport.ask(CHEAP))["state"] == "failed"
         assert await flowport.count("run") == runs + 1
@@ -120,8 +124,8 @@ async def test_a_client_that_cannot_ask_is_told_how_to_go_on(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """The person can change the threshold; the model can't."""
-    purse = PurseRules(confirm_above_credits=1.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
         refused = await flowport.ask(TOOL, **PROMPT)
         assert await count_all(flowport) == (0, 0)
     assert refused["error"] == "PriceUnconfirmed"
@@ -138,11 +142,13 @@ async def test_the_price_that_was_agreed_to_is_the_one_that_is_paid(
         """Have the price raised meanwhile."""
         if not person.questions:
             await sandbox.switch("catalogue", prices={IDS[TITLE]: 9})
-            await flowport.assembly.desk.catalogs[0].catalog.refresh()
+            await flowport.assembly.workspace.catalogs[0].catalog.refresh()
         return await person.answer(context, params)
 
-    purse = PurseRules(confirm_above_credits=1.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=ask, purse=purse) as flowport:
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, ask_person=ask, spending_limits=spending_limits
+    ) as flowport:
         answer = await flowport.ask(TOOL, **PROMPT)
         assert await flowport.count("run") == 1
     prices = [2, 9] if mode == "auto" else [2]
@@ -153,8 +159,10 @@ async def test_the_price_that_was_agreed_to_is_the_one_that_is_paid(
 async def test_only_an_answer_to_the_very_question_is_an_agreement(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A yes that nobody was asked for starts nothing, nor does one to the same price with other arguments."""
     yes: Any = {"confirm": t.ElicitResult(action="accept", content={})}
-    purse = PurseRules(confirm_above_credits=1.0)
-    async with open_harness(sandbox, tmp_path / "person", ask_person=Person().answer, purse=purse) as flowport:
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", ask_person=Person().answer, spending_limits=spending_limits
+    ) as flowport:
         session = flowport.client.session
         forged = await session.call_tool(TOOL, PROMPT, input_responses=yes, allow_input_required=True)
         assert isinstance(forged, t.InputRequiredResult)
@@ -193,8 +201,10 @@ async def test_setting_the_clock_forgets_nothing_that_was_spent(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, days: int
 ) -> None:
     """Neither the caps nor the balance believe the wall clock as long as the machine runs."""
-    clock, purse = SettableClock(), PurseRules(max_credits_per_day=3.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, clock=clock, purse=purse) as flowport:
+    clock, spending_limits = SettableClock(), SpendingLimits(max_credits_per_day=3.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, clock=clock, spending_limits=spending_limits
+    ) as flowport:
         assert (await flowport.ask(TOOL, **PROMPT))["state"] == "succeeded"
         clock.ahead_seconds = days * DAY_SECONDS
         refused = await flowport.ask(TOOL, prompt="a hill")
@@ -214,8 +224,10 @@ async def test_a_cap_that_is_reached_while_the_person_thinks_holds(sandbox: Sand
                 await other.ask(TOOL, prompt="a hill")
         return await person.answer(context, params)
 
-    purse = PurseRules(max_credits_per_day=3.0, confirm_above_credits=1.0)
-    async with open_harness(sandbox, tmp_path / "person", mode="legacy", ask_person=ask, purse=purse) as flowport:
+    spending_limits = SpendingLimits(max_credits_per_day=3.0, confirm_above_credits=1.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", mode="legacy", ask_person=ask, spending_limits=spending_limits
+    ) as flowport:
         answer = await flowport.ask(TOOL, **PROMPT)
         assert await flowport.count("run") == 1
     assert answer["error"] == "DayCapReached"
@@ -223,7 +235,7 @@ async def test_a_cap_that_is_reached_while_the_person_thinks_holds(sandbox: Sand
 
 async def test_silence_is_no_agreement(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A client that waits for its person for ever gets an answer within the wait budget."""
-    purse = PurseRules(confirm_above_credits=1.0)
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
 
     async def ask(context: ClientRequestContext, params: t.ElicitRequestParams) -> t.ElicitResult:
         """Say nothing."""
@@ -231,7 +243,7 @@ async def test_silence_is_no_agreement(sandbox: SandboxClient, tmp_path: Path) -
         raise AssertionError
 
     async with open_harness(
-        sandbox, tmp_path / "person", mode="legacy", ask_person=ask, purse=purse, wait_seconds=0.0
+        sandbox, tmp_path / "person", mode="legacy", ask_person=ask, spending_limits=spending_limits, wait_seconds=0.0
     ) as flowport:
         assert (await flowport.ask(TOOL, **PROMPT))["error"] == "NotConfirmed"
         assert await count_all(flowport) == (0, 0)
@@ -243,9 +255,11 @@ async def test_a_doubt_and_a_price_are_one_question(
 ) -> None:
     """A person who is asked twice for one run wonders what for."""
     person = Person("accept", action)
-    purse = PurseRules(confirm_above_credits=1.0)
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
     await sandbox.switch("faults", operation="run", fault="drop")
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, purse=purse) as flowport:
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, spending_limits=spending_limits
+    ) as flowport:
         assert (await flowport.ask(TOOL, **PROMPT))["state"] == "unknown"
         answer = await flowport.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True)
         assert await flowport.count("run") == (2 if action == "accept" else 1)
@@ -263,8 +277,8 @@ async def test_a_doubt_does_not_get_a_price_past_a_client_that_cannot_ask(
     await sandbox.switch("faults", operation="run", fault="drop")
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
         assert (await flowport.ask(TOOL, **PROMPT))["state"] == "unknown"
-    purse = PurseRules(confirm_above_credits=1.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
         answer = await flowport.ask("run_app", app=TOOL, arguments=PROMPT, new_run=True)
         assert await flowport.count("run") == 1
     assert answer["error"] == "PriceUnconfirmed"
@@ -287,11 +301,13 @@ async def test_an_app_that_does_not_tell_its_price(
 ) -> None:
     """The person's word about such apps decides."""
     error, questions = outcome
-    purse = PurseRules(max_credits_per_run=1.0, unknown_price=rule)
+    spending_limits = SpendingLimits(max_credits_per_run=1.0, unknown_price=rule)
     for mode in MODES:
         person = Person("accept")
         ask: ElicitationFnT | None = person.answer if can_ask else None
-        async with open_harness(priceless, tmp_path / mode, mode=mode, ask_person=ask, purse=purse) as flowport:
+        async with open_harness(
+            priceless, tmp_path / mode, mode=mode, ask_person=ask, spending_limits=spending_limits
+        ) as flowport:
             before = await flowport.count("run")
             answer = await flowport.ask(TOOL, **PROMPT)
             assert await flowport.count("run") - before == (0 if error else 1)
@@ -311,9 +327,11 @@ async def test_questions_do_not_hold_up_other_calls(sandbox: SandboxClient, tmp_
         await decided.wait()
         return t.ElicitResult(action="decline")
 
-    purse = PurseRules(confirm_above_credits=1.0)
+    spending_limits = SpendingLimits(confirm_above_credits=1.0)
     async with (
-        open_harness(sandbox, tmp_path / "person", mode="legacy", ask_person=ask, purse=purse) as flowport,
+        open_harness(
+            sandbox, tmp_path / "person", mode="legacy", ask_person=ask, spending_limits=spending_limits
+        ) as flowport,
         anyio.create_task_group() as tasks,
     ):
 
@@ -332,9 +350,9 @@ async def test_each_of_many_calls_at_once_sees_what_the_others_reserved(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """Side by side in one process, too."""
-    purse = PurseRules(max_credits_per_day=9.0)
+    spending_limits = SpendingLimits(max_credits_per_day=9.0)
     errors: list[str] = []
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
 
         async def call(n: int) -> None:
             """Ask for one of many."""

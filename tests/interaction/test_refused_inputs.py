@@ -14,7 +14,7 @@ async def test_the_answer_names_the_argument_at_fault(sandbox: SandboxClient, tm
     """The provider's own name of an input stands in no schema that the caller has seen."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.client.list_tools()
-        (catalog,) = flowport.assembly.desk.catalogs
+        (catalog,) = flowport.assembly.workspace.catalogs
         await catalog.catalog.wait_until_attempted(10)
         listing = catalog.catalog.get_listing("text_to_picture")
         ids = {name: input_id for input_id, name in listing.property_names.items()}

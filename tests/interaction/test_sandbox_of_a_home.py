@@ -18,7 +18,7 @@ from flowport.network.sandbox_process import keep_tidy
 from flowport.providers.interface import ApiRequest
 from flowport.runtime.clock import SystemClock
 from flowport.server.handlers import build_server
-from flowport.store.sqlite.reconnect import open_ledger
+from flowport.store.sqlite.reconnect import open_store
 from tests.sandbox.client import build_photo, write
 from tests.support.harness import QUICK, build_settings, report_written
 
@@ -32,7 +32,7 @@ class Session:
         """Keep both."""
         self.client = client
         self.assembly = assembly
-        self.account = assembly.desk.catalogs[0].account
+        self.account = assembly.workspace.catalogs[0].account
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return the facts of its answer."""
@@ -46,7 +46,7 @@ async def open_session(folder: Path, **changes: Any) -> AsyncIterator[Session]:
     """Start Flowport without a key on the folder's home."""
     settings = build_settings(folder, "http://127.0.0.1:9", providers=(), requests_per_minute=None, **changes)
     async with open_assembly(settings, pace=QUICK) as assembly:
-        server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
+        server = build_server(assembly.workspace, assembly.file_threads, assembly.first_listed)
         server.middleware.insert(0, report_written)
         async with Client(server) as client:
             await client.list_tools()
@@ -82,7 +82,7 @@ async def test_results_that_the_sandbox_has_forgotten_are_brought_from_their_fil
         await first.call("sandbox_text_to_picture", prompt="a hill")
     make_old(folder / "home/sandbox/journal.jsonl")
     async with open_session(folder) as second:
-        needed = await second.assembly.desk.ledger.get_needed_provider_ids(account_id=second.account.account.id)
+        needed = await second.assembly.workspace.store.get_needed_provider_ids(account_id=second.account.account.id)
         await second.account.tidy_sandbox(needed)
         left = list((folder / "home/sandbox/blobs").iterdir())
         answer = await second.call("sandbox_photo_to_pencil_sketch", photo=f"run:{old['run_id']}")
@@ -126,9 +126,9 @@ async def test_the_sandbox_is_tidied_soon_after_a_start_and_then_now_and_then(tm
     make_old(folder / "home/sandbox/journal.jsonl")
     async with open_session(folder) as second:
         with clock.scope:
-            await keep_tidy([second.account], second.assembly.desk.ledger, clock)
+            await keep_tidy([second.account], second.assembly.workspace.store, clock)
         left = list((folder / "home/sandbox/blobs").iterdir())
-        closed, failing = open_ledger(tmp_path / "closed.sqlite3"), CountingClock(2)
+        closed, failing = open_store(tmp_path / "closed.sqlite3"), CountingClock(2)
         await closed.close()
         with failing.scope:
             await keep_tidy([second.account], closed, failing)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from flowport.actions.built_in_tools import STANDING_TOOLS
-from flowport.domain.spending import PurseRules
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
+from flowport.domain.spending import SpendingLimits
 from flowport.settings.settings import ProviderSettings
 from tests.providers.contract.worlds import WORLDS
 from tests.sandbox.client import Client as SandboxClient
@@ -33,13 +33,13 @@ async def open_both(sandbox: SandboxClient, folder: Path, **changes: Any) -> Asy
 async def settle(flowport: Harness) -> None:
     """Wait until every catalogue was read, or could not be."""
     await flowport.client.list_tools()
-    for one in flowport.assembly.desk.catalogs:
+    for one in flowport.assembly.workspace.catalogs:
         await one.catalog.wait_until_attempted(10)
 
 
 async def list_names(flowport: Harness) -> list[str]:
     """Return the names of the app tools."""
-    return [tool.name for tool in (await flowport.client.list_tools()).tools[len(STANDING_TOOLS) :]]
+    return [tool.name for tool in (await flowport.client.list_tools()).tools[len(BUILT_IN_TOOLS) :]]
 
 
 async def test_namesakes_are_told_apart_by_their_provider_and_keep_their_names(
@@ -79,7 +79,7 @@ async def test_a_later_provider_changes_no_name(sandbox: SandboxClient, tmp_path
 async def test_the_list_is_shared_and_neither_keeps_the_other_out(sandbox: SandboxClient, tmp_path: Path) -> None:
     """`FLOWPORT_MAX_TOOLS` is what a client bears, not what each provider may have."""
     async with open_both(sandbox, tmp_path / "person", max_tools=4) as flowport:
-        tools = flowport.assembly.desk.get_tools()
+        tools = flowport.assembly.workspace.get_tools()
         facts = (await flowport.ask("find_apps"))["catalogues"]
     assert len(tools) == 4
     assert [one["with_own_tool"] for one in facts] == [2, 2]
@@ -126,7 +126,7 @@ async def test_apps_are_found_by_provider(sandbox: SandboxClient, tmp_path: Path
 async def test_a_name_that_both_bear_is_not_run(sandbox: SandboxClient, tmp_path: Path) -> None:
     """Whose app was meant cannot be guessed, and each is paid for; a tool name says it."""
     async with open_both(sandbox, tmp_path / "person") as flowport:
-        listings = [one.catalog.get_listing("Text to Picture") for one in flowport.assembly.desk.catalogs]
+        listings = [one.catalog.get_listing("Text to Picture") for one in flowport.assembly.workspace.catalogs]
         asked = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT)
         several = await flowport.ask("run_app", app="Text to Picture", arguments=PROMPT, variations=2)
         batch = await flowport.ask("run_batch", app="text to picture", rows=[PROMPT])
@@ -161,10 +161,12 @@ async def test_a_name_waits_for_a_provider_whose_apps_are_not_known_yet(sandbox:
 
 async def test_budgets_and_purses_are_apart(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A cap is a person's money at one provider; credits of another are other money."""
-    purse = PurseRules(max_credits_per_day=3)
-    async with open_both(sandbox, tmp_path / "person", purse=purse, requests_per_minute=None) as flowport:
-        limits = [one.account.budget.limit for one in flowport.assembly.desk.catalogs]
-        tools = [one.catalog.get_listing("Text to Picture").tool_name for one in flowport.assembly.desk.catalogs]
+    spending_limits = SpendingLimits(max_credits_per_day=3)
+    async with open_both(
+        sandbox, tmp_path / "person", spending_limits=spending_limits, requests_per_minute=None
+    ) as flowport:
+        limits = [one.account.budget.limit for one in flowport.assembly.workspace.catalogs]
+        tools = [one.catalog.get_listing("Text to Picture").tool_name for one in flowport.assembly.workspace.catalogs]
         states = [(await flowport.ask(tool, **PROMPT)).get("state") for tool in tools]
         spent = [one["spent_credits_24_hours"] for one in (await flowport.ask("get_balance"))["accounts"]]
         refused = [(await flowport.ask(tool, prompt="another")).get("error") for tool in tools]
@@ -177,7 +179,9 @@ async def test_a_result_of_one_goes_into_the_other(sandbox: SandboxClient, tmp_p
     async with open_both(sandbox, tmp_path / "person") as flowport:
         photo = tmp_path / "person" / "cup.png"
         photo.write_bytes(write(build_photo()))
-        names = [one.catalog.get_listing("Photo to Pencil Sketch").tool_name for one in flowport.assembly.desk.catalogs]
+        names = [
+            one.catalog.get_listing("Photo to Pencil Sketch").tool_name for one in flowport.assembly.workspace.catalogs
+        ]
         first = await flowport.ask(names[0], photo=str(photo))
         second = await flowport.ask(names[1], your_photo=f"{first['resource']}/outputs/1")
         third = await flowport.ask(names[0], photo="last")
@@ -197,5 +201,5 @@ async def test_a_tool_that_is_known_does_not_wait_for_a_provider_that_says_nothi
     providers = tuple(world.build_settings(sandbox) for world in WORLDS)
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         facts = await flowport.ask("text_to_picture", **PROMPT)
-        is_ready = [one.catalog.is_ready for one in flowport.assembly.desk.catalogs]
+        is_ready = [one.catalog.is_ready for one in flowport.assembly.workspace.catalogs]
     assert (facts["state"], is_ready) == ("succeeded", [True, False])

@@ -14,7 +14,7 @@ import pytest
 from mcp.client.context import ClientRequestContext
 
 from flowport.domain.models import Output, OutputKind
-from flowport.domain.spending import PurseRules
+from flowport.domain.spending import SpendingLimits
 from flowport.runtime.logging import CleaningFormatter
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import open_sandbox
@@ -112,7 +112,7 @@ async def flowport(sandbox: SandboxClient, text: str, log: io.StringIO, tmp_path
 async def read_tools(flowport: Harness) -> list[Any]:
     """Return the tools as they go over the wire, those of apps first put to the laws."""
     listed = [tool.model_dump(by_alias=True, mode="json") for tool in (await flowport.client.list_tools()).tools]
-    (tool,) = flowport.assembly.desk.get_tools()
+    (tool,) = flowport.assembly.workspace.get_tools()
     assert find_breaches(tool) == []
     # A default is text that is sent as it is shown, and may have lines.
     for schema in listed[-1]["inputSchema"]["properties"].values():
@@ -122,7 +122,7 @@ async def read_tools(flowport: Harness) -> list[Any]:
 
 async def call_wrongly(flowport: Harness) -> list[Any]:
     """Return what is said to calls that cannot be carried out."""
-    (tool,) = flowport.assembly.desk.get_tools()
+    (tool,) = flowport.assembly.workspace.get_tools()
     wrong = {name: ["wrong"] for name in (*tool["inputSchema"]["properties"], "unknown")}
     return [
         await flowport.call(tool["name"], **wrong),
@@ -134,7 +134,7 @@ async def call_wrongly(flowport: Harness) -> list[Any]:
 async def read_resources(flowport: Harness) -> list[Any]:
     """Return every list and every content of a resource, JSON read."""
     listed = await flowport.client.list_resources()
-    (tool,) = flowport.assembly.desk.get_tools()
+    (tool,) = flowport.assembly.workspace.get_tools()
     uris = [str(item.uri) for item in listed.resources] + [f"flowport://apps/{tool['name']}"]
     read = [(await flowport.client.read_resource(uri)).contents[0] for uri in uris]
     texts = [json.loads(one.text) for one in read if isinstance(one, t.TextResourceContents)]
@@ -145,7 +145,7 @@ async def read_resources(flowport: Harness) -> list[Any]:
 
 async def read_prompts(flowport: Harness) -> list[Any]:
     """Return the menu, what its entries say of the app, and what completes them."""
-    (tool,) = flowport.assembly.desk.get_tools()
+    (tool,) = flowport.assembly.workspace.get_tools()
     reference = t.PromptReference(name="run_app")
     asked = {"app": tool["name"]}
     return [
@@ -213,7 +213,7 @@ def find_leaks(found: list[Any]) -> list[str]:
 async def test_no_surface_shows_a_strangers_text_as_it_came(flowport: Harness, log: io.StringIO) -> None:
     """Anybody can publish an app, and a model reads its words beside ours."""
     tools = await read_tools(flowport)
-    name = flowport.assembly.desk.get_tools()[0]["name"]
+    name = flowport.assembly.workspace.get_tools()[0]["name"]
     surfaces = {
         "tools": tools,
         "a run": [await flowport.call(name)],
@@ -243,12 +243,12 @@ async def test_no_name_talks_a_person_into_paying(flowport: Harness, tmp_path: P
         questions.append(params.message)
         return t.ElicitResult(action="decline")
 
-    asked = PurseRules(confirm_above_credits=1.0)
+    asked = SpendingLimits(confirm_above_credits=1.0)
     refused = []
-    for purse in (PurseRules(max_credits_per_run=1.0), PurseRules(max_credits_per_day=1.0), asked):
-        async with open_harness(flowport.sandbox, tmp_path / "payer", purse=purse) as payer:
+    for spending_limits in (SpendingLimits(max_credits_per_run=1.0), SpendingLimits(max_credits_per_day=1.0), asked):
+        async with open_harness(flowport.sandbox, tmp_path / "payer", spending_limits=spending_limits) as payer:
             refused.append(await payer.call("run_app", app=APP_ID))
-    async with open_harness(flowport.sandbox, tmp_path / "payer", ask_person=ask, purse=asked) as payer:
+    async with open_harness(flowport.sandbox, tmp_path / "payer", ask_person=ask, spending_limits=asked) as payer:
         declined = await payer.call("run_app", app=APP_ID)
     told = [(one.structured_content or {})["message"] for one in refused]
 
@@ -268,7 +268,7 @@ async def test_a_text_result_is_shown_as_data(flowport: Harness, text: str) -> N
     """What an app wrote may be meant for the model that reads it."""
     whole = text.encode(errors="replace").decode()  # Parsers let no half characters through.
     run = replace(build_run("run_text"), outputs=(Output(1, OutputKind.TEXT, None, text=whole),), failure="")
-    await flowport.assembly.desk.ledger.accept(run)
+    await flowport.assembly.workspace.store.accept(run)
 
     found = [await flowport.call("get_run", run_id="run_text")]
     (read,) = (await flowport.client.read_resource("flowport://runs/run_text/outputs/1")).contents

@@ -1,4 +1,4 @@
-"""That the ledger is on the disk before a start request leaves, as the operating system saw it."""
+"""That the store is on the disk before a start request leaves, as the operating system saw it."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ def parse_events(log: str) -> list[str]:
             events.append("starting written")
         elif "POST /v1/ai/flows/" in call:
             events.append("request sent")
-        elif re.search(r"f(data)?sync\(.*ledger\.sqlite3-wal", call):
+        elif re.search(r"f(data)?sync\(.*store\.sqlite3-wal", call):
             syncing.add(process)
         if process in syncing and re.search(r"sync.*\) += 0", call):
             syncing.discard(process)

@@ -1,4 +1,4 @@
-"""A whole Flowport on a ledger that cannot be used: what it refuses, what it still does, and that it harms nothing."""
+"""A whole Flowport on a store that cannot be used: what it refuses, what it still does, and that it harms nothing."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from flowport.domain.models import Run, RunState
-from flowport.store.sqlite.connection import LEDGER_NAME
+from flowport.store.sqlite.connection import STORE_NAME
 from tests.sandbox.client import Client, open_sandbox
 from tests.support.harness import Harness, open_harness
 from tests.support.rights import obey_modes
@@ -40,35 +40,35 @@ def write_over(path: Path, place: int, length: int) -> None:
 
 def spoil_header(home: Path) -> None:
     """Write over the first bytes."""
-    write_over(home / LEDGER_NAME, 0, 100)
+    write_over(home / STORE_NAME, 0, 100)
 
 
 def spoil_schema(home: Path) -> None:
     """Write over the first page but for its header."""
-    write_over(home / LEDGER_NAME, 100, 3996)
+    write_over(home / STORE_NAME, 100, 3996)
 
 
 def cut(home: Path) -> None:
     """Take away all but the first three pages."""
-    with (home / LEDGER_NAME).open("r+b") as file:
+    with (home / STORE_NAME).open("r+b") as file:
         file.truncate(3 * 4096)
 
 
 def empty_beside_journal(home: Path) -> None:
     """Leave nothing of the file, and its journal."""
-    (home / LEDGER_NAME).write_bytes(b"")
-    (home / f"{LEDGER_NAME}-wal").write_bytes(b"\x37\x7f\x06\x82" + b"x" * 5000)
+    (home / STORE_NAME).write_bytes(b"")
+    (home / f"{STORE_NAME}-wal").write_bytes(b"\x37\x7f\x06\x82" + b"x" * 5000)
 
 
 def make_too_new(home: Path) -> None:
     """Let a newer version have written what we would misread."""
-    with closing(sqlite3.connect(home / LEDGER_NAME, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(home / STORE_NAME, isolation_level=None)) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'min_reader'")
 
 
 def protect_file(home: Path) -> None:
     """Take the right to write the file."""
-    (home / LEDGER_NAME).chmod(0o400)
+    (home / STORE_NAME).chmod(0o400)
 
 
 def protect_folder(home: Path) -> None:
@@ -111,7 +111,7 @@ async def prepare(sandbox: Client, folder: Path) -> tuple[dict[str, Any], list[s
     """Let a healthy Flowport run an app, and return the run and the tools."""
     async with open_harness(sandbox, folder) as first:
         names = [tool.name for tool in (await first.client.list_tools()).tools]
-        await first.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+        await first.assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
         return await first.ask(APP, prompt="a lake"), names
 
 
@@ -127,13 +127,13 @@ async def check_reading(flowport: Harness, trouble: Trouble, run: dict[str, Any]
             assert trouble.problem in get_text(await flowport.call(tool, **arguments))
 
 
-async def test_a_ledger_in_trouble_stops_starts_and_nothing_else(tmp_path: Path, trouble: Trouble) -> None:
+async def test_a_store_in_trouble_stops_starts_and_nothing_else(tmp_path: Path, trouble: Trouble) -> None:
     """Somebody has to mend it; meanwhile tools are listed, what can be read is read, and nothing is paid for or lost."""
     async with open_sandbox() as sandbox:
         run, names = await prepare(sandbox, tmp_path / "person")
         home = tmp_path / "person/home"
         trouble.make(home)
-        before = (home / LEDGER_NAME).read_bytes()
+        before = (home / STORE_NAME).read_bytes()
         async with open_harness(sandbox, tmp_path / "person") as flowport:
             assert [tool.name for tool in (await flowport.client.list_tools()).tools] == names
             refusal = get_text(await flowport.call(APP, prompt="a hill"))
@@ -142,7 +142,7 @@ async def test_a_ledger_in_trouble_stops_starts_and_nothing_else(tmp_path: Path,
             assert await flowport.count("run") == 1
     assert trouble.problem in refusal
     assert found["apps"]
-    assert (home / LEDGER_NAME).read_bytes() == before
+    assert (home / STORE_NAME).read_bytes() == before
 
 
 async def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -200,12 +200,12 @@ async def test_damage_in_the_middle_is_found_before_it_does_harm(
 
 def spoil_index(home: Path) -> None:
     """Write over the page of an index that accepting a run does not need at once."""
-    with closing(sqlite3.connect(home / LEDGER_NAME)) as connection:
+    with closing(sqlite3.connect(home / STORE_NAME)) as connection:
         query = "SELECT rootpage FROM sqlite_schema WHERE name = 'outputs_by_url'"
         page = connection.execute(query).fetchone()[0]
-    write_over(home / LEDGER_NAME, (page - 1) * 4096, 64)
+    write_over(home / STORE_NAME, (page - 1) * 4096, 64)
 
 
 async def get_kept(flowport: Harness, run_id: str) -> Run:
-    """Return what the ledger holds."""
-    return await flowport.assembly.desk.ledger.get_run(run_id, account_id=None, owner="local")
+    """Return what the store holds."""
+    return await flowport.assembly.workspace.store.get_run(run_id, account_id=None, owner="local")

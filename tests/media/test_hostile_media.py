@@ -14,11 +14,11 @@ import pytest
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import Output, OutputKind, RunState
 from flowport.media.input_files import MediaRules
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.references import OutputFinder
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 from tests.media.bombs import PACKED, build_stuffed_png
 from tests.media.containers import box
 from tests.media.test_convert import BROKEN
@@ -185,8 +185,8 @@ async def test_nothing_hostile_gets_through(
     """It is refused before anything is accepted or sent, and nothing of it is repeated."""
     root, outside = lay(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    ledger = open_sqlite_ledger(tmp_path / "ledger.sqlite3")
-    await ledger.accept(
+    store = open_sqlite_store(tmp_path / "ledger.sqlite3")
+    await store.accept(
         replace(
             RUN,
             id="run_theirs",
@@ -196,12 +196,12 @@ async def test_nothing_hostile_gets_through(
             outputs=(Output(1, OutputKind.IMAGE, "https://cdn.example/1.png"),),
         )
     )
-    preparer = CallPreparer(MediaRules((root,)), anyio.CapacityLimiter(1), OutputFinder(ledger, DeliveredRuns()))
+    preparer = CallPreparer(MediaRules((root,)), anyio.CapacityLimiter(1), OutputFinder(store, DeliveredRuns()))
     account = ScriptedAccount(in_turn(), FakeClock())
     photo = build_argument(sort, what, root, outside)
     with pytest.raises(ArgumentsInvalid) as refused:
-        await preparer.prepare(account, LISTING, {"prompt": "p", "photo": photo}, RunCall("local", "one"))
-    await ledger.close()
+        await preparer.prepare(account, LISTING, {"prompt": "p", "photo": photo}, RunRequest("local", "one"))
+    await store.close()
 
     (problem,) = refused.value.problems
     assert problem.argument == "photo"

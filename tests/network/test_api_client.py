@@ -20,7 +20,7 @@ from flowport.network.api_client import (
 from flowport.network.causes import BREAKAGES, get_breakage
 from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runtime.failpoints import FaultPoint, Trap, clear_traps, set_trap
+from flowport.runtime.failpoints import Failpoint, Trap, clear_traps, set_trap
 from tests.support.fake_clock import FakeClock
 from tests.support.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
 
@@ -270,8 +270,8 @@ async def test_a_refusal_of_the_day_lowers_nothing() -> None:
     day = ("X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 30000", "Retry-After: 9")
     async with serving(build_reply(b"", *day, status=429)) as server, opened(server.origin, budget=budget) as api:
         await api.send(READ)
-    standing = await budget.look()
-    assert (standing.limit, standing.paused_seconds, standing.day_left) == (50, 0.0, 0)
+    view = await budget.look()
+    assert (view.limit, view.paused_seconds, view.day_left) == (50, 0.0, 0)
 
 
 @pytest.mark.parametrize("status", [200, 503])
@@ -315,7 +315,7 @@ def test_a_place_does_not_show_its_key() -> None:
     "spelling", ['mk/s+\u00e9 x"y', r"mk/s+\u00e9 x\"y", r"mk\/s+\u00e9 x\"y", "mk%2Fs%2B%C3%A9%20x%22y"]
 )
 def test_a_key_that_the_provider_repeats_goes_no_further(spelling: str) -> None:
-    """Answers end in the ledger, in the log and in the chat, and a key may come back as JSON or in a URL."""
+    """Answers end in the store, in the log and in the chat, and a key may come back as JSON or in a URL."""
     remover = KeyRemover('mk/s+\u00e9 x"y')
 
     assert remover.remove(f"a {spelling} b {spelling} c".encode()) == b"a [API key] b [API key] c"
@@ -363,8 +363,8 @@ def test_every_operation_has_its_limit() -> None:
 @pytest.mark.parametrize("ending", Ending)
 async def test_a_start_passes_the_points_between_its_request_and_its_reply(ending: Ending) -> None:
     """A process that is killed there leaves a request whose fate it cannot know; the library's words for it may change."""
-    passed: list[FaultPoint] = []
-    points = (FaultPoint.AFTER_REQUEST_LEFT, FaultPoint.AFTER_PROVIDER_ACCEPTED)
+    passed: list[Failpoint] = []
+    points = (Failpoint.AFTER_REQUEST_LEFT, Failpoint.AFTER_PROVIDER_ACCEPTED)
     for point in points:
         set_trap(Trap(point, 0, send=lambda *_, point=point: passed.append(point)))
     reply = build_reply() if ending is Ending.KEEP else Reply(b"", ending)

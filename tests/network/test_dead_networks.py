@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowport.bootstrap import open_assembly
-from flowport.domain.spending import PurseRules
+from flowport.domain.spending import SpendingLimits
 from flowport.settings.settings import ProviderSettings
 from tests.network.authority import build_authority
 from tests.network.relays import Relay, open_http_proxy, open_tls_front
@@ -44,7 +44,7 @@ class Office:
             self.folder / "person",
             mode=mode,
             providers=providers,
-            purse=PurseRules(max_credits_per_day=5),
+            spending_limits=SpendingLimits(max_credits_per_day=5),
             should_save_outputs=False,
         )
         return await stack.enter_async_context(opened)
@@ -116,7 +116,7 @@ async def test_a_start_that_never_left_costs_nothing_and_may_be_made_again(
     async with AsyncExitStack() as stack:
         flowport = await office.open(stack, mode)
         await flowport.client.list_tools()
-        assert await flowport.assembly.desk.catalogs[0].catalog.refresh()
+        assert await flowport.assembly.workspace.catalogs[0].catalog.refresh()
     variable = await spoil(office)
     async with AsyncExitStack() as stack:
         flowport = await office.open(stack, mode)
@@ -144,7 +144,7 @@ async def test_a_first_start_tells_why_there_are_no_apps(
     async with AsyncExitStack() as stack:
         flowport = await office.open(stack, "auto")
         await flowport.client.list_tools()
-        await flowport.assembly.desk.catalogs[0].catalog.wait_until_attempted(10)
+        await flowport.assembly.workspace.catalogs[0].catalog.wait_until_attempted(10)
         found = await flowport.ask("find_apps")
         called = await flowport.ask("run_app", app="text_to_picture", arguments={"prompt": "a lake"})
     assert variable in found["summary"]
@@ -172,7 +172,7 @@ async def test_a_base_address_where_there_is_no_api_is_named(tmp_path: Path, rep
         url = f"{server.origin}/apy"
         settings = build_settings(tmp_path / "person", url)
         assembly = await stack.enter_async_context(open_assembly(settings))
-        catalog = assembly.desk.catalogs[0].catalog
+        catalog = assembly.workspace.catalogs[0].catalog
         assert not await catalog.refresh()
     assert f"MAGNIFIC_BASE_URL is {url}: check that it is the address of Magnific's API." in catalog.problem
 
@@ -182,6 +182,6 @@ async def test_the_providers_own_address_is_not_doubted(sandbox: SandboxClient, 
     async with serving(build_reply(b"{}", status=401)) as server, AsyncExitStack() as stack:
         settings = build_settings(tmp_path / "person", server.origin)
         assembly = await stack.enter_async_context(open_assembly(settings))
-        catalog = assembly.desk.catalogs[0].catalog
+        catalog = assembly.workspace.catalogs[0].catalog
         assert not await catalog.refresh()
     assert "MAGNIFIC_BASE_URL" not in catalog.problem

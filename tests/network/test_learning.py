@@ -22,8 +22,8 @@ async def test_a_limit_of_300_is_found_in_15_minutes() -> None:
     world = build_world(SlidingWindow(300))
     budget = world.open("one")
     await world.run(15, [budget], lambda _: BATCH)
-    standing = await budget.look()
-    assert 270 <= standing.limit <= 300
+    view = await budget.look()
+    assert 270 <= view.limit <= 300
     assert world.count_accepted(14 * 60.0, 15 * 60.0) >= 270
     assert [one.is_start for one in world.refused] in ([], [False], [False] * 2)
     assert world.sent_starts > 1000

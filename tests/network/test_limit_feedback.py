@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from flowport.domain.errors import DayUsedUp, Operation
-from flowport.network.ratelimit.limiter import Priority, Standing
+from flowport.network.ratelimit.limiter import Priority, RunView
 from flowport.network.ratelimit.state import parse_record
 from flowport.network.ratelimit.window import DAY_SECONDS, NAP_SECONDS
 from flowport.network.ratelimit.window_record import SPAN_SECONDS as SPAN
@@ -21,8 +21,8 @@ async def test_a_pause_is_everybodys_and_requests_are_spread_after_it() -> None:
     granted = await programs.take_all([(1.0, 1, Priority.LOOK)] * 3)
     gap = SPAN / 5
     assert [at for at, _ in granted[8:]] == pytest.approx([100.0, 100.0 + gap, 100.0 + 2 * gap])
-    standing = await programs.budgets[0].look()
-    assert (standing.limit, standing.refused_above, standing.used) == (5, 7, 3)
+    view = await programs.budgets[0].look()
+    assert (view.limit, view.refused_above, view.used) == (5, 7, 3)
 
 
 async def test_the_window_is_longer_by_what_an_answer_took() -> None:
@@ -73,8 +73,8 @@ async def test_a_whole_burst_that_was_refused_is_one_lesson() -> None:
         programs.budgets[0].note_busy(5.0, sent_at)
     await programs.clock.sleep(9.0)
     programs.budgets[0].note_busy(5.0, sent_at)
-    standing = await programs.budgets[0].look()
-    assert (standing.limit, standing.refused_above) == (39 * 3 // 4, 39)
+    view = await programs.budgets[0].look()
+    assert (view.limit, view.refused_above) == (39 * 3 // 4, 39)
 
 
 async def test_a_long_pause_is_not_about_the_minute() -> None:
@@ -82,8 +82,8 @@ async def test_a_long_pause_is_not_about_the_minute() -> None:
     programs = Programs(1, 40)
     await programs.take((0.0, 0, Priority.LOOK))
     programs.budgets[0].note_busy(300.0)
-    standing = await programs.budgets[0].look()
-    assert (standing.limit, standing.paused_seconds) == (40, 300.0)
+    view = await programs.budgets[0].look()
+    assert (view.limit, view.paused_seconds) == (40, 300.0)
 
 
 async def test_a_refusal_right_after_a_pause_doubles_the_pause() -> None:
@@ -123,7 +123,7 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
             "Magica allows this key no more requests today and was not asked to list its"
         )
         assert (caught.value.is_told, caught.value.resumes_seconds) == (True, 1000.0)
-    assert await programs.budgets[1].look() == Standing(
+    assert await programs.budgets[1].look() == RunView(
         0, 40, 40, is_learned=False, refused_above=0, paused_seconds=0.0, day_left=0, is_shared=True
     )
     async with anyio.create_task_group() as tasks:
@@ -160,8 +160,8 @@ async def test_our_own_count_of_the_day_keeps_its_last_part_for_looks() -> None:
     # The limit may be the person's own, and no day is longer than a day.
     assert (caught.value.is_told, caught.value.resumes_seconds) == (False, DAY_SECONDS)
     await programs.take((0.0, 0, Priority.LOOK))
-    standing = await programs.budgets[0].look()
-    assert (standing.day_left, standing.is_day_used_up) == (0, True)
+    view = await programs.budgets[0].look()
+    assert (view.day_left, view.is_day_used_up) == (0, True)
     await programs.take((0.0, 0, Priority.LOOK))
     assert programs.granted[-1][0] == 88_200.0
 

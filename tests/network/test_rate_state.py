@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowport.domain.models import BootTime
 from flowport.network.ratelimit.learned_limit import LearnedLimit, Mark
-from flowport.network.ratelimit.limiter import Priority, Standing
+from flowport.network.ratelimit.limiter import Priority, RunView
 from flowport.network.ratelimit.state import TROUBLE_SECONDS, dump_record, parse_record, tell_time
 from flowport.network.ratelimit.window import GRACE_SECONDS, NAP_SECONDS
 from flowport.network.ratelimit.window_record import SPAN_SECONDS as SPAN
@@ -197,8 +197,8 @@ async def test_a_file_in_trouble_leaves_each_program_half_of_the_limit(caplog: p
     programs.file.is_failing = False
     await programs.clock.sleep(2 * TROUBLE_SECONDS)
     await programs.take((0.0, 0, Priority.LOOK))
-    standing = await programs.budgets[0].look()
-    assert (standing.is_shared, standing.used, standing.limit) == (True, 2, 10)
+    view = await programs.budgets[0].look()
+    assert (view.is_shared, view.used, view.limit) == (True, 2, 10)
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "the request budget cannot be shared with other programs for now, so half of it is used",
     ] * 2 + ["the request budget is shared with other programs again"]
@@ -209,7 +209,7 @@ async def test_the_balance_tells_of_this_program_when_the_file_fails() -> None:
     programs = Programs(1, 10)
     await programs.take((0.0, 0, Priority.LOOK))
     programs.file.is_failing = True
-    assert await programs.budgets[0].look() == Standing(
+    assert await programs.budgets[0].look() == RunView(
         1, 10, 10, is_learned=False, refused_above=0, paused_seconds=0.0, day_left=None, is_shared=False
     )
 
@@ -258,7 +258,7 @@ async def test_without_a_limit_nothing_is_read_or_written() -> None:
     await programs.take_all([(0.0, 0, Priority.LOOK)] * 9)
     programs.budgets[0].note_busy(2.0)
     programs.budgets[0].note_limits(RateLimits(0, reset_seconds=5.0))
-    assert await programs.budgets[0].look() == Standing(
+    assert await programs.budgets[0].look() == RunView(
         9, 0, 0, is_learned=False, refused_above=0, paused_seconds=2.0, day_left=None, is_shared=False
     )
     assert programs.file.changes == 0

@@ -59,7 +59,7 @@ JSON_VALUES = st.recursive(
 
 def look(body: Any) -> Any:
     """Return how a run stands by this body."""
-    return MAGICA.parse_look(build_answer(body), now=NOW)
+    return MAGICA.parse_status(build_answer(body), now=NOW)
 
 
 def test_the_key_travels_as_a_bearer_token() -> None:
@@ -149,7 +149,7 @@ def test_inputs_that_do_not_fit_are_called_so() -> None:
 
 def test_a_run_is_asked_for_with_its_details() -> None:
     """Clients of the live service send `inDetails`."""
-    request = MAGICA.build_look_request("a/b")
+    request = MAGICA.build_status_request("a/b")
     assert (request.method, request.path) == ("GET", "/v1/runs/a%2Fb?inDetails=true")
 
 
@@ -188,7 +188,7 @@ def test_a_run_may_be_wrapped(wrap: str) -> None:
 def test_a_run_of_another_key_is_not_found() -> None:
     """Runs belong to the key that made them."""
     with pytest.raises(ProviderRejected) as caught:
-        MAGICA.parse_look(build_answer(examples.ERROR, 404), now=NOW)
+        MAGICA.parse_status(build_answer(examples.ERROR, 404), now=NOW)
     assert str(caught.value) == 'Magica knows no such run. Magica says: "Run not found"'
 
 
@@ -267,7 +267,7 @@ def test_no_answer_brings_anything_but_our_own_errors(body: Any, status: int) ->
     MAGICA.parse_start(answer)
     for work in (
         lambda: MAGICA.parse_list(answer, is_own=True),
-        lambda: MAGICA.parse_look(answer, now=NOW),
+        lambda: MAGICA.parse_status(answer, now=NOW),
         lambda: _drive(MAGICA.describe_app(SHOT, read_at=NOW), answer),
         lambda: _drive(MAGICA.estimate_price(SHOT), answer),
         lambda: _drive(MAGICA.read_balance(), answer),

@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from flowport.domain.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
 from flowport.domain.models import RunState
-from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook
+from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
 from flowport.providers.magica.api import Magica
-from flowport.providers.magica.bulk_status import MAX_TOLD, MagicaManyLooks
+from flowport.providers.magica.bulk_status import MAX_TOLD, MagicaBulkStatus
 from tests.providers import magica_examples as examples
 from tests.support.scripted import build_answer
 
-LOOKS = MagicaManyLooks("Magica")
+LOOKS = MagicaBulkStatus("Magica")
 NOW = 1_785_000_000.0
 MADE = {"nodeRuns": [{"nodeType": "response", "status": "COMPLETED", "output": {"result": ["https://cdn.x/a.png"]}}]}
-GOING = RunLook(RunState.RUNNING)
+GOING = RunStatus(RunState.RUNNING)
 
 
-def read(*runs: Any, ids: tuple[str, ...] = ("a", "b")) -> dict[str, RunLook]:
+def read(*runs: Any, ids: tuple[str, ...] = ("a", "b")) -> dict[str, RunStatus]:
     """Return what an answer with these runs tells of those that were asked for."""
     return dict(LOOKS.parse(build_answer({"runs": list(runs)}), ids, now=NOW))
 
@@ -39,9 +39,9 @@ def test_the_page_s_answer_is_read() -> None:
 
 def test_runs_are_told_as_their_own_looks_would_tell_them() -> None:
     """In either spelling of the id, results and all."""
-    look = Magica().parse_look(build_answer({"id": "a", "status": "COMPLETED", **MADE}), now=NOW)
+    look = Magica().parse_status(build_answer({"id": "a", "status": "COMPLETED", **MADE}), now=NOW)
     told = read({"id": "a", "status": "COMPLETED", **MADE}, {"runId": "b", "status": "queued"})
-    assert told == {"a": look, "b": RunLook(RunState.QUEUED)}
+    assert told == {"a": look, "b": RunStatus(RunState.QUEUED)}
     assert look.outputs[0].url == "https://cdn.x/a.png"
 
 

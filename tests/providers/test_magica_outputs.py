@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowport.domain.models import OutputKind, RunState
-from flowport.providers.interface import RunLook
+from flowport.providers.interface import RunStatus
 from flowport.providers.magica.outputs import MAX_OUTPUT_TEXT, MAX_OUTPUTS, parse_run, read_microcredits
 
 NOW = 1_785_000_000.0
 A, B = "https://cdn.x/a.png", "https://cdn.x/b.mp4?sig=1"
 
 
-def read(status: str = "COMPLETED", **body: Any) -> RunLook:
+def read(status: str = "COMPLETED", **body: Any) -> RunStatus:
     """Return how a run with this body stands."""
     look = parse_run({"status": status, **body}, now=NOW)
     assert look is not None
@@ -46,7 +46,7 @@ def test_a_state_is_read_in_every_spelling(word: str, state: RunState, spell: An
 
 def test_an_unheard_of_state_counts_as_running() -> None:
     """A run is never given up for a word."""
-    assert read("PAUSED\u202e") == RunLook(RunState.RUNNING, unheard_status="PAUSED")
+    assert read("PAUSED\u202e") == RunStatus(RunState.RUNNING, unheard_status="PAUSED")
 
 
 @pytest.mark.parametrize("key", ["completedAt", "finishedAt", "completed_at"])

@@ -95,7 +95,7 @@ def test_the_older_family_has_the_same_requests_below_its_own_paths() -> None:
     """list-apps, list-my-apps, get-app and get-app-run of the "Freepik API"."""
     assert [query.request.path for query in OLDER.build_list_queries()] == ["/v1/ai/me/apps", "/v1/ai/apps"]
     assert OLDER.build_app_request("uqzQLDr2Aw").path == "/v1/ai/apps/uqzQLDr2Aw"
-    assert OLDER.build_look_request("vCrK3Aa47y").path == "/v1/ai/apps/runs/vCrK3Aa47y"
+    assert OLDER.build_status_request("vCrK3Aa47y").path == "/v1/ai/apps/runs/vCrK3Aa47y"
 
 
 def test_the_older_family_names_inputs_by_their_ids() -> None:
@@ -140,7 +140,7 @@ def test_requests_are_those_of_the_documentation() -> None:
     read_run = ApiRequest(Operation.READ_RUN, "GET", "/v1/ai/flows/runs/vCrK3Aa47y")
     assert MAGNIFIC.build_start_request(SKETCH, inputs) == start
     assert MAGNIFIC.build_app_request("uqzQLDr2Aw") == describe_app
-    assert MAGNIFIC.build_look_request("vCrK3Aa47y") == read_run
+    assert MAGNIFIC.build_status_request("vCrK3Aa47y") == read_run
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_id_stays_one_segment_of_the_path(strange: str, segment: str) -> None
     start = MAGNIFIC.build_start_request(replace(SKETCH, id=strange), {})
     assert MAGNIFIC.build_app_request(strange).path == f"/v1/ai/flows/{segment}"
     assert start.path == f"/v1/ai/flows/{segment}/run"
-    assert MAGNIFIC.build_look_request(strange).path == f"/v1/ai/flows/runs/{segment}"
+    assert MAGNIFIC.build_status_request(strange).path == f"/v1/ai/flows/runs/{segment}"
 
 
 # Lists
@@ -234,7 +234,7 @@ def test_no_answer_escapes_the_parsers(*, body: bytes, status: int, whole: bool)
     parsers = (
         lambda: MAGNIFIC.parse_list(given_answer, is_own=True),
         lambda: MAGNIFIC.parse_app(given_answer, SKETCH, read_at=NOW),
-        lambda: MAGNIFIC.parse_look(given_answer, now=NOW),
+        lambda: MAGNIFIC.parse_status(given_answer, now=NOW),
     )
     for parse in parsers:
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from flowport.domain.errors import ProviderBroken
 from flowport.domain.models import Output, OutputKind, RunState
-from flowport.providers.interface import RunLook
+from flowport.providers.interface import RunStatus
 from flowport.providers.magnific.outputs import LINK_SECONDS
 from tests.providers import magnific_examples as examples
 from tests.providers.magnific_samples import MAGNIFIC, NOW, answer
@@ -14,14 +14,14 @@ from tests.providers.magnific_samples import MAGNIFIC, NOW, answer
 RENDER: Final = "https://pikaso.cdnpk.net/private/production/1234567890/render.png?token=exp_1234567890~hmac_abc123"
 
 
-def look(**run: Any) -> RunLook:
+def look(**run: Any) -> RunStatus:
     """Return what a `get-run` answer says."""
-    return MAGNIFIC.parse_look(answer({"data": {"run_id": "omps2OH829", "status": "completed", **run}}), now=NOW)
+    return MAGNIFIC.parse_status(answer({"data": {"run_id": "omps2OH829", "status": "completed", **run}}), now=NOW)
 
 
 def test_a_run_under_way_is_read_as_the_example_shows_it() -> None:
     """get-run, running."""
-    assert MAGNIFIC.parse_look(answer(examples.RUN_RUNNING), now=NOW) == RunLook(RunState.RUNNING)
+    assert MAGNIFIC.parse_status(answer(examples.RUN_RUNNING), now=NOW) == RunStatus(RunState.RUNNING)
 
 
 def test_a_completed_run_is_read_as_the_example_shows_it() -> None:
@@ -36,13 +36,13 @@ def test_a_completed_run_is_read_as_the_example_shows_it() -> None:
         height=1024,
         expires_at=NOW + LINK_SECONDS,
     )
-    assert MAGNIFIC.parse_look(answer(examples.RUN_COMPLETED), now=NOW) == RunLook(RunState.SUCCEEDED, (output,))
+    assert MAGNIFIC.parse_status(answer(examples.RUN_COMPLETED), now=NOW) == RunStatus(RunState.SUCCEEDED, (output,))
 
 
 def test_a_failed_run_is_read_as_the_example_shows_it() -> None:
     """get-run, failed: the provider's reason is the one thing that helps."""
     detail = "Node 'image-upscaler' failed: input image exceeds maximum resolution"
-    assert MAGNIFIC.parse_look(answer(examples.RUN_FAILED), now=NOW) == RunLook(RunState.FAILED, detail=detail)
+    assert MAGNIFIC.parse_status(answer(examples.RUN_FAILED), now=NOW) == RunStatus(RunState.FAILED, detail=detail)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_failed_run_is_read_as_the_example_shows_it() -> None:
 )
 def test_each_status_is_a_state_of_ours(status: str, state: RunState) -> None:
     """get-run has six; the sixth has tests of its own."""
-    assert look(status=status) == RunLook(state)
+    assert look(status=status) == RunStatus(state)
 
 
 def test_a_run_with_some_failed_steps_keeps_what_it_made() -> None:
@@ -109,20 +109,20 @@ def test_an_unlisted_word_is_an_end_when_results_or_an_instant_come_with_it(
 
 def test_outputs_are_believed_only_at_the_end() -> None:
     """A run under way may still replace them."""
-    assert look(status="running", result={"images": [{"url": RENDER}]}) == RunLook(RunState.RUNNING)
+    assert look(status="running", result={"images": [{"url": RENDER}]}) == RunStatus(RunState.RUNNING)
 
 
 @pytest.mark.parametrize("result", [{"images": {}}, None, [], "x", 7])
 def test_a_run_without_a_readable_result_is_over_all_the_same(result: object) -> None:
     """Looking at it for ever would bring nothing."""
-    assert look(result=result) == RunLook(RunState.SUCCEEDED)
+    assert look(result=result) == RunStatus(RunState.SUCCEEDED)
 
 
 @pytest.mark.parametrize("data", [None, [], "x", {}, {"status": None}, {"status": 5}])
 def test_an_account_of_a_run_that_cannot_be_read_is_the_providers_fault(data: object) -> None:
     """The run goes on; only this look was in vain."""
     with pytest.raises(ProviderBroken) as caught:
-        MAGNIFIC.parse_look(answer({"data": data}), now=NOW)
+        MAGNIFIC.parse_status(answer({"data": data}), now=NOW)
     assert caught.value.problem == "its description of the run cannot be read"
 
 

@@ -136,6 +136,6 @@ def test_a_file_inside_the_answer_has_no_link_that_could_expire() -> None:
 
 
 def test_outputs_have_an_end() -> None:
-    """A provider gone mad must not fill the ledger."""
+    """A provider gone mad must not fill the store."""
     found = read_outputs(*[{"url": RENDER}] * (MAX_OUTPUTS + 1), videos=[{"url": RENDER}])
     assert [output.n for output in found] == list(range(1, MAX_OUTPUTS + 1))

@@ -114,7 +114,7 @@ def test_other_words_are_in_no_table(word: Any) -> None:
 def test_an_unknown_word_with_an_end_is_one(at: Any) -> None:
     """The run was completed then, whatever that is called."""
     body = {"data": {"run_id": "r", "status": "archived", "completed_at": at}}
-    assert MAGNIFIC.parse_look(answer(body), now=NOW).state is RunState.FAILED
+    assert MAGNIFIC.parse_status(answer(body), now=NOW).state is RunState.FAILED
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_an_unknown_word_with_an_end_is_one(at: Any) -> None:
 def test_an_instant_that_stands_for_none_is_no_end(at: Any) -> None:
     """Some services write their zero there; the run would be given up while it goes on."""
     body = {"data": {"run_id": "r", "status": "upscaling", "completed_at": at}}
-    magnific = MAGNIFIC.parse_look(answer(body), now=NOW)
+    magnific = MAGNIFIC.parse_status(answer(body), now=NOW)
     magica = parse_run({"status": "upscaling", "completedAt": at}, now=NOW)
     assert magica is not None
     assert (magnific.state, magica.state) == (RunState.RUNNING, RunState.RUNNING)
@@ -134,7 +134,7 @@ def test_an_instant_that_stands_for_none_is_no_end(at: Any) -> None:
 def test_both_providers_read_the_same_table_and_keep_what_was_made(word: str, state: RunState) -> None:
     """The results of an end are never thrown away."""
     body = {"data": {"run_id": "r", "status": word, "result": {"images": [{"url": OUTPUT}]}}}
-    magnific = MAGNIFIC.parse_look(answer(body), now=NOW)
+    magnific = MAGNIFIC.parse_status(answer(body), now=NOW)
     magica = parse_run({"status": word, "response": {"result": OUTPUT}}, now=NOW)
     assert magica is not None
     assert magnific.state is state

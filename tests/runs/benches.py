@@ -1,4 +1,4 @@
-"""A runner and those who bring it runs, on a real ledger, a scripted provider and a clock that never waits."""
+"""A runner and those who bring it runs, on a real store, a scripted provider and a clock that never waits."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,16 +13,16 @@ from flowport.domain.models import Run, RunState
 from flowport.media.input_files import MediaRules
 from flowport.network.download import Fetcher
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.calls import CallBook, RunCall
+from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.delivery import DeliveredRuns
-from flowport.runs.downloads import LinkRenewer, OutputRetrier, OutputSaver
-from flowport.runs.live import Board, BoardEntry
+from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
+from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.rebuild_call import CallRestorer
-from flowport.runs.recovery import OrphanWatch, RunAdopter, RunInheritor
+from flowport.runs.rebuild_call import CallRebuilder
+from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
@@ -31,7 +31,7 @@ from flowport.runtime.supervisor import Supervisor
 from flowport.store.process_lock import ProcessLock
 from tests.runs.samples import CALL, read
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import ACCOUNT, Answer, FaultyLedger, ScriptedAccount, in_turn, wait_until
+from tests.support.scripted import ACCOUNT, Answer, FaultyStore, ScriptedAccount, in_turn, wait_until
 
 
 @dataclass
@@ -39,11 +39,11 @@ class Bench:
     """A runner with what it works on."""
 
     runner: Runner
-    inheritor: RunInheritor
-    watch: OrphanWatch
+    claimer: RunClaimer
+    watch: OrphanScanner
     account: ScriptedAccount
-    ledger: FaultyLedger
-    board: Board
+    store: FaultyStore
+    live_runs: LiveRuns
     clock: FakeClock
     process: ProcessLock
     preparer: CallPreparer
@@ -52,15 +52,15 @@ class Bench:
 
     async def submit(self) -> Run:
         """Submit the call of the samples."""
-        return (await self.runner.submit(CALL, RunCall("local"))).run
+        return (await self.runner.submit(CALL, RunRequest("local"))).run
 
     async def finish(self, run: Run) -> Run:
-        """Wait until the board has let go of a run and return it as the ledger has it."""
+        """Wait until the list of live runs has let go of a run and return it as the store has it."""
         await self._watch(run, lambda entry: entry is None)
-        return await read(self.ledger, run.id)
+        return await read(self.store, run.id)
 
     async def wait_for(self, run: Run, state: RunState) -> None:
-        """Wait until the board shows a run in this state."""
+        """Wait until the list of live runs shows a run in this state."""
         await self._watch(run, lambda entry: entry is not None and entry.run.state is state)
 
     async def reach_pause(self, run: Run, state: RunState) -> None:
@@ -68,16 +68,16 @@ class Bench:
         await self.wait_for(run, state)
         await wait_until(lambda: self.clock.count_sleepers() == 1)
 
-    async def _watch(self, run: Run, condition: Callable[[BoardEntry | None], bool]) -> None:
+    async def _watch(self, run: Run, condition: Callable[[LiveRun | None], bool]) -> None:
         with anyio.fail_after(60):
-            while not condition(entry := self.board.get(run.id)):
+            while not condition(entry := self.live_runs.get(run.id)):
                 assert entry is not None
                 await entry.changed.wait()
 
 
 @asynccontextmanager
 async def open_bench(
-    ledger: FaultyLedger,
+    store: FaultyStore,
     folder: Path,
     answer: Answer,
     *,
@@ -85,47 +85,47 @@ async def open_bench(
     is_automatic: bool = True,
 ) -> AsyncIterator[Bench]:
     """Run a runner whose clock never waits, or moves by hand alone."""
-    clock, board, threads = (
+    clock, live_runs, threads = (
         FakeClock(is_automatic=is_automatic),
-        Board(),
+        LiveRuns(),
         anyio.CapacityLimiter(2),
     )
     account = ScriptedAccount(answer, clock, provider=provider)
     fetcher = Fetcher(file_threads=threads)
-    writer, process = RunWriter(board, clock), ProcessLock(folder / "home")
-    renewer, accounts = LinkRenewer(ledger, clock), {ACCOUNT.id: account}
-    saver = OutputSaver(ledger, board, clock, fetcher, rules=SavingRules(folder / "results"))
+    writer, process = RunWriter(live_runs, clock), ProcessLock(folder / "home")
+    link_refresher, accounts = LinkRefresher(store, clock), {ACCOUNT.id: account}
+    saver = OutputSaver(store, live_runs, clock, fetcher, rules=SavingRules(folder / "results"))
     preparer, catalogs = (
-        CallPreparer(MediaRules((folder,)), threads, OutputFinder(ledger, DeliveredRuns())),
+        CallPreparer(MediaRules((folder,)), threads, OutputFinder(store, DeliveredRuns())),
         dict[str, Catalog](),
     )
     async with Supervisor() as supervisor:
         runner = Runner(
             accounts=accounts,
-            ledger=ledger,
-            board=board,
+            store=store,
+            live_runs=live_runs,
             clock=clock,
             supervisor=supervisor,
-            starter=RunStarter(ledger, board, clock, writer),
-            follower=RunFollower(ledger, board, clock, Pace(), writer, supervisor=supervisor),
+            starter=RunStarter(store, live_runs, clock, writer),
+            follower=RunFollower(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
             saver=saver,
             writer=writer,
             process=process,
-            calls=CallBook(clock, window_seconds=3600),
-            retrier=OutputRetrier(ledger, saver, renewer, clock),
+            calls=RecentRequests(clock, window_seconds=3600),
+            retrier=DownloadRetrier(store, saver, link_refresher, clock),
         )
-        inheritor = RunInheritor(
+        claimer = RunClaimer(
             runner=runner,
             accounts=accounts,
-            ledger=ledger,
+            store=store,
             clock=clock,
             process=process,
-            renewer=renewer,
-            adopter=RunAdopter(accounts, ledger, clock, process),
-            restorer=CallRestorer(preparer, catalogs, clock),
+            link_refresher=link_refresher,
+            adopter=RunAdopter(accounts, store, clock, process),
+            call_rebuilder=CallRebuilder(preparer, catalogs, clock),
         )
-        watch = OrphanWatch(inheritor, [ACCOUNT], ledger, clock, should_save=True, is_alive=process.is_alive)
-        yield Bench(runner, inheritor, watch, account, ledger, board, clock, process, preparer, catalogs)
+        watch = OrphanScanner(claimer, [ACCOUNT], store, clock, should_save=True, is_alive=process.is_alive)
+        yield Bench(runner, claimer, watch, account, store, live_runs, clock, process, preparer, catalogs)
     process.release()
     await fetcher.aclose()
 
@@ -133,8 +133,8 @@ async def open_bench(
 class OneApp(Catalog):
     """A catalogue that hands out what a test says, one after the other."""
 
-    def __init__(self, ledger: FaultyLedger, clock: FakeClock, folder: Path, *found: Listing | Exception) -> None:
-        super().__init__(ScriptedAccount(in_turn(), clock), ledger, clock, folder / "cache.json")
+    def __init__(self, store: FaultyStore, clock: FakeClock, folder: Path, *found: Listing | Exception) -> None:
+        super().__init__(ScriptedAccount(in_turn(), clock), store, clock, folder / "cache.json")
         self.found = list(found)
         self.waited: list[float] = []
 

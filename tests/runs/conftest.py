@@ -1,13 +1,13 @@
-"""A ledger, a board and a clock for the tests of this folder."""
+"""A store, a list of live runs and a clock for the tests of this folder."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import FaultyLedger
+from tests.support.scripted import FaultyStore
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def board() -> Board:
-    """Give a test an empty board."""
-    return Board()
+def live_runs() -> LiveRuns:
+    """Give a test an empty list of live runs."""
+    return LiveRuns()
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[FaultyLedger]:
-    """Open a ledger in a real file and close it after the test."""
-    opened = FaultyLedger(tmp_path / "ledger.sqlite3")
+async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
+    """Open a store in a real file and close it after the test."""
+    opened = FaultyStore(tmp_path / "ledger.sqlite3")
     yield opened
     await opened.close()

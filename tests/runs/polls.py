@@ -9,14 +9,14 @@ import anyio
 
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.poll import Followed, RunFollower
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock, wait_until_blocked
-from tests.support.scripted import Answer, FaultyLedger, Reply, ScriptedAccount
+from tests.support.scripted import Answer, FaultyStore, Reply, ScriptedAccount
 
 RUNNING = replace(
     RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
@@ -29,9 +29,9 @@ class Watch:
 
     follower: RunFollower
     account: ScriptedAccount
-    board: Board
+    live_runs: LiveRuns
     clock: FakeClock
-    ledger: FaultyLedger
+    store: FaultyStore
     tasks: anyio.abc.TaskGroup
     over: dict[str, Followed] = field(default_factory=dict)
     began_at: float = 0.0
@@ -40,7 +40,7 @@ class Watch:
     """When each look was made, since then."""
     asked: anyio.Event = field(default_factory=anyio.Event)
     accepted: set[str] = field(default_factory=set)
-    """The runs that the ledger has already."""
+    """The runs that the store has already."""
     ended: defaultdict[str, anyio.Event] = field(default_factory=lambda: defaultdict(anyio.Event))
 
     async def finish(self, *names: str) -> None:
@@ -50,16 +50,16 @@ class Watch:
                 await self.ended[name].wait()
 
     async def let_pass(self, *names: str) -> None:
-        """Let time pass until these runs are over; a ledger that is slow to write must not find that it stands still."""
+        """Let time pass until these runs are over; a store that is slow to write must not find that it stands still."""
         with anyio.fail_after(60):
             while not set(names) <= set(self.over):
                 self.clock.advance(10)
                 await wait_until_blocked()
 
     async def accept(self, *names: str) -> None:
-        """Put runs in the ledger before anybody watches: while it writes, the clock would jump from rest to rest."""
+        """Put runs in the store before anybody watches: while it writes, the clock would jump from rest to rest."""
         for name in names:
-            await self.ledger.accept(replace(RUNNING, id=name, provider_run_id=name))
+            await self.store.accept(replace(RUNNING, id=name, provider_run_id=name))
         self.accepted.update(names)
 
     async def follow(
@@ -79,12 +79,12 @@ class Watch:
     async def put(
         self, name: str, urgency: Urgency, *, age: float = 0.0, provider_run_id: str = "", batch_id: str = ""
     ) -> Run:
-        """Put a run on the board."""
+        """Put a run on the list of live runs."""
         run = replace(RUNNING, id=name, provider_run_id=provider_run_id or name, started_at=self.clock.now() - age)
         run = replace(run, batch_id=batch_id)
         if name not in self.accepted:
-            await self.ledger.accept(run)
-        self.board.put(run, noted_at=self.clock.monotonic() - age, urgency=urgency)
+            await self.store.accept(run)
+        self.live_runs.put(run, noted_at=self.clock.monotonic() - age, urgency=urgency)
         self.began_at = self.clock.monotonic()
         return run
 
@@ -99,7 +99,7 @@ class Watch:
 
 @asynccontextmanager
 async def open_watch(
-    ledger: FaultyLedger,
+    store: FaultyStore,
     answer: Answer,
     *,
     limit: int = 0,
@@ -108,17 +108,17 @@ async def open_watch(
     per_day: int = 0,
 ) -> AsyncIterator[Watch]:
     """Run a follower on a scripted account; what is not over at the end is given up."""
-    clock, board = FakeClock(is_automatic=is_automatic), Board()
+    clock, live_runs = FakeClock(is_automatic=is_automatic), LiveRuns()
     account = ScriptedAccount(answer, clock, provider=provider, limit=limit, per_day=per_day)
     # A turn that never comes is a failure, and not a test that never ends.
     with anyio.fail_after(60):
         async with Supervisor() as supervisor:
-            follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
+            follower = RunFollower(store, live_runs, clock, Pace(), RunWriter(live_runs, clock), supervisor=supervisor)
             async with anyio.create_task_group() as tasks:
-                watch = Watch(follower, account, board, clock, ledger, tasks)
+                watch = Watch(follower, account, live_runs, clock, store, tasks)
 
                 def note(request: ApiRequest) -> Reply:
-                    """Note when it came: the clock runs on while the ledger writes."""
+                    """Note when it came: the clock runs on while the store writes."""
                     watch.asked_at.append(clock.monotonic() - watch.began_at)
                     return answer(request)
 

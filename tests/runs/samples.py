@@ -7,7 +7,7 @@ from flowport.domain.models import App, Input, InputKind, Run, RunState
 from flowport.providers.interface import ApiAnswer
 from flowport.runs.prepare import PreparedCall
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import ACCOUNT, FaultyLedger, build_answer
+from tests.support.scripted import ACCOUNT, FaultyStore, build_answer
 
 NOW = 1_800_000_000.0
 """Where the fake clock begins."""
@@ -65,9 +65,9 @@ def build_look(status: str, *, images: int = 0, message: str | None = None) -> A
 DONE = build_look("completed")
 
 
-async def read(ledger: FaultyLedger, run_id: str = RUN.id) -> Run:
-    """Return the run as the ledger has it."""
-    return await ledger.get_run(run_id, account_id=None, owner="local")
+async def read(store: FaultyStore, run_id: str = RUN.id) -> Run:
+    """Return the run as the store has it."""
+    return await store.get_run(run_id, account_id=None, owner="local")
 
 
 def get_instant(clock: FakeClock) -> float:

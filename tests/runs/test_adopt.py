@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.domain.errors import Breakage, LedgerError, Operation
+from flowport.domain.errors import Breakage, Operation, StoreError
 from flowport.domain.models import Run, RunState
 from flowport.runs.recovery import RunAdopter
 from flowport.store.process_lock import ProcessLock
@@ -15,7 +15,7 @@ from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
     ACCOUNT,
     Answer,
-    FaultyLedger,
+    FaultyStore,
     Reply,
     ScriptedAccount,
     build_answer,
@@ -35,30 +35,30 @@ async def process(tmp_path: Path) -> AsyncIterator[ProcessLock]:
     lock.release()
 
 
-async def adopt(ledger: FaultyLedger, process: ProcessLock, answer: Answer, run: Run = OLD) -> tuple[Run, int]:
+async def adopt(store: FaultyStore, process: ProcessLock, answer: Answer, run: Run = OLD) -> tuple[Run, int]:
     """Try to adopt a run; return what came of it and how many requests that took."""
-    await ledger.accept(run)
+    await store.accept(run)
     clock = FakeClock()
     account = ScriptedAccount(answer, clock)
-    adopter = RunAdopter({ACCOUNT.id: account}, ledger, clock, process)
+    adopter = RunAdopter({ACCOUNT.id: account}, store, clock, process)
     once = await adopter.adopt(run)
     assert await adopter.adopt(once) == once
     return once, len(account.asked)
 
 
-async def test_a_run_that_the_present_key_can_read_is_adopted(ledger: FaultyLedger, process: ProcessLock) -> None:
+async def test_a_run_that_the_present_key_can_read_is_adopted(store: FaultyStore, process: ProcessLock) -> None:
     """The person has a new key of the same account, and has not given up what the old one paid for."""
-    adopted, asked = await adopt(ledger, process, in_turn(FOUND))
+    adopted, asked = await adopt(store, process, in_turn(FOUND))
     assert (adopted, asked) == (replace(OLD, account_id=ACCOUNT.id), 1)
-    assert await read(ledger) == adopted
+    assert await read(store) == adopted
 
 
 @pytest.mark.parametrize("status", [403, 404, 422])
-async def test_a_run_that_it_cannot_read_is_tried_once(ledger: FaultyLedger, process: ProcessLock, status: int) -> None:
+async def test_a_run_that_it_cannot_read_is_tried_once(store: FaultyStore, process: ProcessLock, status: int) -> None:
     """It belongs to somebody else; a restart does not repeat the question, another key does."""
-    tried, asked = await adopt(ledger, process, in_turn(build_answer(None, status)))
+    tried, asked = await adopt(store, process, in_turn(build_answer(None, status)))
     assert (tried, asked) == (replace(OLD, adoption_tried=ACCOUNT.id), 1)
-    assert await read(ledger) == tried
+    assert await read(store) == tried
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ async def test_a_run_that_it_cannot_read_is_tried_once(ledger: FaultyLedger, pro
     ],
     ids=["no-network", "bad-key", "busy", "broken"],
 )
-async def test_trouble_is_no_verdict(ledger: FaultyLedger, process: ProcessLock, reply: Reply) -> None:
+async def test_trouble_is_no_verdict(store: FaultyStore, process: ProcessLock, reply: Reply) -> None:
     """A network that was gone for a minute must not make a result unreachable for good."""
-    tried, asked = await adopt(ledger, process, in_turn(last=reply))
-    assert (tried, asked, await read(ledger)) == (OLD, 2, OLD)
+    tried, asked = await adopt(store, process, in_turn(last=reply))
+    assert (tried, asked, await read(store)) == (OLD, 2, OLD)
 
 
 @pytest.mark.parametrize(
@@ -87,23 +87,23 @@ async def test_trouble_is_no_verdict(ledger: FaultyLedger, process: ProcessLock,
     ],
     ids=["ours", "other-host", "other-provider", "without-id"],
 )
-async def test_nothing_else_is_asked_for(ledger: FaultyLedger, process: ProcessLock, run: Run) -> None:
+async def test_nothing_else_is_asked_for(store: FaultyStore, process: ProcessLock, run: Run) -> None:
     """A key goes to its own host alone."""
-    assert await adopt(ledger, process, in_turn(), run) == (run, 0)
+    assert await adopt(store, process, in_turn(), run) == (run, 0)
 
 
 async def test_a_run_of_a_living_process_is_left_to_it(
-    ledger: FaultyLedger, process: ProcessLock, tmp_path: Path
+    store: FaultyStore, process: ProcessLock, tmp_path: Path
 ) -> None:
     """Two clients may be configured with two keys; each has its own."""
     other = ProcessLock(tmp_path / "home")
     run = replace(OLD, process_id=other.process_id)
-    assert await adopt(ledger, process, in_turn(), run) == (run, 0)
+    assert await adopt(store, process, in_turn(), run) == (run, 0)
     other.release()
 
 
-async def test_a_verdict_that_cannot_be_written_down_is_told(ledger: FaultyLedger, process: ProcessLock) -> None:
+async def test_a_verdict_that_cannot_be_written_down_is_told(store: FaultyStore, process: ProcessLock) -> None:
     """Whoever asked decides whether that matters."""
-    ledger.failing.add("note_adoption_tried")
-    with pytest.raises(LedgerError):
-        await adopt(ledger, process, in_turn(build_answer(None, 404)))
+    store.failing.add("note_adoption_tried")
+    with pytest.raises(StoreError):
+        await adopt(store, process, in_turn(build_answer(None, 404)))

@@ -11,7 +11,7 @@ import pytest
 
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, TableRow, parse_table
-from flowport.runs.batch.report import BatchPaper, build_table, get_row_state, restore_table
+from flowport.runs.batch.report import BatchReport, build_table, get_row_state, restore_table
 from flowport.runs.output_file import SavingRules
 from flowport.store.batch_records import BatchArguments
 from tests.actions.test_batch_views import build_output, build_row, build_unbegun
@@ -44,12 +44,12 @@ async def test_the_table_lies_beside_its_pictures(zone: str, tmp_path: Path, mon
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        standing = build_row(1, outputs=(build_output(1),))
-        assert standing.run is not None
+        view = build_row(1, outputs=(build_output(1),))
+        assert view.run is not None
         accepted_at = 1_800_000_000.0
-        row = replace(standing, run=replace(standing.run, accepted_at=accepted_at))
-        paper = BatchPaper(SavingRules(tmp_path), anyio.CapacityLimiter(1))
-        saved = await paper.write(standing.run, [row], at=accepted_at + 86_400)
+        row = replace(view, run=replace(view.run, accepted_at=accepted_at))
+        report = BatchReport(SavingRules(tmp_path), anyio.CapacityLimiter(1))
+        saved = await report.write(view.run, [row], at=accepted_at + 86_400)
         assert Path(saved.path).parent.name == time.strftime("%Y-%m-%d", time.localtime(accepted_at))
     finally:
         monkeypatch.undo()

@@ -8,12 +8,12 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState
-from flowport.domain.spending import PurseRules
-from flowport.runs.batch.prepare import MAX_LIVE_ROWS, BatchWish, GivenRow, PreparedBatch, prepare_batch
+from flowport.domain.spending import SpendingLimits
+from flowport.runs.batch.prepare import MAX_LIVE_ROWS, BatchRequest, InputRow, PreparedBatch, prepare_batch
 from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places, format_stopped
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.settings.settings import ProviderSettings
 from flowport.store.batch_records import STOPPED_BY_PERSON
 from tests.sandbox.client import Client as SandboxClient
@@ -41,19 +41,19 @@ def build_rows(count: int) -> list[dict[str, Any]]:
 async def prepare(flowport: Harness, count: int) -> PreparedBatch:
     """Return a batch that can be accepted."""
     await flowport.client.list_tools()
-    desk = flowport.assembly.desk
-    home, listing = desk.get_open_catalog(FAILING)
+    workspace = flowport.assembly.workspace
+    home, listing = workspace.get_open_catalog(FAILING)
     listing = await home.catalog.fetch_listing(listing.tool_name)
-    wish = BatchWish(tuple(GivenRow(f"row {n}", row) for n, row in enumerate(build_rows(count))))
+    wish = BatchRequest(tuple(InputRow(f"row {n}", row) for n, row in enumerate(build_rows(count))))
 
     async def tell(_: int) -> None:
         """Tell nobody."""
 
-    return await prepare_batch(desk.preparer, home.account, listing, wish, RunCall("local"), tell=tell)
+    return await prepare_batch(workspace.preparer, home.account, listing, wish, RunRequest("local"), tell=tell)
 
 
 class Troubled:
-    """The real ledger, some of whose operations fail or wait, as a test says."""
+    """The real store, some of whose operations fail or wait, as a test says."""
 
     def __init__(self, real: Any) -> None:
         self.real = real
@@ -79,18 +79,18 @@ class Troubled:
 
 @pytest.fixture
 def troubled(flowport: Harness) -> Troubled:
-    """Give the batches of a Flowport a ledger that can be made to fail."""
-    batches = flowport.assembly.desk.batches
-    found = Troubled(batches._ledger)
-    batches._ledger = found
+    """Give the batches of a Flowport a store that can be made to fail."""
+    batches = flowport.assembly.workspace.batches
+    found = Troubled(batches._store)
+    batches._store = found
     return found
 
 
 async def wait_for_end(flowport: Harness, batch_id: str) -> Run:
     """Wait until a batch is over and return it."""
-    ledger = flowport.assembly.desk.ledger
+    store = flowport.assembly.workspace.store
     with anyio.fail_after(60):
-        while not (run := await ledger.get_run(batch_id, account_id=None, owner="local")).state.is_final:
+        while not (run := await store.get_run(batch_id, account_id=None, owner="local")).state.is_final:
             await anyio.lowlevel.checkpoint()
     return run
 
@@ -104,18 +104,18 @@ async def test_the_next_flowport_goes_on_where_this_one_ended(sandbox: SandboxCl
                 await anyio.lowlevel.checkpoint()
     async with open_harness(sandbox, tmp_path / "person") as second:
         run = await wait_for_end(second, batch_id)
-        tally = await second.assembly.desk.ledger.get_tally(batch_id)
+        batch_progress = await second.assembly.workspace.store.get_batch_progress(batch_id)
         # What was just being sent at the end is of unknown fate, and was sent or not.
-        assert await second.count("run") + tally.unknown >= 80 >= await second.count("run")
-    assert (run.state, tally.failed + tally.unknown) == (RunState.FAILED, 80)
-    assert tally.failed >= 70
+        assert await second.count("run") + batch_progress.unknown >= 80 >= await second.count("run")
+    assert (run.state, batch_progress.failed + batch_progress.unknown) == (RunState.FAILED, 80)
+    assert batch_progress.failed >= 70
 
 
 async def test_a_batch_that_cannot_be_recorded_is_refused(flowport: Harness, troubled: Troubled) -> None:
     """Nothing is sent for what could be forgotten."""
-    troubled.failing["accept_batch"] = LedgerError("the disk is full", "Make room.")
-    with pytest.raises(LedgerError, match="the disk is full"):
-        await flowport.assembly.desk.batches.submit(await prepare(flowport, 2), RunCall("local"))
+    troubled.failing["accept_batch"] = StoreError("the disk is full", "Make room.")
+    with pytest.raises(StoreError, match="the disk is full"):
+        await flowport.assembly.workspace.batches.submit(await prepare(flowport, 2), RunRequest("local"))
     assert await flowport.count("run") == 0
 
 
@@ -124,27 +124,27 @@ async def test_a_mistake_of_ours_is_an_answer(
 ) -> None:
     """A caller that waits for ever is worse than an error."""
     troubled.failing["accept_batch"] = ZeroDivisionError("a bug")
-    with pytest.raises(LedgerError, match="Flowport made a mistake"):
-        await flowport.assembly.desk.batches.submit(await prepare(flowport, 2), RunCall("local"))
+    with pytest.raises(StoreError, match="Flowport made a mistake"):
+        await flowport.assembly.workspace.batches.submit(await prepare(flowport, 2), RunRequest("local"))
     assert "a bug" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["get_tally", "get_waiting_rows", "accept_rows", "note_batch_over"])
-async def test_a_batch_waits_for_a_ledger_that_cannot_be_used(
+@pytest.mark.parametrize("name", ["get_batch_progress", "get_waiting_rows", "accept_rows", "note_batch_over"])
+async def test_a_batch_waits_for_a_store_that_cannot_be_used(
     flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     """It goes on by itself once the disk has room, and says once what is wrong."""
-    troubled.failing[name] = LedgerError("the disk is full", "Make room.")
-    desk = flowport.assembly.desk
-    batch = (await desk.batches.submit(await prepare(flowport, 3), RunCall("local"))).run
+    troubled.failing[name] = StoreError("the disk is full", "Make room.")
+    workspace = flowport.assembly.workspace
+    batch = (await workspace.batches.submit(await prepare(flowport, 3), RunRequest("local"))).run
     await wait_until(lambda: troubled.called.count(name) >= 1)
-    desk.batches._ring(batch.id)
+    workspace.batches._ring(batch.id)
     with anyio.fail_after(60):
         while troubled.called.count(name) < 2:
-            desk.batches._ring(batch.id)
+            workspace.batches._ring(batch.id)
             await anyio.lowlevel.checkpoint()
     assert caplog.text.count("cannot go on just now") == 1
-    entry = desk.runner.get_entry(batch.id)
+    entry = workspace.runner.get_entry(batch.id)
     assert entry is not None
     assert "the disk is full" in entry.problem
     troubled.failing.clear()
@@ -155,11 +155,11 @@ async def test_a_batch_waits_for_a_ledger_that_cannot_be_used(
 async def test_a_batch_that_crashes_is_begun_anew_when_somebody_asks(
     flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its rows are in the ledger, so nothing is lost and nothing is paid twice."""
-    troubled.failing["get_tally"] = ZeroDivisionError("a bug")
-    batches = flowport.assembly.desk.batches
-    batch = (await batches.submit(await prepare(flowport, 3), RunCall("local"))).run
-    await wait_until(lambda: troubled.called.count("get_tally") == 1 and batch.id not in batches._bells)
+    """Its rows are in the store, so nothing is lost and nothing is paid twice."""
+    troubled.failing["get_batch_progress"] = ZeroDivisionError("a bug")
+    batches = flowport.assembly.workspace.batches
+    batch = (await batches.submit(await prepare(flowport, 3), RunRequest("local"))).run
+    await wait_until(lambda: troubled.called.count("get_batch_progress") == 1 and batch.id not in batches._bells)
     assert "a bug" in caplog.text
     troubled.failing.clear()
     assert (await flowport.ask("get_run", run_id=batch.id))["failed"] == 3
@@ -168,55 +168,55 @@ async def test_a_batch_that_crashes_is_begun_anew_when_somebody_asks(
 
 async def test_a_batch_that_was_erased_meanwhile_is_let_go(flowport: Harness, troubled: Troubled) -> None:
     """Nobody asks for it any more."""
-    batches, ledger = flowport.assembly.desk.batches, flowport.assembly.desk.ledger
-    troubled.held["get_tally"] = anyio.Event()
-    batch = (await batches.submit(await prepare(flowport, 2), RunCall("local"))).run
+    batches, store = flowport.assembly.workspace.batches, flowport.assembly.workspace.store
+    troubled.held["get_batch_progress"] = anyio.Event()
+    batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     end: dict[str, Any] = {"state": RunState.FAILED, "failure": "", "csv_path": "", "csv_problem": "", "at": 1.0}
-    await ledger.note_batch_over(batch.id, **end)
-    await ledger.erase_run(batch.id, owner="local")
-    troubled.held.pop("get_tally").set()
+    await store.note_batch_over(batch.id, **end)
+    await store.erase_run(batch.id, owner="local")
+    troubled.held.pop("get_batch_progress").set()
     await wait_until(lambda: batch.id not in batches._bells)
     assert await flowport.count("run") == 0
 
 
 async def test_a_batch_that_is_over_is_not_ended_again(flowport: Harness) -> None:
     """Who looked a moment earlier believes that nobody carries it out."""
-    desk = flowport.assembly.desk
-    batch = (await desk.batches.submit(await prepare(flowport, 2), RunCall("local"))).run
+    workspace = flowport.assembly.workspace
+    batch = (await workspace.batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     over = await wait_for_end(flowport, batch.id)
-    await wait_until(lambda: batch.id not in desk.batches._bells)
-    await desk.batches.take_up(batch)
-    await wait_until(lambda: batch.id not in desk.batches._bells)
-    assert await desk.ledger.get_run(batch.id, account_id=None, owner="local") == over
+    await wait_until(lambda: batch.id not in workspace.batches._bells)
+    await workspace.batches.resume(batch)
+    await wait_until(lambda: batch.id not in workspace.batches._bells)
+    assert await workspace.store.get_run(batch.id, account_id=None, owner="local") == over
     assert len(list(flowport.outputs.glob("*/*.csv"))) == 1
 
 
 async def test_a_batch_is_left_to_the_living_and_taken_from_the_dead_once(flowport: Harness, tmp_path: Path) -> None:
     """Of two who want it one gets it."""
-    desk = flowport.assembly.desk
-    batches: Batches = desk.batches
-    batch = (await batches.submit(await prepare(flowport, 2), RunCall("local"))).run
+    workspace = flowport.assembly.workspace
+    batches: Batches = workspace.batches
+    batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     over = await wait_for_end(flowport, batch.id)
     await wait_until(lambda: batch.id not in batches._bells)
     async with open_harness(flowport.sandbox, tmp_path / "person") as other:
-        theirs = other.assembly.desk.batches._process.process_id
-        await batches.take_up(replace(batch, process_id=theirs))
+        theirs = other.assembly.workspace.batches._process.process_id
+        await batches.resume(replace(batch, process_id=theirs))
         assert batch.id not in batches._bells
-    # The ledger says that it is another's, so whoever claims it from the dead one comes too late.
-    await batches.take_up(replace(batch, process_id="0" * 16))
-    await batches.take_up(over)
+    # The store says that it is another's, so whoever claims it from the dead one comes too late.
+    await batches.resume(replace(batch, process_id="0" * 16))
+    await batches.resume(over)
     assert batch.id not in batches._bells
 
 
-async def test_a_caller_that_leaves_before_the_ledger_has_its_batch(flowport: Harness, troubled: Troubled) -> None:
+async def test_a_caller_that_leaves_before_the_store_has_its_batch(flowport: Harness, troubled: Troubled) -> None:
     """Where that is wanted, nothing of it is begun: nobody knows its id."""
     troubled.held["accept_batch"] = anyio.Event()
-    batches, prepared = flowport.assembly.desk.batches, await prepare(flowport, 3)
+    batches, prepared = flowport.assembly.workspace.batches, await prepare(flowport, 3)
     async with anyio.create_task_group() as tasks:
 
         async def call() -> None:
             """Ask and leave."""
-            await batches.submit(prepared, RunCall("local", is_stopped_with_caller=True))
+            await batches.submit(prepared, RunRequest("local", is_stopped_with_caller=True))
 
         tasks.start_soon(call)
         await wait_until(lambda: "accept_batch" in troubled.called)
@@ -230,10 +230,10 @@ async def test_a_caller_that_leaves_before_the_ledger_has_its_batch(flowport: Ha
 
 async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
     """A batch is submitted on the same terms as a run."""
-    batches = flowport.assembly.desk.batches
-    batches._calls.purse = PurseRules(max_credits_per_day=2.0)
+    batches = flowport.assembly.workspace.batches
+    batches._calls.spending_limits = SpendingLimits(max_credits_per_day=2.0)
     with pytest.raises(Exception, match=r"3 runs of .* cost 3 credits together"):
-        await batches.submit(await prepare(flowport, 3), RunCall("local"))
+        await batches.submit(await prepare(flowport, 3), RunRequest("local"))
 
 
 @pytest.mark.parametrize(("failures", "words"), [(1, "At least 1 row failed, so"), (2, "At least 2 rows failed, so")])
@@ -242,15 +242,15 @@ def test_why_no_more_is_begun_is_a_sentence(failures: int, words: str) -> None:
     assert format_stopped(failures).startswith(words)
 
 
-async def test_a_mistake_after_the_ledger_has_a_batch_loses_nothing(
+async def test_a_mistake_after_the_store_has_a_batch_loses_nothing(
     flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody carries it out for a moment; then it is found like one that a dead process has left."""
     troubled.held["accept_batch"] = anyio.Event()
     troubled.failing["drop_rows"] = ZeroDivisionError("a bug")
-    batches, prepared = flowport.assembly.desk.batches, await prepare(flowport, 3)
+    batches, prepared = flowport.assembly.workspace.batches, await prepare(flowport, 3)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(batches.submit, prepared, RunCall("local", is_stopped_with_caller=True))
+        tasks.start_soon(batches.submit, prepared, RunRequest("local", is_stopped_with_caller=True))
         await wait_until(lambda: "accept_batch" in troubled.called)
         tasks.cancel_scope.cancel()
     troubled.held.pop("accept_batch").set()
@@ -262,9 +262,9 @@ async def test_a_mistake_after_the_ledger_has_a_batch_loses_nothing(
 
 async def test_a_table_is_saved_once_however_often_the_end_is_written(flowport: Harness, troubled: Troubled) -> None:
     """A full disk must not be filled further every second."""
-    troubled.failing["note_batch_over"] = LedgerError("the disk is full", "Make room.")
-    batches = flowport.assembly.desk.batches
-    batch = (await batches.submit(await prepare(flowport, 2), RunCall("local"))).run
+    troubled.failing["note_batch_over"] = StoreError("the disk is full", "Make room.")
+    batches = flowport.assembly.workspace.batches
+    batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     with anyio.fail_after(60):
         while troubled.called.count("note_batch_over") < 3:
             batches._ring(batch.id)
@@ -272,20 +272,20 @@ async def test_a_table_is_saved_once_however_often_the_end_is_written(flowport: 
     troubled.failing.clear()
     await wait_for_end(flowport, batch.id)
     (path,) = flowport.outputs.glob("*/*.csv")
-    assert (await flowport.assembly.desk.ledger.get_tally(batch.id)).csv_path == str(path)
+    assert (await flowport.assembly.workspace.store.get_batch_progress(batch.id)).csv_path == str(path)
 
 
 async def test_an_account_that_is_refused_is_not_asked_for_every_row(flowport: Harness) -> None:
     """The next row would be refused like this one."""
     await flowport.sandbox.switch("faults", operation="run", fault="status", status=402, times=1000)
-    batch = (await flowport.assembly.desk.batches.submit(await prepare(flowport, 300), RunCall("local"))).run
+    batch = (await flowport.assembly.workspace.batches.submit(await prepare(flowport, 300), RunRequest("local"))).run
     over = await wait_for_end(flowport, batch.id)
-    tally = await flowport.assembly.desk.ledger.get_tally(batch.id)
-    assert "says that the account does not have enough credits." in tally.stopped
-    assert tally.stopped.endswith("The rest was not started and cost nothing.")
-    assert (over.state, over.failure.endswith(tally.stopped)) == (RunState.FAILED, True)
-    assert tally.failed + tally.cancelled + tally.dropped == 300
-    assert tally.failed == await flowport.count("run") < 300
+    batch_progress = await flowport.assembly.workspace.store.get_batch_progress(batch.id)
+    assert "says that the account does not have enough credits." in batch_progress.stopped
+    assert batch_progress.stopped.endswith("The rest was not started and cost nothing.")
+    assert (over.state, over.failure.endswith(batch_progress.stopped)) == (RunState.FAILED, True)
+    assert batch_progress.failed + batch_progress.cancelled + batch_progress.dropped == 300
+    assert batch_progress.failed == await flowport.count("run") < 300
 
 
 async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
@@ -295,27 +295,29 @@ async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
     async with open_harness(sandbox, tmp_path / "person", **SLOW) as first:
         rows = build_rows(MAX_LIVE_ROWS)
         batch_id = (await first.ask("run_batch", app=FAILING, rows=rows, wait=False))["run_id"]
-        await wait_until(lambda: sum(run.startswith("run_") for run in first.assembly.desk.runner._board._live) > 60)
+        await wait_until(
+            lambda: sum(run.startswith("run_") for run in first.assembly.workspace.runner._live_runs._live) > 60
+        )
     sent = await first.count("run")
     await sandbox.switch("faults", operation="run", fault="status", status=402, times=1000)
     async with open_harness(sandbox, tmp_path / "person") as second:
         over = await wait_for_end(second, batch_id)
-        tally = await second.assembly.desk.ledger.get_tally(batch_id)
+        batch_progress = await second.assembly.workspace.store.get_batch_progress(batch_id)
         assert await second.count("run") - sent < MAX_LIVE_ROWS // 2
-    assert "says that the account does not have enough credits." in tally.stopped
-    assert over.failure.endswith(tally.stopped)
+    assert "says that the account does not have enough credits." in batch_progress.stopped
+    assert over.failure.endswith(batch_progress.stopped)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 10, 500])
 async def test_few_rows_are_live_until_one_has_succeeded(flowport: Harness, failures: int) -> None:
     """What is live when the failures are seen may be paid for; without a limit on failures nothing waits."""
-    batch = replace(await prepare(flowport, 2), wish=BatchWish((), stop_after_failures=failures))
-    accepted = (await flowport.assembly.desk.batches.submit(batch, RunCall("local"))).run
+    batch = replace(await prepare(flowport, 2), wish=BatchRequest((), stop_after_failures=failures))
+    accepted = (await flowport.assembly.workspace.batches.submit(batch, RunRequest("local"))).run
     await wait_for_end(flowport, accepted.id)
-    tally = await flowport.assembly.desk.ledger.get_tally(accepted.id)
+    batch_progress = await flowport.assembly.workspace.store.get_batch_progress(accepted.id)
     expected = {0: MAX_LIVE_ROWS, 1: TRIAL_ROWS, 10: 10, 500: MAX_LIVE_ROWS}[failures]
-    assert _count_places(tally) == expected
-    assert _count_places(replace(tally, succeeded=1)) == MAX_LIVE_ROWS
+    assert _count_places(batch_progress) == expected
+    assert _count_places(replace(batch_progress, succeeded=1)) == MAX_LIVE_ROWS
 
 
 async def test_each_row_is_cancelled_at_the_provider_by_itself(
@@ -329,17 +331,19 @@ async def test_each_row_is_cancelled_at_the_provider_by_itself(
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
     providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
-        desk, rows = flowport.assembly.desk, [{"prompt": f"lake {n}"} for n in range(3)]
+        workspace, rows = flowport.assembly.workspace, [{"prompt": f"lake {n}"} for n in range(3)]
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=rows, wait=False))["run_id"]
         with anyio.fail_after(60):
-            while sum(run.state.is_at_provider for run in await desk.ledger.get_live_rows(batch_id)) < 3:
+            while sum(run.state.is_at_provider for run in await workspace.store.get_live_rows(batch_id)) < 3:
                 await anyio.lowlevel.checkpoint()
         await sandbox.switch("faults", operation="cancel", fault="status", status=400)
         answer = await flowport.ask("cancel_run", run_id=batch_id)
         with anyio.fail_after(60):
-            while (await desk.ledger.get_tally(batch_id)).cancelled < 2 or batch_id in desk.batches._cancelling:
+            while (
+                await workspace.store.get_batch_progress(batch_id)
+            ).cancelled < 2 or batch_id in workspace.batches._cancelling:
                 await anyio.lowlevel.checkpoint()
-        assert (await desk.ledger.get_tally(batch_id)).live == 1
+        assert (await workspace.store.get_batch_progress(batch_id)).live == 1
         await flowport.ask("cancel_run", run_id=batch_id)
         over = await wait_for_end(flowport, batch_id)
     assert answer["summary"] == (
@@ -357,16 +361,16 @@ async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: Sa
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
     providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
-        desk = flowport.assembly.desk
-        held = Troubled(desk.ledger)
+        workspace = flowport.assembly.workspace
+        held = Troubled(workspace.store)
         held.held["note_started"] = anyio.Event()
-        desk.runner._starter._ledger = held
+        workspace.runner._starter._store = held
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=[{"prompt": "x"}], wait=False))[
             "run_id"
         ]
         await wait_until(lambda: "note_started" in held.called)
         await flowport.ask("cancel_run", run_id=batch_id)
-        await wait_until(lambda: batch_id in desk.batches._cancelling)
+        await wait_until(lambda: batch_id in workspace.batches._cancelling)
         held.held.pop("note_started").set()
         over = await wait_for_end(flowport, batch_id)
     assert (over.state, (await face.count())["cancel"]) == (RunState.CANCELLED, 1)
@@ -376,16 +380,16 @@ async def test_what_comes_back_untaken_after_the_wish_is_not_sent_again(
     flowport: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was being sent when the batch was cancelled."""
-    batches, ledger = flowport.assembly.desk.batches, flowport.assembly.desk.ledger
-    real = Troubled(ledger)
-    flowport.assembly.desk.runner._starter._ledger = real
+    batches, store = flowport.assembly.workspace.batches, flowport.assembly.workspace.store
+    real = Troubled(store)
+    flowport.assembly.workspace.runner._starter._store = real
     real.held["note_starting"] = anyio.Event()
-    batch = (await batches.submit(await prepare(flowport, 1), RunCall("local"))).run
+    batch = (await batches.submit(await prepare(flowport, 1), RunRequest("local"))).run
     await wait_until(lambda: "note_starting" in real.called)
-    # As the ledger looks between the wish and the return of the row.
-    troubled = Troubled(ledger)
-    troubled.failing["get_live_rows"] = LedgerError("the disk is full", "Make room.")
-    batches._ledger = troubled
+    # As the store looks between the wish and the return of the row.
+    troubled = Troubled(store)
+    troubled.failing["get_live_rows"] = StoreError("the disk is full", "Make room.")
+    batches._store = troubled
     asked: set[str] = set()
     assert not await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
     assert "cannot be cancelled just now" in caplog.text

@@ -11,13 +11,13 @@ from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magica.api import Magica
-from flowport.providers.magica.bulk_status import MagicaManyLooks
+from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.poller import FAILED_SECONDS, REFUSED_SECONDS, ManyReader
 from tests.runs.polls import Watch, open_watch
 from tests.runs.samples import build_look
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import Answer, FaultyLedger, Reply, ScriptedAccount, build_answer, build_breakage, in_turn
+from tests.support.scripted import Answer, FaultyStore, Reply, ScriptedAccount, build_answer, build_breakage, in_turn
 
 MADE: Final[dict[str, Any]] = {
     "status": "COMPLETED",
@@ -59,10 +59,10 @@ def fail_together(reply: Reply) -> Answer:
 
 @asynccontextmanager
 async def open_magica(
-    ledger: FaultyLedger, answer: Answer, names: Sequence[str] = NAMES, *, limit: int = 1000
+    store: FaultyStore, answer: Answer, names: Sequence[str] = NAMES, *, limit: int = 1000
 ) -> AsyncIterator[Watch]:
     """Follow runs that are ripe together."""
-    async with open_watch(ledger, answer, limit=limit, provider=Magica()) as watch:
+    async with open_watch(store, answer, limit=limit, provider=Magica()) as watch:
         await watch.accept(*names)
         for name in names:
             await watch.follow(name, Urgency.BATCH)
@@ -79,9 +79,9 @@ def get_singles(watch: Watch) -> list[str]:
     return sorted(get_ids(one)[0] for one in watch.account.asked if one.operation is Operation.READ_RUN)
 
 
-async def test_one_request_tells_of_all_that_are_ripe(ledger: FaultyLedger) -> None:
+async def test_one_request_tells_of_all_that_are_ripe(store: FaultyStore) -> None:
     """And each is over with what it made."""
-    async with open_magica(ledger, tell(lambda _: MADE)) as watch:
+    async with open_magica(store, tell(lambda _: MADE)) as watch:
         await watch.finish(*NAMES)
         assert get_parties(watch) == [NAMES]
         assert get_singles(watch) == []
@@ -92,7 +92,7 @@ async def test_one_request_tells_of_all_that_are_ripe(ledger: FaultyLedger) -> N
             assert [output.url for output in followed.run.outputs] == ["https://cdn.x/a.png"]
 
 
-async def test_a_run_that_goes_on_is_looked_at_again_in_its_pace(ledger: FaultyLedger) -> None:
+async def test_a_run_that_goes_on_is_looked_at_again_in_its_pace(store: FaultyStore) -> None:
     """It was seen, whoever's request it was."""
     seen = dict.fromkeys(NAMES, 0)
 
@@ -101,32 +101,32 @@ async def test_a_run_that_goes_on_is_looked_at_again_in_its_pace(ledger: FaultyL
         seen[name] += 1
         return GOING if seen[name] == 1 else MADE
 
-    async with open_magica(ledger, tell(state)) as watch:
+    async with open_magica(store, tell(state)) as watch:
         await watch.finish(*NAMES)
         assert set(seen.values()) == {2}
         assert watch.asked_at[0] == 2.5
         assert watch.asked_at[1] >= 6.5
 
 
-async def test_no_more_runs_go_along_than_the_provider_takes(ledger: FaultyLedger) -> None:
+async def test_no_more_runs_go_along_than_the_provider_takes(store: FaultyStore) -> None:
     """The rest have a request of their own."""
-    names = [f"run_{n}" for n in range(MagicaManyLooks.most + 5)]
-    async with open_magica(ledger, tell(lambda _: MADE), names) as watch:
+    names = [f"run_{n}" for n in range(MagicaBulkStatus.most + 5)]
+    async with open_magica(store, tell(lambda _: MADE), names) as watch:
         await watch.finish(*names)
-        assert sorted(map(len, get_parties(watch))) == [5, MagicaManyLooks.most]
+        assert sorted(map(len, get_parties(watch))) == [5, MagicaBulkStatus.most]
 
 
 @pytest.mark.parametrize(("limit", "names"), [(0, NAMES), (1000, NAMES[:1])], ids=["no limit", "one run"])
-async def test_without_need_each_is_read_by_itself(ledger: FaultyLedger, limit: int, names: list[str]) -> None:
+async def test_without_need_each_is_read_by_itself(store: FaultyStore, limit: int, names: list[str]) -> None:
     """That is the request whose every word is documented."""
-    async with open_magica(ledger, tell(lambda _: MADE), names, limit=limit) as watch:
+    async with open_magica(store, tell(lambda _: MADE), names, limit=limit) as watch:
         await watch.finish(*names)
         assert (get_parties(watch), get_singles(watch)) == ([], names)
 
 
-async def test_where_the_provider_has_no_such_request_each_is_read_by_itself(ledger: FaultyLedger) -> None:
+async def test_where_the_provider_has_no_such_request_each_is_read_by_itself(store: FaultyStore) -> None:
     """Magnific has none, and its pace is what it was."""
-    async with open_watch(ledger, in_turn(last=build_look("completed")), limit=1000) as watch:
+    async with open_watch(store, in_turn(last=build_look("completed")), limit=1000) as watch:
         await watch.accept(*NAMES)
         for name in NAMES:
             await watch.follow(name)
@@ -138,17 +138,17 @@ async def test_where_the_provider_has_no_such_request_each_is_read_by_itself(led
 
 @pytest.mark.parametrize("missing", [["run_0"], ["run_3", "run_4"], NAMES[:5]], ids=str)
 async def test_those_of_whom_nothing_is_told_are_read_by_themselves_at_once(
-    ledger: FaultyLedger, missing: Collection[str]
+    store: FaultyStore, missing: Collection[str]
 ) -> None:
     """It was no look at them: neither their pace nor the hour in which a run may be unknown counts it."""
-    async with open_magica(ledger, tell(lambda name: None if name in missing else MADE)) as watch:
+    async with open_magica(store, tell(lambda name: None if name in missing else MADE)) as watch:
         await watch.finish(*NAMES)
         assert get_parties(watch) == [NAMES]
         assert get_singles(watch) == sorted(missing)
         assert max(watch.asked_at) < NEXT_SECONDS
 
 
-async def test_a_run_that_is_never_told_with_others_has_a_look_of_its_own_each_time(ledger: FaultyLedger) -> None:
+async def test_a_run_that_is_never_told_with_others_has_a_look_of_its_own_each_time(store: FaultyStore) -> None:
     """Else the same request would be made for it again and again, and it would never end."""
     seen = 0
 
@@ -164,7 +164,7 @@ async def test_a_run_that_is_never_told_with_others_has_a_look_of_its_own_each_t
             return build_answer({"id": "run_0", **(MADE if seen == 3 else GOING)})
         return tell(state)(request)
 
-    async with open_magica(ledger, answer) as watch:
+    async with open_magica(store, answer) as watch:
         await watch.finish("run_0")
         assert set(get_singles(watch)) == {"run_0"}
         assert len(get_parties(watch)) >= 3
@@ -182,9 +182,9 @@ BAD: Final[list[tuple[Reply, float]]] = [
 
 
 @pytest.mark.parametrize("reply", [reply for reply, _ in BAD], ids=str)
-async def test_when_it_goes_wrong_each_is_read_by_itself_at_once(ledger: FaultyLedger, reply: Reply) -> None:
+async def test_when_it_goes_wrong_each_is_read_by_itself_at_once(store: FaultyStore, reply: Reply) -> None:
     """The leader too: nobody loses a look, and no failure is counted that was not the run's own."""
-    async with open_magica(ledger, fail_together(reply)) as watch:
+    async with open_magica(store, fail_together(reply)) as watch:
         await watch.finish(*NAMES)
         assert (get_parties(watch), get_singles(watch)) == ([NAMES], NAMES)
         assert max(watch.asked_at) < NEXT_SECONDS
@@ -197,17 +197,17 @@ async def test_nobody_asks_like_this_again_for_a_while(reply: Reply, seconds: fl
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(fail_together(reply), clock, provider=Magica(), limit=50)
     reader = ManyReader(account, clock)
-    assert reader.get_most() == MagicaManyLooks.most
+    assert reader.get_most() == MagicaBulkStatus.most
     assert await reader.fetch(["a", "b"]) == {}
     clock.advance(seconds - 1)
     assert reader.get_most() == 1
     clock.advance(1)
-    assert reader.get_most() == MagicaManyLooks.most
+    assert reader.get_most() == MagicaBulkStatus.most
 
 
-async def test_a_limit_of_the_day_alone_is_reason_enough(ledger: FaultyLedger) -> None:
+async def test_a_limit_of_the_day_alone_is_reason_enough(store: FaultyStore) -> None:
     """The same requests count."""
-    async with open_watch(ledger, tell(lambda _: MADE), provider=Magica(), per_day=100) as watch:
+    async with open_watch(store, tell(lambda _: MADE), provider=Magica(), per_day=100) as watch:
         await watch.accept(*NAMES)
         for name in NAMES:
             await watch.follow(name)
@@ -216,9 +216,9 @@ async def test_a_limit_of_the_day_alone_is_reason_enough(ledger: FaultyLedger) -
 
 
 @pytest.mark.parametrize("others", [[], ["c"]], ids=["leader and companion", "two companions"])
-async def test_two_runs_of_one_id_do_not_share_a_request(ledger: FaultyLedger, others: list[str]) -> None:
+async def test_two_runs_of_one_id_do_not_share_a_request(store: FaultyStore, others: list[str]) -> None:
     """The provider may have told one id twice; each of them is looked at."""
-    async with open_magica(ledger, tell(lambda _: MADE), []) as watch:
+    async with open_magica(store, tell(lambda _: MADE), []) as watch:
         await watch.accept("a", "b", *others)
         for name in ("a", "b"):
             await watch.follow(name, Urgency.BATCH, provider_run_id="a")
@@ -230,9 +230,9 @@ async def test_two_runs_of_one_id_do_not_share_a_request(ledger: FaultyLedger, o
         assert get_singles(watch) == ["a"] * (2 - len(parties))
 
 
-async def test_a_run_that_is_left_alone_meanwhile_holds_up_nobody(ledger: FaultyLedger) -> None:
+async def test_a_run_that_is_left_alone_meanwhile_holds_up_nobody(store: FaultyStore) -> None:
     """Its answer is of no use, and the other's is."""
-    async with open_magica(ledger, tell(lambda _: None), ["gone", "here"]) as watch:
+    async with open_magica(store, tell(lambda _: None), ["gone", "here"]) as watch:
         held = anyio.Event()
 
         async def hang() -> None:
@@ -242,7 +242,7 @@ async def test_a_run_that_is_left_alone_meanwhile_holds_up_nobody(ledger: Faulty
 
         watch.account.before_answer = hang
         await watch.asked.wait()
-        watch.board.remove("gone")
+        watch.live_runs.remove("gone")
         held.set()
         await watch.finish("gone", "here")
         assert watch.over["gone"].is_ours is False
@@ -250,15 +250,15 @@ async def test_a_run_that_is_left_alone_meanwhile_holds_up_nobody(ledger: Faulty
 
 
 async def test_a_bug_of_ours_ends_the_following_of_those_that_were_asked_for(
-    ledger: FaultyLedger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever waits must hear of it."""
 
     def stumble(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(MagicaManyLooks, "parse", stumble)
-    async with open_watch(ledger, tell(lambda _: MADE), limit=1000, provider=Magica()) as watch:
+    monkeypatch.setattr(MagicaBulkStatus, "parse", stumble)
+    async with open_watch(store, tell(lambda _: MADE), limit=1000, provider=Magica()) as watch:
         heard = list[str]()
 
         async def follow(run: Run) -> None:
@@ -280,13 +280,13 @@ PACE: Final = [2.5, 6.5, 10.5]
 
 @pytest.mark.parametrize("rows", [0, 12])
 async def test_a_run_that_is_waited_for_is_looked_at_no_later_for_the_rows_beside_it(
-    ledger: FaultyLedger, rows: int
+    store: FaultyStore, rows: int
 ) -> None:
     """Rows that take it along do it a favour, and its own look comes when it came."""
     names = [f"row_{n}" for n in range(rows)]
     looked_at: list[float] = []
     going = tell(lambda _: GOING)
-    async with open_watch(ledger, going, limit=60, provider=Magica()) as watch:
+    async with open_watch(store, going, limit=60, provider=Magica()) as watch:
 
         def answer(request: ApiRequest) -> Reply:
             """Note each look at the one."""

@@ -15,7 +15,7 @@ from flowport.runs.cancel import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.store.records import AttachRules, WaitingCall
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import FaultyLedger, ScriptedAccount, build_answer, in_turn
+from tests.support.scripted import FaultyStore, ScriptedAccount, build_answer, in_turn
 
 RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="r1")
 PATH = "/v1/runs/{run_id}/cancel"
@@ -26,11 +26,11 @@ def open_account(*answers: ApiAnswer) -> ScriptedAccount:
     return ScriptedAccount(in_turn(*answers), FakeClock(), provider=Magica(cancel_path=PATH))
 
 
-async def wait_for_run(ledger: FaultyLedger) -> None:
+async def wait_for_run(store: FaultyStore) -> None:
     """Record the run with a call that waits for it."""
     call = WaitingCall("call_1", "p1")
     rules = AttachRules(call=call, window_seconds=3600, at=NOW)
-    await ledger.accept(RUN, rules)
+    await store.accept(RUN, rules)
 
 
 async def test_a_provider_is_asked_once() -> None:
@@ -54,24 +54,24 @@ async def test_a_refusal_is_told() -> None:
 
 
 @pytest.mark.parametrize("is_waited_for", [True, False])
-async def test_a_run_that_another_call_waits_for_goes_on(ledger: FaultyLedger, *, is_waited_for: bool) -> None:
+async def test_a_run_that_another_call_waits_for_goes_on(store: FaultyStore, *, is_waited_for: bool) -> None:
     """The caller that has gone is not the only one."""
-    await wait_for_run(ledger)
+    await wait_for_run(store)
     if not is_waited_for:
-        await ledger.leave("call_1")
+        await store.leave("call_1")
     account = open_account(build_answer({}))
-    await cancel_unwanted(RUNNING, account, ledger)
+    await cancel_unwanted(RUNNING, account, store)
     assert len(account.asked) == (0 if is_waited_for else 1)
 
 
 async def test_what_goes_wrong_behind_a_caller_that_has_gone_is_logged(
-    ledger: FaultyLedger, caplog: pytest.LogCaptureFixture
+    store: FaultyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody is there to be told."""
     with caplog.at_level(logging.WARNING):
-        await cancel_unwanted(RUNNING, open_account(build_answer({}, 500)), ledger)
-        ledger.failing.add("is_waited_for")
-        await cancel_unwanted(RUNNING, open_account(), ledger)
+        await cancel_unwanted(RUNNING, open_account(build_answer({}, 500)), store)
+        store.failing.add("is_waited_for")
+        await cancel_unwanted(RUNNING, open_account(), store)
     assert [record.message.split(":")[0] for record in caplog.records] == [
         "run run_one, whose caller has gone, was not cancelled"
     ] * 2

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from flowport.catalog.listing import Listing
-from flowport.domain.errors import Breakage, LedgerError, Operation
+from flowport.domain.errors import Breakage, Operation, StoreError
 from flowport.domain.models import (
     ENDED_UNRESTORED,
     ENDED_UNSENT,
@@ -17,14 +17,14 @@ from flowport.domain.models import (
     Run,
     RunState,
 )
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.store.process_lock import ProcessLock
 from tests.runs.benches import OneApp, open_bench
 from tests.runs.samples import APP, NOW, PROMPT, RUN, TAKEN, build_look, read
 from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import wait_until_blocked
 from tests.support.raw_server import build_reply, serving
-from tests.support.scripted import ACCOUNT, FaultyLedger, build_answer, build_breakage, in_turn, wait_until
+from tests.support.scripted import ACCOUNT, FaultyStore, build_answer, build_breakage, in_turn, wait_until
 
 RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", started_at=NOW)
 TOLD = replace(RUN, told_at=NOW, canonical_digest="d83b8a3c5a9e")
@@ -39,61 +39,61 @@ def build_over(*outputs: Output, process_id: str = "p1") -> Run:
     return replace(RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=outputs, process_id=process_id)
 
 
-async def test_a_dead_processs_run_is_followed_to_its_end(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_dead_processs_run_is_followed_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
     """It is paid for, and nobody else looks at it any more."""
-    await ledger.accept(RUNNING)
-    async with open_bench(ledger, tmp_path, in_turn(build_look("running"), DONE)) as bench:
-        await bench.inheritor.take_over(RUNNING)
+    await store.accept(RUNNING)
+    async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
+        await bench.claimer.take_over(RUNNING)
         over = await bench.finish(RUNNING)
         assert (over.state, over.process_id) == (RunState.SUCCEEDED, bench.process.process_id)
 
 
-async def test_of_many_who_want_a_run_one_gets_it(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_of_many_who_want_a_run_one_gets_it(store: FaultyStore, tmp_path: Path) -> None:
     """The editor and the desktop client notice the death in the same second."""
-    await ledger.accept(RUNNING)
+    await store.accept(RUNNING)
     last = build_look("running")
     async with (
-        open_bench(ledger, tmp_path, in_turn(last=last), is_automatic=False) as one,
-        open_bench(ledger, tmp_path, in_turn(last=last), is_automatic=False) as two,
+        open_bench(store, tmp_path, in_turn(last=last), is_automatic=False) as one,
+        open_bench(store, tmp_path, in_turn(last=last), is_automatic=False) as two,
         anyio.create_task_group() as tasks,
     ):
         for _ in range(3):
-            tasks.start_soon(one.inheritor.take_over, RUNNING)
-            tasks.start_soon(two.inheritor.take_up, RUNNING)
-        await wait_until(lambda: ledger.called.count("note_taken_over") >= 2)
+            tasks.start_soon(one.claimer.take_over, RUNNING)
+            tasks.start_soon(two.claimer.resume, RUNNING)
+        await wait_until(lambda: store.called.count("note_taken_over") >= 2)
         await wait_until_blocked()
         await wait_until(lambda: one.clock.count_sleepers() + two.clock.count_sleepers() == 1)
         holder = one if one.clock.count_sleepers() else two
-        assert (await read(ledger)).process_id == holder.process.process_id
-        assert [bench.board.get(RUN.id) is not None for bench in (one, two)] == [holder is one, holder is two]
+        assert (await read(store)).process_id == holder.process.process_id
+        assert [bench.live_runs.get(RUN.id) is not None for bench in (one, two)] == [holder is one, holder is two]
 
 
-async def test_a_run_that_another_follows_is_left_to_it(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_another_follows_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
     """Two followers would ask twice as often and save every file twice."""
     other = ProcessLock(tmp_path / "home")
     run = replace(RUNNING, process_id=other.process_id)
-    await ledger.accept(run)
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        await bench.inheritor.take_over(run)
-        await bench.inheritor.take_up(run)
-        assert bench.inheritor.is_followed_elsewhere(run)
-        assert bench.board.get(run.id) is None
+    await store.accept(run)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        await bench.claimer.take_over(run)
+        await bench.claimer.resume(run)
+        assert bench.claimer.is_followed_elsewhere(run)
+        assert bench.live_runs.get(run.id) is None
     other.release()
-    assert await read(ledger) == run
+    assert await read(store) == run
 
 
-async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(store: FaultyStore, tmp_path: Path) -> None:
     """The person said to stop following it; whoever asks for it again wants it followed, whose ever it was."""
     other = ProcessLock(tmp_path / "home")
     dead = replace(RUNNING, is_followed=False)
     living = replace(dead, id="run_two", process_id=other.process_id)
-    await ledger.accept(dead)
-    await ledger.accept(living)
-    async with open_bench(ledger, tmp_path, in_turn(DONE, DONE)) as bench:
-        await bench.inheritor.take_over(dead)
-        assert bench.board.get(dead.id) is None
+    await store.accept(dead)
+    await store.accept(living)
+    async with open_bench(store, tmp_path, in_turn(DONE, DONE)) as bench:
+        await bench.claimer.take_over(dead)
+        assert bench.live_runs.get(dead.id) is None
         for run in (dead, living):
-            await bench.inheritor.take_up(run)
+            await bench.claimer.resume(run)
             over = await bench.finish(run)
             assert (over.state, over.is_followed, over.process_id) == (
                 RunState.SUCCEEDED,
@@ -105,17 +105,17 @@ async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(ledger
 
 @pytest.mark.parametrize(("told_at", "states"), [(NOW, RunState.SUCCEEDED), (None, RunState.CANCELLED)])
 async def test_an_unsent_run_is_started_if_its_caller_was_told(
-    ledger: FaultyLedger, tmp_path: Path, told_at: float | None, states: RunState
+    store: FaultyStore, tmp_path: Path, told_at: float | None, states: RunState
 ) -> None:
     """Told that it has its place, somebody waits for it; of the other nobody knows, so it is not paid for."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
-        catalog = OneApp(ledger, bench.clock, tmp_path, LISTING, LISTING)
-        call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunCall("local"))
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
+        catalog = OneApp(store, bench.clock, tmp_path, LISTING, LISTING)
+        call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
         bench.catalogs[ACCOUNT.id] = catalog
-        await ledger.accept(replace(RUN, told_at=told_at, canonical_digest=call.canonical_digest))
-        await bench.inheritor.take_over(await read(ledger))
-        await wait_until(lambda: bench.board.get(RUN.id) is None) if told_at is None else await bench.finish(RUN)
-        over = await read(ledger)
+        await store.accept(replace(RUN, told_at=told_at, canonical_digest=call.canonical_digest))
+        await bench.claimer.take_over(await read(store))
+        await wait_until(lambda: bench.live_runs.get(RUN.id) is None) if told_at is None else await bench.finish(RUN)
+        over = await read(store)
         asked = bench.account.count(Operation.START_RUN)
     assert (over.state, asked) == (states, 0 if told_at is None else 1)
     assert over.failure == (ENDED_UNSENT if told_at is None else over.failure)
@@ -123,13 +123,13 @@ async def test_an_unsent_run_is_started_if_its_caller_was_told(
 
 
 async def test_an_unsent_run_that_cannot_be_restored_is_cancelled_with_the_reason(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """Whoever asks for it must learn that it will not come, and that it cost nothing."""
-    await ledger.accept(TOLD)
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        bench.catalogs[ACCOUNT.id] = OneApp(ledger, bench.clock, tmp_path, LISTING)
-        await bench.inheritor.take_over(TOLD)
+    await store.accept(TOLD)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        bench.catalogs[ACCOUNT.id] = OneApp(store, bench.clock, tmp_path, LISTING)
+        await bench.claimer.take_over(TOLD)
         over = await bench.finish(TOLD)
     assert (over.state, over.failure, over.reserved_credits) == (RunState.CANCELLED, ENDED_UNRESTORED, 0.0)
 
@@ -144,61 +144,61 @@ async def test_an_unsent_run_that_cannot_be_restored_is_cancelled_with_the_reaso
     ids=["starting", "running", "over"],
 )
 async def test_what_counts_is_how_far_a_run_came_before_the_end(
-    ledger: FaultyLedger, tmp_path: Path, now: Run, outcome: RunState
+    store: FaultyStore, tmp_path: Path, now: Run, outcome: RunState
 ) -> None:
     """The process may have sent the run after we read it as unsent; starting it then would pay twice."""
-    await ledger.accept(now)
-    async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        await bench.inheritor.take_over(TOLD)
+    await store.accept(now)
+    async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
+        await bench.claimer.take_over(TOLD)
         if now.state is RunState.RUNNING:
             await bench.finish(now)
         assert bench.account.count(Operation.START_RUN) == 0
-    assert (await read(ledger)).state is outcome
+    assert (await read(store)).state is outcome
 
 
-async def test_our_own_run_on_its_way_to_the_board_is_not_settled(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """Between its record and its place on the board a moment passes, in which somebody may ask for it."""
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+async def test_our_own_run_on_its_way_to_the_board_is_not_settled(store: FaultyStore, tmp_path: Path) -> None:
+    """Between its record and its place on the list of live runs a moment passes, in which somebody may ask for it."""
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         run = replace(RUN, process_id=bench.process.process_id)
-        await ledger.accept(run)
-        await bench.inheritor.take_up(run)
-    assert await read(ledger) == run
+        await store.accept(run)
+        await bench.claimer.resume(run)
+    assert await read(store) == run
 
 
-async def test_outputs_that_a_dead_process_did_not_save_are_saved(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_outputs_that_a_dead_process_did_not_save_are_saved(store: FaultyStore, tmp_path: Path) -> None:
     """It died while it downloaded."""
-    async with serving(build_reply(PNG)) as server, open_bench(ledger, tmp_path, in_turn()) as bench:
+    async with serving(build_reply(PNG)) as server, open_bench(store, tmp_path, in_turn()) as bench:
         bench.account.origins = frozenset({server.origin})
         run = build_over(Output(1, OutputKind.IMAGE, f"{server.origin}/0.png", expires_at=NOW + 9))
-        await ledger.accept(run)
-        await bench.inheritor.take_over(run)
+        await store.accept(run)
+        await bench.claimer.take_over(run)
         (output,) = (await bench.finish(run)).outputs
-        await bench.inheritor.take_up(await read(ledger))
+        await bench.claimer.resume(await read(store))
     assert await anyio.Path(output.saved_path).read_bytes() == PNG
     assert len(server.heads) == 1
 
 
-async def test_outputs_that_another_took_over_meanwhile_are_left_to_it(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_outputs_that_another_took_over_meanwhile_are_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
     """What was read a moment ago names the dead process still."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
-    await ledger.accept(build_over(output, process_id="p2"))
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        await bench.inheritor.take_over(build_over(output, process_id="p1"))
-        assert bench.board.get(RUN.id) is None
+    await store.accept(build_over(output, process_id="p2"))
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        await bench.claimer.take_over(build_over(output, process_id="p1"))
+        assert bench.live_runs.get(RUN.id) is None
 
 
 async def test_the_link_of_an_output_that_another_process_holds_is_renewed_for_who_asks(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """Saving is the other's; a link that works is for everybody."""
     other = ProcessLock(tmp_path / "home")
     run = build_over(EXPIRED, process_id=other.process_id)
-    await ledger.accept(run)
-    async with open_bench(ledger, tmp_path, in_turn(build_look("completed", images=1))) as bench:
-        await bench.inheritor.take_up(run)
-        assert bench.board.get(run.id) is None
+    await store.accept(run)
+    async with open_bench(store, tmp_path, in_turn(build_look("completed", images=1))) as bench:
+        await bench.claimer.resume(run)
+        assert bench.live_runs.get(run.id) is None
     other.release()
-    assert (await read(ledger)).outputs[0].expires_at == NOW + 3600
+    assert (await read(store)).outputs[0].expires_at == NOW + 3600
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ async def test_the_link_of_an_output_that_another_process_holds_is_renewed_for_w
     ],
     ids=["other-key", "without-id"],
 )
-async def test_a_link_that_nobody_can_ask_for_stays(ledger: FaultyLedger, tmp_path: Path, run: Run) -> None:
+async def test_a_link_that_nobody_can_ask_for_stays(store: FaultyStore, tmp_path: Path, run: Run) -> None:
     """There is no key or no id to ask with."""
-    await ledger.accept(run)
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        await bench.inheritor.take_up(run)
-        assert await bench.inheritor.renew_link(run, 1) is None
+    await store.accept(run)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        await bench.claimer.resume(run)
+        assert await bench.claimer.refresh_link(run, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -222,61 +222,61 @@ async def test_a_link_that_nobody_can_ask_for_stays(ledger: FaultyLedger, tmp_pa
     [(RUN, True), (RUNNING, False), (build_over(EXPIRED), False)],
     ids=["unsent", "running", "over"],
 )
-async def test_a_ledger_that_cannot_be_written_hides_nothing_that_can_be_known(
-    *, ledger: FaultyLedger, tmp_path: Path, run: Run, raises: bool
+async def test_a_store_that_cannot_be_written_hides_nothing_that_can_be_known(
+    *, store: FaultyStore, tmp_path: Path, run: Run, raises: bool
 ) -> None:
     """Looking is free; only what would be paid or refused needs the record. What goes by itself waits."""
-    await ledger.accept(run)
-    ledger.failing.add("note_taken_over")
-    async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        with pytest.raises(LedgerError):
-            await bench.inheritor.take_over(run)
-        assert bench.board.get(run.id) is None
+    await store.accept(run)
+    store.failing.add("note_taken_over")
+    async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
+        with pytest.raises(StoreError):
+            await bench.claimer.take_over(run)
+        assert bench.live_runs.get(run.id) is None
         if raises:
-            with pytest.raises(LedgerError):
-                await bench.inheritor.take_up(run)
+            with pytest.raises(StoreError):
+                await bench.claimer.resume(run)
         else:
-            await bench.inheritor.take_up(run)
+            await bench.claimer.resume(run)
             if not run.state.is_final:
                 assert (await bench.finish(run)).state is RunState.SUCCEEDED
 
 
 async def test_a_run_of_another_key_is_shown_although_nothing_can_be_written(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """A full disk is no reason to refuse the question."""
     run = replace(RUNNING, account_id="magnific:api.example:f0")
-    await ledger.accept(run)
-    ledger.failing.add("note_adoption_tried")
-    async with open_bench(ledger, tmp_path, in_turn(build_answer(None, 404))) as bench:
-        await bench.inheritor.take_up(run)
-        assert bench.board.get(run.id) is None
+    await store.accept(run)
+    store.failing.add("note_adoption_tried")
+    async with open_bench(store, tmp_path, in_turn(build_answer(None, 404))) as bench:
+        await bench.claimer.resume(run)
+        assert bench.live_runs.get(run.id) is None
 
 
-async def test_a_run_that_cannot_be_read_again_is_taken_over_as_it_was(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_cannot_be_read_again_is_taken_over_as_it_was(store: FaultyStore, tmp_path: Path) -> None:
     """It is ours now, so nobody else would follow it."""
-    await ledger.accept(RUNNING)
-    async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        ledger.failing.add("get_run")
-        await bench.inheritor.take_over(RUNNING)
-        ledger.failing.clear()
+    await store.accept(RUNNING)
+    async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
+        store.failing.add("get_run")
+        await bench.claimer.take_over(RUNNING)
+        store.failing.clear()
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
-async def test_a_starting_run_of_a_key_that_is_gone_is_unknown(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_starting_run_of_a_key_that_is_gone_is_unknown(store: FaultyStore, tmp_path: Path) -> None:
     """Its reservation must not be held for ever because the key was changed."""
     run = replace(RUN, state=RunState.STARTING, account_id="magnific:api.example:f0")
-    await ledger.accept(run)
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+    await store.accept(run)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         await bench.watch.adopt()
-    over = await read(ledger)
+    over = await read(store)
     assert (over.state, over.failure, over.reserved_credits) == (RunState.UNKNOWN, ENDED_WHILE_STARTING, 0.0)
 
 
-async def test_a_run_of_a_changed_key_is_adopted_and_followed(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_of_a_changed_key_is_adopted_and_followed(store: FaultyStore, tmp_path: Path) -> None:
     """The new key reads what the old one paid for."""
-    await ledger.accept(replace(RUNNING, account_id="magnific:api.example:f0"))
-    async with open_bench(ledger, tmp_path, in_turn(build_look("running"), DONE)) as bench:
+    await store.accept(replace(RUNNING, account_id="magnific:api.example:f0"))
+    async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
         await bench.watch.adopt()
         over = await bench.finish(RUNNING)
     assert (over.state, over.account_id) == (RunState.SUCCEEDED, ACCOUNT.id)
@@ -284,46 +284,46 @@ async def test_a_run_of_a_changed_key_is_adopted_and_followed(ledger: FaultyLedg
 
 @pytest.mark.parametrize("shift", [-5 * 86400.0, 5 * 86400.0], ids=["past", "future"])
 async def test_a_wall_clock_that_was_set_does_not_stop_the_following(
-    ledger: FaultyLedger, tmp_path: Path, shift: float
+    store: FaultyStore, tmp_path: Path, shift: float
 ) -> None:
     """The other process wrote its times by a clock that was wrong by days."""
-    await ledger.accept(replace(RUNNING, accepted_at=NOW + shift, started_at=NOW + shift))
-    async with open_bench(ledger, tmp_path, in_turn(build_look("running"), DONE)) as bench:
+    await store.accept(replace(RUNNING, accepted_at=NOW + shift, started_at=NOW + shift))
+    async with open_bench(store, tmp_path, in_turn(build_look("running"), DONE)) as bench:
         await bench.watch.take_over()
-        entry = bench.board.get(RUN.id)
+        entry = bench.live_runs.get(RUN.id)
         assert entry is not None
         assert entry.noted_at <= bench.clock.monotonic()
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
-async def test_a_download_that_is_tried_again_is_not_begun_twice(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_download_that_is_tried_again_is_not_begun_twice(store: FaultyStore, tmp_path: Path) -> None:
     """Two would save the file twice."""
     async with (
         serving(build_reply(status=500)) as server,
-        open_bench(ledger, tmp_path, in_turn(), is_automatic=False) as bench,
+        open_bench(store, tmp_path, in_turn(), is_automatic=False) as bench,
     ):
         bench.account.origins = frozenset({server.origin})
         run = build_over(Output(1, OutputKind.IMAGE, f"{server.origin}/0.png", expires_at=NOW + 9999))
-        await ledger.accept(run)
-        await bench.inheritor.take_over(run)
+        await store.accept(run)
+        await bench.claimer.take_over(run)
         await bench.finish(run)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        ledger.held["get_run"] = anyio.Event()
-        ledger.called.clear()
+        store.held["get_run"] = anyio.Event()
+        store.called.clear()
         bench.clock.advance(5)
-        await wait_until(lambda: "get_run" in ledger.called)
+        await wait_until(lambda: "get_run" in store.called)
         bench.runner.save_again(run, bench.account)
-        assert bench.board.get(run.id) is None
-        ledger.held.pop("get_run").set()
+        assert bench.live_runs.get(run.id) is None
+        store.held.pop("get_run").set()
 
 
-async def test_a_lost_network_leaves_the_run_where_it_was(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_lost_network_leaves_the_run_where_it_was(store: FaultyStore, tmp_path: Path) -> None:
     """An output that cannot be asked for just now is not gone."""
     run = build_over(EXPIRED)
-    await ledger.accept(run)
+    await store.accept(run)
     lost = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN)
-    async with open_bench(ledger, tmp_path, in_turn(last=lost)) as bench:
-        await bench.inheritor.take_up(run)
+    async with open_bench(store, tmp_path, in_turn(last=lost)) as bench:
+        await bench.claimer.resume(run)
         (output,) = (await bench.finish(run)).outputs
     assert output.save_problem.startswith("It was not saved: ")
     assert output.url == EXPIRED.url

@@ -14,74 +14,74 @@ from flowport.runtime.supervisor import Supervisor
 from flowport.store.records import AttachRules, WaitingCall
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import FaultyLedger, wait_until
+from tests.support.scripted import FaultyStore, wait_until
 
 OVER = replace(RUN, state=RunState.SUCCEEDED, finished_at=NOW)
 DELIVERY = Delivery(OVER.id, "local", "c", "Claude", "call_1", (OVER.id,))
 
 
 @asynccontextmanager
-async def deliver(ledger: FaultyLedger) -> AsyncIterator[tuple[Deliveries, Exchange]]:
+async def deliver(store: FaultyStore) -> AsyncIterator[tuple[Deliveries, Exchange]]:
     """Prepare the answer to a call that waits for a run."""
-    await ledger.accept(OVER, AttachRules(WaitingCall("call_1", "p1"), 3600.0, NOW))
+    await store.accept(OVER, AttachRules(WaitingCall("call_1", "p1"), 3600.0, NOW))
     exchange = Exchange(1)
     async with Supervisor() as supervisor:
-        deliveries = Deliveries(ledger, FakeClock(NOW), supervisor)
+        deliveries = Deliveries(store, FakeClock(NOW), supervisor)
         deliveries.expect(exchange, DELIVERY)
         assert deliveries.pending_runs == {OVER.id}
         yield deliveries, exchange
 
 
-async def is_waiting(ledger: FaultyLedger) -> bool:
+async def is_waiting(store: FaultyStore) -> bool:
     """Tell whether the call is still on record."""
-    return await ledger.is_waited_for(OVER.id)
+    return await store.is_waited_for(OVER.id)
 
 
-async def test_what_was_written_is_on_record_and_the_call_is_over(ledger: FaultyLedger) -> None:
+async def test_what_was_written_is_on_record_and_the_call_is_over(store: FaultyStore) -> None:
     """In one change; until then the answer is no delivery, and its run is not called undelivered either."""
-    async with deliver(ledger) as (deliveries, exchange):
-        assert (await ledger.get_run(OVER.id, account_id=None, owner="local")).delivered_at is None
+    async with deliver(store) as (deliveries, exchange):
+        assert (await store.get_run(OVER.id, account_id=None, owner="local")).delivered_at is None
         assert deliveries.delivered.get(owner="local", connection="c") == ()
         exchange.note_written()
         assert deliveries.delivered.get(owner="local", connection="c") == (OVER.id,)
         await wait_until(lambda: not deliveries.pending_runs)
-        run = await ledger.get_run(OVER.id, account_id=None, owner="local")
+        run = await store.get_run(OVER.id, account_id=None, owner="local")
         assert (run.delivered_at, run.delivered_to, run.delivered_boot_id) == (NOW, "Claude", "boot")
-        assert not await is_waiting(ledger)
+        assert not await is_waiting(store)
         exchange.note_cancelled()
-        await wait_until(lambda: ledger.called.count("record") == 2)
-    run = await ledger.get_run(OVER.id, account_id=None, owner="local")
+        await wait_until(lambda: store.called.count("record") == 2)
+    run = await store.get_run(OVER.id, account_id=None, owner="local")
     assert (run.delivered_at, run.is_delivery_cancelled) == (NOW, True)
 
 
-async def test_the_last_delivery_of_a_process_is_recorded_too(ledger: FaultyLedger) -> None:
+async def test_the_last_delivery_of_a_process_is_recorded_too(store: FaultyStore) -> None:
     """Clients leave right after the last answer."""
-    async with deliver(ledger) as (_, exchange):
+    async with deliver(store) as (_, exchange):
         exchange.note_written()
-    assert (await ledger.get_run(OVER.id, account_id=None, owner="local")).delivered_at == NOW
+    assert (await store.get_run(OVER.id, account_id=None, owner="local")).delivered_at == NOW
 
 
 @pytest.mark.parametrize("is_early", [True, False])
-async def test_a_client_that_has_left_gets_nothing_and_waits_no_longer(ledger: FaultyLedger, *, is_early: bool) -> None:
+async def test_a_client_that_has_left_gets_nothing_and_waits_no_longer(store: FaultyStore, *, is_early: bool) -> None:
     """Before the answer was made, or before it was written."""
-    async with deliver(ledger) as (deliveries, exchange):
+    async with deliver(store) as (deliveries, exchange):
         exchange.note_disconnected()
         if is_early:
             deliveries.expect(exchange, DELIVERY)
         exchange.note_written()
         assert not deliveries.pending_runs
         with anyio.fail_after(60):
-            while await is_waiting(ledger):
+            while await is_waiting(store):
                 await anyio.lowlevel.checkpoint()
-    assert (await ledger.get_run(OVER.id, account_id=None, owner="local")).delivered_at is None
+    assert (await store.get_run(OVER.id, account_id=None, owner="local")).delivered_at is None
 
 
 async def test_a_delivery_that_cannot_be_recorded_happens_again(
-    ledger: FaultyLedger, caplog: pytest.LogCaptureFixture
+    store: FaultyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The client has the result; who calls again gets it once more and pays nothing."""
-    ledger.failing = {"record", "leave"}
-    async with deliver(ledger) as (deliveries, exchange):
+    store.failing = {"record", "leave"}
+    async with deliver(store) as (deliveries, exchange):
         exchange.note_written()
         deliveries.leave("call_1")
         await wait_until(lambda: not deliveries.pending_runs)

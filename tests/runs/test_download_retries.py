@@ -10,16 +10,16 @@ import anyio
 import pytest
 
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.network.download import Fetcher, FetchRules, Receiver
-from flowport.runs.downloads import Effort, LinkRenewer, OutputRetrier, OutputSaver
-from flowport.runs.live import Board
+from flowport.network.download import Fetcher, FetchRules, Sink
+from flowport.runs.downloads import DownloadRetrier, DownloadTask, LinkRefresher, OutputSaver
+from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from tests.runs.samples import NOW, RUN, read
 from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock, working
 from tests.support.raw_server import Ending, RawServer, build_reply, serving
 from tests.support.raw_server import Reply as FileReply
-from tests.support.scripted import Answer, FaultyLedger, ScriptedAccount, build_answer, in_turn, wait_until
+from tests.support.scripted import Answer, FaultyStore, ScriptedAccount, build_answer, in_turn, wait_until
 
 PNG = write(build_photo(8, 8))
 GOOD, DOWN, DEAD = build_reply(PNG), build_reply(status=500), build_reply(status=403)
@@ -34,10 +34,10 @@ T = TypeVar("T")
 class WorkingFetcher(Fetcher):
     """A fetcher while whose fetches are under way time stands still, however long they take."""
 
-    async def fetch(self, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+    async def fetch(self, url: str, sink: Sink[T], *, rules: FetchRules) -> T:
         """Fetch."""
         with working():
-            return await super().fetch(url, receiver, rules=rules)
+            return await super().fetch(url, sink, rules=rules)
 
 
 @dataclass
@@ -59,39 +59,39 @@ class ClumsyFetcher(WorkingFetcher):
 
     bug = Bug("", 0)
 
-    async def fetch(self, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+    async def fetch(self, url: str, sink: Sink[T], *, rules: FetchRules) -> T:
         """Crash, or fetch."""
         self.bug.meet(url)
-        return await super().fetch(url, receiver, rules=rules)
+        return await super().fetch(url, sink, rules=rules)
 
 
 @dataclass
 class Bench:
     """A retrier with what it works on."""
 
-    retrier: OutputRetrier
+    retrier: DownloadRetrier
     account: ScriptedAccount
-    ledger: FaultyLedger
+    store: FaultyStore
     server: RawServer
     clock: FakeClock
     run: Run
     times: list[float]
     """When each file was asked for, in seconds from the beginning."""
 
-    async def save(self) -> Effort:
+    async def save(self) -> DownloadTask:
         """Try, and try again until it ends."""
-        effort = await self.retrier.try_first(self.run, self.account)
-        await self.retrier.try_again(effort)
-        return effort
+        download_task = await self.retrier.try_first(self.run, self.account)
+        await self.retrier.try_again(download_task)
+        return download_task
 
     async def get_output(self) -> Output:
-        """Return the output as the ledger has it."""
-        return (await read(self.ledger)).outputs[0]
+        """Return the output as the store has it."""
+        return (await read(self.store)).outputs[0]
 
 
 @asynccontextmanager
 async def open_bench(
-    ledger: FaultyLedger,
+    store: FaultyStore,
     folder: Path,
     *replies: FileReply,
     answer: Answer | None = None,
@@ -115,10 +115,10 @@ async def open_bench(
         account.origins = frozenset({server.origin})
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/0.png?token=old", "c0", expires_at=expires_at)
         run = replace(RUN, state=RunState.SUCCEEDED, provider_run_id="r1", finished_at=NOW, outputs=(output,))
-        await ledger.accept(run)
-        saver = OutputSaver(ledger, Board(), clock, fetcher, rules=SavingRules(folder / "results"))
-        retrier = OutputRetrier(ledger, saver, LinkRenewer(ledger, clock), clock)
-        yield Bench(retrier, account, ledger, server, clock, run, times)
+        await store.accept(run)
+        saver = OutputSaver(store, LiveRuns(), clock, fetcher, rules=SavingRules(folder / "results"))
+        retrier = DownloadRetrier(store, saver, LinkRefresher(store, clock), clock)
+        yield Bench(retrier, account, store, server, clock, run, times)
         await fetcher.aclose()
 
 
@@ -136,50 +136,50 @@ def build_fresh_look(server: RawServer, *, seconds: int = 7200) -> Answer:
 
 @pytest.mark.parametrize("failure", [DOWN, SHORT, FileReply(b"", Ending.RESET)], ids=["500", "short", "reset"])
 async def test_a_failed_download_is_tried_again_until_it_is_whole(
-    ledger: FaultyLedger, tmp_path: Path, failure: FileReply
+    store: FaultyStore, tmp_path: Path, failure: FileReply
 ) -> None:
     """The result is paid for, and its link works for hours."""
-    async with open_bench(ledger, tmp_path, failure, failure, GOOD) as bench:
-        effort = await bench.save()
+    async with open_bench(store, tmp_path, failure, failure, GOOD) as bench:
+        download_task = await bench.save()
         kept = await bench.get_output()
     assert bench.times == [0, 1, 4]
     assert await anyio.Path(kept.saved_path).read_bytes() == PNG
-    assert (kept.save_problem, effort.missing) == ("", frozenset())
+    assert (kept.save_problem, download_task.missing) == ("", frozenset())
 
 
-async def test_pauses_grow_to_five_minutes(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_pauses_grow_to_five_minutes(store: FaultyStore, tmp_path: Path) -> None:
     """A server that is down must not be hammered; a laptop may be without a network for hours."""
-    async with open_bench(ledger, tmp_path, *[DOWN] * 7, GOOD) as bench:
+    async with open_bench(store, tmp_path, *[DOWN] * 7, GOOD) as bench:
         await bench.save()
     assert bench.times == [0, 1, 4, 14, 44, 104, 404, 704]
 
 
-async def test_the_first_attempt_ends_with_the_link_and_the_reason(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_the_first_attempt_ends_with_the_link_and_the_reason(store: FaultyStore, tmp_path: Path) -> None:
     """Whoever waits is answered then."""
-    async with open_bench(ledger, tmp_path, DOWN, GOOD) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
-    (output,) = effort.run.outputs
+    async with open_bench(store, tmp_path, DOWN, GOOD) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
+    (output,) = download_task.run.outputs
     assert output == replace(bench.run.outputs[0], save_problem="It was not saved: its server answered HTTP 500.")
-    assert (effort.missing, await bench.get_output()) == (frozenset({1}), output)
+    assert (download_task.missing, await bench.get_output()) == (frozenset({1}), output)
 
 
-async def test_a_full_disk_is_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_full_disk_is_tried_again(store: FaultyStore, tmp_path: Path) -> None:
     """People make room."""
     (tmp_path / "results").write_text("in the way")
-    async with open_bench(ledger, tmp_path, GOOD) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
+    async with open_bench(store, tmp_path, GOOD) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
         (tmp_path / "results").unlink()
-        await bench.retrier.try_again(effort)
+        await bench.retrier.try_again(download_task)
     assert (await bench.get_output()).saved_path
 
 
 @pytest.mark.parametrize("bad", [PAGE, EMPTY], ids=["page", "empty"])
-async def test_what_is_not_of_its_kind_is_tried_again(ledger: FaultyLedger, tmp_path: Path, bad: FileReply) -> None:
+async def test_what_is_not_of_its_kind_is_tried_again(store: FaultyStore, tmp_path: Path, bad: FileReply) -> None:
     """A server may have a bad moment and say that all is well."""
-    async with open_bench(ledger, tmp_path, bad, DOWN, bad, GOOD) as bench:
-        effort = await bench.save()
+    async with open_bench(store, tmp_path, bad, DOWN, bad, GOOD) as bench:
+        download_task = await bench.save()
         kept = await bench.get_output()
-    assert (bench.times, effort.missing, kept.save_problem) == ([0, 1, 4, 14], frozenset(), "")
+    assert (bench.times, download_task.missing, kept.save_problem) == ([0, 1, 4, 14], frozenset(), "")
     assert await anyio.Path(kept.saved_path).read_bytes() == PNG
 
 
@@ -187,68 +187,68 @@ async def test_what_is_not_of_its_kind_is_tried_again(ledger: FaultyLedger, tmp_
     ("bad", "words"), [(PAGE, "what came is not an image"), (EMPTY, "nothing came")], ids=["page", "empty"]
 )
 async def test_what_is_never_of_its_kind_is_given_up(
-    ledger: FaultyLedger, tmp_path: Path, bad: FileReply, words: str
+    store: FaultyStore, tmp_path: Path, bad: FileReply, words: str
 ) -> None:
     """The fifth time it is no bad moment any more."""
-    async with open_bench(ledger, tmp_path, bad) as bench:
-        effort = await bench.save()
+    async with open_bench(store, tmp_path, bad) as bench:
+        download_task = await bench.save()
         kept = await bench.get_output()
-    assert (bench.times, effort.missing) == ([0, 1, 4, 14, 44], frozenset())
+    assert (bench.times, download_task.missing) == ([0, 1, 4, 14, 44], frozenset())
     assert kept.save_problem == f"It was not saved: {words}."
 
 
-async def test_a_page_in_the_place_of_a_fresh_result_is_given_up_too(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_page_in_the_place_of_a_fresh_result_is_given_up_too(store: FaultyStore, tmp_path: Path) -> None:
     """Both links count together."""
-    async with open_bench(ledger, tmp_path, PAGE, DEAD, PAGE) as bench:
+    async with open_bench(store, tmp_path, PAGE, DEAD, PAGE) as bench:
         bench.account.answer = build_fresh_look(bench.server)
-        effort = await bench.save()
-    assert (bench.times, effort.missing) == ([0, 1, 1, 4, 14, 44], frozenset())
+        download_task = await bench.save()
+    assert (bench.times, download_task.missing) == ([0, 1, 1, 4, 14, 44], frozenset())
 
 
-async def test_what_may_not_be_fetched_is_not_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_what_may_not_be_fetched_is_not_tried_again(store: FaultyStore, tmp_path: Path) -> None:
     """Our own rules will say the same the next time."""
-    async with open_bench(ledger, tmp_path, GOOD) as bench:
+    async with open_bench(store, tmp_path, GOOD) as bench:
         bench.account.origins = frozenset()
-        effort = await bench.save()
-    assert (bench.times, effort.missing) == ([], frozenset())
+        download_task = await bench.save()
+    assert (bench.times, download_task.missing) == ([], frozenset())
 
 
 @pytest.mark.parametrize("expires_at", [NOW + HOUR, NOW - 5 * HOUR, None], ids=["in-time", "by-clock", "unsaid"])
 async def test_an_expired_link_is_replaced_by_a_fresh_one_at_once(
-    ledger: FaultyLedger, tmp_path: Path, expires_at: float | None
+    store: FaultyStore, tmp_path: Path, expires_at: float | None
 ) -> None:
     """The provider keeps the file longer than the link."""
-    async with open_bench(ledger, tmp_path, DEAD, GOOD, expires_at=expires_at) as bench:
+    async with open_bench(store, tmp_path, DEAD, GOOD, expires_at=expires_at) as bench:
         bench.account.answer = build_fresh_look(bench.server)
-        effort = await bench.retrier.try_first(bench.run, bench.account)
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
         kept = await bench.get_output()
-    assert (bench.times, effort.missing, len(bench.account.asked)) == ([0, 0], frozenset(), 1)
+    assert (bench.times, download_task.missing, len(bench.account.asked)) == ([0, 0], frozenset(), 1)
     assert "n=0" in (kept.url or "")
     assert kept.saved_path
 
 
-async def test_a_link_that_should_have_expired_is_tried_all_the_same(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_link_that_should_have_expired_is_tried_all_the_same(store: FaultyStore, tmp_path: Path) -> None:
     """A clock that is wrong by hours, here or there, must not cost a result."""
-    async with open_bench(ledger, tmp_path, GOOD, expires_at=NOW - 9 * HOUR) as bench:
+    async with open_bench(store, tmp_path, GOOD, expires_at=NOW - 9 * HOUR) as bench:
         await bench.save()
     assert (await bench.get_output()).saved_path
     assert bench.account.asked == []
 
 
-async def test_what_the_provider_no_longer_has_is_gone(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_what_the_provider_no_longer_has_is_gone(store: FaultyStore, tmp_path: Path) -> None:
     """Trying for ever would tell nobody anything."""
-    async with open_bench(ledger, tmp_path, DEAD, answer=in_turn(UNKNOWN), expires_at=NOW - 1) as bench:
-        effort = await bench.save()
+    async with open_bench(store, tmp_path, DEAD, answer=in_turn(UNKNOWN), expires_at=NOW - 1) as bench:
+        download_task = await bench.save()
         kept = await bench.get_output()
-    assert (bench.times, effort.missing) == ([0], frozenset())
+    assert (bench.times, download_task.missing) == ([0], frozenset())
     assert kept == replace(
         bench.run.outputs[0], save_problem="It is gone: its link has expired, and Magnific gives no fresh one."
     )
 
 
-async def test_a_provider_that_is_down_is_asked_again_for_a_fresh_link(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_provider_that_is_down_is_asked_again_for_a_fresh_link(store: FaultyStore, tmp_path: Path) -> None:
     """It has not said that anything is gone."""
-    async with open_bench(ledger, tmp_path, DEAD, DEAD, GOOD, expires_at=NOW - 1) as bench:
+    async with open_bench(store, tmp_path, DEAD, DEAD, GOOD, expires_at=NOW - 1) as bench:
         fresh = build_fresh_look(bench.server)
         replies = in_turn(build_answer(None, 500))
         bench.account.answer = lambda request: replies(request) if len(bench.account.asked) == 1 else fresh(request)
@@ -257,18 +257,18 @@ async def test_a_provider_that_is_down_is_asked_again_for_a_fresh_link(ledger: F
     assert bench.times == [0, 1, 1]
 
 
-async def test_a_fresh_link_that_fails_is_tried_until_it_expires(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_fresh_link_that_fails_is_tried_until_it_expires(store: FaultyStore, tmp_path: Path) -> None:
     """The run is read again once, or a provider that draws links for ever would be asked for ever."""
-    async with open_bench(ledger, tmp_path, DEAD, expires_at=NOW - 1) as bench:
+    async with open_bench(store, tmp_path, DEAD, expires_at=NOW - 1) as bench:
         bench.account.answer = build_fresh_look(bench.server, seconds=1000)
-        effort = await bench.save()
-    assert (effort.missing, len(bench.account.asked)) == (frozenset(), 1)
+        download_task = await bench.save()
+    assert (download_task.missing, len(bench.account.asked)) == (frozenset(), 1)
     assert bench.times == [0, 0, 1, 4, 14, 44, 104, 404, 704, 1004]
 
 
-async def test_the_same_link_again_is_tried_while_its_time_lasts(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_the_same_link_again_is_tried_while_its_time_lasts(store: FaultyStore, tmp_path: Path) -> None:
     """A file may not be everywhere yet; whether there is another link is asked each time it is refused."""
-    async with open_bench(ledger, tmp_path, DEAD, DEAD, GOOD) as bench:
+    async with open_bench(store, tmp_path, DEAD, DEAD, GOOD) as bench:
         url = bench.run.outputs[0].url
         look = build_answer({"data": {"status": "completed", "result": {"images": [{"id": "c0", "url": url}]}}})
         bench.account.answer = in_turn(last=look)
@@ -277,69 +277,69 @@ async def test_the_same_link_again_is_tried_while_its_time_lasts(ledger: FaultyL
     assert bench.times == [0, 1, 4]
 
 
-async def test_a_run_that_was_erased_is_not_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_was_erased_is_not_tried_again(store: FaultyStore, tmp_path: Path) -> None:
     """The person wanted nothing of it to be left."""
-    async with open_bench(ledger, tmp_path, DOWN) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
-        await ledger._worker.write(lambda connection: connection.execute("DELETE FROM runs"))
-        await bench.retrier.try_again(effort)
+    async with open_bench(store, tmp_path, DOWN) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
+        await store._worker.write(lambda connection: connection.execute("DELETE FROM runs"))
+        await bench.retrier.try_again(download_task)
     assert bench.times == [0]
 
 
-async def test_what_others_have_saved_meanwhile_is_not_fetched_again(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """The ledger knows better than what was read an hour ago."""
-    async with open_bench(ledger, tmp_path, DOWN) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
-        await ledger.note_output(RUN.id, replace(bench.run.outputs[0], saved_path="/a.png"))
-        await bench.retrier.try_again(effort)
+async def test_what_others_have_saved_meanwhile_is_not_fetched_again(store: FaultyStore, tmp_path: Path) -> None:
+    """The store knows better than what was read an hour ago."""
+    async with open_bench(store, tmp_path, DOWN) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
+        await store.note_output(RUN.id, replace(bench.run.outputs[0], saved_path="/a.png"))
+        await bench.retrier.try_again(download_task)
     assert bench.times == [0]
 
 
 @pytest.mark.parametrize("trouble", ["unreadable", "end not recorded"])
-async def test_trying_goes_on_without_the_ledger(ledger: FaultyLedger, tmp_path: Path, trouble: str) -> None:
+async def test_trying_goes_on_without_the_store(store: FaultyStore, tmp_path: Path, trouble: str) -> None:
     """The file on the disk is what was paid for."""
-    async with open_bench(ledger, tmp_path, DOWN, GOOD) as bench:
+    async with open_bench(store, tmp_path, DOWN, GOOD) as bench:
         if trouble == "unreadable":
-            ledger.failing.add("get_run")
+            store.failing.add("get_run")
         else:
-            await ledger._worker.write(lambda connection: connection.execute("UPDATE runs SET state = 'running'"))
-        effort = await bench.save()
-    assert effort.run.outputs[0].saved_path
+            await store._worker.write(lambda connection: connection.execute("UPDATE runs SET state = 'running'"))
+        download_task = await bench.save()
+    assert download_task.run.outputs[0].saved_path
 
 
-async def test_beginning_anew_ends_the_pause(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_beginning_anew_ends_the_pause(store: FaultyStore, tmp_path: Path) -> None:
     """Somebody asks for the run: it is tried now and not in a quarter of an hour, and by one task alone."""
-    async with open_bench(ledger, tmp_path, DOWN, is_automatic=False) as bench, anyio.create_task_group() as tasks:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
-        tasks.start_soon(bench.retrier.try_again, effort)
+    async with open_bench(store, tmp_path, DOWN, is_automatic=False) as bench, anyio.create_task_group() as tasks:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
+        tasks.start_soon(bench.retrier.try_again, download_task)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
         anew = [bench.retrier.begin_anew(RUN.id), bench.retrier.begin_anew(RUN.id)]
         await wait_until(lambda: bench.clock.count_sleepers() == 0)
     assert (anew, bench.times) == ([True, True], [0])
 
 
-async def test_an_attempt_under_way_is_left_to_end(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_an_attempt_under_way_is_left_to_end(store: FaultyStore, tmp_path: Path) -> None:
     """Two would save the file twice."""
-    ledger.held["get_run"] = anyio.Event()
-    async with open_bench(ledger, tmp_path, DOWN, GOOD, is_automatic=False) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
+    store.held["get_run"] = anyio.Event()
+    async with open_bench(store, tmp_path, DOWN, GOOD, is_automatic=False) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bench.retrier.try_again, effort)
+            tasks.start_soon(bench.retrier.try_again, download_task)
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
             bench.clock.advance(5)
-            await wait_until(lambda: "get_run" in ledger.called)
+            await wait_until(lambda: "get_run" in store.called)
             assert bench.retrier.begin_anew(RUN.id) is False
-            ledger.held["get_run"].set()
+            store.held["get_run"].set()
         assert bench.retrier.begin_anew(RUN.id) is True
         assert (await bench.get_output()).saved_path
 
 
-async def test_a_laptop_that_slept_tries_at_once_when_it_wakes(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_laptop_that_slept_tries_at_once_when_it_wakes(store: FaultyStore, tmp_path: Path) -> None:
     """Ten hours may pass within one pause; whether the link still works its server decides."""
-    async with open_bench(ledger, tmp_path, DOWN, GOOD, is_automatic=False) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
+    async with open_bench(store, tmp_path, DOWN, GOOD, is_automatic=False) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bench.retrier.try_again, effort)
+            tasks.start_soon(bench.retrier.try_again, download_task)
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
             bench.clock.advance(10 * HOUR)
     assert bench.times == [0, 10 * HOUR]
@@ -347,41 +347,41 @@ async def test_a_laptop_that_slept_tries_at_once_when_it_wakes(ledger: FaultyLed
 
 
 @pytest.mark.parametrize("jump", [-90 * 24 * HOUR, 90 * 24 * HOUR], ids=["back", "forward"])
-async def test_a_wall_clock_that_is_set_costs_no_result(ledger: FaultyLedger, tmp_path: Path, jump: float) -> None:
+async def test_a_wall_clock_that_is_set_costs_no_result(store: FaultyStore, tmp_path: Path, jump: float) -> None:
     """By our clock every link has expired now, or will not for months; its server knows better."""
-    async with open_bench(ledger, tmp_path, DOWN, GOOD) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
+    async with open_bench(store, tmp_path, DOWN, GOOD) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
         bench.clock.set_wall(jump)
-        await bench.retrier.try_again(effort)
+        await bench.retrier.try_again(download_task)
     assert (await bench.get_output()).saved_path
     assert bench.account.asked == []
 
 
-async def test_a_bug_while_saving_is_tried_again(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_bug_while_saving_is_tried_again(store: FaultyStore, tmp_path: Path) -> None:
     """The result is paid for, and what met the bug may be a server's moment."""
-    async with open_bench(ledger, tmp_path, GOOD, bug=Bug("0.png", 2)) as bench:
-        effort = await bench.retrier.try_first(bench.run, bench.account)
-        (problem,) = [output.save_problem for output in effort.run.outputs]
-        await bench.retrier.try_again(effort)
+    async with open_bench(store, tmp_path, GOOD, bug=Bug("0.png", 2)) as bench:
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
+        (problem,) = [output.save_problem for output in download_task.run.outputs]
+        await bench.retrier.try_again(download_task)
         kept = await bench.get_output()
     assert problem == "It was not saved: Flowport made a mistake, and its log has the details."
     assert await anyio.Path(kept.saved_path).read_bytes() == PNG
-    assert (kept.save_problem, effort.missing, bench.times) == ("", frozenset(), [4])
+    assert (kept.save_problem, download_task.missing, bench.times) == ("", frozenset(), [4])
 
 
-async def test_a_bug_that_stays_is_given_up(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_bug_that_stays_is_given_up(store: FaultyStore, tmp_path: Path) -> None:
     """The link and the reason remain."""
-    async with open_bench(ledger, tmp_path, GOOD, bug=Bug("0.png", 1000)) as bench:
-        effort = await bench.save()
+    async with open_bench(store, tmp_path, GOOD, bug=Bug("0.png", 1000)) as bench:
+        download_task = await bench.save()
         kept = await bench.get_output()
-    assert (effort.missing, bench.times) == (frozenset(), [])
+    assert (download_task.missing, bench.times) == (frozenset(), [])
     assert kept.save_problem.startswith("It was not saved: Flowport made a mistake")
 
 
-async def test_a_bug_with_one_output_costs_no_other(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_bug_with_one_output_costs_no_other(store: FaultyStore, tmp_path: Path) -> None:
     """Outputs of a run are fetched side by side, and each stands for itself."""
-    async with open_bench(ledger, tmp_path, GOOD, bug=Bug("/1.png", 1000)) as bench:
+    async with open_bench(store, tmp_path, GOOD, bug=Bug("/1.png", 1000)) as bench:
         outputs = [replace(bench.run.outputs[0], n=n, url=f"{bench.server.origin}/{n}.png") for n in (1, 2, 3)]
         bench.run = replace(bench.run, outputs=tuple(outputs))
-        effort = await bench.retrier.try_first(bench.run, bench.account)
-    assert [bool(output.saved_path) for output in effort.run.outputs] == [False, True, True]
+        download_task = await bench.retrier.try_first(bench.run, bench.account)
+    assert [bool(output.saved_path) for output in download_task.run.outputs] == [False, True, True]

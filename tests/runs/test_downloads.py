@@ -16,7 +16,7 @@ import pytest
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.network.download import GROUP_BYTES, Fetcher
 from flowport.runs.downloads import MAX_FETCHES, OutputSaver, Saved
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from tests.media.containers import movie_header, mp4, track
 from tests.media.test_identify import SAMPLES
@@ -25,7 +25,7 @@ from tests.runs.samples import NOW, RUN, read
 from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock
 from tests.support.raw_server import Ending, RawServer, Reply, build_reply, serving
-from tests.support.scripted import FaultyLedger, ScriptedAccount, in_turn, wait_until
+from tests.support.scripted import FaultyStore, ScriptedAccount, in_turn, wait_until
 
 PNG, JPEG = write(build_photo(8, 8)), write(build_photo(8, 8), "JPEG")
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
@@ -46,7 +46,7 @@ class Bench:
 
     saver: OutputSaver
     account: ScriptedAccount
-    ledger: FaultyLedger
+    store: FaultyStore
     server: RawServer
     folder: Path
 
@@ -54,7 +54,7 @@ class Bench:
         """Record a finished run with these outputs, save them and return it."""
         outputs = tuple(Output(n, kind, self.server.origin + path) for n, path in enumerate(paths, 1))
         run = replace(DONE, outputs=outputs)
-        await self.ledger.accept(run)
+        await self.store.accept(run)
         return (await self.save_missing(run)).run
 
     async def save_missing(self, run: Run) -> Saved:
@@ -68,7 +68,7 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    ledger: FaultyLedger, folder: Path, answers: Mapping[str, Reply] | Reply, *, is_wanted: bool = True
+    store: FaultyStore, folder: Path, answers: Mapping[str, Reply] | Reply, *, is_wanted: bool = True
 ) -> AsyncIterator[Bench]:
     """Serve these answers by path and give a saver that may fetch them."""
 
@@ -82,18 +82,18 @@ async def open_bench(
     rules = SavingRules(folder, is_wanted=is_wanted)
     async with serving(answer) as server:
         account.origins = frozenset({server.origin})
-        saver = OutputSaver(ledger, Board(), clock, fetcher, rules=rules)
-        yield Bench(saver, account, ledger, server, folder)
+        saver = OutputSaver(store, LiveRuns(), clock, fetcher, rules=rules)
+        yield Bench(saver, account, store, server, folder)
         await fetcher.aclose()
 
 
-async def save_data(ledger: FaultyLedger, folder: Path, data: str) -> Output:
+async def save_data(store: FaultyStore, folder: Path, data: str) -> Output:
     """Record a finished run whose answer held a file, try to save that and return it as it is on record."""
-    async with open_bench(ledger, folder, GONE) as bench:
+    async with open_bench(store, folder, GONE) as bench:
         run = replace(DONE, outputs=(Output(1, OutputKind.IMAGE, data),))
-        await ledger.accept(run)
+        await store.accept(run)
         await bench.save_missing(run)
-    return (await read(ledger)).outputs[0]
+    return (await read(store)).outputs[0]
 
 
 @pytest.fixture
@@ -132,27 +132,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-async def test_a_file_that_came_inside_the_answer_is_saved(ledger: FaultyLedger, folder: Path) -> None:
+async def test_a_file_that_came_inside_the_answer_is_saved(store: FaultyStore, folder: Path) -> None:
     """Then its data need not be kept twice (runpod-workers/worker-comfyui#232)."""
     data = base64.b64encode(JPEG).decode()
-    saved = await save_data(ledger, folder, f"data:image/png;base64,{data}")
+    saved = await save_data(store, folder, f"data:image/png;base64,{data}")
     assert (read_bytes(saved.saved_path), saved.url) == (JPEG, None)
     assert (saved.mime_type, saved.width, Path(saved.saved_path).suffix) == ("image/jpeg", 8, ".jpg")
 
 
 @pytest.mark.parametrize("data", ["data:image/png;base64,A", "data:,%3Chtml%3E", "data:image/png;base64,PGh0bWw+"])
 async def test_what_came_inside_the_answer_and_is_no_picture_is_kept_as_it_came(
-    ledger: FaultyLedger, folder: Path, data: str
+    store: FaultyStore, folder: Path, data: str
 ) -> None:
     """It is on record, and the answer says that it was not saved."""
-    kept = await save_data(ledger, folder, data)
+    kept = await save_data(store, folder, data)
     assert (kept.url, kept.saved_path) == (data, "")
     assert kept.save_problem.startswith("It was not saved: ")
 
 
-async def test_an_output_is_saved_with_a_record_beside_it(ledger: FaultyLedger, folder: Path) -> None:
+async def test_an_output_is_saved_with_a_record_beside_it(store: FaultyStore, folder: Path) -> None:
     """The file, what we know of it, and what made it: months later nobody remembers the prompt."""
-    async with open_bench(ledger, folder, build_reply(PNG, "Content-Type: text/html")) as bench:
+    async with open_bench(store, folder, build_reply(PNG, "Content-Type: text/html")) as bench:
         saved = (await bench.save("/0.jpg")).outputs[0]
     path = Path(saved.saved_path)
 
@@ -176,12 +176,12 @@ async def test_an_output_is_saved_with_a_record_beside_it(ledger: FaultyLedger, 
         "credits": 5.0,
         "made_at": "2027-01-15T08:00:30+00:00",
     }
-    assert (await read(ledger)).outputs == (saved,)
+    assert (await read(store)).outputs == (saved,)
 
 
-async def test_the_folder_is_that_of_the_day_on_which_the_run_was_accepted(ledger: FaultyLedger, folder: Path) -> None:
+async def test_the_folder_is_that_of_the_day_on_which_the_run_was_accepted(store: FaultyStore, folder: Path) -> None:
     """People look for last Friday's pictures."""
-    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+    async with open_bench(store, folder, build_reply(PNG)) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
     assert Path(saved.saved_path).parent.name in {"2027-01-14", "2027-01-15", "2027-01-16"}
 
@@ -207,32 +207,32 @@ async def test_the_folder_is_that_of_the_day_on_which_the_run_was_accepted(ledge
     ],
 )
 async def test_the_bytes_decide_what_a_file_is(
-    *, ledger: FaultyLedger, folder: Path, kind: OutputKind, data: bytes, name: str, mime_type: str
+    *, store: FaultyStore, folder: Path, kind: OutputKind, data: bytes, name: str, mime_type: str
 ) -> None:
     """Providers name links and types carelessly, and sound often comes in a container made for video."""
-    async with open_bench(ledger, folder, build_reply(data)) as bench:
+    async with open_bench(store, folder, build_reply(data)) as bench:
         saved = (await bench.save("/result.webp", kind=kind)).outputs[0]
     assert (Path(saved.saved_path).name, saved.mime_type, saved.save_problem) == (name, mime_type, "")
 
 
-async def test_the_file_tells_its_extent_and_the_provider_what_it_does_not(ledger: FaultyLedger, folder: Path) -> None:
+async def test_the_file_tells_its_extent_and_the_provider_what_it_does_not(store: FaultyStore, folder: Path) -> None:
     """Providers often say nothing of it, and what lies there is what counts."""
     movie = mp4(movie_header(scale=10, ticks=25), track(640, 360))
-    async with open_bench(ledger, folder, {"/0": build_reply(movie), "/1": build_reply(MP4)}) as bench:
+    async with open_bench(store, folder, {"/0": build_reply(movie), "/1": build_reply(MP4)}) as bench:
         told = [
             Output(n, OutputKind.VIDEO, f"{bench.server.origin}/{n - 1}", width=7, height=5, duration_seconds=9.0)
             for n in (1, 2)
         ]
         run = replace(DONE, outputs=tuple(told))
-        await ledger.accept(run)
+        await store.accept(run)
         saved = (await bench.saver.save_all(run, bench.account, only={1, 2})).run.outputs
     assert [(one.width, one.height, one.duration_seconds) for one in saved] == [(640, 360, 2.5), (7, 5, 9.0)]
 
 
-async def test_a_drawing_that_came_as_an_image_is_kept(ledger: FaultyLedger, folder: Path) -> None:
+async def test_a_drawing_that_came_as_an_image_is_kept(store: FaultyStore, folder: Path) -> None:
     """It was paid for; that it carries programs is a reason not to show it, not one to lose it."""
     drawing = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
-    async with open_bench(ledger, folder, build_reply(drawing, "Content-Type: image/png")) as bench:
+    async with open_bench(store, folder, build_reply(drawing, "Content-Type: image/png")) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
     assert (Path(saved.saved_path).name, saved.mime_type) == ("sketch-1-run_one.svg", "image/svg+xml")
     assert read_bytes(saved.saved_path) == drawing
@@ -262,7 +262,7 @@ async def test_a_drawing_that_came_as_an_image_is_kept(ledger: FaultyLedger, fol
 )
 async def test_a_result_of_another_kind_than_was_said_is_kept(
     *,
-    ledger: FaultyLedger,
+    store: FaultyStore,
     folder: Path,
     kind: OutputKind,
     data: bytes,
@@ -270,7 +270,7 @@ async def test_a_result_of_another_kind_than_was_said_is_kept(
     expected: tuple[OutputKind, str, str],
 ) -> None:
     """It was paid for (SillyTavern/SillyTavern#4194): named by its bytes, else by its link, where that can be right."""
-    async with open_bench(ledger, folder, build_reply(data)) as bench:
+    async with open_bench(store, folder, build_reply(data)) as bench:
         saved = (await bench.save(path, kind=kind)).outputs[0]
     suffix = Path(saved.saved_path).suffix.removeprefix(".")
     assert (saved.kind, suffix, saved.mime_type, saved.save_problem) == (*expected, "")
@@ -289,10 +289,10 @@ async def test_a_result_of_another_kind_than_was_said_is_kept(
     ],
 )
 async def test_error_pages_and_programs_are_not_kept(
-    *, ledger: FaultyLedger, folder: Path, kind: OutputKind, data: bytes, wanted: str
+    *, store: FaultyStore, folder: Path, kind: OutputKind, data: bytes, wanted: str
 ) -> None:
     """An error page under a picture's name would look like a lost result for ever."""
-    async with open_bench(ledger, folder, build_reply(data, "Content-Type: image/png")) as bench:
+    async with open_bench(store, folder, build_reply(data, "Content-Type: image/png")) as bench:
         saved = (await bench.save("/0.png", kind=kind)).outputs[0]
         left = bench.list_files()
     assert (saved.save_problem, saved.saved_path) == (f"It was not saved: what came is not {wanted}.", "")
@@ -310,30 +310,30 @@ async def test_error_pages_and_programs_are_not_kept(
     ],
 )
 async def test_what_cannot_be_fetched_is_said_on_the_output(
-    ledger: FaultyLedger, folder: Path, reply: Reply, problem: str
+    store: FaultyStore, folder: Path, reply: Reply, problem: str
 ) -> None:
     """The run succeeded and was paid; the person must learn why the file is missing, and keep the link."""
-    async with open_bench(ledger, folder, reply) as bench:
+    async with open_bench(store, folder, reply) as bench:
         run = await bench.save("/0.png")
         left = bench.list_files()
     assert run.outputs[0].save_problem == f"It was not saved: {problem}."
-    assert (run.outputs, left) == ((await read(ledger)).outputs, [])
+    assert (run.outputs, left) == ((await read(store)).outputs, [])
 
 
-async def test_one_output_that_fails_leaves_the_others(ledger: FaultyLedger, folder: Path) -> None:
+async def test_one_output_that_fails_leaves_the_others(store: FaultyStore, folder: Path) -> None:
     """Of six variations five are better than none."""
     replies = {f"/{n}": build_reply(PNG) for n in range(1, 7)} | {"/3": GONE}
-    async with open_bench(ledger, folder, replies) as bench:
+    async with open_bench(store, folder, replies) as bench:
         run = await bench.save(*replies)
     assert [bool(output.saved_path) for output in run.outputs] == [n != 3 for n in range(1, 7)]
     assert len({output.saved_path for output in run.outputs}) == 6
-    assert run.outputs == (await read(ledger)).outputs
+    assert run.outputs == (await read(store)).outputs
 
 
-async def test_only_a_few_outputs_are_fetched_side_by_side(ledger: FaultyLedger, folder: Path) -> None:
+async def test_only_a_few_outputs_are_fetched_side_by_side(store: FaultyStore, folder: Path) -> None:
     """A run with hundreds of outputs must not take every connection and thread."""
     stuck = build_reply(PNG, length=len(PNG) + 1)
-    async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
+    async with open_bench(store, folder, stuck) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.save, *(f"/{n}" for n in range(12)))
         await wait_until(lambda: bench.server.connections >= MAX_FETCHES)
         await FakeClock(idle_seconds=0.05).settle()
@@ -341,17 +341,17 @@ async def test_only_a_few_outputs_are_fetched_side_by_side(ledger: FaultyLedger,
         tasks.cancel_scope.cancel()
 
 
-async def test_slow_files_of_one_run_hold_up_no_other(ledger: FaultyLedger, folder: Path) -> None:
+async def test_slow_files_of_one_run_hold_up_no_other(store: FaultyStore, folder: Path) -> None:
     """Whoever waits for a quick run has nothing to do with a server that sends a byte now and then."""
     stuck = build_reply(PNG, length=len(PNG) + 1)
     replies = {f"/slow/{n}": stuck for n in range(4 * MAX_FETCHES)} | {"/quick.png": build_reply(PNG)}
-    async with open_bench(ledger, folder, replies) as bench, anyio.create_task_group() as tasks:
+    async with open_bench(store, folder, replies) as bench, anyio.create_task_group() as tasks:
         for number in range(4):
             outputs = tuple(
                 Output(n, OutputKind.IMAGE, f"{bench.server.origin}/slow/{n}") for n in range(1, MAX_FETCHES + 1)
             )
             slow = replace(DONE, id=f"run_slow_{number}", outputs=outputs)
-            await ledger.accept(slow)
+            await store.accept(slow)
             tasks.start_soon(bench.save_missing, slow)
         await wait_until(lambda: bench.server.connections >= 4 * MAX_FETCHES)
         with anyio.fail_after(60):
@@ -360,14 +360,14 @@ async def test_slow_files_of_one_run_hold_up_no_other(ledger: FaultyLedger, fold
     assert run.outputs[0].saved_path
 
 
-async def test_the_rows_of_a_batch_share_their_places(ledger: FaultyLedger, folder: Path) -> None:
+async def test_the_rows_of_a_batch_share_their_places(store: FaultyStore, folder: Path) -> None:
     """Two thousand of them must not open eight thousand connections."""
     stuck = build_reply(PNG, length=len(PNG) + 1)
-    async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
+    async with open_bench(store, folder, stuck) as bench, anyio.create_task_group() as tasks:
         for number in range(3):
             outputs = tuple(Output(n, OutputKind.IMAGE, f"{bench.server.origin}/{n}") for n in range(1, 4))
             row = replace(DONE, id=f"run_row_{number}", batch_id="batch_a", outputs=outputs)
-            await ledger.accept(row)
+            await store.accept(row)
             tasks.start_soon(bench.save_missing, row)
         await wait_until(lambda: bench.server.connections >= MAX_FETCHES)
         await FakeClock(idle_seconds=0.05).settle()
@@ -375,18 +375,18 @@ async def test_the_rows_of_a_batch_share_their_places(ledger: FaultyLedger, fold
         tasks.cancel_scope.cancel()
 
 
-async def test_a_folder_that_cannot_be_made_is_said(ledger: FaultyLedger, blocked_folder: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_said(store: FaultyStore, blocked_folder: Path) -> None:
     """A file stands where the folder should be; the links still work."""
-    async with open_bench(ledger, blocked_folder, build_reply(PNG)) as bench:
+    async with open_bench(store, blocked_folder, build_reply(PNG)) as bench:
         saved = (await bench.save("/0.png")).outputs[0]
     assert saved.save_problem == (
         f"It was not saved: the folder for results, {blocked_folder} (FLOWPORT_OUTPUT_DIR), cannot take it (Not a directory)."
     )
 
 
-async def test_an_older_file_is_never_overwritten(ledger: FaultyLedger, folder: Path) -> None:
+async def test_an_older_file_is_never_overwritten(store: FaultyStore, folder: Path) -> None:
     """The person may have retouched it, and wants the result again."""
-    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+    async with open_bench(store, folder, build_reply(PNG)) as bench:
         run = await bench.save("/0.png")
         Path(run.outputs[0].saved_path).write_bytes(b"retouched")
         again = (await bench.save_missing(forget_file(run))).run
@@ -396,9 +396,9 @@ async def test_an_older_file_is_never_overwritten(ledger: FaultyLedger, folder: 
     assert read_bytes(run.outputs[0].saved_path) == b"retouched"
 
 
-async def test_a_file_that_could_not_be_noted_is_taken_up(ledger: FaultyLedger, folder: Path) -> None:
+async def test_a_file_that_could_not_be_noted_is_taken_up(store: FaultyStore, folder: Path) -> None:
     """A Flowport that is killed just after it published leaves the picture, sometimes without its record."""
-    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+    async with open_bench(store, folder, build_reply(PNG)) as bench:
         run = await bench.save("/0.png")
         Path(f"{run.outputs[0].saved_path}.json").unlink()
         again = (await bench.save_missing(forget_file(run))).run
@@ -406,27 +406,27 @@ async def test_a_file_that_could_not_be_noted_is_taken_up(ledger: FaultyLedger, 
     assert (again, names) == (run, ["sketch-1-run_one.png", "sketch-1-run_one.png.json"])
 
 
-async def test_text_outputs_need_no_saving(ledger: FaultyLedger, folder: Path) -> None:
+async def test_text_outputs_need_no_saving(store: FaultyStore, folder: Path) -> None:
     """They are whole as they are."""
     text = Output(1, OutputKind.TEXT, None, text="hello")
     run = replace(DONE, outputs=(text,))
-    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+    async with open_bench(store, folder, build_reply(PNG)) as bench:
         wanted = bench.saver.is_wanted(run), bench.saver.is_wanted(replace(run, outputs=()))
         saved = (await bench.save_missing(run)).run
     assert (wanted, saved, bench.server.heads) == ((False, False), run, [])
 
 
 @pytest.mark.parametrize("is_wanted", [True, False])
-async def test_saving_can_be_turned_off(ledger: FaultyLedger, folder: Path, *, is_wanted: bool) -> None:
+async def test_saving_can_be_turned_off(store: FaultyStore, folder: Path, *, is_wanted: bool) -> None:
     """Some people want links alone."""
     run = replace(DONE, outputs=(Output(1, OutputKind.IMAGE, "https://cdn.example/0.png"),))
-    async with open_bench(ledger, folder, build_reply(PNG), is_wanted=is_wanted) as bench:
+    async with open_bench(store, folder, build_reply(PNG), is_wanted=is_wanted) as bench:
         assert bench.saver.is_wanted(run) is is_wanted
 
 
-async def test_other_origins_on_this_machine_are_not_fetched(ledger: FaultyLedger, folder: Path) -> None:
+async def test_other_origins_on_this_machine_are_not_fetched(store: FaultyStore, folder: Path) -> None:
     """A provider must not point Flowport at the router's administration page."""
-    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+    async with open_bench(store, folder, build_reply(PNG)) as bench:
         bench.account.origins = frozenset()
         saved = (await bench.save("/0.png")).outputs[0]
     assert saved.save_problem == "It was not saved: its address is not an https one."
@@ -434,27 +434,27 @@ async def test_other_origins_on_this_machine_are_not_fetched(ledger: FaultyLedge
 
 
 @pytest.mark.parametrize("is_recorded", [True, False], ids=["disk-full", "end-not-recorded"])
-async def test_a_saved_file_is_told_although_the_ledger_cannot_note_it(
-    ledger: FaultyLedger, folder: Path, caplog: pytest.LogCaptureFixture, *, is_recorded: bool
+async def test_a_saved_file_is_told_although_the_store_cannot_note_it(
+    store: FaultyStore, folder: Path, caplog: pytest.LogCaptureFixture, *, is_recorded: bool
 ) -> None:
-    """The ledger may be full, or lack the outputs because it could not take the end of the run."""
+    """The store may be full, or lack the outputs because it could not take the end of the run."""
     outputs = (Output(1, OutputKind.IMAGE, None),)
-    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+    async with open_bench(store, folder, build_reply(PNG)) as bench:
         run = replace(DONE, outputs=(replace(outputs[0], url=f"{bench.server.origin}/0"),))
-        await ledger.accept(run if is_recorded else replace(run, outputs=()))
-        ledger.failing.update({"note_output"} if is_recorded else set())
+        await store.accept(run if is_recorded else replace(run, outputs=()))
+        store.failing.update({"note_output"} if is_recorded else set())
         saved = (await bench.save_missing(run)).run.outputs[0]
     assert read_bytes(saved.saved_path) == PNG
     assert "output 1 of run run_one is saved, which could not be written down" in caplog.text
 
 
 async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
-    ledger: FaultyLedger, folder: Path, caplog: pytest.LogCaptureFixture
+    store: FaultyStore, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The picture is what was paid for; the record about it is a courtesy."""
     run = replace(DONE, arguments_json=json.dumps({"prompt": "x" * 10_000}))
-    ledger.failing.add("note_output")  # the limit is the whole process's, so the ledger must not write meanwhile
-    async with open_bench(ledger, folder, build_reply(PNG)) as bench:
+    store.failing.add("note_output")  # the limit is the whole process's, so the store must not write meanwhile
+    async with open_bench(store, folder, build_reply(PNG)) as bench:
         output = Output(1, OutputKind.IMAGE, f"{bench.server.origin}/0")
         with limit_file_size(len(PNG)):
             saved = (await bench.save_missing(replace(run, outputs=(output,)))).run.outputs[0]
@@ -464,10 +464,10 @@ async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
     assert "output 1 of run run_one is saved without its record: File too large" in caplog.text
 
 
-async def test_a_cancelled_saving_leaves_nothing_half_written(ledger: FaultyLedger, folder: Path) -> None:
+async def test_a_cancelled_saving_leaves_nothing_half_written(store: FaultyStore, folder: Path) -> None:
     """Flowport is stopped while a video comes in."""
     stuck = build_reply(MP4 + bytes(GROUP_BYTES), length=2 * GROUP_BYTES)
-    async with open_bench(ledger, folder, stuck) as bench, anyio.create_task_group() as tasks:
+    async with open_bench(store, folder, stuck) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.save, "/0.mp4")
         await wait_until(lambda: any(folder.rglob("*.part")))
         tasks.cancel_scope.cancel()

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.runs.durations import Forecast, Span, fit_forecast
+from flowport.runs.durations import Forecast, Observation, fit_forecast
 
 SECONDS = st.floats(0.01, 100_000)
-SPANS = st.lists(st.tuples(SECONDS, SECONDS).map(lambda pair: Span(min(pair), max(pair))), max_size=30)
+SPANS = st.lists(st.tuples(SECONDS, SECONDS).map(lambda pair: Observation(min(pair), max(pair))), max_size=30)
 
 
 def draw(count: int) -> list[float]:
@@ -29,21 +29,21 @@ def test_without_a_history_a_run_takes_what_apps_take() -> None:
 
 def test_a_history_decides() -> None:
     """Many runs tell the median within a tenth, and how far they scatter."""
-    forecast = fit_forecast([Span(one, one) for one in draw(400)])
+    forecast = fit_forecast([Observation(one, one) for one in draw(400)])
     assert math.exp(forecast.log_seconds) == pytest.approx(60.0, rel=0.1)
     assert forecast.sigma == pytest.approx(0.5, rel=0.15)
 
 
 def test_looking_seldom_does_not_make_an_app_slower() -> None:
     """A batch looks once a minute: taking each look for the end would add half a minute, and the next looks come later."""
-    seldom = fit_forecast([Span(one // 60 * 60, one // 60 * 60 + 60) for one in draw(200)])
-    often = fit_forecast([Span(one, one) for one in draw(200)])
+    seldom = fit_forecast([Observation(one // 60 * 60, one // 60 * 60 + 60) for one in draw(200)])
+    often = fit_forecast([Observation(one, one) for one in draw(200)])
     assert math.exp(seldom.log_seconds) == pytest.approx(math.exp(often.log_seconds), rel=0.1)
 
 
 @given(spans=SPANS, moments=st.lists(st.floats(0, 1e7), min_size=3, max_size=3).map(sorted))
 @settings(deadline=None, max_examples=200)
-def test_whatever_was_seen_chances_are_chances(spans: list[Span], moments: list[float]) -> None:
+def test_whatever_was_seen_chances_are_chances(spans: list[Observation], moments: list[float]) -> None:
     """A clock that jumps or a provider that lies must not make nonsense of the schedule."""
     forecast = fit_forecast(spans)
     begin, middle, end = moments

@@ -1,4 +1,4 @@
-"""The book of durations: the ledger is asked once for each app."""
+"""The book of durations: the store is asked once for each app."""
 
 import math
 import random
@@ -6,13 +6,13 @@ from typing import cast
 
 import pytest
 
-from flowport.domain.errors import LedgerError
-from flowport.runs.durations import DurationBook, Forecast, Span, Usual
-from flowport.store.interface import Ledger
+from flowport.domain.errors import StoreError
+from flowport.runs.durations import DurationBook, Forecast, Observation, Usual
+from flowport.store.interface import Store
 
 
 class Shelf:
-    """A ledger that knows durations and counts who asks."""
+    """A store that knows durations and counts who asks."""
 
     def __init__(self, *durations: float, failing: int = 0) -> None:
         self.durations, self.failing, self.asked = durations, failing, 0
@@ -21,16 +21,16 @@ class Shelf:
         """Return what it knows, or fail at first."""
         self.asked += 1
         if self.asked <= self.failing:
-            raise LedgerError("the disk is full", "Make room.")
+            raise StoreError("the disk is full", "Make room.")
         return self.durations
 
 
 def build_book(shelf: Shelf) -> DurationBook:
     """Return a book on a shelf."""
-    return DurationBook(cast("Ledger", shelf))
+    return DurationBook(cast("Store", shelf))
 
 
-async def test_the_ledger_is_asked_once_and_what_ends_here_is_added() -> None:
+async def test_the_store_is_asked_once_and_what_ends_here_is_added() -> None:
     """Five hundred calls for one app are five hundred reads otherwise."""
     shelf = Shelf(30.0, 20.0, 10.0)
     book = build_book(shelf)
@@ -39,7 +39,7 @@ async def test_the_ledger_is_asked_once_and_what_ends_here_is_added() -> None:
     assert (shelf.asked, book.get_usual("a", "x")) == (1, Usual(20.0, 30.0))
     before = book.get_forecast("a", "x")
     for _ in range(7):
-        book.note("a", "x", Span(90.0, 110.0))
+        book.note("a", "x", Observation(90.0, 110.0))
     assert book.get_usual("a", "x") == Usual(100.0, 100.0)
     assert book.get_forecast("a", "x").log_seconds > before.log_seconds
     assert book.get_forecast("a", "x") is book.get_forecast("a", "x")
@@ -53,7 +53,7 @@ async def test_a_long_batch_whose_rows_are_seen_seldom_does_not_make_its_app_see
     await book.load("a", "x")
     for draw in draws[20:]:
         looks = int(draw // 120.0)
-        book.note("a", "x", Span(looks * 120.0, (looks + 1) * 120.0))
+        book.note("a", "x", Observation(looks * 120.0, (looks + 1) * 120.0))
     forecast = book.get_forecast("a", "x")
     assert math.exp(forecast.log_seconds) == pytest.approx(60.0, rel=0.1)
     assert forecast.sigma == pytest.approx(0.5, rel=0.2)
@@ -68,13 +68,13 @@ async def test_too_few_runs_promise_nothing() -> None:
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-async def test_a_ledger_that_cannot_be_read_is_asked_again_the_next_time(failing: int) -> None:
-    """Until then an app takes what apps take, and nothing is learnt that would hide what the ledger knows."""
+async def test_a_store_that_cannot_be_read_is_asked_again_the_next_time(failing: int) -> None:
+    """Until then an app takes what apps take, and nothing is learnt that would hide what the store knows."""
     shelf = Shelf(30.0, 20.0, 10.0, failing=failing)
     book = build_book(shelf)
     for _ in range(failing):
         await book.load("a", "x")
-        book.note("a", "x", Span(1.0, 2.0))
+        book.note("a", "x", Observation(1.0, 2.0))
         assert (book.get_usual("a", "x"), book.get_forecast("a", "x")) == (None, Forecast())
     await book.load("a", "x")
     assert book.get_usual("a", "x") == Usual(20.0, 30.0)

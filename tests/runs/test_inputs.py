@@ -10,14 +10,14 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.domain.errors import ArgumentsInvalid, Breakage, LedgerError, Operation
+from flowport.domain.errors import ArgumentsInvalid, Breakage, Operation, StoreError
 from flowport.domain.models import InputKind, JsonValue, Output, OutputKind, RunState
 from flowport.media.input_files import FileMedia, UrlMedia, examine
 from flowport.media.sources import DiskSource, HeldSource, Source
 from flowport.network.download import Fetcher
 from flowport.network.upload import Uploader
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.downloads import LinkRenewer
+from flowport.runs.downloads import LinkRefresher
 from flowport.runs.inputs import Delivered, FileDeliverer
 from flowport.runs.prepare import MediaInput, build_rules
 from flowport.runs.references import CreationMedia, InputMedia, OutputMedia
@@ -32,7 +32,7 @@ from tests.support.put_server import PutServer, open_put_server
 from tests.support.raw_server import build_reply, serving
 from tests.support.scripted import (
     ACCOUNT,
-    FaultyLedger,
+    FaultyStore,
     Reply,
     ScriptedAccount,
     build_answer,
@@ -62,7 +62,7 @@ class Bench:
 
     deliverer: FileDeliverer
     account: ScriptedAccount
-    ledger: FaultyLedger
+    store: FaultyStore
     clock: FakeClock
     server: PutServer
     process: ProcessLock
@@ -90,7 +90,7 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    ledger: FaultyLedger, folder: Path, *replies: Reply, provider: Magnific | None = None, is_automatic: bool = True
+    store: FaultyStore, folder: Path, *replies: Reply, provider: Magnific | None = None, is_automatic: bool = True
 ) -> AsyncIterator[Bench]:
     """Give a deliverer whose provider answers so, and then names a place."""
     clock, threads = FakeClock(is_automatic=is_automatic), anyio.CapacityLimiter(4)
@@ -99,10 +99,10 @@ async def open_bench(
         answer = in_turn(*replies, last=build_answer(server.build_place()))
         account = ScriptedAccount(answer, clock, provider=provider)
         account.origins = frozenset({server.origin})
-        uploads = FileUploads(ledger, clock, process, Uploader(file_threads=threads), threads=threads)
-        renewer, accounts = LinkRenewer(ledger, clock), {ACCOUNT.id: account}
-        deliverer = FileDeliverer(ledger, clock, uploads, fetcher, renewer, accounts=accounts, threads=threads)
-        yield Bench(deliverer, account, ledger, clock, server, process)
+        uploads = FileUploads(store, clock, process, Uploader(file_threads=threads), threads=threads)
+        link_refresher, accounts = LinkRefresher(store, clock), {ACCOUNT.id: account}
+        deliverer = FileDeliverer(store, clock, uploads, fetcher, link_refresher, accounts=accounts, threads=threads)
+        yield Bench(deliverer, account, store, clock, server, process)
     process.release()
     await fetcher.aclose()
 
@@ -112,9 +112,9 @@ def encode(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-async def test_a_file_goes_up_and_its_address_goes_in(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_file_goes_up_and_its_address_goes_in(store: FaultyStore, tmp_path: Path) -> None:
     """Once, however often it is named."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(PNG)
         delivered = await bench.deliver(media, UrlMedia(LINK), media, CreationMedia("uqzQLDr2Aw"))
         sha256 = media.fingerprint.sha256
@@ -126,9 +126,9 @@ async def test_a_file_goes_up_and_its_address_goes_in(ledger: FaultyLedger, tmp_
         assert bench.account.priorities == [bench.account.priorities[0]]
 
 
-async def test_an_upload_is_made_again_when_it_would_not_live_long_enough(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_an_upload_is_made_again_when_it_would_not_live_long_enough(store: FaultyStore, tmp_path: Path) -> None:
     """A day, less what a run may wait."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(PNG)
         await bench.bring(media)
         bench.clock.advance(86400 - 1801)
@@ -139,15 +139,15 @@ async def test_an_upload_is_made_again_when_it_would_not_live_long_enough(ledger
         assert bench.count() == (2, 2)
 
 
-async def test_another_process_that_uploads_the_file_is_waited_for(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_another_process_that_uploads_the_file_is_waited_for(store: FaultyStore, tmp_path: Path) -> None:
     """And when it dies meanwhile, this one does it."""
-    async with open_bench(ledger, tmp_path, is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, is_automatic=False) as bench:
         media = await bench.hold(PNG)
         other = ProcessLock(tmp_path / "home")
         claim = UploadClaim(
             bench.account.account.id, media.fingerprint.sha256, other.process_id, bench.process.is_alive, NOW
         )
-        assert await ledger.claim_upload(claim) == Claimed()
+        assert await store.claim_upload(claim) == Claimed()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.bring, media)
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
@@ -158,49 +158,49 @@ async def test_another_process_that_uploads_the_file_is_waited_for(ledger: Fault
 
 
 async def test_another_process_that_never_ends_its_upload_does_not_hold_ours(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """It may have been stopped in the middle; after ten minutes the file goes inside."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(PNG)
         other = ProcessLock(tmp_path / "home")
         sha256 = media.fingerprint.sha256
         claim = UploadClaim(bench.account.account.id, sha256, other.process_id, bench.process.is_alive, NOW)
-        await ledger.claim_upload(claim)
+        await store.claim_upload(claim)
         assert await bench.bring(media) == [encode(PNG)]
         assert get_instant(bench.clock) == 600.0
         other.release()
 
 
-async def test_an_upload_that_could_not_be_noted_leaves_no_claim(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_an_upload_that_could_not_be_noted_leaves_no_claim(store: FaultyStore, tmp_path: Path) -> None:
     """Others would wait for it as long as this process lives."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(PNG)
-        ledger.failing = {"note_upload"}
-        with pytest.raises(LedgerError):
+        store.failing = {"note_upload"}
+        with pytest.raises(StoreError):
             await bench.bring(media)
-        ledger.failing = set()
+        store.failing = set()
         other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", lambda _: True, NOW)
-        assert await ledger.claim_upload(other) == Claimed()
+        assert await store.claim_upload(other) == Claimed()
 
 
 async def test_what_was_done_to_a_file_is_noted_with_the_run_and_with_the_upload(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """A later run on the same upload is told too."""
-    await ledger.accept(RUN)
-    async with open_bench(ledger, tmp_path) as bench:
+    await store.accept(RUN)
+    async with open_bench(store, tmp_path) as bench:
         first, again = [await bench.deliver(await bench.hold(TIFF)) for _ in range(2)]
         assert first.notes == again.notes == "photos was converted from TIFF to PNG."
-        assert (await read(ledger)).notes == first.notes
+        assert (await read(store)).notes == first.notes
         assert bench.count() == (1, 1)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 402, 403, 404, 405, 413, 415, 422, 500, 503])
-async def test_a_file_that_cannot_go_up_goes_inside(ledger: FaultyLedger, tmp_path: Path, status: int) -> None:
+async def test_a_file_that_cannot_go_up_goes_inside(store: FaultyStore, tmp_path: Path, status: int) -> None:
     """An endpoint that refuses is left alone for a day; one that stumbles is asked again."""
     is_refusal = 400 <= status < 500
-    async with open_bench(ledger, tmp_path, *[build_answer({"message": "no"}, status)] * 3) as bench:
+    async with open_bench(store, tmp_path, *[build_answer({"message": "no"}, status)] * 3) as bench:
         assert await bench.bring(await bench.hold(PNG)) == [encode(PNG)]
         assert bench.count() == (1 if is_refusal else 3, 0)
         await bench.bring(await bench.hold(TIFF))
@@ -220,18 +220,18 @@ async def test_a_file_that_cannot_go_up_goes_inside(ledger: FaultyLedger, tmp_pa
         build_answer(b"<html>"),
     ],
 )
-async def test_a_provider_that_stumbles_is_asked_again(ledger: FaultyLedger, tmp_path: Path, reply: Reply) -> None:
+async def test_a_provider_that_stumbles_is_asked_again(store: FaultyStore, tmp_path: Path, reply: Reply) -> None:
     """Nothing that costs anything was sent, so it may be sent again; a delay that it asks for is kept."""
-    async with open_bench(ledger, tmp_path, reply) as bench:
+    async with open_bench(store, tmp_path, reply) as bench:
         assert await bench.bring(await bench.hold(PNG)) == [ASSET]
         assert bench.count() == (2, 1)
         assert get_instant(bench.clock) == (7.0 if getattr(reply, "status", 0) in {429, 503} else 2.0)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
-async def test_a_place_that_stumbles_is_replaced_by_another(ledger: FaultyLedger, tmp_path: Path, status: int) -> None:
+async def test_a_place_that_stumbles_is_replaced_by_another(store: FaultyStore, tmp_path: Path, status: int) -> None:
     """Three places are enough."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         bench.server.statuses = [status, 500]
         assert await bench.bring(await bench.hold(PNG)) == [ASSET]
         assert bench.count() == (3, 3)
@@ -240,18 +240,18 @@ async def test_a_place_that_stumbles_is_replaced_by_another(ledger: FaultyLedger
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 411, 412, 413, 416, 422])
-async def test_a_place_that_refuses_the_file_is_asked_once(ledger: FaultyLedger, tmp_path: Path, status: int) -> None:
+async def test_a_place_that_refuses_the_file_is_asked_once(store: FaultyStore, tmp_path: Path, status: int) -> None:
     """The same file would be refused again; the next file is tried, because the refusal says nothing of it."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         bench.server.statuses = [status]
         assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
         assert (bench.count(), get_instant(bench.clock)) == ((1, 1), 0.0)
         assert await bench.bring(await bench.hold(VIDEO + bytes(8)), kind=InputKind.VIDEO) == [ASSET]
 
 
-async def test_a_type_that_the_place_refuses_is_remembered(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_type_that_the_place_refuses_is_remembered(store: FaultyStore, tmp_path: Path) -> None:
     """As one that the provider itself refuses."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         bench.server.statuses = [415]
         assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
         assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
@@ -261,21 +261,21 @@ async def test_a_type_that_the_place_refuses_is_remembered(ledger: FaultyLedger,
         assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [ASSET]
 
 
-async def test_a_place_that_no_file_is_sent_to_is_asked_for_once(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_place_that_no_file_is_sent_to_is_asked_for_once(store: FaultyStore, tmp_path: Path) -> None:
     """The provider would name the same one again."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         bench.account.origins = frozenset()
         assert await bench.bring(await bench.hold(PNG)) == [encode(PNG)]
         assert (bench.count(), get_instant(bench.clock)) == ((1, 0), 0.0)
 
 
 async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """A picture can be; a video cannot, and the sentence says why it did not go up."""
     provider = Magnific()
     provider.max_inline_bytes = 1500
-    async with open_bench(ledger, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
+    async with open_bench(store, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
         video = await bench.hold(VIDEO + bytes(2000))
         with pytest.raises(
             ArgumentsInvalid, match=r"more than 1.5 KB, which could not be uploaded \(Magnific could not"
@@ -287,9 +287,9 @@ async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
 
 
 @pytest.mark.parametrize("data", [VIDEO, SOUND], ids=["film", "sound"])
-async def test_films_and_sounds_go_up(ledger: FaultyLedger, tmp_path: Path, data: bytes) -> None:
+async def test_films_and_sounds_go_up(store: FaultyStore, tmp_path: Path, data: bytes) -> None:
     """With their own type, which the place is asked for."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(data)
         assert await bench.bring(media, kind=InputKind.MEDIA) == [ASSET]
         (request,) = [one for one in bench.account.asked if one.operation is Operation.REQUEST_UPLOAD]
@@ -297,9 +297,9 @@ async def test_films_and_sounds_go_up(ledger: FaultyLedger, tmp_path: Path, data
         assert bench.server.puts[0].sha256 == media.fingerprint.sha256
 
 
-async def test_a_film_of_itunes_goes_up_as_the_mp4_that_it_is(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_film_of_itunes_goes_up_as_the_mp4_that_it_is(store: FaultyStore, tmp_path: Path) -> None:
     """Its type has a name of its own, which no provider lists."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(VIDEO.replace(b"isom", b"M4V ", 1))
         assert media.sniffed.mime_type == "video/x-m4v"
         assert await bench.bring(media, kind=InputKind.VIDEO) == [ASSET]
@@ -307,9 +307,9 @@ async def test_a_film_of_itunes_goes_up_as_the_mp4_that_it_is(ledger: FaultyLedg
         assert request.body == {"files": [{"content_type": "video/mp4"}]}
 
 
-async def test_a_kind_that_is_not_uploaded_goes_inside(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_kind_that_is_not_uploaded_goes_inside(store: FaultyStore, tmp_path: Path) -> None:
     """FLAC is no type of an upload."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         flac = b"fLaC" + bytes(100)
         assert await bench.bring(await bench.hold(flac), kind=InputKind.AUDIO) == [encode(flac)]
         assert bench.count() == (0, 0)
@@ -317,10 +317,10 @@ async def test_a_kind_that_is_not_uploaded_goes_inside(ledger: FaultyLedger, tmp
 
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 async def test_a_type_that_is_refused_is_remembered_and_others_go_up(
-    ledger: FaultyLedger, tmp_path: Path, status: int
+    store: FaultyStore, tmp_path: Path, status: int
 ) -> None:
     """For a day; a small file goes inside, for a large one the sentence says why."""
-    async with open_bench(ledger, tmp_path, build_answer({"message": "no"}, status)) as bench:
+    async with open_bench(store, tmp_path, build_answer({"message": "no"}, status)) as bench:
         assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [encode(VIDEO)]
         with pytest.raises(ArgumentsInvalid, match=r"more than 10 MB, which could not be uploaded .*earlier refusal"):
             await bench.bring(await bench.hold(VIDEO + bytes(11_000_000)), kind=InputKind.VIDEO)
@@ -331,19 +331,19 @@ async def test_a_type_that_is_refused_is_remembered_and_others_go_up(
         assert await bench.bring(await bench.hold(VIDEO), kind=InputKind.VIDEO) == [ASSET]
 
 
-async def test_what_goes_inside_one_request_has_a_limit_together(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_what_goes_inside_one_request_has_a_limit_together(store: FaultyStore, tmp_path: Path) -> None:
     """It lies in memory as bytes and as base64."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         video = await bench.hold(b"fLaC" + bytes(9_000_000))
         with pytest.raises(ArgumentsInvalid, match="photos brings the files of this call to more than 30 MB"):
             await bench.bring(*[video] * 4, kind=InputKind.AUDIO)
 
 
-async def test_a_file_that_changed_since_the_call_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_file_that_changed_since_the_call_ends_the_run(store: FaultyStore, tmp_path: Path) -> None:
     """And leaves no claim behind that would make others wait."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(DiskSource(path, (tmp_path,)))
         path.write_bytes(TIFF)
         with pytest.raises(ArgumentsInvalid, match="has changed since the call"):
@@ -352,20 +352,20 @@ async def test_a_file_that_changed_since_the_call_ends_the_run(ledger: FaultyLed
         assert await bench.bring(media) == [ASSET]
 
 
-async def test_a_ledger_that_fails_ends_the_run_unsent(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_store_that_fails_ends_the_run_unsent(store: FaultyStore, tmp_path: Path) -> None:
     """Nothing was started, and that is certain; a claim that cannot be given up is logged."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         media = await bench.hold(PNG)
-        ledger.failing = {"claim_upload"}
-        with pytest.raises(LedgerError):
+        store.failing = {"claim_upload"}
+        with pytest.raises(StoreError):
             await bench.bring(media)
-        ledger.failing = {"forget_upload"}
+        store.failing = {"forget_upload"}
         await bench.deliverer.forget(Delivered({}, ("abc",)), bench.account)
 
 
-async def test_a_depth_that_cannot_be_converted_is_refused_before_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_depth_that_cannot_be_converted_is_refused_before_the_run(store: FaultyStore, tmp_path: Path) -> None:
     """Sixteen bits of grey are converted; numbers of 32 bits never become a run that fails."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         deep = await bench.hold(write(build_photo().convert("I").convert("I;16"), "TIFF"))
         assert await bench.bring(deep) == [ASSET]
         with pytest.raises(ArgumentsInvalid, match="eight bits a colour"):
@@ -384,11 +384,11 @@ def of_another(media: OutputMedia) -> OutputMedia:
     return replace(media, run=replace(media.run, account_id="magnific:api.example:other"))
 
 
-async def test_a_result_goes_by_its_id_then_by_its_link_then_by_its_copy(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_result_goes_by_its_id_then_by_its_link_then_by_its_copy(store: FaultyStore, tmp_path: Path) -> None:
     """The id is good for its own account alone, and a link for as long as it lives."""
     saved = tmp_path / "saved.png"
     saved.write_bytes(PNG)
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         rows: Sequence[tuple[OutputMedia, str]] = [
             (build_output(), "c1"),
             (build_output(expires_at=NOW), "c1"),
@@ -403,29 +403,27 @@ async def test_a_result_goes_by_its_id_then_by_its_link_then_by_its_copy(ledger:
         assert bench.count() == (1, 1)
 
 
-async def test_a_link_that_has_expired_is_renewed_by_reading_its_run_again(
-    ledger: FaultyLedger, tmp_path: Path
-) -> None:
+async def test_a_link_that_has_expired_is_renewed_by_reading_its_run_again(store: FaultyStore, tmp_path: Path) -> None:
     """Where the provider gives another; else the saved copy goes up."""
     saved = tmp_path / "saved.png"
     saved.write_bytes(PNG)
     old = build_output(provider_output_id="", expires_at=NOW, saved_path=str(saved))
     old = replace(old, run=replace(old.run, provider_run_id="remote-1"))
-    await ledger.accept(old.run)
+    await store.accept(old.run)
     look = build_look("completed", images=1)
-    async with open_bench(ledger, tmp_path, look) as bench:
+    async with open_bench(store, tmp_path, look) as bench:
         (fresh,) = await bench.bring(old)
         assert (str(fresh).startswith("https://cdn.example/0.png?token=exp_"), bench.count()) == (True, (0, 0))
     other = replace(old, run=replace(old.run, id="run_other"))
-    await ledger.accept(other.run)
-    async with open_bench(ledger, tmp_path, build_answer({}, 500)) as bench:
+    await store.accept(other.run)
+    async with open_bench(store, tmp_path, build_answer({}, 500)) as bench:
         assert await bench.bring(other) == [ASSET]
 
 
-async def test_a_result_that_came_inside_an_answer_goes_up(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_result_that_came_inside_an_answer_goes_up(store: FaultyStore, tmp_path: Path) -> None:
     """It was not saved, and has no link that a provider could fetch."""
     data = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         assert await bench.bring(build_output(provider_output_id="", url=data, saved_path="", expires_at=None)) == [
             ASSET
         ]
@@ -433,19 +431,17 @@ async def test_a_result_that_came_inside_an_answer_goes_up(ledger: FaultyLedger,
             await bench.bring(build_output(provider_output_id="", url="data:image/png;base64,A", expires_at=None))
 
 
-async def test_a_result_that_is_nowhere_any_more_ends_the_run(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_result_that_is_nowhere_any_more_ends_the_run(store: FaultyStore, tmp_path: Path) -> None:
     """Its link has expired and its copy is gone, or never was."""
-    async with open_bench(ledger, tmp_path) as bench:
+    async with open_bench(store, tmp_path) as bench:
         for path, problem in (("", "whose link has expired and which was not saved"), ("/x/gone.png", "not exist")):
             with pytest.raises(ArgumentsInvalid, match=problem):
                 await bench.bring(of_another(build_output(expires_at=NOW, saved_path=path)))
 
 
-async def test_a_picture_at_an_address_is_fetched_when_it_must_be_converted(
-    ledger: FaultyLedger, tmp_path: Path
-) -> None:
+async def test_a_picture_at_an_address_is_fetched_when_it_must_be_converted(store: FaultyStore, tmp_path: Path) -> None:
     """By the one fetcher, and then it is a file like any other."""
-    async with open_bench(ledger, tmp_path) as bench, serving(lambda _: build_reply(TIFF)) as server:
+    async with open_bench(store, tmp_path) as bench, serving(lambda _: build_reply(TIFF)) as server:
         bench.account.origins |= {server.origin}
         delivered = await bench.deliver(UrlMedia(f"{server.origin}/scan.tif?token=t"))
         assert (delivered.inputs["photos_key"], delivered.notes) == ([ASSET], "photos was converted from TIFF to PNG.")

@@ -5,84 +5,84 @@ from dataclasses import replace
 import pytest
 
 from flowport.domain.models import RunState
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from tests.runs.samples import RUN
 
 OVER = replace(RUN, state=RunState.SUCCEEDED)
 
 
-def test_a_run_that_is_here_already_keeps_its_entry(board: Board) -> None:
+def test_a_run_that_is_here_already_keeps_its_entry(live_runs: LiveRuns) -> None:
     """Whoever waits for the entry must not be left with a page that nobody writes on."""
-    first = board.put(RUN, noted_at=1.0)
-    assert board.put(OVER, noted_at=2.0) is first
+    first = live_runs.put(RUN, noted_at=1.0)
+    assert live_runs.put(OVER, noted_at=2.0) is first
     assert (first.run, first.noted_at) == (RUN, 1.0)
 
 
-def test_a_change_rings_the_bell_of_those_who_wait_and_hangs_up_a_new_one(board: Board) -> None:
+def test_a_change_rings_the_bell_of_those_who_wait_and_hangs_up_a_new_one(live_runs: LiveRuns) -> None:
     """A handler waits for the next change, not for one that it has seen."""
-    entry = board.put(RUN, noted_at=0.0)
+    entry = live_runs.put(RUN, noted_at=0.0)
     bell = entry.changed
-    board.update(OVER, is_saving=True, problem="The network is down.")
+    live_runs.update(OVER, is_saving=True, problem="The network is down.")
 
     assert (bell.is_set(), entry.changed.is_set()) == (True, False)
     assert (entry.run, entry.is_saving, entry.problem) == (OVER, True, "The network is down.")
 
 
-def test_an_update_without_a_word_on_saving_leaves_it_and_clears_the_problem(board: Board) -> None:
+def test_an_update_without_a_word_on_saving_leaves_it_and_clears_the_problem(live_runs: LiveRuns) -> None:
     """A look that succeeds again takes back what the failed one said."""
-    entry = board.put(RUN, noted_at=0.0)
-    board.update(OVER, is_saving=True, problem="The network is down.")
-    board.update(OVER)
+    entry = live_runs.put(RUN, noted_at=0.0)
+    live_runs.update(OVER, is_saving=True, problem="The network is down.")
+    live_runs.update(OVER)
     assert (entry.is_saving, entry.problem) == (True, "")
 
 
-def test_what_a_row_meets_is_told_to_those_who_wait_for_its_batch(board: Board) -> None:
+def test_what_a_row_meets_is_told_to_those_who_wait_for_its_batch(live_runs: LiveRuns) -> None:
     """The next row would meet it too; why one cannot be sent is why its batch does not go on."""
     row = replace(RUN, batch_id="batch_1")
-    batch = board.put(replace(RUN, id="batch_1", row_count=2), noted_at=0.0)
+    batch = live_runs.put(replace(RUN, id="batch_1", row_count=2), noted_at=0.0)
     bell = batch.changed
-    board.put(row, noted_at=0.0)
-    board.note_refused("run_unheard_of", "Not here.")
-    assert (batch.refusal, bell.is_set(), board.get_row_problem("batch_1")) == ("", False, "")
-    board.note_refused(row.id, "The key is refused.")
-    board.update(row, problem="It is busy.")
-    assert (batch.refusal, bell.is_set(), board.get_row_problem("batch_1")) == (
+    live_runs.put(row, noted_at=0.0)
+    live_runs.note_refused("run_unheard_of", "Not here.")
+    assert (batch.refusal, bell.is_set(), live_runs.get_row_problem("batch_1")) == ("", False, "")
+    live_runs.note_refused(row.id, "The key is refused.")
+    live_runs.update(row, problem="It is busy.")
+    assert (batch.refusal, bell.is_set(), live_runs.get_row_problem("batch_1")) == (
         "The key is refused.",
         True,
         "It is busy.",
     )
-    board.update(replace(row, state=RunState.RUNNING), problem="It is busy.")
-    assert board.get_row_problem("batch_1") == ""
+    live_runs.update(replace(row, state=RunState.RUNNING), problem="It is busy.")
+    assert live_runs.get_row_problem("batch_1") == ""
 
 
-def test_a_run_that_is_not_here_is_neither_updated_nor_noted(board: Board) -> None:
+def test_a_run_that_is_not_here_is_neither_updated_nor_noted(live_runs: LiveRuns) -> None:
     """The last words of a task whose run was let go of meanwhile are no news."""
-    board.update(OVER)
-    board.note_unwritten(RUN.id)
-    board.remove(RUN.id)
-    assert board.get(RUN.id) is None
+    live_runs.update(OVER)
+    live_runs.note_unwritten(RUN.id)
+    live_runs.remove(RUN.id)
+    assert live_runs.get(RUN.id) is None
 
 
-def test_a_removed_run_is_gone_and_those_who_wait_are_told(board: Board) -> None:
-    """They look into the ledger then."""
-    entry = board.put(RUN, noted_at=0.0)
-    board.remove(RUN.id)
-    assert (board.get(RUN.id), entry.changed.is_set()) == (None, True)
+def test_a_removed_run_is_gone_and_those_who_wait_are_told(live_runs: LiveRuns) -> None:
+    """They look into the store then."""
+    entry = live_runs.put(RUN, noted_at=0.0)
+    live_runs.remove(RUN.id)
+    assert (live_runs.get(RUN.id), entry.changed.is_set()) == (None, True)
 
 
-def test_a_run_whose_end_is_not_in_the_ledger_stays(board: Board) -> None:
-    """The board is then the only record of it."""
-    entry = board.put(RUN, noted_at=0.0)
-    board.note_unwritten(RUN.id)
-    board.remove(RUN.id)
-    assert board.get(RUN.id) is entry
+def test_a_run_whose_end_is_not_in_the_store_stays(live_runs: LiveRuns) -> None:
+    """The list of live runs is then the only record of it."""
+    entry = live_runs.put(RUN, noted_at=0.0)
+    live_runs.note_unwritten(RUN.id)
+    live_runs.remove(RUN.id)
+    assert live_runs.get(RUN.id) is entry
 
 
-def test_only_runs_that_are_not_over_are_live(board: Board) -> None:
+def test_only_runs_that_are_not_over_are_live(live_runs: LiveRuns) -> None:
     """The pace of looking depends on their number."""
     for n, state in enumerate(RunState):
-        board.put(replace(RUN, id=f"run_{n}", state=state), noted_at=0.0)
-    assert board.count_live() == 4
+        live_runs.put(replace(RUN, id=f"run_{n}", state=state), noted_at=0.0)
+    assert live_runs.count_live() == 4
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_only_runs_that_are_not_over_are_live(board: Board) -> None:
     [(RunState.RUNNING, False, False), (RunState.SUCCEEDED, True, False), (RunState.SUCCEEDED, False, True)],
 )
 def test_a_run_is_settled_when_it_is_over_and_saved(
-    board: Board, state: RunState, *, is_saving: bool, is_settled: bool
+    live_runs: LiveRuns, state: RunState, *, is_saving: bool, is_settled: bool
 ) -> None:
     """An answer before that would lack the paths of the files."""
-    entry = board.put(RUN, noted_at=0.0)
-    board.update(replace(RUN, state=state), is_saving=is_saving)
+    entry = live_runs.put(RUN, noted_at=0.0)
+    live_runs.update(replace(RUN, state=state), is_saving=is_saving)
     assert entry.is_settled is is_settled

@@ -8,33 +8,33 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowport.domain.errors import LedgerError, Operation
+from flowport.domain.errors import Operation, StoreError
 from flowport.domain.models import App, JsonValue, Run, RunState
-from flowport.domain.spending import PurseTerms
-from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook, StartOutcome
+from flowport.domain.spending import SpendingCheck
+from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus, StartOutcome
 from flowport.providers.magnific.api import Magnific
 from flowport.store.records import AttachRules
 from tests.runs.benches import open_bench
 from tests.runs.samples import DONE, RUNNING, TAKEN
 from tests.support.fake_clock import wait_until_blocked
-from tests.support.scripted import Answer, FaultyLedger, build_answer, in_turn
+from tests.support.scripted import Answer, FaultyStore, build_answer, in_turn
 
 BUG = ZeroDivisionError("our own bug")
 
 
-async def test_a_run_that_cannot_be_recorded_is_not_sent(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_cannot_be_recorded_is_not_sent(store: FaultyStore, tmp_path: Path) -> None:
     """Without a record it could be paid twice."""
-    ledger.failing.add("accept")
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        with pytest.raises(LedgerError, match="the disk is full"):
+    store.failing.add("accept")
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        with pytest.raises(StoreError, match="the disk is full"):
             await bench.submit()
-        assert (bench.account.asked, bench.board.count_live()) == ([], 0)
+        assert (bench.account.asked, bench.live_runs.count_live()) == ([], 0)
 
 
-async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """The ledger that broke in between says so in the run itself."""
-    ledger.failing.add("note_starting")
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(store: FaultyStore, tmp_path: Path) -> None:
+    """The store that broke in between says so in the run itself."""
+    store.failing.add("note_starting")
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         over = await bench.finish(await bench.submit())
     assert (over.state, over.reserved_credits, over.spent_credits) == (RunState.FAILED, 0.0, 0.0)
     assert over.failure == "Flowport's record of runs cannot be used: the disk is full. Make room."
@@ -50,11 +50,11 @@ async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(ledger: Fault
     ],
 )
 async def test_a_run_whose_end_is_not_on_disk_stays_on_the_board(
-    *, ledger: FaultyLedger, tmp_path: Path, failing: set[str], answer: Answer, state: RunState
+    *, store: FaultyStore, tmp_path: Path, failing: set[str], answer: Answer, state: RunState
 ) -> None:
-    """The board is then the only place where a person can learn of it."""
-    ledger.failing.update(failing)
-    async with open_bench(ledger, tmp_path, answer) as bench:
+    """The list of live runs is then the only place where a person can learn of it."""
+    store.failing.update(failing)
+    async with open_bench(store, tmp_path, answer) as bench:
         run = await bench.submit()
         await bench.wait_for(run, state)
         await wait_until_blocked()
@@ -81,15 +81,15 @@ class Clumsy(Magnific):
         self._crash_in("parse_start")
         return super().parse_start(answer)
 
-    def build_look_request(self, provider_run_id: str) -> ApiRequest:
+    def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Crash, or do it."""
-        self._crash_in("build_look_request")
-        return super().build_look_request(provider_run_id)
+        self._crash_in("build_status_request")
+        return super().build_status_request(provider_run_id)
 
-    def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
+    def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
         """Crash, or do it."""
-        self._crash_in("parse_look")
-        return super().parse_look(answer, now=now)
+        self._crash_in("parse_status")
+        return super().parse_status(answer, now=now)
 
     def _crash_in(self, function: str) -> None:
         if function == self.function:
@@ -104,17 +104,17 @@ CRASHES = [
         RunState.UNKNOWN,
         "Flowport made a mistake while it started this run, so it may or may not be running.",
     ),
-    ("build_look_request", 1, RunState.RUNNING, ""),
-    ("parse_look", 1, RunState.RUNNING, ""),
+    ("build_status_request", 1, RunState.RUNNING, ""),
+    ("parse_status", 1, RunState.RUNNING, ""),
 ]
 
 
 @pytest.mark.parametrize(("function", "sent", "state", "failure"), CRASHES, ids=[row[0] for row in CRASHES])
 async def test_a_crash_leaves_what_is_certain_and_wakes_those_who_wait(
-    *, ledger: FaultyLedger, tmp_path: Path, function: str, sent: int, state: RunState, failure: str
+    *, store: FaultyStore, tmp_path: Path, function: str, sent: int, state: RunState, failure: str
 ) -> None:
     """Our own bug must not make a failed run of one that is paid for, nor leave a handler waiting."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy(function)) as bench:
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy(function)) as bench:
         run = await bench.submit()
         over = await bench.finish(run)
         assert (over.state, over.failure) == (state, failure)
@@ -123,9 +123,9 @@ async def test_a_crash_leaves_what_is_certain_and_wakes_those_who_wait(
     assert over.spent_credits == (5.0 if state is RunState.UNKNOWN else 0.0)
 
 
-async def test_a_crash_rings_the_bell_of_a_waiting_handler(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_crash_rings_the_bell_of_a_waiting_handler(store: FaultyStore, tmp_path: Path) -> None:
     """It would else wait until the client gives up."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy("parse_look")) as bench:
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), provider=Clumsy("parse_status")) as bench:
         run = await bench.submit()
         await bench.wait_for(run, RunState.RUNNING)
         entry = bench.runner.get_entry(run.id)
@@ -143,11 +143,11 @@ async def test_a_crash_rings_the_bell_of_a_waiting_handler(ledger: FaultyLedger,
     ],
 )
 async def test_a_crash_that_cannot_be_written_down_is_on_the_board(
-    ledger: FaultyLedger, tmp_path: Path, function: str, operation: str, state: RunState
+    store: FaultyStore, tmp_path: Path, function: str, operation: str, state: RunState
 ) -> None:
     """Two misfortunes at once still leave no handler waiting."""
-    ledger.failing.add(operation)
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN), provider=Clumsy(function)) as bench:
+    store.failing.add(operation)
+    async with open_bench(store, tmp_path, in_turn(TAKEN), provider=Clumsy(function)) as bench:
         run = await bench.submit()
         await bench.wait_for(run, state)
         await wait_until_blocked()
@@ -156,27 +156,27 @@ async def test_a_crash_that_cannot_be_written_down_is_on_the_board(
         assert (entry.is_settled, entry.is_unwritten) == (True, True)
 
 
-class CrashingLedger(FaultyLedger):
-    """A ledger with a bug."""
+class CrashingStore(FaultyStore):
+    """A store with a bug."""
 
-    async def accept(self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None) -> NoReturn:
+    async def accept(self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None) -> NoReturn:
         """Crash."""
         raise BUG
 
 
 async def test_a_crash_before_the_record_is_told_to_the_submitter(tmp_path: Path) -> None:
     """Nothing was sent, and the call must not hang."""
-    ledger = CrashingLedger(tmp_path / "ledger.sqlite3")
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        with pytest.raises(LedgerError, match="Flowport made a mistake"):
+    store = CrashingStore(tmp_path / "ledger.sqlite3")
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        with pytest.raises(StoreError, match="Flowport made a mistake"):
             await bench.submit()
         assert bench.account.asked == []
-    await ledger.close()
+    await store.close()
 
 
-async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_crash_of_a_run_that_was_taken_up_leaves_nobody_waiting(store: FaultyStore, tmp_path: Path) -> None:
     """The entry would else say "running" for as long as the process lives."""
-    await ledger.accept(RUNNING)
-    async with open_bench(ledger, tmp_path, in_turn(DONE), provider=Clumsy("parse_look")) as bench:
-        await bench.inheritor.take_up(RUNNING)
+    await store.accept(RUNNING)
+    async with open_bench(store, tmp_path, in_turn(DONE), provider=Clumsy("parse_status")) as bench:
+        await bench.claimer.resume(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.RUNNING

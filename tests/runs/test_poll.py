@@ -13,7 +13,7 @@ from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import RunWriter, Written
 from flowport.runs.poll import Followed, RunFollower
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS
@@ -23,7 +23,7 @@ from tests.runs.samples import NOW, RUN, build_look, get_instant, read
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
     Answer,
-    FaultyLedger,
+    FaultyStore,
     Reply,
     ScriptedAccount,
     build_answer,
@@ -48,18 +48,18 @@ OUTPUT = Output(
 
 
 async def follow(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, answer: Answer, run: Run = RUNNING
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, answer: Answer, run: Run = RUNNING
 ) -> tuple[Run, ScriptedAccount]:
     """Put a run at the provider and follow it; return it with the account that was asked."""
-    await ledger.accept(run)
-    board.put(run, noted_at=0.0)
+    await store.accept(run)
+    live_runs.put(run, noted_at=0.0)
     account = ScriptedAccount(answer, clock)
-    return (await follow_on(ledger, board, clock, account, run)).run, account
+    return (await follow_on(store, live_runs, clock, account, run)).run, account
 
 
 async def follow_on(
-    ledger: FaultyLedger,
-    board: Board,
+    store: FaultyStore,
+    live_runs: LiveRuns,
     clock: FakeClock,
     account: ScriptedAccount,
     run: Run = RUNNING,
@@ -68,7 +68,9 @@ async def follow_on(
 ) -> Followed:
     """Follow a run by a follower of its own."""
     async with Supervisor() as supervisor:
-        follower = RunFollower(ledger, board, clock, Pace(), writer or RunWriter(board, clock), supervisor=supervisor)
+        follower = RunFollower(
+            store, live_runs, clock, Pace(), writer or RunWriter(live_runs, clock), supervisor=supervisor
+        )
         return await follower.follow(run, account)
 
 
@@ -110,13 +112,13 @@ async def follow_on(
     ],
 )
 async def test_each_end_is_written_down_whole(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, look: Reply, changes: dict[str, Any]
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, look: Reply, changes: dict[str, Any]
 ) -> None:
     """The outputs, the reason and what it cost: a restart must know all of it."""
-    over, account = await follow(ledger, board, clock, in_turn(look))
+    over, account = await follow(store, live_runs, clock, in_turn(look))
     over_now = replace(RUNNING, finished_at=NOW + 2.5, spent_credits=5.0, reserved_credits=0.0)
     expected = replace(over_now, **changes)
-    assert (over, await read(ledger)) == (expected, expected)
+    assert (over, await read(store)) == (expected, expected)
     assert account.asked == [ApiRequest(Operation.READ_RUN, "GET", "/v1/ai/flows/runs/remote-1")]
     assert account.priorities == [Priority.LOOK]
 
@@ -138,16 +140,18 @@ async def test_each_end_is_written_down_whole(
     ],
 )
 async def test_what_cannot_be_read_of_a_result_is_counted_and_kept(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, images: list[object], expected: str
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, images: list[object], expected: str
 ) -> None:
     """It was paid for, and a person who asks the provider about it needs its words; secrets are no part of them."""
     body = {"data": {"run_id": "remote-1", "status": "completed", "result": {"images": images}}}
-    over, _ = await follow(ledger, board, clock, in_turn(build_answer(body)))
+    over, _ = await follow(store, live_runs, clock, in_turn(build_answer(body)))
     assert (over.state, over.failure.rstrip(".")) == (RunState.SUCCEEDED, expected.rstrip("."))
-    assert (await read(ledger)).failure == over.failure
+    assert (await read(store)).failure == over.failure
 
 
-async def test_a_run_is_looked_at_in_its_providers_pace(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+async def test_a_run_is_looked_at_in_its_providers_pace(
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
+) -> None:
     """Magnific asks for two or three seconds at first, then three to five."""
     times: list[float] = []
 
@@ -156,7 +160,7 @@ async def test_a_run_is_looked_at_in_its_providers_pace(ledger: FaultyLedger, bo
         times.append(get_instant(clock))
         return DONE if len(times) == 4 else build_look("running")
 
-    await follow(ledger, board, clock, answer)
+    await follow(store, live_runs, clock, answer)
     assert times == [2.5, 6.5, 10.5, 14.5]
 
 
@@ -170,32 +174,32 @@ FAILURES: list[Reply] = [
 
 @pytest.mark.parametrize("failure", FAILURES, ids=[f"{n}-{type(reply).__name__}" for n, reply in enumerate(FAILURES)])
 async def test_no_failure_of_a_look_ends_a_run(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, failure: Reply
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, failure: Reply
 ) -> None:
     """Whatever a proxy, a key or a provider does for ten looks, the run is paid for and goes on."""
-    over, account = await follow(ledger, board, clock, in_turn(*[failure] * 10, DONE))
+    over, account = await follow(store, live_runs, clock, in_turn(*[failure] * 10, DONE))
     assert (over.state, len(account.asked)) == (RunState.SUCCEEDED, 11)
 
 
-async def test_failed_looks_are_told_and_taken_back(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+async def test_failed_looks_are_told_and_taken_back(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
     """Somebody who waits learns why nothing moves, and that it moves again."""
     told: list[str] = []
     lost = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN)
     replies = in_turn(lost, build_look("running"), DONE)
 
     def answer(request: ApiRequest) -> Reply:
-        """Note what the board says before each look."""
-        entry = board.get(RUN.id)
+        """Note what the list of live runs says before each look."""
+        entry = live_runs.get(RUN.id)
         assert entry is not None
         told.append(entry.problem)
         return replies(request)
 
-    await follow(ledger, board, clock, answer)
+    await follow(store, live_runs, clock, answer)
     assert told == ["", f"{lost.cause} Flowport looks again by itself.", ""]
 
 
 async def test_failures_in_a_row_are_met_with_longer_pauses(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """A provider that is down must not be hammered by every run, nor forgotten for more than a minute."""
     times: list[float] = []
@@ -206,64 +210,66 @@ async def test_failures_in_a_row_are_met_with_longer_pauses(
         times.append(get_instant(clock))
         return down if len(times) < 7 else DONE
 
-    await follow(ledger, board, clock, answer)
+    await follow(store, live_runs, clock, answer)
     assert [after - before for before, after in itertools.pairwise(times)] == [2, 4, 8, 10, 10, 10]
 
 
 async def test_a_run_that_the_provider_does_not_know_for_an_hour_has_failed(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """It may have been charged all the same."""
-    over, _ = await follow(ledger, board, clock, in_turn(last=GONE))
+    over, _ = await follow(store, live_runs, clock, in_turn(last=GONE))
     assert (over.state, over.spent_credits) == (RunState.FAILED, 5.0)
     assert over.failure == "Magnific no longer knows this run, so Flowport cannot get its result."
     assert clock.now() - NOW >= LOST_AFTER_SECONDS
 
 
 async def test_a_provider_that_knows_a_run_again_has_not_lost_it(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """A fresh run may not be readable yet, and a gateway that is down says of every run that it does not exist."""
     answer = in_turn(*[GONE] * 40, build_answer(None, 500), *[GONE] * 40, build_look("running"), *[GONE] * 40, DONE)
-    over, _ = await follow(ledger, board, clock, answer)
+    over, _ = await follow(store, live_runs, clock, answer)
     assert over.state is RunState.SUCCEEDED
 
 
-async def test_a_change_that_the_ledger_did_not_take_is_written_before_the_next(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+async def test_a_change_that_the_store_did_not_take_is_written_before_the_next(
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """A file that is busy for a moment must not cost the record of a run that is paid for."""
     starting = replace(RUNNING, state=RunState.STARTING, provider_run_id="", started_at=None)
-    await ledger.accept(starting)
-    board.put(RUNNING, noted_at=0.0)
-    writer = RunWriter(board, clock)
-    ledger.failing.add("note_started")
-    change = partial(ledger.note_started, RUN.id, provider_run_id="remote-1", state=RunState.RUNNING, at=NOW)
+    await store.accept(starting)
+    live_runs.put(RUNNING, noted_at=0.0)
+    writer = RunWriter(live_runs, clock)
+    store.failing.add("note_started")
+    change = partial(store.note_started, RUN.id, provider_run_id="remote-1", state=RunState.RUNNING, at=NOW)
     assert await writer.write(RUNNING, change) is Written.KEPT
-    ledger.failing.clear()
+    store.failing.clear()
     account = ScriptedAccount(in_turn(DONE), clock)
-    await follow_on(ledger, board, clock, account, writer=writer)
+    await follow_on(store, live_runs, clock, account, writer=writer)
 
-    kept = await read(ledger)
+    kept = await read(store)
     assert (kept.state, kept.provider_run_id) == (RunState.SUCCEEDED, "remote-1")
-    entry = board.get(RUN.id)
+    entry = live_runs.get(RUN.id)
     assert entry is not None
     assert not entry.is_unwritten
 
 
 async def test_an_end_that_another_process_wrote_is_not_ours(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Two processes may look at one run; only one of them saves its outputs."""
-    await ledger.accept(RUNNING)
-    board.put(RUNNING, noted_at=0.0)
-    await ledger.note_finished(RUN.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=NOW)
-    followed = await follow_on(ledger, board, clock, ScriptedAccount(in_turn(DONE), clock))
+    await store.accept(RUNNING)
+    live_runs.put(RUNNING, noted_at=0.0)
+    await store.note_finished(RUN.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=NOW)
+    followed = await follow_on(store, live_runs, clock, ScriptedAccount(in_turn(DONE), clock))
 
     assert (followed.run.state, followed.is_ours) == (RunState.SUCCEEDED, False)
 
 
-async def test_the_states_on_the_way_are_written_down(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+async def test_the_states_on_the_way_are_written_down(
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
+) -> None:
     """Queued and running are different things to somebody who asks from another process."""
     states: list[RunState] = []
     account = ScriptedAccount(
@@ -271,24 +277,24 @@ async def test_the_states_on_the_way_are_written_down(ledger: FaultyLedger, boar
     )
 
     async def look() -> None:
-        """Read the ledger while a look is under way."""
-        states.append((await read(ledger)).state)
+        """Read the store while a look is under way."""
+        states.append((await read(store)).state)
 
     account.before_answer = look
-    await ledger.accept(RUNNING)
-    board.put(RUNNING, noted_at=0.0)
-    await follow_on(ledger, board, clock, account)
+    await store.accept(RUNNING)
+    live_runs.put(RUNNING, noted_at=0.0)
+    await follow_on(store, live_runs, clock, account)
     assert states == [RunState.RUNNING, RunState.QUEUED, RunState.QUEUED, RunState.RUNNING, RunState.QUEUED]
 
 
 async def test_a_status_that_nobody_documented_counts_as_running_and_is_logged_once(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A new word of the provider's must neither end runs nor fill the log."""
     queued = replace(RUNNING, state=RunState.QUEUED)
     with caplog.at_level(logging.INFO, "flowport.runs.poll"):
         over, _ = await follow(
-            ledger, board, clock, in_turn(*[build_look("warming_up")] * 3, build_look("completed")), queued
+            store, live_runs, clock, in_turn(*[build_look("warming_up")] * 3, build_look("completed")), queued
         )
     assert over.state is RunState.SUCCEEDED
     assert [record.getMessage() for record in caplog.records] == [
@@ -297,23 +303,23 @@ async def test_a_status_that_nobody_documented_counts_as_running_and_is_logged_o
 
 
 async def test_a_status_that_nobody_documented_is_told_until_a_known_one_comes(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Whoever waits learns why nothing ends, with the word."""
     told: list[str] = []
 
     async def note() -> None:
-        """Read the board while a look is under way."""
-        entry = board.get(RUNNING.id)
+        """Read the list of live runs while a look is under way."""
+        entry = live_runs.get(RUNNING.id)
         told.append(entry.problem if entry else "")
 
     account = ScriptedAccount(
         in_turn(build_look("warming\u202e_up"), build_look("running"), build_look("completed")), clock
     )
     account.before_answer = note
-    await ledger.accept(RUNNING)
-    board.put(RUNNING, noted_at=0.0)
-    await follow_on(ledger, board, clock, account)
+    await store.accept(RUNNING)
+    live_runs.put(RUNNING, noted_at=0.0)
+    await follow_on(store, live_runs, clock, account)
     unknown = (
         'Magnific calls the state of this run "warming_up", a word that Flowport does not know. Flowport '
         "treats it as running until results or an end come."
@@ -326,31 +332,31 @@ async def test_a_status_that_nobody_documented_is_told_until_a_known_one_comes(
 
 
 async def test_an_unlisted_word_with_results_ends_a_run_and_keeps_them(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """They were paid for."""
-    over, _ = await follow(ledger, board, clock, in_turn(build_look("archived", images=2)))
+    over, _ = await follow(store, live_runs, clock, in_turn(build_look("archived", images=2)))
     assert (over.state, len(over.outputs), over.failure) == (RunState.SUCCEEDED, 2, "")
 
 
 async def test_a_look_that_cannot_be_written_down_is_shown_all_the_same(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """A full disk must not stop the looking."""
-    ledger.failing.add("note_look")
-    over, _ = await follow(ledger, board, clock, in_turn(build_look("pending"), DONE))
+    store.failing.add("note_look")
+    over, _ = await follow(store, live_runs, clock, in_turn(build_look("pending"), DONE))
     assert over.state is RunState.SUCCEEDED
 
 
 async def test_an_end_that_cannot_be_written_down_stays_on_the_board(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The result is paid for; this process can still hand it out."""
-    ledger.failing.add("note_finished")
-    over, _ = await follow(ledger, board, clock, in_turn(build_look("completed", images=1)))
-    board.update(over)
-    board.remove(RUN.id)
-    entry = board.get(RUN.id)
+    store.failing.add("note_finished")
+    over, _ = await follow(store, live_runs, clock, in_turn(build_look("completed", images=1)))
+    live_runs.update(over)
+    live_runs.remove(RUN.id)
+    entry = live_runs.get(RUN.id)
 
     assert entry is not None
     assert (entry.run.state, entry.run.outputs) == (RunState.SUCCEEDED, (OUTPUT,))
@@ -358,65 +364,67 @@ async def test_an_end_that_cannot_be_written_down_stays_on_the_board(
 
 
 async def test_no_look_is_made_after_somebody_stopped_following(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """The person does not want to hear of it any more; the run stays as it was."""
 
     def answer(request: ApiRequest) -> Reply:
         """Stop following while the first look is under way."""
-        board.remove(RUN.id)
+        live_runs.remove(RUN.id)
         return build_answer(None, 500)
 
-    over, account = await follow(ledger, board, clock, answer)
+    over, account = await follow(store, live_runs, clock, answer)
     assert (over, len(account.asked)) == (RUNNING, 1)
 
 
 async def test_a_follower_leaves_a_run_to_the_one_that_took_it_up_again(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Stopped and begun again within one pause: two followers would ask twice as often and save every file twice."""
 
     def answer(request: ApiRequest) -> Reply:
         """Stop and begin again while the first look is under way."""
-        board.remove(RUN.id)
-        board.put(RUNNING, noted_at=1.0)
+        live_runs.remove(RUN.id)
+        live_runs.put(RUNNING, noted_at=1.0)
         return build_look("running")
 
-    over, account = await follow(ledger, board, clock, answer)
+    over, account = await follow(store, live_runs, clock, answer)
     assert (over, len(account.asked)) == (RUNNING, 1)
 
 
-async def test_an_unfollowed_run_is_left_in_the_pause(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
-    """The wish stands on the board even where the ledger could not take it."""
+async def test_an_unfollowed_run_is_left_in_the_pause(
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
+) -> None:
+    """The wish stands on the list of live runs even where the store could not take it."""
     account = ScriptedAccount(in_turn(), clock)
-    board.put(replace(RUNNING, is_followed=False), noted_at=0.0)
-    assert await follow_on(ledger, board, clock, account) == Followed(RUNNING, is_ours=False)
+    live_runs.put(replace(RUNNING, is_followed=False), noted_at=0.0)
+    assert await follow_on(store, live_runs, clock, account) == Followed(RUNNING, is_ours=False)
 
 
 async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """It was let go of while its start was under way."""
     account = ScriptedAccount(in_turn(), clock)
-    assert await follow_on(ledger, board, clock, account) == Followed(RUNNING, is_ours=False)
+    assert await follow_on(store, live_runs, clock, account) == Followed(RUNNING, is_ours=False)
 
 
-async def test_a_laptop_that_slept_looks_once_and_goes_on(ledger: FaultyLedger, board: Board) -> None:
+async def test_a_laptop_that_slept_looks_once_and_goes_on(store: FaultyStore, live_runs: LiveRuns) -> None:
     """Hours may pass within one pause; the result is still fetched at the next look."""
     clock = FakeClock(is_automatic=False)
-    await ledger.accept(RUNNING)
-    board.put(RUNNING, noted_at=0.0)
+    await store.accept(RUNNING)
+    live_runs.put(RUNNING, noted_at=0.0)
     account = ScriptedAccount(in_turn(DONE), clock)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(follow_on, ledger, board, clock, account)
+        tasks.start_soon(follow_on, store, live_runs, clock, account)
         await wait_until(lambda: clock.count_sleepers() == 1)
         clock.advance(8 * 3600)
-    assert (await read(ledger)).finished_at == NOW + 8 * 3600
+    assert (await read(store)).finished_at == NOW + 8 * 3600
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
 async def test_a_wall_clock_that_is_set_changes_no_duration(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, jump: float
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, jump: float
 ) -> None:
     """A run of six seconds took six seconds, whatever day it is now."""
     replies = in_turn(build_look("running"), DONE)
@@ -426,23 +434,23 @@ async def test_a_wall_clock_that_is_set_changes_no_duration(
         clock.set_wall(jump)
         return replies(request)
 
-    over, _ = await follow(ledger, board, clock, answer)
-    entry = board.get(RUN.id)
+    over, _ = await follow(store, live_runs, clock, answer)
+    entry = live_runs.get(RUN.id)
 
     assert entry is not None
     assert (over.state, entry.over_after_seconds) == (RunState.SUCCEEDED, 6.5)
 
 
 async def test_an_end_that_is_seen_while_somebody_stops_following_is_kept(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """The look was under way, and what it brought is paid for."""
 
     def answer(request: ApiRequest) -> Reply:
         """Stop following, and tell that the run is over."""
-        board.remove(RUN.id)
+        live_runs.remove(RUN.id)
         return DONE
 
-    over, _ = await follow(ledger, board, clock, answer)
+    over, _ = await follow(store, live_runs, clock, answer)
     assert over.state is RunState.SUCCEEDED
-    assert (await read(ledger)).state is RunState.SUCCEEDED
+    assert (await read(store)).state is RunState.SUCCEEDED

@@ -9,7 +9,7 @@ from flowport.domain.errors import Breakage, Operation, ProviderBroken, Provider
 from flowport.domain.models import RunState
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.magica.api import Magica
-from flowport.runs.poll import fetch_look, is_unknown_there
+from flowport.runs.poll import fetch_status, is_unknown_there
 from tests.runs.samples import RUN, build_look
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import ScriptedAccount, build_answer, build_breakage, in_turn
@@ -22,7 +22,7 @@ async def test_a_look_asks_once_and_not_urgently(clock: FakeClock) -> None:
     """Starts go before it, since people wait for them."""
     account = ScriptedAccount(in_turn(build_look("running")), clock)
 
-    assert (await fetch_look(RUN, account, clock)).state is RunState.RUNNING
+    assert (await fetch_status(RUN, account, clock)).state is RunState.RUNNING
     assert account.priorities == [Priority.LOOK]
 
 
@@ -53,7 +53,7 @@ async def test_the_account_of_another_run_is_a_broken_answer(
     """Its end and its files are somebody else's."""
     account = ScriptedAccount(in_turn(build_answer({"data": {"status": status, name: told}})), clock)
     with pytest.raises(ProviderBroken, match="it described another run"):
-        await fetch_look(RUN_AT_PROVIDER, account, clock)
+        await fetch_status(RUN_AT_PROVIDER, account, clock)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_the_account_of_another_run_is_a_broken_answer(
 async def test_an_account_that_names_this_run_or_none_is_believed(clock: FakeClock, told: dict[str, object]) -> None:
     """The documents require the id; a server that leaves it out is not refused for it."""
     account = ScriptedAccount(in_turn(build_answer({"data": {"status": "failed", **told}})), clock)
-    assert (await fetch_look(RUN_AT_PROVIDER, account, clock)).state is RunState.FAILED
+    assert (await fetch_status(RUN_AT_PROVIDER, account, clock)).state is RunState.FAILED
 
 
 @pytest.mark.parametrize("wrap", [lambda run: run, lambda run: {"run": run}, lambda run: {"data": run}])
@@ -75,5 +75,5 @@ async def test_the_account_of_another_run_is_a_broken_answer_of_magica_too(
     ours = build_answer(wrap({name: "remote-1", "status": "RUNNING"}))
     account = ScriptedAccount(in_turn(other, ours), clock, provider=Magica())
     with pytest.raises(ProviderBroken, match="it described another run"):
-        await fetch_look(RUN_AT_PROVIDER, account, clock)
-    assert (await fetch_look(RUN_AT_PROVIDER, account, clock)).state is RunState.RUNNING
+        await fetch_status(RUN_AT_PROVIDER, account, clock)
+    assert (await fetch_status(RUN_AT_PROVIDER, account, clock)).state is RunState.RUNNING

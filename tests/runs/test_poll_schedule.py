@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.runs.durations import Forecast, Span, fit_forecast
+from flowport.runs.durations import Forecast, Observation, fit_forecast
 from flowport.runs.poll_schedule import (
     LONGEST_SECONDS,
     MAX_PAUSE_SECONDS,
-    Demand,
-    LiveRun,
+    PollReason,
+    PollState,
     Prices,
     choose_companions,
     choose_likeliest,
@@ -22,24 +22,24 @@ from flowport.runs.poll_schedule import (
 )
 from flowport.runtime.clock import Pace
 
-KNOWN = fit_forecast([Span(60.0, 60.0)] * 10 + [Span(90.0, 90.0)] * 5 + [Span(40.0, 40.0)] * 5)
+KNOWN = fit_forecast([Observation(60.0, 60.0)] * 10 + [Observation(90.0, 90.0)] * 5 + [Observation(40.0, 40.0)] * 5)
 FORECASTS = st.builds(Forecast, st.floats(0.0, 8.0), st.floats(0.15, 2.0))
 LIMITS = st.integers(1, 200)
 
 
 @st.composite
-def live_runs(draw: st.DrawFn, now: float = 10_000.0) -> LiveRun:
+def live_runs(draw: st.DrawFn, now: float = 10_000.0) -> PollState:
     """Return a run in any condition."""
     started = now - draw(st.floats(0.0, 5_000.0))
     seen = started + draw(st.floats(0.0, 1.0)) * (now - started)
     asked = seen + draw(st.floats(0.0, 1.0)) * (now - seen)
-    return LiveRun(started, seen, asked, is_waited=draw(st.booleans()), forecast=draw(FORECASTS))
+    return PollState(started, seen, asked, is_waited=draw(st.booleans()), forecast=draw(FORECASTS))
 
 
-def build_run(age: float, *, unseen: float | None = None, is_waited: bool = True, now: float = 1_000.0) -> LiveRun:
+def build_run(age: float, *, unseen: float | None = None, is_waited: bool = True, now: float = 1_000.0) -> PollState:
     """Return a run that began so long ago and was last seen so long ago."""
     seen = now - (age if unseen is None else unseen)
-    return LiveRun(now - age, seen, seen, is_waited=is_waited, forecast=KNOWN)
+    return PollState(now - age, seen, seen, is_waited=is_waited, forecast=KNOWN)
 
 
 @pytest.mark.parametrize(
@@ -76,32 +76,32 @@ def test_runs_that_were_started_together_are_not_looked_at_together(crowd: int, 
 
 @given(runs=st.lists(live_runs(), min_size=1, max_size=3))
 @settings(deadline=None, max_examples=100)
-def test_with_little_load_every_run_is_looked_at_in_its_pace(runs: list[LiveRun]) -> None:
+def test_with_little_load_every_run_is_looked_at_in_its_pace(runs: list[PollState]) -> None:
     """Three runs every four seconds are 45 requests a minute; what they are like does not matter."""
     prices = get_prices(runs, Pace(), limit=50)
     assert prices == Prices()
-    for demand in (Demand.WAITED, Demand.LEFT):
-        due = [run for run in runs if run.is_waited is (demand is Demand.WAITED)]
-        assert (choose_run(runs, demand, prices, 10_000.0) is not None) == bool(due)
+    for poll_reason in (PollReason.WAITED, PollReason.LEFT):
+        due = [run for run in runs if run.is_waited is (poll_reason is PollReason.WAITED)]
+        assert (choose_run(runs, poll_reason, prices, 10_000.0) is not None) == bool(due)
 
 
-@given(runs=st.lists(live_runs(), max_size=40), limit=LIMITS, demand=st.sampled_from(Demand))
+@given(runs=st.lists(live_runs(), max_size=40), limit=LIMITS, poll_reason=st.sampled_from(PollReason))
 @settings(deadline=None, max_examples=200)
-def test_a_choice_is_one_of_those_it_is_for(runs: list[LiveRun], limit: int, demand: Demand) -> None:
+def test_a_choice_is_one_of_those_it_is_for(runs: list[PollState], limit: int, poll_reason: PollReason) -> None:
     """A row never gets the request that was taken for somebody who waits."""
-    n = choose_run(runs, demand, get_prices(runs, Pace(), limit=limit), 10_000.0)
-    assert n is None or runs[n].is_waited is (demand is Demand.WAITED)
+    n = choose_run(runs, poll_reason, get_prices(runs, Pace(), limit=limit), 10_000.0)
+    assert n is None or runs[n].is_waited is (poll_reason is PollReason.WAITED)
 
 
 @given(runs=st.lists(live_runs(), min_size=1, max_size=40), limit=LIMITS)
 @settings(deadline=None, max_examples=200)
-def test_no_run_is_starved(runs: list[LiveRun], limit: int) -> None:
+def test_no_run_is_starved(runs: list[PollState], limit: int) -> None:
     """Looking again and again in the order of the choices, with one request at a time, reaches every run in the end."""
     now, left = 10_000.0, set(range(len(runs)))
     for _ in range(2 * len(runs)):
         now += max(LONGEST_SECONDS.values())
-        for demand in Demand:
-            n = choose_run(runs, demand, get_prices(runs, Pace(), limit=limit), now)
+        for poll_reason in PollReason:
+            n = choose_run(runs, poll_reason, get_prices(runs, Pace(), limit=limit), now)
             if n is not None:
                 left.discard(n)
                 runs[n] = note_look(runs[n], now)
@@ -132,25 +132,25 @@ def test_under_load_the_likeliest_end_goes_first_and_a_fresh_run_waits() -> None
     """A run of an app that takes a minute is not over after five seconds."""
     runs = [build_run(age, is_waited=False) for age in (5.0, 70.0, 95.0, 60.0)]
     dear = Prices(9.0, 9.0)
-    assert choose_run(runs, Demand.LEFT, dear, 1_000.0) == 2
-    assert choose_run(runs[:1], Demand.LEFT, dear, 1_000.0) is None
-    assert choose_run(runs, Demand.WAITED, dear, 1_000.0) is None
+    assert choose_run(runs, PollReason.LEFT, dear, 1_000.0) == 2
+    assert choose_run(runs[:1], PollReason.LEFT, dear, 1_000.0) is None
+    assert choose_run(runs, PollReason.WAITED, dear, 1_000.0) is None
     assert (choose_likeliest(runs, 1_000.0), choose_likeliest([], 1_000.0)) == (2, None)
 
 
 def test_only_rows_that_are_all_but_over_go_before_starts() -> None:
     """A look in vain would hold up a start, and what has merely gone unseen for long is likely to go on."""
     runs = [build_run(age, is_waited=False) for age in (70.0, 300.0, 200.0)]
-    assert choose_run(runs, Demand.OVER, Prices(), 1_000.0) == 1
+    assert choose_run(runs, PollReason.OVER, Prices(), 1_000.0) == 1
     lost = build_run(3_600.0, unseen=LONGEST_SECONDS[False], is_waited=False)
-    assert choose_run([runs[0], lost, build_run(300.0)], Demand.OVER, Prices(), 1_000.0) is None
+    assert choose_run([runs[0], lost, build_run(300.0)], PollReason.OVER, Prices(), 1_000.0) is None
 
 
 def test_what_went_unseen_for_too_long_goes_before_every_chance() -> None:
     """One that takes an hour, where others take a minute, must not be forgotten."""
     lost = build_run(3_600.0, unseen=LONGEST_SECONDS[False], is_waited=False)
     likely = build_run(110.0, is_waited=False)
-    assert choose_run([likely, lost], Demand.LEFT, Prices(0.0, 9.0), 1_000.0) == 1
+    assert choose_run([likely, lost], PollReason.LEFT, Prices(0.0, 9.0), 1_000.0) == 1
 
 
 def test_a_look_that_failed_tells_nothing_of_the_run() -> None:
@@ -172,7 +172,7 @@ def test_who_is_waited_for_goes_along_first_and_then_the_likeliest_to_have_ended
 
 @given(st.lists(live_runs(), max_size=100), LIMITS)
 @settings(deadline=None, max_examples=100)
-def test_where_one_request_tells_of_several_no_look_has_to_be_worth_more(runs: list[LiveRun], limit: int) -> None:
+def test_where_one_request_tells_of_several_no_look_has_to_be_worth_more(runs: list[PollState], limit: int) -> None:
     """And rows leave to starts what they save."""
     alone, together = get_prices(runs, Pace(), limit=limit), get_prices_of_many(runs, Pace(), limit=limit)
     assert together.left == alone.left

@@ -10,7 +10,7 @@ from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import RunState, Urgency
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.poll import RunFollower
 from flowport.runs.poller import MAX_LOOKS
@@ -20,7 +20,7 @@ from tests.runs.polls import RUNNING, open_watch
 from tests.runs.samples import build_look
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
-    FaultyLedger,
+    FaultyStore,
     Reply,
     ScriptedAccount,
     build_answer,
@@ -32,18 +32,18 @@ from tests.support.scripted import (
 DONE, GOING = build_look("completed"), build_look("running")
 
 
-async def test_with_little_load_a_limit_changes_nothing(ledger: FaultyLedger) -> None:
+async def test_with_little_load_a_limit_changes_nothing(store: FaultyStore) -> None:
     """First after two and a half seconds, then every four (get-run)."""
-    async with open_watch(ledger, in_turn(GOING, GOING, DONE), limit=50) as watch:
+    async with open_watch(store, in_turn(GOING, GOING, DONE), limit=50) as watch:
         await watch.follow("a")
         await watch.finish("a")
         assert watch.asked_at == [2.5, 6.5, 10.5]
         assert watch.account.priorities == [Priority.LOOK] * 3
 
 
-async def test_a_request_goes_to_the_run_that_is_the_right_one_when_it_comes(ledger: FaultyLedger) -> None:
+async def test_a_request_goes_to_the_run_that_is_the_right_one_when_it_comes(store: FaultyStore) -> None:
     """It was asked for on behalf of a row; meanwhile another row has become likelier to have ended."""
-    async with open_watch(ledger, in_turn(DONE, last=GOING), limit=1, is_automatic=False) as watch:
+    async with open_watch(store, in_turn(DONE, last=GOING), limit=1, is_automatic=False) as watch:
         await watch.account.budget.take(Priority.START)
         await watch.follow("young", Urgency.BATCH)
         await wait_until(lambda: watch.clock.count_sleepers() >= 2)
@@ -53,11 +53,11 @@ async def test_a_request_goes_to_the_run_that_is_the_right_one_when_it_comes(led
         assert watch.get_looked_at()[0] == "old"
 
 
-async def test_a_row_that_somebody_waits_for_goes_first(ledger: FaultyLedger) -> None:
+async def test_a_row_that_somebody_waits_for_goes_first(store: FaultyStore) -> None:
     """The urgency is what it is now, not what it was when the run was asked for."""
-    async with open_watch(ledger, in_turn(last=DONE), limit=50) as watch:
+    async with open_watch(store, in_turn(last=DONE), limit=50) as watch:
         await watch.follow("row", Urgency.BATCH)
-        entry = watch.board.get("row")
+        entry = watch.live_runs.get("row")
         assert entry is not None
         with entry.wait():
             await watch.finish("row")
@@ -66,9 +66,9 @@ async def test_a_row_that_somebody_waits_for_goes_first(ledger: FaultyLedger) ->
         assert watch.account.priorities == [Priority.LOOK, Priority.LOOK_ROW]
 
 
-async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does_not(ledger: FaultyLedger) -> None:
+async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does_not(store: FaultyStore) -> None:
     """Its caller's patience has an end; then those that others wait for go first."""
-    async with open_watch(ledger, in_turn(last=DONE), limit=50) as watch:
+    async with open_watch(store, in_turn(last=DONE), limit=50) as watch:
         await watch.follow("fresh", age=40.0)
         await watch.finish("fresh")
         await watch.follow("left", age=50.0)
@@ -76,9 +76,9 @@ async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does
         assert watch.account.priorities == [Priority.LOOK, Priority.LOOK_ROW]
 
 
-async def test_a_slow_answer_holds_up_nobody_else(ledger: FaultyLedger) -> None:
+async def test_a_slow_answer_holds_up_nobody_else(store: FaultyStore) -> None:
     """One hung connection among many runs."""
-    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+    async with open_watch(store, in_turn(last=DONE)) as watch:
         held, slow = anyio.Event(), list[str]()
 
         async def hang() -> None:
@@ -100,9 +100,9 @@ async def test_a_slow_answer_holds_up_nobody_else(ledger: FaultyLedger) -> None:
         await watch.finish(*names)
 
 
-async def test_no_more_looks_than_so_many_are_under_way(ledger: FaultyLedger) -> None:
+async def test_no_more_looks_than_so_many_are_under_way(store: FaultyStore) -> None:
     """A provider that answers nobody must not be asked by hundreds at once."""
-    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+    async with open_watch(store, in_turn(last=DONE)) as watch:
         held = anyio.Event()
 
         async def hang() -> None:
@@ -123,9 +123,9 @@ async def test_no_more_looks_than_so_many_are_under_way(ledger: FaultyLedger) ->
         await watch.finish(*names)
 
 
-async def test_no_way_to_the_provider_is_a_look_that_failed(ledger: FaultyLedger) -> None:
+async def test_no_way_to_the_provider_is_a_look_that_failed(store: FaultyStore) -> None:
     """The built-in sandbox may not be there yet; the run is looked at again."""
-    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+    async with open_watch(store, in_turn(last=DONE)) as watch:
         lost, take = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN), watch.account.wait_for_turn
         failing = iter([True, True])
 
@@ -143,10 +143,10 @@ async def test_no_way_to_the_provider_is_a_look_that_failed(ledger: FaultyLedger
 
 @pytest.mark.parametrize("limit", [0, 50])
 async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_that_comes_later(
-    ledger: FaultyLedger, limit: int, caplog: pytest.LogCaptureFixture
+    store: FaultyStore, limit: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever waits must hear of it; a run that nobody watches would wait for ever."""
-    clock, board = FakeClock(), Board()
+    clock, live_runs = FakeClock(), LiveRuns()
     account = ScriptedAccount(in_turn(last=DONE), clock, limit=limit)
     take, failing = account.wait_for_turn, iter([True])
 
@@ -157,64 +157,64 @@ async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_th
         await take(priority, operation)
 
     account.wait_for_turn = wait_for_turn  # type: ignore[method-assign]  # a bug of ours, wherever it may be
-    await ledger.accept(RUNNING)
-    board.put(RUNNING, noted_at=0.0)
+    await store.accept(RUNNING)
+    live_runs.put(RUNNING, noted_at=0.0)
     async with Supervisor() as supervisor:
-        follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
+        follower = RunFollower(store, live_runs, clock, Pace(), RunWriter(live_runs, clock), supervisor=supervisor)
         with pytest.raises(RuntimeError, match="has crashed"):
             await follower.follow(RUNNING, account)
         assert (await follower.follow(RUNNING, account)).run.state is RunState.SUCCEEDED
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_runs_that_are_left_alone_while_they_wait_cost_no_request(ledger: FaultyLedger) -> None:
+async def test_runs_that_are_left_alone_while_they_wait_cost_no_request(store: FaultyStore) -> None:
     """The person does not want to hear of it any more; the request goes to another run."""
-    async with open_watch(ledger, in_turn(last=DONE), limit=1, is_automatic=False) as watch:
+    async with open_watch(store, in_turn(last=DONE), limit=1, is_automatic=False) as watch:
         await watch.account.budget.take(Priority.START)
         for name in ("unwanted", "wanted"):
             await watch.follow(name)
         await wait_until(lambda: watch.clock.count_sleepers() >= 2)
         watch.clock.advance(25)
         await wait_until(lambda: watch.account.priorities != [])
-        watch.board.remove("unwanted")
+        watch.live_runs.remove("unwanted")
         await watch.let_pass("unwanted", "wanted")
         assert watch.get_looked_at() == ["wanted"]
 
 
-async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(ledger: FaultyLedger) -> None:
+async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(store: FaultyStore) -> None:
     """Its only run was let go of while it stood in line."""
-    async with open_watch(ledger, in_turn(), limit=1, is_automatic=False) as watch:
+    async with open_watch(store, in_turn(), limit=1, is_automatic=False) as watch:
         await watch.account.budget.take(Priority.START)
         await watch.follow("a")
         await wait_until(lambda: watch.clock.count_sleepers() >= 2)
         watch.clock.advance(25)
         await wait_until(lambda: watch.account.priorities != [])
-        watch.board.remove("a")
+        watch.live_runs.remove("a")
         await watch.let_pass("a")
         assert watch.account.asked == []
 
 
-async def test_a_row_whose_batch_a_call_waits_for_is_read_again_within_ten_seconds(ledger: FaultyLedger) -> None:
+async def test_a_row_whose_batch_a_call_waits_for_is_read_again_within_ten_seconds(store: FaultyStore) -> None:
     """The caller of a batch waits for its rows."""
-    async with open_watch(ledger, in_turn(*[build_answer(None, 500)] * 6, DONE)) as watch:
+    async with open_watch(store, in_turn(*[build_answer(None, 500)] * 6, DONE)) as watch:
         batch = replace(RUNNING, id="batch_a", row_count=1)
-        with watch.board.put(batch, noted_at=watch.clock.monotonic()).wait():
+        with watch.live_runs.put(batch, noted_at=watch.clock.monotonic()).wait():
             await watch.follow("row", Urgency.BATCH, batch_id=batch.id)
             await watch.finish("row")
     pauses = [after - before for before, after in itertools.pairwise(watch.asked_at)]
     assert pauses == [2, 4, 8, 10, 10, 10]
 
 
-async def test_somebody_who_begins_to_wait_for_a_failing_run_does_not_wait_out_its_pause(ledger: FaultyLedger) -> None:
+async def test_somebody_who_begins_to_wait_for_a_failing_run_does_not_wait_out_its_pause(store: FaultyStore) -> None:
     """A minute is for runs that nobody waits for; the caller has less than that in all."""
     failing = [build_answer(None, 500)] * 7
     replies = in_turn(*failing, DONE)
-    async with open_watch(ledger, in_turn(last=DONE)) as watch:
+    async with open_watch(store, in_turn(last=DONE)) as watch:
 
         def answer(request: ApiRequest) -> Reply:
             """Have somebody wait once the pauses are long."""
             watch.asked_at.append(watch.clock.monotonic())
-            entry = watch.board.get("left")
+            entry = watch.live_runs.get("left")
             assert entry is not None
             entry.waiters = int(len(watch.asked_at) >= len(failing))
             return replies(request)

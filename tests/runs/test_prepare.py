@@ -19,11 +19,11 @@ from flowport.domain.models import Input, InputKind, OutputKind
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia
 from flowport.media.sniff import Sniffed
 from flowport.media.sources import DiskSource, Fingerprint
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, MediaInput, PreparedCall
 from flowport.runs.references import CreationMedia, OutputFinder
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 from tests.runs.samples import APP, PROMPT
 from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock
@@ -38,7 +38,7 @@ LISTING = Listing(
     {"in-1": "prompt", "in-2": "photo", "in-3": "photos", "in-4": "count"},
 )
 PNG = write(build_photo())
-CALLER = RunCall("local", "stdio")
+CALLER = RunRequest("local", "stdio")
 URL = "https://cdn.example/a.png?token=t"
 
 
@@ -53,10 +53,10 @@ async def prepare(folder: Path, listing: Listing = LISTING, **arguments: Any) ->
 
 @asynccontextmanager
 async def open_finder(folder: Path) -> AsyncIterator[OutputFinder]:
-    """Open a ledger to find results in; there are none."""
-    ledger = open_sqlite_ledger(folder / "ledger.sqlite3")
-    yield OutputFinder(ledger, DeliveredRuns())
-    await ledger.close()
+    """Open a store to find results in; there are none."""
+    store = open_sqlite_store(folder / "ledger.sqlite3")
+    yield OutputFinder(store, DeliveredRuns())
+    await store.close()
 
 
 def lay(folder: Path, name: str, data: bytes = PNG) -> str:
@@ -133,7 +133,7 @@ async def test_the_order_of_several_files_counts(tmp_path: Path) -> None:
     ["data:image/png;base64,", "  DATA:image/png;base64,", "Data:image/png;name=a b.png;base64,", "data:;base64,"],
 )
 async def test_no_inlined_file_is_kept_for_reading_again(tmp_path: Path, beginning: str) -> None:
-    """The ledger is no place for pictures, however a client spells them."""
+    """The store is no place for pictures, however a client spells them."""
     uri = beginning + base64.b64encode(write(build_photo(1, 1))).decode()
     call = await prepare(tmp_path, prompt="p", photo=uri, photos=[uri])
     shown = json.loads(call.arguments_json)

@@ -10,15 +10,15 @@ from flowport.catalog.listing import Listing
 from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderRefused
 from flowport.domain.models import Run, RunState
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.calls import RunCall
-from flowport.runs.live import Board
+from flowport.runs.calls import RunRequest
+from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import RunWriter
-from flowport.runs.quota import Patience
+from flowport.runs.quota import QuotaWait
 from flowport.runs.start import RunStarter
 from tests.runs.benches import Bench, OneApp, open_bench
 from tests.runs.samples import APP, CALL, NOW, PROMPT, RUN, TAKEN, build_look, get_instant, read
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import ACCOUNT, FaultyLedger, ScriptedAccount, build_breakage, in_turn, wait_until
+from tests.support.scripted import ACCOUNT, FaultyStore, ScriptedAccount, build_breakage, in_turn, wait_until
 
 LISTING = Listing(replace(APP, inputs=(PROMPT,)), "sketch", {"in-1": "prompt"})
 USED_UP = DayUsedUp("Magnific", Operation.DESCRIBE_APP, 36_000.0)
@@ -26,11 +26,13 @@ NOBODY = build_breakage(Breakage.NO_CONNECTION)
 LOST = build_breakage(Breakage.NO_CONNECTION, Operation.DESCRIBE_APP)
 
 
-async def start(ledger: FaultyLedger, board: Board, account: ScriptedAccount, clock: FakeClock, run: Run = RUN) -> Run:
+async def start(
+    store: FaultyStore, live_runs: LiveRuns, account: ScriptedAccount, clock: FakeClock, run: Run = RUN
+) -> Run:
     """Accept a run and start it."""
-    await ledger.accept(run)
-    board.put(run, noted_at=0.0)
-    return await RunStarter(ledger, board, clock, RunWriter(board, clock)).start(run, CALL, account)
+    await store.accept(run)
+    live_runs.put(run, noted_at=0.0)
+    return await RunStarter(store, live_runs, clock, RunWriter(live_runs, clock)).start(run, CALL, account)
 
 
 class UsedUp(ScriptedAccount):
@@ -49,41 +51,41 @@ class UsedUp(ScriptedAccount):
         await super().wait_for_turn(priority, operation)
 
 
-async def test_a_row_waits_for_the_next_day(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+async def test_a_row_waits_for_the_next_day(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
     """A table that was asked for in the evening must not fail for good at midnight minus one."""
     account, row = UsedUp(clock, 36_000.0), replace(RUN, batch_id="batch_1")
-    started = await start(ledger, board, account, clock, row)
+    started = await start(store, live_runs, account, clock, row)
     assert (started.state, get_instant(clock), len(account.asked)) == (RunState.RUNNING, 36_000.0, 1)
 
 
 async def test_a_row_outlasts_a_network_that_is_away_for_minutes(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Hundreds of rows must not fail one after the other while a router starts anew; each asks ever less often."""
     account = ScriptedAccount(in_turn(*[NOBODY] * 12, TAKEN), clock)
-    started = await start(ledger, board, account, clock, replace(RUN, batch_id="batch_1"))
+    started = await start(store, live_runs, account, clock, replace(RUN, batch_id="batch_1"))
     assert (started.state, get_instant(clock), len(account.asked)) == (RunState.RUNNING, 31.0 + 7 * 30.0, 13)
 
 
 async def test_a_row_does_not_wait_for_a_provider_that_is_never_there(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """The address may be wrong; after ten minutes the row has failed, for nothing."""
     account = ScriptedAccount(in_turn(last=NOBODY), clock)
-    failed = await start(ledger, board, account, clock, replace(RUN, batch_id="batch_1"))
+    failed = await start(store, live_runs, account, clock, replace(RUN, batch_id="batch_1"))
     assert (failed.state, get_instant(clock), failed.spent_credits) == (RunState.FAILED, 31.0 + 18 * 30.0, 0.0)
 
 
 async def test_a_single_run_does_not_wait_for_the_next_day(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Somebody sits before it and is told."""
     with pytest.raises(DayUsedUp):
-        await start(ledger, board, UsedUp(clock, 36_000.0), clock)
+        await start(store, live_runs, UsedUp(clock, 36_000.0), clock)
     assert get_instant(clock) == 0.0
 
 
-async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(ledger: FaultyLedger, board: Board) -> None:
+async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(store: FaultyStore, live_runs: LiveRuns) -> None:
     """At once, and nothing is sent then."""
     clock = FakeClock(is_automatic=False)
     account, row = UsedUp(clock, 36_000.0), replace(RUN, batch_id="batch_1")
@@ -91,62 +93,64 @@ async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(ledger: Faulty
 
     async def work() -> None:
         """Keep what the start returned."""
-        returned.append(await start(ledger, board, account, clock, row))
+        returned.append(await start(store, live_runs, account, clock, row))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
         await wait_until(lambda: clock.count_sleepers() == 1)
-        entry = board.get(row.id)
+        entry = live_runs.get(row.id)
         assert entry is not None
         assert (
             "Requests are allowed again in about 10 h. Nothing was sent; Flowport goes on by itself." in entry.problem
         )
-        await ledger.note_cancelled(row.id, failure="Enough.", at=NOW)
-        board.update(await read(ledger))
+        await store.note_cancelled(row.id, failure="Enough.", at=NOW)
+        live_runs.update(await read(store))
     assert (returned[0].state, account.asked) == (RunState.CANCELLED, [])
     # Nothing is done for it any more.
-    starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
+    starter = RunStarter(store, live_runs, clock, RunWriter(live_runs, clock))
     assert (await starter.start(row, CALL, account)).state is RunState.CANCELLED
 
 
-async def test_a_row_that_is_cancelled_before_the_refusal_comes_does_not_wait(board: Board, clock: FakeClock) -> None:
+async def test_a_row_that_is_cancelled_before_the_refusal_comes_does_not_wait(
+    live_runs: LiveRuns, clock: FakeClock
+) -> None:
     """And is not shown as one that goes on."""
     row = replace(RUN, batch_id="batch_1")
-    entry = board.put(row, noted_at=0.0)
+    entry = live_runs.put(row, noted_at=0.0)
 
     async def refuse() -> None:
         """Refuse what somebody has just cancelled."""
-        board.update(replace(row, state=RunState.CANCELLED))
+        live_runs.update(replace(row, state=RunState.CANCELLED))
         raise USED_UP
 
-    await Patience(board, clock).outwait_day(row, refuse)
+    await QuotaWait(live_runs, clock).outwait_day(row, refuse)
     assert (entry.run.state, entry.problem, get_instant(clock)) == (RunState.CANCELLED, "", 0.0)
 
 
-async def test_a_refusal_of_the_account_is_noted(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+async def test_a_refusal_of_the_account_is_noted(store: FaultyStore, live_runs: LiveRuns, clock: FakeClock) -> None:
     """Before the start as well, when its files are brought."""
     account = UsedUp(clock, 36_000.0)
     account.problem = ProviderRefused("Magnific", Operation.REQUEST_UPLOAD, 401)
     with pytest.raises(ProviderRefused):
-        await start(ledger, board, account, clock)
-    entry = board.get(RUN.id)
+        await start(store, live_runs, account, clock)
+    entry = live_runs.get(RUN.id)
     assert entry is not None
     assert entry.refusal.startswith("Magnific does not accept the API key.")
 
 
 async def take_over_row(bench: Bench, folder: Path, *found: Listing | Exception) -> Run:
     """Have a bench take over a row that its process left unsent, with a catalogue that finds this; return it."""
-    call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunCall("local"))
-    bench.catalogs[ACCOUNT.id] = OneApp(bench.ledger, bench.clock, folder, *found)
+    call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
+    bench.catalogs[ACCOUNT.id] = OneApp(bench.store, bench.clock, folder, *found)
     row = replace(RUN, told_at=NOW, batch_id="batch_1", canonical_digest=call.canonical_digest)
-    await bench.ledger.accept(row)
-    await bench.inheritor.take_over(row)
+    await bench.store.accept(row)
+    await bench.claimer.take_over(row)
     return row
 
 
-async def test_a_row_whose_app_must_be_read_waits_for_the_next_day_too(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_row_whose_app_must_be_read_waits_for_the_next_day_too(store: FaultyStore, tmp_path: Path) -> None:
     """What it is made of has not changed; nobody can look just now."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, build_look("completed"))) as bench:
+    async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("completed"))) as bench:
         row = await take_over_row(bench, tmp_path, USED_UP, LISTING)
         over = await bench.finish(row)
         asked = [request.operation for request in bench.account.asked]
@@ -156,23 +160,23 @@ async def test_a_row_whose_app_must_be_read_waits_for_the_next_day_too(ledger: F
 
 @pytest.mark.parametrize("found", [[USED_UP], [LOST] * 99], ids=["day", "network"])
 async def test_a_row_whose_app_cannot_be_read_can_be_cancelled(
-    ledger: FaultyLedger, tmp_path: Path, found: list[Exception]
+    store: FaultyStore, tmp_path: Path, found: list[Exception]
 ) -> None:
     """At once: it is not read for nobody."""
-    async with open_bench(ledger, tmp_path, in_turn(), is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, in_turn(), is_automatic=False) as bench:
         row = await take_over_row(bench, tmp_path, *found)
         await bench.reach_pause(row, RunState.ACCEPTED)
-        await ledger.note_cancelled(row.id, failure="Enough.", at=NOW)
-        bench.board.update(await read(ledger))
+        await store.note_cancelled(row.id, failure="Enough.", at=NOW)
+        bench.live_runs.update(await read(store))
         over = await bench.finish(row)
         assert bench.clock.count_sleepers() == 0
     assert (over.state, over.failure) == (RunState.CANCELLED, "Enough.")
 
 
-async def test_a_row_whose_app_may_not_be_read_fails_with_the_reason(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_row_whose_app_may_not_be_read_fails_with_the_reason(store: FaultyStore, tmp_path: Path) -> None:
     """Its batch hears that the account is refused."""
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        entry = bench.board.put(replace(RUN, id="batch_1", row_count=1), noted_at=0.0)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        entry = bench.live_runs.put(replace(RUN, id="batch_1", row_count=1), noted_at=0.0)
         row = await take_over_row(bench, tmp_path, ProviderRefused("Magnific", Operation.DESCRIBE_APP, 401))
         over = await bench.finish(row)
     assert (over.state, over.reserved_credits) == (RunState.FAILED, 0.0)

@@ -15,16 +15,16 @@ from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderRefus
 from flowport.domain.models import Input, InputKind, Run
 from flowport.media.input_files import MediaRules
 from flowport.providers.magica.api import Magica
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, PreparedCall
-from flowport.runs.rebuild_call import CallRestorer
+from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.references import OutputFinder
 from tests.runs.benches import OneApp
 from tests.runs.samples import APP, PROMPT, RUN, get_instant
 from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import ACCOUNT, FaultyLedger, ScriptedAccount, build_breakage, in_turn
+from tests.support.scripted import ACCOUNT, FaultyStore, ScriptedAccount, build_breakage, in_turn
 
 PHOTO = Input("in-2", "photo_key", InputKind.IMAGE, "Photo", is_required=False)
 LISTING = Listing(replace(APP, inputs=(PROMPT, PHOTO)), "sketch", {"in-1": "prompt", "in-2": "photo"})
@@ -35,18 +35,18 @@ LOST = build_breakage(Breakage.NO_CONNECTION, Operation.DESCRIBE_APP)
 class Bench:
     """A restorer with a folder that files may be read from."""
 
-    def __init__(self, ledger: FaultyLedger, folder: Path) -> None:
-        self.ledger = ledger
+    def __init__(self, store: FaultyStore, folder: Path) -> None:
+        self.store = store
         self.folder = folder
         self.clock = FakeClock()
         self.account = ScriptedAccount(in_turn(), self.clock)
         self.preparer = CallPreparer(
-            MediaRules((folder,)), anyio.CapacityLimiter(2), OutputFinder(ledger, DeliveredRuns())
+            MediaRules((folder,)), anyio.CapacityLimiter(2), OutputFinder(store, DeliveredRuns())
         )
 
     async def accept(self, **arguments: Any) -> tuple[Run, PreparedCall]:
         """Return the run that a call was accepted as, and the call."""
-        call = await self.preparer.prepare(self.account, LISTING, arguments, RunCall("local"))
+        call = await self.preparer.prepare(self.account, LISTING, arguments, RunRequest("local"))
         run = replace(RUN, arguments_json=call.arguments_json, canonical_digest=call.canonical_digest)
         return run, call
 
@@ -63,19 +63,19 @@ class Bench:
         is_listed: bool = True,
     ) -> PreparedCall | None:
         """Restore the call of a run with a catalogue that finds this."""
-        catalog = OneApp(self.ledger, self.clock, self.folder, *found)
+        catalog = OneApp(self.store, self.clock, self.folder, *found)
         catalog._is_cached = is_cached
         catalog.current = replace(catalog.current, listed_at=1.0 if is_listed else None)
-        restorer = CallRestorer(self.preparer, {ACCOUNT.id: catalog}, self.clock)
-        restored = await restorer.restore(run, self.account)
+        call_rebuilder = CallRebuilder(self.preparer, {ACCOUNT.id: catalog}, self.clock)
+        restored = await call_rebuilder.restore(run, self.account)
         assert catalog.waited == ([] if is_cached or not found else [60.0])
         return restored
 
 
 @pytest.fixture
-def bench(ledger: FaultyLedger, tmp_path: Path) -> Bench:
+def bench(store: FaultyStore, tmp_path: Path) -> Bench:
     """Give a test a bench."""
-    return Bench(ledger, tmp_path)
+    return Bench(store, tmp_path)
 
 
 @pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "first-start"])

@@ -8,16 +8,16 @@ import pytest
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Delivered
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import MAX_CONNECTIONS, MAX_DELIVERED, DeliveredRuns
 from flowport.runs.references import OutputFinder, OutputMedia
 from tests.runs.samples import NOW, RUN
-from tests.support.scripted import FaultyLedger
+from tests.support.scripted import FaultyStore
 
 PICTURE = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png?token=t")
 CLIP = Output(2, OutputKind.VIDEO, "https://cdn.example/2.mp4?token=t")
 WORDS = Output(3, OutputKind.TEXT, None, text="hello")
-CALLER = RunCall("local", "one")
+CALLER = RunRequest("local", "one")
 
 
 def build_run(name: str, *outputs: Output, **changes: Any) -> Run:
@@ -30,21 +30,21 @@ MIXED = build_run("mixed", PICTURE, CLIP, WORDS)
 
 
 async def find(
-    ledger: FaultyLedger,
+    store: FaultyStore,
     value: str,
     *,
     kind: InputKind = InputKind.IMAGE,
-    call: RunCall = CALLER,
+    call: RunRequest = CALLER,
     seen: DeliveredRuns | None = None,
 ) -> OutputMedia | None:
     """Find what an argument called photo means."""
-    return await OutputFinder(ledger, seen or DeliveredRuns()).find(value, argument="photo", kind=kind, call=call)
+    return await OutputFinder(store, seen or DeliveredRuns()).find(value, argument="photo", kind=kind, call=call)
 
 
-async def refuse(ledger: FaultyLedger, value: str, **options: Any) -> str:
+async def refuse(store: FaultyStore, value: str, **options: Any) -> str:
     """Return the one problem of a refused argument."""
     with pytest.raises(ArgumentsInvalid) as caught:
-        await find(ledger, value, **options)
+        await find(store, value, **options)
     (problem,) = caught.value.problems
     assert problem.argument == "photo"
     return str(problem)
@@ -65,24 +65,24 @@ async def refuse(ledger: FaultyLedger, value: str, **options: Any) -> str:
     ],
 )
 async def test_a_result_is_found_by_its_name(
-    ledger: FaultyLedger, value: str, kind: InputKind, output: Output | None
+    store: FaultyStore, value: str, kind: InputKind, output: Output | None
 ) -> None:
     """Without a number it is the first one that fits."""
-    await ledger.accept(MIXED)
-    await ledger.accept(build_run("mixed2", replace(CLIP, url="https://cdn.example/other.mp4")))
+    await store.accept(MIXED)
+    await store.accept(build_run("mixed2", replace(CLIP, url="https://cdn.example/other.mp4")))
     if output is None:
-        assert "this result is a video" in await refuse(ledger, value, kind=kind)
+        assert "this result is a video" in await refuse(store, value, kind=kind)
     else:
-        assert await find(ledger, value, kind=kind) == OutputMedia(MIXED, output)
+        assert await find(store, value, kind=kind) == OutputMedia(MIXED, output)
 
 
 @pytest.mark.parametrize(
     "value", ["/tmp/a.png", "https://cdn.example/other.png", "https://[bad/", "image.png", "", "data:,x"]
 )
-async def test_everything_else_is_no_result(ledger: FaultyLedger, value: str) -> None:
+async def test_everything_else_is_no_result(store: FaultyStore, value: str) -> None:
     """It is looked at as a file."""
-    await ledger.accept(MIXED)
-    assert await find(ledger, value) is None
+    await store.accept(MIXED)
+    assert await find(store, value) is None
 
 
 @pytest.mark.parametrize(
@@ -104,34 +104,34 @@ async def test_everything_else_is_no_result(ledger: FaultyLedger, value: str) ->
     ],
 )
 async def test_what_cannot_be_used_is_refused_before_anything_is_spent(
-    ledger: FaultyLedger, value: str, kind: InputKind, problem: str
+    store: FaultyStore, value: str, kind: InputKind, problem: str
 ) -> None:
     """Another owner's run is as little there as one that never was."""
-    await ledger.accept(MIXED)
-    await ledger.accept(build_run("theirs", PICTURE, owner="somebody"))
-    await ledger.accept(build_run("going", state=RunState.RUNNING))
-    await ledger.accept(build_run("failed", state=RunState.FAILED))
-    await ledger.record("run_theirs", Delivered(NOW))
-    assert (await refuse(ledger, value, kind=kind)).startswith(problem)
+    await store.accept(MIXED)
+    await store.accept(build_run("theirs", PICTURE, owner="somebody"))
+    await store.accept(build_run("going", state=RunState.RUNNING))
+    await store.accept(build_run("failed", state=RunState.FAILED))
+    await store.record("run_theirs", Delivered(NOW))
+    assert (await refuse(store, value, kind=kind)).startswith(problem)
 
 
-async def test_another_owners_result_is_not_found_by_its_link_either(ledger: FaultyLedger) -> None:
+async def test_another_owners_result_is_not_found_by_its_link_either(store: FaultyStore) -> None:
     """It is then a link like any other, which tells nothing."""
-    await ledger.accept(build_run("theirs", PICTURE, owner="somebody"))
-    assert await find(ledger, PICTURE.url or "") is None
+    await store.accept(build_run("theirs", PICTURE, owner="somebody"))
+    assert await find(store, PICTURE.url or "") is None
 
 
-async def test_last_is_what_was_delivered_last_over_this_connection(ledger: FaultyLedger) -> None:
+async def test_last_is_what_was_delivered_last_over_this_connection(store: FaultyStore) -> None:
     """Else what was delivered last to the owner; what was erased since, or made nothing, is passed over."""
     seen = DeliveredRuns()
     for n, name in enumerate(("one", "two", "three")):
-        await ledger.accept(build_run(name, PICTURE))
-        await ledger.record(f"run_{name}", Delivered(NOW + n))
-    other = RunCall("local", "other")
+        await store.accept(build_run(name, PICTURE))
+        await store.record(f"run_{name}", Delivered(NOW + n))
+    other = RunRequest("local", "other")
 
-    async def get_last(call: RunCall = CALLER) -> str:
+    async def get_last(call: RunRequest = CALLER) -> str:
         """Return the run that last means."""
-        found = await find(ledger, "last", call=call, seen=seen)
+        found = await find(store, "last", call=call, seen=seen)
         assert found is not None
         return found.run.id
 
@@ -139,13 +139,13 @@ async def test_last_is_what_was_delivered_last_over_this_connection(ledger: Faul
     seen.note("run_two", owner="local", connection="one")
     seen.note("run_one", owner="local", connection="one")
     assert (await get_last(), await get_last(other)) == ("run_one", "run_three")
-    await ledger.erase_run("run_one", owner="local")
+    await store.erase_run("run_one", owner="local")
     assert await get_last() == "run_two"
-    await ledger.accept(build_run("empty", state=RunState.FAILED))
+    await store.accept(build_run("empty", state=RunState.FAILED))
     seen.note("run_empty", owner="local", connection="one")
     seen.note("run_three", owner="somebody", connection="one")
     assert await get_last() == "run_two"
-    await ledger.erase_run("run_two", owner="local")
+    await store.erase_run("run_two", owner="local")
     assert await get_last() == "run_three"
 
 

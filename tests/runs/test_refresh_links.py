@@ -8,10 +8,10 @@ import pytest
 from flowport.domain.errors import Breakage, Operation, ProviderUnreachable
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.providers.interface import ApiRequest
-from flowport.runs.downloads import LinkRenewer, Renewed
+from flowport.runs.downloads import LinkRefresher, Refreshed
 from tests.runs.samples import NOW, RUN, build_look, read
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import Answer, FaultyLedger, Reply, ScriptedAccount, build_answer, build_breakage, in_turn
+from tests.support.scripted import Answer, FaultyStore, Reply, ScriptedAccount, build_answer, build_breakage, in_turn
 
 OLD = Output(1, OutputKind.IMAGE, "https://cdn.example/0.png?token=old", provider_output_id="c0", expires_at=NOW - 1)
 FRESH = replace(OLD, url=f"https://cdn.example/0.png?token=exp_{int(NOW) + 3600}", expires_at=NOW + 3600)
@@ -20,35 +20,35 @@ DONE = replace(RUN, state=RunState.SUCCEEDED, provider_run_id="remote-1", finish
 UNKNOWN = build_answer({"message": "Not found"}, 404)
 
 
-async def renew(
-    ledger: FaultyLedger, clock: FakeClock, answer: Answer, *outputs: Output
-) -> tuple[Renewed, ScriptedAccount]:
+async def refresh_links(
+    store: FaultyStore, clock: FakeClock, answer: Answer, *outputs: Output
+) -> tuple[Refreshed, ScriptedAccount]:
     """Renew every link of a run with these outputs."""
     run = replace(DONE, outputs=outputs)
-    await ledger.accept(run)
+    await store.accept(run)
     account = ScriptedAccount(answer, clock)
     numbers = {output.n for output in outputs}
-    return await LinkRenewer(ledger, clock).renew(run, account, numbers), account
+    return await LinkRefresher(store, clock).refresh_links(run, account, numbers), account
 
 
 @pytest.mark.parametrize("remote_id", ["c0", ""])
-async def test_a_fresh_link_is_written_down(ledger: FaultyLedger, clock: FakeClock, remote_id: str) -> None:
+async def test_a_fresh_link_is_written_down(store: FaultyStore, clock: FakeClock, remote_id: str) -> None:
     """Everybody who asks later has it too; an output without an id of the provider's is known by its place."""
     old = replace(OLD, provider_output_id=remote_id, save_problem="It was not saved: no network.")
-    renewed, account = await renew(ledger, clock, in_turn(build_look("completed", images=1)), old)
+    refreshed, account = await refresh_links(store, clock, in_turn(build_look("completed", images=1)), old)
     fresh = replace(FRESH, provider_output_id=remote_id)
 
-    assert renewed == Renewed(replace(DONE, outputs=(fresh,)), frozenset({1}), frozenset())
-    assert (await read(ledger)).outputs == (fresh,)
+    assert refreshed == Refreshed(replace(DONE, outputs=(fresh,)), frozenset({1}), frozenset())
+    assert (await read(store)).outputs == (fresh,)
     assert len(account.asked) == 1
 
 
-async def test_outputs_are_told_apart_by_their_ids(ledger: FaultyLedger, clock: FakeClock) -> None:
+async def test_outputs_are_told_apart_by_their_ids(store: FaultyStore, clock: FakeClock) -> None:
     """A provider that lists them in another order must not swap a person's pictures."""
     second = replace(OLD, n=2, url="https://cdn.example/1.png?token=old", provider_output_id="c1")
     swapped = replace(OLD, provider_output_id="c1"), replace(second, provider_output_id="c0")
-    renewed, _ = await renew(ledger, clock, in_turn(build_look("completed", images=2)), *swapped)
-    assert [(output.url or "")[:25] for output in renewed.run.outputs] == [
+    refreshed, _ = await refresh_links(store, clock, in_turn(build_look("completed", images=2)), *swapped)
+    assert [(output.url or "")[:25] for output in refreshed.run.outputs] == [
         "https://cdn.example/1.png",
         "https://cdn.example/0.png",
     ]
@@ -57,74 +57,74 @@ async def test_outputs_are_told_apart_by_their_ids(ledger: FaultyLedger, clock: 
 @pytest.mark.parametrize(
     "answer", [UNKNOWN, build_look("failed"), build_look("completed")], ids=["unknown", "failed", "without"]
 )
-async def test_what_the_provider_no_longer_has_is_gone(ledger: FaultyLedger, clock: FakeClock, answer: Reply) -> None:
+async def test_what_the_provider_no_longer_has_is_gone(store: FaultyStore, clock: FakeClock, answer: Reply) -> None:
     """The person must learn that waiting is of no use; the old link stays on record."""
-    renewed, _ = await renew(ledger, clock, in_turn(answer), OLD)
-    assert renewed == Renewed(replace(DONE, outputs=(GONE,)), frozenset(), frozenset({1}))
-    assert (await read(ledger)).outputs == (GONE,)
+    refreshed, _ = await refresh_links(store, clock, in_turn(answer), OLD)
+    assert refreshed == Refreshed(replace(DONE, outputs=(GONE,)), frozenset(), frozenset({1}))
+    assert (await read(store)).outputs == (GONE,)
 
 
-async def test_a_saved_copy_is_not_called_gone(ledger: FaultyLedger, clock: FakeClock) -> None:
+async def test_a_saved_copy_is_not_called_gone(store: FaultyStore, clock: FakeClock) -> None:
     """Only its link is dead."""
     saved = replace(OLD, saved_path="/pictures/0.png")
-    renewed, _ = await renew(ledger, clock, in_turn(UNKNOWN), saved)
-    assert renewed == Renewed(replace(DONE, outputs=(saved,)), frozenset(), frozenset({1}))
+    refreshed, _ = await refresh_links(store, clock, in_turn(UNKNOWN), saved)
+    assert refreshed == Refreshed(replace(DONE, outputs=(saved,)), frozenset(), frozenset({1}))
 
 
 @pytest.mark.parametrize(("expires_at", "is_gone"), [(NOW - 1, True), (NOW + 1, False)])
 async def test_the_same_link_again_is_gone_only_when_its_time_is_over(
-    ledger: FaultyLedger, clock: FakeClock, expires_at: float, *, is_gone: bool
+    store: FaultyStore, clock: FakeClock, expires_at: float, *, is_gone: bool
 ) -> None:
     """A server may answer 404 for a file that is not everywhere yet."""
     same = replace(OLD, url=FRESH.url, expires_at=expires_at)
-    renewed, _ = await renew(ledger, clock, in_turn(build_look("completed", images=1)), same)
-    assert (renewed.fresh, renewed.gone) == (frozenset(), frozenset({1} if is_gone else ()))
-    assert bool(renewed.run.outputs[0].save_problem) is is_gone
+    refreshed, _ = await refresh_links(store, clock, in_turn(build_look("completed", images=1)), same)
+    assert (refreshed.fresh, refreshed.gone) == (frozenset(), frozenset({1} if is_gone else ()))
+    assert bool(refreshed.run.outputs[0].save_problem) is is_gone
 
 
-async def test_a_link_without_an_expiry_that_is_gone_gets_one(ledger: FaultyLedger, clock: FakeClock) -> None:
+async def test_a_link_without_an_expiry_that_is_gone_gets_one(store: FaultyStore, clock: FakeClock) -> None:
     """Otherwise every start would try it again."""
-    renewed, _ = await renew(ledger, clock, in_turn(UNKNOWN), replace(OLD, expires_at=None))
-    assert renewed.run.outputs == (replace(GONE, expires_at=NOW),)
-    assert renewed.gone == {1}
+    refreshed, _ = await refresh_links(store, clock, in_turn(UNKNOWN), replace(OLD, expires_at=None))
+    assert refreshed.run.outputs == (replace(GONE, expires_at=NOW),)
+    assert refreshed.gone == {1}
 
 
 async def test_a_provider_that_does_not_answer_has_not_said_that_anything_is_gone(
-    ledger: FaultyLedger, clock: FakeClock
+    store: FaultyStore, clock: FakeClock
 ) -> None:
     """The network comes back."""
     lost = build_breakage(Breakage.NO_CONNECTION, Operation.READ_RUN)
     with pytest.raises(ProviderUnreachable):
-        await renew(ledger, clock, in_turn(lost), OLD)
-    assert (await read(ledger)).outputs == (OLD,)
+        await refresh_links(store, clock, in_turn(lost), OLD)
+    assert (await read(store)).outputs == (OLD,)
 
 
-async def test_many_who_ask_at_once_cost_one_request(ledger: FaultyLedger, clock: FakeClock) -> None:
+async def test_many_who_ask_at_once_cost_one_request(store: FaultyStore, clock: FakeClock) -> None:
     """A client fetches all links of an answer side by side."""
     run = replace(DONE, outputs=(OLD,))
-    await ledger.accept(run)
+    await store.accept(run)
     account = ScriptedAccount(in_turn(build_look("completed", images=1)), clock)
-    renewer = LinkRenewer(ledger, clock)
-    found: list[Renewed] = []
+    link_refresher = LinkRefresher(store, clock)
+    found: list[Refreshed] = []
 
     async def renew_one() -> None:
         """Ask for the one link."""
-        found.append(await renewer.renew(run, account, {1}))
+        found.append(await link_refresher.refresh_links(run, account, {1}))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(renew_one)
-    assert found == [Renewed(replace(DONE, outputs=(FRESH,)), frozenset({1}), frozenset())] * 5
+    assert found == [Refreshed(replace(DONE, outputs=(FRESH,)), frozenset({1}), frozenset())] * 5
 
 
 @pytest.mark.parametrize("operation", ["get_run", "note_output"])
-async def test_a_fresh_link_is_handed_out_although_the_ledger_fails(
-    ledger: FaultyLedger, clock: FakeClock, caplog: pytest.LogCaptureFixture, operation: str
+async def test_a_fresh_link_is_handed_out_although_the_store_fails(
+    store: FaultyStore, clock: FakeClock, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:
     """A full disk must not hide what can be fetched right now."""
-    ledger.failing.add(operation)
-    renewed, _ = await renew(ledger, clock, in_turn(build_look("completed", images=1)), OLD)
-    assert renewed.run.outputs == (FRESH,)
+    store.failing.add(operation)
+    refreshed, _ = await refresh_links(store, clock, in_turn(build_look("completed", images=1)), OLD)
+    assert refreshed.run.outputs == (FRESH,)
     assert "the disk is full" in caplog.text
 
 
@@ -139,7 +139,7 @@ WAITED = [
 @pytest.mark.parametrize(("outputs", "replies", "after"), WAITED, ids=["expired", "provider-down", "fresh", "saved"])
 async def test_somebody_who_asks_gets_the_links_that_are_needed(
     *,
-    ledger: FaultyLedger,
+    store: FaultyStore,
     clock: FakeClock,
     outputs: tuple[Output, ...],
     replies: list[Reply],
@@ -147,13 +147,13 @@ async def test_somebody_who_asks_gets_the_links_that_are_needed(
 ) -> None:
     """Each look costs a request, and a saved copy needs no link; without an answer the old links are shown."""
     run: Run = replace(DONE, outputs=outputs)
-    await ledger.accept(run)
-    await LinkRenewer(ledger, clock).renew_expired(run, ScriptedAccount(in_turn(*replies), clock))
-    assert (await read(ledger)).outputs == after
+    await store.accept(run)
+    await LinkRefresher(store, clock).refresh_expired(run, ScriptedAccount(in_turn(*replies), clock))
+    assert (await read(store)).outputs == after
 
 
 async def test_a_look_that_takes_long_does_not_hold_up_the_answer(
-    ledger: FaultyLedger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is known can be shown meanwhile."""
     monkeypatch.setattr("flowport.runs.downloads.WAIT_SECONDS", 0.01)
@@ -165,6 +165,6 @@ async def test_a_look_that_takes_long_does_not_hold_up_the_answer(
     account = ScriptedAccount(answer, clock)
     account.before_answer = anyio.sleep_forever
     run = replace(DONE, outputs=(OLD,))
-    await ledger.accept(run)
-    await LinkRenewer(ledger, clock).renew_expired(run, account)
-    assert (await read(ledger)).outputs == (OLD,)
+    await store.accept(run)
+    await LinkRefresher(store, clock).refresh_expired(run, account)
+    assert (await read(store)).outputs == (OLD,)

@@ -11,27 +11,27 @@ from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunS
 from flowport.store.process_lock import ProcessLock
 from tests.runs.benches import open_bench
 from tests.runs.samples import BUSY, DONE, NOW, RUN, RUNNING, build_look, read
-from tests.support.scripted import FaultyLedger, in_turn
+from tests.support.scripted import FaultyStore, in_turn
 
 
-async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
     """After a restart, or after somebody stopped looking, the result is still there to be had."""
     left = replace(RUNNING, is_followed=False)
-    await ledger.accept(left)
-    async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        await bench.inheritor.take_up(left)
-        await bench.inheritor.take_up(left)
+    await store.accept(left)
+    async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
+        await bench.claimer.resume(left)
+        await bench.claimer.resume(left)
         over = await bench.finish(left)
     assert (over.state, over.is_followed) == (RunState.SUCCEEDED, True)
     assert len(bench.account.asked) == 1
 
 
-async def test_a_run_is_taken_up_although_the_ledger_cannot_note_it(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_is_taken_up_although_the_store_cannot_note_it(store: FaultyStore, tmp_path: Path) -> None:
     """Looking is free and harms nothing, so a full disk is no reason not to."""
-    await ledger.accept(RUNNING)
-    ledger.failing.add("note_followed")
-    async with open_bench(ledger, tmp_path, in_turn(DONE)) as bench:
-        await bench.inheritor.take_up(RUNNING)
+    await store.accept(RUNNING)
+    store.failing.add("note_followed")
+    async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
+        await bench.claimer.resume(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED
 
 
@@ -47,11 +47,11 @@ async def test_a_run_is_taken_up_although_the_ledger_cannot_note_it(ledger: Faul
     ],
     ids=["accepted", "starting", "without-id", "over", "unknown", "other-key"],
 )
-async def test_what_cannot_be_looked_at_is_not_taken_up(ledger: FaultyLedger, tmp_path: Path, run: Run) -> None:
+async def test_what_cannot_be_looked_at_is_not_taken_up(store: FaultyStore, tmp_path: Path, run: Run) -> None:
     """There is no id to ask for, nothing left to learn, or no key to ask with."""
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        await bench.inheritor.take_up(run)
-        assert bench.board.get(run.id) is None
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        await bench.claimer.resume(run)
+        assert bench.live_runs.get(run.id) is None
 
 
 ORPHANS = [
@@ -63,27 +63,27 @@ ORPHANS = [
 
 @pytest.mark.parametrize(("state", "remote", "settled", "failure", "spent"), ORPHANS)
 async def test_what_a_dead_process_left_is_settled(
-    *, ledger: FaultyLedger, tmp_path: Path, state: RunState, remote: str, settled: RunState, failure: str, spent: float
+    *, store: FaultyStore, tmp_path: Path, state: RunState, remote: str, settled: RunState, failure: str, spent: float
 ) -> None:
     """Nothing will ever start such a run, so nobody must be told to wait for it; what may be paid for says so."""
-    await ledger.accept(replace(RUN, state=state, provider_run_id=remote))
-    async with open_bench(ledger, tmp_path, in_turn(last=build_look("running"))) as bench:
+    await store.accept(replace(RUN, state=state, provider_run_id=remote))
+    async with open_bench(store, tmp_path, in_turn(last=build_look("running"))) as bench:
         await bench.watch.take_over()
-        kept = await read(ledger)
+        kept = await read(store)
 
     assert (kept.state, kept.failure, kept.spent_credits) == (settled, failure, spent)
 
 
-async def test_what_a_living_process_is_doing_is_left_to_it(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_what_a_living_process_is_doing_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
     """Two clients each start a Flowport, and each has runs of its own."""
     other = ProcessLock(tmp_path / "home")
-    await ledger.accept(replace(RUN, process_id=other.process_id))
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+    await store.accept(replace(RUN, process_id=other.process_id))
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         await bench.watch.take_over()
-        await bench.inheritor.take_up(await read(ledger))
+        await bench.claimer.resume(await read(store))
     other.release()
 
-    assert (await read(ledger)).state is RunState.ACCEPTED
+    assert (await read(store)).state is RunState.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ async def test_what_a_living_process_is_doing_is_left_to_it(ledger: FaultyLedger
     ],
 )
 async def test_our_own_end_is_written_down(
-    ledger: FaultyLedger, tmp_path: Path, state: RunState, settled: RunState, failure: str
+    store: FaultyStore, tmp_path: Path, state: RunState, settled: RunState, failure: str
 ) -> None:
     """The next process must know what is certain, and credits must not stay reserved for ever."""
-    async with open_bench(ledger, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
         if state is RunState.STARTING:
             bench.account.before_answer = anyio.sleep_forever
         run = await bench.submit()
@@ -105,19 +105,19 @@ async def test_our_own_end_is_written_down(
             await bench.reach_pause(run, state)
         else:
             await bench.wait_for(run, state)
-    kept = await read(ledger, run.id)
+    kept = await read(store, run.id)
 
     assert (kept.state, kept.failure, kept.reserved_credits) == (settled, failure, 0.0)
 
 
 async def test_time_counts_from_the_acceptance_also_when_another_process_takes_a_run_up(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """Three seconds after a minute of waiting is a minute and three seconds."""
-    await ledger.accept(replace(RUNNING, accepted_at=NOW - 60))
-    async with open_bench(ledger, tmp_path, in_turn(last=build_look("running")), is_automatic=False) as bench:
-        await bench.inheritor.take_up(await read(ledger))
-        entry = bench.board.get(RUN.id)
+    await store.accept(replace(RUNNING, accepted_at=NOW - 60))
+    async with open_bench(store, tmp_path, in_turn(last=build_look("running")), is_automatic=False) as bench:
+        await bench.claimer.resume(await read(store))
+        entry = bench.live_runs.get(RUN.id)
 
         assert entry is not None
         assert bench.clock.monotonic() - entry.noted_at == 60.0

@@ -9,88 +9,88 @@ import anyio
 import pytest
 
 from flowport.domain.models import Output, OutputKind, RunState
-from flowport.runs.recovery import ADOPT_SECONDS, WATCH_SECONDS, OrphanWatch
+from flowport.runs.recovery import ADOPT_SECONDS, WATCH_SECONDS, OrphanScanner
 from flowport.store.process_lock import ProcessLock
 from tests.runs.benches import Bench, open_bench
 from tests.runs.samples import NOW, RUN, build_look, read
-from tests.support.scripted import ACCOUNT, FaultyLedger, build_answer, in_turn, wait_until
+from tests.support.scripted import ACCOUNT, FaultyStore, build_answer, in_turn, wait_until
 
 RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", started_at=NOW)
 STRANDED = replace(RUNNING, account_id="magnific:api.example:f0")
 
 
 @asynccontextmanager
-async def open_watch(ledger: FaultyLedger, folder: Path, *, is_adopting: bool = False) -> AsyncIterator[Bench]:
+async def open_watch(store: FaultyStore, folder: Path, *, is_adopting: bool = False) -> AsyncIterator[Bench]:
     """Keep watch in the background, by a clock that is moved by hand; every run goes on for ever."""
     answer = in_turn(last=build_answer(None, 500) if is_adopting else build_look("running"))
-    async with open_bench(ledger, folder, answer, is_automatic=False) as bench, anyio.create_task_group() as tasks:
+    async with open_bench(store, folder, answer, is_automatic=False) as bench, anyio.create_task_group() as tasks:
         tasks.start_soon(bench.watch.keep_adopting if is_adopting else bench.watch.keep_watch)
         yield bench
         tasks.cancel_scope.cancel()
 
 
-async def test_what_is_there_at_the_start_is_taken_over_at_once(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_what_is_there_at_the_start_is_taken_over_at_once(store: FaultyStore, tmp_path: Path) -> None:
     """The person restarts the client and waits."""
-    await ledger.accept(RUNNING)
-    async with open_watch(ledger, tmp_path) as bench:
-        await wait_until(lambda: bench.board.get(RUN.id) is not None)
+    await store.accept(RUNNING)
+    async with open_watch(store, tmp_path) as bench:
+        await wait_until(lambda: bench.live_runs.get(RUN.id) is not None)
         assert bench.clock.now() == NOW
 
 
-async def test_a_death_is_noticed_within_ten_seconds(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_death_is_noticed_within_ten_seconds(store: FaultyStore, tmp_path: Path) -> None:
     """Somebody may be waiting for that run in another client."""
     other = ProcessLock(tmp_path / "home")
-    await ledger.accept(replace(RUNNING, process_id=other.process_id))
-    async with open_watch(ledger, tmp_path) as bench:
+    await store.accept(replace(RUNNING, process_id=other.process_id))
+    async with open_watch(store, tmp_path) as bench:
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        assert bench.board.get(RUN.id) is None
+        assert bench.live_runs.get(RUN.id) is None
         other.release()
         bench.clock.advance(WATCH_SECONDS)
-        await wait_until(lambda: bench.board.get(RUN.id) is not None)
+        await wait_until(lambda: bench.live_runs.get(RUN.id) is not None)
         assert bench.clock.now() - NOW < 10
 
 
-async def test_trouble_with_the_ledger_is_told_once_and_outlived(
-    ledger: FaultyLedger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_trouble_with_the_store_is_told_once_and_outlived(
+    store: FaultyStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk that is full for hours must not fill the log, nor end the watch."""
-    await ledger.accept(RUNNING)
-    ledger.failing.add("note_taken_over")
-    async with open_watch(ledger, tmp_path) as bench:
+    await store.accept(RUNNING)
+    store.failing.add("note_taken_over")
+    async with open_watch(store, tmp_path) as bench:
         for count in range(1, 4):
-            await wait_until(lambda count=count: ledger.called.count("note_taken_over") == count)  # type: ignore[misc]
+            await wait_until(lambda count=count: store.called.count("note_taken_over") == count)  # type: ignore[misc]
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
             bench.clock.advance(WATCH_SECONDS)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        ledger.failing.clear()
+        store.failing.clear()
         bench.clock.advance(WATCH_SECONDS)
-        await wait_until(lambda: bench.board.get(RUN.id) is not None)
+        await wait_until(lambda: bench.live_runs.get(RUN.id) is not None)
     assert caplog.text.count("cannot be taken over just now") == 1
 
 
 @pytest.mark.parametrize("should_save", [True, False])
 async def test_unsaved_outputs_are_looked_for_where_saving_is_wanted(
-    ledger: FaultyLedger, tmp_path: Path, *, should_save: bool
+    store: FaultyStore, tmp_path: Path, *, should_save: bool
 ) -> None:
     """Some people want links alone."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
-    await ledger.accept(replace(RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=(output,)))
-    async with open_bench(ledger, tmp_path, in_turn(), is_automatic=False) as bench:
-        watch = OrphanWatch(
-            bench.inheritor, [ACCOUNT], ledger, bench.clock, should_save=should_save, is_alive=lambda _: True
+    await store.accept(replace(RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=(output,)))
+    async with open_bench(store, tmp_path, in_turn(), is_automatic=False) as bench:
+        watch = OrphanScanner(
+            bench.claimer, [ACCOUNT], store, bench.clock, should_save=should_save, is_alive=lambda _: True
         )
         await watch.take_over()
-        assert (bench.board.get(RUN.id) is not None) is should_save
+        assert (bench.live_runs.get(RUN.id) is not None) is should_save
 
 
 async def test_runs_of_another_key_are_tried_again_while_the_provider_is_down(
-    ledger: FaultyLedger, tmp_path: Path
+    store: FaultyStore, tmp_path: Path
 ) -> None:
     """Trouble is no verdict; a minute later the network may be there."""
-    await ledger.accept(STRANDED)
-    async with open_watch(ledger, tmp_path, is_adopting=True) as bench:
+    await store.accept(STRANDED)
+    async with open_watch(store, tmp_path, is_adopting=True) as bench:
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
         bench.account.answer = in_turn(last=build_look("running"))
         bench.clock.advance(ADOPT_SECONDS)
-        await wait_until(lambda: bench.board.get(RUN.id) is not None)
-    assert (await read(ledger)).account_id == ACCOUNT.id
+        await wait_until(lambda: bench.live_runs.get(RUN.id) is not None)
+    assert (await read(store)).account_id == ACCOUNT.id

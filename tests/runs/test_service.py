@@ -11,16 +11,16 @@ import pytest
 from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from tests.runs.benches import open_bench
 from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, build_look
 from tests.support.fake_clock import wait_until_blocked
-from tests.support.scripted import FaultyLedger, Reply, build_answer, build_breakage, in_turn, wait_until
+from tests.support.scripted import FaultyStore, Reply, build_answer, build_breakage, in_turn, wait_until
 
 
-async def test_a_run_goes_from_the_call_to_its_end(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """The plain case, as the ledger has it at the beginning and at the end."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, build_look("running"), DONE)) as bench:
+async def test_a_run_goes_from_the_call_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
+    """The plain case, as the store has it at the beginning and at the end."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("running"), DONE)) as bench:
         run = await bench.submit()
         over = await bench.finish(run)
 
@@ -41,46 +41,46 @@ async def test_a_run_goes_from_the_call_to_its_end(ledger: FaultyLedger, tmp_pat
     )
 
 
-async def test_a_run_without_a_price_reserves_nothing(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_without_a_price_reserves_nothing(store: FaultyStore, tmp_path: Path) -> None:
     """What the provider does not say cannot be held back."""
     call = replace(CALL, app=replace(CALL.app, price_credits=None))
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
-        run = (await bench.runner.submit(call, RunCall("somebody"))).run
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
+        run = (await bench.runner.submit(call, RunRequest("somebody"))).run
     assert (run.price_credits, run.reserved_credits, run.owner) == (None, 0.0, "somebody")
 
 
 @pytest.mark.parametrize("urgency", Urgency)
-async def test_the_board_knows_how_soon_a_run_is_wanted(ledger: FaultyLedger, tmp_path: Path, urgency: Urgency) -> None:
+async def test_the_board_knows_how_soon_a_run_is_wanted(store: FaultyStore, tmp_path: Path, urgency: Urgency) -> None:
     """It decides which run gets the next request of the budget."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
-        run = (await bench.runner.submit(CALL, RunCall("local", urgency=urgency))).run
-        entry = bench.board.get(run.id)
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
+        run = (await bench.runner.submit(CALL, RunRequest("local", urgency=urgency))).run
+        entry = bench.live_runs.get(run.id)
         assert entry is not None
         assert entry.urgency is urgency
 
 
-async def test_submitting_returns_only_when_the_run_is_on_disk(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_submitting_returns_only_when_the_run_is_on_disk(store: FaultyStore, tmp_path: Path) -> None:
     """An id that a crash would forget must not be told."""
-    ledger.held["accept"] = anyio.Event()
+    store.held["accept"] = anyio.Event()
     returned: list[Run] = []
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench, anyio.create_task_group() as tasks:
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench, anyio.create_task_group() as tasks:
 
         async def submit() -> None:
             """Keep the run that was returned."""
             returned.append(await bench.submit())
 
         tasks.start_soon(submit)
-        await wait_until(lambda: "accept" in ledger.called)
+        await wait_until(lambda: "accept" in store.called)
         await wait_until_blocked()
         assert (returned, bench.account.asked) == ([], [])
-        ledger.held["accept"].set()
+        store.held["accept"].set()
         await wait_until(lambda: bool(returned))
         assert (await bench.finish(returned[0])).state is RunState.SUCCEEDED
 
 
-async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(store: FaultyStore, tmp_path: Path) -> None:
     """The built-in sandbox may not start at all; that shows before anything is sent."""
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         lost = build_breakage(Breakage.NO_CONNECTION)
 
         async def refuse(priority: object, operation: object = None) -> NoReturn:
@@ -92,22 +92,22 @@ async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(ledger: Fault
     assert (over.state, over.failure, over.reserved_credits) == (RunState.FAILED, str(lost), 0.0)
 
 
-async def test_outputs_are_saved_before_the_run_is_settled(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_outputs_are_saved_before_the_run_is_settled(store: FaultyStore, tmp_path: Path) -> None:
     """An answer is given when the run is settled, and it names the files or why there are none."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, build_look("completed", images=1))) as bench:
-        ledger.held["note_output"] = anyio.Event()
+    async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("completed", images=1))) as bench:
+        store.held["note_output"] = anyio.Event()
         bench.account.origins = frozenset({"https://cdn.example"})
         run = await bench.submit()
         await bench.wait_for(run, RunState.SUCCEEDED)
         entry = bench.runner.get_entry(run.id)
         assert entry is not None
         assert (entry.is_saving, entry.is_settled) == (True, False)
-        ledger.held["note_output"].set()
+        store.held["note_output"].set()
         over = await bench.finish(run)
     assert over.outputs[0].save_problem.startswith("It was not saved: ")
 
 
-async def test_fifty_runs_leave_nothing_behind(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_fifty_runs_leave_nothing_behind(store: FaultyStore, tmp_path: Path) -> None:
     """A server lives for weeks in an editor."""
     ends: list[Reply] = [DONE, build_look("failed"), build_answer(None, 500), build_answer(None, 422), BUSY]
     taken = iter(range(1_000))
@@ -119,13 +119,13 @@ async def test_fifty_runs_leave_nothing_behind(ledger: FaultyLedger, tmp_path: P
             return end if isinstance(end, ApiAnswer) and end.status >= 400 else TAKEN
         return DONE
 
-    async with open_bench(ledger, tmp_path, answer) as bench:
-        calls = [RunCall("local", is_new_wanted=True, is_doubt_accepted=True) for _ in range(50)]
+    async with open_bench(store, tmp_path, answer) as bench:
+        calls = [RunRequest("local", is_new_wanted=True, is_doubt_accepted=True) for _ in range(50)]
         runs = [(await bench.runner.submit(CALL, call)).run for call in calls]
         for run in runs:
             await bench.finish(run)
-        assert (bench.board._entries, bench.clock.count_sleepers()) == ({}, 0)
-    kept = await ledger.get_runs(account_id=None, owner="local", limit=100, unseen_first=False)
+        assert (bench.live_runs._entries, bench.clock.count_sleepers()) == ({}, 0)
+    kept = await store.get_runs(account_id=None, owner="local", limit=100, unseen_first=False)
     assert {run.id for run in kept} == {run.id for run in runs}
     assert all(run.state.is_final for run in kept)
     assert sum(run.reserved_credits for run in kept) == 0

@@ -9,18 +9,18 @@ from typing import TypeAlias
 import anyio
 import pytest
 
-from flowport.domain.errors import NEVER_CONNECTED, Breakage, LedgerError, Operation, ProviderBusy, ProviderUnreachable
+from flowport.domain.errors import NEVER_CONNECTED, Breakage, Operation, ProviderBusy, ProviderUnreachable, StoreError
 from flowport.domain.models import Account, App, Run, RunState, Urgency
 from flowport.network.ratelimit.limiter import Priority
 from flowport.network.ratelimit.window_record import SPAN_SECONDS
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.start import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter, format_unknown
 from tests.runs.samples import CALL, NOW, RUN, TAKEN, get_instant, read
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (
-    FaultyLedger,
+    FaultyStore,
     Reply,
     ScriptedAccount,
     build_answer,
@@ -30,7 +30,7 @@ from tests.support.scripted import (
 )
 
 Row: TypeAlias = tuple[Reply, int, dict[str, object], str]
-"""What comes back; then requests sent, how the run stands, and what the ledger keeps of the answer."""
+"""What comes back; then requests sent, how the run stands, and what the store keeps of the answer."""
 
 GARBAGE = "garbage \u0000 of a proxy"
 NOT_TAKEN = (*range(300, 400), 400, 401, 402, 403, 404, 405, 413, 415, 422, 429)
@@ -42,23 +42,25 @@ BUSY = build_answer({"message": "Too many requests"}, 429, retry_after="7")
 NOBODY = build_breakage(Breakage.NO_CONNECTION)
 
 
-async def start(ledger: FaultyLedger, board: Board, account: ScriptedAccount, clock: FakeClock, run: Run = RUN) -> Run:
+async def start(
+    store: FaultyStore, live_runs: LiveRuns, account: ScriptedAccount, clock: FakeClock, run: Run = RUN
+) -> Run:
     """Accept a run and start it."""
-    await ledger.accept(run)
-    board.put(run, noted_at=0.0)
-    return await RunStarter(ledger, board, clock, RunWriter(board, clock)).start(run, CALL, account)
+    await store.accept(run)
+    live_runs.put(run, noted_at=0.0)
+    return await RunStarter(store, live_runs, clock, RunWriter(live_runs, clock)).start(run, CALL, account)
 
 
 @asynccontextmanager
 async def _starting(
-    ledger: FaultyLedger, board: Board, account: ScriptedAccount, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, account: ScriptedAccount, clock: FakeClock
 ) -> AsyncIterator[list[Run]]:
     """Start the run in the background; the block begins when it sleeps for the first time and ends with the start."""
     returned: list[Run] = []
 
     async def work() -> None:
         """Keep what the start returned."""
-        returned.append(await start(ledger, board, account, clock))
+        returned.append(await start(store, live_runs, account, clock))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
@@ -90,37 +92,37 @@ def _name(reply: Reply) -> str:
 @pytest.mark.parametrize(("reply", "sent", "standing", "kept"), build_rows())
 async def test_every_end_of_a_start_request_is_failed_or_unknown_and_never_paid_twice(
     *,
-    ledger: FaultyLedger,
-    board: Board,
+    store: FaultyStore,
+    live_runs: LiveRuns,
     clock: FakeClock,
     reply: Reply,
     sent: int,
-    standing: dict[str, object],
+    view: dict[str, object],
     kept: str,
 ) -> None:
     """The promise itself: sent again only when it is certain that the provider took nothing."""
     account = ScriptedAccount(in_turn(last=reply), clock)
-    returned = await start(ledger, board, account, clock)
-    kept_run = await read(ledger)
+    returned = await start(store, live_runs, account, clock)
+    kept_run = await read(store)
 
     assert account.count(Operation.START_RUN) == sent
-    assert {name: getattr(kept_run, name) for name in standing} == standing
+    assert {name: getattr(kept_run, name) for name in view} == view
     assert kept_run.start_answer == kept
     assert kept_run.failure.endswith((".", '"'))
     assert kept_run == replace(returned, starting_at=kept_run.starting_at)
 
 
 async def test_a_run_that_was_taken_is_running_with_its_id(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """The plain case, as the ledger has it afterwards."""
+    """The plain case, as the store has it afterwards."""
     account = ScriptedAccount(in_turn(TAKEN), clock)
-    returned = await start(ledger, board, account, clock)
+    returned = await start(store, live_runs, account, clock)
     expected = replace(
         RUN, state=RunState.RUNNING, provider_run_id="remote-1", starting_at=NOW, started_at=NOW, running_at=NOW
     )
 
-    assert (returned, await read(ledger)) == (expected, expected)
+    assert (returned, await read(store)) == (expected, expected)
     path = "/v1/ai/flows/aB3/run"
     assert account.asked == [ApiRequest(Operation.START_RUN, "POST", path, {"inputs": {"prompt": "a lake"}})]
     assert account.priorities == [Priority.START]
@@ -131,55 +133,59 @@ async def test_a_run_that_was_taken_is_running_with_its_id(
     [(Urgency.BATCH, 0, Priority.START_ROW), (Urgency.BATCH, 1, Priority.START), (Urgency.WAITED, 0, Priority.START)],
 )
 async def test_a_row_of_a_batch_is_started_after_what_somebody_waits_for(
-    *, ledger: FaultyLedger, board: Board, clock: FakeClock, urgency: Urgency, waiters: int, priority: Priority
+    *, store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, urgency: Urgency, waiters: int, priority: Priority
 ) -> None:
     """Two hundred rows must not make a person wait for minutes."""
     account = ScriptedAccount(in_turn(TAKEN), clock)
-    board.put(RUN, noted_at=0.0, urgency=urgency).waiters = waiters
-    await start(ledger, board, account, clock)
+    live_runs.put(RUN, noted_at=0.0, urgency=urgency).waiters = waiters
+    await start(store, live_runs, account, clock)
     assert account.priorities == [priority]
 
 
-async def fill_places(tasks: anyio.abc.TaskGroup, starter: RunStarter, board: Board, account: ScriptedAccount) -> None:
+async def fill_places(
+    tasks: anyio.abc.TaskGroup, starter: RunStarter, live_runs: LiveRuns, account: ScriptedAccount
+) -> None:
     """Have as many rows as there are places wait for the account's budget."""
     for n in range(MAX_STARTS):
         row = replace(RUN, id=f"row_{n}")
-        board.put(row, noted_at=0.0, urgency=Urgency.BATCH)
+        live_runs.put(row, noted_at=0.0, urgency=Urgency.BATCH)
         tasks.start_soon(starter.start, row, CALL, account)
     await wait_until(lambda: len(account.priorities) == MAX_STARTS)
 
 
 async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_somebody_waits_for(
-    ledger: FaultyLedger, board: Board
+    store: FaultyStore, live_runs: LiveRuns
 ) -> None:
     """As many rows as there are places stand in line; the person's start is not behind them."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(TAKEN), clock, limit=1)
     await account.budget.take(Priority.START)
-    starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
+    starter = RunStarter(store, live_runs, clock, RunWriter(live_runs, clock))
     async with anyio.create_task_group() as tasks:
-        await fill_places(tasks, starter, board, account)
-        await ledger.accept(RUN)
-        board.put(RUN, noted_at=0.0)
+        await fill_places(tasks, starter, live_runs, account)
+        await store.accept(RUN)
+        live_runs.put(RUN, noted_at=0.0)
         tasks.start_soon(starter.start, RUN, CALL, account)
         await wait_until(lambda: account.priorities[-1] is Priority.START)
         clock.advance(SPAN_SECONDS)
         await wait_until(lambda: account.asked != [])
         tasks.cancel_scope.cancel()
-    assert (await read(ledger)).state is not RunState.ACCEPTED
+    assert (await read(store)).state is not RunState.ACCEPTED
 
 
-async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(ledger: FaultyLedger, board: Board) -> None:
+async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(
+    store: FaultyStore, live_runs: LiveRuns
+) -> None:
     """Two batches in one program are as fast as each by itself."""
     clock = FakeClock(is_automatic=False)
     slow, other = (ScriptedAccount(in_turn(TAKEN), clock, limit=1) for _ in range(2))
     other.account = Account("another", "api.example", "key")
     await slow.budget.take(Priority.START)
-    starter = RunStarter(ledger, board, clock, RunWriter(board, clock))
+    starter = RunStarter(store, live_runs, clock, RunWriter(live_runs, clock))
     async with anyio.create_task_group() as tasks:
-        await fill_places(tasks, starter, board, slow)
-        await ledger.accept(RUN)
-        board.put(RUN, noted_at=0.0, urgency=Urgency.BATCH)
+        await fill_places(tasks, starter, live_runs, slow)
+        await store.accept(RUN)
+        live_runs.put(RUN, noted_at=0.0, urgency=Urgency.BATCH)
         tasks.start_soon(starter.start, RUN, CALL, other)
         await wait_until(lambda: other.asked != [])
         tasks.cancel_scope.cancel()
@@ -187,33 +193,33 @@ async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(ledger
 
 
 async def test_starting_is_on_disk_before_the_request_leaves(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """A crash while the request is under way must find out that it may have arrived."""
     found: list[tuple[RunState, float | None]] = []
 
     async def look() -> None:
-        """Read the ledger while the request is under way."""
-        run = await read(ledger)
+        """Read the store while the request is under way."""
+        run = await read(store)
         found.append((run.state, run.starting_at))
 
     account = ScriptedAccount(in_turn(TAKEN), clock)
     account.before_answer = look
-    await start(ledger, board, account, clock)
+    await start(store, live_runs, account, clock)
     assert found == [(RunState.STARTING, NOW)]
 
 
 async def test_the_provider_id_is_on_disk_before_the_board_tells_it(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Nobody may hear of a running run that a crash would forget."""
     account = ScriptedAccount(in_turn(TAKEN), clock)
-    returned = await start(ledger, board, account, clock)
-    entry = board.get(RUN.id)
+    returned = await start(store, live_runs, account, clock)
+    entry = live_runs.get(RUN.id)
 
     assert entry is not None
     assert entry.run.state is RunState.STARTING
-    assert (await read(ledger)).provider_run_id == returned.provider_run_id == "remote-1"
+    assert (await read(store)).provider_run_id == returned.provider_run_id == "remote-1"
 
 
 @pytest.mark.parametrize(
@@ -222,37 +228,41 @@ async def test_the_provider_id_is_on_disk_before_the_board_tells_it(
     ids=["not-connected", "busy", "busy-without-delay"],
 )
 async def test_what_was_certainly_not_taken_is_sent_again_after_its_delay(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, replies: tuple[Reply, ...], delays: float
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, replies: tuple[Reply, ...], delays: float
 ) -> None:
     """A busy minute or a lost network for a second must not cost the person a call."""
     account = ScriptedAccount(in_turn(*replies), clock)
-    returned = await start(ledger, board, account, clock)
+    returned = await start(store, live_runs, account, clock)
     assert (returned.state, get_instant(clock)) == (RunState.RUNNING, delays)
 
 
-async def test_connections_and_refusals_are_counted_apart(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
+async def test_connections_and_refusals_are_counted_apart(
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
+) -> None:
     """Three refusals and two lost connections are each within their own limit."""
     account = ScriptedAccount(in_turn(NOBODY, BUSY, NOBODY, BUSY, BUSY, TAKEN), clock)
-    returned = await start(ledger, board, account, clock)
+    returned = await start(store, live_runs, account, clock)
     assert (returned.state, len(account.asked)) == (RunState.RUNNING, 6)
 
 
 async def test_after_a_retry_the_first_undecided_answer_ends_it(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """That an earlier request was refused says nothing about this one."""
     account = ScriptedAccount(in_turn(BUSY, build_breakage(Breakage.NO_ANSWER)), clock)
-    returned = await start(ledger, board, account, clock)
+    returned = await start(store, live_runs, account, clock)
     assert (returned.state, len(account.asked)) == (RunState.UNKNOWN, 2)
 
 
-async def test_a_refused_run_waits_as_accepted_on_disk_and_on_the_board(ledger: FaultyLedger, board: Board) -> None:
+async def test_a_refused_run_waits_as_accepted_on_disk_and_on_the_board(
+    store: FaultyStore, live_runs: LiveRuns
+) -> None:
     """A crash during the wait must not make an unknown run of one that was certainly not taken."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(BUSY, TAKEN), clock)
-    entry = board.put(RUN, noted_at=0.0)
-    async with _starting(ledger, board, account, clock):
-        assert await read(ledger) == RUN
+    entry = live_runs.put(RUN, noted_at=0.0)
+    async with _starting(store, live_runs, account, clock):
+        assert await read(store) == RUN
         assert (entry.run, entry.problem) == (
             RUN,
             (
@@ -261,51 +271,53 @@ async def test_a_refused_run_waits_as_accepted_on_disk_and_on_the_board(ledger: 
             ),
         )
         clock.advance(7)
-    assert (await read(ledger)).state is RunState.RUNNING
+    assert (await read(store)).state is RunState.RUNNING
 
 
-async def test_a_run_that_is_cancelled_while_it_waits_is_not_sent_again(ledger: FaultyLedger, board: Board) -> None:
+async def test_a_run_that_is_cancelled_while_it_waits_is_not_sent_again(
+    store: FaultyStore, live_runs: LiveRuns
+) -> None:
     """The person said no; nothing may be charged."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(BUSY), clock)
-    async with _starting(ledger, board, account, clock) as returned:
-        assert await ledger.note_cancelled(RUN.id, failure="Cancelled.", at=NOW)
+    async with _starting(store, live_runs, account, clock) as returned:
+        assert await store.note_cancelled(RUN.id, failure="Cancelled.", at=NOW)
         clock.advance(7)
     expected = replace(RUN, state=RunState.CANCELLED, failure="Cancelled.", finished_at=NOW, reserved_credits=0.0)
     assert (returned, len(account.asked)) == ([expected], 1)
 
 
 async def test_a_run_that_another_process_starts_is_not_started_here(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
-    """Of two that ask for the same change the ledger lets one through."""
-    await ledger.accept(RUN)
-    await ledger.note_starting(RUN.id, at=NOW)
+    """Of two that ask for the same change the store lets one through."""
+    await store.accept(RUN)
+    await store.note_starting(RUN.id, at=NOW)
     account = ScriptedAccount(in_turn(), clock)
-    returned = await RunStarter(ledger, board, clock, RunWriter(board, clock)).start(RUN, CALL, account)
+    returned = await RunStarter(store, live_runs, clock, RunWriter(live_runs, clock)).start(RUN, CALL, account)
     assert (returned.state, account.asked) == (RunState.STARTING, [])
 
 
 async def test_nothing_is_sent_when_starting_cannot_be_written(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """Without the record a crash would let the run be paid again."""
     account = ScriptedAccount(in_turn(), clock)
-    ledger.failing.add("note_starting")
-    with pytest.raises(LedgerError):
-        await start(ledger, board, account, clock)
-    assert (account.asked, await read(ledger)) == ([], RUN)
+    store.failing.add("note_starting")
+    with pytest.raises(StoreError):
+        await start(store, live_runs, account, clock)
+    assert (account.asked, await read(store)) == ([], RUN)
 
 
 @pytest.mark.parametrize("reply", [BUSY, NOBODY], ids=["busy", "nobody there"])
 async def test_a_start_that_cannot_be_taken_back_on_disk_is_not_sent_again(
-    ledger: FaultyLedger, board: Board, clock: FakeClock, reply: ApiAnswer | ProviderUnreachable
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, reply: ApiAnswer | ProviderUnreachable
 ) -> None:
     """Only a run that is accepted on disk may be sent, whatever we remember."""
     account = ScriptedAccount(in_turn(reply), clock)
-    ledger.failing.add("note_not_taken")
-    returned = await start(ledger, board, account, clock)
-    kept = await read(ledger)
+    store.failing.add("note_not_taken")
+    returned = await start(store, live_runs, account, clock)
+    kept = await read(store)
     assert (returned.state, kept.state, kept.reserved_credits, len(account.asked)) == (
         RunState.FAILED,
         RunState.FAILED,
@@ -314,14 +326,16 @@ async def test_a_start_that_cannot_be_taken_back_on_disk_is_not_sent_again(
     )
 
 
-async def test_a_run_that_nobody_wants_any_more_is_not_sent_after_a_refusal(ledger: FaultyLedger, board: Board) -> None:
+async def test_a_run_that_nobody_wants_any_more_is_not_sent_after_a_refusal(
+    store: FaultyStore, live_runs: LiveRuns
+) -> None:
     """While it was starting it could not be cancelled; after a refusal it costs nothing to leave it."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(BUSY), clock)
-    async with _starting(ledger, board, account, clock):
-        board.remove(RUN.id)
+    async with _starting(store, live_runs, account, clock):
+        live_runs.remove(RUN.id)
         clock.advance(7)
-    assert ((await read(ledger)).state, len(account.asked)) == (RunState.CANCELLED, 1)
+    assert ((await read(store)).state, len(account.asked)) == (RunState.CANCELLED, 1)
 
 
 @pytest.mark.parametrize(
@@ -334,8 +348,8 @@ async def test_a_run_that_nobody_wants_any_more_is_not_sent_after_a_refusal(ledg
 )
 async def test_what_cannot_be_written_after_the_request_stays_on_the_board_and_in_the_log(
     *,
-    ledger: FaultyLedger,
-    board: Board,
+    store: FaultyStore,
+    live_runs: LiveRuns,
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
     reply: ApiAnswer | ProviderUnreachable,
@@ -344,32 +358,34 @@ async def test_what_cannot_be_written_after_the_request_stays_on_the_board_and_i
 ) -> None:
     """The money may be gone by now, so what is known must outlive a full disk, and nothing is sent again."""
     account = ScriptedAccount(in_turn(reply), clock)
-    ledger.failing.add(operation)
+    store.failing.add(operation)
     with caplog.at_level(logging.ERROR):
-        returned = await start(ledger, board, account, clock)
-    board.update(returned)
-    board.remove(RUN.id)
-    entry = board.get(RUN.id)
+        returned = await start(store, live_runs, account, clock)
+    live_runs.update(returned)
+    live_runs.remove(RUN.id)
+    entry = live_runs.get(RUN.id)
 
     assert entry is not None
     assert (entry.run, returned.state, len(account.asked)) == (returned, state, 1)
     assert (returned.provider_run_id or "without an id") in caplog.text
 
 
-async def test_a_long_undecided_answer_is_kept_in_part(ledger: FaultyLedger, board: Board, clock: FakeClock) -> None:
-    """A person needs the beginning of an error page, and the ledger must not swallow megabytes."""
+async def test_a_long_undecided_answer_is_kept_in_part(
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
+) -> None:
+    """A person needs the beginning of an error page, and the store must not swallow megabytes."""
     account = ScriptedAccount(in_turn(build_answer(b"<html>" + b"x" * 1_000_000, 502)), clock)
-    await start(ledger, board, account, clock)
-    answer = (await read(ledger)).start_answer
+    await start(store, live_runs, account, clock)
+    answer = (await read(store)).start_answer
     assert (answer[:7], len(answer)) == ("<html>x", 2000)
 
 
 async def test_an_unknown_run_without_a_price_counts_as_nothing(
-    ledger: FaultyLedger, board: Board, clock: FakeClock
+    store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """What was never reserved cannot be spent; the sentence still says that it may have been charged."""
     run = replace(RUN, price_credits=None, reserved_credits=0.0)
-    returned = await start(ledger, board, ScriptedAccount(in_turn(build_answer(None, 500)), clock), clock, run)
+    returned = await start(store, live_runs, ScriptedAccount(in_turn(build_answer(None, 500)), clock), clock, run)
     assert (returned.state, returned.spent_credits) == (RunState.UNKNOWN, 0.0)
     assert returned.failure == (
         "Magnific may or may not have started this run: it answered HTTP 500. It may have been charged, so Flowport "
@@ -379,15 +395,15 @@ async def test_an_unknown_run_without_a_price_counts_as_nothing(
 
 @pytest.mark.parametrize(("status", "doubted"), [(422, [CALL.app]), (400, []), (500, [])])
 async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
-    *, ledger: FaultyLedger, board: Board, clock: FakeClock, status: int, doubted: list[App]
+    *, store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, status: int, doubted: list[App]
 ) -> None:
     """They passed our own check, so what we know of the app may be out of date."""
     found: list[App] = []
     account = ScriptedAccount(in_turn(build_answer(None, status)), clock)
-    await ledger.accept(RUN)
-    board.put(RUN, noted_at=0.0)
-    writer = RunWriter(board, clock)
-    starter = RunStarter(ledger, board, clock, writer, on_doubt=lambda _, app: found.append(app))
+    await store.accept(RUN)
+    live_runs.put(RUN, noted_at=0.0)
+    writer = RunWriter(live_runs, clock)
+    starter = RunStarter(store, live_runs, clock, writer, on_doubt=lambda _, app: found.append(app))
 
     failed = await starter.start(RUN, CALL, account)
 

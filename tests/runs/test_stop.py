@@ -7,48 +7,48 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowport.domain.errors import LedgerError, Operation
+from flowport.domain.errors import Operation, StoreError
 from flowport.domain.models import RunState
 from flowport.providers.interface import ApiRequest
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import CancelOutcome
 from tests.runs.benches import open_bench
 from tests.runs.samples import BUSY, CALL, DONE, NOW, RUN, RUNNING, TAKEN, read
 from tests.support.fake_clock import wait_until_blocked
-from tests.support.scripted import FaultyLedger, Reply, in_turn, wait_until
+from tests.support.scripted import FaultyStore, Reply, in_turn, wait_until
 
 
-async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(store: FaultyStore, tmp_path: Path) -> None:
     """It left before it could learn which run is its own; nothing is sent for it."""
-    ledger.held["accept"] = anyio.Event()
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+    store.held["accept"] = anyio.Event()
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bench.runner.submit, CALL, RunCall("local", is_stopped_with_caller=True))
-            await wait_until(lambda: "accept" in ledger.called)
+            tasks.start_soon(bench.runner.submit, CALL, RunRequest("local", is_stopped_with_caller=True))
+            await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
-        ledger.held["accept"].set()
-        await wait_until(lambda: "note_abandoned" in ledger.called and bench.board.count_live() == 0)
-    (run,) = await ledger.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
+        store.held["accept"].set()
+        await wait_until(lambda: "note_abandoned" in store.called and bench.live_runs.count_live() == 0)
+    (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
     assert (run.state, bench.account.asked) == (RunState.CANCELLED, [])
 
 
-async def test_a_submitter_that_goes_away_leaves_the_run_going(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_submitter_that_goes_away_leaves_the_run_going(store: FaultyStore, tmp_path: Path) -> None:
     """Clients give up; the run may be paid for by then."""
-    ledger.held["accept"] = anyio.Event()
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
+    store.held["accept"] = anyio.Event()
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.submit)
-            await wait_until(lambda: "accept" in ledger.called)
+            await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
-        ledger.held["accept"].set()
-        await wait_until(lambda: "note_started" in ledger.called)
-        (run,) = await ledger.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
+        store.held["accept"].set()
+        await wait_until(lambda: "note_started" in store.called)
+        (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED
 
 
-async def test_a_run_that_waits_for_its_turn_is_cancelled_for_nothing(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_waits_for_its_turn_is_cancelled_for_nothing(store: FaultyStore, tmp_path: Path) -> None:
     """Nothing was sent, so nothing is charged."""
-    async with open_bench(ledger, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
         run = await bench.submit()
         await bench.reach_pause(run, RunState.ACCEPTED)
         outcome = await bench.runner.cancel(run, should_stop_following=False)
@@ -71,9 +71,9 @@ async def test_a_run_that_waits_for_its_turn_is_cancelled_for_nothing(ledger: Fa
     assert len(bench.account.asked) == 1
 
 
-async def test_a_cancelled_run_is_told_at_once(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_cancelled_run_is_told_at_once(store: FaultyStore, tmp_path: Path) -> None:
     """The task of the run may sleep for minutes yet."""
-    async with open_bench(ledger, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
         run = await bench.submit()
         await bench.reach_pause(run, RunState.ACCEPTED)
         await bench.runner.cancel(run, should_stop_following=False)
@@ -82,9 +82,9 @@ async def test_a_cancelled_run_is_told_at_once(ledger: FaultyLedger, tmp_path: P
         assert entry.is_settled
 
 
-async def test_a_run_that_is_being_started_cannot_be_cancelled(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_that_is_being_started_cannot_be_cancelled(store: FaultyStore, tmp_path: Path) -> None:
     """The request is under way; saying "cancelled" now could be a lie."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN, DONE)) as bench:
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         go = anyio.Event()
         bench.account.before_answer = go.wait
         run = await bench.submit()
@@ -94,17 +94,17 @@ async def test_a_run_that_is_being_started_cannot_be_cancelled(ledger: FaultyLed
             await bench.runner.cancel(run, should_stop_following=True),
         ]
         go.set()
-        await wait_until(lambda: "note_started" in ledger.called)
+        await wait_until(lambda: "note_started" in store.called)
         await wait_until_blocked()
-        kept = await read(ledger, run.id)
+        kept = await read(store, run.id)
     assert outcomes == [CancelOutcome.CANNOT, CancelOutcome.UNFOLLOWED]
     assert (kept.state, kept.is_followed, kept.provider_run_id) == (RunState.RUNNING, False, "remote-1")
     assert len(bench.account.asked) == 1
 
 
-async def test_a_running_run_goes_on_or_is_no_longer_looked_at(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_running_run_goes_on_or_is_no_longer_looked_at(store: FaultyStore, tmp_path: Path) -> None:
     """Magnific cannot cancel, so these are the two honest outcomes."""
-    async with open_bench(ledger, tmp_path, in_turn(TAKEN), is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, in_turn(TAKEN), is_automatic=False) as bench:
         run = await bench.submit()
         await bench.reach_pause(run, RunState.RUNNING)
         outcomes = [
@@ -119,57 +119,57 @@ async def test_a_running_run_goes_on_or_is_no_longer_looked_at(ledger: FaultyLed
     assert bench.account.count(Operation.READ_RUN) == 0
 
 
-async def test_a_run_of_another_process_is_cancelled_through_the_ledger(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_of_another_process_is_cancelled_through_the_store(store: FaultyStore, tmp_path: Path) -> None:
     """Two clients share one home; the other process finds the run cancelled when its turn comes."""
     other = replace(RUN, id="run_two")
-    await ledger.accept(RUN)
-    await ledger.accept(other)
-    await ledger.note_starting(other.id, at=NOW)
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+    await store.accept(RUN)
+    await store.accept(other)
+    await store.note_starting(other.id, at=NOW)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         outcomes = [await bench.runner.cancel(run, should_stop_following=False) for run in (RUN, other)]
     assert outcomes == [CancelOutcome.CANCELLED, CancelOutcome.CANNOT]
-    assert (await read(ledger)).state is RunState.CANCELLED
+    assert (await read(store)).state is RunState.CANCELLED
 
 
-async def test_a_run_that_got_away_meanwhile_is_not_called_cancelled(ledger: FaultyLedger, tmp_path: Path) -> None:
-    """The ledger decides, not what somebody read a moment ago."""
-    await ledger.accept(RUN)
-    await ledger.note_starting(RUN.id, at=NOW)
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
+async def test_a_run_that_got_away_meanwhile_is_not_called_cancelled(store: FaultyStore, tmp_path: Path) -> None:
+    """The store decides, not what somebody read a moment ago."""
+    await store.accept(RUN)
+    await store.note_starting(RUN.id, at=NOW)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
         assert await bench.runner.cancel(RUN, should_stop_following=False) is CancelOutcome.CANNOT
 
 
 @pytest.mark.parametrize("operation", ["note_cancelled", "note_followed"])
 async def test_a_wish_that_cannot_be_recorded_is_not_granted(
-    ledger: FaultyLedger, tmp_path: Path, operation: str
+    store: FaultyStore, tmp_path: Path, operation: str
 ) -> None:
     """Saying "cancelled" and starting all the same would cost the person money."""
     run = RUN if operation == "note_cancelled" else RUNNING
-    await ledger.accept(run)
-    ledger.failing.add(operation)
-    async with open_bench(ledger, tmp_path, in_turn()) as bench:
-        with pytest.raises(LedgerError):
+    await store.accept(run)
+    store.failing.add(operation)
+    async with open_bench(store, tmp_path, in_turn()) as bench:
+        with pytest.raises(StoreError):
             await bench.runner.cancel(run, should_stop_following=True)
-    assert await read(ledger) == run
+    assert await read(store) == run
 
 
-async def test_a_run_whose_caller_has_gone_is_stopped_if_nothing_was_sent(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_a_run_whose_caller_has_gone_is_stopped_if_nothing_was_sent(store: FaultyStore, tmp_path: Path) -> None:
     """Some people want their stop button to stop."""
-    async with open_bench(ledger, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
-        call = RunCall("local")
+    async with open_bench(store, tmp_path, in_turn(BUSY), is_automatic=False) as bench:
+        call = RunRequest("local")
         run = (await bench.runner.submit(CALL, call)).run
         await bench.reach_pause(run, RunState.ACCEPTED)
         bench.runner.stop_unwanted(run, call)
         await bench.wait_for(run, RunState.CANCELLED)
-    assert (await read(ledger, run.id)).state is RunState.CANCELLED
+    assert (await read(store, run.id)).state is RunState.CANCELLED
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
 async def test_a_wish_to_stop_outlives_a_start_that_was_not_taken(
-    ledger: FaultyLedger, tmp_path: Path, *, is_shared: bool
+    store: FaultyStore, tmp_path: Path, *, is_shared: bool
 ) -> None:
     """Its request was on its way when the caller left; it comes back untaken, and is sent again only for somebody else."""
-    call, held = RunCall("local"), anyio.Event()
+    call, held = RunRequest("local"), anyio.Event()
 
     def answer(request: ApiRequest) -> Reply:
         """Let the caller leave while the first request is away."""
@@ -178,12 +178,12 @@ async def test_a_wish_to_stop_outlives_a_start_that_was_not_taken(
         held.set()
         return BUSY
 
-    async with open_bench(ledger, tmp_path, answer, is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, answer, is_automatic=False) as bench:
         run = (await bench.runner.submit(CALL, call)).run
         if is_shared:
-            await bench.runner.submit(CALL, RunCall("local", connection="another"))
-        bench.board.note_unwanted(run.id)
-        await ledger.leave(call.id)
+            await bench.runner.submit(CALL, RunRequest("local", connection="another"))
+        bench.live_runs.note_unwanted(run.id)
+        await store.leave(call.id)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
         bench.clock.advance(7)
         if is_shared:
@@ -193,14 +193,14 @@ async def test_a_wish_to_stop_outlives_a_start_that_was_not_taken(
             assert len(bench.account.asked) == 1
 
 
-async def test_stopping_and_beginning_again_leaves_one_follower(ledger: FaultyLedger, tmp_path: Path) -> None:
+async def test_stopping_and_beginning_again_leaves_one_follower(store: FaultyStore, tmp_path: Path) -> None:
     """Two would ask twice as often and save every file twice."""
     answer = in_turn(TAKEN, DONE)
-    async with open_bench(ledger, tmp_path, answer, is_automatic=False) as bench:
+    async with open_bench(store, tmp_path, answer, is_automatic=False) as bench:
         run = await bench.submit()
         await bench.reach_pause(run, RunState.RUNNING)
         await bench.runner.cancel(run, should_stop_following=True)
-        await bench.inheritor.take_up(await read(ledger, run.id))
+        await bench.claimer.resume(await read(store, run.id))
         (watch,) = bench.runner._follower._watches.values()
         await wait_until(lambda: watch._seated == 2)
         bench.clock.advance(60)

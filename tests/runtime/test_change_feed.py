@@ -1,4 +1,4 @@
-"""Gathering what has changed."""
+"""BufferedSink what has changed."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

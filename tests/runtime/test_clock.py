@@ -208,7 +208,7 @@ async def test_a_task_that_ticks_is_seen_to_wait_between_its_ticks() -> None:
 
 
 async def test_work_on_a_thread_ends_before_time_jumps() -> None:
-    """A timeout must not beat a ledger that is still writing."""
+    """A timeout must not beat a store that is still writing."""
     clock, woken = FakeClock(idle_seconds=0.05), list[tuple[float, float]]()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(note, clock, 1.0, woken)

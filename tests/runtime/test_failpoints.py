@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowport.runtime.failpoints import FaultPoint, Trap, clear_traps, reach, set_trap
+from flowport.runtime.failpoints import Failpoint, Trap, clear_traps, set_trap, trigger
 
 KILLED = """
 import signal
 from flowport.runtime.failpoints import *
-set_trap(Trap(FaultPoint.AFTER_STARTING, signal.SIGKILL, 2))
-reach(FaultPoint.AFTER_STARTING)
-reach(FaultPoint.AFTER_REPLY)
+set_trap(Trap(Failpoint.AFTER_STARTING, signal.SIGKILL, 2))
+reach(Failpoint.AFTER_STARTING)
+reach(Failpoint.AFTER_REPLY)
 print("alive", flush=True)
-reach(FaultPoint.AFTER_STARTING)
+reach(Failpoint.AFTER_STARTING)
 print("still alive", flush=True)
 """
 
@@ -32,19 +32,19 @@ def sent() -> Iterator[list[tuple[int, int]]]:
 
 def test_a_point_without_a_trap_is_passed() -> None:
     """This is what every normal start does, some ten times for each run."""
-    for point in FaultPoint:
-        reach(point)
+    for point in Failpoint:
+        trigger(point)
 
 
 def test_a_trap_closes_once_at_the_wished_reaching_of_its_own_point(sent: list[tuple[int, int]]) -> None:
     """The second look of a run leaves other things behind than the first."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals and limits")
-    set_trap(Trap(FaultPoint.WHILE_FOLLOWING, signal.SIGSTOP, 2, lambda *signal_: sent.append(signal_)))
-    set_trap(Trap(FaultPoint.AFTER_REPLY, signal.SIGKILL, 1, lambda *signal_: sent.append(signal_)))
+    set_trap(Trap(Failpoint.WHILE_FOLLOWING, signal.SIGSTOP, 2, lambda *signal_: sent.append(signal_)))
+    set_trap(Trap(Failpoint.AFTER_REPLY, signal.SIGKILL, 1, lambda *signal_: sent.append(signal_)))
 
-    for point in [FaultPoint.WHILE_FOLLOWING, FaultPoint.AFTER_STARTING, *[FaultPoint.WHILE_FOLLOWING] * 3]:
-        reach(point)
+    for point in [Failpoint.WHILE_FOLLOWING, Failpoint.AFTER_STARTING, *[Failpoint.WHILE_FOLLOWING] * 3]:
+        trigger(point)
 
     assert sent == [(os.getpid(), signal.SIGSTOP)]
 

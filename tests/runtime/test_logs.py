@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.text import HIDDEN
 from flowport.runtime.logging import REPEAT_SECONDS, clean_log_line, start_logging
 
@@ -106,10 +106,10 @@ def test_what_was_set_up_before_is_replaced_and_chatter_is_left_out(
 
 def test_one_fault_of_the_record_is_one_line(stream: io.StringIO) -> None:
     """Everything that needs the record fails of the same cause, and a person reads it once."""
-    fault = LedgerError("the disk is full", "Make room.")
+    fault = StoreError("the disk is full", "Make room.")
     logging.getLogger("flowport.a").error("%s", fault)
     logging.getLogger("flowport.b").warning("runs cannot be taken over: %s", fault)
-    logging.getLogger("flowport.b").warning("runs cannot be taken over: %s", LedgerError("it is locked", "Wait."))
+    logging.getLogger("flowport.b").warning("runs cannot be taken over: %s", StoreError("it is locked", "Wait."))
     logging.getLogger("flowport.b").warning("something else: %s", ValueError("the disk is full"))
     assert [line.rsplit(": ", 1)[-1] for line in read(stream).splitlines()] == [
         "the disk is full. Make room.",
@@ -120,7 +120,7 @@ def test_one_fault_of_the_record_is_one_line(stream: io.StringIO) -> None:
 
 def test_a_fault_of_the_record_is_news_again_after_an_hour(stream: io.StringIO) -> None:
     """Whoever reads the end of a long log must find it there."""
-    fault = LedgerError("the disk is full", "Make room.")
+    fault = StoreError("the disk is full", "Make room.")
     for age in (0.0, REPEAT_SECONDS - 1, REPEAT_SECONDS + 1):
         record = logging.LogRecord("flowport.a", logging.ERROR, "", 0, "%s", (fault,), None)
         record.created += age

@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.runtime.supervisor import Supervisor
 from tests.support.fake_clock import wait_until_blocked
 
@@ -89,8 +89,8 @@ async def test_leaving_cancels_every_task_without_calling_it_a_crash(caplog: pyt
 
 async def test_an_error_of_the_body_leaves_as_it_came() -> None:
     """The door of the process catches our errors by their class; a group around them would pass it."""
-    error = LedgerError("its file is damaged", "Move it away.")
-    with pytest.raises(LedgerError) as caught:
+    error = StoreError("its file is damaged", "Move it away.")
+    with pytest.raises(StoreError) as caught:
         await _fail_under_supervision(error)
     assert caught.value is error
 

@@ -41,7 +41,7 @@ async def test_a_server_that_cannot_be_configured_answers_every_call_with_the_re
 
 
 class Broken:
-    """A desk of which every part fails in a way that nobody foresaw."""
+    """A workspace of which every part fails in a way that nobody foresaw."""
 
     def __getattr__(self, name: str) -> Any:
         """Fail with a text that must not get out."""
@@ -51,18 +51,18 @@ class Broken:
 @pytest.mark.parametrize("mode", MODES)
 async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pytest.LogCaptureFixture) -> None:
     """What escapes from a handler reaches older clients word for word, whatever it holds."""
-    desk: Any = type(
-        "Desk",
+    workspace: Any = type(
+        "Workspace",
         (),
         {
             "clock": type("Clock", (), {"monotonic": lambda self: 0.0})(),
             "catalogs": (),
-            "ledger": Broken(),
+            "store": Broken(),
             "runner": type("Runner", (), {"take_back": None, "hear_of_unwritten": lambda *_: None})(),
             "changes": Changes(SystemClock()),
         },
     )()
-    async with Client(build_server(desk, anyio.CapacityLimiter(1), anyio.Event()), mode=mode) as client:
+    async with Client(build_server(workspace, anyio.CapacityLimiter(1), anyio.Event()), mode=mode) as client:
         result = await client.call_tool("list_runs", {})
         with pytest.raises(MCPError) as caught:
             await client.read_resource("flowport://runs/run_x")
@@ -72,9 +72,9 @@ async def test_our_own_mistakes_do_not_reach_the_client(mode: Mode, caplog: pyte
     assert "secret get_runs" in caplog.text
 
 
-async def test_a_ledger_that_has_gone_is_a_sentence(flowport: Harness) -> None:
+async def test_a_store_that_has_gone_is_a_sentence(flowport: Harness) -> None:
     """A full disk is something that a person can mend."""
-    await flowport.assembly.desk.ledger.close()
+    await flowport.assembly.workspace.store.close()
 
     facts = await flowport.ask("list_runs")
     with pytest.raises(MCPError, match="record of runs cannot be used"):

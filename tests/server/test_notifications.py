@@ -105,7 +105,7 @@ class Hearer:
 
 async def change_tools(assembly: Assembly, count: int) -> None:
     """List so many apps from now on."""
-    catalog = assembly.desk.catalogs[0].catalog
+    catalog = assembly.workspace.catalogs[0].catalog
     catalog._max_tools = count
     assert await catalog.refresh()
 
@@ -125,8 +125,8 @@ async def test_a_client_of_each_era_hears_that_the_tools_have_changed(flowport: 
 async def test_nothing_is_said_when_the_list_is_the_same(flowport: Harness, mode: Mode) -> None:
     """Each word costs every client a reading of the list; the lists are read every ten minutes."""
     async with hearing(flowport.server, mode) as hearer:
-        assert await flowport.assembly.desk.catalogs[0].catalog.refresh()
-        flowport.assembly.desk.changes.note_list(ListKind.RESOURCES)
+        assert await flowport.assembly.workspace.catalogs[0].catalog.refresh()
+        flowport.assembly.workspace.changes.note_list(ListKind.RESOURCES)
 
         assert await hearer.hear() == RESOURCES
 
@@ -136,8 +136,8 @@ async def test_a_run_changes_the_resources_and_is_updated(flowport: Harness, mod
     """The newest runs are the list, and a run that is over is another text."""
     uri = build_run_uri("run_mine")
     async with hearing(flowport.server, mode, uri) as hearer:
-        flowport.assembly.desk.changes.note_run("run_mine", is_relisted=True)
-        flowport.assembly.desk.changes.note_run("run_other", is_relisted=False)
+        flowport.assembly.workspace.changes.note_run("run_mine", is_relisted=True)
+        flowport.assembly.workspace.changes.note_run("run_other", is_relisted=False)
 
         assert [await hearer.hear(), await hearer.hear()] == [f"{UPDATED} {uri}", RESOURCES]
 
@@ -170,7 +170,7 @@ async def test_a_client_that_watches_no_more_hears_no_more(flowport: Harness) ->
     async with hearing(flowport.server, "legacy", build_run_uri("run_a")) as hearer:
         unwatch = t.UnsubscribeRequest(params=t.UnsubscribeRequestParams(uri=build_run_uri("run_a")))
         await hearer.client.session.send_request(unwatch, t.EmptyResult)
-        flowport.assembly.desk.changes.note_run("run_a", is_relisted=True)
+        flowport.assembly.workspace.changes.note_run("run_a", is_relisted=True)
 
         assert await hearer.hear() == RESOURCES
 
@@ -222,7 +222,7 @@ async def test_a_client_that_has_stopped_reading_is_told_no_more(
 
 async def test_a_client_cannot_watch_without_end(flowport: Harness) -> None:
     """A set that a stranger fills has a size."""
-    announcer = Announcer(flowport.assembly.desk.changes)
+    announcer = Announcer(flowport.assembly.workspace.changes)
     connection = Connection(outbound=None, protocol_version="2025-11-25")  # type: ignore[arg-type]
     context: Any = type("Context", (), {"session": type("Session", (), {"_connection": connection})()})()
     for n in range(MAX_WATCHED + 1):
@@ -235,7 +235,7 @@ async def test_before_the_first_list_nothing_is_said(sandbox: SandboxClient, tmp
     """Nobody has a list that would be wrong, and a client would read its first one twice."""
     async with open_harness(sandbox, tmp_path / "person") as harness, hearing(harness.server, "legacy") as hearer:
         await change_tools(harness.assembly, 2)
-        harness.assembly.desk.changes.note_list(ListKind.RESOURCES)
+        harness.assembly.workspace.changes.note_list(ListKind.RESOURCES)
 
         assert await hearer.hear() == RESOURCES
 

@@ -24,7 +24,7 @@ from tests.sandbox.client import open_sandbox
 from tests.store.samples import build_run
 from tests.support.harness import READER, Harness, open_harness
 from tests.support.raw_server import build_reply, serving
-from tests.support.scripted import FaultyLedger, wait_until
+from tests.support.scripted import FaultyStore, wait_until
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
@@ -47,13 +47,13 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
 @pytest.fixture
 def resources(flowport: Harness) -> Resources:
     """Give a test what reads resources."""
-    return Resources(flowport.assembly.desk, anyio.CapacityLimiter(2))
+    return Resources(flowport.assembly.workspace, anyio.CapacityLimiter(2))
 
 
 async def keep(flowport: Harness, output: Output, **changes: Any) -> Run:
-    """Lay a run with one output into the ledger."""
+    """Lay a run with one output into the store."""
     run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=(output,), delivered_at=None, **changes)
-    await flowport.assembly.desk.ledger.accept(run)
+    await flowport.assembly.workspace.store.accept(run)
     return run
 
 
@@ -156,7 +156,7 @@ async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
     flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link in an answer must show something, whether or not the person wants files."""
-    (one,) = flowport.assembly.desk.catalogs
+    (one,) = flowport.assembly.workspace.catalogs
     account_id = one.account.account.id
     async with serving(build_reply(build_large_picture())) as server:
 
@@ -167,7 +167,7 @@ async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
         monkeypatch.setattr(one.account, "fetch_file_origins", trust_server)
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/a.png")
         run: Run = replace(build_run("run_kept"), account_id=account_id, owner=LOCAL_OWNER, outputs=(output,))
-        await flowport.assembly.desk.ledger.accept(run)
+        await flowport.assembly.workspace.store.accept(run)
         content = await resources.read(build_output_uri("run_kept", 1), READER)
 
     assert content.mime_type == "image/jpeg"
@@ -215,13 +215,13 @@ async def test_a_text_output_is_its_text(flowport: Harness, resources: Resources
 async def test_reading_an_output_counts_as_seeing_it(flowport: Harness, resources: Resources) -> None:
     """Otherwise it would be announced for ever."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."), state=RunState.SUCCEEDED)
-    ledger, exchange = flowport.assembly.desk.ledger, Exchange()
+    store, exchange = flowport.assembly.workspace.store, Exchange()
     await resources.read(build_output_uri("run_kept", 1), replace(READER, exchange=exchange))
-    assert await ledger.count_unseen(owner=LOCAL_OWNER) == 1
+    assert await store.count_unseen(owner=LOCAL_OWNER) == 1
 
     exchange.note_written()
-    await wait_until(lambda: not flowport.assembly.desk.deliveries.pending_runs)
-    assert await ledger.count_unseen(owner=LOCAL_OWNER) == 0
+    await wait_until(lambda: not flowport.assembly.workspace.deliveries.pending_runs)
+    assert await store.count_unseen(owner=LOCAL_OWNER) == 0
 
 
 async def test_a_sentence_in_the_place_of_an_output_is_no_delivery(flowport: Harness, resources: Resources) -> None:
@@ -256,20 +256,20 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
     """A full disk must not hide a result that lies there."""
     path = tmp_path / "kept.png"
     path.write_bytes(PNG)
-    ledger = FaultyLedger(tmp_path / "faulty.sqlite3")
-    ledger.failing.add("record")
+    store = FaultyStore(tmp_path / "faulty.sqlite3")
+    store.failing.add("record")
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/a.png", saved_path=str(path))
     over = build_run("run_kept", RunState.SUCCEEDED)
-    await ledger.accept(replace(over, owner=LOCAL_OWNER, outputs=(output,), delivered_at=None))
-    desk, exchange = flowport.assembly.desk, Exchange()
-    deliveries = Deliveries(ledger, desk.clock, desk.supervisor)
-    desk = replace(desk, ledger=ledger, deliveries=deliveries)
+    await store.accept(replace(over, owner=LOCAL_OWNER, outputs=(output,), delivered_at=None))
+    workspace, exchange = flowport.assembly.workspace, Exchange()
+    deliveries = Deliveries(store, workspace.clock, workspace.supervisor)
+    workspace = replace(workspace, store=store, deliveries=deliveries)
 
-    resources, reader = Resources(desk, anyio.CapacityLimiter(2)), replace(READER, exchange=exchange)
+    resources, reader = Resources(workspace, anyio.CapacityLimiter(2)), replace(READER, exchange=exchange)
     content = await resources.read(build_output_uri("run_kept", 1), reader)
     exchange.note_written()
     await wait_until(lambda: not deliveries.pending_runs)
-    await ledger.close()
+    await store.close()
 
     assert content.data == PNG
     assert "that run run_kept was delivered could not be recorded" in caplog.text
@@ -277,7 +277,7 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
 
 async def expire(flowport: Harness, facts: dict[str, Any]) -> str:
     """Let the link of a run's only output expire at the provider, and return it."""
-    run = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
+    run = await flowport.assembly.workspace.store.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
     await flowport.sandbox.switch(f"runs/{run.provider_run_id}", expire_links=True)
     url: str = facts["outputs"][0]["url"]
     return url
@@ -295,7 +295,7 @@ async def test_an_expired_link_is_served_by_a_fresh_one(
     uri = facts["outputs"][0]["resource"] if is_ours else old
     contents = [await resources.read(uri, READER) for _ in range(2)]
 
-    kept = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
+    kept = await flowport.assembly.workspace.store.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
     assert {content.mime_type for content in contents} == {"image/png"}
     assert kept.outputs[0].url not in {None, old}
     assert await flowport.count("status") == looks + 1
@@ -338,11 +338,11 @@ async def test_a_fresh_link_that_fails_is_told(flowport: Harness, resources: Res
     """The reason is that of the fresh one, and so is the link."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     old = await expire(flowport, facts)
-    account = flowport.assembly.desk.catalogs[0].account
+    account = flowport.assembly.workspace.catalogs[0].account
     account._file_origins = frozenset()
     output = Output(1, OutputKind.IMAGE, old, expires_at=1.0)
-    run = await flowport.assembly.desk.ledger.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
-    await flowport.assembly.desk.ledger.note_output(run.id, replace(run.outputs[0], expires_at=output.expires_at))
+    run = await flowport.assembly.workspace.store.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
+    await flowport.assembly.workspace.store.note_output(run.id, replace(run.outputs[0], expires_at=output.expires_at))
 
     content = await resources.read(facts["outputs"][0]["resource"], READER)
 
@@ -363,7 +363,7 @@ async def test_an_output_whose_server_is_down_is_told_with_its_link(flowport: Ha
 async def test_a_link_to_what_is_no_media_is_not_handed_over(flowport: Harness, resources: Resources) -> None:
     """A page under a picture's name could carry a stranger's program."""
     async with serving(build_reply(b"<!doctype html>")) as server:
-        account = flowport.assembly.desk.catalogs[0].account
+        account = flowport.assembly.workspace.catalogs[0].account
         await account.fetch_file_origins()
         account._file_origins = frozenset({server.origin})
         await keep(flowport, Output(1, OutputKind.IMAGE, f"{server.origin}/a.png"), account_id=account.account.id)
@@ -377,7 +377,7 @@ async def test_a_run_with_very_many_outputs_is_read_in_pages(flowport: Harness, 
     url = "https://cdn.example/" + "s" * 2000
     outputs = tuple(Output(n, OutputKind.IMAGE, url, text="x" * 5000) for n in range(1, 201))
     run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=outputs)
-    await flowport.assembly.desk.ledger.accept(run)
+    await flowport.assembly.workspace.store.accept(run)
     uri, found = build_run_uri("run_kept"), list[int]()
     sizes: list[int] = []
 

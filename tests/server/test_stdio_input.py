@@ -7,7 +7,7 @@ import mcp.types as t
 import pytest
 from mcp.shared.message import SessionMessage
 
-from flowport.server.stdio_streams import Heard, MendingReader, parse_line
+from flowport.server.stdio_streams import Heard, ReconnectingReader, parse_line
 
 PING = {"jsonrpc": "2.0", "id": "last", "method": "ping"}
 DEEP = '{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"\\ud83d": ' + "[" * 100_000 + "]" * 100_000 + "}}"
@@ -28,7 +28,7 @@ async def hear(*lines: bytes) -> tuple[object, list[tuple[object, int]]]:
         """Take the next line."""
         return parse_line(next(waiting))
 
-    heard = await MendingReader(receive, answer).receive()
+    heard = await ReconnectingReader(receive, answer).receive()
     assert isinstance(heard.message, t.JSONRPCRequest)
     return heard.message.id, answers
 

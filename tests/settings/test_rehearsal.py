@@ -9,18 +9,18 @@ import pytest
 from flowport.domain.errors import ConfigurationError
 from flowport.runtime import failpoints as faultpoints
 from flowport.runtime.clock import Pace
-from flowport.runtime.failpoints import FaultPoint, Trap
+from flowport.runtime.failpoints import Failpoint, Trap
 from flowport.settings.rehearsal import Rehearsal, parse_rehearsal
 
-AFTER_REPLY = Rehearsal(FaultPoint.AFTER_REPLY)
+AFTER_REPLY = Rehearsal(Failpoint.AFTER_REPLY)
 PARSED = [
     ("", None),
     (" ", None),
     ("kill=after_reply", AFTER_REPLY),
-    ("halt=after_reply:3", Rehearsal(FaultPoint.AFTER_REPLY, 3, "SIGSTOP")),
+    ("halt=after_reply:3", Rehearsal(Failpoint.AFTER_REPLY, 3, "SIGSTOP")),
     ("clock=-86400 pace=0.1", Rehearsal(clock_shift_seconds=-86_400.0, pace_seconds=0.1)),
     ("rate=20", Rehearsal(rate=20.0)),
-    ("pace=0.1 kill=after_reply", Rehearsal(FaultPoint.AFTER_REPLY, pace_seconds=0.1)),
+    ("pace=0.1 kill=after_reply", Rehearsal(Failpoint.AFTER_REPLY, pace_seconds=0.1)),
 ]
 
 
@@ -53,9 +53,9 @@ def test_a_rehearsal_begins_with_its_trap() -> None:
     """Only from then on can the process fall."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals and limits")
-    Rehearsal(FaultPoint.AFTER_REPLY, 3, "SIGSTOP").begin()
+    Rehearsal(Failpoint.AFTER_REPLY, 3, "SIGSTOP").begin()
 
-    assert faultpoints._traps == [Trap(FaultPoint.AFTER_REPLY, signal.SIGSTOP, 3)]
+    assert faultpoints._traps == [Trap(Failpoint.AFTER_REPLY, signal.SIGSTOP, 3)]
 
 
 def test_a_rehearsal_without_a_point_sets_no_trap() -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from flowport.domain.errors import ConfigurationError
 from flowport.domain.models import Source
-from flowport.domain.spending import PurseRules, UnknownPrice
+from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
-from flowport.runtime.failpoints import FaultPoint
+from flowport.runtime.failpoints import Failpoint
 from flowport.settings.rehearsal import Rehearsal
 from flowport.settings.settings import ProviderSettings, Settings, get_environment
 from flowport.settings.variables import VARIABLES
@@ -70,7 +70,7 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         keep_days=30,
         requests_per_minute=9,
         requests_per_day=99,
-        purse=PurseRules(20.0, 99.5, 0.0, UnknownPrice.REFUSE),
+        spending_limits=SpendingLimits(20.0, 99.5, 0.0, UnknownPrice.REFUSE),
         should_save_outputs=False,
         should_show_previews=False,
         should_send_links=False,
@@ -309,8 +309,8 @@ def test_a_malformed_value_is_refused_with_what_it_takes(name: str, text: str) -
 def test_who_sets_a_limit_is_asked_about_unknown_prices(name: str, usual: str) -> None:
     """An unknown price may be above any limit; without limits it is as good as any other, and one word decides both."""
     text = "true" if name == "FLOWPORT_PREVIEWS" else "0"
-    assert load({name: text}).purse.unknown_price == usual
-    assert load({name: text, "FLOWPORT_UNKNOWN_PRICE": "allow"}).purse.unknown_price == "allow"
+    assert load({name: text}).spending_limits.unknown_price == usual
+    assert load({name: text, "FLOWPORT_UNKNOWN_PRICE": "allow"}).spending_limits.unknown_price == "allow"
 
 
 @pytest.mark.parametrize("text", ["0", "1000"])
@@ -340,7 +340,7 @@ def test_a_rehearsal_is_for_providers_on_this_machine_alone() -> None:
     environ = {"FLOWPORT_TEST_REHEARSAL": "kill=after_reply"}
 
     assert load(LOOPBACK).rehearsal is None
-    assert load(environ | LOOPBACK).rehearsal == load(environ).rehearsal == Rehearsal(FaultPoint.AFTER_REPLY)
+    assert load(environ | LOOPBACK).rehearsal == load(environ).rehearsal == Rehearsal(Failpoint.AFTER_REPLY)
     refused = refuse(environ | {"MAGNIFIC_API_KEY": KEY})
     assert str(refused) == (
         "FLOWPORT_TEST_REHEARSAL kills this process on purpose, which is for providers on this machine alone. Remove it."

@@ -82,7 +82,7 @@ def test_no_key_shows_in_what_a_log_could_print(key: str) -> None:
 
 
 def test_keys_are_told_apart_by_a_short_digest() -> None:
-    """The ledger names accounts by it, so it must not change between versions, nor give the key away."""
+    """The store names accounts by it, so it must not change between versions, nor give the key away."""
     first, second = (ProviderSettings("magnific", "https://x", key).fingerprint for key in (KEY, KEY + "0"))
     assert first == "18f70304fec4"
     assert second != first

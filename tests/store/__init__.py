@@ -1,1 +1,1 @@
-"""Tests of the ledger; a package, because its modules share names with those of other folders."""
+"""Tests of the store; a package, because its modules share names with those of other folders."""

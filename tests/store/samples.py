@@ -1,4 +1,4 @@
-"""Records and child processes that the ledger's tests share."""
+"""Records and child processes that the store's tests share."""
 
 import subprocess
 import sys

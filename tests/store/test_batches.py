@@ -1,4 +1,4 @@
-"""What the ledger keeps of batches."""
+"""What the store keeps of batches."""
 
 import asyncio
 from dataclasses import replace
@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from flowport.domain.errors import LedgerError, RunNotFound
+from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Delivered, DeliveryCancelled
-from flowport.domain.spending import Spending, Unpaid
+from flowport.domain.spending import LimitExceeded, Spending
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
-from flowport.store.batch_records import STOPPED_BY_PERSON, BatchRow, BatchTally, NewBatch
+from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, BatchRow, NewBatch
 from flowport.store.records import Accepted, InDoubt, Joined
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.store.test_accept import build_rules
 
 from .samples import ACCOUNT, OWNER, build_run
@@ -48,100 +48,110 @@ def build_row(n: int, state: S = S.ACCEPTED, **changes: Any) -> tuple[int, Run]:
     return n, build_run(f"run_{n}", state, batch_id=BATCH, canonical_digest=f"canonical {n}", **changes)
 
 
-async def read_reserved(ledger: SqliteLedger) -> Spending:
+async def read_reserved(store: SqliteStore) -> Spending:
     """Return what is spent and reserved."""
-    return await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
+    return await store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
 
 
-async def test_a_batch_holds_back_all_of_its_price_until_its_rows_do(ledger: SqliteLedger) -> None:
+async def test_a_batch_holds_back_all_of_its_price_until_its_rows_do(store: SqliteStore) -> None:
     """What is reserved is the same before and after a row begins, to the credit."""
-    assert isinstance(await ledger.accept_batch(build_batch(price=0.1)), Accepted)
-    assert (await read_reserved(ledger)).reserved_credits == pytest.approx(0.3)
+    assert isinstance(await store.accept_batch(build_batch(price=0.1)), Accepted)
+    assert (await read_reserved(store)).reserved_credits == pytest.approx(0.3)
     runs = [build_row(n, reserved_credits=0.1) for n in (1, 2)]
-    assert await ledger.accept_rows(BATCH, runs) == tuple(run for _, run in runs)
-    assert await read_reserved(ledger) == Spending(0.0, pytest.approx(0.3), 0.0, 2)  # type: ignore[arg-type]
-    await ledger.accept_rows(BATCH, [build_row(3, reserved_credits=0.1)])
-    assert (await ledger.get_run(BATCH, account_id=None, owner=OWNER)).reserved_credits == 0.0
+    assert await store.accept_rows(BATCH, runs) == tuple(run for _, run in runs)
+    assert await read_reserved(store) == Spending(0.0, pytest.approx(0.3), 0.0, 2)  # type: ignore[arg-type]
+    await store.accept_rows(BATCH, [build_row(3, reserved_credits=0.1)])
+    assert (await store.get_run(BATCH, account_id=None, owner=OWNER)).reserved_credits == 0.0
 
 
-async def test_a_row_begins_once_whoever_begins_it(ledger: SqliteLedger, path: Path) -> None:
+async def test_a_row_begins_once_whoever_begins_it(store: SqliteStore, path: Path) -> None:
     """Two processes that both believe that the batch is theirs must not pay twice."""
-    await ledger.accept_batch(build_batch(rows=20))
-    other = open_sqlite_ledger(path)
+    await store.accept_batch(build_batch(rows=20))
+    other = open_sqlite_store(path)
     ours = [(n, build_run(f"ours_{n}", batch_id=BATCH)) for n in range(1, 21)]
     theirs = [(n, build_run(f"theirs_{n}", batch_id=BATCH)) for n in range(1, 21)]
     found = await asyncio.gather(
-        *(one.accept_rows(BATCH, [row]) for n in range(20) for one, row in ((ledger, ours[n]), (other, theirs[n])))
+        *(one.accept_rows(BATCH, [row]) for n in range(20) for one, row in ((store, ours[n]), (other, theirs[n])))
     )
     await other.close()
     assert sum(map(len, found)) == 20
-    assert len(await ledger.get_live_runs(account_id=ACCOUNT)) == 21
+    assert len(await store.get_live_runs(account_id=ACCOUNT)) == 21
 
 
-async def test_rows_that_have_not_begun_are_given_in_their_order(ledger: SqliteLedger) -> None:
+async def test_rows_that_have_not_begun_are_given_in_their_order(store: SqliteStore) -> None:
     """With what their runs need, and without what they are made of, which may be long."""
-    await ledger.accept_batch(build_batch())
-    await ledger.accept_rows(BATCH, [build_row(1)])
-    waiting = await ledger.get_waiting_rows(BATCH, limit=1)
+    await store.accept_batch(build_batch())
+    await store.accept_rows(BATCH, [build_row(1)])
+    waiting = await store.get_waiting_rows(BATCH, limit=1)
     assert waiting == (BatchRow(2, 2, 1, "", '{"shown": 2}', "raw 2", "canonical 2"),)
-    kept = await ledger.get_batch_arguments(BATCH)
+    kept = await store.get_batch_arguments(BATCH)
     assert (kept.shared_json, kept.own_json[1]) == ('{"shared": 1}', '{"own": 1}')
     with pytest.raises(RunNotFound):
-        await ledger.get_batch_arguments("batch_none")
-    assert await ledger.get_row_arguments("run_1") == ('{"shared": 1}', '{"own": 1}')
-    assert await ledger.get_row_arguments("run_2") is None
-    assert await ledger.get_row_arguments("") is None
+        await store.get_batch_arguments("batch_none")
+    assert await store.get_row_arguments("run_1") == ('{"shared": 1}', '{"own": 1}')
+    assert await store.get_row_arguments("run_2") is None
+    assert await store.get_row_arguments("") is None
 
 
-async def test_dropped_rows_never_begin_and_hold_nothing_back(ledger: SqliteLedger) -> None:
+async def test_dropped_rows_never_begin_and_hold_nothing_back(store: SqliteStore) -> None:
     """The reason that was first is the reason."""
-    await ledger.accept_batch(build_batch())
-    await ledger.accept_rows(BATCH, [build_row(1, S.STARTING)])
-    assert await ledger.drop_rows(BATCH, reason="Enough.", at=9.0) == 2
-    assert await ledger.drop_rows(BATCH, reason="Enough again.", at=9.0) == 0
-    assert await ledger.accept_rows(BATCH, [build_row(2)]) == ()
-    assert (await read_reserved(ledger)).reserved_credits == 5.0
-    tally = await ledger.get_tally(BATCH)
-    assert (tally.waiting, tally.dropped, tally.live, tally.stopped) == (0, 2, 1, "Enough.")
-    assert [(row.is_begun, row.is_dropped) for row in await ledger.get_rows(BATCH)] == [
+    await store.accept_batch(build_batch())
+    await store.accept_rows(BATCH, [build_row(1, S.STARTING)])
+    assert await store.drop_rows(BATCH, reason="Enough.", at=9.0) == 2
+    assert await store.drop_rows(BATCH, reason="Enough again.", at=9.0) == 0
+    assert await store.accept_rows(BATCH, [build_row(2)]) == ()
+    assert (await read_reserved(store)).reserved_credits == 5.0
+    batch_progress = await store.get_batch_progress(BATCH)
+    assert (batch_progress.waiting, batch_progress.dropped, batch_progress.live, batch_progress.stopped) == (
+        0,
+        2,
+        1,
+        "Enough.",
+    )
+    assert [(row.is_begun, row.is_dropped) for row in await store.get_rows(BATCH)] == [
         (True, False),
         (False, True),
         (False, True),
     ]
 
 
-async def test_what_was_not_sent_is_cancelled_with_what_has_not_begun(ledger: SqliteLedger) -> None:
+async def test_what_was_not_sent_is_cancelled_with_what_has_not_begun(store: SqliteStore) -> None:
     """A short table has begun as a whole before the first of its rows fails."""
-    await ledger.accept_batch(build_batch())
+    await store.accept_batch(build_batch())
     states = (S.ACCEPTED, S.ACCEPTED, S.STARTING)
-    await ledger.accept_rows(BATCH, [build_row(n, state, reserved_credits=5.0) for n, state in enumerate(states, 1)])
-    assert (await ledger.get_tally(BATCH)).unsent == 2
-    assert await ledger.drop_rows(BATCH, reason="Enough.", at=9.0) == 2
-    tally = await ledger.get_tally(BATCH)
-    assert (tally.dropped, tally.cancelled, tally.unsent, tally.live) == (2, 0, 0, 1)
-    assert tally.stopped == "Enough."
-    assert (await read_reserved(ledger)).reserved_credits == 5.0
-    run = await ledger.get_run("run_1", account_id=None, owner=OWNER)
+    await store.accept_rows(BATCH, [build_row(n, state, reserved_credits=5.0) for n, state in enumerate(states, 1)])
+    assert (await store.get_batch_progress(BATCH)).unsent == 2
+    assert await store.drop_rows(BATCH, reason="Enough.", at=9.0) == 2
+    batch_progress = await store.get_batch_progress(BATCH)
+    assert (batch_progress.dropped, batch_progress.cancelled, batch_progress.unsent, batch_progress.live) == (
+        2,
+        0,
+        0,
+        1,
+    )
+    assert batch_progress.stopped == "Enough."
+    assert (await read_reserved(store)).reserved_credits == 5.0
+    run = await store.get_run("run_1", account_id=None, owner=OWNER)
     assert (run.state, run.failure, run.finished_at) == (S.CANCELLED, "Enough.", 9.0)
 
 
-async def test_a_caller_that_leaves_stops_a_batch_only_when_nobody_else_waits(ledger: SqliteLedger) -> None:
+async def test_a_caller_that_leaves_stops_a_batch_only_when_nobody_else_waits(store: SqliteStore) -> None:
     """Another program may have joined it meanwhile."""
-    await ledger.accept_batch(build_batch(), build_rules("call_1"))
-    assert isinstance(await ledger.accept_batch(build_batch("batch_2"), build_rules("call_2")), Joined)
-    assert await ledger.drop_rows(BATCH, reason="Left.", at=9.0, call_id="call_1") == 0
-    assert await ledger.drop_rows(BATCH, reason="Left.", at=9.0, call_id="call_2") == 3
+    await store.accept_batch(build_batch(), build_rules("call_1"))
+    assert isinstance(await store.accept_batch(build_batch("batch_2"), build_rules("call_2")), Joined)
+    assert await store.drop_rows(BATCH, reason="Left.", at=9.0, call_id="call_1") == 0
+    assert await store.drop_rows(BATCH, reason="Left.", at=9.0, call_id="call_2") == 3
 
 
-async def test_a_batch_counts_its_rows_by_what_has_come_of_them(ledger: SqliteLedger) -> None:
+async def test_a_batch_counts_its_rows_by_what_has_come_of_them(store: SqliteStore) -> None:
     """Those that were erased among them."""
-    await ledger.accept_batch(build_batch(rows=9))
+    await store.accept_batch(build_batch(rows=9))
     states = [S.SUCCEEDED, S.PARTIAL, S.FAILED, S.UNKNOWN, S.CANCELLED, S.RUNNING, S.SUCCEEDED]
     runs = [build_row(n, state, spent_credits=0.5, starting_at=100.0 + n) for n, state in enumerate(states, 1)]
-    await ledger.accept_rows(BATCH, runs)
-    await ledger.erase_run("run_7", owner=OWNER)
-    tally = await ledger.get_tally(BATCH)
-    assert tally == BatchTally(
+    await store.accept_rows(BATCH, runs)
+    await store.erase_run("run_7", owner=OWNER)
+    batch_progress = await store.get_batch_progress(BATCH)
+    assert batch_progress == BatchProgress(
         rows=9,
         price_each_credits=5.0,
         variations=1,
@@ -161,9 +171,9 @@ async def test_a_batch_counts_its_rows_by_what_has_come_of_them(ledger: SqliteLe
         csv_path="",
         csv_problem="",
     )
-    assert (tally.over, tally.failures, tally.is_over) == (6, 2, False)
-    assert [run.id for run in await ledger.get_live_rows(BATCH)] == ["run_6"]
-    erased = (await ledger.get_rows(BATCH, start=7, limit=1))[0]
+    assert (batch_progress.over, batch_progress.failures, batch_progress.is_over) == (6, 2, False)
+    assert [run.id for run in await store.get_live_rows(BATCH)] == ["run_6"]
+    erased = (await store.get_rows(BATCH, start=7, limit=1))[0]
     assert (erased.run, erased.is_begun, erased.row.shown_json) == (None, True, "{}")
 
 
@@ -180,61 +190,61 @@ async def test_a_batch_counts_its_rows_by_what_has_come_of_them(ledger: SqliteLe
     ],
 )
 async def test_how_a_batch_ends_follows_from_its_rows(
-    ledger: SqliteLedger, states: list[S], dropped: int, end: S
+    store: SqliteStore, states: list[S], dropped: int, end: S
 ) -> None:
     """In the words that runs have."""
-    await ledger.accept_batch(build_batch(rows=2))
-    await ledger.accept_rows(BATCH, [build_row(n, state) for n, state in enumerate(states, 1)])
-    assert await ledger.drop_rows(BATCH, reason="Enough.", at=9.0) == dropped
-    tally = await ledger.get_tally(BATCH)
-    assert (tally.is_over, tally.get_end()) == (True, end)
+    await store.accept_batch(build_batch(rows=2))
+    await store.accept_rows(BATCH, [build_row(n, state) for n, state in enumerate(states, 1)])
+    assert await store.drop_rows(BATCH, reason="Enough.", at=9.0) == dropped
+    batch_progress = await store.get_batch_progress(BATCH)
+    assert (batch_progress.is_over, batch_progress.get_end()) == (True, end)
 
 
-async def test_a_batch_ends_once(ledger: SqliteLedger) -> None:
+async def test_a_batch_ends_once(store: SqliteStore) -> None:
     """The second of two who notice that it is over changes nothing."""
-    await ledger.accept_batch(build_batch())
+    await store.accept_batch(build_batch())
     end: dict[str, Any] = {"state": S.PARTIAL, "failure": "One.", "csv_problem": "", "at": 900.0}
-    assert await ledger.note_batch_over(BATCH, csv_path="/a.csv", **end)
-    assert not await ledger.note_batch_over(BATCH, csv_path="/b.csv", **end)
-    run = await ledger.get_run(BATCH, account_id=None, owner=OWNER)
+    assert await store.note_batch_over(BATCH, csv_path="/a.csv", **end)
+    assert not await store.note_batch_over(BATCH, csv_path="/b.csv", **end)
+    run = await store.get_run(BATCH, account_id=None, owner=OWNER)
     assert (run.state, run.failure, run.finished_at, run.spent_credits) == (S.PARTIAL, "One.", 900.0, 0.0)
-    assert (await ledger.get_tally(BATCH)).csv_path == "/a.csv"
+    assert (await store.get_batch_progress(BATCH)).csv_path == "/a.csv"
 
 
-async def test_an_equal_batch_is_joined_and_no_row_is(ledger: SqliteLedger) -> None:
+async def test_an_equal_batch_is_joined_and_no_row_is(store: SqliteStore) -> None:
     """By the words of the table or by its meaning; a single call that asks for the same as a row is another wish."""
     first = build_batch()
-    await ledger.accept_batch(first, build_rules("call_1"))
-    await ledger.accept_rows(BATCH, [build_row(1, raw_digest="raw 1")])
+    await store.accept_batch(first, build_rules("call_1"))
+    await store.accept_rows(BATCH, [build_row(1, raw_digest="raw 1")])
     again = build_batch("batch_2", canonical_digest="another meaning")
-    assert isinstance(await ledger.accept_batch(again, build_rules("call_2")), Joined)
+    assert isinstance(await store.accept_batch(again, build_rules("call_2")), Joined)
     single = build_run("run_9", raw_digest="raw 1", canonical_digest="canonical 1")
-    assert isinstance(await ledger.accept(single, build_rules("call_3")), Accepted)
-    await ledger.accept_rows(BATCH, [build_row(2)])
+    assert isinstance(await store.accept(single, build_rules("call_3")), Accepted)
+    await store.accept_rows(BATCH, [build_row(2)])
     fresh = build_batch("batch_3", raw_digest="other", canonical_digest="other")
-    assert isinstance(await ledger.accept_batch(fresh, build_rules("call_4")), Accepted)
+    assert isinstance(await store.accept_batch(fresh, build_rules("call_4")), Accepted)
 
 
 @pytest.mark.parametrize("is_new_wanted", [True, False])
 @pytest.mark.parametrize("is_row", [True, False])
 async def test_a_run_of_unknown_fate_is_a_doubt_about_an_equal_row(
-    ledger: SqliteLedger, is_new_wanted: bool, is_row: bool
+    store: SqliteStore, is_new_wanted: bool, is_row: bool
 ) -> None:
     """Be it a run of its own or a row of another batch; whoever knows of it may go on."""
     unknown = build_run("run_0", S.UNKNOWN, canonical_digest="canonical 2", batch_id="batch_0" if is_row else "")
-    await ledger.accept(unknown)
+    await store.accept(unknown)
     rules = build_rules("call_1", is_new_wanted=is_new_wanted)
-    assert await ledger.accept_batch(build_batch(), rules) == InDoubt(unknown)
+    assert await store.accept_batch(build_batch(), rules) == InDoubt(unknown)
     single = build_run("run_9", canonical_digest="canonical 2")
-    assert isinstance(await ledger.accept(single, build_rules("call_2")), InDoubt)
+    assert isinstance(await store.accept(single, build_rules("call_2")), InDoubt)
     known = replace(rules, is_new_wanted=True, is_doubt_accepted=True)
-    assert isinstance(await ledger.accept_batch(build_batch(), known), Accepted)
+    assert isinstance(await store.accept_batch(build_batch(), known), Accepted)
 
 
-async def test_an_old_doubt_is_none(ledger: SqliteLedger) -> None:
+async def test_an_old_doubt_is_none(store: SqliteStore) -> None:
     """The window is that of runs."""
-    await ledger.accept(build_run("run_0", S.UNKNOWN, canonical_digest="canonical 2", accepted_at=-9e9, boot_id="b0"))
-    assert isinstance(await ledger.accept_batch(build_batch(), build_rules("call_1")), Accepted)
+    await store.accept(build_run("run_0", S.UNKNOWN, canonical_digest="canonical 2", accepted_at=-9e9, boot_id="b0"))
+    assert isinstance(await store.accept_batch(build_batch(), build_rules("call_1")), Accepted)
 
 
 @pytest.mark.parametrize(
@@ -246,103 +256,103 @@ async def test_an_old_doubt_is_none(ledger: SqliteLedger) -> None:
     ],
 )
 async def test_a_batch_is_paid_as_a_whole_or_not_at_all(
-    ledger: SqliteLedger, limits: dict[str, Any], error: type[Exception]
+    store: SqliteStore, limits: dict[str, Any], error: type[Exception]
 ) -> None:
     """The cap of one run is over each row, the others over all."""
-    refused = await ledger.accept_batch(build_batch(), None, build_terms(**limits))
-    assert isinstance(refused, Unpaid)
+    refused = await store.accept_batch(build_batch(), None, build_terms(**limits))
+    assert isinstance(refused, LimitExceeded)
     assert isinstance(refused.reason, error)
     with pytest.raises(RunNotFound):
-        await ledger.get_tally(BATCH)
+        await store.get_batch_progress(BATCH)
     fitting = {name: limit + 1.0 for name, limit in limits.items()}
-    assert isinstance(await ledger.accept_batch(build_batch(), None, build_terms(**fitting)), Accepted)
+    assert isinstance(await store.accept_batch(build_batch(), None, build_terms(**fitting)), Accepted)
 
 
-async def test_a_delivery_goes_for_all_rows(ledger: SqliteLedger) -> None:
+async def test_a_delivery_goes_for_all_rows(store: SqliteStore) -> None:
     """A batch is handed over as one."""
-    await ledger.accept_batch(build_batch())
-    await ledger.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2, 3)])
+    await store.accept_batch(build_batch())
+    await store.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2, 3)])
     end: dict[str, Any] = {"state": S.SUCCEEDED, "failure": "", "csv_path": "", "csv_problem": "", "at": 900.0}
-    await ledger.note_batch_over(BATCH, **end)
-    assert await ledger.count_unseen(owner=OWNER) == 1
-    mention = await ledger.take_mention(owner=OWNER)
-    assert mention is not None
-    assert [run.id for run in mention.runs] == [BATCH]
-    await ledger.record(BATCH, Delivered(950.0, "Claude"))
-    seen = [await ledger.get_run(one, account_id=None, owner=OWNER) for one in (BATCH, "run_1", "run_3")]
+    await store.note_batch_over(BATCH, **end)
+    assert await store.count_unseen(owner=OWNER) == 1
+    reminder = await store.take_reminder(owner=OWNER)
+    assert reminder is not None
+    assert [run.id for run in reminder.runs] == [BATCH]
+    await store.record(BATCH, Delivered(950.0, "Claude"))
+    seen = [await store.get_run(one, account_id=None, owner=OWNER) for one in (BATCH, "run_1", "run_3")]
     assert [(run.delivered_at, run.delivered_to) for run in seen] == [(950.0, "Claude")] * 3
-    await ledger.record(BATCH, DeliveryCancelled(950.0))
-    assert (await ledger.get_run(BATCH, account_id=None, owner=OWNER)).is_delivery_cancelled
+    await store.record(BATCH, DeliveryCancelled(950.0))
+    assert (await store.get_run(BATCH, account_id=None, owner=OWNER)).is_delivery_cancelled
 
 
-async def test_lists_and_counts_show_a_batch_as_one(ledger: SqliteLedger) -> None:
+async def test_lists_and_counts_show_a_batch_as_one(store: SqliteStore) -> None:
     """Its rows are found by their ids, and counted as the runs that they are."""
-    await ledger.accept_batch(build_batch())
-    await ledger.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2)])
-    await ledger.accept(build_run("run_9", S.SUCCEEDED))
+    await store.accept_batch(build_batch())
+    await store.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2)])
+    await store.accept(build_run("run_9", S.SUCCEEDED))
     for is_unseen_first in (True, False):
-        found = await ledger.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=is_unseen_first)
+        found = await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=is_unseen_first)
         assert {run.id for run in found} == {BATCH, "run_9"}
-    assert await ledger.count_unseen(owner=OWNER) == 1
-    history = await ledger.get_history(owner=OWNER)
+    assert await store.count_unseen(owner=OWNER) == 1
+    history = await store.get_history(owner=OWNER)
     assert (history.runs, history.live) == (3, 0)
 
 
-async def test_erasing_a_batch_erases_its_rows_and_names_its_table(ledger: SqliteLedger, path: Path) -> None:
+async def test_erasing_a_batch_erases_its_rows_and_names_its_table(store: SqliteStore, path: Path) -> None:
     """Nothing of what they were made of stays in the file."""
-    await ledger.accept_batch(build_batch())
+    await store.accept_batch(build_batch())
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png", saved_path="/1.png")
-    await ledger.accept_rows(BATCH, [build_row(1, S.SUCCEEDED, outputs=(output,)), build_row(2, S.SUCCEEDED)])
+    await store.accept_rows(BATCH, [build_row(1, S.SUCCEEDED, outputs=(output,)), build_row(2, S.SUCCEEDED)])
     end: dict[str, Any] = {"state": S.SUCCEEDED, "failure": "", "csv_problem": "", "at": 900.0}
-    await ledger.note_batch_over(BATCH, csv_path="/table.csv", **end)
-    erasure = await ledger.erase_run(BATCH, owner=OWNER)
+    await store.note_batch_over(BATCH, csv_path="/table.csv", **end)
+    erasure = await store.erase_run(BATCH, owner=OWNER)
     assert set(erasure.saved_paths) == {"/1.png", "/table.csv"}
-    assert (await ledger.get_history(owner=OWNER)).runs == 0
+    assert (await store.get_history(owner=OWNER)).runs == 0
     for word in (b'{"shared"', b'{"shown"', b"canonical 3"):
         assert word not in path.read_bytes()
 
 
-async def test_a_batch_of_another_key_is_not_stranded(ledger: SqliteLedger) -> None:
+async def test_a_batch_of_another_key_is_not_stranded(store: SqliteStore) -> None:
     """No provider knows of it, so there is nothing to adopt; its rows are adopted by themselves."""
-    await ledger.accept_batch(build_batch(account_id="magnific:api.example:f9"))
+    await store.accept_batch(build_batch(account_id="magnific:api.example:f9"))
     row = build_row(1, S.RUNNING, provider_run_id="r", account_id="magnific:api.example:f9")
-    await ledger.accept_rows(BATCH, [row])
-    found = await ledger.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=9)
+    await store.accept_rows(BATCH, [row])
+    found = await store.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=9)
     assert [run.id for run in found] == ["run_1"]
 
 
-async def test_what_cannot_be_recorded_begins_nothing(ledger: SqliteLedger) -> None:
+async def test_what_cannot_be_recorded_begins_nothing(store: SqliteStore) -> None:
     """A damaged record takes no new batch and no new row."""
-    await ledger.accept_batch(build_batch())
-    ledger._worker.damage = LedgerError("it is damaged", "Mend it.")
-    for refused in (ledger.accept_batch(build_batch("batch_2")), ledger.accept_rows(BATCH, [build_row(1)])):
-        with pytest.raises(LedgerError):
+    await store.accept_batch(build_batch())
+    store._worker.damage = StoreError("it is damaged", "Mend it.")
+    for refused in (store.accept_batch(build_batch("batch_2")), store.accept_rows(BATCH, [build_row(1)])):
+        with pytest.raises(StoreError):
             await refused
 
 
-async def test_a_batch_can_be_joined_until_a_window_after_its_end(ledger: SqliteLedger) -> None:
+async def test_a_batch_can_be_joined_until_a_window_after_its_end(store: SqliteStore) -> None:
     """Two thousand rows take longer than the window; what is still going on must never be started a second time."""
-    await ledger.accept_batch(build_batch(accepted_at=100.0))
+    await store.accept_batch(build_batch(accepted_at=100.0))
     rules = replace(build_rules("call_1"), window_seconds=3600.0, boot_id="")
     late = replace(rules, at=100.0 + 50_000.0)
-    assert isinstance(await ledger.accept_batch(build_batch("batch_2"), late), Joined)
-    await ledger.leave("call_1")
+    assert isinstance(await store.accept_batch(build_batch("batch_2"), late), Joined)
+    await store.leave("call_1")
     end: dict[str, Any] = {"state": S.SUCCEEDED, "failure": "", "csv_path": "", "csv_problem": ""}
-    await ledger.note_batch_over(BATCH, at=60_000.0, **end)
+    await store.note_batch_over(BATCH, at=60_000.0, **end)
     soon, later = replace(rules, at=63_599.0), replace(rules, at=63_600.0)
-    assert isinstance(await ledger.accept_batch(build_batch("batch_3"), soon), Joined)
-    assert isinstance(await ledger.accept_batch(build_batch("batch_4"), later), Accepted)
+    assert isinstance(await store.accept_batch(build_batch("batch_3"), soon), Joined)
+    assert isinstance(await store.accept_batch(build_batch("batch_4"), later), Accepted)
 
 
 @pytest.mark.parametrize(("reason", "is_joined"), [(STOPPED_BY_PERSON, False), ("Two rows failed.", True)])
 async def test_a_batch_that_somebody_cancelled_is_not_joined(
-    ledger: SqliteLedger, reason: str, *, is_joined: bool
+    store: SqliteStore, reason: str, *, is_joined: bool
 ) -> None:
     """Who asks for the same afterwards wants all of it; what stopped by itself is still the answer to a retry."""
-    await ledger.accept_batch(build_batch(), build_rules("call_1"))
-    await ledger.accept_rows(BATCH, [build_row(1)])
-    await ledger.drop_rows(BATCH, reason=reason, at=100.0)
-    await ledger.leave("call_1")
+    await store.accept_batch(build_batch(), build_rules("call_1"))
+    await store.accept_rows(BATCH, [build_row(1)])
+    await store.drop_rows(BATCH, reason=reason, at=100.0)
+    await store.leave("call_1")
 
-    again = await ledger.accept_batch(build_batch("batch_2"), build_rules("call_2"))
+    again = await store.accept_batch(build_batch("batch_2"), build_rules("call_2"))
     assert isinstance(again, Joined) is is_joined

@@ -10,10 +10,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite.connection import BUSY_SECONDS
-from flowport.store.sqlite.reconnect import open_ledger
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.reconnect import open_store
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.sandbox.client import open_sandbox
 from tests.store.samples import OWNER, build_run
 from tests.support.harness import open_harness
@@ -59,56 +59,56 @@ async def hold(path: Path) -> AsyncIterator[Holder]:
 
 @pytest.fixture
 async def path(tmp_path: Path) -> Path:
-    """Return the place of a ledger with one run."""
+    """Return the place of a store with one run."""
     place = tmp_path / "ledger.sqlite3"
-    ledger = open_sqlite_ledger(place)
-    await ledger.accept(build_run("run_1"))
-    await ledger.close()
+    store = open_sqlite_store(place)
+    await store.accept(build_run("run_1"))
+    await store.close()
     return place
 
 
-async def read_all(ledger: SqliteLedger) -> list[str]:
+async def read_all(store: SqliteStore) -> list[str]:
     """Return the ids of the owner's runs, having read them in each way that an answer needs."""
-    runs = await ledger.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=False)
-    await ledger.count_unseen(owner=OWNER)
-    await ledger.take_mention(owner=OWNER)
-    return [(await ledger.get_run(run.id, account_id=None, owner=OWNER)).id for run in runs]
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=False)
+    await store.count_unseen(owner=OWNER)
+    await store.take_reminder(owner=OWNER)
+    return [(await store.get_run(run.id, account_id=None, owner=OWNER)).id for run in runs]
 
 
 async def test_reads_do_not_wait_behind_a_write_that_waits(path: Path) -> None:
     """They are answered while it waits, and it is made once the other program lets go."""
-    ledger = open_sqlite_ledger(path, busy_seconds=PATIENCE_SECONDS)
+    store = open_sqlite_store(path, busy_seconds=PATIENCE_SECONDS)
     async with hold(path) as holder:
-        start = asyncio.create_task(ledger.accept(build_run("run_2")))
+        start = asyncio.create_task(store.accept(build_run("run_2")))
         for _ in range(20):
-            assert await read_all(ledger) == ["run_1"]
+            assert await read_all(store) == ["run_1"]
         assert not start.done()
         await holder.release()
         await start
-    assert sorted(await read_all(ledger)) == ["run_1", "run_2"]
-    await ledger.close()
+    assert sorted(await read_all(store)) == ["run_1", "run_2"]
+    await store.close()
 
 
 async def test_a_read_sees_the_writes_that_were_asked_for_before_it(path: Path) -> None:
     """What was noted in the background a moment ago is part of the next answer."""
-    ledger = open_sqlite_ledger(path)
+    store = open_sqlite_store(path)
     for n in range(2, 50):
-        accepted = asyncio.create_task(ledger.accept(build_run(f"run_{n}")))
+        accepted = asyncio.create_task(store.accept(build_run(f"run_{n}")))
         await asyncio.sleep(0)  # it runs up to its wait
-        assert (await ledger.get_run(f"run_{n}", account_id=None, owner=OWNER)).id == f"run_{n}"
+        assert (await store.get_run(f"run_{n}", account_id=None, owner=OWNER)).id == f"run_{n}"
         await accepted
-    await ledger.close()
+    await store.close()
 
 
 async def test_the_waits_of_writes_do_not_add_up(path: Path) -> None:
     """Each gives up after its own time, though others before it have waited for theirs: a hundred in turn would take minutes."""
-    ledger = open_sqlite_ledger(path, busy_seconds=2.0)
+    store = open_sqlite_store(path, busy_seconds=2.0)
     refused: list[str] = []
 
     async def start(n: int) -> None:
         """Ask for one run, each after the one before it has begun to wait."""
-        with pytest.raises(LedgerError) as caught:
-            await ledger.accept(build_run(f"run_{n}"))
+        with pytest.raises(StoreError) as caught:
+            await store.accept(build_run(f"run_{n}"))
         refused.append(caught.value.problem)
 
     async with hold(path):
@@ -116,37 +116,37 @@ async def test_the_waits_of_writes_do_not_add_up(path: Path) -> None:
             async with anyio.create_task_group() as tasks:
                 for n in range(2, 102):
                     tasks.start_soon(start, n)
-                    await read_all(ledger)
+                    await read_all(store)
     assert refused == ["another process keeps it locked"] * 100
-    assert await read_all(ledger) == ["run_1"]
-    await ledger.close()
+    assert await read_all(store) == ["run_1"]
+    await store.close()
 
 
 async def test_a_write_with_little_patience_does_not_wait_for_one_with_more(path: Path) -> None:
     """What is noted beside an answer gives up first, and the write beside it goes on waiting."""
-    ledger = open_sqlite_ledger(path, busy_seconds=PATIENCE_SECONDS)
+    store = open_sqlite_store(path, busy_seconds=PATIENCE_SECONDS)
     async with hold(path) as holder:
-        start = asyncio.create_task(ledger.accept(build_run("run_2")))
-        with pytest.raises(LedgerError, match="another process keeps it locked"):
-            await ledger.note_told("run_1", at=1.0)
+        start = asyncio.create_task(store.accept(build_run("run_2")))
+        with pytest.raises(StoreError, match="another process keeps it locked"):
+            await store.note_told("run_1", at=1.0)
         assert not start.done()
         await holder.release()
         await start
-    await ledger.close()
+    await store.close()
 
 
-async def test_a_ledger_that_is_held_when_it_is_opened_is_read_and_mends(path: Path) -> None:
+async def test_a_store_that_is_held_when_it_is_opened_is_read_and_mends(path: Path) -> None:
     """Each read tries again, and waits for that a moment at most."""
-    ledger = open_ledger(path, busy_seconds=0.0)
+    store = open_store(path, busy_seconds=0.0)
     async with hold(path):
-        held = open_ledger(path, retry_seconds=0, busy_seconds=0.0)
+        held = open_store(path, retry_seconds=0, busy_seconds=0.0)
         assert await read_all(held) == ["run_1"]
-        with pytest.raises(LedgerError, match="another process keeps it locked"):
+        with pytest.raises(StoreError, match="another process keeps it locked"):
             await held.accept(build_run("run_2"))
     await held.accept(build_run("run_2"))
-    assert sorted(await read_all(held)) == sorted(await read_all(ledger)) == ["run_1", "run_2"]
+    assert sorted(await read_all(held)) == sorted(await read_all(store)) == ["run_1", "run_2"]
     await held.close()
-    await ledger.close()
+    await store.close()
 
 
 def test_a_start_is_refused_within_twelve_seconds() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import BootTime, RunState
 from flowport.store.maintenance import DAY_SECONDS, keep_up
 from tests.store.samples import build_run
 from tests.support.fake_clock import FakeClock
-from tests.support.scripted import FaultyLedger
+from tests.support.scripted import FaultyStore
 
 
-class PrunedLedger(FaultyLedger):
+class PrunedStore(FaultyStore):
     """Notes what it is asked to prune, and ends the endless work after some days."""
 
     def __init__(self, path: Path, days: int) -> None:
@@ -43,60 +43,58 @@ class PrunedLedger(FaultyLedger):
             self.scope.cancel()
         if self.is_full:
             self.is_full = False
-            raise LedgerError("the disk is full", "Make room.")
+            raise StoreError("the disk is full", "Make room.")
         return await super().prune(before=before, boot_before=boot_before)
 
 
-async def keep(ledger: PrunedLedger, clock: FakeClock, keep_days: int) -> None:
-    """Prune until the ledger has had enough."""
-    with ledger.scope:
-        await keep_up(ledger, clock, keep_days=keep_days)
-    await ledger.close()
+async def keep(store: PrunedStore, clock: FakeClock, keep_days: int) -> None:
+    """Prune until the store has had enough."""
+    with store.scope:
+        await keep_up(store, clock, keep_days=keep_days)
+    await store.close()
 
 
 async def test_it_is_done_at_once_and_every_day(tmp_path: Path) -> None:
     """Some Flowports run for weeks."""
     clock = FakeClock(now=1000 * DAY_SECONDS)
-    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=3)
-    await keep(ledger, clock, 90)
-    assert ledger.before == [910 * DAY_SECONDS, 911 * DAY_SECONDS, 912 * DAY_SECONDS]
+    store = PrunedStore(tmp_path / "ledger.sqlite3", days=3)
+    await keep(store, clock, 90)
+    assert store.before == [910 * DAY_SECONDS, 911 * DAY_SECONDS, 912 * DAY_SECONDS]
 
 
 async def test_runs_are_kept_for_ever_on_request(tmp_path: Path) -> None:
-    """Then the ledger is looked over, and nothing is looked for."""
-    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=1)
-    ledger.checks = 2
-    await keep(ledger, FakeClock(), 0)
-    assert ledger.before == []
+    """Then the store is looked over, and nothing is looked for."""
+    store = PrunedStore(tmp_path / "ledger.sqlite3", days=1)
+    store.checks = 2
+    await keep(store, FakeClock(), 0)
+    assert store.before == []
 
 
-async def test_nothing_is_taken_out_of_a_damaged_ledger(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_is_taken_out_of_a_damaged_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Writing could make the damage worse."""
-    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=1)
-    ledger.failing.add("check")
-    ledger.checks = 2
-    await keep(ledger, FakeClock(), 90)
-    assert ledger.before == []
+    store = PrunedStore(tmp_path / "ledger.sqlite3", days=1)
+    store.failing.add("check")
+    store.checks = 2
+    await keep(store, FakeClock(), 90)
+    assert store.before == []
     assert "the disk is full" in caplog.text
 
 
-async def test_a_ledger_that_fails_is_tried_again_the_next_day(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_store_that_fails_is_tried_again_the_next_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A disk that is full today may not be tomorrow."""
-    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=2)
-    ledger.is_full = True
-    await keep(ledger, FakeClock(), 90)
-    assert len(ledger.before) == 2
+    store = PrunedStore(tmp_path / "ledger.sqlite3", days=2)
+    store.is_full = True
+    await keep(store, FakeClock(), 90)
+    assert len(store.before) == 2
     assert "the disk is full" in caplog.text
 
 
 async def test_what_was_pruned_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Somebody may wonder where a run has gone."""
     caplog.set_level(logging.INFO)
-    ledger = PrunedLedger(tmp_path / "ledger.sqlite3", days=2)
+    store = PrunedStore(tmp_path / "ledger.sqlite3", days=2)
     clock = FakeClock()
     seen_at = clock.now() - 2 * DAY_SECONDS
-    await ledger.accept(build_run("run_old", RunState.SUCCEEDED, finished_at=seen_at, delivered_at=seen_at))
-    await keep(ledger, clock, 1)
+    await store.accept(build_run("run_old", RunState.SUCCEEDED, finished_at=seen_at, delivered_at=seen_at))
+    await keep(store, clock, 1)
     assert "old runs were pruned from the record: 1" in caplog.text

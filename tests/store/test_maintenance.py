@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.call_errors import RunNotOver
-from flowport.domain.errors import LedgerError, RunNotFound
+from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import Run, RunState
 from flowport.store.records import Erasure, History
 from flowport.store.sqlite import maintenance as upkeep
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
 from .samples import ACCOUNT, OUTPUT, OWNER, build_run
 
@@ -36,80 +36,78 @@ def build_old_run(run_id: str, **changes: object) -> Run:
     return build_run(run_id, RunState.SUCCEEDED, finished_at=OLD, delivered_at=OLD, outputs=(OUTPUT,), **changes)
 
 
-async def leave_traces(ledger: SqliteLedger) -> None:
+async def leave_traces(store: SqliteStore) -> None:
     """Undo what some builds of SQLite do by themselves: writing over what is deleted."""
-    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA secure_delete = OFF").fetchone())
+    await store._worker.perform_alone(lambda connection: connection.execute("PRAGMA secure_delete = OFF").fetchone())
 
 
-async def count_rows(ledger: SqliteLedger, table: str) -> int:
+async def count_rows(store: SqliteStore, table: str) -> int:
     """Return how many rows a table has."""
     query = f"SELECT count(*) FROM {table}"
-    count: int = await ledger._worker.read(lambda connection: connection.execute(query).fetchone()[0])
+    count: int = await store._worker.read(lambda connection: connection.execute(query).fetchone()[0])
     return count
 
 
 def find_text(path: Path, text: str) -> list[str]:
-    """Return which of a ledger's files hold a text."""
+    """Return which of a store's files hold a text."""
     return [file.name for file in path.parent.glob(f"{path.name}*") if text.encode() in file.read_bytes()]
 
 
 @pytest.mark.parametrize("run", KEPT.values(), ids=KEPT)
-async def test_what_somebody_may_still_need_is_never_pruned(ledger: SqliteLedger, run: Run) -> None:
+async def test_what_somebody_may_still_need_is_never_pruned(store: SqliteStore, run: Run) -> None:
     """A result that nobody has seen was paid for, and what is not over costs and counts."""
-    await ledger.accept(run)
-    assert await ledger.prune(before=LIMIT) == 0
-    assert await ledger.get_run(run.id, account_id=None, owner=OWNER) == run
+    await store.accept(run)
+    assert await store.prune(before=LIMIT) == 0
+    assert await store.get_run(run.id, account_id=None, owner=OWNER) == run
 
 
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.UNKNOWN])
-async def test_what_is_over_seen_and_old_goes_with_all_that_belongs_to_it(
-    ledger: SqliteLedger, state: RunState
-) -> None:
+async def test_what_is_over_seen_and_old_goes_with_all_that_belongs_to_it(store: SqliteStore, state: RunState) -> None:
     """Rows of runs that are gone would grow for ever."""
-    await ledger.accept(replace(build_old_run("run_1"), state=state))
+    await store.accept(replace(build_old_run("run_1"), state=state))
     insert = "INSERT INTO waiting_calls (id, run_id, process_id, since) VALUES ('w', 'run_1', 'p', 0)"
-    await ledger._worker.write(lambda connection: connection.execute(insert))
-    assert await ledger.prune(before=LIMIT) == 1
-    assert [await count_rows(ledger, table) for table in ("runs", "outputs", "waiting_calls")] == [0, 0, 0]
+    await store._worker.write(lambda connection: connection.execute(insert))
+    assert await store.prune(before=LIMIT) == 1
+    assert [await count_rows(store, table) for table in ("runs", "outputs", "waiting_calls")] == [0, 0, 0]
 
 
-async def test_names_outlive_their_runs(ledger: SqliteLedger) -> None:
+async def test_names_outlive_their_runs(store: SqliteStore) -> None:
     """A name never passes to another app."""
-    await ledger.assign_tool_names("s", apps=[("app1", "A")], build_name=lambda *_: "a")
-    await ledger.accept(build_old_run("run_1"))
-    await ledger.prune(before=LIMIT)
-    await ledger.erase_owner(OWNER)
-    assert await count_rows(ledger, "tool_names") == 1
+    await store.assign_tool_names("s", apps=[("app1", "A")], build_name=lambda *_: "a")
+    await store.accept(build_old_run("run_1"))
+    await store.prune(before=LIMIT)
+    await store.erase_owner(OWNER)
+    assert await count_rows(store, "tool_names") == 1
 
 
-async def test_pruning_is_done_in_slices(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger's thread has others to serve; a run that stays does not end the walk."""
+async def test_pruning_is_done_in_slices(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's thread has others to serve; a run that stays does not end the walk."""
     monkeypatch.setattr(upkeep, "SLICE_ROWS", 3)
-    await asyncio.gather(*(ledger.accept(build_old_run(f"run_{n}")) for n in range(7)), ledger.accept(KEPT["live"]))
-    before = ledger._worker.commits
-    assert await ledger.prune(before=LIMIT) == 7
-    assert ledger._worker.commits - before == 3
-    assert await ledger.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
+    await asyncio.gather(*(store.accept(build_old_run(f"run_{n}")) for n in range(7)), store.accept(KEPT["live"]))
+    before = store._worker.commits
+    assert await store.prune(before=LIMIT) == 7
+    assert store._worker.commits - before == 3
+    assert await store.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
 
 
-async def test_pruning_spares_the_files_that_were_saved(ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_pruning_spares_the_files_that_were_saved(store: SqliteStore, tmp_path: Path) -> None:
     """They are the person's, not ours."""
     file = tmp_path / "1.png"
     file.touch()
-    await ledger.accept(replace(build_old_run("run_1"), outputs=(replace(OUTPUT, saved_path=str(file)),)))
-    assert await ledger.prune(before=LIMIT) == 1
+    await store.accept(replace(build_old_run("run_1"), outputs=(replace(OUTPUT, saved_path=str(file)),)))
+    assert await store.prune(before=LIMIT) == 1
     assert file.exists()
 
 
-async def test_an_erased_run_leaves_no_trace_in_the_file(ledger: SqliteLedger, path: Path) -> None:
+async def test_an_erased_run_leaves_no_trace_in_the_file(store: SqliteStore, path: Path) -> None:
     """Erasing is for what nobody shall ever read; its neighbours stay whole, and another Flowport goes on."""
-    other = open_sqlite_ledger(path)
-    await leave_traces(ledger)
+    other = open_sqlite_store(path)
+    await leave_traces(store)
     for n in range(40):
         await other.accept(build_old_run(f"run_{n}", arguments_json=f'"harmless {n}{"x" * 3000}"'))
-    await ledger.accept(build_old_run("run_secret", arguments_json=f'"{SECRET}"', failure=SECRET))
+    await store.accept(build_old_run("run_secret", arguments_json=f'"{SECRET}"', failure=SECRET))
     assert find_text(path, SECRET)
-    assert await ledger.erase_run("run_secret", owner=OWNER) == Erasure(1, (OUTPUT.saved_path,))
+    assert await store.erase_run("run_secret", owner=OWNER) == Erasure(1, (OUTPUT.saved_path,))
     assert find_text(path, SECRET) == []
     assert len(await other.get_runs(account_id=None, owner=OWNER, limit=99, unseen_first=False)) == 40
     await other.accept(build_run("run_after"))
@@ -117,86 +115,86 @@ async def test_an_erased_run_leaves_no_trace_in_the_file(ledger: SqliteLedger, p
     assert find_text(path, SECRET) == []
 
 
-async def test_an_erased_owner_is_gone_but_for_what_is_not_over(ledger: SqliteLedger, path: Path) -> None:
+async def test_an_erased_owner_is_gone_but_for_what_is_not_over(store: SqliteStore, path: Path) -> None:
     """A run that goes on may still bring a result, and others' runs are not this owner's to erase."""
-    await leave_traces(ledger)
+    await leave_traces(store)
     for n in range(60):
-        await ledger.accept(build_old_run(f"run_{n}", arguments_json=f'"{SECRET} {n} {"y" * (n * 50)}"'))
+        await store.accept(build_old_run(f"run_{n}", arguments_json=f'"{SECRET} {n} {"y" * (n * 50)}"'))
     for run in (KEPT["unseen"], KEPT["unknown and unseen"], KEPT["live"], build_old_run("run_theirs", owner="other")):
-        await ledger.accept(run)
-    erasure = await ledger.erase_owner(OWNER)
+        await store.accept(run)
+    erasure = await store.erase_owner(OWNER)
     assert (erasure.runs, len(erasure.saved_paths)) == (62, 60)
-    assert await ledger.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False) == (KEPT["live"],)
-    assert (await ledger.get_run("run_theirs", account_id=None, owner="other")).outputs == (OUTPUT,)
+    assert await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False) == (KEPT["live"],)
+    assert (await store.get_run("run_theirs", account_id=None, owner="other")).outputs == (OUTPUT,)
     assert find_text(path, SECRET) == []
 
 
-async def test_a_run_that_goes_on_is_not_erased(ledger: SqliteLedger) -> None:
+async def test_a_run_that_goes_on_is_not_erased(store: SqliteStore) -> None:
     """Nobody would hear of its result."""
-    await ledger.accept(KEPT["live"])
+    await store.accept(KEPT["live"])
     with pytest.raises(RunNotOver):
-        await ledger.erase_run("run_live", owner=OWNER)
-    assert await ledger.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
+        await store.erase_run("run_live", owner=OWNER)
+    assert await store.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
 
 
-async def test_nobody_erases_what_is_not_theirs(ledger: SqliteLedger) -> None:
+async def test_nobody_erases_what_is_not_theirs(store: SqliteStore) -> None:
     """Not even by knowing the id."""
-    await ledger.accept(build_old_run("run_1", owner="other"))
+    await store.accept(build_old_run("run_1", owner="other"))
     with pytest.raises(RunNotFound):
-        await ledger.erase_run("run_1", owner=OWNER)
-    assert await count_rows(ledger, "runs") == 1
+        await store.erase_run("run_1", owner=OWNER)
+    assert await count_rows(store, "runs") == 1
 
 
 async def test_traces_that_could_not_be_removed_are_told(path: Path) -> None:
     """While another process reads an older state, the journal cannot be emptied."""
-    ledger = open_sqlite_ledger(path, busy_seconds=0.05)
-    await ledger.accept(build_old_run("run_1"))
+    store = open_sqlite_store(path, busy_seconds=0.05)
+    await store.accept(build_old_run("run_1"))
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM runs").fetchone()
-        with pytest.raises(LedgerError, match="traces of what was erased remain"):
-            await ledger.erase_run("run_1", owner=OWNER)
-    assert await count_rows(ledger, "runs") == 0
-    await ledger.close()
+        with pytest.raises(StoreError, match="traces of what was erased remain"):
+            await store.erase_run("run_1", owner=OWNER)
+    assert await count_rows(store, "runs") == 0
+    await store.close()
 
 
-async def test_the_history_counts_one_owners_runs(ledger: SqliteLedger) -> None:
+async def test_the_history_counts_one_owners_runs(store: SqliteStore) -> None:
     """Who keeps a record should know how much there is of it."""
     for run in (*KEPT.values(), build_old_run("run_old", accepted_at=7.0), build_run("run_theirs", owner="other")):
-        await ledger.accept(run)
-    assert await ledger.get_history(owner=OWNER) == History(
+        await store.accept(run)
+    assert await store.get_history(owner=OWNER) == History(
         runs=8, live=2, unseen=2, unknown=1, oldest_at=7.0, saved_outputs=1, saved_bytes=12
     )
-    assert await ledger.get_history(owner="nobody") == History(0, 0, 0, 0, None, 0, 0)
+    assert await store.get_history(owner="nobody") == History(0, 0, 0, 0, None, 0, 0)
 
 
-async def test_the_disk_use_is_that_of_all_its_files(ledger: SqliteLedger, path: Path) -> None:
+async def test_the_disk_use_is_that_of_all_its_files(store: SqliteStore, path: Path) -> None:
     """The journal may be larger than the file itself."""
-    await ledger.accept(build_run("run_1", arguments_json="x" * 100_000))
-    assert await ledger.get_disk_use() == sum(file.stat().st_size for file in path.parent.iterdir())
+    await store.accept(build_run("run_1", arguments_json="x" * 100_000))
+    assert await store.get_disk_use() == sum(file.stat().st_size for file in path.parent.iterdir())
 
 
-async def test_pruning_a_large_ledger_leaves_turns_to_others(ledger: SqliteLedger) -> None:
+async def test_pruning_a_large_store_leaves_turns_to_others(store: SqliteStore) -> None:
     """A call that comes meanwhile is accepted before the pruning is over."""
     order: list[str] = []
     rows = [(f"run_{n}",) for n in range(5000)]
-    await ledger.accept(build_old_run("run_first"))
-    columns = await ledger._worker.read(
+    await store.accept(build_old_run("run_first"))
+    columns = await store._worker.read(
         lambda connection: [row[1] for row in connection.execute("PRAGMA table_info(runs)") if row[1] != "id"]
     )
     copied = ", ".join(columns)
     insert = f"INSERT INTO runs (id, {copied}) SELECT ?, {copied} FROM runs WHERE id = 'run_first'"
-    await ledger._worker.write(lambda connection: connection.executemany(insert, rows))
+    await store._worker.write(lambda connection: connection.executemany(insert, rows))
 
     async def prune() -> None:
         """Take all of them out."""
-        await ledger.prune(before=LIMIT)
+        await store.prune(before=LIMIT)
         order.append("pruned")
 
     async def accept() -> None:
         """Come between two slices."""
         await asyncio.sleep(0)
-        await ledger.accept(build_run("run_new"))
+        await store.accept(build_run("run_new"))
         order.append("accepted")
 
     await asyncio.gather(prune(), accept())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite.migrations import APPLICATION_ID, SCHEMA_VERSION, prepare_schema
 from flowport.store.sqlite.rows import OUTPUT_COLUMNS, RUN_COLUMNS
 
@@ -63,14 +63,14 @@ def test_a_file_that_we_would_misread_is_refused(memory: sqlite3.Connection) -> 
     """Misreading a run could pay for it twice."""
     prepare_schema(memory)
     memory.execute("UPDATE meta SET value = ? WHERE key = 'min_reader'", (str(SCHEMA_VERSION + 1),))
-    with pytest.raises(LedgerError, match="written by a newer Flowport"):
+    with pytest.raises(StoreError, match="written by a newer Flowport"):
         prepare_schema(memory)
 
 
 def test_another_programs_database_is_refused_and_left_alone(memory: sqlite3.Connection) -> None:
     """A mistyped path must not add tables to somebody's data."""
     memory.execute("CREATE TABLE runs (mine)")
-    with pytest.raises(LedgerError, match="another program's database"):
+    with pytest.raises(StoreError, match="another program's database"):
         prepare_schema(memory)
     assert get_columns(memory, "runs") == {"mine"}
     assert not memory.in_transaction

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flowport.store.records import BuildPropertyNames
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
 from .samples import finish_child, start_child
 
@@ -23,43 +23,43 @@ def build_from(*input_ids: str) -> BuildPropertyNames:
     return lambda frozen: {input_id: f"{input_id}_name" for input_id in input_ids}
 
 
-async def assign(ledger: SqliteLedger, *app_ids: str, scope: str = SCOPE) -> dict[str, str]:
+async def assign(store: SqliteStore, *app_ids: str, scope: str = SCOPE) -> dict[str, str]:
     """Name apps that are all called alike."""
-    return await ledger.assign_tool_names(scope, apps=[(app_id, "cat") for app_id in app_ids], build_name=build_name)
+    return await store.assign_tool_names(scope, apps=[(app_id, "cat") for app_id in app_ids], build_name=build_name)
 
 
-async def test_names_are_given_in_order(ledger: SqliteLedger) -> None:
+async def test_names_are_given_in_order(store: SqliteStore) -> None:
     """The provider's order decides which of two namesakes gets the plain name."""
-    assert await assign(ledger, "x", "a") == {"x": "cat_0", "a": "cat_1"}
+    assert await assign(store, "x", "a") == {"x": "cat_0", "a": "cat_1"}
 
 
-async def test_a_name_stays_with_its_app(ledger: SqliteLedger) -> None:
+async def test_a_name_stays_with_its_app(store: SqliteStore) -> None:
     """A name that passed to another app would run, and bill, what was not meant."""
-    await assign(ledger, "x")
-    assert await assign(ledger, "y") == {"y": "cat_1"}
-    assert await assign(ledger, "y", "x") == {"y": "cat_1", "x": "cat_0"}
+    await assign(store, "x")
+    assert await assign(store, "y") == {"y": "cat_1"}
+    assert await assign(store, "y", "x") == {"y": "cat_1", "x": "cat_0"}
 
 
-async def test_a_name_outlives_the_process(ledger: SqliteLedger, path: Path) -> None:
+async def test_a_name_outlives_the_process(store: SqliteStore, path: Path) -> None:
     """People have prompts that say it."""
-    await assign(ledger, "x")
-    later = open_sqlite_ledger(path)
+    await assign(store, "x")
+    later = open_sqlite_store(path)
     assert await assign(later, "y", "x") == {"y": "cat_1", "x": "cat_0"}
     await later.close()
 
 
-async def test_two_scopes_share_the_names(ledger: SqliteLedger) -> None:
+async def test_two_scopes_share_the_names(store: SqliteStore) -> None:
     """All of them stand in one list of tools, so the same id elsewhere is another app with another name."""
-    await assign(ledger, "x")
-    assert await assign(ledger, "x", scope="magica:api.example") == {"x": "cat_1"}
+    await assign(store, "x")
+    assert await assign(store, "x", scope="magica:api.example") == {"x": "cat_1"}
 
 
-async def test_an_app_that_is_listed_twice_has_one_name(ledger: SqliteLedger) -> None:
+async def test_an_app_that_is_listed_twice_has_one_name(store: SqliteStore) -> None:
     """A provider's pages may overlap."""
-    assert await assign(ledger, "x", "x") == {"x": "cat_0"}
+    assert await assign(store, "x", "x") == {"x": "cat_0"}
 
 
-async def test_the_namer_is_told_the_key_and_the_names_given(ledger: SqliteLedger) -> None:
+async def test_the_namer_is_told_the_key_and_the_names_given(store: SqliteStore) -> None:
     """It tells namesakes apart by the key, in the same way on every machine."""
     told: list[tuple[str, str, list[str]]] = []
 
@@ -68,33 +68,33 @@ async def test_the_namer_is_told_the_key_and_the_names_given(ledger: SqliteLedge
         told.append((app_name, app_key, sorted(taken)))
         return app_key[-1]
 
-    await ledger.assign_tool_names(SCOPE, apps=[("x", "Cat"), ("y", "Dog")], build_name=note)
+    await store.assign_tool_names(SCOPE, apps=[("x", "Cat"), ("y", "Dog")], build_name=note)
     assert told == [("Cat", f"{SCOPE}/x", []), ("Dog", f"{SCOPE}/y", ["x"])]
 
 
-async def test_a_taken_name_is_refused_and_none_is_given(ledger: SqliteLedger) -> None:
+async def test_a_taken_name_is_refused_and_none_is_given(store: SqliteStore) -> None:
     """Better no list than one where two tools are one."""
     with pytest.raises(ValueError, match="the name 'same' is taken"):
-        await ledger.assign_tool_names(SCOPE, apps=[("x", ""), ("y", "")], build_name=lambda *_: "same")
-    assert await ledger.assign_tool_names(SCOPE, apps=[("y", "")], build_name=lambda *_: "same") == {"y": "same"}
+        await store.assign_tool_names(SCOPE, apps=[("x", ""), ("y", "")], build_name=lambda *_: "same")
+    assert await store.assign_tool_names(SCOPE, apps=[("y", "")], build_name=lambda *_: "same") == {"y": "same"}
 
 
-async def test_inputs_are_named_app_by_app(ledger: SqliteLedger) -> None:
+async def test_inputs_are_named_app_by_app(store: SqliteStore) -> None:
     """Two apps may have the same property names, and no app has to have any."""
-    named = await ledger.assign_property_names(
+    named = await store.assign_property_names(
         SCOPE, apps=[("x", build_from("i", "j")), ("y", build_from("i")), ("z", build_from())]
     )
     assert named == {"x": {"i": "i_name", "j": "j_name"}, "y": {"i": "i_name"}, "z": {}}
 
 
-async def test_a_property_keeps_its_first_name(ledger: SqliteLedger) -> None:
+async def test_a_property_keeps_its_first_name(store: SqliteStore) -> None:
     """A builder who renames a label must not break the prompts that people have saved."""
-    await ledger.assign_property_names(SCOPE, apps=[("x", build_from("i"))])
-    named = await ledger.assign_property_names(SCOPE, apps=[("x", lambda _: {"j": "new", "i": "renamed"})])
+    await store.assign_property_names(SCOPE, apps=[("x", build_from("i"))])
+    named = await store.assign_property_names(SCOPE, apps=[("x", lambda _: {"j": "new", "i": "renamed"})])
     assert list(named["x"].items()) == [("j", "new"), ("i", "i_name")]
 
 
-async def test_the_namer_is_told_the_names_of_inputs_that_are_gone(ledger: SqliteLedger) -> None:
+async def test_the_namer_is_told_the_names_of_inputs_that_are_gone(store: SqliteStore) -> None:
     """Their names must not pass to other inputs."""
     told: list[Mapping[str, str]] = []
 
@@ -103,31 +103,31 @@ async def test_the_namer_is_told_the_names_of_inputs_that_are_gone(ledger: Sqlit
         told.append(frozen)
         return {"k": "k_name"}
 
-    await ledger.assign_property_names(SCOPE, apps=[("x", build_from("i", "j"))])
-    named = await ledger.assign_property_names(SCOPE, apps=[("x", note)])
+    await store.assign_property_names(SCOPE, apps=[("x", build_from("i", "j"))])
+    named = await store.assign_property_names(SCOPE, apps=[("x", note)])
     assert (told, named) == ([{"i": "i_name", "j": "j_name"}], {"x": {"k": "k_name"}})
 
 
-async def test_a_taken_property_name_is_refused(ledger: SqliteLedger) -> None:
+async def test_a_taken_property_name_is_refused(store: SqliteStore) -> None:
     """Two inputs under one name could not both be given."""
-    await ledger.assign_property_names(SCOPE, apps=[("x", build_from("i"))])
+    await store.assign_property_names(SCOPE, apps=[("x", build_from("i"))])
     with pytest.raises(ValueError, match="the name 'i_name' is taken"):
-        await ledger.assign_property_names(SCOPE, apps=[("x", lambda _: {"j": "i_name"})])
+        await store.assign_property_names(SCOPE, apps=[("x", lambda _: {"j": "i_name"})])
 
 
 NAME_APPS = """
 import asyncio, json, sys
 from pathlib import Path
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 from store.test_names import SCOPE, build_name
 
 async def main(path, app_ids):
-    ledger = open_sqlite_ledger(Path(path))
+    store = open_sqlite_store(Path(path))
     print("open", flush=True)
     sys.stdin.readline()
     apps = [(app_id, "cat") for app_id in app_ids]
-    named = await ledger.assign_tool_names(SCOPE, apps=apps, build_name=build_name)
-    await ledger.close()
+    named = await store.assign_tool_names(SCOPE, apps=apps, build_name=build_name)
+    await store.close()
     print(json.dumps(named, sort_keys=True))
 
 asyncio.run(main(sys.argv[1], sys.argv[2].split(",")))

@@ -10,7 +10,7 @@ import pytest
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.store.records import AppHistory
-from flowport.store.sqlite.store import SqliteLedger
+from flowport.store.sqlite.store import SqliteStore
 
 from .samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
 
@@ -18,16 +18,16 @@ S = RunState
 OTHER_ACCOUNT = "magica:api.example:f2"
 
 
-async def accept(ledger: SqliteLedger, *runs: Run) -> None:
+async def accept(store: SqliteStore, *runs: Run) -> None:
     """Write runs, whatever their state."""
     for run in runs:
-        await ledger.accept(run)
+        await store.accept(run)
 
 
-async def accept_mixture(ledger: SqliteLedger) -> None:
+async def accept_mixture(store: SqliteStore) -> None:
     """Write runs of which b and d are over and unseen; names are in the order of acceptance."""
     await accept(
-        ledger,
+        store,
         build_run("a", S.SUCCEEDED, accepted_at=1.0, delivered_at=50.0),
         build_run("b", S.FAILED, accepted_at=2.0),
         build_run("c", S.RUNNING, accepted_at=3.0),
@@ -39,7 +39,7 @@ async def accept_mixture(ledger: SqliteLedger) -> None:
 
 
 async def list_ids(
-    ledger: SqliteLedger,
+    store: SqliteStore,
     *,
     limit: int = 10,
     before: str | None = None,
@@ -47,176 +47,176 @@ async def list_ids(
     account_id: str | None = None,
 ) -> str:
     """Return the ids of a page of the owner's runs, joined."""
-    runs = await ledger.get_runs(
+    runs = await store.get_runs(
         account_id=account_id, owner=OWNER, limit=limit, before=before, unseen_first=unseen_first
     )
     return "".join(run.id for run in runs)
 
 
 @pytest.mark.parametrize("account_id", [ACCOUNT, None])
-async def test_a_run_is_found_by_its_owner(ledger: SqliteLedger, account_id: str | None) -> None:
+async def test_a_run_is_found_by_its_owner(store: SqliteStore, account_id: str | None) -> None:
     """With or without the account, since an id is given once."""
-    await ledger.accept(RUN)
-    assert await ledger.get_run(RUN.id, account_id=account_id, owner=OWNER) == RUN
+    await store.accept(RUN)
+    assert await store.get_run(RUN.id, account_id=account_id, owner=OWNER) == RUN
 
 
 @pytest.mark.parametrize(
     ("run_id", "account_id", "owner"),
     [("run_none", None, OWNER), (RUN.id, None, "somebody"), (RUN.id, OTHER_ACCOUNT, OWNER)],
 )
-async def test_nobody_else_finds_it(ledger: SqliteLedger, run_id: str, account_id: str | None, owner: str) -> None:
+async def test_nobody_else_finds_it(store: SqliteStore, run_id: str, account_id: str | None, owner: str) -> None:
     """Another's run and no run give the same answer."""
-    await ledger.accept(RUN)
+    await store.accept(RUN)
     with pytest.raises(RunNotFound) as caught:
-        await ledger.get_run(run_id, account_id=account_id, owner=owner)
+        await store.get_run(run_id, account_id=account_id, owner=owner)
     assert caught.value.run_id == run_id
 
 
-async def test_runs_are_listed_newest_first(ledger: SqliteLedger) -> None:
+async def test_runs_are_listed_newest_first(store: SqliteStore) -> None:
     """People ask about what they just did; others' runs are not theirs to see."""
-    await accept_mixture(ledger)
-    assert await list_ids(ledger) == "fedcba"
-    assert await list_ids(ledger, account_id=ACCOUNT) == "edcba"
+    await accept_mixture(store)
+    assert await list_ids(store) == "fedcba"
+    assert await list_ids(store, account_id=ACCOUNT) == "edcba"
 
 
-async def test_unseen_runs_that_are_over_come_first(ledger: SqliteLedger) -> None:
+async def test_unseen_runs_that_are_over_come_first(store: SqliteStore) -> None:
     """A result that nobody saw must not slide off the first page."""
-    await accept_mixture(ledger)
-    assert await list_ids(ledger, unseen_first=True) == "dbfeca"
-    assert await list_ids(ledger, unseen_first=True, account_id=ACCOUNT) == "dbeca"
+    await accept_mixture(store)
+    assert await list_ids(store, unseen_first=True) == "dbfeca"
+    assert await list_ids(store, unseen_first=True, account_id=ACCOUNT) == "dbeca"
 
 
 @pytest.mark.parametrize("unseen_first", [True, False])
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6])
-async def test_pages_make_up_the_whole_list(ledger: SqliteLedger, limit: int, unseen_first: bool) -> None:
+async def test_pages_make_up_the_whole_list(store: SqliteStore, limit: int, unseen_first: bool) -> None:
     """Nothing falls between two pages or comes twice, wherever the cut is."""
-    await accept_mixture(ledger)
+    await accept_mixture(store)
     pages, before = "", None
-    while page := await list_ids(ledger, limit=limit, before=before, unseen_first=unseen_first):
+    while page := await list_ids(store, limit=limit, before=before, unseen_first=unseen_first):
         assert len(page) <= limit
         pages, before = pages + page, page[-1]
-    assert pages == await list_ids(ledger, unseen_first=unseen_first)
+    assert pages == await list_ids(store, unseen_first=unseen_first)
 
 
-async def test_runs_of_the_same_instant_are_all_paged(ledger: SqliteLedger) -> None:
+async def test_runs_of_the_same_instant_are_all_paged(store: SqliteStore) -> None:
     """A batch is accepted within one tick of the clock."""
-    await accept(ledger, *(build_run(name, accepted_at=1.0) for name in "abc"))
-    assert [await list_ids(ledger, limit=2), await list_ids(ledger, limit=2, before="b")] == ["cb", "a"]
+    await accept(store, *(build_run(name, accepted_at=1.0) for name in "abc"))
+    assert [await list_ids(store, limit=2), await list_ids(store, limit=2, before="b")] == ["cb", "a"]
 
 
-async def test_a_page_behind_a_strangers_run_does_not_exist(ledger: SqliteLedger) -> None:
+async def test_a_page_behind_a_strangers_run_does_not_exist(store: SqliteStore) -> None:
     """Where it would begin must not tell when a stranger's run was made."""
-    await accept_mixture(ledger)
+    await accept_mixture(store)
     with pytest.raises(RunNotFound):
-        await list_ids(ledger, before="g")
+        await list_ids(store, before="g")
 
 
-async def test_listed_runs_have_their_own_outputs(ledger: SqliteLedger) -> None:
+async def test_listed_runs_have_their_own_outputs(store: SqliteStore) -> None:
     """One query brings the outputs of a whole page."""
     first = replace(RUN, id="a", batch_id="")
     second = build_run("b", S.SUCCEEDED, outputs=(replace(OUTPUT, n=3),))
-    await accept(ledger, first, second)
-    runs = await ledger.get_runs(account_id=None, owner=OWNER, limit=2, unseen_first=False)
+    await accept(store, first, second)
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=2, unseen_first=False)
     assert runs == (second, first)
 
 
-async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(ledger: SqliteLedger) -> None:
+async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(store: SqliteStore) -> None:
     """A rare state lies behind any number of others."""
-    await accept_mixture(ledger)
+    await accept_mixture(store)
     found = [
-        await ledger.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=is_first, state=S.SUCCEEDED)
+        await store.get_runs(account_id=None, owner=OWNER, limit=10, unseen_first=is_first, state=S.SUCCEEDED)
         for is_first in (False, True)
     ]
 
     assert [[run.id for run in runs] for runs in found] == [["a"], ["a"]]
-    assert await ledger.count_unseen(owner=OWNER) == 2
+    assert await store.count_unseen(owner=OWNER) == 2
 
 
-async def test_runs_under_way_are_the_owners_newest_without_rows(ledger: SqliteLedger) -> None:
+async def test_runs_under_way_are_the_owners_newest_without_rows(store: SqliteStore) -> None:
     """A refusal of "last" names them: each once, whatever its state, and a batch instead of its rows."""
     states = (S.ACCEPTED, S.QUEUED, S.RUNNING, S.SUCCEEDED)
     alone = [build_run(f"run_{n}", state, accepted_at=float(n), batch_id="") for n, state in enumerate(states)]
     row = build_run("row", S.RUNNING, accepted_at=8.0, batch_id="batch_1")
     foreign = build_run("foreign", S.RUNNING, accepted_at=9.0, batch_id="", owner="other")
-    await accept(ledger, *alone, row, foreign)
+    await accept(store, *alone, row, foreign)
 
-    found = await ledger.get_runs_under_way(owner=OWNER, limit=2)
+    found = await store.get_runs_under_way(owner=OWNER, limit=2)
 
     assert [run.id for run in found] == ["run_2", "run_1"]
-    assert [run.id for run in await ledger.get_runs_under_way(owner=OWNER, limit=9)] == ["run_2", "run_1", "run_0"]
+    assert [run.id for run in await store.get_runs_under_way(owner=OWNER, limit=9)] == ["run_2", "run_1", "run_0"]
 
 
-async def test_live_runs_of_all_owners_come_oldest_first(ledger: SqliteLedger) -> None:
+async def test_live_runs_of_all_owners_come_oldest_first(store: SqliteStore) -> None:
     """Whoever follows them serves every owner of the key, and the oldest links expire first."""
     await accept(
-        ledger,
+        store,
         *(build_run(state, state, accepted_at=100.0 - n) for n, state in enumerate(RunState)),
         build_run("theirs", S.RUNNING, owner="somebody", accepted_at=1.0),
         build_run("elsewhere", S.RUNNING, account_id=OTHER_ACCOUNT),
     )
-    live = await ledger.get_live_runs(account_id=ACCOUNT)
+    live = await store.get_live_runs(account_id=ACCOUNT)
     assert [run.id for run in live] == ["theirs", "running", "queued", "starting", "accepted"]
 
 
-async def test_a_run_is_found_by_the_link_of_an_output(ledger: SqliteLedger) -> None:
+async def test_a_run_is_found_by_the_link_of_an_output(store: SqliteStore) -> None:
     """A client may read the provider's link; the newest run is the likeliest to be meant."""
-    await accept(ledger, replace(RUN, id="old", accepted_at=1.0), replace(RUN, id="new", accepted_at=2.0))
+    await accept(store, replace(RUN, id="old", accepted_at=1.0), replace(RUN, id="new", accepted_at=2.0))
     assert OUTPUT.url is not None
-    assert (await ledger.get_run_by_output_url(OUTPUT.url, owner=OWNER)).id == "new"
+    assert (await store.get_run_by_output_url(OUTPUT.url, owner=OWNER)).id == "new"
 
 
-async def test_a_link_that_was_replaced_still_finds_its_run(ledger: SqliteLedger) -> None:
+async def test_a_link_that_was_replaced_still_finds_its_run(store: SqliteStore) -> None:
     """Clients keep links for days; a fresh one differs in its token alone."""
     await accept(
-        ledger,
+        store,
         RUN,
         replace(RUN, id="longer", outputs=(replace(OUTPUT, url="https://cdn.example/1.png/2?token=t"),)),
         replace(RUN, id="theirs", owner="somebody"),
     )
-    found = await ledger.get_run_by_output_url("https://cdn.example/1.png?token=old#top", owner=OWNER)
+    found = await store.get_run_by_output_url("https://cdn.example/1.png?token=old#top", owner=OWNER)
     assert found.id == RUN.id
 
 
-async def test_a_place_of_several_outputs_is_nobodys(ledger: SqliteLedger) -> None:
+async def test_a_place_of_several_outputs_is_nobodys(store: SqliteStore) -> None:
     """Where the query tells files apart, another's file must not be served in place of the one that was meant."""
     other = replace(OUTPUT, url="https://cdn.example/1.png?token=v")
-    await accept(ledger, RUN, replace(RUN, id="other", outputs=(other,)))
+    await accept(store, RUN, replace(RUN, id="other", outputs=(other,)))
     with pytest.raises(RunNotFound):
-        await ledger.get_run_by_output_url("https://cdn.example/1.png?token=u", owner=OWNER)
+        await store.get_run_by_output_url("https://cdn.example/1.png?token=u", owner=OWNER)
 
 
 @pytest.mark.parametrize(("url", "owner"), [(OUTPUT.url, "somebody"), ("https://cdn.example/1.png/?token=u", OWNER)])
-async def test_a_strange_link_is_nobodys(ledger: SqliteLedger, url: str, owner: str) -> None:
+async def test_a_strange_link_is_nobodys(store: SqliteStore, url: str, owner: str) -> None:
     """We are no proxy, and a link's token does not belong into a sentence."""
-    await ledger.accept(RUN)
+    await store.accept(RUN)
     with pytest.raises(RunNotFound) as caught:
-        await ledger.get_run_by_output_url(url, owner=owner)
+        await store.get_run_by_output_url(url, owner=owner)
     assert caught.value.run_id.startswith("https://cdn.example/1.png")
     assert "token" not in caught.value.run_id
 
 
-async def test_unsaved_runs_are_those_whose_links_may_still_work(ledger: SqliteLedger) -> None:
+async def test_unsaved_runs_are_those_whose_links_may_still_work(store: SqliteStore) -> None:
     """What a dead process did not fetch is fetched by the next, while it can be had."""
     due = replace(OUTPUT, saved_path="", save_problem="", expires_at=500.0)
     failed = replace(due, save_problem="It was not saved: the network is gone.")
     changes = {"fresh": due, "failed": failed, "endless": replace(failed, expires_at=None), "saved": OUTPUT}
     changes |= {"dead": replace(failed, expires_at=50.0), "untried": replace(due, expires_at=50.0)}
     await accept(
-        ledger,
+        store,
         *(build_run(name, S.SUCCEEDED, outputs=(output,)) for name, output in changes.items()),
         build_run("text", S.SUCCEEDED, outputs=(Output(1, OutputKind.TEXT, None, text="hello"),)),
         build_run("old", S.SUCCEEDED, finished_at=5.0, outputs=(due,)),
         build_run("elsewhere", S.SUCCEEDED, account_id=OTHER_ACCOUNT, outputs=(due,)),
     )
-    unsaved = await ledger.get_unsaved_runs(account_id=ACCOUNT, now=100.0, since=10.0)
+    unsaved = await store.get_unsaved_runs(account_id=ACCOUNT, now=100.0, since=10.0)
     assert {run.id for run in unsaved} == {"fresh", "failed", "endless", "untried"}
 
 
-async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(ledger: SqliteLedger) -> None:
+async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(store: SqliteStore) -> None:
     """A person who changes the key has not given up what the old one paid for."""
     old = {"account_id": "magnific:api.example:f0"}
     await accept(
-        ledger,
+        store,
         build_run("live", S.RUNNING, provider_run_id="r1", accepted_at=1.0, **old),
         build_run("unsent", S.ACCEPTED, accepted_at=2.0, **old),
         build_run("unseen", S.SUCCEEDED, provider_run_id="r2", accepted_at=3.0, **old),
@@ -228,16 +228,16 @@ async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(le
         build_run("other host", S.RUNNING, provider_run_id="r7", account_id="magnific:api.example:8080:f0"),
         build_run("other provider", S.RUNNING, provider_run_id="r8", account_id=OTHER_ACCOUNT),
     )
-    stranded = await ledger.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=9)
+    stranded = await store.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=9)
     assert [run.id for run in stranded] == ["live", "unsent", "unseen", "tried by another"]
-    first = await ledger.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=1)
+    first = await store.get_stranded_runs(scope="magnific:api.example", account_id=ACCOUNT, limit=1)
     assert [run.id for run in first] == ["live"]
 
 
-async def test_durations_are_those_of_the_latest_successes(ledger: SqliteLedger) -> None:
+async def test_durations_are_those_of_the_latest_successes(store: SqliteStore) -> None:
     """ "Usually about 60 s" is told from them; failures end early and say nothing."""
     await accept(
-        ledger,
+        store,
         build_run("a", S.SUCCEEDED, started_at=10.0, finished_at=20.0),
         build_run("b", S.SUCCEEDED, started_at=30.0, finished_at=50.0),
         build_run("c", S.SUCCEEDED, started_at=60.0, finished_at=90.0),
@@ -246,15 +246,15 @@ async def test_durations_are_those_of_the_latest_successes(ledger: SqliteLedger)
         build_run("never started", S.SUCCEEDED, finished_at=100.0),
         build_run("other app", S.SUCCEEDED, app_id="app2", started_at=99.0, finished_at=100.0),
     )
-    assert await ledger.get_durations(account_id=ACCOUNT, app_id="app1") == (30.0, 20.0, 10.0)
-    assert await ledger.get_durations(account_id=ACCOUNT, app_id="app1", limit=1) == (30.0,)
+    assert await store.get_durations(account_id=ACCOUNT, app_id="app1") == (30.0, 20.0, 10.0)
+    assert await store.get_durations(account_id=ACCOUNT, app_id="app1", limit=1) == (30.0,)
 
 
-async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_they_took(ledger: SqliteLedger) -> None:
+async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_they_took(store: SqliteStore) -> None:
     """No provider tells what an app makes before it ran; a run in part shows it, but ends early."""
     video, sound = replace(OUTPUT, kind=OutputKind.VIDEO), replace(OUTPUT, n=2, kind=OutputKind.AUDIO)
     await accept(
-        ledger,
+        store,
         build_run("a", S.SUCCEEDED, started_at=10.0, finished_at=20.0, outputs=(OUTPUT,)),
         build_run("b", S.SUCCEEDED, started_at=30.0, finished_at=50.0, outputs=(video, sound)),
         build_run("partial", S.PARTIAL, started_at=51.0, finished_at=52.0, app_id="app2", outputs=(OUTPUT,)),
@@ -264,35 +264,35 @@ async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_the
     )
     apps = ("app1", "app2", "app3", "app4", 'odd"\u00e9')
     image = frozenset({OutputKind.IMAGE})
-    assert await ledger.get_histories(account_id=ACCOUNT, app_ids=apps) == {
+    assert await store.get_histories(account_id=ACCOUNT, app_ids=apps) == {
         "app1": AppHistory((20.0, 10.0), image | {OutputKind.VIDEO, OutputKind.AUDIO}),
         "app2": AppHistory((), image),
         "app3": AppHistory(),
     }
-    latest = await ledger.get_histories(account_id=ACCOUNT, app_ids=("app1",), limit=1)
+    latest = await store.get_histories(account_id=ACCOUNT, app_ids=("app1",), limit=1)
     assert latest == {"app1": AppHistory((20.0,), frozenset({OutputKind.VIDEO, OutputKind.AUDIO}))}
 
 
-async def test_used_apps_are_those_of_the_span(ledger: SqliteLedger) -> None:
+async def test_used_apps_are_those_of_the_span(store: SqliteStore) -> None:
     """They come first in the list of tools."""
     await accept(
-        ledger,
+        store,
         build_run("a", app_id="app1", accepted_at=99.0),
         build_run("b", app_id="app2", accepted_at=100.0),
         build_run("c", app_id="app3", accepted_at=101.0, owner="somebody"),
         build_run("d", app_id="app4", accepted_at=101.0, account_id=OTHER_ACCOUNT),
     )
-    assert await ledger.get_used_apps(account_id=ACCOUNT, since=100.0) == {"app2", "app3"}
+    assert await store.get_used_apps(account_id=ACCOUNT, since=100.0) == {"app2", "app3"}
 
 
-async def trace(ledger: SqliteLedger, read: Callable[[], Awaitable[object]]) -> dict[str, list[str]]:
+async def trace(store: SqliteStore, read: Callable[[], Awaitable[object]]) -> dict[str, list[str]]:
     """Return the queries that a read made, and the steps by which SQLite answers each."""
     statements: list[str] = []
-    await ledger._worker.read(lambda connection: connection.set_trace_callback(statements.append))
+    await store._worker.read(lambda connection: connection.set_trace_callback(statements.append))
     await read()
-    await ledger._worker.read(lambda connection: connection.set_trace_callback(None))
+    await store._worker.read(lambda connection: connection.set_trace_callback(None))
     queries = [statement for statement in statements if statement.lstrip().startswith("SELECT")]
-    return {query: await ledger._worker.read(partial(explain, query=query)) for query in queries}
+    return {query: await store._worker.read(partial(explain, query=query)) for query in queries}
 
 
 def explain(connection: sqlite3.Connection, query: str) -> list[str]:
@@ -300,44 +300,44 @@ def explain(connection: sqlite3.Connection, query: str) -> list[str]:
     return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
 
 
-Read = Callable[[SqliteLedger], Awaitable[object]]
+Read = Callable[[SqliteStore], Awaitable[object]]
 READS: dict[str, tuple[Read, int]] = {
-    "first page": (lambda ledger: list_ids(ledger, unseen_first=True, account_id=ACCOUNT), 4),
-    "first page of all": (lambda ledger: list_ids(ledger, unseen_first=True), 4),
-    "page behind an unseen run": (lambda ledger: list_ids(ledger, unseen_first=True, before="d"), 5),
-    "page behind a seen run": (lambda ledger: list_ids(ledger, unseen_first=True, before="e"), 3),
-    "newest": (lambda ledger: list_ids(ledger, account_id=ACCOUNT), 2),
+    "first page": (lambda store: list_ids(store, unseen_first=True, account_id=ACCOUNT), 4),
+    "first page of all": (lambda store: list_ids(store, unseen_first=True), 4),
+    "page behind an unseen run": (lambda store: list_ids(store, unseen_first=True, before="d"), 5),
+    "page behind a seen run": (lambda store: list_ids(store, unseen_first=True, before="e"), 3),
+    "newest": (lambda store: list_ids(store, account_id=ACCOUNT), 2),
     "newest of all": (list_ids, 2),
     "newest in a state": (
-        lambda ledger: ledger.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
+        lambda store: store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
         2,
     ),
-    "under way": (lambda ledger: ledger.get_runs_under_way(owner=OWNER, limit=6), 2),
-    "unseen": (lambda ledger: ledger.count_unseen(owner=OWNER), 2),
-    "live": (lambda ledger: ledger.get_live_runs(account_id=ACCOUNT), 2),
-    "spending": (lambda ledger: ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
-    "durations": (lambda ledger: ledger.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
-    "histories": (lambda ledger: ledger.get_histories(account_id=ACCOUNT, app_ids=("app1", "app2")), 1),
-    "used apps": (lambda ledger: ledger.get_used_apps(account_id=ACCOUNT, since=0.0), 1),
+    "under way": (lambda store: store.get_runs_under_way(owner=OWNER, limit=6), 2),
+    "unseen": (lambda store: store.count_unseen(owner=OWNER), 2),
+    "live": (lambda store: store.get_live_runs(account_id=ACCOUNT), 2),
+    "spending": (lambda store: store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
+    "durations": (lambda store: store.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
+    "histories": (lambda store: store.get_histories(account_id=ACCOUNT, app_ids=("app1", "app2")), 1),
+    "used apps": (lambda store: store.get_used_apps(account_id=ACCOUNT, since=0.0), 1),
 }
 """Each read that may meet many runs, with the number of its queries."""
 
 
 @pytest.mark.parametrize(("read", "queries"), READS.values(), ids=READS.keys())
-async def test_no_read_walks_the_table(ledger: SqliteLedger, read: Read, queries: int) -> None:
+async def test_no_read_walks_the_table(store: SqliteStore, read: Read, queries: int) -> None:
     """With 100,000 runs a walk takes seconds, so each query must begin at a place in an index."""
-    await accept_mixture(ledger)
-    plans = await trace(ledger, lambda: read(ledger))
+    await accept_mixture(store)
+    plans = await trace(store, lambda: read(store))
     steps = [step for plan in plans.values() for step in plan]
     assert len(plans) == queries
     assert [step for step in steps if step.startswith("SCAN") and "json_each" not in step] == []
 
 
 @pytest.mark.parametrize("read", [read for read, _ in READS.values()][:7], ids=list(READS)[:7])
-async def test_a_page_needs_no_sorting(ledger: SqliteLedger, read: Read) -> None:
+async def test_a_page_needs_no_sorting(store: SqliteStore, read: Read) -> None:
     """Sorting reads every run of the owner to find the newest thirty."""
-    await accept_mixture(ledger)
-    plans = await trace(ledger, lambda: read(ledger))
+    await accept_mixture(store)
+    plans = await trace(store, lambda: read(store))
     pages = [plan for query, plan in plans.items() if "ORDER BY runs.accepted_at" in query]
     assert pages != []
     assert "TEMP B-TREE" not in str(pages)
@@ -350,38 +350,38 @@ async def test_a_page_needs_no_sorting(ledger: SqliteLedger, read: Read) -> None
         ("spending", "runs_by_owner_and_state (owner=? AND state=?)"),
     ],
 )
-async def test_live_runs_are_found_by_their_state(ledger: SqliteLedger, name: str, index: str) -> None:
+async def test_live_runs_are_found_by_their_state(store: SqliteStore, name: str, index: str) -> None:
     """Of 100,000 runs a few are live, and the other indexes lead to all of them."""
-    plans = await trace(ledger, lambda: READS[name][0](ledger))
+    plans = await trace(store, lambda: READS[name][0](store))
     assert index in str(plans)
 
 
-async def test_what_was_spent_lately_is_found_by_both_clocks(ledger: SqliteLedger) -> None:
+async def test_what_was_spent_lately_is_found_by_both_clocks(store: SqliteStore) -> None:
     """It is asked in the transaction that accepts a run, with all others waiting."""
-    plans = str(await trace(ledger, lambda: READS["spending"][0](ledger)))
+    plans = str(await trace(store, lambda: READS["spending"][0](store)))
     assert "runs_ended (owner=? AND finished_at>?)" in plans
     assert "runs_ended_in_boot (owner=? AND boot_id=? AND accepted_boot_seconds>?)" in plans
 
 
-async def test_what_is_left_to_do_is_found_among_the_few(ledger: SqliteLedger) -> None:
+async def test_what_is_left_to_do_is_found_among_the_few(store: SqliteStore) -> None:
     """These are asked every few seconds; the indexes hold only what is unsaved, or unseen."""
-    unsaved = await trace(ledger, lambda: ledger.get_unsaved_runs(account_id=ACCOUNT, now=0.0, since=0.0))
-    stranded = await trace(ledger, lambda: ledger.get_stranded_runs(scope="a:b", account_id=ACCOUNT, limit=9))
+    unsaved = await trace(store, lambda: store.get_unsaved_runs(account_id=ACCOUNT, now=0.0, since=0.0))
+    stranded = await trace(store, lambda: store.get_stranded_runs(scope="a:b", account_id=ACCOUNT, limit=9))
     assert "USING INDEX outputs_unsaved" in str(unsaved)
     assert "USING INDEX runs_unseen" in str(stranded)
 
 
-async def test_a_text_without_a_link_is_an_output_as_well(ledger: SqliteLedger) -> None:
+async def test_a_text_without_a_link_is_an_output_as_well(store: SqliteStore) -> None:
     """Only links are indexed, and text has none."""
     text = Output(n=1, kind=OutputKind.TEXT, url=None, text="hello")
-    await ledger.accept(build_run("a", S.SUCCEEDED, outputs=(text,)))
-    assert (await ledger.get_run("a", account_id=None, owner=OWNER)).outputs == (text,)
+    await store.accept(build_run("a", S.SUCCEEDED, outputs=(text,)))
+    assert (await store.get_run("a", account_id=None, owner=OWNER)).outputs == (text,)
 
 
-async def test_what_a_provider_must_still_have_is_named(ledger: SqliteLedger) -> None:
+async def test_what_a_provider_must_still_have_is_named(store: SqliteStore) -> None:
     """Runs that are live or not delivered, of every owner; of other accounts and without an id of theirs none."""
     await accept(
-        ledger,
+        store,
         build_run("a", S.SUCCEEDED, provider_run_id="pa"),
         build_run("b", S.SUCCEEDED, provider_run_id="pb", delivered_at=50.0),
         build_run("c", S.RUNNING, provider_run_id="pc"),
@@ -389,4 +389,4 @@ async def test_what_a_provider_must_still_have_is_named(ledger: SqliteLedger) ->
         build_run("e", S.SUCCEEDED, provider_run_id="pe", account_id=OTHER_ACCOUNT),
         build_run("f", S.UNKNOWN),
     )
-    assert await ledger.get_needed_provider_ids(account_id=ACCOUNT) == {"pa", "pc", "pd"}
+    assert await store.get_needed_provider_ids(account_id=ACCOUNT) == {"pa", "pc", "pd"}

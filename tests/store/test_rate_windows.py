@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite.rate_windows import BudgetFile
 
 
@@ -108,7 +108,7 @@ async def test_a_file_that_stays_locked_is_an_error(path: Path, caplog: pytest.L
     await file.change("a", partial(append, "x"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other, caplog.at_level(logging.INFO):
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(LedgerError, match="locked"):
+        with pytest.raises(StoreError, match="locked"):
             await file.change("a", partial(append, "y"))
         file.post("a", partial(note, "y"))
         await file.close()
@@ -164,6 +164,6 @@ async def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     """The budget then goes by itself."""
     (tmp_path / "home").write_text("a file")
     file = BudgetFile(tmp_path / "home" / "budget.sqlite3")
-    with pytest.raises(LedgerError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="cannot be opened"):
         await file.change("a", partial(append, "x"))
     await file.close()

@@ -7,37 +7,37 @@ from pathlib import Path
 import anyio
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite import maintenance as upkeep
 from flowport.store.sqlite.migrations import MIGRATIONS, SCHEMA_VERSION
-from flowport.store.sqlite.reconnect import open_ledger, open_refusing_ledger
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.reconnect import open_refusing_store, open_store
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.support.rights import obey_modes
 
 from .samples import ACCOUNT, OWNER, build_run
 
-PROBLEM = LedgerError("the folder is somebody else's", "Choose another.")
+PROBLEM = StoreError("the folder is somebody else's", "Choose another.")
 
 
 async def save_run(path: Path) -> None:
     """Put one run on record and close."""
-    ledger = open_sqlite_ledger(path)
-    await ledger.accept(build_run("run_1"))
-    await ledger.close()
+    store = open_sqlite_store(path)
+    await store.accept(build_run("run_1"))
+    await store.close()
 
 
-async def list_ids(ledger: SqliteLedger) -> list[str]:
+async def list_ids(store: SqliteStore) -> list[str]:
     """Return the ids of the runs that can be read."""
-    return [run.id for run in await ledger.get_live_runs(account_id=ACCOUNT)]
+    return [run.id for run in await store.get_live_runs(account_id=ACCOUNT)]
 
 
 async def test_a_sound_file_is_opened_as_ever(path: Path) -> None:
     """Nothing stands between it and its users."""
-    ledger = open_ledger(path)
-    await ledger.accept(build_run("run_1"))
-    await ledger.check()
-    assert await list_ids(ledger) == ["run_1"]
-    await ledger.close()
+    store = open_store(path)
+    await store.accept(build_run("run_1"))
+    await store.check()
+    assert await list_ids(store) == ["run_1"]
+    await store.close()
 
 
 async def test_a_file_that_becomes_writable_is_used_again(path: Path) -> None:
@@ -45,85 +45,85 @@ async def test_a_file_that_becomes_writable_is_used_again(path: Path) -> None:
     await save_run(path)
     with obey_modes():
         path.chmod(0o400)
-        ledger = open_ledger(path, retry_seconds=0)
-        with pytest.raises(LedgerError, match="may not be written"):
-            await ledger.accept(build_run("run_2"))
-        assert await list_ids(ledger) == ["run_1"]
+        store = open_store(path, retry_seconds=0)
+        with pytest.raises(StoreError, match="may not be written"):
+            await store.accept(build_run("run_2"))
+        assert await list_ids(store) == ["run_1"]
         path.chmod(0o600)
-        await ledger.accept(build_run("run_2"))
-        assert await list_ids(ledger) == ["run_1", "run_2"]
-        assert ledger._worker.commits == 1
-        await ledger.close()
+        await store.accept(build_run("run_2"))
+        assert await list_ids(store) == ["run_1", "run_2"]
+        assert store._worker.commits == 1
+        await store.close()
 
 
 async def test_a_file_that_was_moved_away_is_begun_anew(path: Path) -> None:
     """That is what the sentence tells people to do."""
     path.parent.mkdir()
     path.write_bytes(b"no database " * 1000)
-    ledger = open_ledger(path, retry_seconds=0)
-    assert ledger._worker.commits == 0
-    for call in (ledger.accept(build_run("run_1")), ledger.check(), ledger.erase_owner(OWNER)):
-        with pytest.raises(LedgerError, match="not a database"):
+    store = open_store(path, retry_seconds=0)
+    assert store._worker.commits == 0
+    for call in (store.accept(build_run("run_1")), store.check(), store.erase_owner(OWNER)):
+        with pytest.raises(StoreError, match="not a database"):
             await call
     path.rename(path.with_name("old"))
-    await ledger.accept(build_run("run_1"))
-    assert await list_ids(ledger) == ["run_1"]
-    await ledger.erase_owner(OWNER)
-    await ledger.close()
+    await store.accept(build_run("run_1"))
+    assert await list_ids(store) == ["run_1"]
+    await store.erase_owner(OWNER)
+    await store.close()
 
 
 async def test_it_is_not_tried_at_every_call(path: Path) -> None:
     """A file that another process keeps locked takes ten seconds to fail."""
     path.mkdir(parents=True)
-    ledger = open_ledger(path, retry_seconds=1000)
+    store = open_store(path, retry_seconds=1000)
     path.rmdir()
-    with pytest.raises(LedgerError, match="cannot be opened"):
-        await ledger.accept(build_run("run_1"))
+    with pytest.raises(StoreError, match="cannot be opened"):
+        await store.accept(build_run("run_1"))
     assert not path.exists()
-    await ledger.close()
+    await store.close()
 
 
 async def test_many_callers_open_it_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two connections would be two threads, and one of them lost."""
     path.mkdir(parents=True)
-    ledger = open_ledger(path, retry_seconds=0)
+    store = open_store(path, retry_seconds=0)
     path.rmdir()
     async with anyio.create_task_group() as group:
         for n in range(20):
-            group.start_soon(ledger.accept, build_run(f"run_{n}"))
-    assert len(await list_ids(ledger)) == 20
-    assert ledger._worker.commits > 0
-    await ledger.close()
+            group.start_soon(store.accept, build_run(f"run_{n}"))
+    assert len(await list_ids(store)) == 20
+    assert store._worker.commits > 0
+    await store.close()
 
 
-async def test_a_closed_ledger_stays_closed(path: Path) -> None:
+async def test_a_closed_store_stays_closed(path: Path) -> None:
     """Nothing is opened after the end."""
     path.mkdir(parents=True)
-    ledger = open_ledger(path, retry_seconds=0)
-    await ledger.close()
+    store = open_store(path, retry_seconds=0)
+    await store.close()
     path.rmdir()
-    with pytest.raises(LedgerError, match="it was closed"):
-        await ledger.accept(build_run("run_1"))
+    with pytest.raises(StoreError, match="it was closed"):
+        await store.accept(build_run("run_1"))
     assert not path.exists()
 
 
-async def test_a_ledger_may_be_for_reading_alone(path: Path) -> None:
+async def test_a_store_may_be_for_reading_alone(path: Path) -> None:
     """Without a lock of its own no process may start a run; the journal of another is read all the same."""
-    other = open_sqlite_ledger(path)
+    other = open_sqlite_store(path)
     await other.accept(build_run("run_1"))
-    ledger = open_refusing_ledger(path, PROBLEM)
-    with pytest.raises(LedgerError, match="somebody else's"):
-        await ledger.accept(build_run("run_2"))
-    assert await list_ids(ledger) == ["run_1"]
-    await ledger.check()
-    await ledger.close()
+    store = open_refusing_store(path, PROBLEM)
+    with pytest.raises(StoreError, match="somebody else's"):
+        await store.accept(build_run("run_2"))
+    assert await list_ids(store) == ["run_1"]
+    await store.check()
+    await store.close()
     await other.close()
 
 
 async def test_a_journal_that_cannot_be_read_is_not_ignored(path: Path) -> None:
     """An older state of the runs would be a wrong one."""
     await save_run(path)
-    other = open_sqlite_ledger(path)
+    other = open_sqlite_store(path)
     await other.accept(build_run("run_2"))
     journal = path.with_name(f"{path.name}-wal")
     kept = journal.read_bytes()
@@ -132,10 +132,10 @@ async def test_a_journal_that_cannot_be_read_is_not_ignored(path: Path) -> None:
     with obey_modes():
         path.chmod(0o400)
         path.parent.chmod(0o500)
-        ledger = open_refusing_ledger(path, PROBLEM)
-        with pytest.raises(LedgerError, match="somebody else's"):
-            await list_ids(ledger)
-        await ledger.close()
+        store = open_refusing_store(path, PROBLEM)
+        with pytest.raises(StoreError, match="somebody else's"):
+            await list_ids(store)
+        await store.close()
         path.parent.chmod(0o700)
 
 
@@ -144,10 +144,10 @@ async def test_a_journal_that_may_not_be_looked_at_counts_as_one(path: Path) -> 
     await save_run(path)
     with obey_modes():
         path.parent.chmod(0o600)
-        ledger = open_refusing_ledger(path, PROBLEM)
-        with pytest.raises(LedgerError, match="somebody else's"):
-            await list_ids(ledger)
-        await ledger.close()
+        store = open_refusing_store(path, PROBLEM)
+        with pytest.raises(StoreError, match="somebody else's"):
+            await list_ids(store)
+        await store.close()
         path.parent.chmod(0o700)
 
 
@@ -159,10 +159,10 @@ async def test_an_older_file_that_cannot_be_brought_up_to_date_is_told(path: Pat
             connection.execute(statement)
         connection.execute("PRAGMA application_id = 1181511543")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
-    ledger = open_refusing_ledger(path, PROBLEM)
-    with pytest.raises(LedgerError, match="somebody else's"):
-        await list_ids(ledger)
-    await ledger.close()
+    store = open_refusing_store(path, PROBLEM)
+    with pytest.raises(StoreError, match="somebody else's"):
+        await list_ids(store)
+    await store.close()
 
 
 async def test_damage_that_an_operation_meets_stops_starts(path: Path) -> None:
@@ -173,34 +173,34 @@ async def test_damage_that_an_operation_meets_stops_starts(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek((pages["tool_names"] - 1) * 4096)
         file.write(b"\xa5" * 64)
-    ledger = open_ledger(path)
-    with pytest.raises(LedgerError, match="damaged"):
-        await ledger.assign_tool_names("s", apps=[("a", "A")], build_name=lambda *_: "a")
-    with pytest.raises(LedgerError, match="damaged"):
-        await ledger.accept(build_run("run_2"))
-    assert await ledger.note_starting("run_1", at=1.0)
-    assert await list_ids(ledger) == ["run_1"]
-    await ledger.close()
+    store = open_store(path)
+    with pytest.raises(StoreError, match="damaged"):
+        await store.assign_tool_names("s", apps=[("a", "A")], build_name=lambda *_: "a")
+    with pytest.raises(StoreError, match="damaged"):
+        await store.accept(build_run("run_2"))
+    assert await store.note_starting("run_1", at=1.0)
+    assert await list_ids(store) == ["run_1"]
+    await store.close()
 
 
 async def test_a_check_finds_what_no_operation_met(path: Path) -> None:
     """The whole file is looked through, and the sentence is the same."""
     await save_run(path)
-    ledger = open_ledger(path)
-    await ledger.check()
+    store = open_store(path)
+    await store.check()
     with closing(sqlite3.connect(path)) as connection:
         page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'outputs_by_url'").fetchone()[0]
     with path.open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(b"\xa5" * 64)
-    reading = open_refusing_ledger(path, PROBLEM)
-    for each in (ledger, reading):
-        with pytest.raises(LedgerError, match="damaged"):
+    reading = open_refusing_store(path, PROBLEM)
+    for each in (store, reading):
+        with pytest.raises(StoreError, match="damaged"):
             await each.check()
     await reading.close()
-    with pytest.raises(LedgerError, match="damaged"):
-        await ledger.accept(build_run("run_2"))
-    await ledger.close()
+    with pytest.raises(StoreError, match="damaged"):
+        await store.accept(build_run("run_2"))
+    await store.close()
 
 
 def test_a_check_that_cannot_be_made_finds_nothing(tmp_path: Path) -> None:

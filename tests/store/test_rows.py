@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite.rows import build_output_values, build_run_values, build_value, parse_output, parse_run
 
 from .samples import OUTPUT, RUN, build_run
@@ -33,7 +33,7 @@ def build_row(memory: sqlite3.Connection, values: dict[str, Any]) -> sqlite3.Row
 
 @pytest.mark.parametrize("run", [RUN, build_run("run_bare", price_credits=None)], ids=["full", "bare"])
 def test_a_run_comes_back_whole(memory: sqlite3.Connection, run: Any) -> None:
-    """What the ledger forgets is lost for good."""
+    """What the store forgets is lost for good."""
     assert parse_run(build_row(memory, build_run_values(run)), run.outputs) == run
 
 
@@ -48,23 +48,23 @@ def test_columns_of_a_newer_version_are_passed_over(memory: sqlite3.Connection) 
     assert parse_output(row) == OUTPUT
 
 
-def test_an_unheard_of_state_is_a_fault_of_the_ledger(memory: sqlite3.Connection) -> None:
+def test_an_unheard_of_state_is_a_fault_of_the_store(memory: sqlite3.Connection) -> None:
     """Guessing what a state means could start a paid run twice."""
     row = build_row(memory, {**build_run_values(RUN), "state": "melted"})
-    with pytest.raises(LedgerError, match="a value that this version does not know"):
+    with pytest.raises(StoreError, match="a value that this version does not know"):
         parse_run(row, ())
 
 
-def test_an_unheard_of_kind_is_a_fault_of_the_ledger(memory: sqlite3.Connection) -> None:
+def test_an_unheard_of_kind_is_a_fault_of_the_store(memory: sqlite3.Connection) -> None:
     """Only a newer version can have written it."""
     row = build_row(memory, {**build_output_values("run_1", OUTPUT), "kind": "smell"})
-    with pytest.raises(LedgerError, match="a value that this version does not know"):
+    with pytest.raises(StoreError, match="a value that this version does not know"):
         parse_output(row)
 
 
 @pytest.mark.parametrize("value", [None, 0, 1.5, "", "é🙂", "nul\0nul"])
 def test_a_value_that_fits_is_left_alone(value: Any) -> None:
-    """The ledger is no place to tidy results."""
+    """The store is no place to tidy results."""
     assert build_value(value) == value
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from flowport.domain.models import BootTime, Run, RunState
-from flowport.domain.spending import PurseRules, PurseTerms, Spending, UnknownPrice, Unpaid
+from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, SpendingLimits, UnknownPrice
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.records import Accepted, InDoubt, Joined
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.store.test_accept import build_equal, build_rules
 
 from .samples import ACCOUNT, OWNER, build_run, finish_child, start_child
@@ -37,12 +37,12 @@ def build_ended(run_id: str, state: S = S.SUCCEEDED, *, age: float = 60.0, **cha
     return build_run(run_id, state, **values)
 
 
-async def read(ledger: SqliteLedger, account_id: str = ACCOUNT) -> Spending:
+async def read(store: SqliteStore, account_id: str = ACCOUNT) -> Spending:
     """Return the spending of the last day."""
-    return await ledger.get_spending(account_id=account_id, owner=OWNER, since=SINCE, boot_since=BOOT_SINCE)
+    return await store.get_spending(account_id=account_id, owner=OWNER, since=SINCE, boot_since=BOOT_SINCE)
 
 
-async def test_spending_is_what_ended_in_the_span_and_what_goes_on(ledger: SqliteLedger) -> None:
+async def test_spending_is_what_ended_in_the_span_and_what_goes_on(store: SqliteStore) -> None:
     """The caps must hold however old a run is that still goes on."""
     runs = (
         build_ended("early", age=DAY + 1),
@@ -54,25 +54,25 @@ async def test_spending_is_what_ended_in_the_span_and_what_goes_on(ledger: Sqlit
         build_ended("theirs too", owner="somebody"),
     )
     for run in runs:
-        await ledger.accept(run)
-    assert await read(ledger) == Spending(spent_credits=9.0, reserved_credits=5.0, unknown_credits=2.0, runs=4)
+        await store.accept(run)
+    assert await read(store) == Spending(spent_credits=9.0, reserved_credits=5.0, unknown_credits=2.0, runs=4)
 
 
-async def test_nothing_was_spent_on_a_new_account(ledger: SqliteLedger) -> None:
+async def test_nothing_was_spent_on_a_new_account(store: SqliteStore) -> None:
     """A sum over no rows is nothing, not NULL; and no boot clock is no error."""
-    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
+    spending = await store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
     assert spending == Spending(spent_credits=0.0, reserved_credits=0.0, unknown_credits=0.0, runs=0)
 
 
-async def test_a_new_key_or_host_is_the_same_persons_money(ledger: SqliteLedger) -> None:
+async def test_a_new_key_or_host_is_the_same_persons_money(store: SqliteStore) -> None:
     """A cap is not begun anew by changing the key; another provider's credits are other money, and so is play money."""
     for n, account_id in enumerate(
         (ACCOUNT, "magnific:api.example:f2", "magnific:other.example:f3", "magnific:sandbox:builtin")
     ):
-        await ledger.accept(build_ended(f"ended {n}", account_id=account_id))
-        await ledger.accept(build_run(f"live {n}", S.RUNNING, account_id=account_id))
-    await ledger.accept(build_ended("elsewhere", account_id="magica:api.example:f1", provider="magica"))
-    found = [await read(ledger, one) for one in (ACCOUNT, "magnific:sandbox:builtin", "magica:api.example:f1")]
+        await store.accept(build_ended(f"ended {n}", account_id=account_id))
+        await store.accept(build_run(f"live {n}", S.RUNNING, account_id=account_id))
+    await store.accept(build_ended("elsewhere", account_id="magica:api.example:f1", provider="magica"))
+    found = [await read(store, one) for one in (ACCOUNT, "magnific:sandbox:builtin", "magica:api.example:f1")]
     assert [(one.spent_credits, one.reserved_credits) for one in found] == [(21.0, 15.0), (7.0, 5.0), (7.0, 0.0)]
 
 
@@ -104,23 +104,23 @@ async def test_a_new_key_or_host_is_the_same_persons_money(ledger: SqliteLedger)
     ],
 )
 async def test_a_clock_that_was_set_opens_no_way_past_the_cap(
-    ledger: SqliteLedger, changes: dict[str, Any], counts: bool
+    store: SqliteStore, changes: dict[str, Any], counts: bool
 ) -> None:
     """Within one boot a clock decides that nobody sets."""
-    await ledger.accept(build_ended("run_1", **changes))
-    assert (await read(ledger)).spent_credits == (7.0 if counts else 0.0)
+    await store.accept(build_ended("run_1", **changes))
+    assert (await read(store)).spent_credits == (7.0 if counts else 0.0)
 
 
 @pytest.mark.parametrize("is_set_forward", [True, False])
 async def test_pruning_forgets_nothing_that_the_boot_clock_calls_young(
-    ledger: SqliteLedger, is_set_forward: bool
+    store: SqliteStore, is_set_forward: bool
 ) -> None:
     """Else setting the wall clock forward would empty the record of what was spent."""
     run = build_ended(
         "run_1", delivered_at=NOW - 60, accepted_boot_seconds=BOOT_NOW - (60 if is_set_forward else 2 * DAY)
     )
-    await ledger.accept(run)
-    assert await ledger.prune(before=NOW + DAY, boot_before=BOOT_SINCE) == (0 if is_set_forward else 1)
+    await store.accept(run)
+    assert await store.prune(before=NOW + DAY, boot_before=BOOT_SINCE) == (0 if is_set_forward else 1)
 
 
 OLD: dict[str, Any] = {"accepted_at": SINCE - 1, "accepted_boot_seconds": BOOT_SINCE.seconds - 1}
@@ -143,38 +143,38 @@ OLD: dict[str, Any] = {"accepted_at": SINCE - 1, "accepted_boot_seconds": BOOT_S
     ids=lambda value: value.id if isinstance(value, Run) else "",
 )
 async def test_what_never_ends_for_us_holds_nothing_back_after_a_day(
-    ledger: SqliteLedger, run: Run, is_held: bool
+    store: SqliteStore, run: Run, is_held: bool
 ) -> None:
     """A run that nobody looks at, or no key can read, stays as it was for good; its price was paid when it began."""
-    await ledger.accept(run)
-    assert (await read(ledger)).reserved_credits == (5.0 if is_held else 0.0)
+    await store.accept(run)
+    assert (await read(store)).reserved_credits == (5.0 if is_held else 0.0)
 
 
-def build_terms(*, is_agreed: bool = False, **rules: Any) -> PurseTerms:
+def build_terms(*, is_agreed: bool = False, **rules: Any) -> SpendingCheck:
     """Return terms under these limits."""
-    return PurseTerms(PurseRules(**rules), SINCE, BOOT_SINCE, is_agreed=is_agreed)
+    return SpendingCheck(SpendingLimits(**rules), SINCE, BOOT_SINCE, is_agreed=is_agreed)
 
 
-async def test_a_run_is_recorded_only_within_the_cap(ledger: SqliteLedger) -> None:
+async def test_a_run_is_recorded_only_within_the_cap(store: SqliteStore) -> None:
     """What is refused leaves no trace; what ends for nothing makes room."""
     terms = build_terms(max_credits_per_day=10.0)
-    found = [await ledger.accept(build_run(f"run_{n}", accepted_at=NOW), None, terms) for n in range(3)]
-    assert [type(one) for one in found] == [Accepted, Accepted, Unpaid]
-    assert isinstance(found[2], Unpaid)
+    found = [await store.accept(build_run(f"run_{n}", accepted_at=NOW), None, terms) for n in range(3)]
+    assert [type(one) for one in found] == [Accepted, Accepted, LimitExceeded]
+    assert isinstance(found[2], LimitExceeded)
     assert isinstance(found[2].reason, DayCapReached)
     assert (found[2].reason.reserved_credits, found[2].reason.left_credits) == (10.0, 0.0)
-    assert len(await ledger.get_live_runs(account_id=ACCOUNT)) == 2
-    await ledger.note_cancelled("run_0", failure="", at=NOW)
-    assert isinstance(await ledger.accept(build_run("run_3", accepted_at=NOW), None, terms), Accepted)
+    assert len(await store.get_live_runs(account_id=ACCOUNT)) == 2
+    await store.note_cancelled("run_0", failure="", at=NOW)
+    assert isinstance(await store.accept(build_run("run_3", accepted_at=NOW), None, terms), Accepted)
 
 
-async def test_an_unknown_run_counts_as_spent(ledger: SqliteLedger) -> None:
+async def test_an_unknown_run_counts_as_spent(store: SqliteStore) -> None:
     """It may have been charged."""
     terms = build_terms(max_credits_per_day=5.0)
-    await ledger.accept(build_run("run_0", S.STARTING, accepted_at=NOW, accepted_boot_seconds=BOOT_NOW))
-    await ledger.note_unknown("run_0", failure="", start_answer="", at=NOW)
-    outcome = await ledger.accept(build_run("run_1"), None, terms)
-    assert isinstance(outcome, Unpaid)
+    await store.accept(build_run("run_0", S.STARTING, accepted_at=NOW, accepted_boot_seconds=BOOT_NOW))
+    await store.note_unknown("run_0", failure="", start_answer="", at=NOW)
+    outcome = await store.accept(build_run("run_1"), None, terms)
+    assert isinstance(outcome, LimitExceeded)
     assert isinstance(outcome.reason, DayCapReached)
     assert (outcome.reason.unknown_credits, outcome.reason.reserved_credits) == (5.0, 0.0)
 
@@ -190,22 +190,22 @@ async def test_an_unknown_run_counts_as_spent(ledger: SqliteLedger) -> None:
     ],
     ids=str,
 )
-async def test_a_call_that_joins_is_never_refused_by_a_limit(ledger: SqliteLedger, rules: dict[str, Any]) -> None:
+async def test_a_call_that_joins_is_never_refused_by_a_limit(store: SqliteStore, rules: dict[str, Any]) -> None:
     """It needs no credits, so there is nothing to ask either."""
     earlier = build_equal("run_0", S.RUNNING, price_credits=None)
-    await ledger.accept(earlier)
+    await store.accept(earlier)
     again = replace(build_equal("run_1"), price_credits=None if "unknown_price" in rules else 5.0)
-    assert await ledger.accept(again, build_rules("call_1"), build_terms(**rules)) == Joined(earlier)
+    assert await store.accept(again, build_rules("call_1"), build_terms(**rules)) == Joined(earlier)
 
 
-async def test_nothing_is_recorded_before_the_person_agreed(ledger: SqliteLedger) -> None:
+async def test_nothing_is_recorded_before_the_person_agreed(store: SqliteStore) -> None:
     """Their silence must leave nothing behind, not even a call that waits."""
     rules: dict[str, Any] = {"confirm_above_credits": 4.0}
-    first = await ledger.accept(build_equal("run_1"), build_rules("call_1"), build_terms(**rules))
-    assert isinstance(first, Unpaid)
+    first = await store.accept(build_equal("run_1"), build_rules("call_1"), build_terms(**rules))
+    assert isinstance(first, LimitExceeded)
     assert isinstance(first.reason, PriceUnconfirmed)
-    assert await ledger.get_live_runs(account_id=ACCOUNT) == ()
-    second = await ledger.accept(build_equal("run_1"), build_rules("call_1"), build_terms(**rules, is_agreed=True))
+    assert await store.get_live_runs(account_id=ACCOUNT) == ()
+    second = await store.accept(build_equal("run_1"), build_rules("call_1"), build_terms(**rules, is_agreed=True))
     assert isinstance(second, Accepted)
 
 
@@ -219,49 +219,49 @@ async def test_nothing_is_recorded_before_the_person_agreed(ledger: SqliteLedger
     ],
 )
 async def test_a_doubt_beside_a_price(
-    ledger: SqliteLedger, is_new_wanted: bool, rules: dict[str, Any], kind: type
+    store: SqliteStore, is_new_wanted: bool, rules: dict[str, Any], kind: type
 ) -> None:
     """What may have been started comes first; the person is not asked about it when a cap forbids the run anyway."""
-    await ledger.accept(build_equal("run_0", S.UNKNOWN))
-    outcome = await ledger.accept(
+    await store.accept(build_equal("run_0", S.UNKNOWN))
+    outcome = await store.accept(
         build_equal("run_1"), build_rules("call_1", is_new_wanted=is_new_wanted), build_terms(**rules)
     )
-    assert isinstance(outcome.reason if isinstance(outcome, Unpaid) else outcome, kind)
+    assert isinstance(outcome.reason if isinstance(outcome, LimitExceeded) else outcome, kind)
 
 
-async def test_an_accepted_doubt_is_no_agreement_to_a_price(ledger: SqliteLedger) -> None:
+async def test_an_accepted_doubt_is_no_agreement_to_a_price(store: SqliteStore) -> None:
     """Two questions, two answers."""
-    await ledger.accept(build_equal("run_0", S.UNKNOWN))
+    await store.accept(build_equal("run_0", S.UNKNOWN))
     rules = build_rules("call_1", is_new_wanted=True, is_doubt_accepted=True)
     terms = build_terms(confirm_above_credits=1.0)
-    assert isinstance(await ledger.accept(build_equal("run_1"), rules, terms), Unpaid)
+    assert isinstance(await store.accept(build_equal("run_1"), rules, terms), LimitExceeded)
     agreed = replace(terms, is_agreed=True)
-    assert isinstance(await ledger.accept(build_equal("run_1"), rules, agreed), Accepted)
+    assert isinstance(await store.accept(build_equal("run_1"), rules, agreed), Accepted)
 
 
 SPEND = """
 import asyncio, sys
 from pathlib import Path
 from flowport.store.records import Accepted
-from flowport.store.sqlite.store import open_sqlite_ledger
-from flowport.domain.spending import PurseRules, PurseTerms
+from flowport.store.sqlite.store import open_sqlite_store
+from flowport.domain.spending import SpendingLimits, SpendingCheck
 from store.samples import build_run
 
 async def main(path, name):
-    ledger = open_sqlite_ledger(Path(path))
-    terms = PurseTerms(PurseRules(max_credits_per_day=103.0), 0.0)
+    store = open_sqlite_store(Path(path))
+    terms = SpendingCheck(SpendingLimits(max_credits_per_day=103.0), 0.0)
 
     async def spend(n):
         run = build_run(f"run_{name}_{n}", price_credits=5.0)
-        if not isinstance(await ledger.accept(run, None, terms), Accepted):
+        if not isinstance(await store.accept(run, None, terms), Accepted):
             return 0
         if n % 2:  # half of them end, the others hold their reservation
-            await ledger.note_starting(run.id, at=7.0)
-            await ledger.note_unknown(run.id, failure="", start_answer="", at=7.0)
+            await store.note_starting(run.id, at=7.0)
+            await store.note_unknown(run.id, failure="", start_answer="", at=7.0)
         return 1
 
     print(sum(await asyncio.gather(*(spend(n) for n in range(50)))))
-    await ledger.close()
+    await store.close()
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -271,8 +271,8 @@ async def test_four_processes_reserve_no_credit_too_many(path: Path) -> None:
     """Each sees in its own transaction what all others have reserved, and what has become of it."""
     children = [start_child(SPEND, path, name) for name in "abcd"]
     counts = await asyncio.to_thread(lambda: [int(finish_child(child)) for child in children])
-    ledger = open_sqlite_ledger(path)
-    spending = await ledger.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
-    await ledger.close()
+    store = open_sqlite_store(path)
+    spending = await store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
+    await store.close()
     assert sum(counts) == 20
     assert spending.spent_credits + spending.reserved_credits == 100.0

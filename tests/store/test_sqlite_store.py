@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import RunState
 from flowport.store.sqlite import connection as opening
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
 from .samples import ACCOUNT, OWNER, build_run, finish_child, start_child
 
@@ -23,26 +23,26 @@ def get_mode(path: Path) -> int:
 
 
 def open_and_close(path: Path) -> None:
-    """Open a ledger for nothing."""
-    asyncio.run(open_sqlite_ledger(path).close())
+    """Open a store for nothing."""
+    asyncio.run(open_sqlite_store(path).close())
 
 
 def change_file(path: Path, statement: str) -> None:
-    """Change a closed ledger behind its back."""
+    """Change a closed store behind its back."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(statement)
 
 
-async def test_commits_are_synced(ledger: SqliteLedger) -> None:
+async def test_commits_are_synced(store: SqliteStore) -> None:
     """The promise "written before the start request leaves" holds by the settings of the one connection."""
     pragmas = "SELECT * FROM pragma_synchronous, pragma_journal_mode, pragma_foreign_keys, pragma_fullfsync"
-    row = await ledger._worker.perform_alone(lambda connection: connection.execute(pragmas).fetchone())
+    row = await store._worker.perform_alone(lambda connection: connection.execute(pragmas).fetchone())
     assert tuple(row) == (2, "wal", 1, 1)
 
 
-async def test_only_the_owner_of_the_files_can_read_them(ledger: SqliteLedger, path: Path) -> None:
+async def test_only_the_owner_of_the_files_can_read_them(store: SqliteStore, path: Path) -> None:
     """Prompts and signed links are private."""
-    await ledger.accept(build_run("run_1"))
+    await store.accept(build_run("run_1"))
     assert get_mode(path.parent) == 0o700
     assert {file.name: get_mode(file) for file in path.parent.iterdir()} == {
         "ledger.sqlite3": 0o600,
@@ -59,48 +59,48 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
     assert get_mode(path) == 0o600
 
 
-async def test_runs_outlive_the_ledger(path: Path) -> None:
+async def test_runs_outlive_the_store(path: Path) -> None:
     """That is what it is for."""
-    first = open_sqlite_ledger(path)
+    first = open_sqlite_store(path)
     await first.accept(build_run("run_1"))
     await first.close()
-    second = open_sqlite_ledger(path)
+    second = open_sqlite_store(path)
     assert await second.get_run("run_1", account_id=None, owner=OWNER) == build_run("run_1")
     await second.close()
 
 
-async def test_closing_twice_is_closing(ledger: SqliteLedger) -> None:
+async def test_closing_twice_is_closing(store: SqliteStore) -> None:
     """Two paths of a shutdown may both do it."""
-    await ledger.close()
-    await ledger.close()
-    with pytest.raises(LedgerError, match="it was closed"):
-        await ledger.get_live_runs(account_id=ACCOUNT)
+    await store.close()
+    await store.close()
+    with pytest.raises(StoreError, match="it was closed"):
+        await store.get_live_runs(account_id=ACCOUNT)
 
 
-async def test_a_hundred_accepts_side_by_side_share_their_syncs(ledger: SqliteLedger) -> None:
+async def test_a_hundred_accepts_side_by_side_share_their_syncs(store: SqliteStore) -> None:
     """A batch must not wait for a hundred turns of a disk."""
-    before = ledger._worker.commits
-    await asyncio.gather(*(ledger.accept(build_run(f"run_{n}")) for n in range(100)))
-    assert 0 < ledger._worker.commits - before < 100
-    assert len(await ledger.get_live_runs(account_id=ACCOUNT)) == 100
+    before = store._worker.commits
+    await asyncio.gather(*(store.accept(build_run(f"run_{n}")) for n in range(100)))
+    assert 0 < store._worker.commits - before < 100
+    assert len(await store.get_live_runs(account_id=ACCOUNT)) == 100
 
 
-async def test_of_two_that_start_a_run_one_may(ledger: SqliteLedger, path: Path) -> None:
+async def test_of_two_that_start_a_run_one_may(store: SqliteStore, path: Path) -> None:
     """The second start request would be the second payment."""
-    other = open_sqlite_ledger(path)
-    await ledger.accept(build_run("run_1"))
-    answers = await asyncio.gather(*(each.note_starting("run_1", at=1.0) for each in (ledger, other, ledger, other)))
+    other = open_sqlite_store(path)
+    await store.accept(build_run("run_1"))
+    answers = await asyncio.gather(*(each.note_starting("run_1", at=1.0) for each in (store, other, store, other)))
     assert sorted(answers) == [False, False, False, True]
     await other.close()
 
 
-async def test_an_older_flowport_works_on_a_newer_file(ledger: SqliteLedger, path: Path) -> None:
+async def test_an_older_flowport_works_on_a_newer_file(store: SqliteStore, path: Path) -> None:
     """The other client's Flowport may have been updated while this one runs."""
     change_file(path, "ALTER TABLE runs ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
     change_file(path, "ALTER TABLE outputs ADD COLUMN smell TEXT")
     change_file(path, "PRAGMA user_version = 99")
-    older = open_sqlite_ledger(path)
-    for each in (ledger, older):
+    older = open_sqlite_store(path)
+    for each in (store, older):
         await each.accept(build_run(f"run_{id(each)}", RunState.RUNNING))
     assert len(await older.get_live_runs(account_id=ACCOUNT)) == 2
     await older.close()
@@ -118,7 +118,7 @@ def make_garbage(path: Path) -> None:
 
 
 def make_damaged(path: Path) -> None:
-    """Put a ledger there whose first pages were partly written over."""
+    """Put a store there whose first pages were partly written over."""
     open_and_close(path)
     with path.open("r+b") as file:
         file.seek(100)
@@ -132,7 +132,7 @@ def make_foreign(path: Path) -> None:
 
 
 def make_too_new(path: Path) -> None:
-    """Put a ledger there that this version would misread."""
+    """Put a store there that this version would misread."""
     open_and_close(path)
     change_file(path, "UPDATE meta SET value = '99'")
 
@@ -158,25 +158,25 @@ def test_a_file_that_cannot_be_used_is_told_in_a_sentence(
 ) -> None:
     """Somebody has to mend it who knows nothing of SQLite."""
     make(path)
-    with pytest.raises(LedgerError) as caught:
-        open_sqlite_ledger(path)
+    with pytest.raises(StoreError) as caught:
+        open_sqlite_store(path)
     assert caught.value.problem == problem
 
 
-async def test_a_full_disk_refuses_new_runs_and_lists_the_old(ledger: SqliteLedger) -> None:
+async def test_a_full_disk_refuses_new_runs_and_lists_the_old(store: SqliteStore) -> None:
     """No start is paid for that could be forgotten, and what was paid for can still be read."""
-    await ledger.accept(build_run("run_1"))
-    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
-    with pytest.raises(LedgerError, match="the disk is full"):
-        await ledger.accept(build_run("run_2", arguments_json="x" * 1_000_000))
-    assert await ledger.get_live_runs(account_id=ACCOUNT) == (build_run("run_1"),)
+    await store.accept(build_run("run_1"))
+    await store._worker.perform_alone(lambda connection: connection.execute("PRAGMA max_page_count = 1").fetchone())
+    with pytest.raises(StoreError, match="the disk is full"):
+        await store.accept(build_run("run_2", arguments_json="x" * 1_000_000))
+    assert await store.get_live_runs(account_id=ACCOUNT) == (build_run("run_1"),)
 
 
-async def test_a_file_that_may_not_be_written_is_told(ledger: SqliteLedger) -> None:
-    """It looks like every other fault of the ledger: nothing is started."""
-    await ledger._worker.perform_alone(lambda connection: connection.execute("PRAGMA query_only = ON"))
-    with pytest.raises(LedgerError, match="its file may not be written"):
-        await ledger.accept(build_run("run_1"))
+async def test_a_file_that_may_not_be_written_is_told(store: SqliteStore) -> None:
+    """It looks like every other fault of the store: nothing is started."""
+    await store._worker.perform_alone(lambda connection: connection.execute("PRAGMA query_only = ON"))
+    with pytest.raises(StoreError, match="its file may not be written"):
+        await store.accept(build_run("run_1"))
 
 
 @pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
@@ -185,27 +185,27 @@ def test_a_file_kept_locked_is_told_after_a_while(path: Path, lock: str) -> None
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute(f"BEGIN {lock}")
-        with pytest.raises(LedgerError, match="another process keeps it locked"):
-            open_sqlite_ledger(path, busy_seconds=0.03)
+        with pytest.raises(StoreError, match="another process keeps it locked"):
+            open_sqlite_store(path, busy_seconds=0.03)
 
 
 def test_a_database_that_cannot_be_shared_is_refused() -> None:
     """Without a write-ahead log two processes would lock each other out; memory stands for such a disk."""
-    with closing(sqlite3.connect(":memory:")) as memory, pytest.raises(LedgerError, match="share a database"):
+    with closing(sqlite3.connect(":memory:")) as memory, pytest.raises(StoreError, match="share a database"):
         opening._configure(memory, 0.0)
 
 
 ACCEPT_RUNS = """
 import asyncio, sys
 from pathlib import Path
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 from store.samples import build_run
 
 async def main(path, name):
-    ledger = open_sqlite_ledger(Path(path))
+    store = open_sqlite_store(Path(path))
     for first in range(0, 100, 5):
-        await asyncio.gather(*(ledger.accept(build_run(f"run_{name}_{n}")) for n in range(first, first + 5)))
-    await ledger.close()
+        await asyncio.gather(*(store.accept(build_run(f"run_{name}_{n}")) for n in range(first, first + 5)))
+    await store.close()
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -216,21 +216,21 @@ async def test_four_processes_write_at_once_and_lose_nothing(path: Path) -> None
     children = [start_child(ACCEPT_RUNS, path, name) for name in "abcd"]
     for child in children:
         finish_child(child)
-    ledger = open_sqlite_ledger(path)
-    assert len(await ledger.get_live_runs(account_id=ACCOUNT)) == 400
-    await ledger.close()
+    store = open_sqlite_store(path)
+    assert len(await store.get_live_runs(account_id=ACCOUNT)) == 400
+    await store.close()
 
 
 NOTE_STARTING = """
 import asyncio, sys
 from pathlib import Path
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.sqlite.store import open_sqlite_store
 from store.samples import build_run
 
 async def main(path):
-    ledger = open_sqlite_ledger(Path(path))
-    await ledger.accept(build_run("run_1"))
-    print(await ledger.note_starting("run_1", at=7.0), flush=True)
+    store = open_sqlite_store(Path(path))
+    await store.accept(build_run("run_1"))
+    print(await store.note_starting("run_1", at=7.0), flush=True)
     sys.stdin.read()
 
 asyncio.run(main(sys.argv[1]))
@@ -244,10 +244,10 @@ async def test_a_killed_process_leaves_its_start_on_record(path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "True\n"
         child.kill()
-    ledger = open_sqlite_ledger(path)
-    (run,) = await ledger.get_live_runs(account_id=ACCOUNT)
+    store = open_sqlite_store(path)
+    (run,) = await store.get_live_runs(account_id=ACCOUNT)
     assert run == build_run("run_1", RunState.STARTING, starting_at=7.0)
-    await ledger.close()
+    await store.close()
 
 
 def remove(path: Path) -> None:
@@ -274,11 +274,11 @@ def move_folder(path: Path) -> None:
 @pytest.mark.parametrize("lose", [remove, replace_file, empty, move_folder])
 async def test_a_file_that_was_taken_away_begins_no_run(path: Path, lose: Callable[[Path], None]) -> None:
     """It would take every write, and the next process, which cannot see them, would pay again."""
-    ledger = open_sqlite_ledger(path)
-    await ledger.accept(build_run("run_1"))
+    store = open_sqlite_store(path)
+    await store.accept(build_run("run_1"))
     lose(path)
-    with pytest.raises(LedgerError, match="while Flowport is running"):
-        await ledger.accept(build_run("run_2"))
-    with pytest.raises(LedgerError, match="while Flowport is running"):
-        await ledger.note_starting("run_1", at=1.0)
-    await ledger.close()
+    with pytest.raises(StoreError, match="while Flowport is running"):
+        await store.accept(build_run("run_2"))
+    with pytest.raises(StoreError, match="while Flowport is running"):
+        await store.note_starting("run_1", at=1.0)
+    await store.close()

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from flowport.store.sqlite.errors import build_closed_error, build_ledger_error
+from flowport.store.sqlite.errors import build_closed_error, build_store_error
 
 PROBLEMS = {
     sqlite3.SQLITE_BUSY: "another process keeps it locked",
@@ -34,20 +34,20 @@ def build_sqlite_error(code: int, name: str) -> sqlite3.Error:
 @pytest.mark.parametrize(("code", "problem"), PROBLEMS.items())
 def test_a_code_of_sqlite_has_its_sentence(code: int, problem: str) -> None:
     """A person must learn what to do; extended codes count as their primary one."""
-    assert build_ledger_error(build_sqlite_error(code, "SQLITE_TOOBIG")).problem == problem
+    assert build_store_error(build_sqlite_error(code, "SQLITE_TOOBIG")).problem == problem
 
 
 def test_every_sentence_says_what_to_do() -> None:
     """A problem without a remedy leaves the reader where he was."""
-    remedies = [build_ledger_error(build_sqlite_error(code, "X")).remedy for code in PROBLEMS]
+    remedies = [build_store_error(build_sqlite_error(code, "X")).remedy for code in PROBLEMS]
     assert all(remedy.endswith(".") for remedy in remedies)
 
 
 def test_an_error_without_a_code_is_named_by_its_class() -> None:
     """Python's own module raises errors that SQLite never saw."""
-    assert build_ledger_error(sqlite3.ProgrammingError("x")).problem == "SQLite reports ProgrammingError"
+    assert build_store_error(sqlite3.ProgrammingError("x")).problem == "SQLite reports ProgrammingError"
 
 
-def test_a_closed_ledger_says_why() -> None:
+def test_a_closed_store_says_why() -> None:
     """It is the one failure that is nobody's fault."""
     assert build_closed_error().problem == "it was closed because Flowport is stopping"

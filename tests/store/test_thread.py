@@ -10,16 +10,16 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite import thread as worker_module
-from flowport.store.sqlite.thread import LedgerWorker
+from flowport.store.sqlite.thread import StoreWorker
 
 PATIENCE_SECONDS = 30
 """When a test gives up on a thread; none waits a hundredth of it."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection as the ledger makes it, to a file with two tables."""
+    """Return a connection as the store makes it, to a file with two tables."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -37,9 +37,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def worker(path: Path) -> AsyncIterator[LedgerWorker]:
+async def worker(path: Path) -> AsyncIterator[StoreWorker]:
     """Start a worker and close it after the test."""
-    started = LedgerWorker(connect(path))
+    started = StoreWorker(connect(path))
     yield started
     await started.close()
 
@@ -66,7 +66,7 @@ class Gate:
         self.entered.set()
         assert self.opened.wait(PATIENCE_SECONDS)
 
-    async def hold(self, worker: LedgerWorker) -> "asyncio.Task[None]":
+    async def hold(self, worker: StoreWorker) -> "asyncio.Task[None]":
         """Return once the thread is inside."""
         task = asyncio.create_task(worker.read(self))
         assert await anyio.to_thread.run_sync(self.entered.wait, PATIENCE_SECONDS)
@@ -79,7 +79,7 @@ def insert_and_hold(connection: sqlite3.Connection, gate: Gate) -> None:
     gate(connection)
 
 
-async def gather_behind(worker: LedgerWorker, *works: Callable[[sqlite3.Connection], object]) -> list[object]:
+async def gather_behind(worker: StoreWorker, *works: Callable[[sqlite3.Connection], object]) -> list[object]:
     """Return the outcomes of writes that were all waiting when the thread came for them."""
     gate = Gate()
     held = await gate.hold(worker)
@@ -90,25 +90,25 @@ async def gather_behind(worker: LedgerWorker, *works: Callable[[sqlite3.Connecti
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_write_returns_what_the_operation_returned(worker: LedgerWorker) -> None:
+async def test_a_write_returns_what_the_operation_returned(worker: StoreWorker) -> None:
     """Compare-and-set methods answer through it."""
     assert await worker.write(insert(1)) == 1
     assert await worker.read(count) == 1
 
 
-async def test_writes_that_wait_together_share_a_commit(worker: LedgerWorker) -> None:
+async def test_writes_that_wait_together_share_a_commit(worker: StoreWorker) -> None:
     """A sync of the disk each would make a hundred calls queue for seconds."""
     assert await gather_behind(worker, *map(insert, range(100))) == [1] * 100
     assert (await worker.read(count), worker.commits) == (100, 1)
 
 
-async def test_a_group_has_a_bound(worker: LedgerWorker) -> None:
+async def test_a_group_has_a_bound(worker: StoreWorker) -> None:
     """The first of a flood must not wait for the last."""
     await gather_behind(worker, *map(insert, range(worker_module.MAX_GROUP_JOBS + 1)))
     assert worker.commits == 2
 
 
-async def test_a_failing_operation_undoes_itself_alone(worker: LedgerWorker) -> None:
+async def test_a_failing_operation_undoes_itself_alone(worker: StoreWorker) -> None:
     """One caller's mistake must not lose another's run."""
 
     def insert_and_fail(connection: sqlite3.Connection) -> None:
@@ -121,15 +121,15 @@ async def test_a_failing_operation_undoes_itself_alone(worker: LedgerWorker) -> 
     assert await worker.read(count) == 2
 
 
-async def test_an_error_of_sqlite_is_told_as_a_sentence(worker: LedgerWorker) -> None:
-    """Nobody above the ledger knows the library."""
+async def test_an_error_of_sqlite_is_told_as_a_sentence(worker: StoreWorker) -> None:
+    """Nobody above the store knows the library."""
     await worker.write(insert(1))
-    with pytest.raises(LedgerError, match="contradicts an earlier one") as caught:
+    with pytest.raises(StoreError, match="contradicts an earlier one") as caught:
         await worker.write(insert(1))
     assert isinstance(caught.value.__cause__, sqlite3.IntegrityError)
 
 
-async def test_a_failing_commit_fails_the_whole_group(worker: LedgerWorker) -> None:
+async def test_a_failing_commit_fails_the_whole_group(worker: StoreWorker) -> None:
     """Nobody may be told that something is on disk which is not."""
 
     def add_orphan(connection: sqlite3.Connection) -> None:
@@ -137,11 +137,11 @@ async def test_a_failing_commit_fails_the_whole_group(worker: LedgerWorker) -> N
         connection.execute("INSERT INTO parts VALUES (99)")
 
     outcomes = await gather_behind(worker, insert(1), add_orphan)
-    assert [type(outcome) for outcome in outcomes] == [LedgerError, LedgerError]
+    assert [type(outcome) for outcome in outcomes] == [StoreError, StoreError]
     assert (await worker.read(count), worker.commits) == (0, 0)
 
 
-async def test_a_transaction_that_sqlite_undid_fails_the_whole_group(worker: LedgerWorker) -> None:
+async def test_a_transaction_that_sqlite_undid_fails_the_whole_group(worker: StoreWorker) -> None:
     """After a full disk or an I/O error SQLite may roll everything back by itself."""
 
     def lose_all(connection: sqlite3.Connection) -> None:
@@ -150,40 +150,40 @@ async def test_a_transaction_that_sqlite_undid_fails_the_whole_group(worker: Led
         raise sqlite3.OperationalError("as SQLite does")
 
     outcomes = await gather_behind(worker, insert(1), lose_all, insert(2))
-    assert [type(outcome) for outcome in outcomes] == [LedgerError] * 3
+    assert [type(outcome) for outcome in outcomes] == [StoreError] * 3
     assert await worker.read(count) == 0
 
 
-async def test_the_worker_goes_on_after_a_failure(worker: LedgerWorker) -> None:
+async def test_the_worker_goes_on_after_a_failure(worker: StoreWorker) -> None:
     """A disk that was full may have room again."""
     with pytest.raises(ZeroDivisionError):
         await worker.write(lambda _: 1 // 0)
     assert await worker.write(insert(1)) == 1
 
 
-async def test_a_locked_file_fails_writes_but_not_reads(worker: LedgerWorker, path: Path) -> None:
+async def test_a_locked_file_fails_writes_but_not_reads(worker: StoreWorker, path: Path) -> None:
     """What can still be listed and followed must be."""
     other = connect(path)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(LedgerError, match="another process keeps it locked"):
+    with pytest.raises(StoreError, match="another process keeps it locked"):
         await worker.write(insert(1))
     assert await worker.read(count) == 0
     other.close()
 
 
-async def test_a_read_changes_nothing(worker: LedgerWorker) -> None:
+async def test_a_read_changes_nothing(worker: StoreWorker) -> None:
     """A read takes no turn, so a change in it could fail for no reason; it is undone to be found early."""
     assert await worker.read(insert(1)) == 1
     assert await worker.read(count) == 0
 
 
-async def test_a_read_may_fail(worker: LedgerWorker) -> None:
+async def test_a_read_may_fail(worker: StoreWorker) -> None:
     """No such run is an answer, too."""
     with pytest.raises(ZeroDivisionError):
         await worker.read(lambda _: 1 // 0)
 
 
-async def test_a_cancelled_write_is_made_whole_and_locks_nobody_out(worker: LedgerWorker, path: Path) -> None:
+async def test_a_cancelled_write_is_made_whole_and_locks_nobody_out(worker: StoreWorker, path: Path) -> None:
     """A client that goes away in the middle must not leave the file locked for every other process."""
     gate = Gate()
     task = asyncio.create_task(worker.write(partial(insert_and_hold, gate=gate)))
@@ -198,7 +198,7 @@ async def test_a_cancelled_write_is_made_whole_and_locks_nobody_out(worker: Ledg
     other.close()
 
 
-async def test_a_write_cancelled_while_it_waits_is_still_made(worker: LedgerWorker) -> None:
+async def test_a_write_cancelled_while_it_waits_is_still_made(worker: StoreWorker) -> None:
     """The id of a paid run is written even when the program is stopping."""
     gate = Gate()
     held = await gate.hold(worker)
@@ -212,7 +212,7 @@ async def test_a_write_cancelled_while_it_waits_is_still_made(worker: LedgerWork
 
 def test_a_loop_that_is_gone_disturbs_nothing(path: Path) -> None:
     """At the end of the program the thread may finish after the event loop."""
-    worker, gate = LedgerWorker(connect(path)), Gate()
+    worker, gate = StoreWorker(connect(path)), Gate()
 
     async def leave() -> None:
         """End the loop while the thread is in the middle of a write."""
@@ -228,7 +228,7 @@ def test_a_loop_that_is_gone_disturbs_nothing(path: Path) -> None:
     other.close()
 
 
-async def test_closing_finishes_what_was_queued(worker: LedgerWorker) -> None:
+async def test_closing_finishes_what_was_queued(worker: StoreWorker) -> None:
     """A change that was asked for before the end is still made."""
     gate = Gate()
     held = await gate.hold(worker)
@@ -240,13 +240,13 @@ async def test_closing_finishes_what_was_queued(worker: LedgerWorker) -> None:
     assert await task == 1
 
 
-async def test_nothing_is_taken_after_closing(worker: LedgerWorker) -> None:
+async def test_nothing_is_taken_after_closing(worker: StoreWorker) -> None:
     """A call that would wait for ever is worse than one that fails."""
     await worker.close()
     await worker.close()
-    with pytest.raises(LedgerError, match="it was closed"):
+    with pytest.raises(StoreError, match="it was closed"):
         await worker.read(count)
-    with pytest.raises(LedgerError, match="it was closed"):
+    with pytest.raises(StoreError, match="it was closed"):
         await worker.write(insert(1))
 
 
@@ -270,7 +270,7 @@ async def test_the_connection_for_writes_is_closed_last(path: Path) -> None:
     writer, reader = (
         sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Closing) for _ in range(2)
     )
-    worker = LedgerWorker(writer, reader)
+    worker = StoreWorker(writer, reader)
     await worker.write(insert(1))
     is_reading = asyncio.Event()
     loop = asyncio.get_running_loop()

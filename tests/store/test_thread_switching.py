@@ -17,7 +17,7 @@ def _keep_the_setting() -> Iterator[None]:
 
 
 def test_turns_are_short_while_anybody_is_in_a_hurry_and_as_before_afterwards() -> None:
-    """Two requests may wait for the ledger at once, and one of them in vain."""
+    """Two requests may wait for the store at once, and one of them in vain."""
     sys.setswitchinterval(0.002)
     with hurrying():
         with pytest.raises(KeyError), hurrying():

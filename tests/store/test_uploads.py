@@ -1,4 +1,4 @@
-"""What the ledger keeps of uploads, and of results that were delivered."""
+"""What the store keeps of uploads, and of results that were delivered."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from flowport.domain.models import Output, OutputKind, RunState
 from flowport.domain.run_events import Delivered
 from flowport.store.records import BeingUploaded, Claimed, Upload, UploadClaim
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.runs.samples import NOW, RUN
 
 UPLOAD = Upload("magnific:a:1", "abc", "https://storage.example/asset", NOW + 86400, "f1", "was made smaller")
@@ -18,58 +18,58 @@ THEIRS = replace(MINE, process_id="p2")
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
-    """Open a ledger."""
-    opened = open_sqlite_ledger(tmp_path / "ledger.sqlite3")
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """Open a store."""
+    opened = open_sqlite_store(tmp_path / "ledger.sqlite3")
     yield opened
     await opened.close()
 
 
-async def test_one_process_uploads_and_the_others_wait(ledger: SqliteLedger) -> None:
+async def test_one_process_uploads_and_the_others_wait(store: SqliteStore) -> None:
     """Until it is done; then everybody has it."""
-    assert await ledger.claim_upload(MINE) == Claimed()
-    assert await ledger.claim_upload(MINE) == Claimed()
-    assert await ledger.claim_upload(THEIRS) == BeingUploaded()
-    await ledger.note_upload(UPLOAD)
-    assert await ledger.claim_upload(MINE) == await ledger.claim_upload(THEIRS) == UPLOAD
+    assert await store.claim_upload(MINE) == Claimed()
+    assert await store.claim_upload(MINE) == Claimed()
+    assert await store.claim_upload(THEIRS) == BeingUploaded()
+    await store.note_upload(UPLOAD)
+    assert await store.claim_upload(MINE) == await store.claim_upload(THEIRS) == UPLOAD
 
 
-async def test_the_claim_of_a_dead_process_passes_on(ledger: SqliteLedger) -> None:
+async def test_the_claim_of_a_dead_process_passes_on(store: SqliteStore) -> None:
     """As does one that was given up."""
-    await ledger.claim_upload(MINE)
-    assert await ledger.claim_upload(replace(THEIRS, is_alive=lambda one: one != "p1")) == Claimed()
-    assert await ledger.claim_upload(MINE) == BeingUploaded()
-    await ledger.forget_upload(account_id=UPLOAD.account_id, sha256=UPLOAD.sha256)
-    assert await ledger.claim_upload(MINE) == Claimed()
+    await store.claim_upload(MINE)
+    assert await store.claim_upload(replace(THEIRS, is_alive=lambda one: one != "p1")) == Claimed()
+    assert await store.claim_upload(MINE) == BeingUploaded()
+    await store.forget_upload(account_id=UPLOAD.account_id, sha256=UPLOAD.sha256)
+    assert await store.claim_upload(MINE) == Claimed()
 
 
-async def test_an_upload_that_does_not_live_long_enough_is_made_again(ledger: SqliteLedger) -> None:
+async def test_an_upload_that_does_not_live_long_enough_is_made_again(store: SqliteStore) -> None:
     """It would be gone when the provider looks for it."""
-    await ledger.note_upload(UPLOAD)
-    assert await ledger.claim_upload(replace(MINE, usable_until=UPLOAD.expires_at + 1)) == Claimed()
+    await store.note_upload(UPLOAD)
+    assert await store.claim_upload(replace(MINE, usable_until=UPLOAD.expires_at + 1)) == Claimed()
 
 
-async def test_an_upload_belongs_to_its_account(ledger: SqliteLedger) -> None:
+async def test_an_upload_belongs_to_its_account(store: SqliteStore) -> None:
     """Another key may not see it."""
-    await ledger.note_upload(UPLOAD)
-    assert await ledger.claim_upload(replace(MINE, account_id="magnific:a:2")) == Claimed()
+    await store.note_upload(UPLOAD)
+    assert await store.claim_upload(replace(MINE, account_id="magnific:a:2")) == Claimed()
 
 
-async def test_what_has_long_expired_is_cleared_away(ledger: SqliteLedger) -> None:
+async def test_what_has_long_expired_is_cleared_away(store: SqliteStore) -> None:
     """The record stays as small as a week is."""
-    await ledger.note_upload(UPLOAD)
-    await ledger.note_upload(replace(UPLOAD, sha256="new", expires_at=UPLOAD.expires_at + 8 * 86400))
-    assert await ledger.claim_upload(MINE) == Claimed()
+    await store.note_upload(UPLOAD)
+    await store.note_upload(replace(UPLOAD, sha256="new", expires_at=UPLOAD.expires_at + 8 * 86400))
+    assert await store.claim_upload(MINE) == Claimed()
 
 
-async def test_notes_stay_with_the_run(ledger: SqliteLedger) -> None:
+async def test_notes_stay_with_the_run(store: SqliteStore) -> None:
     """They are as true next week."""
-    await ledger.accept(RUN)
-    await ledger.note_notes(RUN.id, notes="photo was made smaller.")
-    assert (await ledger.get_run(RUN.id, account_id=None, owner="local")).notes == "photo was made smaller."
+    await store.accept(RUN)
+    await store.note_notes(RUN.id, notes="photo was made smaller.")
+    assert (await store.get_run(RUN.id, account_id=None, owner="local")).notes == "photo was made smaller."
 
 
-async def test_the_last_result_is_the_one_that_was_delivered_last(ledger: SqliteLedger) -> None:
+async def test_the_last_result_is_the_one_that_was_delivered_last(store: SqliteStore) -> None:
     """Not the one that was started last, and not one that made nothing or is somebody else's."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png")
     for n in range(5):
@@ -81,15 +81,15 @@ async def test_the_last_result_is_the_one_that_was_delivered_last(ledger: Sqlite
             state=RunState.SUCCEEDED,
             outputs=() if n == 3 else (output,),
         )
-        await ledger.accept(run)
+        await store.accept(run)
     for n, at in ((1, 30.0), (0, 40.0), (3, 50.0), (4, 60.0)):
-        await ledger.record(f"run_{n}", Delivered(at))
+        await store.record(f"run_{n}", Delivered(at))
 
-    last = await ledger.get_last_delivered(owner="local")
+    last = await store.get_last_delivered(owner="local")
     assert last is not None
     assert (last.id, last.outputs) == ("run_0", (output,))
-    assert await ledger.get_last_delivered(owner="nobody") is None
-    await ledger.record("run_1", Delivered(70.0))
-    again = await ledger.get_last_delivered(owner="local")
+    assert await store.get_last_delivered(owner="nobody") is None
+    await store.record("run_1", Delivered(70.0))
+    again = await store.get_last_delivered(owner="local")
     assert again is not None
     assert again.id == "run_1"

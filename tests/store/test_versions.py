@@ -13,7 +13,7 @@ from flowport.domain.models import RunState
 from flowport.domain.run_events import Delivered
 from flowport.store.records import Erasure
 from flowport.store.sqlite.migrations import APPLICATION_ID, MIGRATIONS
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
 from .samples import ACCOUNT, OUTPUT, OWNER, build_run, finish_child, start_child
 
@@ -100,25 +100,25 @@ def live_as_older(connection: sqlite3.Connection, run_id: str) -> None:
         assert connection.execute(statement, {"id": run_id, "at": 7.0}).rowcount == 1
 
 
-async def live_as_we_do(ledger: SqliteLedger, run_id: str) -> None:
+async def live_as_we_do(store: SqliteStore, run_id: str) -> None:
     """Carry a run through its whole life."""
-    await ledger.accept(build_run(run_id))
-    assert await ledger.note_starting(run_id, at=1.0)
-    assert await ledger.note_started(run_id, provider_run_id="remote", state=RunState.QUEUED, at=2.0)
-    assert await ledger.note_look(run_id, state=RunState.RUNNING, at=2.5)
-    assert await ledger.note_finished(
+    await store.accept(build_run(run_id))
+    assert await store.note_starting(run_id, at=1.0)
+    assert await store.note_started(run_id, provider_run_id="remote", state=RunState.QUEUED, at=2.0)
+    assert await store.note_look(run_id, state=RunState.RUNNING, at=2.5)
+    assert await store.note_finished(
         run_id, state=RunState.SUCCEEDED, outputs=(OUTPUT,), failure="", spent_credits=5.0, at=3.0
     )
-    await ledger.note_output(run_id, OUTPUT)
-    await ledger.record(run_id, Delivered(4.0))
+    await store.note_output(run_id, OUTPUT)
+    await store.record(run_id, Delivered(4.0))
 
 
-async def test_an_older_process_works_beside_ours(ledger: SqliteLedger, path: Path) -> None:
+async def test_an_older_process_works_beside_ours(store: SqliteStore, path: Path) -> None:
     """One client's Flowport was updated, another's was not, and both run on one file at the same time."""
     child = start_child(OLDER_PROCESS, path, json.dumps([V1_INSERT_RUN, *V1_LIFE]))
-    await asyncio.gather(*(live_as_we_do(ledger, f"run_{n}") for n in range(20)))
+    await asyncio.gather(*(live_as_we_do(store, f"run_{n}") for n in range(20)))
     finish_child(child)
-    runs = await ledger.get_runs(account_id=ACCOUNT, owner=OWNER, limit=99, unseen_first=True)
+    runs = await store.get_runs(account_id=ACCOUNT, owner=OWNER, limit=99, unseen_first=True)
     assert {run.state for run in runs} == {RunState.SUCCEEDED}
     assert {len(run.outputs) for run in runs} == {1}
     assert len(runs) == 40
@@ -129,19 +129,19 @@ async def test_an_older_process_stays_at_work_while_we_bring_its_file_up_to_date
     with open_older(path) as older:
         live_as_older(older, "run_before")
         older.execute(V1_INSERT_RUN, {"id": "run_live", "at": 8.0})
-        ledger = open_sqlite_ledger(path)
+        store = open_sqlite_store(path)
         live_as_older(older, "run_after")
-        await live_as_we_do(ledger, "run_ours")
+        await live_as_we_do(store, "run_ours")
         older.execute(V1_NAME, {"name": "theirs"})
-        names = await ledger.assign_tool_names("s", apps=[("theirs", "X"), ("ours", "Y")], build_name=lambda *_: "ours")
+        names = await store.assign_tool_names("s", apps=[("theirs", "X"), ("ours", "Y")], build_name=lambda *_: "ours")
         rows = [tuple(row)[:2] for row in older.execute(V1_SELECT)]
         unseen = older.execute(V1_UNSEEN).fetchone()[0]
-        (live,) = await ledger.get_live_runs(account_id=ACCOUNT)
-        assert await ledger.note_starting("run_live", at=9.0)
+        (live,) = await store.get_live_runs(account_id=ACCOUNT)
+        assert await store.note_starting("run_live", at=9.0)
         refused = older.execute(
             V1_LIFE[2].replace("'accepted', 'starting'", "'accepted'"), {"id": "run_live", "at": 9.0}
         )
-        await ledger.close()
+        await store.close()
     assert rows == [("run_after", "succeeded"), ("run_before", "succeeded"), ("run_ours", "succeeded")]
     assert (unseen, names, refused.rowcount) == (0, {"theirs": "theirs", "ours": "ours"}, 0)
     # What version 1 did not know has the value that stands for that.
@@ -164,31 +164,31 @@ NEWER = (
 @pytest.mark.parametrize("is_open", [True, False], ids=["while we have it open", "before we open it"])
 async def test_we_work_on_a_file_that_a_newer_version_has_extended(path: Path, *, is_open: bool) -> None:
     """Then this is the older process, and what the newer one keeps must outlive our changes."""
-    ledger = open_sqlite_ledger(path)
-    await live_as_we_do(ledger, "run_before")
+    store = open_sqlite_store(path)
+    await live_as_we_do(store, "run_before")
     if not is_open:
-        await ledger.close()
+        await store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as newer:
         for statement in NEWER:
             newer.execute(statement)
         if not is_open:
-            ledger = open_sqlite_ledger(path)
-        await ledger.accept(build_run("run_1", RunState.RUNNING, outputs=()))
+            store = open_sqlite_store(path)
+        await store.accept(build_run("run_1", RunState.RUNNING, outputs=()))
         newer.execute("UPDATE runs SET mood = 'wild', weight = 2.5")
         newer.execute("UPDATE outputs SET smell = 'lime'")
         newer.execute("INSERT INTO notes VALUES ('run_1', 'mine'), ('run_before', 'theirs')")
-        await ledger.note_finished(
+        await store.note_finished(
             "run_1", state=RunState.FAILED, outputs=(OUTPUT,), failure="", spent_credits=5.0, at=3.0
         )
-        await ledger.note_output("run_before", OUTPUT)
-        await ledger.check()
+        await store.note_output("run_before", OUTPUT)
+        await store.check()
         kept = newer.execute("SELECT mood, weight FROM runs ORDER BY id").fetchall()
         smells = newer.execute("SELECT run_id, smell FROM outputs ORDER BY run_id").fetchall()
-        assert await ledger.prune(before=9.0) == 1
-        assert await ledger.erase_run("run_1", owner=OWNER) == Erasure(1, (OUTPUT.saved_path,))
+        assert await store.prune(before=9.0) == 1
+        assert await store.erase_run("run_1", owner=OWNER) == Erasure(1, (OUTPUT.saved_path,))
         left = newer.execute("SELECT (SELECT count(*) FROM notes), (SELECT count(*) FROM runs)").fetchone()
         version = newer.execute("PRAGMA user_version").fetchone()[0]
-    await ledger.close()
+    await store.close()
     assert kept == [("wild", 2.5), ("wild", 2.5)]
     assert smells == [("run_1", "none"), ("run_before", "lime")]
     assert (left, version) == ((0, 0), 99)

@@ -35,7 +35,7 @@ _watching: Final[set[asyncio.Task[object]]] = set()
 @contextmanager
 def working() -> Iterator[None]:
     """Let no clock jump by itself during some work on a thread; how long it takes is up to the machine."""
-    global _work_under_way  # noqa: PLW0603 - the ledger and the clock of a test do not know each other
+    global _work_under_way  # noqa: PLW0603 - the store and the clock of a test do not know each other
     _work_under_way += 1
     try:
         yield
@@ -49,7 +49,7 @@ class _Sleeper:
     def __init__(self, wakes_at: float) -> None:
         self.wakes_at = wakes_at
         self.is_due = False
-        self.roused = anyio.Event()
+        self.woken = anyio.Event()
         """Set when the sleeper is due, or when it is to drive the clock."""
 
 
@@ -58,7 +58,7 @@ class FakeClock:
 
     When every task of the event loop waits, time jumps to the earliest wake-up. One of the sleepers does that, so the
     clock needs no task of its own. Work on threads and sockets counts as waiting, unless it is inside `working`, as that of
-    a `FaultyLedger` is, or `is_busy` tells of it. Where nothing does, `idle_seconds` of real time must pass without any
+    a `FaultyStore` is, or `is_busy` tells of it. Where nothing does, `idle_seconds` of real time must pass without any
     task moving before time jumps.
     """
 
@@ -107,7 +107,7 @@ class FakeClock:
         for wakes_at, _, sleeper in self._sleepers:
             if wakes_at <= self._elapsed:
                 sleeper.is_due = True
-                sleeper.roused.set()
+                sleeper.woken.set()
 
     async def sleep(self, seconds: float) -> None:
         """Wait until time has come so far; a negative duration is none."""
@@ -145,7 +145,7 @@ class FakeClock:
         if self._is_automatic and self._driver is None:
             self._driver = sleeper
         if self._driver is not sleeper:
-            await sleeper.roused.wait()
+            await sleeper.woken.wait()
             return
         await self.settle()
         self._jumps += 1
@@ -161,7 +161,7 @@ class FakeClock:
         heir = next((other for _, _, other in self._sleepers if not other.is_due), None)
         if heir is not None:
             self._driver = heir
-            heir.roused.set()
+            heir.woken.set()
 
 
 async def wait_until_blocked() -> None:

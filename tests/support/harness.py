@@ -1,4 +1,4 @@
-"""A whole Flowport in this process, on a real sandbox over HTTP, with a real ledger and an MCP client in memory."""
+"""A whole Flowport in this process, on a real sandbox over HTTP, with a real store and an MCP client in memory."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -112,7 +112,7 @@ async def open_harness(
     """Run Flowport on a sandbox, with a client of the wished era; it can ask a person only when `ask_person` is given."""
     settings = build_settings(folder, sandbox.addresses.api_url, **changes)
     async with open_assembly(settings, clock=clock, pace=pace) as assembly:
-        server = build_server(assembly.desk, assembly.file_threads, assembly.first_listed)
+        server = build_server(assembly.workspace, assembly.file_threads, assembly.first_listed)
         server.middleware.insert(0, report_written)
         async with Client(server, mode=mode, elicitation_callback=ask_person) as client:
             yield Harness(client, sandbox, assembly, server, settings.output_dir)

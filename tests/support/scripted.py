@@ -1,4 +1,4 @@
-"""Doubles for the tests of runs and catalogues: an account that answers from a script, and a ledger that fails on demand."""
+"""Doubles for the tests of runs and catalogues: an account that answers from a script, and a store that fails on demand."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from flowport.domain.errors import Breakage, LedgerError, Operation, ProviderUnreachable
+from flowport.domain.errors import Breakage, Operation, ProviderUnreachable, StoreError
 from flowport.domain.models import Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
@@ -16,8 +16,8 @@ from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
-from flowport.store.sqlite.store import SqliteLedger, open_sqlite_ledger
+from flowport.store.interface import Store
+from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.support.fake_clock import working
 
 ACCOUNT = Account("magnific", "api.example", "f1")
@@ -107,22 +107,22 @@ async def _find_nothing() -> Location:
     raise AssertionError("a scripted account goes nowhere")
 
 
-class FaultyLedger(SqliteLedger):
-    """The real ledger in a real file, whose operations can be made to fail or to wait, by name."""
+class FaultyStore(SqliteStore):
+    """The real store in a real file, whose operations can be made to fail or to wait, by name."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(open_sqlite_ledger(path)._worker)
+        super().__init__(open_sqlite_store(path)._worker)
         self.failing: set[str] = set()
-        """Operations that raise `LedgerError` and change nothing."""
+        """Operations that raise `StoreError` and change nothing."""
         self.held: dict[str, anyio.Event] = {}
         """Operations that wait for an event before they do anything."""
         self.called: list[str] = []
         """Every operation that was asked for, in order."""
 
     def __getattribute__(self, name: str) -> Any:
-        """Put the faults before the operations of a ledger, and leave everything else alone."""
+        """Put the faults before the operations of a store, and leave everything else alone."""
         found = super().__getattribute__(name)
-        if not hasattr(Ledger, name) or name == "close" or name.startswith("_"):
+        if not hasattr(Store, name) or name == "close" or name.startswith("_"):
             return found
 
         async def perform(*args: Any, **options: Any) -> Any:
@@ -131,7 +131,7 @@ class FaultyLedger(SqliteLedger):
             if name in self.held:
                 await self.held[name].wait()
             if name in self.failing:
-                raise LedgerError("the disk is full", "Make room.")
+                raise StoreError("the disk is full", "Make room.")
             with working():
                 return await found(*args, **options)
 

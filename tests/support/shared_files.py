@@ -5,10 +5,10 @@ from typing import TypeVar
 
 import anyio.lowlevel
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 
 T = TypeVar("T")
-TROUBLE = LedgerError("the disk is full", "Free some space.")
+TROUBLE = StoreError("the disk is full", "Free some space.")
 
 
 class MemoryFile:

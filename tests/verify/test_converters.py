@@ -65,7 +65,7 @@ def install(step: str, *command: str, env: Mapping[str, str]) -> None:
 def generate_tools() -> list[dict[str, Any]]:
     """Return the tools of random and hostile definitions, the same ones each time."""
     tools: list[dict[str, Any]] = []
-    tally = Tally()
+    batch_progress = Tally()
 
     @given(inventory=INVENTORIES)
     @settings(
@@ -80,8 +80,8 @@ def generate_tools() -> list[dict[str, Any]]:
         """Add the tools of one inventory until there are enough."""
         if len(tools) < GENERATED:
             with closing(open_names()) as connection:
-                named = name_all(connection, read_inventory(inventory, tally))
-            tools.extend(dict(tool) for tool in build_tools(named, tally, is_sandbox=False).values())
+                named = name_all(connection, read_inventory(inventory, batch_progress))
+            tools.extend(dict(tool) for tool in build_tools(named, batch_progress, is_sandbox=False).values())
 
     gather()
     return tools[:GENERATED]

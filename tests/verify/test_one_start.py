@@ -132,7 +132,7 @@ def test_one_intended_run_is_one_start_and_its_result_arrives(cell: Cell, world:
     starts = world.bench.count_starts() - before[0]
     requests = world.bench.count_requests() - before[1]
     delivered = {facts["run_id"] for facts in answers if facts.get("state") == "succeeded" and facts["outputs"]}
-    is_unknown = any(facts.get("state") == "unknown" or facts.get("error") == "StartInDoubt" for facts in answers)
+    is_unknown = any(facts.get("state") == "unknown" or facts.get("error") == "UncertainStart" for facts in answers)
     verdict = "called unknown" if is_unknown else f"{len(delivered)} delivered"
     record_property(
         "one start",

@@ -104,7 +104,7 @@ async def test_a_page_in_the_browser_cannot_reach_us(url: str, headers: dict[str
 @pytest.mark.parametrize("what", OPEN.values(), ids=OPEN)
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 async def test_a_signal_ends_it_cleanly_and_quickly(tmp_path: Path, end: signal.Signals, what: str) -> None:
-    """A stream that stays open, or a call that waits, must not hold up the end; the ledger is closed in any case."""
+    """A stream that stays open, or a call that waits, must not hold up the end; the store is closed in any case."""
     with open_http_child(tmp_path / "f", FLOWPORT_WAIT_SECONDS="600") as (child, url):
         async with anyio.create_task_group() as tasks:
             if what:
@@ -284,7 +284,7 @@ async def hear_of_tools(url: str, mode: Mode, harness: Harness) -> None:
 
 async def change_tools(harness: Harness) -> None:
     """List fewer apps from now on."""
-    catalog = harness.assembly.desk.catalogs[0].catalog
+    catalog = harness.assembly.workspace.catalogs[0].catalog
     catalog._max_tools = 3
     assert await catalog.refresh()
 
@@ -302,7 +302,7 @@ async def test_an_older_client_that_leaves_in_the_middle_of_a_call_has_not_seen_
                     await call_and_leave(url)
                     row = (await harness.ask("list_runs"))["runs"][0]
                     await wait_until(lambda: count_waiting(tmp_path / "person" / "home") == 0)
-                    run = await harness.assembly.desk.ledger.get_run(row["run_id"], account_id=None, owner="local")
+                    run = await harness.assembly.workspace.store.get_run(row["run_id"], account_id=None, owner="local")
                     await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
                     joined = await harness.ask("text_to_picture", prompt="a lake")
                 end.ask()
@@ -311,7 +311,7 @@ async def test_an_older_client_that_leaves_in_the_middle_of_a_call_has_not_seen_
 
 
 def count_waiting(home: Path) -> int:
-    """Return how many calls wait for a run's end, by the ledger."""
+    """Return how many calls wait for a run's end, by the store."""
     with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
         count: int = connection.execute("SELECT count(*) FROM waiting_calls").fetchone()[0]
         return count

@@ -13,7 +13,7 @@ _TYPES: Final = {InputKind.NUMBER: "integer", InputKind.BOOLEAN: "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
-class StandingTool:
+class BuiltInTool:
     """One tool of our own."""
 
     name: str
@@ -46,7 +46,7 @@ _VARIATIONS: Final = replace(
     _take("variations", InputKind.NUMBER, "How many of the same, each paid for; 1 unless said"), minimum=1, maximum=16
 )
 
-FIND_APPS: Final = StandingTool(
+FIND_APPS: Final = BuiltInTool(
     "find_apps",
     "Find apps",
     "Search all apps of the account, also those without a tool of their own, and see their prices, usual durations and "
@@ -66,7 +66,7 @@ FIND_APPS: Final = StandingTool(
         _take("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
     ),
 )
-RUN_APP: Final = StandingTool(
+RUN_APP: Final = BuiltInTool(
     "run_app",
     "Run any app",
     "Run an app that has no tool of its own, or any app several times; find_apps names it and its inputs. Costs credits.",
@@ -78,7 +78,7 @@ RUN_APP: Final = StandingTool(
     ),
     is_read_only=False,
 )
-RUN_BATCH: Final = StandingTool(
+RUN_BATCH: Final = BuiltInTool(
     "run_batch",
     "Run an app for many rows",
     "Run one app once for each row of a table, up to 2,000 runs: all rows are checked and priced first, then run by "
@@ -95,13 +95,13 @@ RUN_BATCH: Final = StandingTool(
     ),
     is_read_only=False,
 )
-GET_RUN: Final = StandingTool(
+GET_RUN: Final = BuiltInTool(
     "get_run",
     "Get a run",
     "See how a run is doing and get its results. Waits for the end as long as it can, unless wait is false. Free.",
     (_RUN_ID, _take("wait", InputKind.BOOLEAN, "false: answer at once with the state now")),
 )
-LIST_RUNS: Final = StandingTool(
+LIST_RUNS: Final = BuiltInTool(
     "list_runs",
     "List runs",
     "List recent runs, newest first, with their links and saved files; results not delivered yet are marked. Free.",
@@ -110,7 +110,7 @@ LIST_RUNS: Final = StandingTool(
         replace(_take("limit", InputKind.NUMBER, "How many, 10 unless said"), minimum=1, maximum=50),
     ),
 )
-CANCEL_RUN: Final = StandingTool(
+CANCEL_RUN: Final = BuiltInTool(
     "cancel_run",
     "Cancel a run",
     "Cancel a run if its provider can do that, else say so; of a batch, start no more rows. Magnific cannot: a started run "
@@ -118,20 +118,20 @@ CANCEL_RUN: Final = StandingTool(
     (_RUN_ID, _take("stop_following", InputKind.BOOLEAN, "true: no longer look at a run that cannot be cancelled")),
     is_read_only=False,
 )
-GET_BALANCE: Final = StandingTool(
+GET_BALANCE: Final = BuiltInTool(
     "get_balance",
     "Get the balance",
     "Tell the provider's balance where it has one, and what was spent through Flowport in the last 24 hours. Free.",
     (_take("provider", InputKind.TEXT, "Only this provider: magnific or magica"),),
 )
 
-STANDING_TOOLS: Final = {
+BUILT_IN_TOOLS: Final = {
     tool.name: tool for tool in (FIND_APPS, RUN_APP, RUN_BATCH, GET_RUN, LIST_RUNS, CANCEL_RUN, GET_BALANCE)
 }
 """By name, in the order of the tool list."""
 
 
-def build_wire_tool(tool: StandingTool) -> dict[str, Any]:
+def build_wire_tool(tool: BuiltInTool) -> dict[str, Any]:
     """Return the tool as it goes over the wire."""
     schema: dict[str, Any] = {"type": "object", "properties": {item.id: _build_property(item) for item in tool.inputs}}
     required = [item.id for item in tool.inputs if item.is_required]

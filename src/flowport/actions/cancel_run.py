@@ -8,7 +8,7 @@ from flowport.domain.models import Run, RunState
 from flowport.domain.spending_errors import count_credits
 from flowport.network.account import OpenAccount
 from flowport.runs.cancel import CancelOutcome
-from flowport.store.batch_records import BatchTally
+from flowport.store.batch_records import BatchProgress
 
 _ENDS: Final = {
     RunState.SUCCEEDED: "it succeeded, and get_run has its result",
@@ -65,32 +65,32 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
             assert_never(outcome)
 
 
-def format_batch_cancellation(tally: BatchTally, account: OpenAccount | None) -> tuple[str, CancelOutcome]:
+def format_batch_cancellation(batch_progress: BatchProgress, account: OpenAccount | None) -> tuple[str, CancelOutcome]:
     """Return what came of the wish to cancel a batch that is not over, and the outcome.
 
     Args:
         account: None when the batch's key is no longer configured.
     """
-    live = tally.live
+    live = batch_progress.live
     title = account.provider.title if account is not None and account.provider.can_cancel else ""
-    if tally.dropped:
+    if batch_progress.dropped:
         going = "none goes on."
         if live and title:
             going = f"{title} is being asked to cancel {live} that were started, and get_run tells how they end."
         elif live:
             going = f"{live} that were started go on and are charged, and get_run fetches their results."
         return (
-            f"{tally.dropped} of {tally.rows} runs were not started and cost nothing; {going}",
+            f"{batch_progress.dropped} of {batch_progress.rows} runs were not started and cost nothing; {going}",
             CancelOutcome.CANCELLED,
         )
-    all_started = _ALL_STARTED[tally.rows == 1].format(rows=tally.rows)
+    all_started = _ALL_STARTED[batch_progress.rows == 1].format(rows=batch_progress.rows)
     if not live:
         return f"Nothing was cancelled. {all_started} and none goes on.", CancelOutcome.ALREADY_OVER
     if title:
         asked = f"{title} is being asked to cancel {live} that {'go' if live > 1 else 'goes'} on"
         return f"{all_started}; {asked}, and get_run tells how they end.", CancelOutcome.ASKED
-    going = f" and {_GO_ON[live == 1]}" if live == tally.rows else f"; {live} {_GO_ON[live == 1]}"
-    results = "its result" if tally.rows == 1 else "their results"
+    going = f" and {_GO_ON[live == 1]}" if live == batch_progress.rows else f"; {live} {_GO_ON[live == 1]}"
+    results = "its result" if batch_progress.rows == 1 else "their results"
     return f"Nothing was cancelled. {all_started}{going}, and get_run fetches {results}.", CancelOutcome.CANNOT
 
 

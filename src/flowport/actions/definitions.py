@@ -9,10 +9,10 @@ import anyio
 
 from flowport.actions.views.run import format_duration
 from flowport.actions.waiting import PROGRESS_SECONDS, Caller
-from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
-from flowport.domain.errors import FlowportError, LedgerError
+from flowport.domain.errors import FlowportError, StoreError
 
 LEAST_SECONDS: Final = 2.0
 """How long a definition is waited for at the least: where no request has to wait it takes less, also for a caller who
@@ -35,8 +35,8 @@ class _Reading:
 class DefinitionReader:
     """Reads definitions in tasks of their own, one for all who ask, so that the next call finds what this one began."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
         self._readings: dict[str, _Reading] = {}
         """By tool name."""
 
@@ -65,18 +65,20 @@ class DefinitionReader:
             self._end(tool_name)
 
         async def give_up() -> None:
-            reading.error = LedgerError("Flowport made a mistake", "Its log has the details.")
+            reading.error = StoreError("Flowport made a mistake", "Its log has the details.")
             self._end(tool_name)
 
-        self._desk.supervisor.spawn(f"definition of {tool_name}", read, on_crash=give_up)
+        self._workspace.supervisor.spawn(f"definition of {tool_name}", read, on_crash=give_up)
         return reading
 
     def _end(self, tool_name: str) -> None:
         self._readings.pop(tool_name).done.set()
 
     async def _wait(self, reading: _Reading, home: OpenCatalog, listing: Listing, caller: Caller) -> None:
-        clock = self._desk.clock
-        deadline = max(caller.arrived_at_seconds + self._desk.settings.wait_seconds, clock.monotonic() + LEAST_SECONDS)
+        clock = self._workspace.clock
+        deadline = max(
+            caller.arrived_at_seconds + self._workspace.settings.wait_seconds, clock.monotonic() + LEAST_SECONDS
+        )
         while True:
             with clock.move_on_after(min(deadline - clock.monotonic(), PROGRESS_SECONDS)):
                 await reading.done.wait()
@@ -96,10 +98,10 @@ class DefinitionReader:
             )
 
 
-async def tell_while(desk: Desk, caller: Caller, words: str, work: Callable[[], Awaitable[T]]) -> T:
+async def tell_while(workspace: Workspace, caller: Caller, words: str, work: Callable[[], Awaitable[T]]) -> T:
     """Return what some work returns, and tell the client meanwhile what it waits for."""
     async with anyio.create_task_group() as group:
-        group.start_soon(_tell, desk, caller, words)
+        group.start_soon(_tell, workspace, caller, words)
         try:
             found: T | FlowportError = await work()
         except FlowportError as exc:
@@ -111,8 +113,8 @@ async def tell_while(desk: Desk, caller: Caller, words: str, work: Callable[[], 
     return found
 
 
-async def _tell(desk: Desk, caller: Caller, words: str) -> None:
+async def _tell(workspace: Workspace, caller: Caller, words: str) -> None:
     while True:
-        with desk.clock.move_on_after(PROGRESS_SECONDS):
+        with workspace.clock.move_on_after(PROGRESS_SECONDS):
             await anyio.sleep_forever()
-        await caller.report(desk.clock.monotonic() - caller.arrived_at_seconds, words)
+        await caller.report(workspace.clock.monotonic() - caller.arrived_at_seconds, words)

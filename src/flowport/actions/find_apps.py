@@ -14,11 +14,11 @@ from flowport.actions.views.run import (
     format_duration,
     plain,
 )
-from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.choices import build_choices, describe_choice
 from flowport.catalog.listing import Listing
 from flowport.catalog.search import Search, find_listings, is_provider
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
 from flowport.domain.text import clean_line
 from flowport.domain.truncate import count_bytes
@@ -46,18 +46,18 @@ class _Found:
     """As people write it."""
 
 
-async def find_apps(desk: Desk, given: Mapping[str, JsonValue]) -> Facts:
+async def find_apps(workspace: Workspace, given: Mapping[str, JsonValue]) -> Facts:
     """Return the facts of an answer to a search whose arguments were checked."""
     makes = OutputKind(str(given["makes"])) if "makes" in given else None
-    asked = [one for one in desk.catalogs if is_provider(_get_provider_names(one), str(given.get("provider", "")))]
-    found = [item for one in asked for item in await _find(desk, one, _parse_search(given))]
+    asked = [one for one in workspace.catalogs if is_provider(_get_provider_names(one), str(given.get("provider", "")))]
+    found = [item for one in asked for item in await _find(workspace, one, _parse_search(given))]
     if makes is not None:
         found = _order_by_kind(found, makes)
-    listed = {tool["name"] for tool in desk.get_tools()}
+    listed = {tool["name"] for tool in workspace.get_tools()}
     rows = [
         _build_row(
             item,
-            provider=item.provider if len(desk.catalogs) > 1 else "",
+            provider=item.provider if len(workspace.catalogs) > 1 else "",
             is_listed=item.listing.tool_name in listed,
             is_kind_wanted=makes is not None,
         )
@@ -65,12 +65,12 @@ async def find_apps(desk: Desk, given: Mapping[str, JsonValue]) -> Facts:
     ]
     sentences = [
         f"{_count(len(found))} found.",
-        "" if asked else f"No provider is called so; there is {_name_providers(desk.catalogs)}.",
+        "" if asked else f"No provider is called so; there is {_name_providers(workspace.catalogs)}.",
         "" if makes is None else _format_unknown(found, makes),
         f"The first {MAX_ROWS} are shown; give more words." if len(found) > MAX_ROWS else "",
-        desk.get_catalogue_problem(),
+        workspace.get_catalogue_problem(),
     ]
-    catalogues = [_build_catalogue_facts(desk, one) for one in desk.catalogs]
+    catalogues = [_build_catalogue_facts(workspace, one) for one in workspace.catalogs]
     facts: Facts = {"summary": " ".join(filter(None, sentences)), "apps": rows, "catalogues": catalogues}
     place = _find_meant(found[:MAX_ROWS], str(given.get("query", "")))
     if place is not None:
@@ -134,13 +134,13 @@ def _parse_search(given: Mapping[str, JsonValue]) -> Search:
     )
 
 
-async def _find(desk: Desk, one: OpenCatalog, search: Search) -> list[_Found]:
+async def _find(workspace: Workspace, one: OpenCatalog, search: Search) -> list[_Found]:
     listings = find_listings(one.catalog.current.listings, search)
     app_ids = [listing.app.id for listing in listings]
     histories: Mapping[str, AppHistory] = {}
     try:
-        histories = await desk.ledger.get_histories(account_id=one.account.account.id, app_ids=app_ids)
-    except LedgerError as exc:
+        histories = await workspace.store.get_histories(account_id=one.account.account.id, app_ids=app_ids)
+    except StoreError as exc:
         # Apps are found without it; only what is known of earlier runs is missing.
         logger.warning("apps are shown without their history: %s", exc)
     title = one.account.provider.title
@@ -192,20 +192,20 @@ def _format_inputs(listing: Listing) -> str:
     return ", ".join(names) or "none"
 
 
-def _build_catalogue_facts(desk: Desk, one: OpenCatalog) -> Facts:
+def _build_catalogue_facts(workspace: Workspace, one: OpenCatalog) -> Facts:
     catalog = one.catalog
     source = catalog.current.source
-    listed = {tool["name"] for tool in desk.get_tools()}
+    listed = {tool["name"] for tool in workspace.get_tools()}
     with_tool = sum(tool["name"] in listed for tool in catalog.tools)
     facts: Facts = {
         "provider": one.account.provider.title,
         "apps": len(catalog.current.listings),
         "with_own_tool": with_tool,
         "without_own_tool": _format_unlisted(
-            desk, one, with_tool=with_tool, is_full=len(listed) >= desk.settings.max_tools
+            workspace, one, with_tool=with_tool, is_full=len(listed) >= workspace.settings.max_tools
         ),
         "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
-        "read": _format_age(desk, one),
+        "read": _format_age(workspace, one),
         "could_not_be_refreshed_because": catalog.problem,
         "to_run_own_apps": f"{KEY_ADVICE}, in the client's configuration." if one.account.is_sandbox else "",
         "left_out": _format_left_out(one),
@@ -213,17 +213,17 @@ def _build_catalogue_facts(desk: Desk, one: OpenCatalog) -> Facts:
     return {key: value for key, value in facts.items() if value not in ("", [])}
 
 
-def _format_unlisted(desk: Desk, one: OpenCatalog, *, with_tool: int, is_full: bool) -> str:
+def _format_unlisted(workspace: Workspace, one: OpenCatalog, *, with_tool: int, is_full: bool) -> str:
     """Return how many apps that could be tools are none, and why; empty when all are."""
     unlisted = sum(not listing.left_out for listing in one.catalog.current.listings) - with_tool
     if unlisted <= 0:
         return ""
     if not is_full:
         return f"{_count(unlisted)}, because their definitions were not read yet; run_app runs them"
-    order = "FLOWPORT_APPS names those that come first" if desk.settings.apps else "FLOWPORT_APPS can name the first"
-    return (
-        f"{_count(unlisted)}, because FLOWPORT_MAX_TOOLS is {desk.settings.max_tools}; {order}; run_app runs the rest"
+    order = (
+        "FLOWPORT_APPS names those that come first" if workspace.settings.apps else "FLOWPORT_APPS can name the first"
     )
+    return f"{_count(unlisted)}, because FLOWPORT_MAX_TOOLS is {workspace.settings.max_tools}; {order}; run_app runs the rest"
 
 
 def _format_left_out(one: OpenCatalog) -> list[str]:
@@ -235,9 +235,9 @@ def _format_left_out(one: OpenCatalog) -> list[str]:
     return [*told[:MAX_ROWS], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _format_age(desk: Desk, one: OpenCatalog) -> str:
+def _format_age(workspace: Workspace, one: OpenCatalog) -> str:
     listed_at = one.catalog.current.listed_at
-    return "not yet" if listed_at is None else f"{format_duration(desk.clock.now() - listed_at)} ago"
+    return "not yet" if listed_at is None else f"{format_duration(workspace.clock.now() - listed_at)} ago"
 
 
 def _get_provider_names(one: OpenCatalog) -> tuple[str, ...]:

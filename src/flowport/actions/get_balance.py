@@ -7,13 +7,13 @@ from typing import Final
 import anyio
 
 from flowport.actions.views.run import UNKNOWN_COST, Facts, plain
-from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.search import is_provider
 from flowport.domain.errors import ProviderError
-from flowport.domain.spending import DAY_SECONDS, PurseRules, Spending, get_left_credits
+from flowport.domain.spending import DAY_SECONDS, Spending, SpendingLimits, get_left_credits
 from flowport.domain.spending_errors import count_credits, format_credits
 from flowport.network.account import OpenAccount
-from flowport.network.ratelimit.limiter import Priority, Standing
+from flowport.network.ratelimit.limiter import Priority, RunView
 from flowport.providers.interface import Balance, Conversation
 from flowport.settings.values import KEY_ADVICE
 
@@ -21,24 +21,25 @@ BALANCE_SECONDS: Final = 10.0
 """How long the providers may take to tell what is left; the rest is told without them."""
 
 
-async def tell_balance(desk: Desk, *, owner: str, provider: str = "") -> Facts:
+async def tell_balance(workspace: Workspace, *, owner: str, provider: str = "") -> Facts:
     """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider.
 
     Args:
         provider: Only accounts of this one; empty for all, as is a name that none of them has.
     """
-    named = [one for one in desk.catalogs if is_provider(_get_names(one), provider)]
-    asked = named or desk.catalogs
-    found = [await _get_spending(desk, one, owner=owner) for one in asked]
-    standings = [await one.account.budget.look() for one in asked]
-    told = await _read_balances(asked, standings)
+    named = [one for one in workspace.catalogs if is_provider(_get_names(one), provider)]
+    asked = named or workspace.catalogs
+    found = [await _get_spending(workspace, one, owner=owner) for one in asked]
+    views = [await one.account.budget.look() for one in asked]
+    told = await _read_balances(asked, views)
     accounts = [
-        _build_facts(desk, one, spent, balance) | _build_requests(standing)
-        for one, spent, balance, standing in zip(asked, found, told, standings, strict=True)
+        _build_facts(workspace, one, spent, balance) | _build_requests(view)
+        for one, spent, balance, view in zip(asked, found, told, views, strict=True)
     ]
-    titles = [f"{one.account.provider.title}: " if len(desk.catalogs) > 1 else "" for one in asked]
+    titles = [f"{one.account.provider.title}: " if len(workspace.catalogs) > 1 else "" for one in asked]
     summary = " ".join(
-        title + _format_summary(desk.settings.purse, spent) for title, spent in zip(titles, found, strict=True)
+        title + _format_summary(workspace.settings.spending_limits, spent)
+        for title, spent in zip(titles, found, strict=True)
     )
     return {"summary": summary, "accounts": accounts}
 
@@ -47,17 +48,17 @@ def _get_names(one: OpenCatalog) -> tuple[str, ...]:
     return one.account.account.provider, one.account.provider.title
 
 
-async def _get_spending(desk: Desk, one: OpenCatalog, *, owner: str) -> Spending:
-    boot = desk.clock.boot_time()
-    return await desk.ledger.get_spending(
+async def _get_spending(workspace: Workspace, one: OpenCatalog, *, owner: str) -> Spending:
+    boot = workspace.clock.boot_time()
+    return await workspace.store.get_spending(
         account_id=one.account.account.id,
         owner=owner,
-        since=desk.clock.now() - DAY_SECONDS,
+        since=workspace.clock.now() - DAY_SECONDS,
         boot_since=boot.subtract(DAY_SECONDS) if boot else None,
     )
 
 
-async def _read_balances(asked: Sequence[OpenCatalog], standings: Sequence[Standing]) -> list[str]:
+async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[RunView]) -> list[str]:
     """Return what each provider says that its key has left, as sentences; all are asked at once, and not for long."""
     told = {one.account.account.id: _format_silence(one.account) for one in asked}
 
@@ -72,9 +73,9 @@ async def _read_balances(asked: Sequence[OpenCatalog], standings: Sequence[Stand
 
     with anyio.move_on_after(BALANCE_SECONDS):
         async with anyio.create_task_group() as group:
-            for one, standing in zip(asked, standings, strict=True):
+            for one, view in zip(asked, views, strict=True):
                 balance = one.account.provider.read_balance()
-                if balance is not None and standing.is_day_used_up:
+                if balance is not None and view.is_day_used_up:
                     told[one.account.account.id] = _format_end_of_day(one.account)
                 elif balance is not None:
                     group.start_soon(read, one.account, balance)
@@ -94,7 +95,7 @@ def _format_end_of_day(account: OpenAccount) -> str:
     return f"The day's requests are used up; {account.provider.title} cannot be asked until the day goes on."
 
 
-def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str) -> Facts:
+def _build_facts(workspace: Workspace, one: OpenCatalog, spending: Spending, balance: str) -> Facts:
     title = one.account.provider.title
     return {
         "provider": title,
@@ -102,40 +103,40 @@ def _build_facts(desk: Desk, one: OpenCatalog, spending: Spending, balance: str)
         "spent_credits_24_hours": _tell_spent(spending),
         "of_which_unknown_credits": _round(spending.unknown_credits),
         "reserved_credits": _round(spending.reserved_credits),
-        **_build_limits(desk.settings.purse, spending),
+        **_build_limits(workspace.settings.spending_limits, spending),
         "runs_24_hours": spending.runs,
     } | ({"runs_of_unknown_cost_24_hours": spending.unpriced_runs} if spending.unpriced_runs else {})
 
 
-def _build_requests(standing: Standing) -> Facts:
+def _build_requests(view: RunView) -> Facts:
     """Return how the request budget stands; what is as usual is not told."""
     facts: Facts = {
-        "requests_last_minute": standing.used,
-        "requests_per_minute": standing.limit or "no limit",
+        "requests_last_minute": view.used,
+        "requests_per_minute": view.limit or "no limit",
     }
-    if standing.limit:
-        facts["requests_per_minute_source"] = _format_source(standing)
-        facts["requests_per_minute_ceiling"] = standing.ceiling
-    if standing.refused_above:
-        facts["requests_refused_above"] = standing.refused_above
-    if standing.paused_seconds:
-        facts["requests_paused_seconds"] = math.ceil(standing.paused_seconds)
-    if standing.day_left is not None:
-        facts["requests_left_today"] = standing.day_left
-    if standing.limit and not standing.is_shared:
+    if view.limit:
+        facts["requests_per_minute_source"] = _format_source(view)
+        facts["requests_per_minute_ceiling"] = view.ceiling
+    if view.refused_above:
+        facts["requests_refused_above"] = view.refused_above
+    if view.paused_seconds:
+        facts["requests_paused_seconds"] = math.ceil(view.paused_seconds)
+    if view.day_left is not None:
+        facts["requests_left_today"] = view.day_left
+    if view.limit and not view.is_shared:
         facts["requests_counted"] = "this program's alone: the file that all share cannot be used"
     return facts
 
 
-def _format_source(standing: Standing) -> str:
-    if standing.is_learned:
+def _format_source(view: RunView) -> str:
+    if view.is_learned:
         return "learned from the provider's answers"
-    if standing.limit == standing.ceiling:
+    if view.limit == view.ceiling:
         return "the setting FLOWPORT_REQUESTS_PER_MINUTE"
     return "documented by the provider; raised while work waits"
 
 
-def _build_limits(rules: PurseRules, spending: Spending) -> Facts:
+def _build_limits(rules: SpendingLimits, spending: Spending) -> Facts:
     """Return the person's limits, in the words of their variables; those that are not set are told as such."""
     cap = rules.max_credits_per_day
     limits: Facts = {
@@ -148,7 +149,7 @@ def _build_limits(rules: PurseRules, spending: Spending) -> Facts:
     return {**told, "unknown_price": rules.unknown_price.value}
 
 
-def _format_summary(rules: PurseRules, spending: Spending) -> str:
+def _format_summary(rules: SpendingLimits, spending: Spending) -> str:
     known = "" if _tell_spent(spending) == UNKNOWN_COST else f"{count_credits(spending.spent_credits)}"
     unknown = f"an unknown amount for {_count_runs(spending.unpriced_runs)}" if spending.unpriced_runs else ""
     spent = f"{' and '.join(filter(None, (known, unknown)))} spent through Flowport in the last 24 hours"

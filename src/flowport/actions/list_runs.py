@@ -8,7 +8,7 @@ from flowport.actions.views.run import (
     MAX_RUN_BYTES,
     Answer,
     Facts,
-    Standing,
+    RunView,
     build_facts_answer,
     build_output_uri,
     build_run_facts,
@@ -39,10 +39,10 @@ class ListedRun:
     forms: tuple[Facts, ...]
 
 
-def build_listed_run(standing: Standing) -> ListedRun:
+def build_listed_run(view: RunView) -> ListedRun:
     """Return a run as a row of the list."""
-    run = standing.run
-    facts = build_run_facts(standing)
+    run = view.run
+    facts = build_run_facts(view)
     head = {key: facts[key] for key in _RUN_FACTS if key in facts} | {"outputs": len(run.outputs)}
     brief = head | _build_delivery(run)
     named = run.outputs[:MAX_LISTED_OUTPUTS]

@@ -16,15 +16,15 @@ from flowport.actions.definitions import tell_while
 from flowport.actions.list_runs import PLACES
 from flowport.actions.submit import Offer, Submitter, note_cancelled, note_learnt
 from flowport.actions.views.batch import (
-    BatchStanding,
+    BatchView,
     build_batch_answer,
     build_batch_facts,
     build_cost_facts,
     format_batch_summary,
 )
 from flowport.actions.views.run import Answer, Facts, build_facts_answer, drop_empty, plain
-from flowport.actions.waiting import Caller, get_batch_standing, wait_for_batch
-from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.actions.waiting import Caller, get_batch_view, wait_for_batch
+from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.arguments import find_input
 from flowport.catalog.listing import Listing
 from flowport.catalog.schema import get_inputs
@@ -37,13 +37,13 @@ from flowport.media.input_files import MediaRules, describe_found, find_beside, 
 from flowport.media.previews import drop_paths_of_rows
 from flowport.media.sources import measure, open_source
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
-from flowport.runs.batch.prepare import BatchWish, GivenRow, prepare_batch
+from flowport.runs.batch.prepare import BatchRequest, InputRow, prepare_batch
 from flowport.runs.batch.report import restore_table
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import CancelOutcome
 from flowport.runs.prepare import price_call
 from flowport.runs.service import Submission
-from flowport.store.batch_records import RowStanding
+from flowport.store.batch_records import RowStatus
 
 MAX_PREPARING: Final = 2
 """Batches that are checked side by side: each may have thousands of rows."""
@@ -66,17 +66,17 @@ Arguments = Mapping[str, JsonValue]
 class GivenTable:
     """The rows that a call gives."""
 
-    rows: tuple[GivenRow, ...]
+    rows: tuple[InputRow, ...]
     note: str = ""
     """What a person should know of how the table was found, as a sentence."""
 
 
 class BatchCalls:
-    """Carries out what concerns batches, on a desk."""
+    """Carries out what concerns batches, on a workspace."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._submitter = Submitter(desk, MAX_PREPARING)
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._submitter = Submitter(workspace, MAX_PREPARING)
 
     async def read_rows(self, given: Arguments, listing: Listing) -> GivenTable:
         """Return the rows that a call of `run_batch` gives, or names.
@@ -96,12 +96,12 @@ class BatchCalls:
         odd = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
         if odd:
             raise _refuse("rows", f"holds something other than an object as item {odd[0]}", "Each row is an object.")
-        return GivenTable(tuple(GivenRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict)))
+        return GivenTable(tuple(InputRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict)))
 
     async def run(
         self,
         place: tuple[OpenCatalog, Listing],
-        wish: BatchWish,
+        wish: BatchRequest,
         caller: Caller,
         *,
         is_new_wanted: bool,
@@ -109,10 +109,10 @@ class BatchCalls:
     ) -> Answer:
         """Start a batch, or join the one that the call repeats, and return its answer."""
         home, listing = place
-        origin = RunCall(
+        origin = RunRequest(
             caller.owner,
             caller.connection,
-            is_stopped_with_caller=self._desk.settings.should_stop_on_cancel,
+            is_stopped_with_caller=self._workspace.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
             exchange=caller.exchange,
         )
@@ -122,93 +122,93 @@ class BatchCalls:
             submission = await self._submitter.submit(prepare, origin, caller)
             batch = submission.run
             if submission.is_joined:
-                await self._desk.batches.take_up(batch)
-            standing = await self._get_standing(batch, caller, should_wait=should_wait)
+                await self._workspace.batches.resume(batch)
+            view = await self._get_view(batch, caller, should_wait=should_wait)
         except anyio.get_cancelled_exc_class():
             # The client has cancelled or has gone.
             self._part(submission, origin)
             raise
         except FlowportError:
-            self._desk.deliveries.leave(origin.id)
+            self._workspace.deliveries.leave(origin.id)
             raise
-        return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
+        return await self._tell(replace(view, is_joined=submission.is_joined), caller, origin)
 
     async def get(self, batch: Run, caller: Caller, *, should_wait: bool) -> Answer:
         """Return how a batch stands, after a wait for its end."""
-        await self._desk.batches.take_up(batch)
-        standing = await self._get_standing(batch, caller, should_wait=should_wait)
-        return await self._tell(standing, caller, RunCall(caller.owner))
+        await self._workspace.batches.resume(batch)
+        view = await self._get_view(batch, caller, should_wait=should_wait)
+        return await self._tell(view, caller, RunRequest(caller.owner))
 
     async def cancel(self, batch: Run, caller: Caller) -> Answer:
         """Have no more rows of a batch begin, and say what goes on."""
         if not batch.state.is_final:
-            await self._desk.batches.cancel(batch)
-        standing = await get_batch_standing(self._desk, batch)
-        await note_cancelled(self._desk, standing.run, caller)
+            await self._workspace.batches.cancel(batch)
+        view = await get_batch_view(self._workspace, batch)
+        await note_cancelled(self._workspace, view.run, caller)
         if batch.state.is_final:
-            told = f"The batch is over already. {format_batch_summary(standing)}"
-            return self._build_cancelled(standing, told, CancelOutcome.ALREADY_OVER)
-        account = self._desk.get_account(standing.run.account_id)
-        return self._build_cancelled(standing, *format_batch_cancellation(standing.tally, account))
+            told = f"The batch is over already. {format_batch_summary(view)}"
+            return self._build_cancelled(view, told, CancelOutcome.ALREADY_OVER)
+        account = self._workspace.get_account(view.run.account_id)
+        return self._build_cancelled(view, *format_batch_cancellation(view.batch_progress, account))
 
-    def _build_cancelled(self, standing: BatchStanding, summary: str, outcome: CancelOutcome) -> Answer:
-        facts: Facts = {"summary": summary, "run_id": standing.run.id, "outcome": outcome.value}
-        return build_facts_answer({**facts, "state": standing.run.state.value})
+    def _build_cancelled(self, view: BatchView, summary: str, outcome: CancelOutcome) -> Answer:
+        facts: Facts = {"summary": summary, "run_id": view.run.id, "outcome": outcome.value}
+        return build_facts_answer({**facts, "state": view.run.state.value})
 
     async def build_row(self, batch: Run) -> Facts:
         """Return a batch as a row of the list of runs."""
-        standing = await get_batch_standing(self._desk, batch)
+        view = await get_batch_view(self._workspace, batch)
         return drop_empty(
             {
                 "run_id": batch.id,
                 "tool": batch.tool_name,
-                "state": standing.run.state.value,
-                "seconds": plain(round(standing.elapsed_seconds, 1)),
-                **build_cost_facts(standing),
-                "batch": format_batch_summary(standing),
-                **{key: text for key, text in build_batch_facts(standing).items() if key in PLACES},
+                "state": view.run.state.value,
+                "seconds": plain(round(view.elapsed_seconds, 1)),
+                **build_cost_facts(view),
+                "batch": format_batch_summary(view),
+                **{key: text for key, text in build_batch_facts(view).items() if key in PLACES},
             }
         )
 
     async def _prepare(
-        self, home: OpenCatalog, listing: Listing, wish: BatchWish, origin: RunCall, caller: Caller
+        self, home: OpenCatalog, listing: Listing, wish: BatchRequest, origin: RunRequest, caller: Caller
     ) -> Offer:
         count = len(wish.rows)
 
         async def tell(checked: int) -> None:
             """Tell the client that we are at it: thousands of files take their time."""
-            elapsed = self._desk.clock.monotonic() - caller.arrived_at_seconds
+            elapsed = self._workspace.clock.monotonic() - caller.arrived_at_seconds
             await caller.report(elapsed, f"checking the rows, {checked} of {count}")
 
-        batch = await prepare_batch(self._desk.preparer, home.account, listing, wish, origin, tell=tell)
+        batch = await prepare_batch(self._workspace.preparer, home.account, listing, wish, origin, tell=tell)
         # The rows are runs of one workflow, so one estimate is that of each.
         price = partial(price_call, batch.call, home.account)
-        batch = replace(batch, call=await tell_while(self._desk, caller, "asking what a run costs", price))
+        batch = replace(batch, call=await tell_while(self._workspace, caller, "asking what a run costs", price))
         call, runs = batch.call, len(batch.rows)
         total = None if call.app.price_credits is None else call.app.price_credits * runs
-        question = find_price_question(self._desk.settings.purse, call.app_name, total, runs=runs)
-        return Offer(partial(self._desk.batches.submit, batch), question)
+        question = find_price_question(self._workspace.settings.spending_limits, call.app_name, total, runs=runs)
+        return Offer(partial(self._workspace.batches.submit, batch), question)
 
-    async def _get_standing(self, batch: Run, caller: Caller, *, should_wait: bool) -> BatchStanding:
+    async def _get_view(self, batch: Run, caller: Caller, *, should_wait: bool) -> BatchView:
         if should_wait:
-            return await wait_for_batch(self._desk, batch, caller)
-        return await get_batch_standing(self._desk, batch)
+            return await wait_for_batch(self._workspace, batch, caller)
+        return await get_batch_view(self._workspace, batch)
 
-    def _part(self, submission: Submission | None, origin: RunCall) -> None:
+    def _part(self, submission: Submission | None, origin: RunRequest) -> None:
         """Note that the caller has gone; its batch goes on unless that is not wanted."""
         if submission is not None and origin.is_stopped_with_caller:
-            self._desk.batches.stop_unwanted(submission.run, origin)
+            self._workspace.batches.stop_unwanted(submission.run, origin)
         else:
-            self._desk.deliveries.leave(origin.id)
+            self._workspace.deliveries.leave(origin.id)
 
-    async def _tell(self, standing: BatchStanding, caller: Caller, origin: RunCall) -> Answer:
-        """Return the batch's answer, and note in the ledger what the caller learns by it."""
-        rows = await self._desk.ledger.get_rows(standing.run.id)
-        pictures = await self._desk.previewer.build_shown(_gather_outputs(standing.run, rows))
+    async def _tell(self, view: BatchView, caller: Caller, origin: RunRequest) -> Answer:
+        """Return the batch's answer, and note in the store what the caller learns by it."""
+        rows = await self._workspace.store.get_rows(view.run.id)
+        pictures = await self._workspace.previewer.build_shown(_gather_outputs(view.run, rows))
         there = drop_paths_of_rows(rows, pictures.gone)
-        answer = build_batch_answer(standing, there, pictures.previews, pictures.without)
+        answer = build_batch_answer(view, there, pictures.previews, pictures.without)
         shown = [row.run.id for row in rows if row.run is not None and row.run.outputs]
-        await note_learnt(self._desk, standing.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
+        await note_learnt(self._workspace, view.run, caller, origin, shown=shown[-_MAX_SHOWN_SEEN:])
         return answer
 
     def _read_table(self, path: str, listing: Listing) -> GivenTable:
@@ -219,7 +219,7 @@ class BatchCalls:
             raise _refuse(
                 CSV, "is the text of a table or of rows in one line", "Give the path of a .csv file, or rows."
             )
-        rules = MediaRules(self._desk.settings.file_roots)
+        rules = MediaRules(self._workspace.settings.file_roots)
         source = find_local_file(path, argument=CSV, rules=rules)
         # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
         if source.path.suffix.lower() not in _SUFFIXES:
@@ -233,13 +233,13 @@ class BatchCalls:
         return GivenTable(found, f"{CSV} {note}." if note else "")
 
 
-def _read_text(data: bytes, listing: Listing) -> tuple[GivenRow, ...]:
+def _read_text(data: bytes, listing: Listing) -> tuple[InputRow, ...]:
     """Return the rows of a table by the names of arguments."""
     table = parse_table(data, argument=CSV)
     return _name_columns(restore_table(table, partial(_is_input, listing), partial(_is_free, listing)), listing)
 
 
-def _find_beside(row: GivenRow, names: Collection[str], folder: Path, rules: MediaRules) -> GivenRow:
+def _find_beside(row: InputRow, names: Collection[str], folder: Path, rules: MediaRules) -> InputRow:
     """Return a row in which pictures that are named from the table's own folder have their full paths."""
     found = {name: _complete(cell, folder, rules) for name, cell in row.arguments.items() if name in names}
     return replace(row, arguments={**row.arguments, **found})
@@ -270,12 +270,12 @@ def _advise(problem: ArgumentProblem) -> ArgumentProblem:
     return replace(problem, expected=_GIVE) if "https URL" in problem.expected else problem
 
 
-def _gather_outputs(batch: Run, rows: Sequence[RowStanding]) -> Run:
+def _gather_outputs(batch: Run, rows: Sequence[RowStatus]) -> Run:
     """Return the batch as if its rows' outputs were its own, for the pictures that an answer shows."""
     return replace(batch, outputs=tuple(output for row in rows if row.run is not None for output in row.run.outputs))
 
 
-def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
+def _name_columns(table: Table, listing: Listing) -> tuple[InputRow, ...]:
     """Return the rows of a table by the names of arguments; a column may bear the label of its input instead."""
     names = {column: _find_argument(column, listing) for column in table.columns}
     labels = {item.label.strip() for item in get_inputs(listing.app)}
@@ -287,7 +287,7 @@ def _name_columns(table: Table, listing: Listing) -> tuple[GivenRow, ...]:
         shown = " and ".join(f'"{clean_line(column, limit=60)}"' for column in twice[:2])
         raise _refuse(CSV, f"has two columns for the same argument, {shown}", "Name each argument once.")
     return tuple(
-        GivenRow(f"row {n} (line {row.line})", {names[column]: cell for column, cell in row.cells.items()})
+        InputRow(f"row {n} (line {row.line})", {names[column]: cell for column, cell in row.cells.items()})
         for n, row in enumerate(table.rows, 1)
     )
 

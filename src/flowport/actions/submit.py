@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import anyio
 
 from flowport.actions.waiting import Caller
-from flowport.actions.workspace import Desk
-from flowport.domain.errors import FlowportError, LedgerError
+from flowport.actions.workspace import Workspace
+from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.models import Run, RunState
-from flowport.domain.spending import Consent, NotConfirmed, StartInDoubt
+from flowport.domain.spending import Consent, NotConfirmed, UncertainStart
 from flowport.domain.spending_errors import PriceUnconfirmed
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import Delivery
 from flowport.runs.service import Submission
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class Offer:
     """A prepared call, be it for a run or for a batch."""
 
-    submit: Callable[[RunCall], Awaitable[Submission]]
+    submit: Callable[[RunRequest], Awaitable[Submission]]
     """Submits it, always the same call: so the price that was agreed to is the one that is paid."""
     price: PriceUnconfirmed | None
     """What the person is to be asked about its price; None when nothing."""
@@ -33,7 +33,7 @@ class Offer:
 class _Question:
     """What the person is asked before a run; a run may be in doubt and dear at once."""
 
-    doubt: StartInDoubt | None
+    doubt: UncertainStart | None
     price: PriceUnconfirmed | None
 
     @property
@@ -50,11 +50,11 @@ class _Question:
 class Submitter:
     """Prepares and submits so many calls side by side. When hundreds come at once the others wait for a place."""
 
-    def __init__(self, desk: Desk, places: int) -> None:
-        self._desk = desk
+    def __init__(self, workspace: Workspace, places: int) -> None:
+        self._workspace = workspace
         self._places = anyio.CapacityLimiter(places)
 
-    async def submit(self, prepare: Callable[[], Awaitable[Offer]], origin: RunCall, caller: Caller) -> Submission:
+    async def submit(self, prepare: Callable[[], Awaitable[Offer]], origin: RunRequest, caller: Caller) -> Submission:
         """Return what became of a call.
 
         Raises:
@@ -67,20 +67,20 @@ class Submitter:
             found = await self._try(offer, origin)
         return found if isinstance(found, Submission) else await self._ask_first(found, offer, origin, caller)
 
-    async def _try(self, offer: Offer, origin: RunCall) -> Submission | _Question:
+    async def _try(self, offer: Offer, origin: RunRequest) -> Submission | _Question:
         """Submit; return what the person has to be asked first, be it about a price or about another run in doubt."""
         try:
             return await offer.submit(origin)
         except PriceUnconfirmed as exc:
             return _Question(None, exc)
-        except StartInDoubt as exc:
+        except UncertainStart as exc:
             if not origin.is_new_wanted:
                 raise
             return _Question(exc, offer.price)
 
-    async def _ask_first(self, asked: _Question, offer: Offer, origin: RunCall, caller: Caller) -> Submission:
+    async def _ask_first(self, asked: _Question, offer: Offer, origin: RunRequest, caller: Caller) -> Submission:
         """Ask the person, and submit with what they agreed to. Others are not kept from submitting meanwhile."""
-        patience = caller.arrived_at_seconds + self._desk.settings.wait_seconds - self._desk.clock.monotonic()
+        patience = caller.arrived_at_seconds + self._workspace.settings.wait_seconds - self._workspace.clock.monotonic()
         consent = await caller.ask(asked.text, max(0.0, patience))
         if consent is Consent.REFUSED:
             raise NotConfirmed(asked.text) from asked.cause
@@ -94,13 +94,15 @@ class Submitter:
             return await offer.submit(origin)
 
 
-async def note_cancelled(desk: Desk, run: Run, caller: Caller) -> None:
+async def note_cancelled(workspace: Workspace, run: Run, caller: Caller) -> None:
     """Note that the caller learns of a run's or batch's end by the answer that it is cancelled: there is no more to see."""
     if run.state is RunState.CANCELLED:
-        await note_learnt(desk, run, caller, RunCall(caller.owner), shown=())
+        await note_learnt(workspace, run, caller, RunRequest(caller.owner), shown=())
 
 
-async def note_learnt(desk: Desk, run: Run, caller: Caller, origin: RunCall, *, shown: Sequence[str]) -> None:
+async def note_learnt(
+    workspace: Workspace, run: Run, caller: Caller, origin: RunRequest, *, shown: Sequence[str]
+) -> None:
     """Have it recorded what the caller learns by an answer about a run or a batch: an end once the answer was written.
 
     Args:
@@ -108,10 +110,10 @@ async def note_learnt(desk: Desk, run: Run, caller: Caller, origin: RunCall, *, 
     """
     if run.state.is_final:
         delivery = Delivery(run.id, caller.owner, caller.connection, caller.client, origin.id, tuple(shown))
-        desk.deliveries.expect(caller.exchange, delivery)
+        workspace.deliveries.expect(caller.exchange, delivery)
         return
     try:
-        await desk.ledger.note_told(run.id, at=desk.clock.now(), call_id=origin.id)
-    except LedgerError as exc:
+        await workspace.store.note_told(run.id, at=workspace.clock.now(), call_id=origin.id)
+    except StoreError as exc:
         # The answer is in hand: it is given although the note that it was cannot be made.
         logger.warning("the answer for run %s could not be noted: %s", run.id, exc)

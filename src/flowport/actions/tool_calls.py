@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 
 from flowport.actions.built_in_tools import (
+    BUILT_IN_TOOLS,
     CANCEL_RUN,
     FIND_APPS,
     GET_BALANCE,
@@ -17,8 +18,7 @@ from flowport.actions.built_in_tools import (
     LIST_RUNS,
     RUN_APP,
     RUN_BATCH,
-    STANDING_TOOLS,
-    StandingTool,
+    BuiltInTool,
 )
 from flowport.actions.cancel_run import MAX_NAMED, format_cancellation, refuse_last
 from flowport.actions.definitions import DefinitionReader, tell_while
@@ -29,27 +29,27 @@ from flowport.actions.run_batch import CSV, BatchCalls
 from flowport.actions.submit import Offer, Submitter, note_cancelled, note_learnt
 from flowport.actions.views.run import (
     Answer,
-    Standing,
+    RunView,
     add_fact,
-    add_mention,
+    add_reminder,
     build_facts_answer,
     build_run_answer,
     drop_links,
 )
-from flowport.actions.waiting import Caller, get_standing, wait_for_end, wait_for_run
-from flowport.actions.workspace import Desk, OpenCatalog
+from flowport.actions.waiting import Caller, get_run_view, wait_for_end, wait_for_run
+from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.arguments import find_input, find_unknown, name_arguments, parse_arguments
 from flowport.catalog.listing import Listing
 from flowport.catalog.schema import NEW_RUN, get_inputs
 from flowport.catalog.search import MAX_NEAREST
-from flowport.catalog.values import Misfit, parse_value
+from flowport.catalog.values import InvalidValue, parse_value
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound
-from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid, FlowportError, LedgerError
+from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid, FlowportError, StoreError
 from flowport.domain.models import JsonValue, Run, RunState
 from flowport.domain.spending import find_price_question
 from flowport.media.previews import Shown, drop_paths
-from flowport.runs.batch.prepare import MAX_ROWS, BatchWish, GivenRow
-from flowport.runs.calls import RunCall
+from flowport.runs.batch.prepare import MAX_ROWS, BatchRequest, InputRow
+from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import CancelOutcome
 from flowport.runs.prepare import price_call
 from flowport.runs.references import names_last
@@ -71,9 +71,9 @@ DEFAULT_RUNS: Final = 10
 
 MAX_SUBMITTING: Final = 5
 """Calls that are prepared and written down side by side. When hundreds come at once the others wait for a place: more of
-them would not be done sooner, each would only wait longer for the ledger, and so would something quick."""
+them would not be done sooner, each would only wait longer for the store, and so would something quick."""
 
-MENTION_SECONDS: Final = 1.0
+REMINDER_SECONDS: Final = 1.0
 """Between two looks for unseen runs, so that hundreds of answers at once do not cost hundreds of looks."""
 
 _MAX_READ_NAMES: Final = 500
@@ -82,15 +82,15 @@ Arguments = Mapping[str, JsonValue]
 
 
 class ToolCalls:
-    """Carries out tool calls on a desk."""
+    """Carries out tool calls on a workspace."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._submitter = Submitter(desk, MAX_SUBMITTING)
-        self._batches = BatchCalls(desk)
-        self._reader = DefinitionReader(desk)
-        self._mentioned_at: float | None = None
-        self._standing: dict[str, Callable[[Arguments, Caller], Awaitable[Answer]]] = {
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._submitter = Submitter(workspace, MAX_SUBMITTING)
+        self._batches = BatchCalls(workspace)
+        self._reader = DefinitionReader(workspace)
+        self._reminded_at: float | None = None
+        self._view: dict[str, Callable[[Arguments, Caller], Awaitable[Answer]]] = {
             FIND_APPS.name: self._find_apps,
             RUN_APP.name: self._run_any_app,
             RUN_BATCH.name: self._run_batch,
@@ -108,13 +108,13 @@ class ToolCalls:
             FlowportError: The call cannot be carried out, for the reason that the error tells.
         """
         answer = await self._call(name, arguments or {}, caller)
-        answer = answer if name == LIST_RUNS.name else await self._mention(answer, caller)
-        return answer if self._desk.settings.should_send_links else drop_links(answer)
+        answer = answer if name == LIST_RUNS.name else await self._reminder(answer, caller)
+        return answer if self._workspace.settings.should_send_links else drop_links(answer)
 
     async def _call(self, name: str, arguments: Arguments, caller: Caller) -> Answer:
-        standing = self._standing.get(name)
-        if standing is not None:
-            return _add_ignored(await standing(arguments, caller), STANDING_TOOLS[name], arguments)
+        view = self._view.get(name)
+        if view is not None:
+            return _add_ignored(await view(arguments, caller), BUILT_IN_TOOLS[name], arguments)
         try:
             _, listing = await self._find(name)
         except AppNotFound as exc:
@@ -129,7 +129,7 @@ class ToolCalls:
     async def _find(self, wanted: str) -> tuple[OpenCatalog, Listing]:
         """Return the app that is meant; only a tool that is known already waits for no catalogue that is still to come."""
         try:
-            home, listing = self._desk.get_open_catalog(wanted)
+            home, listing = self._workspace.get_open_catalog(wanted)
         except AppNotFound:
             is_tool = False
         else:
@@ -138,11 +138,11 @@ class ToolCalls:
             return home, listing
         # Another app may bear the name too, and then this one was perhaps not meant.
         await self.wait_for_catalogues()
-        return self._desk.get_open_catalog(wanted)
+        return self._workspace.get_open_catalog(wanted)
 
     async def wait_for_catalogues(self) -> None:
         """Wait until every catalogue has something to show, at most eight seconds."""
-        awaited = [one.catalog for one in self._desk.catalogs if not one.catalog.is_ready]
+        awaited = [one.catalog for one in self._workspace.catalogs if not one.catalog.is_ready]
         if not awaited:
             return
         async with anyio.create_task_group() as group:
@@ -158,7 +158,7 @@ class ToolCalls:
         is_new_wanted, variations = given.get("new_run") is True, parse_whole(given, "variations", 1)
         if variations == 1:
             return await self._run(str(given["app"]), inputs, caller, is_new_wanted=is_new_wanted)
-        wish = BatchWish((GivenRow("each", {}),), inputs, variations)
+        wish = BatchRequest((InputRow("each", {}),), inputs, variations)
         return await self._batches.run(
             await self._find_described(given, caller), wish, caller, is_new_wanted=is_new_wanted
         )
@@ -175,7 +175,7 @@ class ToolCalls:
             raise ArgumentsInvalid((problem,))
         place = await self._find_described(given, caller)
         table = await self._batches.read_rows(given, place[1])
-        wish = BatchWish(
+        wish = BatchRequest(
             table.rows,
             shared,
             parse_whole(given, "variations", 1),
@@ -196,10 +196,10 @@ class ToolCalls:
         listing = await self._reader.fetch_listing(home, listing, caller)
         arguments, is_asked_for = _take_new_run(listing, arguments)
         is_new_wanted = is_new_wanted or is_asked_for
-        origin = RunCall(
+        origin = RunRequest(
             caller.owner,
             caller.connection,
-            is_stopped_with_caller=self._desk.settings.should_stop_on_cancel,
+            is_stopped_with_caller=self._workspace.settings.should_stop_on_cancel,
             is_new_wanted=is_new_wanted,
             exchange=caller.exchange,
         )
@@ -207,76 +207,78 @@ class ToolCalls:
         try:
             prepare = partial(self._prepare, home, listing, arguments, origin)
             submission = await self._submitter.submit(
-                partial(tell_while, self._desk, caller, "preparing the call", prepare), origin, caller
+                partial(tell_while, self._workspace, caller, "preparing the call", prepare), origin, caller
             )
             if submission.is_joined:
-                await self._desk.inheritor.take_up(submission.run)
-            standing = await wait_for_run(self._desk, submission.run, caller)
+                await self._workspace.claimer.resume(submission.run)
+            view = await wait_for_run(self._workspace, submission.run, caller)
         except anyio.get_cancelled_exc_class():
             # The client has cancelled or has gone.
             self._part(submission, origin)
             raise
         except FlowportError:
-            self._desk.deliveries.leave(origin.id)
+            self._workspace.deliveries.leave(origin.id)
             raise
-        return await self._tell(replace(standing, is_joined=submission.is_joined), caller, origin)
+        return await self._tell(replace(view, is_joined=submission.is_joined), caller, origin)
 
-    async def _prepare(self, home: OpenCatalog, listing: Listing, arguments: Arguments, origin: RunCall) -> Offer:
-        call = await self._desk.preparer.prepare(home.account, listing, arguments, origin)
+    async def _prepare(self, home: OpenCatalog, listing: Listing, arguments: Arguments, origin: RunRequest) -> Offer:
+        call = await self._workspace.preparer.prepare(home.account, listing, arguments, origin)
         call = await price_call(call, home.account)
-        price = find_price_question(self._desk.settings.purse, call.app_name, call.app.price_credits)
-        return Offer(partial(self._desk.runner.submit, call), price)
+        price = find_price_question(self._workspace.settings.spending_limits, call.app_name, call.app.price_credits)
+        return Offer(partial(self._workspace.runner.submit, call), price)
 
-    def _part(self, submission: Submission | None, origin: RunCall) -> None:
+    def _part(self, submission: Submission | None, origin: RunRequest) -> None:
         """Note that the caller has gone; its run goes on unless that is not wanted."""
         if submission is not None and origin.is_stopped_with_caller:
-            self._desk.runner.stop_unwanted(submission.run, origin)
+            self._workspace.runner.stop_unwanted(submission.run, origin)
         else:
-            self._desk.deliveries.leave(origin.id)
+            self._workspace.deliveries.leave(origin.id)
 
     async def _find_run(self, text: str, caller: Caller) -> Run:
         """Return the run or batch that an argument names."""
-        call = RunCall(caller.owner, caller.connection)
-        return await self._desk.preparer.finder.find_run(text, argument="run_id", call=call)
+        call = RunRequest(caller.owner, caller.connection)
+        return await self._workspace.preparer.finder.find_run(text, argument="run_id", call=call)
 
     async def _get_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_RUN, arguments)
         run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.get(run, caller, should_wait=given.get("wait") is not False)
-        await self._desk.inheritor.take_up(run)
+        await self._workspace.claimer.resume(run)
         if given.get("wait") is False:
-            return await self._tell(await get_standing(self._desk, run), caller, RunCall(caller.owner))
-        return await self._tell(await wait_for_run(self._desk, run, caller), caller, RunCall(caller.owner))
+            return await self._tell(await get_run_view(self._workspace, run), caller, RunRequest(caller.owner))
+        return await self._tell(await wait_for_run(self._workspace, run, caller), caller, RunRequest(caller.owner))
 
-    async def _tell(self, standing: Standing, caller: Caller, origin: RunCall) -> Answer:
-        """Return the run's answer, and note in the ledger what the caller learns by it."""
-        run = standing.run
-        previewer = self._desk.previewer
-        gone = Shown(gone=await previewer.find_gone(run.outputs)) if standing.is_saving else None
+    async def _tell(self, view: RunView, caller: Caller, origin: RunRequest) -> Answer:
+        """Return the run's answer, and note in the store what the caller learns by it."""
+        run = view.run
+        previewer = self._workspace.previewer
+        gone = Shown(gone=await previewer.find_gone(run.outputs)) if view.is_saving else None
         shown = gone or await previewer.build_shown(run)
-        standing = replace(standing, run=drop_paths(run, shown.gone))
-        answer = build_run_answer(standing, shown.previews, shown.without)
-        await note_learnt(self._desk, run, caller, origin, shown=(run.id,))
+        view = replace(view, run=drop_paths(run, shown.gone))
+        answer = build_run_answer(view, shown.previews, shown.without)
+        await note_learnt(self._workspace, run, caller, origin, shown=(run.id,))
         return answer
 
-    async def _mention(self, answer: Answer, caller: Caller) -> Answer:
+    async def _reminder(self, answer: Answer, caller: Caller) -> Answer:
         """Return the answer with a line about runs that are over and that nobody has seen."""
-        now = self._desk.clock.monotonic()
-        if self._mentioned_at is not None and now - self._mentioned_at < MENTION_SECONDS:
+        now = self._workspace.clock.monotonic()
+        if self._reminded_at is not None and now - self._reminded_at < REMINDER_SECONDS:
             return answer
-        self._mentioned_at = now
+        self._reminded_at = now
         try:
-            mention = await self._desk.ledger.take_mention(owner=caller.owner, but=self._desk.deliveries.pending_runs)
-        except LedgerError as exc:
+            reminder = await self._workspace.store.take_reminder(
+                owner=caller.owner, but=self._workspace.deliveries.pending_runs
+            )
+        except StoreError as exc:
             logger.warning("unseen runs could not be looked for: %s", exc)
             return answer
-        return answer if mention is None else add_mention(answer, mention)
+        return answer if reminder is None else add_reminder(answer, reminder)
 
     async def _list_runs(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(LIST_RUNS, arguments)
         state = RunState(str(given["state"])) if "state" in given else None
-        runs = await self._desk.ledger.get_runs(
+        runs = await self._workspace.store.get_runs(
             account_id=None,
             owner=caller.owner,
             limit=parse_whole(given, "limit", DEFAULT_RUNS),
@@ -284,52 +286,52 @@ class ToolCalls:
             state=state,
         )
         rows = [await self._build_row(run) for run in runs]
-        undelivered = await self._desk.ledger.count_unseen(owner=caller.owner)
+        undelivered = await self._workspace.store.count_unseen(owner=caller.owner)
         return build_run_list_answer(rows, undelivered=undelivered)
 
     async def _build_row(self, run: Run) -> ListedRun:
         if run.is_batch:
             return build_listed_batch(run, await self._batches.build_row(run))
-        standing = await get_standing(self._desk, run)
-        # The board tells how a live run goes; whether its result was delivered only the ledger knows.
-        listed = await self._desk.previewer.drop_gone(standing.run)
-        return build_listed_run(replace(standing, run=replace(listed, delivered_at=run.delivered_at)))
+        view = await get_run_view(self._workspace, run)
+        # The list of live runs tells how a live run goes; whether its result was delivered only the store knows.
+        listed = await self._workspace.previewer.drop_gone(view.run)
+        return build_listed_run(replace(view, run=replace(listed, delivered_at=run.delivered_at)))
 
     async def _cancel_run(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(CANCEL_RUN, arguments)
         if names_last(str(given["run_id"])):
-            under_way = await self._desk.ledger.get_runs_under_way(owner=caller.owner, limit=MAX_NAMED + 1)
+            under_way = await self._workspace.store.get_runs_under_way(owner=caller.owner, limit=MAX_NAMED + 1)
             raise refuse_last(under_way)
         run = await self._find_run(str(given["run_id"]), caller)
         if run.is_batch:
             return await self._batches.cancel(run, caller)
         should_stop = bool(given.get("stop_following"))
-        outcome = await self._desk.runner.cancel(run, should_stop_following=should_stop)
+        outcome = await self._workspace.runner.cancel(run, should_stop_following=should_stop)
         if outcome is CancelOutcome.ASKED:
-            await wait_for_end(self._desk, run.id, CANCEL_SECONDS)
-        standing = await get_standing(self._desk, run)
-        await note_cancelled(self._desk, standing.run, caller)
-        summary = format_cancellation(outcome, standing.run, self._desk.get_account(run.account_id))
+            await wait_for_end(self._workspace, run.id, CANCEL_SECONDS)
+        view = await get_run_view(self._workspace, run)
+        await note_cancelled(self._workspace, view.run, caller)
+        summary = format_cancellation(outcome, view.run, self._workspace.get_account(run.account_id))
         facts = {"summary": summary, "run_id": run.id, "outcome": outcome.value}
-        return build_facts_answer({**facts, "state": standing.run.state.value})
+        return build_facts_answer({**facts, "state": view.run.state.value})
 
     async def _get_balance(self, arguments: Arguments, caller: Caller) -> Answer:
         given = _parse(GET_BALANCE, arguments)
         provider = str(given.get("provider", ""))
-        return build_facts_answer(await tell_balance(self._desk, owner=caller.owner, provider=provider))
+        return build_facts_answer(await tell_balance(self._workspace, owner=caller.owner, provider=provider))
 
     async def _find_apps(self, arguments: Arguments, _: Caller) -> Answer:
         given = _parse(FIND_APPS, arguments)
         await self.wait_for_catalogues()
         if given.get("refresh"):
             await self._refresh_catalogues()
-        return build_facts_answer(await find_apps(self._desk, given))
+        return build_facts_answer(await find_apps(self._workspace, given))
 
     async def _refresh_catalogues(self) -> None:
         """Ask the providers again, all at once; what takes too long is left as it is."""
         with anyio.move_on_after(REFRESH_SECONDS):
             async with anyio.create_task_group() as group:
-                for one in self._desk.catalogs:
+                for one in self._workspace.catalogs:
                     group.start_soon(one.catalog.refresh)
 
 
@@ -354,12 +356,12 @@ def _take_new_run(listing: Listing, arguments: Arguments) -> tuple[Arguments, bo
         raise ArgumentsInvalid((ArgumentProblem(NEW_RUN, f"was given {len(given)} times"),))
     flag = arguments[given[0]]
     parsed = False if flag in (None, "") else parse_value(own, flag)
-    if isinstance(parsed, Misfit):
+    if isinstance(parsed, InvalidValue):
         raise ArgumentsInvalid((ArgumentProblem(NEW_RUN, parsed.problem, parsed.expected),))
     return {name: value for name, value in arguments.items() if name != given[0]}, parsed is True
 
 
-def _add_ignored(answer: Answer, tool: StandingTool, arguments: Arguments) -> Answer:
+def _add_ignored(answer: Answer, tool: BuiltInTool, arguments: Arguments) -> Answer:
     """Return the answer with a word about arguments that the tool does not know and that changed nothing."""
     unknown = find_unknown(tool.app, tool.argument_names, arguments)
     if not unknown:
@@ -367,7 +369,7 @@ def _add_ignored(answer: Answer, tool: StandingTool, arguments: Arguments) -> An
     return add_fact(answer, "ignored", f"{', '.join(unknown)}: not an argument of this tool; it changed nothing.")
 
 
-def _parse(tool: StandingTool, arguments: Arguments) -> dict[str, JsonValue]:
+def _parse(tool: BuiltInTool, arguments: Arguments) -> dict[str, JsonValue]:
     try:
         return parse_arguments(tool.app, tool.argument_names, arguments, ignores_unknown=tool.is_read_only)
     except ArgumentsInvalid as exc:

@@ -17,13 +17,13 @@ from flowport.runs.batch.service import Batches
 from flowport.runs.delivery import Deliveries
 from flowport.runs.durations import DurationBook
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.recovery import RunInheritor
+from flowport.runs.recovery import RunClaimer
 from flowport.runs.service import Runner
 from flowport.runtime.change_feed import Changes
 from flowport.runtime.clock import Clock
 from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,17 @@ class OpenCatalog:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Workspace:
     """The parts of a running Flowport."""
 
     settings: Settings
     clock: Clock
-    ledger: Ledger
+    store: Store
     catalogs: Sequence[OpenCatalog]
     preparer: CallPreparer
     runner: Runner
     batches: Batches
-    inheritor: RunInheritor
+    claimer: RunClaimer
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer

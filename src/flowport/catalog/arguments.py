@@ -14,7 +14,7 @@ from typing import Any, Final
 from flowport.catalog.choices import MAX_GIVEN_LENGTH, has_empty_choice
 from flowport.catalog.names import build_slug
 from flowport.catalog.schema import NEW_RUN, get_inputs
-from flowport.catalog.values import Misfit, Parsed, format_expected, get_default, parse_value
+from flowport.catalog.values import InvalidValue, Parsed, format_expected, get_default, parse_value
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import App, Input, InputKind, JsonValue
 from flowport.domain.text import clean_line, get_nearest
@@ -71,7 +71,7 @@ def parse_arguments(
     problems: list[ArgumentProblem] = []
     for item in inputs:
         outcome = _resolve_value(item, given[item.id], sent)
-        if isinstance(outcome, Misfit):
+        if isinstance(outcome, InvalidValue):
             problems.append(ArgumentProblem(property_names[item.id], outcome.problem, outcome.expected))
         elif outcome is not None:
             values[item.id] = outcome
@@ -203,7 +203,7 @@ def _is_client_name(name: str) -> bool:
 def _resolve_value(item: Input, names: list[str], sent: Mapping[str, JsonValue]) -> Parsed:
     """Return the value of one input; None to leave it out."""
     if len(names) > 1:
-        return Misfit(f"was given {len(names)} times, as {' and '.join(map(_format_name, names))}", "")
+        return InvalidValue(f"was given {len(names)} times, as {' and '.join(map(_format_name, names))}", "")
     given = sent[names[0]] if names else None
     value = None if given is None or _is_empty(item, given) else parse_value(item, given)
     # A list may turn out empty only when its JSON text is read.
@@ -212,7 +212,7 @@ def _resolve_value(item: Input, names: list[str], sent: Mapping[str, JsonValue])
     default = get_default(item)
     if default is not None or not item.is_required:
         return default
-    return Misfit("is missing" if given is None else "is empty", format_expected(item))
+    return InvalidValue("is missing" if given is None else "is empty", format_expected(item))
 
 
 def _is_empty(item: Input, value: JsonValue) -> bool:

@@ -19,7 +19,7 @@ class Listing:
 
     app: App
     tool_name: str
-    """Written to the ledger once; it never passes to another app."""
+    """Written to the store once; it never passes to another app."""
     property_names: Mapping[str, str] = field(default_factory=dict)
     """Argument name by input id; empty until the definition was read."""
     tool: Mapping[str, Any] | None = None
@@ -50,7 +50,7 @@ SANDBOX_NOTE: Final = (
 
 
 def build_name(app_name: str, app_key: str, taken: Mapping[str, str], *, prefix: str) -> str:
-    """Return a tool name that is not taken, as the ledger asks for it.
+    """Return a tool name that is not taken, as the store asks for it.
 
     Where another provider's app has the name already, the provider's own name is put before it.
 
@@ -66,7 +66,7 @@ def build_name(app_name: str, app_key: str, taken: Mapping[str, str], *, prefix:
 
 
 def build_properties(app: App, frozen: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the argument names of an app's inputs, as the ledger asks for them."""
+    """Return the argument names of an app's inputs, as the store asks for them."""
     return build_property_names(app.inputs or (), frozen=frozen)
 
 

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from flowport.catalog.listing import Listing, build_name, build_properties
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import App
 from flowport.network.account import OpenAccount
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.records import get_usual_seconds
 
 
 class NameBook:
     """Gives the names of one account's apps, and knows how long each usually takes."""
 
-    def __init__(self, ledger: Ledger, account: OpenAccount, *, unrecorded: dict[str, str] | None) -> None:
+    def __init__(self, store: Store, account: OpenAccount, *, unrecorded: dict[str, str] | None) -> None:
         """Prepare.
 
         Args:
@@ -29,7 +29,7 @@ class NameBook:
         self.problem = ""
         """Why the record cannot be used, as a sentence, where names are given without it."""
         self._unrecorded = unrecorded
-        self._ledger = ledger
+        self._store = store
         self._account = account.account
         self._build_name = partial(build_name, prefix="sandbox_" if account.is_sandbox else "")
 
@@ -40,13 +40,13 @@ class NameBook:
             known: The listings of the last catalogue by app id; their names are kept where there is no record.
 
         Raises:
-            LedgerError: The record could not keep them.
+            StoreError: The record could not keep them.
         """
         scope = self._account.scope
         pairs = [(app.id, app.name) for app in apps]
         try:
-            return await self._ledger.assign_tool_names(scope, apps=pairs, build_name=self._build_name)
-        except LedgerError as exc:
+            return await self._store.assign_tool_names(scope, apps=pairs, build_name=self._build_name)
+        except StoreError as exc:
             taken = self._do_without(exc)
         names = {app_id: listing.tool_name for app_id, listing in known.items()}
         taken.update(dict.fromkeys(names.values(), scope))
@@ -60,12 +60,12 @@ class NameBook:
         """Return the argument names of these listings by app id and input id; their definitions must have been read.
 
         Raises:
-            LedgerError: The record could not keep them.
+            StoreError: The record could not keep them.
         """
         builders = [(item.app.id, partial(build_properties, item.app)) for item in listings]
         try:
-            return await self._ledger.assign_property_names(self._account.scope, apps=builders)
-        except LedgerError as exc:
+            return await self._store.assign_property_names(self._account.scope, apps=builders)
+        except StoreError as exc:
             self._do_without(exc)
         return {item.app.id: build_properties(item.app, item.property_names) for item in listings}
 
@@ -73,16 +73,16 @@ class NameBook:
         """Return how long runs of an app took before; None when nothing is known.
 
         Raises:
-            LedgerError: The record cannot be read.
+            StoreError: The record cannot be read.
         """
         try:
-            durations = await self._ledger.get_durations(account_id=self._account.id, app_id=app_id)
-        except LedgerError as exc:
+            durations = await self._store.get_durations(account_id=self._account.id, app_id=app_id)
+        except StoreError as exc:
             self._do_without(exc)
             return None
         return get_usual_seconds(durations)
 
-    def _do_without(self, error: LedgerError) -> dict[str, str]:
+    def _do_without(self, error: StoreError) -> dict[str, str]:
         if self._unrecorded is None:
             raise error
         self.problem = str(error)

@@ -26,16 +26,16 @@ from flowport.catalog.merge import (
 from flowport.catalog.name_book import NameBook
 from flowport.catalog.ranking import RankedTool, index_tools, order_listings, rank_tools
 from flowport.catalog.search import get_listing
-from flowport.catalog.stale import Doubts
+from flowport.catalog.stale import StaleDefinitions
 from flowport.catalog.tool_order import Places
 from flowport.domain.backoff import Backoff
-from flowport.domain.errors import AppUnsupported, LedgerError, ProviderError
+from flowport.domain.errors import AppUnsupported, ProviderError, StoreError
 from flowport.domain.models import App, Source
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import AppList
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Catalog:
     def __init__(
         self,
         account: OpenAccount,
-        ledger: Ledger,
+        store: Store,
         clock: Clock,
         cache_path: Path,
         *,
@@ -77,8 +77,8 @@ class Catalog:
             unrecorded: The names given so far in a home that cannot be used, where nothing is kept; None in any other.
         """
         self._account = account
-        self._ledger = ledger
-        self._names = NameBook(ledger, account, unrecorded=unrecorded)
+        self._store = store
+        self._names = NameBook(store, account, unrecorded=unrecorded)
         self._clock = clock
         self._cache_path = cache_path
         self._globs = globs
@@ -89,7 +89,7 @@ class Catalog:
         self._is_kept = unrecorded is None
         self._file_stamp = 0
         self._source = source
-        self._doubts = Doubts(clock)
+        self._doubts = StaleDefinitions(clock)
         self._refreshing = anyio.Lock()
         self._reading: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
@@ -208,7 +208,7 @@ class Catalog:
         try:
             if await self.load():
                 self._attempted.set()
-        except LedgerError as exc:
+        except StoreError as exc:
             self._file_stamp = 0
             logger.warning("the catalogue of another process is taken up later: %s", exc)
 
@@ -230,7 +230,7 @@ class Catalog:
     async def _reread(self, listing: Listing) -> None:
         try:
             await self._describe([listing], Priority.DISCOVER)
-        except LedgerError as exc:
+        except StoreError as exc:
             logger.warning("the tool %s could not be made anew: %s", listing.tool_name, exc)
         else:
             await self._save()
@@ -244,10 +244,10 @@ class Catalog:
             self._app_problems.clear()
             try:
                 await self._read_all()
-            except (ProviderError, LedgerError) as exc:
+            except (ProviderError, StoreError) as exc:
                 self._list_problem = self._account.explain(exc)
                 # The log drops a fault of the record that it knows, but only if it sees the error itself.
-                told = exc if isinstance(exc, LedgerError) else self._list_problem
+                told = exc if isinstance(exc, StoreError) else self._list_problem
                 logger.warning("the catalogue could not be refreshed: %s", told)
                 return False
             except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
@@ -264,12 +264,12 @@ class Catalog:
         found = await fetch_lists(self._account, self._source)
         # The first failure is told though the rest was read: what its list names may be out of date.
         self._list_problem = self._account.explain(found.failures[0]) if found.failures else ""
-        await self._take_up(found.lists)
+        await self._resume(found.lists)
         await self._describe(await self._choose_to_read(), Priority.DISCOVER)
         # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
         await self._describe(await self._choose_missing(), Priority.DISCOVER)
 
-    async def _take_up(self, lists: Sequence[AppList]) -> None:
+    async def _resume(self, lists: Sequence[AppList]) -> None:
         """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""
         async with self._changing:
             merged = await self._merge(lists)
@@ -309,7 +309,7 @@ class Catalog:
             if listing.tool is None and not listing.left_out:
                 try:
                     await self._describe([listing], Priority.DISCOVER_LATER)
-                except LedgerError as exc:
+                except StoreError as exc:
                     logger.warning("the rest of the catalogue is not read: %s", exc)
                     return
         await self._save()
@@ -318,9 +318,9 @@ class Catalog:
         """Read these apps' definitions side by side and publish each tool as it comes. One that fails stays as it is.
 
         Raises:
-            LedgerError: Names could not be kept, so some tools are missing.
+            StoreError: Names could not be kept, so some tools are missing.
         """
-        failures: list[LedgerError] = []
+        failures: list[StoreError] = []
 
         async def describe(listing: Listing) -> None:
             try:
@@ -331,7 +331,7 @@ class Catalog:
                 await self._adopt(replace(listing, app=app, tool=None, left_out=exc.reason))
             except ProviderError as exc:
                 self._app_problems[listing.tool_name] = str(exc)
-            except LedgerError as exc:
+            except StoreError as exc:
                 failures.append(exc)
 
         async with anyio.create_task_group() as group:
@@ -370,9 +370,9 @@ class Catalog:
         if self._used is None and (len(listings) > self._max_tools or self._shares_list):
             since = self._clock.now() - USED_WITHIN_SECONDS
             try:
-                self._used = await self._ledger.get_used_apps(account_id=self._account.account.id, since=since)
-            except LedgerError as exc:
-                # The order matters less than the list, which must not wait for a ledger to be mended.
+                self._used = await self._store.get_used_apps(account_id=self._account.account.id, since=since)
+            except StoreError as exc:
+                # The order matters less than the list, which must not wait for a store to be mended.
                 logger.warning("which apps were used lately could not be read: %s", exc)
         return self._used or frozenset()
 

@@ -14,7 +14,7 @@ MAX_READ: Final = 5
 SPAN_SECONDS: Final = 600.0
 
 
-class Doubts:
+class StaleDefinitions:
     """A queue in which each app stands once, and the pace at which it is worked off."""
 
     def __init__(self, clock: Clock) -> None:

@@ -53,7 +53,7 @@ _NOUNS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class InvalidValue:
     """Why a value does not fit an input."""
 
     problem: str
@@ -62,7 +62,7 @@ class Misfit:
     """What would fit, as one or two sentences; empty when the problem says it."""
 
 
-Parsed: TypeAlias = "JsonValue | Misfit"
+Parsed: TypeAlias = "JsonValue | InvalidValue"
 """What the provider is sent, or why nothing can be."""
 
 
@@ -70,7 +70,7 @@ def parse_value(item: Input, value: JsonValue) -> Parsed:
     """Return the value as the provider wants it: a list where the input takes several, an option's own value."""
     flaw = find_flaw(value)
     if flaw:
-        return Misfit(flaw, format_expected(item))
+        return InvalidValue(flaw, format_expected(item))
     return _parse_list(item, value) if item.is_list else _parse_single(item, value)
 
 
@@ -105,7 +105,7 @@ def get_default(item: Input) -> JsonValue:
     if item.kind.is_media and not item.is_list and not isinstance(item.default, str):
         return None  # What a caller wraps in JSON is one file; what a provider does may be anything.
     parsed = parse_value(item, item.default)
-    if isinstance(parsed, Misfit) or (item.kind is InputKind.ANY and not _is_sendable_default(item, parsed)):
+    if isinstance(parsed, InvalidValue) or (item.kind is InputKind.ANY and not _is_sendable_default(item, parsed)):
         return None
     return parsed
 
@@ -160,7 +160,7 @@ def _format_range(low: float | None, high: float | None) -> str:
 def _parse_single(item: Input, value: JsonValue) -> Parsed:
     if isinstance(value, str) and _is_too_long(item, value):
         problem = f"was given {len(value):,} characters"
-        return Misfit(problem, f"{format_expected(item)} It takes at most {MAX_TEXT_BYTES // 1000} kB of text.")
+        return InvalidValue(problem, f"{format_expected(item)} It takes at most {MAX_TEXT_BYTES // 1000} kB of text.")
     return _parse_kind(item, value)
 
 
@@ -194,12 +194,12 @@ def _parse_list(item: Input, value: JsonValue) -> Parsed:
     parts = decoded if isinstance(decoded, list) else [value]
     most = get_max_items(item)
     if most is not None and len(parts) > most:
-        return Misfit(f"was given {len(parts)} items", f"It takes at most {most}.")
+        return InvalidValue(f"was given {len(parts)} items", f"It takes at most {most}.")
     parsed: list[JsonValue] = []
     for n, part in enumerate(parts, 1):
         single = _parse_single(item, part)
-        if isinstance(single, Misfit):
-            return Misfit(f"{single.problem} as item {n}", single.expected)
+        if isinstance(single, InvalidValue):
+            return InvalidValue(f"{single.problem} as item {n}", single.expected)
         parsed.append(single)
     return parsed
 
@@ -219,7 +219,7 @@ def _parse_media(item: Input, value: JsonValue) -> Parsed:
     text = unwrap_file(value)
     if text is None:
         return _refuse_type(item, value)
-    return text if text.strip() else Misfit("was given empty text", format_expected(item))
+    return text if text.strip() else InvalidValue("was given empty text", format_expected(item))
 
 
 def _parse_text(item: Input, value: JsonValue) -> Parsed:
@@ -229,7 +229,7 @@ def _parse_text(item: Input, value: JsonValue) -> Parsed:
     text = value if isinstance(value, str) else json.dumps(value)
     longest = get_max_length(item) if item.kind is InputKind.TEXT else None
     if longest is not None and len(text) > longest:
-        return Misfit(f"was given {len(text)} characters", format_expected(item))
+        return InvalidValue(f"was given {len(text)} characters", format_expected(item))
     return text
 
 
@@ -237,15 +237,15 @@ def _parse_number(item: Input, value: JsonValue) -> Parsed:
     number = read_number(value) if isinstance(value, str) else value
     if isinstance(number, TwoReadings):
         problem = f"was given {format_quoted(str(value), limit=MAX_GIVEN_LENGTH)}, which can mean two numbers"
-        return Misfit(problem, f"{format_expected(item)} Write {number.first} or {number.second}.")
+        return InvalidValue(problem, f"{format_expected(item)} Write {number.first} or {number.second}.")
     if isinstance(number, bool) or not isinstance(number, int | float):
         return _refuse_type(item, value)
     if not _is_finite(number):
-        return Misfit(_OUT_OF_RANGE, format_expected(item))
+        return InvalidValue(_OUT_OF_RANGE, format_expected(item))
     low, high = get_bounds(item)
     if (low is not None and number < low) or (high is not None and number > high):
         given = clean_line(format_scalar(number), limit=MAX_GIVEN_LENGTH)
-        return Misfit(f"was given {given}", format_expected(item))
+        return InvalidValue(f"was given {given}", format_expected(item))
     return number
 
 
@@ -266,7 +266,7 @@ def _parse_option(item: Input, value: JsonValue) -> Parsed:
     if item.is_open and value != "":
         return value
     given = format_quoted(format_scalar(value), limit=MAX_GIVEN_LENGTH)
-    return Misfit(f"was given {given}", format_expected(item) + format_suggestion(choices, value))
+    return InvalidValue(f"was given {given}", format_expected(item) + format_suggestion(choices, value))
 
 
 def _find_option_as_written(item: Input, choices: tuple[Choice, ...], value: Scalar) -> Option | None:
@@ -280,7 +280,7 @@ def _find_option_as_written(item: Input, choices: tuple[Choice, ...], value: Sca
     return None if number is None or isinstance(number, TwoReadings) else find_option(choices, number)
 
 
-def _refuse_type(item: Input, value: JsonValue) -> Misfit:
+def _refuse_type(item: Input, value: JsonValue) -> InvalidValue:
     match value:
         case None:
             given = "null"
@@ -294,7 +294,7 @@ def _refuse_type(item: Input, value: JsonValue) -> Misfit:
             given = f"an object ({_format_json(value)})" if value else "an empty object"
         case _ as never:
             assert_never(never)
-    return Misfit(f"was given {given}", format_expected(item))
+    return InvalidValue(f"was given {given}", format_expected(item))
 
 
 def _format_json(value: JsonValue) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from flowport.cli.flags import FlagParser
 from flowport.cli.run_records import add_flags, format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.records import Erasure
 
 
@@ -36,18 +36,18 @@ def build_parser() -> FlagParser:
     return parser
 
 
-async def erase(ledger: Ledger, *, run_id: str | None, should_remove_files: bool) -> None:
+async def erase(store: Store, *, run_id: str | None, should_remove_files: bool) -> None:
     """Erase one run or all, and say what was done and what was left."""
     if run_id is None:
-        unseen = (await ledger.get_history(owner=LOCAL_OWNER)).unseen
-        erasure = await ledger.erase_owner(LOCAL_OWNER)
-        left = (await ledger.get_history(owner=LOCAL_OWNER)).live
+        unseen = (await store.get_history(owner=LOCAL_OWNER)).unseen
+        erasure = await store.erase_owner(LOCAL_OWNER)
+        left = (await store.get_history(owner=LOCAL_OWNER)).live
         seen = f", {unseen} of them never seen" if unseen else ""
         sys.stdout.write(f"{format_count(erasure.runs, 'run')} erased{seen}.\n")
         if left:
             sys.stdout.write(f"{format_count(left, 'run')} not over and left on record; erase again when they are.\n")
     else:
-        erasure = await ledger.erase_run(run_id, owner=LOCAL_OWNER)
+        erasure = await store.erase_run(run_id, owner=LOCAL_OWNER)
         sys.stdout.write(f"The run {run_id} is erased.\n")
     _deal_with_files(erasure, should_remove=should_remove_files)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from flowport.cli.flags import FlagParser
 from flowport.cli.run_records import add_flags, format_bytes, format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,11 +24,11 @@ def build_parser() -> FlagParser:
     return parser
 
 
-async def print_history(ledger: Ledger) -> None:
+async def print_history(store: Store) -> None:
     """Write one line for each number."""
-    history = await ledger.get_history(owner=LOCAL_OWNER)
+    history = await store.get_history(owner=LOCAL_OWNER)
     oldest = "none" if history.oldest_at is None else _format_day(history.oldest_at)
-    disk = await ledger.get_disk_use()
+    disk = await store.get_disk_use()
     saved = f"{format_bytes(history.saved_bytes)} in {format_count(history.saved_outputs, 'file')}"
     sys.stdout.write(
         f"runs            {history.runs}\n"

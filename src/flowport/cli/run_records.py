@@ -1,4 +1,4 @@
-"""What the commands about the record of runs share: their flags, and opening the ledger beside a running Flowport."""
+"""What the commands about the record of runs share: their flags, and opening the store beside a running Flowport."""
 
 import argparse
 import sys
@@ -13,9 +13,9 @@ from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFound
 from flowport.domain.text import clean_line
 from flowport.settings.settings import get_environment, load_home
-from flowport.store.interface import Ledger
-from flowport.store.sqlite.connection import LEDGER_NAME
-from flowport.store.sqlite.store import open_sqlite_ledger
+from flowport.store.interface import Store
+from flowport.store.sqlite.connection import STORE_NAME
+from flowport.store.sqlite.store import open_sqlite_store
 
 USAGE_ERROR: Final = 2
 _THOUSAND: Final = 1000
@@ -27,10 +27,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", dest="FLOWPORT_HOME", help="the folder of the record", metavar="VALUE")
 
 
-def run_on_record(flags: argparse.Namespace, work: Callable[[Ledger], Awaitable[None]]) -> int:
-    """Carry out a command on the ledger that the flags mean, and return the exit code.
+def run_on_record(flags: argparse.Namespace, work: Callable[[Store], Awaitable[None]]) -> int:
+    """Carry out a command on the store that the flags mean, and return the exit code.
 
-    Nothing is created where there is no ledger.
+    Nothing is created where there is no store.
     """
     given = {"FLOWPORT_HOME": flags.FLOWPORT_HOME} if flags.FLOWPORT_HOME else {}
     try:
@@ -38,7 +38,7 @@ def run_on_record(flags: argparse.Namespace, work: Callable[[Ledger], Awaitable[
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return USAGE_ERROR
-    path = home / LEDGER_NAME
+    path = home / STORE_NAME
     if not path.exists():
         sys.stdout.write(f"There is no record of runs in {home}.\n")
         return 0
@@ -61,12 +61,12 @@ def format_for_terminal(error: FlowportError, home: Path) -> str:
             return str(error)
 
 
-async def _work_on(path: Path, work: Callable[[Ledger], Awaitable[None]]) -> None:
-    ledger = open_sqlite_ledger(path)
+async def _work_on(path: Path, work: Callable[[Store], Awaitable[None]]) -> None:
+    store = open_sqlite_store(path)
     try:
-        await work(ledger)
+        await work(store)
     finally:
-        await ledger.close()
+        await store.close()
 
 
 def format_count(number: int, what: str) -> str:

@@ -36,7 +36,7 @@ _HTTP: Final = "flowport.web.transport"
 _USAGE_ERROR: Final = 2
 
 SWITCH_SECONDS: Final = 0.0005
-"""How long one thread runs while another waits for its turn of the interpreter; a tenth of what is usual. The ledger's
+"""How long one thread runs while another waits for its turn of the interpreter; a tenth of what is usual. The store's
 thread needs a turn for each statement, and a run waits for it before its request leaves."""
 
 
@@ -147,7 +147,7 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
 
 async def _serve_assembled(settings: Settings, speak: Callable[[FlowportServer], Awaitable[None]]) -> None:
     async with _open(settings) as assembly:
-        await speak(build_server(assembly.desk, assembly.file_threads, assembly.first_listed))
+        await speak(build_server(assembly.workspace, assembly.file_threads, assembly.first_listed))
 
 
 def _open(settings: Settings) -> AbstractAsyncContextManager[Assembly]:

@@ -16,9 +16,9 @@
     ├─ ArgumentsInvalid           model: which arguments, what was expected
     ├─ UploadError                nobody: a file could not be put where the provider takes it (`network.errors`)
     ├─ FetchError                 url without its query: a file could not be fetched (`network.errors`)
-    ├─ LedgerError                operator: the ledger cannot be read or written
+    ├─ StoreError                operator: the store cannot be read or written
     ├─ RunNotFound                model: no such run
-    ├─ StartInDoubt               person: an equal run may have been started and paid for (`consent`)
+    ├─ UncertainStart               person: an equal run may have been started and paid for (`consent`)
     ├─ RunCapReached              person: a run costs more than one may (with the next three in `purse_errors`)
     ├─ DayCapReached              person: too little is left of the day's cap
     ├─ PriceUnknown               person: nobody knows what a run costs, and no such run is allowed
@@ -377,8 +377,8 @@ class ArgumentsInvalid(FlowportError):
 
 
 @dataclass(eq=False)
-class LedgerError(FlowportError):
-    """The ledger cannot be used, so no paid run is started."""
+class StoreError(FlowportError):
+    """The store cannot be used, so no paid run is started."""
 
     problem: str
     """What is wrong, as a clause."""

@@ -224,7 +224,7 @@ NEXT_STATES: dict[RunState, frozenset[RunState]] = {
     ),
     **{state: frozenset() for state in FINAL_STATES},
 }
-"""Every change of state that the ledger allows; a state may always be written over itself."""
+"""Every change of state that the store allows; a state may always be written over itself."""
 
 
 class Urgency(StrEnum):
@@ -248,7 +248,7 @@ class Account:
 
     @property
     def id(self) -> str:
-        """The name under which the ledger and the cache keep this account."""
+        """The name under which the store and the cache keep this account."""
         return f"{self.provider}:{self.host}:{self.fingerprint}"
 
     @property
@@ -259,7 +259,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of an app, as the ledger knows it."""
+    """One execution of an app, as the store knows it."""
 
     id: str
     """Ours, given when the run is accepted: `run_` and ten letters and digits."""

@@ -1,6 +1,6 @@
 """What can happen to a run, and what each event makes of its record. Pure: the store reads, applies and writes.
 
-Only delivery is an event so far; the other changes of a run are still written by `ledger.changes`.
+Only delivery is an event so far; the other changes of a run are still written by `store.changes`.
 """
 
 from dataclasses import dataclass, replace

@@ -7,7 +7,7 @@ from typing import Final
 
 from flowport.domain.errors import FlowportError
 from flowport.domain.models import BootTime, Run
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, PurseError, RunCapReached
+from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached, SpendingError
 
 
 class Consent(Enum):
@@ -21,7 +21,7 @@ class Consent(Enum):
 
 
 @dataclass(eq=False)
-class StartInDoubt(FlowportError):
+class UncertainStart(FlowportError):
     """An equal run was sent to the provider and nobody knows whether it was started; nothing new was started."""
 
     provider: str
@@ -97,7 +97,7 @@ class UnknownPrice(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PurseRules:
+class SpendingLimits:
     """What a person lets runs cost."""
 
     max_credits_per_run: float | None = None
@@ -126,10 +126,10 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True)
-class PurseTerms:
+class SpendingCheck:
     """The terms on which one run is paid."""
 
-    rules: PurseRules
+    rules: SpendingLimits
     since: float
     """Where the last 24 hours began, by the wall clock."""
     boot_since: BootTime | None = None
@@ -139,13 +139,13 @@ class PurseTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class Unpaid:
+class LimitExceeded:
     """The terms do not allow the run, or not yet; nothing was recorded."""
 
-    reason: PurseError
+    reason: SpendingError
 
 
-def find_obstacle(terms: PurseTerms, run: Run, spending: Spending | None) -> PurseError | None:
+def find_obstacle(terms: SpendingCheck, run: Run, spending: Spending | None) -> SpendingError | None:
     """Return why a run may not be paid; None when it may. Nobody is asked about what a cap forbids.
 
     Args:
@@ -176,7 +176,7 @@ def find_obstacle(terms: PurseTerms, run: Run, spending: Spending | None) -> Pur
 
 
 def find_price_question(
-    rules: PurseRules, app_name: str, price_credits: float | None, *, runs: int = 1
+    rules: SpendingLimits, app_name: str, price_credits: float | None, *, runs: int = 1
 ) -> PriceUnconfirmed | None:
     """Return what the person is to be asked before runs of this price; None when nothing. None is a price that nobody knows.
 

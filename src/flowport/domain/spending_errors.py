@@ -104,7 +104,7 @@ class PriceUnconfirmed(FlowportError):
         )
 
 
-PurseError: TypeAlias = RunCapReached | DayCapReached | PriceUnknown | PriceUnconfirmed
+SpendingError: TypeAlias = RunCapReached | DayCapReached | PriceUnknown | PriceUnconfirmed
 
 
 def format_credits(number: float) -> str:

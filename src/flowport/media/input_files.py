@@ -1,7 +1,7 @@
 """What a media argument of a call names: a file of this computer, bytes inside the text, or a URL.
 
 A URL is handed on as it stands and is not fetched here; everything else is a file whose type is read from its bytes.
-Results of earlier runs are found elsewhere, because they lie in the ledger. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
+Results of earlier runs are found elsewhere, because they lie in the store. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
 """
 
 import os
@@ -19,7 +19,7 @@ from flowport.media.data_uris import parse_base64, parse_data_uri
 from flowport.media.errors import build_refusal, format_address, format_name
 from flowport.media.file_parts import count_file_bytes
 from flowport.media.identify import find_fault, identify
-from flowport.media.local_files import SameLook, check_size, find_same_look, is_under_roots
+from flowport.media.local_files import SharedStatus, check_size, find_shared_status, is_under_roots
 from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.source_kinds import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
@@ -127,7 +127,7 @@ def _is_there(text: str, rules: MediaRules) -> bool:
     except ArgumentsInvalid:
         return False
     return is_under_roots(path, rules.roots) and (
-        os.path.lexists(path) or find_same_look(path, rules.roots) is not None
+        os.path.lexists(path) or find_shared_status(path, rules.roots) is not None
     )
 
 
@@ -156,8 +156,8 @@ def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSour
     path = _locate(value, argument, rules)
     if not is_under_roots(path, rules.roots) or os.path.lexists(path):
         return DiskSource(path, rules.roots)
-    match find_same_look(path, rules.roots):
-        case SameLook(names):
+    match find_shared_status(path, rules.roots):
+        case SharedStatus(names):
             listed = ", ".join(f'"{name.encode("ascii", "backslashreplace").decode()}"' for name in names[:_MAX_NAMED])
             problem = f"names a file that does not exist, and {len(names)} look the same: {listed}"
             raise build_refusal(argument, problem, "Rename all but one of them.")

@@ -69,13 +69,13 @@ def open_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_byt
 
 
 @dataclass(frozen=True, slots=True)
-class SameLook:
+class SharedStatus:
     """Several files whose names look like the one that was asked for."""
 
     names: tuple[str, ...]
 
 
-def find_same_look(path: Path, roots: Iterable[Path]) -> Path | SameLook | None:
+def find_shared_status(path: Path, roots: Iterable[Path]) -> Path | SharedStatus | None:
     """Return the one file whose name looks like this one, which nothing has; None when none does.
 
     Names look the same when they are equal with their letters composed, each kind of space as a plain one and each
@@ -88,9 +88,9 @@ def find_same_look(path: Path, roots: Iterable[Path]) -> Path | SameLook | None:
         if os.path.lexists(exact) or not is_under_roots(exact, roots):
             current = exact
             continue
-        near = _list_same_look(current, _fold_look(part))
+        near = _list_same_look(current, _fold_status(part))
         if len(near) != 1:
-            return SameLook(near) if near else None
+            return SharedStatus(near) if near else None
         current /= near[0]
     return current if current != path and os.path.lexists(current) else None
 
@@ -98,12 +98,14 @@ def find_same_look(path: Path, roots: Iterable[Path]) -> Path | SameLook | None:
 def _list_same_look(folder: Path, look: str) -> tuple[str, ...]:
     try:
         with os.scandir(folder) as entries:
-            return tuple(sorted(entry.name for entry in islice(entries, _MAX_LISTED) if _fold_look(entry.name) == look))
+            return tuple(
+                sorted(entry.name for entry in islice(entries, _MAX_LISTED) if _fold_status(entry.name) == look)
+            )
     except OSError:
         return ()  # it may not be listed, or is none
 
 
-def _fold_look(name: str) -> str:
+def _fold_status(name: str) -> str:
     composed = unicodedata.normalize("NFC", name).translate(_APOSTROPHES)
     return "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in composed)
 

@@ -26,7 +26,7 @@ from flowport.media.file_parts import count_file_bytes, read_at
 from flowport.media.jpeg import has_one_scan
 from flowport.media.sniff import MAX_HEAD_BYTES, sniff
 from flowport.media.tracks import read_cover
-from flowport.store.batch_records import RowStanding
+from flowport.store.batch_records import RowStatus
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -292,7 +292,7 @@ class Previewer:
         """Return the run as answers show it: without the paths of saved files that are no longer there."""
         return drop_paths(run, await self.find_gone(run.outputs))
 
-    async def drop_gone_of_rows(self, rows: Sequence[RowStanding]) -> tuple[RowStanding, ...]:
+    async def drop_gone_of_rows(self, rows: Sequence[RowStatus]) -> tuple[RowStatus, ...]:
         """Return the rows of a batch with such runs."""
         gone = await self.find_gone(output for row in rows if row.run is not None for output in row.run.outputs)
         return drop_paths_of_rows(rows, gone)
@@ -336,7 +336,7 @@ def drop_paths(run: Run, paths: Collection[str]) -> Run:
     return replace(run, outputs=tuple(outputs))
 
 
-def drop_paths_of_rows(rows: Sequence[RowStanding], paths: Collection[str]) -> tuple[RowStanding, ...]:
+def drop_paths_of_rows(rows: Sequence[RowStatus], paths: Collection[str]) -> tuple[RowStatus, ...]:
     """Return the rows of a batch whose runs are without these paths."""
     return tuple(row if row.run is None else replace(row, run=drop_paths(row.run, paths)) for row in rows)
 

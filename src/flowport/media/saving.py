@@ -138,7 +138,7 @@ class PartialFile:
         """
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         self._close_synced()
-        path, is_taken_up = _claim_name(self._path, final, can_take_up=True)
+        path, is_taken_up = _claim_name(self._path, final, can_resume=True)
         sidecar = path.with_name(f"{path.name}.json")
         try:
             if is_taken_up and sidecar.is_file() and not sidecar.is_symlink():
@@ -190,7 +190,7 @@ def open_partial(final: Path, writer: str = "") -> PartialFile:
     return PartialFile(final, writer)
 
 
-def _claim_name(partial: Path, wished: Path, *, can_take_up: bool = False) -> tuple[Path, bool]:
+def _claim_name(partial: Path, wished: Path, *, can_resume: bool = False) -> tuple[Path, bool]:
     """Give the partial file the wished name, or that name with a number, and return it.
 
     The second is whether a file of the same bytes had it and was taken up: the partial one is removed.
@@ -200,7 +200,7 @@ def _claim_name(partial: Path, wished: Path, *, can_take_up: bool = False) -> tu
         try:
             move_to_free_name(partial, path)
         except FileExistsError:
-            if not (can_take_up and _has_same_bytes(partial, path)):
+            if not (can_resume and _has_same_bytes(partial, path)):
                 continue
             partial.unlink()
             return path, True

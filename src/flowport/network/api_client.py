@@ -26,7 +26,7 @@ from flowport.network.trust import build_plain_context, get_ssl_context
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.rate_limit_headers import parse_rate_limits
 from flowport.providers.retry_after import parse_retry_after
-from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.runtime.failpoints import Failpoint, trigger
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,9 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
 one may be waited for, and can be read by itself."""
 
 _STEPS: Final = {
-    "http11.send_request_body.complete": FaultPoint.AFTER_REQUEST_LEFT,
-    "http11.receive_response_headers.complete": FaultPoint.AFTER_PROVIDER_ACCEPTED,
-    "http11.receive_response_headers.failed": FaultPoint.AFTER_PROVIDER_ACCEPTED,
+    "http11.send_request_body.complete": Failpoint.AFTER_REQUEST_LEFT,
+    "http11.receive_response_headers.complete": Failpoint.AFTER_PROVIDER_ACCEPTED,
+    "http11.receive_response_headers.failed": Failpoint.AFTER_PROVIDER_ACCEPTED,
 }
 """The library's words for the moments of a start request."""
 
@@ -261,7 +261,7 @@ async def _note_start_step(progress: RequestProgress, event: str, info: Mapping[
     await progress.note(event, info)
     # A proxy is asked for a connection with events of the same names.
     if event in _STEPS and progress.stage is Stage.SENDING:
-        reach(_STEPS[event])
+        trigger(_STEPS[event])
 
 
 async def _read_body(response: httpx2.Response) -> tuple[bytes, bool]:

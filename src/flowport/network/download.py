@@ -17,7 +17,7 @@ from flowport.network.addresses import PORTS, Resolve, resolve_host
 from flowport.network.causes import FetchError
 from flowport.network.content_coding import BrokenCoding, Unpacker, find_unreadable_coding
 from flowport.network.file_route import HostRefused, NotConnected, Outlet
-from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.runtime.failpoints import Failpoint, trigger
 
 HEAD_BYTES: Final = 4096
 """How much of the beginning is handed back, to tell the type by."""
@@ -42,7 +42,7 @@ class Fetched:
     """Of the whole, in hexadecimal."""
 
 
-class Receiver(Protocol[T_co]):
+class Sink(Protocol[T_co]):
     """Takes what is fetched. It is called on threads, one call after the other."""
 
     def write(self, piece: bytes, /) -> object:
@@ -54,7 +54,7 @@ class Receiver(Protocol[T_co]):
         ...
 
 
-class FileReceiver:
+class FileSink:
     """Writes to a file that is open already."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -69,11 +69,11 @@ class FileReceiver:
         return fetched
 
 
-class Gathering(Generic[T]):
+class BufferedSink(Generic[T]):
     """One body that is being received. Mutable; each thread job has the pieces of before to itself."""
 
-    def __init__(self, receiver: Receiver[T], threads: anyio.CapacityLimiter) -> None:
-        self._receiver = receiver
+    def __init__(self, sink: Sink[T], threads: anyio.CapacityLimiter) -> None:
+        self._sink = sink
         self._threads = threads
         self._digest = hashlib.sha256()
         self._head = b""
@@ -99,14 +99,14 @@ class Gathering(Generic[T]):
         for piece in self._pieces:
             self._digest.update(piece)
             self._head += piece[: HEAD_BYTES - len(self._head)]
-            self._receiver.write(piece)
+            self._sink.write(piece)
         self._pieces.clear()
         self._waiting_bytes = 0
-        reach(FaultPoint.WHILE_DOWNLOADING)
+        trigger(Failpoint.WHILE_DOWNLOADING)
 
     def _finish(self, content_type: str) -> T:
         self._write()
-        return self._receiver.finish(Fetched(self.size_bytes, content_type, self._head, self._digest.hexdigest()))
+        return self._sink.finish(Fetched(self.size_bytes, content_type, self._head, self._digest.hexdigest()))
 
 
 MAX_REDIRECTS: Final = 3
@@ -159,9 +159,9 @@ class Fetcher:
 
     async def fetch_to_file(self, url: str, destination: BinaryIO, *, rules: FetchRules) -> Fetched:
         """Write what lies at the URL to the destination, piece by piece, and return what it was; raises as `fetch`."""
-        return await self.fetch(url, FileReceiver(destination), rules=rules)
+        return await self.fetch(url, FileSink(destination), rules=rules)
 
-    async def fetch(self, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+    async def fetch(self, url: str, sink: Sink[T], *, rules: FetchRules) -> T:
         """Bring what lies at the URL to the receiver and return what that makes of it.
 
         Raises:
@@ -174,7 +174,7 @@ class Fetcher:
             place = _get_place(first)
             with anyio.fail_after(rules.total_timeout_seconds):
                 async with self._open(first, rules) as response:
-                    return await self._receive(response, place, receiver, rules)
+                    return await self._receive(response, place, sink, rules)
         except TimeoutError as exc:
             raise FetchError(place, f"it took longer than {rules.total_timeout_seconds:g} seconds") from exc
         except NotConnected as exc:
@@ -183,13 +183,13 @@ class Fetcher:
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict, ValueError) as exc:
             raise FetchError(place, _describe(type(exc))) from exc
 
-    async def hand_over(self, read: Callable[[], bytes], receiver: Receiver[T]) -> T:
+    async def hand_over(self, read: Callable[[], bytes], sink: Sink[T]) -> T:
         """Give the receiver bytes that are here already, as if they had been fetched; they are read on a thread.
 
         Raises:
             OSError: The receiver cannot write.
         """
-        body = Gathering(receiver, self._file_threads)
+        body = BufferedSink(sink, self._file_threads)
         await body.add(await anyio.to_thread.run_sync(read, limiter=self._file_threads))
         return await body.finish("")
 
@@ -224,9 +224,9 @@ class Fetcher:
         except HostRefused as exc:
             raise FetchError(_get_place(url), str(exc)) from exc
 
-    async def _receive(self, response: httpx2.Response, place: str, receiver: Receiver[T], rules: FetchRules) -> T:
+    async def _receive(self, response: httpx2.Response, place: str, sink: Sink[T], rules: FetchRules) -> T:
         """Bring the body over, holding its length against the limit and against what was promised."""
-        body, received_bytes = Gathering(receiver, self._file_threads), 0
+        body, received_bytes = BufferedSink(sink, self._file_threads), 0
         unpacker = Unpacker(response.headers.get("content-encoding", ""))
         async with contextlib.aclosing(response.aiter_raw()) as pieces:
             async for piece in pieces:

@@ -21,14 +21,14 @@ from typing import Any, BinaryIO, Final
 import anyio
 import anyio.to_thread
 
-from flowport.domain.errors import Breakage, LedgerError, Operation, ProviderError, ProviderUnreachable
+from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderUnreachable, StoreError
 from flowport.domain.models import SANDBOX_HOST, Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
 from flowport.network.ratelimit.limiters import Budgets
 from flowport.providers.interface import Provider
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION
 
 logger = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ def open_sandbox_account(
     return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
 
 
-async def keep_tidy(accounts: Sequence[OpenAccount], ledger: Ledger, clock: Clock) -> None:
+async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock) -> None:
     """Let the sandbox forget what is old, now and then, but for what runs need that were not delivered.
 
     Never returns where there is a sandbox.
@@ -220,8 +220,8 @@ async def keep_tidy(accounts: Sequence[OpenAccount], ledger: Ledger, clock: Cloc
         await clock.sleep(pause_seconds)
         pause_seconds = _TIDY_SECONDS
         try:
-            await account.tidy_sandbox(await ledger.get_needed_provider_ids(account_id=account.account.id))
-        except (LedgerError, ProviderError) as exc:
+            await account.tidy_sandbox(await store.get_needed_provider_ids(account_id=account.account.id))
+        except (StoreError, ProviderError) as exc:
             logger.info("the sandbox's folder was not tidied, which is tried again later: %s", exc)
 
 

@@ -19,7 +19,7 @@ from flowport.network.addresses import PORTS, Resolve, resolve_host
 from flowport.network.causes import UploadError, get_breakage
 from flowport.network.file_route import HostRefused, NotConnected, Outlet
 from flowport.providers.interface import UploadPlace
-from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.runtime.failpoints import Failpoint, trigger
 
 PASSING_STATUSES: Final = frozenset({408, 425, 429})
 """Of the statuses below 500, those after which the same request may succeed."""
@@ -131,7 +131,7 @@ class _Body:
             remaining -= len(chunk)
             self._digest.update(chunk)
             yield chunk
-            reach(FaultPoint.DURING_UPLOAD)
+            trigger(Failpoint.DURING_UPLOAD)
 
 
 def _build_request(url: httpx2.URL, address: str, place: UploadPlace, body: _Body) -> httpx2.Request:

@@ -144,7 +144,7 @@ class ListQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class RunLook:
+class RunStatus:
     """How a run is doing, by its provider's word."""
 
     state: RunState
@@ -195,7 +195,7 @@ class UploadedFile:
     provider_upload_id: str = ""
 
 
-class ManyLooks(Protocol):
+class BulkStatus(Protocol):
     """How one request tells of several runs."""
 
     most: int
@@ -205,12 +205,12 @@ class ManyLooks(Protocol):
         """Return the request that tells how these runs are doing, at most `most`."""
         ...
 
-    def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunLook]:
+    def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunStatus]:
         """Return how the runs are doing, by their ids, each as its own look would tell it; one that is missing is read by itself.
 
         Args:
             provider_run_ids: What was asked for; nothing else is told.
-            now: When the answer came, as for `Provider.parse_look`.
+            now: When the answer came, as for `Provider.parse_status`.
 
         Raises:
             ProviderError: The answer is a refusal, or tells of none of them.
@@ -222,7 +222,7 @@ class Provider(Protocol):
     """The words of one provider. What it cannot do it answers with None, or with False."""
 
     name: str
-    """In lower case, as the ledger and the settings write it."""
+    """In lower case, as the store and the settings write it."""
     title: str
     """As people write it."""
     requests_per_minute: int
@@ -248,7 +248,7 @@ class Provider(Protocol):
     """Between two readings of the lists."""
     left_out_seconds: float
     """How long an app that had to be left out is not read again, but by a new process; 0 for until the lists are."""
-    many_looks: ManyLooks | None
+    bulk_status: BulkStatus | None
     """How one request tells of several runs; None where each has to be read by itself."""
     declared_ids: frozenset[str]
     """The apps of which a person has declared something; their definitions are read anew at each start."""
@@ -338,11 +338,11 @@ class Provider(Protocol):
         """Return whether the run was started; never raises for an answer."""
         ...
 
-    def build_look_request(self, provider_run_id: str) -> ApiRequest:
+    def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Return the request that tells how a run is doing."""
         ...
 
-    def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
+    def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
         """Return how the run is doing.
 
         Args:

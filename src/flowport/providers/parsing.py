@@ -156,7 +156,7 @@ def guess_mime_type(url: str) -> str:
 
 MAX_DETAIL_LENGTH: Final = 300
 MAX_ANSWER_KEPT: Final = 2000
-"""Characters of an undecided start answer that the ledger keeps."""
+"""Characters of an undecided start answer that the store keeps."""
 
 
 def clean_detail(text: str) -> str:

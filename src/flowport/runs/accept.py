@@ -1,4 +1,4 @@
-"""A prepared call as the run that the ledger is to accept."""
+"""A prepared call as the run that the store is to accept."""
 
 import secrets
 from typing import Final

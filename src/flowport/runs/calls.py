@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import Urgency
-from flowport.domain.spending import DAY_SECONDS, PurseRules, PurseTerms, Unpaid
+from flowport.domain.spending import DAY_SECONDS, LimitExceeded, SpendingCheck, SpendingLimits
 from flowport.runtime.clock import Clock
 from flowport.store.process_lock import ProcessLock
 from flowport.store.records import (
@@ -25,7 +25,7 @@ SIDE_BY_SIDE_SECONDS: Final = 10.0
 """Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
 ask for four variations."""
 
-SettledOutcome: TypeAlias = Accepted | Joined | InDoubt | Unpaid
+SettledOutcome: TypeAlias = Accepted | Joined | InDoubt | LimitExceeded
 
 
 def _draw_id() -> str:
@@ -33,7 +33,7 @@ def _draw_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class RunCall:
+class RunRequest:
     """One call that asks for a run."""
 
     owner: str
@@ -53,30 +53,30 @@ class RunCall:
     """The request that makes the call; it tells whether the client is connected and waits."""
     id: str = field(default_factory=_draw_id)
 
-    def accept_doubt(self) -> "RunCall":
+    def accept_doubt(self) -> "RunRequest":
         """Return the same call, made in knowledge of the doubt."""
         return replace(self, is_doubt_accepted=True)
 
-    def agree_to_price(self) -> "RunCall":
+    def agree_to_price(self) -> "RunRequest":
         """Return the same call, whose price the person has agreed to."""
         return replace(self, is_price_agreed=True)
 
 
-class CallBook:
+class RecentRequests:
     """Remembers the calls whose clients wait, and makes the rules by which a call joins an earlier run."""
 
-    def __init__(self, clock: Clock, *, window_seconds: float, purse: PurseRules | None = None) -> None:
+    def __init__(self, clock: Clock, *, window_seconds: float, spending_limits: SpendingLimits | None = None) -> None:
         """Begin empty; `window_seconds` is how long a run can be joined, 0 for never. Without a purse all is paid."""
         self._clock = clock
-        self.purse = purse or PurseRules()
+        self.spending_limits = spending_limits or SpendingLimits()
         self._window_seconds = window_seconds
-        self._calls: dict[str, tuple[float, RunCall]] = {}
+        self._calls: dict[str, tuple[float, RunRequest]] = {}
         """By id, with the monotonic seconds at which each was accepted."""
 
     async def accept(
-        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunCall, process: ProcessLock
+        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunRequest, process: ProcessLock
     ) -> SettledOutcome:
-        """Have the ledger accept a call, and find out on the way what it needs to know of other processes.
+        """Have the store accept a call, and find out on the way what it needs to know of other processes.
 
         Args:
             accept: Records the call by these rules, or says which processes it must be known of whether they live.
@@ -89,7 +89,9 @@ class CallBook:
                 return outcome
             processes = processes.look_up(outcome.process_ids, process.is_alive)
 
-    def _build_rules(self, call: RunCall, process_id: str, processes: KnownProcesses, arrived_at: float) -> AttachRules:
+    def _build_rules(
+        self, call: RunRequest, process_id: str, processes: KnownProcesses, arrived_at: float
+    ) -> AttachRules:
         """Return the rules for a call, and remember it for those that come after."""
         self._calls = {id_: kept for id_, kept in self._calls.items() if kept[1].exchange.is_open and id_ != call.id}
         beside = frozenset(
@@ -113,11 +115,11 @@ class CallBook:
             is_doubt_accepted=call.is_doubt_accepted,
         )
 
-    def build_terms(self, call: RunCall) -> PurseTerms:
+    def build_terms(self, call: RunRequest) -> SpendingCheck:
         """Return the terms on which a call's run is paid."""
         boot = self._clock.boot_time()
-        return PurseTerms(
-            self.purse,
+        return SpendingCheck(
+            self.spending_limits,
             since=self._clock.now() - DAY_SECONDS,
             boot_since=boot.subtract(DAY_SECONDS) if boot else None,
             is_agreed=call.is_price_agreed,

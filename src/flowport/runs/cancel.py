@@ -3,11 +3,11 @@
 import logging
 from enum import Enum
 
-from flowport.domain.errors import LedgerError, ProviderError
+from flowport.domain.errors import ProviderError, StoreError
 from flowport.domain.models import Run
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +49,10 @@ async def cancel_row(run: Run, account: OpenAccount) -> None:
         logger.warning("run %s of %s was not cancelled: %s", run.id, run.batch_id, exc)
 
 
-async def cancel_unwanted(run: Run, account: OpenAccount, ledger: Ledger) -> None:
+async def cancel_unwanted(run: Run, account: OpenAccount, store: Store) -> None:
     """Have a run cancelled whose caller has gone and wanted it stopped, unless another call waits for it."""
     try:
-        if not await ledger.is_waited_for(run.id) and await ask_to_cancel(run, account):
+        if not await store.is_waited_for(run.id) and await ask_to_cancel(run, account):
             logger.info("%s was asked to cancel run %s, whose caller has gone", account.provider.title, run.id)
-    except (LedgerError, ProviderError) as exc:
+    except (StoreError, ProviderError) as exc:
         logger.warning("run %s, whose caller has gone, was not cancelled: %s", run.id, exc)

@@ -7,13 +7,13 @@ from typing import Final
 
 import anyio
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.exchange import Exchange
 from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent
 from flowport.runtime.clock import Clock
-from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class DeliveredRuns:
 class Deliveries:
     """Turns what transports report of answers into events of runs."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, supervisor: Supervisor) -> None:
-        self._ledger = ledger
+    def __init__(self, store: Store, clock: Clock, supervisor: Supervisor) -> None:
+        self._store = store
         self._clock = clock
         self._supervisor = supervisor
         self.delivered = DeliveredRuns()
@@ -91,7 +91,7 @@ class Deliveries:
 
     def note_written(self, pending: "_PendingAnswer") -> float:
         """Record a delivery and return its instant."""
-        reach(FaultPoint.AFTER_WRITTEN)
+        trigger(Failpoint.AFTER_WRITTEN)
         delivery, at = pending.delivery, self._clock.now()
         for run_id in delivery.shown:
             self.delivered.note(run_id, owner=delivery.owner, connection=delivery.connection)
@@ -129,8 +129,8 @@ class Deliveries:
         # Also at the end of the process, which comes when the client has read the last answer.
         with anyio.CancelScope(shield=True):
             try:
-                await self._ledger.record(delivery.run_id, event, ended_call_id=ended_call_id)
-            except LedgerError as exc:
+                await self._store.record(delivery.run_id, event, ended_call_id=ended_call_id)
+            except StoreError as exc:
                 # It counts as undelivered, so an equal call gets the same result once more.
                 logger.warning("that run %s was delivered could not be recorded: %s", delivery.run_id, exc)
             finally:
@@ -139,8 +139,8 @@ class Deliveries:
     async def _leave(self, call_id: str) -> None:
         with anyio.CancelScope(shield=True):
             try:
-                await self._ledger.leave(call_id)
-            except LedgerError as exc:
+                await self._store.leave(call_id)
+            except StoreError as exc:
                 logger.warning("that a call waits no longer could not be recorded: %s", exc)
 
 

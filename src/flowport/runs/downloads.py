@@ -11,17 +11,17 @@ from weakref import WeakValueDictionary
 import anyio
 
 from flowport.domain.backoff import Backoff
-from flowport.domain.errors import ArgumentsInvalid, LedgerError, ProviderError, RunNotFound
+from flowport.domain.errors import ArgumentsInvalid, ProviderError, RunNotFound, StoreError
 from flowport.domain.models import DATA_SCHEME, Output, Run
 from flowport.media.data_uris import parse_data_uri
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
-from flowport.network.download import Fetcher, FetchRules, Receiver
-from flowport.runs.live import Board
+from flowport.network.download import Fetcher, FetchRules, Sink
+from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
-from flowport.runs.poll import fetch_look, is_unknown_there
+from flowport.runs.poll import fetch_status, is_unknown_there
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ WAIT_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
+class Refreshed:
     """What reading a run again has brought for the outputs that were asked about."""
 
     run: Run
@@ -41,11 +41,11 @@ class Renewed:
     """The outputs for which the provider has none."""
 
 
-class LinkRenewer:
-    """Fetches fresh links and writes them into the ledger."""
+class LinkRefresher:
+    """Fetches fresh links and writes them into the store."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
         self._clock = clock
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
@@ -53,17 +53,17 @@ class LinkRenewer:
         """Tell whether the link's time is over, by our clock; its server may think otherwise."""
         return bool(output.url) and output.expires_at is not None and output.expires_at <= self._clock.now()
 
-    async def renew_expired(self, run: Run, account: OpenAccount) -> None:
+    async def refresh_expired(self, run: Run, account: OpenAccount) -> None:
         """Renew, on behalf of somebody who waits, the links whose files are not saved; for a while, and as far as it goes."""
         expired = {output.n for output in run.outputs if not output.saved_path and self.has_expired(output)}
         if expired:
             with anyio.move_on_after(WAIT_SECONDS):
                 try:
-                    await self.renew(run, account, expired)
+                    await self.refresh_links(run, account, expired)
                 except ProviderError as exc:
                     logger.info("run %s could not be read again for fresh links: %s", run.id, exc)
 
-    async def renew(self, run: Run, account: OpenAccount, numbers: Collection[int]) -> Renewed:
+    async def refresh_links(self, run: Run, account: OpenAccount, numbers: Collection[int]) -> Refreshed:
         """Return the run with fresh links for these outputs, reading it once for all who ask at the same time.
 
         Raises:
@@ -74,30 +74,30 @@ class LinkRenewer:
             kept = await self._get_kept(run)
             if fresh := _find_changed(run, kept, numbers):
                 # Somebody read it again while we waited for our turn.
-                return Renewed(kept, fresh, frozenset())
+                return Refreshed(kept, fresh, frozenset())
             given = await self._fetch_outputs(run, account)
             changed = {
                 output.n: self._compare(output, _find_same(output, given), account)
                 for output in kept.outputs
                 if output.n in numbers
             }
-            renewed = replace(kept, outputs=tuple(changed.get(output.n, output) for output in kept.outputs))
-            for output in set(renewed.outputs) - set(kept.outputs):
+            refreshed = replace(kept, outputs=tuple(changed.get(output.n, output) for output in kept.outputs))
+            for output in set(refreshed.outputs) - set(kept.outputs):
                 await self._note(run, output)
-        fresh = _find_changed(run, renewed, numbers)
+        fresh = _find_changed(run, refreshed, numbers)
         gone = {output.n for output in changed.values() if output.n not in fresh and self._is_gone(output)}
-        return Renewed(renewed, fresh, frozenset(gone))
+        return Refreshed(refreshed, fresh, frozenset(gone))
 
     async def _get_kept(self, run: Run) -> Run:
         try:
-            return await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
-        except (LedgerError, RunNotFound) as exc:
-            logger.warning("run %s is read again without the ledger: %s", run.id, exc)
+            return await self._store.get_run(run.id, account_id=None, owner=run.owner)
+        except (StoreError, RunNotFound) as exc:
+            logger.warning("run %s is read again without the store: %s", run.id, exc)
             return run
 
     async def _fetch_outputs(self, run: Run, account: OpenAccount) -> tuple[Output, ...]:
         try:
-            return (await fetch_look(run, account, self._clock)).outputs
+            return (await fetch_status(run, account, self._clock)).outputs
         except ProviderError as exc:
             if is_unknown_there(exc):
                 return ()
@@ -118,8 +118,8 @@ class LinkRenewer:
 
     async def _note(self, run: Run, output: Output) -> None:
         try:
-            await self._ledger.note_output(run.id, output)
-        except (LedgerError, RunNotFound) as exc:
+            await self._store.note_output(run.id, output)
+        except (StoreError, RunNotFound) as exc:
             logger.warning("the link of output %d of run %s could not be written down: %s", output.n, run.id, exc)
 
 
@@ -162,7 +162,7 @@ class Saved:
     """Those of them that are worth a few tries only: nothing came, or something of another kind, or Flowport made a mistake."""
 
 
-async def bring_output(fetcher: Fetcher, url: str, receiver: Receiver[T], *, rules: FetchRules) -> T:
+async def bring_output(fetcher: Fetcher, url: str, sink: Sink[T], *, rules: FetchRules) -> T:
     """Bring an output to the receiver from where it lies: at an address, or inside its data URI.
 
     Raises:
@@ -170,10 +170,10 @@ async def bring_output(fetcher: Fetcher, url: str, receiver: Receiver[T], *, rul
         OSError: The receiver cannot write.
     """
     if not url.startswith(DATA_SCHEME):
-        return await fetcher.fetch(url, receiver, rules=rules)
+        return await fetcher.fetch(url, sink, rules=rules)
     try:
         read = partial(parse_data_uri, url, argument="result", max_bytes=rules.max_bytes)
-        return await fetcher.hand_over(read, receiver)
+        return await fetcher.hand_over(read, sink)
     except ArgumentsInvalid as exc:
         problem = "its data stood in the provider's answer, and is broken or too large"
         raise FetchError("the provider", problem, is_refused=True) from exc
@@ -184,15 +184,15 @@ class OutputSaver:
 
     def __init__(
         self,
-        ledger: Ledger,
-        board: Board,
+        store: Store,
+        live_runs: LiveRuns,
         clock: Clock,
         fetcher: Fetcher,
         *,
         rules: SavingRules,
     ) -> None:
-        self._ledger = ledger
-        self._board = board
+        self._store = store
+        self._live_runs = live_runs
         self._clock = clock
         self._fetcher = fetcher
         self._rules = rules
@@ -240,9 +240,9 @@ class OutputSaver:
 
     async def _note(self, run: Run, output: Output) -> None:
         try:
-            await self._ledger.note_output(run.id, output)
-        # The ledger lacks the output when it could not take the end of the run.
-        except (LedgerError, RunNotFound) as exc:
+            await self._store.note_output(run.id, output)
+        # The store lacks the output when it could not take the end of the run.
+        except (StoreError, RunNotFound) as exc:
             logger.warning("output %d of run %s is saved, which could not be written down: %s", output.n, run.id, exc)
 
     async def _save(self, run: Run, output: Output, url: str, rules: FetchRules) -> tuple[Output, Outcome]:
@@ -279,14 +279,14 @@ MAX_UNFIT: Final = 5
 
 
 @dataclass(slots=True)
-class Effort:
+class DownloadTask:
     """What is being done to save one run's outputs. Mutable: every attempt changes it."""
 
     run: Run
     account: OpenAccount
     missing: frozenset[int]
     """The outputs that are worth another attempt."""
-    is_renewed: bool = False
+    is_refreshed: bool = False
     """Whether the run was read again for fresh links; that is done once."""
     unfit: Counter[int] = field(default_factory=Counter)
     """How often what came for an output was nothing, or of the wrong kind."""
@@ -300,28 +300,28 @@ class Effort:
         return saved
 
 
-class OutputRetrier:
+class DownloadRetrier:
     """Saves outputs, again and again where that may help."""
 
-    def __init__(self, ledger: Ledger, saver: OutputSaver, renewer: LinkRenewer, clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(self, store: Store, saver: OutputSaver, link_refresher: LinkRefresher, clock: Clock) -> None:
+        self._store = store
         self._saver = saver
-        self._renewer = renewer
+        self._link_refresher = link_refresher
         self._clock = clock
         self._retrying: dict[str, anyio.CancelScope | None] = {}
         """The runs that are tried again behind the answer: how to end the pause, None while an attempt is under way."""
 
-    async def try_first(self, run: Run, account: OpenAccount) -> Effort:
+    async def try_first(self, run: Run, account: OpenAccount) -> DownloadTask:
         """Try each output that is not saved, with a fresh link where the old one has expired; `try_again` follows."""
-        effort = Effort(run, account, self._saver.find_missing(run))
-        await self._attempt(effort)
-        return effort
+        download_task = DownloadTask(run, account, self._saver.find_missing(run))
+        await self._attempt(download_task)
+        return download_task
 
-    async def try_again(self, effort: Effort) -> None:
+    async def try_again(self, download_task: DownloadTask) -> None:
         """Try what is left, with growing pauses, until nothing is left to try or somebody begins anew."""
-        run_id = effort.run.id
+        run_id = download_task.run.id
         failures = 1
-        while effort.missing and (pause := FAILED_DOWNLOAD.get_pause(failures)) is not None:
+        while download_task.missing and (pause := FAILED_DOWNLOAD.get_pause(failures)) is not None:
             failures += 1
             with anyio.CancelScope() as scope:
                 self._retrying[run_id] = scope
@@ -330,8 +330,8 @@ class OutputRetrier:
                 return
             self._retrying[run_id] = None
             try:
-                await self._read_again(effort)
-                await self._attempt(effort)
+                await self._read_again(download_task)
+                await self._attempt(download_task)
             finally:
                 del self._retrying[run_id]
 
@@ -344,42 +344,42 @@ class OutputRetrier:
         scope.cancel()
         return True
 
-    async def _read_again(self, effort: Effort) -> None:
+    async def _read_again(self, download_task: DownloadTask) -> None:
         """Take up what others have written since: a fresh link, or that the run was erased."""
-        run = effort.run
+        run = download_task.run
         try:
-            kept = await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
+            kept = await self._store.get_run(run.id, account_id=None, owner=run.owner)
         except RunNotFound:
-            effort.missing = frozenset()
-        except LedgerError as exc:
-            logger.info("the outputs of run %s are tried again without the ledger: %s", run.id, exc)
+            download_task.missing = frozenset()
+        except StoreError as exc:
+            logger.info("the outputs of run %s are tried again without the store: %s", run.id, exc)
         else:
-            # Where the ledger could not take the end of the run, it lacks the outputs.
+            # Where the store could not take the end of the run, it lacks the outputs.
             if kept.state.is_final:
-                effort.run = kept
-                effort.missing &= self._saver.find_missing(kept)
+                download_task.run = kept
+                download_task.missing &= self._saver.find_missing(kept)
 
-    async def _attempt(self, effort: Effort) -> None:
-        saved = await effort.save(self._saver, effort.missing)
-        if saved.expired and not effort.is_renewed:
-            await self._try_renewed(effort, saved.expired)
-        elif effort.is_renewed:
-            effort.missing -= self._find_dead(effort.run, saved.expired)
+    async def _attempt(self, download_task: DownloadTask) -> None:
+        saved = await download_task.save(self._saver, download_task.missing)
+        if saved.expired and not download_task.is_refreshed:
+            await self._try_refreshed(download_task, saved.expired)
+        elif download_task.is_refreshed:
+            download_task.missing -= self._find_dead(download_task.run, saved.expired)
 
-    async def _try_renewed(self, effort: Effort, expired: Collection[int]) -> None:
+    async def _try_refreshed(self, download_task: DownloadTask, expired: Collection[int]) -> None:
         try:
-            renewed = await self._renewer.renew(effort.run, effort.account, expired)
+            refreshed = await self._link_refresher.refresh_links(download_task.run, download_task.account, expired)
         except ProviderError as exc:
-            logger.info("run %s could not be read again for fresh links: %s", effort.run.id, exc)
+            logger.info("run %s could not be read again for fresh links: %s", download_task.run.id, exc)
             return
-        effort.run = renewed.run
+        download_task.run = refreshed.run
         # Where the provider gave the same links again they may work yet, and it is asked once more when they do not.
-        effort.is_renewed = bool(renewed.fresh or renewed.gone)
-        effort.missing -= renewed.gone
-        if renewed.fresh:
-            await effort.save(self._saver, renewed.fresh)
+        download_task.is_refreshed = bool(refreshed.fresh or refreshed.gone)
+        download_task.missing -= refreshed.gone
+        if refreshed.fresh:
+            await download_task.save(self._saver, refreshed.fresh)
 
     def _find_dead(self, run: Run, expired: Collection[int]) -> frozenset[int]:
         """Return the outputs whose fresh links have expired as well: by their server and by our clock."""
-        dead = (one for one in run.outputs if one.expires_at is None or self._renewer.has_expired(one))
+        dead = (one for one in run.outputs if one.expires_at is None or self._link_refresher.has_expired(one))
         return frozenset(one.n for one in dead if one.n in expired)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from flowport.domain.errors import LedgerError
-from flowport.store.interface import Ledger
+from flowport.domain.errors import StoreError
+from flowport.store.interface import Store
 from flowport.store.records import MIN_DURATIONS
 
 PRIOR_LOG_SECONDS: Final = math.log(55.0)
@@ -31,7 +31,7 @@ _ROOT_TAU: Final = math.sqrt(math.tau)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Observation:
     """What is known of the duration of a run that is over."""
 
     low_seconds: float
@@ -76,7 +76,7 @@ class Forecast:
         return (math.log(seconds) - self.log_seconds) / self.sigma if seconds > 0 else -math.inf
 
 
-def fit_forecast(spans: Sequence[Span]) -> Forecast:
+def fit_forecast(spans: Sequence[Observation]) -> Forecast:
     """Return the forecast that earlier runs of an app suggest; without any, what apps usually take."""
     # It begins with those that are known: the middles of wide spans would lead far from them, and few rounds lead back.
     forecast = _fit([_get_known(span) for span in spans if span.low_seconds == span.high_seconds])
@@ -93,11 +93,11 @@ def _fit(ends: Sequence[tuple[float, float]]) -> Forecast:
     return Forecast(mean, max(_LEAST_SIGMA, math.sqrt(spread / weight)))
 
 
-def _get_known(span: Span) -> tuple[float, float]:
+def _get_known(span: Observation) -> tuple[float, float]:
     return math.log(max(span.middle_seconds, 0.01)), 0.0
 
 
-def _place_end(span: Span, forecast: Forecast) -> tuple[float, float]:
+def _place_end(span: Observation, forecast: Forecast) -> tuple[float, float]:
     """Return where within its span the logarithm of an end is to be expected, and the variance that is left."""
     low, high = (forecast._get_place(one) for one in (span.low_seconds, span.high_seconds))  # noqa: SLF001 - one matter
     mass = _get_mass(low, high)
@@ -144,14 +144,14 @@ class Usual:
 class _AppDurations:
     """What is known of one app on one account."""
 
-    history: tuple[Span, ...]
-    """By the ledger; it stays, because of these the durations are known."""
-    newer: deque[Span] = field(default_factory=lambda: deque(maxlen=MAX_SPANS))
+    history: tuple[Observation, ...]
+    """By the store; it stays, because of these the durations are known."""
+    newer: deque[Observation] = field(default_factory=lambda: deque(maxlen=MAX_SPANS))
     forecast: Forecast | None = None
     """By all of them; None when some have come since it was made."""
 
     @property
-    def spans(self) -> tuple[Span, ...]:
+    def spans(self) -> tuple[Observation, ...]:
         """All that are known."""
         return (*self.history, *self.newer)
 
@@ -159,24 +159,24 @@ class _AppDurations:
 class DurationBook:
     """Answers how long a run of an app may take."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._apps: dict[tuple[str, str], _AppDurations] = {}
 
     async def load(self, account_id: str, app_id: str) -> None:
-        """Have the ledger's durations of an app at hand, as far as it can be read; it is asked once."""
+        """Have the store's durations of an app at hand, as far as it can be read; it is asked once."""
         if (account_id, app_id) in self._apps:
             return
         try:
-            seconds = await self._ledger.get_durations(account_id=account_id, app_id=app_id)
-        except LedgerError as exc:
+            seconds = await self._store.get_durations(account_id=account_id, app_id=app_id)
+        except StoreError as exc:
             logger.info("how long earlier runs of %s took could not be read: %s", app_id, exc)
             return
-        # Another task may have asked and noted ends meanwhile; these are newer than what the ledger had.
-        self._apps.setdefault((account_id, app_id), _AppDurations(tuple(Span(one, one) for one in seconds)))
+        # Another task may have asked and noted ends meanwhile; these are newer than what the store had.
+        self._apps.setdefault((account_id, app_id), _AppDurations(tuple(Observation(one, one) for one in seconds)))
 
-    def note(self, account_id: str, app_id: str, span: Span) -> None:
-        """Take up a run that has just succeeded; without the ledger's word of those before it nothing is learnt."""
+    def note(self, account_id: str, app_id: str, span: Observation) -> None:
+        """Take up a run that has just succeeded; without the store's word of those before it nothing is learnt."""
         known = self._apps.get((account_id, app_id))
         if known is not None:
             known.newer.append(span)

@@ -28,14 +28,14 @@ from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.download import Fetcher, FetchRules
 from flowport.providers.interface import build_inline_media
-from flowport.runs.downloads import LinkRenewer
+from flowport.runs.downloads import LinkRefresher
 from flowport.runs.output_file import SavingRules, build_folder_warning
 from flowport.runs.prepare import MediaInput, PreparedCall, build_rules
 from flowport.runs.references import CreationMedia, InputMedia, OutputMedia
 from flowport.runs.uploads import FileUploads, convert_if_picture
 from flowport.runtime.clock import Clock
 from flowport.runtime.file_systems import find_folder_problem
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.records import Upload
 
 logger = logging.getLogger(__name__)
@@ -80,11 +80,11 @@ class FileDeliverer:
 
     def __init__(
         self,
-        ledger: Ledger,
+        store: Store,
         clock: Clock,
         uploads: FileUploads,
         fetcher: Fetcher,
-        renewer: LinkRenewer,
+        link_refresher: LinkRefresher,
         *,
         accounts: Mapping[str, OpenAccount],
         threads: anyio.CapacityLimiter,
@@ -96,11 +96,11 @@ class FileDeliverer:
             results: Where the run's outputs will go; None when nobody minds.
         """
         self._results = results
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._uploads = uploads
         self._fetcher = fetcher
-        self._renewer = renewer
+        self._link_refresher = link_refresher
         self._accounts = accounts
         self._threads = threads
 
@@ -109,7 +109,7 @@ class FileDeliverer:
 
         Raises:
             ArgumentsInvalid: A file cannot be brought; nothing was sent that could cost anything.
-            LedgerError: The ledger cannot be read or written.
+            StoreError: The store cannot be read or written.
         """
         delivery = _Delivery(account)
         # Before anything is paid, so that the person can still choose another folder.
@@ -122,7 +122,7 @@ class FileDeliverer:
             delivery.notes.append(SANDBOX_NOTE)
         notes = " ".join(dict.fromkeys(delivery.notes))
         if notes:
-            await self._ledger.note_notes(run.id, notes=notes)
+            await self._store.note_notes(run.id, notes=notes)
         return Delivered({**call.inputs, **values}, tuple(delivery.uploads), notes)
 
     async def _look_at_results(self) -> list[str]:
@@ -162,7 +162,7 @@ class FileDeliverer:
         is_theirs = media.run.account_id == account.account.id and account.provider.takes_output_ids
         if is_theirs and output.provider_output_id:
             return output.provider_output_id
-        output = await self._renew(media)
+        output = await self._refresh_links(media)
         if output.url and self._is_fresh(output) and output.url.startswith("https:") and not account.is_sandbox:
             return output.url
         if output.url and not output.link:
@@ -191,17 +191,17 @@ class FileDeliverer:
     def _is_fresh(self, output: Output) -> bool:
         return output.expires_at is None or output.expires_at > self._clock.now() + LINK_MARGIN_SECONDS
 
-    async def _renew(self, media: OutputMedia) -> Output:
+    async def _refresh_links(self, media: OutputMedia) -> Output:
         """Return the output with a fresh link, if its own will not do and its provider gives another."""
         account = self._accounts.get(media.run.account_id)
         if account is None or not media.output.url or self._is_fresh(media.output):
             return media.output
         try:
-            renewed = await self._renewer.renew(media.run, account, {media.output.n})
+            refreshed = await self._link_refresher.refresh_links(media.run, account, {media.output.n})
         except ProviderError as exc:
             logger.info("run %s could not be read again for a fresh link: %s", media.run.id, exc)
             return media.output
-        return next(output for output in renewed.run.outputs if output.n == media.output.n)
+        return next(output for output in refreshed.run.outputs if output.n == media.output.n)
 
     async def _bring_url(self, url: str, item: MediaInput, delivery: _Delivery) -> str:
         """Hand a URL on, unless it promises a format that must be converted first."""

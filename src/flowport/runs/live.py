@@ -1,6 +1,6 @@
 """What this process knows of its live runs, and a bell for those who wait for one.
 
-The ledger is the record; the board is its freshest page, so that a waiting handler reads no disk.
+The store is the record; the list of live runs is its freshest page, so that a waiting handler reads no disk.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def _stand_nowhere() -> QueuePlace | None:
 
 
 @dataclass(slots=True)
-class BoardEntry:
+class LiveRun:
     """One run that this process starts, follows or saves. Mutable: it changes with every look."""
 
     run: Run
@@ -37,7 +37,7 @@ class BoardEntry:
     problem: str = ""
     """Why the run could not be looked at the last time, as a sentence; empty when it could."""
     is_unwritten: bool = False
-    """Whether the ledger could not take the last change, so that this page is the only record of it."""
+    """Whether the store could not take the last change, so that this page is the only record of it."""
     refusal: str = ""
     """Why the provider takes no runs from this account at all, as sentences; empty while it is not known to refuse. What
     a row of a batch has met stands with the batch."""
@@ -64,7 +64,7 @@ class BoardEntry:
         finally:
             self.waiters -= 1
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Wake those who wait for a change."""
         self.changed.set()
         self.changed = anyio.Event()
@@ -86,24 +86,24 @@ def _ignore(run_id: str, *, is_relisted: bool) -> None:
     """Hear of nothing."""
 
 
-class Board:
+class LiveRuns:
     """The live runs of this process by id, and for a while those that have ended."""
 
     def __init__(self, listener: RunListener = _ignore) -> None:
-        self._entries: dict[str, BoardEntry] = {}
+        self._entries: dict[str, LiveRun] = {}
         self._live: set[str] = set()
         self._listener = listener
 
-    def put(self, run: Run, *, noted_at: float, urgency: Urgency = Urgency.WAITED) -> BoardEntry:
+    def put(self, run: Run, *, noted_at: float, urgency: Urgency = Urgency.WAITED) -> LiveRun:
         """Take up a run, or return its entry when it is here already."""
         if run.id not in self._entries:
-            self._entries[run.id] = BoardEntry(run, urgency=urgency, noted_at=noted_at)
+            self._entries[run.id] = LiveRun(run, urgency=urgency, noted_at=noted_at)
             self._note_live(run)
             # The lists show a batch, and none of its rows.
             self._listener(run.id, is_relisted=not run.batch_id)
         return self._entries[run.id]
 
-    def get(self, run_id: str) -> BoardEntry | None:
+    def get(self, run_id: str) -> LiveRun | None:
         """Return what is known of a run; None when this process does not follow it."""
         return self._entries.get(run_id)
 
@@ -113,7 +113,7 @@ class Board:
         return next((row.problem for row in rows if row.problem and row.run.state is RunState.ACCEPTED), "")
 
     def remove(self, run_id: str) -> None:
-        """Forget a run that the ledger knows as well; whoever waits for it is told."""
+        """Forget a run that the store knows as well; whoever waits for it is told."""
         entry = self._entries.get(run_id)
         if entry is not None and not entry.is_unwritten:
             del self._entries[run_id]
@@ -121,7 +121,7 @@ class Board:
             entry.changed.set()
 
     def note_unwritten(self, run_id: str) -> None:
-        """Keep a run here although it is over, because the ledger could not take its last change."""
+        """Keep a run here although it is over, because the store could not take its last change."""
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwritten = True
@@ -135,7 +135,7 @@ class Board:
         batch = self._entries.get(entry.run.batch_id)
         if batch is not None:
             batch.refusal = reason
-            batch.rouse()
+            batch.wake()
 
     def note_unwanted(self, run_id: str) -> None:
         """A caller of the run has gone and wants it stopped."""
@@ -144,7 +144,7 @@ class Board:
             entry.is_unwanted = True
 
     def note_written(self, run_id: str) -> None:
-        """The ledger knows all again."""
+        """The store knows all again."""
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwritten = False
@@ -161,7 +161,7 @@ class Board:
         entry.problem = problem
         if is_saving is not None:
             entry.is_saving = is_saving
-        entry.rouse()
+        entry.wake()
 
     def count_live(self) -> int:
         """Return how many runs are not over."""

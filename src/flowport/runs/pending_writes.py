@@ -1,7 +1,7 @@
-"""Write what became of runs into the ledger, however long that takes.
+"""Write what became of runs into the store, however long that takes.
 
 Once a start request has left, what we know of the run must not be lost because the disk was full or the file busy for a
-moment. A change that the ledger does not take is kept in its order and offered again before every later one.
+moment. A change that the store does not take is kept in its order and offered again before every later one.
 """
 
 import logging
@@ -11,18 +11,18 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from flowport.domain.backoff import Backoff
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import Run
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
 FAILED_WRITE: Final = Backoff(300.0, 1.0, tries=8, steps=(0.5, 2.0, 10.0, 30.0, 60.0, 120.0))
-"""Before a run that is over is offered again; after the last try it stays on the board and in the log only."""
+"""Before a run that is over is offered again; after the last try it stays on the list of live runs and in the log only."""
 
 Change: TypeAlias = Callable[[], Awaitable[bool]]
-"""One of the ledger's compare-and-set operations, ready to be asked for."""
+"""One of the store's compare-and-set operations, ready to be asked for."""
 
 
 class Written(Enum):
@@ -32,14 +32,14 @@ class Written(Enum):
     REFUSED = "refused"
     """The run is not in a state that the change may start from: another process was there first."""
     KEPT = "kept"
-    """The ledger cannot be written to just now; the change waits here."""
+    """The store cannot be written to just now; the change waits here."""
 
 
 class RunWriter:
-    """Carries changes of runs to the ledger, in their order."""
+    """Carries changes of runs to the store, in their order."""
 
-    def __init__(self, board: Board, clock: Clock) -> None:
-        self._board = board
+    def __init__(self, live_runs: LiveRuns, clock: Clock) -> None:
+        self._live_runs = live_runs
         self._clock = clock
         self._waiting: dict[str, deque[Change]] = {}
 
@@ -55,8 +55,8 @@ class RunWriter:
         while waiting:
             try:
                 outcome = Written.TAKEN if await waiting[0]() else Written.REFUSED
-            except LedgerError as exc:
-                self._board.note_unwritten(run.id)
+            except StoreError as exc:
+                self._live_runs.note_unwritten(run.id)
                 place = run.provider_run_id or "without an id"
                 logger.error(  # noqa: TRY400 - the error's sentence says all
                     "run %s (%s at the provider) is %s, which is not written down: %s", run.id, place, run.state, exc
@@ -64,7 +64,7 @@ class RunWriter:
                 return Written.KEPT
             waiting.popleft()
         if self._waiting.pop(run.id, None) is not None:
-            self._board.note_written(run.id)
+            self._live_runs.note_written(run.id)
         return outcome
 
     async def write_at_last(self, run: Run) -> None:

@@ -56,7 +56,7 @@ _LEAST_WORTH: Final = 1e-6
 """More than nothing and less than any chance that matters."""
 
 
-class Demand(Enum):
+class PollReason(Enum):
     """Why a run is looked at now."""
 
     WAITED = "waited"
@@ -68,7 +68,7 @@ class Demand(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class LiveRun:
+class PollState:
     """What counts when runs compete for a look. Seconds are monotonic ones."""
 
     started_at: float
@@ -114,7 +114,7 @@ def get_next_pause(
     return pause + chance * (crowd - 1) / pace.spread_per_second
 
 
-def get_prices(runs: Iterable[LiveRun], pace: Pace, *, limit: int) -> Prices:
+def get_prices(runs: Iterable[PollState], pace: Pace, *, limit: int) -> Prices:
     """Return what a look must be worth, so that the looks at all these runs fit into so many requests a minute.
 
     Looks that go to a run in proportion to the square root of its hazard find its end soonest. The price is the factor:
@@ -133,38 +133,38 @@ def get_prices(runs: Iterable[LiveRun], pace: Pace, *, limit: int) -> Prices:
     return Prices(price, 60.0 * sum(left) / rest)
 
 
-def get_prices_of_many(runs: Sequence[LiveRun], pace: Pace, *, limit: int) -> Prices:
+def get_prices_of_many(runs: Sequence[PollState], pace: Pace, *, limit: int) -> Prices:
     """Return what a look must be worth where it takes others along; rows leave to starts what they save."""
     waited = get_prices(runs, pace, limit=limit * LOOKS_IN_ONE).waited
     return Prices(waited, get_prices(runs, pace, limit=limit).left)
 
 
-def choose_run(runs: Sequence[LiveRun], demand: Demand, prices: Prices, now: float) -> int | None:
+def choose_run(runs: Sequence[PollState], poll_reason: PollReason, prices: Prices, now: float) -> int | None:
     """Return the place of the run that is to be looked at for this reason; None when no look is worth it yet.
 
     All of them are due by their pace.
     """
-    worths = [_get_worth(run, demand, prices, now) for run in runs]
+    worths = [_get_worth(run, poll_reason, prices, now) for run in runs]
     best = max(range(len(runs)), key=worths.__getitem__, default=None)
     return best if best is not None and worths[best] > 0 else None
 
 
-def choose_likeliest(runs: Sequence[LiveRun], now: float) -> int | None:
+def choose_likeliest(runs: Sequence[PollState], now: float) -> int | None:
     """Return the place of the run that is likeliest to have ended, whoever waits for it; None when there is none."""
     return max(range(len(runs)), key=lambda n: runs[n].get_end_chance(now), default=None)
 
 
-def choose_companions(runs: Sequence[LiveRun], now: float, most: int) -> list[int]:
+def choose_companions(runs: Sequence[PollState], now: float, most: int) -> list[int]:
     """Return the places of those that a request for another run takes along: who is waited for, then the likeliest to have ended."""
     return heapq.nlargest(most, range(len(runs)), key=lambda n: (runs[n].is_waited, runs[n].get_end_chance(now)))
 
 
-def _get_worth(run: LiveRun, demand: Demand, prices: Prices, now: float) -> float:
+def _get_worth(run: PollState, poll_reason: PollReason, prices: Prices, now: float) -> float:
     """Return a number that is greater the sooner the run should be looked at; 0 for not yet."""
-    if run.is_waited is not (demand is Demand.WAITED):
+    if run.is_waited is not (poll_reason is PollReason.WAITED):
         return 0.0
     unasked, chance = now - run.asked_at, run.get_end_chance(now)
-    if demand is Demand.OVER:
+    if poll_reason is PollReason.OVER:
         return chance if chance >= SURE_CHANCE else 0.0
     if unasked >= LONGEST_SECONDS[run.is_waited]:
         # Above every chance, the oldest first: so none is passed over for ever.
@@ -178,11 +178,11 @@ def _get_worth(run: LiveRun, demand: Demand, prices: Prices, now: float) -> floa
     return chance if is_worth_it else 0.0
 
 
-def note_look(run: LiveRun, now: float) -> LiveRun:
+def note_look(run: PollState, now: float) -> PollState:
     """Return the run after a look that found it going on."""
     return replace(run, looks=run.looks + 1, failures=0, seen_at=now, asked_at=now)
 
 
-def note_failure(run: LiveRun, now: float) -> LiveRun:
+def note_failure(run: PollState, now: float) -> PollState:
     """Return the run after a look that brought no answer."""
     return replace(run, looks=run.looks + 1, failures=run.failures + 1, asked_at=now)

@@ -31,14 +31,14 @@ from flowport.media.sources import HeldSource
 from flowport.media.wrapped_paths import iterate_unwrapped
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.references import CreationMedia, InputMedia, OutputFinder, OutputMedia
 
 MAX_SHOWN_VALUE: Final = 300
-"""Characters of one text argument that the ledger keeps for a person to read again."""
+"""Characters of one text argument that the store keeps for a person to read again."""
 
 MAX_SHOWN_STRUCTURE: Final = 6000
-"""Characters of a list or object that the ledger keeps as such; a longer one becomes the beginning of its text."""
+"""Characters of a list or object that the store keeps as such; a longer one becomes the beginning of its text."""
 
 MAX_CALL_BYTES: Final = 30_000_000
 """All files that the text of one call holds; they lie in memory until it is started."""
@@ -104,7 +104,7 @@ class CallPreparer:
         account: OpenAccount,
         listing: Listing,
         arguments: Mapping[str, JsonValue] | None,
-        call: RunCall,
+        call: RunRequest,
         *,
         known: KnownFiles | None = None,
     ) -> PreparedCall:
@@ -117,7 +117,7 @@ class CallPreparer:
 
         Raises:
             ArgumentsInvalid: An argument does not fit, or a file may not or cannot be read.
-            LedgerError: The ledger cannot be read.
+            StoreError: The store cannot be read.
         """
         app = listing.app
         named = name_arguments(app, listing.property_names, arguments or {})
@@ -154,7 +154,7 @@ class CallPreparer:
         account: OpenAccount,
         listing: Listing,
         values: Mapping[str, JsonValue],
-        call: RunCall,
+        call: RunRequest,
         known: KnownFiles,
     ) -> dict[str, MediaInput]:
         rules = await build_rules(account, self._rules.roots)
@@ -176,7 +176,7 @@ class CallPreparer:
         return found
 
     async def _find(
-        self, text: str, item: Input, argument: str, account: OpenAccount, call: RunCall
+        self, text: str, item: Input, argument: str, account: OpenAccount, call: RunRequest
     ) -> OutputMedia | CreationMedia | None:
         """Return what is named that somebody has already; None when it is to be read here."""
         output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)

@@ -7,22 +7,22 @@ import anyio
 
 from flowport.domain.errors import DayUsedUp, FlowportError, ProviderRefused
 from flowport.domain.models import Run
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runtime.clock import Clock
 
 T = TypeVar("T")
 
 
-class Patience:
+class QuotaWait:
     """Waits for runs, and lets go of those that are cancelled meanwhile."""
 
-    def __init__(self, board: Board, clock: Clock) -> None:
-        self._board = board
+    def __init__(self, live_runs: LiveRuns, clock: Clock) -> None:
+        self._live_runs = live_runs
         self._clock = clock
 
     def is_over(self, run: Run) -> bool:
         """Tell whether the run was cancelled while it waited."""
-        entry = self._board.get(run.id)
+        entry = self._live_runs.get(run.id)
         return entry is not None and entry.run.state.is_final
 
     async def outwait_day(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -31,7 +31,7 @@ class Patience:
         For a row of a batch it is done anew on the next day of the provider when this one is used up; for nobody else.
 
         Raises:
-            FlowportError: What the work raises. That the account itself is refused stands on the board then.
+            FlowportError: What the work raises. That the account itself is refused stands on the list of live runs then.
         """
         while not self.is_over(run):
             try:
@@ -41,7 +41,7 @@ class Patience:
                     raise
                 await self._wait_for_day(run, exc)
             except ProviderRefused as exc:
-                self._board.note_refused(run.id, str(exc))
+                self._live_runs.note_refused(run.id, str(exc))
                 raise
         return None
 
@@ -56,7 +56,7 @@ class Patience:
 
         async def hear() -> None:
             """Break off with the run."""
-            while (entry := self._board.get(run.id)) is not None and not entry.run.state.is_final:
+            while (entry := self._live_runs.get(run.id)) is not None and not entry.run.state.is_final:
                 await entry.changed.wait()
             group.cancel_scope.cancel()
 
@@ -76,7 +76,7 @@ class Patience:
     async def _wait_for_day(self, run: Run, problem: DayUsedUp) -> None:
         if self.is_over(run):
             return
-        self._board.update(run, problem=f"{problem} Nothing was sent; Flowport goes on by itself.")
+        self._live_runs.update(run, problem=f"{problem} Nothing was sent; Flowport goes on by itself.")
 
         async def wait() -> None:
             """Let the day pass."""

@@ -1,6 +1,6 @@
 """Prepare a call again from the record of its run, when the process that had it ended before anything was sent.
 
-The rows of a batch are always prepared so: each from what the ledger has of it, whichever process comes to it.
+The rows of a batch are always prepared so: each from what the store has of it, whichever process comes to it.
 """
 
 import itertools
@@ -17,16 +17,16 @@ from flowport.domain.errors import (
     AppUnsupported,
     ArgumentsInvalid,
     DayUsedUp,
-    LedgerError,
     ProviderError,
     ProviderRefused,
+    StoreError,
 )
 from flowport.domain.models import InputKind, JsonValue, Run
 from flowport.network.account import OpenAccount
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +41,14 @@ FAILED_RESTORE_OF_ROW: Final = replace(FAILED_RESTORE, tries=None)
 """The same for a row of a batch, which nobody waits for."""
 
 
-class CallRestorer:
+class CallRebuilder:
     """Restores calls exactly, or not at all."""
 
     def __init__(
-        self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock, ledger: Ledger | None = None
+        self, preparer: CallPreparer, catalogs: Mapping[str, Catalog], clock: Clock, store: Store | None = None
     ) -> None:
-        """Take the catalogues by account id; the ledger knows the rows of batches, and is None where there are none."""
-        self._ledger = ledger
+        """Take the catalogues by account id; the store knows the rows of batches, and is None where there are none."""
+        self._store = store
         self._preparer = preparer
         self._catalogs = catalogs
         self._clock = clock
@@ -70,7 +70,7 @@ class CallRestorer:
                 return await self._prepare(run, account)
             except (DayUsedUp, ProviderRefused):
                 raise
-            except (ProviderError, LedgerError, AppNotFound) as exc:
+            except (ProviderError, StoreError, AppNotFound) as exc:
                 pause = backoff.get_pause(failures)
                 if pause is None:
                     raise
@@ -101,7 +101,7 @@ class CallRestorer:
         try:
             listing = await catalog.fetch_listing(run.tool_name)
             arguments = await self._get_arguments(run)
-            call = await self._preparer.prepare(account, listing, arguments, RunCall(run.owner))
+            call = await self._preparer.prepare(account, listing, arguments, RunRequest(run.owner))
         except (AppNotFound, AppUnsupported, ArgumentsInvalid) as exc:
             if isinstance(exc, AppNotFound) and catalog.current.listed_at is None:
                 # Not gone: no list was ever read.
@@ -115,7 +115,7 @@ class CallRestorer:
 
     async def _get_arguments(self, run: Run) -> dict[str, JsonValue]:
         """Return what the run is made of: of a row of a batch all of it, of another run what its record shows."""
-        found = None if self._ledger is None or not run.batch_id else await self._ledger.get_row_arguments(run.id)
+        found = None if self._store is None or not run.batch_id else await self._store.get_row_arguments(run.id)
         parts = [run.arguments_json] if found is None else found
         arguments: dict[str, JsonValue] = {}
         for part in parts:

@@ -5,16 +5,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NoReturn
 
-from flowport.domain.errors import LedgerError, ProviderError, ProviderRefused, ProviderRejected, RunNotFound
+from flowport.domain.errors import ProviderError, ProviderRefused, ProviderRejected, RunNotFound, StoreError
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Account, Run, RunState
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.service import Batches
-from flowport.runs.downloads import LinkRenewer
-from flowport.runs.poll import fetch_look
-from flowport.runs.rebuild_call import CallRestorer
+from flowport.runs.downloads import LinkRefresher
+from flowport.runs.poll import fetch_status
+from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.service import Runner
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ _FORBIDDEN: Final = 403
 class RunAdopter:
     """Finds a readable account for runs whose own is not open. Each run is tried once by each key."""
 
-    def __init__(self, accounts: Mapping[str, OpenAccount], ledger: Ledger, clock: Clock, process: ProcessLock) -> None:
+    def __init__(self, accounts: Mapping[str, OpenAccount], store: Store, clock: Clock, process: ProcessLock) -> None:
         self._accounts = accounts
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._process = process
 
@@ -35,23 +35,23 @@ class RunAdopter:
         """Return the run as it is after the try: in an open account when that account's key can read it.
 
         Raises:
-            LedgerError: What came of it could not be written down.
+            StoreError: What came of it could not be written down.
         """
         account = self._find_heir(run)
         if account is None:
             return run
         heir = account.account.id
         try:
-            await fetch_look(run, account, self._clock)
+            await fetch_status(run, account, self._clock)
         except ProviderError as exc:
             logger.info("run %s of another key could not be read with the present one: %s", run.id, exc)
             if not _is_verdict(exc):
                 return run
-            await self._ledger.note_adoption_tried(run.id, account_id=heir)
+            await self._store.note_adoption_tried(run.id, account_id=heir)
             return replace(run, adoption_tried=heir)
-        await self._ledger.note_adopted(run.id, from_account=run.account_id, to_account=heir)
+        await self._store.note_adopted(run.id, from_account=run.account_id, to_account=heir)
         # Also when another process was first: it has the same key, or the run would not be there.
-        return await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
+        return await self._store.get_run(run.id, account_id=None, owner=run.owner)
 
     def _find_heir(self, run: Run) -> OpenAccount | None:
         """Return the open account of the same provider and host, if it is to try."""
@@ -69,7 +69,7 @@ def _is_verdict(error: ProviderError) -> bool:
     return isinstance(error, ProviderRejected)
 
 
-class RunInheritor:
+class RunClaimer:
     """Brings runs that nobody follows any more to the runner of this process."""
 
     def __init__(
@@ -77,45 +77,45 @@ class RunInheritor:
         *,
         runner: Runner,
         accounts: Mapping[str, OpenAccount],
-        ledger: Ledger,
+        store: Store,
         clock: Clock,
         process: ProcessLock,
-        renewer: LinkRenewer,
+        link_refresher: LinkRefresher,
         adopter: RunAdopter,
-        restorer: CallRestorer,
+        call_rebuilder: CallRebuilder,
     ) -> None:
         self._runner = runner
         self._accounts = accounts
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._process = process
-        self._renewer = renewer
+        self._link_refresher = link_refresher
         self._adopter = adopter
-        self._restorer = restorer
+        self._call_rebuilder = call_rebuilder
 
     async def take_over(self, run: Run) -> None:
         """Take a run over, to its end, from a process that has died; runs of living ones are left to them.
 
         Raises:
-            LedgerError: The ledger cannot be written to.
+            StoreError: The store cannot be written to.
         """
         if self._runner.get_entry(run.id) is None and not self._process.is_alive(run.process_id):
             run = await self._adopter.adopt(run)
             if run.is_followed or run.state.is_final:
                 await self._resume(run)
 
-    async def take_up(self, run: Run) -> None:
+    async def resume(self, run: Run) -> None:
         """Do for a run, because somebody asks for it, what nobody does any more: follow it, save it, or say its fate.
 
         Raises:
-            LedgerError: What became of it could not be written down.
+            StoreError: What became of it could not be written down.
         """
         if self._runner.get_entry(run.id) is not None or self.is_followed_elsewhere(run):
             return
         try:
             await self._resume(await self._adopter.adopt(run))
-        except LedgerError as exc:
-            logger.warning("run %s could not be taken up in the ledger: %s", run.id, exc)
+        except StoreError as exc:
+            logger.warning("run %s could not be taken up in the store: %s", run.id, exc)
             if run.state in {RunState.ACCEPTED, RunState.STARTING}:
                 raise
             # Looking is free and harms nothing, and what is known can be shown.
@@ -126,7 +126,7 @@ class RunInheritor:
         """Tell whether another living process follows the run."""
         return run.is_followed and not run.state.is_final and self._is_held_elsewhere(run)
 
-    async def renew_link(self, run: Run, n: int) -> Run | None:
+    async def refresh_link(self, run: Run, n: int) -> Run | None:
         """Return a run that was read again for a fresh link of one output; None without the key to read it with.
 
         Raises:
@@ -135,7 +135,7 @@ class RunInheritor:
         account = self._accounts.get(run.account_id)
         if account is None or not run.provider_run_id:
             return None
-        return (await self._renewer.renew(run, account, {n})).run
+        return (await self._link_refresher.refresh_links(run, account, {n})).run
 
     def _is_held_elsewhere(self, run: Run) -> bool:
         return run.process_id != self._process.process_id and self._process.is_alive(run.process_id)
@@ -157,7 +157,7 @@ class RunInheritor:
             self._runner.follow_again(claimed, claimed.urgency)
         elif claimed.state is RunState.STARTING:
             at = self._clock.now()
-            await self._ledger.note_unknown(run.id, failure=ENDED_WHILE_STARTING, start_answer="", at=at)
+            await self._store.note_unknown(run.id, failure=ENDED_WHILE_STARTING, start_answer="", at=at)
         elif claimed.state is RunState.ACCEPTED:
             await self._resume_unsent(claimed)
         else:
@@ -167,16 +167,16 @@ class RunInheritor:
         """Start the run if its caller was told of it and may be waiting; one that nobody knows of is not paid for."""
         account = self._accounts.get(run.account_id)
         if run.told_at is None or account is None:
-            await self._ledger.note_cancelled(run.id, failure=ENDED_UNSENT, at=self._clock.now())
+            await self._store.note_cancelled(run.id, failure=ENDED_UNSENT, at=self._clock.now())
         else:
-            self._runner.start_again(run, account, self._restorer, run.urgency)
+            self._runner.start_again(run, account, self._call_rebuilder, run.urgency)
 
     async def _resume_outputs(self, run: Run) -> None:
         account = self._accounts.get(run.account_id)
         if account is None or not run.provider_run_id:
             return
         if not self._runner.has_to_save(run) or self._is_held_elsewhere(run):
-            await self._renewer.renew_expired(run, account)
+            await self._link_refresher.refresh_expired(run, account)
             return
         claimed = await self._claim(run)
         if claimed is not None and self._runner.get_entry(run.id) is None:
@@ -186,20 +186,20 @@ class RunInheritor:
         """Return the run as it stands if it is ours to act for, None when it is another's."""
         ours = self._process.process_id
         if run.process_id == ours:
-            # One of ours that was not sent yet is on its way to the board.
+            # One of ours that was not sent yet is on its way to the list of live runs.
             return run if run.state.is_at_provider or run.state.is_final else None
-        if not await self._ledger.note_taken_over(run.id, from_process=run.process_id, to_process=ours):
+        if not await self._store.note_taken_over(run.id, from_process=run.process_id, to_process=ours):
             return None
         try:
             # It may have come further between being read and its process's end.
-            return await self._ledger.get_run(run.id, account_id=None, owner=run.owner)
-        except LedgerError as exc:
+            return await self._store.get_run(run.id, account_id=None, owner=run.owner)
+        except StoreError as exc:
             logger.info("run %s is taken over as it was read: %s", run.id, exc)
             return replace(run, process_id=ours, is_followed=True)
 
 
 WATCH_SECONDS: Final = 4.0
-"""Between two looks into the ledger. Two of them, and the time they take, are within the ten seconds that we promise."""
+"""Between two looks into the store. Two of them, and the time they take, are within the ten seconds that we promise."""
 
 ADOPT_SECONDS: Final = 60.0
 """Between two tries to read the runs of other keys; each run is tried once, unless the provider cannot be reached."""
@@ -211,14 +211,14 @@ UNSAVED_SECONDS: Final = 2 * 24 * 3600.0
 """For how long an output is tried whose link has expired by our clock; longer than any clock is wrong by its zone."""
 
 
-class OrphanWatch:
+class OrphanScanner:
     """Finds the runs of dead processes. Runs of living ones are left to them."""
 
     def __init__(
         self,
-        inheritor: RunInheritor,
+        claimer: RunClaimer,
         accounts: Sequence[Account],
-        ledger: Ledger,
+        store: Store,
         clock: Clock,
         *,
         should_save: bool,
@@ -229,9 +229,9 @@ class OrphanWatch:
         self._is_alive = is_alive
         self._batches = batches
         self._should_save = should_save
-        self._inheritor = inheritor
+        self._claimer = claimer
         self._accounts = accounts
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
 
     async def keep_watch(self) -> NoReturn:
@@ -246,29 +246,29 @@ class OrphanWatch:
         """Take over the live runs of dead processes, and those whose outputs nobody saves any more.
 
         Raises:
-            LedgerError: The ledger cannot be read or written.
+            StoreError: The store cannot be read or written.
         """
-        dead = [one for one in await self._ledger.get_calling_processes() if not self._is_alive(one)]
+        dead = [one for one in await self._store.get_calling_processes() if not self._is_alive(one)]
         if dead:
-            await self._ledger.forget_calls_of(dead)
+            await self._store.forget_calls_of(dead)
         now = self._clock.now()
         for account in self._accounts:
-            live = await self._ledger.get_live_runs(account_id=account.id)
+            live = await self._store.get_live_runs(account_id=account.id)
             await self._take_over_all(live)
             since = now - UNSAVED_SECONDS
             if self._should_save:
                 await self._take_over_all(
-                    await self._ledger.get_unsaved_runs(account_id=account.id, now=now, since=since)
+                    await self._store.get_unsaved_runs(account_id=account.id, now=now, since=since)
                 )
 
     async def adopt(self) -> None:
         """Let the present key try the runs of other keys of the same provider and host.
 
         Raises:
-            LedgerError: The ledger cannot be read or written.
+            StoreError: The store cannot be read or written.
         """
         for account in self._accounts:
-            stranded = await self._ledger.get_stranded_runs(
+            stranded = await self._store.get_stranded_runs(
                 scope=account.scope, account_id=account.id, limit=MAX_ADOPTED
             )
             await self._take_over_all(stranded)
@@ -277,9 +277,9 @@ class OrphanWatch:
         # Batches first: a row that is refused tells its batch.
         for run in sorted(runs, key=lambda one: not one.is_batch):
             if not run.is_batch:
-                await self._inheritor.take_over(run)
+                await self._claimer.take_over(run)
             elif self._batches is not None:
-                await self._batches.take_up(run)
+                await self._batches.resume(run)
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause_seconds: float) -> NoReturn:
         problem = ""
@@ -287,7 +287,7 @@ class OrphanWatch:
             try:
                 await work()
                 problem = ""
-            except (LedgerError, RunNotFound) as exc:
+            except (StoreError, RunNotFound) as exc:
                 # Once for each kind of trouble: a full disk stays full for hours.
                 if str(exc) != problem:
                     logger.warning("what other processes left cannot be taken over just now: %s", exc)

@@ -9,9 +9,9 @@ from flowport.domain.models import InputKind, Output, Run
 from flowport.media.errors import build_refusal
 from flowport.media.input_files import KIND_NAMES, WANTED_KINDS, Media, format_wanted
 from flowport.media.source_kinds import ResultName, Spelling, get_spelling, parse_result_name
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 _QUOTES: Final = " \t\r\n\"'`<>()[]{}*.,;\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb"
 _BARE_ID: Final = re.compile(r"[a-z0-9_]{1,60}")
@@ -55,16 +55,16 @@ InputMedia: TypeAlias = Media | OutputMedia | CreationMedia
 class OutputFinder:
     """Finds the output that an argument names, among those of the caller's owner and no other."""
 
-    def __init__(self, ledger: Ledger, delivered: DeliveredRuns) -> None:
-        self._ledger = ledger
+    def __init__(self, store: Store, delivered: DeliveredRuns) -> None:
+        self._store = store
         self._delivered = delivered
 
-    async def find(self, value: str, *, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
+    async def find(self, value: str, *, argument: str, kind: InputKind, call: RunRequest) -> OutputMedia | None:
         """Return the output, or None when the text names a file of another sort.
 
         Raises:
             ArgumentsInvalid: There is no such output, or it is of a kind that the input does not take.
-            LedgerError: The ledger cannot be read.
+            StoreError: The store cannot be read.
         """
         match get_spelling(value):
             case Spelling.RESULT:
@@ -78,13 +78,13 @@ class OutputFinder:
             case _:
                 return None
 
-    async def find_run(self, text: str, *, argument: str, call: RunCall) -> Run:
+    async def find_run(self, text: str, *, argument: str, call: RunRequest) -> Run:
         """Return the run or batch that a text names: by its id, or in any spelling that a media argument takes.
 
         Raises:
             RunNotFound: It names no run of this owner, or several.
             ArgumentsInvalid: It is "last", and no result has been seen yet.
-            LedgerError: The ledger cannot be read.
+            StoreError: The store cannot be read.
         """
         written = text[:_MAX_NAMING].strip().strip(_QUOTES)
         if names_last(text):
@@ -92,45 +92,45 @@ class OutputFinder:
         found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
         if not found and get_spelling(written) is Spelling.URL:
             try:
-                return await self._ledger.get_run_by_output_url(written, owner=call.owner)
+                return await self._store.get_run_by_output_url(written, owner=call.owner)
             except ValueError as exc:  # a malformed address
                 raise RunNotFound(text[:_MAX_NAMING].strip()) from exc
         if len(found) != 1:
             raise RunNotFound(text[:_MAX_NAMING].strip())
         return next(iter(found.values()))
 
-    async def _get_all(self, run_id: str, call: RunCall) -> tuple[Run, ...]:
+    async def _get_all(self, run_id: str, call: RunRequest) -> tuple[Run, ...]:
         try:
-            return (await self._ledger.get_run(run_id, account_id=None, owner=call.owner),)
+            return (await self._store.get_run(run_id, account_id=None, owner=call.owner),)
         except RunNotFound:
             return ()
 
-    async def _find_run(self, name: ResultName, argument: str, call: RunCall) -> Run:
+    async def _find_run(self, name: ResultName, argument: str, call: RunRequest) -> Run:
         if not name.run_id:
             return await self._find_last(argument, call)
         try:
-            return await self._ledger.get_run(name.run_id, account_id=None, owner=call.owner)
+            return await self._store.get_run(name.run_id, account_id=None, owner=call.owner)
         except RunNotFound as exc:
             raise build_refusal(argument, f"names a run that is not there ({exc.run_id[:60]})", _FORMS) from exc
 
-    async def _find_last(self, argument: str, call: RunCall) -> Run:
+    async def _find_last(self, argument: str, call: RunRequest) -> Run:
         """Return the newest run with outputs that was delivered over this connection, else to this owner."""
         for run_id in self._delivered.get(owner=call.owner, connection=call.connection):
             try:
-                run = await self._ledger.get_run(run_id, account_id=None, owner=call.owner)
+                run = await self._store.get_run(run_id, account_id=None, owner=call.owner)
             except RunNotFound:  # erased since
                 continue
             if run.outputs:
                 return run
-        last = await self._ledger.get_last_delivered(owner=call.owner)
+        last = await self._store.get_last_delivered(owner=call.owner)
         if last is None:
             raise build_refusal(argument, 'is "last", and no result has been seen yet', "Name a file instead.")
         return last
 
-    async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunCall) -> OutputMedia | None:
+    async def _find_by_url(self, url: str, argument: str, kind: InputKind, call: RunRequest) -> OutputMedia | None:
         """Return the output whose link the text is: it is better known here than by a link that expires."""
         try:
-            run = await self._ledger.get_run_by_output_url(url, owner=call.owner)
+            run = await self._store.get_run_by_output_url(url, owner=call.owner)
         except (RunNotFound, ValueError):  # a malformed address is refused where addresses are
             return None
         n = _find_by_link(run, url)
@@ -172,13 +172,13 @@ def _pick(run: Run, n: int | None, argument: str, kind: InputKind) -> Output:
     if n is None:
         if fitting:
             return fitting[0]
-        raise _build_misfit(run.outputs[0], argument, kind)
+        raise _build_invalid_value(run.outputs[0], argument, kind)
     output = next((output for output in run.outputs if output.n == n), None)
     if output is None:
         last = max(output.n for output in run.outputs)
         raise build_refusal(argument, f"names output {n} of {run.id}, which has {last}", f"Give #1 to #{last}.")
     if output not in fitting:
-        raise _build_misfit(output, argument, kind)
+        raise _build_invalid_value(output, argument, kind)
     return output
 
 
@@ -189,7 +189,7 @@ def _build_without(run: Run, argument: str) -> ArgumentsInvalid:
     return build_refusal(argument, f"names {run.id}, which is not finished", expected)
 
 
-def _build_misfit(output: Output, argument: str, kind: InputKind) -> ArgumentsInvalid:
+def _build_invalid_value(output: Output, argument: str, kind: InputKind) -> ArgumentsInvalid:
     takes = format_wanted(kind)
     made = KIND_NAMES.get(output.kind, "a text or file")
     return build_refusal(argument, f"takes {takes}, and this result is {made}", f"Give {takes}.")

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 import anyio
 
-from flowport.domain.errors import FlowportError, LedgerError
+from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.models import (
     ENDED_UNRESTORED,
     ENDED_UNSENT,
@@ -18,23 +18,23 @@ from flowport.domain.models import (
     RunState,
     Urgency,
 )
-from flowport.domain.spending import PurseTerms, StartInDoubt, Unpaid
+from flowport.domain.spending import LimitExceeded, SpendingCheck, UncertainStart
 from flowport.network.account import OpenAccount
 from flowport.runs.accept import build_run
-from flowport.runs.calls import CallBook, RunCall
+from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.cancel import CancelOutcome, ask_to_cancel, cancel_unwanted
-from flowport.runs.downloads import OutputRetrier, OutputSaver
-from flowport.runs.live import Board, BoardEntry
+from flowport.runs.downloads import DownloadRetrier, OutputSaver
+from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import PreparedCall
-from flowport.runs.quota import Patience
-from flowport.runs.rebuild_call import CallRestorer
+from flowport.runs.quota import QuotaWait
+from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
 from flowport.runtime.clock import Clock
-from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
 from flowport.store.records import Accepted, InDoubt, Joined
 
@@ -46,9 +46,9 @@ class _Ticket:
     """How a handler learns what became of its call. The handler may be gone; the ticket then goes unread."""
 
     accepted: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the ledger has the run or could not take it."""
+    """Set when the store has the run or could not take it."""
     error: FlowportError | None = None
-    """Why the ledger does not have the run; None when it has."""
+    """Why the store does not have the run; None when it has."""
     is_unwanted: bool = False
     """Whether the caller has left and wanted its run to be stopped with it."""
     urgency: Urgency = Urgency.WAITED
@@ -73,8 +73,8 @@ class Runner:
         self,
         *,
         accounts: Mapping[str, OpenAccount],
-        ledger: Ledger,
-        board: Board,
+        store: Store,
+        live_runs: LiveRuns,
         clock: Clock,
         supervisor: Supervisor,
         starter: RunStarter,
@@ -82,12 +82,12 @@ class Runner:
         saver: OutputSaver,
         writer: RunWriter,
         process: ProcessLock,
-        calls: CallBook,
-        retrier: OutputRetrier,
+        calls: RecentRequests,
+        retrier: DownloadRetrier,
     ) -> None:
         self._accounts = accounts
-        self._ledger = ledger
-        self._board = board
+        self._store = store
+        self._live_runs = live_runs
         self._clock = clock
         self._supervisor = supervisor
         self._starter = starter
@@ -97,14 +97,14 @@ class Runner:
         self._process = process
         self._calls = calls
         self._retrier = retrier
-        self._patience = Patience(board, clock)
+        self._patience = QuotaWait(live_runs, clock)
 
-    async def submit(self, call: PreparedCall, origin: RunCall) -> Submission:
+    async def submit(self, call: PreparedCall, origin: RunRequest) -> Submission:
         """Accept a call and start its run in the background, or join the run that it repeats; return once that is recorded.
 
         Raises:
-            LedgerError: It could not be recorded, so nothing is sent.
-            StartInDoubt: An equal run may have been started, and nobody knows.
+            StoreError: It could not be recorded, so nothing is sent.
+            UncertainStart: An equal run may have been started, and nobody knows.
             PriceUnconfirmed: The person has to agree to the price first.
             RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
@@ -114,7 +114,7 @@ class Runner:
         async def give_up() -> None:
             """Answer the handler and those who wait."""
             if not ticket.accepted.is_set():
-                ticket.error = LedgerError("Flowport made a mistake", "Its log has the details.")
+                ticket.error = StoreError("Flowport made a mistake", "Its log has the details.")
                 ticket.accepted.set()
             await self._note_crash(run.id)
 
@@ -129,51 +129,51 @@ class Runner:
             raise ticket.error
         return Submission(ticket.joined or run, is_joined=ticket.joined is not None)
 
-    def get_entry(self, run_id: str) -> BoardEntry | None:
+    def get_entry(self, run_id: str) -> LiveRun | None:
         """Return the live standing of a run, or None when this process does not follow it."""
-        return self._board.get(run_id)
+        return self._live_runs.get(run_id)
 
     def follow_again(self, run: Run, urgency: Urgency) -> None:
         """Follow, to its end, a run of an open account that this process did not start, or no longer looked at."""
         self._put(followed := replace(run, is_followed=True), urgency)
         self._spawn_watch(followed, self._watch_again, followed, self._accounts[run.account_id])
 
-    def start_again(self, run: Run, account: OpenAccount, restorer: CallRestorer, urgency: Urgency) -> None:
+    def start_again(self, run: Run, account: OpenAccount, call_rebuilder: CallRebuilder, urgency: Urgency) -> None:
         """Start an accepted run whose own process ended before it could, if its call can be restored."""
         self._put(run, urgency)
-        self._spawn_watch(run, self._start_restored, run, account, restorer)
+        self._spawn_watch(run, self._start_restored, run, account, call_rebuilder)
 
     def save_again(self, run: Run, account: OpenAccount) -> None:
         """Save what is missing of a run that is over, unless that is being done right now."""
         if self._retrier.begin_anew(run.id):
             self._put(run)
-            self._board.update(run, is_saving=True)
+            self._live_runs.update(run, is_saving=True)
             self._spawn_watch(run, self._save, run, account)
 
     def has_to_save(self, run: Run) -> bool:
         """Tell whether the run has outputs that are to be saved and are not."""
         return self._saver.is_wanted(run)
 
-    async def _start_restored(self, run: Run, account: OpenAccount, restorer: CallRestorer) -> None:
-        restore = partial(restorer.restore, run, account)
+    async def _start_restored(self, run: Run, account: OpenAccount, call_rebuilder: CallRebuilder) -> None:
+        restore = partial(call_rebuilder.restore, run, account)
         try:
             call = await self._patience.stop_when_over(run, partial(self._patience.outwait_day, run, restore))
         except FlowportError as exc:
-            self._board.update(await self._fail_unsent(run, str(exc)))
-            self._board.remove(run.id)
+            self._live_runs.update(await self._fail_unsent(run, str(exc)))
+            self._live_runs.remove(run.id)
             return
         if call is not None:
             await self._launch(run, call)
             return
         reason = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
-        await self._ledger.note_cancelled(run.id, failure=reason, at=self._clock.now())
-        self._board.update(await self._ledger.get_run(run.id, account_id=None, owner=run.owner))
-        self._board.remove(run.id)
+        await self._store.note_cancelled(run.id, failure=reason, at=self._clock.now())
+        self._live_runs.update(await self._store.get_run(run.id, account_id=None, owner=run.owner))
+        self._live_runs.remove(run.id)
 
     def _put(self, run: Run, urgency: Urgency = Urgency.WAITED) -> None:
-        """Take a run onto the board; its time counts from its acceptance, by the wall clock for what was before us."""
+        """Take a run onto the list of live runs; its time counts from its acceptance, by the wall clock for what was before us."""
         age = max(0.0, self._clock.now() - run.accepted_at)
-        self._board.put(run, noted_at=self._clock.monotonic() - age, urgency=urgency)
+        self._live_runs.put(run, noted_at=self._clock.monotonic() - age, urgency=urgency)
 
     def _spawn_watch(self, run: Run, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         async def give_up() -> None:
@@ -186,67 +186,67 @@ class Runner:
         """End a run as far as that is possible.
 
         Raises:
-            LedgerError: The wish could not be recorded.
+            StoreError: The wish could not be recorded.
             ProviderError: The provider can cancel, and did not, or nobody knows.
         """
-        entry = self._board.get(run.id)
-        standing = entry.run if entry is not None else run
-        if standing.state is RunState.UNKNOWN:
+        entry = self._live_runs.get(run.id)
+        view = entry.run if entry is not None else run
+        if view.state is RunState.UNKNOWN:
             return CancelOutcome.UNKNOWN
-        if standing.state.is_final:
+        if view.state.is_final:
             return CancelOutcome.ALREADY_OVER
-        if standing.state is RunState.ACCEPTED and await self._cancel_unsent(standing):
+        if view.state is RunState.ACCEPTED and await self._cancel_unsent(view):
             return CancelOutcome.CANCELLED
         if not should_stop_following:
-            account = self._accounts.get(standing.account_id)
-            is_asked = account is not None and await ask_to_cancel(standing, account)
+            account = self._accounts.get(view.account_id)
+            is_asked = account is not None and await ask_to_cancel(view, account)
             return CancelOutcome.ASKED if is_asked else CancelOutcome.CANNOT
-        await self._ledger.note_followed(run.id, is_followed=False)
-        self._board.update(replace(standing, is_followed=False))
-        self._board.remove(run.id)
+        await self._store.note_followed(run.id, is_followed=False)
+        self._live_runs.update(replace(view, is_followed=False))
+        self._live_runs.remove(run.id)
         return CancelOutcome.UNFOLLOWED
 
-    def stop_unwanted(self, run: Run, call: RunCall) -> None:
+    def stop_unwanted(self, run: Run, call: RunRequest) -> None:
         """Cancel a run whose caller has gone, as far as that is possible and nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
         self._supervisor.spawn(f"cancel of run {run.id}", self._stop_unwanted, run, call)
 
-    async def _stop_unwanted(self, run: Run, call: RunCall) -> None:
+    async def _stop_unwanted(self, run: Run, call: RunRequest) -> None:
         if not await self._abandon(run, call.id):
             await self._cancel_unwanted(run.id)
 
     async def _cancel_unwanted(self, run_id: str) -> None:
-        entry = self._board.get(run_id)
+        entry = self._live_runs.get(run_id)
         if entry is not None and entry.is_unwanted and entry.run.state.is_at_provider:
-            await cancel_unwanted(entry.run, self._accounts[entry.run.account_id], self._ledger)
+            await cancel_unwanted(entry.run, self._accounts[entry.run.account_id], self._store)
 
     async def _abandon(self, run: Run, call_id: str) -> bool:
         now = self._clock.now()
-        is_written = await self._ledger.note_abandoned(run.id, call_id=call_id, failure=CANCELLED_UNSENT, at=now)
+        is_written = await self._store.note_abandoned(run.id, call_id=call_id, failure=CANCELLED_UNSENT, at=now)
         if is_written:
             self._show_cancelled(run, now)
         else:
             # Its request may just be on its way; when it comes back untaken, the starter asks again.
-            self._board.note_unwanted(run.id)
+            self._live_runs.note_unwanted(run.id)
         return is_written
 
     async def _cancel_unsent(self, run: Run) -> bool:
         now = self._clock.now()
-        is_written = await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
+        is_written = await self._store.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
         if is_written:
             self._show_cancelled(run, now)
         return is_written
 
     def _show_cancelled(self, run: Run, at: float) -> None:
         over = replace(run, state=RunState.CANCELLED, failure=CANCELLED_UNSENT, finished_at=at, reserved_credits=0.0)
-        self._board.update(over)
+        self._live_runs.update(over)
 
     async def _carry_out(
-        self, run: Run, call: PreparedCall, origin: RunCall, terms: PurseTerms, ticket: _Ticket
+        self, run: Run, call: PreparedCall, origin: RunRequest, terms: SpendingCheck, ticket: _Ticket
     ) -> None:
         if not await self._accept(run, origin, terms, ticket):
             return
         if ticket.is_unwanted and await self._abandon(run, origin.id):
-            self._board.remove(run.id)
+            self._live_runs.remove(run.id)
             return
         await self._launch(run, call)
 
@@ -261,43 +261,43 @@ class Runner:
             with anyio.CancelScope(shield=True):
                 await self._note_end(run.id)
             raise
-        self._board.update(started)
+        self._live_runs.update(started)
         if started.state.is_at_provider:
             # In a task of its own, so that the files of the call do not stay in memory while the run goes on.
             self._spawn_watch(started, self._see_through, started, account)
             await self._cancel_unwanted(run.id)
         else:
             await self._writer.write_at_last(started)
-            self._board.remove(run.id)
+            self._live_runs.remove(run.id)
 
-    async def _accept(self, run: Run, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> bool:
+    async def _accept(self, run: Run, origin: RunRequest, terms: SpendingCheck, ticket: _Ticket) -> bool:
         """Record the run and tell whether it is to be started; the ticket says what else became of the call."""
-        reach(FaultPoint.BEFORE_ACCEPTED)
+        trigger(Failpoint.BEFORE_ACCEPTED)
         try:
-            accept = partial(self._ledger.accept, run, terms=terms)
+            accept = partial(self._store.accept, run, terms=terms)
             outcome = await self._calls.accept(accept, origin, self._process)
-        except LedgerError as exc:
+        except StoreError as exc:
             ticket.error = exc
         else:
             match outcome:
                 case Accepted():
-                    reach(FaultPoint.AFTER_ACCEPTED)
+                    trigger(Failpoint.AFTER_ACCEPTED)
                     self._put(run, ticket.urgency)
                 case Joined(earlier):
                     ticket.joined = earlier
                 case InDoubt(earlier):
                     ticket.error = self._build_doubt(earlier)
-                case Unpaid(reason):
+                case LimitExceeded(reason):
                     ticket.error = reason
                 case _:
                     assert_never(outcome)
         ticket.accepted.set()
         return ticket.error is None and ticket.joined is None
 
-    def _build_doubt(self, run: Run) -> StartInDoubt:
+    def _build_doubt(self, run: Run) -> UncertainStart:
         account = self._accounts.get(run.account_id)
         title = account.provider.title if account else run.provider
-        return StartInDoubt(title, run.id, run.starting_at or run.accepted_at, run.failure)
+        return UncertainStart(title, run.id, run.starting_at or run.accepted_at, run.failure)
 
     async def _see_through(self, run: Run, account: OpenAccount) -> None:
         followed = await self._follower.follow(run, account)
@@ -305,67 +305,67 @@ class Runner:
         if not over.state.is_final:
             return
         if followed.is_ours and self._saver.is_wanted(over):
-            self._board.update(over, is_saving=True)
+            self._live_runs.update(over, is_saving=True)
             await self._save(over, account)
             return
-        self._board.update(over, is_saving=False)
+        self._live_runs.update(over, is_saving=False)
         await self._writer.write_at_last(over)
-        self._board.remove(run.id)
+        self._live_runs.remove(run.id)
 
     async def _save(self, run: Run, account: OpenAccount) -> None:
-        effort = await self._retrier.try_first(run, account)
+        download_task = await self._retrier.try_first(run, account)
         # Whoever waits is answered after the first attempt; the others go on behind the answer.
-        self._board.update(effort.run, is_saving=False)
-        await self._writer.write_at_last(effort.run)
-        self._board.remove(run.id)
-        await self._retrier.try_again(effort)
+        self._live_runs.update(download_task.run, is_saving=False)
+        await self._writer.write_at_last(download_task.run)
+        self._live_runs.remove(run.id)
+        await self._retrier.try_again(download_task)
 
     async def _watch_again(self, run: Run, account: OpenAccount) -> None:
         try:
-            await self._ledger.note_followed(run.id, is_followed=True)
-        except LedgerError as exc:
+            await self._store.note_followed(run.id, is_followed=True)
+        except StoreError as exc:
             logger.warning("run %s is followed again, which could not be written down: %s", run.id, exc)
         await self._see_through(run, account)
 
     async def _note_end(self, run_id: str) -> None:
         """Write down, as this process ends, what is certain about a run that the provider has not acknowledged."""
-        entry = self._board.get(run_id)
+        entry = self._live_runs.get(run_id)
         if entry is None:
             return
         now = self._clock.now()
         try:
             # A row that was not sent keeps its place: whoever goes on with its batch sends it.
             if entry.run.state is RunState.ACCEPTED and not entry.run.batch_id:
-                await self._ledger.note_cancelled(run_id, failure=ENDED_UNSENT, at=now)
+                await self._store.note_cancelled(run_id, failure=ENDED_UNSENT, at=now)
             elif entry.run.state is RunState.STARTING:
-                await self._ledger.note_unknown(run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=now)
-        except LedgerError as exc:
+                await self._store.note_unknown(run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=now)
+        except StoreError as exc:
             logger.error("run %s was %s at the end, which could not be written down: %s", run_id, entry.run.state, exc)  # noqa: TRY400
 
     async def _fail_unsent(self, run: Run, reason: str) -> Run:
         now = self._clock.now()
         failed = replace(run, state=RunState.FAILED, failure=reason, finished_at=now, reserved_credits=0.0)
         try:
-            await self._ledger.note_finished(
+            await self._store.note_finished(
                 run.id, state=failed.state, outputs=(), failure=reason, spent_credits=0.0, at=now
             )
-        except LedgerError as exc:
-            self._board.note_unwritten(run.id)
+        except StoreError as exc:
+            self._live_runs.note_unwritten(run.id)
             logger.error("run %s was not sent, which could not be written down: %s", run.id, exc)  # noqa: TRY400
         return failed
 
     async def _note_crash(self, run_id: str) -> None:
         """Say what is certain about a run whose task died of our own bug, and wake those who wait for it."""
-        entry = self._board.get(run_id)
+        entry = self._live_runs.get(run_id)
         if entry is None:
             return
-        standing = entry.run
-        if standing.state is RunState.STARTING:
-            standing = await self._give_up_starting(standing)
-        elif standing.state is RunState.ACCEPTED:
-            standing = await self._fail_unsent(standing, "Flowport made a mistake before anything was sent.")
-        self._board.update(standing, is_saving=False, problem="Flowport made a mistake while it followed this run.")
-        self._board.remove(run_id)
+        view = entry.run
+        if view.state is RunState.STARTING:
+            view = await self._give_up_starting(view)
+        elif view.state is RunState.ACCEPTED:
+            view = await self._fail_unsent(view, "Flowport made a mistake before anything was sent.")
+        self._live_runs.update(view, is_saving=False, problem="Flowport made a mistake while it followed this run.")
+        self._live_runs.remove(run_id)
 
     async def _give_up_starting(self, run: Run) -> Run:
         now = self._clock.now()
@@ -373,8 +373,8 @@ class Runner:
         unknown = replace(run, state=RunState.UNKNOWN, failure=failure, finished_at=now)
         unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
         try:
-            await self._ledger.note_unknown(run.id, failure=failure, start_answer="", at=now)
-        except LedgerError as exc:
-            self._board.note_unwritten(run.id)
+            await self._store.note_unknown(run.id, failure=failure, start_answer="", at=now)
+        except StoreError as exc:
+            self._live_runs.note_unwritten(run.id)
             logger.error("the fate of run %s is unknown, which could not be written down: %s", run.id, exc)  # noqa: TRY400
         return unknown

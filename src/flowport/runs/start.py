@@ -17,12 +17,12 @@ import anyio
 
 from flowport.domain.backoff import Backoff
 from flowport.domain.errors import (
-    LedgerError,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
     ProviderRejected,
     ProviderUnreachable,
+    StoreError,
 )
 from flowport.domain.models import App, Run, RunState, Urgency
 from flowport.network.account import OpenAccount
@@ -31,13 +31,13 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.input_errors import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import Delivered, FileDeliverer
-from flowport.runs.live import Board, QueuePlace
+from flowport.runs.live import LiveRuns, QueuePlace
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.prepare import PreparedCall
-from flowport.runs.quota import Patience
+from flowport.runs.quota import QuotaWait
 from flowport.runtime.clock import Clock
-from flowport.runtime.failpoints import FaultPoint, reach
-from flowport.store.interface import Ledger
+from flowport.runtime.failpoints import Failpoint, trigger
+from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ class RunStarter:
 
     def __init__(
         self,
-        ledger: Ledger,
-        board: Board,
+        store: Store,
+        live_runs: LiveRuns,
         clock: Clock,
         writer: RunWriter,
         *,
@@ -109,11 +109,11 @@ class RunStarter:
         """
         self._on_doubt = on_doubt
         self._deliverer = deliverer
-        self._ledger = ledger
+        self._store = store
         self._writer = writer
-        self._board = board
+        self._live_runs = live_runs
         self._clock = clock
-        self._patience = Patience(board, clock)
+        self._patience = QuotaWait(live_runs, clock)
         self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
         """The runs of each account that wait for their turn, in order."""
         # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
@@ -146,29 +146,29 @@ class RunStarter:
                     # Before it takes a request of the budget.
                     return await self._get_kept(run)
                 starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
-                if not await self._ledger.note_starting(run.id, at=self._clock.now()):
+                if not await self._store.note_starting(run.id, at=self._clock.now()):
                     return await self._get_kept(run)
-                self._board.update(starting)
-                reach(FaultPoint.AFTER_STARTING)
+                self._live_runs.update(starting)
+                trigger(Failpoint.AFTER_STARTING)
                 outcome = await self._send(request, account)
-                reach(FaultPoint.AFTER_REPLY)
+                trigger(Failpoint.AFTER_REPLY)
             pause = tries.get_pause(outcome)
             if pause is None or not await self._retreat(run):
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
                     await self._forget(delivered, account)
                 return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
-            self._board.update(run, problem=_format_retry(outcome, pause))
+            self._live_runs.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
             if await self._drop_unwanted(run):
                 return await self._get_kept(run)
 
     @asynccontextmanager
     async def _stand_in_line(self, run: Run, account: OpenAccount, priority: Priority) -> AsyncIterator[None]:
-        """Wait for the turn of a start, and hold its place until its answer is here; the board tells where it stands."""
+        """Wait for the turn of a start, and hold its place until its answer is here; the list of live runs tells where it stands."""
         line = self._lines[account.account.id, priority]
         line[run.id] = None
-        if (entry := self._board.get(run.id)) is not None:
+        if (entry := self._live_runs.get(run.id)) is not None:
             entry.get_place = partial(self._get_place, run, account, priority)
         try:
             async with self._places[account.account.id, priority]:
@@ -188,18 +188,18 @@ class RunStarter:
 
     def _get_priority(self, run: Run) -> Priority:
         """Return how urgent the start is: that of a batch row waits behind what somebody waits for."""
-        entry = self._board.get(run.id)
+        entry = self._live_runs.get(run.id)
         is_row = entry is not None and entry.urgency is Urgency.BATCH and not entry.waiters
         return Priority.START_ROW if is_row else Priority.START
 
     async def _drop_unwanted(self, run: Run) -> bool:
         """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""
-        entry, now = self._board.get(run.id), self._clock.now()
+        entry, now = self._live_runs.get(run.id), self._clock.now()
         if entry is None:
-            await self._ledger.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
+            await self._store.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
             return True
         # Not while another call waits for it.
-        return entry.is_unwanted and await self._ledger.note_abandoned(
+        return entry.is_unwanted and await self._store.note_abandoned(
             run.id, call_id="", failure=CANCELLED_UNSENT, at=now
         )
 
@@ -211,13 +211,13 @@ class RunStarter:
             await self._deliverer.forget(delivered, account)
 
     async def _get_kept(self, run: Run) -> Run:
-        return await self._ledger.get_run(run.id, account_id=run.account_id, owner=run.owner)
+        return await self._store.get_run(run.id, account_id=run.account_id, owner=run.owner)
 
     async def _retreat(self, run: Run) -> bool:
-        """Tell whether the ledger has the run as accepted again; only then may it be sent again."""
+        """Tell whether the store has the run as accepted again; only then may it be sent again."""
         try:
-            return await self._ledger.note_not_taken(run.id)
-        except LedgerError as exc:
+            return await self._store.note_not_taken(run.id)
+        except StoreError as exc:
             logger.warning("run %s was not taken, which could not be written down: %s", run.id, exc)
             return False
 
@@ -237,24 +237,24 @@ class RunStarter:
                 started = replace(started, running_at=running_at)
                 await self._writer.write(
                     started,
-                    partial(self._ledger.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),
+                    partial(self._store.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),
                 )
                 return started
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
-                    self._board.note_refused(run.id, str(error))
+                    self._live_runs.note_refused(run.id, str(error))
                 # The definitions of the built-in sandbox are part of this program.
                 may_have_changed = _is_doubt(outcome) and not is_sandbox
                 failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
-                write = partial(self._ledger.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
+                write = partial(self._store.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
                 await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
                 return failed
             case Uncertain(error, answer):
                 failure = format_unknown(error, is_sandbox=is_sandbox)
                 unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
                 unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
-                write = partial(self._ledger.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
+                write = partial(self._store.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
                 await self._writer.write(unknown, write)
                 return unknown
             case _:

@@ -11,11 +11,11 @@ import anyio.to_thread
 
 from flowport.domain.errors import (
     DayUsedUp,
-    LedgerError,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
     ProviderRejected,
+    StoreError,
 )
 from flowport.domain.models import OutputKind
 from flowport.media.convert import Converted, Wanted, convert_picture
@@ -28,7 +28,7 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.network.upload import PASSING_STATUSES, SLOWEST_BYTES_PER_SECOND, Uploader
 from flowport.providers.interface import UploadedFile, UploadPlace
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
 from flowport.store.records import BeingUploaded, Claimed, Upload, UploadClaim
 
@@ -87,14 +87,14 @@ class FileUploads:
 
     def __init__(
         self,
-        ledger: Ledger,
+        store: Store,
         clock: Clock,
         process: ProcessLock,
         uploader: Uploader,
         *,
         threads: anyio.CapacityLimiter,
     ) -> None:
-        self._ledger = ledger
+        self._store = store
         self._clock = clock
         self._process = process
         self._uploader = uploader
@@ -110,7 +110,7 @@ class FileUploads:
 
         Raises:
             ArgumentsInvalid: The file cannot be read any more, has changed, or cannot be converted.
-            LedgerError: The ledger cannot be read or written.
+            StoreError: The store cannot be read or written.
         """
         if not _takes(account, media):
             return NotUploaded("")
@@ -145,8 +145,8 @@ class FileUploads:
     async def forget(self, account: OpenAccount, sha256: str) -> None:
         """Forget an upload that the provider may no longer have."""
         try:
-            await self._ledger.forget_upload(account_id=account.account.id, sha256=sha256)
-        except LedgerError as exc:
+            await self._store.forget_upload(account_id=account.account.id, sha256=sha256)
+        except StoreError as exc:
             logger.warning("that an upload is of no use could not be noted: %s", exc)
 
     async def _is_there(self, upload: Upload, account: OpenAccount) -> bool:
@@ -163,7 +163,7 @@ class FileUploads:
         for _ in range(_MOST_QUESTIONS + int(sending_seconds / _ASK_AGAIN_SECONDS)):
             usable_until = self._clock.now() + MARGIN_SECONDS
             claim = UploadClaim(account_id, sha256, self._process.process_id, self._process.is_alive, usable_until)
-            match await self._ledger.claim_upload(claim):
+            match await self._store.claim_upload(claim):
                 case Upload() as upload:
                     return upload
                 case Claimed():
@@ -181,7 +181,7 @@ class FileUploads:
             async with self._places:
                 upload = await self._bring(media, account, argument)
             if isinstance(upload, Upload):
-                await self._ledger.note_upload(upload)
+                await self._store.note_upload(upload)
                 is_kept = True
         finally:
             if not is_kept:

@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import Final
 
 
-class FaultPoint(StrEnum):
+class Failpoint(StrEnum):
     """A moment in the life of a call."""
 
     BEFORE_ACCEPTED = "before_accepted"
-    """The call is checked; the ledger knows nothing of it."""
+    """The call is checked; the store knows nothing of it."""
     AFTER_ACCEPTED = "after_accepted"
-    """The ledger has the run; nobody was told."""
+    """The store has the run; nobody was told."""
     DURING_UPLOAD = "during_upload"
     """A part of a file of the run has been sent to where the provider takes uploads."""
     AFTER_STARTING = "after_starting"
@@ -42,7 +42,7 @@ class FaultPoint(StrEnum):
 class Trap:
     """What happens when a point is reached so many times."""
 
-    point: FaultPoint
+    point: Failpoint
     signal_number: int
     """What the process sends itself."""
     passes: int = 1
@@ -63,7 +63,7 @@ def clear_traps() -> None:
     _traps.clear()
 
 
-def reach(point: FaultPoint) -> None:
+def trigger(point: Failpoint) -> None:
     """Pass a point, which costs nothing, or fall into its trap."""
     for trap in _traps:
         if trap.point is point:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, TextIO
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.text import HIDDEN, drop_invisible, redact
 
 MAX_RECORD_LENGTH: Final = 20_000
@@ -64,7 +64,7 @@ class OneCauseFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record says something new; the same fault is news again after an hour."""
         arguments = record.args if isinstance(record.args, tuple) else ()
-        for fault in (str(each) for each in arguments if isinstance(each, LedgerError)):
+        for fault in (str(each) for each in arguments if isinstance(each, StoreError)):
             last_at = self._logged_at.get(fault)
             if last_at is not None and record.created - last_at < REPEAT_SECONDS:
                 return False

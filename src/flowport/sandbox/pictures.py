@@ -57,8 +57,8 @@ def decode_photo(data: bytes) -> "Image.Image":
         raise UndecodableError("has more than 40 megapixels") from exc
     except broken as exc:
         raise UndecodableError("is not a picture that can be decoded") from exc
-    paper = Image.new("RGBA", upright.size, "white")
-    return Image.alpha_composite(paper, upright).convert("RGB")
+    report = Image.new("RGBA", upright.size, "white")
+    return Image.alpha_composite(report, upright).convert("RGB")
 
 
 def encode_png(picture: "Image.Image") -> bytes:

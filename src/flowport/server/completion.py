@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.actions.workspace import Desk
+from flowport.actions.workspace import Workspace
 from flowport.catalog.choices import build_choices, format_scalar
 from flowport.catalog.listing import Listing
 from flowport.catalog.search import Search, find_listings
@@ -36,8 +36,8 @@ class Values:
 class Completion:
     """Finishes arguments of prompts and parts of URIs, which share their names."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
 
     async def complete(self, name: str, begun: str, others: Mapping[str, str], *, owner: str) -> Values:
         """Return the values of an argument that fit what was typed so far; none for an argument that is free text.
@@ -46,14 +46,16 @@ class Completion:
             others: The arguments that were given before.
 
         Raises:
-            LedgerError: The runs cannot be read.
+            StoreError: The runs cannot be read.
         """
         if name == APP.name:
             return _build_values(item.tool_name for item in find_listings(self._get_listings(), Search(begun)))
         if name == CHOICE.name:
             return _build_values(_filter(self._get_choices(others.get(APP.name, "")), begun))
         if name in {RUN_ID.name, BATCH_ID}:
-            runs = await self._desk.ledger.get_runs(account_id=None, owner=owner, limit=MAX_VALUES, unseen_first=False)
+            runs = await self._workspace.store.get_runs(
+                account_id=None, owner=owner, limit=MAX_VALUES, unseen_first=False
+            )
             ids = (run.id for run in runs if run.is_batch or name == RUN_ID.name)
             return _build_values(_filter(ids, begun))
         if name == OUTPUT_NUMBER:
@@ -61,13 +63,13 @@ class Completion:
         return Values((), 0)
 
     def _get_listings(self) -> tuple[Listing, ...]:
-        found = [item for one in self._desk.catalogs for item in one.catalog.current.listings]
+        found = [item for one in self._workspace.catalogs for item in one.catalog.current.listings]
         return tuple(item for item in found if not item.left_out)
 
     def _get_choices(self, app: str) -> list[str]:
         """Return every choice of the app as the name of the argument and its value."""
         try:
-            _, listing = self._desk.get_open_catalog(app)
+            _, listing = self._workspace.get_open_catalog(app)
         except (AppAmbiguous, AppNotFound):
             return []
         return [
@@ -79,7 +81,7 @@ class Completion:
 
     async def _get_numbers(self, run_id: str, owner: str) -> list[str]:
         try:
-            run = await self._desk.ledger.get_run(run_id, account_id=None, owner=owner)
+            run = await self._workspace.store.get_run(run_id, account_id=None, owner=owner)
         except RunNotFound:
             return []
         return [str(output.n) for output in run.outputs]

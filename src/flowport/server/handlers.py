@@ -1,4 +1,4 @@
-"""Speak MCP: bring calls from clients of both protocol eras to the desk, and carry the answers back."""
+"""Speak MCP: bring calls from clients of both protocol eras to the workspace, and carry the answers back."""
 
 import base64
 import logging
@@ -17,7 +17,7 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 
 from flowport import __version__
-from flowport.actions.built_in_tools import STANDING_TOOLS, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
 from flowport.actions.tool_calls import ToolCalls
 from flowport.actions.views.run import (
     Answer,
@@ -29,13 +29,13 @@ from flowport.actions.views.run import (
     format_instant,
 )
 from flowport.actions.waiting import Caller
-from flowport.actions.workspace import Desk
+from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ResourceNotFound
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError
 from flowport.domain.models import BATCH_PREFIX, LOCAL_OWNER
 from flowport.domain.spending import ConfirmationNeeded
 from flowport.domain.text import clean_line
-from flowport.runtime.failpoints import FaultPoint, reach
+from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
 from flowport.server.clients import (
     MODERN_ERA,
@@ -77,23 +77,23 @@ CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
 
 
 class Handlers:
-    """The protocol's requests, each answered from the desk."""
+    """The protocol's requests, each answered from the workspace."""
 
-    def __init__(self, desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> None:
-        self._desk = desk
+    def __init__(self, workspace: Workspace, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> None:
+        self._workspace = workspace
         self._in_progress = RequestsInProgress[Answer | t.InputRequiredResult]()
         self._person_answers = Answers()
-        self._calls = ToolCalls(desk)
-        self._resources = Resources(desk, file_threads)
-        self._completion = Completion(desk)
+        self._calls = ToolCalls(workspace)
+        self._resources = Resources(workspace, file_threads)
+        self._completion = Completion(workspace)
         self._first_listed = first_listed
 
     async def list_tools(self, _: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
         """Answer with the standing tools and the apps' tools; from the cache at once, else after at most eight seconds."""
         await self._calls.wait_for_catalogues()
         self._first_listed.set()
-        tools = self._desk.get_tools()
-        self._desk.tool_order.note_listed(tools)
+        tools = self._workspace.get_tools()
+        self._workspace.tool_order.note_listed(tools)
         return _build_tool_list([*_STANDING_WIRE, *tools])
 
     async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Answer | t.InputRequiredResult:
@@ -128,7 +128,7 @@ class Handlers:
             caller.exchange.withdraw()
             logger.exception("a call of %r failed of our own mistake", params.name)
             return build_mistake_answer()
-        reach(FaultPoint.BEFORE_ANSWER)
+        trigger(Failpoint.BEFORE_ANSWER)
         return answer
 
     def _build_caller(self, context: Context, params: t.CallToolRequestParams) -> Caller:
@@ -137,7 +137,7 @@ class Handlers:
     def _build_reader(self, context: Context) -> Caller:
         connection, client = get_connection_key(context), context.session.client_params
         return Caller(
-            self._desk.clock.monotonic(),
+            self._workspace.clock.monotonic(),
             build_reporter(context),
             connection=connection,
             client=clean_line(client.client_info.name) if client else "",
@@ -196,7 +196,7 @@ class Handlers:
             raise MCPError(t.INVALID_PARAMS, f"There is no such prompt. There are {', '.join(PROMPTS)}.")
         await self._calls.wait_for_catalogues()
         try:
-            text = build_prompt_text(prompt, params.arguments or {}, self._desk)
+            text = build_prompt_text(prompt, params.arguments or {}, self._workspace)
         except (AppAmbiguous, AppNotFound, ArgumentsInvalid) as exc:
             raise MCPError(t.INVALID_PARAMS, str(exc)) from exc
         message = t.PromptMessage(role="user", content=t.TextContent(text=text))
@@ -229,7 +229,7 @@ _PROMPT_MENU: Final = [
 _NO_ANSWER: Final = t.CallToolResult(content=[], is_error=True)
 """What the library is given for a client that has left; it reaches nobody."""
 
-_STANDING_WIRE: Final = [build_wire_tool(tool) for tool in STANDING_TOOLS.values()]
+_STANDING_WIRE: Final = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
 
 
 class FlowportServer(Server[Any]):
@@ -269,14 +269,16 @@ class FlowportServer(Server[Any]):
             self.announcer.listen.close()
 
 
-def build_server(desk: Desk, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> FlowportServer:
-    """Return the server of a desk.
+def build_server(
+    workspace: Workspace, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event
+) -> FlowportServer:
+    """Return the server of a workspace.
 
     Args:
         first_listed: Set when the first tool list was asked for; what is not needed for that list may begin then.
     """
-    handlers = Handlers(desk, file_threads, first_listed)
-    announcer = Announcer(desk.changes)
+    handlers = Handlers(workspace, file_threads, first_listed)
+    announcer = Announcer(workspace.changes)
     server = _build_bare_server(handlers.call_tool, lifespan=partial(_keep_announcing, announcer))
     server.announcer = announcer
     server.middleware.append(provide_exchange)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowport.actions.built_in_tools import FIND_APPS, GET_RUN, LIST_RUNS, RUN_APP
-from flowport.actions.workspace import Desk
+from flowport.actions.workspace import Workspace
 from flowport.catalog.listing import Listing
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.text import clean_text, format_quoted
@@ -52,7 +52,7 @@ PROMPTS: Final = {prompt.name: prompt for prompt in (RUN_APP_PROMPT, SHOW_RESULT
 """By name, in the order of the menu."""
 
 
-def build_prompt_text(prompt: Prompt, arguments: Mapping[str, str], desk: Desk) -> str:
+def build_prompt_text(prompt: Prompt, arguments: Mapping[str, str], workspace: Workspace) -> str:
     """Return what the person says by picking the prompt.
 
     Raises:
@@ -65,7 +65,7 @@ def build_prompt_text(prompt: Prompt, arguments: Mapping[str, str], desk: Desk) 
         problems = tuple(ArgumentProblem(item.name, "is missing", item.description) for item in missing)
         raise ArgumentsInvalid(problems, is_for_run=False)
     if prompt is RUN_APP_PROMPT:
-        return _build_run_text(arguments, desk)
+        return _build_run_text(arguments, workspace)
     if prompt is SHOW_RUN:
         run_id = format_quoted(arguments[RUN_ID.name])
         return (
@@ -77,9 +77,9 @@ def build_prompt_text(prompt: Prompt, arguments: Mapping[str, str], desk: Desk) 
     )
 
 
-def _build_run_text(arguments: Mapping[str, str], desk: Desk) -> str:
-    _, listing = desk.get_open_catalog(arguments[APP.name])
-    sentences = [f"Run the Flowport app {format_quoted(listing.app.name)} once, {_format_way(listing, desk)}."]
+def _build_run_text(arguments: Mapping[str, str], workspace: Workspace) -> str:
+    _, listing = workspace.get_open_catalog(arguments[APP.name])
+    sentences = [f"Run the Flowport app {format_quoted(listing.app.name)} once, {_format_way(listing, workspace)}."]
     if wish := clean_text(arguments.get(WISH.name, ""), limit=MAX_WISH_LENGTH):
         sentences.append(f"This is what I want: {wish}")
     if choice := arguments.get(CHOICE.name, "").strip():
@@ -91,7 +91,7 @@ def _build_run_text(arguments: Mapping[str, str], desk: Desk) -> str:
     return "\n".join(sentences)
 
 
-def _format_way(listing: Listing, desk: Desk) -> str:
-    if any(tool["name"] == listing.tool_name for tool in desk.get_tools()):
+def _format_way(listing: Listing, workspace: Workspace) -> str:
+    if any(tool["name"] == listing.tool_name for tool in workspace.get_tools()):
         return f"with the tool {listing.tool_name}"
     return f'with {RUN_APP.name} and app "{listing.tool_name}"; {FIND_APPS.name} names its inputs'

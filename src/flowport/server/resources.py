@@ -26,8 +26,8 @@ from flowport.actions.views.run import (
     format_instant,
     plain,
 )
-from flowport.actions.waiting import Caller, get_batch_standing, get_standing
-from flowport.actions.workspace import Desk
+from flowport.actions.waiting import Caller, get_batch_view, get_run_view
+from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.errors import ProviderError, RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, get_url_place
@@ -37,7 +37,7 @@ from flowport.media.identify import identify
 from flowport.media.previews import Preview
 from flowport.media.signatures import Sniffed
 from flowport.network.causes import FetchError
-from flowport.network.download import FetchRules, FileReceiver
+from flowport.network.download import FetchRules, FileSink
 from flowport.runs.delivery import Delivery
 from flowport.runs.downloads import bring_output
 from flowport.runtime.memory import give_large_blocks_back
@@ -78,20 +78,20 @@ class Content:
 class Resources:
     """Reads resources of one owner."""
 
-    def __init__(self, desk: Desk, threads: anyio.CapacityLimiter) -> None:
-        self._desk = desk
+    def __init__(self, workspace: Workspace, threads: anyio.CapacityLimiter) -> None:
+        self._workspace = workspace
         self._threads = threads
 
     async def list_runs(self, owner: str) -> tuple[Run, ...]:
         """Return the newest runs, which are what the resource list shows."""
-        return await self._desk.ledger.get_runs(account_id=None, owner=owner, limit=MAX_LISTED, unseen_first=False)
+        return await self._workspace.store.get_runs(account_id=None, owner=owner, limit=MAX_LISTED, unseen_first=False)
 
     async def read(self, uri: str, reader: Caller) -> Content:
         """Return what a URI names.
 
         Raises:
             ResourceNotFound: It names nothing of this owner's.
-            LedgerError: The ledger cannot be read.
+            StoreError: The store cannot be read.
         """
         try:
             if found := _RUN.fullmatch(uri):
@@ -108,14 +108,14 @@ class Resources:
             if found := _OUTPUT.fullmatch(uri):
                 run = await self._get_run(found[1], reader.owner)
                 return await self._read_output(run, _get_output(run, uri, n=int(found[2])), reader)
-            run = await self._desk.ledger.get_run_by_output_url(uri, owner=reader.owner)
+            run = await self._workspace.store.get_run_by_output_url(uri, owner=reader.owner)
         except RunNotFound as exc:
             raise ResourceNotFound(uri) from exc
         return await self._read_output(run, _get_output_at(run, uri), reader)
 
     def _read_app(self, uri: str, tool_name: str) -> Content:
         """Return an app with its tool as the catalogue knows it now; nothing is asked of the provider."""
-        listings = (item for one in self._desk.catalogs for item in one.catalog.current.listings)
+        listings = (item for one in self._workspace.catalogs for item in one.catalog.current.listings)
         listing = next((item for item in listings if item.tool_name == tool_name), None)
         if listing is None:
             raise ResourceNotFound(uri)
@@ -131,24 +131,26 @@ class Resources:
         return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
 
     async def _get_run(self, run_id: str, owner: str) -> Run:
-        return await self._desk.ledger.get_run(run_id, account_id=None, owner=owner)
+        return await self._workspace.store.get_run(run_id, account_id=None, owner=owner)
 
     async def _read_run(self, run: Run, uri: str, *, start: int) -> Content:
-        standing = await get_standing(self._desk, run)
-        if start > max(1, len(standing.run.outputs)):
+        view = await get_run_view(self._workspace, run)
+        if start > max(1, len(view.run.outputs)):
             raise ResourceNotFound(uri)
-        facts = build_run_facts(standing)
+        facts = build_run_facts(view)
         facts["arguments"] = json.loads(run.arguments_json)
-        facts |= _build_page(await self._desk.previewer.drop_gone(standing.run), start)
+        facts |= _build_page(await self._workspace.previewer.drop_gone(view.run), start)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
         if not batch.is_batch or start > batch.row_count:
             raise ResourceNotFound(uri)
-        standing = await get_batch_standing(self._desk, batch)
-        rows = await self._desk.previewer.drop_gone_of_rows(await self._desk.ledger.get_rows(batch.id, start=start))
-        facts = build_batch_facts(standing)
-        facts |= build_batch_page(batch, rows, standing.tally, limit_bytes=MAX_PAGE_BYTES)
+        view = await get_batch_view(self._workspace, batch)
+        rows = await self._workspace.previewer.drop_gone_of_rows(
+            await self._workspace.store.get_rows(batch.id, start=start)
+        )
+        facts = build_batch_facts(view)
+        facts |= build_batch_page(batch, rows, view.batch_progress, limit_bytes=MAX_PAGE_BYTES)
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_output(self, run: Run, output: Output, reader: Caller) -> Content:
@@ -160,12 +162,12 @@ class Resources:
         # What was delivered before is often only drawn again, which makes it no newer.
         if holds_output and run.delivered_at is None and run.state.is_final:
             delivery = Delivery(run.id, reader.owner, reader.connection, reader.client, shown=(run.id,))
-            self._desk.deliveries.expect(reader.exchange, delivery)
+            self._workspace.deliveries.expect(reader.exchange, delivery)
         return content
 
     async def _read_file(self, run: Run, output: Output) -> Content:
         if output.mime_type in _NEVER_SHOWN:
-            is_gone = bool(await self._desk.previewer.find_gone([output]))
+            is_gone = bool(await self._workspace.previewer.find_gone([output]))
             named = replace(output, saved_path="") if is_gone else output
             return _build_sentence(named, "is of a kind that is not shown")
         try:
@@ -182,20 +184,20 @@ class Resources:
         try:
             return await self._fetch_link(run, output)
         except FetchError as exc:
-            is_over = output.expires_at is not None and output.expires_at <= self._desk.clock.now()
+            is_over = output.expires_at is not None and output.expires_at <= self._workspace.clock.now()
             if exc.is_expired or is_over:
-                return await self._fetch_renewed(run, output, exc)
+                return await self._fetch_refreshed(run, output, exc)
             return _build_sentence(output, f"could not be fetched: {exc.problem}")
 
-    async def _fetch_renewed(self, run: Run, output: Output, error: FetchError) -> Content:
+    async def _fetch_refreshed(self, run: Run, output: Output, error: FetchError) -> Content:
         """Return what lies at a fresh link of an output whose own has expired, or the sentence that there is none."""
         try:
-            renewed = await self._desk.inheritor.renew_link(run, output.n)
+            refreshed = await self._workspace.claimer.refresh_link(run, output.n)
         except ProviderError as exc:
             return _build_sentence(output, f"could not be fetched: its link has expired. {exc.cause.rstrip('.')}")
-        if renewed is None:
+        if refreshed is None:
             return _build_sentence(output, f"could not be fetched: {error.problem}")
-        fresh = next(one for one in renewed.outputs if one.n == output.n)
+        fresh = next(one for one in refreshed.outputs if one.n == output.n)
         if fresh.url == output.url:
             return Content("text/plain", "This output is gone: its link has expired, and there is no fresh one.")
         try:
@@ -204,14 +206,14 @@ class Resources:
             return _build_sentence(replace(fresh, saved_path=""), f"could not be fetched: {exc.problem}")
 
     async def _fetch_link(self, run: Run, output: Output) -> Content:
-        account = self._desk.get_account(run.account_id)
+        account = self._workspace.get_account(run.account_id)
         origins = await account.fetch_file_origins() if account else frozenset[str]()
         max_bytes = MAX_SCALED_BYTES if output.kind is OutputKind.IMAGE else MAX_BYTES
         rules = FetchRules(max_bytes=max_bytes, trusted_origins=origins)
         url = output.url or ""
         url = await account.localize(url) if account else url
         with await self._in_thread(TemporaryFile) as file:
-            await bring_output(self._desk.fetcher, url, FileReceiver(file), rules=rules)
+            await bring_output(self._workspace.fetcher, url, FileSink(file), rules=rules)
             return await self._hand_over(file, output)
 
     async def _hand_over(self, file: BinaryIO, output: Output) -> Content:
@@ -221,7 +223,7 @@ class Resources:
             return _build_sentence(output, "is of a kind that is not shown")
         if size_bytes <= MAX_BYTES:
             return Content(sniffed.mime_type, data=await self._in_thread(_read_whole, file))
-        copy = await self._desk.previewer.build_copy(file) if sniffed.kind is OutputKind.IMAGE else None
+        copy = await self._workspace.previewer.build_copy(file) if sniffed.kind is OutputKind.IMAGE else None
         if not isinstance(copy, Preview):
             return _build_sentence(output, "is too large for this answer")
         note = _build_sentence(output, f"has {size_bytes / 1024**2:.1f} MB, so this is a smaller copy")

@@ -18,7 +18,7 @@ import anyio
 logger = logging.getLogger(__name__)
 
 CLOSING_SECONDS: Final = 1.6
-"""How long the clean-up may take before the process ends without it; the ledger is whole either way."""
+"""How long the clean-up may take before the process ends without it; the store is whole either way."""
 
 
 PARENT_SECONDS = 5.0

@@ -16,7 +16,7 @@ from flowport.server.clients import STDIO
 from flowport.server.handlers import FlowportServer
 from flowport.server.requests import Request, RequestTable
 from flowport.server.shutdown import End
-from flowport.server.stdio_streams import LineReader, LineWriter, MendingReader, open_pipes
+from flowport.server.stdio_streams import LineReader, LineWriter, ReconnectingReader, open_pipes
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ async def _write(writer: LineWriter, end: End) -> None:
 async def _speak(
     server: FlowportServer, reader: LineReader, writer: LineWriter, requests: RequestTable, end: End
 ) -> None:
-    heard = RequestReader(MendingReader(reader.receive, writer.send), requests)
+    heard = RequestReader(ReconnectingReader(reader.receive, writer.send), requests)
     try:
         await server.run(heard, AnswerWriter(writer, requests), server.create_initialization_options())
     except Exception:  # the boundary of the process: without it a broken pipe would leave us running unheard

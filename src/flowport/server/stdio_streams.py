@@ -79,7 +79,7 @@ class NoMessage(ValueError):
 Heard: TypeAlias = SessionMessage | NoMessage | RefusedMessage
 
 
-class MendingReader(ReadStream[SessionMessage]):
+class ReconnectingReader(ReadStream[SessionMessage]):
     """The stream from the client, without what is no message."""
 
     def __init__(

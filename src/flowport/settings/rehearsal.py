@@ -12,7 +12,7 @@ from typing import Final
 
 from flowport.domain.errors import ConfigurationError
 from flowport.runtime.clock import Pace
-from flowport.runtime.failpoints import FaultPoint, Trap, set_trap
+from flowport.runtime.failpoints import Failpoint, Trap, set_trap
 
 REHEARSAL: Final = "FLOWPORT_TEST_REHEARSAL"
 """As `kill=after_starting:2 clock=-86400 rate=20 pace=0.1`; each part may be missing, `halt` may stand for `kill`."""
@@ -25,7 +25,7 @@ _SIGNALS: Final = {"kill": "SIGKILL", "halt": "SIGSTOP"}
 class Rehearsal:
     """How this process departs from a normal one."""
 
-    point: FaultPoint | None = None
+    point: Failpoint | None = None
     """Where the process is ended or halted; None for nowhere."""
     passes: int = 1
     """At which of its reachings."""
@@ -36,7 +36,7 @@ class Rehearsal:
     """How many times as fast as the real one time passes for this process: all that it plans, counts and records.
 
     The provider is to be as fast, since the seconds that it tells are taken for this clock's. What only bounds real work
-    keeps real seconds: an answer from the network, a person's, the ledger's."""
+    keeps real seconds: an answer from the network, a person's, the store's."""
     pace_seconds: float | None = None
     """Between two looks at a run; None for the usual pace."""
 
@@ -69,7 +69,7 @@ def parse_rehearsal(text: str) -> Rehearsal | None:
 
 def _parse_trap(rehearsal: Rehearsal, word: str, value: str) -> Rehearsal:
     point, _, passes = value.partition(":")
-    return replace(rehearsal, point=FaultPoint(point), passes=int(passes or 1), signal_name=_SIGNALS[word])
+    return replace(rehearsal, point=Failpoint(point), passes=int(passes or 1), signal_name=_SIGNALS[word])
 
 
 def _parse_clock(rehearsal: Rehearsal, _: str, value: str) -> Rehearsal:

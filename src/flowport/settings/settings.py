@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from flowport.domain.errors import ConfigurationError
 from flowport.domain.models import Source
-from flowport.domain.spending import PurseRules, UnknownPrice
+from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.domain.text import get_nearest
 from flowport.providers.magica.declared import DeclaredWorkflow
 from flowport.settings.config_file import ConfigFile, load_config_file
@@ -97,8 +97,8 @@ class Settings:
     reattach_seconds: float = 3600.0
     """How long a repeated call joins its earlier run; 0: never."""
     keep_days: int = 90
-    """How long runs that are over and seen stay in the ledger; 0: for ever."""
-    purse: PurseRules = field(default_factory=PurseRules)
+    """How long runs that are over and seen stay in the store; 0: for ever."""
+    spending_limits: SpendingLimits = field(default_factory=SpendingLimits)
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""
     requests_per_day: int | None = None
@@ -217,7 +217,7 @@ def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow,
         should_stop_on_cancel=_parse_choice(values, "FLOWPORT_ON_CANCEL", ("keep", "stop")) == "stop",
         reattach_seconds=_parse_number(values, "FLOWPORT_REATTACH_SECONDS", 3600, low=0, high=86_400),
         keep_days=int(_parse_number(values, "FLOWPORT_KEEP_DAYS", 90, low=0, high=36_500, is_whole=True)),
-        purse=_build_purse(values),
+        spending_limits=_build_spending_limits(values),
         requests_per_minute=_parse_budget(values, "FLOWPORT_REQUESTS_PER_MINUTE"),
         requests_per_day=_parse_day_budget(values),
         should_send_links=_parse_choice(values, "FLOWPORT_LINKS", ("resource", "text")) == "resource",
@@ -252,7 +252,7 @@ def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow
         yield ProviderSettings("magica", url, key, cancel_path=path, declared=declared)
 
 
-def _build_purse(values: Mapping[str, str]) -> PurseRules:
+def _build_spending_limits(values: Mapping[str, str]) -> SpendingLimits:
     per_run = _parse_credits(values, "FLOWPORT_MAX_CREDITS_PER_RUN")
     per_day = _parse_credits(values, "FLOWPORT_MAX_CREDITS_PER_DAY")
     threshold = _parse_credits(values, "FLOWPORT_CONFIRM_ABOVE_CREDITS")
@@ -260,7 +260,7 @@ def _build_purse(values: Mapping[str, str]) -> PurseRules:
     is_limited = (per_run, per_day, threshold) != (None, None, None)
     usual = UnknownPrice.CONFIRM if is_limited else UnknownPrice.ALLOW
     words = dict.fromkeys((usual.value, *UnknownPrice))
-    return PurseRules(
+    return SpendingLimits(
         per_run, per_day, threshold, UnknownPrice(_parse_choice(values, "FLOWPORT_UNKNOWN_PRICE", list(words)))
     )
 

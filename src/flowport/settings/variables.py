@@ -37,7 +37,7 @@ VARIABLES: Final = (
         "The path of its API that cancels a run, with `{run_id}` in it; none is documented.",
         "none: its MCP server cancels",
     ),
-    Variable("FLOWPORT_HOME", "Folder of the ledger and the catalogue cache.", "the platform's user data folder"),
+    Variable("FLOWPORT_HOME", "Folder of the store and the catalogue cache.", "the platform's user data folder"),
     Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
     Variable("FLOWPORT_MAX_TOOLS", "How many apps become tools of their own, 0 to 1000.", "`40`"),
     Variable("FLOWPORT_SOURCE", "Whose apps are read and shown: `own`, `published` or `all`.", "`all`"),
@@ -78,6 +78,6 @@ VARIABLES: Final = (
         "that cannot take such links.",
         "`resource`",
     ),
-    Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL ledger.", "SQLite in FLOWPORT_HOME", is_built=False),
+    Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL store.", "SQLite in FLOWPORT_HOME", is_built=False),
 )
 """Every variable, in the README's order."""

@@ -1,4 +1,4 @@
-"""What the ledger keeps of batches: one call that asks for many runs of an app, its rows.
+"""What the store keeps of batches: one call that asks for many runs of an app, its rows.
 
 A batch is on record as a run of its own, with rows, so that joining, seeing, telling, mentioning and the caps are the
 same for both. What only a batch has is here. A row that was begun is a run like any other, which names its batch.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from flowport.domain.models import Run, RunState
-from flowport.domain.spending import PurseTerms
+from flowport.domain.spending import SpendingCheck
 from flowport.store.records import AcceptOutcome, AttachRules
 
 STOPPED_BY_PERSON: Final = "The batch was cancelled, so the rest was not started and cost nothing."
@@ -60,7 +60,7 @@ class BatchArguments:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchTally:
+class BatchProgress:
     """How far a batch is."""
 
     rows: int
@@ -131,7 +131,7 @@ class BatchTally:
 
 
 @dataclass(frozen=True, slots=True)
-class RowStanding:
+class RowStatus:
     """A row with what has come of it."""
 
     row: BatchRow
@@ -146,11 +146,11 @@ class RowStanding:
         return self.run is not None and self.run.state is RunState.CANCELLED and self.run.starting_at is None
 
 
-class BatchLedger(Protocol):
-    """The part of a ledger that has to do with batches; its rules are those of `Ledger`."""
+class BatchStore(Protocol):
+    """The part of a store that has to do with batches; its rules are those of `Store`."""
 
     async def accept_batch(
-        self, batch: NewBatch, rules: AttachRules | None = None, terms: PurseTerms | None = None
+        self, batch: NewBatch, rules: AttachRules | None = None, terms: SpendingCheck | None = None
     ) -> AcceptOutcome:
         """Record a batch with its rows and the price of all of them, or find the earlier one that the call is to join.
 
@@ -158,7 +158,7 @@ class BatchLedger(Protocol):
         row is a doubt about the batch. Rows join nothing.
 
         Raises:
-            LedgerError: It could not be recorded; nothing may be sent for it.
+            StoreError: It could not be recorded; nothing may be sent for it.
         """
         ...
 
@@ -185,7 +185,7 @@ class BatchLedger(Protocol):
         """
         ...
 
-    async def get_tally(self, batch_id: str) -> BatchTally:
+    async def get_batch_progress(self, batch_id: str) -> BatchProgress:
         """Return how far a batch is.
 
         Raises:
@@ -193,7 +193,7 @@ class BatchLedger(Protocol):
         """
         ...
 
-    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStanding, ...]:
+    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStatus, ...]:
         """Return the rows from a place on, in their order, without what they are made of."""
         ...
 

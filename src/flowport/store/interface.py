@@ -1,6 +1,6 @@
-"""What the rest of Flowport asks of a ledger.
+"""What the rest of Flowport asks of a store.
 
-The ledger is where the promises "never pay twice" and "never lose a result" are kept, so the docstrings here are a
+The store is where the promises "never pay twice" and "never lose a result" are kept, so the docstrings here are a
 contract: an implementation that returns has done what they say, on disk and for every other process. The rules that
 hold everywhere:
 
@@ -9,7 +9,7 @@ hold everywhere:
 - A method that moves a run from one state to another compares and sets: it returns True when it wrote, and False,
   having written nothing, when the run is missing or not in a state that the change may start from. Of two callers
   that ask for the same change, in one process or two, one gets True.
-- Every call raises `LedgerError` when the ledger cannot be read or written, or is closed.
+- Every call raises `StoreError` when the store cannot be read or written, or is closed.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,8 +17,8 @@ from typing import Protocol
 
 from flowport.domain.models import BootTime, Output, Run, RunState
 from flowport.domain.run_events import RunEvent
-from flowport.domain.spending import PurseTerms, Spending
-from flowport.store.batch_records import BatchLedger
+from flowport.domain.spending import Spending, SpendingCheck
+from flowport.store.batch_records import BatchStore
 from flowport.store.records import (
     AcceptOutcome,
     AppHistory,
@@ -27,16 +27,16 @@ from flowport.store.records import (
     BuildToolName,
     Erasure,
     History,
-    Mention,
-    UploadLedger,
+    Reminder,
+    UploadStore,
 )
 
 
-class Ledger(UploadLedger, BatchLedger, Protocol):
+class Store(UploadStore, BatchStore, Protocol):
     """The record of every run, shared by all Flowport processes of one home."""
 
     async def accept(
-        self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None
+        self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
     ) -> AcceptOutcome:
         """Record a new run with its reservation, or find the earlier one that the call is to join, in one transaction.
 
@@ -52,7 +52,7 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
             terms: None records the run whatever it costs.
 
         Raises:
-            LedgerError: It could not be recorded, or its id is taken; nothing may be sent for it.
+            StoreError: It could not be recorded, or its id is taken; nothing may be sent for it.
         """
         ...
 
@@ -76,10 +76,10 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """Tell whether some call still waits for a run."""
         ...
 
-    async def take_mention(self, *, owner: str, but: Collection[str] = ()) -> Mention | None:
+    async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
         """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
 
-        A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_MENTIONS` times.
+        A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_REMINDERS` times.
 
         Args:
             but: Runs that are about to be delivered.
@@ -282,7 +282,7 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
 
         Args:
             apps: App id and app name, in the order in which new names are given.
-            build_name: Called on the ledger's own thread; what it raises is raised here, and no name is given.
+            build_name: Called on the store's own thread; what it raises is raised here, and no name is given.
 
         Raises:
             ValueError: `build_name` returned a name that is taken.
@@ -297,7 +297,7 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         A name that an input had before wins over what is built now, and new names are kept for good.
 
         Args:
-            apps: App id and the function that names its inputs, called on the ledger's own thread; what it raises is
+            apps: App id and the function that names its inputs, called on the store's own thread; what it raises is
                 raised here, and no name is given.
 
         Raises:
@@ -309,7 +309,7 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         """Look through the whole record for damage, beside all other calls.
 
         Raises:
-            LedgerError: There is some. From then on `accept` refuses; all else is done as well as it can be.
+            StoreError: There is some. From then on `accept` refuses; all else is done as well as it can be.
         """
         ...
 
@@ -342,9 +342,9 @@ class Ledger(UploadLedger, BatchLedger, Protocol):
         ...
 
     async def get_disk_use(self) -> int:
-        """Return how many bytes the ledger's files take, those of all owners and of its journal included."""
+        """Return how many bytes the store's files take, those of all owners and of its journal included."""
         ...
 
     async def close(self) -> None:
-        """Finish what was asked for and let go of the file; every later call but this one raises `LedgerError`."""
+        """Finish what was asked for and let go of the file; every later call but this one raises `StoreError`."""
         ...

@@ -3,9 +3,9 @@
 import logging
 from typing import Final
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.runtime.clock import Clock
-from flowport.store.interface import Ledger
+from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -13,8 +13,8 @@ DAY_SECONDS: Final = 24 * 3600.0
 """Between two rounds; and what counts as spent within a day is never forgotten, however short runs are to be kept."""
 
 
-async def keep_up(ledger: Ledger, clock: Clock, *, keep_days: int) -> None:
-    """Look after the ledger now and every day. Never returns.
+async def keep_up(store: Store, clock: Clock, *, keep_days: int) -> None:
+    """Look after the store now and every day. Never returns.
 
     Every process of a home does it: what another has pruned costs nothing to look for.
 
@@ -24,17 +24,17 @@ async def keep_up(ledger: Ledger, clock: Clock, *, keep_days: int) -> None:
     while True:
         try:
             # First, so that nothing is written into a file that is damaged.
-            await ledger.check()
+            await store.check()
             if keep_days:
-                await _prune(ledger, clock, kept_seconds=keep_days * DAY_SECONDS)
-        except LedgerError as exc:
+                await _prune(store, clock, kept_seconds=keep_days * DAY_SECONDS)
+        except StoreError as exc:
             logger.error("the record of runs was not looked after, which is tried again tomorrow: %s", exc)  # noqa: TRY400 - the sentence says all
         await clock.sleep(DAY_SECONDS)
 
 
-async def _prune(ledger: Ledger, clock: Clock, *, kept_seconds: float) -> None:
+async def _prune(store: Store, clock: Clock, *, kept_seconds: float) -> None:
     boot = clock.boot_time()
     boot_before = boot.subtract(kept_seconds) if boot else None
-    pruned = await ledger.prune(before=clock.now() - kept_seconds, boot_before=boot_before)
+    pruned = await store.prune(before=clock.now() - kept_seconds, boot_before=boot_before)
     if pruned:
         logger.info("old runs were pruned from the record: %d", pruned)

@@ -1,4 +1,4 @@
-"""The records that pass between a ledger and those who ask it."""
+"""The records that pass between a store and those who ask it."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from flowport.domain.models import OutputKind, Run
-from flowport.domain.spending import Unpaid
+from flowport.domain.spending import LimitExceeded
 
 BuildToolName: TypeAlias = Callable[[str, str, Mapping[str, str]], str]
 """From an app's name, its key `<scope>/<app id>` and every name already given, a name that is not among them."""
@@ -101,11 +101,11 @@ class LivenessNeeded:
     process_ids: frozenset[str]
 
 
-AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | LivenessNeeded | Unpaid
+AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | LivenessNeeded | LimitExceeded
 
 
 @dataclass(frozen=True, slots=True)
-class Mention:
+class Reminder:
     """Runs that are over and that nobody has seen or waits for."""
 
     count: int
@@ -113,7 +113,7 @@ class Mention:
     """The newest of them, without their outputs."""
 
 
-MAX_MENTIONS: Final = 3
+MAX_REMINDERS: Final = 3
 """How many answers say of a run that it is over and unseen."""
 
 
@@ -129,7 +129,7 @@ class AppHistory:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How much the ledger holds of one owner."""
+    """How much the store holds of one owner."""
 
     runs: int
     live: int
@@ -186,7 +186,7 @@ class UploadClaim:
     sha256: str
     process_id: str
     is_alive: Callable[[str], bool]
-    """Whether a process is; called on the ledger's thread."""
+    """Whether a process is; called on the store's thread."""
     usable_until: float
     """How long an earlier upload must last to be of use."""
 
@@ -204,8 +204,8 @@ class BeingUploaded:
 ClaimOutcome: TypeAlias = Upload | Claimed | BeingUploaded
 
 
-class UploadLedger(Protocol):
-    """The part of a ledger that has to do with what goes into runs; its rules are those of `Ledger`."""
+class UploadStore(Protocol):
+    """The part of a store that has to do with what goes into runs; its rules are those of `Store`."""
 
     async def claim_upload(self, claim: UploadClaim) -> ClaimOutcome:
         """Return the upload that is there, or say who is to make it. A process may claim again what it has claimed."""

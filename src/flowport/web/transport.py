@@ -24,7 +24,7 @@ PATH: Final = "/mcp"
 
 GRACE_SECONDS: Final = 0
 """How long open requests may go on after the end was asked for. A call that waits for its run would use up any time,
-which the ledger needs; its run is on record."""
+which the store needs; its run is on record."""
 
 
 class _Web(uvicorn.Server):

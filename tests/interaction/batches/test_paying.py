@@ -9,7 +9,7 @@ import mcp.types as t
 import pytest
 from mcp.client.context import ClientRequestContext
 
-from flowport.domain.spending import PurseRules, UnknownPrice
+from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.runs.batch.prepare import MAX_LIVE_ROWS
 from tests.interaction.batches.asking import TOOL, build_rows, wait_until_started
 from tests.sandbox.client import Client as SandboxClient
@@ -34,8 +34,10 @@ async def test_a_batch_is_confirmed_once_as_a_whole(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode, action: str, runs: int
 ) -> None:
     """Each row is below the threshold, and all of them are above it."""
-    person, purse = Person(action), PurseRules(confirm_above_credits=9.0)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, purse=purse) as flowport:
+    person, spending_limits = Person(action), SpendingLimits(confirm_above_credits=9.0)
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, spending_limits=spending_limits
+    ) as flowport:
         assert (await flowport.ask("run_batch", app=TOOL, rows=build_rows(4)))["succeeded"] == 4
         answer = await flowport.ask("run_batch", app=TOOL, rows=build_rows(5, "hill"))
         assert await flowport.count("run") == 4 + runs
@@ -46,8 +48,10 @@ async def test_a_batch_is_confirmed_once_as_a_whole(
 async def test_an_unknown_price_is_asked_about_once(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
     """Not for each row."""
     await sandbox.switch("dialect", tool_metadata=False)
-    person, purse = Person("accept"), PurseRules(unknown_price=UnknownPrice.CONFIRM)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, purse=purse) as flowport:
+    person, spending_limits = Person("accept"), SpendingLimits(unknown_price=UnknownPrice.CONFIRM)
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, ask_person=person.answer, spending_limits=spending_limits
+    ) as flowport:
         answer = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
     assert (answer["succeeded"], answer["credits"]) == (3, "unknown")
     assert person.questions == ['Start 3 runs of "Text to Picture" without knowing the price?']
@@ -56,16 +60,16 @@ async def test_an_unknown_price_is_asked_about_once(sandbox: SandboxClient, tmp_
 @pytest.mark.parametrize(
     ("purse", "error"),
     [
-        (PurseRules(max_credits_per_run=1.0), "RunCapReached"),
-        (PurseRules(max_credits_per_day=5.0), "DayCapReached"),
-        (PurseRules(confirm_above_credits=5.0), "PriceUnconfirmed"),
+        (SpendingLimits(max_credits_per_run=1.0), "RunCapReached"),
+        (SpendingLimits(max_credits_per_day=5.0), "DayCapReached"),
+        (SpendingLimits(confirm_above_credits=5.0), "PriceUnconfirmed"),
     ],
 )
 async def test_a_limit_refuses_a_batch_as_a_whole(
-    sandbox: SandboxClient, tmp_path: Path, mode: Mode, purse: PurseRules, error: str
+    sandbox: SandboxClient, tmp_path: Path, mode: Mode, spending_limits: SpendingLimits, error: str
 ) -> None:
     """Two of three rows would be a table that nobody has asked for."""
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
         refused = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
         assert (await flowport.count("run"), refused["error"]) == (0, error)
         assert (await flowport.ask("list_runs"))["runs"] == []
@@ -75,10 +79,12 @@ async def test_the_cap_of_a_day_counts_rows_that_have_not_begun(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """They will be paid; once they will not, there is room again."""
-    purse = PurseRules(max_credits_per_day=200.0)
+    spending_limits = SpendingLimits(max_credits_per_day=200.0)
     for _ in range(MAX_LIVE_ROWS):
         await sandbox.switch("next_run", hold=True)
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse, wait_seconds=0.0) as flowport:
+    async with open_harness(
+        sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits, wait_seconds=0.0
+    ) as flowport:
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(99))
         refused = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2, "hill"))
         await wait_until_started(flowport, MAX_LIVE_ROWS)
@@ -90,8 +96,8 @@ async def test_the_cap_of_a_day_counts_rows_that_have_not_begun(
 
 async def test_many_batches_at_once_never_pass_the_cap(sandbox: SandboxClient, tmp_path: Path, mode: Mode) -> None:
     """Each sees what the others hold back."""
-    purse, found = PurseRules(max_credits_per_day=25.0), []
-    async with open_harness(sandbox, tmp_path / "person", mode=mode, purse=purse) as flowport:
+    spending_limits, found = SpendingLimits(max_credits_per_day=25.0), []
+    async with open_harness(sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits) as flowport:
 
         async def call(n: int) -> None:
             """Ask for six credits."""

@@ -62,7 +62,7 @@ async def test_a_call_waits_for_its_batch_until_it_is_cancelled(flowport: Harnes
     """Its rows are read again sooner after failures, as a run is that a call waits for."""
     await flowport.sandbox.switch("next_run", hold=True)
     batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(1), wait=False)
-    entry = flowport.assembly.desk.runner.get_entry(batch["run_id"])
+    entry = flowport.assembly.workspace.runner.get_entry(batch["run_id"])
     assert entry is not None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(flowport.call, "get_run", run_id=batch["run_id"]))
@@ -127,13 +127,13 @@ async def test_one_failed_row_does_not_stop_the_others(flowport: Harness) -> Non
 async def test_rows_follow_each_other_sixty_four_at_a_time(flowport: Harness) -> None:
     """The request budget of the account must be left to others too."""
     most = 0
-    ledger = flowport.assembly.desk.ledger
+    store = flowport.assembly.workspace.store
 
     async def watch(batch_id: str) -> None:
         """Count what is live, all the time."""
         nonlocal most
-        while not (tally := await ledger.get_tally(batch_id)).is_over:
-            most = max(most, tally.live)
+        while not (batch_progress := await store.get_batch_progress(batch_id)).is_over:
+            most = max(most, batch_progress.live)
 
     batch = await flowport.ask("run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(150)], wait=False)
     await watch(batch["run_id"])
@@ -147,7 +147,7 @@ async def test_a_doubt_about_a_row_is_a_doubt_about_the_batch(flowport: Harness)
     unknown = await flowport.ask(TOOL, prompt="lake 2")
     assert unknown["state"] == "unknown"
     refused = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
-    assert (refused["error"], await flowport.count("run")) == ("StartInDoubt", 1)
+    assert (refused["error"], await flowport.count("run")) == ("UncertainStart", 1)
     assert unknown["run_id"] in refused["message"]
     assert "the same call with new_run true starts another one" in refused["message"]
     taken = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3), new_run=True)
@@ -163,4 +163,4 @@ async def test_a_row_of_unknown_fate_is_told_and_never_sent_again(flowport: Harn
     prompt = next(
         row["arguments"] for row in (await read(flowport, facts["resource"]))["table"] if row["state"] == "unknown"
     )
-    assert (await flowport.ask(TOOL, **prompt))["error"] == "StartInDoubt"
+    assert (await flowport.ask(TOOL, **prompt))["error"] == "UncertainStart"

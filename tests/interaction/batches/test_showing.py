@@ -55,9 +55,9 @@ async def test_a_batch_that_was_seen_is_not_joined_again(flowport: Harness) -> N
 async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, *, is_written: bool) -> None:
     """Its rows are delivered with it or not at all, and the same call then joins it."""
     rows: list[JsonValue] = [*build_rows(2)]
-    desk, exchange = flowport.assembly.desk, Exchange()
-    caller = replace(READER, arrived_at_seconds=desk.clock.monotonic(), exchange=exchange)
-    answer = await ToolCalls(desk).call("run_batch", {"app": TOOL, "rows": rows}, caller)
+    workspace, exchange = flowport.assembly.workspace, Exchange()
+    caller = replace(READER, arrived_at_seconds=workspace.clock.monotonic(), exchange=exchange)
+    answer = await ToolCalls(workspace).call("run_batch", {"app": TOOL, "rows": rows}, caller)
     first = answer.structured_content
     assert isinstance(first, dict)
     if is_written:
@@ -65,8 +65,8 @@ async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, 
         exchange.note_cancelled()
     else:
         exchange.note_disconnected()
-    await wait_until(lambda: not desk.deliveries.pending_runs)
-    row = await desk.ledger.get_run(first["table"][0]["run_id"], account_id=None, owner="local")
+    await wait_until(lambda: not workspace.deliveries.pending_runs)
+    row = await workspace.store.get_run(first["table"][0]["run_id"], account_id=None, owner="local")
     assert (row.delivered_at is not None) is is_written
     again = await flowport.ask("run_batch", app=TOOL, rows=rows)
     assert (again["run_id"], await flowport.count("run")) == (first["run_id"], 2)

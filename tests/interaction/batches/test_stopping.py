@@ -93,10 +93,10 @@ async def test_cancelling_after_the_first_rows_ended_says_what_is_over_and_what_
         batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(3))
         await wait_until_started(flowport, 3)
         await wait_until_live(flowport, batch["run_id"])
-        first = (await flowport.assembly.desk.ledger.get_live_rows(batch["run_id"]))[0]
+        first = (await flowport.assembly.workspace.store.get_live_rows(batch["run_id"]))[0]
         await sandbox.switch(f"runs/{first.provider_run_id}", release=True)
         with anyio.fail_after(60):
-            while len(await flowport.assembly.desk.ledger.get_live_rows(batch["run_id"])) > 2:
+            while len(await flowport.assembly.workspace.store.get_live_rows(batch["run_id"])) > 2:
                 await anyio.lowlevel.checkpoint()
         told = await flowport.ask("cancel_run", run_id=batch["run_id"])
     assert told["outcome"] == "cannot"
@@ -109,7 +109,9 @@ async def test_cancelling_after_the_first_rows_ended_says_what_is_over_and_what_
 async def wait_until_live(flowport: Harness, batch_id: str) -> None:
     """Wait until the provider has acknowledged all rows that are live."""
     with anyio.fail_after(60):
-        while {run.state.value for run in await flowport.assembly.desk.ledger.get_live_rows(batch_id)} - {"running"}:
+        while {run.state.value for run in await flowport.assembly.workspace.store.get_live_rows(batch_id)} - {
+            "running"
+        }:
             await anyio.lowlevel.checkpoint()
 
 
@@ -135,12 +137,12 @@ async def test_a_batch_that_has_not_begun_can_be_cancelled_for_nothing(
 async def test_what_was_not_started_is_told_again_to_who_cancels_again(flowport: Harness) -> None:
     """Whether a row had become a run by then makes no difference to a person: nothing was sent for it."""
     gone: dict[str, Any] = {"account_id": "magnific:elsewhere:old", "owner": "local"}
-    await flowport.assembly.desk.ledger.accept_batch(build_batch(rows=5, **gone))
+    await flowport.assembly.workspace.store.accept_batch(build_batch(rows=5, **gone))
     begun = [
         (1, build_run("run_1", RunState.RUNNING, batch_id=BATCH, provider_run_id="p1", starting_at=1.0)),
         (2, build_run("run_2", batch_id=BATCH)),
     ]
-    await flowport.assembly.desk.ledger.accept_rows(BATCH, [(n, replace(run, **gone)) for n, run in begun])
+    await flowport.assembly.workspace.store.accept_rows(BATCH, [(n, replace(run, **gone)) for n, run in begun])
     told = [(await flowport.ask("cancel_run", run_id=BATCH))["summary"] for _ in range(2)]
     facts = await flowport.ask("get_run", run_id=BATCH, wait=False)
     assert told[0] == told[1]
@@ -200,7 +202,7 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await wait_until(lambda: any("of 70 done" in message for _, message in second.progress))
-            for run in await first.assembly.desk.ledger.get_live_rows(batch_id):
+            for run in await first.assembly.workspace.store.get_live_rows(batch_id):
                 await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
         assert await first.count("run") == MAX_LIVE_ROWS
     assert stopped["summary"].startswith("6 of 70 runs were not started and cost nothing; 64 that were started go on")
@@ -210,7 +212,7 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
 async def test_a_batch_whose_key_is_gone_can_be_read_and_cancelled(flowport: Harness) -> None:
     """Nothing can be sent for it, so nothing is held back for ever either."""
     old = build_batch("batch_old", account_id="magnific:elsewhere:old", owner="local")
-    await flowport.assembly.desk.ledger.accept_batch(old)
+    await flowport.assembly.workspace.store.accept_batch(old)
     facts = await flowport.ask("get_run", run_id="batch_old", wait=False)
     assert (facts["state"], facts["waiting"], facts["problem"]) == ("running", 3, KEY_GONE)
     cancelled = await flowport.ask("cancel_run", run_id="batch_old")

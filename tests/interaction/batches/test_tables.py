@@ -12,7 +12,7 @@ import mcp.types as t
 import pytest
 
 from flowport.actions.views.run import format_facts
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo
@@ -194,8 +194,8 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
         path = tmp_path / "person" / "cup.png"
         build_photo().save(path)
         rows = [{"photo": str(path), "title": "changed"}]
-        desk = flowport.assembly.desk
-        accept = desk.ledger.accept_rows
+        workspace = flowport.assembly.workspace
+        accept = workspace.store.accept_rows
 
         async def change(batch_id: str, runs: Any) -> Any:
             """Exchange the picture between the check and the start."""
@@ -203,7 +203,7 @@ async def test_a_row_whose_file_has_changed_meanwhile_is_not_sent(
             build_photo().rotate(90, expand=True).save(path)
             return accepted
 
-        desk.batches._ledger = Proxy(desk.ledger, accept_rows=change)
+        workspace.batches._store = Proxy(workspace.store, accept_rows=change)
         facts = await flowport.ask("run_batch", app="retro_poster", rows=rows)
         assert await flowport.count("run") == 0
     assert (facts["state"], facts["credits"]) == ("cancelled", 0)
@@ -245,13 +245,13 @@ async def test_a_file_that_all_rows_share_is_looked_at_once_before_anything_is_a
     build_photo().save(path)
     rows = [{"title": f"Cup {n}"} for n in range(5)]
     seen: dict[Any, Any] = {}
-    desk = flowport.assembly.desk
+    workspace = flowport.assembly.workspace
     await flowport.client.list_tools()
-    home, listing = desk.get_open_catalog("retro_poster")
+    home, listing = workspace.get_open_catalog("retro_poster")
     listing = await home.catalog.fetch_listing(listing.tool_name)
-    origin = RunCall("local")
+    origin = RunRequest("local")
     calls = [
-        await desk.preparer.prepare(home.account, listing, {**row, "photo": str(path)}, origin, known=seen)
+        await workspace.preparer.prepare(home.account, listing, {**row, "photo": str(path)}, origin, known=seen)
         for row in rows
     ]
     assert len(seen) == 1
@@ -282,8 +282,8 @@ ODD_TEXTS = (
 
 
 async def get_given(flowport: Harness, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the ledger says each row of a batch was given."""
-    kept = await flowport.assembly.desk.ledger.get_batch_arguments(facts["run_id"])
+    """Return what the store says each row of a batch was given."""
+    kept = await flowport.assembly.workspace.store.get_batch_arguments(facts["run_id"])
     return [{**json.loads(kept.shared_json), **json.loads(one)} for _, one in sorted(kept.own_json.items())]
 
 

@@ -11,7 +11,7 @@ import pytest
 from flowport.domain.models import App, Run, RunState
 from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
-from flowport.runs.live import Board
+from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import RunWriter
 from flowport.runs.poll import RunFollower
 from flowport.runtime.clock import Pace
@@ -21,7 +21,7 @@ from tests.runs.samples import NOW, RUN
 from tests.sandbox.client import Client as SandboxClient
 from tests.support.fake_clock import FakeClock
 from tests.support.harness import Harness
-from tests.support.scripted import FaultyLedger
+from tests.support.scripted import FaultyStore
 
 RUNS = 8
 RUNNING = replace(RUN, state=RunState.RUNNING, starting_at=NOW, started_at=NOW, running_at=NOW)
@@ -38,9 +38,9 @@ class Party:
 
     async def follow(self, folder: Path) -> list[RunState]:
         """Follow them to their ends by a clock that stands still while requests are under way: so they are ripe together."""
-        clock, board, ledger, ends = FakeClock(idle_seconds=0.05), Board(), FaultyLedger(folder / "l.sqlite3"), []
+        clock, live_runs, store, ends = FakeClock(idle_seconds=0.05), LiveRuns(), FaultyStore(folder / "l.sqlite3"), []
         async with Supervisor() as supervisor:
-            follower = RunFollower(ledger, board, clock, Pace(), RunWriter(board, clock), supervisor=supervisor)
+            follower = RunFollower(store, live_runs, clock, Pace(), RunWriter(live_runs, clock), supervisor=supervisor)
 
             async def follow(run: Run) -> None:
                 """Follow one."""
@@ -49,13 +49,13 @@ class Party:
             account_id = self.account.account.id
             runs = [replace(RUNNING, id=one, provider_run_id=one, account_id=account_id) for one in self.run_ids]
             for run in runs:
-                await ledger.accept(run)
-                board.put(run, noted_at=0.0)
+                await store.accept(run)
+                live_runs.put(run, noted_at=0.0)
             with anyio.fail_after(60):
                 async with anyio.create_task_group() as tasks:
                     for run in runs:
                         tasks.start_soon(follow, run)
-        await ledger.close()
+        await store.close()
         return ends
 
 
@@ -64,7 +64,7 @@ async def open_party(sandbox: SandboxClient, world: ProviderWorld, folder: Path)
     """Start some runs of an account whose requests are counted."""
     async with world.open(sandbox, folder / "person", requests_per_minute=1000) as flowport:
         await flowport.ask("find_apps")
-        place = flowport.assembly.desk.catalogs[0]
+        place = flowport.assembly.workspace.catalogs[0]
         apps = {listing.app.name: listing.app for listing in place.catalog.current.listings}
         ids = [await _start(place.account, apps["Text to Picture"], f"lake {n}") for n in range(RUNS)]
         yield Party(flowport, place.account, ids)

@@ -7,7 +7,7 @@ import pytest
 
 from flowport.bootstrap import PROVIDERS
 from flowport.domain.models import RunState, Source
-from flowport.domain.spending import PurseRules
+from flowport.domain.spending import SpendingLimits
 from tests.providers.contract.worlds import WORLDS, ProviderWorld, get_run, wait_until_there
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, write
@@ -198,7 +198,7 @@ async def test_every_request_is_taken_from_the_budget(flowport: Harness, world: 
     free = {"families", "files", "runs_accepted", "runs_accepted_by_app", "refused_429"}
     free |= {"upload"} if world.name == "magnific" else set()
     made = sum(number for name, number in counts.items() if name not in free)
-    used = flowport.assembly.desk.catalogs[0].account.budget.get_used()
+    used = flowport.assembly.workspace.catalogs[0].account.budget.get_used()
     assert made <= used <= made + 1
 
 
@@ -219,7 +219,9 @@ async def test_a_cap_holds_before_anything_is_sent(
     sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path
 ) -> None:
     """By the price that the provider tells."""
-    async with world.open(sandbox, tmp_path / "person", purse=PurseRules(max_credits_per_run=1)) as flowport:
+    async with world.open(
+        sandbox, tmp_path / "person", spending_limits=SpendingLimits(max_credits_per_run=1)
+    ) as flowport:
         answer = await flowport.call("text_to_picture", **PROMPT)
         assert (answer.is_error, await flowport.count("run")) == (True, 0)
 

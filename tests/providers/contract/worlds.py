@@ -75,8 +75,8 @@ WORLDS: Final = (
 
 
 async def get_run(harness: Harness, run_id: str) -> Run:
-    """Return a run as the ledger has it."""
-    return await harness.assembly.desk.ledger.get_run(run_id, account_id=None, owner="local")
+    """Return a run as the store has it."""
+    return await harness.assembly.workspace.store.get_run(run_id, account_id=None, owner="local")
 
 
 async def wait_until_there(harness: Harness, run_id: str) -> Run:

@@ -31,7 +31,7 @@ from flowport.domain.truncate import choose_forms, count_bytes
 from flowport.media.previews import Preview
 from flowport.runs.batch.report import get_row_state
 from flowport.runs.output_file import find_folder_warning
-from flowport.store.batch_records import BatchTally, RowStanding
+from flowport.store.batch_records import BatchProgress, RowStatus
 
 _MAX_PROBLEM: Final = 300
 _MAX_BRIEF_PROBLEM: Final = 80
@@ -43,11 +43,11 @@ _MAX_OUTPUTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class BatchStanding:
+class BatchView:
     """A batch as it stands."""
 
     run: Run
-    tally: BatchTally
+    batch_progress: BatchProgress
     elapsed_seconds: float
     """From the acceptance to the end, or to now."""
     problem: str = ""
@@ -69,21 +69,21 @@ class _Shown:
 
 
 def build_batch_answer(
-    standing: BatchStanding, rows: Sequence[RowStanding], previews: Sequence[Preview] = (), without: Sequence[str] = ()
+    view: BatchView, rows: Sequence[RowStatus], previews: Sequence[Preview] = (), without: Sequence[str] = ()
 ) -> Answer:
     """Return the answer that tells about a batch, never a long one.
 
     The rows that made nothing come first into what an answer holds, then the others in their order; each as fully as
     there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
     """
-    facts = build_batch_facts(standing)
-    facts["notes"] = " ".join(filter(None, (standing.run.notes, _find_warning(rows))))
+    facts = build_batch_facts(view)
+    facts["notes"] = " ".join(filter(None, (view.run.notes, _find_warning(rows))))
     facts["without_preview"] = " ".join(without)
     begun = [row for row in rows if row.is_begun]
     wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
-    forms = [_build_forms(row, standing.tally) for row in wanted]
+    forms = [_build_forms(row, view.batch_progress) for row in wanted]
     # The sentence about what is left out has its room from the beginning.
-    left_out = f"For length not everything is shown here; {build_run_uri(standing.run.id)} has all rows."
+    left_out = f"For length not everything is shown here; {build_run_uri(view.run.id)} has all rows."
     budget = MAX_RUN_BYTES - count_twice({**facts, "table": [], "rows_not_shown": len(rows), "left_out": left_out})
     chosen = choose_forms([[form.count_bytes() for form in one] for one in forms], budget)
     shown = sorted(zip(wanted, chosen, forms, strict=False), key=lambda one: one[0].row.n)
@@ -92,63 +92,67 @@ def build_batch_answer(
     is_whole = len(shown) == len(begun) and all(form[place].facts == form[-1].facts for _, place, form in shown)
     facts["left_out"] = "" if is_whole else left_out
     links = [link for _, place, form in shown for link in form[place].links]
-    is_error = standing.run.state is RunState.FAILED
+    is_error = view.run.state is RunState.FAILED
     return build_answer(drop_empty(facts), [*links, *map(build_image, previews)], is_error=is_error)
 
 
-def _find_warning(rows: Sequence[RowStanding]) -> str:
+def _find_warning(rows: Sequence[RowStatus]) -> str:
     """Return why the outputs of rows cannot be saved; it is one folder for all of them."""
     warnings = (find_folder_warning(row.run.notes) for row in rows if row.run is not None)
     return clean_text(next(filter(None, warnings), ""), limit=_MAX_PROBLEM)
 
 
-def build_batch_facts(standing: BatchStanding) -> Facts:
+def build_batch_facts(view: BatchView) -> Facts:
     """Return everything that is worth telling about a batch as a whole; nothing that is empty."""
-    run, tally = standing.run, standing.tally
+    run, batch_progress = view.run, view.batch_progress
     facts: Facts = {
-        "summary": format_batch_summary(standing),
+        "summary": format_batch_summary(view),
         "run_id": run.id,
         "app": run.app_name,
         "tool": run.tool_name,
         "state": run.state.value,
-        "runs": tally.rows,
-        "done": tally.over,
-        "succeeded": tally.succeeded,
-        "finished_in_part": tally.partial,
-        "failed": tally.failed,
-        "of_unknown_fate": tally.unknown,
-        "cancelled": tally.cancelled,
-        "live": tally.under_way,
-        "waiting": tally.unstarted,
-        "not_started": tally.dropped,
-        **build_cost_facts(standing),
+        "runs": batch_progress.rows,
+        "done": batch_progress.over,
+        "succeeded": batch_progress.succeeded,
+        "finished_in_part": batch_progress.partial,
+        "failed": batch_progress.failed,
+        "of_unknown_fate": batch_progress.unknown,
+        "cancelled": batch_progress.cancelled,
+        "live": batch_progress.under_way,
+        "waiting": batch_progress.unstarted,
+        "not_started": batch_progress.dropped,
+        **build_cost_facts(view),
         "price_credits": None if run.price_credits is None else plain(round(run.price_credits, 6)),
-        "seconds": plain(round(standing.elapsed_seconds, 1)),
-        "stopped": tally.stopped,
-        "problem": clean_text(standing.problem, limit=_MAX_PROBLEM),
-        "joined": format_joined(run, again="The same call") if standing.is_joined else "",
-        "csv": make_sendable(tally.csv_path),
-        "csv_problem": tally.csv_problem,
+        "seconds": plain(round(view.elapsed_seconds, 1)),
+        "stopped": batch_progress.stopped,
+        "problem": clean_text(view.problem, limit=_MAX_PROBLEM),
+        "joined": format_joined(run, again="The same call") if view.is_joined else "",
+        "csv": make_sendable(batch_progress.csv_path),
+        "csv_problem": batch_progress.csv_problem,
         "resource": build_run_uri(run.id),
         "next_step": _format_next_step(run),
     }
     return drop_empty(facts)
 
 
-def build_cost_facts(standing: BatchStanding) -> Facts:
+def build_cost_facts(view: BatchView) -> Facts:
     """Return what the rows have cost as far as that is known, and how many runs it leaves out."""
-    batch, tally = standing.run, standing.tally
-    if tally.spent_credits or (batch.price_credits is not None and not tally.unpriced):
-        return drop_empty({"credits": plain(round(tally.spent_credits, 6)), "runs_of_unknown_cost": tally.unpriced})
-    if tally.unpriced:
-        return {"credits": UNKNOWN_COST, "runs_of_unknown_cost": tally.unpriced}
+    batch, batch_progress = view.run, view.batch_progress
+    if batch_progress.spent_credits or (batch.price_credits is not None and not batch_progress.unpriced):
+        return drop_empty(
+            {"credits": plain(round(batch_progress.spent_credits, 6)), "runs_of_unknown_cost": batch_progress.unpriced}
+        )
+    if batch_progress.unpriced:
+        return {"credits": UNKNOWN_COST, "runs_of_unknown_cost": batch_progress.unpriced}
     # Of an unknown price, and none was sent; or none is over yet.
     return {"credits": 0} if batch.state.is_final else {}
 
 
-def build_batch_page(batch: Run, rows: Sequence[RowStanding], tally: BatchTally, *, limit_bytes: int) -> Facts:
+def build_batch_page(
+    batch: Run, rows: Sequence[RowStatus], batch_progress: BatchProgress, *, limit_bytes: int
+) -> Facts:
     """Return the rows from the first of these on, as many as a page holds, and where the next page is."""
-    forms = [_build_whole(row, tally) for row in rows]
+    forms = [_build_whole(row, batch_progress) for row in rows]
     # One alone is shorter than a page, so each page has some.
     count = max(1, len(choose_forms([[count_bytes(facts)] for facts in forms], limit_bytes)))
     rest = len(rows) - count
@@ -158,32 +162,32 @@ def build_batch_page(batch: Run, rows: Sequence[RowStanding], tally: BatchTally,
     return {"table": forms[:count], **more}
 
 
-def format_batch_summary(standing: BatchStanding) -> str:
+def format_batch_summary(view: BatchView) -> str:
     """Return the batch in one sentence."""
-    tally = standing.tally
+    batch_progress = view.batch_progress
     counts = {
-        "succeeded": tally.succeeded,
-        "finished in part": tally.partial,
-        "failed": tally.failed,
-        "of unknown fate": tally.unknown,
-        "cancelled": tally.cancelled,
-        "erased": tally.forgotten,
-        "under way": tally.under_way,
-        "waiting": tally.unstarted,
-        "not started": tally.dropped,
+        "succeeded": batch_progress.succeeded,
+        "finished in part": batch_progress.partial,
+        "failed": batch_progress.failed,
+        "of unknown fate": batch_progress.unknown,
+        "cancelled": batch_progress.cancelled,
+        "erased": batch_progress.forgotten,
+        "under way": batch_progress.under_way,
+        "waiting": batch_progress.unstarted,
+        "not started": batch_progress.dropped,
     }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    runs = f"{tally.rows} run{'s' * (tally.rows != 1)}"
-    return f"{runs} of {format_quoted(standing.run.app_name)}: {told} ({format_duration(standing.elapsed_seconds)})."
+    runs = f"{batch_progress.rows} run{'s' * (batch_progress.rows != 1)}"
+    return f"{runs} of {format_quoted(view.run.app_name)}: {told} ({format_duration(view.elapsed_seconds)})."
 
 
-def _has_failed(row: RowStanding) -> bool:
+def _has_failed(row: RowStatus) -> bool:
     return row.run is not None and row.run.state.is_final and not row.run.outputs
 
 
-def _build_forms(row: RowStanding, tally: BatchTally) -> tuple[_Shown, _Shown, _Shown]:
+def _build_forms(row: RowStatus, batch_progress: BatchProgress) -> tuple[_Shown, _Shown, _Shown]:
     """Return a row from its shortest to its fullest form."""
-    head = _build_head(row, tally)
+    head = _build_head(row, batch_progress)
     run = row.run
     if run is None:
         return (_Shown(drop_empty(head)),) * 3
@@ -196,9 +200,9 @@ def _build_forms(row: RowStanding, tally: BatchTally) -> tuple[_Shown, _Shown, _
     return _Shown(drop_empty(brief)), _Shown(drop_empty(middle)), _Shown(drop_empty(full), links)
 
 
-def _build_whole(row: RowStanding, tally: BatchTally) -> Facts:
+def _build_whole(row: RowStatus, batch_progress: BatchProgress) -> Facts:
     """Return a row with what it was made of, for its resource."""
-    facts = {**_build_head(row, tally), "arguments": json.loads(row.row.shown_json)}
+    facts = {**_build_head(row, batch_progress), "arguments": json.loads(row.row.shown_json)}
     run = row.run
     if run is not None:
         facts |= {
@@ -209,9 +213,9 @@ def _build_whole(row: RowStanding, tally: BatchTally) -> Facts:
     return drop_empty(facts)
 
 
-def _build_head(row: RowStanding, tally: BatchTally) -> Facts:
+def _build_head(row: RowStatus, batch_progress: BatchProgress) -> Facts:
     facts: Facts = {"row": row.row.given_n}
-    if tally.variations > 1:
+    if batch_progress.variations > 1:
         facts["variation"] = row.row.variation
     facts["state"] = get_row_state(row)
     facts["run_id"] = row.run.id if row.run is not None else ""

@@ -18,7 +18,7 @@ from flowport.domain.models import BATCH_PREFIX, Output, OutputKind, Run, RunSta
 from flowport.domain.text import clean_text, format_quoted
 from flowport.domain.truncate import choose_forms, count_bytes
 from flowport.media.previews import Preview
-from flowport.store.records import Mention
+from flowport.store.records import Reminder
 
 Answer: TypeAlias = t.CallToolResult
 Facts: TypeAlias = dict[str, Any]
@@ -58,7 +58,7 @@ _MIME_TYPES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunView:
     """A run as it stands, with what only this process knows of it."""
 
     run: Run
@@ -72,14 +72,14 @@ class Standing:
     """Whether the call that is answered did not start it but joined it."""
 
 
-def build_run_answer(standing: Standing, previews: Sequence[Preview] = (), without: Sequence[str] = ()) -> Answer:
+def build_run_answer(view: RunView, previews: Sequence[Preview] = (), without: Sequence[str] = ()) -> Answer:
     """Return the answer that tells about one run, with a link for each output and the previews; never a long one.
 
     Sentences tell which pictures are without a preview, and why. When a run has returned more than an answer holds, links lose their copy of a long URL first; then later outputs all
     but their places and the beginning of their text; then the last ones are left out. It says so, and where all of it is.
     """
-    run = standing.run
-    facts = _build_heading(standing)
+    run = view.run
+    facts = _build_heading(view)
     facts["without_preview"] = " ".join(without)
     shown = _choose_outputs(run, MAX_RUN_BYTES - count_twice(facts))
     facts["outputs"] = [one.facts for one in shown]
@@ -90,9 +90,9 @@ def build_run_answer(standing: Standing, previews: Sequence[Preview] = (), witho
     return build_answer(drop_empty(facts), [*links, *map(build_image, previews)], is_error=is_error)
 
 
-def add_mention(answer: Answer, mention: Mention) -> Answer:
+def add_reminder(answer: Answer, reminder: Reminder) -> Answer:
     """Return the answer with one more fact, and line: which runs are over that nobody has seen."""
-    return add_fact(answer, "unseen", _format_mention(mention))
+    return add_fact(answer, "unseen", _format_reminder(reminder))
 
 
 def add_fact(answer: Answer, name: str, sentence: str) -> Answer:
@@ -139,25 +139,25 @@ def build_output_uri(run_id: str, n: int) -> str:
     return f"flowport://runs/{run_id}/outputs/{n}"
 
 
-def build_run_facts(standing: Standing, *, text_limit: int = _TEXT_LIMITS[0]) -> Facts:
+def build_run_facts(view: RunView, *, text_limit: int = _TEXT_LIMITS[0]) -> Facts:
     """Return everything that is worth telling about a run as a whole, and room for its outputs; nothing that is empty."""
-    run = standing.run
+    run = view.run
     facts: Facts = {
-        "summary": format_summary(standing),
+        "summary": format_summary(view),
         "run_id": run.id,
         "app": run.app_name,
         "tool": run.tool_name,
         "state": run.state.value,
         "credits": tell_cost(run),
         "price_credits": plain(run.price_credits),
-        "seconds": plain(round(standing.elapsed_seconds, 1)),
+        "seconds": plain(round(view.elapsed_seconds, 1)),
         "failure": clean_text(run.failure, limit=text_limit),
         "provider_answer": clean_text(run.start_answer, limit=text_limit),
-        "problem": clean_text(standing.problem, limit=text_limit),
+        "problem": clean_text(view.problem, limit=text_limit),
         "notes": clean_text(run.notes, limit=text_limit),
-        "joined": format_joined(run) if standing.is_joined else "",
+        "joined": format_joined(run) if view.is_joined else "",
         "resource": build_run_uri(run.id),
-        "next_step": _format_next_step(standing),
+        "next_step": _format_next_step(view),
     }
     return drop_empty(facts)
 
@@ -189,9 +189,9 @@ def build_output_facts(run: Run, output: Output) -> Facts:
     return {key: value for key, value in facts.items() if value not in ("", None)}
 
 
-def format_summary(standing: Standing) -> str:
+def format_summary(view: RunView) -> str:
     """Return the run in one sentence."""
-    run = standing.run
+    run = view.run
     verbs = {
         RunState.ACCEPTED: "is accepted and waits for its turn",
         RunState.STARTING: "is being started",
@@ -204,10 +204,10 @@ def format_summary(standing: Standing) -> str:
         RunState.UNKNOWN: "may or may not have been started",
     }
     made = f", {len(run.outputs)} output{'s' * (len(run.outputs) != 1)}" if run.state.is_final and run.outputs else ""
-    saving = "; its outputs are being saved" if standing.is_saving else ""
+    saving = "; its outputs are being saved" if view.is_saving else ""
     unsaved = [output.save_problem for output in run.outputs if output.save_problem and not output.saved_path]
     problem = f" {clean_text(unsaved[0], limit=_MAX_PROBLEM)}" if unsaved else ""
-    return f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(standing.elapsed_seconds)}{made}){saving}.{problem}"
+    return f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(view.elapsed_seconds)}{made}){saving}.{problem}"
 
 
 def format_duration(seconds: float) -> str:
@@ -241,13 +241,13 @@ class _Shown:
         return count_twice(self.facts) + len(link.encode()) + 2
 
 
-def _build_heading(standing: Standing) -> Facts:
+def _build_heading(view: RunView) -> Facts:
     *limits, shortest = _TEXT_LIMITS
     for limit in limits:
-        facts = build_run_facts(standing, text_limit=limit)
+        facts = build_run_facts(view, text_limit=limit)
         if count_twice(facts) <= _MAX_HEADING_BYTES:
             return facts
-    return build_run_facts(standing, text_limit=shortest)
+    return build_run_facts(view, text_limit=shortest)
 
 
 def _choose_outputs(run: Run, budget: int) -> list[_Shown]:
@@ -301,9 +301,9 @@ def count_twice(facts: Facts) -> int:
     return count_bytes(facts) + count_bytes(format_facts(facts))
 
 
-def _format_next_step(standing: Standing) -> str:
-    run = standing.run
-    if run.state.is_final and not standing.is_saving:
+def _format_next_step(view: RunView) -> str:
+    run = view.run
+    if run.state.is_final and not view.is_saving:
         return ""
     if not run.is_followed:
         return f'Flowport no longer looks at this run; get_run with run_id "{run.id}" looks again.'
@@ -321,11 +321,11 @@ def format_joined(run: Run, *, again: str = "run_app") -> str:
     )
 
 
-def _format_mention(mention: Mention) -> str:
-    named = ", ".join(f"{format_quoted(run.app_name)} ({run.id})" for run in mention.runs)
-    more = f" and {mention.count - len(mention.runs)} more" if mention.count > len(mention.runs) else ""
-    plural = "s" * (mention.count != 1)
-    return f"{mention.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
+def _format_reminder(reminder: Reminder) -> str:
+    named = ", ".join(f"{format_quoted(run.app_name)} ({run.id})" for run in reminder.runs)
+    more = f" and {reminder.count - len(reminder.runs)} more" if reminder.count > len(reminder.runs) else ""
+    plural = "s" * (reminder.count != 1)
+    return f"{reminder.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
 
 
 def make_sendable(path: str) -> str:

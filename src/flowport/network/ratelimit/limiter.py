@@ -65,7 +65,7 @@ _WISHES: Final[Mapping[Priority, Wish]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunView:
     """How an account's budget stands."""
 
     used: int
@@ -97,7 +97,7 @@ class _Ticket:
 
     priority: Priority
     number: int
-    roused: anyio.Event = field(default_factory=anyio.Event, compare=False)
+    woken: anyio.Event = field(default_factory=anyio.Event, compare=False)
     """Set when something may have changed for this one."""
     is_granted: bool = field(default=False, compare=False)
     probe: "_Probe | None" = field(default=None, compare=False)
@@ -110,11 +110,11 @@ class _Ticket:
     def grant(self) -> None:
         """Let its request be sent."""
         self.is_granted = True
-        self.rouse()
+        self.wake()
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Have it look up at once: what is granted is counted from now on, and a request that is sent late is one too many."""
-        self.roused.set()
+        self.woken.set()
         self.rest.cancel()
 
 
@@ -201,12 +201,12 @@ class RequestBudget:
         self._forget_old()
         return len(self._sent)
 
-    async def look(self) -> Standing:
+    async def look(self) -> RunView:
         """Return how the budget stands, over all processes that share it."""
         now = self._clock.monotonic()
         if not self._limits.per_minute:
             paused_seconds = max(0.0, self._paused_until - now)
-            return Standing(
+            return RunView(
                 self.get_used(),
                 0,
                 0,
@@ -218,7 +218,7 @@ class RequestBudget:
             )
         record = await self._window.look()
         limit = get_limit(record.learned, self._limits)
-        return Standing(
+        return RunView(
             used=record.used,
             limit=limit,
             ceiling=self._limits.most,
@@ -327,14 +327,14 @@ class RequestBudget:
                 if ticket is self._waiting[0] and not self._is_asking:
                     await self._advance(ticket)
                 else:
-                    ticket.roused = anyio.Event()
-                    await ticket.roused.wait()
+                    ticket.woken = anyio.Event()
+                    await ticket.woken.wait()
         finally:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
                 if not self._waiting and self._limits.per_minute:
                     self._window.leave(self._process_id)
-            self._rouse_first()
+            self._wake_first()
 
     async def _advance(self, ticket: _Ticket) -> None:
         """Ask for those who wait and hand out what came; wait until it is worth asking again."""
@@ -375,19 +375,19 @@ class RequestBudget:
             for ticket in self._waiting:
                 if not _WISHES[ticket.priority].is_paid_for:
                     ticket.refusal = reply
-                    ticket.rouse()
-        self._rouse_first()
+                    ticket.wake()
+        self._wake_first()
 
-    def _rouse_first(self) -> None:
+    def _wake_first(self) -> None:
         if self._waiting:
-            self._waiting[0].roused.set()
+            self._waiting[0].woken.set()
 
     def _rouse_asker(self) -> None:
         """Have the window asked at once, though whoever asks it may be asking it or sleep by now."""
         self._is_outdated = True
         if self._waiting:
             self._waiting[0].rest.cancel()
-        self._rouse_first()
+        self._wake_first()
 
     def _forget_old(self) -> None:
         oldest = self._clock.monotonic() - SPAN_SECONDS

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.network.ratelimit.learned_limit import LearnedLimit, Mark
 from flowport.network.ratelimit.window import Ask, Reply, admit
 from flowport.network.ratelimit.window_record import (
@@ -32,7 +32,7 @@ TROUBLE_SECONDS: Final = 30.0
 """How long a process keeps away from a file that could not be used."""
 
 T = TypeVar("T")
-Lesson: TypeAlias = Callable[[AccountRecord], AccountRecord]
+LimitFeedback: TypeAlias = Callable[[AccountRecord], AccountRecord]
 """What an answer teaches, to be applied to a record that was refreshed."""
 
 
@@ -48,7 +48,7 @@ class Window(Protocol):
         """Take what may be sent now. Somebody else's cancellation must not lose it."""
         ...
 
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, lesson: LimitFeedback) -> None:
         """Apply what an answer teaches, before anything that is asked for later; nobody waits for it."""
         ...
 
@@ -68,7 +68,7 @@ class SharedFile(Protocol):
         """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
 
         Raises:
-            LedgerError: The file cannot be used; nothing was changed.
+            StoreError: The file cannot be used; nothing was changed.
         """
         ...
 
@@ -91,7 +91,7 @@ class OwnWindow:
         self._record, reply = admit(self._refresh(), ask)
         return reply
 
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, lesson: LimitFeedback) -> None:
         """Apply what an answer teaches."""
         self._record = lesson(self._refresh())
 
@@ -134,7 +134,7 @@ class SharedWindow:
         missed = tuple(self._uncounted)
         try:
             reply = await self._file.change(self._account_id, partial(self._admit, ask, missed))
-        except LedgerError as exc:
+        except StoreError as exc:
             self._note_trouble(exc)
             return await self._exchange_alone(ask)
         self._note_order()
@@ -142,7 +142,7 @@ class SharedWindow:
         self._own.learn(partial(_follow, grants=self._build_grants(reply.granted + reply.extra), learned=reply.learned))
         return reply
 
-    def learn(self, lesson: Lesson) -> None:
+    def learn(self, lesson: LimitFeedback) -> None:
         """Apply what an answer teaches, here and for all."""
         self._own.learn(lesson)
         if not self._is_away():
@@ -159,7 +159,7 @@ class SharedWindow:
         if not self._is_away():
             try:
                 return await self._file.change(self._account_id, self._read)
-            except LedgerError as exc:
+            except StoreError as exc:
                 self._note_trouble(exc)
         return await self._own.look()
 
@@ -179,7 +179,7 @@ class SharedWindow:
         record, reply = admit(self._refresh(count_elsewhere(self._load(text), missed)), ask)
         return dump_record(record), reply
 
-    def _apply(self, lesson: Lesson, text: str) -> tuple[str, None]:
+    def _apply(self, lesson: LimitFeedback, text: str) -> tuple[str, None]:
         return dump_record(lesson(self._load(text))), None
 
     def _read(self, text: str) -> tuple[str, AccountRecord]:
@@ -195,7 +195,7 @@ class SharedWindow:
     def _is_away(self) -> bool:
         return self._troubled_until is not None and self._clock.monotonic() < self._troubled_until
 
-    def _note_trouble(self, error: LedgerError) -> None:
+    def _note_trouble(self, error: StoreError) -> None:
         if self._troubled_until is None:
             logger.warning(
                 "the request budget cannot be shared with other programs for now, so half of it is used: %s",

@@ -23,12 +23,12 @@ from flowport.providers.interface import (
     ApiRequest,
     AppList,
     Balance,
+    BulkStatus,
     Conversation,
     LeftOut,
     ListQuery,
-    ManyLooks,
     NotTaken,
-    RunLook,
+    RunStatus,
     Started,
     StartOutcome,
     ToolRequest,
@@ -36,7 +36,7 @@ from flowport.providers.interface import (
     UploadedFile,
     is_not_taken,
 )
-from flowport.providers.magica.bulk_status import MagicaManyLooks
+from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magica.declared import DeclaredWorkflow
 from flowport.providers.magica.errors import build_magica_refusal, parse_body
 from flowport.providers.magica.inputs import (
@@ -97,7 +97,7 @@ class Magica:
     can_cancel = True
     reads_ahead = False  # a key has 1,000 requests a day
     refresh_seconds = 3600.0  # likewise
-    many_looks: ManyLooks | None = MagicaManyLooks(title)
+    bulk_status: BulkStatus | None = MagicaBulkStatus(title)
     left_out_seconds = 86_400.0  # likewise: to ask all sources takes half a dozen requests
     style = "v1"
     styles: Sequence[str] = ("v1",)
@@ -199,12 +199,12 @@ class Magica:
             return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
         return Started(run_id, RunState.QUEUED)
 
-    def build_look_request(self, provider_run_id: str) -> ApiRequest:
+    def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Return the request for a run; `inDetails` is what clients send, and brings the nodes with their outputs."""
         path = f"/v1/runs/{quote_segment(provider_run_id)}?inDetails=true"
         return ApiRequest(Operation.READ_RUN, "GET", path)
 
-    def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
+    def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
         """Return the run's state and results, in whichever of its two shapes it came."""
         body = self._parse_body(answer, Operation.READ_RUN)
         if isinstance(body, dict):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from flowport.domain.errors import Operation, ProviderBroken
 from flowport.domain.models import RunState
-from flowport.providers.interface import ApiAnswer, ApiRequest, RunLook
+from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
 from flowport.providers.magica.errors import parse_body
 from flowport.providers.magica.outputs import parse_run
 
@@ -19,7 +19,7 @@ MAX_TOLD: Final = 1000
 """An answer with more runs is about something else than what was asked."""
 
 
-class MagicaManyLooks:
+class MagicaBulkStatus:
     """Magica's `POST /v1/runs/batch`."""
 
     most = 20  # no figure is published; each run comes with all that its nodes took and made
@@ -31,7 +31,7 @@ class MagicaManyLooks:
         """Return the request that names the runs."""
         return ApiRequest(Operation.READ_RUNS, "POST", "/v1/runs/batch", {"ids": [*provider_run_ids]})
 
-    def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunLook]:
+    def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunStatus]:
         """Return the runs that go on, and those that ended well with what they made.
 
         Any other end is left out: a run's own address has its `response` and its reason, which are not listed here. So is a
@@ -73,6 +73,6 @@ def _find_id(run: Mapping[str, Any]) -> str:
     return named[0] if named and isinstance(named[0], str) and named == named[:1] * len(named) else ""
 
 
-def _is_whole(look: RunLook) -> bool:
+def _is_whole(look: RunStatus) -> bool:
     is_good = look.state is RunState.SUCCEEDED and bool(look.outputs)
     return is_good or not (look.state.is_final or look.unheard_status)

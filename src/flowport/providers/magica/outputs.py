@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowport.domain.models import DATA_SCHEME, Output, OutputKind, RunState
 from flowport.domain.text import clean_line, redact
-from flowport.providers.interface import RunLook
+from flowport.providers.interface import RunStatus
 from flowport.providers.magica.inputs import get_node_type
 from flowport.providers.parsing import clean_detail, clean_word, guess_mime_type, is_number
 from flowport.providers.result_items import guess_kind, keep_beginning, read_file
@@ -49,7 +49,7 @@ class _Found:
     kind: OutputKind
 
 
-def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
+def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
     """Return how a run stands; None when the body does not say. Of a state in no table, by what came with it.
 
     Args:
@@ -68,7 +68,7 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
         has_outputs = bool(answered) or (is_completed and any(_find_made(nodes)))
         state = guess_end(has_outputs=has_outputs, is_completed=is_completed, has_error=bool(_read_error(body)))
     if not state.is_final:
-        return RunLook(state, unheard_status=unheard)
+        return RunStatus(state, unheard_status=unheard)
     failed = [node for node in nodes if parse_state(node.get("status")) is RunState.FAILED]
     # What nodes made on the way stands in for a missing response only where the run went well.
     found = answered or (list(_find_made(nodes)) if state is RunState.SUCCEEDED or unheard else [])
@@ -84,7 +84,9 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunLook | None:
     # Numbers stand beside results; where there is nothing else, they may be one.
     response = body.get("response")
     unread = (keep_beginning(response),) if response and not outputs else ()
-    return RunLook(state, outputs, detail, unheard_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes))
+    return RunStatus(
+        state, outputs, detail, unheard_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes)
+    )
 
 
 def _get_nodes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -18,13 +18,13 @@ from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
     AppList,
+    BulkStatus,
     Conversation,
     LeftOut,
     ListQuery,
-    ManyLooks,
     NotTaken,
     Refusal,
-    RunLook,
+    RunStatus,
     Started,
     StartOutcome,
     Uncertain,
@@ -102,7 +102,7 @@ class Magnific:
     reads_ahead = True
     refresh_seconds = 600.0
     left_out_seconds = 0.0
-    many_looks: ManyLooks | None = None
+    bulk_status: BulkStatus | None = None
     declared_ids = frozenset[str]()
     inline_types = frozenset({"image/png", "image/jpeg"})  # the formats that every page names
     upload_types = UPLOAD_TYPES
@@ -257,11 +257,11 @@ class Magnific:
         # The enum of this answer has one value, "running"; an end is believed only from `get-run`, which has the outputs.
         return Started(accepted.workflow_run_identifier, state if state.is_at_provider else RunState.RUNNING)
 
-    def build_look_request(self, provider_run_id: str) -> ApiRequest:
+    def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Return the `get-run` request."""
         return ApiRequest(Operation.READ_RUN, "GET", f"/v1/ai/{self.style}/runs/{quote_segment(provider_run_id)}")
 
-    def parse_look(self, answer: ApiAnswer, *, now: float) -> RunLook:
+    def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
         """Return the run's state and results; of a status that is in no table, by what came with it."""
         data = self._parse_data(answer, Operation.READ_RUN)
         try:
@@ -279,7 +279,7 @@ class Magnific:
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
         told = read_run_id(run.run_id, run.workflow_run_identifier)
-        return RunLook(state, outputs, detail, unheard_status=unheard, unread=unread, told_run_id=told)
+        return RunStatus(state, outputs, detail, unheard_status=unheard, unread=unread, told_run_id=told)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.

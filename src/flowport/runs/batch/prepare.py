@@ -1,4 +1,4 @@
-"""Turn the rows of a batch into what the ledger is to accept: every one is checked before anything is accepted or spent."""
+"""Turn the rows of a batch into what the store is to accept: every one is checked before anything is accepted or spent."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from flowport.domain.models import BATCH_PREFIX, App, JsonValue, Run, RunState
 from flowport.domain.truncate import count_bytes
 from flowport.network.account import OpenAccount
 from flowport.runs.accept import build_run, draw_id
-from flowport.runs.calls import RunCall
+from flowport.runs.calls import RunRequest
 from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, PreparedCall
 from flowport.runs.references import OutputMedia
 from flowport.runtime.clock import Clock
@@ -45,7 +45,7 @@ Tell = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class GivenRow:
+class InputRow:
     """One row as the caller gave it."""
 
     place: str
@@ -54,10 +54,10 @@ class GivenRow:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchWish:
+class BatchRequest:
     """What a call asks for."""
 
-    rows: tuple[GivenRow, ...]
+    rows: tuple[InputRow, ...]
     shared: Arguments = field(default_factory=dict)
     """Used for every row, unless the row itself says otherwise."""
     variations: int = 1
@@ -75,19 +75,25 @@ class PreparedBatch:
 
     call: PreparedCall
     """That of the first row, without its files; what it says of app and account holds for all."""
-    wish: BatchWish
+    wish: BatchRequest
     rows: tuple[BatchRow, ...]
     shown_json: str
 
 
 async def prepare_batch(
-    preparer: CallPreparer, account: OpenAccount, listing: Listing, wish: BatchWish, origin: RunCall, *, tell: Tell
+    preparer: CallPreparer,
+    account: OpenAccount,
+    listing: Listing,
+    wish: BatchRequest,
+    origin: RunRequest,
+    *,
+    tell: Tell,
 ) -> PreparedBatch:
     """Return the batch ready to be accepted. Nothing is sent and nothing is written.
 
     Raises:
         ArgumentsInvalid: With what is wrong in all rows, as much of it as a model can use.
-        LedgerError: The ledger cannot be read.
+        StoreError: The store cannot be read.
     """
     _check_size(wish)
     wish = _name_all(wish, listing)
@@ -153,7 +159,7 @@ def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock:
     return replace(run, told_at=run.accepted_at, batch_id=batch.id)
 
 
-def _check_size(wish: BatchWish) -> None:
+def _check_size(wish: BatchRequest) -> None:
     count = len(wish.rows) * wish.variations
     if not count:
         raise _refuse(wish.argument, "holds no row", "Give at least one.")
@@ -172,14 +178,14 @@ def _check_arguments(rows: Iterable[BatchRow], argument: str) -> None:
         raise _refuse(argument, problem, "Give paths or https URLs of files, or make several batches.")
 
 
-def _name_all(wish: BatchWish, listing: Listing) -> BatchWish:
+def _name_all(wish: BatchRequest, listing: Listing) -> BatchRequest:
     """Return what is asked for by the names of the tool's arguments, so that a row's spelling is stronger than a shared one."""
     name = partial(name_arguments, listing.app, listing.property_names)
     rows = tuple(replace(row, arguments=name(row.arguments)) for row in wish.rows)
     return replace(wish, rows=rows, shared=name(wish.shared))
 
 
-def _take_shared(row: GivenRow, shared: Arguments) -> GivenRow:
+def _take_shared(row: InputRow, shared: Arguments) -> InputRow:
     """Return a row without the nulls that stand for what all rows share."""
     return replace(
         row, arguments={name: one for name, one in row.arguments.items() if one is not None or name not in shared}
@@ -206,7 +212,7 @@ def _name(places: Sequence[str], count: int) -> str:
     return named[:1].upper() + named[1:]
 
 
-def _build_rows(wish: BatchWish, place: int, call: PreparedCall) -> list[BatchRow]:
+def _build_rows(wish: BatchRequest, place: int, call: PreparedCall) -> list[BatchRow]:
     """Return the runs of one row, its variations, when so many rows stand before it."""
     given = wish.rows[place].arguments
     own = json.dumps({**given, **_pin_outputs({**wish.shared, **given}, call)})
@@ -241,7 +247,7 @@ def _pin(value: JsonValue, app: App, media: MediaInput) -> JsonValue:
     return pinned if media.is_list else pinned[0]
 
 
-def _find_columns(rows: Iterable[GivenRow]) -> list[str]:
+def _find_columns(rows: Iterable[InputRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.arguments))
 
 

@@ -28,7 +28,7 @@ from flowport.runs.batch.csv_tables import (
     parse_exact,
 )
 from flowport.runs.output_file import SavingRules
-from flowport.store.batch_records import BatchArguments, RowStanding
+from flowport.store.batch_records import BatchArguments, RowStatus
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ _FILLED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class SavedPaper:
+class SavedReport:
     """Where a table was saved."""
 
     path: str = ""
@@ -63,7 +63,7 @@ class SavedPaper:
     """Why not, as a clause; empty when it was, or was not meant to be."""
 
 
-class BatchPaper:
+class BatchReport:
     """Writes tables into the folder of the outputs."""
 
     def __init__(self, rules: SavingRules, threads: anyio.CapacityLimiter) -> None:
@@ -78,22 +78,22 @@ class BatchPaper:
     async def write(
         self,
         batch: Run,
-        rows: Sequence[RowStanding],
+        rows: Sequence[RowStatus],
         kept: BatchArguments | None = None,
         free: Collection[str] | None = None,
         *,
         at: float,
-    ) -> SavedPaper:
+    ) -> SavedReport:
         """Return where the table lies; nothing is written over, and no half of it is ever seen under its name.
 
         `kept` and `free` are those of `build_table`.
         """
         if not self._rules.is_wanted:
-            return SavedPaper()
+            return SavedReport()
         build = partial(build_table, rows, kept, free)
         return await anyio.to_thread.run_sync(self._write, batch, rows, build, at, limiter=self._threads)
 
-    def _write(self, batch: Run, rows: Sequence[RowStanding], build: Callable[[], bytes], at: float) -> SavedPaper:
+    def _write(self, batch: Run, rows: Sequence[RowStatus], build: Callable[[], bytes], at: float) -> SavedReport:
         # Beside the pictures, which lie under the day on which their runs were accepted, by the clock on the wall.
         made_at = max((row.run.accepted_at for row in rows if row.run is not None and row.run.outputs), default=at)
         date = datetime.fromtimestamp(made_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
@@ -103,23 +103,23 @@ class BatchPaper:
         try:
             with open_partial(path, self._rules.writer) as draft:
                 draft.file.write(build())
-                return SavedPaper(str(draft.publish()))
+                return SavedReport(str(draft.publish()))
         except OSError as exc:
             logger.warning("the table of %s could not be saved: %s", batch.id, exc.strerror)
-            return SavedPaper(problem=exc.strerror or type(exc).__name__)
+            return SavedReport(problem=exc.strerror or type(exc).__name__)
 
 
-def get_row_state(standing: RowStanding) -> str:
+def get_row_state(view: RowStatus) -> str:
     """Return where a row is, in a word or two: the state of its run, or that it has none or was never sent."""
-    if standing.run is not None:
-        return NOT_STARTED if standing.is_cancelled_unsent else standing.run.state.value
-    if standing.is_begun:
+    if view.run is not None:
+        return NOT_STARTED if view.is_cancelled_unsent else view.run.state.value
+    if view.is_begun:
         return FORGOTTEN
-    return NOT_STARTED if standing.is_dropped else _WAITING
+    return NOT_STARTED if view.is_dropped else _WAITING
 
 
 def build_table(
-    rows: Sequence[RowStanding], kept: BatchArguments | None = None, free: Collection[str] | None = None
+    rows: Sequence[RowStatus], kept: BatchArguments | None = None, free: Collection[str] | None = None
 ) -> bytes:
     """Return the table as a file, with what each row was given in full, so that the table can make the same rows again.
 
@@ -144,7 +144,7 @@ def build_table(
     return format_table(["row", "variation", *heads, *_OWN_COLUMNS], lines)
 
 
-def _get_given(rows: Sequence[RowStanding], kept: BatchArguments | None) -> list[dict[str, JsonValue]]:
+def _get_given(rows: Sequence[RowStatus], kept: BatchArguments | None) -> list[dict[str, JsonValue]]:
     """Return what each row was given, the inputs in the app's order."""
     shown: list[dict[str, JsonValue]] = [json.loads(one.row.shown_json) for one in rows]
     if kept is None:
@@ -229,12 +229,12 @@ def _is_row(row: TableRow, own: Sequence[str]) -> bool:
     return any(name in cells and _FILLED[name].fullmatch(cells[name]) is not None for name in ("run_id", "state"))
 
 
-def _build_results(standing: RowStanding) -> list[str]:
-    run = standing.run
+def _build_results(view: RowStatus) -> list[str]:
+    run = view.run
     outputs = run.outputs if run is not None else ()
     return [
         run.id if run is not None else "",
-        get_row_state(standing),
+        get_row_state(view),
         _format_cost(run),
         "\n".join(output.link for output in outputs if output.link),
         "\n".join(output.saved_path for output in outputs if output.saved_path),

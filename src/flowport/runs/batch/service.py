@@ -1,7 +1,7 @@
-"""Carry out batches: let rows become runs, so many at a time, until none is left; from the ledger alone.
+"""Carry out batches: let rows become runs, so many at a time, until none is left; from the store alone.
 
 Nothing about a batch is kept in memory but that this process carries it out. So whoever takes a batch over from a
-process that has died begins where the ledger says that it is, and a row becomes a run once.
+process that has died begins where the store says that it is, and a row becomes a run once.
 """
 
 import logging
@@ -12,21 +12,21 @@ from typing import Final, assert_never
 
 import anyio
 
-from flowport.domain.errors import FlowportError, LedgerError, RunNotFound
+from flowport.domain.errors import FlowportError, RunNotFound, StoreError
 from flowport.domain.models import Run, RunState
-from flowport.domain.spending import PurseTerms, StartInDoubt, Unpaid
+from flowport.domain.spending import LimitExceeded, SpendingCheck, UncertainStart
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.prepare import MAX_LIVE_ROWS, PreparedBatch, build_batch, build_row_run
-from flowport.runs.batch.report import BatchPaper, SavedPaper
-from flowport.runs.calls import CallBook, RunCall
+from flowport.runs.batch.report import BatchReport, SavedReport
+from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.cancel import cancel_row
-from flowport.runs.live import Board, BoardEntry
-from flowport.runs.rebuild_call import CallRestorer
+from flowport.runs.live import LiveRun, LiveRuns
+from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.service import Runner, Submission
 from flowport.runtime.clock import Clock
 from flowport.runtime.supervisor import Supervisor
-from flowport.store.batch_records import STOPPED_BY_PERSON, BatchTally, NewBatch, RowStanding
-from flowport.store.interface import Ledger
+from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, NewBatch, RowStatus
+from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
 from flowport.store.records import Accepted, InDoubt, Joined
 
@@ -70,7 +70,7 @@ class _Bell:
     """Rung when a row of a batch may have ended; with what else this process knows of the batch alone."""
 
     rung: anyio.Event = field(default_factory=anyio.Event)
-    paper: SavedPaper | None = None
+    report: SavedReport | None = None
     """The table, once it was saved."""
 
     def ring(self) -> None:
@@ -87,36 +87,36 @@ class Batches:
         *,
         runner: Runner,
         accounts: Mapping[str, OpenAccount],
-        ledger: Ledger,
-        board: Board,
+        store: Store,
+        live_runs: LiveRuns,
         clock: Clock,
         supervisor: Supervisor,
         process: ProcessLock,
-        calls: CallBook,
-        restorer: CallRestorer,
-        paper: BatchPaper,
+        calls: RecentRequests,
+        call_rebuilder: CallRebuilder,
+        report: BatchReport,
     ) -> None:
         self._runner = runner
         self._accounts = accounts
-        self._ledger = ledger
-        self._board = board
+        self._store = store
+        self._live_runs = live_runs
         self._clock = clock
         self._supervisor = supervisor
         self._process = process
         self._calls = calls
-        self._restorer = restorer
-        self._paper = paper
+        self._call_rebuilder = call_rebuilder
+        self._report = report
         self._bells: dict[str, _Bell] = {}
         """Of the batches that this process carries out."""
         self._cancelling: set[str] = set()
         """Batches whose rows are being cancelled at the provider."""
 
-    async def submit(self, prepared: PreparedBatch, origin: RunCall) -> Submission:
+    async def submit(self, prepared: PreparedBatch, origin: RunRequest) -> Submission:
         """Accept a batch and begin it in the background, or join the one that it repeats; return once that is recorded.
 
         Raises:
-            LedgerError: It could not be recorded, so nothing is sent.
-            StartInDoubt: A run equal to one of its rows may have been started, and nobody knows.
+            StoreError: It could not be recorded, so nothing is sent.
+            UncertainStart: A run equal to one of its rows may have been started, and nobody knows.
             PriceUnconfirmed: The person has to agree to the price first.
             RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
         """
@@ -126,7 +126,7 @@ class Batches:
         async def give_up() -> None:
             """Answer the handler."""
             if not ticket.accepted.is_set():
-                ticket.error = LedgerError("Flowport made a mistake", "Its log has the details.")
+                ticket.error = StoreError("Flowport made a mistake", "Its log has the details.")
                 ticket.accepted.set()
 
         self._supervisor.spawn(f"{batch.run.id}", self._carry_out, batch, origin, terms, ticket, on_crash=give_up)
@@ -139,11 +139,11 @@ class Batches:
             raise ticket.error
         return Submission(ticket.joined or batch.run, is_joined=ticket.joined is not None)
 
-    async def take_up(self, batch: Run) -> None:
+    async def resume(self, batch: Run) -> None:
         """Go on with a batch that is not over and that nobody carries out any more; another living process is left to it.
 
         Raises:
-            LedgerError: The ledger cannot be written to.
+            StoreError: The store cannot be written to.
         """
         if batch.state.is_final:
             return
@@ -151,39 +151,39 @@ class Batches:
         if batch.process_id != ours:
             if self._process.is_alive(batch.process_id):
                 return
-            if not await self._ledger.note_taken_over(batch.id, from_process=batch.process_id, to_process=ours):
+            if not await self._store.note_taken_over(batch.id, from_process=batch.process_id, to_process=ours):
                 return
         self._begin(replace(batch, process_id=ours))
 
     def get_problem(self, batch: Run) -> str:
         """Return why a batch, or a row of it, cannot go on just now, as sentences; empty as far as this process knows."""
-        entry = self._board.get(batch.id)
-        return (entry.problem if entry is not None else "") or self._board.get_row_problem(batch.id)
+        entry = self._live_runs.get(batch.id)
+        return (entry.problem if entry is not None else "") or self._live_runs.get_row_problem(batch.id)
 
     async def cancel(self, batch: Run, *, reason: str = STOPPED_BY_PERSON) -> int:
         """Have no more rows begin, and return how many that were; the provider is asked in the background for the others.
 
         Raises:
-            LedgerError: The wish could not be recorded.
+            StoreError: The wish could not be recorded.
         """
         dropped = await self._stop(batch, reason)
         self._supervisor.spawn(f"cancel of {batch.id}", self._cancel_begun, batch, reason)
-        await self.take_up(batch)
+        await self.resume(batch)
         self._ring(batch.id)
         return dropped
 
     async def _stop(self, batch: Run, reason: str, *, call_id: str | None = None) -> int:
         """Have nothing more sent, and return how many rows that are."""
-        dropped = await self._ledger.drop_rows(batch.id, reason=reason, at=self._clock.now(), call_id=call_id)
+        dropped = await self._store.drop_rows(batch.id, reason=reason, at=self._clock.now(), call_id=call_id)
         if dropped:
-            self._show_cancelled(await self._ledger.get_rows(batch.id))
+            self._show_cancelled(await self._store.get_rows(batch.id))
         return dropped
 
-    def _show_cancelled(self, rows: Sequence[RowStanding]) -> None:
+    def _show_cancelled(self, rows: Sequence[RowStatus]) -> None:
         """Tell those who wait to send a row that it is cancelled; another process may have done it."""
         for row in rows:
             if row.run is not None and row.run.state is RunState.CANCELLED:
-                self._board.update(row.run)
+                self._live_runs.update(row.run)
 
     async def _cancel_begun(self, batch: Run, reason: str) -> None:
         """Have all rows cancelled that have begun, as far as the provider can; what is just being sent, once it is known."""
@@ -201,11 +201,11 @@ class Batches:
         """Ask for each row that was not asked for, and tell whether that was the last of them."""
         account = self._accounts.get(batch.account_id)
         try:
-            pending = [run for run in await self._ledger.get_live_rows(batch.id) if run.id not in asked]
+            pending = [run for run in await self._store.get_live_rows(batch.id) if run.id not in asked]
             if any(run.state is RunState.ACCEPTED for run in pending):
                 # It was being sent and came back untaken.
                 await self._stop(batch, reason)
-        except LedgerError as exc:
+        except StoreError as exc:
             logger.warning("the rows of %s cannot be cancelled just now: %s", batch.id, exc)
             return False
         for run in pending:
@@ -214,15 +214,15 @@ class Batches:
                 await cancel_row(run, account)
         return account is None or all(run.id in asked for run in pending)
 
-    def stop_unwanted(self, batch: Run, call: RunCall) -> None:
+    def stop_unwanted(self, batch: Run, call: RunRequest) -> None:
         """Begin no more rows of a batch whose caller has gone, if nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
         self._supervisor.spawn(f"stop of {batch.id}", self._stop_unwanted, batch, call)
 
-    async def _stop_unwanted(self, batch: Run, call: RunCall) -> None:
+    async def _stop_unwanted(self, batch: Run, call: RunRequest) -> None:
         await self._stop(batch, STOPPED_WITH_CALLER, call_id=call.id)
         self._ring(batch.id)
 
-    async def _carry_out(self, batch: NewBatch, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> None:
+    async def _carry_out(self, batch: NewBatch, origin: RunRequest, terms: SpendingCheck, ticket: _Ticket) -> None:
         await self._accept(batch, origin, terms, ticket)
         ticket.accepted.set()
         if ticket.error is None and ticket.joined is None:
@@ -230,11 +230,11 @@ class Batches:
                 await self._stop(batch.run, STOPPED_WITH_CALLER, call_id=origin.id)
             self._begin(batch.run)
 
-    async def _accept(self, batch: NewBatch, origin: RunCall, terms: PurseTerms, ticket: _Ticket) -> None:
+    async def _accept(self, batch: NewBatch, origin: RunRequest, terms: SpendingCheck, ticket: _Ticket) -> None:
         try:
-            accept = partial(self._ledger.accept_batch, batch, terms=terms)
+            accept = partial(self._store.accept_batch, batch, terms=terms)
             outcome = await self._calls.accept(accept, origin, self._process)
-        except LedgerError as exc:
+        except StoreError as exc:
             ticket.error = exc
             return
         match outcome:
@@ -245,8 +245,8 @@ class Batches:
             case InDoubt(earlier):
                 title = self._accounts[earlier.account_id].provider.title
                 sent_at = earlier.starting_at or earlier.accepted_at
-                ticket.error = StartInDoubt(title, earlier.id, sent_at, earlier.failure, is_for_batch=True)
-            case Unpaid(reason):
+                ticket.error = UncertainStart(title, earlier.id, sent_at, earlier.failure, is_for_batch=True)
+            case LimitExceeded(reason):
                 ticket.error = reason
             case _:
                 assert_never(outcome)
@@ -257,7 +257,7 @@ class Batches:
             return
         bell = self._bells[batch.id] = _Bell()
         age = max(0.0, self._clock.now() - batch.accepted_at)
-        entry = self._board.put(batch, noted_at=self._clock.monotonic() - age)
+        entry = self._live_runs.put(batch, noted_at=self._clock.monotonic() - age)
 
         async def give_up() -> None:
             """Wake those who wait; whoever asks for it next has it taken up again."""
@@ -267,13 +267,13 @@ class Batches:
 
     def _end(self, batch: Run) -> None:
         self._bells.pop(batch.id, None)
-        self._board.remove(batch.id)
+        self._live_runs.remove(batch.id)
 
     def _ring(self, batch_id: str) -> None:
         if batch_id in self._bells:
             self._bells[batch_id].ring()
 
-    async def _conduct(self, batch: Run, bell: _Bell, entry: BoardEntry) -> None:
+    async def _conduct(self, batch: Run, bell: _Bell, entry: LiveRun) -> None:
         problem = ""
         while True:
             rung = bell.rung
@@ -283,73 +283,79 @@ class Batches:
             except RunNotFound:
                 # Erased; nobody asks for it any more.
                 break
-            except LedgerError as exc:
+            except StoreError as exc:
                 over = None
                 if str(exc) != problem:
                     logger.warning("%s cannot go on just now: %s", batch.id, exc)
                 problem = str(exc)
             if over is not None:
-                self._board.update(over)
+                self._live_runs.update(over)
                 break
-            self._board.update(batch, problem=problem)
+            self._live_runs.update(batch, problem=problem)
             await self._wait(rung, entry.changed)
         self._end(batch)
 
     async def _advance(self, batch: Run, bell: _Bell, refusal: str) -> Run | None:
         """Do what can be done now, and return the batch when it is over."""
-        tally = await self._ledger.get_tally(batch.id)
-        reason = _find_reason_to_stop(tally, refusal)
-        if reason and (tally.waiting or tally.unsent):
+        batch_progress = await self._store.get_batch_progress(batch.id)
+        reason = _find_reason_to_stop(batch_progress, refusal)
+        if reason and (batch_progress.waiting or batch_progress.unsent):
             await self._stop(batch, reason)
-            tally = await self._ledger.get_tally(batch.id)
-        if tally.is_over:
-            return await self._finish(batch, tally, bell)
+            batch_progress = await self._store.get_batch_progress(batch.id)
+        if batch_progress.is_over:
+            return await self._finish(batch, batch_progress, bell)
         account = self._accounts.get(batch.account_id)
-        free = min(tally.waiting, _count_places(tally) - tally.live)
+        free = min(batch_progress.waiting, _count_places(batch_progress) - batch_progress.live)
         if account is not None and free > 0:
-            await self._start_rows(batch, tally, account, free)
+            await self._start_rows(batch, batch_progress, account, free)
         return None
 
-    async def _start_rows(self, batch: Run, tally: BatchTally, account: OpenAccount, count: int) -> None:
-        rows = await self._ledger.get_waiting_rows(batch.id, limit=count)
-        price = tally.price_each_credits
+    async def _start_rows(self, batch: Run, batch_progress: BatchProgress, account: OpenAccount, count: int) -> None:
+        rows = await self._store.get_waiting_rows(batch.id, limit=count)
+        price = batch_progress.price_each_credits
         runs = [(row.n, build_row_run(batch, row, price, self._clock, self._process)) for row in rows]
-        for run in await self._ledger.accept_rows(batch.id, runs):
-            self._runner.start_again(run, account, self._restorer, run.urgency)
+        for run in await self._store.accept_rows(batch.id, runs):
+            self._runner.start_again(run, account, self._call_rebuilder, run.urgency)
             self._supervisor.spawn(f"end of {run.id}", self._ring_at_end, run, batch.id)
 
     async def _ring_at_end(self, run: Run, batch_id: str) -> None:
         """Ring when a row is over and saved."""
-        entry = self._board.get(run.id)
-        while entry is not None and self._board.get(run.id) is entry and not entry.is_settled:
+        entry = self._live_runs.get(run.id)
+        while entry is not None and self._live_runs.get(run.id) is entry and not entry.is_settled:
             await entry.changed.wait()
         self._ring(batch_id)
 
-    async def _finish(self, batch: Run, tally: BatchTally, bell: _Bell) -> Run | None:
+    async def _finish(self, batch: Run, batch_progress: BatchProgress, bell: _Bell) -> Run | None:
         """Return the batch as it has ended; None while outputs of rows are still being saved here."""
-        kept = await self._ledger.get_run(batch.id, account_id=None, owner=batch.owner)
+        kept = await self._store.get_run(batch.id, account_id=None, owner=batch.owner)
         if kept.state.is_final:
             return kept
-        rows = await self._ledger.get_rows(batch.id)
+        rows = await self._store.get_rows(batch.id)
         self._show_cancelled(rows)
-        entries = [self._board.get(row.run.id) for row in rows if row.run is not None]
+        entries = [self._live_runs.get(row.run.id) for row in rows if row.run is not None]
         if any(entry is not None and not entry.is_settled for entry in entries):
             return None
         now = self._clock.now()
-        # The ledger may not take the end, and is asked again every second.
-        saved = bell.paper or await self._save_paper(batch, rows, at=now)
-        bell.paper = saved if saved.path else None
-        over = replace(batch, state=tally.get_end(), failure=_format_end(tally), finished_at=now, reserved_credits=0.0)
-        await self._ledger.note_batch_over(
+        # The store may not take the end, and is asked again every second.
+        saved = bell.report or await self._save_report(batch, rows, at=now)
+        bell.report = saved if saved.path else None
+        over = replace(
+            batch,
+            state=batch_progress.get_end(),
+            failure=_format_end(batch_progress),
+            finished_at=now,
+            reserved_credits=0.0,
+        )
+        await self._store.note_batch_over(
             batch.id, state=over.state, failure=over.failure, csv_path=saved.path, csv_problem=saved.problem, at=now
         )
         return over
 
-    async def _save_paper(self, batch: Run, rows: Sequence[RowStanding], *, at: float) -> SavedPaper:
-        if not self._paper.is_wanted:
-            return SavedPaper()
-        kept = await self._ledger.get_batch_arguments(batch.id)
-        return await self._paper.write(batch, rows, kept, self._restorer.find_free_arguments(batch), at=at)
+    async def _save_report(self, batch: Run, rows: Sequence[RowStatus], *, at: float) -> SavedReport:
+        if not self._report.is_wanted:
+            return SavedReport()
+        kept = await self._store.get_batch_arguments(batch.id)
+        return await self._report.write(batch, rows, kept, self._call_rebuilder.find_free_arguments(batch), at=at)
 
     async def _wait(self, *events: anyio.Event) -> None:
         """Wait for one of the events, or for a while."""
@@ -366,24 +372,24 @@ class Batches:
             group.cancel_scope.cancel()
 
 
-def _format_end(tally: BatchTally) -> str:
+def _format_end(batch_progress: BatchProgress) -> str:
     """Return what is missing of a batch, as a sentence; empty when nothing is."""
-    lost = tally.failures + tally.cancelled
-    made = f"{lost} of {tally.rows} row{'s' * (tally.rows != 1)} made nothing." if lost else ""
-    begun = f"{tally.dropped} were not started." if tally.dropped else ""
-    return " ".join(filter(None, (made, begun, tally.stopped)))
+    lost = batch_progress.failures + batch_progress.cancelled
+    made = f"{lost} of {batch_progress.rows} row{'s' * (batch_progress.rows != 1)} made nothing." if lost else ""
+    begun = f"{batch_progress.dropped} were not started." if batch_progress.dropped else ""
+    return " ".join(filter(None, (made, begun, batch_progress.stopped)))
 
 
-def _find_reason_to_stop(tally: BatchTally, refusal: str) -> str:
+def _find_reason_to_stop(batch_progress: BatchProgress, refusal: str) -> str:
     """Return why nothing more is to be sent, as a sentence; empty when there is no reason."""
     if refusal:
         return format_refused(refusal)
-    has_failed = 0 < tally.stop_after_failures <= tally.failures
-    return format_stopped(tally.stop_after_failures) if has_failed else ""
+    has_failed = 0 < batch_progress.stop_after_failures <= batch_progress.failures
+    return format_stopped(batch_progress.stop_after_failures) if has_failed else ""
 
 
-def _count_places(tally: BatchTally) -> int:
+def _count_places(batch_progress: BatchProgress) -> int:
     """Return how many rows may be live: few until one has succeeded, where failures are to stop the batch."""
-    if not tally.stop_after_failures or tally.succeeded or tally.partial:
+    if not batch_progress.stop_after_failures or batch_progress.succeeded or batch_progress.partial:
         return MAX_LIVE_ROWS
-    return min(MAX_LIVE_ROWS, max(tally.stop_after_failures, TRIAL_ROWS))
+    return min(MAX_LIVE_ROWS, max(batch_progress.stop_after_failures, TRIAL_ROWS))

@@ -18,19 +18,19 @@ from typing import Final
 
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.domain.run_events import RunEvent
-from flowport.domain.spending import PurseTerms
+from flowport.domain.spending import SpendingCheck
 from flowport.domain.spending_errors import PriceUnconfirmed
 from flowport.store.batch_records import STOPPED_BY_PERSON
 from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,
-    MAX_MENTIONS,
+    MAX_REMINDERS,
     Accepted,
     AcceptOutcome,
     AttachRules,
     InDoubt,
     Joined,
     LivenessNeeded,
-    Mention,
+    Reminder,
     WaitingCall,
 )
 from flowport.store.sqlite.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs
@@ -45,7 +45,7 @@ def accept_run(
     connection: sqlite3.Connection,
     run: Run,
     rules: AttachRules | None,
-    terms: PurseTerms | None,
+    terms: SpendingCheck | None,
     *,
     row_digests: Sequence[str] = (),
 ) -> AcceptOutcome:
@@ -160,27 +160,27 @@ _IS_TO_MENTION: Final = (
 )
 
 
-def select_mention(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Mention | None:
+def select_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Reminder | None:
     """Return the unseen runs that are to be mentioned."""
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_alone_unseen WHERE {_IS_TO_MENTION} "  # noqa: S608 - our own words
         "ORDER BY runs.accepted_at DESC, runs.id DESC",
-        _bind_mention(owner, but),
+        _bind_reminder(owner, but),
     ).fetchall()
-    return Mention(len(rows), build_runs(connection, rows[:_MAX_NAMED])) if rows else None
+    return Reminder(len(rows), build_runs(connection, rows[:_MAX_NAMED])) if rows else None
 
 
-def take_mention(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Mention | None:
+def take_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Reminder | None:
     """Return the unseen runs that are to be mentioned, and count the mention."""
-    mention = select_mention(connection, owner=owner, but=but)
-    if mention is not None:
+    reminder = select_reminder(connection, owner=owner, but=but)
+    if reminder is not None:
         update = f"UPDATE runs SET mentions = mentions + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
-        connection.execute(update, _bind_mention(owner, but))
-    return mention
+        connection.execute(update, _bind_reminder(owner, but))
+    return reminder
 
 
-def _bind_mention(owner: str, but: Collection[str]) -> dict[str, str | int]:
-    return {"owner": owner, "most": MAX_MENTIONS, "but": json.dumps(list(but))}
+def _bind_reminder(owner: str, but: Collection[str]) -> dict[str, str | int]:
+    return {"owner": owner, "most": MAX_REMINDERS, "but": json.dumps(list(but))}
 
 
 @dataclass(frozen=True, slots=True)

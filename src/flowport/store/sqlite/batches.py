@@ -1,4 +1,4 @@
-"""The batches of the SQLite ledger."""
+"""The batches of the SQLite store."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import FINAL_STATES, Run, RunState
-from flowport.domain.spending import PurseTerms
-from flowport.store.batch_records import BatchArguments, BatchRow, BatchTally, NewBatch, RowStanding
+from flowport.domain.spending import SpendingCheck
+from flowport.store.batch_records import BatchArguments, BatchProgress, BatchRow, NewBatch, RowStatus
 from flowport.store.records import Accepted, AcceptOutcome, AttachRules
 from flowport.store.sqlite.accept import accept_run, remove_waiting
 from flowport.store.sqlite.queries import RUN_LIST, build_runs
@@ -25,14 +25,14 @@ _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINA
 
 
 class SqliteBatches:
-    """A `BatchLedger`; see there for what each method promises."""
+    """A `BatchStore`; see there for what each method promises."""
 
     _worker: Worker
 
     def _require_sound(self) -> None: ...
 
     async def accept_batch(
-        self, batch: NewBatch, rules: AttachRules | None = None, terms: PurseTerms | None = None
+        self, batch: NewBatch, rules: AttachRules | None = None, terms: SpendingCheck | None = None
     ) -> AcceptOutcome:
         """Record a batch with its rows, or find the one to join."""
         self._require_sound()
@@ -51,11 +51,11 @@ class SqliteBatches:
         """Have nothing more of a batch sent."""
         return await self._worker.write(partial(set_dropped, batch_id=batch_id, reason=reason, at=at, call_id=call_id))
 
-    async def get_tally(self, batch_id: str) -> BatchTally:
+    async def get_batch_progress(self, batch_id: str) -> BatchProgress:
         """Return how far a batch is."""
-        return await self._worker.read(partial(select_tally, batch_id=batch_id))
+        return await self._worker.read(partial(select_batch_progress, batch_id=batch_id))
 
-    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStanding, ...]:
+    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStatus, ...]:
         """Return the rows from a place on."""
         return await self._worker.read(partial(select_rows, batch_id=batch_id, start=start, limit=limit))
 
@@ -80,7 +80,7 @@ class SqliteBatches:
 
 
 def accept_batch(
-    connection: sqlite3.Connection, batch: NewBatch, rules: AttachRules | None, terms: PurseTerms | None
+    connection: sqlite3.Connection, batch: NewBatch, rules: AttachRules | None, terms: SpendingCheck | None
 ) -> AcceptOutcome:
     """Join, refuse or record."""
     digests = [row.canonical_digest for row in batch.rows]
@@ -163,7 +163,7 @@ def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
 
 
 _IS_CANCELLED_UNSENT: Final = "(runs.state = 'cancelled' AND runs.starting_at IS NULL)"
-_TALLY: Final = f"""
+_BATCH_PROGRESS: Final = f"""
 SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches.stop_after_failures, batches.stopped, batches.csv_path,
     batches.csv_problem,
     count(*) FILTER (WHERE {_IS_WAITING}) AS waiting,
@@ -183,19 +183,19 @@ WHERE batches.id = ? GROUP BY batches.id
 """  # noqa: S608 - our own words
 
 
-def select_tally(connection: sqlite3.Connection, *, batch_id: str) -> BatchTally:
+def select_batch_progress(connection: sqlite3.Connection, *, batch_id: str) -> BatchProgress:
     """Count the rows by what has come of them.
 
     Raises:
         RunNotFound: There is no such batch.
     """
-    row = connection.execute(_TALLY, (batch_id,)).fetchone()
+    row = connection.execute(_BATCH_PROGRESS, (batch_id,)).fetchone()
     if row is None:
         raise RunNotFound(batch_id)
-    return BatchTally(**{field.name: row[field.name] for field in fields(BatchTally)})
+    return BatchProgress(**{field.name: row[field.name] for field in fields(BatchProgress)})
 
 
-def select_rows(connection: sqlite3.Connection, *, batch_id: str, start: int, limit: int) -> tuple[RowStanding, ...]:
+def select_rows(connection: sqlite3.Connection, *, batch_id: str, start: int, limit: int) -> tuple[RowStatus, ...]:
     """Return rows with their runs."""
     found = connection.execute(
         f"SELECT {_ROW_LIST}, batch_rows.run_id, batch_rows.is_dropped FROM batch_rows "  # noqa: S608 - our own words
@@ -209,7 +209,7 @@ def select_rows(connection: sqlite3.Connection, *, batch_id: str, start: int, li
     )
     by_id = {run.id: run for run in build_runs(connection, runs)}
     return tuple(
-        RowStanding(_parse_row(row), by_id.get(row["run_id"]), bool(row["run_id"]), bool(row["is_dropped"]))
+        RowStatus(_parse_row(row), by_id.get(row["run_id"]), bool(row["run_id"]), bool(row["is_dropped"]))
         for row in found
     )
 

@@ -1,4 +1,4 @@
-"""Opening the ledger's file: its rights, its connection's settings, and what must not be opened."""
+"""Opening the store's file: its rights, its connection's settings, and what must not be opened."""
 
 import logging
 import os
@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
-from flowport.domain.errors import LedgerError
-from flowport.store.sqlite.errors import build_damage_error, build_ledger_error, build_readonly_error
+from flowport.domain.errors import StoreError
+from flowport.store.sqlite.errors import build_damage_error, build_readonly_error, build_store_error
 from flowport.store.sqlite.migrations import prepare_schema
 
 logger = logging.getLogger(__name__)
 
-LEDGER_NAME: Final = "ledger.sqlite3"
+STORE_NAME: Final = "ledger.sqlite3"
 """The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 10.0
@@ -27,10 +27,10 @@ _RETRY_SECONDS: Final = 0.01
 
 
 def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
-    """Return a connection to the ledger at a path, proved to be writable.
+    """Return a connection to the store at a path, proved to be writable.
 
     Raises:
-        LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
+        StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
     """
     try:
         _refuse_lone_journal(path)
@@ -41,7 +41,7 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
     except OSError as exc:
         raise build_file_error(exc) from exc
     except sqlite3.Error as exc:
-        raise build_ledger_error(exc) from exc
+        raise build_store_error(exc) from exc
     try:
         _configure(connection, busy_seconds)
         prepare_schema(connection)
@@ -50,18 +50,18 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
         connection.execute("ROLLBACK")
     except sqlite3.Error as exc:
         connection.close()
-        raise build_ledger_error(exc) from exc
-    except LedgerError:
+        raise build_store_error(exc) from exc
+    except StoreError:
         connection.close()
         raise
     return connection
 
 
 def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
-    """Return a second connection to a ledger that `open_connection` has opened, for reads beside its writes.
+    """Return a second connection to a store that `open_connection` has opened, for reads beside its writes.
 
     Raises:
-        LedgerError: SQLite cannot open it once more.
+        StoreError: SQLite cannot open it once more.
     """
     try:
         connection = sqlite3.connect(
@@ -69,13 +69,13 @@ def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -
         )
         connection.row_factory = sqlite3.Row
     except sqlite3.Error as exc:
-        raise build_ledger_error(exc) from exc
+        raise build_store_error(exc) from exc
     return connection
 
 
 def _refuse_lone_journal(path: Path) -> None:
     """Raise when the journal holds runs and the file beside it nothing: SQLite would throw the journal away."""
-    # The journal first: another process that creates the ledger fills the file before it.
+    # The journal first: another process that creates the store fills the file before it.
     journal = path.with_name(f"{path.name}-wal")
     has_journal = journal.exists() and journal.stat().st_size > 0
     if has_journal and (not path.exists() or path.stat().st_size == 0):
@@ -119,7 +119,7 @@ def _configure(connection: sqlite3.Connection, busy_seconds: float) -> None:
     # On macOS a plain sync may stop at the drive's cache; elsewhere this does nothing.
     connection.execute("PRAGMA fullfsync = ON")
     if _switch_to_wal(connection, busy_seconds) != "wal":
-        raise LedgerError(
+        raise StoreError(
             "its folder does not allow several programs to share a database", "Set FLOWPORT_HOME to a local disk."
         )
 
@@ -137,10 +137,10 @@ def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> str:
         time.sleep(_RETRY_SECONDS)
 
 
-def build_file_error(error: OSError) -> LedgerError:
+def build_file_error(error: OSError) -> StoreError:
     """Return the sentence for a file that the system does not let us open."""
     reason = error.strerror or type(error).__name__
-    return LedgerError(
+    return StoreError(
         f"its file cannot be opened ({reason})", "Check that FLOWPORT_HOME is a folder that you may read and write."
     )
 
@@ -164,7 +164,7 @@ class Place:
             return cls(path)
         return cls(path, found.st_dev, found.st_ino)
 
-    def find_loss(self) -> LedgerError | None:
+    def find_loss(self) -> StoreError | None:
         """Return what is wrong when the file is no longer there, or is another one, or was emptied."""
         if not self.path:
             return None
@@ -177,8 +177,8 @@ class Place:
         return None if found.st_size else _build_error("its file was emptied")
 
 
-def _build_error(problem: str) -> LedgerError:
-    return LedgerError(
+def _build_error(problem: str) -> StoreError:
+    return StoreError(
         f"{problem} while Flowport is running, so a run that is started now could be forgotten and paid for twice",
         "Restart Flowport everywhere.",
     )

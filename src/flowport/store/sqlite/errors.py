@@ -1,9 +1,9 @@
-"""The door for SQLite's errors: each becomes a `LedgerError` that says what is wrong and what to do."""
+"""The door for SQLite's errors: each becomes a `StoreError` that says what is wrong and what to do."""
 
 import sqlite3
 from typing import Final
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 
 _PRIMARY_CODE: Final = 0xFF
 """The part of an extended SQLite result code that holds the primary one."""
@@ -50,26 +50,26 @@ def is_busy(error: Exception) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE) == sqlite3.SQLITE_BUSY
 
 
-def build_damage_error() -> LedgerError:
+def build_damage_error() -> StoreError:
     """Return the error for damage that SQLite has found or would not see."""
-    return LedgerError(*SENTENCES[sqlite3.SQLITE_CORRUPT])
+    return StoreError(*SENTENCES[sqlite3.SQLITE_CORRUPT])
 
 
-def build_readonly_error() -> LedgerError:
+def build_readonly_error() -> StoreError:
     """Return the error for a file that is marked as not to be written."""
-    return LedgerError(*SENTENCES[sqlite3.SQLITE_READONLY])
+    return StoreError(*SENTENCES[sqlite3.SQLITE_READONLY])
 
 
-def build_ledger_error(error: sqlite3.Error) -> LedgerError:
+def build_store_error(error: sqlite3.Error) -> StoreError:
     """Return the sentence for an error of SQLite; raise it `from` that error."""
     # Errors that Python's own module raises, such as for a wrong parameter, carry no code.
     code: int | None = getattr(error, "sqlite_errorcode", None)
     if code is not None and (code & _PRIMARY_CODE) in SENTENCES:
-        return LedgerError(*SENTENCES[code & _PRIMARY_CODE])
+        return StoreError(*SENTENCES[code & _PRIMARY_CODE])
     name: str = getattr(error, "sqlite_errorname", type(error).__name__)
-    return LedgerError(f"SQLite reports {name}", "Try again; if it happens again, report it as a fault of Flowport.")
+    return StoreError(f"SQLite reports {name}", "Try again; if it happens again, report it as a fault of Flowport.")
 
 
-def build_closed_error() -> LedgerError:
-    """Return the error for a call that comes after the ledger was closed."""
-    return LedgerError("it was closed because Flowport is stopping", "Start Flowport again.")
+def build_closed_error() -> StoreError:
+    """Return the error for a call that comes after the store was closed."""
+    return StoreError("it was closed because Flowport is stopping", "Start Flowport again.")

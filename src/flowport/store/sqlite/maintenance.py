@@ -1,7 +1,7 @@
-"""Taking runs out of the ledger, and knowing how much it holds. Each function is one operation of the worker.
+"""Taking runs out of the store, and knowing how much it holds. Each function is one operation of the worker.
 
 The rows are walked in slices, in the order in which they lie in the file, so that no index is needed for it and the
-ledger's thread is never long with one slice.
+store's thread is never long with one slice.
 """
 
 import json
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from flowport.domain.call_errors import RunNotOver
-from flowport.domain.errors import LedgerError, RunNotFound
+from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import FINAL_STATES, BootTime, RunState
 from flowport.store.records import History
-from flowport.store.sqlite.errors import build_damage_error, build_ledger_error, is_damage
+from flowport.store.sqlite.errors import build_damage_error, build_store_error, is_damage
 from flowport.store.sqlite.rows import Value
 
 SLICE_ROWS: Final = 1000
@@ -101,13 +101,13 @@ def get_path(connection: sqlite3.Connection) -> Path:
     return Path(connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()["file"])
 
 
-def find_damage(path: Path) -> LedgerError | None:
+def find_damage(path: Path) -> StoreError | None:
     """Look through the whole file with a connection of its own, which takes a second for 100,000 runs."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as exc:
-        return build_ledger_error(exc) if is_damage(exc) else None
+        return build_store_error(exc) if is_damage(exc) else None
     return None if found == "ok" else build_damage_error()
 
 
@@ -122,14 +122,14 @@ def scrub(connection: sqlite3.Connection) -> None:
     """Leave no trace of deleted rows in the file or its journal; outside of a transaction.
 
     Raises:
-        LedgerError: Another process was reading all the while.
+        StoreError: Another process was reading all the while.
     """
     # Pages that were split or merged keep copies of rows where no later deletion finds them; only a copy of the whole
     # file has none. It is made in memory, so that no temporary file holds what is to be gone.
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("VACUUM")
     if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        raise LedgerError(
+        raise StoreError(
             "another process keeps it busy, so traces of what was erased remain",
             "Close the other programs and erase again.",
         )

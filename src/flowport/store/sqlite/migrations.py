@@ -1,4 +1,4 @@
-"""The tables of the SQLite ledger, and how a file of another version is brought to ours or used as it is.
+"""The tables of the SQLite store, and how a file of another version is brought to ours or used as it is.
 
 Changes are additive, because an older Flowport may be running on the same file: a migration adds tables, indexes and
 columns, and a new column is nullable or has a default. `PRAGMA user_version` counts the migrations that a file has had
@@ -9,7 +9,7 @@ says that versions as old as ours would misread it.
 import sqlite3
 from typing import Final
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 
 APPLICATION_ID: Final = 0x466C6F77
 """What `PRAGMA application_id` says of our files: "Flow" in ASCII."""
@@ -147,7 +147,7 @@ _UPLOADS: Final = (
     "CREATE INDEX runs_by_seen ON runs (owner, seen_at) WHERE seen_at IS NOT NULL",
 )
 
-_PURSE: Final = (
+_SPENDING_LIMITS: Final = (
     # What ended lately on any account, by either clock. A run that has not ended costs them nothing.
     "CREATE INDEX runs_ended ON runs (owner, finished_at) WHERE finished_at IS NOT NULL",
     "CREATE INDEX runs_ended_in_boot ON runs (owner, boot_id, accepted_boot_seconds) WHERE finished_at IS NOT NULL",
@@ -212,7 +212,7 @@ _DELIVERY: Final = (
 
 _COST: Final = ("ALTER TABLE runs ADD COLUMN is_cost_told INTEGER NOT NULL DEFAULT 0",)
 
-MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _PURSE, _BATCHES, _DELIVERY, _COST)
+MIGRATIONS: Final = (_FIRST_TABLES, _ATTACHING, _UPLOADS, _SPENDING_LIMITS, _BATCHES, _DELIVERY, _COST)
 """The statements that bring a file from version i to version i + 1, at place i. What has been released never changes."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)
@@ -222,7 +222,7 @@ def prepare_schema(connection: sqlite3.Connection) -> None:
     """Bring an empty or older file to our version and check that a newer one may be used; quick when nothing is due.
 
     Raises:
-        LedgerError: The file is another program's, or was made by a Flowport too new for this one.
+        StoreError: The file is another program's, or was made by a Flowport too new for this one.
         sqlite3.Error: The file cannot be read or written, or is damaged.
     """
     if _get_number(connection, "PRAGMA user_version") < SCHEMA_VERSION:
@@ -232,16 +232,16 @@ def prepare_schema(connection: sqlite3.Connection) -> None:
 
 
 def check_readable(connection: sqlite3.Connection) -> None:
-    """Check, changing nothing, that a file is a ledger whose runs this version can read.
+    """Check, changing nothing, that a file is a store whose runs this version can read.
 
     Raises:
-        LedgerError: It is not, or too old or too new.
+        StoreError: It is not, or too old or too new.
         sqlite3.Error: The file cannot be read, or is damaged.
     """
     _check_origin(connection)
     _check_min_reader(connection)
     if _get_number(connection, "PRAGMA user_version") < SCHEMA_VERSION:
-        raise LedgerError(
+        raise StoreError(
             "it was written by an older Flowport and cannot be brought up to date",
             "Make the file and its folder writable.",
         )
@@ -268,13 +268,13 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def _check_origin(connection: sqlite3.Connection) -> None:
     is_empty = _get_number(connection, "SELECT count(*) FROM sqlite_schema") == 0
     if not is_empty and _get_number(connection, "PRAGMA application_id") != APPLICATION_ID:
-        raise LedgerError("its file is another program's database", "Choose another FLOWPORT_HOME.")
+        raise StoreError("its file is another program's database", "Choose another FLOWPORT_HOME.")
 
 
 def _check_min_reader(connection: sqlite3.Connection) -> None:
     min_reader = _get_number(connection, "SELECT coalesce(max(value + 0), 0) FROM meta WHERE key = 'min_reader'")
     if min_reader > SCHEMA_VERSION:
-        raise LedgerError("it was written by a newer Flowport", "Update this Flowport to the same version.")
+        raise StoreError("it was written by a newer Flowport", "Update this Flowport to the same version.")
 
 
 def _get_number(connection: sqlite3.Connection, query: str) -> int:

@@ -1,4 +1,4 @@
-"""The ledger's table of names: what an app's tool and an input's property are called, given once and for good."""
+"""The store's table of names: what an app's tool and an input's property are called, given once and for good."""
 
 import sqlite3
 from collections.abc import Collection, Sequence

@@ -1,6 +1,6 @@
-"""The ledger's reads about runs. Each function is one operation inside the worker's snapshot.
+"""The store's reads about runs. Each function is one operation inside the worker's snapshot.
 
-Every one of them is answered from an index: a ledger of 100,000 runs must not be slower to list than one of ten.
+Every one of them is answered from an index: a store of 100,000 runs must not be slower to list than one of ten.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The file through which processes share their request budgets: texts under keys, changed in transactions.
 
-It is not the ledger's file, because it has another worth: a window that a power cut loses is over a minute later, so
+It is not the store's file, because it has another worth: a window that a power cut loses is over a minute later, so
 nothing waits for the disk, and whoever finds the file damaged throws it away. It may be deleted at any time.
 """
 
@@ -13,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite.connection import Place, build_file_error, prepare_file
-from flowport.store.sqlite.errors import build_ledger_error, is_damage
+from flowport.store.sqlite.errors import build_store_error, is_damage
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class BudgetFile:
         """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
 
         Raises:
-            LedgerError: The file cannot be used; nothing was changed.
+            StoreError: The file cannot be used; nothing was changed.
         """
         return await asyncio.wrap_future(self._thread.submit(self._change, key, work))
 
@@ -72,7 +72,7 @@ class BudgetFile:
                 self._throw_away()
                 return self._change_once(key, work)
         except sqlite3.Error as exc:
-            raise build_ledger_error(exc) from exc
+            raise build_store_error(exc) from exc
         except OSError as exc:
             raise build_file_error(exc) from exc
 
@@ -120,7 +120,7 @@ class BudgetFile:
 
 def _log_failure(done: Future[None]) -> None:
     error = done.exception()
-    if isinstance(error, LedgerError):
+    if isinstance(error, StoreError):
         logger.info("what a provider said of its limits could not be shared: %s", error.problem)
     elif error is not None:
         logger.error("what a provider said of its limits was not understood", exc_info=error)

@@ -1,4 +1,4 @@
-"""Between the records of `model` and the rows of the ledger's tables.
+"""Between the records of `model` and the rows of the store's tables.
 
 Columns bear the names of the record's fields, but for two, and are always named in a statement, so columns that a newer version has
 added neither disturb reading nor are lost on writing.
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Final, TypeAlias
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import Output, OutputKind, Run, RunState
 
 Value: TypeAlias = str | int | float | None
@@ -58,7 +58,7 @@ def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
     """Return the run that a row with at least `RUN_COLUMNS` holds.
 
     Raises:
-        LedgerError: It is in a state that this version does not know.
+        StoreError: It is in a state that this version does not know.
     """
     values = {field: row[column] for field, column in _RUN_FIELDS.items()}
     try:
@@ -73,7 +73,7 @@ def parse_output(row: sqlite3.Row) -> Output:
     """Return the output that a row with at least `OUTPUT_COLUMNS` holds.
 
     Raises:
-        LedgerError: It is of a kind that this version does not know.
+        StoreError: It is of a kind that this version does not know.
     """
     values = {column: row[column] for column in OUTPUT_COLUMNS}
     try:
@@ -83,5 +83,5 @@ def parse_output(row: sqlite3.Row) -> Output:
     return Output(**values, kind=kind)
 
 
-def _build_unreadable_error() -> LedgerError:
-    return LedgerError("a record in it has a value that this version does not know", "Update this Flowport.")
+def _build_unreadable_error() -> StoreError:
+    return StoreError("a record in it has a value that this version does not know", "Update this Flowport.")

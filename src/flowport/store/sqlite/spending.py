@@ -1,4 +1,4 @@
-"""What the ledger knows of money. Each function is one operation inside the worker's transaction or snapshot.
+"""What the store knows of money. Each function is one operation inside the worker's transaction or snapshot.
 
 Credits are counted over all accounts that an owner has at a provider, because a new key is the same person's money;
 those of the built-in sandbox are play money and counted by themselves.
@@ -11,13 +11,13 @@ import sqlite3
 from typing import Final
 
 from flowport.domain.models import FINAL_STATES, SANDBOX_HOST, BootTime, Run, RunState
-from flowport.domain.spending import DAY_SECONDS, PurseTerms, Spending, Unpaid, find_obstacle
+from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle
 from flowport.store.sqlite.rows import Value
 
 _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
 _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
 
-_IS_PURSE: Final = "owner = :owner AND provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
+_IS_SPENDING: Final = "owner = :owner AND provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
 _IS_THIS_BOOT: Final = "boot_id = :boot_id AND accepted_boot_seconds IS NOT NULL"
 # How long a run took is told by the wall clock, so it is taken for a day at most.
 _IS_SPENT_WITHIN: Final = (
@@ -44,11 +44,11 @@ SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown
     UNION
     SELECT rowid FROM runs INDEXED BY runs_ended_in_boot WHERE owner = :owner AND boot_id = :boot_id
         AND accepted_boot_seconds >= :boot_since - :day AND finished_at IS NOT NULL
-) AND {_IS_PURSE} AND {_IS_SPENT_WITHIN}
+) AND {_IS_SPENDING} AND {_IS_SPENT_WITHIN}
 """  # noqa: S608 - our own words
 _RESERVED: Final = f"""
 SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0), count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs INDEXED BY runs_by_owner_and_state
-WHERE {_IS_PURSE} AND state IN ({_LIVE}) AND ({_IS_RESERVED})
+WHERE {_IS_SPENDING} AND state IN ({_LIVE}) AND ({_IS_RESERVED})
 """  # noqa: S608 - our own words
 
 
@@ -78,7 +78,7 @@ def select_spending(
     )
 
 
-def check_terms(connection: sqlite3.Connection, run: Run, terms: PurseTerms) -> Unpaid | None:
+def check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) -> LimitExceeded | None:
     """Return why a run may not be paid on these terms; None when it may. It holds until the transaction ends."""
     spending = None
     if terms.rules.max_credits_per_day is not None:
@@ -86,4 +86,4 @@ def check_terms(connection: sqlite3.Connection, run: Run, terms: PurseTerms) -> 
             connection, account_id=run.account_id, owner=run.owner, since=terms.since, boot_since=terms.boot_since
         )
     obstacle = find_obstacle(terms, run, spending)
-    return None if obstacle is None else Unpaid(obstacle)
+    return None if obstacle is None else LimitExceeded(obstacle)

@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file, shared by every Flowport process of a home.
+"""The store in one SQLite file, shared by every Flowport process of a home.
 
 This module holds the list of operations; what each does is in `changes`, `queries` and `names`, when it runs is in
 `worker`, how the file is opened in `opening`.
@@ -12,10 +12,10 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.domain.models import BootTime, Output, Run, RunState
 from flowport.domain.run_events import RunEvent
-from flowport.domain.spending import PurseTerms, Spending
+from flowport.domain.spending import Spending, SpendingCheck
 from flowport.store.records import (
     AcceptOutcome,
     AppHistory,
@@ -24,7 +24,7 @@ from flowport.store.records import (
     BuildToolName,
     Erasure,
     History,
-    Mention,
+    Reminder,
 )
 from flowport.store.sqlite import accept as attaching
 from flowport.store.sqlite import maintenance as upkeep
@@ -33,7 +33,7 @@ from flowport.store.sqlite import transitions as changes
 from flowport.store.sqlite.batches import SqliteBatches
 from flowport.store.sqlite.connection import BUSY_SECONDS, open_connection, open_reading_connection
 from flowport.store.sqlite.queries import RunFilter
-from flowport.store.sqlite.thread import LedgerWorker, Worker
+from flowport.store.sqlite.thread import StoreWorker, Worker
 from flowport.store.sqlite.thread_switching import hurrying
 from flowport.store.sqlite.uploads import SqliteUploads
 
@@ -41,14 +41,14 @@ ASIDE_SECONDS: Final = 1.0
 """How long an answer that is in hand waits for other processes to let us note something beside it."""
 
 
-class SqliteLedger(SqliteBatches, SqliteUploads):
-    """A `Ledger` in a SQLite file; see there for what each method promises."""
+class SqliteStore(SqliteBatches, SqliteUploads):
+    """A `Store` in a SQLite file; see there for what each method promises."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     async def accept(
-        self, run: Run, rules: AttachRules | None = None, terms: PurseTerms | None = None
+        self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
     ) -> AcceptOutcome:
         """Record a new run with its reservation, or find the one to join."""
         self._require_sound()
@@ -77,13 +77,13 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         """Tell whether some call still waits for a run."""
         return await self._worker.read(partial(attaching.is_waited_for, run_id=run_id))
 
-    async def take_mention(self, *, owner: str, but: Collection[str] = ()) -> Mention | None:
+    async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
         """Return what is to be mentioned beside an answer, and count it."""
-        select = partial(attaching.select_mention, owner=owner, but=tuple(but))
+        select = partial(attaching.select_reminder, owner=owner, but=tuple(but))
         # As a rule there is none, and a read waits for no other process.
         if await self._worker.read(select) is None:
             return None
-        take = partial(attaching.take_mention, owner=owner, but=tuple(but))
+        take = partial(attaching.take_reminder, owner=owner, but=tuple(but))
         return await self._worker.write(take, patience_seconds=ASIDE_SECONDS)
 
     async def note_starting(self, run_id: str, *, at: float) -> bool:
@@ -322,8 +322,8 @@ class SqliteLedger(SqliteBatches, SqliteUploads):
         await self._worker.close()
 
 
-def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> SqliteLedger:
-    """Open the ledger at a path, creating the file (0600) and its folder (0700) where they are missing.
+def open_sqlite_store(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> SqliteStore:
+    """Open the store at a path, creating the file (0600) and its folder (0700) where they are missing.
 
     Takes a few milliseconds when the file exists. Blocks the thread while another process creates or migrates it.
 
@@ -331,13 +331,13 @@ def open_sqlite_ledger(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sql
         busy_seconds: How long this and every later transaction waits for another process before it gives up.
 
     Raises:
-        LedgerError: The file cannot be read or written, is damaged, is no ledger, or is too new.
+        StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
     """
-    return SqliteLedger(open_worker(path, busy_seconds=busy_seconds))
+    return SqliteStore(open_worker(path, busy_seconds=busy_seconds))
 
 
-def open_worker(path: Path, *, busy_seconds: float, wait_seconds: float | None = None) -> LedgerWorker:
-    """Open the two connections of a ledger; see `open_sqlite_ledger`.
+def open_worker(path: Path, *, busy_seconds: float, wait_seconds: float | None = None) -> StoreWorker:
+    """Open the two connections of a store; see `open_sqlite_store`.
 
     Args:
         busy_seconds: How long each operation waits for another process.
@@ -346,7 +346,7 @@ def open_worker(path: Path, *, busy_seconds: float, wait_seconds: float | None =
     connection = open_connection(path, busy_seconds=busy_seconds if wait_seconds is None else wait_seconds)
     try:
         reader = open_reading_connection(path, busy_seconds=busy_seconds)
-        return LedgerWorker(connection, reader, busy_seconds=busy_seconds)
-    except LedgerError:
+        return StoreWorker(connection, reader, busy_seconds=busy_seconds)
+    except StoreError:
         connection.close()
         raise

@@ -1,4 +1,4 @@
-"""The thread that owns a ledger's connection.
+"""The thread that owns a store's connection.
 
 Theory of operation: a caller hands over a whole operation, a function of the connection, and awaits its result. The
 thread takes everything that waits at that moment. The writes among it become one transaction, so that many callers
@@ -28,9 +28,9 @@ from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
-from flowport.domain.errors import LedgerError
+from flowport.domain.errors import StoreError
 from flowport.store.sqlite.connection import Place
-from flowport.store.sqlite.errors import build_closed_error, build_ledger_error, is_busy, is_damage
+from flowport.store.sqlite.errors import build_closed_error, build_store_error, is_busy, is_damage
 
 MAX_GROUP_JOBS: Final = 256
 """How many operations may wait for one commit; a bound on how long the first of them waits."""
@@ -92,7 +92,7 @@ class _Job:
 
 
 def _tell(outcomes: Iterable[tuple[_Waiter, _Outcome]]) -> None:
-    """Deliver outcomes from the ledger's thread, all of a loop at once: waking a loop is most of what telling costs."""
+    """Deliver outcomes from the store's thread, all of a loop at once: waking a loop is most of what telling costs."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiter, _Outcome]]] = {}
     for waiter, outcome in outcomes:
         by_loop.setdefault(waiter.loop, []).append((waiter, outcome))
@@ -108,9 +108,9 @@ def _settle_all(told: list[tuple[_Waiter, _Outcome]]) -> None:
 
 
 class Worker(Protocol):
-    """What performs the operations of a ledger."""
+    """What performs the operations of a store."""
 
-    damage: LedgerError | None
+    damage: StoreError | None
     """What was found wrong with the file; None as long as nothing was."""
 
     @property
@@ -118,7 +118,7 @@ class Worker(Protocol):
         """How many write transactions were committed."""
         ...
 
-    def find_loss(self) -> LedgerError | None:
+    def find_loss(self) -> StoreError | None:
         """Return what is wrong when the open file is no longer the one at its path."""
         ...
 
@@ -156,7 +156,7 @@ class ConnectionThread:
         threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def put(self, job: _Job) -> None:
-        """Queue a job; raises `LedgerError` once the thread is to end."""
+        """Queue a job; raises `StoreError` once the thread is to end."""
         with self._lock:
             if self._is_closing:
                 raise build_closed_error()
@@ -235,7 +235,7 @@ class ConnectionThread:
         _abandon(self._connection)
 
 
-class LedgerWorker:
+class StoreWorker:
     """One connection, or one for writes and one for reads, each with the thread that alone uses it until `close`."""
 
     thread_type: ClassVar[type[ConnectionThread]] = ConnectionThread
@@ -259,9 +259,9 @@ class LedgerWorker:
         timeout_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
         self._busy_seconds = timeout_ms / 1000 if busy_seconds is None else busy_seconds
         self._writes: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        self._main = self.thread_type(connection, "flowport-ledger")
-        self._reader = self._main if reader is None else ConnectionThread(reader, "flowport-ledger-reads")
-        self.damage: LedgerError | None = None
+        self._main = self.thread_type(connection, "flowport-store")
+        self._reader = self._main if reader is None else ConnectionThread(reader, "flowport-store-reads")
+        self.damage: StoreError | None = None
         """What an operation or a check has found wrong with the file; None as long as nothing was."""
 
     @property
@@ -269,7 +269,7 @@ class LedgerWorker:
         """How many write transactions were committed; fewer than writes when they come side by side."""
         return self._main.commits
 
-    def find_loss(self) -> LedgerError | None:
+    def find_loss(self) -> StoreError | None:
         """Return what is wrong when the open file is no longer the one at its path."""
         return self._place.find_loss()
 
@@ -281,7 +281,7 @@ class LedgerWorker:
             patience_seconds: How long it waits for other processes; None for as long as the connection does.
 
         Raises:
-            LedgerError: SQLite failed, or the worker is closed; nothing was changed.
+            StoreError: SQLite failed, or the worker is closed; nothing was changed.
             Exception: Whatever the operation raised; nothing was changed.
         """
         return await self._perform(work, Isolation.WRITE, patience_seconds)
@@ -290,7 +290,7 @@ class LedgerWorker:
         """Return what the operation returned, from one snapshot; what it might change is undone.
 
         Raises:
-            LedgerError: SQLite failed, or the worker is closed.
+            StoreError: SQLite failed, or the worker is closed.
             Exception: Whatever the operation raised.
         """
         if self._reader is not self._main:
@@ -301,7 +301,7 @@ class LedgerWorker:
         """Return what came of what SQLite does in no transaction; other writes wait until it is done.
 
         Raises:
-            LedgerError: SQLite failed, or the worker is closed.
+            StoreError: SQLite failed, or the worker is closed.
             Exception: Whatever the operation raised.
         """
         return await self._perform(work, Isolation.ALONE)
@@ -338,7 +338,7 @@ class LedgerWorker:
         try:
             result: T = await waiter.future
         except sqlite3.Error as exc:
-            problem = build_ledger_error(exc)
+            problem = build_store_error(exc)
             if is_damage(exc):
                 self.damage = problem
             raise problem from exc

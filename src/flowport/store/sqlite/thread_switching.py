@@ -1,4 +1,4 @@
-"""Give the ledger's thread its turns of the interpreter sooner while a request waits for what it writes."""
+"""Give the store's thread its turns of the interpreter sooner while a request waits for what it writes."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The ledger's writes about runs. Each function is one operation inside the worker's transaction.
+"""The store's writes about runs. Each function is one operation inside the worker's transaction.
 
 A change of state names the states that it may start from in its WHERE, so comparing and setting are one statement. Each
 method says during which states it is meant; `NEXT_STATES` decides which of them the change is allowed from.

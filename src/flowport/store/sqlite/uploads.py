@@ -1,4 +1,4 @@
-"""The uploads of the SQLite ledger, and its other operations for what goes into runs."""
+"""The uploads of the SQLite store, and its other operations for what goes into runs."""
 
 import sqlite3
 from dataclasses import fields
@@ -14,7 +14,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(Upload))
 
 
 class SqliteUploads:
-    """An `UploadLedger`; see there for what each method promises."""
+    """An `UploadStore`; see there for what each method promises."""
 
     _worker: Worker
 

@@ -1,4 +1,4 @@
-"""What the ledger costs: two hundred runs side by side with it, without it, and with every sync delayed."""
+"""What the store costs: two hundred runs side by side with it, without it, and with every sync delayed."""
 
 import statistics
 import sys
@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import anyio
 from figures import Figure
-from instant import TOOL_NAME, Client, open_desk, open_provider
+from instant import TOOL_NAME, Client, open_provider, open_workspace
 
 from flowport.cli.serve import SWITCH_SECONDS
 from flowport.domain.models import Run, RunState
-from flowport.domain.spending import PurseTerms
-from flowport.store.interface import Ledger
+from flowport.domain.spending import SpendingCheck
+from flowport.store.interface import Store
 from flowport.store.records import Accepted, AttachRules
-from flowport.store.sqlite.connection import LEDGER_NAME, open_connection
-from flowport.store.sqlite.store import SqliteLedger
-from flowport.store.sqlite.thread import ConnectionThread, LedgerWorker
+from flowport.store.sqlite.connection import STORE_NAME, open_connection
+from flowport.store.sqlite.store import SqliteStore
+from flowport.store.sqlite.thread import ConnectionThread, StoreWorker
 
 RUNS: Final = 200
 ROUNDS: Final = 5
@@ -28,29 +28,29 @@ MIN_RATIO: Final = 0.6
 MAX_ADDED_SECONDS: Final = 0.025
 SYNC_DELAY_SECONDS: Final = 0.005
 
-OpenLedger = Callable[[Path], Any]
+OpenStore = Callable[[Path], Any]
 
 
 class SlowThread(ConnectionThread):
     """A thread each of whose commits, and so each sync that a promise waits for, takes longer."""
 
     def write_group(self, jobs: Any) -> None:
-        """Wait on the ledger's thread, where a slow disk would hold up the same."""
+        """Wait on the store's thread, where a slow disk would hold up the same."""
         if jobs:
             time.sleep(SYNC_DELAY_SECONDS)
         super().write_group(jobs)
 
 
-class SlowWorker(LedgerWorker):
+class SlowWorker(StoreWorker):
     """A worker whose writes go to a slow disk."""
 
     thread_type = SlowThread
 
 
-class TimedLedger(SqliteLedger):
-    """Notes how long each run waits for the ledger before its start request leaves."""
+class TimedStore(SqliteStore):
+    """Notes how long each run waits for the store before its start request leaves."""
 
-    def __init__(self, worker: LedgerWorker) -> None:
+    def __init__(self, worker: StoreWorker) -> None:
         super().__init__(worker)
         self.seconds: dict[str, float] = {}
 
@@ -71,13 +71,13 @@ class TimedLedger(SqliteLedger):
             self.seconds[run_id] += time.perf_counter() - began
 
 
-class NoLedger:
+class NoStore:
     """Keeps runs in memory, as a Flowport without promises would."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
 
-    async def accept(self, run: Run, *_: AttachRules | None, **__: PurseTerms | None) -> Accepted:
+    async def accept(self, run: Run, *_: AttachRules | None, **__: SpendingCheck | None) -> Accepted:
         """Keep a run."""
         self._runs[run.id] = run
         return Accepted(run)
@@ -96,31 +96,31 @@ class NoLedger:
 
         async def answer(*_: Any, **__: Any) -> Any:
             """Keep nothing."""
-            return {"prune": 0, "take_mention": None}.get(name, True if name.startswith("note_") else ())
+            return {"prune": 0, "take_reminder": None}.get(name, True if name.startswith("note_") else ())
 
         return answer
 
 
-def open_timed(path: Path) -> TimedLedger:
-    """Open the ledger as it is."""
-    return TimedLedger(LedgerWorker(open_connection(path)))
+def open_timed(path: Path) -> TimedStore:
+    """Open the store as it is."""
+    return TimedStore(StoreWorker(open_connection(path)))
 
 
-def open_slow(path: Path) -> TimedLedger:
-    """Open the ledger on a slow disk."""
-    return TimedLedger(SlowWorker(open_connection(path)))
+def open_slow(path: Path) -> TimedStore:
+    """Open the store on a slow disk."""
+    return TimedStore(SlowWorker(open_connection(path)))
 
 
 def open_none(_: Path) -> Any:
     """Open nothing."""
-    return NoLedger()
+    return NoStore()
 
 
-def measure_ledger_cost() -> list[Figure]:
+def measure_store_cost() -> list[Figure]:
     """Let the three take turns, and compare the medians."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    taken: dict[OpenLedger, list[float]] = {open_none: [], open_timed: [], open_slow: []}
-    added: dict[OpenLedger, list[float]] = {one: [] for one in taken}
+    taken: dict[OpenStore, list[float]] = {open_none: [], open_timed: [], open_slow: []}
+    added: dict[OpenStore, list[float]] = {one: [] for one in taken}
     with open_provider() as url:
         for number in range(ROUNDS + 1):
             for one, bursts in taken.items():
@@ -138,21 +138,21 @@ def measure_ledger_cost() -> list[Figure]:
     ]
 
 
-async def time_burst(open_one: OpenLedger, url: str) -> tuple[float, list[float]]:
-    """Return how long the runs took together, and how long each waited for the ledger before its request left."""
+async def time_burst(open_one: OpenStore, url: str) -> tuple[float, list[float]]:
+    """Return how long the runs took together, and how long each waited for the store before its request left."""
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
         folder = Path(name) / "home"
         folder.mkdir(mode=0o700)
-        ledger: Ledger = open_one(folder / LEDGER_NAME)
-        async with open_desk(folder, ledger, url) as desk:
-            client, states = Client(desk), list[str]()
+        store: Store = open_one(folder / STORE_NAME)
+        async with open_workspace(folder, store, url) as workspace:
+            client, states = Client(workspace), list[str]()
 
             async def run_one(number: int) -> None:
                 """Ask for one run and wait for its end."""
                 states.append((await client.call(TOOL_NAME, prompt=f"a lake, {number}"))["state"])
 
             await run_one(0)
-            waits = ledger.seconds if isinstance(ledger, TimedLedger) else {}
+            waits = store.seconds if isinstance(store, TimedStore) else {}
             waits.clear()
             began = time.perf_counter()
             async with anyio.create_task_group() as group:
@@ -164,12 +164,12 @@ async def time_burst(open_one: OpenLedger, url: str) -> tuple[float, list[float]
         return seconds, list(waits.values())
 
 
-def build_ratio(what: str, without: float, with_ledger: float) -> Figure:
+def build_ratio(what: str, without: float, with_store: float) -> Figure:
     """Return the line of a comparison."""
-    ratio = without / with_ledger
-    rates = f"{RUNS / with_ledger:.0f}/s; without {RUNS / without:.0f}/s"
+    ratio = without / with_store
+    rates = f"{RUNS / with_store:.0f}/s; without {RUNS / without:.0f}/s"
     return Figure(
-        f"throughput of {RUNS} runs side by side with a ledger, {what} ({rates})",
+        f"throughput of {RUNS} runs side by side with a store, {what} ({rates})",
         f"{ratio:.2f} x",
         f"{MIN_RATIO} x",
         ratio >= MIN_RATIO,
@@ -181,7 +181,7 @@ def build_added(what: str, waits: list[float], *, limit: float | None) -> Figure
     usual = statistics.quantiles(waits, n=20)[-1]
     median = statistics.median(waits)
     return Figure(
-        f"what the ledger adds before the request leaves{what}, 95th percentile (median {median * 1000:.0f} ms)",
+        f"what the store adds before the request leaves{what}, 95th percentile (median {median * 1000:.0f} ms)",
         f"{usual * 1000:.1f} ms",
         "" if limit is None else f"{limit * 1000:.0f} ms",
         limit is None or usual <= limit,
