@@ -8,7 +8,7 @@ from error_examples import build_sections
 from error_templates import find_templates
 from example_records import Section, format_sentence, get_class_name
 
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER_EXAMPLES = ROOT / "scripts" / "other_examples.toml"
@@ -102,8 +102,8 @@ def build_readme(text: str) -> str:
 def build_variables_table() -> str:
     """Return the table of all variables."""
     rows = ["| variable | meaning | default |", "| --- | --- | --- |"]
-    for variable in VARIABLES:
-        state = "" if variable.is_built else " **Not yet built: refused.**"
+    for variable in get_variables():
+        state = "" if variable.parse else " **Not yet built: refused.**"
         rows.append(f"| `{variable.name}` | {variable.meaning}{state} | {variable.default} |")
     return "\n".join(rows)
 

@@ -15,7 +15,7 @@ from flowport import __version__
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.cli.main import COMMANDS
 from flowport.domain.errors import Breakage, FlowportError
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 from flowport.store.sqlite.errors import SENTENCES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +63,7 @@ def test_every_variable_that_the_documents_name_exists() -> None:
     """A variable that nobody reads is worse than none."""
     named = set(re.findall(r"\b(?:FLOWPORT|MAGNIFIC|MAGICA)_[A-Z_]+[A-Z]\b", README))
 
-    assert named == {variable.name for variable in VARIABLES}
+    assert named == {variable.name for variable in get_variables()}
 
 
 def test_every_standing_tool_is_in_the_readme() -> None:
