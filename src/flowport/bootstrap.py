@@ -324,14 +324,6 @@ def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) 
     return turn
 
 
-def _take(turn: Turn) -> bool:
-    try:
-        return turn.take()
-    except OSError:
-        # In a home that cannot be written to nobody can refresh for the others, so each does it for itself.
-        return True
-
-
 def _build_catalog(
     account: OpenAccount,
     *,
@@ -355,7 +347,7 @@ def _build_catalog(
         shares_list=not is_alone,
         source=source,
         on_change=on_change,
-        has_turn=partial(_take, turn),
+        has_turn=turn.take_if_possible,
         unrecorded=home.unrecorded,
     )
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.media.source_kinds import ResultName, Spelling, get_mounted_path, get_spelling, parse_result_name
+from flowport.domain.uris import ResultName, parse_result_name
+from flowport.media.source_kinds import Spelling, get_mounted_path, get_spelling
 
 SPELLINGS = [
     ("", Spelling.BLANK),

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import urlsplit
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.media.decode import (
     MAX_JPEG_PIXELS,
@@ -28,7 +29,7 @@ from flowport.media.decode import (
     load_pillow,
     open_picture,
 )
-from flowport.media.errors import build_refusal, format_size
+from flowport.media.errors import format_size
 from flowport.media.file_parts import count_file_bytes
 from flowport.media.jpeg import has_end_mark, has_one_scan, view_jpeg
 from flowport.media.png import MAX_PROFILE_BYTES

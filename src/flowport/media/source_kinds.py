@@ -6,9 +6,10 @@ of the spellings name things that exist nowhere on this computer; these are told
 
 import re
 import sys
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+from flowport.domain.uris import is_result_name
 
 
 class Spelling(Enum):
@@ -23,7 +24,7 @@ class Spelling(Enum):
     URL = auto()
     """An https or http address."""
     RESULT = auto()
-    """A result of an earlier run; `parse_result_name` tells which, unless it is written wrongly."""
+    """A result of an earlier run; `domain.uris.parse_result_name` reads which."""
     FILE_URI = auto()
     CHAT = auto()
     """An address that means something inside a chat alone."""
@@ -35,16 +36,6 @@ class Spelling(Enum):
     """From the root or from a home folder."""
     RELATIVE = auto()
     """Anything else: most often a name that the assistant made up."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResultName:
-    """A result of an earlier run, as an argument names it."""
-
-    run_id: str
-    """Empty for the run whose results were seen last."""
-    n: int | None
-    """The output's place in its run, from 1; None for the first one that fits."""
 
 
 CHAT_FOLDERS: Final = ("/mnt/data/", "/mnt/user-data/", "/home/oai/")
@@ -69,12 +60,6 @@ _BARE_DATA: Final = re.compile(
 """A data URI without the word that begins it."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
 _BASE64_SAMPLE: Final = 2048
-_RESULT: Final = re.compile(r"(?:flowport|run):|last(?:#.*)?$|run_[a-z0-9]{6,}(?:#.*)?$", re.IGNORECASE)
-# The prefix of an id is forgiven where something else says that it is one.
-_RESULT_NAME: Final = re.compile(
-    r"(?:last|(?:(?:flowport://runs/|run:)(?:run_)?|run_)(?P<id>[a-z0-9]{1,40}))(?:(?:#|/outputs/)(?P<n>[0-9]{1,6}))?",
-    re.IGNORECASE,
-)
 _JPEG_IN_BASE64: Final = "/9j/"
 
 
@@ -88,19 +73,11 @@ def get_spelling(value: str, *, is_windows: bool = sys.platform == "win32") -> S
         return Spelling.BASE64
     if _GARBLED.search(value):
         return Spelling.GARBLED
-    if _RESULT.match(value):
+    if is_result_name(value):
         return Spelling.RESULT
     if scheme is None:
         return _get_path_spelling(value, is_windows=is_windows)
     return _SCHEMES.get(scheme[1].lower(), Spelling.OTHER_SCHEME)
-
-
-def parse_result_name(value: str) -> ResultName | None:
-    """Return which result the text names; None when it is none, or written wrongly."""
-    found = _RESULT_NAME.fullmatch(value.strip())
-    if found is None or found["n"] == "0":
-        return None
-    return ResultName(f"run_{found['id'].lower()}" if found["id"] else "", int(found["n"]) if found["n"] else None)
 
 
 def get_mounted_path(path: str, mounts: str = "/mnt") -> str:

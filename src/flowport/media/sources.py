@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
-from flowport.media.errors import build_refusal
+from flowport.domain.call_errors import build_refusal
 from flowport.media.local_files import check_size, open_local_file
 
 CHUNK_BYTES: Final = 1024 * 1024

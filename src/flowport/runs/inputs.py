@@ -17,11 +17,12 @@ from typing import Final, assert_never
 import anyio
 import anyio.to_thread
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import JsonValue, Output, Run
 from flowport.media.convert import Wanted, is_odd_picture_url
 from flowport.media.data_uris import parse_data_uri
-from flowport.media.errors import build_refusal, format_size
+from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia, UrlMedia, examine
 from flowport.media.sources import DiskSource, HeldSource, open_unchanged
 from flowport.network.account import OpenAccount

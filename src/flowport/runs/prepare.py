@@ -21,10 +21,10 @@ from flowport.catalog.arguments import (
 )
 from flowport.catalog.listing import Listing
 from flowport.catalog.values import get_default
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import App, Input, InputKind, JsonValue
 from flowport.domain.text import clean_line
-from flowport.media.errors import build_refusal
 from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
 from flowport.media.source_kinds import Spelling, correct_address, get_spelling
 from flowport.media.sources import HeldSource

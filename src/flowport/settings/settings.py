@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,6 @@ from flowport.settings.folders import (
     get_default_config_path,
     parse_path,
 )
-from flowport.settings.rehearsal import REHEARSAL, Rehearsal, parse_rehearsal
 from flowport.settings.values import strip_quotes
 from flowport.settings.variables import get_variables
 
@@ -66,8 +65,6 @@ class Settings:
     should_show_previews: bool = True
     should_send_links: bool = True
     """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
-    rehearsal: Rehearsal | None = None
-    """None in every normal start."""
 
     @property
     def api_hosts(self) -> frozenset[str]:
@@ -86,12 +83,7 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, confi
     Raises:
         ConfigurationError: Everything that cannot be used, the first with the others beside it.
     """
-    rehearsal = parse_rehearsal(environ.get(REHEARSAL, ""))
-    settings = _build_settings(_read_sources(flags, environ, config_path))
-    if rehearsal is not None and not all(provider.is_loopback for provider in settings.providers):
-        problem = "kills this process on purpose, which is for providers on this machine alone"
-        raise ConfigurationError(REHEARSAL, problem, "Remove it.")
-    return replace(settings, rehearsal=rehearsal)
+    return _build_settings(_read_sources(flags, environ, config_path))
 
 
 def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Path:
@@ -118,7 +110,7 @@ class _Sources:
 
 
 def _read_sources(flags: Mapping[str, str], environ: Mapping[str, str], config_path: Path | None) -> _Sources:
-    ours = (name for name in environ if _is_ours(name) and name != REHEARSAL)
+    ours = (name for name in environ if _is_ours(name))
     # A client may pass on quotes that no shell took off.
     given = {name: text for name in ours if (text := strip_quotes(environ[name]))}
     path = config_path or get_default_config_path()
@@ -225,5 +217,5 @@ def _find_name_problem(name: str) -> ConfigurationError | None:
     if not name.startswith("FLOWPORT_") and not get_close_matches(name, known, 1, cutoff=_SLIP):
         return None
     nearest = get_nearest(name, [variable.name for variable in get_variables() if variable.parse])
-    hint = f"Did you mean {nearest[0]}?" if nearest else "The README lists the variables."
+    hint = f"Did you mean {nearest[0]}?" if nearest else "See docs/settings.md for all variables."
     return ConfigurationError(name, "is not a variable that Flowport knows", hint)

@@ -31,9 +31,9 @@ class Variable:
 
     name: str
     meaning: str
-    """One sentence for the README and `--help`."""
+    """One sentence for docs/settings.md and `--help`."""
     default: str
-    """As the README writes it."""
+    """As docs/settings.md shows it."""
     parse: "Parse | None"
     """None when this version does not obey it. Such a variable is refused, never ignored: a cap that does not hold is
     worse than none."""

@@ -1,4 +1,4 @@
-"""The table of settings: parsing, `--help`, the configuration file and the README are made of it."""
+"""The table of settings: parsing, `--help`, the configuration file and docs/settings.md are made of it."""
 
 from functools import cache
 from typing import Final
@@ -123,7 +123,7 @@ _OWN: Final = (
 
 @cache
 def get_variables() -> tuple[Variable, ...]:
-    """Return every setting, those of the providers first, in the README's order."""
+    """Return every setting, those of the providers first, in the order of docs/settings.md."""
     return (*(row for plugin in get_plugins() for row in plugin.settings), *_OWN)
 
 
