@@ -243,7 +243,8 @@ class RunStarter:
                 failure = _format_not_taken(error, may_have_changed=may_have_changed)
                 event = run_events.Finished(RunState.FAILED, now, failure=failure)
             case Uncertain(error, answer):
-                event = run_events.StartUnknown(format_unknown(error, is_sandbox=is_sandbox), now, answer)
+                failure = format_unknown(error, is_sandbox=is_sandbox)
+                event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:
                 assert_never(outcome)
         return (await self._writer.record(run, event)).run
