@@ -124,8 +124,7 @@ class Catalog:
         cached = load_catalogue(self._cache_path)
         if cached is None:
             return False
-        if cached.style in self._account.provider.styles:
-            self._account.speak(cached.style)
+        self._account.use_path_family(cached.style)
         # Of a narrower source the file cannot tell the whole list; what it knows still saves requests.
         is_whole = cached.source in {Source.ALL, self._source}
         async with self._changing:

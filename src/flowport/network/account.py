@@ -76,9 +76,10 @@ class OpenAccount:
         self._file_origins: frozenset[str] | None = None
         self._former_origins: frozenset[str] = frozenset()
 
-    def speak(self, style: str) -> None:
-        """Speak another of the provider's path families from now on, runs that were started before included."""
-        self.provider = self.provider.speak(style)
+    def use_path_family(self, style: str) -> None:
+        """Use another of the provider's path families from now on, also for runs that were started before."""
+        families = (self.provider, *self.provider.alternatives)
+        self.provider = next((one for one in families if one.style == style), self.provider)
 
     async def send(self, request: ProviderRequest, priority: Priority) -> ApiAnswer:
         """Send a request when the budget allows it.

@@ -160,7 +160,7 @@ class FileDeliverer:
         if account.is_sandbox and output.saved_path and await anyio.Path(output.saved_path).is_file():
             # The sandbox forgets old results, and reads nothing from the web.
             return await self._bring_saved(output.saved_path, item, delivery)
-        is_theirs = media.run.account_id == account.account.id and account.provider.takes_output_ids
+        is_theirs = media.run.account_id == account.account.id and account.provider.is_output_id
         if is_theirs and output.provider_output_id:
             return output.provider_output_id
         output = await self._refresh_links(media)
@@ -241,9 +241,9 @@ class FileDeliverer:
 
     async def _inline(self, media: FileMedia, item: MediaInput, delivery: _Delivery, reason: str) -> str:
         provider = delivery.account.provider
-        if not provider.takes_inline_files:
+        if provider.inline is None:
             raise _build_unsendable(item.argument, provider.title, reason)
-        wanted = Wanted(provider.inline_types, provider.max_inline_bytes)
+        wanted = Wanted(provider.inline.types, provider.inline.max_bytes)
 
         def work() -> tuple[bytes, str]:
             """Read the file, and convert it where that must be."""
