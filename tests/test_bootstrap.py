@@ -126,7 +126,9 @@ async def count_requests(flowport: Harness) -> int:
 async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path) -> None:
     """Both are started by the same login, and both find what the last session left."""
     async with open_sandbox() as sandbox:
-        settings = build_settings(tmp_path / "person", sandbox.addresses.api_url)
+        settings = build_settings(
+            tmp_path / "person", sandbox.addresses.api_url, file_origins=(sandbox.addresses.files_url,)
+        )
         host = urlsplit(sandbox.addresses.api_url).netloc
         account = Account("magnific", host, settings.providers[0].fingerprint)
         remote = await sandbox.start("Text to Picture", prompt="a lake")

@@ -392,6 +392,7 @@ def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAcco
         configured.api_key,
         is_loopback=parts.hostname in _LOOPBACK,
         setting=configured.base_url_setting,
+        file_origins=frozenset(configured.file_origins),
     )
     account = Account(configured.provider, parts.netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)

@@ -19,7 +19,13 @@ STYLES = ("auto", "flows", "apps")
 
 def choose(sandbox: SandboxClient, style: str) -> dict[str, Any]:
     """Return the setting of a path family."""
-    return {"providers": (ProviderSettings("magnific", sandbox.addresses.api_url, KEY, style),)}
+    return {
+        "providers": (
+            ProviderSettings(
+                "magnific", sandbox.addresses.api_url, KEY, style, file_origins=(sandbox.addresses.files_url,)
+            ),
+        )
+    }
 
 
 async def list_apps(flowport: Harness) -> set[str]:

@@ -70,11 +70,11 @@ class Harness:
         return int(counts[operation])
 
 
-def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
+def build_settings(folder: Path, url: str, *, file_origins: tuple[str, ...] = (), **changes: Any) -> Settings:
     """Return settings under a folder for an API, without limits that would slow a test."""
     folder.mkdir(exist_ok=True)
     values: dict[str, Any] = {
-        "providers": (ProviderSettings("magnific", url, KEY),),
+        "providers": (ProviderSettings("magnific", url, KEY, file_origins=file_origins),),
         "home": folder / "home",
         "output_dir": folder / "outputs",
         "file_roots": (folder,),
@@ -110,7 +110,8 @@ async def open_harness(
     **changes: Any,
 ) -> AsyncIterator[Harness]:
     """Run Flowport on a sandbox, with a client of the wished era; it can ask a person only when `ask_person` is given."""
-    settings = build_settings(folder, sandbox.addresses.api_url, **changes)
+    addresses = sandbox.addresses
+    settings = build_settings(folder, addresses.api_url, file_origins=(addresses.files_url,), **changes)
     async with open_assembly(settings, clock=clock, pace=pace) as assembly:
         server = build_server(assembly.workspace, assembly.file_threads, assembly.first_listed)
         server.middleware.insert(0, report_written)

@@ -29,7 +29,7 @@ from flowport.settings.folders import (
     parse_output_dir,
     parse_roots,
 )
-from flowport.settings.values import parse_api_key, parse_boolean, strip_quotes
+from flowport.settings.values import parse_api_key, parse_boolean, parse_origins, strip_quotes
 from flowport.settings.variables import VARIABLES
 
 MAX_LISTED_TOOLS: Final = 1000
@@ -66,6 +66,8 @@ class ProviderSettings:
     """The path that cancels a run, with `{run_id}` in it; empty when the person names none."""
     declared: tuple[DeclaredWorkflow, ...] = ()
     """The workflows whose inputs the person has declared."""
+    file_origins: tuple[str, ...] = ()
+    """Origins on this machine or network whose files may be fetched: `http://127.0.0.1:8080`, without a default port."""
 
     @property
     def base_url_setting(self) -> str:
@@ -227,8 +229,9 @@ def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow
         parse_api_key("MAGNIFIC_API_KEY", values.get("MAGNIFIC_API_KEY", "")),
         _parse_base_url(values, "MAGNIFIC_BASE_URL", _BASE_URLS["magnific"]),
     )
+    origins = parse_origins("MAGNIFIC_FILE_ORIGINS", values.get("MAGNIFIC_FILE_ORIGINS", ""))
     if key:
-        yield ProviderSettings("magnific", url, key, style)
+        yield ProviderSettings("magnific", url, key, style, file_origins=origins)
     path = values.get("MAGICA_CANCEL_PATH", "").strip()
     if path and not _CANCEL_PATH.fullmatch(path):
         raise ConfigurationError("MAGICA_CANCEL_PATH", f"is {path!r}", "It looks like /v1/runs/{run_id}/cancel.")
@@ -236,8 +239,9 @@ def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow
         parse_api_key("MAGICA_API_KEY", values.get("MAGICA_API_KEY", "")),
         _parse_base_url(values, "MAGICA_BASE_URL", _BASE_URLS["magica"]),
     )
+    origins = parse_origins("MAGICA_FILE_ORIGINS", values.get("MAGICA_FILE_ORIGINS", ""))
     if key:
-        yield ProviderSettings("magica", url, key, cancel_path=path, declared=declared)
+        yield ProviderSettings("magica", url, key, cancel_path=path, declared=declared, file_origins=origins)
 
 
 def _build_spending_limits(values: Mapping[str, str]) -> SpendingLimits:

@@ -7,6 +7,7 @@ anything is sent, and it is quoted only where its shape proves that it is no sec
 
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 from flowport.domain.errors import ConfigurationError
 from flowport.domain.text import format_quoted
@@ -25,6 +26,8 @@ KEY_PLACES: Final = {
 
 KEY_ADVICE: Final = "set " + " or ".join(f"{name} (from {place})" for name, place in KEY_PLACES.items())
 """What to do about having none, as a clause."""
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 _EDGES: Final = " \t\r\n\f\v\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"
 _QUOTES: Final = frozenset("\"'`")
@@ -185,6 +188,31 @@ def parse_api_key(name: str, text: str) -> str:
         raise ConfigurationError(name, problem, f"Copy the whole key. {where}")
     _refuse_foreign(name, key)
     return key
+
+
+def parse_origins(name: str, text: str) -> tuple[str, ...]:
+    """Return the origins of a list, separated by commas, each in lower case and without a default port.
+
+    Raises:
+        ConfigurationError: A part is no origin. It is not quoted, since an address may hold a password.
+    """
+    parts = (strip_quotes(part).rstrip("/") for part in text.split(","))
+    return tuple(dict.fromkeys(_parse_origin(name, part) for part in parts if part))
+
+
+def _parse_origin(name: str, text: str) -> str:
+    try:
+        parts = urlsplit(text.lower())
+        origin = f"{parts.scheme}://{parts.netloc}"
+        is_plain = text.isascii() and text.isprintable() and not set(text) & set(" \\@*%")
+        is_origin = is_plain and bool(parts.hostname) and origin == text.lower() and parts.port != 0
+    except ValueError:
+        is_origin = False
+    if not is_origin or parts.scheme not in _DEFAULT_PORTS:
+        raise ConfigurationError(
+            name, "holds a part that is no origin", "It looks like http://127.0.0.1:8080,https://files.example.lan."
+        )
+    return origin.removesuffix(f":{_DEFAULT_PORTS[parts.scheme]}").rstrip(":")
 
 
 def is_placeholder(text: str) -> bool:

@@ -28,6 +28,11 @@ VARIABLES: Final = (
         "Which paths to use: `flows`, the older `apps`, or `auto` to find out once and remember.",
         "`auto`",
     ),
+    Variable(
+        "MAGNIFIC_FILE_ORIGINS",
+        "Origins on this machine or network that Magnific's files may be fetched from and sent to, separated by commas.",
+        "none: only public https addresses",
+    ),
     Variable("MAGICA_API_KEY", "The Magica API key; it turns the provider on.", "none"),
     Variable(
         "MAGICA_BASE_URL", "Where Magica's API is; https, or http on this machine.", "`https://api.magica.com/api`"
@@ -36,6 +41,11 @@ VARIABLES: Final = (
         "MAGICA_CANCEL_PATH",
         "The path of its API that cancels a run, with `{run_id}` in it; none is documented.",
         "none: its MCP server cancels",
+    ),
+    Variable(
+        "MAGICA_FILE_ORIGINS",
+        "Origins on this machine or network that Magica's files may be fetched from and sent to, separated by commas.",
+        "none: only public https addresses",
     ),
     Variable("FLOWPORT_HOME", "Folder of the store and the catalogue cache.", "the platform's user data folder"),
     Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
