@@ -225,7 +225,7 @@ def test_quotes_that_no_shell_took_off_are_no_part_of_a_value(tmp_path: Path) ->
         ("FLOWPORT_MAX_TOOL", "Did you mean FLOWPORT_MAX_TOOLS?"),
         ("FLOWPORT_WAIT", "Did you mean FLOWPORT_WAIT_SECONDS?"),
         ("FLOWPORT_PORTABLE", "Did you mean FLOWPORT_SOURCE?"),
-        ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "The README lists the variables."),
+        ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "See docs/settings.md for all variables."),
         ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_PREVIEWS?"),
     ],
 )

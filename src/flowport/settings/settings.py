@@ -278,7 +278,7 @@ def _find_name_problem(name: str) -> ConfigurationError | None:
     if not name.startswith("FLOWPORT_") and not get_close_matches(name, known, 1, cutoff=_SLIP):
         return None
     nearest = get_nearest(name, [variable.name for variable in VARIABLES if variable.is_built])
-    hint = f"Did you mean {nearest[0]}?" if nearest else "The README lists the variables."
+    hint = f"Did you mean {nearest[0]}?" if nearest else "See docs/settings.md for all variables."
     return ConfigurationError(name, "is not a variable that Flowport knows", hint)
 
 

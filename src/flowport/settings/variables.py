@@ -1,4 +1,4 @@
-"""Every setting that a person can make by a variable, as the README and `--help` tell it. Pure."""
+"""Every setting that a person can make by a variable, as docs/settings.md and `--help` show it. Pure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,9 +10,9 @@ class Variable:
 
     name: str
     meaning: str
-    """One sentence for the README and `--help`."""
+    """One sentence for docs/settings.md and `--help`."""
     default: str
-    """As the README writes it."""
+    """As docs/settings.md shows it."""
     is_built: bool = True
     """Whether this version obeys it. A variable that it would not obey is refused, never ignored: a cap that does not
     hold is worse than none."""
@@ -90,4 +90,4 @@ VARIABLES: Final = (
     ),
     Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL store.", "SQLite in FLOWPORT_HOME", is_built=False),
 )
-"""Every variable, in the README's order."""
+"""Every variable, in the order of docs/settings.md."""

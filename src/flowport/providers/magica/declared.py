@@ -135,7 +135,7 @@ def _parse_input(item: Any, place: str) -> DeclaredInput:
             or (isinstance(value, bool) and bool not in _SHAPES[key])
         )
         if is_odd:
-            raise _build_error(place, f"has a {key} that cannot be used", "The README shows an example.")
+            raise _build_error(place, f"has a {key} that cannot be used", "See docs/providers.md for an example.")
     if item["type"] not in TYPES:
         raise _build_error(place, f"is of type {item['type']!r}", f"It takes {', '.join(TYPES)}.")
     definition = {key: value for key, value in item.items() if key not in ("node", "field")}
