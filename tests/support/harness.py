@@ -14,10 +14,11 @@ from mcp.server.context import CallNext, HandlerResult
 from flowport.actions.waiting import Caller
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.exchange import Exchange
+from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Clock, Pace
 from flowport.server.clients import Context
 from flowport.server.handlers import FlowportServer, build_server
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.settings.settings import Settings
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 
@@ -74,7 +75,7 @@ def build_settings(folder: Path, url: str, *, file_origins: tuple[str, ...] = ()
     """Return settings under a folder for an API, without limits that would slow a test."""
     folder.mkdir(exist_ok=True)
     values: dict[str, Any] = {
-        "providers": (ProviderSettings("magnific", url, KEY, file_origins=file_origins),),
+        "providers": (ProviderSettings("magnific", url, KEY, {"file_origins": frozenset(file_origins)}),),
         "home": folder / "home",
         "output_dir": folder / "outputs",
         "file_roots": (folder,),

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from flowport.domain.models import Run
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.magica.client import MAGICA_KEY
@@ -48,7 +48,7 @@ class ProviderWorld:
         """Return how Flowport is told of it."""
         addresses = sandbox.addresses
         url = f"{addresses.api_url}{self.prefix}"
-        return ProviderSettings(self.name, url, key or self.key, file_origins=(addresses.files_url,))
+        return ProviderSettings(self.name, url, key or self.key, {"file_origins": frozenset({addresses.files_url})})
 
     @asynccontextmanager
     async def open(
