@@ -58,7 +58,7 @@ RATCHET: Final = {
     "src/settings": 20,
     "src/store": 144,
     "src/web": 9,
-    "tests": 28,
+    "tests": 27,
     "tests/actions": 73,
     "tests/catalog": 123,
     "tests/cli": 39,
@@ -74,7 +74,6 @@ RATCHET: Final = {
     "tests/server": 140,
     "tests/settings": 15,
     "tests/store": 161,
-    "tests/support": 34,
     "tests/verify": 8,
     "tests/web": 36,
 }
