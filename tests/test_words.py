@@ -37,6 +37,9 @@ TERMS: Final = {
 }
 """Each banned form, as an expression, with the term to use instead."""
 
+ARCHAIC: Final = r"\b(anew|mends?|in vain|for ever|thereby|nought|nobody|somebody|whoever|strangers?|wish(?:es)?|be had|purses?|ledgers?)\b"
+"""The forms that no message of the program contains any more."""
+
 BANNED: Final = re.compile(rf"\b(?:{'|'.join(TERMS)})\b", re.IGNORECASE)
 
 RATCHET: Final = {

@@ -89,7 +89,7 @@ def _name(reply: Reply) -> str:
     return reply.breakage.name if isinstance(reply, ProviderUnreachable) else str(getattr(reply, "status", ""))
 
 
-@pytest.mark.parametrize(("reply", "sent", "standing", "kept"), build_rows())
+@pytest.mark.parametrize(("reply", "sent", "view", "kept"), build_rows())
 async def test_every_end_of_a_start_request_is_failed_or_unknown_and_never_paid_twice(
     *,
     store: FaultyStore,
