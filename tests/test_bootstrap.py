@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from flowport.bootstrap import PROVIDERS, open_assembly
+from flowport.bootstrap import open_assembly
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, RunState, Source
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.sandbox.client import IDS, open_sandbox
 from tests.store.samples import build_run
@@ -60,16 +60,10 @@ async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_li
     assert limits == [(50, 500), (0, 0), (7, 7), (50, 900)]
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_each_provider_has_its_own_name(name: str) -> None:
-    """Settings, store and tool names refer to a provider by this name."""
-    assert PROVIDERS[name](ProviderSettings(name, DOWN, "key")).name == name
-
-
 @pytest.mark.parametrize(("style", "styles"), [("auto", ("flows", "apps")), ("flows", ("flows",)), ("apps", ("apps",))])
 async def test_the_path_family_is_detected_unless_set(tmp_path: Path, style: str, styles: tuple[str, ...]) -> None:
     """A setting that names one family causes no request to the other."""
-    providers = (ProviderSettings("magnific", DOWN, "key", style),)
+    providers = (ProviderSettings("magnific", DOWN, "key", {"api_style": style}),)
     async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=providers)) as assembly:
         assert assembly.workspace.catalogs[0].account.provider.styles == styles
 
@@ -79,6 +73,12 @@ async def test_the_sandbox_shows_its_apps_whatever_the_source(tmp_path: Path) ->
     settings = build_settings(tmp_path / "person", DOWN, providers=(), source=Source.PUBLISHED)
     async with open_assembly(settings) as assembly:
         assert assembly.workspace.catalogs[0].catalog._source is Source.ALL
+
+
+async def test_the_account_of_the_sandbox_outlives_port_and_key(tmp_path: Path) -> None:
+    """Names and catalogue are kept from one start to the next."""
+    async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=())) as assembly:
+        assert assembly.workspace.catalogs[0].account.account.id == "magnific:sandbox:builtin"
 
 
 async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mcp.server.subscriptions import ResourcesListChanged
 
 from flowport.cli.serve import _find_first, build_flag, build_parser
 from flowport.settings.folders import get_default_config_path
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 from tests.support.children import Child, open_child
 from tests.support.harness import MODES, Mode
 
@@ -221,7 +221,7 @@ def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
     """Flags are seen by everybody on the machine, so no secret may be one."""
     flags = {option for action in build_parser()._actions for option in action.option_strings}
 
-    built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
+    built = {build_flag(item.name) for item in get_variables() if item.parse and item.name.startswith("FLOWPORT_")}
     assert flags == built | {"-h", "--help", "--config", "--http"}
 
 

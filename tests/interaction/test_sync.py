@@ -40,7 +40,7 @@ def parse_events(log: str) -> list[str]:
             events.append("starting written")
         elif "POST /v1/ai/flows/" in call:
             events.append("request sent")
-        elif re.search(r"f(data)?sync\(.*store\.sqlite3-wal", call):
+        elif re.search(r"f(data)?sync\(.*ledger\.sqlite3-wal", call):
             syncing.add(process)
         if process in syncing and re.search(r"sync.*\) += 0", call):
             syncing.discard(process)

@@ -12,7 +12,7 @@ import pytest
 
 from flowport.domain.errors import ProviderUnreachable
 from flowport.network.api_client import Location
-from flowport.network.sandbox_process import CHILD_COMMAND, SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.network.sandbox_process import CHILD_COMMAND, BuiltInSandbox
 from flowport.providers.magnific.api import Magnific
 from tests.support.scripted import wait_until
 
@@ -250,8 +250,3 @@ async def test_a_caller_that_gives_up_while_it_starts_leaves_no_process_and_spoi
         assert (await sandbox.locate()).base_url.startswith("http://127.0.0.1:")
     finally:
         await sandbox.aclose()
-
-
-def test_its_account_outlives_port_and_key() -> None:
-    """Names and catalogue are kept from one start to the next."""
-    assert SANDBOX_ACCOUNT.id == "magnific:sandbox:builtin"

@@ -11,10 +11,10 @@ import pytest
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState
 from flowport.domain.spending import SpendingLimits
+from flowport.providers.registry import ProviderSettings
 from flowport.runs.batch.prepare import MAX_LIVE_ROWS, BatchRequest, InputRow, PreparedBatch, prepare_batch
 from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places, format_stopped
 from flowport.runs.calls import RunRequest
-from flowport.settings.settings import ProviderSettings
 from flowport.store.batch_records import STOPPED_BY_PERSON
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
@@ -329,7 +329,7 @@ async def test_each_row_is_cancelled_at_the_provider_by_itself(
     for _ in range(3):
         await sandbox.switch("next_run", hold=True, pending_seconds=0)
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
-    providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
+    providers = (ProviderSettings("magica", url, MAGICA_KEY, {"cancel_path": path}),)
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace, rows = flowport.assembly.workspace, [{"prompt": f"lake {n}"} for n in range(3)]
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=rows, wait=False))["run_id"]
@@ -359,7 +359,7 @@ async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: Sa
     await face.switch(has_cancel=True)
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
-    providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
+    providers = (ProviderSettings("magica", url, MAGICA_KEY, {"cancel_path": path}),)
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace = flowport.assembly.workspace
         held = Troubled(workspace.store)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.domain.errors import ConfigurationError
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.providers.registry import ProviderSettings
+from flowport.settings.settings import Settings
 from tests.support.configuring import KEY, load, refuse
 
 

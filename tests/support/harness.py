@@ -14,10 +14,11 @@ from mcp.server.context import CallNext, HandlerResult
 from flowport.actions.waiting import Caller
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.exchange import Exchange
+from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Clock, Pace
 from flowport.server.clients import Context
 from flowport.server.handlers import FlowportServer, build_server
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.settings.settings import Settings
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 

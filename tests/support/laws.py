@@ -25,7 +25,8 @@ from flowport.domain.models import App, Input, InputKind
 from flowport.domain.text import MAX_LABEL_LENGTH
 from flowport.providers.magica.api import Magica
 from flowport.providers.magica.inputs import split_input_id
-from flowport.providers.magnific.api import STYLES, Magnific
+from flowport.providers.magnific import STYLES
+from flowport.providers.magnific.api import Magnific
 from tests.support.definitions import HOSTILE_TEXTS
 
 Tool: TypeAlias = Mapping[str, Any]

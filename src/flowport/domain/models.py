@@ -100,7 +100,7 @@ class App:
     """One runnable workflow of a provider."""
 
     provider: str
-    """The provider's name in lower case: `magnific`."""
+    """The provider's name, in lower case."""
     id: str
     name: str
     """The builder's name for it, not cleaned."""

@@ -52,9 +52,6 @@ _TIDY_SECONDS: Final = 3600.0
 _GRANTED: Final = b"ok\n"
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
-SANDBOX_ACCOUNT = Account("magnific", SANDBOX_HOST, "builtin")
-"""Always the same, although port and key change: its catalogue and its names outlive the process."""
-
 _left_running: list["subprocess.Popen[bytes]"] = []
 """Children that other programs still use when we have let go: the system collects them when we end."""
 
@@ -202,8 +199,10 @@ def open_sandbox_account(
     """Return the account of the home's sandbox, which is let go with the stack; nothing is started yet."""
     sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
     stack.push_async_callback(sandbox.aclose)
-    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
-    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
+    # Always the same, although port and key change: its catalogue and its names outlive the process.
+    account = Account(provider.name, SANDBOX_HOST, "builtin")
+    budget = budgets.open(account, provider, is_sandbox=True)
+    return OpenAccount(account, provider, budget, sandbox.locate, is_sandbox=True)
 
 
 async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock) -> None:

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from flowport.domain.models import Run
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.magica.client import MAGICA_KEY
