@@ -108,7 +108,7 @@ async def _find_nothing() -> Location:
 
 
 class FaultyStore(SqliteStore):
-    """The real store in a real file, whose operations fail or wait by name."""
+    """The real store in a real file, whose operations fail or wait by name; an event by the name of its class."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(open_sqlite_store(path)._worker)
@@ -127,10 +127,11 @@ class FaultyStore(SqliteStore):
 
         async def perform(*args: Any, **options: Any) -> Any:
             """Fail, wait or do it."""
-            self.called.append(name)
-            if name in self.held:
-                await self.held[name].wait()
-            if name in self.failing:
+            operation = type(args[1]).__name__ if name == "record" else name
+            self.called.append(operation)
+            if operation in self.held:
+                await self.held[operation].wait()
+            if {name, operation} & self.failing:
                 raise StoreError("the disk is full", "Make room.")
             with working():
                 return await found(*args, **options)
