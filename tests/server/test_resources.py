@@ -17,6 +17,7 @@ from PIL import Image
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.domain.run_events import OutputSaved
 from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.runs.delivery import Deliveries
 from flowport.server.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
@@ -345,7 +346,9 @@ async def test_a_fresh_link_that_fails_is_told(
     monkeypatch.setattr(account, "fetch_file_origins", get_origins)
     output = Output(1, OutputKind.IMAGE, old, expires_at=1.0)
     run = await flowport.assembly.workspace.store.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
-    await flowport.assembly.workspace.store.note_output(run.id, replace(run.outputs[0], expires_at=output.expires_at))
+    await flowport.assembly.workspace.store.record(
+        run.id, OutputSaved(replace(run.outputs[0], expires_at=output.expires_at))
+    )
 
     content = await resources.read(facts["outputs"][0]["resource"], READER)
 
