@@ -15,7 +15,7 @@ from flowport.domain.spending_errors import count_credits, format_credits
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority, RunView
 from flowport.providers.interface import Balance, Conversation
-from flowport.settings.values import KEY_ADVICE
+from flowport.providers.registry import get_key_advice
 
 BALANCE_SECONDS: Final = 10.0
 """How long the providers may take to tell what is left; the rest is told without them."""
@@ -85,7 +85,7 @@ async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[RunView])
 def _format_silence(account: OpenAccount) -> str:
     title = account.provider.title
     if account.is_sandbox:
-        return f"Its credits are play money. For your own apps: {KEY_ADVICE}."
+        return f"Its credits are play money. For your own apps: {get_key_advice()}."
     if account.provider.read_balance() is None:
         return f"{title} does not tell a key's balance; its website does."
     return f"{title} has not told the balance in time; try again."
