@@ -35,7 +35,7 @@ from flowport.runs.durations import DurationBook
 from flowport.runs.inputs import FileDeliverer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
@@ -167,7 +167,7 @@ def _build_runner(
     pace: Pace,
 ) -> Runner:
     store, clock = shared.store, shared.clock
-    writer = RunWriter(live_runs, clock)
+    writer = PendingWrites(store, live_runs, clock)
     rules = _build_saving_rules(shared, process)
     saver = OutputSaver(store, live_runs, clock, shared.fetcher, rules=rules)
     return Runner(
@@ -219,7 +219,6 @@ def _build_batches(
         clock=shared.clock,
         supervisor=shared.supervisor,
         process=process,
-        calls=shared.calls,
         call_rebuilder=call_rebuilder,
         report=BatchReport(_build_saving_rules(shared, process), shared.file_threads),
     )
@@ -368,6 +367,7 @@ def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAcco
         configured.api_key,
         is_loopback=configured.is_loopback,
         setting=configured.base_url_setting,
+        file_origins=configured.file_origins,
     )
     account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)

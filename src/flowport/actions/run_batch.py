@@ -36,13 +36,13 @@ from flowport.domain.text import clean_line
 from flowport.media.input_files import MediaRules, describe_found, find_beside, find_local_file
 from flowport.media.previews import drop_paths_of_rows
 from flowport.media.sources import measure, open_source
+from flowport.runs.accept import Submission
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.runs.batch.prepare import BatchRequest, InputRow, prepare_batch
 from flowport.runs.batch.report import restore_table
 from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import CancelOutcome
 from flowport.runs.prepare import price_call
-from flowport.runs.service import Submission
 from flowport.store.batch_records import RowStatus
 
 MAX_PREPARING: Final = 2
