@@ -194,7 +194,7 @@ def test_a_run_of_another_key_is_not_found() -> None:
 
 def test_the_balance_is_told_in_credits() -> None:
     """API reference, credits/balance."""
-    balance, asked = converse(MAGICA.balance(), build_answer(examples.BALANCE))
+    balance, asked = converse(MAGICA.read_balance(), build_answer(examples.BALANCE))
     assert (balance, get_paths(asked)) == (Balance(26.17), ["GET /v1/credits/balance"])
 
 
@@ -204,12 +204,12 @@ def test_the_balance_is_told_in_credits() -> None:
 def test_a_balance_that_is_none_is_broken(body: Any) -> None:
     """Nought would be a wrong answer."""
     with pytest.raises(ProviderBroken):
-        converse(MAGICA.balance(), build_answer(body))
+        converse(MAGICA.read_balance(), build_answer(body))
 
 
 def test_a_run_is_cancelled_by_the_mcp_server() -> None:
     """Its page has `cancel_run`; no REST path is documented."""
-    result, asked = converse(MAGICA.cancel("r1"), build_answer({"status": "CANCELED"}))
+    result, asked = converse(MAGICA.cancel_run("r1"), build_answer({"status": "CANCELED"}))
     assert (result, get_paths(asked)) == (None, ["tool cancel_run"])
     assert fill_in(asked[0], build_offer("cancel_run", "Cancel a run", "runId")) == {"runId": "r1"}
     assert fill_in(asked[0], build_offer("cancel_run", "Cancel a run")) is None
@@ -219,7 +219,7 @@ def test_a_run_is_cancelled_by_the_mcp_server() -> None:
 def test_a_path_that_a_person_has_set_is_tried_first(answers: tuple[int, ...], tools: int) -> None:
     """It was inferred from re-implementations."""
     provider = Magica(cancel_path="/v1/runs/{run_id}/cancel")
-    _, asked = converse(provider.cancel("r/1"), *(build_answer({}, status) for status in answers))
+    _, asked = converse(provider.cancel_run("r/1"), *(build_answer({}, status) for status in answers))
     assert get_paths(asked) == ["POST /v1/runs/r%2F1/cancel", *["tool cancel_run"] * tools]
 
 
@@ -228,12 +228,12 @@ def test_what_is_not_cancelled_is_said(status: int) -> None:
     """Else somebody would think that nothing more is charged."""
     for provider in (MAGICA, Magica(cancel_path="/c/{run_id}")):
         with pytest.raises(ProviderError):
-            converse(provider.cancel("r1"), build_answer({"message": "no"}, status))
+            converse(provider.cancel_run("r1"), build_answer({"message": "no"}, status))
 
 
 def test_a_file_goes_up_through_the_mcp_server() -> None:
     """`upload_file` takes a data URI or base64 and returns a permanent address (MCP server: tools)."""
-    found, asked = converse(MAGICA.upload.send("image/png", b"abc"), build_answer({"url": "https://cdn.x/a.png"}))
+    found, asked = converse(MAGICA.upload_whole("image/png", b"abc"), build_answer({"url": "https://cdn.x/a.png"}))
     assert found == UploadedFile("https://cdn.x/a.png", UPLOAD_SECONDS)
     assert fill_in(asked[0], build_offer("upload_file", "", "url", "data_uri")) == {
         "data_uri": "data:image/png;base64,YWJj"
@@ -249,13 +249,14 @@ def test_a_file_goes_up_through_the_mcp_server() -> None:
 def test_an_upload_without_an_address_is_broken() -> None:
     """A run that is started with something else would be paid for in vain."""
     with pytest.raises(ProviderBroken):
-        converse(MAGICA.upload.send("image/png", b"abc"), build_answer({"url": "/relative.png"}))
+        converse(MAGICA.upload_whole("image/png", b"abc"), build_answer({"url": "/relative.png"}))
 
 
 def test_what_magica_does_not_offer_is_none() -> None:
     """It takes no files inside a run and no ids of files, and has one path family."""
     provider: Provider = MAGICA
-    assert (provider.inline, provider.is_output_id, provider.find_lost_run) == (None, None, None)
+    offered = provider.capabilities
+    assert (offered.inline, offered.is_output_id, offered.find_lost_run) == (None, None, None)
     assert provider.alternatives == ()
 
 
@@ -268,9 +269,9 @@ def test_no_answer_brings_anything_but_our_own_errors(body: Any, status: int) ->
         lambda: MAGICA.parse_list(answer, is_own=True),
         lambda: MAGICA.parse_status(answer, now=NOW),
         lambda: _drive(MAGICA.describe_app(SHOT, read_at=NOW), answer),
-        lambda: _drive(MAGICA.price(SHOT), answer),
-        lambda: _drive(MAGICA.balance(), answer),
-        lambda: _drive(MAGICA.upload.send("image/png", b""), answer),
+        lambda: _drive(MAGICA.estimate_price(SHOT), answer),
+        lambda: _drive(MAGICA.read_balance(), answer),
+        lambda: _drive(MAGICA.upload_whole("image/png", b""), answer),
     ):
         with suppress(FlowportError):
             work()

@@ -186,17 +186,17 @@ def test_a_workflow_may_take_nothing() -> None:
 def test_a_price_is_estimated_anew_before_a_run() -> None:
     """Somebody may have put a dearer node in since."""
     estimate = {"estimates": [{"microcredits": 1_000_000}, {"microcredits": 500_000}]}
-    price, asked = converse(MAGICA.price(SHOT), build_answer(examples.GRAPH), build_answer(estimate))
+    price, asked = converse(MAGICA.estimate_price(SHOT), build_answer(examples.GRAPH), build_answer(estimate))
     assert (price, len(asked)) == (1.5, 2)
 
 
 @pytest.mark.parametrize("graph", [GONE, build_answer({"nodes": []})])
 def test_what_has_no_nodes_to_be_told_has_no_price(graph: ApiAnswer) -> None:
     """Nobody knows it, which is something else than free."""
-    assert converse(MAGICA.price(SHOT), graph)[0] is None
+    assert converse(MAGICA.estimate_price(SHOT), graph)[0] is None
 
 
 def test_a_failed_estimate_is_a_refusal_like_any_other() -> None:
     """Whoever asks decides what an unknown price means."""
     with pytest.raises(ProviderBroken):
-        converse(MAGICA.price(SHOT), build_answer(examples.GRAPH), build_answer({}, 500))
+        converse(MAGICA.estimate_price(SHOT), build_answer(examples.GRAPH), build_answer({}, 500))

@@ -30,8 +30,9 @@ FLOW_HEADERS = {
 
 def is_authentic(provider: Provider, headers: dict[str, str], body: bytes, secret: str, *, now: float = NOW) -> bool:
     """Check a webhook of a provider."""
-    assert provider.webhooks is not None
-    return provider.webhooks.is_authentic(headers, body, secret, now=now)
+    webhooks = provider.capabilities.webhooks
+    assert webhooks is not None
+    return webhooks.is_authentic(headers, body, secret, now=now)
 
 
 def test_a_signature_with_the_decoded_secret_is_accepted() -> None:
@@ -92,7 +93,7 @@ def test_headers_of_another_provider_are_not_authentic() -> None:
 )
 def test_an_event_names_its_run(provider: Any, body: bytes, event: WebhookEvent) -> None:
     """It is only a reason to poll that run."""
-    assert provider.webhooks.parse(body) == event
+    assert provider.capabilities.webhooks.parse(body) == event
 
 
 @pytest.mark.parametrize("provider", [Magnific(), Magica()], ids=lambda one: one.name)
@@ -112,4 +113,4 @@ def test_an_event_names_its_run(provider: Any, body: bytes, event: WebhookEvent)
 def test_an_event_without_a_run_is_refused(provider: Any, body: bytes) -> None:
     """Nothing could be polled."""
     with pytest.raises(ValueError):  # noqa: PT011 - the message is for a log
-        provider.webhooks.parse(body)
+        provider.capabilities.webhooks.parse(body)

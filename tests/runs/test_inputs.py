@@ -275,7 +275,8 @@ async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
 ) -> None:
     """A picture can be; a video cannot, and the sentence says why it did not go up."""
     provider = Magnific()
-    provider.inline = InlineFiles(frozenset({"image/png", "image/jpeg"}), 1500)
+    inline = InlineFiles(frozenset({"image/png", "image/jpeg"}), 1500)
+    provider.capabilities = replace(provider.capabilities, inline=inline)
     async with open_bench(store, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
         video = await bench.hold(VIDEO + bytes(2000))
         with pytest.raises(

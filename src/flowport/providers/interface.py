@@ -4,25 +4,15 @@ A provider is pure: it builds requests and parses answers, and never sends anyth
 tested with a literal, and one API client serves them all.
 """
 
-import base64
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from flowport.domain.errors import (
-    InputFlaw,
     Operation,
-    ProviderBroken,
-    ProviderBusy,
     ProviderError,
-    ProviderRefused,
-    ProviderRejected,
 )
 from flowport.domain.models import App, JsonValue, Output, RunState
-from flowport.providers.retry_after import parse_retry_after
-
-NOT_TAKEN_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
-"""Answers to a start request that prove that no run was started. So does every 3xx."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +288,25 @@ class Webhooks(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider offers beside runs; None for what it does not offer."""
+
+    inline: InlineFiles | None = None
+    upload: PlacedUploads | WholeUploads | None = None
+    is_output_id: Callable[[str], bool] | None = None
+    """Checks whether a text is certainly the id of an earlier output, which a run takes in place of a file."""
+    cancel: CancelRun | None = None
+    balance: ReadBalance | None = None
+    price: EstimatePrice | None = None
+    """None where the lists name the price."""
+    bulk_status: BulkStatus | None = None
+    find_lost_run: FindLostRun | None = None
+    webhooks: Webhooks | None = None
+
+
 class Provider(Protocol):
-    """The API of one provider. A capability that is None is not offered."""
+    """The API of one provider."""
 
     name: str
     """In lower case, as the store and the settings write it."""
@@ -320,54 +327,11 @@ class Provider(Protocol):
     style: str
     """Which of its path families this object uses."""
 
+    capabilities: Capabilities
+
     @property
     def alternatives(self) -> Sequence["Provider"]:
         """The same provider in its other path families, to be tried in order when the lists of this one do not exist."""
-        ...
-
-    @property
-    def inline(self) -> InlineFiles | None:
-        """Files inside the request of a run."""
-        ...
-
-    @property
-    def upload(self) -> PlacedUploads | WholeUploads | None:
-        """Uploads of files."""
-        ...
-
-    @property
-    def is_output_id(self) -> Callable[[str], bool] | None:
-        """Checks whether a text is certainly the id of an earlier output, which a run takes in place of a file."""
-        ...
-
-    @property
-    def cancel(self) -> CancelRun | None:
-        """Cancelling a run that was started."""
-        ...
-
-    @property
-    def balance(self) -> ReadBalance | None:
-        """Reading the balance."""
-        ...
-
-    @property
-    def price(self) -> EstimatePrice | None:
-        """Estimating a price; None where the lists name it."""
-        ...
-
-    @property
-    def bulk_status(self) -> BulkStatus | None:
-        """Status of several runs in one request."""
-        ...
-
-    @property
-    def find_lost_run(self) -> FindLostRun | None:
-        """Finding the run of a start whose reply was lost."""
-        ...
-
-    @property
-    def webhooks(self) -> Webhooks | None:
-        """Events about runs."""
         ...
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:
@@ -417,44 +381,3 @@ class Provider(Protocol):
             ProviderError: The answer is a refusal, or breaks the contract.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The parts of an answer that a refusal is made of."""
-
-    provider: str
-    operation: Operation
-    detail: str = ""
-    """The provider's words, cleaned."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    flaws: tuple[InputFlaw, ...] = ()
-    """What they say of single inputs."""
-    opening: str = ""
-    """What they say of the whole, where there are flaws."""
-
-
-def build_refusal(status: int, refusal: Refusal) -> ProviderError:
-    """Return the error for an HTTP status that is not a success."""
-    provider, operation, detail = refusal.provider, refusal.operation, refusal.detail
-    if status in {401, 402, 403}:
-        return ProviderRefused(provider, operation, status, detail)
-    if status in {429, 503}:
-        return ProviderBusy(provider, operation, status, parse_retry_after(refusal.headers))
-    if 400 <= status < 500:  # noqa: PLR2004
-        return ProviderRejected(
-            provider, operation, status, detail, flaws=refusal.flaws, opening=refusal.opening if refusal.flaws else ""
-        )
-    if 300 <= status < 400:  # noqa: PLR2004
-        return ProviderBroken(provider, operation, status, f"it answered with a redirect (HTTP {status})")
-    return ProviderBroken(provider, operation, status, f"it answered HTTP {status}")
-
-
-def is_not_taken(status: int) -> bool:
-    """Tell whether this status, answered to a start request, proves that no run was started."""
-    return status in NOT_TAKEN_STATUSES or 300 <= status < 400  # noqa: PLR2004
-
-
-def build_inline_media(data: bytes) -> str:
-    """Return a file as the base64 text that goes into a request."""
-    return base64.b64encode(data).decode("ascii")

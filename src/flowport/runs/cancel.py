@@ -34,7 +34,7 @@ async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
     Raises:
         ProviderError: It can, and did not, or nobody knows.
     """
-    cancel = account.provider.cancel
+    cancel = account.provider.capabilities.cancel
     if cancel is None or not run.provider_run_id:
         return False
     await account.converse(cancel(run.provider_run_id), Priority.START)

@@ -182,7 +182,7 @@ class CallPreparer:
         output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
         if output is None and (moved := await account.localize(text)) != text:
             output = await self._finder.find(moved, argument=argument, kind=item.kind, call=call)
-        is_output_id = account.provider.is_output_id
+        is_output_id = account.provider.capabilities.is_output_id
         if output is None and is_output_id is not None and is_output_id(text.strip()):
             return CreationMedia(text.strip())
         return output
@@ -226,7 +226,7 @@ def _drop_web_hints(error: ArgumentsInvalid) -> ArgumentsInvalid:
 
 async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRules:
     """Return what media arguments may name for an account."""
-    inline, upload = account.provider.inline, account.provider.upload
+    inline, upload = account.provider.capabilities.inline, account.provider.capabilities.upload
     max_inline_bytes = inline.max_bytes if inline else upload.max_bytes if upload else 0
     return MediaRules(
         roots=roots,
@@ -324,7 +324,7 @@ async def price_call(call: PreparedCall, account: OpenAccount) -> PreparedCall:
 
     The price in the list may be a day old, and a workflow is changed in a minute.
     """
-    estimate = account.provider.price
+    estimate = account.provider.capabilities.price
     if estimate is None:
         return call
     price: float | None = None

@@ -112,7 +112,7 @@ class FileUploads:
             ArgumentsInvalid: The file cannot be read any more, has changed, or cannot be converted.
             StoreError: The store cannot be read or written.
         """
-        accepted = account.provider.upload
+        accepted = account.provider.capabilities.upload
         if accepted is None or not _takes(accepted.types, media):
             return NotUploaded("")
         is_picture = media.sniffed.kind is OutputKind.IMAGE
@@ -210,7 +210,7 @@ class FileUploads:
             body.file.close()
 
     async def _open(self, media: FileMedia, account: OpenAccount, argument: str) -> _Body:
-        accepted = account.provider.upload
+        accepted = account.provider.capabilities.upload
         if accepted is None:
             raise AssertionError("a file is opened only for a provider that takes uploads")
         wanted = Wanted(accepted.types, accepted.max_bytes)
@@ -235,7 +235,7 @@ class FileUploads:
 
     async def _send(self, body: _Body, account: OpenAccount) -> UploadPlace | UploadedFile:
         """Send the file as the provider takes it: whole, or to a place that it names."""
-        match account.provider.upload:
+        match account.provider.capabilities.upload:
             case PlacedUploads(request_place=request_place):
                 place = await account.converse(request_place(body.mime_type), Priority.START)
                 origins = await account.fetch_file_origins()

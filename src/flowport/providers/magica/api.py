@@ -18,11 +18,13 @@ from flowport.domain.errors import (
 )
 from flowport.domain.models import App, Input, JsonValue, RunState
 from flowport.domain.text import clean_line
+from flowport.providers.answers import is_not_taken
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
     AppList,
     Balance,
+    Capabilities,
     Conversation,
     LeftOut,
     ListQuery,
@@ -34,7 +36,6 @@ from flowport.providers.interface import (
     Uncertain,
     UploadedFile,
     WholeUploads,
-    is_not_taken,
 )
 from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magica.declared import DeclaredWorkflow
@@ -94,10 +95,6 @@ class Magica:
     left_out_seconds = 86_400.0  # likewise: to ask all sources takes half a dozen requests
     style = "v1"
     alternatives: Sequence["Magica"] = ()
-    inline = is_output_id = None  # runs take public addresses alone
-    bulk_status = MagicaBulkStatus(title)
-    find_lost_run = None  # the MCP server's `list_runs` may do; nothing documents how its runs show their inputs
-    webhooks = SignedWebhooks("svix-", parse_event)
 
     def __init__(self, *, cancel_path: str = "", declared: Sequence[DeclaredWorkflow] = ()) -> None:
         """Speak Magica's words.
@@ -109,8 +106,17 @@ class Magica:
         self._cancel_path = cancel_path
         self._declared = {one.workflow_id: one for one in declared}
         self.declared_ids = frozenset(self._declared)
-        # No size is published; a file goes as text through a tool call.
-        self.upload = WholeUploads(UPLOAD_TYPES, 20 * 1024 * 1024, self._upload)
+        # Runs take public addresses alone. To find a lost run the MCP server's `list_runs` may do; nothing documents how
+        # its runs show their inputs.
+        self.capabilities = Capabilities(
+            # No size is published; a file goes as text through a tool call.
+            upload=WholeUploads(UPLOAD_TYPES, 20 * 1024 * 1024, self.upload_whole),
+            cancel=self.cancel_run,
+            balance=self.read_balance,
+            price=self.estimate_price,
+            bulk_status=MagicaBulkStatus(self.title),
+            webhooks=SignedWebhooks("svix-", parse_event),
+        )
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:  # noqa: ARG002 - the same everywhere
         """Return the key header."""
@@ -159,7 +165,7 @@ class Magica:
         inputs = build_inputs(app.id, fields)
         return self._describe(app, inputs, read_at, (yield from self._try_estimate(body)))
 
-    def price(self, app: App) -> Conversation[float | None]:
+    def estimate_price(self, app: App) -> Conversation[float | None]:
         """Return what the workflow as it stands now would cost; its nodes are read anew, since people change them."""
         try:
             body = yield from self._read_graph(app)
@@ -211,7 +217,7 @@ class Magica:
                     return replace(look, told_run_id=told)
         raise self._build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
 
-    def cancel(self, provider_run_id: str) -> Conversation[None]:
+    def cancel_run(self, provider_run_id: str) -> Conversation[None]:
         """Have a run cancelled: by the path that a person has set, else by the MCP server."""
         if self._cancel_path:
             path = self._cancel_path.replace(RUN_ID_MARK, quote_segment(provider_run_id))
@@ -224,7 +230,7 @@ class Magica:
         end = ", so nothing was cancelled: the run goes on there and is charged"
         yield from self._use(request, "runs are cancelled", end)
 
-    def balance(self) -> Conversation[Balance]:
+    def read_balance(self) -> Conversation[Balance]:
         """Return the account's credits."""
         answer = yield ApiRequest(Operation.READ_BALANCE, "GET", "/v1/credits/balance")
         body = self._parse_body(answer, Operation.READ_BALANCE)
@@ -233,7 +239,7 @@ class Magica:
             raise self._build_broken(answer, Operation.READ_BALANCE, "its answer names no balance")
         return Balance(available)
 
-    def _upload(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
+    def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
         """Upload a file by the MCP server's `upload_file`; no endpoint exists."""
         request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", build_upload_arguments(mime_type, data))
         body = yield from self._use(request, "files are uploaded")

@@ -13,25 +13,24 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from flowport.domain.errors import AppUnsupported, InputFlaw, Operation, ProviderBroken, ProviderError
 from flowport.domain.models import App, JsonValue, RunState
 from flowport.domain.text import clean_line
+from flowport.providers.answers import Refusal, build_refusal, is_not_taken
 from flowport.providers.input_errors import find_flaws, format_flaws
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
     AppList,
+    Capabilities,
     Conversation,
     InlineFiles,
     LeftOut,
     ListQuery,
     NotTaken,
     PlacedUploads,
-    Refusal,
     RunStatus,
     Started,
     StartOutcome,
     Uncertain,
     UploadPlace,
-    build_refusal,
-    is_not_taken,
 )
 from flowport.providers.magnific import STYLES
 from flowport.providers.magnific.inputs import MAX_ID_LENGTH, parse_inputs
@@ -53,6 +52,9 @@ from flowport.providers.parsing import (
 )
 from flowport.providers.run_states import guess_end, is_instant, parse_state
 from flowport.providers.webhooks import SignedWebhooks
+
+INLINE: Final = InlineFiles(frozenset({"image/png", "image/jpeg"}), 10 * 1024 * 1024)
+"""The formats that every page names; no size is documented for flows, single endpoints name about 10 MB per picture."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
 
@@ -99,13 +101,6 @@ class Magnific:
     refresh_seconds = 600.0
     left_out_seconds = 0.0
     declared_ids = frozenset[str]()
-    # The formats that every page names; no size is documented for flows, single endpoints name about 10 MB per picture.
-    inline: InlineFiles | None = InlineFiles(frozenset({"image/png", "image/jpeg"}), 10 * 1024 * 1024)
-    is_output_id = staticmethod(is_creation_id)  # run-flow: "an existing creation's identifier"
-    cancel = balance = None  # no endpoint exists
-    price = None  # the lists name it
-    bulk_status = find_lost_run = None  # no endpoint exists
-    webhooks = SignedWebhooks("webhook-", parse_event)
 
     def __init__(self, title: str = "Magnific", styles: Sequence[str] = STYLES) -> None:
         """Speak the first of these path families.
@@ -117,7 +112,13 @@ class Magnific:
         self.title = title
         self.styles: Sequence[str] = tuple(styles)
         self.style = self.styles[0]
-        self.upload = PlacedUploads(UPLOAD_TYPES, MAX_UPLOAD_BYTES, self._request_place)
+        # Cancelling, a balance and bulk status have no endpoint.
+        self.capabilities = Capabilities(
+            inline=INLINE,
+            upload=PlacedUploads(UPLOAD_TYPES, MAX_UPLOAD_BYTES, self.request_place),
+            is_output_id=is_creation_id,  # run-flow: "an existing creation's identifier"
+            webhooks=SignedWebhooks("webhook-", parse_event),
+        )
 
     @property
     def alternatives(self) -> Sequence["Magnific"]:
@@ -163,7 +164,8 @@ class Magnific:
         answer = yield self.build_app_request(app.id)
         return self.parse_app(answer, app, read_at=read_at)
 
-    def _request_place(self, mime_type: str) -> Conversation[UploadPlace]:
+    def request_place(self, mime_type: str) -> Conversation[UploadPlace]:
+        """Return where to put a file."""
         answer = yield self.build_upload_request(mime_type)
         return self.parse_upload(answer)
 
