@@ -126,7 +126,9 @@ async def count_requests(flowport: Harness) -> int:
 async def test_one_of_two_flowports_takes_over_an_orphaned_run(tmp_path: Path) -> None:
     """Both start at log-in and find the run of a dead process; one claims and saves it."""
     async with open_sandbox() as sandbox:
-        settings = build_settings(tmp_path / "person", sandbox.addresses.api_url)
+        settings = build_settings(
+            tmp_path / "person", sandbox.addresses.api_url, file_origins=(sandbox.addresses.files_url,)
+        )
         host = urlsplit(sandbox.addresses.api_url).netloc
         account = Account("magnific", host, settings.providers[0].fingerprint)
         remote = await sandbox.start("Text to Picture", prompt="a lake")

@@ -367,6 +367,7 @@ def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAcco
         configured.api_key,
         is_loopback=configured.is_loopback,
         setting=configured.base_url_setting,
+        file_origins=configured.file_origins,
     )
     account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)

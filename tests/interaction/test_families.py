@@ -19,7 +19,16 @@ STYLES = ("auto", "flows", "apps")
 
 def choose(sandbox: SandboxClient, style: str) -> dict[str, Any]:
     """Return the setting of a path family."""
-    return {"providers": (ProviderSettings("magnific", sandbox.addresses.api_url, KEY, {"api_style": style}),)}
+    return {
+        "providers": (
+            ProviderSettings(
+                "magnific",
+                sandbox.addresses.api_url,
+                KEY,
+                {"file_origins": frozenset({sandbox.addresses.files_url}), "api_style": style},
+            ),
+        )
+    }
 
 
 async def list_apps(flowport: Harness) -> set[str]:

@@ -71,11 +71,11 @@ class Harness:
         return int(counts[operation])
 
 
-def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
+def build_settings(folder: Path, url: str, *, file_origins: tuple[str, ...] = (), **changes: Any) -> Settings:
     """Return settings below a folder for an API, without a request limit."""
     folder.mkdir(exist_ok=True)
     values: dict[str, Any] = {
-        "providers": (ProviderSettings("magnific", url, KEY),),
+        "providers": (ProviderSettings("magnific", url, KEY, {"file_origins": frozenset(file_origins)}),),
         "home": folder / "home",
         "output_dir": folder / "outputs",
         "file_roots": (folder,),
@@ -111,7 +111,8 @@ async def open_harness(
     **changes: Any,
 ) -> AsyncIterator[Harness]:
     """Run Flowport on a sandbox, with a client of an era; it supports elicitation only if `ask_person` is given."""
-    settings = build_settings(folder, sandbox.addresses.api_url, **changes)
+    addresses = sandbox.addresses
+    settings = build_settings(folder, addresses.api_url, file_origins=(addresses.files_url,), **changes)
     async with open_assembly(settings, clock=clock, pace=pace) as assembly:
         server = build_server(assembly.workspace, assembly.file_threads, assembly.first_listed)
         server.middleware.insert(0, report_written)

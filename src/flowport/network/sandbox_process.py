@@ -65,6 +65,9 @@ class _About:
     """Where a sandbox listens and how to be let in."""
 
     api_url: str
+    files_url: str
+    former_files_urls: frozenset[str]
+    """Where earlier processes of the same folder served files."""
     lease_port: int
     key: str
 
@@ -165,7 +168,14 @@ class BuiltInSandbox:
             return None
         self._lease = lease
         headers = self._provider.build_headers(about.key, "127.0.0.1")
-        self._location = Location(about.api_url, headers, about.key, is_loopback=True)
+        self._location = Location(
+            about.api_url,
+            headers,
+            about.key,
+            is_loopback=True,
+            file_origins=frozenset({about.files_url}),
+            former_file_origins=about.former_files_urls,
+        )
         return self._location
 
     async def _start(self, folder: Path | None) -> Location | None:
@@ -274,8 +284,13 @@ def _introduce(process: "subprocess.Popen[bytes]", key: str) -> dict[str, Any]:
 def _parse_about(told: Any, key: Any) -> _About | None:
     """Return what a process says of itself; None when it is not enough, or leads away from this computer."""
     match told:
-        case {"api_url": str(url), "lease_port": int(port)} if isinstance(key, str) and _LOOPBACK_URL.fullmatch(url):
-            return _About(url, port, key)
+        case {
+            "api_url": str(api_url),
+            "files_url": str(files_url),
+            "former_files_urls": list(former),
+            "lease_port": int(port),
+        } if isinstance(key, str) and all(map(_LOOPBACK_URL.fullmatch, (api_url, files_url))):
+            return _About(api_url, files_url, frozenset(filter(_LOOPBACK_URL.fullmatch, map(str, former))), port, key)
         case _:
             return None
 
