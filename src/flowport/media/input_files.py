@@ -14,13 +14,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, OutputKind
+from flowport.media.containers import count_file_bytes
 from flowport.media.convert import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
 from flowport.media.errors import build_refusal, format_address, format_name
-from flowport.media.file_parts import count_file_bytes
+from flowport.media.formats import RAW_PHOTO, FileFormat
 from flowport.media.identify import find_fault, identify
 from flowport.media.local_files import SharedStatus, check_size, find_shared_status, is_under_roots
-from flowport.media.signatures import RAW_PHOTO, Sniffed
 from flowport.media.source_kinds import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
 from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
 from flowport.media.wrapped_paths import is_of_this_computer, is_share_of_linux, iterate_unwrapped
@@ -67,7 +67,7 @@ class FileMedia:
     """A file that we hold and the provider must be given."""
 
     source: Source
-    sniffed: Sniffed
+    sniffed: FileFormat
     fingerprint: Fingerprint
     note: str = ""
     """What a person should know of how it was found, as the end of a sentence."""
@@ -208,7 +208,7 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
     return FileMedia(source, sniffed, fingerprint)
 
 
-def _get_limit(sniffed: Sniffed, rules: MediaRules) -> int:
+def _get_limit(sniffed: FileFormat, rules: MediaRules) -> int:
     """Return the largest file of a type: a picture can be made smaller, anything else goes up or inside as it is."""
     if sniffed.kind is OutputKind.IMAGE:
         return rules.max_file_bytes
@@ -347,26 +347,25 @@ _REMEDIES: Final = {
     OutputKind.VIDEO: "Give it as an MP4 file.",
     OutputKind.AUDIO: "Give it as WAV, MP3 or M4A.",
 }
-_BEGINS_WITH_VOWEL: Final = re.compile(r"[AEIOaeiou8]|M(?:NG|PEG|XF)")
-"""Matches a name as it is said."""
+_RAW_REMEDY: Final = "Export it as JPEG, or give the JPEG that the camera saved beside it."
+_BEGINS_WITH_VOWEL: Final = re.compile(r"[AEIOaeiou8]|M(?:NG|PEG|XF)|SVG")
+"""Matches a name as it is pronounced."""
 _MOVING: Final = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
 
 
-def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> Sniffed:
+def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> FileFormat:
     try:
         sniffed = identify(file)
         fault = find_fault(file, sniffed) if sniffed is not None else ""
     except OSError as exc:
         problem = f"names a file that cannot be read ({exc.strerror or type(exc).__name__})"
         raise build_refusal(argument, problem, "Give another file.") from exc
-    if sniffed is not None and sniffed.extension == "svg":
-        raise build_refusal(argument, "is an SVG drawing, which cannot be sent", "Give it as a PNG or JPEG file.")
-    if sniffed is None or not (sniffed.is_media or sniffed.unsent_name):
-        told = f" ({sniffed.mime_type})" if sniffed is not None else ""
-        problem = f"names something that is not an image, a video or a sound{told}"
+    if sniffed is None or not (sniffed.is_sent or sniffed.name):
+        found = f" ({sniffed.mime_type})" if sniffed is not None else ""
+        problem = f"names something that is not an image, a video or a sound{found}"
         raise build_refusal(argument, problem, "Give such a file, in a usual format.")
     wanted = WANTED_KINDS[kind]
-    # Without its index a film cannot be told from a sound.
+    # Without its index a film cannot be distinguished from a sound.
     could_fit = sniffed.kind in wanted or (sniffed.kind in _MOVING and not _MOVING.isdisjoint(wanted))
     if fault and could_fit:
         problem = f"is {KIND_NAMES[sniffed.kind]} that is cut off: {fault} ({sniffed.mime_type})"
@@ -375,14 +374,8 @@ def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> Sniffed:
         expected = format_wanted(kind)
         problem = f"takes {expected}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
         raise build_refusal(argument, problem, f"Give {expected}.")
-    if sniffed.unsent_name:
-        raise _refuse_unsent(sniffed, argument)
+    if not sniffed.is_sent:
+        article = "an" if _BEGINS_WITH_VOWEL.match(sniffed.name) else "a"
+        remedy = _RAW_REMEDY if sniffed.name == RAW_PHOTO else _REMEDIES.get(sniffed.kind, _REMEDIES[OutputKind.IMAGE])
+        raise build_refusal(argument, f"is {article} {sniffed.name}, which cannot be sent", remedy)
     return sniffed
-
-
-def _refuse_unsent(sniffed: Sniffed, argument: str) -> ArgumentsInvalid:
-    article = "an" if _BEGINS_WITH_VOWEL.match(sniffed.unsent_name) else "a"
-    problem = f"is {article} {sniffed.unsent_name}, which cannot be sent"
-    if sniffed.unsent_name == RAW_PHOTO:
-        return build_refusal(argument, problem, "Export it as JPEG, or give the JPEG that the camera saved beside it.")
-    return build_refusal(argument, problem, _REMEDIES.get(sniffed.kind, _REMEDIES[OutputKind.IMAGE]))

@@ -1,4 +1,4 @@
-"""The pages of a TIFF, and whether it is a raw photo in a TIFF's clothes. A bounded number of them is looked at.
+"""The pages of a TIFF, and whether it is a raw photo. A bounded number of pages is read.
 
 Source: TIFF 6.0 with its supplements, BigTIFF, the DNG specification 1.7; for makers' compressions the sources of LibRaw.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from flowport.media.file_parts import read_at
+from flowport.media.containers import read_at
 
 MAX_PAGES: Final = 256
 _MAX_ENTRIES: Final = 1000
