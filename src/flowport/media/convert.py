@@ -63,7 +63,7 @@ _OTHER_FORMAT: Final = "Give it as a PNG or JPEG file."
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the receiving side takes."""
+    """What the receiving side accepts."""
 
     types: frozenset[str]
     """MIME types."""
@@ -99,7 +99,7 @@ def check_picture(file: BinaryIO, sniffed: FileFormat, *, argument: str, wanted:
     """
     size_bytes = count_file_bytes(file)
     if sniffed.extension == "png":
-        # Its checksums tell whether it is whole.
+        # Its checksums show whether it is whole.
         with _open(file, sniffed, argument) as image:
             image.verify()
     with _open(file, sniffed, argument) as image:
@@ -145,12 +145,12 @@ def convert_picture(file: BinaryIO, sniffed: FileFormat, wanted: Wanted, *, argu
 
 
 def _is_taken(image: "Image.Image", sniffed: FileFormat, size_bytes: int, wanted: Wanted) -> bool:
-    """Tell whether the file goes as it stands: of a type and size that is taken, upright and in light's colours."""
+    """Tell whether the file is sent as it is: accepted type and size, upright, in RGB or grey."""
     return sniffed.mime_type in wanted.types and size_bytes <= wanted.max_bytes and _is_plain(image)
 
 
 def _end(file: BinaryIO, sniffed: FileFormat) -> Converted | None:
-    """Return a JPEG with its end mark if it lacks that alone; None when it is whole."""
+    """Return a JPEG completed with its end mark if only that is missing; None when it is whole."""
     view = view_jpeg(file)
     return None if view is file else Converted(sniffed.mime_type, view.read(), "")
 
@@ -229,7 +229,7 @@ def _check_memory(image: "Image.Image", argument: str, reduction: int) -> None:
 
 
 def _check_depth(image: "Image.Image", argument: str) -> None:
-    """Refuse what has more than eight bits a colour and does not say what is black and what is white."""
+    """Refuse more than eight bits a colour without a known black and white."""
     if image.mode not in _MODES and not is_deep_grey(image):
         problem = f"is a picture with more than eight bits a colour, of a kind that cannot be converted ({image.mode})"
         raise build_refusal(argument, problem, "Save it with 8 bits a channel, as PNG or JPEG.")
@@ -257,7 +257,7 @@ def _reduce(image: "Image.Image", argument: str) -> int:
 
 
 def _is_plain(image: "Image.Image") -> bool:
-    """Tell whether every reader sees the file alike: upright, in light's colours and not in ink's."""
+    """Tell whether every reader shows the file the same way: upright and not in CMYK."""
     return image.mode != "CMYK" and get_orientation(image) == 1
 
 
@@ -316,7 +316,7 @@ def _encode(
 
 def _write(picture: "Image.Image", kind: str) -> bytes:
     buffer = io.BytesIO()
-    # The colours' profile is part of the picture; everything else that a camera notes is not.
+    # The colour profile is part of the picture; other metadata is not.
     profile = picture.info.get("icc_profile")
     if profile and len(profile) > MAX_PROFILE_BYTES:
         profile = None  # readers with the usual limits would refuse the whole picture

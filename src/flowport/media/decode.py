@@ -139,7 +139,7 @@ def get_orientation(image: "Image.Image") -> int:
     """Return how a picture is turned where it is shown, in EXIF's numbers; 1 for upright."""
     from PIL import Image
 
-    # A PNG's own way decodes it first, to look for a note behind the pixels.
+    # Pillow's own way for a PNG decodes it first, to find a note behind the pixels.
     notes = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
     orientation = notes.get(_ORIENTATION, 1)
     return orientation if isinstance(orientation, int) and orientation in _TURNS else 1

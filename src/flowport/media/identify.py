@@ -1,4 +1,4 @@
-"""What a file is, by all of it that tells: first bytes, what follows its tags, its tracks and its pages; and whether it is whole.
+"""The format of a file by first bytes, tags, tracks and pages, and whether the file is whole.
 
 A container is what its tracks say, whatever its brand or document type; a TIFF may be a raw photo; a tag may stand before
 sound of any kind. A few small pieces of the file are read. Nothing here raises because of what is in it.
@@ -110,7 +110,7 @@ _PACKETS: Final = ((0, 188), (4, 192), (0, 204))
 
 
 def _read_tracks(file: BinaryIO, structure: str) -> Kinds | None:
-    """Return which kinds of tracks a file has; None when nothing tells."""
+    """Return which kinds of tracks a file has; None when it is unknown."""
     read = _TRACK_READERS.get(structure)
     return (read(file) or None) if read is not None else None
 

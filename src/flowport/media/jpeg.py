@@ -22,7 +22,7 @@ _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
 _PIECE_BYTES: Final = 1024**2
 _TAIL_BYTES: Final = 256 * 1024
-"""Where an end mark is looked for; behind it cameras put second pictures and notes."""
+"""Where an end mark is expected; behind it cameras put second pictures and notes."""
 _NOISE: Final = (
     b"".join(bytes(n * 89 % 251 for n in range(256)) + bytes([0xFF, 0xD0 + n % 8]) for n in range(64)) + _END
 )
@@ -140,7 +140,7 @@ def _has_last_scans(file: BinaryIO, first: Scan, end: int) -> bool:
 
 
 def has_one_scan(image: "Image.Image") -> bool:
-    """Tell whether all components of a JPEG come together. Where that cannot be told they count as apart."""
+    """Tell whether all components of a JPEG come together; False where that is unknown."""
     file = getattr(image, "fp", None)
     if image.info.get("progressive") or file is None:
         return False

@@ -1,6 +1,6 @@
 """The size and duration of a saved file as it is shown, from its headers and within little memory.
 
-A moving picture is never decoded. What the headers do not tell stays unknown, and nothing raises because of what is in a file.
+A moving picture is never decoded. What the headers do not say stays unknown, and nothing raises because of what is in a file.
 
 Sources: the specification of each format (ISO/IEC 14496-12 and 23008-12, QuickTime, Matroska, Truevision TGA 2.0, SGI, PCX, DDS,
 SMPTE 268M, OpenEXR, Radiance, ISO/IEC 15444-1 and 18181, XCF, FITS 4.0, MNG 1.0, EA IFF 85, RFC 3533 and 9639).
@@ -38,7 +38,7 @@ _HEAD_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """How large a picture is and how long a sound; None for what the file does not tell, or not believably."""
+    """How large a picture is and how long a sound; None for what the file does not say, or not plausibly."""
 
     width: int | None = None
     height: int | None = None

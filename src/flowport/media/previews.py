@@ -64,7 +64,7 @@ _EDGES: Final = (1.0, 0.67, 0.5, 0.33, 0.17, 0.08)
 """Parts of the requested side that are tried until the preview is small enough."""
 _QUALITIES: Final = (82, 60)
 _OPAQUE: Final = 250
-"""An alpha from here on cannot be told from 255."""
+"""An alpha from here on looks like 255."""
 
 
 @dataclass(frozen=True, slots=True)

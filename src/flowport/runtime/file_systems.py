@@ -1,7 +1,7 @@
-"""What a file system may lack (hard links, syncs, renames over a file, rights), and what is done instead. Blocks on the disk.
+"""File operations that some file systems lack (hard links, syncs, renames over a file), with fallbacks. Blocks on the disk.
 
-Phones, network shares, cards and containers' mounts lack one or the other, and answer in any of a dozen ways. So an error
-means "not offered here" unless it says that the disk itself is full or broken: that is never passed over.
+Phones, network shares, cards and container mounts lack some of them, and report it in a dozen ways. So an error means
+"unsupported here" unless it says that the disk itself is full or broken: that is always raised.
 """
 
 import contextlib
@@ -159,7 +159,7 @@ def _is_offered(step: Callable[[], object]) -> bool:
 
 
 def _copy_in_place(source: Path, target: Path) -> None:
-    """Write the bytes under the name itself, for want of any rename: only a crash meanwhile leaves half of them."""
+    """Write the bytes under the final name itself where no rename works: only a crash meanwhile leaves half of them."""
     try:
         _copy(source, target)
     except BaseException:

@@ -16,6 +16,7 @@ from typing import Final
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import JsonValue
 from flowport.domain.text import clean_line
+from flowport.media.errors import build_refusal
 
 MAX_TABLE_BYTES: Final = 20_000_000
 """More than the arguments of a batch may have: the table that it saves holds its results too, and doubles each quote."""
@@ -92,7 +93,7 @@ def parse_table(data: bytes, *, argument: str) -> Table:
     text = _decode(data, argument)
     for pattern, problem, expected in _OTHER_FORMATS:
         if pattern.match(text):
-            raise _refuse(argument, problem, expected)
+            raise build_refusal(argument, problem, expected)
     fenced = _FENCE.fullmatch(text)
     text = fenced[1] if fenced else text
     told = _SPREADSHEETS_WORD.match(text)
@@ -106,7 +107,9 @@ def parse_table(data: bytes, *, argument: str) -> Table:
         header, found = _drop_blank_columns(header, found)
         columns = _check_columns(header, argument)
     except _CellBroken as exc:
-        raise _refuse(argument, f"cannot be read as a table: line {exc.line} has {exc.problem}", _SAVE_AS) from exc
+        raise build_refusal(
+            argument, f"cannot be read as a table: line {exc.line} has {exc.problem}", _SAVE_AS
+        ) from exc
     problems = filter(None, (_find_overhang(argument, line, cells, columns, delimiter) for line, cells in found))
     if overhangs := tuple(islice(problems, _MAX_PROBLEMS)):
         raise _find_title(argument, columns, found) or ArgumentsInvalid(overhangs)
@@ -215,14 +218,14 @@ def _parse_scalar(text: str) -> int | float | bool | None:
 
 def _decode(data: bytes, argument: str) -> str:
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise _refuse(argument, "names a workbook and no table of text", _SAVE_AS)
+        raise build_refusal(argument, "names a workbook and no table of text", _SAVE_AS)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
-        raise _refuse(argument, "names a file that is no text in UTF-8", _SAVE_AS)
+        raise build_refusal(argument, "names a file that is no text in UTF-8", _SAVE_AS)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise _refuse(argument, f"names a file that is not in UTF-8 from line {line} on", _SAVE_AS) from exc
+        raise build_refusal(argument, f"names a file that is not in UTF-8 from line {line} on", _SAVE_AS) from exc
 
 
 class _CellBroken(Exception):
@@ -324,14 +327,16 @@ def _check_columns(header: Sequence[str], argument: str) -> tuple[str, ...]:
     while columns and not columns[-1]:
         columns = columns[:-1]
     if not columns:
-        raise _refuse(argument, "names a file without a first row of names", "Its first row names the arguments.")
+        raise build_refusal(argument, "names a file without a first row of names", "Its first row names the arguments.")
     if len(columns) > MAX_COLUMNS:
-        raise _refuse(argument, f"has {len(columns)} columns", f"It may have {MAX_COLUMNS}.")
+        raise build_refusal(argument, f"has {len(columns)} columns", f"It may have {MAX_COLUMNS}.")
     if "" in columns:
-        raise _refuse(argument, f"has no name for column {columns.index('') + 1}", "Its first row names the arguments.")
+        raise build_refusal(
+            argument, f"has no name for column {columns.index('') + 1}", "Its first row names the arguments."
+        )
     twice = next((column for place, column in enumerate(columns) if column in columns[:place]), None)
     if twice is not None:
-        raise _refuse(argument, f'has two columns "{clean_line(twice, limit=60)}"', "Name each argument once.")
+        raise build_refusal(argument, f'has two columns "{clean_line(twice, limit=60)}"', "Name each argument once.")
     return columns
 
 
@@ -354,12 +359,8 @@ def _find_title(
         return None
     shown = clean_line(columns[0], limit=60)
     problem = f'has the first row "{shown}" and {widths.pop()} cells in each other row'
-    return _refuse(argument, problem, "Its first row names the arguments, one in each cell; take out a title.")
+    return build_refusal(argument, problem, "Its first row names the arguments, one in each cell; take out a title.")
 
 
 def _build_row(line: int, cells: Sequence[str], columns: Sequence[str]) -> TableRow:
     return TableRow(line, {column: cell for column, cell in zip(columns, cells, strict=False) if cell.strip()})
-
-
-def _refuse(argument: str, problem: str, expected: str) -> ArgumentsInvalid:
-    return ArgumentsInvalid((ArgumentProblem(argument, problem, expected),))

@@ -12,6 +12,7 @@ from flowport.catalog.values import parse_value
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import BATCH_PREFIX, App, JsonValue, Run, RunState
 from flowport.domain.truncate import count_bytes
+from flowport.media.errors import build_refusal
 from flowport.network.account import OpenAccount
 from flowport.runs.accept import build_run, draw_id
 from flowport.runs.calls import RunRequest
@@ -162,12 +163,14 @@ def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock:
 def _check_size(wish: BatchRequest) -> None:
     count = len(wish.rows) * wish.variations
     if not count:
-        raise _refuse(wish.argument, "holds no row", "Give at least one.")
+        raise build_refusal(wish.argument, "holds no row", "Give at least one.")
     if count > MAX_ROWS:
-        raise _refuse(wish.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted.")
+        raise build_refusal(
+            wish.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted."
+        )
     shared = count_bytes(wish.shared)
     if shared * min(count, MAX_LIVE_ROWS) > MAX_SHARED_BYTES:
-        raise _refuse(
+        raise build_refusal(
             "arguments", "holds too much data for so many rows", "Give paths or https URLs of the files instead."
         )
 
@@ -175,7 +178,7 @@ def _check_size(wish: BatchRequest) -> None:
 def _check_arguments(rows: Iterable[BatchRow], argument: str) -> None:
     if sum(len(row.arguments_json) for row in rows) > MAX_ARGUMENTS_BYTES:
         problem = f"holds more than {MAX_ARGUMENTS_BYTES // 1_000_000} MB, variations counted"
-        raise _refuse(argument, problem, "Give paths or https URLs of files, or make several batches.")
+        raise build_refusal(argument, problem, "Give paths or https URLs of files, or make several batches.")
 
 
 def _name_all(wish: BatchRequest, listing: Listing) -> BatchRequest:
@@ -249,7 +252,3 @@ def _pin(value: JsonValue, app: App, media: MediaInput) -> JsonValue:
 
 def _find_columns(rows: Iterable[InputRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.arguments))
-
-
-def _refuse(argument: str, problem: str, expected: str) -> ArgumentsInvalid:
-    return ArgumentsInvalid((ArgumentProblem(argument, problem, expected),))
