@@ -14,8 +14,8 @@ import anyio.to_thread
 
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
+from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
-from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
 from flowport.domain.models import Account, App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
@@ -134,7 +134,7 @@ async def open_assembly(
             file_threads=file_threads,
             supervisor=supervisor,
             link_refresher=LinkRefresher(store, clock),
-            doubt=partial(_doubt, catalogs),
+            doubt=partial(_mark_stale, catalogs),
             calls=RecentRequests(
                 clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits
             ),
@@ -143,7 +143,7 @@ async def open_assembly(
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
-            supervisor.spawn("doubts", one.catalog.read_doubted)
+            supervisor.spawn("stale definitions", one.catalog.refresh_stale)
         supervisor.spawn("upkeep", _keep_up, store, clock, settings, first_listed)
         supervisor.spawn("sandbox", keep_tidy, accounts, store, clock)
         deliveries = Deliveries(store, clock, supervisor)
@@ -268,11 +268,11 @@ def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: Proc
     )
 
 
-def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
+def _mark_stale(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
     """Have the definition of an app read again by the catalogue that it comes from."""
     for one in catalogs:
         if one.account is account:
-            one.catalog.doubt(app)
+            one.catalog.mark_stale(app)
 
 
 def _build_claimer(

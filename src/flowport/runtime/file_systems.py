@@ -54,6 +54,26 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never half of one.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    # Two processes may write at once: each has a partial file of its own, and the last rename counts.
+    partial_file = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial_file.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            # Else a power cut may leave the new name on a file whose bytes never reached the disk.
+            sync_file(file.fileno())
+        replace_file(partial_file, path)
+    except BaseException:
+        partial_file.unlink(missing_ok=True)
+        raise
+
+
 def replace_file(source: Path, target: Path) -> None:
     """Move a file to a name, in the place of whatever file has it: at once where the file system offers that.
 
