@@ -26,7 +26,7 @@ from schedule import ROWS, Outcome, build_batch_figures, build_shared_figures, c
 from schedule_world import HISTORY, LIMIT, Job, draw_seconds
 from side_by_side import KEY, Sandbox, open_sandbox
 from virtual import run_virtually
-from wire import Conversation, build_environment, exchange, get_cpu_seconds, greet
+from wire import ROOT, Conversation, build_environment, exchange, get_cpu_seconds, greet
 
 RATE: Final = 15.0
 SEED: Final = 5
@@ -103,14 +103,15 @@ def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[byt
             "FLOWPORT_REQUESTS_PER_MINUTE": str(LIMIT),
             "FLOWPORT_SAVE_OUTPUTS": "false",
             "FLOWPORT_SOURCE": "own",
-            "FLOWPORT_TEST_REHEARSAL": f"rate={RATE:g}",
+            "TESTS_CRASH_CONDITIONS": f"rate={RATE:g}",
             "FLOWPORT_WAIT_SECONDS": "600",
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": sandbox.api_url,
+            "MAGNIFIC_FILE_ORIGINS": sandbox.files_url,
         }
     )
-    command = [sys.executable, "-m", "flowport"]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "tests.crash.child"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             greet(process)
             exchange(process, "tools/list", {}, number=2)
@@ -200,7 +201,7 @@ def read_jobs(home: Path, sandbox: Sandbox, batch_id: str, answers: dict[str, Jo
     """Return the rows of a batch by the store's own instants, counted from its acceptance, and the runs beside it."""
     told = sandbox.request("/_sandbox/runs")["runs"]
     took = {name: (run["completed_at"] - run["started_at"]) * RATE for name, run in told.items()}
-    with closing(sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True)) as store:
+    with closing(sqlite3.connect(f"file:{home / 'ledger.sqlite3'}?mode=ro", uri=True)) as store:
         began_at = store.execute("SELECT accepted_at FROM runs WHERE id = ?", (batch_id,)).fetchone()[0]
         rows = store.execute(
             "SELECT provider_run_id, accepted_at, started_at, finished_at FROM runs WHERE batch_id = ?", (batch_id,)

@@ -1,6 +1,5 @@
 """Put the parts of a running Flowport together, and take them apart again."""
 
-import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,8 +25,7 @@ from flowport.network.download import Fetcher
 from flowport.network.ratelimit.limiters import Budgets
 from flowport.network.sandbox_process import keep_tidy, open_sandbox_account
 from flowport.network.upload import Uploader
-from flowport.providers.interface import Provider
-from flowport.providers.magnific.api import STYLES, Magnific
+from flowport.providers.registry import ProviderSettings, get_plugin, get_plugins
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import Batches
 from flowport.runs.calls import RecentRequests
@@ -37,7 +35,7 @@ from flowport.runs.durations import DurationBook
 from flowport.runs.inputs import FileDeliverer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
@@ -49,7 +47,7 @@ from flowport.runs.uploads import FileUploads
 from flowport.runtime.change_feed import Changes, ListKind
 from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.runtime.supervisor import Supervisor
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.settings.settings import Settings
 from flowport.store.home import Home, open_home
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
@@ -60,27 +58,6 @@ logger = logging.getLogger(__name__)
 
 FILE_THREADS: Final = 8
 """Threads for files and pictures, apart from those on which the protocol reads and writes."""
-
-
-def _build_magnific(configured: ProviderSettings) -> Provider:
-    return Magnific(styles=STYLES if configured.api_style == "auto" else (configured.api_style,))
-
-
-def _build_magica(configured: ProviderSettings) -> Provider:
-    # By name, so that only who has its key pays for it at each start.
-    provider: Provider = importlib.import_module("flowport.providers.magica.api").Magica(
-        cancel_path=configured.cancel_path, declared=configured.declared
-    )
-    return provider
-
-
-PROVIDERS: Final[dict[str, Callable[[ProviderSettings], Provider]]] = {
-    "magnific": _build_magnific,
-    "magica": _build_magica,
-}
-"""Every provider by its name in the settings."""
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +167,7 @@ def _build_runner(
     pace: Pace,
 ) -> Runner:
     store, clock = shared.store, shared.clock
-    writer = RunWriter(live_runs, clock)
+    writer = PendingWrites(store, live_runs, clock)
     rules = _build_saving_rules(shared, process)
     saver = OutputSaver(store, live_runs, clock, shared.fetcher, rules=rules)
     return Runner(
@@ -242,7 +219,6 @@ def _build_batches(
         clock=shared.clock,
         supervisor=shared.supervisor,
         process=process,
-        calls=shared.calls,
         call_rebuilder=call_rebuilder,
         report=BatchReport(_build_saving_rules(shared, process), shared.file_threads),
     )
@@ -347,14 +323,6 @@ def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) 
     return turn
 
 
-def _take(turn: Turn) -> bool:
-    try:
-        return turn.take()
-    except OSError:
-        # In a home that cannot be written to nobody can refresh for the others, so each does it for itself.
-        return True
-
-
 def _build_catalog(
     account: OpenAccount,
     *,
@@ -378,7 +346,7 @@ def _build_catalog(
         shares_list=not is_alone,
         source=source,
         on_change=on_change,
-        has_turn=partial(_take, turn),
+        has_turn=turn.take_if_possible,
         unrecorded=home.unrecorded,
     )
 
@@ -387,20 +355,20 @@ def _open_accounts(home: Home, settings: Settings, budgets: Budgets, stack: Asyn
     """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
-    provider = Magnific(title="The sandbox", styles=("flows",))
-    return [open_sandbox_account(provider, budgets, stack, is_home_usable=home.unrecorded is None)]
+    build = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)
+    return [open_sandbox_account(build(), budgets, stack, is_home_usable=home.unrecorded is None)]
 
 
 def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:
-    provider = PROVIDERS[configured.provider](configured)
-    parts = urlsplit(configured.base_url)
+    provider = get_plugin(configured.provider).build(configured)
     location = Location(
         configured.base_url,
-        provider.build_headers(configured.api_key, parts.hostname or ""),
+        provider.build_headers(configured.api_key, configured.host),
         configured.api_key,
-        is_loopback=parts.hostname in _LOOPBACK,
+        is_loopback=configured.is_loopback,
         setting=configured.base_url_setting,
+        file_origins=configured.file_origins,
     )
-    account = Account(configured.provider, parts.netloc, configured.fingerprint)
+    account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
     return OpenAccount(account, provider, budgets.open(account, provider), locate)

@@ -15,13 +15,13 @@ from flowport.actions.views.run import (
     build_error_answer,
     build_mistake_answer,
     build_run_answer,
-    format_duration,
     format_facts,
     format_instant,
     plain,
 )
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.domain.text import format_duration
 from tests.store.samples import build_run
 
 PICTURE = Output(

@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
-from flowport.cli.serve import _find_first, _open, build_flag, build_parser
+from flowport.cli.serve import _find_first, build_flag, build_parser
 from flowport.settings.folders import get_default_config_path
-from flowport.settings.settings import load_settings
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 from tests.support.children import Child, open_child
 from tests.support.harness import MODES, Mode
+from tests.support.provider_process import open_provider
 
 ENDS = {
     "end of input": Child.close_input,
@@ -32,12 +31,8 @@ ENDS = {
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run a sandbox as a process and say how to reach it."""
-    with open_child(
-        tmp_path_factory.mktemp("sandbox"), "--speed", "0.2", "--requests-per-minute", "0", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield dict(line.split("=", 1) for line in lines if "=" in line)
+    with open_provider(tmp_path_factory.mktemp("sandbox"), speed=0.2) as provider:
+        yield provider.environment
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -223,7 +218,7 @@ def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
     """Flags are seen by everybody on the machine, so no secret may be one."""
     flags = {option for action in build_parser()._actions for option in action.option_strings}
 
-    built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
+    built = {build_flag(item.name) for item in get_variables() if item.parse and item.name.startswith("FLOWPORT_")}
     assert flags == built | {"-h", "--help", "--config", "--http"}
 
 
@@ -257,19 +252,6 @@ def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: st
 def test_what_ends_flowport_is_named_out_of_its_groups(problem: Exception) -> None:
     """That something is wrong in a group of tasks is no reason."""
     assert str(_find_first(problem)) == "[Errno 5] Sad"
-
-
-async def test_a_rehearsal_is_a_start_with_a_wrong_and_fast_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The tests of crashes and of clocks that were set live by it."""
-    for name, folder in (("FLOWPORT_HOME", "home"), ("FLOWPORT_OUTPUT_DIR", "outputs")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("FLOWPORT_TEST_REHEARSAL", "clock=86400 rate=20")
-    async with _open(load_settings({}, os.environ)) as assembly:
-        clock, right = assembly.workspace.clock, time.monotonic()
-        assert clock.now() == pytest.approx(time.time() + 86_400.0, abs=600.0)
-        assert clock.monotonic() == pytest.approx(20.0 * right, abs=600.0)
 
 
 def open_watch(process_id: int) -> int:

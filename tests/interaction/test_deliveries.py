@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.children import Child, open_child
+from tests.support.children import CONDITIONS, Child, open_child
+from tests.support.provider_process import open_provider
 
 CALL = {"name": "text_to_picture", "arguments": {"prompt": "a lake"}}
 ENVELOPE = {
@@ -26,12 +27,8 @@ MANY_LISTS = 12
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run a sandbox as a process and say how to reach it."""
-    with open_child(
-        tmp_path_factory.mktemp("sandbox"), "--speed", "0.1", "--requests-per-minute", "0", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield dict(line.split("=", 1) for line in lines if "=" in line)
+    with open_provider(tmp_path_factory.mktemp("sandbox"), speed=0.1) as provider:
+        yield provider.environment
 
 
 @contextmanager
@@ -125,7 +122,7 @@ def test_an_answer_that_waits_to_be_written_is_not_delivered_however_long(
     """Hours later another program asks for the same: it gets that result, and nothing is paid again."""
     folder = tmp_path / "f"
     # Some minutes in a second: whatever took an answer for written after a while would do so here.
-    hasty = {**sandbox, "FLOWPORT_TEST_REHEARSAL": "rate=200", "FLOWPORT_WAIT_SECONDS": "3600"}
+    hasty = {**sandbox, CONDITIONS: "rate=200", "FLOWPORT_WAIT_SECONDS": "3600"}
     with open_unread(folder, hasty):
         home = {"FLOWPORT_HOME": str(folder / "home")}
         with open_child(tmp_path / "other", environment={**hasty, **home}) as other:

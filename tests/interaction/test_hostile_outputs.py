@@ -18,8 +18,8 @@ import httpx2
 import pytest
 from PIL import Image, ImageFile
 
-from flowport.actions.views.run import build_output_uri
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.domain.uris import format_output_uri
 from flowport.media.previews import Preview, Previewer, build_preview
 from flowport.media.saving import build_output_path
 from flowport.network.causes import FetchError
@@ -346,7 +346,7 @@ async def try_reading(flowport: Harness, folder: Path, n: int, mime_type: str, d
     run: Run = replace(build_run(f"run_unshown{n}"), owner=LOCAL_OWNER, outputs=(output,))
     await flowport.assembly.workspace.store.accept(run)
     resources = Resources(flowport.assembly.workspace, anyio.CapacityLimiter(1))
-    content = await resources.read(build_output_uri(run.id, 1), READER)
+    content = await resources.read(format_output_uri(run.id, 1), READER)
     return content.data is not None or content.mime_type != "text/plain" or "<" in content.text
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.runs.references import parse_run_ids
+from flowport.domain.uris import parse_run_ids
 from tests.interaction.batches.asking import TOOL, build_rows
 from tests.sandbox.client import Client as SandboxClient
 from tests.support.harness import Harness, open_harness

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.media.source_kinds import ResultName, SourceKind, build_mounted_path, get_source_kind, parse_result_name
+from flowport.domain.uris import ResultName, parse_result_name
+from flowport.media.source_kinds import SourceKind, build_mounted_path, get_source_kind
 
 SPELLINGS = [
     ("", SourceKind.BLANK),

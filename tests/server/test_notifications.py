@@ -15,8 +15,8 @@ from mcp.server.connection import Connection
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
-from flowport.actions.views.run import build_run_uri
 from flowport.bootstrap import Assembly
+from flowport.domain.uris import format_run_uri
 from flowport.runtime.change_feed import ListKind
 from flowport.server.handlers import FlowportServer
 from flowport.server.notifications import MAX_WATCHED, Announcer
@@ -134,7 +134,7 @@ async def test_nothing_is_said_when_the_list_is_the_same(flowport: Harness, mode
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_run_changes_the_resources_and_is_updated(flowport: Harness, mode: Mode) -> None:
     """The newest runs are the list, and a run that is over is another text."""
-    uri = build_run_uri("run_mine")
+    uri = format_run_uri("run_mine")
     async with hearing(flowport.server, mode, uri) as hearer:
         flowport.assembly.workspace.changes.note_run("run_mine", is_relisted=True)
         flowport.assembly.workspace.changes.note_run("run_other", is_relisted=False)
@@ -167,8 +167,8 @@ async def list_resources(flowport: Harness) -> list[t.Resource]:
 
 async def test_a_client_that_watches_no_more_hears_no_more(flowport: Harness) -> None:
     """It would read what it does not show."""
-    async with hearing(flowport.server, "legacy", build_run_uri("run_a")) as hearer:
-        unwatch = t.UnsubscribeRequest(params=t.UnsubscribeRequestParams(uri=build_run_uri("run_a")))
+    async with hearing(flowport.server, "legacy", format_run_uri("run_a")) as hearer:
+        unwatch = t.UnsubscribeRequest(params=t.UnsubscribeRequestParams(uri=format_run_uri("run_a")))
         await hearer.client.session.send_request(unwatch, t.EmptyResult)
         flowport.assembly.workspace.changes.note_run("run_a", is_relisted=True)
 

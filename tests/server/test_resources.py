@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import mcp.types as t
 import pytest
 from PIL import Image
 
-from flowport.actions.views.run import build_output_uri, build_run_uri
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.domain.run_events import OutputSaved
+from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.runs.delivery import Deliveries
 from flowport.server.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
 from tests.sandbox.client import Client as SandboxClient
@@ -28,6 +30,11 @@ from tests.support.scripted import FaultyStore, wait_until
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
+
+
+async def get_origins(*origins: str) -> frozenset[str]:
+    """Stand for an account whose files may be fetched from these origins."""
+    return frozenset(origins)
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +90,17 @@ async def test_a_file_that_came_inside_an_answer_is_read(flowport: Harness, reso
     data = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     await keep(flowport, Output(1, OutputKind.IMAGE, data, text="a cup"), finished_at=1.0)
 
-    assert await resources.read(build_output_uri("run_kept", 1), READER) == Content("image/png", data=PNG)
+    assert await resources.read(format_output_uri("run_kept", 1), READER) == Content("image/png", data=PNG)
     for answer in (await flowport.ask("get_run", run_id="run_kept"), await flowport.ask("list_runs")):
         assert "base64" not in json.dumps(answer)
-        assert build_output_uri("run_kept", 1) in json.dumps(answer)
+        assert format_output_uri("run_kept", 1) in json.dumps(answer)
 
 
 async def test_a_broken_file_inside_an_answer_is_told_without_its_data(flowport: Harness, resources: Resources) -> None:
     """Megabytes of letters help no one."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "data:image/png;base64,A"))
 
-    content = await resources.read(build_output_uri("run_kept", 1), READER)
+    content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     told = "This output could not be fetched: its data stood in the provider's answer, and is broken or too large."
     assert content == Content("text/plain", told)
@@ -103,7 +110,7 @@ async def test_an_output_that_is_nowhere_is_told_with_its_link(flowport: Harness
     """An empty answer would look like an empty picture."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png", expires_at=0.0, saved_path="/nowhere"))
 
-    content = await resources.read(build_output_uri("run_kept", 1), READER)
+    content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     assert content.data is None
     assert "could not be fetched" in content.text
@@ -121,7 +128,7 @@ async def test_a_file_too_large_to_hand_over_is_told_with_its_path(
         file.truncate(MAX_BYTES + 1)
     await keep(flowport, Output(1, OutputKind.VIDEO, None, saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), READER)
+    content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     assert content == Content("text/plain", f"This output is too large for this answer. It is saved as {path}.")
 
@@ -141,8 +148,8 @@ async def test_a_larger_picture_is_handed_over_smaller_and_that_is_said(
     path.write_bytes(build_large_picture())
     await keep(flowport, Output(1, OutputKind.IMAGE, None, saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), READER)
-    blob, note = (await flowport.client.read_resource(build_output_uri("run_kept", 1))).contents
+    content = await resources.read(format_output_uri("run_kept", 1), READER)
+    blob, note = (await flowport.client.read_resource(format_output_uri("run_kept", 1))).contents
 
     assert content.text == f"This output has 8.6 MB, so this is a smaller copy. It is saved as {path}."
     assert content.data is not None
@@ -159,16 +166,11 @@ async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
     (one,) = flowport.assembly.workspace.catalogs
     account_id = one.account.account.id
     async with serving(build_reply(build_large_picture())) as server:
-
-        async def trust_server() -> frozenset[str]:
-            """Let the fetcher go there."""
-            return frozenset({server.origin})
-
-        monkeypatch.setattr(one.account, "fetch_file_origins", trust_server)
+        monkeypatch.setattr(one.account, "fetch_file_origins", partial(get_origins, server.origin))
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/a.png")
         run: Run = replace(build_run("run_kept"), account_id=account_id, owner=LOCAL_OWNER, outputs=(output,))
         await flowport.assembly.workspace.store.accept(run)
-        content = await resources.read(build_output_uri("run_kept", 1), READER)
+        content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     assert content.mime_type == "image/jpeg"
     assert content.text.endswith(f"smaller copy. Its link is {output.url}.")
@@ -183,7 +185,7 @@ async def test_a_saved_file_of_an_unknown_kind_is_told_with_its_path(
     path.write_bytes(b"<html><script>alert(1)</script>")
     await keep(flowport, Output(1, OutputKind.FILE, "https://cdn.example/a", saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), READER)
+    content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     assert content.text.startswith(f"This output is of a kind that is not shown. It is saved as {path}.")
 
@@ -197,7 +199,7 @@ async def test_what_carries_programs_is_not_handed_over(
     await anyio.Path(path).write_text("<script>alert(1)</script>")
     await keep(flowport, Output(1, OutputKind.FILE, None, mime_type=mime_type, saved_path=str(path)))
 
-    content = await resources.read(build_output_uri("run_kept", 1), READER)
+    content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     assert (content.mime_type, content.text.startswith("This output is of a kind that is not shown.")) == (
         "text/plain",
@@ -209,14 +211,14 @@ async def test_a_text_output_is_its_text(flowport: Harness, resources: Resources
     """Some apps write rather than draw."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
-    assert await resources.read(build_output_uri("run_kept", 1), READER) == Content("text/plain", "A poem.")
+    assert await resources.read(format_output_uri("run_kept", 1), READER) == Content("text/plain", "A poem.")
 
 
 async def test_reading_an_output_counts_as_seeing_it(flowport: Harness, resources: Resources) -> None:
     """Otherwise it would be announced for ever."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."), state=RunState.SUCCEEDED)
     store, exchange = flowport.assembly.workspace.store, Exchange()
-    await resources.read(build_output_uri("run_kept", 1), replace(READER, exchange=exchange))
+    await resources.read(format_output_uri("run_kept", 1), replace(READER, exchange=exchange))
     assert await store.count_unseen(owner=LOCAL_OWNER) == 1
 
     exchange.note_written()
@@ -228,12 +230,12 @@ async def test_a_sentence_in_the_place_of_an_output_is_no_delivery(flowport: Har
     """What could not be fetched may be there the next time."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1:9/a.png"), state=RunState.SUCCEEDED)
     exchange = Exchange()
-    content = await resources.read(build_output_uri("run_kept", 1), replace(READER, exchange=exchange))
+    content = await resources.read(format_output_uri("run_kept", 1), replace(READER, exchange=exchange))
     assert "could not be fetched" in content.text
     assert exchange.listener is None
 
 
-@pytest.mark.parametrize("uri", [build_run_uri("run_kept"), build_output_uri("run_kept", 1)])
+@pytest.mark.parametrize("uri", [format_run_uri("run_kept"), format_output_uri("run_kept", 1)])
 async def test_another_owner_finds_nothing(flowport: Harness, resources: Resources, uri: str) -> None:
     """Results belong to whoever asked for them."""
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
@@ -247,7 +249,7 @@ async def test_an_output_number_that_does_not_exist_is_not_found(flowport: Harne
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
     with pytest.raises(ResourceNotFound):
-        await resources.read(build_output_uri("run_kept", 2), READER)
+        await resources.read(format_output_uri("run_kept", 2), READER)
 
 
 async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
@@ -266,7 +268,7 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
     workspace = replace(workspace, store=store, deliveries=deliveries)
 
     resources, reader = Resources(workspace, anyio.CapacityLimiter(2)), replace(READER, exchange=exchange)
-    content = await resources.read(build_output_uri("run_kept", 1), reader)
+    content = await resources.read(format_output_uri("run_kept", 1), reader)
     exchange.note_written()
     await wait_until(lambda: not deliveries.pending_runs)
     await store.close()
@@ -334,15 +336,19 @@ async def test_a_provider_that_cannot_say_is_no_proof_that_a_result_is_gone(
     assert "gone" not in content.text
 
 
-async def test_a_fresh_link_that_fails_is_told(flowport: Harness, resources: Resources) -> None:
+async def test_a_fresh_link_that_fails_is_told(
+    flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason is that of the fresh one, and so is the link."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     old = await expire(flowport, facts)
     account = flowport.assembly.workspace.catalogs[0].account
-    account._file_origins = frozenset()
+    monkeypatch.setattr(account, "fetch_file_origins", get_origins)
     output = Output(1, OutputKind.IMAGE, old, expires_at=1.0)
     run = await flowport.assembly.workspace.store.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
-    await flowport.assembly.workspace.store.note_output(run.id, replace(run.outputs[0], expires_at=output.expires_at))
+    await flowport.assembly.workspace.store.record(
+        run.id, OutputSaved(replace(run.outputs[0], expires_at=output.expires_at))
+    )
 
     content = await resources.read(facts["outputs"][0]["resource"], READER)
 
@@ -354,20 +360,21 @@ async def test_an_output_whose_server_is_down_is_told_with_its_link(flowport: Ha
     """It may work in a minute, so the run is not read again for another link."""
     await keep(flowport, Output(1, OutputKind.IMAGE, "https://127.0.0.1/a.png"))
 
-    content = await resources.read(build_output_uri("run_kept", 1), READER)
+    content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     assert "could not be fetched" in content.text
     assert "Its link is https://127.0.0.1/a.png" in content.text
 
 
-async def test_a_link_to_what_is_no_media_is_not_handed_over(flowport: Harness, resources: Resources) -> None:
+async def test_a_link_to_what_is_no_media_is_not_handed_over(
+    flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A page under a picture's name could carry a stranger's program."""
     async with serving(build_reply(b"<!doctype html>")) as server:
         account = flowport.assembly.workspace.catalogs[0].account
-        await account.fetch_file_origins()
-        account._file_origins = frozenset({server.origin})
+        monkeypatch.setattr(account, "fetch_file_origins", partial(get_origins, server.origin))
         await keep(flowport, Output(1, OutputKind.IMAGE, f"{server.origin}/a.png"), account_id=account.account.id)
-        content = await resources.read(build_output_uri("run_kept", 1), READER)
+        content = await resources.read(format_output_uri("run_kept", 1), READER)
 
     assert content.text.startswith("This output is of a kind that is not shown.")
 
@@ -378,7 +385,7 @@ async def test_a_run_with_very_many_outputs_is_read_in_pages(flowport: Harness, 
     outputs = tuple(Output(n, OutputKind.IMAGE, url, text="x" * 5000) for n in range(1, 201))
     run: Run = replace(build_run("run_kept"), owner=LOCAL_OWNER, outputs=outputs)
     await flowport.assembly.workspace.store.accept(run)
-    uri, found = build_run_uri("run_kept"), list[int]()
+    uri, found = format_run_uri("run_kept"), list[int]()
     sizes: list[int] = []
 
     while uri:
@@ -398,4 +405,4 @@ async def test_a_page_that_does_not_exist_is_not_found(flowport: Harness, resour
     await keep(flowport, Output(1, OutputKind.TEXT, None, text="A poem."))
 
     with pytest.raises(ResourceNotFound):
-        await resources.read(f"{build_run_uri('run_kept')}?from={start}", READER)
+        await resources.read(f"{format_run_uri('run_kept')}?from={start}", READER)

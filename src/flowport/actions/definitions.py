@@ -7,12 +7,12 @@ from typing import Final, TypeVar
 
 import anyio
 
-from flowport.actions.views.run import format_duration
 from flowport.actions.waiting import PROGRESS_SECONDS, Caller
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
 from flowport.domain.errors import FlowportError, StoreError
+from flowport.domain.text import format_duration
 
 LEAST_SECONDS: Final = 2.0
 """How long a definition is waited for at the least: where no request has to wait it takes less, also for a caller who

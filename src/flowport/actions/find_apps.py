@@ -5,24 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.actions.views.run import (
-    MAX_RUN_BYTES,
-    UNKNOWN_COST,
-    Facts,
-    build_app_uri,
-    count_twice,
-    format_duration,
-    plain,
-)
+from flowport.actions.views.run import MAX_RUN_BYTES, UNKNOWN_COST, Facts, count_twice, plain
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.choices import build_choices, describe_choice
 from flowport.catalog.listing import Listing
 from flowport.catalog.search import Search, find_listings, is_provider
 from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
-from flowport.domain.text import clean_line
-from flowport.domain.truncate import count_bytes
-from flowport.settings.values import KEY_ADVICE
+from flowport.domain.text import clean_line, count_bytes, format_duration
+from flowport.domain.uris import format_app_uri
+from flowport.providers.registry import get_key_advice
 from flowport.store.records import AppHistory, get_usual_seconds
 
 logger = logging.getLogger(__name__)
@@ -122,7 +114,7 @@ def build_options(listing: Listing, *, words: str = "", room_bytes: int | None =
 
 
 def _format_rest(listing: Listing) -> str:
-    return f"find_apps with option shows those that hold a text; {build_app_uri(listing.tool_name)} has all."
+    return f"find_apps with option shows those that hold a text; {format_app_uri(listing.tool_name)} has all."
 
 
 def _parse_search(given: Mapping[str, JsonValue]) -> Search:
@@ -207,7 +199,7 @@ def _build_catalogue_facts(workspace: Workspace, one: OpenCatalog) -> Facts:
         "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
         "read": _format_age(workspace, one),
         "could_not_be_refreshed_because": catalog.problem,
-        "to_run_own_apps": f"{KEY_ADVICE}, in the client's configuration." if one.account.is_sandbox else "",
+        "to_run_own_apps": f"{get_key_advice()}, in the client's configuration." if one.account.is_sandbox else "",
         "left_out": _format_left_out(one),
     }
     return {key: value for key, value in facts.items() if value not in ("", [])}

@@ -10,7 +10,6 @@ from flowport.actions.views.run import (
     Facts,
     RunView,
     build_facts_answer,
-    build_output_uri,
     build_run_facts,
     count_twice,
     drop_empty,
@@ -18,8 +17,8 @@ from flowport.actions.views.run import (
     make_sendable,
 )
 from flowport.domain.models import Output, Run
-from flowport.domain.text import clean_text
-from flowport.domain.truncate import choose_forms
+from flowport.domain.text import choose_forms, clean_text
+from flowport.domain.uris import format_output_uri
 
 MAX_LISTED_OUTPUTS: Final = 4
 """Outputs that one row names; `get_run` has all."""
@@ -91,11 +90,11 @@ def _build_result(run: Run, output: Output) -> dict[str, Any]:
             "text": clean_text(output.text, limit=_MAX_TEXT),
             "saved_path": make_sendable(output.saved_path),
             "url": output.link,
-            "resource": build_output_uri(run.id, output.n),
+            "resource": format_output_uri(run.id, output.n),
         }
     )
 
 
 def _name_place(run: Run, output: Output) -> str:
     """Return where an output is: on this computer, else at the provider, else here."""
-    return make_sendable(output.saved_path) or output.link or build_output_uri(run.id, output.n)
+    return make_sendable(output.saved_path) or output.link or format_output_uri(run.id, output.n)

@@ -29,21 +29,21 @@ from flowport.catalog.arguments import find_input
 from flowport.catalog.listing import Listing
 from flowport.catalog.schema import get_inputs
 from flowport.catalog.values import unwrap_file
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
 from flowport.domain.models import InputKind, JsonValue, Run
 from flowport.domain.spending import find_price_question
 from flowport.domain.text import clean_line
-from flowport.media.errors import build_refusal
 from flowport.media.input_files import MediaRules, describe_found, find_beside, find_local_file
 from flowport.media.local_files import compute_fingerprint, open_source
 from flowport.media.previews import drop_paths_of_rows
+from flowport.runs.accept import Submission
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.runs.batch.prepare import BatchRequest, InputRow, prepare_batch
 from flowport.runs.batch.report import restore_table
 from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import CancelOutcome
 from flowport.runs.prepare import price_call
-from flowport.runs.service import Submission
 from flowport.store.batch_records import RowStatus
 
 MAX_PREPARING: Final = 2

@@ -8,12 +8,13 @@ from typing import Final
 import anyio
 
 from flowport.actions.views.batch import BatchView
-from flowport.actions.views.run import RunView, format_duration
+from flowport.actions.views.run import RunView
 from flowport.actions.workspace import Workspace
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import LOCAL_OWNER, Run, RunState
 from flowport.domain.spending import Consent
 from flowport.domain.spending_errors import count_credits
+from flowport.domain.text import format_duration
 from flowport.runs.batch.prepare import MAX_LIVE_ROWS
 from flowport.runs.durations import Usual
 from flowport.runs.live import LiveRun, QueuePlace

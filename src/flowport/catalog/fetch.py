@@ -38,12 +38,12 @@ async def fetch_lists(account: OpenAccount, source: Source) -> FetchedLists:
     """
     provider = account.provider
     found = await _read(account, provider, source)
-    for style in provider.styles[1:]:
+    for alternative in provider.alternatives:
         if not _is_family_unknown(found):
             break
-        other = await _read(account, provider.speak(style), source)
+        other = await _read(account, alternative, source)
         if other.lists:
-            account.speak(style)
+            account.provider = alternative
         if not _is_family_unknown(other):
             found = other
     if not found.lists:

@@ -128,8 +128,7 @@ class Catalog:
         cached = load_catalogue(self._cache_path)
         if cached is None:
             return False
-        if cached.style in self._account.provider.styles:
-            self._account.speak(cached.style)
+        self._account.use_path_family(cached.style)
         # The file of a narrower source lacks part of the list; its definitions still save requests.
         is_whole = cached.source in {Source.ALL, self._source}
         async with self._changing:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.domain.errors import FlowportError
+from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
 from flowport.domain.text import format_quoted
 
 _MAX_ID_SHOWN: Final = 60
@@ -100,3 +100,8 @@ class ResourceNotFound(FlowportError):
 
     def __str__(self) -> str:
         return "There is no such resource. list_runs shows the runs; each answer names the resources of its run."
+
+
+def build_refusal(argument: str, problem: str, expected: str = "", *, is_for_run: bool = True) -> ArgumentsInvalid:
+    """Return the error for one argument; the texts are those of `ArgumentProblem`."""
+    return ArgumentsInvalid((ArgumentProblem(argument, problem, expected),), is_for_run=is_for_run)

@@ -1,10 +1,11 @@
-"""Clean untrusted text: invisible characters, length, near names, secrets. Pure."""
+"""Clean untrusted text (invisible characters, length, near names, secrets), and fit facts into few bytes. Pure."""
 
+import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
-from typing import Final
+from typing import Any, Final
 
 _NEAR: Final = 0.6
 _MIN_CONTAINED_LENGTH: Final = 3
@@ -187,3 +188,36 @@ def _is_secret(value: str) -> bool:
     if value.isdigit():
         return len(value) > _DIGITS_OF_A_NUMBER
     return len(value) >= _LONG or any(character.isdigit() for character in value)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it: `34 s`, `2 min 5 s`."""
+    whole = max(0, round(seconds))
+    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"  # noqa: PLR2004
+
+
+def choose_forms(sizes: Sequence[Sequence[int]], budget: int) -> list[int]:
+    """Return which form each thing is shown in, for the leading ones that are shown at all.
+
+    Args:
+        sizes: For each thing the bytes of its forms, from the shortest to the fullest.
+        budget: What all together may take.
+    """
+    chosen: list[int] = []
+    for forms in sizes:
+        if forms[0] > budget:
+            break
+        budget -= forms[0]
+        chosen.append(0)
+    for form in range(1, max(map(len, sizes), default=0)):
+        for place, before in enumerate(chosen):
+            more = sizes[place][form] - sizes[place][before]
+            if before == form - 1 and more <= budget:
+                budget -= more
+                chosen[place] = form
+    return chosen
+
+
+def count_bytes(value: Any) -> int:
+    """Return how long a value of JSON is on the wire, or a little more."""
+    return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

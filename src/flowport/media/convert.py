@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import urlsplit
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.media.containers import count_file_bytes
 from flowport.media.decode import (
@@ -33,7 +34,7 @@ from flowport.media.decode import (
     open_picture,
     request_reduction,
 )
-from flowport.media.errors import build_refusal, format_size
+from flowport.media.errors import format_size
 from flowport.media.formats import FileFormat
 from flowport.media.jpeg import has_end_mark, view_jpeg
 from flowport.media.tiff import find_main_page, read_tiff

@@ -8,8 +8,9 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
-from flowport.media.errors import build_refusal, format_size
+from flowport.media.errors import format_size
 from flowport.media.sniff import sniff
 
 _MAX_HEADER_CHARACTERS: Final = 300

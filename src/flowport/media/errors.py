@@ -8,17 +8,11 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.text import clean_line
 
 MAX_QUOTED_CHARACTERS: Final = 60
 _WORTH_CLEANING: Final = 4 * MAX_QUOTED_CHARACTERS
 _KILO: Final = 1024
-
-
-def build_refusal(argument: str, problem: str, expected: str = "") -> ArgumentsInvalid:
-    """Return the error for one argument; the texts are those of `ArgumentProblem`."""
-    return ArgumentsInvalid((ArgumentProblem(argument, problem, expected),))
 
 
 def format_name(value: str) -> str:

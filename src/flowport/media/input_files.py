@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, OutputKind
 from flowport.media.containers import count_file_bytes
 from flowport.media.convert import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
-from flowport.media.errors import build_refusal, format_address, format_name
+from flowport.media.errors import format_address, format_name
 from flowport.media.formats import RAW_PHOTO, FileFormat
 from flowport.media.identify import find_fault, identify
 from flowport.media.local_files import (

@@ -21,8 +21,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
-from flowport.media.errors import build_refusal, format_size
+from flowport.media.errors import format_size
 
 # Not every platform has all of these. Non-blocking, so that a pipe without a writer does not block forever.
 _FLAGS: Final = os.O_RDONLY | sum(

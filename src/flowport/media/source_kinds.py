@@ -10,11 +10,12 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from typing import Final
 from urllib.parse import unquote
+
+from flowport.domain.uris import is_result_name
 
 
 class SourceKind(Enum):
@@ -29,7 +30,7 @@ class SourceKind(Enum):
     URL = auto()
     """An https or http address."""
     RESULT = auto()
-    """A result of an earlier run; `parse_result_name` reads it, unless it is malformed."""
+    """A result of an earlier run; `domain.uris.parse_result_name` reads which."""
     FILE_URI = auto()
     CHAT = auto()
     """An address that means something inside a chat alone."""
@@ -41,16 +42,6 @@ class SourceKind(Enum):
     """From the root or from a home folder."""
     RELATIVE = auto()
     """Anything else: most often a name that the assistant made up."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResultName:
-    """A result of an earlier run, as an argument names it."""
-
-    run_id: str
-    """Empty for the run whose results were seen last."""
-    n: int | None
-    """The output's place in its run, from 1; None for the first one that fits."""
 
 
 CHAT_FOLDERS: Final = ("/mnt/data/", "/mnt/user-data/", "/home/oai/")
@@ -75,12 +66,6 @@ _BARE_DATA: Final = re.compile(
 """A data URI without the word that begins it."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
 _BASE64_SAMPLE: Final = 2048
-_RESULT: Final = re.compile(r"(?:flowport|run):|last(?:#.*)?$|run_[a-z0-9]{6,}(?:#.*)?$", re.IGNORECASE)
-# The prefix of an id may be missing where something else marks it as one.
-_RESULT_NAME: Final = re.compile(
-    r"(?:last|(?:(?:flowport://runs/|run:)(?:run_)?|run_)(?P<id>[a-z0-9]{1,40}))(?:(?:#|/outputs/)(?P<n>[0-9]{1,6}))?",
-    re.IGNORECASE,
-)
 _JPEG_IN_BASE64: Final = "/9j/"
 
 
@@ -94,19 +79,11 @@ def get_source_kind(value: str, *, is_windows: bool = sys.platform == "win32") -
         return SourceKind.BASE64
     if _GARBLED.search(value):
         return SourceKind.GARBLED
-    if _RESULT.match(value):
+    if is_result_name(value):
         return SourceKind.RESULT
     if scheme is None:
         return _get_path_kind(value, is_windows=is_windows)
     return _SCHEMES.get(scheme[1].lower(), SourceKind.OTHER_SCHEME)
-
-
-def parse_result_name(value: str) -> ResultName | None:
-    """Return which result the text names; None when it names no result or is malformed."""
-    found = _RESULT_NAME.fullmatch(value.strip())
-    if found is None or found["n"] == "0":
-        return None
-    return ResultName(f"run_{found['id'].lower()}" if found["id"] else "", int(found["n"]) if found["n"] else None)
 
 
 def build_mounted_path(path: str, mounts: str = "/mnt") -> str:

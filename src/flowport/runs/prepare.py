@@ -21,10 +21,10 @@ from flowport.catalog.arguments import (
 )
 from flowport.catalog.listing import Listing
 from flowport.catalog.values import get_default
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import App, Input, InputKind, JsonValue
 from flowport.domain.text import clean_line
-from flowport.media.errors import build_refusal
 from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
 from flowport.media.local_files import HeldSource
 from flowport.media.source_kinds import SourceKind, correct_address, get_source_kind, iterate_unwrapped
@@ -181,7 +181,8 @@ class CallPreparer:
         output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
         if output is None and (moved := await account.localize(text)) != text:
             output = await self._finder.find(moved, argument=argument, kind=item.kind, call=call)
-        if output is None and account.provider.is_creation_id(text.strip()):
+        is_output_id = account.provider.capabilities.is_output_id
+        if output is None and is_output_id is not None and is_output_id(text.strip()):
             return CreationMedia(text.strip())
         return output
 
@@ -224,13 +225,14 @@ def _drop_web_hints(error: ArgumentsInvalid) -> ArgumentsInvalid:
 
 async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRules:
     """Return what media arguments may name for an account."""
-    provider = account.provider
+    inline, upload = account.provider.capabilities.inline, account.provider.capabilities.upload
+    max_inline_bytes = inline.max_bytes if inline else upload.max_bytes if upload else 0
     return MediaRules(
         roots=roots,
         trusted_origins=await account.fetch_file_origins(),
-        max_inline_bytes=provider.max_inline_bytes,
-        upload_types=provider.upload_types,
-        max_upload_bytes=provider.max_upload_bytes,
+        max_inline_bytes=max_inline_bytes,
+        upload_types=upload.types if upload else frozenset(),
+        max_upload_bytes=upload.max_bytes if upload else 0,
     )
 
 
@@ -321,13 +323,13 @@ async def price_call(call: PreparedCall, account: OpenAccount) -> PreparedCall:
 
     The price in the list may be a day old, and a workflow is changed in a minute.
     """
-    estimate = account.provider.estimate_price(call.app)
+    estimate = account.provider.capabilities.price
     if estimate is None:
         return call
     price: float | None = None
     with anyio.move_on_after(PRICING_SECONDS):
         try:
-            price = await account.converse(estimate, Priority.START)
+            price = await account.converse(estimate(call.app), Priority.START)
         except ProviderError as exc:
             logger.info("the price of %s could not be estimated: %s", call.tool_name, exc)
     return replace(call, app=replace(call.app, price_credits=price))

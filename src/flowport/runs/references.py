@@ -1,29 +1,24 @@
 """Results of earlier runs as inputs of a new one: which output an argument means."""
 
-import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, RunNotFound
 from flowport.domain.models import InputKind, Output, Run
-from flowport.media.errors import build_refusal
+from flowport.domain.uris import (
+    ResultName,
+    format_output_uri,
+    names_last,
+    parse_result_name,
+    parse_run_ids,
+    strip_quotes,
+)
 from flowport.media.input_files import KIND_NAMES, WANTED_KINDS, Media, format_wanted
-from flowport.media.source_kinds import ResultName, SourceKind, get_source_kind, parse_result_name
+from flowport.media.source_kinds import SourceKind, get_source_kind
 from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.store.interface import Store
-
-_QUOTES: Final = " \t\r\n\"'`<>()[]{}*.,;\u201c\u201d\u2018\u2019\u201e\u201a\u00ab\u00bb"
-_BARE_ID: Final = re.compile(r"[a-z0-9_]{1,60}")
-# The prefix of an id is forgiven where something else says that it is one.
-_PREFIXED_ID: Final = re.compile(
-    r"(?:(?P<run>flowport://runs/|run:)(?:run_)?|(?P<batch>flowport://batches/|batch:)(?:batch_)?)(?P<id>[a-z0-9]{1,40})",
-    re.IGNORECASE,
-)
-_ID_INSIDE: Final = re.compile(r"(?<![a-z0-9])(?:run|batch)_[a-z0-9]{6,40}(?![a-z0-9_])", re.IGNORECASE)
-_LAST_OUTPUT: Final = re.compile(r"last#[0-9]{1,6}", re.IGNORECASE)
-_MAX_NAMING: Final = 4_000
-_MAX_NAMED: Final = 5
 
 _FORMS: Final = 'Write run:ID#1 with the id of a run, flowport://runs/ID/outputs/1, or "last" for the newest result.'
 
@@ -37,8 +32,8 @@ class OutputMedia:
 
     @property
     def uri(self) -> str:
-        """Its lasting name."""
-        return f"flowport://runs/{self.run.id}/outputs/{self.output.n}"
+        """Its `flowport://` URI."""
+        return format_output_uri(self.run.id, self.output.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class OutputFinder:
             ArgumentsInvalid: It is "last", and no result has been seen yet.
             StoreError: The store cannot be read.
         """
-        written = text[:_MAX_NAMING].strip().strip(_QUOTES)
+        written = strip_quotes(text)
         if names_last(text):
             return await self._find_last(argument, call)
         found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
@@ -94,9 +89,9 @@ class OutputFinder:
             try:
                 return await self._store.get_run_by_output_url(written, owner=call.owner)
             except ValueError as exc:  # a malformed address
-                raise RunNotFound(text[:_MAX_NAMING].strip()) from exc
+                raise RunNotFound(text.strip()) from exc
         if len(found) != 1:
-            raise RunNotFound(text[:_MAX_NAMING].strip())
+            raise RunNotFound(text.strip())
         return next(iter(found.values()))
 
     async def _get_all(self, run_id: str, call: RunRequest) -> tuple[Run, ...]:
@@ -135,26 +130,6 @@ class OutputFinder:
             return None
         n = _find_by_link(run, url)
         return None if n is None else OutputMedia(run, _pick(run, n, argument, kind))
-
-
-def names_last(text: str) -> bool:
-    """Tell whether a text means the newest delivered result instead of naming a run."""
-    written = text[:_MAX_NAMING].strip().strip(_QUOTES)
-    return written.casefold() == "last" or _LAST_OUTPUT.fullmatch(written) is not None
-
-
-def parse_run_ids(text: str) -> tuple[str, ...]:
-    """Return the ids that a text may mean: itself where it is one, else those that stand in it.
-
-    An id may come with quotes, in the URI of its run, batch or output, with `#1` behind it, or in a sentence.
-    """
-    written = text[:_MAX_NAMING].strip().strip(_QUOTES)
-    if _BARE_ID.fullmatch(written):
-        return (written,)
-    named = _PREFIXED_ID.match(written)
-    inner = [] if named is None else [f"{'batch' if named['batch'] else 'run'}_{named['id'].lower()}"]
-    inner += [found.lower() for found in _ID_INSIDE.findall(written)]
-    return tuple(dict.fromkeys(inner))[:_MAX_NAMED]
 
 
 def _find_by_link(run: Run, url: str) -> int | None:

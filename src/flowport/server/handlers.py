@@ -19,15 +19,7 @@ from mcp.shared.exceptions import MCPError
 from flowport import __version__
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
 from flowport.actions.tool_calls import ToolCalls
-from flowport.actions.views.run import (
-    Answer,
-    build_app_uri,
-    build_error_answer,
-    build_mistake_answer,
-    build_output_uri,
-    build_run_uri,
-    format_instant,
-)
+from flowport.actions.views.run import Answer, build_error_answer, build_mistake_answer, format_instant
 from flowport.actions.waiting import Caller
 from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ResourceNotFound
@@ -35,6 +27,7 @@ from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, Flowpor
 from flowport.domain.models import BATCH_PREFIX, LOCAL_OWNER
 from flowport.domain.spending import ConfirmationNeeded
 from flowport.domain.text import clean_line
+from flowport.domain.uris import format_app_uri, format_output_uri, format_run_uri
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
 from flowport.server.clients import (
@@ -150,7 +143,7 @@ class Handlers:
         return t.ListResourcesResult(
             resources=[
                 t.Resource(
-                    uri=build_run_uri(run.id),
+                    uri=format_run_uri(run.id),
                     name=run.id,
                     # Without its state, which would change the list several times a run.
                     title=f"{run.app_name}, {format_instant(run.accepted_at)}",
@@ -162,15 +155,15 @@ class Handlers:
 
     async def list_templates(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourceTemplatesResult:
         """Answer with the forms that our URIs have."""
-        run, output = build_run_uri("{run_id}"), build_output_uri("{run_id}", 1).removesuffix("1") + "{n}"
-        batch = build_run_uri(f"{BATCH_PREFIX}x").removesuffix(f"{BATCH_PREFIX}x") + f"{{{BATCH_ID}}}"
+        run, output = format_run_uri("{run_id}"), format_output_uri("{run_id}", "{n}")
+        batch = format_run_uri(f"{BATCH_PREFIX}x").removesuffix(f"{BATCH_PREFIX}x") + f"{{{BATCH_ID}}}"
         return t.ListResourceTemplatesResult(
             resource_templates=[
                 t.ResourceTemplate(uri_template=run, name="run", title="A run", mime_type="application/json"),
                 t.ResourceTemplate(uri_template=output, name="output", title="An output of a run"),
                 t.ResourceTemplate(uri_template=batch, name="batch", title="A batch", mime_type="application/json"),
                 t.ResourceTemplate(
-                    uri_template=build_app_uri("{app}"), name="app", title="An app", mime_type="application/json"
+                    uri_template=format_app_uri("{app}"), name="app", title="An app", mime_type="application/json"
                 ),
             ]
         )

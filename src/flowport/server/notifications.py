@@ -22,7 +22,7 @@ from mcp.server.subscriptions import (
     ToolsListChanged,
 )
 
-from flowport.actions.views.run import build_run_uri
+from flowport.domain.uris import format_run_uri
 from flowport.runtime.change_feed import Changes, ListKind
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Announcer:
         """Tell of each change of a run to those who watch it. Never returns."""
         while True:
             run_ids = await self._changes.take_runs()
-            await self.announce([ResourceUpdated(uri=build_run_uri(run_id)) for run_id in sorted(run_ids)])
+            await self.announce([ResourceUpdated(uri=format_run_uri(run_id)) for run_id in sorted(run_ids)])
 
     async def announce(self, events: Sequence[ServerEvent]) -> None:
         """Tell everybody who listens."""

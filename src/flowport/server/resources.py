@@ -5,7 +5,6 @@ It is no proxy: a URL that no run of the owner produced is not fetched.
 
 import io
 import json
-import re
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,22 +16,14 @@ import anyio.to_thread
 
 from flowport.actions.find_apps import build_options
 from flowport.actions.views.batch import build_batch_facts, build_batch_page
-from flowport.actions.views.run import (
-    UNKNOWN_COST,
-    Facts,
-    build_output_facts,
-    build_run_facts,
-    build_run_uri,
-    format_instant,
-    plain,
-)
+from flowport.actions.views.run import UNKNOWN_COST, Facts, build_output_facts, build_run_facts, format_instant, plain
 from flowport.actions.waiting import Caller, get_batch_view, get_run_view
 from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.errors import ProviderError, RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, get_url_place
-from flowport.domain.text import clean_line, clean_text
-from flowport.domain.truncate import choose_forms, count_bytes
+from flowport.domain.text import choose_forms, clean_line, clean_text, count_bytes
+from flowport.domain.uris import format_run_uri, parse_uri
 from flowport.media.decode import trim_after_large_image
 from flowport.media.formats import FileFormat
 from flowport.media.identify import identify
@@ -56,10 +47,6 @@ MAX_LISTED: Final = 20
 MAX_PAGE_BYTES: Final = 100_000
 """Of the outputs that a run's resource tells of at once; the resource names its next page."""
 
-_RUN = re.compile(r"flowport://runs/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
-_BATCH = re.compile(r"flowport://batches/([a-z0-9_]+)(?:\?from=([1-9][0-9]{0,5}))?")
-_APP = re.compile(r"flowport://apps/([A-Za-z0-9_-]+)")
-_OUTPUT = re.compile(r"flowport://runs/([a-z0-9_]+)/outputs/([1-9][0-9]{0,5})")
 _NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
 """Types that carry programs; a client that shows them would run a stranger's."""
 
@@ -94,24 +81,21 @@ class Resources:
             StoreError: The store cannot be read.
         """
         try:
-            if found := _RUN.fullmatch(uri):
-                run = await self._get_run(found[1], reader.owner)
-                if run.is_batch:
-                    raise ResourceNotFound(uri)
-                return await self._read_run(run, uri, start=int(found[2] or 1))
-            if found := _BATCH.fullmatch(uri):
-                return await self._read_batch(
-                    await self._get_run(found[1], reader.owner), uri, start=int(found[2] or 1)
-                )
-            if found := _APP.fullmatch(uri):
-                return self._read_app(uri, found[1])
-            if found := _OUTPUT.fullmatch(uri):
-                run = await self._get_run(found[1], reader.owner)
-                return await self._read_output(run, _get_output(run, uri, n=int(found[2])), reader)
-            run = await self._workspace.store.get_run_by_output_url(uri, owner=reader.owner)
+            named = parse_uri(uri)
+            if named is None:
+                run = await self._workspace.store.get_run_by_output_url(uri, owner=reader.owner)
+                return await self._read_output(run, _get_output_at(run, uri), reader)
+            if named.tool_name:
+                return self._read_app(uri, named.tool_name)
+            run = await self._workspace.store.get_run(named.run_id, account_id=None, owner=reader.owner)
+            if named.n is not None:
+                return await self._read_output(run, _get_output(run, uri, n=named.n), reader)
+            if run.is_batch != named.is_batch:
+                raise ResourceNotFound(uri)
+            read = self._read_batch if run.is_batch else self._read_run
+            return await read(run, uri, start=named.start)
         except RunNotFound as exc:
             raise ResourceNotFound(uri) from exc
-        return await self._read_output(run, _get_output_at(run, uri), reader)
 
     def _read_app(self, uri: str, tool_name: str) -> Content:
         """Return an app with its tool as the catalogue knows it now; nothing is asked of the provider."""
@@ -130,9 +114,6 @@ class Resources:
         known = {key: value for key, value in facts.items() if value is not None}
         return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
 
-    async def _get_run(self, run_id: str, owner: str) -> Run:
-        return await self._workspace.store.get_run(run_id, account_id=None, owner=owner)
-
     async def _read_run(self, run: Run, uri: str, *, start: int) -> Content:
         view = await get_run_view(self._workspace, run)
         if start > max(1, len(view.run.outputs)):
@@ -143,7 +124,7 @@ class Resources:
         return Content("application/json", json.dumps(facts, ensure_ascii=False, indent=1))
 
     async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
-        if not batch.is_batch or start > batch.row_count:
+        if start > batch.row_count:
             raise ResourceNotFound(uri)
         view = await get_batch_view(self._workspace, batch)
         rows = await self._workspace.previewer.drop_gone_of_rows(
@@ -239,7 +220,7 @@ def _build_page(run: Run, start: int) -> Facts:
     # One alone is shorter than a page, so each page has some.
     shown = len(choose_forms([[count_bytes(facts)] for facts in outputs], MAX_PAGE_BYTES))
     rest = len(outputs) - shown
-    more = {"outputs_not_shown": rest, "next_page": f"{build_run_uri(run.id)}?from={start + shown}"} if rest else {}
+    more = {"outputs_not_shown": rest, "next_page": format_run_uri(run.id, start=start + shown)} if rest else {}
     return {"outputs": outputs[:shown], **more}
 
 

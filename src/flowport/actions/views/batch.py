@@ -15,19 +15,16 @@ from flowport.actions.views.run import (
     build_answer,
     build_image,
     build_link,
-    build_output_uri,
-    build_run_uri,
     count_twice,
     drop_empty,
-    format_duration,
     format_joined,
     make_sendable,
     plain,
     tell_cost,
 )
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.domain.text import clean_text, format_quoted
-from flowport.domain.truncate import choose_forms, count_bytes
+from flowport.domain.text import choose_forms, clean_text, count_bytes, format_duration, format_quoted
+from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.media.previews import Preview
 from flowport.runs.batch.report import get_row_state
 from flowport.runs.output_file import find_folder_warning
@@ -83,7 +80,7 @@ def build_batch_answer(
     wanted = sorted(begun, key=lambda row: not _has_failed(row))[:_MAX_ROWS]
     forms = [_build_forms(row, view.batch_progress) for row in wanted]
     # The sentence about what is left out has its room from the beginning.
-    left_out = f"For length not everything is shown here; {build_run_uri(view.run.id)} has all rows."
+    left_out = f"For length not everything is shown here; {format_run_uri(view.run.id)} has all rows."
     budget = MAX_RUN_BYTES - count_twice({**facts, "table": [], "rows_not_shown": len(rows), "left_out": left_out})
     chosen = choose_forms([[form.count_bytes() for form in one] for one in forms], budget)
     shown = sorted(zip(wanted, chosen, forms, strict=False), key=lambda one: one[0].row.n)
@@ -129,7 +126,7 @@ def build_batch_facts(view: BatchView) -> Facts:
         "joined": format_joined(run, again="The same call") if view.is_joined else "",
         "csv": make_sendable(batch_progress.csv_path),
         "csv_problem": batch_progress.csv_problem,
-        "resource": build_run_uri(run.id),
+        "resource": format_run_uri(run.id),
         "next_step": _format_next_step(run),
     }
     return drop_empty(facts)
@@ -156,9 +153,7 @@ def build_batch_page(
     # One alone is shorter than a page, so each page has some.
     count = max(1, len(choose_forms([[count_bytes(facts)] for facts in forms], limit_bytes)))
     rest = len(rows) - count
-    more = (
-        {"rows_not_shown": rest, "next_page": f"{build_run_uri(batch.id)}?from={rows[count].row.n}"} if rest > 0 else {}
-    )
+    more = {"rows_not_shown": rest, "next_page": format_run_uri(batch.id, start=rows[count].row.n)} if rest > 0 else {}
     return {"table": forms[:count], **more}
 
 
@@ -225,7 +220,7 @@ def _build_head(row: RowStatus, batch_progress: BatchProgress) -> Facts:
 def _name_output(run: Run, output: Output) -> str:
     """Return where an output is: here, else at the provider."""
     short = clean_text(output.text, limit=_MAX_TEXT) if output.kind is OutputKind.TEXT else ""
-    return short or make_sendable(output.saved_path) or output.link or build_output_uri(run.id, output.n)
+    return short or make_sendable(output.saved_path) or output.link or format_output_uri(run.id, output.n)
 
 
 def _build_output(run: Run, output: Output) -> dict[str, Any]:
@@ -236,7 +231,7 @@ def _build_output(run: Run, output: Output) -> dict[str, Any]:
             "url": output.link,
             "saved_path": make_sendable(output.saved_path),
             "save_problem": clean_text(output.save_problem, limit=_MAX_BRIEF_PROBLEM),
-            "resource": build_output_uri(run.id, output.n),
+            "resource": format_output_uri(run.id, output.n),
         }
     )
 

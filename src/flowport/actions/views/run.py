@@ -14,9 +14,9 @@ from typing import Any, Final, TypeAlias
 import mcp.types as t
 
 from flowport.domain.errors import FlowportError
-from flowport.domain.models import BATCH_PREFIX, Output, OutputKind, Run, RunState
-from flowport.domain.text import clean_text, format_quoted
-from flowport.domain.truncate import choose_forms, count_bytes
+from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.domain.text import choose_forms, clean_text, count_bytes, format_duration, format_quoted
+from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.media.previews import Preview
 from flowport.store.records import Reminder
 
@@ -124,21 +124,6 @@ def build_mistake_answer() -> Answer:
     return build_answer({"error": "InternalError", "message": OUR_MISTAKE}, [], is_error=True)
 
 
-def build_run_uri(run_id: str) -> str:
-    """Return the lasting URI of a run or of a batch."""
-    return f"flowport://{'batches' if run_id.startswith(BATCH_PREFIX) else 'runs'}/{run_id}"
-
-
-def build_app_uri(tool_name: str) -> str:
-    """Return the lasting URI of an app."""
-    return f"flowport://apps/{tool_name}"
-
-
-def build_output_uri(run_id: str, n: int) -> str:
-    """Return the lasting URI of an output."""
-    return f"flowport://runs/{run_id}/outputs/{n}"
-
-
 def build_run_facts(view: RunView, *, text_limit: int = _TEXT_LIMITS[0]) -> Facts:
     """Return everything that is worth telling about a run as a whole, and room for its outputs; nothing that is empty."""
     run = view.run
@@ -156,7 +141,7 @@ def build_run_facts(view: RunView, *, text_limit: int = _TEXT_LIMITS[0]) -> Fact
         "problem": clean_text(view.problem, limit=text_limit),
         "notes": clean_text(run.notes, limit=text_limit),
         "joined": format_joined(run) if view.is_joined else "",
-        "resource": build_run_uri(run.id),
+        "resource": format_run_uri(run.id),
         "next_step": _format_next_step(view),
     }
     return drop_empty(facts)
@@ -184,7 +169,7 @@ def build_output_facts(run: Run, output: Output) -> Facts:
         "expires_at": format_instant(output.expires_at),
         "saved_path": make_sendable(output.saved_path),
         "save_problem": clean_text(output.save_problem, limit=_MAX_PROBLEM),
-        "resource": build_output_uri(run.id, output.n),
+        "resource": format_output_uri(run.id, output.n),
     }
     return {key: value for key, value in facts.items() if value not in ("", None)}
 
@@ -208,12 +193,6 @@ def format_summary(view: RunView) -> str:
     unsaved = [output.save_problem for output in run.outputs if output.save_problem and not output.saved_path]
     problem = f" {clean_text(unsaved[0], limit=_MAX_PROBLEM)}" if unsaved else ""
     return f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(view.elapsed_seconds)}{made}){saving}.{problem}"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as people say it: `34 s`, `2 min 5 s`."""
-    whole = max(0, round(seconds))
-    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"  # noqa: PLR2004
 
 
 def format_instant(at: float | None) -> str:
@@ -268,7 +247,7 @@ def _show_whole(run: Run, output: Output) -> _Shown:
 
 def _show_unlinked(run: Run, output: Output) -> _Shown:
     """Show the output with a link that does not repeat its URL."""
-    link = build_link(run, output, build_output_uri(run.id, output.n)) if output.link else None
+    link = build_link(run, output, format_output_uri(run.id, output.n)) if output.link else None
     return _Shown(build_output_facts(run, output), link, is_whole=True)
 
 
@@ -284,7 +263,7 @@ def _show_briefly(run: Run, output: Output) -> _Shown:
 def _format_left_out(run: Run, shown: Sequence[_Shown]) -> str:
     if len(shown) == len(run.outputs) and all(one.is_whole for one in shown):
         return ""
-    return f"For length not everything is shown here; {build_run_uri(run.id)} has all outputs with their links."
+    return f"For length not everything is shown here; {format_run_uri(run.id)} has all outputs with their links."
 
 
 def drop_empty(facts: Facts) -> Facts:

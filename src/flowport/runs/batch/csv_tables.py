@@ -13,10 +13,10 @@ from functools import cache, partial
 from itertools import islice
 from typing import Final
 
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import JsonValue
 from flowport.domain.text import clean_line
-from flowport.media.errors import build_refusal
 
 MAX_TABLE_BYTES: Final = 20_000_000
 """More than the arguments of a batch may have: the table that it saves holds its results too, and doubles each quote."""

@@ -9,10 +9,10 @@ from typing import Any, Final
 from flowport.catalog.arguments import build_raw_digest, name_arguments
 from flowport.catalog.listing import Listing
 from flowport.catalog.values import parse_value
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import BATCH_PREFIX, App, JsonValue, Run, RunState
-from flowport.domain.truncate import count_bytes
-from flowport.media.errors import build_refusal
+from flowport.domain.text import count_bytes
 from flowport.network.account import OpenAccount
 from flowport.runs.accept import build_run, draw_id
 from flowport.runs.calls import RunRequest

@@ -12,7 +12,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import JsonValue, Run, RunState
 from flowport.domain.text import clean_text
 from flowport.media.saving import build_batch_path, open_partial
@@ -207,7 +207,7 @@ def _restore_row(row: TableRow, columns: Mapping[str, str], is_free: Callable[[s
         name, text = columns[column], str(cell)
         if is_cut(text):
             problem = f"has a {name} on line {row.line} that was cut when the table was saved"
-            raise ArgumentsInvalid((ArgumentProblem("csv", problem, "Write the whole text there, or a file's path."),))
+            raise build_refusal("csv", problem, "Write the whole text there, or a file's path.")
         cells[name] = parse_exact(text, is_free=is_free(name))
     return TableRow(row.line, cells)
 

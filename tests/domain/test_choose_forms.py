@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.domain.truncate import choose_forms, count_bytes
+from flowport.domain.text import choose_forms, count_bytes
 
 SIZES = st.lists(st.lists(st.integers(1, 50), min_size=3, max_size=3).map(sorted), max_size=12)
 
