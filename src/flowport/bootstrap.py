@@ -14,8 +14,8 @@ import anyio.to_thread
 
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
+from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
-from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
 from flowport.domain.errors import StoreError
 from flowport.domain.models import SANDBOX_HOST, Account, App, Source
 from flowport.media.input_files import MediaRules
@@ -137,7 +137,7 @@ async def open_assembly(
         for one in catalogs:
             is_cached = await one.catalog.load()
             supervisor.spawn("catalogue", _keep_fresh, one.catalog, base.first_listed if is_cached else None)
-            supervisor.spawn("doubts", one.catalog.read_doubted)
+            supervisor.spawn("stale definitions", one.catalog.refresh_stale)
         supervisor.spawn("upkeep", _keep_up, base)
         supervisor.spawn("sandbox", keep_tidy, accounts, home.store, clock)
         yield Assembly(_build_workspace(base, catalogs, pace or Pace()), file_threads, base.first_listed)
@@ -334,7 +334,7 @@ def _build_runner(
 
     def reread_definition(account: OpenAccount, app: App) -> None:
         """Have the definition of an app read again by the catalogue that it comes from."""
-        next(one.catalog for one in catalogs if one.account is account).doubt(app)
+        next(one.catalog for one in catalogs if one.account is account).mark_stale(app)
 
     return Runner(
         accounts=accounts,

@@ -58,7 +58,7 @@ def drop_invisible(text: str) -> str:
 
 
 def _take_start(text: str, limit: int) -> str:
-    """Return as much of a text as `limit` visible characters may come from; megabytes would hold up everything else."""
+    """Return as much of a text as `limit` visible characters may come from; megabytes would block everything else."""
     return text[: limit * _LOOKED_AT + _LOOKED_AT_LEAST]
 
 
@@ -177,14 +177,14 @@ def _hide_scheme(found: re.Match[str]) -> str:
 
 
 def _hide_mixed(found: re.Match[str]) -> str:
-    """Hide what has both letters and digits: a long word and a number are none of a secret's."""
+    """Hide what has both letters and digits: a long word or a number is not a secret."""
     value = found[3]
     is_mixed = any(character.isdigit() for character in value) and any(character.isalpha() for character in value)
     return f"{found[1]}{found[2]}{HIDDEN}" if is_mixed else found[0]
 
 
 def _is_secret(value: str) -> bool:
-    """Tell whether a value is no word of a sentence ("token: expired") and no count ("token: 512")."""
+    """Tell whether a value is neither a word of a sentence ("token: expired") nor a count ("token: 512")."""
     if value.isdigit():
         return len(value) > _DIGITS_OF_A_NUMBER
     return len(value) >= _LONG or any(character.isdigit() for character in value)
