@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import build_name, build_properties
+from flowport.catalog.listing import build_name
+from flowport.catalog.names import build_property_names
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.schema import build_tool
 from flowport.domain.errors import AppUnsupported, FlowportError, Operation, ProviderBroken
@@ -120,7 +121,7 @@ def name_all(connection: sqlite3.Connection, apps: Mapping[str, App]) -> Named:
         apps=[(app.id, app.name) for app in apps.values()],
         build_name=partial(build_name, prefix=""),
     )
-    properties = [(app.id, partial(build_properties, app)) for app in apps.values()]
+    properties = [(app.id, partial(build_property_names, app.inputs or ())) for app in apps.values()]
     return Named(apps, tool_names, assign_property_names(connection, SCOPE, apps=properties))
 
 

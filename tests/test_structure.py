@@ -12,7 +12,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MOST_ENTRIES: Final = 17
 MOST_LINES: Final = 400
 MOST_LAYERS: Final = 11
-MOST_TINY_MODULES: Final = 7
+MOST_TINY_MODULES: Final = 6
 """Modules of fewer than 60 lines with one importer. The aim is 6; the number may only fall."""
 LONG_TESTS: Final[dict[str, int]] = {
     "interaction/test_hostile_outputs.py": 407,

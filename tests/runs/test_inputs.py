@@ -13,7 +13,7 @@ import pytest
 from flowport.domain.errors import ArgumentsInvalid, Breakage, Operation, StoreError
 from flowport.domain.models import InputKind, JsonValue, Output, OutputKind, RunState
 from flowport.media.input_files import FileMedia, UrlMedia, examine
-from flowport.media.sources import DiskSource, HeldSource, Source
+from flowport.media.local_files import DiskSource, HeldSource, Source
 from flowport.network.download import Fetcher
 from flowport.network.upload import Uploader
 from flowport.providers.interface import InlineFiles

@@ -25,7 +25,7 @@ from flowport.media.convert import Wanted, is_odd_picture_url
 from flowport.media.data_uris import parse_data_uri
 from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia, UrlMedia, examine
-from flowport.media.sources import DiskSource, HeldSource, open_unchanged
+from flowport.media.local_files import DiskSource, HeldSource, open_unchanged
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.download import Fetcher, FetchRules

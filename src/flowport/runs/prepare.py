@@ -26,9 +26,8 @@ from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import App, Input, InputKind, JsonValue
 from flowport.domain.text import clean_line
 from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
-from flowport.media.source_kinds import Spelling, correct_address, get_spelling
-from flowport.media.sources import HeldSource
-from flowport.media.wrapped_paths import iterate_unwrapped
+from flowport.media.local_files import HeldSource
+from flowport.media.source_kinds import SourceKind, correct_address, get_source_kind, iterate_unwrapped
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.calls import RunRequest
@@ -189,7 +188,7 @@ class CallPreparer:
 
     async def _unwrap(self, text: str, rules: MediaRules) -> str:
         """Return what is named inside quotes, a link or whatever a program put round it."""
-        if get_spelling(text) is not Spelling.RELATIVE or not any(iterate_unwrapped(text)):
+        if get_source_kind(text) is not SourceKind.RELATIVE or not any(iterate_unwrapped(text)):
             return text
         return await anyio.to_thread.run_sync(unwrap, text, rules, limiter=self._threads)
 
@@ -199,7 +198,7 @@ class CallPreparer:
         async with self._readings:
             if not account.is_sandbox:
                 return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
-            if get_spelling(text) is Spelling.URL and not _is_of(text, rules.trusted_origins):
+            if get_source_kind(text) is SourceKind.URL and not _is_of(text, rules.trusted_origins):
                 raise build_refusal(argument, *_NO_WEB)
             try:
                 return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
@@ -289,7 +288,7 @@ def _show_media(value: JsonValue, item: MediaInput) -> JsonValue:
 
 
 def _shorten_media(text: str) -> JsonValue:
-    is_data = get_spelling(text) in {Spelling.BASE64, Spelling.DATA_URI} and not _DATA_URI.match(text)
+    is_data = get_source_kind(text) in {SourceKind.BASE64, SourceKind.DATA_URI} and not _DATA_URI.match(text)
     return f"base64… ({len(text)} characters)" if is_data else _shorten(text)
 
 

@@ -21,7 +21,7 @@ from flowport.domain.models import OutputKind
 from flowport.media.convert import Converted, Wanted, convert_picture
 from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia
-from flowport.media.sources import Fingerprint, measure, open_unchanged
+from flowport.media.local_files import Fingerprint, compute_fingerprint, open_unchanged
 from flowport.network.account import OpenAccount
 from flowport.network.causes import UploadError
 from flowport.network.ratelimit.limiter import Priority
@@ -227,7 +227,7 @@ class FileUploads:
                 return _Body(file, _get_type(media), media.fingerprint, "")
             file.close()
             data = io.BytesIO(converted.data)
-            fingerprint = measure(data, argument=argument, max_bytes=wanted.max_bytes)
+            fingerprint = compute_fingerprint(data, argument=argument, max_bytes=wanted.max_bytes)
             return _Body(data, converted.mime_type, fingerprint, converted.note)
 
         async with self.conversions:
