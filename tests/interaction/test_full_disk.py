@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.children import Child, open_child
+from tests.support.provider_process import open_provider
 
 APP = "text_to_picture"
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
@@ -19,12 +20,8 @@ NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run a sandbox as a process and say how to reach it."""
-    with open_child(
-        tmp_path_factory.mktemp("sandbox"), "--speed", "0", "--requests-per-minute", "0", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield {"FLOWPORT_SAVE_OUTPUTS": "false", **dict(line.split("=", 1) for line in lines if "=" in line)}
+    with open_provider(tmp_path_factory.mktemp("sandbox")) as provider:
+        yield {"FLOWPORT_SAVE_OUTPUTS": "false", **provider.environment}
 
 
 def check_refusal(child: Child, problem: str) -> None:

@@ -330,7 +330,11 @@ async def test_each_row_is_cancelled_at_the_provider_by_itself(
     for _ in range(3):
         await sandbox.switch("next_run", hold=True, pending_seconds=0)
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
-    providers = (ProviderSettings("magica", url, MAGICA_KEY, {"cancel_path": path}),)
+    providers = (
+        ProviderSettings(
+            "magica", url, MAGICA_KEY, {"file_origins": frozenset({sandbox.addresses.files_url}), "cancel_path": path}
+        ),
+    )
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace, rows = flowport.assembly.workspace, [{"prompt": f"lake {n}"} for n in range(3)]
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=rows, wait=False))["run_id"]
@@ -360,7 +364,11 @@ async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: Sa
     await face.switch(has_cancel=True)
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
-    providers = (ProviderSettings("magica", url, MAGICA_KEY, {"cancel_path": path}),)
+    providers = (
+        ProviderSettings(
+            "magica", url, MAGICA_KEY, {"file_origins": frozenset({sandbox.addresses.files_url}), "cancel_path": path}
+        ),
+    )
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace = flowport.assembly.workspace
         held = Troubled(workspace.store)

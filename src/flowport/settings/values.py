@@ -122,7 +122,8 @@ def parse_origins(variable: Variable, text: str) -> frozenset[str]:
 
 def _parse_origin(variable: Variable, text: str) -> str:
     parts = _split(text.lower().rstrip("/"))
-    if parts is None or parts.scheme not in {"http", "https"} or parts.path or not _is_plain(text, parts):
+    is_whole = parts is not None and not parts.path and parts.port != 0 and not set(text) & set("*%")
+    if parts is None or not is_whole or parts.scheme not in {"http", "https"} or not _is_plain(text, parts):
         problem = "holds something that is not an origin"
         raise ConfigurationError(variable.name, problem, "Each looks like http://10.0.0.5:8188, without a path.")
     port = None if parts.port == {"http": 80, "https": 443}[parts.scheme] else parts.port
