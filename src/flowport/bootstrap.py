@@ -38,7 +38,7 @@ from flowport.runs.inputs import FileDeliverer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import RunWriter
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
@@ -207,7 +207,7 @@ def _build_runner(
             deliverer=_build_deliverer(shared, accounts, process),
             on_doubt=shared.doubt,
         ),
-        follower=RunFollower(
+        follower=RunPoller(
             store,
             live_runs,
             clock,
