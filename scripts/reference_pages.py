@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
 from flowport.cli.main import COMMANDS
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 
 HOME: Final = "/home/me"
 """The home folder that the pages show."""
@@ -18,8 +18,8 @@ HOME: Final = "/home/me"
 def build_settings() -> str:
     """Return the table of all settings, in the program's order."""
     rows = ["| variable | meaning | default |", "| --- | --- | --- |"]
-    for variable in VARIABLES:
-        state = "" if variable.is_built else " **Not yet built: refused.**"
+    for variable in get_variables():
+        state = "" if variable.parse else " **Not yet built: refused.**"
         rows.append(f"| `{variable.name}` | {variable.meaning}{state} | {variable.default} |")
     return "\n".join(rows)
 

@@ -16,7 +16,7 @@ from flowport import __version__
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.cli.main import COMMANDS
 from flowport.domain.errors import Breakage, FlowportError
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 from flowport.store.sqlite.errors import SENTENCES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ def test_the_first_documents_stay_short(document: str, most: int) -> None:
 
 def test_every_setting_is_in_the_reference() -> None:
     """Each setting has a row in docs/settings.md, and no page names a variable that does not exist."""
-    known = {variable.name for variable in VARIABLES}
+    known = {variable.name for variable in get_variables()}
     named = {
         name
         for path in [*PAGES, ROOT / "README.md"]

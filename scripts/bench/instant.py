@@ -18,9 +18,9 @@ from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
 from flowport.domain.models import Account, App, Input, InputKind
+from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Pace
-from flowport.settings.settings import ProviderSettings, Settings
-from flowport.store.home import Home
+from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
 
@@ -53,7 +53,7 @@ def open_provider() -> Iterator[str]:
 @asynccontextmanager
 async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> AsyncIterator[Workspace]:
     """Run Flowport on a store, which is closed afterwards."""
-    configured = ProviderSettings("magnific", url, "bench-key", "flows")
+    configured = ProviderSettings("magnific", url, "bench-key", {"api_style": "flows"})
     account = Account("magnific", urlsplit(url).netloc, configured.fingerprint)
     tool = build_tool(_APP, tool_name=TOOL_NAME, property_names={"i1": "prompt"}, provider_title="Magnific")
     listing = Listing(_APP, TOOL_NAME, {"i1": "prompt"}, tool)
@@ -67,7 +67,7 @@ async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> Asyn
         should_save_outputs=False,
         should_show_previews=False,
     )
-    home = Home(store, ProcessLock(folder))
+    home = assembly.Home(store, ProcessLock(folder))
     with mock.patch.object(assembly, "open_home", return_value=home):
         async with assembly.open_assembly(settings, pace=QUICK) as opened:
             yield opened.workspace

@@ -17,7 +17,7 @@ from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue
 from flowport.domain.models import Account
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 
 ROUNDS: Final = 15
 MAX_START_RATIO: Final = 1.25

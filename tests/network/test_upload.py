@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.media.sources import Fingerprint
+from flowport.media.local_files import Fingerprint
 from flowport.network.addresses import resolve_host
 from flowport.network.causes import UploadError
 from flowport.network.upload import Uploader, count_put_seconds

@@ -14,12 +14,7 @@ from flowport.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.providers.interface import (
-    Refusal,
-    build_inline_media,
-    build_refusal,
-    is_not_taken,
-)
+from flowport.providers.answers import Refusal, build_inline_media, build_refusal, is_not_taken
 from flowport.providers.parsing import guess_mime_type
 from flowport.providers.retry_after import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 

@@ -83,8 +83,8 @@ def test_runs_that_were_started_together_are_not_polled_together(crowd: int, cha
         (3, 0, 50, 1, Load(4.0, 4.0)),
         (10, 0, 50, 1, Load(40 / 3, 40 / 3)),
         (10, 0, 50, 4, Load(10 / 3, 40 / 3)),
-        (1, 59, 50, 1, Load(20.0, 80.0)),
-        (1, 59, 500, 1, Load(2.0, 8.0)),
+        (1, 59, 50, 1, Load(40.0, 80.0)),
+        (1, 59, 500, 1, Load(4.0, 8.0)),
     ],
 )
 def test_all_runs_together_are_polled_as_often_as_the_limit_allows(

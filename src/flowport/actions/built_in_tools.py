@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from flowport.catalog.schema import NEW_RUN, NEW_RUN_LABEL
 from flowport.domain.models import App, Input, InputKind, Option, RunState
+from flowport.providers.registry import get_plugins
 
 # What is free in form is told as text, and an object is taken as well: schemas hold no object without properties, which
 # several clients refuse.
@@ -40,6 +41,8 @@ def _take(name: str, kind: InputKind, label: str, *, is_required: bool = False, 
     return Input(name, name, kind, label, is_required=is_required, options=choices)
 
 
+_PROVIDERS: Final = " or ".join(plugin.name for plugin in get_plugins())
+
 _RUN_ID: Final = _take("run_id", InputKind.TEXT, "As an earlier answer gave it", is_required=True)
 
 _VARIATIONS: Final = replace(
@@ -60,7 +63,7 @@ FIND_APPS: Final = BuiltInTool(
             "Only apps that made this in earlier runs; then those never run, as unknown",
             options=("image", "video", "audio"),
         ),
-        _take("provider", InputKind.TEXT, "Only apps of this provider: magnific or magica"),
+        _take("provider", InputKind.TEXT, f"Only apps of this provider: {_PROVIDERS}"),
         _take("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
         _take("option", InputKind.TEXT, "Of the one app that is meant, only options that hold this text"),
         _take("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
@@ -113,8 +116,8 @@ LIST_RUNS: Final = BuiltInTool(
 CANCEL_RUN: Final = BuiltInTool(
     "cancel_run",
     "Cancel a run",
-    "Cancel a run if its provider can do that, else say so; of a batch, start no more rows. Magnific cannot: a started run "
-    "is paid for and goes on. Magica can, and gives back what was not used.",
+    "Cancel a run if its provider can do that, else say so: a run that was started then goes on and is paid for. "
+    "Of a batch, start no more rows.",
     (_RUN_ID, _take("stop_following", InputKind.BOOLEAN, "true: no longer look at a run that cannot be cancelled")),
     is_read_only=False,
 )
@@ -122,7 +125,7 @@ GET_BALANCE: Final = BuiltInTool(
     "get_balance",
     "Get the balance",
     "Tell the provider's balance where it has one, and what was spent through Flowport in the last 24 hours. Free.",
-    (_take("provider", InputKind.TEXT, "Only this provider: magnific or magica"),),
+    (_take("provider", InputKind.TEXT, f"Only this provider: {_PROVIDERS}"),),
 )
 
 BUILT_IN_TOOLS: Final = {

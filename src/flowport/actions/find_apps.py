@@ -14,7 +14,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
 from flowport.domain.text import clean_line, count_bytes, format_duration
 from flowport.domain.uris import format_app_uri
-from flowport.settings.values import KEY_ADVICE
+from flowport.providers.registry import get_key_advice
 from flowport.store.records import AppHistory, get_usual_seconds
 
 logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ def _build_catalogue_facts(workspace: Workspace, one: OpenCatalog) -> Facts:
         "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
         "read": _format_age(workspace, one),
         "could_not_be_refreshed_because": catalog.problem,
-        "to_run_own_apps": f"{KEY_ADVICE}, in the client's configuration." if one.account.is_sandbox else "",
+        "to_run_own_apps": f"{get_key_advice()}, in the client's configuration." if one.account.is_sandbox else "",
         "left_out": _format_left_out(one),
     }
     return {key: value for key, value in facts.items() if value not in ("", [])}

@@ -10,11 +10,12 @@ from flowport.actions.waiting import Caller
 from flowport.actions.workspace import Workspace
 from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.models import Run, RunState
+from flowport.domain.run_events import Reported
 from flowport.domain.spending import Consent, NotConfirmed, UncertainStart
 from flowport.domain.spending_errors import PriceUnconfirmed
+from flowport.runs.accept import Submission
 from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import Delivery
-from flowport.runs.service import Submission
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ async def note_learnt(
         workspace.deliveries.expect(caller.exchange, delivery)
         return
     try:
-        await workspace.store.note_told(run.id, at=workspace.clock.now(), call_id=origin.id)
+        await workspace.store.record(run.id, Reported(workspace.clock.now()), ended_call_id=origin.id)
     except StoreError as exc:
         # The answer is in hand: it is given although the note that it was cannot be made.
         logger.warning("the answer for run %s could not be noted: %s", run.id, exc)

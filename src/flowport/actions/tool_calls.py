@@ -49,11 +49,11 @@ from flowport.domain.models import JsonValue, Run, RunState
 from flowport.domain.spending import find_price_question
 from flowport.domain.uris import names_last
 from flowport.media.previews import Shown, drop_paths
+from flowport.runs.accept import Submission
 from flowport.runs.batch.prepare import MAX_ROWS, BatchRequest, InputRow
 from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import CancelOutcome
 from flowport.runs.prepare import price_call
-from flowport.runs.service import Submission
 
 logger = logging.getLogger(__name__)
 

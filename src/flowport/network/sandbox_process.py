@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,10 +22,8 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderUnreachable, StoreError
-from flowport.domain.models import SANDBOX_HOST, Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
-from flowport.network.ratelimit.limiters import Budgets
 from flowport.providers.interface import Provider
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -52,9 +50,6 @@ _TIDY_SECONDS: Final = 3600.0
 _GRANTED: Final = b"ok\n"
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
-SANDBOX_ACCOUNT = Account("magnific", SANDBOX_HOST, "builtin")
-"""Always the same, although port and key change: its catalogue and its names outlive the process."""
-
 _left_running: list["subprocess.Popen[bytes]"] = []
 """Children that other programs still use when we have let go: the system collects them when we end."""
 
@@ -68,6 +63,9 @@ class _About:
     """Where a sandbox listens and how to be let in."""
 
     api_url: str
+    files_url: str
+    former_files_urls: frozenset[str]
+    """Where earlier processes of the same folder served files."""
     lease_port: int
     key: str
 
@@ -168,7 +166,14 @@ class BuiltInSandbox:
             return None
         self._lease = lease
         headers = self._provider.build_headers(about.key, "127.0.0.1")
-        self._location = Location(about.api_url, headers, about.key, is_loopback=True)
+        self._location = Location(
+            about.api_url,
+            headers,
+            about.key,
+            is_loopback=True,
+            file_origins=frozenset({about.files_url}),
+            former_file_origins=about.former_files_urls,
+        )
         return self._location
 
     async def _start(self, folder: Path | None) -> Location | None:
@@ -194,16 +199,6 @@ class BuiltInSandbox:
             self._told.add(problem)
             logger.warning("%s", problem)
         return location
-
-
-def open_sandbox_account(
-    provider: Provider, budgets: Budgets, stack: AsyncExitStack, *, is_home_usable: bool
-) -> OpenAccount:
-    """Return the account of the home's sandbox, which is let go with the stack; nothing is started yet."""
-    sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
-    stack.push_async_callback(sandbox.aclose)
-    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
-    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
 
 
 async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock) -> None:
@@ -275,8 +270,13 @@ def _introduce(process: "subprocess.Popen[bytes]", key: str) -> dict[str, Any]:
 def _parse_about(told: Any, key: Any) -> _About | None:
     """Return what a process says of itself; None when it is not enough, or leads away from this computer."""
     match told:
-        case {"api_url": str(url), "lease_port": int(port)} if isinstance(key, str) and _LOOPBACK_URL.fullmatch(url):
-            return _About(url, port, key)
+        case {
+            "api_url": str(api_url),
+            "files_url": str(files_url),
+            "former_files_urls": list(former),
+            "lease_port": int(port),
+        } if isinstance(key, str) and all(map(_LOOPBACK_URL.fullmatch, (api_url, files_url))):
+            return _About(api_url, files_url, frozenset(filter(_LOOPBACK_URL.fullmatch, map(str, former))), port, key)
         case _:
             return None
 

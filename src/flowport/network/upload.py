@@ -14,7 +14,7 @@ import anyio.to_thread
 import httpx2
 
 from flowport.domain.text import clean_line
-from flowport.media.sources import CHUNK_BYTES, Fingerprint
+from flowport.media.local_files import CHUNK_BYTES, Fingerprint
 from flowport.network.addresses import PORTS, Resolve, resolve_host
 from flowport.network.causes import UploadError, get_breakage
 from flowport.network.file_route import HostRefused, NotConnected, Outlet

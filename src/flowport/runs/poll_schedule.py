@@ -24,12 +24,12 @@ LOST_AFTER_SECONDS: Final = 3600.0
 readable yet, and a gateway that is down may answer so for every run."""
 
 UNKNOWN_SECONDS: Final = 55.0
-"""The usual duration of an app of which nothing is known; Magnific's apps take 10 seconds to 5 minutes."""
+"""The usual duration of an app of which nothing is known; one provider says that 10 seconds to 5 minutes are usual."""
 
 PLANNED_SHARE: Final = 0.9
 """The part of the request limit that polls may plan with; catalogue requests and the unforeseen have the rest."""
 
-WAITED_PART: Final = 0.25
+WAITED_PART: Final = 0.5
 """The gap between two polls of a waited-for run, as a part of that of a row."""
 
 POLLS_IN_ONE: Final = 4

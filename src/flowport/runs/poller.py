@@ -64,7 +64,7 @@ class BulkStatusReader:
 
     def get_most(self) -> int:
         """Return how many runs one request may name now; 1 when each run needs its own request."""
-        bulk_status = self._account.provider.bulk_status
+        bulk_status = self._account.provider.capabilities.bulk_status
         is_closed = not self._account.budget.is_limited or self._clock.monotonic() < self._closed_until
         return 1 if bulk_status is None or is_closed else bulk_status.most
 
@@ -73,7 +73,7 @@ class BulkStatusReader:
 
         A failure returns nothing and disables bulk status for a while.
         """
-        bulk_status = self._account.provider.bulk_status
+        bulk_status = self._account.provider.capabilities.bulk_status
         if bulk_status is None:
             return {}
         try:

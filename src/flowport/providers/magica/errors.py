@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowport.domain.errors import InputFlaw, Operation, ProviderBroken, ProviderError, ProviderRejected
+from flowport.providers.answers import Refusal, build_refusal
 from flowport.providers.input_errors import format_flaws, parse_flaws
-from flowport.providers.interface import ApiAnswer, Refusal, build_refusal
+from flowport.providers.interface import ApiAnswer
 from flowport.providers.parsing import parse_json
 
 _FORBIDDEN: Final = 403
