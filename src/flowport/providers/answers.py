@@ -13,7 +13,7 @@ from flowport.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.providers.retry_after import parse_retry_after
+from flowport.providers.rate_limit_headers import parse_retry_after
 
 NOT_TAKEN_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
 """Answers to a start request that prove that no run was started. So does every 3xx."""

@@ -37,9 +37,9 @@ from flowport.providers.interface import (
     UploadedFile,
     WholeUploads,
 )
+from flowport.providers.magica.answers import build_magica_refusal, find_items, find_next_query, parse_body
 from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magica.declared import DeclaredWorkflow
-from flowport.providers.magica.errors import build_magica_refusal, parse_body
 from flowport.providers.magica.inputs import (
     MAX_ID_LENGTH,
     RequestField,
@@ -57,7 +57,6 @@ from flowport.providers.magica.mcp_tools import (
     tell_missing_tool,
 )
 from flowport.providers.magica.outputs import parse_event, parse_run, read_microcredits
-from flowport.providers.magica.pages import find_items, find_next_query
 from flowport.providers.magica.prices import build_estimate_body, parse_estimate
 from flowport.providers.options import MAX_TEXT_LENGTH
 from flowport.providers.parsing import clean_answer, parse_json, quote_segment, read_run_id, tell_what_came
