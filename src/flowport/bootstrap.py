@@ -55,7 +55,7 @@ from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
-from flowport.store.process_lock import Bystander, NoLocks, ProcessLock, Turn
+from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
@@ -161,7 +161,7 @@ def open_home(folder: Path) -> Home:
         problem = StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.")
     else:
         return Home(open_store(path), process)
-    return Home(open_refusing_store(path, problem), Bystander(folder), unrecorded={})
+    return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
 
 
 def find_store(folder: Path) -> Store | None:
@@ -217,7 +217,7 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
 def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:
     settings, changes, first_listed = base.settings, base.changes, base.first_listed
     path = build_cache_path(settings.home, account.account)
-    turn = Turn(settings.home, f"refresh-{path.stem}")
+    turn = LeaderLock(settings.home, f"refresh-{path.stem}")
     stack.callback(turn.release)
 
     def note_change() -> None:
