@@ -34,7 +34,6 @@ _ENVIRONMENTS: Final = (
     {"MAGNIFIC_BASE_URL": "api.magnific.com"},
     {"MAGNIFIC_BASE_URL": "https://["},
     {"MAGICA_CANCEL_PATH": "cancel"},
-    {"FLOWPORT_TEST_REHEARSAL": "x"},
 )
 _FILES: Final = (
     "wait_seconds = 4",

@@ -16,7 +16,7 @@ from figures import Figure
 from learning import MAX_REFUSALS_OF_50, MAX_REFUSALS_OF_300, MIN_RATE, MINUTES_OF_50, MINUTES_OF_300
 from schedule_sandbox import ask_for_batch, call, plan_runs, read_facts
 from side_by_side import KEY, Sandbox, open_sandbox
-from wire import Conversation, build_environment, exchange, greet
+from wire import ROOT, Conversation, build_environment, exchange, greet
 
 RATE: Final = 5.0
 SEED: Final = 5
@@ -86,14 +86,14 @@ def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[byt
             "FLOWPORT_PREVIEWS": "false",
             "FLOWPORT_SAVE_OUTPUTS": "false",
             "FLOWPORT_SOURCE": "own",
-            "FLOWPORT_TEST_REHEARSAL": f"rate={RATE:g}",
+            "TESTS_CRASH_CONDITIONS": f"rate={RATE:g}",
             "FLOWPORT_WAIT_SECONDS": "600",
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": sandbox.api_url,
         }
     )
-    command = [sys.executable, "-m", "flowport"]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "tests.crash.child"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             greet(process)
             exchange(process, "tools/list", {}, number=2)

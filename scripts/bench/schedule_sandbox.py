@@ -26,7 +26,7 @@ from schedule import ROWS, Outcome, build_batch_figures, build_shared_figures, c
 from schedule_world import HISTORY, LIMIT, Job, draw_seconds
 from side_by_side import KEY, Sandbox, open_sandbox
 from virtual import run_virtually
-from wire import Conversation, build_environment, exchange, get_cpu_seconds, greet
+from wire import ROOT, Conversation, build_environment, exchange, get_cpu_seconds, greet
 
 RATE: Final = 15.0
 SEED: Final = 5
@@ -103,14 +103,14 @@ def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[byt
             "FLOWPORT_REQUESTS_PER_MINUTE": str(LIMIT),
             "FLOWPORT_SAVE_OUTPUTS": "false",
             "FLOWPORT_SOURCE": "own",
-            "FLOWPORT_TEST_REHEARSAL": f"rate={RATE:g}",
+            "TESTS_CRASH_CONDITIONS": f"rate={RATE:g}",
             "FLOWPORT_WAIT_SECONDS": "600",
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": sandbox.api_url,
         }
     )
-    command = [sys.executable, "-m", "flowport"]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "tests.crash.child"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             greet(process)
             exchange(process, "tools/list", {}, number=2)

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 HELLO: Final = {
     "protocolVersion": "2025-11-25",
     "capabilities": {},

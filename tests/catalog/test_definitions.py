@@ -15,12 +15,12 @@ from flowport.actions.waiting import Caller
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
 from flowport.domain.errors import StoreError
-from flowport.runtime.clock import SystemClock
 from flowport.runtime.supervisor import Supervisor
 from tests.catalog.samples import build_listing
 from tests.sandbox.client import Client as SandboxClient
 from tests.support.harness import Harness, open_harness
 from tests.support.scripted import wait_until
+from tests.support.shifted_clock import ShiftedClock
 
 CALL = {"app": "text_to_picture", "arguments": {"prompt": "a lake"}}
 ROWS = {"app": "text_to_picture", "rows": [{"prompt": "a lake"}]}
@@ -36,7 +36,7 @@ async def test_a_call_whose_definition_waits_for_the_budget_is_answered_in_time(
 ) -> None:
     """The client's patience is known; the reading goes on, so that a later call finds it."""
     # The two lists use up the minute, which passes in three seconds.
-    clock = SystemClock(rate=20.0)
+    clock = ShiftedClock(rate=20.0)
     async with open_harness(
         sandbox, tmp_path / "person", clock=clock, requests_per_minute=2, max_tools=0, wait_seconds=12.0
     ) as flowport:
@@ -82,7 +82,7 @@ async def workspace() -> AsyncIterator[Any]:
     """Give a test what a reader needs of a workspace, with a clock that runs fast and a patience of forty seconds."""
     async with Supervisor() as supervisor:
         settings = SimpleNamespace(wait_seconds=40.0)
-        yield SimpleNamespace(clock=SystemClock(rate=RATE), settings=settings, supervisor=supervisor)
+        yield SimpleNamespace(clock=ShiftedClock(rate=RATE), settings=settings, supervisor=supervisor)
 
 
 def build_home(catalog: SlowCatalog) -> Any:

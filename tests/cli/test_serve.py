@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
-from flowport.cli.serve import _find_first, _open, build_flag, build_parser
+from flowport.cli.serve import _find_first, build_flag, build_parser
 from flowport.settings.folders import get_default_config_path
-from flowport.settings.settings import load_settings
 from flowport.settings.variables import VARIABLES
 from tests.support.children import Child, open_child
 from tests.support.harness import MODES, Mode
@@ -257,19 +255,6 @@ def test_a_start_without_a_pipe_to_the_client_says_so(tmp_path: Path, closed: st
 def test_what_ends_flowport_is_named_out_of_its_groups(problem: Exception) -> None:
     """That something is wrong in a group of tasks is no reason."""
     assert str(_find_first(problem)) == "[Errno 5] Sad"
-
-
-async def test_a_rehearsal_is_a_start_with_a_wrong_and_fast_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The tests of crashes and of clocks that were set live by it."""
-    for name, folder in (("FLOWPORT_HOME", "home"), ("FLOWPORT_OUTPUT_DIR", "outputs")):
-        monkeypatch.setenv(name, str(tmp_path / folder))
-    monkeypatch.setenv("FLOWPORT_TEST_REHEARSAL", "clock=86400 rate=20")
-    async with _open(load_settings({}, os.environ)) as assembly:
-        clock, right = assembly.workspace.clock, time.monotonic()
-        assert clock.now() == pytest.approx(time.time() + 86_400.0, abs=600.0)
-        assert clock.monotonic() == pytest.approx(20.0 * right, abs=600.0)
 
 
 def open_watch(process_id: int) -> int:

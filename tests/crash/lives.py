@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.children import Child, open_child
+from tests.support.children import CONDITIONS, Child, open_child
 
 LIFE_SECONDS = 60.0
 """When a life that hangs is ended from outside; its trial then fails."""
@@ -64,7 +64,7 @@ def build_arguments(provider: str, photo: Path) -> dict[str, Any]:
 @contextmanager
 def open_life(folder: Path, environment: Mapping[str, str], rehearsal: str) -> Iterator[Child]:
     """Start Flowport on the home of the lives before, and shake hands."""
-    named = {**SETTINGS, **environment, "FLOWPORT_TEST_REHEARSAL": f"pace=0.05 {rehearsal}"}
+    named = {**SETTINGS, **environment, CONDITIONS: f"pace=0.05 {rehearsal}"}
     with open_child(folder, environment=named) as child:
         watchdog = threading.Timer(LIFE_SECONDS, child.process.kill)
         watchdog.start()

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from flowport.domain.models import FINAL_STATES, RunState
-from flowport.runtime.failpoints import Failpoint, clear_traps
+from flowport.runtime.failpoints import Failpoint
 from tests.crash.figures import SCHEDULES
 from tests.crash.worlds import World
+from tests.support.traps import clear_traps
 
 PROMPTS = st.sampled_from(["a lake", "a hill"])
 POINTS = st.sampled_from(sorted(set(Failpoint) - {Failpoint.DURING_UPLOAD, Failpoint.WHILE_DOWNLOADING}))

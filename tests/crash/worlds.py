@@ -17,9 +17,8 @@ from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
 from flowport.domain.exchange import Exchange
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runtime import failpoints as faultpoints
 from flowport.runtime.clock import Pace
-from flowport.runtime.failpoints import Failpoint, Trap
+from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.settings.settings import Settings
 from flowport.store.records import CANCELLED_DELIVERY_SECONDS
 from flowport.store.sqlite.store import SqliteStore
@@ -27,6 +26,7 @@ from flowport.store.sqlite.thread import Worker
 from tests.catalog.samples import Store, build_flow
 from tests.support.fake_clock import FakeClock, get_waiting
 from tests.support.scripted import ScriptedAccount, build_answer
+from tests.support.traps import Trap, set_trap
 
 TOOL = "app_a0"
 MAX_TURNS = 5_000
@@ -188,9 +188,9 @@ class Account(ScriptedAccount):
         if request.operation is not Operation.START_RUN:
             return await super().send_now(request)
         # A sender that dies here hears no more of it; the request has left.
-        faultpoints.trigger(Failpoint.AFTER_REQUEST_LEFT)
+        trigger(Failpoint.AFTER_REQUEST_LEFT)
         answer = await super().send_now(request)
-        faultpoints.trigger(Failpoint.AFTER_PROVIDER_ACCEPTED)
+        trigger(Failpoint.AFTER_PROVIDER_ACCEPTED)
         return answer
 
 
@@ -253,7 +253,7 @@ class World:
 
     def set_trap(self, point: Failpoint) -> None:
         """Have the next process die that comes to a point."""
-        faultpoints.set_trap(Trap(point, 0, send=lambda *_: _kill_running()))
+        set_trap(Trap(point, 0, send=lambda *_: _kill_running()))
 
     def end(self, run_id: str, status: str) -> None:
         """End a run at the provider. One that has failed is joined by nobody: who calls again wants another."""
@@ -331,7 +331,7 @@ class World:
         caller = Caller(self.clock.monotonic(), _report, connection=connection, exchange=exchange)
         try:
             answer = await ToolCalls(process.assembly.workspace).call(TOOL, {"prompt": prompt}, caller)
-            faultpoints.trigger(Failpoint.BEFORE_ANSWER)
+            trigger(Failpoint.BEFORE_ANSWER)
         except FlowportError as exc:
             if not process.is_dead and type(exc).__name__ == "UncertainStart":
                 self.open_wishes.pop(prompt, None)

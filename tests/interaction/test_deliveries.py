@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.children import Child, open_child
+from tests.support.children import CONDITIONS, Child, open_child
 
 CALL = {"name": "text_to_picture", "arguments": {"prompt": "a lake"}}
 ENVELOPE = {
@@ -125,7 +125,7 @@ def test_an_answer_that_waits_to_be_written_is_not_delivered_however_long(
     """Hours later another program asks for the same: it gets that result, and nothing is paid again."""
     folder = tmp_path / "f"
     # Some minutes in a second: whatever took an answer for written after a while would do so here.
-    hasty = {**sandbox, "FLOWPORT_TEST_REHEARSAL": "rate=200", "FLOWPORT_WAIT_SECONDS": "3600"}
+    hasty = {**sandbox, CONDITIONS: "rate=200", "FLOWPORT_WAIT_SECONDS": "3600"}
     with open_unread(folder, hasty):
         home = {"FLOWPORT_HOME": str(folder / "home")}
         with open_child(tmp_path / "other", environment={**hasty, **home}) as other:

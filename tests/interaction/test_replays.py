@@ -9,6 +9,7 @@ import pytest
 
 from tests.crash.benches import KEY, Bench, open_bench
 from tests.support.callers import ERAS, StdioCaller
+from tests.support.children import CONDITIONS
 
 TOOL = "text_to_picture"
 PROMPT = {"prompt": "a lake"}
@@ -31,7 +32,7 @@ def client(request: pytest.FixtureRequest, tmp_path: Path, bench: Bench) -> Iter
         "MAGNIFIC_BASE_URL": bench.url,
         "FLOWPORT_REQUESTS_PER_MINUTE": "0",
         "FLOWPORT_PREVIEWS": "false",
-        "FLOWPORT_TEST_REHEARSAL": "pace=0.05",
+        CONDITIONS: "pace=0.05",
     }
     with ExitStack() as stack:
         yield StdioCaller(tmp_path / "f", environment, request.param, stack)

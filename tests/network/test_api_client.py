@@ -20,9 +20,10 @@ from flowport.network.api_client import (
 from flowport.network.causes import BREAKAGES, get_breakage
 from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.runtime.failpoints import Failpoint, Trap, clear_traps, set_trap
+from flowport.runtime.failpoints import Failpoint
 from tests.support.fake_clock import FakeClock
 from tests.support.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
+from tests.support.traps import Trap, clear_traps, set_trap
 
 READ = ApiRequest(Operation.READ_RUN, "GET", "/v1/ai/flows/runs/a%2Fb")
 START = ApiRequest(Operation.START_RUN, "POST", "/v1/ai/flows/x/run", {"inputs": {"text": "café"}})

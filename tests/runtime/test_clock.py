@@ -11,6 +11,7 @@ import pytest
 from flowport.domain.models import BootTime
 from flowport.runtime.clock import Clock, SystemClock
 from tests.support.fake_clock import MAX_JUMPS, FakeClock, wait_until_blocked
+from tests.support.shifted_clock import ShiftedClock
 
 
 async def note(clock: Clock, seconds: float, woken: list[tuple[float, float]]) -> None:
@@ -36,7 +37,7 @@ async def test_the_system_clock_tells_epoch_seconds_and_never_goes_back() -> Non
 
 def test_a_wrong_wall_clock_can_be_rehearsed() -> None:
     """People set clocks, and batteries run empty; durations must not notice."""
-    right, wrong = SystemClock(), SystemClock(shift_seconds=-86_400.0)
+    right, wrong = SystemClock(), ShiftedClock(shift_seconds=-86_400.0)
 
     assert right.now() - wrong.now() == pytest.approx(86_400.0, abs=60.0)
     assert wrong.monotonic() >= right.monotonic() - 60.0
@@ -69,7 +70,7 @@ def tell(clock: Clock) -> tuple[float, float, float]:
 @pytest.mark.parametrize("rate", [0.5, 1.0, 20.0])
 def test_every_clock_of_a_process_runs_at_its_rate(machine: Callable[[float], None], rate: float) -> None:
     """One that stayed behind would let waits, ages and the minute of the budget disagree."""
-    clock = SystemClock(shift_seconds=-30.0, rate=rate)
+    clock = ShiftedClock(shift_seconds=-30.0, rate=rate)
     before = tell(clock)
     machine(6.0)
 
@@ -79,11 +80,11 @@ def test_every_clock_of_a_process_runs_at_its_rate(machine: Callable[[float], No
 
 def test_processes_of_one_rate_share_a_boot_time_and_others_do_not(machine: Callable[[float], None]) -> None:
     """They write it into one record of requests, in which a fast clock's instants would block a right one for hours."""
-    first = SystemClock(rate=20.0)
+    first = ShiftedClock(rate=20.0)
     machine(2.0)
 
-    assert SystemClock(rate=20.0).boot_time() == first.boot_time() == BootTime("this boot at 20", 20.0 * 1_052.0)
-    assert SystemClock().boot_time() == BootTime("this boot", 1_052.0)
+    assert ShiftedClock(rate=20.0).boot_time() == first.boot_time() == BootTime("this boot at 20", 20.0 * 1_052.0)
+    assert ShiftedClock().boot_time() == SystemClock().boot_time() == BootTime("this boot", 1_052.0)
 
 
 async def test_waits_are_as_much_shorter_as_the_clock_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ async def test_waits_are_as_much_shorter_as_the_clock_is_faster(monkeypatch: pyt
         slept.append(seconds)
 
     monkeypatch.setattr(anyio, "sleep", sleep)
-    clock = SystemClock(rate=20.0)
+    clock = ShiftedClock(rate=20.0)
     await clock.sleep(60.0)
     await clock.sleep(-1.0)
 

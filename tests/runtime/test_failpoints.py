@@ -8,16 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowport.runtime.failpoints import Failpoint, Trap, clear_traps, set_trap, trigger
+from flowport.runtime.failpoints import Failpoint, trigger
+from tests.support.children import ROOT
+from tests.support.traps import Trap, clear_traps, set_trap
 
 KILLED = """
 import signal
 from flowport.runtime.failpoints import *
+from tests.support.traps import *
 set_trap(Trap(Failpoint.AFTER_STARTING, signal.SIGKILL, 2))
-reach(Failpoint.AFTER_STARTING)
-reach(Failpoint.AFTER_REPLY)
+trigger(Failpoint.AFTER_STARTING)
+trigger(Failpoint.AFTER_REPLY)
 print("alive", flush=True)
-reach(Failpoint.AFTER_STARTING)
+trigger(Failpoint.AFTER_STARTING)
 print("still alive", flush=True)
 """
 
@@ -53,6 +56,6 @@ def test_a_process_is_really_killed_there() -> None:
     """No handler and no clean-up may run: a power cut runs none."""
     if sys.platform == "win32":
         pytest.skip("Windows has no such signals and limits")
-    ended = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False, cwd=ROOT)
 
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "alive\n")

@@ -8,8 +8,6 @@ from flowport.domain.errors import ConfigurationError
 from flowport.domain.models import Source
 from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
-from flowport.runtime.failpoints import Failpoint
-from flowport.settings.rehearsal import Rehearsal
 from flowport.settings.settings import ProviderSettings, Settings, get_environment
 from flowport.settings.variables import VARIABLES
 from tests.support.configuring import KEY, load, refuse
@@ -333,27 +331,6 @@ def test_each_variable_is_described_once() -> None:
 
 
 LOOPBACK = {"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
-
-
-def test_a_rehearsal_is_for_providers_on_this_machine_alone() -> None:
-    """It kills the process; a variable left behind by a test must not do that to a person's runs."""
-    environ = {"FLOWPORT_TEST_REHEARSAL": "kill=after_reply"}
-
-    assert load(LOOPBACK).rehearsal is None
-    assert load(environ | LOOPBACK).rehearsal == load(environ).rehearsal == Rehearsal(Failpoint.AFTER_REPLY)
-    refused = refuse(environ | {"MAGNIFIC_API_KEY": KEY})
-    assert str(refused) == (
-        "FLOWPORT_TEST_REHEARSAL kills this process on purpose, which is for providers on this machine alone. Remove it."
-    )
-
-
-def test_a_rehearsal_comes_from_the_environment_alone(config: Path) -> None:
-    """No file that somebody copied, and no flag, can be one."""
-    config.write_text('flowport_test_rehearsal = "kill=after_reply"')
-
-    assert "is not a variable that Flowport knows" in str(refuse(LOOPBACK, config=config))
-    with pytest.raises(ConfigurationError):
-        load(LOOPBACK, {"FLOWPORT_TEST_REHEARSAL": "kill=after_reply"})
 
 
 def test_workflows_are_declared_in_the_file_alone(config: Path) -> None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
+CONDITIONS = "TESTS_CRASH_CONDITIONS"
+"""The variable of `tests.crash.child`, which is named here so that nobody imports Flowport for it."""
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 GIVE_UP_SECONDS = 60.0
 """When a test gives up on a process that does not end. How long an end takes here depends on what else runs here; that
@@ -73,6 +76,11 @@ class Child:
         return self.process.wait(timeout=GIVE_UP_SECONDS)
 
 
+def _build_command(command: str, environment: Mapping[str, str]) -> list[str]:
+    """Return what Python runs: Flowport itself, or as it serves under the conditions of a crash test."""
+    return ["-m", "tests.crash.child"] if CONDITIONS in environment else ["-m", "flowport", command]
+
+
 @contextmanager
 def open_child(
     folder: Path,
@@ -96,13 +104,14 @@ def open_child(
         "FLOWPORT_OUTPUT_DIR": str(folder / "outputs"),
         "FLOWPORT_FILE_ROOTS": str(folder),
     }
-    inherited = {**os.environ, **(ours if command == "serve" else {})}
+    # For the modules of the tests.
+    inherited = {**os.environ, "PYTHONPATH": str(ROOT), **(ours if command == "serve" else {})}
     for name in without:
         inherited.pop(name, None)
     with (
         (folder / "stderr.txt").open("wb") as error_file,
         subprocess.Popen(
-            [*prefix, sys.executable, "-m", "flowport", command, *arguments],
+            [*prefix, sys.executable, *_build_command(command, environment or {}), *arguments],
             env={**inherited, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

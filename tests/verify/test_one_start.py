@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.crash.benches import KEY, Bench, open_bench
 from tests.support.callers import ERAS, Caller, HttpCaller, StdioCaller, open_http_server
+from tests.support.children import CONDITIONS
 from tests.support.gates import Gate, Stop, open_gate
 
 TOOL = "photo_to_pencil_sketch"
@@ -99,7 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "FLOWPORT_FILE_ROOTS": str(folder),
             "FLOWPORT_REQUESTS_PER_MINUTE": "0",
             "FLOWPORT_PREVIEWS": "false",
-            "FLOWPORT_TEST_REHEARSAL": "pace=0.05",
+            CONDITIONS: "pace=0.05",
         }
         with open_http_server(folder / "http", environment) as url:
             yield World(bench, gate, folder, url, environment)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.crash.benches import KEY, Bench, open_bench
 from tests.support.callers import ERAS, MODERN, HttpCall, HttpCaller, open_http_server
+from tests.support.children import CONDITIONS
 
 TOOL = "text_to_picture"
 
@@ -57,7 +58,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "MAGNIFIC_BASE_URL": bench.url,
             "FLOWPORT_REQUESTS_PER_MINUTE": "0",
             "FLOWPORT_PREVIEWS": "false",
-            "FLOWPORT_TEST_REHEARSAL": "pace=0.05",
+            CONDITIONS: "pace=0.05",
         }
         url = stack.enter_context(open_http_server(folder / "flowport", environment))
         yield World(bench, url, folder / "flowport/home", stack)

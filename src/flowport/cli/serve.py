@@ -17,7 +17,6 @@ import anyio.abc
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.cli.flags import FlagParser, add_config_flag
 from flowport.domain.errors import ConfigurationError
-from flowport.runtime.clock import SystemClock
 from flowport.runtime.logging import start_logging
 from flowport.server import stdio
 from flowport.server.handlers import FlowportServer, build_server, build_stopped_server
@@ -29,6 +28,7 @@ from flowport.web.listen_address import FLAG, listen, parse_address
 
 logger = logging.getLogger(__name__)
 
+OpenAssembly: TypeAlias = Callable[[Settings], AbstractAsyncContextManager[Assembly]]
 Serve: TypeAlias = Callable[[FlowportServer, anyio.abc.TaskGroup, End], Awaitable[None]]
 
 _PREFIX: Final = "FLOWPORT_"
@@ -40,8 +40,12 @@ SWITCH_SECONDS: Final = 0.0005
 thread needs a turn for each statement, and a run waits for it before its request leaves."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Serve until the end; returns only when it cannot begin, so that no thread can hold up the end."""
+def run(arguments: Sequence[str], open_all: OpenAssembly = open_assembly) -> int:
+    """Serve until the end; returns only when it cannot begin, so that no thread can hold up the end.
+
+    Args:
+        open_all: Opens everything that the settings name; tests give it another clock.
+    """
     flags = build_parser().parse_flags(arguments)
     start_logging(_get_secrets())
     try:
@@ -56,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     settings = _load_settings(flags)
     code = 1
     try:
-        code = anyio.run(_serve, settings, serve)
+        code = anyio.run(_serve, settings, serve, open_all)
     except BaseException as exc:  # the boundary of the process, which is left below in a way that tells nothing
         problem = _find_first(exc)
         logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
@@ -119,7 +123,7 @@ def _find_first(problem: BaseException) -> BaseException:
     return problem
 
 
-async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
+async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all: OpenAssembly) -> int:
     """Serve, and return the exit code when everything is closed."""
     # Only a client on standard output is gone when nobody reads there.
     end = End(open_client_fd() if serve is stdio.serve else None)
@@ -138,23 +142,9 @@ async def _serve(settings: Settings | ConfigurationError, serve: Serve) -> int:
             logger.error("%s", settings)
             await speak(build_stopped_server(settings))
         else:
-            await _serve_assembled(settings, speak)
+            async with open_all(settings) as assembly:
+                await speak(build_server(assembly.workspace, assembly.file_threads, assembly.first_listed))
         # What reads standard input cannot be cancelled: the process ends with it still waiting.
         logging.shutdown()
         os._exit(end.code)
     return end.code
-
-
-async def _serve_assembled(settings: Settings, speak: Callable[[FlowportServer], Awaitable[None]]) -> None:
-    async with _open(settings) as assembly:
-        await speak(build_server(assembly.workspace, assembly.file_threads, assembly.first_listed))
-
-
-def _open(settings: Settings) -> AbstractAsyncContextManager[Assembly]:
-    rehearsal = settings.rehearsal
-    if rehearsal is None:
-        return open_assembly(settings)
-    logger.warning("this is a rehearsal, no normal start: %s", rehearsal)
-    rehearsal.begin()
-    clock = SystemClock(shift_seconds=rehearsal.clock_shift_seconds, rate=rehearsal.rate)
-    return open_assembly(settings, clock=clock, pace=rehearsal.pace)

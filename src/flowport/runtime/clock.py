@@ -46,42 +46,28 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
-    def __init__(self, *, shift_seconds: float = 0.0, rate: float = 1.0) -> None:
-        """Make a clock.
-
-        Args:
-            shift_seconds: How wrong the wall clock is to be, for rehearsals.
-            rate: How many times as fast as the machine's it is to run, for rehearsals. The wall clock begins at the
-                right time and runs ahead, so that instants of other clocks, as of a link's expiry, are not all past.
-        """
-        self._shift_seconds = shift_seconds
-        self._rate = rate
-        self._began_at = time.monotonic()
-
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
-        return time.time() + self._shift_seconds + (time.monotonic() - self._began_at) * (self._rate - 1.0)
+        return time.time()
 
     def monotonic(self) -> float:
         """Return seconds since some fixed moment of this process."""
-        return time.monotonic() * self._rate
+        return time.monotonic()
 
     def boot_time(self) -> BootTime | None:
         """Return the instant by Linux's boot clock; None on other systems."""
         boot_id = _get_boot_id()
         if sys.platform == "win32" or _BOOT_CLOCK is None or not boot_id:
             return None
-        # Processes of one rate agree; to those of another, what this one writes is of a different start of the machine.
-        named = boot_id if self._rate == 1.0 else f"{boot_id} at {self._rate:g}"
-        return BootTime(named, time.clock_gettime(_BOOT_CLOCK) * self._rate)
+        return BootTime(boot_id, time.clock_gettime(_BOOT_CLOCK))
 
     async def sleep(self, seconds: float) -> None:
         """Wait; a negative duration is none."""
-        await anyio.sleep(max(0.0, seconds) / self._rate)
+        await anyio.sleep(max(0.0, seconds))
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
         """Return a scope that ends so long after now."""
-        return anyio.move_on_after(seconds / self._rate)
+        return anyio.move_on_after(seconds)
 
 
 @cache

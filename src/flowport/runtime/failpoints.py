@@ -1,72 +1,39 @@
-"""Named points at which a test can have this process killed, to see that nothing is paid twice and nothing is lost.
+"""Named points in the life of a call at which a test can stop the process. In production they do nothing.
 
-They do nothing until a trap is set, which only a rehearsal does: a variable that settings accept for a provider on this
-machine alone. Between two neighbours among them a crash leaves something else behind.
+A crash between two neighbouring points leaves a different state behind.
 """
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
 
 
 class Failpoint(StrEnum):
-    """A moment in the life of a call."""
+    """A point, named for what has happened; the comment says what is on disk."""
 
-    BEFORE_ACCEPTED = "before_accepted"
-    """The call is checked; the store knows nothing of it."""
-    AFTER_ACCEPTED = "after_accepted"
-    """The store has the run; nobody was told."""
-    DURING_UPLOAD = "during_upload"
-    """A part of a file of the run has been sent to where the provider takes uploads."""
-    AFTER_STARTING = "after_starting"
-    """`starting` is on disk; the request has not left."""
-    AFTER_REQUEST_LEFT = "after_request_left"
-    """The request is written to its connection; no reply was read."""
-    AFTER_PROVIDER_ACCEPTED = "after_provider_accepted"
-    """The head of the reply is here, or the connection has ended without one; the run's id was not read."""
-    AFTER_REPLY = "after_reply"
-    """What became of the request is known here and nowhere on disk."""
-    WHILE_FOLLOWING = "while_following"
-    """The provider's id is on disk; the run is about to be looked at."""
-    WHILE_DOWNLOADING = "while_downloading"
-    """A part of an output is written under its hidden name."""
-    AFTER_WRITTEN = "after_written"
-    """The answer is written to the client; that it was is known here and nowhere on disk."""
-    BEFORE_ANSWER = "before_answer"
-    """The answer is made and all that goes before it is noted; not a byte of it has left."""
+    BEFORE_ACCEPTED = "before_accepted"  # nothing; the call is checked
+    AFTER_ACCEPTED = "after_accepted"  # the run; the client knows nothing of it
+    DURING_UPLOAD = "during_upload"  # the run; a part of its file is at the provider
+    AFTER_STARTING = "after_starting"  # `starting`; the request has not left
+    AFTER_REQUEST_LEFT = "after_request_left"  # `starting`; the request is written to its connection
+    AFTER_PROVIDER_ACCEPTED = (
+        "after_provider_accepted"  # `starting`; the head of the reply is here, or the connection ended
+    )
+    AFTER_REPLY = "after_reply"  # `starting`; the outcome of the request is known in memory
+    WHILE_FOLLOWING = "while_following"  # the provider's id; the run is about to be polled
+    WHILE_DOWNLOADING = "while_downloading"  # a part of an output under its hidden name
+    BEFORE_ANSWER = "before_answer"  # the result; not a byte of the answer has left
+    AFTER_WRITTEN = "after_written"  # the result; the answer is written, which is known in memory
 
 
-@dataclass(slots=True)
-class Trap:
-    """What happens when a point is reached so many times."""
-
-    point: Failpoint
-    signal_number: int
-    """What the process sends itself."""
-    passes: int = 1
-    """How often the point is still to be reached; at 0 the trap is spent."""
-    send: Callable[[int, int], None] = field(default=os.kill)
+_hooks: list[Callable[[Failpoint], None]] = []
 
 
-_traps: Final[list[Trap]] = []
-
-
-def set_trap(trap: Trap) -> None:
-    """Have a trap wait at its point from now on."""
-    _traps.append(trap)
-
-
-def clear_traps() -> None:
-    """Remove every trap."""
-    _traps.clear()
+def install_hook(hook: Callable[[Failpoint], None] | None) -> None:
+    """Call `hook` at every point from now on; None removes it. Only tests install one."""
+    _hooks[:] = [] if hook is None else [hook]
 
 
 def trigger(point: Failpoint) -> None:
-    """Pass a point, which costs nothing, or fall into its trap."""
-    for trap in _traps:
-        if trap.point is point:
-            trap.passes -= 1
-            if trap.passes == 0:
-                trap.send(os.getpid(), trap.signal_number)
+    """Report that a point is reached."""
+    for hook in _hooks:
+        hook(point)

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,6 @@ from flowport.settings.folders import (
     parse_output_dir,
     parse_roots,
 )
-from flowport.settings.rehearsal import REHEARSAL, Rehearsal, parse_rehearsal
 from flowport.settings.values import parse_api_key, parse_boolean, strip_quotes
 from flowport.settings.variables import VARIABLES
 
@@ -107,8 +106,6 @@ class Settings:
     should_show_previews: bool = True
     should_send_links: bool = True
     """Whether answers hold resource links, which some clients cannot take; addresses are in the text either way."""
-    rehearsal: Rehearsal | None = None
-    """None in every normal start."""
 
     @property
     def api_hosts(self) -> frozenset[str]:
@@ -127,13 +124,11 @@ def load_settings(flags: Mapping[str, str], environ: Mapping[str, str], *, confi
     Raises:
         ConfigurationError: Everything that cannot be used, the first with the others beside it.
     """
-    rehearsal = parse_rehearsal(environ.get(REHEARSAL, ""))
     sources = _read_sources(flags, environ, config_path)
     settings, problems = _build_all(sources.values, sources.declared)
     if settings is None or sources.problems:
         raise ConfigurationError.unite((*sources.problems, *problems))
-    _check_rehearsal(rehearsal, settings)
-    return replace(settings, rehearsal=rehearsal)
+    return settings
 
 
 def load_home(flags: Mapping[str, str], environ: Mapping[str, str], *, config_path: Path | None = None) -> Path:
@@ -159,7 +154,7 @@ class _Sources:
 
 
 def _read_sources(flags: Mapping[str, str], environ: Mapping[str, str], config_path: Path | None) -> _Sources:
-    ours = (name for name in environ if _is_ours(name) and name != REHEARSAL)
+    ours = (name for name in environ if _is_ours(name))
     # Whoever starts us may hand quotes on that no shell took off.
     given = {name: text for name in ours if (text := strip_quotes(environ[name]))}
     file = _load_file(config_path)
@@ -224,13 +219,6 @@ def _build_settings(values: Mapping[str, str], declared: tuple[DeclaredWorkflow,
         should_save_outputs=should_save,
         should_show_previews=_parse_switch(values, "FLOWPORT_PREVIEWS"),
     )
-
-
-def _check_rehearsal(rehearsal: Rehearsal | None, settings: Settings) -> None:
-    hosts = {urlsplit(provider.base_url).hostname for provider in settings.providers}
-    if rehearsal is not None and not hosts <= _LOOPBACK:
-        problem = "kills this process on purpose, which is for providers on this machine alone"
-        raise ConfigurationError(REHEARSAL, problem, "Remove it.")
 
 
 def _build_providers(values: Mapping[str, str], declared: tuple[DeclaredWorkflow, ...]) -> Iterator[ProviderSettings]:
