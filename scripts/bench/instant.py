@@ -11,18 +11,18 @@ from unittest import mock
 from urllib.parse import urlsplit
 
 from flowport import bootstrap as assembly
-from flowport.actions.tool_calls import ToolCalls
-from flowport.actions.waiting import Caller
 from flowport.actions.workspace import Workspace
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
 from flowport.domain.models import Account, App, Input, InputKind
 from flowport.runtime.clock import Pace
+from flowport.server.tool_calls import ToolCalls
 from flowport.settings.settings import ProviderSettings, Settings
 from flowport.store.home import Home
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
+from tests.support.harness import ScriptedCaller as Caller
 
 TOOL_NAME: Final = "instant_picture"
 QUICK: Final = Pace(first_seconds=0.001, every_seconds=0.001, spread_per_second=1_000_000)

@@ -13,10 +13,11 @@ from figures import Figure
 from listings import build_listing
 from wire import build_environment, exchange, greet
 
-from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue
 from flowport.domain.models import Account
+from flowport.server.results import build_wire_tool
 from flowport.settings.settings import ProviderSettings
 
 ROUNDS: Final = 15

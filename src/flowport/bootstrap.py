@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
+from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
 from flowport.domain.models import Account, App, Source
@@ -45,7 +46,9 @@ from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Submitter
 from flowport.runs.uploads import FileUploads
+from flowport.runs.waiting import Waiter
 from flowport.runtime.change_feed import Changes, ListKind
 from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.runtime.supervisor import Supervisor
@@ -160,9 +163,35 @@ async def open_assembly(
             shared, accounts, runner=runner, live_runs=live_runs, process=process, call_rebuilder=call_rebuilder
         )
         _watch_over(shared, accounts, claimer, batches, process)
-        parts = (preparer, runner, batches, claimer, fetcher, changes, previewer, deliveries)
-        order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
-        workspace = Workspace(settings, clock, store, catalogs, *parts, shared.durations, supervisor, tool_order=order)
+        waiter = Waiter(
+            store=store,
+            clock=clock,
+            live_runs=live_runs,
+            durations=shared.durations,
+            claimer=claimer,
+            batches=batches,
+            accounts={one.account.id: one for one in accounts},
+            wait_seconds=settings.wait_seconds,
+        )
+        workspace = Workspace(
+            settings=settings,
+            clock=clock,
+            store=store,
+            catalogs=catalogs,
+            definitions=DefinitionReader(supervisor),
+            preparer=preparer,
+            runner=runner,
+            batches=batches,
+            run_submitter=Submitter(runner, deliveries, waiter, places=MAX_RUNS_SUBMITTED),
+            batch_submitter=Submitter(batches, deliveries, waiter, places=MAX_BATCHES_SUBMITTED),
+            waiter=waiter,
+            claimer=claimer,
+            fetcher=fetcher,
+            changes=changes,
+            previewer=previewer,
+            deliveries=deliveries,
+            tool_order=ToolOrder(settings.home / ORDER_NAME, settings.apps),
+        )
         yield Assembly(workspace, file_threads, first_listed)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeAlias
 
 from flowport.domain.exchange import Exchange
-from flowport.domain.models import LOCAL_OWNER, Urgency
+from flowport.domain.models import Urgency
 from flowport.domain.spending import DAY_SECONDS, Consent, LimitExceeded, SpendingCheck, SpendingLimits
 from flowport.runtime.clock import Clock
 from flowport.store.process_lock import ProcessLock
@@ -60,31 +60,13 @@ class Caller(Protocol):
         """The request: it knows whether the client is disconnected, and whether the answer was written."""
         ...
 
-    async def report(self, elapsed_seconds: float, message: str) -> None:
+    async def report(self, elapsed_seconds: float, message: str, /) -> None:
         """Report progress: a number that only grows, and a message for a person."""
         ...
 
-    async def confirm(self, question: str, patience_seconds: float) -> Consent:
+    async def confirm(self, question: str, patience_seconds: float, /) -> Consent:
         """Ask the person a question and wait so many seconds for the answer."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class QuietCaller:
-    """A caller that takes no progress and cannot be asked."""
-
-    arrived_at_seconds: float = 0.0
-    owner: str = LOCAL_OWNER
-    connection: str = ""
-    client: str = ""
-    exchange: Exchange = field(default_factory=Exchange)
-
-    async def report(self, elapsed_seconds: float, message: str) -> None:
-        """Report to no one."""
-
-    async def confirm(self, question: str, patience_seconds: float) -> Consent:
-        """Return that the person cannot be asked."""
-        return Consent.CANNOT_ASK
 
 
 @dataclass(frozen=True, slots=True)

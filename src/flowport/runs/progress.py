@@ -1,4 +1,4 @@
-"""What is reported while a run or a batch goes on: one line for a person. Pure."""
+"""How a run or a batch stands, and the line that reports it to a person. Pure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +15,21 @@ MIN_ROWS: Final = 3
 """How many rows must be over before they show how long the others will take."""
 
 _MINUTES_FROM: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it stands, with what only this process knows of it."""
+
+    run: Run
+    elapsed_seconds: float
+    """From the acceptance to the end, or to now."""
+    problem: str = ""
+    """Why the last poll failed; empty when it did not."""
+    is_saving: bool = False
+    """Whether its outputs are still being saved."""
+    is_joined: bool = False
+    """Whether the call that is answered joined it instead of starting it."""
 
 
 @dataclass(frozen=True, slots=True)

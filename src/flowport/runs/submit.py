@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 
@@ -16,8 +16,14 @@ from flowport.runs.delivery import Deliveries
 from flowport.runs.service import Submission
 from flowport.runs.waiting import Waiter
 
+MAX_RUNS_SUBMITTED: Final = 5
+"""Calls that are prepared and recorded side by side. More would not be done sooner: each would only wait longer for the
+store, and so would a quick request."""
+
+MAX_BATCHES_SUBMITTED: Final = 2
+"""Batches that are checked side by side: each may have thousands of rows."""
+
 P = TypeVar("P")
-P_co = TypeVar("P_co", covariant=True)
 P_contra = TypeVar("P_contra", contravariant=True)
 
 
@@ -30,10 +36,10 @@ class Offer(Generic[P]):
     """What the person is to be asked about its price; None for nothing."""
 
 
-class Preparation(Protocol[P_co]):
+class Preparation(Protocol[P]):
     """What can be prepared: the app and the arguments of a call."""
 
-    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[P_co]:
+    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[P]:
         """Check and price it; nothing is started."""
         ...
 

@@ -15,7 +15,7 @@ from flowport.runs.batch.service import Batches
 from flowport.runs.calls import Caller
 from flowport.runs.durations import DurationBook
 from flowport.runs.live import LiveRun, LiveRuns
-from flowport.runs.progress import BatchView, format_batch_progress, format_progress
+from flowport.runs.progress import BatchView, RunView, format_batch_progress, format_progress
 from flowport.runs.recovery import RunClaimer
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -33,22 +33,6 @@ QUIET_SECONDS: Final = 1.0
 KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """A run as it stands, with what only this process knows of it."""
-
-    run: Run
-    elapsed_seconds: float
-    """From the acceptance to the end, or to now."""
-    problem: str = ""
-    """Why the last poll failed; empty when it did not."""
-    is_saving: bool = False
-    """Whether its outputs are still being saved."""
-    is_joined: bool = False
-    """Whether the call that is answered joined it instead of starting it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +51,13 @@ class Observation(Generic[T]):
     """The live run that the caller counts as waiting for."""
 
 
-class Waitable(Protocol[T_co]):
+class Waitable(Protocol[T]):
     """Something that a caller can wait for."""
 
     quiet_seconds: float
     """The least time between two reports."""
 
-    async def observe(self) -> Observation[T_co]:
+    async def observe(self) -> Observation[T]:
         """Return how it stands now."""
         ...
 
@@ -241,7 +225,7 @@ class _RunWait:
         waiter, run = self._waiter, self._run
         entry = self._last = await self._find_entry()
         if entry is None:
-            return Observation(await waiter.get_run_view(run), True, anyio.Event())
+            return Observation(await waiter.get_run_view(run), is_over=True, changed=anyio.Event())
         changed = entry.changed
         # The list of live runs may forget it at any moment; its last state is the end.
         is_over = entry.is_settled or entry.run.is_followed is False
