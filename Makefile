@@ -88,7 +88,7 @@ lock: dev
 upgrade: LOCK += --upgrade
 upgrade: lock
 
-# The table of variables in the README.
+# The generated parts of docs/.
 docs: dev
 	$(BIN)/python scripts/write_docs.py
 

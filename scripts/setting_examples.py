@@ -34,6 +34,7 @@ _ENVIRONMENTS: Final = (
     {"MAGNIFIC_BASE_URL": "api.magnific.com"},
     {"MAGNIFIC_BASE_URL": "https://["},
     {"MAGICA_CANCEL_PATH": "cancel"},
+    {"MAGNIFIC_FILE_ORIGINS": "10.0.0.5:8188"},
 )
 _FILES: Final = (
     "wait_seconds = 4",

@@ -1,44 +1,64 @@
-"""Write what the program knows better: the README's table of variables, and `docs/errors.md`. `--check` only compares."""
+"""Write the reference parts of `docs/` from the program. With `--check`, only compare them."""
 
 import sys
 import tomllib
 from pathlib import Path
+from typing import Final
 
 from error_examples import build_sections
 from error_templates import find_templates
 from example_records import Section, format_sentence, get_class_name
+from reference_pages import build_commands, build_settings, build_tools
 
-from flowport.settings.variables import VARIABLES
-
-ROOT = Path(__file__).resolve().parent.parent
-OTHER_EXAMPLES = ROOT / "scripts" / "other_examples.toml"
-README, ERRORS = ROOT / "README.md", ROOT / "docs" / "errors.md"
-BEGIN, END = "<!-- variables -->", "<!-- /variables -->"
+ROOT: Final = Path(__file__).resolve().parent.parent
+DOCS: Final = ROOT / "docs"
+OTHER_EXAMPLES: Final = ROOT / "scripts" / "other_examples.toml"
 
 
 def main() -> int:
-    """Write the documents, or with `--check` tell by the exit code whether they are up to date."""
-    wanted = {README: build_readme(README.read_text(encoding="utf-8")), ERRORS: build_errors(build_sections())}
+    """Write the pages, or with `--check` return 1 if one of them is out of date."""
+    pages = build_pages()
     if "--check" in sys.argv[1:]:
-        stale = [
-            path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
-        ]
+        stale = [path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: run `make docs`.")
         return int(bool(stale))
-    for path, text in wanted.items():
-        path.parent.mkdir(exist_ok=True)
+    for path, text in pages.items():
         path.write_text(text, encoding="utf-8")
     return 0
 
 
+def build_pages() -> dict[Path, str]:
+    """Return the text of each page that is generated in whole or in part."""
+    parts = {"settings": build_settings(), "tools": build_tools(), "commands": build_commands()}
+    pages = {DOCS / f"{name}.md": text for name, text in parts.items()}
+    return {
+        **{path: fill(path.read_text(encoding="utf-8"), path.stem, text) for path, text in pages.items()},
+        DOCS / "errors.md": build_errors(build_sections()),
+    }
+
+
+def fill(page: str, name: str, text: str) -> str:
+    """Return a page with the text between its marks `begin NAME` and `end NAME` replaced.
+
+    Raises:
+        SystemExit: The page lacks one of the marks.
+    """
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+    head, is_begun, rest = page.partition(begin)
+    _, is_ended, tail = rest.partition(end)
+    if not is_begun or not is_ended:
+        raise SystemExit(f"docs/{name}.md lacks the marks of its generated part.")
+    return f"{head}{begin}{text}\n{end}{tail}"
+
+
 def build_errors(sections: list[Section]) -> str:
-    """Return the document of all error sentences."""
+    """Return the page of all error messages."""
     lines = [
-        "# Error sentences",
+        "# Error messages",
         "",
-        "Written by `scripts/write_docs.py`, which gives the program each example and writes down what it answers. Each",
-        "sentence names the cause first, then the value, then what to do.",
+        "Written by `scripts/write_docs.py`, which gives the program each example and records its answer. Each message names",
+        "the cause first, then the value, then what to do.",
     ]
     for section in sections:
         lines += [
@@ -59,53 +79,37 @@ def build_errors(sections: list[Section]) -> str:
 
 
 def _build_rest(answers: list[str]) -> list[str]:
-    """Return the lines about the sentences of which no answer above is an example, each with one that is written down.
+    """Return the lines for the messages that no example above contains, each with its entry of `other_examples.toml`.
 
     Raises:
-        SystemExit: A sentence has no example, or an example no sentence.
+        SystemExit: A message has no entry, or an entry has no message.
     """
-    rest = [one for one in find_templates() if not any(one.matches(answer) for answer in answers)]
+    found = sorted({one.text for one in find_templates() if not any(one.matches(answer) for answer in answers)})
     given: dict[str, str] = tomllib.loads(OTHER_EXAMPLES.read_text(encoding="utf-8"))
-    unfit = {one.text for one in rest} ^ set(given)
-    if unfit:
-        message = "\n".join(sorted(unfit))
+    unmatched = set(found) ^ set(given)
+    if unmatched:
+        message = "\n".join(sorted(unmatched))
         raise SystemExit(
-            f"{OTHER_EXAMPLES.name} lacks an example of these sentences, or they are said no more:\n{message}"
+            f"{OTHER_EXAMPLES.name} lacks an entry for these messages, or the program lost them:\n{message}"
         )
     return [
         "",
-        "## All other sentences",
+        "## All other messages",
         "",
-        "Found in the source, so that none is missing: `{…}` is filled in while the program runs. What is wrong with an",
-        "argument or a setting follows its name.",
+        "Found in the source, so the list is complete. `{…}` is filled in while the program runs. The problem of an argument or",
+        "a setting follows its name.",
         "",
-        "| module | given, or what happened | sentence |",
-        "| --- | --- | --- |",
-        *(f"| `{one.module}` | {_escape(given[one.text])} | {_escape(one.text)} |" for one in rest),
+        "| given, or what happened | message |",
+        "| --- | --- |",
+        *(f"| {_escape(given[text])} | {_escape(text)} |" for text in found),
     ]
 
 
 def _escape(text: str) -> str:
-    """Return a text that shows in a table as it is."""
+    """Escape what Markdown would format inside a table."""
     for mark in ("\\", "|", "<", ">", "*", "_", "`", "[", "]"):
         text = text.replace(mark, f"\\{mark}")
     return text
-
-
-def build_readme(text: str) -> str:
-    """Return the README with its table made anew."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{build_variables_table()}\n{END}{tail}"
-
-
-def build_variables_table() -> str:
-    """Return the table of all variables."""
-    rows = ["| variable | meaning | default |", "| --- | --- | --- |"]
-    for variable in VARIABLES:
-        state = "" if variable.is_built else " **Not yet built: refused.**"
-        rows.append(f"| `{variable.name}` | {variable.meaning}{state} | {variable.default} |")
-    return "\n".join(rows)
 
 
 if __name__ == "__main__":

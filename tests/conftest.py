@@ -1,4 +1,4 @@
-"""What every test shares: one event loop library, no configuration of the person's, and no network but the loopback."""
+"""Shared by all tests: one event loop library, no configuration of the user, and no network but the loopback interface."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let captured text be sent from one process to another: hostile names hold letters that UTF-8 has no bytes for."""
+    """Make captured text sendable between processes: hostile names contain lone surrogates."""
     report = yield
     report.sections = [
         (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
@@ -34,13 +34,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Run async tests on asyncio, which is what the server runs on; for the session, because some fixtures live that long."""
+    """Run async tests on asyncio, as the server does; for the session, because some fixtures live that long."""
     return "asyncio"
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _refuse_the_network() -> Iterator[None]:
-    """Let no test reach beyond this machine, whatever it tries."""
+    """Refuse every connection that leaves this machine."""
     connect = socket.socket.connect
 
     def connect_here(self: socket.socket, address: Any) -> None:
@@ -57,7 +57,7 @@ def _refuse_the_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def request_checker(monkeypatch: pytest.MonkeyPatch) -> Iterator[RequestChecker]:
-    """Fail a test in which Flowport sent a provider what its official document does not allow."""
+    """Fail a test in which Flowport sent a request that the provider's documentation does not allow."""
     checker, send = RequestChecker(), httpx2.AsyncClient.send
 
     async def check_and_send(self: httpx2.AsyncClient, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -72,7 +72,7 @@ def request_checker(monkeypatch: pytest.MonkeyPatch) -> Iterator[RequestChecker]
 
 @pytest.fixture(autouse=True)
 def _hide_the_person(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a home of its own, so that nobody's configuration or pictures play a part."""
+    """Give each test a home of its own, without the user's configuration and pictures."""
     for name in list(os.environ):
         if name.startswith(("FLOWPORT_", "MAGNIFIC_", "MAGICA_")):
             monkeypatch.delenv(name)
@@ -84,27 +84,27 @@ def _hide_the_person(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 @pytest.fixture(scope="module")
 async def running() -> AsyncIterator[SandboxClient]:
-    """Run one sandbox for the tests of a module that ask for it."""
+    """Run one sandbox for the tests of a module that use it."""
     async with open_sandbox() as client:
         yield client
 
 
 @pytest.fixture
 async def sandbox(running: SandboxClient) -> SandboxClient:
-    """Give a test the sandbox as it was at its start."""
+    """Return the sandbox in its initial state."""
     await running.switch("reset")
     return running
 
 
 @pytest.fixture
 async def face(running: SandboxClient) -> MagicaClient:
-    """Give a test Magica's face of the sandbox as it was at its start."""
+    """Return the Magica fake in its initial state."""
     await running.switch("reset")
     return MagicaClient(running)
 
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> Mode:
-    """Try each era of the protocol."""
+    """Each era of the protocol."""
     mode: Mode = request.param
     return mode

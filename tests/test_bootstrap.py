@@ -1,4 +1,4 @@
-"""The parts put together, and taken apart again."""
+"""Check that `bootstrap` builds a working Flowport from settings and closes it."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from flowport.bootstrap import PROVIDERS, open_assembly
+from flowport.bootstrap import open_assembly
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, RunState, Source
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.sandbox.client import IDS, open_sandbox
 from tests.store.samples import build_run
@@ -22,7 +22,7 @@ DOWN = "http://127.0.0.1:9"
 
 
 async def test_two_flowports_share_one_home(tmp_path: Path) -> None:
-    """Claude Desktop and Cursor each start one."""
+    """Each client starts a process of its own, so two open the same home at once."""
     settings = build_settings(tmp_path / "person", DOWN)
     async with open_assembly(settings) as one, open_assembly(settings) as two:
         assert one.workspace.store is not two.workspace.store
@@ -30,8 +30,8 @@ async def test_two_flowports_share_one_home(tmp_path: Path) -> None:
         assert await two.workspace.store.get_live_runs(account_id="x") == ()
 
 
-async def test_the_home_is_nobody_elses_business(tmp_path: Path) -> None:
-    """The record of runs tells what somebody paints."""
+async def test_the_home_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    """The record of runs shows what the user makes."""
     settings = build_settings(tmp_path / "person", DOWN)
     async with open_assembly(settings):
         rights = [path.stat().st_mode & 0o777 for path in (settings.home, settings.home / "ledger.sqlite3")]
@@ -39,8 +39,8 @@ async def test_the_home_is_nobody_elses_business(tmp_path: Path) -> None:
     assert rights == [0o700, 0o600]
 
 
-async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
-    """A store that is left open keeps its journal and its locks."""
+async def test_everything_is_closed_at_the_end(tmp_path: Path) -> None:
+    """An open store keeps its journal and its locks."""
     async with open_assembly(build_settings(tmp_path / "person", DOWN)) as assembly:
         pass
 
@@ -49,7 +49,7 @@ async def test_everything_is_closed_on_the_way_out(tmp_path: Path) -> None:
 
 
 async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_limit(tmp_path: Path) -> None:
-    """Fifty a minute is what Magnific documents, and a company's key may have another."""
+    """Magnific documents 50 requests a minute; a company's key may have another limit."""
     limits = []
     for given in (None, 0, 7, 900):
         settings = build_settings(tmp_path / "person", DOWN, requests_per_minute=given)
@@ -60,31 +60,31 @@ async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_li
     assert limits == [(50, 500), (0, 0), (7, 7), (50, 900)]
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_each_provider_answers_to_its_own_name(name: str) -> None:
-    """The settings, the store and the names all speak of a provider by it."""
-    assert PROVIDERS[name](ProviderSettings(name, DOWN, "key")).name == name
-
-
 @pytest.mark.parametrize(("style", "styles"), [("auto", ("flows", "apps")), ("flows", ("flows",)), ("apps", ("apps",))])
-async def test_the_path_family_is_found_out_unless_said(tmp_path: Path, style: str, styles: tuple[str, ...]) -> None:
-    """Whoever names one wants no request for the other."""
-    providers = (ProviderSettings("magnific", DOWN, "key", style),)
+async def test_the_path_family_is_detected_unless_set(tmp_path: Path, style: str, styles: tuple[str, ...]) -> None:
+    """A setting that names one family causes no request to the other."""
+    providers = (ProviderSettings("magnific", DOWN, "key", {"api_style": style}),)
     async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=providers)) as assembly:
         assert assembly.workspace.catalogs[0].account.provider.styles == styles
 
 
 async def test_the_sandbox_shows_its_apps_whatever_the_source(tmp_path: Path) -> None:
-    """The setting was made for a real account."""
+    """`FLOWPORT_SOURCE` is about a real account; the sandbox ignores it."""
     settings = build_settings(tmp_path / "person", DOWN, providers=(), source=Source.PUBLISHED)
     async with open_assembly(settings) as assembly:
         assert assembly.workspace.catalogs[0].catalog._source is Source.ALL
 
 
+async def test_the_account_of_the_sandbox_outlives_port_and_key(tmp_path: Path) -> None:
+    """Names and catalogue are kept from one start to the next."""
+    async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=())) as assembly:
+        assert assembly.workspace.catalogs[0].account.account.id == "magnific:sandbox:builtin"
+
+
 async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path) -> None:
-    """The budget belongs to the key, and several clients each start a Flowport when the computer does."""
+    """Several clients start Flowport at log-in, and all share the key's request limit."""
     async with open_sandbox() as sandbox:
-        for _ in range(2):  # without a catalogue, and then with one
+        for _ in range(2):  # first without a cached catalogue, then with one
             await sandbox.switch("reset")
             async with AsyncExitStack() as stack:
                 opened = [await stack.enter_async_context(open_harness(sandbox, tmp_path / "person")) for _ in range(3)]
@@ -97,7 +97,7 @@ async def test_three_flowports_of_one_home_ask_the_provider_once(tmp_path: Path)
 
 
 async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: Path) -> None:
-    """A morning's start must leave the minute's budget to runs; the lists are all that is asked for."""
+    """A start requests only the lists, so the minute's requests remain for runs."""
     async with open_sandbox() as sandbox:
         await sandbox.switch("catalogue", apps=69 - len(IDS))
         async with open_harness(sandbox, tmp_path / "person") as first:
@@ -119,14 +119,16 @@ async def test_three_starts_on_a_warm_catalogue_of_69_apps_are_cheap(tmp_path: P
 
 
 async def count_requests(flowport: Harness) -> int:
-    """Return how many requests of a discovery the sandbox has answered."""
+    """Return how many discovery requests the sandbox answered."""
     return sum([await flowport.count(operation) for operation in ("list", "list_own", "get")])
 
 
-async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path) -> None:
-    """Both are started by the same login, and both find what the last session left."""
+async def test_one_of_two_flowports_takes_over_an_orphaned_run(tmp_path: Path) -> None:
+    """Both start at log-in and find the run of a dead process; one claims and saves it."""
     async with open_sandbox() as sandbox:
-        settings = build_settings(tmp_path / "person", sandbox.addresses.api_url)
+        settings = build_settings(
+            tmp_path / "person", sandbox.addresses.api_url, file_origins=(sandbox.addresses.files_url,)
+        )
         host = urlsplit(sandbox.addresses.api_url).netloc
         account = Account("magnific", host, settings.providers[0].fingerprint)
         remote = await sandbox.start("Text to Picture", prompt="a lake")
@@ -149,8 +151,8 @@ async def test_of_two_flowports_that_find_an_orphan_one_saves_it(tmp_path: Path)
     assert names == ["sketch_to_realism-1-run_one.png", "sketch_to_realism-1-run_one.png.json"]
 
 
-async def test_what_a_killed_process_wrote_halfway_is_swept_at_the_start(tmp_path: Path) -> None:
-    """Hidden files of many megabytes would gather unseen."""
+async def test_half_written_files_of_a_killed_process_are_removed_at_the_start(tmp_path: Path) -> None:
+    """Hidden files of many megabytes would accumulate unnoticed."""
     settings = build_settings(tmp_path / "person", DOWN)
     half = settings.output_dir / "2026-11-22" / ".sketch-1-one.part.0123456789abcdef.0a1b2c3d.part"
     half.parent.mkdir(parents=True)

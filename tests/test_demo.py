@@ -1,4 +1,4 @@
-"""The demonstration as `make demo` starts it: any picture, plain lines, and at the end what to open."""
+"""Check the demo as `make demo` starts it: any picture, plain lines, and the command that opens the results."""
 
 import importlib.util
 import os
@@ -44,7 +44,7 @@ demo = load_demo()
 def run_demo(
     folder: Path, *arguments: str, command: tuple[str, ...] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run it in a folder and return what it has printed."""
+    """Run the demo in a folder and return what it printed."""
     return subprocess.run(
         [*(command or (sys.executable, str(SCRIPT))), "--output-dir", str(folder / "out"), *arguments],
         cwd=folder,
@@ -63,9 +63,9 @@ def get_files(printed: str, folder: Path) -> list[Path]:
     return [folder / word for word in words if word != "xdg-open"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the last line names another program there")
+@pytest.mark.skipif(sys.platform != "linux", reason="the last line names another program elsewhere")
 def test_it_works_twice_in_a_folder_with_a_picture_of_any_name(tmp_path: Path) -> None:
-    """Plain lines, no links, and a last line by which each result can be opened."""
+    """It prints plain lines without links, and a last line that opens each result."""
     name = NAMES[0]
     (tmp_path / name).write_bytes(write(build_photo()))
     first = run_demo(tmp_path, IMAGE=name)
@@ -86,7 +86,7 @@ def test_it_works_twice_in_a_folder_with_a_picture_of_any_name(tmp_path: Path) -
 def test_a_picture_may_have_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, is_flag: bool
 ) -> None:
-    """By the flag and by the variable; one that cannot be sent is copied under another name."""
+    """Flag and variable accept any name; a picture whose name cannot be sent is copied."""
     (tmp_path / name).write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
     image = demo.find_image(demo.parse_flags(["--image", name]).image if is_flag else name)
@@ -97,7 +97,7 @@ def test_a_picture_may_have_any_name(
 
 
 def make_nameable(image: Path, folder: Path) -> Path:
-    """Return what the demonstration gives to Flowport for a picture."""
+    """Return the path that the demo gives to Flowport for a picture."""
     (folder / "home").mkdir(exist_ok=True)
     found = demo.make_nameable(image, folder / "home")
     assert isinstance(found, Path)
@@ -105,8 +105,8 @@ def make_nameable(image: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("folder", ODD_FOLDERS)
-def test_a_picture_may_lie_in_any_folder(tmp_path: Path, folder: str) -> None:
-    """A list of folders is separated by colons, which a folder's name may hold too."""
+def test_a_picture_may_be_in_any_folder(tmp_path: Path, folder: str) -> None:
+    """`FLOWPORT_FILE_ROOTS` is separated by colons, which a folder's name may contain."""
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "me.png").write_bytes(b"x")
     given = make_nameable(tmp_path / folder / "me.png", tmp_path)
@@ -114,8 +114,8 @@ def test_a_picture_may_lie_in_any_folder(tmp_path: Path, folder: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names are text there")
-def test_a_name_that_is_no_text_is_copied(tmp_path: Path) -> None:
-    """Old archives hold such names."""
+def test_a_file_with_an_undecodable_name_is_copied(tmp_path: Path) -> None:
+    """Old archives contain such names."""
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     path.write_bytes(b"x")
     assert make_nameable(path, tmp_path).name == "picture.png"
@@ -128,7 +128,7 @@ WRONG = {
     "empty": ("empty.png", "is empty"),
     "below a file": ("empty.png/x", "cannot be read (Not a directory)"),
     "too long": ("x" * 5000, "cannot be read (File name too long)"),
-    "no home": ("~nobody-has-this-name/x.png", "There is no file"),
+    "no home": ("~no-such-user/x.png", "There is no file"),
 }
 
 
@@ -136,7 +136,7 @@ WRONG = {
 def test_a_wrong_picture_gets_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, words: str
 ) -> None:
-    """It says what to type, and the exit code tells make."""
+    """The sentence says what to type, and the exit code is 1."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.png").touch()
     monkeypatch.chdir(tmp_path)
@@ -147,8 +147,8 @@ def test_a_wrong_picture_gets_a_sentence(
     assert line.endswith("make demo IMAGE=path")
 
 
-def test_a_file_that_is_no_picture_gets_the_sentence_of_the_tool(tmp_path: Path) -> None:
-    """What Flowport says is what a client would be told."""
+def test_a_file_of_another_kind_gets_the_sentence_of_the_tool(tmp_path: Path) -> None:
+    """The demo prints the message that a client would receive."""
     (tmp_path / "notes.txt").write_text("no picture")
     done = run_demo(tmp_path, IMAGE="notes.txt")
     assert (done.returncode, done.stderr) == (1, "")
@@ -164,11 +164,11 @@ def test_a_file_that_is_no_picture_gets_the_sentence_of_the_tool(tmp_path: Path)
     ],
 )
 def test_the_last_line_fits_the_system(monkeypatch: pytest.MonkeyPatch, platform: str, line: str) -> None:
-    """Each has another program for it."""
+    """Each system has a program of its own to open files."""
     monkeypatch.setattr(sys, "platform", platform)
     assert demo.build_last_line([Path("/a b/1.png"), Path("/c/2.png")]) == f"Saved 2 files. Open them with: {line}"
 
 
-def test_what_went_wrong_first_is_said() -> None:
-    """Task groups wrap it."""
+def test_the_first_cause_is_printed() -> None:
+    """Task groups wrap the original error."""
     assert demo.describe(ExceptionGroup("", [ExceptionGroup("", [OSError(5, "Sad")])])) == "OSError: [Errno 5] Sad"

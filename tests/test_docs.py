@@ -1,4 +1,4 @@
-"""What the documents claim, held against the program."""
+"""Check what the documents claim against the program."""
 
 import importlib
 import json
@@ -6,6 +6,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,60 +16,139 @@ from flowport import __version__
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.cli.main import COMMANDS
 from flowport.domain.errors import Breakage, FlowportError
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 from flowport.store.sqlite.errors import SENTENCES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 TEXTS = {".md", ".py", ".toml", ".example", ".json", ".sh", ".html"}
-DOCUMENTS = [path for path in ROOT.glob("*.md") if path.name != "LICENSE"]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DOCUMENTS = [*ROOT.glob("*.md"), *PAGES]
 
 
-def test_the_table_of_variables_is_up_to_date() -> None:
-    """The program knows its variables; the README only shows them."""
+def read_page(name: str) -> str:
+    """Return the text of a page of the documentation."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_the_generated_pages_are_up_to_date() -> None:
+    """`make docs` changes nothing, so settings, tools, commands and messages are those of the program."""
     check = [sys.executable, str(ROOT / "scripts/write_docs.py"), "--check"]
 
     assert subprocess.run(check, check=False).returncode == 0
 
 
+@pytest.mark.parametrize(("document", "most"), [("README.md", 150), ("ARCHITECTURE.md", 200)])
+def test_the_first_documents_stay_short(document: str, most: int) -> None:
+    """Details belong into docs/, where they are found by topic."""
+    lines = (ROOT / document).read_text(encoding="utf-8").splitlines()
+
+    assert len(lines) <= most
+    assert max(map(len, lines)) < 400
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    """Each setting has a row in docs/settings.md, and no page names a variable that does not exist."""
+    known = {variable.name for variable in get_variables()}
+    named = {
+        name
+        for path in [*PAGES, ROOT / "README.md"]
+        if path.stem != "commands"
+        for name in find_variables(path.read_text(encoding="utf-8"))
+    }
+
+    assert [name for name in sorted(known) if f"| `{name}` |" not in read_page("settings.md")] == []
+    assert named - known <= {"FLOWPORT_COLOUR"} | find_variables(read_page("errors.md").replace("\\_", "_"))
+
+
+def find_variables(text: str) -> set[str]:
+    """Return the names of Flowport's variables in a text."""
+    return set(re.findall(r"\b(?:FLOWPORT|MAGNIFIC|MAGICA)_[A-Z_]+[A-Z]\b", text))
+
+
+def test_every_built_in_tool_with_its_arguments_is_in_the_reference() -> None:
+    """People look there for what an assistant may do."""
+    text = read_page("tools.md")
+    sections = {section.partition("`")[0]: section for section in text.split("\n## `")[1:]}
+
+    assert set(BUILT_IN_TOOLS) <= set(sections)
+    for name, tool in BUILT_IN_TOOLS.items():
+        assert [item.id for item in tool.inputs if f"| `{item.id}` |" not in sections[name]] == []
+
+
+def test_every_command_is_in_the_reference() -> None:
+    """Each command has its section with the help that it prints."""
+    text = read_page("commands.md")
+
+    assert [name for name in COMMANDS if f"## `flowport {name}`" not in text] == []
+    assert [name for name in COMMANDS if f"usage: flowport {name}" not in text.lower()] == []
+
+
+def test_every_entry_point_is_documented() -> None:
+    """Each script, and each plug-in by which Flowport finds a provider, is named in the documentation."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = {"scripts": project.get("scripts", {}), **project.get("entry-points", {})}
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+
+    for group, points in groups.items():
+        assert group == "scripts" or group in pages
+        assert [name for name in points if not re.search(rf"\b{re.escape(name)}\b", pages, re.IGNORECASE)] == []
+
+
+@pytest.mark.parametrize("extra", ["heic"])
+def test_every_extra_is_documented(extra: str) -> None:
+    """An optional dependency is useless to users who do not know it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert set(project["optional-dependencies"]) == {"heic"}
+    assert f".[{extra}]" in read_page("getting-started.md")
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    """A page that nothing links to is not read."""
+    pages = [path.name for path in PAGES if path.parent.name == "docs"]
+
+    assert [name for name in pages if f"(docs/{name}" not in README] == []
+
+
+def test_every_picture_is_small() -> None:
+    """Pictures are part of each clone, and the README shows them."""
+    pictures = list((ROOT / "docs/images").iterdir())
+
+    assert [path.name for path in pictures if path.stat().st_size > 150_000] == []
+    assert all(f"docs/images/{path.name}" in README for path in pictures)
+
+
 def find_errors(base: type[FlowportError]) -> set[str]:
-    """Return the names of all classes of errors below one."""
+    """Return the names of all error classes below one."""
     ours = [kind for kind in base.__subclasses__() if kind.__module__.startswith("flowport.")]
     return {kind.__name__ for kind in ours}.union(*map(find_errors, ours))
 
 
 def test_every_error_has_an_example_with_its_sentence() -> None:
-    """A sentence that is never read aloud stays as it was first written."""
+    """Each class of error, each cause of a network failure and each answer of SQLite is in docs/errors.md."""
     for module in pkgutil.walk_packages(flowport.__path__, "flowport."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"\| `(\w+)` \|$", text, re.MULTILINE))
+    text = read_page("errors.md")
+    classes = set(re.findall(r"\| `(\w+)` \|$", text, re.MULTILINE))
 
-    assert told == find_errors(FlowportError)
+    assert classes == find_errors(FlowportError)
     assert all(sentence.replace("\\_", "_") in text.replace("\\_", "_") for sentence, _ in SENTENCES.values())
     assert all(str(breakage) in text for breakage in Breakage if breakage is not Breakage.UNUSABLE_SETTING)
 
 
 def test_every_sentence_has_an_example_of_what_it_answers() -> None:
-    """Whoever meets one finds there what leads to it."""
-    text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    """Each row has the input, or the event, that leads to its message."""
+    examples, _, others = read_page("errors.md").partition("## All other messages")
 
-    assert len(rows) > 350
-    assert [row for row in rows if len(row) != 3 or not all(cell.strip(" |") for cell in row)] == []
-
-
-def test_every_variable_that_the_documents_name_exists() -> None:
-    """A variable that nobody reads is worse than none."""
-    named = set(re.findall(r"\b(?:FLOWPORT|MAGNIFIC|MAGICA)_[A-Z_]+[A-Z]\b", README))
-
-    assert named == {variable.name for variable in VARIABLES}
-
-
-def test_every_standing_tool_is_in_the_readme() -> None:
-    """People look there for what an assistant may do."""
-    assert [name for name in BUILT_IN_TOOLS if f"| `{name}` |" not in README] == []
+    for text, columns, fewest in ((examples, 3, 150), (others, 2, 150)):
+        rows = [
+            line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line
+        ]
+        assert len(rows) > fewest
+        assert [row for row in rows if len(row) != columns or not all(cell.strip() for cell in row)] == []
 
 
 def test_the_example_configuration_is_the_one_in_the_readme() -> None:
@@ -87,10 +167,10 @@ BY_NAME = re.compile(
     | "uvx",\s*"args":\s*\[\s*"flowport""",
     re.VERBOSE,
 )
-"""An instruction to install Flowport by its name, which is not on any index: whoever takes the name there may be somebody else."""
+"""An instruction to install Flowport by its name. It is on no index, so a package of that name would be a different one."""
 
 
-def test_no_text_tells_to_install_flowport_by_its_name() -> None:
+def test_no_text_installs_flowport_by_its_name() -> None:
     """Documents, messages and examples install it from its folder."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     texts = [ROOT / name for name in listed.split("\0") if Path(name).suffix in TEXTS and not name.startswith("tests/")]
@@ -120,35 +200,59 @@ def test_an_instruction_to_install_by_name_is_known_by_its_form(text: str, is_by
     assert bool(BY_NAME.search(text)) is is_by_name
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
-    """A dead link in a map is a hole in the road."""
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
+    """Relative links and their anchors resolve as on the repository's web page."""
+    links = re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", strip_code(document.read_text(encoding="utf-8")))
+    for name, anchor in links:
+        target = (document.parent / name) if name else document
+        assert target.exists(), name
+        assert not anchor or anchor in find_anchors(target.read_text(encoding="utf-8")), f"{name}#{anchor}"
 
-    assert [link for link in links if not (ROOT / link).exists()] == []
+
+def strip_code(text: str) -> str:
+    """Return a page without its code blocks and code spans."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
 
 
-def test_every_module_is_on_the_map() -> None:
-    """ARCHITECTURE.md is where a successor looks for the room for a change."""
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    rooms = [
+def find_anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_package_is_in_the_architecture() -> None:
+    """ARCHITECTURE.md is where a newcomer looks for the place of a change."""
+    entries = [
         path for path in (ROOT / "src/flowport").iterdir() if not path.name.startswith("__") and path.name != "py.typed"
     ]
 
-    assert [path.name for path in rooms if f"`{path.name}`" not in text and f"`{path.name}/`" not in text] == []
+    assert [one.name for one in entries if not re.search(rf"`{re.escape(one.name)}/?`", ARCHITECTURE)] == []
 
 
-def test_each_make_target_that_the_documents_name_exists() -> None:
+def test_every_file_that_the_architecture_names_exists() -> None:
+    """A map of places that are gone misleads."""
+    names = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|toml|md|sh)|(?:tests|scripts|docs|\.ci)/[\w/.]*)`", ARCHITECTURE))
+    roots = (ROOT, ROOT / "src/flowport", *(path for path in (ROOT / "src/flowport").iterdir() if path.is_dir()))
+
+    assert names
+    assert [name for name in sorted(names) if not any((root / name).exists() for root in roots)] == []
+
+
+def test_every_make_target_that_the_documents_name_exists() -> None:
     """A command that does not exist is the worst first impression."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {name for path in DOCUMENTS for name in re.findall(r"`?make ([a-z]+)", path.read_text(encoding="utf-8"))}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {
+        name
+        for path in DOCUMENTS
+        for name in re.findall(r"(?:`|^)make ([a-z-]+)", path.read_text("utf-8"), re.MULTILINE)
+    }
 
-    assert named - {"it", "sure", "the", "a"} <= targets
+    assert named <= targets
 
 
-def test_the_version_is_the_one_that_the_command_tells() -> None:
+def test_the_version_is_the_one_that_the_command_prints() -> None:
     """Bug reports begin with it."""
-    told = subprocess.run([sys.executable, "-m", "flowport", "--version"], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "flowport", "--version"], check=True, capture_output=True, text=True)
 
-    assert told.stdout.strip() == f"flowport {__version__}"
-    assert set(COMMANDS) == {"serve", "history", "erase", "sandbox"}
+    assert done.stdout.strip() == f"flowport {__version__}"

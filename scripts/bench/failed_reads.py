@@ -29,6 +29,7 @@ def measure_failed_reads() -> list[Figure]:
                 "FLOWPORT_WAIT_SECONDS": "120",
                 "MAGNIFIC_API_KEY": KEY,
                 "MAGNIFIC_BASE_URL": sandbox.api_url,
+                "MAGNIFIC_FILE_ORIGINS": sandbox.files_url,
             }
         )
         command = [sys.executable, "-m", "flowport", "serve"]

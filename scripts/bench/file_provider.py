@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,8 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "runs":
             self._send({"data": {"status": "completed", "result": self._build_result(name.split("+"))}})
         else:
-            answers: Mapping[str, Any] = {"about": {"files_origin": self._origin}, "flows": {"data": [_APP]}}
-            self._send(answers.get(name, {"data": _APP}))
+            self._send({"data": [_APP] if name == "flows" else _APP})
 
     def do_POST(self) -> None:
         """Start a run, whose id holds the names of its outputs."""

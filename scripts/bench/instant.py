@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -15,14 +16,16 @@ from flowport.actions.workspace import Workspace
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
-from flowport.domain.models import Account, App, Input, InputKind
+from flowport.domain.exchange import Exchange
+from flowport.domain.models import LOCAL_OWNER, Account, App, Input, InputKind
+from flowport.domain.spending import Consent
+from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Pace
 from flowport.server.tool_calls import ToolCalls
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.settings.settings import Settings
 from flowport.store.home import Home
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
-from tests.support.harness import ScriptedCaller as Caller
 
 TOOL_NAME: Final = "instant_picture"
 QUICK: Final = Pace(first_seconds=0.001, every_seconds=0.001, spread_per_second=1_000_000)
@@ -53,7 +56,7 @@ def open_provider() -> Iterator[str]:
 @asynccontextmanager
 async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> AsyncIterator[Workspace]:
     """Run Flowport on a store, which is closed afterwards."""
-    configured = ProviderSettings("magnific", url, "bench-key", "flows")
+    configured = ProviderSettings("magnific", url, "bench-key", {"api_style": "flows"})
     account = Account("magnific", urlsplit(url).netloc, configured.fingerprint)
     tool = build_tool(_APP, tool_name=TOOL_NAME, property_names={"i1": "prompt"}, provider_title="Magnific")
     listing = Listing(_APP, TOOL_NAME, {"i1": "prompt"}, tool)
@@ -73,6 +76,24 @@ async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> Asyn
             yield opened.workspace
 
 
+@dataclass(frozen=True)
+class QuietCaller:
+    """A caller that ignores progress and cannot be asked."""
+
+    arrived_at_seconds: float
+    owner: str = LOCAL_OWNER
+    connection: str = ""
+    client: str = ""
+    exchange: Exchange = field(default_factory=Exchange)
+
+    async def report(self, _: float, __: str) -> None:
+        """Ignore a progress report."""
+
+    async def confirm(self, _: str, __: float) -> Consent:
+        """Return that there is no way to ask."""
+        return Consent.CANNOT_ASK
+
+
 class Client:
     """Calls tools as the server does: side by side, but with one place for all where calls are prepared."""
 
@@ -82,12 +103,4 @@ class Client:
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return the facts of its answer."""
-
-        async def report(_: float, __: str) -> None:
-            """Tell nobody."""
-
-        answer = await self._calls.call(tool, arguments, Caller(self._workspace.clock.monotonic(), report))
-        facts = getattr(answer, "structured_content", None)
-        if not isinstance(facts, dict):
-            raise TypeError(f"{tool} has no facts")
-        return facts
+        return (await self._calls.call(tool, arguments, QuietCaller(self._workspace.clock.monotonic()))).facts

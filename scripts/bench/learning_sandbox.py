@@ -90,6 +90,7 @@ def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[byt
             "FLOWPORT_WAIT_SECONDS": "600",
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": sandbox.api_url,
+            "MAGNIFIC_FILE_ORIGINS": sandbox.files_url,
         }
     )
     command = [sys.executable, "-m", "tests.crash.child"]

@@ -111,6 +111,7 @@ def open_flowport(folder: Path, api_url: str) -> Iterator[Measured]:
             "FLOWPORT_WAIT_SECONDS": "120",
             "MAGNIFIC_API_KEY": "bench-key",
             "MAGNIFIC_BASE_URL": api_url,
+            "MAGNIFIC_FILE_ORIGINS": api_url,
         }
     )
     command = [sys.executable, "-m", "flowport"]

@@ -107,6 +107,7 @@ def open_flowport(home: Path, sandbox: Sandbox) -> Iterator[subprocess.Popen[byt
             "FLOWPORT_WAIT_SECONDS": "600",
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": sandbox.api_url,
+            "MAGNIFIC_FILE_ORIGINS": sandbox.files_url,
         }
     )
     command = [sys.executable, "-m", "tests.crash.child"]
@@ -200,7 +201,7 @@ def read_jobs(home: Path, sandbox: Sandbox, batch_id: str, answers: dict[str, Jo
     """Return the rows of a batch by the store's own instants, counted from its acceptance, and the runs beside it."""
     told = sandbox.request("/_sandbox/runs")["runs"]
     took = {name: (run["completed_at"] - run["started_at"]) * RATE for name, run in told.items()}
-    with closing(sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True)) as store:
+    with closing(sqlite3.connect(f"file:{home / 'ledger.sqlite3'}?mode=ro", uri=True)) as store:
         began_at = store.execute("SELECT accepted_at FROM runs WHERE id = ?", (batch_id,)).fetchone()[0]
         rows = store.execute(
             "SELECT provider_run_id, accepted_at, started_at, finished_at FROM runs WHERE batch_id = ?", (batch_id,)

@@ -17,19 +17,21 @@ from virtual import VirtualClock
 
 from flowport.domain.errors import Operation
 from flowport.domain.models import Account, App, Run, RunState, Urgency
+from flowport.domain.run_events import RunEvent, apply
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
 from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.start import RunStarter
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
+from flowport.store.records import Recorded, Stale
 
 MEDIAN_SECONDS: Final = 60.0
 SIGMA: Final = 0.5
@@ -132,18 +134,18 @@ class VirtualAccount(OpenAccount):
 class _Memory:
     """A store that says yes and keeps nothing; it knows how long the runs of before took."""
 
-    def __init__(self, durations: tuple[float, ...]) -> None:
+    def __init__(self, durations: tuple[float, ...], live_runs: LiveRuns) -> None:
         self._durations = durations
+        self._live_runs = live_runs
 
     async def get_durations(self, **_: Any) -> tuple[float, ...]:
         """Return the history."""
         return self._durations
 
-    async def agree(self, *_: Any, **__: Any) -> bool:
-        """Take any change."""
-        return True
-
-    note_starting = note_started = note_look = note_finished = note_not_taken = note_abandoned = agree
+    async def record(self, run_id: str, event: RunEvent, **_: Any) -> Recorded | Stale:
+        """Apply an event to what the list of live runs has."""
+        entry = self._live_runs.get(run_id)
+        return Stale(None) if entry is None else Recorded(apply(entry.run, event))
 
 
 @dataclass
@@ -189,7 +191,8 @@ async def open_world(
     """Build the scheduler as the program does; everything by chance follows from the seed."""
     chance, clock, live_runs = random.Random(seed), VirtualClock(), LiveRuns()  # noqa: S311 - it is to repeat itself
     history = tuple(draw_seconds(chance) for _ in range(HISTORY))
-    store, writer = cast("Store", _Memory(history)), RunWriter(live_runs, clock)
+    store = cast("Store", _Memory(history, live_runs))
+    writer = PendingWrites(store, live_runs, clock)
     account = build_account(clock, chance)
     async with Supervisor() as supervisor:
         follower = RunFollower(store, live_runs, clock, Pace(), writer, supervisor=supervisor)

@@ -48,6 +48,7 @@ class Sandbox:
     """A provider in a process of its own."""
 
     api_url: str
+    files_url: str
     process_id: int
 
     def request(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -131,8 +132,11 @@ def open_sandbox(*options: str) -> Iterator[Sandbox]:
     command = [sys.executable, "-m", "flowport", "sandbox", "--key", KEY, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            line = next(line for line in process.stdout or () if "MAGNIFIC_BASE_URL=" in line)
-            yield Sandbox(line.strip().partition("=")[2], process.pid)
+            told: dict[str, str] = {}
+            while "MAGNIFIC_FILE_ORIGINS" not in told and process.stdout is not None:
+                name, _, value = process.stdout.readline().strip().partition("=")
+                told[name] = value
+            yield Sandbox(told["MAGNIFIC_BASE_URL"], told["MAGNIFIC_FILE_ORIGINS"], process.pid)
         finally:
             process.terminate()
 
@@ -160,6 +164,7 @@ def run_flowport(sandbox: Sandbox, *, has_previews: bool, is_probed: bool = Fals
                 "FLOWPORT_WAIT_SECONDS": "120",
                 "MAGNIFIC_API_KEY": KEY,
                 "MAGNIFIC_BASE_URL": sandbox.api_url,
+                "MAGNIFIC_FILE_ORIGINS": sandbox.files_url,
             }
         )
         command = [sys.executable, "-m", "flowport"]

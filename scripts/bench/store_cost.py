@@ -5,7 +5,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +13,11 @@ from figures import Figure
 from instant import TOOL_NAME, Client, open_provider, open_workspace
 
 from flowport.cli.serve import SWITCH_SECONDS
-from flowport.domain.models import Run, RunState
+from flowport.domain.models import Run
+from flowport.domain.run_events import RunEvent, StartRequested, apply
 from flowport.domain.spending import SpendingCheck
 from flowport.store.interface import Store
-from flowport.store.records import Accepted, AttachRules
+from flowport.store.records import Accepted, AttachRules, Recorded, RecordOutcome
 from flowport.store.sqlite.connection import STORE_NAME, open_connection
 from flowport.store.sqlite.store import SqliteStore
 from flowport.store.sqlite.thread import ConnectionThread, StoreWorker
@@ -62,13 +62,14 @@ class TimedStore(SqliteStore):
         finally:
             self.seconds[run.id] = time.perf_counter() - began
 
-    async def note_starting(self, run_id: str, **options: Any) -> bool:
-        """Write `starting` and note how long it took."""
+    async def record(self, run_id: str, event: RunEvent, **options: Any) -> RecordOutcome:
+        """Record an event, and how long a run waited before its start request could leave."""
         began = time.perf_counter()
         try:
-            return await super().note_starting(run_id, **options)
+            return await super().record(run_id, event, **options)
         finally:
-            self.seconds[run_id] += time.perf_counter() - began
+            if isinstance(event, StartRequested):
+                self.seconds[run_id] += time.perf_counter() - began
 
 
 class NoStore:
@@ -86,17 +87,17 @@ class NoStore:
         """Return what is kept."""
         return self._runs[run_id]
 
-    async def note_finished(self, run_id: str, *, state: RunState, outputs: Any, at: float, **_: Any) -> bool:
-        """Keep the end."""
-        self._runs[run_id] = replace(self._runs[run_id], state=state, outputs=tuple(outputs), finished_at=at)
-        return True
+    async def record(self, run_id: str, event: RunEvent, **_: Any) -> Recorded:
+        """Keep what the event makes of the run."""
+        self._runs[run_id] = apply(self._runs[run_id], event)
+        return Recorded(self._runs[run_id])
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Say yes to every other change, and nothing to every other question."""
 
         async def answer(*_: Any, **__: Any) -> Any:
             """Keep nothing."""
-            return {"prune": 0, "take_reminder": None}.get(name, True if name.startswith("note_") else ())
+            return {"prune": 0, "take_reminder": None}.get(name, ())
 
         return answer
 

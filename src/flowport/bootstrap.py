@@ -1,8 +1,7 @@
 """Put the parts of a running Flowport together, and take them apart again."""
 
-import importlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +26,7 @@ from flowport.network.download import Fetcher
 from flowport.network.ratelimit.limiters import Budgets
 from flowport.network.sandbox_process import keep_tidy, open_sandbox_account
 from flowport.network.upload import Uploader
-from flowport.providers.interface import Provider
-from flowport.providers.magnific.api import STYLES, Magnific
+from flowport.providers.registry import ProviderSettings, get_plugin, get_plugins
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import Batches
 from flowport.runs.calls import RecentRequests
@@ -38,7 +36,7 @@ from flowport.runs.durations import DurationBook
 from flowport.runs.inputs import FileDeliverer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
@@ -52,7 +50,7 @@ from flowport.runs.waiting import Waiter
 from flowport.runtime.change_feed import Changes, ListKind
 from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.runtime.supervisor import Supervisor
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.settings.settings import Settings
 from flowport.store.home import Home, open_home
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
@@ -63,27 +61,6 @@ logger = logging.getLogger(__name__)
 
 FILE_THREADS: Final = 8
 """Threads for files and pictures, apart from those on which the protocol reads and writes."""
-
-
-def _build_magnific(configured: ProviderSettings) -> Provider:
-    return Magnific(styles=STYLES if configured.api_style == "auto" else (configured.api_style,))
-
-
-def _build_magica(configured: ProviderSettings) -> Provider:
-    # By name, so that only who has its key pays for it at each start.
-    provider: Provider = importlib.import_module("flowport.providers.magica.api").Magica(
-        cancel_path=configured.cancel_path, declared=configured.declared
-    )
-    return provider
-
-
-PROVIDERS: Final[dict[str, Callable[[ProviderSettings], Provider]]] = {
-    "magnific": _build_magnific,
-    "magica": _build_magica,
-}
-"""Every provider by its name in the settings."""
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +119,9 @@ async def open_assembly(
                 clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits
             ),
             durations=DurationBook(store),
+            accounts={one.account.id: one for one in accounts},
+            live_runs=LiveRuns(changes.note_run),
+            process=process,
         )
         for one in catalogs:
             is_cached = await one.catalog.load()
@@ -153,24 +133,21 @@ async def open_assembly(
         finder = OutputFinder(store, deliveries.delivered)
         preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, finder)
         previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
-        live_runs = LiveRuns(changes.note_run)
-        runner = _build_runner(shared, accounts, live_runs, process, pace or Pace())
+        runner = _build_runner(shared, pace or Pace())
         call_rebuilder = CallRebuilder(
             preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, store
         )
-        claimer = _build_claimer(shared, accounts, runner, process, call_rebuilder)
-        batches = _build_batches(
-            shared, accounts, runner=runner, live_runs=live_runs, process=process, call_rebuilder=call_rebuilder
-        )
-        _watch_over(shared, accounts, claimer, batches, process)
+        claimer = _build_claimer(shared, runner, call_rebuilder)
+        batches = _build_batches(shared, runner, call_rebuilder)
+        _watch_over(shared, claimer, batches)
         waiter = Waiter(
             store=store,
             clock=clock,
-            live_runs=live_runs,
+            live_runs=shared.live_runs,
             durations=shared.durations,
             claimer=claimer,
             batches=batches,
-            accounts={one.account.id: one for one in accounts},
+            accounts=shared.accounts,
             wait_seconds=settings.wait_seconds,
         )
         workspace = Workspace(
@@ -209,21 +186,19 @@ class _Shared:
     doubt: Callable[[OpenAccount, App], None]
     calls: RecentRequests
     durations: DurationBook
+    accounts: Mapping[str, OpenAccount]
+    """The open ones by id."""
+    live_runs: LiveRuns
+    process: ProcessLock
 
 
-def _build_runner(
-    shared: _Shared,
-    accounts: list[OpenAccount],
-    live_runs: LiveRuns,
-    process: ProcessLock,
-    pace: Pace,
-) -> Runner:
-    store, clock = shared.store, shared.clock
-    writer = RunWriter(live_runs, clock)
-    rules = _build_saving_rules(shared, process)
+def _build_runner(shared: _Shared, pace: Pace) -> Runner:
+    store, clock, live_runs = shared.store, shared.clock, shared.live_runs
+    writer = PendingWrites(store, live_runs, clock)
+    rules = _build_saving_rules(shared)
     saver = OutputSaver(store, live_runs, clock, shared.fetcher, rules=rules)
     return Runner(
-        accounts={account.account.id: account for account in accounts},
+        accounts=shared.accounts,
         store=store,
         live_runs=live_runs,
         clock=clock,
@@ -233,7 +208,7 @@ def _build_runner(
             live_runs,
             clock,
             writer,
-            deliverer=_build_deliverer(shared, accounts, process),
+            deliverer=_build_deliverer(shared),
             on_doubt=shared.doubt,
         ),
         follower=RunFollower(
@@ -248,52 +223,43 @@ def _build_runner(
         ),
         saver=saver,
         writer=writer,
-        process=process,
+        process=shared.process,
         calls=shared.calls,
         retrier=DownloadRetrier(store, saver, shared.link_refresher, clock),
     )
 
 
-def _build_batches(
-    shared: _Shared,
-    accounts: list[OpenAccount],
-    *,
-    runner: Runner,
-    live_runs: LiveRuns,
-    process: ProcessLock,
-    call_rebuilder: CallRebuilder,
-) -> Batches:
+def _build_batches(shared: _Shared, runner: Runner, call_rebuilder: CallRebuilder) -> Batches:
     return Batches(
         runner=runner,
-        accounts={account.account.id: account for account in accounts},
+        accounts=shared.accounts,
         store=shared.store,
-        live_runs=live_runs,
+        live_runs=shared.live_runs,
         clock=shared.clock,
         supervisor=shared.supervisor,
-        process=process,
-        calls=shared.calls,
+        process=shared.process,
         call_rebuilder=call_rebuilder,
-        report=BatchReport(_build_saving_rules(shared, process), shared.file_threads),
+        report=BatchReport(_build_saving_rules(shared), shared.file_threads),
     )
 
 
-def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
+def _build_saving_rules(shared: _Shared) -> SavingRules:
     is_wanted = shared.settings.should_save_outputs
-    return SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
+    return SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=shared.process.process_id)
 
 
-def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
+def _build_deliverer(shared: _Shared) -> FileDeliverer:
     uploader = Uploader(file_threads=shared.file_threads, outlet=shared.fetcher.outlet)
-    uploads = FileUploads(shared.store, shared.clock, process, uploader, threads=shared.file_threads)
+    uploads = FileUploads(shared.store, shared.clock, shared.process, uploader, threads=shared.file_threads)
     return FileDeliverer(
         shared.store,
         shared.clock,
         uploads,
         shared.fetcher,
         shared.link_refresher,
-        accounts={account.account.id: account for account in accounts},
+        accounts=shared.accounts,
         threads=shared.file_threads,
-        results=_build_saving_rules(shared, process),
+        results=_build_saving_rules(shared),
     )
 
 
@@ -304,45 +270,40 @@ def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
             one.catalog.doubt(app)
 
 
-def _build_claimer(
-    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, call_rebuilder: CallRebuilder
-) -> RunClaimer:
-    by_id = {account.account.id: account for account in accounts}
+def _build_claimer(shared: _Shared, runner: Runner, call_rebuilder: CallRebuilder) -> RunClaimer:
     return RunClaimer(
         runner=runner,
-        accounts=by_id,
+        accounts=shared.accounts,
         store=shared.store,
         clock=shared.clock,
-        process=process,
+        process=shared.process,
         link_refresher=shared.link_refresher,
-        adopter=RunAdopter(by_id, shared.store, shared.clock, process),
+        adopter=RunAdopter(shared.accounts, shared.store, shared.clock, shared.process),
         call_rebuilder=call_rebuilder,
     )
 
 
-def _watch_over(
-    shared: _Shared, accounts: list[OpenAccount], claimer: RunClaimer, batches: Batches, process: ProcessLock
-) -> None:
+def _watch_over(shared: _Shared, claimer: RunClaimer, batches: Batches) -> None:
     """Begin to take over what dead processes leave, and sweep up their half-written files once."""
     should_save = shared.settings.should_save_outputs
-    opened = [account.account for account in accounts]
+    opened = [account.account for account in shared.accounts.values()]
     watch = OrphanScanner(
         claimer,
         opened,
         shared.store,
         shared.clock,
         should_save=should_save,
-        is_alive=process.is_alive,
+        is_alive=shared.process.is_alive,
         batches=batches,
     )
     shared.supervisor.spawn("orphans", watch.keep_watch)
     shared.supervisor.spawn("adoption", watch.keep_adopting)
-    shared.supervisor.spawn("sweeping", _sweep, shared, process)
+    shared.supervisor.spawn("sweeping", _sweep, shared)
 
 
-async def _sweep(shared: _Shared, process: ProcessLock) -> None:
+async def _sweep(shared: _Shared) -> None:
     before = shared.clock.now() - MAX_AGE_SECONDS
-    sweep = partial(sweep_partials, shared.settings.output_dir, has_died=process.has_died, before=before)
+    sweep = partial(sweep_partials, shared.settings.output_dir, has_died=shared.process.has_died, before=before)
     await anyio.to_thread.run_sync(sweep, limiter=shared.file_threads)
 
 
@@ -408,20 +369,20 @@ def _open_accounts(home: Home, settings: Settings, budgets: Budgets, stack: Asyn
     """Return the configured accounts, or the sandbox's when none is configured."""
     if settings.providers:
         return [_open_configured(configured, budgets) for configured in settings.providers]
-    provider = Magnific(title="The sandbox", styles=("flows",))
-    return [open_sandbox_account(provider, budgets, stack, is_home_usable=home.unrecorded is None)]
+    build = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)
+    return [open_sandbox_account(build(), budgets, stack, is_home_usable=home.unrecorded is None)]
 
 
 def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:
-    provider = PROVIDERS[configured.provider](configured)
-    parts = urlsplit(configured.base_url)
+    provider = get_plugin(configured.provider).build(configured)
     location = Location(
         configured.base_url,
-        provider.build_headers(configured.api_key, parts.hostname or ""),
+        provider.build_headers(configured.api_key, configured.host),
         configured.api_key,
-        is_loopback=parts.hostname in _LOOPBACK,
+        is_loopback=configured.is_loopback,
         setting=configured.base_url_setting,
+        file_origins=configured.file_origins,
     )
-    account = Account(configured.provider, parts.netloc, configured.fingerprint)
+    account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
     locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
     return OpenAccount(account, provider, budgets.open(account, provider), locate)

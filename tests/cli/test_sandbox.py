@@ -16,7 +16,7 @@ def test_it_says_how_to_reach_it_and_answers_there(tmp_path: Path) -> None:
     """Somebody who starts it wants to copy two lines, for either provider."""
     with open_child(tmp_path, "--key", "abc", command="sandbox") as child:
         assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(6)]
+        lines = [child.process.stdout.readline().decode().strip() for _ in range(8)]
         url = lines[1].removeprefix("MAGNIFIC_BASE_URL=")
         request = urllib.request.Request(f"{url}/v1/ai/flows", headers={"x-magnific-api-key": "abc"})
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -26,7 +26,8 @@ def test_it_says_how_to_reach_it_and_answers_there(tmp_path: Path) -> None:
             workflows, remaining = json.load(answer)["items"], answer.headers["x-ratelimit-remaining"]
 
     assert lines[2] == "MAGNIFIC_API_KEY=abc"
-    assert lines[4:] == [f"MAGICA_BASE_URL={url}/magica", "MAGICA_API_KEY=gx_abc"]
+    files_url = lines[3].removeprefix("MAGNIFIC_FILE_ORIGINS=")
+    assert lines[5:] == [f"MAGICA_BASE_URL={url}/magica", "MAGICA_API_KEY=gx_abc", f"MAGICA_FILE_ORIGINS={files_url}"]
     assert len(apps) > 0
     assert (len(workflows) > 0, remaining) == (True, "59")
 
@@ -52,7 +53,7 @@ def test_a_child_takes_its_key_from_its_input_and_ends_with_it(tmp_path: Path) -
         child.close_input()
         code = child.wait()
 
-    assert set(about) == {"api_url", "files_url", "lease_port", "problem"}
+    assert set(about) == {"api_url", "files_url", "former_files_urls", "lease_port", "problem"}
     assert code == 0
 
 

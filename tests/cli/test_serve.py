@@ -16,9 +16,10 @@ from mcp.server.subscriptions import ResourcesListChanged
 
 from flowport.cli.serve import _find_first, build_flag, build_parser
 from flowport.settings.folders import get_default_config_path
-from flowport.settings.variables import VARIABLES
+from flowport.settings.variables import get_variables
 from tests.support.children import Child, open_child
 from tests.support.harness import MODES, Mode
+from tests.support.provider_process import open_provider
 
 ENDS = {
     "end of input": Child.close_input,
@@ -30,12 +31,8 @@ ENDS = {
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run a sandbox as a process and say how to reach it."""
-    with open_child(
-        tmp_path_factory.mktemp("sandbox"), "--speed", "0.2", "--requests-per-minute", "0", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield dict(line.split("=", 1) for line in lines if "=" in line)
+    with open_provider(tmp_path_factory.mktemp("sandbox"), speed=0.2) as provider:
+        yield provider.environment
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -221,7 +218,7 @@ def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
     """Flags are seen by everybody on the machine, so no secret may be one."""
     flags = {option for action in build_parser()._actions for option in action.option_strings}
 
-    built = {build_flag(item.name) for item in VARIABLES if item.is_built and item.name.startswith("FLOWPORT_")}
+    built = {build_flag(item.name) for item in get_variables() if item.parse and item.name.startswith("FLOWPORT_")}
     assert flags == built | {"-h", "--help", "--config", "--http"}
 
 

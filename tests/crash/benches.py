@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from flowport.sandbox.late_face import MAGICA_PREFIX
 from tests.crash.cable import Cable, open_cables
-from tests.support.children import open_child
+from tests.support.provider_process import open_provider
 
 KEY = "a-key-of-the-crash-tests"
 
@@ -22,6 +22,7 @@ class Bench:
 
     url: str
     magica_key: str
+    files_url: str
     api: Cable
     files: Cable
 
@@ -32,8 +33,10 @@ class Bench:
         return {
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": api_url,
+            "MAGNIFIC_FILE_ORIGINS": f"http://127.0.0.1:{self.files.port}",
             "MAGICA_API_KEY": self.magica_key,
             "MAGICA_BASE_URL": f"{api_url}{MAGICA_PREFIX}",
+            "MAGICA_FILE_ORIGINS": f"http://127.0.0.1:{self.files.port}",
         }
 
     def cut(self) -> None:
@@ -75,17 +78,11 @@ class Bench:
 @contextmanager
 def open_bench(folder: Path) -> Iterator[Bench]:
     """Run a sandbox whose runs take no time."""
-    flags = ("--speed", "0", "--requests-per-minute", "0", "--key", KEY)
-    with open_child(folder, *flags, command="sandbox") as child:
-        assert child.process.stdout is not None
-        # A sentence, two variables, a sentence, two variables, a sentence.
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(7)]
-        told = dict(line.split("=", 1) for line in lines if "=" in line)
-        url = told["MAGNIFIC_BASE_URL"]
-        files_url = _ask(url, "about")["files_origin"]
+    with open_provider(folder, "--key", KEY) as provider:
+        told = provider.variables
+        url, files_url = told["MAGNIFIC_BASE_URL"], told["MAGNIFIC_FILE_ORIGINS"]
         with open_cables(urlsplit(url).port or 0, urlsplit(files_url).port or 0) as (api, files):
-            # What tells where the files lie must tell of the cable.
-            yield Bench(url, told["MAGICA_API_KEY"], api, files)
+            yield Bench(url, told["MAGICA_API_KEY"], files_url, api, files)
 
 
 def _ask(url: str, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

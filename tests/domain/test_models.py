@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from flowport.domain import models as model
-from flowport.domain.models import FINAL_STATES, NEXT_STATES, Account, InputKind, RunState
+from flowport.domain.models import FINAL_STATES, Account, InputKind, RunState
 
 RECORDS = [kind for _, kind in inspect.getmembers(model, dataclasses.is_dataclass)]
 
@@ -16,25 +16,6 @@ def test_a_record_is_frozen_and_slotted(record: type) -> None:
     """What several tasks hold must not change under them, and a misspelt field must not be taken."""
     assert vars(record)["__dataclass_params__"].frozen
     assert "__slots__" in vars(record)
-
-
-def test_every_state_has_its_next_ones_and_an_end_has_none() -> None:
-    """A run that is over is never brought back."""
-    assert set(NEXT_STATES) == set(RunState)
-    assert {state for state, following in NEXT_STATES.items() if not following} == FINAL_STATES
-
-
-def test_only_a_start_can_become_unknown() -> None:
-    """In every other state we know what the provider has."""
-    assert {state for state, following in NEXT_STATES.items() if RunState.UNKNOWN in following} == {RunState.STARTING}
-
-
-def test_nothing_goes_back_before_its_start_but_a_start_that_was_not_taken() -> None:
-    """A run that the provider has must never be sent again."""
-    early = {RunState.ACCEPTED, RunState.STARTING}
-    back = {state for state, following in NEXT_STATES.items() if following & early}
-    assert back == early
-    assert NEXT_STATES[RunState.ACCEPTED] & early == {RunState.STARTING}
 
 
 @pytest.mark.parametrize("state", RunState)

@@ -1,33 +1,237 @@
-"""What events make of a run."""
+"""What events make of a run: between which states each may move it, and what is left of the reservation."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent, apply
-from tests.store.samples import build_run
+from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState
+from flowport.domain.run_events import (
+    Adopted,
+    AdoptionTried,
+    Cancelled,
+    CancelRequested,
+    Delivered,
+    DeliveryCancelled,
+    Finished,
+    InputsPrepared,
+    LinksRefreshed,
+    NotTaken,
+    OutputSaved,
+    Polled,
+    Reported,
+    RunEvent,
+    StartConfirmed,
+    Started,
+    StartRequested,
+    StartUnknown,
+    apply,
+)
+from tests.store.samples import ACCOUNT, OUTPUT, RUN, build_run
+
+S = RunState
+AT_PROVIDER = {S.QUEUED, S.RUNNING}
+LIVE = set(S) - FINAL_STATES
+OUTPUTS = (OUTPUT, Output(n=2, kind=OutputKind.TEXT, url=None, text="hello"))
+
+# Each event: where it may start, and where it leads.
+EDGES: dict[str, tuple[RunEvent, set[RunState], RunState]] = {
+    "start requested": (StartRequested(7.0), {S.ACCEPTED}, S.STARTING),
+    "not taken": (NotTaken(), {S.STARTING}, S.ACCEPTED),
+    "cancelled, nothing sent": (Cancelled("Nothing was sent.", 9.0), {S.ACCEPTED}, S.CANCELLED),
+    "started, queued": (Started("r1", S.QUEUED, 8.0), {S.ACCEPTED, S.STARTING, S.UNKNOWN, *AT_PROVIDER}, S.QUEUED),
+    "confirmed": (StartConfirmed("r1", S.RUNNING, 8.0), {S.ACCEPTED, S.STARTING, S.UNKNOWN, *AT_PROVIDER}, S.RUNNING),
+    "polled, queued": (Polled(S.QUEUED, 902.0), {S.RUNNING}, S.QUEUED),
+    "polled, running": (Polled(S.RUNNING, 902.0), AT_PROVIDER, S.RUNNING),
+    "succeeded": (Finished(S.SUCCEEDED, 9.0, OUTPUTS), AT_PROVIDER, S.SUCCEEDED),
+    "partial": (Finished(S.PARTIAL, 9.0, OUTPUTS), AT_PROVIDER, S.PARTIAL),
+    "failed": (Finished(S.FAILED, 9.0), LIVE, S.FAILED),
+    "cancelled": (Finished(S.CANCELLED, 9.0), {S.ACCEPTED, *AT_PROVIDER}, S.CANCELLED),
+    "unknown": (StartUnknown("No answer.", 9.0, "<html>"), {S.STARTING}, S.UNKNOWN),
+}
 
 INSTANTS = st.integers(1, 4).map(float)
-EVENTS = st.one_of(st.builds(Delivered, INSTANTS, st.sampled_from(["", "a"])), st.builds(DeliveryCancelled, INSTANTS))
+STARTED = st.sampled_from([S.QUEUED, S.RUNNING])
+RUN_IDS = st.sampled_from(["r1", "r2"])
+ACCOUNTS = st.sampled_from([ACCOUNT, "magnific:api.example:f0"])
+CHANGED_OUTPUTS = st.builds(replace, st.sampled_from(OUTPUTS), saved_path=st.sampled_from(["", "/a"]))
+EVENTS: "st.SearchStrategy[RunEvent]" = st.one_of(
+    st.builds(StartRequested, INSTANTS),
+    st.builds(NotTaken),
+    st.builds(Started, RUN_IDS, STARTED, INSTANTS),
+    st.builds(StartConfirmed, RUN_IDS, STARTED, INSTANTS),
+    st.builds(StartUnknown, st.just("why"), INSTANTS),
+    st.builds(Polled, STARTED, INSTANTS),
+    st.builds(CancelRequested),
+    st.builds(Cancelled, st.just("why"), INSTANTS),
+    st.builds(
+        Finished,
+        st.sampled_from([S.SUCCEEDED, S.PARTIAL, S.FAILED, S.CANCELLED]),
+        INSTANTS,
+        st.sampled_from([(), OUTPUTS]),
+    ),
+    st.builds(OutputSaved, CHANGED_OUTPUTS),
+    st.builds(LinksRefreshed, st.lists(CHANGED_OUTPUTS, max_size=2).map(tuple)),
+    st.builds(Reported, INSTANTS),
+    st.builds(InputsPrepared, st.sampled_from(["", "smaller"])),
+    st.builds(AdoptionTried, ACCOUNTS),
+    st.builds(Adopted, ACCOUNTS, ACCOUNTS),
+    st.builds(Delivered, INSTANTS, st.sampled_from(["", "a"])),
+    st.builds(DeliveryCancelled, INSTANTS),
+)
+RUNS = st.lists(EVENTS, max_size=8).map(lambda events: _apply_all(build_run("run_1"), events))
 
 
-@given(st.lists(EVENTS, max_size=6), EVENTS)
-def test_an_event_that_is_applied_twice_is_applied_once(events: list[RunEvent], event: RunEvent) -> None:
-    """A writer that does not know whether it was heard says it again."""
-    run = build_run("run_1")
-    for one in events:
-        run = apply(run, one)
+def _apply_all(run: Run, events: list[RunEvent]) -> Run:
+    for event in events:
+        run = apply(run, event)
+    return run
+
+
+@given(RUNS, EVENTS)
+def test_applying_an_event_twice_is_applying_it_once(run: Run, event: RunEvent) -> None:
+    """A writer that does not know whether its event was recorded records it again."""
     once = apply(run, event)
     assert apply(once, event) == once
 
 
+@given(RUNS, EVENTS)
+def test_a_final_state_stays(run: Run, event: RunEvent) -> None:
+    """Nothing brings an ended run back, except evidence that a run of unknown fate was started."""
+    after = apply(run, event)
+    if run.state.is_final and not (run.state is S.UNKNOWN and isinstance(event, Started)):
+        assert (after.state, after.failure, after.finished_at) == (run.state, run.failure, run.finished_at)
+        assert (after.spent_credits, after.reserved_credits) == (run.spent_credits, run.reserved_credits)
+
+
+@given(RUNS, st.builds(Started, RUN_IDS, STARTED, INSTANTS))
+def test_the_reply_to_a_start_is_accepted_while_the_run_has_no_provider_id(run: Run, event: Started) -> None:
+    """Without the id a paid result could never be fetched; a second id never replaces the first."""
+    after = apply(run, event)
+    if run.provider_run_id or run.state in FINAL_STATES - {S.UNKNOWN}:
+        assert after == run
+    else:
+        assert (after.provider_run_id, after.state) == (event.provider_run_id, event.state)
+        assert after.finished_at is None
+
+
+@given(RUNS)
+def test_a_reservation_is_held_while_the_run_may_be_charged_and_settled_at_its_end(run: Run) -> None:
+    """The caps count what is reserved and what is spent, so a credit must not be in both or in neither."""
+    if not run.state.is_final:
+        assert (run.reserved_credits, run.spent_credits) == (5.0, 0.0)
+    elif run.state is S.UNKNOWN:
+        assert (run.reserved_credits, run.spent_credits) == (0.0, 5.0)
+    else:
+        assert run.reserved_credits == 0.0
+
+
 @given(st.lists(EVENTS, max_size=8))
 def test_a_delivery_is_never_taken_back(events: list[RunEvent]) -> None:
-    """Whatever comes after it, the last one stands."""
-    run = build_run("run_1")
-    for event in events:
-        run = apply(run, event)
+    """Of several deliveries the last one stands."""
+    run = _apply_all(build_run("run_1"), events)
     deliveries = [one.at for one in events if isinstance(one, Delivered)]
     assert run.delivered_at == (deliveries[-1] if deliveries else None)
+
+
+@pytest.mark.parametrize("before", RunState)
+@pytest.mark.parametrize(("event", "allowed", "after"), EDGES.values(), ids=EDGES.keys())
+def test_an_event_moves_a_run_from_its_states_only(
+    event: RunEvent, allowed: set[RunState], after: RunState, before: RunState
+) -> None:
+    """A forbidden transition is the way to a second payment or a lost result, so it changes nothing."""
+    run = build_run("run_1", before)
+    changed = apply(run, event)
+    assert (changed != run) == (before in allowed)
+    assert changed.state == (after if before in allowed else before)
+
+
+def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
+    """A run that the provider may have must never be sent again."""
+    early = {S.ACCEPTED, S.STARTING}
+    back = {name: allowed for name, (_, allowed, after) in EDGES.items() if after is S.ACCEPTED}
+    assert back == {"not taken": {S.STARTING}}
+    assert {name for name, (_, allowed, after) in EDGES.items() if after in early} == {"start requested", "not taken"}
+
+
+@pytest.mark.parametrize(
+    ("run", "event", "changes"),
+    [
+        (build_run("a"), StartRequested(7.0), {"state": S.STARTING, "starting_at": 7.0}),
+        (build_run("a", S.STARTING, starting_at=7.0), NotTaken(), {"state": S.ACCEPTED, "starting_at": None}),
+        (
+            build_run("a", S.STARTING),
+            Started("r1", S.QUEUED, 8.0),
+            {"state": S.QUEUED, "provider_run_id": "r1", "started_at": 8.0},
+        ),
+        (
+            build_run("a", S.UNKNOWN, failure="why", start_answer="<html>", reserved_credits=0.0, spent_credits=5.0),
+            StartConfirmed("r1", S.RUNNING, 8.0),
+            {
+                "state": S.RUNNING,
+                "provider_run_id": "r1",
+                "started_at": 8.0,
+                "running_at": 8.0,
+                "failure": "",
+                "start_answer": "",
+                "finished_at": None,
+                "reserved_credits": 5.0,
+                "spent_credits": 0.0,
+            },
+        ),
+        (
+            build_run("a", S.STARTING),
+            StartUnknown("No answer.", 9.0, "<html>"),
+            {
+                "state": S.UNKNOWN,
+                "failure": "No answer.",
+                "start_answer": "<html>",
+                "finished_at": 9.0,
+                "reserved_credits": 0.0,
+                "spent_credits": 5.0,
+            },
+        ),
+        (
+            build_run("a", S.RUNNING),
+            Finished(S.PARTIAL, 9.0, OUTPUTS, "why", 4.0, is_cost_told=True),
+            {
+                "state": S.PARTIAL,
+                "outputs": OUTPUTS,
+                "failure": "why",
+                "finished_at": 9.0,
+                "reserved_credits": 0.0,
+                "spent_credits": 4.0,
+                "is_cost_told": True,
+            },
+        ),
+        (build_run("a", S.RUNNING), CancelRequested(), {"is_followed": False}),
+        (build_run("a", told_at=1.0), Reported(2.0), {}),
+        (build_run("a"), Reported(2.0), {"told_at": 2.0}),
+        (build_run("a"), InputsPrepared("smaller"), {"notes": "smaller"}),
+        (build_run("a"), AdoptionTried("b"), {"adoption_tried": "b"}),
+        (build_run("a", adoption_tried="b"), Adopted("c", ACCOUNT), {"account_id": "c", "adoption_tried": ""}),
+        (build_run("a"), Adopted("c", "another"), {}),
+    ],
+    ids=str,
+)
+def test_an_event_changes_these_fields_and_no_others(run: Run, event: RunEvent, changes: dict[str, Any]) -> None:
+    """What an event does not mention stays as it was recorded."""
+    assert apply(run, event) == replace(run, **changes)
+
+
+def test_an_output_is_replaced_by_its_number() -> None:
+    """It was saved; the others are still being downloaded, and a number that the run has not is no output of it."""
+    saved = Output(n=2, kind=OutputKind.FILE, url="https://x.example/2", saved_path="/2.bin", size_bytes=3)
+    assert apply(RUN, OutputSaved(saved)).outputs == (RUN.outputs[0], saved)
+    assert apply(RUN, LinksRefreshed((saved, replace(saved, n=3)))).outputs == (RUN.outputs[0], saved)
+
+
+def test_the_first_word_of_running_is_kept() -> None:
+    """A provider may put a run back into its queue; how long it worked counts from the first time."""
+    states = ((S.QUEUED, 1.0), (S.RUNNING, 2.0), (S.QUEUED, 3.0), (S.RUNNING, 4.0))
+    assert _apply_all(build_run("a", S.QUEUED), [Polled(state, at) for state, at in states]).running_at == 2.0
 
 
 def test_only_the_delivery_that_is_meant_is_cancelled() -> None:
@@ -37,3 +241,18 @@ def test_only_the_delivery_that_is_meant_is_cancelled() -> None:
     assert apply(run, DeliveryCancelled(1.0)).is_delivery_cancelled
     assert not apply(run, DeliveryCancelled(2.0)).is_delivery_cancelled
     assert not apply(apply(run, DeliveryCancelled(1.0)), Delivered(2.0)).is_delivery_cancelled
+
+
+@pytest.mark.parametrize("state", [S.ACCEPTED, S.STARTING, S.SUCCEEDED, S.UNKNOWN])
+def test_only_a_providers_state_can_follow_a_start(state: RunState) -> None:
+    """Any other is a mistake of the program, not a race."""
+    for build in (lambda: Started("r1", state, 1.0), lambda: Polled(state, 1.0)):
+        with pytest.raises(ValueError, match="is not one of queued, running"):
+            build()
+
+
+@pytest.mark.parametrize("state", [S.ACCEPTED, S.RUNNING, S.UNKNOWN])
+def test_only_a_known_end_finishes_a_run(state: RunState) -> None:
+    """An unknown run keeps its reservation as spent, so it has an event of its own."""
+    with pytest.raises(ValueError, match="is not one of cancelled, failed, partial, succeeded"):
+        Finished(state, 1.0)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.interaction.test_claim import Sandbox, ask_until
+from tests.interaction.test_claim import ask_until
 from tests.support.children import Child, open_child
+from tests.support.provider_process import ProviderProcess, open_provider
 
 ROWS = 20
 TOOL = "text_to_picture"
@@ -20,12 +21,10 @@ QUICK = {"FLOWPORT_SAVE_OUTPUTS": "false", "FLOWPORT_PREVIEWS": "false", "FLOWPO
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path) -> Iterator[ProviderProcess]:
     """Run a sandbox whose runs take no time."""
-    with open_child(tmp_path / "sandbox", "--speed", "0", "--requests-per-minute", "0", command="sandbox") as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield Sandbox(dict(line.split("=", 1) for line in lines if "=" in line))
+    with open_provider(tmp_path / "sandbox") as provider:
+        yield provider
 
 
 def show(request: pytest.FixtureRequest, figure: str) -> None:
@@ -53,7 +52,7 @@ def add_up(home: Path) -> float:
     return total
 
 
-def begin(child: Child, sandbox: Sandbox, home: Path, *, sent: int) -> str:
+def begin(child: Child, sandbox: ProviderProcess, home: Path, *, sent: int) -> str:
     """Start a batch whose rows are held at the provider, and return its id once some were sent and none is just being."""
     for _ in range(ROWS):
         sandbox.ask("next_run", {"hold": True})
@@ -63,7 +62,7 @@ def begin(child: Child, sandbox: Sandbox, home: Path, *, sent: int) -> str:
     return batch_id
 
 
-def release(home: Path, sandbox: Sandbox) -> None:
+def release(home: Path, sandbox: ProviderProcess) -> None:
     """Let all runs that the provider has come to their end."""
     with closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
         rows = connection.execute("SELECT provider_run_id FROM runs WHERE provider_run_id <> ''").fetchall()
@@ -71,7 +70,7 @@ def release(home: Path, sandbox: Sandbox) -> None:
         sandbox.ask(f"runs/{remote}", {"release": True})
 
 
-def check_each_once(child: Child, sandbox: Sandbox, batch_id: str) -> None:
+def check_each_once(child: Child, sandbox: ProviderProcess, batch_id: str) -> None:
     """Check that every row has been started once, by the provider's count, and has its own result."""
     facts = child.call("get_run", run_id=batch_id)
     assert (facts["state"], facts["succeeded"], facts["credits"]) == ("succeeded", ROWS, 2 * ROWS)
@@ -88,7 +87,7 @@ SLOW = {"FLOWPORT_REQUESTS_PER_MINUTE": "12", "FLOWPORT_MAX_TOOLS": "0", "FLOWPO
 
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "closed"])
 def test_a_batch_goes_on_at_the_next_start_with_exactly_the_missing_rows(
-    tmp_path: Path, sandbox: Sandbox, is_killed: bool
+    tmp_path: Path, sandbox: ProviderProcess, is_killed: bool
 ) -> None:
     """Nobody asks for it: the person has agreed to all of it."""
     home = tmp_path / "me/home"
@@ -109,7 +108,7 @@ def test_a_batch_goes_on_at_the_next_start_with_exactly_the_missing_rows(
         check_each_once(second, sandbox, batch_id)
 
 
-def test_a_living_flowport_takes_a_batch_over(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_living_flowport_takes_a_batch_over(tmp_path: Path, sandbox: ProviderProcess) -> None:
     """Whoever waits for it in the editor gets it, although the desktop client that started it was killed."""
     home = tmp_path / "me/home"
     with open_child(tmp_path / "me", environment={**sandbox.environment, **QUICK, **SLOW}) as first:
@@ -126,7 +125,7 @@ def test_a_living_flowport_takes_a_batch_over(tmp_path: Path, sandbox: Sandbox) 
 
 
 def test_more_rows_than_may_be_live_survive_a_kill(
-    tmp_path: Path, sandbox: Sandbox, request: pytest.FixtureRequest
+    tmp_path: Path, sandbox: ProviderProcess, request: pytest.FixtureRequest
 ) -> None:
     """Those that had not even begun are begun by the next process, and no other."""
     home, count = tmp_path / "me/home", 150
@@ -169,7 +168,7 @@ def call_all(child: Child, name: int) -> list[dict[str, Any]]:
 
 
 def test_parallel_batches_of_several_processes_never_pass_the_cap(
-    tmp_path: Path, sandbox: Sandbox, request: pytest.FixtureRequest
+    tmp_path: Path, sandbox: ProviderProcess, request: pytest.FixtureRequest
 ) -> None:
     """A batch is held back as a whole by the transaction that accepts it."""
     environment = {**sandbox.environment, **QUICK, "FLOWPORT_MAX_CREDITS_PER_DAY": "101"}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.interaction.test_claim import Sandbox
 from tests.support.children import Child, open_child
+from tests.support.provider_process import ProviderProcess, open_provider
 
 PROCESSES, CALLS = 4, 50
 PRICES = {"text_to_picture": 2, "always_fails": 1}
@@ -19,12 +19,10 @@ CAP = 101
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path) -> Iterator[ProviderProcess]:
     """Run a sandbox whose runs take no time."""
-    with open_child(tmp_path / "sandbox", "--speed", "0", "--requests-per-minute", "0", command="sandbox") as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield Sandbox(dict(line.split("=", 1) for line in lines if "=" in line))
+    with open_provider(tmp_path / "sandbox") as provider:
+        yield provider
 
 
 def call_all(child: Child, name: int) -> list[dict[str, Any]]:
@@ -52,7 +50,7 @@ def add_up(home: Path) -> float:
 
 
 def test_parallel_processes_never_pass_the_cap_by_one_credit(
-    tmp_path: Path, sandbox: Sandbox, request: pytest.FixtureRequest
+    tmp_path: Path, sandbox: ProviderProcess, request: pytest.FixtureRequest
 ) -> None:
     """Claude, Cursor and two more spend on one key, and each lets its model call as often as it likes."""
     environment = {

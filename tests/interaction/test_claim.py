@@ -1,9 +1,7 @@
 """Two Flowports of one home as real processes, one of which is killed."""
 
-import json
 import sqlite3
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,36 +9,16 @@ from typing import Any
 import pytest
 
 from tests.support.children import Child, open_child
+from tests.support.provider_process import ProviderProcess, open_provider
 
 GIVE_UP_SECONDS = 30.0
 """When a test stops asking; what it waits for comes within ten."""
 
 
-class Sandbox:
-    """A sandbox as a process, with its switches."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
-
-    def ask(self, path: str, body: Any = None) -> dict[str, Any]:
-        """Turn a switch, or read the counts."""
-        request = urllib.request.Request(
-            f"{self.environment['MAGNIFIC_BASE_URL']}/_sandbox/{path}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"x-magnific-api-key": self.environment["MAGNIFIC_API_KEY"], "content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-
-
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+def sandbox(tmp_path: Path) -> Iterator[ProviderProcess]:
     """Run a sandbox whose next run goes on until it is released."""
-    with open_child(tmp_path / "sandbox", "--speed", "0", "--requests-per-minute", "0", command="sandbox") as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        found = Sandbox(dict(line.split("=", 1) for line in lines if "=" in line))
+    with open_provider(tmp_path / "sandbox") as found:
         found.ask("next_run", {"hold": True})
         yield found
 
@@ -80,7 +58,7 @@ def check_saved(facts: dict[str, Any]) -> None:
     assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.name}.json"]
 
 
-def test_whoever_waits_gets_the_result_of_a_killed_process(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_whoever_waits_gets_the_result_of_a_killed_process(tmp_path: Path, sandbox: ProviderProcess) -> None:
     """The run is asked for in the editor while the desktop client, which started it, is killed."""
     environment = {**sandbox.environment, "FLOWPORT_WAIT_SECONDS": "0"}
     with open_child(tmp_path / "f", environment=environment) as first:
@@ -102,7 +80,7 @@ def test_whoever_waits_gets_the_result_of_a_killed_process(tmp_path: Path, sandb
     assert sandbox.ask("counts")["runs_accepted"] == 1
 
 
-def test_a_killed_processs_run_is_saved_without_being_asked_for(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_a_killed_processs_run_is_saved_without_being_asked_for(tmp_path: Path, sandbox: ProviderProcess) -> None:
     """Links expire after hours; the person may look for the picture tomorrow."""
     environment = {**sandbox.environment, "FLOWPORT_WAIT_SECONDS": "0"}
     with open_child(tmp_path / "f", environment=environment) as first:
@@ -122,7 +100,7 @@ def test_a_killed_processs_run_is_saved_without_being_asked_for(tmp_path: Path, 
     assert sandbox.ask("counts")["runs_accepted"] == 1
 
 
-def test_what_a_killed_process_left_is_picked_up_at_the_next_start(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_what_a_killed_process_left_is_picked_up_at_the_next_start(tmp_path: Path, sandbox: ProviderProcess) -> None:
     """The usual case: the client crashes and is started again."""
     environment = {**sandbox.environment, "FLOWPORT_WAIT_SECONDS": "0"}
     with open_child(tmp_path / "f", environment=environment) as first:

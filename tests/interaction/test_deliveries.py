@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.children import CONDITIONS, Child, open_child
+from tests.support.provider_process import open_provider
 
 CALL = {"name": "text_to_picture", "arguments": {"prompt": "a lake"}}
 ENVELOPE = {
@@ -26,12 +27,8 @@ MANY_LISTS = 12
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run a sandbox as a process and say how to reach it."""
-    with open_child(
-        tmp_path_factory.mktemp("sandbox"), "--speed", "0.1", "--requests-per-minute", "0", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield dict(line.split("=", 1) for line in lines if "=" in line)
+    with open_provider(tmp_path_factory.mktemp("sandbox"), speed=0.1) as provider:
+        yield provider.environment
 
 
 @contextmanager

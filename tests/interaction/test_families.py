@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from flowport.domain.models import Source
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.providers.contract.worlds import wait_until_there
 from tests.sandbox.client import IDS, KEY, build_photo
 from tests.sandbox.client import Client as SandboxClient
@@ -19,7 +19,16 @@ STYLES = ("auto", "flows", "apps")
 
 def choose(sandbox: SandboxClient, style: str) -> dict[str, Any]:
     """Return the setting of a path family."""
-    return {"providers": (ProviderSettings("magnific", sandbox.addresses.api_url, KEY, style),)}
+    return {
+        "providers": (
+            ProviderSettings(
+                "magnific",
+                sandbox.addresses.api_url,
+                KEY,
+                {"file_origins": frozenset({sandbox.addresses.files_url}), "api_style": style},
+            ),
+        )
+    }
 
 
 async def list_apps(flowport: Harness) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.children import Child, open_child
+from tests.support.provider_process import open_provider
 
 APP = "text_to_picture"
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
@@ -19,12 +20,8 @@ NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run a sandbox as a process and say how to reach it."""
-    with open_child(
-        tmp_path_factory.mktemp("sandbox"), "--speed", "0", "--requests-per-minute", "0", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield {"FLOWPORT_SAVE_OUTPUTS": "false", **dict(line.split("=", 1) for line in lines if "=" in line)}
+    with open_provider(tmp_path_factory.mktemp("sandbox")) as provider:
+        yield {"FLOWPORT_SAVE_OUTPUTS": "false", **provider.environment}
 
 
 def check_refusal(child: Child, problem: str) -> None:
@@ -42,7 +39,7 @@ def test_a_file_that_may_not_grow_stops_starts(tmp_path: Path, sandbox: dict[str
     with open_child(tmp_path / "f", environment=sandbox) as child:
         child.greet()
         assert child.call(APP, prompt="a lake")["state"] == "succeeded"
-        size = max(file.stat().st_size for file in (tmp_path / "f/home").glob("store*"))
+        size = max(file.stat().st_size for file in (tmp_path / "f/home").glob("ledger*"))
         resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         check_refusal(child, "the disk reports an error")
         resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from flowport.domain.models import RunState
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.actions.test_tool_calls import abandon_when
 from tests.providers.contract.worlds import get_run, wait_until_there
 from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
@@ -29,7 +29,12 @@ async def test_a_path_that_a_person_has_set_cancels(face: MagicaClient, tmp_path
     """Where it exists; else the MCP server does it."""
     await face.switch(has_cancel=has_path, missing_tools=["cancel_run"] if has_path else [])
     url = f"{face.sandbox.addresses.api_url}/magica"
-    settings = ProviderSettings("magica", url, MAGICA_KEY, cancel_path="/v1/runs/{run_id}/cancel")
+    settings = ProviderSettings(
+        "magica",
+        url,
+        MAGICA_KEY,
+        {"file_origins": frozenset({face.sandbox.addresses.files_url}), "cancel_path": "/v1/runs/{run_id}/cancel"},
+    )
     async with open_harness(face.sandbox, tmp_path / "person", providers=(settings,), wait_seconds=0.3) as flowport:
         run_id = await hold_run(face, flowport)
         assert (await flowport.ask("cancel_run", run_id=run_id))["state"] == "cancelled"

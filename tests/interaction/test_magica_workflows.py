@@ -7,7 +7,7 @@ import pytest
 
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.sandbox.client import build_photo, write
 from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
 from tests.support.harness import open_harness
@@ -38,7 +38,15 @@ async def test_what_a_person_declares_can_be_run(face: MagicaClient, tmp_path: P
     node = graph["nodes"][0]["id"]
     inputs = (DeclaredInput(node, "prompt", {"type": "text", "label": "What to paint", "required": True}),)
     url = f"{face.sandbox.addresses.api_url}/magica"
-    settings = ProviderSettings("magica", url, MAGICA_KEY, declared=(DeclaredWorkflow(graph["id"], inputs),))
+    settings = ProviderSettings(
+        "magica",
+        url,
+        MAGICA_KEY,
+        {
+            "file_origins": frozenset({face.sandbox.addresses.files_url}),
+            "workflows": (DeclaredWorkflow(graph["id"], inputs),),
+        },
+    )
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
         assert len((await flowport.client.list_tools()).tools) == len(BUILT_IN_TOOLS)
     async with open_harness(face.sandbox, tmp_path / "another", providers=(settings,)) as flowport:
@@ -54,7 +62,15 @@ async def test_a_declaration_that_is_changed_counts_from_the_next_start(face: Ma
     url, arguments = f"{face.sandbox.addresses.api_url}/magica", list[str]()
     for label in ("What to paint", "Scene"):
         field = DeclaredInput(graph["nodes"][0]["id"], label.lower(), {"type": "text", "label": label})
-        settings = ProviderSettings("magica", url, MAGICA_KEY, declared=(DeclaredWorkflow(graph["id"], (field,)),))
+        settings = ProviderSettings(
+            "magica",
+            url,
+            MAGICA_KEY,
+            {
+                "file_origins": frozenset({face.sandbox.addresses.files_url}),
+                "workflows": (DeclaredWorkflow(graph["id"], (field,)),),
+            },
+        )
         async with open_harness(face.sandbox, tmp_path / "person", providers=(settings,)) as flowport:
             await flowport.client.list_tools()
             await flowport.assembly.workspace.catalogs[0].catalog.refresh()

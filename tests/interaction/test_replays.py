@@ -30,6 +30,7 @@ def client(request: pytest.FixtureRequest, tmp_path: Path, bench: Bench) -> Iter
     environment = {
         "MAGNIFIC_API_KEY": KEY,
         "MAGNIFIC_BASE_URL": bench.url,
+        "MAGNIFIC_FILE_ORIGINS": bench.files_url,
         "FLOWPORT_REQUESTS_PER_MINUTE": "0",
         "FLOWPORT_PREVIEWS": "false",
         CONDITIONS: "pace=0.05",

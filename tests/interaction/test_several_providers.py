@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.domain.spending import SpendingLimits
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.providers.contract.worlds import WORLDS
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, write

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.interaction.test_claim import Sandbox
 from tests.support.children import Child, open_child
+from tests.support.provider_process import ProviderProcess, open_provider
 
 LIMIT = 40
 WINDOW_SECONDS = 60.0
@@ -18,18 +18,14 @@ GIVE_UP_SECONDS = 100.0
 
 
 @contextmanager
-def open_sandbox(folder: Path) -> Iterator[Sandbox]:
+def open_sandbox(folder: Path) -> Iterator[ProviderProcess]:
     """Run a sandbox that refuses what is beyond the limit."""
-    with open_child(
-        folder, "--speed", "0", "--requests-per-minute", str(LIMIT), "--style", "flows", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield Sandbox(dict(line.split("=", 1) for line in lines if "=" in line))
+    with open_provider(folder, "--style", "flows", requests_per_minute=LIMIT) as provider:
+        yield provider
 
 
 @contextmanager
-def open_programs(folder: Path, sandbox: Sandbox, count: int) -> Iterator[list[Child]]:
+def open_programs(folder: Path, sandbox: ProviderProcess, count: int) -> Iterator[list[Child]]:
     """Run so many Flowports with the home and the key in common; calls hand over their run soon."""
     environment = {
         **sandbox.environment,
@@ -59,13 +55,13 @@ def start_runs(program: Child, count: int, name: str) -> str:
     return answers[numbers[-1]]
 
 
-def count_requests(sandbox: Sandbox) -> tuple[int, int]:
+def count_requests(sandbox: ProviderProcess) -> tuple[int, int]:
     """Return how many limited requests the sandbox took, and how many it refused."""
     counts: dict[str, Any] = sandbox.ask("counts")
     return sum(counts[name] for name in ("list", "list_own", "get", "run", "status")), counts["refused_429"]
 
 
-def wait_for_requests(sandbox: Sandbox, wanted: int, program: Child, run_id: str) -> None:
+def wait_for_requests(sandbox: ProviderProcess, wanted: int, program: Child, run_id: str) -> None:
     """Wait until the sandbox has had so many requests; between two counts, as long as a call waits for a late run."""
     give_up_at = time.monotonic() + GIVE_UP_SECONDS
     while count_requests(sandbox)[0] < wanted:

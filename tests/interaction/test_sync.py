@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.children import open_child
+from tests.support.provider_process import open_provider
 
 STRACE = shutil.which("strace")
 CALLS = "trace=pwrite64,fdatasync,fsync,sendto,sendmsg,write,writev"
@@ -22,12 +23,8 @@ def can_trace() -> bool:
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run a sandbox as a process and say how to reach it."""
-    with open_child(
-        tmp_path_factory.mktemp("sandbox"), "--speed", "0", "--requests-per-minute", "0", command="sandbox"
-    ) as child:
-        assert child.process.stdout is not None
-        lines = [child.process.stdout.readline().decode().strip() for _ in range(4)]
-        yield dict(line.split("=", 1) for line in lines if "=" in line)
+    with open_provider(tmp_path_factory.mktemp("sandbox")) as provider:
+        yield provider.environment
 
 
 def parse_events(log: str) -> list[str]:
@@ -40,7 +37,7 @@ def parse_events(log: str) -> list[str]:
             events.append("starting written")
         elif "POST /v1/ai/flows/" in call:
             events.append("request sent")
-        elif re.search(r"f(data)?sync\(.*store\.sqlite3-wal", call):
+        elif re.search(r"f(data)?sync\(.*ledger\.sqlite3-wal", call):
             syncing.add(process)
         if process in syncing and re.search(r"sync.*\) += 0", call):
             syncing.discard(process)

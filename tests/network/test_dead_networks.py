@@ -9,7 +9,7 @@ import pytest
 
 from flowport.bootstrap import open_assembly
 from flowport.domain.spending import SpendingLimits
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.network.authority import build_authority
 from tests.network.relays import Relay, open_http_proxy, open_tls_front
 from tests.sandbox.client import KEY

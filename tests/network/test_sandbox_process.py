@@ -12,7 +12,7 @@ import pytest
 
 from flowport.domain.errors import ProviderUnreachable
 from flowport.network.api_client import Location
-from flowport.network.sandbox_process import CHILD_COMMAND, SANDBOX_ACCOUNT, BuiltInSandbox
+from flowport.network.sandbox_process import CHILD_COMMAND, BuiltInSandbox
 from flowport.providers.magnific.api import Magnific
 from tests.support.scripted import wait_until
 
@@ -33,10 +33,10 @@ def kill(sandbox: BuiltInSandbox) -> None:
     sandbox._process.wait()
 
 
-async def read_about(location: Location) -> int:
+async def list_apps(location: Location) -> int:
     """Ask the sandbox for something with its key and return the status."""
     async with httpx2.AsyncClient(trust_env=False) as http:
-        return (await http.get(f"{location.base_url}/_sandbox/about", headers=dict(location.headers))).status_code
+        return (await http.get(f"{location.base_url}/v1/ai/flows", headers=dict(location.headers))).status_code
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
@@ -49,7 +49,7 @@ async def test_it_is_started_once_and_again_when_it_has_died(
         first, same = await sandbox.locate(), await sandbox.locate()
         kill(sandbox)
         second = await sandbox.locate()
-        status = await read_about(second)
+        status = await list_apps(second)
     finally:
         await sandbox.aclose()
 
@@ -95,7 +95,7 @@ async def test_programs_of_one_home_share_one_process_to_the_last(provider: Magn
     programs.sort(key=lambda program: program._process is None)
     for program in programs[:-1]:
         await program.aclose()
-        assert await read_about(await programs[-1].locate()) == 200
+        assert await list_apps(await programs[-1].locate()) == 200
     await programs[-1].aclose()
     process.wait(timeout=60)
 
@@ -118,7 +118,7 @@ async def test_when_a_shared_process_is_killed_one_program_starts_the_next(provi
         async with anyio.create_task_group() as tasks:
             for program in programs:
                 tasks.start_soon(locate, program)
-        statuses = [await read_about(location) for location in after]
+        statuses = [await list_apps(location) for location in after]
     finally:
         for program in programs:
             await program.aclose()
@@ -131,11 +131,12 @@ async def test_when_a_shared_process_is_killed_one_program_starts_the_next(provi
 ADDRESSES = {
     "garbage": b"\x00\xff",
     "a list": b"[]",
-    "another version": b'{"version":99,"key":"k","api_url":"http://127.0.0.1:1","lease_port":1}',
-    "elsewhere": b'{"version":1,"key":"k","api_url":"http://example.com","lease_port":1}',
-    "nothing there": b'{"version":1,"key":"k","api_url":"http://127.0.0.1:1","lease_port":1}',
-    "no port": b'{"version":1,"key":"k","api_url":"http://127.0.0.1:1","lease_port":99999}',
-    "no key": b'{"version":1,"api_url":"http://127.0.0.1:1","lease_port":1}',
+    "another version": b'{"version":99,"key":"k","api_url":"http://127.0.0.1:1","files_url":"http://127.0.0.1:2","former_files_urls":[],"lease_port":1}',
+    "elsewhere": b'{"version":1,"key":"k","api_url":"http://example.com","files_url":"http://127.0.0.1:2","former_files_urls":[],"lease_port":1}',
+    "files elsewhere": b'{"version":1,"key":"k","api_url":"http://127.0.0.1:1","files_url":"http://example.com","former_files_urls":[],"lease_port":1}',
+    "nothing there": b'{"version":1,"key":"k","api_url":"http://127.0.0.1:1","files_url":"http://127.0.0.1:2","former_files_urls":[],"lease_port":1}',
+    "no port": b'{"version":1,"key":"k","api_url":"http://127.0.0.1:1","files_url":"http://127.0.0.1:2","former_files_urls":[],"lease_port":99999}',
+    "no key": b'{"version":1,"api_url":"http://127.0.0.1:1","files_url":"http://127.0.0.1:2","former_files_urls":[],"lease_port":1}',
 }
 
 
@@ -145,7 +146,7 @@ async def test_an_address_that_leads_nowhere_is_replaced(provider: Magnific, tmp
     (tmp_path / "address.json").write_bytes(data)
     sandbox = BuiltInSandbox(provider, tmp_path)
     try:
-        status = await read_about(await sandbox.locate())
+        status = await list_apps(await sandbox.locate())
         mode = (tmp_path / "address.json").stat().st_mode & 0o777
     finally:
         await sandbox.aclose()
@@ -159,7 +160,14 @@ async def test_a_port_that_another_program_has_taken_meanwhile_misleads_nobody(
     """It accepts the connection and grants nothing."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
-    address = {"version": 1, "key": "k", "api_url": f"http://127.0.0.1:{port}", "lease_port": port}
+    address = {
+        "version": 1,
+        "key": "k",
+        "api_url": f"http://127.0.0.1:{port}",
+        "files_url": "http://127.0.0.1:1",
+        "former_files_urls": [],
+        "lease_port": port,
+    }
     (tmp_path / "address.json").write_text(json.dumps(address))
     sandbox = BuiltInSandbox(provider, tmp_path)
 
@@ -187,9 +195,9 @@ async def test_a_folder_that_cannot_be_used_is_reported_once_and_the_apps_are_th
     (tmp_path / "file").write_text("no folder")
     sandbox = BuiltInSandbox(provider, tmp_path / "file" / "sandbox")
     try:
-        statuses = [await read_about(await sandbox.locate())]
+        statuses = [await list_apps(await sandbox.locate())]
         kill(sandbox)
-        statuses.append(await read_about(await sandbox.locate()))
+        statuses.append(await list_apps(await sandbox.locate()))
     finally:
         await sandbox.aclose()
 
@@ -207,7 +215,7 @@ async def test_stored_state_that_cannot_be_read_is_reported_once(
     for _ in range(2):
         sandbox = BuiltInSandbox(provider, tmp_path)
         try:
-            assert await read_about(await sandbox.locate()) == 200
+            assert await list_apps(await sandbox.locate()) == 200
         finally:
             await sandbox.aclose()
 
@@ -250,8 +258,3 @@ async def test_a_caller_that_gives_up_while_it_starts_leaves_no_process_and_spoi
         assert (await sandbox.locate()).base_url.startswith("http://127.0.0.1:")
     finally:
         await sandbox.aclose()
-
-
-def test_its_account_outlives_port_and_key() -> None:
-    """Names and catalogue are kept from one start to the next."""
-    assert SANDBOX_ACCOUNT.id == "magnific:sandbox:builtin"

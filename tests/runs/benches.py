@@ -18,7 +18,7 @@ from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.output_file import SavingRules
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunFollower
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
@@ -92,7 +92,7 @@ async def open_bench(
     )
     account = ScriptedAccount(answer, clock, provider=provider)
     fetcher = Fetcher(file_threads=threads)
-    writer, process = RunWriter(live_runs, clock), ProcessLock(folder / "home")
+    writer, process = PendingWrites(store, live_runs, clock), ProcessLock(folder / "home")
     link_refresher, accounts = LinkRefresher(store, clock), {ACCOUNT.id: account}
     saver = OutputSaver(store, live_runs, clock, fetcher, rules=SavingRules(folder / "results"))
     preparer, catalogs = (

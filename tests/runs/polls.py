@@ -10,7 +10,7 @@ import anyio
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
 from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import Followed, RunFollower
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
@@ -113,7 +113,9 @@ async def open_watch(
     # A turn that never comes is a failure, and not a test that never ends.
     with anyio.fail_after(60):
         async with Supervisor() as supervisor:
-            follower = RunFollower(store, live_runs, clock, Pace(), RunWriter(live_runs, clock), supervisor=supervisor)
+            follower = RunFollower(
+                store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
+            )
             async with anyio.create_task_group() as tasks:
                 watch = Watch(follower, account, live_runs, clock, store, tasks)
 

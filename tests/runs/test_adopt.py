@@ -104,6 +104,6 @@ async def test_a_run_of_a_living_process_is_left_to_it(
 
 async def test_a_verdict_that_cannot_be_written_down_is_told(store: FaultyStore, process: ProcessLock) -> None:
     """Whoever asked decides whether that matters."""
-    store.failing.add("note_adoption_tried")
+    store.failing.add("AdoptionTried")
     with pytest.raises(StoreError):
         await adopt(store, process, in_turn(build_answer(None, 404)))

@@ -10,11 +10,12 @@ import pytest
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run, RunState
+from flowport.domain.run_events import Finished
 from flowport.domain.spending import SpendingLimits
+from flowport.providers.registry import ProviderSettings
 from flowport.runs.batch.prepare import MAX_LIVE_ROWS, BatchRequest, InputRow, PreparedBatch, prepare_batch
 from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places, format_stopped
 from flowport.runs.calls import RunRequest
-from flowport.settings.settings import ProviderSettings
 from flowport.store.batch_records import STOPPED_BY_PERSON
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
@@ -67,11 +68,12 @@ class Troubled:
 
         async def perform(*args: Any, **options: Any) -> Any:
             """Fail, wait or do it."""
-            self.called.append(name)
-            if name in self.held:
-                await self.held[name].wait()
-            if name in self.failing:
-                raise self.failing[name]
+            operation = type(args[1]).__name__ if name == "record" else name
+            self.called.append(operation)
+            if operation in self.held:
+                await self.held[operation].wait()
+            if operation in self.failing:
+                raise self.failing[operation]
             return await found(*args, **options)
 
         return perform
@@ -129,7 +131,7 @@ async def test_a_mistake_of_ours_is_an_answer(
     assert "a bug" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["get_batch_progress", "get_waiting_rows", "accept_rows", "note_batch_over"])
+@pytest.mark.parametrize("name", ["get_batch_progress", "get_waiting_rows", "accept_rows", "finish_batch"])
 async def test_a_batch_waits_for_a_store_that_cannot_be_used(
     flowport: Harness, troubled: Troubled, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -171,8 +173,7 @@ async def test_a_batch_that_was_erased_meanwhile_is_let_go(flowport: Harness, tr
     batches, store = flowport.assembly.workspace.batches, flowport.assembly.workspace.store
     troubled.held["get_batch_progress"] = anyio.Event()
     batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
-    end: dict[str, Any] = {"state": RunState.FAILED, "failure": "", "csv_path": "", "csv_problem": "", "at": 1.0}
-    await store.note_batch_over(batch.id, **end)
+    await store.finish_batch(batch.id, Finished(RunState.FAILED, 1.0), csv_path="", csv_problem="")
     await store.erase_run(batch.id, owner="local")
     troubled.held.pop("get_batch_progress").set()
     await wait_until(lambda: batch.id not in batches._bells)
@@ -231,7 +232,7 @@ async def test_a_caller_that_leaves_before_the_store_has_its_batch(flowport: Har
 async def test_the_limits_are_those_of_the_call(flowport: Harness) -> None:
     """A batch is submitted on the same terms as a run."""
     batches = flowport.assembly.workspace.batches
-    batches._calls.spending_limits = SpendingLimits(max_credits_per_day=2.0)
+    batches._runner.acceptor.requests.spending_limits = SpendingLimits(max_credits_per_day=2.0)
     with pytest.raises(Exception, match=r"3 runs of .* cost 3 credits together"):
         await batches.submit(await prepare(flowport, 3), RunRequest("local"))
 
@@ -262,11 +263,11 @@ async def test_a_mistake_after_the_store_has_a_batch_loses_nothing(
 
 async def test_a_table_is_saved_once_however_often_the_end_is_written(flowport: Harness, troubled: Troubled) -> None:
     """A full disk must not be filled further every second."""
-    troubled.failing["note_batch_over"] = StoreError("the disk is full", "Make room.")
+    troubled.failing["finish_batch"] = StoreError("the disk is full", "Make room.")
     batches = flowport.assembly.workspace.batches
     batch = (await batches.submit(await prepare(flowport, 2), RunRequest("local"))).run
     with anyio.fail_after(60):
-        while troubled.called.count("note_batch_over") < 3:
+        while troubled.called.count("finish_batch") < 3:
             batches._ring(batch.id)
             await anyio.lowlevel.checkpoint()
     troubled.failing.clear()
@@ -329,7 +330,11 @@ async def test_each_row_is_cancelled_at_the_provider_by_itself(
     for _ in range(3):
         await sandbox.switch("next_run", hold=True, pending_seconds=0)
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
-    providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
+    providers = (
+        ProviderSettings(
+            "magica", url, MAGICA_KEY, {"file_origins": frozenset({sandbox.addresses.files_url}), "cancel_path": path}
+        ),
+    )
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace, rows = flowport.assembly.workspace, [{"prompt": f"lake {n}"} for n in range(3)]
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=rows, wait=False))["run_id"]
@@ -359,19 +364,23 @@ async def test_what_is_just_being_sent_is_cancelled_once_it_is_known(sandbox: Sa
     await face.switch(has_cancel=True)
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     url, path = f"{sandbox.addresses.api_url}/magica", "/v1/runs/{run_id}/cancel"
-    providers = (ProviderSettings("magica", url, MAGICA_KEY, cancel_path=path),)
+    providers = (
+        ProviderSettings(
+            "magica", url, MAGICA_KEY, {"file_origins": frozenset({sandbox.addresses.files_url}), "cancel_path": path}
+        ),
+    )
     async with open_harness(sandbox, tmp_path / "person", providers=providers) as flowport:
         workspace = flowport.assembly.workspace
         held = Troubled(workspace.store)
-        held.held["note_started"] = anyio.Event()
-        workspace.runner._starter._store = held
+        held.held["Started"] = anyio.Event()
+        workspace.runner._starter._writer._store = held
         batch_id = (await flowport.ask("run_batch", app="text_to_picture", rows=[{"prompt": "x"}], wait=False))[
             "run_id"
         ]
-        await wait_until(lambda: "note_started" in held.called)
+        await wait_until(lambda: "Started" in held.called)
         await flowport.ask("cancel_run", run_id=batch_id)
         await wait_until(lambda: batch_id in workspace.batches._cancelling)
-        held.held.pop("note_started").set()
+        held.held.pop("Started").set()
         over = await wait_for_end(flowport, batch_id)
     assert (over.state, (await face.count())["cancel"]) == (RunState.CANCELLED, 1)
 
@@ -383,9 +392,9 @@ async def test_what_comes_back_untaken_after_the_wish_is_not_sent_again(
     batches, store = flowport.assembly.workspace.batches, flowport.assembly.workspace.store
     real = Troubled(store)
     flowport.assembly.workspace.runner._starter._store = real
-    real.held["note_starting"] = anyio.Event()
+    real.held["StartRequested"] = anyio.Event()
     batch = (await batches.submit(await prepare(flowport, 1), RunRequest("local"))).run
-    await wait_until(lambda: "note_starting" in real.called)
+    await wait_until(lambda: "StartRequested" in real.called)
     # As the store looks between the wish and the return of the row.
     troubled = Troubled(store)
     troubled.failing["get_live_rows"] = StoreError("the disk is full", "Make room.")
@@ -396,6 +405,6 @@ async def test_what_comes_back_untaken_after_the_wish_is_not_sent_again(
     troubled.failing.clear()
     assert not await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
     assert await batches._ask_to_cancel(batch, STOPPED_BY_PERSON, asked)
-    real.held.pop("note_starting").set()
+    real.held.pop("StartRequested").set()
     over = await wait_for_end(flowport, batch.id)
     assert (over.state, await flowport.count("run")) == (RunState.CANCELLED, 0)

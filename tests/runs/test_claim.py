@@ -60,7 +60,7 @@ async def test_of_many_who_want_a_run_one_gets_it(store: FaultyStore, tmp_path: 
         for _ in range(3):
             tasks.start_soon(one.claimer.take_over, RUNNING)
             tasks.start_soon(two.claimer.resume, RUNNING)
-        await wait_until(lambda: store.called.count("note_taken_over") >= 2)
+        await wait_until(lambda: store.called.count("claim") >= 2)
         await wait_until_blocked()
         await wait_until(lambda: one.clock.count_sleepers() + two.clock.count_sleepers() == 1)
         holder = one if one.clock.count_sleepers() else two
@@ -227,7 +227,7 @@ async def test_a_store_that_cannot_be_written_hides_nothing_that_can_be_known(
 ) -> None:
     """Looking is free; only what would be paid or refused needs the record. What goes by itself waits."""
     await store.accept(run)
-    store.failing.add("note_taken_over")
+    store.failing.add("claim")
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
         with pytest.raises(StoreError):
             await bench.claimer.take_over(run)
@@ -247,7 +247,7 @@ async def test_a_run_of_another_key_is_shown_although_nothing_can_be_written(
     """A full disk is no reason to refuse the question."""
     run = replace(RUNNING, account_id="magnific:api.example:f0")
     await store.accept(run)
-    store.failing.add("note_adoption_tried")
+    store.failing.add("AdoptionTried")
     async with open_bench(store, tmp_path, in_turn(build_answer(None, 404))) as bench:
         await bench.claimer.resume(run)
         assert bench.live_runs.get(run.id) is None

@@ -49,7 +49,7 @@ async def test_what_was_written_is_on_record_and_the_call_is_over(store: FaultyS
         assert (run.delivered_at, run.delivered_to, run.delivered_boot_id) == (NOW, "Claude", "boot")
         assert not await is_waiting(store)
         exchange.note_cancelled()
-        await wait_until(lambda: store.called.count("record") == 2)
+        await wait_until(lambda: store.called.count("Delivered") + store.called.count("DeliveryCancelled") == 2)
     run = await store.get_run(OVER.id, account_id=None, owner="local")
     assert (run.delivered_at, run.is_delivery_cancelled) == (NOW, True)
 

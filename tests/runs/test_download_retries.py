@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.domain.run_events import OutputSaved
 from flowport.network.download import Fetcher, FetchRules, Sink
 from flowport.runs.downloads import DownloadRetrier, DownloadTask, LinkRefresher, OutputSaver
 from flowport.runs.live import LiveRuns
@@ -290,7 +291,7 @@ async def test_what_others_have_saved_meanwhile_is_not_fetched_again(store: Faul
     """The store knows better than what was read an hour ago."""
     async with open_bench(store, tmp_path, DOWN) as bench:
         download_task = await bench.retrier.try_first(bench.run, bench.account)
-        await store.note_output(RUN.id, replace(bench.run.outputs[0], saved_path="/a.png"))
+        await store.record(RUN.id, OutputSaved(replace(bench.run.outputs[0], saved_path="/a.png")))
         await bench.retrier.try_again(download_task)
     assert bench.times == [0]
 

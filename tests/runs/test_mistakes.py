@@ -33,7 +33,7 @@ async def test_a_run_that_cannot_be_recorded_is_not_sent(store: FaultyStore, tmp
 
 async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(store: FaultyStore, tmp_path: Path) -> None:
     """The store that broke in between says so in the run itself."""
-    store.failing.add("note_starting")
+    store.failing.add("StartRequested")
     async with open_bench(store, tmp_path, in_turn()) as bench:
         over = await bench.finish(await bench.submit())
     assert (over.state, over.reserved_credits, over.spent_credits) == (RunState.FAILED, 0.0, 0.0)
@@ -43,10 +43,10 @@ async def test_a_run_that_cannot_be_noted_as_starting_fails_unsent(store: Faulty
 @pytest.mark.parametrize(
     ("failing", "answer", "state"),
     [
-        ({"note_starting", "note_finished"}, in_turn(), RunState.FAILED),
-        ({"note_started", "note_finished"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
-        ({"note_started"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
-        ({"note_unknown"}, in_turn(build_answer(None, 500)), RunState.UNKNOWN),
+        ({"StartRequested", "Finished"}, in_turn(), RunState.FAILED),
+        ({"Started", "Finished"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"Started"}, in_turn(TAKEN, DONE), RunState.SUCCEEDED),
+        ({"StartUnknown"}, in_turn(build_answer(None, 500)), RunState.UNKNOWN),
     ],
 )
 async def test_a_run_whose_end_is_not_on_disk_stays_on_the_board(
@@ -138,8 +138,8 @@ async def test_a_crash_rings_the_bell_of_a_waiting_handler(store: FaultyStore, t
 @pytest.mark.parametrize(
     ("function", "operation", "state"),
     [
-        ("build_start_request", "note_finished", RunState.FAILED),
-        ("parse_start", "note_unknown", RunState.UNKNOWN),
+        ("build_start_request", "Finished", RunState.FAILED),
+        ("parse_start", "StartUnknown", RunState.UNKNOWN),
     ],
 )
 async def test_a_crash_that_cannot_be_written_down_is_on_the_board(

@@ -3,7 +3,6 @@
 import itertools
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import anyio
@@ -11,10 +10,11 @@ import pytest
 
 from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.domain.run_events import Finished, Started
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import RunWriter, Written
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import Followed, RunFollower
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS
 from flowport.runtime.clock import Pace
@@ -64,12 +64,12 @@ async def follow_on(
     account: ScriptedAccount,
     run: Run = RUNNING,
     *,
-    writer: RunWriter | None = None,
+    writer: PendingWrites | None = None,
 ) -> Followed:
     """Follow a run by a follower of its own."""
     async with Supervisor() as supervisor:
         follower = RunFollower(
-            store, live_runs, clock, Pace(), writer or RunWriter(live_runs, clock), supervisor=supervisor
+            store, live_runs, clock, Pace(), writer or PendingWrites(store, live_runs, clock), supervisor=supervisor
         )
         return await follower.follow(run, account)
 
@@ -240,10 +240,10 @@ async def test_a_change_that_the_store_did_not_take_is_written_before_the_next(
     starting = replace(RUNNING, state=RunState.STARTING, provider_run_id="", started_at=None)
     await store.accept(starting)
     live_runs.put(RUNNING, noted_at=0.0)
-    writer = RunWriter(live_runs, clock)
-    store.failing.add("note_started")
-    change = partial(store.note_started, RUN.id, provider_run_id="remote-1", state=RunState.RUNNING, at=NOW)
-    assert await writer.write(RUNNING, change) is Written.KEPT
+    writer = PendingWrites(store, live_runs, clock)
+    store.failing.add("Started")
+    written = await writer.record(starting, Started("remote-1", RunState.RUNNING, NOW))
+    assert (written.run.state, (await read(store)).state) == (RunState.RUNNING, RunState.STARTING)
     store.failing.clear()
     account = ScriptedAccount(in_turn(DONE), clock)
     await follow_on(store, live_runs, clock, account, writer=writer)
@@ -261,7 +261,7 @@ async def test_an_end_that_another_process_wrote_is_not_ours(
     """Two processes may look at one run; only one of them saves its outputs."""
     await store.accept(RUNNING)
     live_runs.put(RUNNING, noted_at=0.0)
-    await store.note_finished(RUN.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=NOW)
+    await store.record(RUN.id, Finished(RunState.SUCCEEDED, NOW, spent_credits=5.0))
     followed = await follow_on(store, live_runs, clock, ScriptedAccount(in_turn(DONE), clock))
 
     assert (followed.run.state, followed.is_ours) == (RunState.SUCCEEDED, False)
@@ -343,7 +343,7 @@ async def test_a_look_that_cannot_be_written_down_is_shown_all_the_same(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock
 ) -> None:
     """A full disk must not stop the looking."""
-    store.failing.add("note_look")
+    store.failing.add("Polled")
     over, _ = await follow(store, live_runs, clock, in_turn(build_look("pending"), DONE))
     assert over.state is RunState.SUCCEEDED
 
@@ -352,7 +352,7 @@ async def test_an_end_that_cannot_be_written_down_stays_on_the_board(
     store: FaultyStore, live_runs: LiveRuns, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The result is paid for; this process can still hand it out."""
-    store.failing.add("note_finished")
+    store.failing.add("Finished")
     over, _ = await follow(store, live_runs, clock, in_turn(build_look("completed", images=1)))
     live_runs.update(over)
     live_runs.remove(RUN.id)
@@ -360,7 +360,7 @@ async def test_an_end_that_cannot_be_written_down_stays_on_the_board(
 
     assert entry is not None
     assert (entry.run.state, entry.run.outputs) == (RunState.SUCCEEDED, (OUTPUT,))
-    assert "run run_one (remote-1 at the provider) is succeeded, which is not written down" in caplog.text
+    assert "run run_one (remote-1 at the provider) is succeeded, which is not recorded" in caplog.text
 
 
 async def test_no_look_is_made_after_somebody_stopped_following(

@@ -11,7 +11,7 @@ from flowport.domain.models import RunState, Urgency
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunFollower
 from flowport.runs.poller import MAX_LOOKS
 from flowport.runtime.clock import Pace
@@ -160,7 +160,9 @@ async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_th
     await store.accept(RUNNING)
     live_runs.put(RUNNING, noted_at=0.0)
     async with Supervisor() as supervisor:
-        follower = RunFollower(store, live_runs, clock, Pace(), RunWriter(live_runs, clock), supervisor=supervisor)
+        follower = RunFollower(
+            store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
+        )
         with pytest.raises(RuntimeError, match="has crashed"):
             await follower.follow(RUNNING, account)
         assert (await follower.follow(RUNNING, account)).run.state is RunState.SUCCEEDED

@@ -9,10 +9,11 @@ import pytest
 from flowport.catalog.listing import Listing
 from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderRefused
 from flowport.domain.models import Run, RunState
+from flowport.domain.run_events import Cancelled
 from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.calls import RunRequest
 from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.quota import QuotaWait
 from flowport.runs.start import RunStarter
 from tests.runs.benches import Bench, OneApp, open_bench
@@ -32,7 +33,7 @@ async def start(
     """Accept a run and start it."""
     await store.accept(run)
     live_runs.put(run, noted_at=0.0)
-    return await RunStarter(store, live_runs, clock, RunWriter(live_runs, clock)).start(run, CALL, account)
+    return await RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock)).start(run, CALL, account)
 
 
 class UsedUp(ScriptedAccount):
@@ -103,11 +104,11 @@ async def test_a_row_that_waits_for_the_next_day_can_be_cancelled(store: FaultyS
         assert (
             "Requests are allowed again in about 10 h. Nothing was sent; Flowport goes on by itself." in entry.problem
         )
-        await store.note_cancelled(row.id, failure="Enough.", at=NOW)
+        await store.record(row.id, Cancelled("Enough.", NOW))
         live_runs.update(await read(store))
     assert (returned[0].state, account.asked) == (RunState.CANCELLED, [])
     # Nothing is done for it any more.
-    starter = RunStarter(store, live_runs, clock, RunWriter(live_runs, clock))
+    starter = RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))
     assert (await starter.start(row, CALL, account)).state is RunState.CANCELLED
 
 
@@ -166,7 +167,7 @@ async def test_a_row_whose_app_cannot_be_read_can_be_cancelled(
     async with open_bench(store, tmp_path, in_turn(), is_automatic=False) as bench:
         row = await take_over_row(bench, tmp_path, *found)
         await bench.reach_pause(row, RunState.ACCEPTED)
-        await store.note_cancelled(row.id, failure="Enough.", at=NOW)
+        await store.record(row.id, Cancelled("Enough.", NOW))
         bench.live_runs.update(await read(store))
         over = await bench.finish(row)
         assert bench.clock.count_sleepers() == 0

@@ -117,7 +117,7 @@ async def test_many_who_ask_at_once_cost_one_request(store: FaultyStore, clock: 
     assert found == [Refreshed(replace(DONE, outputs=(FRESH,)), frozenset({1}), frozenset())] * 5
 
 
-@pytest.mark.parametrize("operation", ["get_run", "note_output"])
+@pytest.mark.parametrize("operation", ["get_run", "LinksRefreshed"])
 async def test_a_fresh_link_is_handed_out_although_the_store_fails(
     store: FaultyStore, clock: FakeClock, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:

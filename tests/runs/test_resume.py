@@ -29,7 +29,7 @@ async def test_a_run_that_nobody_follows_is_taken_up_to_its_end(store: FaultySto
 async def test_a_run_is_taken_up_although_the_store_cannot_note_it(store: FaultyStore, tmp_path: Path) -> None:
     """Looking is free and harms nothing, so a full disk is no reason not to."""
     await store.accept(RUNNING)
-    store.failing.add("note_followed")
+    store.failing.add("claim")
     async with open_bench(store, tmp_path, in_turn(DONE)) as bench:
         await bench.claimer.resume(RUNNING)
         assert (await bench.finish(RUNNING)).state is RunState.SUCCEEDED

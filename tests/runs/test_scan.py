@@ -55,10 +55,10 @@ async def test_trouble_with_the_store_is_told_once_and_outlived(
 ) -> None:
     """A disk that is full for hours must not fill the log, nor end the watch."""
     await store.accept(RUNNING)
-    store.failing.add("note_taken_over")
+    store.failing.add("claim")
     async with open_watch(store, tmp_path) as bench:
         for count in range(1, 4):
-            await wait_until(lambda count=count: store.called.count("note_taken_over") == count)  # type: ignore[misc]
+            await wait_until(lambda count=count: store.called.count("claim") == count)  # type: ignore[misc]
             await wait_until(lambda: bench.clock.count_sleepers() == 1)
             bench.clock.advance(WATCH_SECONDS)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)

@@ -95,14 +95,14 @@ async def test_a_place_that_cannot_be_reached_fails_the_run_unsent(store: Faulty
 async def test_outputs_are_saved_before_the_run_is_settled(store: FaultyStore, tmp_path: Path) -> None:
     """An answer is given when the run is settled, and it names the files or why there are none."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, build_look("completed", images=1))) as bench:
-        store.held["note_output"] = anyio.Event()
+        store.held["OutputSaved"] = anyio.Event()
         bench.account.origins = frozenset({"https://cdn.example"})
         run = await bench.submit()
         await bench.wait_for(run, RunState.SUCCEEDED)
         entry = bench.runner.get_entry(run.id)
         assert entry is not None
         assert (entry.is_saving, entry.is_settled) == (True, False)
-        store.held["note_output"].set()
+        store.held["OutputSaved"].set()
         over = await bench.finish(run)
     assert over.outputs[0].save_problem.startswith("It was not saved: ")
 

@@ -11,11 +11,12 @@ import pytest
 
 from flowport.domain.errors import NEVER_CONNECTED, Breakage, Operation, ProviderBusy, ProviderUnreachable, StoreError
 from flowport.domain.models import Account, App, Run, RunState, Urgency
+from flowport.domain.run_events import Cancelled, StartRequested
 from flowport.network.ratelimit.limiter import Priority
 from flowport.network.ratelimit.window_record import SPAN_SECONDS
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.start import MAX_STARTS, MAY_HAVE_CHANGED, RunStarter, format_unknown
 from tests.runs.samples import CALL, NOW, RUN, TAKEN, get_instant, read
 from tests.support.fake_clock import FakeClock
@@ -48,7 +49,7 @@ async def start(
     """Accept a run and start it."""
     await store.accept(run)
     live_runs.put(run, noted_at=0.0)
-    return await RunStarter(store, live_runs, clock, RunWriter(live_runs, clock)).start(run, CALL, account)
+    return await RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock)).start(run, CALL, account)
 
 
 @asynccontextmanager
@@ -89,7 +90,7 @@ def _name(reply: Reply) -> str:
     return reply.breakage.name if isinstance(reply, ProviderUnreachable) else str(getattr(reply, "status", ""))
 
 
-@pytest.mark.parametrize(("reply", "sent", "standing", "kept"), build_rows())
+@pytest.mark.parametrize(("reply", "sent", "view", "kept"), build_rows())
 async def test_every_end_of_a_start_request_is_failed_or_unknown_and_never_paid_twice(
     *,
     store: FaultyStore,
@@ -160,7 +161,7 @@ async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_someb
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(TAKEN), clock, limit=1)
     await account.budget.take(Priority.START)
-    starter = RunStarter(store, live_runs, clock, RunWriter(live_runs, clock))
+    starter = RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))
     async with anyio.create_task_group() as tasks:
         await fill_places(tasks, starter, live_runs, account)
         await store.accept(RUN)
@@ -181,7 +182,7 @@ async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(
     slow, other = (ScriptedAccount(in_turn(TAKEN), clock, limit=1) for _ in range(2))
     other.account = Account("another", "api.example", "key")
     await slow.budget.take(Priority.START)
-    starter = RunStarter(store, live_runs, clock, RunWriter(live_runs, clock))
+    starter = RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))
     async with anyio.create_task_group() as tasks:
         await fill_places(tasks, starter, live_runs, slow)
         await store.accept(RUN)
@@ -281,7 +282,7 @@ async def test_a_run_that_is_cancelled_while_it_waits_is_not_sent_again(
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(BUSY), clock)
     async with _starting(store, live_runs, account, clock) as returned:
-        assert await store.note_cancelled(RUN.id, failure="Cancelled.", at=NOW)
+        await store.record(RUN.id, Cancelled("Cancelled.", NOW))
         clock.advance(7)
     expected = replace(RUN, state=RunState.CANCELLED, failure="Cancelled.", finished_at=NOW, reserved_credits=0.0)
     assert (returned, len(account.asked)) == ([expected], 1)
@@ -292,9 +293,11 @@ async def test_a_run_that_another_process_starts_is_not_started_here(
 ) -> None:
     """Of two that ask for the same change the store lets one through."""
     await store.accept(RUN)
-    await store.note_starting(RUN.id, at=NOW)
+    await store.record(RUN.id, StartRequested(NOW))
     account = ScriptedAccount(in_turn(), clock)
-    returned = await RunStarter(store, live_runs, clock, RunWriter(live_runs, clock)).start(RUN, CALL, account)
+    returned = await RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock)).start(
+        RUN, CALL, account
+    )
     assert (returned.state, account.asked) == (RunState.STARTING, [])
 
 
@@ -303,7 +306,7 @@ async def test_nothing_is_sent_when_starting_cannot_be_written(
 ) -> None:
     """Without the record a crash would let the run be paid again."""
     account = ScriptedAccount(in_turn(), clock)
-    store.failing.add("note_starting")
+    store.failing.add("StartRequested")
     with pytest.raises(StoreError):
         await start(store, live_runs, account, clock)
     assert (account.asked, await read(store)) == ([], RUN)
@@ -315,7 +318,7 @@ async def test_a_start_that_cannot_be_taken_back_on_disk_is_not_sent_again(
 ) -> None:
     """Only a run that is accepted on disk may be sent, whatever we remember."""
     account = ScriptedAccount(in_turn(reply), clock)
-    store.failing.add("note_not_taken")
+    store.failing.add("NotTaken")
     returned = await start(store, live_runs, account, clock)
     kept = await read(store)
     assert (returned.state, kept.state, kept.reserved_credits, len(account.asked)) == (
@@ -341,9 +344,9 @@ async def test_a_run_that_nobody_wants_any_more_is_not_sent_after_a_refusal(
 @pytest.mark.parametrize(
     ("reply", "operation", "state"),
     [
-        (TAKEN, "note_started", RunState.RUNNING),
-        (build_answer(None, 500), "note_unknown", RunState.UNKNOWN),
-        (build_answer(None, 422), "note_finished", RunState.FAILED),
+        (TAKEN, "Started", RunState.RUNNING),
+        (build_answer(None, 500), "StartUnknown", RunState.UNKNOWN),
+        (build_answer(None, 422), "Finished", RunState.FAILED),
     ],
 )
 async def test_what_cannot_be_written_after_the_request_stays_on_the_board_and_in_the_log(
@@ -402,7 +405,7 @@ async def test_only_a_refusal_of_the_inputs_puts_the_definition_in_doubt(
     account = ScriptedAccount(in_turn(build_answer(None, status)), clock)
     await store.accept(RUN)
     live_runs.put(RUN, noted_at=0.0)
-    writer = RunWriter(live_runs, clock)
+    writer = PendingWrites(store, live_runs, clock)
     starter = RunStarter(store, live_runs, clock, writer, on_doubt=lambda _, app: found.append(app))
 
     failed = await starter.start(RUN, CALL, account)

@@ -9,6 +9,7 @@ import pytest
 
 from flowport.domain.errors import Operation, StoreError
 from flowport.domain.models import RunState
+from flowport.domain.run_events import StartRequested
 from flowport.providers.interface import ApiRequest
 from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import CancelOutcome
@@ -27,7 +28,7 @@ async def test_a_submitter_that_wanted_its_run_stopped_leaves_none(store: Faulty
             await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
-        await wait_until(lambda: "note_abandoned" in store.called and bench.live_runs.count_live() == 0)
+        await wait_until(lambda: "Cancelled" in store.called and bench.live_runs.count_live() == 0)
     (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
     assert (run.state, bench.account.asked) == (RunState.CANCELLED, [])
 
@@ -41,7 +42,7 @@ async def test_a_submitter_that_goes_away_leaves_the_run_going(store: FaultyStor
             await wait_until(lambda: "accept" in store.called)
             tasks.cancel_scope.cancel()
         store.held["accept"].set()
-        await wait_until(lambda: "note_started" in store.called)
+        await wait_until(lambda: "Started" in store.called)
         (run,) = await store.get_runs(account_id=None, owner="local", limit=9, unseen_first=False)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED
 
@@ -94,7 +95,7 @@ async def test_a_run_that_is_being_started_cannot_be_cancelled(store: FaultyStor
             await bench.runner.cancel(run, should_stop_following=True),
         ]
         go.set()
-        await wait_until(lambda: "note_started" in store.called)
+        await wait_until(lambda: "Started" in store.called)
         await wait_until_blocked()
         kept = await read(store, run.id)
     assert outcomes == [CancelOutcome.CANNOT, CancelOutcome.UNFOLLOWED]
@@ -124,7 +125,7 @@ async def test_a_run_of_another_process_is_cancelled_through_the_store(store: Fa
     other = replace(RUN, id="run_two")
     await store.accept(RUN)
     await store.accept(other)
-    await store.note_starting(other.id, at=NOW)
+    await store.record(other.id, StartRequested(NOW))
     async with open_bench(store, tmp_path, in_turn()) as bench:
         outcomes = [await bench.runner.cancel(run, should_stop_following=False) for run in (RUN, other)]
     assert outcomes == [CancelOutcome.CANCELLED, CancelOutcome.CANNOT]
@@ -134,17 +135,17 @@ async def test_a_run_of_another_process_is_cancelled_through_the_store(store: Fa
 async def test_a_run_that_got_away_meanwhile_is_not_called_cancelled(store: FaultyStore, tmp_path: Path) -> None:
     """The store decides, not what somebody read a moment ago."""
     await store.accept(RUN)
-    await store.note_starting(RUN.id, at=NOW)
+    await store.record(RUN.id, StartRequested(NOW))
     async with open_bench(store, tmp_path, in_turn()) as bench:
         assert await bench.runner.cancel(RUN, should_stop_following=False) is CancelOutcome.CANNOT
 
 
-@pytest.mark.parametrize("operation", ["note_cancelled", "note_followed"])
+@pytest.mark.parametrize("operation", ["Cancelled", "CancelRequested"])
 async def test_a_wish_that_cannot_be_recorded_is_not_granted(
     store: FaultyStore, tmp_path: Path, operation: str
 ) -> None:
     """Saying "cancelled" and starting all the same would cost the person money."""
-    run = RUN if operation == "note_cancelled" else RUNNING
+    run = RUN if operation == "Cancelled" else RUNNING
     await store.accept(run)
     store.failing.add(operation)
     async with open_bench(store, tmp_path, in_turn()) as bench:

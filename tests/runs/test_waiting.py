@@ -11,6 +11,7 @@ import pytest
 from flowport.actions.workspace import Workspace
 from flowport.bootstrap import open_assembly
 from flowport.domain.models import LOCAL_OWNER, Run, RunState, Urgency
+from flowport.domain.run_events import Finished
 from flowport.runs.durations import Usual
 from flowport.runs.live import LiveRun, QueuePlace
 from flowport.runs.progress import RunView, format_progress
@@ -105,9 +106,7 @@ async def test_a_run_of_another_process_is_waited_for_in_the_store(workspace: Wo
     async def report(_: float, message: str) -> None:
         """Keep the message, and let the other process finish the run."""
         told.append(message)
-        await workspace.store.note_finished(
-            run.id, state=RunState.SUCCEEDED, outputs=(), failure="", spent_credits=5.0, at=workspace.clock.now()
-        )
+        await workspace.store.record(run.id, Finished(RunState.SUCCEEDED, workspace.clock.now(), spent_credits=5.0))
 
     view = await wait(workspace, run, report)
     other.release()

@@ -100,12 +100,11 @@ async def test_links_of_a_port_that_is_taken_are_known_by_their_signature(tmp_pa
     with socket.create_server(("127.0.0.1", port)):
         async with open_sandbox(FolderStorage(tmp_path)) as second:
             ends = [await second.finish("Photo to Pencil Sketch", photo=one) for one in (url, place["asset_url"])]
-            about = (await second.http.get("/_sandbox/about")).json()
             forged = await second.run("Photo to Pencil Sketch", photo=url[:-4] + "0000")
             foreign = await second.run("Photo to Pencil Sketch", photo=f"http://127.0.0.1:{port}/x.png")
     assert second.addresses.files_url != first.addresses.files_url
     assert [end["status"] for end in ends] == ["completed", "completed"]
-    assert about["former_file_origins"] == [first.addresses.files_url]
+    assert second.addresses.former_files_urls == (first.addresses.files_url,)
     assert [answer.status_code for answer in (forged, foreign)] == [422, 422]
 
 

@@ -30,7 +30,7 @@ async def test_a_cancelled_sandbox_ends_although_requests_are_open() -> None:
             stream = await anyio.connect_tcp("127.0.0.1", port)
             await stream.send(request.encode())
             tasks.start_soon(_drain, stream)
-        await client.http.get("/_sandbox/about")
+        await client.http.get("/v1/ai/flows")
         with anyio.fail_after(60):
             await client.stop()
     assert tasks.cancel_scope.cancel_called is False
@@ -58,7 +58,7 @@ async def test_signals_are_left_to_the_command_line() -> None:
     """Uvicorn would otherwise take SIGINT and SIGTERM for itself."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     async with open_sandbox() as client:
-        await client.http.get("/_sandbox/about")
+        await client.http.get("/v1/ai/flows")
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 

@@ -7,17 +7,9 @@ import pytest
 from .client import Client
 
 
-async def test_about_names_the_files_origin(sandbox: Client) -> None:
-    """So that a client knows which downloads are the sandbox's own."""
-    answer = await sandbox.http.get("/_sandbox/about")
-    told = {"sandbox": True, "files_origin": sandbox.addresses.files_url, "former_file_origins": []}
-    assert answer.json() == told
-
-
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "about"),
         ("GET", "counts"),
         ("POST", "reset"),
         ("POST", "faults"),

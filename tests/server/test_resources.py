@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunState
+from flowport.domain.run_events import OutputSaved
 from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.runs.delivery import Deliveries
 from flowport.runtime.supervisor import Supervisor
@@ -29,6 +31,11 @@ from tests.support.scripted import FaultyStore, wait_until
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
+
+
+async def get_origins(*origins: str) -> frozenset[str]:
+    """Stand for an account whose files may be fetched from these origins."""
+    return frozenset(origins)
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +167,7 @@ async def test_a_larger_picture_that_was_not_saved_is_fetched_and_made_smaller(
     (one,) = flowport.assembly.workspace.catalogs
     account_id = one.account.account.id
     async with serving(build_reply(build_large_picture())) as server:
-
-        async def trust_server() -> frozenset[str]:
-            """Let the fetcher go there."""
-            return frozenset({server.origin})
-
-        monkeypatch.setattr(one.account, "fetch_file_origins", trust_server)
+        monkeypatch.setattr(one.account, "fetch_file_origins", partial(get_origins, server.origin))
         output = Output(1, OutputKind.IMAGE, f"{server.origin}/a.png")
         run: Run = replace(build_run("run_kept"), account_id=account_id, owner=LOCAL_OWNER, outputs=(output,))
         await flowport.assembly.workspace.store.accept(run)
@@ -336,15 +338,19 @@ async def test_a_provider_that_cannot_say_is_no_proof_that_a_result_is_gone(
     assert "gone" not in content.text
 
 
-async def test_a_fresh_link_that_fails_is_told(flowport: Harness, resources: Resources) -> None:
+async def test_a_fresh_link_that_fails_is_told(
+    flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason is that of the fresh one, and so is the link."""
     facts = await flowport.ask("text_to_picture", prompt="a lake")
     old = await expire(flowport, facts)
     account = flowport.assembly.workspace.catalogs[0].account
-    account._file_origins = frozenset()
+    monkeypatch.setattr(account, "fetch_file_origins", get_origins)
     output = Output(1, OutputKind.IMAGE, old, expires_at=1.0)
     run = await flowport.assembly.workspace.store.get_run(facts["run_id"], account_id=None, owner=LOCAL_OWNER)
-    await flowport.assembly.workspace.store.note_output(run.id, replace(run.outputs[0], expires_at=output.expires_at))
+    await flowport.assembly.workspace.store.record(
+        run.id, OutputSaved(replace(run.outputs[0], expires_at=output.expires_at))
+    )
 
     content = await resources.read(facts["outputs"][0]["resource"], READER)
 
@@ -362,12 +368,13 @@ async def test_an_output_whose_server_is_down_is_told_with_its_link(flowport: Ha
     assert "Its link is https://127.0.0.1/a.png" in content.text
 
 
-async def test_a_link_to_what_is_no_media_is_not_handed_over(flowport: Harness, resources: Resources) -> None:
+async def test_a_link_to_what_is_no_media_is_not_handed_over(
+    flowport: Harness, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A page under a picture's name could carry a stranger's program."""
     async with serving(build_reply(b"<!doctype html>")) as server:
         account = flowport.assembly.workspace.catalogs[0].account
-        await account.fetch_file_origins()
-        account._file_origins = frozenset({server.origin})
+        monkeypatch.setattr(account, "fetch_file_origins", partial(get_origins, server.origin))
         await keep(flowport, Output(1, OutputKind.IMAGE, f"{server.origin}/a.png"), account_id=account.account.id)
         content = await resources.read(format_output_uri("run_kept", 1), READER)
 

@@ -8,11 +8,12 @@ from flowport.domain.errors import ConfigurationError
 from flowport.domain.models import Source
 from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
-from flowport.settings.settings import ProviderSettings, Settings, get_environment
-from flowport.settings.variables import VARIABLES
+from flowport.providers.registry import ProviderSettings
+from flowport.settings.settings import Settings, get_environment
+from flowport.settings.variables import get_variables
 from tests.support.configuring import KEY, load, refuse
 
-NOT_BUILT = [variable.name for variable in VARIABLES if not variable.is_built]
+NOT_BUILT = [variable.name for variable in get_variables() if variable.parse is None]
 
 
 @pytest.fixture
@@ -27,9 +28,11 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "MAGNIFIC_API_KEY": f" {KEY} ",
         "MAGNIFIC_BASE_URL": "http://127.0.0.1:8080/magnific/",
         "MAGNIFIC_API_STYLE": "Apps",
+        "MAGNIFIC_FILE_ORIGINS": "http://10.0.0.5:8188, HTTPS://Files.example:443/,",
         "MAGICA_API_KEY": " gx_1 ",
         "MAGICA_BASE_URL": "http://127.0.0.1:8080/magica/",
         "MAGICA_CANCEL_PATH": "/v1/runs/{run_id}/cancel",
+        "MAGICA_FILE_ORIGINS": "http://127.0.0.1:9",
         "FLOWPORT_HOME": str(tmp_path / "home"),
         "FLOWPORT_APPS": " sketch_*, ,Portrait ",
         "FLOWPORT_MAX_TOOLS": "7",
@@ -50,11 +53,25 @@ def test_a_key_turns_its_provider_on_and_each_setting_is_obeyed(tmp_path: Path) 
         "FLOWPORT_PREVIEWS": "false",
         "FLOWPORT_LINKS": "Text",
     }
-    assert set(environ) | set(NOT_BUILT) == {variable.name for variable in VARIABLES}
+    assert set(environ) | set(NOT_BUILT) == {variable.name for variable in get_variables()}
     assert load(environ) == Settings(
         providers=(
-            ProviderSettings("magnific", "http://127.0.0.1:8080/magnific", KEY, "apps"),
-            ProviderSettings("magica", "http://127.0.0.1:8080/magica", "gx_1", cancel_path="/v1/runs/{run_id}/cancel"),
+            ProviderSettings(
+                "magnific",
+                "http://127.0.0.1:8080/magnific",
+                KEY,
+                {"api_style": "apps", "file_origins": frozenset({"http://10.0.0.5:8188", "https://files.example"})},
+            ),
+            ProviderSettings(
+                "magica",
+                "http://127.0.0.1:8080/magica",
+                "gx_1",
+                {
+                    "cancel_path": "/v1/runs/{run_id}/cancel",
+                    "file_origins": frozenset({"http://127.0.0.1:9"}),
+                    "workflows": None,
+                },
+            ),
         ),
         home=tmp_path / "home",
         output_dir=tmp_path / "out",
@@ -225,7 +242,7 @@ def test_quotes_that_no_shell_took_off_are_no_part_of_a_value(tmp_path: Path) ->
         ("FLOWPORT_MAX_TOOL", "Did you mean FLOWPORT_MAX_TOOLS?"),
         ("FLOWPORT_WAIT", "Did you mean FLOWPORT_WAIT_SECONDS?"),
         ("FLOWPORT_PORTABLE", "Did you mean FLOWPORT_SOURCE?"),
-        ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "The README lists the variables."),
+        ("FLOWPORT_ZZZZZZZZZZZZZZZZZZZZZZZZ", "See docs/settings.md for all variables."),
         ("FLOWPORT_PREVIEW", "Did you mean FLOWPORT_PREVIEWS?"),
     ],
 )
@@ -325,9 +342,9 @@ def test_the_environment_is_the_processs_own(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_each_variable_is_described_once() -> None:
     """The README and the help are made of this table."""
-    names = [variable.name for variable in VARIABLES]
+    names = [variable.name for variable in get_variables()]
     assert len(names) == len(set(names))
-    assert all(variable.meaning.endswith(".") and variable.default for variable in VARIABLES)
+    assert all(variable.meaning.endswith(".") and variable.default for variable in get_variables())
 
 
 LOOPBACK = {"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_BASE_URL": "http://127.0.0.1:9"}
@@ -341,6 +358,6 @@ def test_workflows_are_declared_in_the_file_alone(config: Path) -> None:
     )
     (provider,) = load(config=config).providers
     definition = {"required": False, "type": "text"}
-    assert provider.declared == (DeclaredWorkflow("wf", (DeclaredInput("n", "f", definition),)),)
+    assert provider.options["workflows"] == (DeclaredWorkflow("wf", (DeclaredInput("n", "f", definition),)),)
     config.write_text('[[magica_workflows]]\nname = "wf"\n')
     assert "magica_workflows 1 has no id" in str(refuse({}, config=config))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.domain.errors import ConfigurationError
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.providers.registry import ProviderSettings
+from flowport.settings.settings import Settings
 from tests.support.configuring import KEY, load, refuse
 
 
@@ -118,3 +119,53 @@ def test_a_key_under_the_other_provider_s_name_is_refused() -> None:
     """It must not reach a service that it does not belong to."""
     assert refuse({"MAGNIFIC_API_KEY": "gx_0f3b"}).remedy == "Set MAGICA_API_KEY to it instead."
     assert refuse({"MAGICA_API_KEY": "FPSX0f3b"}).remedy == "Set MAGNIFIC_API_KEY to it instead."
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        (" , ", ()),
+        ("http://127.0.0.1:8080", ("http://127.0.0.1:8080",)),
+        ("HTTP://NAS.lan:80/ , https://files.example.lan:443", ("http://nas.lan", "https://files.example.lan")),
+        ("http://[::1]:8080,http://[::1]:8080", ("http://[::1]:8080",)),
+        ("https://files.example.lan:8443", ("https://files.example.lan:8443",)),
+    ],
+)
+@pytest.mark.parametrize(("key", "name"), [("MAGNIFIC_API_KEY", "MAGNIFIC"), ("MAGICA_API_KEY", "MAGICA")])
+def test_origins_of_files_are_read_in_one_form(text: str, origins: tuple[str, ...], key: str, name: str) -> None:
+    """The fetcher compares them letter by letter with those of links."""
+    (provider,) = load({key: "gx_1" if name == "MAGICA" else KEY, f"{name}_FILE_ORIGINS": text}).providers
+    assert provider.file_origins == frozenset(origins)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "127.0.0.1:8080",
+        "nas.lan",
+        "ftp://nas.lan",
+        "file:///srv",
+        "http://",
+        "http://nas.lan/files",
+        "http://nas.lan?x",
+        "http://nas.lan#x",
+        "http://me:secret@nas.lan",
+        "http://nas.lan:0",
+        "http://nas.lan:99999",
+        "http://nas.lan:x",
+        "http://*.lan",
+        "http://na s.lan",
+        "http://nás.lan",
+        "http://[::1",
+        "*",
+        "http://127.0.0.1:1,nas",
+        "${ORIGINS}",
+    ],
+)
+@pytest.mark.parametrize("name", ["MAGNIFIC_FILE_ORIGINS", "MAGICA_FILE_ORIGINS"])
+def test_what_is_no_origin_is_refused_without_being_quoted(text: str, name: str) -> None:
+    """A part that matches nothing would leave files unreachable, and it may hold a password."""
+    error = refuse({name: text})
+    assert (error.setting, error.problem) == (name, "holds something that is not an origin")
+    assert "secret" not in f"{error}{error!r}"

@@ -3,9 +3,17 @@
 import pytest
 
 from flowport.domain.errors import ConfigurationError
-from flowport.settings.values import parse_api_key, parse_boolean, strip_quotes
+from flowport.settings.api_keys import parse_api_key
+from flowport.settings.values import Variable, parse_boolean, strip_quotes
+from flowport.settings.variables import get_variables
 
 NAME = "MAGNIFIC_API_KEY"
+
+
+def find_row(name: str) -> Variable:
+    """Return the row of the settings table."""
+    return next(row for row in get_variables() if row.name == name)
+
 
 PLACEHOLDERS = [
     # What shells and clients put in the place of a variable.
@@ -84,7 +92,7 @@ PLACEHOLDERS = [
 def test_a_placeholder_is_no_key_and_is_named(text: str, around: str) -> None:
     """A client that fills nothing in passes the text on as it stands; the provider would only call it a wrong key."""
     with pytest.raises(ConfigurationError) as caught:
-        parse_api_key(NAME, around.format(text))
+        parse_api_key(find_row(NAME), around.format(text))
     error = caught.value
     assert error.setting == NAME
     assert error.problem == f'is the placeholder "{text}" and no key'
@@ -114,13 +122,13 @@ def test_a_placeholder_is_no_key_and_is_named(text: str, around: str) -> None:
 @pytest.mark.parametrize("around", ["{}", ' "{}" ', "'{}'\n", "`{}`", "\ufeff{}\u200b", "\u00a0{}\t", "\"'{}'\""])
 def test_a_key_is_taken_without_what_stands_around_it(key: str, around: str) -> None:
     """Env files and forms hand quotes, line breaks and marks that cannot be seen on with the key."""
-    assert parse_api_key(NAME, around.format(key)) == key
+    assert parse_api_key(find_row(NAME), around.format(key)) == key
 
 
 @pytest.mark.parametrize("text", ["", " ", '""', "''", '" "', "\"''\"", "\u200b"])
 def test_empty_quotes_are_no_key(text: str) -> None:
     """They count as not set, like an empty variable."""
-    assert parse_api_key(NAME, text) == ""
+    assert parse_api_key(find_row(NAME), text) == ""
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,7 @@ def test_empty_quotes_are_no_key(text: str) -> None:
 def test_a_key_of_another_service_is_refused_with_its_owner(name: str, key: str, owner: str, remedy: str) -> None:
     """It would be handed to a service that must not have it, and refused there without a reason."""
     with pytest.raises(ConfigurationError) as caught:
-        parse_api_key(name, key)
+        parse_api_key(find_row(name), key)
     error = caught.value
     assert error.problem.startswith(f"holds a key of {owner}, since it begins with ")
     assert (error.setting, error.remedy) == (name, remedy)
@@ -182,7 +190,7 @@ def test_a_key_of_another_service_is_refused_with_its_owner(name: str, key: str,
 def test_what_may_be_a_secret_is_refused_without_being_quoted(text: str) -> None:
     """The sentence ends in logs and answers."""
     with pytest.raises(ConfigurationError) as caught:
-        parse_api_key(NAME, text)
+        parse_api_key(find_row(NAME), text)
     assert text not in f"{caught.value}{caught.value!r}"
     assert "cdef" not in str(caught.value)
 

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
-from flowport.domain.run_events import Delivered, DeliveryCancelled
+from flowport.domain.run_events import (
+    Cancelled,
+    Delivered,
+    DeliveryCancelled,
+    Finished,
+    Reported,
+    Started,
+    StartRequested,
+)
 from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,
     Accepted,
@@ -16,6 +24,8 @@ from flowport.store.records import (
     Joined,
     KnownProcesses,
     LivenessNeeded,
+    Recorded,
+    Stale,
     WaitingCall,
 )
 from flowport.store.sqlite.store import SqliteStore
@@ -51,9 +61,9 @@ async def call(store: SqliteStore, n: int, **changes: Any) -> str:
 
 async def finish(store: SqliteStore, run_id: str) -> None:
     """Let a run succeed."""
-    await store.note_starting(run_id, at=NOW)
-    await store.note_started(run_id, provider_run_id="remote", state=S.RUNNING, at=NOW)
-    await store.note_finished(run_id, state=S.SUCCEEDED, outputs=(), failure="", spent_credits=0.0, at=NOW)
+    await store.record(run_id, StartRequested(NOW))
+    await store.record(run_id, Started("remote", S.RUNNING, NOW))
+    await store.record(run_id, Finished(S.SUCCEEDED, NOW, spent_credits=0.0))
 
 
 async def test_a_first_call_gets_its_own_run(store: SqliteStore) -> None:
@@ -213,7 +223,7 @@ async def test_an_answered_call_waits_no_longer(store: SqliteStore) -> None:
     """The next equal call joins its run before any that is waited for."""
     for n in range(2):
         await call(store, n, beside_call_ids=_name(range(n)))
-    await store.note_told("run_1", at=NOW, call_id="call_1")
+    await store.record("run_1", Reported(NOW), ended_call_id="call_1")
     assert await call(store, 2) == "run_1"
 
 
@@ -288,9 +298,9 @@ async def test_a_run_is_abandoned_only_when_nobody_else_waits(store: SqliteStore
     """A stop button must not take away another program's run."""
     await call(store, 0)
     await call(store, 1)
-    first = await store.note_abandoned("run_0", call_id="call_0", failure="why", at=NOW)
-    second = await store.note_abandoned("run_0", call_id="call_1", failure="why", at=NOW)
-    assert (first, second) == (False, True)
+    first = await store.record("run_0", Cancelled("why", NOW), ended_call_id="call_0", unless_waited_for=True)
+    second = await store.record("run_0", Cancelled("why", NOW), ended_call_id="call_1", unless_waited_for=True)
+    assert (type(first), type(second)) == (Stale, Recorded)
     assert (await store.get_run("run_0", account_id=None, owner=OWNER)).state is S.CANCELLED
 
 

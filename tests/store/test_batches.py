@@ -9,11 +9,11 @@ import pytest
 
 from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.domain.run_events import Delivered, DeliveryCancelled
+from flowport.domain.run_events import Delivered, DeliveryCancelled, Finished
 from flowport.domain.spending import LimitExceeded, Spending
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, BatchRow, NewBatch
-from flowport.store.records import Accepted, InDoubt, Joined
+from flowport.store.records import Accepted, InDoubt, Joined, Recorded, Stale
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.store.test_accept import build_rules
 
@@ -203,10 +203,11 @@ async def test_how_a_batch_ends_follows_from_its_rows(
 async def test_a_batch_ends_once(store: SqliteStore) -> None:
     """The second of two who notice that it is over changes nothing."""
     await store.accept_batch(build_batch())
-    end: dict[str, Any] = {"state": S.PARTIAL, "failure": "One.", "csv_problem": "", "at": 900.0}
-    assert await store.note_batch_over(BATCH, csv_path="/a.csv", **end)
-    assert not await store.note_batch_over(BATCH, csv_path="/b.csv", **end)
+    end = Finished(S.PARTIAL, 900.0, failure="One.")
+    first = await store.finish_batch(BATCH, end, csv_path="/a.csv", csv_problem="")
+    second = await store.finish_batch(BATCH, end, csv_path="/b.csv", csv_problem="")
     run = await store.get_run(BATCH, account_id=None, owner=OWNER)
+    assert (first, second) == (Recorded(run), Stale(run))
     assert (run.state, run.failure, run.finished_at, run.spent_credits) == (S.PARTIAL, "One.", 900.0, 0.0)
     assert (await store.get_batch_progress(BATCH)).csv_path == "/a.csv"
 
@@ -272,8 +273,7 @@ async def test_a_delivery_goes_for_all_rows(store: SqliteStore) -> None:
     """A batch is handed over as one."""
     await store.accept_batch(build_batch())
     await store.accept_rows(BATCH, [build_row(n, S.SUCCEEDED) for n in (1, 2, 3)])
-    end: dict[str, Any] = {"state": S.SUCCEEDED, "failure": "", "csv_path": "", "csv_problem": "", "at": 900.0}
-    await store.note_batch_over(BATCH, **end)
+    await store.finish_batch(BATCH, Finished(S.SUCCEEDED, 900.0), csv_path="", csv_problem="")
     assert await store.count_unseen(owner=OWNER) == 1
     reminder = await store.take_reminder(owner=OWNER)
     assert reminder is not None
@@ -303,8 +303,7 @@ async def test_erasing_a_batch_erases_its_rows_and_names_its_table(store: Sqlite
     await store.accept_batch(build_batch())
     output = Output(1, OutputKind.IMAGE, "https://cdn.example/1.png", saved_path="/1.png")
     await store.accept_rows(BATCH, [build_row(1, S.SUCCEEDED, outputs=(output,)), build_row(2, S.SUCCEEDED)])
-    end: dict[str, Any] = {"state": S.SUCCEEDED, "failure": "", "csv_problem": "", "at": 900.0}
-    await store.note_batch_over(BATCH, csv_path="/table.csv", **end)
+    await store.finish_batch(BATCH, Finished(S.SUCCEEDED, 900.0), csv_path="/table.csv", csv_problem="")
     erasure = await store.erase_run(BATCH, owner=OWNER)
     assert set(erasure.saved_paths) == {"/1.png", "/table.csv"}
     assert (await store.get_history(owner=OWNER)).runs == 0
@@ -337,8 +336,7 @@ async def test_a_batch_can_be_joined_until_a_window_after_its_end(store: SqliteS
     late = replace(rules, at=100.0 + 50_000.0)
     assert isinstance(await store.accept_batch(build_batch("batch_2"), late), Joined)
     await store.leave("call_1")
-    end: dict[str, Any] = {"state": S.SUCCEEDED, "failure": "", "csv_path": "", "csv_problem": ""}
-    await store.note_batch_over(BATCH, at=60_000.0, **end)
+    await store.finish_batch(BATCH, Finished(S.SUCCEEDED, 60_000.0), csv_path="", csv_problem="")
     soon, later = replace(rules, at=63_599.0), replace(rules, at=63_600.0)
     assert isinstance(await store.accept_batch(build_batch("batch_3"), soon), Joined)
     assert isinstance(await store.accept_batch(build_batch("batch_4"), later), Accepted)

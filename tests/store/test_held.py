@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from flowport.domain.errors import StoreError
+from flowport.domain.run_events import Reported
 from flowport.store.sqlite.connection import BUSY_SECONDS
 from flowport.store.sqlite.reconnect import open_store
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
@@ -128,7 +129,7 @@ async def test_a_write_with_little_patience_does_not_wait_for_one_with_more(path
     async with hold(path) as holder:
         start = asyncio.create_task(store.accept(build_run("run_2")))
         with pytest.raises(StoreError, match="another process keeps it locked"):
-            await store.note_told("run_1", at=1.0)
+            await store.record("run_1", Reported(1.0))
         assert not start.done()
         await holder.release()
         await start

@@ -8,6 +8,8 @@ import anyio
 import pytest
 
 from flowport.domain.errors import StoreError
+from flowport.domain.run_events import StartRequested
+from flowport.store.records import Recorded
 from flowport.store.sqlite import maintenance as upkeep
 from flowport.store.sqlite.migrations import MIGRATIONS, SCHEMA_VERSION
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
@@ -178,7 +180,7 @@ async def test_damage_that_an_operation_meets_stops_starts(path: Path) -> None:
         await store.assign_tool_names("s", apps=[("a", "A")], build_name=lambda *_: "a")
     with pytest.raises(StoreError, match="damaged"):
         await store.accept(build_run("run_2"))
-    assert await store.note_starting("run_1", at=1.0)
+    assert isinstance(await store.record("run_1", StartRequested(1.0)), Recorded)
     assert await list_ids(store) == ["run_1"]
     await store.close()
 

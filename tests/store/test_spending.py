@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowport.domain.models import BootTime, Run, RunState
+from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, SpendingLimits, UnknownPrice
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.records import Accepted, InDoubt, Joined
@@ -164,7 +165,7 @@ async def test_a_run_is_recorded_only_within_the_cap(store: SqliteStore) -> None
     assert isinstance(found[2].reason, DayCapReached)
     assert (found[2].reason.reserved_credits, found[2].reason.left_credits) == (10.0, 0.0)
     assert len(await store.get_live_runs(account_id=ACCOUNT)) == 2
-    await store.note_cancelled("run_0", failure="", at=NOW)
+    await store.record("run_0", Cancelled("", NOW))
     assert isinstance(await store.accept(build_run("run_3", accepted_at=NOW), None, terms), Accepted)
 
 
@@ -172,7 +173,7 @@ async def test_an_unknown_run_counts_as_spent(store: SqliteStore) -> None:
     """It may have been charged."""
     terms = build_terms(max_credits_per_day=5.0)
     await store.accept(build_run("run_0", S.STARTING, accepted_at=NOW, accepted_boot_seconds=BOOT_NOW))
-    await store.note_unknown("run_0", failure="", start_answer="", at=NOW)
+    await store.record("run_0", StartUnknown("", NOW))
     outcome = await store.accept(build_run("run_1"), None, terms)
     assert isinstance(outcome, LimitExceeded)
     assert isinstance(outcome.reason, DayCapReached)
@@ -242,6 +243,7 @@ async def test_an_accepted_doubt_is_no_agreement_to_a_price(store: SqliteStore) 
 SPEND = """
 import asyncio, sys
 from pathlib import Path
+from flowport.domain.run_events import StartRequested, StartUnknown
 from flowport.store.records import Accepted
 from flowport.store.sqlite.store import open_sqlite_store
 from flowport.domain.spending import SpendingLimits, SpendingCheck
@@ -256,8 +258,8 @@ async def main(path, name):
         if not isinstance(await store.accept(run, None, terms), Accepted):
             return 0
         if n % 2:  # half of them end, the others hold their reservation
-            await store.note_starting(run.id, at=7.0)
-            await store.note_unknown(run.id, failure="", start_answer="", at=7.0)
+            await store.record(run.id, StartRequested(7.0))
+            await store.record(run.id, StartUnknown("", 7.0))
         return 1
 
     print(sum(await asyncio.gather(*(spend(n) for n in range(50)))))

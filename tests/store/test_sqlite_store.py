@@ -11,6 +11,7 @@ import pytest
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import RunState
+from flowport.domain.run_events import StartRequested
 from flowport.store.sqlite import connection as opening
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
@@ -89,8 +90,10 @@ async def test_of_two_that_start_a_run_one_may(store: SqliteStore, path: Path) -
     """The second start request would be the second payment."""
     other = open_sqlite_store(path)
     await store.accept(build_run("run_1"))
-    answers = await asyncio.gather(*(each.note_starting("run_1", at=1.0) for each in (store, other, store, other)))
-    assert sorted(answers) == [False, False, False, True]
+    answers = await asyncio.gather(
+        *(each.record("run_1", StartRequested(1.0)) for each in (store, other, store, other))
+    )
+    assert sorted(type(one).__name__ for one in answers) == ["Recorded", "Stale", "Stale", "Stale"]
     await other.close()
 
 
@@ -224,13 +227,14 @@ async def test_four_processes_write_at_once_and_lose_nothing(path: Path) -> None
 NOTE_STARTING = """
 import asyncio, sys
 from pathlib import Path
+from flowport.domain.run_events import StartRequested
 from flowport.store.sqlite.store import open_sqlite_store
 from store.samples import build_run
 
 async def main(path):
     store = open_sqlite_store(Path(path))
     await store.accept(build_run("run_1"))
-    print(await store.note_starting("run_1", at=7.0), flush=True)
+    print(type(await store.record("run_1", StartRequested(7.0))).__name__, flush=True)
     sys.stdin.read()
 
 asyncio.run(main(sys.argv[1]))
@@ -242,7 +246,7 @@ async def test_a_killed_process_leaves_its_start_on_record(path: Path) -> None:
     child = start_child(NOTE_STARTING, path)
     with child:
         assert child.stdout is not None
-        assert child.stdout.readline() == "True\n"
+        assert child.stdout.readline() == "Recorded\n"
         child.kill()
     store = open_sqlite_store(path)
     (run,) = await store.get_live_runs(account_id=ACCOUNT)
@@ -280,5 +284,5 @@ async def test_a_file_that_was_taken_away_begins_no_run(path: Path, lose: Callab
     with pytest.raises(StoreError, match="while Flowport is running"):
         await store.accept(build_run("run_2"))
     with pytest.raises(StoreError, match="while Flowport is running"):
-        await store.note_starting("run_1", at=1.0)
+        await store.record("run_1", StartRequested(1.0))
     await store.close()

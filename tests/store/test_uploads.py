@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.models import Output, OutputKind, RunState
-from flowport.domain.run_events import Delivered
-from flowport.store.records import BeingUploaded, Claimed, Upload, UploadClaim
+from flowport.domain.run_events import Delivered, InputsPrepared
+from flowport.store.records import BeingUploaded, ToUpload, Upload, UploadClaim
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.runs.samples import NOW, RUN
 
@@ -27,8 +27,8 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 async def test_one_process_uploads_and_the_others_wait(store: SqliteStore) -> None:
     """Until it is done; then everybody has it."""
-    assert await store.claim_upload(MINE) == Claimed()
-    assert await store.claim_upload(MINE) == Claimed()
+    assert await store.claim_upload(MINE) == ToUpload()
+    assert await store.claim_upload(MINE) == ToUpload()
     assert await store.claim_upload(THEIRS) == BeingUploaded()
     await store.note_upload(UPLOAD)
     assert await store.claim_upload(MINE) == await store.claim_upload(THEIRS) == UPLOAD
@@ -37,35 +37,35 @@ async def test_one_process_uploads_and_the_others_wait(store: SqliteStore) -> No
 async def test_the_claim_of_a_dead_process_passes_on(store: SqliteStore) -> None:
     """As does one that was given up."""
     await store.claim_upload(MINE)
-    assert await store.claim_upload(replace(THEIRS, is_alive=lambda one: one != "p1")) == Claimed()
+    assert await store.claim_upload(replace(THEIRS, is_alive=lambda one: one != "p1")) == ToUpload()
     assert await store.claim_upload(MINE) == BeingUploaded()
     await store.forget_upload(account_id=UPLOAD.account_id, sha256=UPLOAD.sha256)
-    assert await store.claim_upload(MINE) == Claimed()
+    assert await store.claim_upload(MINE) == ToUpload()
 
 
 async def test_an_upload_that_does_not_live_long_enough_is_made_again(store: SqliteStore) -> None:
     """It would be gone when the provider looks for it."""
     await store.note_upload(UPLOAD)
-    assert await store.claim_upload(replace(MINE, usable_until=UPLOAD.expires_at + 1)) == Claimed()
+    assert await store.claim_upload(replace(MINE, usable_until=UPLOAD.expires_at + 1)) == ToUpload()
 
 
 async def test_an_upload_belongs_to_its_account(store: SqliteStore) -> None:
     """Another key may not see it."""
     await store.note_upload(UPLOAD)
-    assert await store.claim_upload(replace(MINE, account_id="magnific:a:2")) == Claimed()
+    assert await store.claim_upload(replace(MINE, account_id="magnific:a:2")) == ToUpload()
 
 
 async def test_what_has_long_expired_is_cleared_away(store: SqliteStore) -> None:
     """The record stays as small as a week is."""
     await store.note_upload(UPLOAD)
     await store.note_upload(replace(UPLOAD, sha256="new", expires_at=UPLOAD.expires_at + 8 * 86400))
-    assert await store.claim_upload(MINE) == Claimed()
+    assert await store.claim_upload(MINE) == ToUpload()
 
 
 async def test_notes_stay_with_the_run(store: SqliteStore) -> None:
     """They are as true next week."""
     await store.accept(RUN)
-    await store.note_notes(RUN.id, notes="photo was made smaller.")
+    await store.record(RUN.id, InputsPrepared("photo was made smaller."))
     assert (await store.get_run(RUN.id, account_id=None, owner="local")).notes == "photo was made smaller."
 
 

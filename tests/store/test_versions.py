@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.models import RunState
-from flowport.domain.run_events import Delivered
-from flowport.store.records import Erasure
+from flowport.domain.run_events import Delivered, Finished, OutputSaved, Polled, Started, StartRequested
+from flowport.store.records import Erasure, Recorded
 from flowport.store.sqlite.migrations import APPLICATION_ID, MIGRATIONS
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
@@ -103,13 +103,13 @@ def live_as_older(connection: sqlite3.Connection, run_id: str) -> None:
 async def live_as_we_do(store: SqliteStore, run_id: str) -> None:
     """Carry a run through its whole life."""
     await store.accept(build_run(run_id))
-    assert await store.note_starting(run_id, at=1.0)
-    assert await store.note_started(run_id, provider_run_id="remote", state=RunState.QUEUED, at=2.0)
-    assert await store.note_look(run_id, state=RunState.RUNNING, at=2.5)
-    assert await store.note_finished(
-        run_id, state=RunState.SUCCEEDED, outputs=(OUTPUT,), failure="", spent_credits=5.0, at=3.0
+    assert isinstance(await store.record(run_id, StartRequested(1.0)), Recorded)
+    assert isinstance(await store.record(run_id, Started("remote", RunState.QUEUED, 2.0)), Recorded)
+    assert isinstance(await store.record(run_id, Polled(RunState.RUNNING, 2.5)), Recorded)
+    assert isinstance(
+        await store.record(run_id, Finished(RunState.SUCCEEDED, 3.0, (OUTPUT,), spent_credits=5.0)), Recorded
     )
-    await store.note_output(run_id, OUTPUT)
+    await store.record(run_id, OutputSaved(OUTPUT))
     await store.record(run_id, Delivered(4.0))
 
 
@@ -137,7 +137,7 @@ async def test_an_older_process_stays_at_work_while_we_bring_its_file_up_to_date
         rows = [tuple(row)[:2] for row in older.execute(V1_SELECT)]
         unseen = older.execute(V1_UNSEEN).fetchone()[0]
         (live,) = await store.get_live_runs(account_id=ACCOUNT)
-        assert await store.note_starting("run_live", at=9.0)
+        assert isinstance(await store.record("run_live", StartRequested(9.0)), Recorded)
         refused = older.execute(
             V1_LIFE[2].replace("'accepted', 'starting'", "'accepted'"), {"id": "run_live", "at": 9.0}
         )
@@ -177,10 +177,8 @@ async def test_we_work_on_a_file_that_a_newer_version_has_extended(path: Path, *
         newer.execute("UPDATE runs SET mood = 'wild', weight = 2.5")
         newer.execute("UPDATE outputs SET smell = 'lime'")
         newer.execute("INSERT INTO notes VALUES ('run_1', 'mine'), ('run_before', 'theirs')")
-        await store.note_finished(
-            "run_1", state=RunState.FAILED, outputs=(OUTPUT,), failure="", spent_credits=5.0, at=3.0
-        )
-        await store.note_output("run_before", OUTPUT)
+        await store.record("run_1", Finished(RunState.FAILED, 3.0, (OUTPUT,), spent_credits=5.0))
+        await store.record("run_before", OutputSaved(OUTPUT))
         await store.check()
         kept = newer.execute("SELECT mood, weight FROM runs ORDER BY id").fetchall()
         smells = newer.execute("SELECT run_id, smell FROM outputs ORDER BY run_id").fetchall()

@@ -1,4 +1,4 @@
-"""Apps for tests of the pure modules: one plain, and any number of hostile ones."""
+"""Apps for tests of pure modules: a plain one, and generated hostile ones."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Clients of both transports and eras that lose their connection, cancel, and repeat themselves, byte by byte."""
+"""Clients of both transports and eras that lose their connection, cancel and repeat calls, written byte by byte."""
 
 import http.client
 import json
@@ -25,31 +25,31 @@ JsonObject = dict[str, Any]
 
 
 class Caller(Protocol):
-    """A client that can be told how to behave badly."""
+    """A client that misbehaves on request."""
 
     def call(self, tool: str, arguments: Mapping[str, Any], *, request_id: int | str | None = None) -> Any:
-        """Send a call and return what its answer is read by."""
+        """Send a call and return a handle by which its answer is read."""
         ...
 
     def read(self, call: Any) -> JsonObject:
-        """Return the answer to a call, as it came."""
+        """Return the answer to a call, unchanged."""
         ...
 
     def cancel(self, call: Any) -> None:
-        """Cancel a call in the manner of the transport."""
+        """Cancel a call as the transport defines it."""
         ...
 
     def drop(self, call: Any) -> None:
-        """Lose the connection, as when a cable is pulled or the client is killed; be ready to call again at once."""
+        """Lose the connection, as when the client is killed; another call may follow at once."""
         ...
 
     def reconnect(self, call: Any) -> None:
-        """Leave in order, and come back as a new connection."""
+        """Close the connection in order and open a new one."""
         ...
 
 
 class StdioCaller:
-    """Starts Flowport as its child, again and again on the same home."""
+    """Starts Flowport as its child process, repeatedly on the same home."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], era: str, stack: ExitStack) -> None:
         self._folder, self._environment, self._era, self._stack = folder, environment, era, stack
@@ -86,13 +86,13 @@ class StdioCaller:
         return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
 
     def send(self, *messages: object) -> None:
-        """Send messages, or what is none, in one write."""
+        """Send messages, valid or not, in one write."""
         assert self._child.process.stdin is not None
         self._child.process.stdin.write(b"".join(json.dumps(one).encode() + b"\n" for one in messages))
         self._child.process.stdin.flush()
 
     def read(self, call: int | str) -> JsonObject:
-        """Return the answer with an id that was not read yet."""
+        """Return the answer with this id; keep other messages for later calls."""
         while True:
             for message in self._unread:
                 if message.get("id") == call and type(message.get("id")) is type(call):
@@ -101,18 +101,18 @@ class StdioCaller:
             self._unread.append(self._child.read())
 
     def cancel(self, call: int | str) -> None:
-        """Say that a call is cancelled."""
+        """Send the cancellation of a call."""
         self.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": call}})
 
     def drop(self, _: int | str) -> None:
-        """Close both pipes without a word, and start the next Flowport while this one still ends."""
+        """Close both pipes at once, and start the next Flowport while this one is still shutting down."""
         assert self._child.process.stdout is not None
         self._child.process.stdout.close()
         self._child.close_input()
         self._open()
 
     def reconnect(self, _: int | str) -> None:
-        """Close standard input, wait for the end, and start again."""
+        """Close standard input, wait for the process to end, and start another."""
         self._child.close_input()
         self._child.process.wait(timeout=ANSWER_SECONDS)
         self._open()
@@ -130,7 +130,7 @@ class HttpCall:
         self.connection.request("POST", parts.path, json.dumps(message), {**accepted, **headers})
 
     def read(self) -> tuple[http.client.HTTPResponse, JsonObject]:
-        """Return the answer: the whole body, or the event that holds it."""
+        """Return the answer: the whole body, or the event that contains it."""
         response = self._response = self.connection.getresponse()
         if not (response.getheader("content-type") or "").startswith("text/event-stream"):
             text = response.read()
@@ -140,15 +140,15 @@ class HttpCall:
                 assert "method" not in message
                 found: JsonObject = message
                 return response, found
-        raise AssertionError("the stream has ended without an answer")
+        raise AssertionError("the stream ended without an answer")
 
     def close_half(self) -> None:
-        """Say that nothing more is sent, and go on reading, as some proxies do."""
+        """Close the sending direction and continue to read, as some proxies do."""
         assert self.connection.sock is not None
         self.connection.sock.shutdown(socket.SHUT_WR)
 
     def close(self, *, is_reset: bool = False) -> None:
-        """End the connection, in order or by a reset."""
+        """Close the connection, in order or by a reset."""
         if self.connection.sock is not None and is_reset:
             self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
@@ -157,7 +157,7 @@ class HttpCall:
 
 
 class HttpCaller:
-    """Speaks to one Flowport that listens."""
+    """A client of one Flowport that listens on HTTP."""
 
     def __init__(self, url: str, era: str, stack: ExitStack) -> None:
         self._url, self._era, self._stack = url, era, stack
@@ -185,16 +185,16 @@ class HttpCaller:
     def notify(self, method: str, params: JsonObject) -> None:
         """Send a notification."""
         headers = {"mcp-protocol-version": MODERN, **self._headers}
-        told = HttpCall(self._url, {"jsonrpc": "2.0", "method": method, "params": params}, headers)
-        told.read()
-        told.close()
+        call = HttpCall(self._url, {"jsonrpc": "2.0", "method": method, "params": params}, headers)
+        call.read()
+        call.close()
 
     def call(self, tool: str, arguments: Mapping[str, Any], *, request_id: int | str | None = None) -> HttpCall:
         """Send a call."""
         return self.ask("tools/call", {"name": tool, "arguments": arguments}, name=tool, request_id=request_id)
 
     def ask(self, method: str, params: JsonObject, *, name: str, request_id: int | str | None = None) -> HttpCall:
-        """Send a request about something with a name."""
+        """Send a request whose header carries a name."""
         self._number += 1
         number = self._number if request_id is None else request_id
         headers = dict(self._headers)
@@ -207,11 +207,11 @@ class HttpCaller:
         return call
 
     def read(self, call: HttpCall) -> JsonObject:
-        """Return the answer, and leave the connection open."""
+        """Return the answer and keep the connection open."""
         return call.read()[1]
 
     def cancel(self, call: HttpCall) -> None:
-        """Say that a call is cancelled; since 2026-07-28 that is said by closing its stream."""
+        """Cancel a call; since 2026-07-28 by closing its stream."""
         self.notify("notifications/cancelled", {"requestId": call.id})
         if self._era == MODERN:
             call.close()
@@ -221,14 +221,14 @@ class HttpCaller:
         call.close(is_reset=True)
 
     def reconnect(self, call: HttpCall) -> None:
-        """Close the connection of a call, and begin a new session where there are sessions."""
+        """Close the connection of a call, and open a new session if the era has sessions."""
         call.close()
         self._open()
 
 
 @contextmanager
 def open_http_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run a Flowport that listens, and say where."""
+    """Run a Flowport that listens on HTTP and yield its URL."""
     with open_child(folder, "--http", "127.0.0.1:0", environment=environment) as child:
         assert child.process.stdout is not None
         found = re.search(r"http://\S+", child.process.stdout.readline().decode())

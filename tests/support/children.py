@@ -1,4 +1,4 @@
-"""Flowport as a real child process, spoken to by hand, so that nothing of the SDK's client helps it along."""
+"""Flowport as a real child process, with hand-written messages, so the SDK's client cannot hide a fault."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CONDITIONS = "TESTS_CRASH_CONDITIONS"
-"""The variable of `tests.crash.child`, which is named here so that nobody imports Flowport for it."""
+"""The variable of `tests.crash.child`, which is named here so that no test imports Flowport for it."""
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 GIVE_UP_SECONDS = 60.0
-"""When a test gives up on a process that does not end. How long an end takes here depends on what else runs here; that
-Flowport ends it in time is the task of `flowport.server.shutdown`, and is checked there."""
+"""When a test fails because a process does not end. The machine's load decides how long an end takes here; the deadline of
+`flowport.server.shutdown` has its own tests."""
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Child:
 
     process: subprocess.Popen[bytes]
     lines: list[str] = field(default_factory=list)
-    """Everything that came on standard output so far."""
+    """Everything read from standard output so far."""
     numbers: int = 0
 
     def send(self, method: str, params: Mapping[str, Any] | None = None, *, is_request: bool = True) -> int:
@@ -43,7 +43,7 @@ class Child:
         """Return the next message."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
-        assert line, "the process has ended"
+        assert line, "the process ended"
         self.lines.append(line)
         message: dict[str, Any] = json.loads(line)
         return message
@@ -67,17 +67,17 @@ class Child:
         return facts
 
     def close_input(self) -> None:
-        """End standard input, as a client does that leaves."""
+        """Close standard input, as a client does when it disconnects."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def wait(self) -> int:
-        """Return the exit code; an end that never comes is a failure."""
+        """Wait for the end and return the exit code; fail after `GIVE_UP_SECONDS`."""
         return self.process.wait(timeout=GIVE_UP_SECONDS)
 
 
 def _build_command(command: str, environment: Mapping[str, str]) -> list[str]:
-    """Return what Python runs: Flowport itself, or as it serves under the conditions of a crash test."""
+    """Return Python's arguments: Flowport, or its entry point under the conditions of a crash test."""
     return ["-m", "tests.crash.child"] if CONDITIONS in environment else ["-m", "flowport", command]
 
 
@@ -91,12 +91,12 @@ def open_child(
     without: Collection[str] = (),
     errors: int | None = None,
 ) -> Iterator[Child]:
-    """Start `flowport` with a home and an output folder of its own; it is gone afterwards, whatever happened.
+    """Start `flowport` with a home and an output folder of its own, and kill it afterwards.
 
     Args:
-        prefix: A program that starts another, with its own arguments, to be started in the place of it.
-        without: Variables that the child does not have, unless they are given to it here.
-        errors: A descriptor for its standard error; None for a file.
+        prefix: A program with its arguments that starts Flowport, such as `strace`.
+        without: Inherited variables to remove; those in `environment` are set in any case.
+        errors: A descriptor for its standard error; None for the file `stderr.txt`.
     """
     folder.mkdir(exist_ok=True)
     ours = {

@@ -1,4 +1,4 @@
-"""Configurations as a test writes them, instead of the process's."""
+"""Load settings from a test's own environment."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +14,12 @@ KEY = "mk-0123456789abcdef"
 def load(
     environ: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None, *, config: Path | None = None
 ) -> Settings:
-    """Load with this environment instead of the process's."""
+    """Load settings from these variables instead of the process's environment."""
     return load_settings(flags or {}, environ or {}, config_path=config)
 
 
 def refuse(environ: Mapping[str, str], *, config: Path | None = None) -> ConfigurationError:
-    """Return the error with which this configuration is refused."""
+    """Return the error that this configuration raises."""
     with pytest.raises(ConfigurationError) as caught:
         load(environ, config=config)
     return caught.value

@@ -1,7 +1,7 @@
-"""Inventories of apps as a provider sends them: plain ones, odd ones and hostile ones, in its own JSON.
+"""Generate app lists in Magnific's JSON: plain, unusual and hostile ones.
 
-Most values come from short lists, because thousands of definitions are tried in a minute. What no JSON library would
-write (an endless number, a key that comes twice, a tower of brackets) is put into the text by marks.
+Most values come from short lists, because thousands of definitions are tried in a minute. Marks in the text stand for what
+no JSON library writes: an infinite number, a repeated key, deep nesting.
 """
 
 import json
@@ -100,7 +100,7 @@ _TYPES = st.sampled_from(("creation", "text", "number", "select", "select", "boo
 
 
 def _often(usual: st.SearchStrategy[Any], odd: st.SearchStrategy[Any] = ODD) -> st.SearchStrategy[Any]:
-    """Return the usual seven times out of eight."""
+    """Return the usual value seven times out of eight."""
     return st.integers(0, 7).flatmap(lambda chance: usual if chance else odd)
 
 
@@ -151,7 +151,7 @@ _SUMMARY = st.fixed_dictionaries(
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One app: its item of the list, and what its own address answers."""
+    """One app: its item in the list, and the answer of its own address."""
 
     summary: Any
     detail: Any
@@ -164,11 +164,11 @@ def _build_definition(summary: Any, inputs: Any, detail: Any) -> Definition:
 
 DEFINITIONS = st.builds(_build_definition, _often(_SUMMARY), _INPUTS, _often(st.none(), _often(st.none(), ODD)))
 INVENTORIES = st.lists(DEFINITIONS, min_size=4, max_size=9)
-"""Everything that one account is offered."""
+"""All apps of one account."""
 
 
 def encode(data: Any) -> bytes:
-    """Return an answer's body as the provider would send it; half characters stay escaped, as they travel."""
+    """Return the body of an answer; lone surrogates stay escaped, as on the wire."""
     text = json.dumps({"data": data})
     for mark, written in _MARKS.items():
         text = text.replace(mark, written)

@@ -1,4 +1,4 @@
-"""Time for tests: a clock that jumps to the next wake-up as soon as everybody waits, so that nobody ever sleeps."""
+"""A clock for tests that jumps to the next wake-up when all tasks wait, so no test sleeps."""
 
 import asyncio
 import heapq
@@ -14,28 +14,28 @@ import anyio.lowlevel
 from flowport.domain.models import BootTime
 
 _WAITING_FOR = "_fut_waiter"
-"""What a suspended asyncio task waits for; asyncio tells it to debuggers only, and anyio reads it in the same way."""
+"""The attribute with what a suspended asyncio task waits for; anyio reads it in the same way."""
 
 MAX_JUMPS: Final = 20_000
-"""How often a clock jumps by itself before it takes the test for an endless loop, which would otherwise hang."""
+"""The most jumps of a clock; more are an endless loop, which would otherwise hang the test."""
 
 
 _LEAST_SECONDS: Final = 0.0002
-"""Between two looks whether work on a thread is done."""
+"""Interval between two checks whether work on a thread is done."""
 
 _work_under_way = 0
 
 _settling: Final[set[asyncio.Task[object]]] = set()
-"""The tasks that wait until no other can run. They do not count as running, else two clocks would wait for each other."""
+"""Tasks that wait until no other can run. They do not count as running; otherwise two clocks would wait for each other."""
 
 _watching: Final[set[asyncio.Task[object]]] = set()
-"""The tasks that wait until clocks too have come to rest. They do not count as running for a clock."""
+"""Tasks that wait until clocks are idle too. They do not count as running for a clock."""
 
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Let no clock jump by itself during some work on a thread; how long it takes is up to the machine."""
-    global _work_under_way  # noqa: PLW0603 - the store and the clock of a test do not know each other
+    """Keep every clock from jumping during work on a thread, whose duration depends on the machine."""
+    global _work_under_way  # noqa: PLW0603 - a test's store and clock are independent
     _work_under_way += 1
     try:
         yield
@@ -44,22 +44,21 @@ def working() -> Iterator[None]:
 
 
 class _Sleeper:
-    """One task inside `sleep`."""
+    """One task that is inside `sleep`."""
 
     def __init__(self, wakes_at: float) -> None:
         self.wakes_at = wakes_at
         self.is_due = False
         self.woken = anyio.Event()
-        """Set when the sleeper is due, or when it is to drive the clock."""
+        """Set when the sleeper is due, or when it becomes the driver of the clock."""
 
 
 class FakeClock:
-    """A `Clock` whose time stands still while anybody can run.
+    """A `Clock` whose time stands still while any task can run.
 
-    When every task of the event loop waits, time jumps to the earliest wake-up. One of the sleepers does that, so the
-    clock needs no task of its own. Work on threads and sockets counts as waiting, unless it is inside `working`, as that of
-    a `FaultyStore` is, or `is_busy` tells of it. Where nothing does, `idle_seconds` of real time must pass without any
-    task moving before time jumps.
+    When all tasks of the event loop wait, time jumps to the earliest wake-up. One of the sleepers drives it, so the clock needs
+    no task of its own. Work on threads and sockets counts as waiting, unless it is inside `working` (as in `FaultyStore`) or
+    `is_busy` returns true. With `idle_seconds`, that much real time must pass without progress before time jumps.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class FakeClock:
         idle_seconds: float = 0.0,
         is_busy: Callable[[], bool] = bool,
     ) -> None:
-        """Begin at this instant; a clock that is not automatic moves by `advance` alone."""
+        """Start at this instant; a clock that is not automatic moves only by `advance`."""
         self._began_at = now
         self._elapsed = 0.0
         self._is_automatic = is_automatic
@@ -90,11 +89,11 @@ class FakeClock:
         return self._elapsed
 
     def boot_time(self) -> BootTime | None:
-        """Return the same time as `monotonic`, which no jump of the wall clock touches."""
+        """Return the same time as `monotonic`; `set_wall` does not change it."""
         return BootTime("boot", self._elapsed)
 
     def set_wall(self, seconds: float) -> None:
-        """Move the wall clock alone, as a person or the network does who sets it; durations stay what they are."""
+        """Move only the wall clock, as when it is set; durations are unaffected."""
         self._began_at += seconds
 
     def count_sleepers(self) -> int:
@@ -102,7 +101,7 @@ class FakeClock:
         return len(self._sleepers)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass at once and wake everybody who is due; like a laptop that was asleep, they see the later time."""
+        """Move time and wake all sleepers that are due; as after a laptop's sleep, they see the later time."""
         self._elapsed += seconds
         for wakes_at, _, sleeper in self._sleepers:
             if wakes_at <= self._elapsed:
@@ -110,7 +109,7 @@ class FakeClock:
                 sleeper.woken.set()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until time has come so far; a negative duration is none."""
+        """Wait until time has moved this far; a negative duration counts as 0."""
         if seconds <= 0:
             await anyio.lowlevel.checkpoint()
             return
@@ -126,11 +125,11 @@ class FakeClock:
             self._hand_over(sleeper)
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Return a scope that ends so many real seconds after now: nobody sleeps in it, so no jump would reach it."""
+        """Return a scope with a deadline in real seconds; no task sleeps in it, so a jump could not end it."""
         return anyio.move_on_after(seconds)
 
     async def settle(self) -> None:
-        """Wait until no other task can run, and none did for `idle_seconds`."""
+        """Wait until no other task can run and none ran for `idle_seconds`."""
         with _note(_settling):
             while True:
                 before = get_waiting(_settling | _watching)
@@ -150,8 +149,8 @@ class FakeClock:
         await self.settle()
         self._jumps += 1
         if self._jumps > MAX_JUMPS:
-            raise RuntimeError("the clock has jumped too often: somebody sleeps in an endless loop")
-        # While we settled, others may have come, gone or moved the time.
+            raise RuntimeError("the clock jumped too often: a task sleeps in an endless loop")
+        # Other sleepers may have come or gone, or moved the time, meanwhile.
         self.advance(max(0.0, self._sleepers[0][0] - self._elapsed))
 
     def _hand_over(self, sleeper: _Sleeper) -> None:
@@ -165,14 +164,14 @@ class FakeClock:
 
 
 async def wait_until_blocked() -> None:
-    """Wait until no clock jumps any more, and every other task waits for something: a socket, a timer, a thread.
+    """Wait until no clock jumps any more and every other task waits for a socket, a timer or a thread.
 
-    anyio's `wait_all_tasks_blocked` looks only every 0.1 s. A server that ticks as often, as uvicorn does, can be in step
-    with it: then it is about to run at every look, and the wait never ends.
+    anyio's `wait_all_tasks_blocked` checks only every 0.1 s. A server that ticks at the same rate, such as uvicorn, can be
+    about to run at every check, so that wait may never end.
     """
     with _note(_watching):
         await asyncio.sleep(0)
-        while _work_under_way or get_waiting(_watching) is None:  # noqa: ASYNC110 - no event tells it
+        while _work_under_way or get_waiting(_watching) is None:  # noqa: ASYNC110 - no event reports it
             await asyncio.sleep(_LEAST_SECONDS if _work_under_way else 0)
 
 
@@ -188,7 +187,7 @@ def _note(tasks: set[asyncio.Task[object]]) -> Iterator[None]:
 
 
 def get_waiting(besides: AbstractSet[asyncio.Task[object]] = frozenset()) -> dict[asyncio.Task[object], object] | None:
-    """Return what each other task waits for, besides some; None when one of them can run."""
+    """Return what each other task waits for, without those in `besides`; None if one of them can run."""
     waiting: dict[asyncio.Task[object], object] = {}
     for task in asyncio.all_tasks() - besides - {asyncio.current_task()}:
         future = getattr(task, _WAITING_FOR)

@@ -1,4 +1,4 @@
-"""A server that says whatever a test prepared, a name service that answers likewise, and a fetcher to set on them."""
+"""A server with prepared answers, a name service with prepared answers, and a fetcher that uses them."""
 
 import contextlib
 import io
@@ -16,14 +16,14 @@ Speak = Callable[[anyio.abc.ByteStream], Awaitable[None]]
 
 
 def build_answer(body: bytes = b"", *headers: str, status: int = 200, length: str | None = None) -> bytes:
-    """Return an HTTP answer as it goes over the wire; an empty length leaves the header out."""
+    """Return the bytes of an HTTP response; an empty length omits the header."""
     promised = str(len(body)) if length is None else length
     lines = [f"HTTP/1.1 {status} Said", *([f"Content-Length: {promised}"] if promised else []), *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 class Server:
-    """A server that answers each path with prepared bytes and remembers what it was asked."""
+    """A server that answers each path with prepared bytes and records the requests."""
 
     def __init__(self, answers: Mapping[str, bytes | Speak]) -> None:
         self.answers = answers
@@ -49,7 +49,7 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serving(answers: Mapping[str, bytes | Speak], tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    """Run a server for the length of a block."""
+    """Run a server inside a block."""
     server = Server(answers)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     server.port = listener.extra(anyio.abc.SocketAttribute.local_port)
@@ -61,7 +61,7 @@ async def serving(answers: Mapping[str, bytes | Speak], tls: ssl.SSLContext | No
 
 
 class Names:
-    """A name service with prepared answers, the last of them for ever, that remembers what it was asked."""
+    """A name service with prepared answers, the last of which is repeated; it records the questions."""
 
     def __init__(self, *answers: Sequence[str] | Exception) -> None:
         self.answers = answers
@@ -79,7 +79,7 @@ class Names:
 async def fetching(
     resolve: Callable[[str, int], Awaitable[Sequence[str]]] = resolve_host, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[Fetcher]:
-    """Give a fetcher for the length of a block."""
+    """Open a fetcher inside a block."""
     fetcher = Fetcher(file_threads=anyio.CapacityLimiter(2), resolve=resolve, ssl_context=context)
     try:
         yield fetcher

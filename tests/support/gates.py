@@ -1,4 +1,4 @@
-"""A way to the sandbox on which a request can be stopped, before it arrives or before its reply goes back."""
+"""A proxy to the sandbox that can hold a request, before it is forwarded or before its reply is returned."""
 
 import http.client
 import threading
@@ -9,19 +9,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 WAIT_SECONDS = 60.0
-"""When whoever waits at a gate goes on by itself; its test then fails."""
+"""After this time a held request goes on, and the test fails."""
 _NOT_FORWARDED = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"}
 
 
 class Stop(Enum):
-    """Where a request is stopped."""
+    """Where a request is held."""
 
-    UPLOAD = "before a file is uploaded, which comes before the start request"
-    START_REPLY = "when the provider has taken the start request and its reply is on its way"
+    UPLOAD = "before a file is uploaded, which precedes the start request"
+    START_REPLY = "after the provider accepted the start request, before its reply is returned"
 
 
 class Gate:
-    """Stops the next request of a kind until it is opened."""
+    """Holds the next request of a kind until the gate is opened."""
 
     def __init__(self) -> None:
         self._stop: Stop | None = None
@@ -30,22 +30,22 @@ class Gate:
         self.port = 0
 
     def close(self, stop: Stop) -> None:
-        """Stop requests of a kind from now on."""
+        """Hold requests of this kind from now on."""
         self._arrived.clear()
         self._opened.clear()
         self._stop = stop
 
     def wait(self) -> None:
-        """Wait until a request stands at the gate."""
-        assert self._arrived.wait(WAIT_SECONDS), "nothing came to the gate"
+        """Wait until a request is held."""
+        assert self._arrived.wait(WAIT_SECONDS), "no request reached the gate"
 
     def open(self) -> None:
-        """Let everything through."""
+        """Release all requests."""
         self._stop = None
         self._opened.set()
 
     def pass_through(self, stop: Stop) -> None:
-        """Stand at the gate if it is closed."""
+        """Wait while requests of this kind are held."""
         if self._stop is stop:
             self._arrived.set()
             self._opened.wait(WAIT_SECONDS)
@@ -53,14 +53,14 @@ class Gate:
 
 @contextmanager
 def open_gate(target_port: int) -> Iterator[Gate]:
-    """Run the way to a port of this machine."""
+    """Run the proxy to a port of this machine."""
     gate = Gate()
 
     class Handler(BaseHTTPRequestHandler):
-        """Hands one request on and its reply back."""
+        """Forwards one request and returns its reply."""
 
         def handle_one(self) -> None:
-            """Hand on whatever it is."""
+            """Forward a request of any method."""
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
             if self.path.endswith("/request-url"):
                 gate.pass_through(Stop.UPLOAD)
@@ -83,15 +83,15 @@ def open_gate(target_port: int) -> Iterator[Gate]:
         do_GET = do_POST = do_PUT = do_DELETE = handle_one  # noqa: N815 - the names that the library calls
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
-        """Says nothing of clients that are killed while they wait."""
+        """Ignores clients that are killed while they wait."""
 
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         gate.port = server.server_address[1]

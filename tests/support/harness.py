@@ -1,4 +1,4 @@
-"""A whole Flowport in this process, on a real sandbox over HTTP, with a real store and an MCP client in memory."""
+"""A complete Flowport in this process: a real sandbox over HTTP, a real store, and an MCP client in memory."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,10 +15,11 @@ from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
+from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Clock, Pace
 from flowport.server.clients import Context
 from flowport.server.handlers import FlowportServer, build_server
-from flowport.settings.settings import ProviderSettings, Settings
+from flowport.settings.settings import Settings
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 
@@ -28,7 +29,7 @@ MODES: tuple[Mode, ...] = ("auto", "legacy")
 
 
 async def _drop_report(_: float, __: str) -> None:
-    """Take a report."""
+    """Ignore a progress report."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,15 @@ class ScriptedCaller:
 
 
 READER = ScriptedCaller()
-"""A caller that reads no reports."""
+"""A caller that ignores progress."""
 
 QUICK = Pace(first_seconds=0.01, every_seconds=0.02)
-"""Looks at once: the sandbox's runs take no time either."""
+"""Polls at once, because the sandbox's runs take no time."""
 
 
 @dataclass
 class Harness:
-    """What an interaction test holds in its hands."""
+    """What an interaction test uses."""
 
     client: Client
     sandbox: SandboxClient
@@ -86,16 +87,16 @@ class Harness:
         return facts
 
     async def count(self, operation: str) -> int:
-        """Return how often the sandbox was asked for something."""
+        """Return how many requests of a kind the sandbox received."""
         counts = (await self.sandbox.http.get("/_sandbox/counts")).json()
         return int(counts[operation])
 
 
-def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
-    """Return settings under a folder for an API, without limits that would slow a test."""
+def build_settings(folder: Path, url: str, *, file_origins: tuple[str, ...] = (), **changes: Any) -> Settings:
+    """Return settings below a folder for an API, without a request limit."""
     folder.mkdir(exist_ok=True)
     values: dict[str, Any] = {
-        "providers": (ProviderSettings("magnific", url, KEY),),
+        "providers": (ProviderSettings("magnific", url, KEY, {"file_origins": frozenset(file_origins)}),),
         "home": folder / "home",
         "output_dir": folder / "outputs",
         "file_roots": (folder,),
@@ -106,8 +107,8 @@ def build_settings(folder: Path, url: str, **changes: Any) -> Settings:
 
 
 async def report_written(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Do for the transport in memory what the others do: say that an answer was written, or that its client has left."""
-    if ctx.request is not None:  # another transport, which says so itself
+    """Report that an answer was written or its client disconnected, as the other transports do."""
+    if ctx.request is not None:  # another transport, which reports itself
         return await call_next(ctx)
     exchange = Exchange(ctx.request_id)
     try:
@@ -130,8 +131,9 @@ async def open_harness(
     clock: Clock | None = None,
     **changes: Any,
 ) -> AsyncIterator[Harness]:
-    """Run Flowport on a sandbox, with a client of the wished era; it can ask a person only when `ask_person` is given."""
-    settings = build_settings(folder, sandbox.addresses.api_url, **changes)
+    """Run Flowport on a sandbox, with a client of an era; it supports elicitation only if `ask_person` is given."""
+    addresses = sandbox.addresses
+    settings = build_settings(folder, addresses.api_url, file_origins=(addresses.files_url,), **changes)
     async with open_assembly(settings, clock=clock, pace=pace) as assembly:
         server = build_server(assembly.workspace, assembly.file_threads, assembly.first_listed)
         server.middleware.insert(0, report_written)

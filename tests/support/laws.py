@@ -1,7 +1,7 @@
-"""What holds for every tool that Flowport lists, whatever an app's definition holds.
+"""Laws that every listed tool keeps, whatever an app's definition contains.
 
-Each law is one that some client breaks on. The limits are the lowest of the clients that we know, and the checks of
-the protocol's conformance suite that look at a tool list.
+Some client fails on a breach of each law. The limits are the lowest of the known clients and of the checks of the
+protocol's conformance suite.
 """
 
 import json
@@ -25,7 +25,8 @@ from flowport.domain.models import App, Input, InputKind
 from flowport.domain.text import MAX_LABEL_LENGTH
 from flowport.providers.magica.api import Magica
 from flowport.providers.magica.inputs import split_input_id
-from flowport.providers.magnific.api import STYLES, Magnific
+from flowport.providers.magnific import STYLES
+from flowport.providers.magnific.api import Magnific
 from tests.support.definitions import HOSTILE_TEXTS
 
 Tool: TypeAlias = Mapping[str, Any]
@@ -49,12 +50,12 @@ _IGNORABLE: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u31
 
 
 def find_breaches(tool: Tool) -> list[str]:
-    """Return the laws that a tool breaks; none when all is well."""
+    """Return the names of the laws that a tool breaks."""
     return [law.__name__.strip("_") for law in _LAWS if not law(tool)]
 
 
 def is_clean(text: str) -> bool:
-    """Tell whether everything in the text can be seen; line feeds are allowed."""
+    """Return whether the text has no invisible character; line feeds are allowed."""
     hidden = any(unicodedata.category(character) in _INVISIBLE for character in text if character != "\n")
     return not hidden and not _IGNORABLE.search(text)
 
@@ -193,7 +194,7 @@ _LAWS: Final[Sequence[Callable[[Tool], bool]]] = (
 def build_arguments(app: App, tool: Tool, names: Mapping[str, str], chance: Random) -> dict[str, Any]:
     """Return arguments that the tool's schema accepts and that have content: the required ones, and some others.
 
-    Where the options are too many for a schema, which then only tells how many there are, it is one of them.
+    Of an input with too many options for a schema it chooses one.
     """
     schema = tool["inputSchema"]
     unlisted = {names[item.id]: build_choices(item) for item in get_inputs(app) if item.kind is InputKind.SELECT}
@@ -225,12 +226,12 @@ def _build_value(schema: Any, chance: Random) -> Any:
         return min(max(chance.choice([0, 1, 0.5, -7, 1e300, 2**53, chance.random()]), low), high)
     if schema["type"] == "boolean":
         return chance.choice([True, False])
-    # The shortest bound leaves a letter, and one of blanks alone counts as nothing given.
+    # The shortest limit leaves one letter; blanks alone would count as no value.
     return chance.choice(_SENDABLE).strip()[: schema.get("maxLength", 1000)]
 
 
 def reaches_the_provider(app: App, tool: Tool, names: Mapping[str, str], arguments: Mapping[str, Any]) -> bool:
-    """Tell whether arguments that the schema accepts reach the provider as what they mean, in both path families."""
+    """Return whether arguments that the schema accepts reach the provider with their meaning, in both path families."""
     Draft202012Validator(tool["inputSchema"]).validate(arguments)
     meant = {
         item.run_key: get_meant(item, arguments[names[item.id]]) if names[item.id] in arguments else get_default(item)
@@ -246,7 +247,7 @@ def reaches_the_provider(app: App, tool: Tool, names: Mapping[str, str], argumen
 
 
 def reaches_magica(app: App, tool: Tool, names: Mapping[str, str], arguments: Mapping[str, Any]) -> bool:
-    """Tell whether arguments that the schema accepts reach Magica under their node and field."""
+    """Return whether arguments that the schema accepts reach Magica under their node and field."""
     Draft202012Validator(tool["inputSchema"]).validate(arguments)
     meant = {
         item.id: get_meant(item, arguments[names[item.id]]) if names[item.id] in arguments else get_default(item)

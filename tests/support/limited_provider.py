@@ -1,4 +1,4 @@
-"""A provider that limits a key's requests in one of several ways, and programs that always have work for it."""
+"""A provider with one of several kinds of request limit, and programs that always have requests for it."""
 
 from collections import deque
 from collections.abc import Callable
@@ -21,28 +21,28 @@ PAUSE_WITHOUT_WORD: Final = 15.0
 
 
 class Limiter(Protocol):
-    """How a provider decides about a request."""
+    """A provider's rule for accepting requests."""
 
     limit: int
 
     def allow(self, now: float) -> bool:
-        """Say whether a request is accepted, and count it if so."""
+        """Return whether a request is accepted, and count it if so."""
         ...
 
     def get_delay(self, now: float) -> float:
-        """Return when the next request will be accepted."""
+        """Return the seconds until the next request will be accepted."""
         ...
 
 
 class SlidingWindow:
-    """So many in any minute."""
+    """A number of requests in any 60 seconds."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._recent: deque[float] = deque()
 
     def allow(self, now: float) -> bool:
-        """Say whether a request is accepted."""
+        """Return whether a request is accepted, and count it if so."""
         while self._recent and self._recent[0] <= now - MINUTE:
             self._recent.popleft()
         if len(self._recent) >= self.limit:
@@ -51,18 +51,18 @@ class SlidingWindow:
         return True
 
     def get_delay(self, now: float) -> float:
-        """Return when enough requests are a minute old."""
+        """Return the seconds until enough requests are a minute old."""
         place = len(self._recent) - self.limit
         return max(1.0, self._recent[place] + MINUTE - now) if 0 <= place < len(self._recent) else 1.0
 
     def get_left(self, now: float) -> tuple[int, None, float]:
-        """Return how many more are accepted now, and when the oldest is a minute old, as headers tell it."""
+        """Return the remaining requests and the seconds until the oldest is a minute old, as in headers."""
         recent = [at for at in self._recent if at > now - MINUTE]
         return max(0, self.limit - len(recent)), None, recent[0] + MINUTE - now if recent else 1.0
 
 
 class FixedWindow:
-    """So many in each minute of the provider's clock."""
+    """A number of requests in each minute of the provider's clock."""
 
     def __init__(self, limit: int, *, offset: float = 17.0) -> None:
         self.limit = limit
@@ -71,7 +71,7 @@ class FixedWindow:
         self._count = 0
 
     def allow(self, now: float) -> bool:
-        """Say whether a request is accepted."""
+        """Return whether a request is accepted, and count it if so."""
         window = (now + self._offset) // MINUTE
         if window != self._window:
             self._window, self._count = window, 0
@@ -81,12 +81,12 @@ class FixedWindow:
         return True
 
     def get_delay(self, now: float) -> float:
-        """Return when the next minute begins."""
+        """Return the seconds until the next minute begins."""
         return MINUTE - (now + self._offset) % MINUTE
 
 
 class TokenBucket:
-    """A bucket of so many, filled evenly."""
+    """A token bucket, filled evenly."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -94,7 +94,7 @@ class TokenBucket:
         self._filled_at = 0.0
 
     def allow(self, now: float) -> bool:
-        """Say whether a request is accepted."""
+        """Return whether a request is accepted, and count it if so."""
         self._tokens = min(self.limit, self._tokens + (now - self._filled_at) * self.limit / MINUTE)
         self._filled_at = now
         if self._tokens < 1.0:
@@ -103,12 +103,12 @@ class TokenBucket:
         return True
 
     def get_delay(self, now: float) -> float:
-        """Return when there is a token again."""
+        """Return the seconds until the next token."""
         return max(1.0, MINUTE / self.limit)
 
 
 class SlowFile(MemoryFile):
-    """A shared file whose changes take some time, as those on a disk do."""
+    """A shared file whose changes take time, as on a disk."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class SlowFile(MemoryFile):
         self._seconds = seconds
 
     async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
-        """Change a text, later."""
+        """Change a text after the delay."""
         await self._clock.sleep(self._seconds)
         return await super().change(key, work)
 
@@ -136,7 +136,7 @@ class LimitedWorld:
 
     clock: Clock
     limiter: Limiter
-    tells_delay: bool = False
+    sends_delay: bool = False
     latency_seconds: float = 0.2
     file: MemoryFile = field(default_factory=MemoryFile)
     accepted: list[float] = field(default_factory=list)
@@ -151,7 +151,7 @@ class LimitedWorld:
         return RequestBudget(limit, self.clock, ceiling=ceiling, window=window, process_id=name)
 
     async def send(self, budget: RequestBudget, *, is_start: bool, program: int = 0) -> bool:
-        """Send a request that was granted; tell the budget what became of it."""
+        """Send a granted request and report its result to the limiter."""
         sent_at = budget.note_sent()
         await self.clock.sleep(self.latency_seconds / 2)
         now = self.clock.monotonic()
@@ -166,18 +166,18 @@ class LimitedWorld:
         if is_accepted:
             budget.note_accepted(sent_at)
         else:
-            budget.note_busy(delay if self.tells_delay else PAUSE_WITHOUT_WORD, sent_at)
+            budget.note_busy(delay if self.sends_delay else PAUSE_WITHOUT_WORD, sent_at)
         return is_accepted
 
     async def work(self, budget: RequestBudget, program: int, priority: Priority) -> None:
-        """Send one request after the other until the time is over."""
+        """Send requests one after another until the end."""
         while self.clock.monotonic() < self.until:
             await budget.take(priority)
             if self.clock.monotonic() < self.until:
                 await self.send(budget, is_start=priority.name.startswith("START"), program=program)
 
     async def run(self, minutes: float, budgets: list[RequestBudget], workers: Callable[[int], list[Priority]]) -> None:
-        """Have every program work for so long."""
+        """Run every program for this many minutes."""
         self.until = self.clock.monotonic() + minutes * MINUTE
         async with anyio.create_task_group() as tasks:
             for number, budget in enumerate(budgets):
@@ -185,5 +185,5 @@ class LimitedWorld:
                     tasks.start_soon(self.work, budget, number, priority)
 
     def count_accepted(self, since: float, until: float) -> int:
-        """Return how many requests were accepted in a span."""
+        """Return the number of requests accepted in an interval."""
         return sum(since <= at < until for at in self.accepted)

@@ -1,4 +1,4 @@
-"""Graphs of workflows as Magica may send them: plain ones, odd ones and hostile ones."""
+"""Generate graphs of workflows as Magica may send them: plain, unusual and hostile ones."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Magica's face of the sandbox as a world of its own, and what its apps are asked for."""
+"""The Magica fake as a world of the contract tests, and arguments for its apps."""
 
 from tests.providers.contract.worlds import WORLDS
 

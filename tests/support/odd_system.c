@@ -1,6 +1,6 @@
-/* Lets single system calls fail as odd file systems and users make them fail. Loaded with LD_PRELOAD by tests.
+/* Makes single system calls fail, as on unusual file systems. Loaded with LD_PRELOAD by tests.
 
-   ODD_CALLS   "link=13,fsync=22": the call and the errno that it answers.
+   ODD_CALLS   "link=13,fsync=22": the call and the errno that it sets.
    ODD_FOLDER  Only paths that begin with this fail; unset for all.
 
    `rename_over` is a rename to a name that exists, `rename_across` one from another folder. `home` makes the user unknown to the user database. */

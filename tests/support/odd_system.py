@@ -1,4 +1,4 @@
-"""Systems that offer less than most: single system calls of a child process fail as odd file systems make them fail."""
+"""Make single system calls of a child process fail, as on unusual file systems."""
 
 import os
 import shutil
@@ -26,20 +26,20 @@ def _build() -> Path:
 
 @cache
 def _open_folder() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that goes with the process of the tests."""
+    """Return a folder that is removed with the test process."""
     return tempfile.TemporaryDirectory(prefix="flowport-odd-")
 
 
 def fail(folder: Path | None = None, **calls: int) -> dict[str, str]:
-    """Return the environment in which these calls fail with these error numbers, below a folder or everywhere."""
-    told = ",".join(f"{call}={number}" for call, number in calls.items())
-    return {"LD_PRELOAD": str(_build()), "ODD_CALLS": told, **({"ODD_FOLDER": str(folder)} if folder else {})}
+    """Return variables under which these calls fail with these error numbers, below a folder or everywhere."""
+    faults = ",".join(f"{call}={number}" for call, number in calls.items())
+    return {"LD_PRELOAD": str(_build()), "ODD_CALLS": faults, **({"ODD_FOLDER": str(folder)} if folder else {})}
 
 
 def run_python(
     code: str, *arguments: object, environment: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a piece of Python to its end, in which it must succeed, and return what it wrote."""
+    """Run Python code to its end, check that it succeeds, and return what it wrote."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, **environment},
@@ -55,10 +55,10 @@ def run_python(
 def run_flowport(
     *arguments: str, environment: Mapping[str, str], without: tuple[str, ...] = (), cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of Flowport to its end, with its input closed, and return what it wrote.
+    """Run a command of Flowport to its end, with standard input closed, and return what it wrote.
 
     Args:
-        without: Variables that the child does not have.
+        without: Inherited variables to remove.
     """
     inherited = {name: text for name, text in os.environ.items() if name not in without}
     return subprocess.run(

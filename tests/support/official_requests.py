@@ -1,6 +1,6 @@
-"""Every request that Flowport sends to a provider's API in this process, held against the documents.
+"""Check every request that Flowport sends to a provider's API in this process against the provider's documentation.
 
-The schemas stand in `tests/sandbox/official_schemas.py` and `tests/sandbox/magica/official_schemas.py`, each with its source.
+The schemas are in `tests/sandbox/official_schemas.py` and `tests/sandbox/magica/official_schemas.py`, each with its source.
 """
 
 import json
@@ -36,22 +36,22 @@ _MAGICA: Final = {
     re.compile(r"/v1/nodes/[^/]+/run"): magica.NODE_RUN_REQUEST,
 }
 _OPEN: Final = re.compile(r"/v1/workflows/estimate-credits")
-"""Whose body no document describes."""
+"""Paths whose body is not documented."""
 
 
 @dataclass
 class RequestChecker:
-    """What was sent, and what of it breaks a document."""
+    """The paths of the requests that were sent, and their breaches of the documentation."""
 
     problems: list[str] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
 
     def check(self, request: httpx2.Request) -> None:
-        """Hold one request against its document."""
-        # Only the clients of a provider's API trace their requests; the built-in sandbox has paths of its own besides.
+        """Check one request against its schema."""
+        # Only clients of a provider's API trace their requests; the sandbox also has paths of its own.
         if "trace" not in request.extensions or "/v1/" not in request.url.path:
             return
-        # As it was sent, and without what stands before it where several APIs share an origin.
+        # As sent, without the prefix that the path has where several APIs share an origin.
         path = re.sub(r"^.*?(?=/v1/)", "", request.url.raw_path.decode("ascii").partition("?")[0])
         self.paths.add(path)
         problem = find_problem(request.method, path, request.content)
@@ -60,7 +60,7 @@ class RequestChecker:
 
 
 def find_problem(method: str, path: str, content: bytes) -> str:
-    """Return what of a request breaks its document; empty when nothing does."""
+    """Return how a request breaches its schema; empty if it does not."""
     if method == "GET":
         return "a GET has no body" if content else ""
     try:
@@ -72,7 +72,7 @@ def find_problem(method: str, path: str, content: bytes) -> str:
 
 
 def find_schema(path: str) -> Any:
-    """Return the schema of a body; raises `LookupError` for a path that no document names."""
+    """Return the schema of a body; raises `LookupError` for an undocumented path."""
     if path == "/v1/ai/uploads/request-url":
         return REQUEST_URL_REQUEST
     if (run := _RUN.fullmatch(path)) is not None:
@@ -82,11 +82,11 @@ def find_schema(path: str) -> Any:
     for pattern, schema in _MAGICA.items():
         if pattern.fullmatch(path):
             return schema
-    raise LookupError("a path that no document names")
+    raise LookupError("an undocumented path")
 
 
 def _build_run_schema(app_id: str) -> Any:
-    """Return the schema of a start: each value by the type of its input where the app is known."""
+    """Return the schema of a start request, with the type of each input if the app is known."""
     app = _SANDBOX_APPS.get(app_id)
     known = {} if app is None else {entry.key: _VALUES[entry.type] for entry in app.inputs}
     values = {"type": "object", "properties": known, "additionalProperties": _ANY_VALUE}

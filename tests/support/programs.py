@@ -1,4 +1,4 @@
-"""Several programs with one key, each with its own budget over one record."""
+"""Several programs with one key, each with a limiter of its own over one shared record."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from tests.support.shared_files import MemoryFile
 
 KEY = "magica:host:key"
 Arrival = tuple[float, int, Priority]
-"""When, at which program, how urgent."""
+"""Instant in seconds, program, priority."""
 Grant = tuple[float, int]
 
 
 class Programs:
-    """Several programs with one key, each with its own budget over the same file."""
+    """Several programs with one key, each with a limiter of its own over the same file."""
 
     def __init__(self, count: int, limit: int, *, per_day: int = 0) -> None:
         self.clock = FakeClock()
@@ -25,19 +25,19 @@ class Programs:
         self.budgets = [self.open(limit, name=str(n), per_day=per_day) for n in range(count)]
 
     def open(self, limit: int, *, name: str, per_day: int = 0) -> RequestBudget:
-        """Return the budget of one more program."""
+        """Return the limiter of another program."""
         window = SharedWindow(self.file, KEY, self.clock)
         return RequestBudget(limit, self.clock, title="Magica", per_day=per_day, window=window, process_id=name)
 
     async def take(self, arrival: Arrival) -> None:
-        """Arrive at a time, wait for the turn and note when it came."""
+        """Ask for a request at an instant, and record when it was granted."""
         at, program, priority = arrival
         await self.clock.sleep(at - self.clock.monotonic())
         await self.budgets[program].take(priority)
         self.granted.append((self.clock.monotonic(), program))
 
     async def take_all(self, arrivals: Sequence[Arrival]) -> list[Grant]:
-        """Return when each of these was granted, in the order of the grants."""
+        """Return when each was granted, in the order of the grants."""
         async with anyio.create_task_group() as tasks:
             for arrival in arrivals:
                 tasks.start_soon(self.take, arrival)

@@ -1,4 +1,4 @@
-"""A place for uploads over real HTTP, which notes what came and answers as it is told."""
+"""An upload server over real HTTP that records uploads and answers with prepared statuses."""
 
 import asyncio
 import hashlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Put:
-    """One request that came."""
+    """One upload."""
 
     head: str
     """The request line and the headers, in lower case."""
@@ -19,21 +19,21 @@ class Put:
 
 @dataclass
 class PutServer:
-    """What it answers, and what it got."""
+    """The prepared statuses, and the uploads."""
 
     port: int = 0
     statuses: list[int] = field(default_factory=list)
-    """Of the next answers; 200 when it is empty, and 0 closes the connection without one."""
+    """Statuses of the next answers; 200 if empty, and 0 closes the connection without an answer."""
     extra_header: str = ""
     puts: list[Put] = field(default_factory=list)
 
     @property
     def origin(self) -> str:
-        """Where it is."""
+        """Its origin."""
         return f"http://127.0.0.1:{self.port}"
 
     def build_place(self, **changes: object) -> dict[str, object]:
-        """Return the provider's answer that names this place, as JSON."""
+        """Return the provider's answer that names this server as the upload address, as JSON."""
         place = {
             "file_id": "f1",
             "upload_url": f"{self.origin}/put?signature=s",
@@ -45,7 +45,7 @@ class PutServer:
         return {"files": [place | changes]}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one file."""
+        """Receive one file."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         remaining = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         digest, size = hashlib.sha256(), 0

@@ -1,4 +1,4 @@
-"""A server on the loopback that says exactly the bytes that a test prepared, and remembers what it was asked."""
+"""A server on the loopback interface that sends prepared bytes and records the requests."""
 
 import contextlib
 import socket
@@ -16,18 +16,18 @@ _READ_ERRORS = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResour
 
 
 class Ending(Enum):
-    """What the server does after it has said its bytes."""
+    """What the server does after it sent its bytes."""
 
     KEEP = auto()
     """Wait for the next request on the connection."""
     CLOSE = auto()
     RESET = auto()
-    """Break the connection off, as a crashing machine does."""
+    """Reset the connection, as a crashing machine does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server says to a request, and how it goes on."""
+    """The answer to a request, and what happens to the connection."""
 
     data: bytes = b""
     ending: Ending = Ending.KEEP
@@ -36,7 +36,7 @@ class Reply:
 def build_reply(
     body: bytes = b"{}", *headers: str, status: int = 200, length: int | None = None, ending: Ending = Ending.KEEP
 ) -> Reply:
-    """Return an HTTP answer; a length of its own makes it promise more or less than it says."""
+    """Return an HTTP response; `length` overrides its Content-Length."""
     promised = len(body) if length is None else length
     lines = [f"HTTP/1.1 {status} Said", f"Content-Length: {promised}", *headers, "", ""]
     return Reply("\r\n".join(lines).encode() + body, ending)
@@ -47,7 +47,7 @@ class RawServer:
 
     def __init__(self, answer: Callable[[str], Reply]) -> None:
         self.answer = answer
-        """From the head of a request, as text, to the reply."""
+        """Returns the reply to a request, given its head as text."""
         self.heads: list[str] = []
         self.bodies: list[bytes] = []
         self.connections = 0
@@ -82,7 +82,7 @@ class RawServer:
 async def serving(
     answer: Callable[[str], Reply] | Reply, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawServer]:
-    """Run a server for the length of a block; one reply stands for always the same."""
+    """Run a server inside a block; a single reply is sent to each request."""
     server = RawServer((lambda _: answer) if isinstance(answer, Reply) else answer)
     plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = plain.extra(anyio.abc.SocketAttribute.local_port)
@@ -95,7 +95,7 @@ async def serving(
 
 
 async def find_closed_origin() -> str:
-    """Return an address on this machine where nobody listens."""
+    """Return an address on this machine at which no program listens."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         return f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
 

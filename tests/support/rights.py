@@ -1,4 +1,4 @@
-"""Doing without the right to ignore file modes, which root has, so that a test about modes means the same for everybody."""
+"""Drop root's right to ignore file modes, so that tests about modes work for every user."""
 
 import ctypes
 import sys
@@ -23,13 +23,13 @@ class _Sets(ctypes.Structure):
 
 @contextmanager
 def obey_modes() -> Iterator[None]:
-    """Let file modes hold for this thread and those that it starts; the test is skipped where that cannot be had."""
+    """Apply file modes to this thread and those that it starts; skip the test if the system cannot."""
     if sys.platform != "linux":
         pytest.skip("only Linux lets root give up single rights")
     libc = ctypes.CDLL(None, use_errno=True)
     header, sets = _Header(_VERSION, 0), (_Sets * 2)()
     if libc.capget(ctypes.byref(header), sets) != 0:
-        pytest.skip("the system does not tell its capabilities")
+        pytest.skip("the system does not report its capabilities")
     kept = sets[0].effective
     sets[0].effective = kept & ~_IGNORING
     if libc.capset(ctypes.byref(header), sets) != 0:

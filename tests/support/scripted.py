@@ -1,4 +1,4 @@
-"""Doubles for the tests of runs and catalogues: an account that answers from a script, and a store that fails on demand."""
+"""Test doubles for runs and catalogues: an account that answers from a script, and a store that fails on demand."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -24,37 +24,37 @@ ACCOUNT = Account("magnific", "api.example", "f1")
 
 Reply: TypeAlias = ApiAnswer | Exception
 Answer: TypeAlias = Callable[[ApiRequest], Reply]
-"""What comes back for a request: an answer, or an exception in its place."""
+"""Returns the answer to a request, or the exception to raise."""
 
 
 def build_answer(body: Any = None, status: int = 200, **headers: str) -> ApiAnswer:
-    """Return an answer; bytes go over the wire as they are, everything else as JSON."""
+    """Return an answer; bytes are sent unchanged, everything else as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ApiAnswer(status, named, data)
 
 
 def build_breakage(breakage: Breakage, operation: Operation = Operation.START_RUN) -> ProviderUnreachable:
-    """Return how a connection ended."""
+    """Return the error of a broken connection."""
     return ProviderUnreachable("Magnific", operation, breakage)
 
 
 def in_turn(*replies: Reply, last: Reply | None = None) -> Answer:
-    """Answer one request after the other; `last` answers all that come after them."""
+    """Answer requests in order; `last` answers all later ones."""
     waiting = list(replies)
 
     def answer(request: ApiRequest) -> Reply:
         """Take the next reply."""
         if waiting:
             return waiting.pop(0)
-        assert last is not None, f"nothing more was expected, but {request} came"
+        assert last is not None, f"unexpected request: {request}"
         return last
 
     return answer
 
 
 class ScriptedAccount(OpenAccount):
-    """An open account without a network. It remembers what it was asked, and how urgently."""
+    """An open account without a network. It records requests and their priorities."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class ScriptedAccount(OpenAccount):
         self.asked: list[ApiRequest] = []
         self.priorities: list[Priority] = []
         self.before_answer: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
-        """Awaited while a request is under way."""
+        """Awaited while a request is in progress."""
         self.origins = frozenset[str]()
 
     async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
-        """Note the urgency and take a place of the budget."""
+        """Record the priority and take a request from the limiter."""
         self.priorities.append(priority)
         await self.budget.take(priority)
 
@@ -104,33 +104,34 @@ class ScriptedAccount(OpenAccount):
 
 
 async def _find_nothing() -> Location:
-    raise AssertionError("a scripted account goes nowhere")
+    raise AssertionError("a scripted account has no location")
 
 
 class FaultyStore(SqliteStore):
-    """The real store in a real file, whose operations can be made to fail or to wait, by name."""
+    """The real store in a real file, whose operations fail or wait by name; an event by the name of its class."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(open_sqlite_store(path)._worker)
         self.failing: set[str] = set()
         """Operations that raise `StoreError` and change nothing."""
         self.held: dict[str, anyio.Event] = {}
-        """Operations that wait for an event before they do anything."""
+        """Operations that wait for an event first."""
         self.called: list[str] = []
-        """Every operation that was asked for, in order."""
+        """All operations that were called, in order."""
 
     def __getattribute__(self, name: str) -> Any:
-        """Put the faults before the operations of a store, and leave everything else alone."""
+        """Apply the faults before the operations of a store; return everything else unchanged."""
         found = super().__getattribute__(name)
         if not hasattr(Store, name) or name == "close" or name.startswith("_"):
             return found
 
         async def perform(*args: Any, **options: Any) -> Any:
             """Fail, wait or do it."""
-            self.called.append(name)
-            if name in self.held:
-                await self.held[name].wait()
-            if name in self.failing:
+            operation = type(args[1]).__name__ if name == "record" else name
+            self.called.append(operation)
+            if operation in self.held:
+                await self.held[operation].wait()
+            if {name, operation} & self.failing:
                 raise StoreError("the disk is full", "Make room.")
             with working():
                 return await found(*args, **options)
@@ -139,7 +140,7 @@ class FaultyStore(SqliteStore):
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the other tasks run until something is so; a test whose condition never comes fails after a minute."""
+    """Let other tasks run until the condition holds; fail after a minute."""
     with anyio.fail_after(60):
         while not condition():
             await anyio.lowlevel.checkpoint()

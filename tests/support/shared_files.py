@@ -1,4 +1,4 @@
-"""A shared file in memory, whose changes can be made to fail, for budgets that pretend to be processes."""
+"""A shared file in memory whose changes can fail, for limiters that stand for processes."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,7 @@ TROUBLE = StoreError("the disk is full", "Free some space.")
 
 
 class MemoryFile:
-    """What `BudgetFile` is to processes, for several budgets of one process."""
+    """The in-memory counterpart of `BudgetFile`, for several limiters of one process."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
@@ -20,7 +20,7 @@ class MemoryFile:
         self.changes = 0
 
     async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
-        """Change a text, as late as another task would let it."""
+        """Change a text after other tasks could run."""
         await anyio.lowlevel.checkpoint()
         if self.is_failing:
             raise TROUBLE

@@ -39,9 +39,9 @@ class ShiftedClock(SystemClock):
         return BootTime(f"{boot.boot_id} at {self._rate:g}", boot.seconds * self._rate)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; a negative duration is none."""
+        """Wait; a negative duration counts as 0."""
         await anyio.sleep(max(0.0, seconds) / self._rate)
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Return a scope that ends so long after now."""
+        """Return a scope that ends after this many seconds of the clock."""
         return anyio.move_on_after(seconds / self._rate)

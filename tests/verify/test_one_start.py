@@ -97,6 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         environment = {
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": f"http://127.0.0.1:{gate.port}",
+            "MAGNIFIC_FILE_ORIGINS": bench.files_url,
             "FLOWPORT_FILE_ROOTS": str(folder),
             "FLOWPORT_REQUESTS_PER_MINUTE": "0",
             "FLOWPORT_PREVIEWS": "false",

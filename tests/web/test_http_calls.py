@@ -56,6 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         environment = {
             "MAGNIFIC_API_KEY": KEY,
             "MAGNIFIC_BASE_URL": bench.url,
+            "MAGNIFIC_FILE_ORIGINS": bench.files_url,
             "FLOWPORT_REQUESTS_PER_MINUTE": "0",
             "FLOWPORT_PREVIEWS": "false",
             CONDITIONS: "pace=0.05",

@@ -171,8 +171,8 @@ def _format_asked(run: Run, title: str) -> str:
 CANCEL_RUN: Final = BuiltInTool(
     "cancel_run",
     "Cancel a run",
-    "Cancel a run if its provider can do that, else say so; of a batch, start no more rows. Magnific cannot: a started run "
-    "is paid for and goes on. Magica can, and gives back what was not used.",
+    "Cancel a run if its provider can do that, else say so: a run that was started then goes on and is paid for. "
+    "Of a batch, start no more rows.",
     cancel_run,
     (
         RUN_ID,

@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from flowport.actions.tool import Arguments, BuiltInTool, build_input
+from flowport.actions.tool import PROVIDER_NAMES, Arguments, BuiltInTool, build_input
 from flowport.actions.views.view import MAX_RUN_BYTES, UNKNOWN_COST, Facts, View, count_twice, plain
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.choices import build_choices, describe_choice
@@ -17,8 +17,8 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
 from flowport.domain.text import clean_line, count_bytes, format_duration
 from flowport.domain.uris import format_app_uri
+from flowport.providers.registry import get_key_advice
 from flowport.runs.calls import Caller
-from flowport.settings.values import KEY_ADVICE
 from flowport.store.records import AppHistory, get_usual_seconds
 
 logger = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _build_catalogue_facts(workspace: Workspace, one: OpenCatalog) -> Facts:
         "not_asked_for": "" if source is Source.ALL else f"other apps than {source} ones: FLOWPORT_SOURCE is {source}",
         "read": _format_age(workspace, one),
         "could_not_be_refreshed_because": catalog.problem,
-        "to_run_own_apps": f"{KEY_ADVICE}, in the client's configuration." if one.account.is_sandbox else "",
+        "to_run_own_apps": f"{get_key_advice()}, in the client's configuration." if one.account.is_sandbox else "",
         "left_out": _format_left_out(one),
     }
     return {key: value for key, value in facts.items() if value not in ("", [])}
@@ -280,7 +280,7 @@ FIND_APPS: Final = BuiltInTool(
             "Only apps that made this in earlier runs; then those never run, as unknown",
             options=("image", "video", "audio"),
         ),
-        build_input("provider", InputKind.TEXT, "Only apps of this provider: magnific or magica"),
+        build_input("provider", InputKind.TEXT, f"Only apps of this provider: {PROVIDER_NAMES}"),
         build_input("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
         build_input("option", InputKind.TEXT, "Of the one app that is meant, only options that hold this text"),
         build_input("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),

@@ -6,7 +6,7 @@ from typing import Final
 
 import anyio
 
-from flowport.actions.tool import Arguments, BuiltInTool, build_input
+from flowport.actions.tool import PROVIDER_NAMES, Arguments, BuiltInTool, build_input
 from flowport.actions.views.view import UNKNOWN_COST, Facts, View, plain
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.search import is_provider
@@ -17,8 +17,8 @@ from flowport.domain.spending_errors import count_credits, format_credits
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority, RunView
 from flowport.providers.interface import Balance, Conversation
+from flowport.providers.registry import get_key_advice
 from flowport.runs.calls import Caller
-from flowport.settings.values import KEY_ADVICE
 
 BALANCE_SECONDS: Final = 10.0
 """How long the providers may take to tell what is left; the rest is told without them."""
@@ -88,7 +88,7 @@ async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[RunView])
 def _format_silence(account: OpenAccount) -> str:
     title = account.provider.title
     if account.is_sandbox:
-        return f"Its credits are play money. For your own apps: {KEY_ADVICE}."
+        return f"Its credits are play money. For your own apps: {get_key_advice()}."
     if account.provider.read_balance() is None:
         return f"{title} does not tell a key's balance; its website does."
     return f"{title} has not told the balance in time; try again."
@@ -186,5 +186,5 @@ GET_BALANCE: Final = BuiltInTool(
     "Get the balance",
     "Tell the provider's balance where it has one, and what was spent through Flowport in the last 24 hours. Free.",
     get_balance,
-    (build_input("provider", InputKind.TEXT, "Only this provider: magnific or magica"),),
+    (build_input("provider", InputKind.TEXT, f"Only this provider: {PROVIDER_NAMES}"),),
 )

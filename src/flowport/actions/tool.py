@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from flowport.actions.views.view import View
 from flowport.actions.workspace import Workspace
@@ -10,9 +10,12 @@ from flowport.catalog.arguments import find_unknown, parse_arguments
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import App, Input, InputKind, JsonValue, Option
+from flowport.providers.registry import get_plugins
 from flowport.runs.calls import Caller
 
 Arguments: TypeAlias = Mapping[str, JsonValue]
+
+PROVIDER_NAMES: Final = " or ".join(plugin.name for plugin in get_plugins())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ MAX_REREAD: Final = 5
 def unite_apps(apps: Iterable[App]) -> dict[str, App]:
     """Return each app once, by id, in the order of the lists; the first list's word counts, and of prices the first that is told.
 
-    Magnific's list of a person's own apps tells none, and the other one does, where both have the same app.
+    A list of a person's own apps may tell none, and the other list does, where both have the same app.
     """
     united: dict[str, App] = {}
     for app in apps:
@@ -38,7 +38,7 @@ def carry_over(app: App, tool_name: str, known: Listing | None, *, left_out_sinc
     if known.app.inputs is None:
         is_settled = bool(known.left_out) and _get_age_rank(known.app.read_at) > left_out_since
         return replace(known, app=replace(app, read_at=known.app.read_at)) if is_settled else Listing(app, tool_name)
-    # A list may leave out what the definition tells: Magnific's has been seen with ids and names alone.
+    # A list may leave out what the definition tells; one was seen with ids and names alone.
     price = known.app.price_credits if app.price_credits is None else app.price_credits
     kept = replace(known.app, name=app.name or known.app.name, is_own=app.is_own, price_credits=price)
     is_same = (kept.name, kept.price_credits) == (known.app.name, known.app.price_credits)

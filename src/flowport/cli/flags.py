@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from flowport.domain.text import get_nearest
 from flowport.settings.folders import get_default_config_path
-from flowport.settings.values import KEY_PLACES
+from flowport.settings.variables import get_key_names
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -39,8 +39,9 @@ def _format_hint(name: str, known: Sequence[str]) -> str:
     """Return what is meant by a flag, which may be spelt as its variable is; empty when nothing comes to mind."""
     plain = "-".join(filter(None, name.replace("_", "-").lower().split("-")))
     variable = plain.upper().replace("-", "_")
-    if variable in KEY_PLACES or variable == "API_KEY":
-        named = variable if variable in KEY_PLACES else " or ".join(KEY_PLACES)
+    keys = get_key_names()
+    if variable in keys or variable == "API_KEY":
+        named = variable if variable in keys else " or ".join(keys)
         return f"; other users of the machine see flags, so a key is given by the variable {named}"
     nearest = get_nearest(f"--{plain.removeprefix('flowport-')}", known)
     return f"; did you mean {nearest[0]}?" if nearest else ""

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,7 +110,7 @@ def _run_child(flags: argparse.Namespace) -> int:
     threading.Thread(target=_watch_parent, args=(leases,), daemon=True).start()
 
     def announce(addresses: SandboxAddresses) -> None:
-        about = {"api_url": addresses.api_url, "files_url": addresses.files_url, "lease_port": leases.port}
+        about = {**asdict(addresses), "lease_port": leases.port}
         problem = opened.problem
         if address is not None:
             try:
@@ -239,8 +239,10 @@ def _build_announcer(key: str, magica_key: str) -> Callable[[SandboxAddresses], 
         sys.stdout.write(
             f"The sandbox listens. Let Flowport use it:\n"
             f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"
+            f"  MAGNIFIC_FILE_ORIGINS={addresses.files_url}\n"
             f"or as Magica:\n  MAGICA_BASE_URL={addresses.api_url}{MAGICA_PREFIX}\n  MAGICA_API_KEY={magica_key}\n"
-            f"Results lie at {addresses.files_url}. Ctrl-C ends it.\n"
+            f"  MAGICA_FILE_ORIGINS={addresses.files_url}\n"
+            f"Ctrl-C ends it.\n"
         )
         sys.stdout.flush()
 

@@ -21,9 +21,10 @@ from flowport.runtime.logging import start_logging
 from flowport.server import stdio
 from flowport.server.handlers import FlowportServer, build_server, build_stopped_server
 from flowport.server.shutdown import End, listen_for_signals, open_client_fd
+from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
-from flowport.settings.values import is_placeholder, strip_quotes
-from flowport.settings.variables import VARIABLES
+from flowport.settings.values import strip_quotes
+from flowport.settings.variables import get_variables
 from flowport.web.listen_address import FLAG, listen, parse_address
 
 logger = logging.getLogger(__name__)
@@ -77,8 +78,8 @@ def build_parser() -> FlagParser:
     parser.add_argument(
         FLAG, metavar="ADDRESS", help="speak Streamable HTTP at an address of this computer, as 127.0.0.1:8765, instead"
     )
-    for variable in VARIABLES:
-        if variable.name.startswith(_PREFIX) and variable.is_built:
+    for variable in get_variables():
+        if variable.name.startswith(_PREFIX) and variable.parse is not None:
             parser.add_argument(build_flag(variable.name), dest=variable.name, help=variable.meaning, metavar="VALUE")
     return parser
 

@@ -88,7 +88,7 @@ class ProviderError(FlowportError):
     """A provider did not do what was asked."""
 
     provider: str
-    """The provider's name as people write it: `Magnific`."""
+    """The provider's name as people write it."""
     operation: Operation
 
     @property

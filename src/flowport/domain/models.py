@@ -100,7 +100,7 @@ class App:
     """One runnable workflow of a provider."""
 
     provider: str
-    """The provider's name in lower case: `magnific`."""
+    """The provider's name, in lower case."""
     id: str
     name: str
     """The builder's name for it, not cleaned."""
@@ -208,23 +208,6 @@ class RunState(StrEnum):
 
 
 FINAL_STATES = frozenset({RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED, RunState.UNKNOWN})
-
-NEXT_STATES: dict[RunState, frozenset[RunState]] = {
-    RunState.ACCEPTED: frozenset({RunState.STARTING, RunState.FAILED, RunState.CANCELLED}),
-    # Back to accepted when the provider said 429: it certainly did not take the run.
-    RunState.STARTING: frozenset(
-        {RunState.ACCEPTED, RunState.QUEUED, RunState.RUNNING, RunState.FAILED, RunState.UNKNOWN}
-    ),
-    # A provider may put a running run back into its queue, so the two go both ways.
-    RunState.QUEUED: frozenset(
-        {RunState.RUNNING, RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED}
-    ),
-    RunState.RUNNING: frozenset(
-        {RunState.QUEUED, RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED, RunState.CANCELLED}
-    ),
-    **{state: frozenset() for state in FINAL_STATES},
-}
-"""Every change of state that the store allows; a state may always be written over itself."""
 
 
 class Urgency(StrEnum):

@@ -1,12 +1,144 @@
 """What can happen to a run, and what each event makes of its record. Pure: the store reads, applies and writes.
 
-Only delivery is an event so far; the other changes of a run are still written by `store.changes`.
+`apply` holds every rule about states once. An event that is not possible from a run's present state, or that has been
+applied already, leaves the run as it is. So a writer that does not know whether its event arrived records it again.
 """
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
-from flowport.domain.models import Run
+from flowport.domain.models import FINAL_STATES, Output, Run, RunState
+
+STARTED_STATES: Final = frozenset(state for state in RunState if state.is_at_provider)
+"""The states of a run that its provider has taken and not finished."""
+
+KNOWN_ENDS: Final = FINAL_STATES - {RunState.UNKNOWN}
+"""The ends of a run whose fate is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequested:
+    """The start request is about to be sent."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """The provider certainly did not take the start request: the run waits to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The reply to the start request named the provider's run."""
+
+    provider_run_id: str
+    state: RunState
+    """Queued or running."""
+    at: float
+
+    def __post_init__(self) -> None:
+        _require(self.state, STARTED_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class StartConfirmed(Started):
+    """Another witness than the reply named the provider's run, such as the provider's list of runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartUnknown:
+    """The start request may have arrived, and no run id came back."""
+
+    failure: str
+    at: float
+    answer: str = ""
+    """What came back, capped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """The provider said that the run is still queued or running."""
+
+    state: RunState
+    at: float
+
+    def __post_init__(self) -> None:
+        _require(self.state, STARTED_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The user does not want the run any more, and nothing can stop it: it is no longer polled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The run was cancelled before anything was sent."""
+
+    failure: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run has come to an end that is known."""
+
+    state: RunState
+    """Succeeded, partial, failed or cancelled."""
+    at: float
+    outputs: tuple[Output, ...] = ()
+    failure: str = ""
+    spent_credits: float = 0.0
+    is_cost_told: bool = False
+    """Whether the provider itself named the cost."""
+
+    def __post_init__(self) -> None:
+        _require(self.state, KNOWN_ENDS)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSaved:
+    """An output was saved, or could not be: it replaces the output of the same number."""
+
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class LinksRefreshed:
+    """The provider was asked for fresh links: these outputs replace those of the same numbers."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """An answer named the run to its caller; only the first time counts."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class InputsPrepared:
+    """The files of the run were brought to the provider."""
+
+    notes: str
+    """What was done to them, as sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionTried:
+    """The key of this account cannot read the run, whose own key is no longer configured."""
+
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The key of another account of the same provider and host can read the run."""
+
+    account_id: str
+    from_account_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +161,72 @@ class DeliveryCancelled:
     """Which delivery is meant; a later one is not affected."""
 
 
-RunEvent: TypeAlias = Delivered | DeliveryCancelled
+RunEvent: TypeAlias = (
+    StartRequested
+    | NotTaken
+    | Started
+    | StartConfirmed
+    | StartUnknown
+    | Polled
+    | CancelRequested
+    | Cancelled
+    | Finished
+    | OutputSaved
+    | LinksRefreshed
+    | Reported
+    | InputsPrepared
+    | AdoptionTried
+    | Adopted
+    | Delivered
+    | DeliveryCancelled
+)
 
 
-def apply(run: Run, event: RunEvent) -> Run:
+def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - one case for each event
     """Return the run after an event. Applying the same event twice changes nothing."""
     match event:
+        case StartRequested(at):
+            return replace(run, state=RunState.STARTING, starting_at=at) if run.state is RunState.ACCEPTED else run
+        case NotTaken():
+            return replace(run, state=RunState.ACCEPTED, starting_at=None) if run.state is RunState.STARTING else run
+        case Started():
+            return _apply_started(run, event)
+        case StartUnknown(failure, at, answer):
+            if run.state is not RunState.STARTING:
+                return run
+            # The run may have been paid for, so its reservation counts as spent.
+            return replace(
+                run,
+                state=RunState.UNKNOWN,
+                failure=failure,
+                start_answer=answer,
+                finished_at=at,
+                spent_credits=run.reserved_credits,
+                reserved_credits=0.0,
+            )
+        case Polled(state, at):
+            return _apply_status(run, state, at) if run.state in STARTED_STATES else run
+        case CancelRequested():
+            return run if run.state.is_final else replace(run, is_followed=False)
+        case Cancelled(failure, at):
+            if run.state is not RunState.ACCEPTED:
+                return run
+            return replace(run, state=RunState.CANCELLED, failure=failure, finished_at=at, reserved_credits=0.0)
+        case Finished():
+            return _apply_finished(run, event)
+        case OutputSaved(output):
+            return _replace_outputs(run, (output,))
+        case LinksRefreshed(outputs):
+            return _replace_outputs(run, outputs)
+        case Reported(at):
+            return replace(run, told_at=at) if run.told_at is None else run
+        case InputsPrepared(notes):
+            return replace(run, notes=notes)
+        case AdoptionTried(account_id):
+            return replace(run, adoption_tried=account_id)
+        case Adopted(account_id, from_account_id):
+            is_left = run.account_id == from_account_id
+            return replace(run, account_id=account_id, adoption_tried="") if is_left else run
         case Delivered(at, to, boot_id, boot_seconds):
             return replace(
                 run,
@@ -48,3 +240,52 @@ def apply(run: Run, event: RunEvent) -> Run:
             return replace(run, is_delivery_cancelled=True) if run.delivered_at == delivered_at else run
         case _:
             assert_never(event)
+
+
+def _apply_started(run: Run, event: Started) -> Run:
+    """Accept the evidence that the provider has the run, also after the run was given up as unknown."""
+    if run.provider_run_id or run.state in KNOWN_ENDS:
+        return run
+    if run.state is RunState.UNKNOWN:
+        reserved, spent = run.spent_credits, 0.0
+        run = replace(
+            run, failure="", start_answer="", finished_at=None, reserved_credits=reserved, spent_credits=spent
+        )
+    started = replace(run, provider_run_id=event.provider_run_id, started_at=event.at)
+    return _apply_status(started, event.state, event.at)
+
+
+def _apply_status(run: Run, state: RunState, at: float) -> Run:
+    """Keep the first instant at which the run is said to be running."""
+    is_first = state is RunState.RUNNING and run.running_at is None
+    return replace(run, state=state, running_at=at if is_first else run.running_at)
+
+
+def _apply_finished(run: Run, event: Finished) -> Run:
+    if run.state.is_final:
+        return run
+    # Nothing was made before the provider had the run, and a start request that is under way cannot be cancelled.
+    is_possible = run.state in STARTED_STATES or event.state is RunState.FAILED
+    if not is_possible and (event.state, run.state) != (RunState.CANCELLED, RunState.ACCEPTED):
+        return run
+    return replace(
+        run,
+        state=event.state,
+        outputs=event.outputs,
+        failure=event.failure,
+        finished_at=event.at,
+        spent_credits=event.spent_credits,
+        is_cost_told=event.is_cost_told,
+        reserved_credits=0.0,
+    )
+
+
+def _replace_outputs(run: Run, outputs: tuple[Output, ...]) -> Run:
+    changed = {output.n: output for output in outputs}
+    return replace(run, outputs=tuple(changed.get(output.n, output) for output in run.outputs))
+
+
+def _require(state: RunState, allowed: frozenset[RunState]) -> None:
+    if state not in allowed:
+        message = f"{state} is not one of {', '.join(sorted(allowed))}"
+        raise ValueError(message)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -31,7 +31,6 @@ from flowport.providers.interface import (
     ProviderRequest,
     ToolRequest,
 )
-from flowport.providers.parsing import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +44,6 @@ _NO_HTTP: Final = frozenset({Breakage.GARBLED, Breakage.BROKEN_OFF, Breakage.NO_
 _LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
 _OK: Final = 200
 T = TypeVar("T")
-
-SANDBOX_ABOUT = ApiRequest(Operation.LIST_APPS, "GET", "/_sandbox/about")
 
 
 class OpenAccount:
@@ -73,8 +70,6 @@ class OpenAccount:
         self._lock = anyio.Lock()
         self._api: Api | None = None
         self._location: Location | None = None
-        self._file_origins: frozenset[str] | None = None
-        self._former_origins: frozenset[str] = frozenset()
 
     def speak(self, style: str) -> None:
         """Speak another of the provider's path families from now on, runs that were started before included."""
@@ -149,22 +144,13 @@ class OpenAccount:
         return f"{error} {self._location.setting} is {self._location.base_url}: check that it is the address of {self.provider.title}'s API."
 
     async def fetch_file_origins(self) -> frozenset[str]:
-        """Return the origins whose files may be fetched although they are on this machine: a sandbox's, else none.
-
-        Only an API that is itself on this machine is asked, so no provider elsewhere can point us at this machine.
-        """
+        """Return the origins on this machine or network whose files may be fetched; none while they are not known."""
         try:
-            api = await self._get_api()
-            if self._location is None or not self._location.is_loopback:
-                return frozenset()
-            if self._file_origins is None:
-                answer = await api.send(SANDBOX_ABOUT)
-                self._former_origins = _parse_former_origins(answer)
-                self._file_origins = _parse_file_origins(answer)
+            await self._get_api()
         except ProviderError as exc:
             logger.info("where the sandbox keeps its files is not known yet: %s", exc)
             return frozenset()
-        return self._file_origins
+        return frozenset() if self._location is None else self._location.file_origins
 
     async def localize(self, url: str) -> str:
         """Return a link as it leads to its file now: that of a built-in sandbox may name an earlier process's port."""
@@ -172,7 +158,7 @@ class OpenAccount:
         if origin is None:
             return url
         present = await self.fetch_file_origins()
-        is_former = origin in self._former_origins and len(present) == 1
+        is_former = self._location is not None and origin in self._location.former_file_origins and len(present) == 1
         return next(iter(present)) + url.strip()[len(origin) :] if is_former else url
 
     async def has_upload(self, upload_id: str) -> bool:
@@ -210,14 +196,7 @@ class OpenAccount:
                 await self.aclose()
                 self._api = Api(self.provider.title, location, self.budget)
                 self._location = location
-                self._file_origins = None
             return self._api
-
-
-def _parse_file_origins(answer: ApiAnswer) -> frozenset[str]:
-    """Return the sandbox's word; none when the API on this machine is not a sandbox, whatever it answered."""
-    origin = _parse_about(answer).get("files_origin")
-    return frozenset({origin}) if isinstance(origin, str) and _LOOPBACK_ORIGIN.fullmatch(origin) else frozenset()
 
 
 def _looks_elsewhere(error: FlowportError) -> bool:
@@ -227,20 +206,6 @@ def _looks_elsewhere(error: FlowportError) -> bool:
     if isinstance(error, ProviderBroken):
         return error.status < _SERVER_ERROR or error.status in _GATEWAY_ERRORS
     return isinstance(error, ProviderUnreachable) and error.breakage in _NO_HTTP
-
-
-def _parse_former_origins(answer: ApiAnswer) -> frozenset[str]:
-    """Return where earlier processes of the same sandbox have served files."""
-    origins = _parse_about(answer).get("former_file_origins")
-    return frozenset(one for one in origins if isinstance(one, str)) if isinstance(origins, list) else frozenset()
-
-
-def _parse_about(answer: ApiAnswer) -> dict[str, Any]:
-    try:
-        about = parse_json(answer)
-    except ValueError:
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def _get_loopback_origin(url: str) -> str | None:

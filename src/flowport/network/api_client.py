@@ -84,6 +84,10 @@ class Location:
     """Whether it is on this machine; then no proxy of the environment is used."""
     setting: str = ""
     """The variable by which a person chose the address; empty for the provider's own."""
+    file_origins: frozenset[str] = frozenset()
+    """Origins on this machine or network whose files may be fetched."""
+    former_file_origins: frozenset[str] = frozenset()
+    """Origins at which a built-in sandbox served the same files before: its port may change."""
 
 
 class Api:

@@ -52,9 +52,6 @@ _TIDY_SECONDS: Final = 3600.0
 _GRANTED: Final = b"ok\n"
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
-SANDBOX_ACCOUNT = Account("magnific", SANDBOX_HOST, "builtin")
-"""Always the same, although port and key change: its catalogue and its names outlive the process."""
-
 _left_running: list["subprocess.Popen[bytes]"] = []
 """Children that other programs still use when we have let go: the system collects them when we end."""
 
@@ -68,6 +65,9 @@ class _About:
     """Where a sandbox listens and how to be let in."""
 
     api_url: str
+    files_url: str
+    former_files_urls: frozenset[str]
+    """Where earlier processes of the same folder served files."""
     lease_port: int
     key: str
 
@@ -168,7 +168,14 @@ class BuiltInSandbox:
             return None
         self._lease = lease
         headers = self._provider.build_headers(about.key, "127.0.0.1")
-        self._location = Location(about.api_url, headers, about.key, is_loopback=True)
+        self._location = Location(
+            about.api_url,
+            headers,
+            about.key,
+            is_loopback=True,
+            file_origins=frozenset({about.files_url}),
+            former_file_origins=about.former_files_urls,
+        )
         return self._location
 
     async def _start(self, folder: Path | None) -> Location | None:
@@ -202,8 +209,10 @@ def open_sandbox_account(
     """Return the account of the home's sandbox, which is let go with the stack; nothing is started yet."""
     sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
     stack.push_async_callback(sandbox.aclose)
-    budget = budgets.open(SANDBOX_ACCOUNT, provider, is_sandbox=True)
-    return OpenAccount(SANDBOX_ACCOUNT, provider, budget, sandbox.locate, is_sandbox=True)
+    # Always the same, although port and key change: its catalogue and its names outlive the process.
+    account = Account(provider.name, SANDBOX_HOST, "builtin")
+    budget = budgets.open(account, provider, is_sandbox=True)
+    return OpenAccount(account, provider, budget, sandbox.locate, is_sandbox=True)
 
 
 async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock) -> None:
@@ -275,8 +284,13 @@ def _introduce(process: "subprocess.Popen[bytes]", key: str) -> dict[str, Any]:
 def _parse_about(told: Any, key: Any) -> _About | None:
     """Return what a process says of itself; None when it is not enough, or leads away from this computer."""
     match told:
-        case {"api_url": str(url), "lease_port": int(port)} if isinstance(key, str) and _LOOPBACK_URL.fullmatch(url):
-            return _About(url, port, key)
+        case {
+            "api_url": str(api_url),
+            "files_url": str(files_url),
+            "former_files_urls": list(former),
+            "lease_port": int(port),
+        } if isinstance(key, str) and all(map(_LOOPBACK_URL.fullmatch, (api_url, files_url))):
+            return _About(api_url, files_url, frozenset(filter(_LOOPBACK_URL.fullmatch, map(str, former))), port, key)
         case _:
             return None
 

@@ -1,8 +1,7 @@
 """What a provider finds wrong with single inputs, and which argument of ours each of them is. Pure.
 
-Source: `invalid_params` of Magnific's "problem+json", with the input in `name`; a live client reads it in `field`. Magica's
-come with a path of segments. A table of reasons by input is what web frameworks answer unless told otherwise; seen at
-neither. Both write where in the request the input stands: `inputs.image`, `values.NODE.FIELD`.
+Source: `invalid_params` of "problem+json", with the input in `name`; a live client reads it in `field`. Others come with a
+path of segments. A table of reasons by input is the default of web frameworks; seen at no provider. All write where in the request the input stands: `inputs.image`, `values.NODE.FIELD`.
 """
 
 import re

@@ -1,7 +1,7 @@
 """What the headers of an answer say of the limits of its key. Pure; every number is a stranger's and is doubted.
 
-Magica sends `X-RateLimit-Remaining`, and `X-RateLimit-Reset` in milliseconds since 1970. Elsewhere the same name holds
-seconds since 1970, or seconds from now, so the size of the number decides. No documentation says whether it speaks of
+One provider sends `X-RateLimit-Remaining`, and `X-RateLimit-Reset` in milliseconds since 1970. Elsewhere the same name
+holds seconds since 1970, or seconds from now, so the size of the number decides. No documentation says whether it speaks of
 the minute or of the day: that is told by how far away the reset is.
 """
 

@@ -1,7 +1,7 @@
 """The words in which providers say how a run stands, in one table for all of them. Pure.
 
-Magnific documents six and Magica five; services of this sort use many more for the same few states, and one that is not
-recognised would keep a paid run alive for good. Magica's pages and clients spell them in both ways, in any case.
+The providers document five or six; services of this kind use many more for the same few states, and one that is not
+recognised would keep a paid run alive forever. Pages and clients spell them in both ways, in any case.
 """
 
 import re

@@ -1,12 +1,23 @@
-"""A prepared call as the run that the store is to accept."""
+"""Accept a call: give it a run of its own, or join the run that it repeats."""
 
 import secrets
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol, assert_never
 
+import anyio
+
+from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.models import Run, RunState
+from flowport.domain.spending import LimitExceeded, UncertainStart
+from flowport.network.account import OpenAccount
+from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.prepare import PreparedCall
 from flowport.runtime.clock import Clock
+from flowport.runtime.supervisor import Supervisor
 from flowport.store.process_lock import ProcessLock
+from flowport.store.records import Accepted, AcceptOutcome, InDoubt, Joined
 
 _ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Without the letters and digits that people mistake for one another."""
@@ -44,3 +55,121 @@ def draw_id(prefix: str) -> str:
     base = len(_ID_ALPHABET)
     number = secrets.randbelow(base**_ID_LENGTH)
     return prefix + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of a call that was submitted."""
+
+    run: Run
+    is_joined: bool
+    """Whether the run is an earlier call's."""
+
+
+class Begin(Protocol):
+    """Begins a run or batch that was accepted."""
+
+    async def __call__(self, *, is_unwanted: bool) -> None:
+        """Begin it, as far as its caller, who may have left, still wants it."""
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """How a handler learns what became of its call. The handler may be gone; the ticket then stays unread."""
+
+    is_settled: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the store has the run or could not take it."""
+    error: FlowportError | None = None
+    """Why the store does not have the run; None when it has."""
+    joined: Run | None = None
+    """The earlier run that the call has joined; None when it got its own."""
+    is_unwanted: bool = False
+    """Whether the caller has left and wanted its run to be stopped with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """Has the store accept runs and batches. What it has accepted begins, also when the caller has stopped waiting."""
+
+    accounts: Mapping[str, OpenAccount]
+    supervisor: Supervisor
+    process: ProcessLock
+    requests: RecentRequests
+
+    async def submit(
+        self,
+        run: Run,
+        request: RunRequest,
+        *,
+        accept: Callable[..., Awaitable[AcceptOutcome]],
+        begin: Begin,
+        on_crash: Callable[[], Awaitable[None]],
+    ) -> Submission:
+        """Accept a run or batch and begin it in the background; return once it is recorded, or the one that it joins.
+
+        Args:
+            accept: Asks the store, by the rules for joining and the spending limits.
+            begin: Begins what was accepted.
+            on_crash: Wakes those who wait for the run.
+
+        Raises:
+            StoreError: It could not be recorded, so nothing is sent.
+            UncertainStart: An equal run may have been started.
+            PriceUnconfirmed: The user has to agree to the price first.
+            RunCapReached, DayCapReached, PriceUnknown: The user's limits forbid it.
+        """
+        ticket = _Ticket()
+        accept = partial(accept, terms=self.requests.build_terms(request))
+
+        async def carry_out() -> None:
+            """Accept the run, answer the handler, and begin."""
+            await self._settle(ticket, request, accept, is_for_batch=run.is_batch)
+            ticket.is_settled.set()
+            if ticket.error is None and ticket.joined is None:
+                await begin(is_unwanted=ticket.is_unwanted)
+
+        async def give_up() -> None:
+            """Answer the handler and those who wait."""
+            if not ticket.is_settled.is_set():
+                ticket.error = StoreError("Flowport made a mistake", "Its log has the details.")
+                ticket.is_settled.set()
+            await on_crash()
+
+        self.supervisor.spawn(f"run {run.id}", carry_out, on_crash=give_up)
+        try:
+            await ticket.is_settled.wait()
+        except anyio.get_cancelled_exc_class():
+            # The caller will not learn which run is its own, so it cannot cancel it.
+            ticket.is_unwanted = request.is_stopped_with_caller
+            raise
+        if ticket.error is not None:
+            raise ticket.error
+        return Submission(ticket.joined or run, is_joined=ticket.joined is not None)
+
+    async def _settle(
+        self,
+        ticket: _Ticket,
+        request: RunRequest,
+        accept: Callable[..., Awaitable[AcceptOutcome]],
+        *,
+        is_for_batch: bool,
+    ) -> None:
+        try:
+            outcome = await self.requests.accept(accept, request, self.process)
+        except StoreError as exc:
+            ticket.error = exc
+            return
+        match outcome:
+            case Accepted():
+                pass
+            case Joined(earlier):
+                ticket.joined = earlier
+            case InDoubt(earlier):
+                account = self.accounts.get(earlier.account_id)
+                title = account.provider.title if account else earlier.provider
+                sent_at = earlier.starting_at or earlier.accepted_at
+                ticket.error = UncertainStart(title, earlier.id, sent_at, earlier.failure, is_for_batch=is_for_batch)
+            case LimitExceeded(reason):
+                ticket.error = reason
+            case _:
+                assert_never(outcome)

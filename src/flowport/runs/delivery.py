@@ -10,7 +10,7 @@ import anyio
 from flowport.domain.errors import StoreError
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import Run
-from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent
+from flowport.domain.run_events import Delivered, DeliveryCancelled, Reported, RunEvent
 from flowport.runs.calls import Caller
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -99,7 +99,7 @@ class Deliveries:
             self.expect(caller.exchange, delivery)
             return
         try:
-            await self._store.note_told(run.id, at=self._clock.now(), call_id=call_id)
+            await self._store.record(run.id, Reported(self._clock.now()), ended_call_id=call_id)
         except StoreError as exc:
             # The answer is given although it cannot be recorded that it was.
             logger.warning("the answer for run %s could not be recorded: %s", run.id, exc)

@@ -13,6 +13,7 @@ import anyio
 from flowport.domain.backoff import Backoff
 from flowport.domain.errors import ArgumentsInvalid, ProviderError, RunNotFound, StoreError
 from flowport.domain.models import DATA_SCHEME, Output, Run
+from flowport.domain.run_events import LinksRefreshed, OutputSaved
 from flowport.media.data_uris import parse_data_uri
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
@@ -82,8 +83,7 @@ class LinkRefresher:
                 if output.n in numbers
             }
             refreshed = replace(kept, outputs=tuple(changed.get(output.n, output) for output in kept.outputs))
-            for output in set(refreshed.outputs) - set(kept.outputs):
-                await self._note(run, output)
+            await self._record(run, tuple(changed.values()))
         fresh = _find_changed(run, refreshed, numbers)
         gone = {output.n for output in changed.values() if output.n not in fresh and self._is_gone(output)}
         return Refreshed(refreshed, fresh, frozenset(gone))
@@ -116,11 +116,11 @@ class LinkRefresher:
     def _is_gone(self, output: Output) -> bool:
         return output.expires_at is None or self.has_expired(output)
 
-    async def _note(self, run: Run, output: Output) -> None:
+    async def _record(self, run: Run, outputs: tuple[Output, ...]) -> None:
         try:
-            await self._store.note_output(run.id, output)
-        except (StoreError, RunNotFound) as exc:
-            logger.warning("the link of output %d of run %s could not be written down: %s", output.n, run.id, exc)
+            await self._store.record(run.id, LinksRefreshed(outputs))
+        except StoreError as exc:
+            logger.warning("fresh links of run %s could not be recorded: %s", run.id, exc)
 
 
 def format_gone(title: str) -> str:
@@ -240,10 +240,13 @@ class OutputSaver:
 
     async def _note(self, run: Run, output: Output) -> None:
         try:
-            await self._store.note_output(run.id, output)
+            outcome = await self._store.record(run.id, OutputSaved(output))
+        except StoreError as exc:
+            logger.warning("output %d of run %s is saved, which could not be recorded: %s", output.n, run.id, exc)
+            return
         # The store lacks the output when it could not take the end of the run.
-        except (StoreError, RunNotFound) as exc:
-            logger.warning("output %d of run %s is saved, which could not be written down: %s", output.n, run.id, exc)
+        if outcome.run is None or output.n not in {one.n for one in outcome.run.outputs}:
+            logger.warning("output %d of run %s is saved, and not on record", output.n, run.id)
 
     async def _save(self, run: Run, output: Output, url: str, rules: FetchRules) -> tuple[Output, Outcome]:
         """Return the output with its path, or with the reason why there is none."""

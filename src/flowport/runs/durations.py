@@ -15,7 +15,7 @@ from flowport.store.records import MIN_DURATIONS
 
 PRIOR_LOG_SECONDS: Final = math.log(55.0)
 PRIOR_SIGMA: Final = 0.85
-"""Before anything is known: 19 of 20 runs take 10 s to 5 min, as Magnific says of its apps."""
+"""Before anything is known: 19 of 20 runs take 10 s to 5 min, as one provider says of its apps."""
 
 _PRIOR_WEIGHT: Final = 0.5
 """How many runs the prior counts as; half a one, so that three real ones outvote it."""

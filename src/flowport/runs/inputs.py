@@ -20,6 +20,7 @@ import anyio.to_thread
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import JsonValue, Output, Run
+from flowport.domain.run_events import InputsPrepared
 from flowport.media.convert import Wanted, is_odd_picture_url
 from flowport.media.data_uris import parse_data_uri
 from flowport.media.errors import format_size
@@ -123,7 +124,7 @@ class FileDeliverer:
             delivery.notes.append(SANDBOX_NOTE)
         notes = " ".join(dict.fromkeys(delivery.notes))
         if notes:
-            await self._store.note_notes(run.id, notes=notes)
+            await self._store.record(run.id, InputsPrepared(notes))
         return Delivered({**call.inputs, **values}, tuple(delivery.uploads), notes)
 
     async def _look_at_results(self) -> list[str]:

@@ -1,78 +1,89 @@
-"""Write what became of runs into the store, however long that takes.
+"""Record events of runs in the store, however long that takes.
 
-Once a start request has left, what we know of the run must not be lost because the disk was full or the file busy for a
-moment. A change that the store does not take is kept in its order and offered again before every later one.
+Once a start request was sent, what we know of the run must not be lost because the disk was full or the file busy for a
+moment. An event that the store does not take is kept in its order and recorded before every later one.
 """
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from enum import Enum
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import Final, assert_never
 
 from flowport.domain.backoff import Backoff
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Run
+from flowport.domain.run_events import RunEvent, apply
 from flowport.runs.live import LiveRuns
 from flowport.runtime.clock import Clock
+from flowport.store.interface import Store
+from flowport.store.records import Recorded, Stale
 
 logger = logging.getLogger(__name__)
 
 FAILED_WRITE: Final = Backoff(300.0, 1.0, tries=8, steps=(0.5, 2.0, 10.0, 30.0, 60.0, 120.0))
-"""Before a run that is over is offered again; after the last try it stays on the list of live runs and in the log only."""
-
-Change: TypeAlias = Callable[[], Awaitable[bool]]
-"""One of the store's compare-and-set operations, ready to be asked for."""
+"""Between retries for a run that has ended; after the last one it stays among the live runs and in the log only."""
 
 
-class Written(Enum):
-    """What came of a change."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A run after an event."""
 
-    TAKEN = "taken"
-    REFUSED = "refused"
-    """The run is not in a state that the change may start from: another process was there first."""
-    KEPT = "kept"
-    """The store cannot be written to just now; the change waits here."""
+    run: Run
+    """As the store has it, or, while the event is pending, as it will be."""
+    is_stale: bool = False
+    """Whether another process was first, so that the event changed nothing."""
 
 
-class RunWriter:
-    """Carries changes of runs to the store, in their order."""
+class PendingWrites:
+    """Records events in their order, and keeps those that the store cannot take yet."""
 
-    def __init__(self, live_runs: LiveRuns, clock: Clock) -> None:
+    def __init__(self, store: Store, live_runs: LiveRuns, clock: Clock) -> None:
+        self._store = store
         self._live_runs = live_runs
         self._clock = clock
-        self._waiting: dict[str, deque[Change]] = {}
+        self._pending: dict[str, deque[RunEvent]] = {}
 
-    async def write(self, run: Run, change: Change) -> Written:
-        """Offer a change, and before it those of the same run that still wait."""
-        self._waiting.setdefault(run.id, deque()).append(change)
-        return await self.write_waiting(run)
+    async def record(self, run: Run, event: RunEvent) -> Written:
+        """Record an event, and before it the pending ones of the same run."""
+        self._pending.setdefault(run.id, deque()).append(event)
+        return await self.flush(apply(run, event))
 
-    async def write_waiting(self, run: Run) -> Written:
-        """Offer the changes that wait; without any it costs nothing."""
-        waiting = self._waiting.get(run.id)
-        outcome = Written.TAKEN
-        while waiting:
+    async def flush(self, run: Run) -> Written:
+        """Record the pending events of a run, which has had them already; without any, nothing is done."""
+        pending = self._pending.get(run.id)
+        written = Written(run)
+        while pending:
             try:
-                outcome = Written.TAKEN if await waiting[0]() else Written.REFUSED
+                outcome = await self._store.record(run.id, pending[0])
             except StoreError as exc:
                 self._live_runs.note_unwritten(run.id)
-                place = run.provider_run_id or "without an id"
-                logger.error(  # noqa: TRY400 - the error's sentence says all
-                    "run %s (%s at the provider) is %s, which is not written down: %s", run.id, place, run.state, exc
+                provider_run_id = run.provider_run_id or "without an id"
+                logger.error(  # noqa: TRY400 - the sentence of the error says all
+                    "run %s (%s at the provider) is %s, which is not recorded: %s",
+                    run.id,
+                    provider_run_id,
+                    run.state,
+                    exc,
                 )
-                return Written.KEPT
-            waiting.popleft()
-        if self._waiting.pop(run.id, None) is not None:
+                return Written(run)
+            match outcome:
+                case Recorded(recorded):
+                    written = Written(recorded)
+                case Stale(recorded):
+                    written = Written(recorded or run, is_stale=True)
+                case _:
+                    assert_never(outcome)
+            pending.popleft()
+        if self._pending.pop(run.id, None) is not None:
             self._live_runs.note_written(run.id)
-        return outcome
+        return written
 
-    async def write_at_last(self, run: Run) -> None:
-        """Offer what still waits for a run that is over, again and again, but not for ever."""
+    async def flush_at_end(self, run: Run) -> None:
+        """Retry the pending events of a run that has ended, with increasing delays, up to a limit."""
         failures = 0
-        while run.id in self._waiting and await self.write_waiting(run) is Written.KEPT:
+        while run.id in self._pending:
+            await self.flush(run)
             failures += 1
-            pause = FAILED_WRITE.get_pause(failures)
-            if pause is None:
+            if run.id not in self._pending or (pause := FAILED_WRITE.get_pause(failures)) is None:
                 return
             await self._clock.sleep(pause)

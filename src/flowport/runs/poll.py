@@ -1,12 +1,13 @@
 """Poll one run and apply what its provider says of it."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from flowport.domain.errors import Operation, ProviderBroken, ProviderError, ProviderRejected
 from flowport.domain.models import Run, RunState, Urgency
+from flowport.domain.run_events import Finished, Polled
 from flowport.domain.text import format_quoted
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
@@ -14,7 +15,7 @@ from flowport.providers.interface import RunStatus
 from flowport.providers.parsing import MAX_DETAIL_LENGTH, clean_detail
 from flowport.runs.durations import DurationBook, Observation
 from flowport.runs.live import LiveRun, LiveRuns
-from flowport.runs.pending_writes import RunWriter, Written
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS, PollState, note_failure, note_look
 from flowport.runs.poller import AccountWatch, PollSlot
 from flowport.runtime.clock import Clock, Pace
@@ -79,7 +80,7 @@ class RunFollower:
         live_runs: LiveRuns,
         clock: Clock,
         pace: Pace,
-        writer: RunWriter,
+        writer: PendingWrites,
         *,
         supervisor: Supervisor,
         durations: DurationBook | None = None,
@@ -137,7 +138,7 @@ class RunFollower:
                 if lost_since is not None and now - lost_since >= patience_seconds:
                     return await self._finish(run, RunStatus(RunState.FAILED), failure=_format_lost(account))
                 self._live_runs.update(run, problem=f"{exc.explanation} Flowport looks again by itself.")
-                await self._writer.write_waiting(run)
+                await self._writer.flush(run)
                 continue
             lost_since = None
             self._note_status(account, look)
@@ -187,40 +188,30 @@ class RunFollower:
             logger.info("%s has called a run %r; that counts as %s", *unheard, look.state.value)
 
     async def _note_look(self, run: Run, look: RunStatus, *, problem: str) -> Run:
-        now = self._clock.now()
-        seen = replace(run, state=look.state)
-        if look.state is RunState.RUNNING and run.running_at is None:
-            seen = replace(seen, running_at=now)
         if look.state is run.state:
-            await self._writer.write_waiting(run)
+            await self._writer.flush(run)
         else:
-            await self._writer.write(seen, partial(self._store.note_look, run.id, state=look.state, at=now))
-        self._live_runs.update(seen, problem=problem)
-        return seen
+            run = (await self._writer.record(run, Polled(look.state, self._clock.now()))).run
+        self._live_runs.update(run, problem=problem)
+        return run
 
     async def _finish(self, run: Run, look: RunStatus, *, failure: str) -> Followed:
         """Write the end down. The price counts as spent whatever the end: no provider here says that a failure is free."""
         now = self._clock.now()
         if (entry := self._live_runs.get(run.id)) is not None:
             entry.over_after_seconds = self._clock.monotonic() - entry.noted_at
-        over = replace(
-            run,
-            state=look.state,
-            outputs=look.outputs,
-            failure=failure,
-            finished_at=now,
-            # The provider's own word where it has one: of a run that was cancelled it may give a part back.
+        end = Finished(
+            look.state,
+            now,
+            look.outputs,
+            failure,
+            # As the provider says, where it does: of a run that was cancelled it may give a part back.
             spent_credits=(run.price_credits or 0.0) if look.cost_credits is None else look.cost_credits,
             is_cost_told=look.cost_credits is not None,
-            reserved_credits=0.0,
         )
-        change = partial(self._store.note_finished, run.id, state=over.state, outputs=over.outputs, failure=failure)
-        change = partial(change, spent_credits=over.spent_credits, is_cost_told=over.is_cost_told, at=now)
-        written = await self._writer.write(over, change)
-        if written is Written.REFUSED:
-            # Another process wrote the end before us, and saves the outputs.
-            return Followed(over, is_ours=False)
-        return Followed(over, is_ours=True)
+        written = await self._writer.record(run, end)
+        # Where another process recorded the end before us, it saves the outputs.
+        return Followed(written.run, is_ours=not written.is_stale)
 
 
 def _format_unheard(account: OpenAccount, look: RunStatus) -> str:

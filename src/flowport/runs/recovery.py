@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NoReturn
 
 from flowport.domain.errors import ProviderError, ProviderRefused, ProviderRejected, RunNotFound, StoreError
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Account, Run, RunState
+from flowport.domain.run_events import Adopted, AdoptionTried, Cancelled, RunEvent, StartUnknown
 from flowport.network.account import OpenAccount
 from flowport.runs.batch.service import Batches
 from flowport.runs.downloads import LinkRefresher
@@ -16,6 +16,7 @@ from flowport.runs.service import Runner
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
+from flowport.store.records import Claimed
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +48,11 @@ class RunAdopter:
             logger.info("run %s of another key could not be read with the present one: %s", run.id, exc)
             if not _is_verdict(exc):
                 return run
-            await self._store.note_adoption_tried(run.id, account_id=heir)
-            return replace(run, adoption_tried=heir)
-        await self._store.note_adopted(run.id, from_account=run.account_id, to_account=heir)
+            event: RunEvent = AdoptionTried(heir)
+        else:
+            event = Adopted(heir, run.account_id)
         # Also when another process was first: it has the same key, or the run would not be there.
-        return await self._store.get_run(run.id, account_id=None, owner=run.owner)
+        return (await self._store.record(run.id, event)).run or run
 
     def _find_heir(self, run: Run) -> OpenAccount | None:
         """Return the open account of the same provider and host, if it is to try."""
@@ -156,8 +157,7 @@ class RunClaimer:
         if claimed.state.is_at_provider:
             self._runner.follow_again(claimed, claimed.urgency)
         elif claimed.state is RunState.STARTING:
-            at = self._clock.now()
-            await self._store.note_unknown(run.id, failure=ENDED_WHILE_STARTING, start_answer="", at=at)
+            await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, self._clock.now()))
         elif claimed.state is RunState.ACCEPTED:
             await self._resume_unsent(claimed)
         else:
@@ -167,7 +167,7 @@ class RunClaimer:
         """Start the run if its caller was told of it and may be waiting; one that nobody knows of is not paid for."""
         account = self._accounts.get(run.account_id)
         if run.told_at is None or account is None:
-            await self._store.note_cancelled(run.id, failure=ENDED_UNSENT, at=self._clock.now())
+            await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()))
         else:
             self._runner.start_again(run, account, self._call_rebuilder, run.urgency)
 
@@ -183,19 +183,16 @@ class RunClaimer:
             self._runner.save_again(claimed, account)
 
     async def _claim(self, run: Run) -> Run | None:
-        """Return the run as it stands if it is ours to act for, None when it is another's."""
+        """Return the run as it is on record if it is ours to act for; None when it is another process's."""
         ours = self._process.process_id
         if run.process_id == ours:
-            # One of ours that was not sent yet is on its way to the list of live runs.
-            return run if run.state.is_at_provider or run.state.is_final else None
-        if not await self._store.note_taken_over(run.id, from_process=run.process_id, to_process=ours):
-            return None
-        try:
-            # It may have come further between being read and its process's end.
-            return await self._store.get_run(run.id, account_id=None, owner=run.owner)
-        except StoreError as exc:
-            logger.info("run %s is taken over as it was read: %s", run.id, exc)
-            return replace(run, process_id=ours, is_followed=True)
+            if run.state.is_final:
+                return run
+            if not run.state.is_at_provider:
+                # One of ours that was not sent yet is on its way to the list of live runs.
+                return None
+        outcome = await self._store.claim(run.id, ours, from_worker=run.process_id)
+        return outcome.run if isinstance(outcome, Claimed) else None
 
 
 WATCH_SECONDS: Final = 4.0

@@ -15,6 +15,7 @@ from typing import Final, assert_never
 
 import anyio
 
+from flowport.domain import run_events
 from flowport.domain.backoff import Backoff
 from flowport.domain.errors import (
     ProviderBusy,
@@ -32,12 +33,13 @@ from flowport.providers.input_errors import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import Delivered, FileDeliverer
 from flowport.runs.live import LiveRuns, QueuePlace
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.quota import QuotaWait
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
+from flowport.store.records import Recorded, Stale
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class RunStarter:
         store: Store,
         live_runs: LiveRuns,
         clock: Clock,
-        writer: RunWriter,
+        writer: PendingWrites,
         *,
         deliverer: FileDeliverer | None = None,
         on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
@@ -145,9 +147,10 @@ class RunStarter:
                 if self._patience.is_over(run):
                     # Before it takes a request of the budget.
                     return await self._get_kept(run)
-                starting = replace(run, state=RunState.STARTING, starting_at=self._clock.now())
-                if not await self._store.note_starting(run.id, at=self._clock.now()):
-                    return await self._get_kept(run)
+                requested = await self._store.record(run.id, run_events.StartRequested(self._clock.now()))
+                if isinstance(requested, Stale):
+                    return requested.run or run
+                starting = requested.run
                 self._live_runs.update(starting)
                 trigger(Failpoint.AFTER_STARTING)
                 outcome = await self._send(request, account)
@@ -194,14 +197,12 @@ class RunStarter:
 
     async def _drop_unwanted(self, run: Run) -> bool:
         """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""
-        entry, now = self._live_runs.get(run.id), self._clock.now()
-        if entry is None:
-            await self._store.note_cancelled(run.id, failure=CANCELLED_UNSENT, at=now)
-            return True
-        # Not while another call waits for it.
-        return entry.is_unwanted and await self._store.note_abandoned(
-            run.id, call_id="", failure=CANCELLED_UNSENT, at=now
-        )
+        entry = self._live_runs.get(run.id)
+        if entry is not None and not entry.is_unwanted:
+            return False
+        cancelled = run_events.Cancelled(CANCELLED_UNSENT, self._clock.now())
+        outcome = await self._store.record(run.id, cancelled, unless_waited_for=entry is not None)
+        return entry is None or isinstance(outcome, Recorded)
 
     async def _deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
         return Delivered(call.inputs) if self._deliverer is None else await self._deliverer.deliver(run, call, account)
@@ -216,9 +217,9 @@ class RunStarter:
     async def _retreat(self, run: Run) -> bool:
         """Tell whether the store has the run as accepted again; only then may it be sent again."""
         try:
-            return await self._store.note_not_taken(run.id)
+            return isinstance(await self._store.record(run.id, run_events.NotTaken()), Recorded)
         except StoreError as exc:
-            logger.warning("run %s was not taken, which could not be written down: %s", run.id, exc)
+            logger.warning("run %s was not taken, which could not be recorded: %s", run.id, exc)
             return False
 
     async def _send(self, request: ApiRequest, account: OpenAccount) -> StartOutcome:
@@ -230,35 +231,23 @@ class RunStarter:
 
     async def _conclude(self, run: Run, outcome: StartOutcome, *, is_sandbox: bool) -> Run:
         now = self._clock.now()
+        event: run_events.RunEvent
         match outcome:
             case Started(provider_run_id, state):
-                running_at = now if state is RunState.RUNNING else None
-                started = replace(run, state=state, provider_run_id=provider_run_id, started_at=now)
-                started = replace(started, running_at=running_at)
-                await self._writer.write(
-                    started,
-                    partial(self._store.note_started, run.id, provider_run_id=provider_run_id, state=state, at=now),
-                )
-                return started
+                event = run_events.Started(provider_run_id, state, now)
             case NotTaken(error):
                 if isinstance(error, ProviderRefused):
                     self._live_runs.note_refused(run.id, str(error))
                 # The definitions of the built-in sandbox are part of this program.
                 may_have_changed = _is_doubt(outcome) and not is_sandbox
                 failure = _format_not_taken(error, may_have_changed=may_have_changed)
-                failed = replace(run, state=RunState.FAILED, failure=failure, finished_at=now, reserved_credits=0.0)
-                write = partial(self._store.note_finished, run.id, state=failed.state, outputs=(), failure=failure)
-                await self._writer.write(failed, partial(write, spent_credits=0.0, at=now))
-                return failed
+                event = run_events.Finished(RunState.FAILED, now, failure=failure)
             case Uncertain(error, answer):
                 failure = format_unknown(error, is_sandbox=is_sandbox)
-                unknown = replace(run, state=RunState.UNKNOWN, failure=failure, start_answer=answer, finished_at=now)
-                unknown = replace(unknown, spent_credits=run.reserved_credits, reserved_credits=0.0)
-                write = partial(self._store.note_unknown, run.id, failure=failure, start_answer=answer, at=now)
-                await self._writer.write(unknown, write)
-                return unknown
+                event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:
                 assert_never(outcome)
+        return (await self._writer.record(run, event)).run
 
 
 def format_unknown(error: ProviderError, *, is_sandbox: bool = False) -> str:

@@ -11,9 +11,9 @@ from flowport.domain.errors import FlowportError
 from flowport.domain.models import Run
 from flowport.domain.spending import Consent, NotConfirmed, UncertainStart
 from flowport.domain.spending_errors import PriceUnconfirmed
+from flowport.runs.accept import Submission
 from flowport.runs.calls import Caller, RunRequest
 from flowport.runs.delivery import Deliveries
-from flowport.runs.service import Submission
 from flowport.runs.waiting import Waiter
 
 MAX_RUNS_SUBMITTED: Final = 5

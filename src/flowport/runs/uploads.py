@@ -30,7 +30,7 @@ from flowport.providers.interface import UploadedFile, UploadPlace
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
-from flowport.store.records import BeingUploaded, Claimed, Upload, UploadClaim
+from flowport.store.records import BeingUploaded, ToUpload, Upload, UploadClaim
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class FileUploads:
             match await self._store.claim_upload(claim):
                 case Upload() as upload:
                     return upload
-                case Claimed():
+                case ToUpload():
                     return None
                 case BeingUploaded():
                     await self._clock.sleep(_ASK_AGAIN_SECONDS)

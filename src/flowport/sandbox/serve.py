@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -60,6 +60,8 @@ class SandboxAddresses:
 
     api_url: str
     files_url: str
+    former_files_urls: tuple[str, ...] = ()
+    """Where earlier processes of the same folder served files; their links are still good."""
 
 
 class _Server(uvicorn.Server):
@@ -92,8 +94,9 @@ async def serve(
         api_port, files_port = api_socket.getsockname()[1], files_socket.getsockname()[1]
         addresses = SandboxAddresses(f"http://{LOOPBACK}:{api_port}", f"http://{LOOPBACK}:{files_port}")
         former = _note_addresses(storage, addresses, {"api": api_port, "files": files_port})
+        addresses = replace(addresses, former_files_urls=former)
         async with anyio.create_task_group() as tasks:
-            state = _build_state(options, addresses, tasks, storage, former)
+            state = _build_state(options, addresses, tasks, storage)
             state.runs.restore(APPS)
             if options.tidies_by_itself:
                 tidy(state, time.time())
@@ -159,7 +162,6 @@ def _build_state(
     addresses: SandboxAddresses,
     tasks: anyio.abc.TaskGroup,
     storage: Storage,
-    former_file_origins: tuple[str, ...],
 ) -> SandboxState:
     files = FileStore(addresses.files_url, options.link_seconds, storage=storage)
     limiter = anyio.CapacityLimiter(WORKER_THREADS)
@@ -181,7 +183,6 @@ def _build_state(
             per_day=options.magica_requests_per_day,
         ),
         storage,
-        former_file_origins,
     )
 
 

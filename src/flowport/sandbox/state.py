@@ -88,8 +88,6 @@ class SandboxState:
     webhooks: WebhookSender
     magica: MagicaState
     storage: Storage = field(default_factory=MemoryStorage)
-    former_file_origins: tuple[str, ...] = ()
-    """Where earlier processes of the same folder have listened; their links are still good."""
     shelf: Shelf = field(default_factory=Shelf)
     faults: FaultQueue = field(default_factory=FaultQueue)
     plans: PlanQueue = field(default_factory=PlanQueue)

@@ -66,7 +66,6 @@ class _TidySwitch(Switch):
 def build_switch_routes(state: SandboxState) -> list[Route]:
     """Build the routes of the switches. All need the key; none is counted, limited or subject to faults."""
     return [
-        Route("/_sandbox/about", partial(_show_about, state)),
         Route("/_sandbox/counts", partial(_show_counts, state)),
         Route("/_sandbox/reset", partial(_reset, state), methods=["POST"]),
         Route("/_sandbox/tidy", partial(_tidy, state), methods=["POST"]),
@@ -76,12 +75,6 @@ def build_switch_routes(state: SandboxState) -> list[Route]:
         Route("/_sandbox/runs/{run_id}", partial(_change_run, state), methods=["POST"]),
         Route("/_sandbox/runs/{run_id}/end", partial(_show_end, state)),
     ]
-
-
-async def _show_about(state: SandboxState, request: Request) -> Response:
-    check_either_key(request, state.options.key, state.options.magica_key)
-    former = list(state.former_file_origins)
-    return JSONResponse({"sandbox": True, "files_origin": state.files.origin, "former_file_origins": former})
 
 
 async def _show_counts(state: SandboxState, request: Request) -> Response:

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from flowport.domain.errors import ConfigurationError
 from flowport.domain.text import clean_line, get_nearest
-from flowport.providers.magica.declared import WORKFLOWS_KEY, DeclaredWorkflow, parse_declarations
-from flowport.settings.variables import VARIABLES
+from flowport.providers.registry import get_plugins
+from flowport.settings.variables import get_variables
 
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -27,9 +27,7 @@ _MARKS: Final = (
 )
 """Byte order marks and what follows each."""
 
-_KEYS: Final = tuple(variable.name.lower() for variable in VARIABLES if variable.is_built)
 _EXAMPLE: Final = "flowport_wait_seconds"
-_PREFIXES: Final = ("flowport_", "magnific_", "magica_")
 _MAX_PARSER_WORDS: Final = 200
 _UNKNOWN: Final = "is not a variable that Flowport knows"
 
@@ -50,7 +48,8 @@ class ConfigFile:
 
     values: Mapping[str, str] = field(default_factory=dict)
     """By variable name."""
-    declared: tuple[DeclaredWorkflow, ...] = ()
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    """What the tables of the providers mean, by their names."""
     problems: tuple[ConfigurationError, ...] = ()
     """All that is wrong with it, in its own order."""
 
@@ -111,21 +110,22 @@ def _build_syntax_error(path: Path, error: tomllib.TOMLDecodeError) -> Configura
 def _parse_table(table: dict[str, Any], path: Path) -> ConfigFile:
     problems: list[ConfigurationError] = []
     values: dict[str, str] = {}
-    declared: tuple[DeclaredWorkflow, ...] = ()
+    tables: dict[str, Any] = {}
+    parsers = {name: parse for plugin in get_plugins() for name, parse in plugin.tables.items()}
     for key, value in table.items():
         try:
-            if key == WORKFLOWS_KEY:
-                declared = parse_declarations(value)
+            if key in parsers:
+                tables[key] = parsers[key](value)
             else:
                 name = _parse_key(key, value, path)
                 values[name] = _format_value(key, value, path)
         except ConfigurationError as exc:
             problems.append(exc)
-    return ConfigFile(values, declared, tuple(problems))
+    return ConfigFile(values, tables, tuple(problems))
 
 
 def _parse_key(key: str, value: Any, path: Path) -> str:
-    known = {variable.name.lower(): variable.name for variable in VARIABLES}
+    known = {variable.name.lower(): variable.name for variable in get_variables()}
     if key in known:
         return known[key]
     setting = f"{clean_line(key)} in {path.name}"
@@ -156,14 +156,19 @@ def _find_nearest(key: str) -> Iterator[str]:
     """Yield the keys that may be meant: the same one spelt otherwise or without its beginning first, then similar ones."""
     yield from _find_same(key)
     snake = _build_snake(key)
-    yield from get_nearest(snake, _KEYS)
-    short = {name.removeprefix("flowport_"): name for name in _KEYS if name.startswith("flowport_")}
+    yield from get_nearest(snake, _get_keys())
+    short = {name.removeprefix("flowport_"): name for name in _get_keys() if name.startswith("flowport_")}
     yield from (short[one] for one in get_nearest(snake, short))
 
 
 def _find_same(key: str) -> Iterator[str]:
     snake = _build_snake(key)
-    yield from (name for name in _KEYS if name in {snake, *(f"{prefix}{snake}" for prefix in _PREFIXES)})
+    prefixes = ("", "flowport_", *(plugin.prefix.lower() for plugin in get_plugins()))
+    yield from (name for name in _get_keys() if name in {f"{prefix}{snake}" for prefix in prefixes})
+
+
+def _get_keys() -> tuple[str, ...]:
+    return tuple(variable.name.lower() for variable in get_variables() if variable.parse is not None)
 
 
 def _build_snake(key: str) -> str:

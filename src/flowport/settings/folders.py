@@ -1,25 +1,19 @@
-"""The folders that settings name, and what stands where none is named: the places of the platform, if the user has any.
+"""The folders that settings name, and the platform's own folders where none is named, if the user has any.
 
-A user without a home folder (a container's numeric user, a service) has no such places: what is given needs none, and
-where one is needed the variable is named. Nothing is ever sought in the working directory, which a client chooses.
+A user without a home folder (a container's numeric user, a service) has no such folders: a default that is needed then
+is an error that names the variable. Nothing is looked up in the working directory, which a client chooses.
 """
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import platformdirs
 
 from flowport.domain.errors import ConfigurationError
-
-FOLDER_SETTINGS: Final = frozenset({"FLOWPORT_HOME", "FLOWPORT_OUTPUT_DIR"})
-"""Settings whose default depends on the user."""
-
-ANY_FOLDER: Final = str(Path(__file__).anchor)
-"""An absolute path that exists, for reading on where a folder is wrong or missing."""
+from flowport.settings.values import Variable
 
 
 def get_default_config_path() -> Path | None:
@@ -28,39 +22,38 @@ def get_default_config_path() -> Path | None:
     return folder / "config.toml" if folder else None
 
 
-def parse_home(values: Mapping[str, str]) -> Path:
-    """Return the folder of the record.
+def choose_home(given: Path | None) -> Path:
+    """Return the folder of the store.
 
     Raises:
-        ConfigurationError: It is no absolute path, or not given and without a default.
+        ConfigurationError: It is not given, and this user has no default for it.
     """
     usual = _find_folder(partial(platformdirs.user_data_dir, "flowport", appauthor=False))
-    return _parse_path(values, "FLOWPORT_HOME", usual)
+    return _require("FLOWPORT_HOME", given or usual)
 
 
-def parse_output_dir(values: Mapping[str, str], spare: Path | None) -> Path:
+def choose_output_dir(given: Path | None, spare: Path | None) -> Path:
     """Return the folder of results.
 
     Args:
-        spare: Stands in where there is no pictures folder; None where one must be named.
+        spare: Used where there is no pictures folder; None where one must be named.
 
     Raises:
-        ConfigurationError: It is no absolute path, or not given and without a default.
+        ConfigurationError: It is not given, and this user has no default for it.
     """
     pictures = _find_folder(platformdirs.user_pictures_dir)
-    return _parse_path(values, "FLOWPORT_OUTPUT_DIR", pictures / "Flowport" if pictures else spare)
+    return _require("FLOWPORT_OUTPUT_DIR", given or (pictures / "Flowport" if pictures else spare))
 
 
-def parse_roots(values: Mapping[str, str], output_dir: Path) -> tuple[Path, ...]:
-    """Return the folders that media may be read from.
+def _require(name: str, path: Path | None) -> Path:
+    if path is None:
+        problem = "is not set, and this user has no home folder that it could be in"
+        raise ConfigurationError(name, problem, "Set it to an absolute path.")
+    return path
 
-    Raises:
-        ConfigurationError: One is no absolute path.
-    """
-    name = "FLOWPORT_FILE_ROOTS"
-    if name in values:
-        parts = [one for part in values[name].split(os.pathsep) for one in _split_folders(part) if one.strip()]
-        return tuple(_parse_path({name: part.strip()}, name, output_dir) for part in parts)
+
+def find_usual_roots(output_dir: Path) -> tuple[Path, ...]:
+    """Return the folders that media may be read from when none is named."""
     folders: tuple[Callable[[], str], ...] = (
         platformdirs.user_pictures_dir,
         platformdirs.user_downloads_dir,
@@ -70,7 +63,7 @@ def parse_roots(values: Mapping[str, str], output_dir: Path) -> tuple[Path, ...]
     home = _find_folder(lambda: "~")
     # For an empty HOME Python takes the root of the file system.
     if home is None or home == Path(home.anchor):
-        # Nothing tells whether the working directory is somebody's home folder, so it is not opened.
+        # The working directory may be another user's home folder, so it is not opened.
         return tuple(roots)
     working = _get_working_folder()
     if working is not None:
@@ -81,8 +74,14 @@ def parse_roots(values: Mapping[str, str], output_dir: Path) -> tuple[Path, ...]
     return tuple(root for root in roots if not home.is_relative_to(root.resolve()))
 
 
+def parse_roots(variable: Variable, text: str) -> tuple[Path, ...]:
+    """Parse folders that are separated by the system's mark, or by commas, semicolons or line breaks."""
+    parts = [one for part in text.split(os.pathsep) for one in _split_folders(part) if one.strip()]
+    return tuple(parse_path(variable, part.strip()) for part in parts)
+
+
 def _split_folders(text: str) -> list[str]:
-    """Return the folders in a text that is none itself, parted by other marks than this system's own."""
+    """Return the folders in a text that is not a folder itself and uses other separators than this system's own."""
     if os.path.isdir(os.path.expanduser(text.strip())):  # noqa: PTH111, PTH112 - a text that may be no path at all
         return [text]
     parts = [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
@@ -90,21 +89,15 @@ def _split_folders(text: str) -> list[str]:
     return parts if are_folders else [text]
 
 
-def _parse_path(values: Mapping[str, str], name: str, default: Path | None) -> Path:
-    """Return the folder that is given, else the default; None for a user who has none."""
-    text = values.get(name)
-    if text is None:
-        if default is None:
-            problem = "is not set, and this user has no home folder that it could be in"
-            raise ConfigurationError(name, problem, "Set it to an absolute path.")
-        return default
+def parse_path(variable: Variable, text: str) -> Path:
+    """Parse the absolute path of a folder, which may begin with `~`."""
     try:
         path = Path(text).expanduser()
     except RuntimeError as exc:
         remedy = "This machine knows no home folder of that user. Give an absolute path."
-        raise ConfigurationError(name, f"is {text!r}", remedy) from exc
+        raise ConfigurationError(variable.name, f"is {text!r}", remedy) from exc
     if not path.is_absolute() or "\0" in text:
-        raise ConfigurationError(name, f"is {text!r}", "It takes an absolute path, or one that begins with ~.")
+        raise ConfigurationError(variable.name, f"is {text!r}", "It takes an absolute path, or one that begins with ~.")
     return path
 
 

@@ -1,83 +1,132 @@
-"""Every setting that a person can make by a variable, as the README and `--help` tell it. Pure."""
+"""The table of settings: parsing, `--help`, the configuration file and docs/settings.md are made of it."""
 
-from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
+from flowport.domain.models import Source
+from flowport.domain.spending import UnknownPrice
+from flowport.providers.registry import get_plugins
+from flowport.settings.folders import parse_path, parse_roots
+from flowport.settings.values import Variable, parse_choice, parse_list, parse_number, parse_switch
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One setting that a person can make."""
+MAX_LISTED_TOOLS: Final = 1000
+"""The largest FLOWPORT_MAX_TOOLS; above it no client that we know of copes."""
 
-    name: str
-    meaning: str
-    """One sentence for the README and `--help`."""
-    default: str
-    """As the README writes it."""
-    is_built: bool = True
-    """Whether this version obeys it. A variable that it would not obey is refused, never ignored: a cap that does not
-    hold is worse than none."""
+_parse_credits: Final = parse_number(0, 1_000_000_000)
+_parse_requests: Final = parse_number(0, 100_000, is_whole=True)
 
-
-VARIABLES: Final = (
-    Variable("MAGNIFIC_API_KEY", "The Magnific API key; it turns the provider on.", "none: the sandbox runs instead"),
+_OWN: Final = (
     Variable(
-        "MAGNIFIC_BASE_URL", "Where Magnific's API is; https, or http on this machine.", "`https://api.magnific.com`"
+        "FLOWPORT_HOME", "Folder of the store and the catalogue cache.", "the platform's user data folder", parse_path
     ),
     Variable(
-        "MAGNIFIC_API_STYLE",
-        "Which paths to use: `flows`, the older `apps`, or `auto` to find out once and remember.",
-        "`auto`",
-    ),
-    Variable("MAGICA_API_KEY", "The Magica API key; it turns the provider on.", "none"),
-    Variable(
-        "MAGICA_BASE_URL", "Where Magica's API is; https, or http on this machine.", "`https://api.magica.com/api`"
+        "FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none", parse_list, ()
     ),
     Variable(
-        "MAGICA_CANCEL_PATH",
-        "The path of its API that cancels a run, with `{run_id}` in it; none is documented.",
-        "none: its MCP server cancels",
+        "FLOWPORT_MAX_TOOLS",
+        "How many apps become tools of their own, 0 to 1000.",
+        "`40`",
+        parse_number(0, MAX_LISTED_TOOLS, is_whole=True),
+        40,
     ),
-    Variable("FLOWPORT_HOME", "Folder of the store and the catalogue cache.", "the platform's user data folder"),
-    Variable("FLOWPORT_APPS", "Apps to list first: names or ids with `*`, separated by commas.", "none"),
-    Variable("FLOWPORT_MAX_TOOLS", "How many apps become tools of their own, 0 to 1000.", "`40`"),
-    Variable("FLOWPORT_SOURCE", "Whose apps are read and shown: `own`, `published` or `all`.", "`all`"),
-    Variable("FLOWPORT_WAIT_SECONDS", "How long a call waits before it hands over a run id.", "`50`"),
-    Variable("FLOWPORT_ON_CANCEL", "What a cancelled call does to its run: `keep` or `stop`.", "`keep`"),
-    Variable("FLOWPORT_REATTACH_SECONDS", "How long a repeated call joins its earlier run; 0 for never.", "`3600`"),
-    Variable("FLOWPORT_KEEP_DAYS", "How long runs that are over and seen stay on record, in days; 0 for ever.", "`90`"),
+    Variable(
+        "FLOWPORT_SOURCE",
+        "Whose apps are read and shown: `own`, `published` or `all`.",
+        "`all`",
+        parse_choice(*Source),
+        Source.ALL,
+    ),
+    Variable(
+        "FLOWPORT_WAIT_SECONDS",
+        "How long a call waits before it hands over a run id.",
+        "`50`",
+        parse_number(0, 86_400),
+        50.0,
+    ),
+    Variable(
+        "FLOWPORT_ON_CANCEL",
+        "What a cancelled call does to its run: `keep` or `stop`.",
+        "`keep`",
+        parse_choice("keep", "stop"),
+        "keep",
+    ),
+    Variable(
+        "FLOWPORT_REATTACH_SECONDS",
+        "How long a repeated call joins its earlier run; 0 for never.",
+        "`3600`",
+        parse_number(0, 86_400),
+        3600.0,
+    ),
+    Variable(
+        "FLOWPORT_KEEP_DAYS",
+        "How long runs that are over and seen stay on record, in days; 0 for ever.",
+        "`90`",
+        parse_number(0, 36_500, is_whole=True),
+        90,
+    ),
     Variable(
         "FLOWPORT_REQUESTS_PER_MINUTE",
         "The most requests that an account sends in a minute, for every program of this computer together; what is "
         "sent below that is learned. 0 for no limit.",
-        "`500`; learning starts at Magnific 50, Magica 60",
+        "`500`; learning starts at the provider's documented limit",
+        _parse_requests,
     ),
     Variable(
         "FLOWPORT_REQUESTS_PER_DAY",
         "The account's requests in 24 hours, for all together; 0 for no limit.",
-        "the provider's: Magnific none, Magica 1,000",
+        "the provider's documented limit",
+        _parse_requests,
     ),
-    Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none"),
-    Variable("FLOWPORT_MAX_CREDITS_PER_DAY", "No more than this in the last 24 hours, at one provider.", "none"),
-    Variable("FLOWPORT_CONFIRM_ABOVE_CREDITS", "Ask the person before each run above this price.", "none"),
+    Variable("FLOWPORT_MAX_CREDITS_PER_RUN", "No run above this price.", "none", _parse_credits),
+    Variable(
+        "FLOWPORT_MAX_CREDITS_PER_DAY",
+        "No more than this in the last 24 hours, at one provider.",
+        "none",
+        _parse_credits,
+    ),
+    Variable(
+        "FLOWPORT_CONFIRM_ABOVE_CREDITS", "Ask the person before each run above this price.", "none", _parse_credits
+    ),
     Variable(
         "FLOWPORT_UNKNOWN_PRICE",
         "Runs of apps that do not tell their price: `allow`, `confirm` (ask the person) or `refuse`.",
         "`allow`; `confirm` when one of the three above is set",
+        parse_choice(*UnknownPrice),
     ),
-    Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below"),
-    Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder"),
+    Variable("FLOWPORT_FILE_ROOTS", "Folders that media arguments may be read from.", "see below", parse_roots),
+    Variable("FLOWPORT_OUTPUT_DIR", "Where results are saved.", "`Flowport` in the pictures folder", parse_path),
     Variable(
         "FLOWPORT_SAVE_OUTPUTS",
         "Whether results are saved: `true` or `false`; `yes`, `on`, `1` and their opposites too.",
         "`true`",
+        parse_switch,
+        usual=True,
     ),
-    Variable("FLOWPORT_PREVIEWS", "Whether answers carry a small preview: `true` or `false`.", "`true`"),
+    Variable(
+        "FLOWPORT_PREVIEWS",
+        "Whether answers carry a small preview: `true` or `false`.",
+        "`true`",
+        parse_switch,
+        usual=True,
+    ),
     Variable(
         "FLOWPORT_LINKS",
         "Whether answers hold MCP resource links (`resource`) or addresses in their text alone (`text`), for clients "
         "that cannot take such links.",
         "`resource`",
+        parse_choice("resource", "text"),
+        "resource",
     ),
-    Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL store.", "SQLite in FLOWPORT_HOME", is_built=False),
+    Variable("FLOWPORT_DATABASE_URL", "A PostgreSQL store.", "SQLite in FLOWPORT_HOME", None),
 )
-"""Every variable, in the README's order."""
+
+
+@cache
+def get_variables() -> tuple[Variable, ...]:
+    """Return every setting, those of the providers first, in the order of docs/settings.md."""
+    return (*(row for plugin in get_plugins() for row in plugin.settings), *_OWN)
+
+
+def get_key_names() -> tuple[str, ...]:
+    """Return the variables that hold keys."""
+    return tuple(row.name for row in get_variables() if row.name.endswith("_API_KEY"))

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from flowport.domain.models import Run, RunState
+from flowport.domain.run_events import Finished
 from flowport.domain.spending import SpendingCheck
-from flowport.store.records import AcceptOutcome, AttachRules
+from flowport.store.records import AcceptOutcome, AttachRules, RecordOutcome
 
 STOPPED_BY_PERSON: Final = "The batch was cancelled, so the rest was not started and cost nothing."
 """Why rows were dropped that a person wanted no more; who asks for the same afterwards wants it anew."""
@@ -213,8 +214,6 @@ class BatchStore(Protocol):
         """Return what the row that became a run is made of: shared arguments and its own, as JSON; None for other runs."""
         ...
 
-    async def note_batch_over(
-        self, batch_id: str, *, state: RunState, failure: str, csv_path: str, csv_problem: str, at: float
-    ) -> bool:
-        """Move a batch to its end; what it cost is counted with its rows. False when it has ended already."""
+    async def finish_batch(self, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str) -> RecordOutcome:
+        """Record the end of a batch, and where its table was saved; what it cost is counted with its rows."""
         ...

@@ -6,16 +6,15 @@ hold everywhere:
 
 - A call that changes something has synced it to disk when it returns. A call that raises has changed nothing.
 - Cancelling an await gives up the answer only. A change already asked for is made whole.
-- A method that moves a run from one state to another compares and sets: it returns True when it wrote, and False,
-  having written nothing, when the run is missing or not in a state that the change may start from. Of two callers
-  that ask for the same change, in one process or two, one gets True.
+- `record` and `claim` compare and set: of two callers that ask for the same change, in one process or two, one is told
+  that it was made, and the other that it was not, with the run as it is.
 - Every call raises `StoreError` when the store cannot be read or written, or is closed.
 """
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from flowport.domain.models import BootTime, Output, Run, RunState
+from flowport.domain.models import BootTime, Run, RunState
 from flowport.domain.run_events import RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
 from flowport.store.batch_records import BatchStore
@@ -25,8 +24,10 @@ from flowport.store.records import (
     AttachRules,
     BuildPropertyNames,
     BuildToolName,
+    ClaimOutcome,
     Erasure,
     History,
+    RecordOutcome,
     Reminder,
     UploadStore,
 )
@@ -68,10 +69,6 @@ class Store(UploadStore, BatchStore, Protocol):
         """Record that the calls of these processes, which have ended, wait no longer."""
         ...
 
-    async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
-        """Record that a call waits no longer, and cancel its run if nothing was sent and no other call waits for it."""
-        ...
-
     async def is_waited_for(self, run_id: str) -> bool:
         """Tell whether some call still waits for a run."""
         ...
@@ -86,88 +83,25 @@ class Store(UploadStore, BatchStore, Protocol):
         """
         ...
 
-    async def note_starting(self, run_id: str, *, at: float) -> bool:
-        """Move an accepted run to starting. Only the caller that gets True may send the start request."""
-        ...
+    async def record(
+        self, run_id: str, event: RunEvent, *, ended_call_id: str = "", unless_waited_for: bool = False
+    ) -> RecordOutcome:
+        """Apply an event to a run, and write what it changes, with its reservation, in one transaction.
 
-    async def note_not_taken(self, run_id: str) -> bool:
-        """Move a starting run back to accepted, because the provider certainly did not take it."""
-        ...
-
-    async def note_started(self, run_id: str, *, provider_run_id: str, state: RunState, at: float) -> bool:
-        """Move a starting run to queued or running, with the id that the provider gave it."""
-        ...
-
-    async def note_look(self, run_id: str, *, state: RunState, at: float) -> bool:
-        """Record that a queued or running run is now queued or running; the same state again is True as well.
-
-        The first instant at which it is said to be running is kept, here and in `note_started`.
-        """
-        ...
-
-    async def note_finished(
-        self,
-        run_id: str,
-        *,
-        state: RunState,
-        outputs: Sequence[Output],
-        failure: str,
-        spent_credits: float,
-        is_cost_told: bool = False,
-        at: float,
-    ) -> bool:
-        """Move a run to succeeded, partial, failed or cancelled, with its outputs, and release its reservation.
-
-        `is_cost_told` says that the provider itself named what the run has cost.
-        A run that is over already stays as it is, so a second follower cannot undo what was saved.
-        """
-        ...
-
-    async def note_cancelled(self, run_id: str, *, failure: str, at: float) -> bool:
-        """Move an accepted run to cancelled: nothing was sent for it, and now nothing will be."""
-        ...
-
-    async def note_unknown(self, run_id: str, *, failure: str, start_answer: str, at: float) -> bool:
-        """Move a starting run to unknown; its reservation counts as spent, since it may have been paid for."""
-        ...
-
-    async def note_output(self, run_id: str, output: Output) -> None:
-        """Replace the output of the same number, once it was saved, could not be, or got a fresh link.
-
-        Raises:
-            RunNotFound: The run has no output of that number.
-        """
-        ...
-
-    async def record(self, run_id: str, event: RunEvent, *, ended_call_id: str = "") -> bool:
-        """Apply an event to a run, of a batch also to its rows; False when there is no such run.
+        Of callers in any number of processes that record `StartRequested` one gets `Recorded`: only that one may send the
+        start request. A delivery of a batch is one of its rows as well.
 
         Args:
-            ended_call_id: The call that the event answers, which waits no longer.
+            ended_call_id: A call that waits no longer, whatever becomes of the event.
+            unless_waited_for: Change nothing while another call waits for the run.
         """
         ...
 
-    async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
-        """Record that an answer named the run to its caller; only the first time counts; the call waits no longer."""
-        ...
+    async def claim(self, run_id: str, worker: str, *, from_worker: str) -> ClaimOutcome:
+        """Let `worker` follow a run from now on, if `from_worker`, which has ended, still does; in any state.
 
-    async def note_followed(self, run_id: str, *, is_followed: bool) -> None:
-        """Record whether we still look at the run."""
-        ...
-
-    async def note_taken_over(self, run_id: str, *, from_process: str, to_process: str) -> bool:
-        """Let another process follow a run from now on, if `from_process` still does; whatever the run's state.
-
-        Only the caller that gets True may act for the run. Whoever takes a run over wants it looked at.
+        Only the caller that gets `Claimed` may act for the run. It is polled again even if it was not before.
         """
-        ...
-
-    async def note_adopted(self, run_id: str, *, from_account: str, to_account: str) -> bool:
-        """Move a run to another account of the same provider and host, if it is still in `from_account`."""
-        ...
-
-    async def note_adoption_tried(self, run_id: str, *, account_id: str) -> None:
-        """Record that this account's key cannot read the run, so that it is not asked again."""
         ...
 
     async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:

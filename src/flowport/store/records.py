@@ -105,6 +105,41 @@ AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | LivenessNeeded | LimitE
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """The event changed the run."""
+
+    run: Run
+    """As it is on record now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The event changed nothing: it is not possible from the run's state, or it was recorded before."""
+
+    run: Run | None
+    """As it is on record; None when it is not."""
+
+
+RecordOutcome: TypeAlias = Recorded | Stale
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The run is the caller's to act for."""
+
+    run: Run
+    """As it is on record now; it may have come further since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Another process follows the run by now."""
+
+
+ClaimOutcome: TypeAlias = Claimed | Taken
+
+
+@dataclass(frozen=True, slots=True)
 class Reminder:
     """Runs that are over and that nobody has seen or waits for."""
 
@@ -192,7 +227,7 @@ class UploadClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ToUpload:
     """The caller is to upload the file, and then to call `note_upload` or `forget_upload`."""
 
 
@@ -201,13 +236,13 @@ class BeingUploaded:
     """Another process that lives is uploading the file; ask again."""
 
 
-ClaimOutcome: TypeAlias = Upload | Claimed | BeingUploaded
+UploadOutcome: TypeAlias = Upload | ToUpload | BeingUploaded
 
 
 class UploadStore(Protocol):
     """The part of a store that has to do with what goes into runs; its rules are those of `Store`."""
 
-    async def claim_upload(self, claim: UploadClaim) -> ClaimOutcome:
+    async def claim_upload(self, claim: UploadClaim) -> UploadOutcome:
         """Return the upload that is there, or say who is to make it. A process may claim again what it has claimed."""
         ...
 
@@ -217,10 +252,6 @@ class UploadStore(Protocol):
 
     async def forget_upload(self, *, account_id: str, sha256: str) -> None:
         """Give up a claim, or an upload that the provider no longer takes."""
-        ...
-
-    async def note_notes(self, run_id: str, *, notes: str) -> None:
-        """Record what was done to the files of a run."""
         ...
 
     async def get_last_delivered(self, *, owner: str) -> Run | None:

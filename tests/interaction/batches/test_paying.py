@@ -58,7 +58,7 @@ async def test_an_unknown_price_is_asked_about_once(sandbox: SandboxClient, tmp_
 
 
 @pytest.mark.parametrize(
-    ("purse", "error"),
+    ("spending_limits", "error"),
     [
         (SpendingLimits(max_credits_per_run=1.0), "RunCapReached"),
         (SpendingLimits(max_credits_per_day=5.0), "DayCapReached"),

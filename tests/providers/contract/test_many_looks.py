@@ -12,7 +12,7 @@ from flowport.domain.models import App, Run, RunState
 from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
 from flowport.runs.live import LiveRuns
-from flowport.runs.pending_writes import RunWriter
+from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunFollower
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
@@ -40,7 +40,9 @@ class Party:
         """Follow them to their ends by a clock that stands still while requests are under way: so they are ripe together."""
         clock, live_runs, store, ends = FakeClock(idle_seconds=0.05), LiveRuns(), FaultyStore(folder / "l.sqlite3"), []
         async with Supervisor() as supervisor:
-            follower = RunFollower(store, live_runs, clock, Pace(), RunWriter(live_runs, clock), supervisor=supervisor)
+            follower = RunFollower(
+                store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
+            )
 
             async def follow(run: Run) -> None:
                 """Follow one."""

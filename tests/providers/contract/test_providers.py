@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flowport.bootstrap import PROVIDERS
 from flowport.domain.models import RunState, Source
 from flowport.domain.spending import SpendingLimits
+from flowport.providers.registry import get_plugins
 from tests.providers.contract.worlds import WORLDS, ProviderWorld, get_run, wait_until_there
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.client import build_photo, write
@@ -33,7 +33,7 @@ async def flowport(sandbox: SandboxClient, world: ProviderWorld, tmp_path: Path)
 
 def test_every_provider_is_tried() -> None:
     """One that is added keeps the contract, or is no provider."""
-    assert {world.name for world in WORLDS} == set(PROVIDERS)
+    assert {world.name for world in WORLDS} == {plugin.name for plugin in get_plugins()}
 
 
 async def test_its_apps_are_found_and_described(flowport: Harness, world: ProviderWorld) -> None:

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from flowport.domain.models import Run
-from flowport.settings.settings import ProviderSettings
+from flowport.providers.registry import ProviderSettings
 from tests.sandbox.client import KEY
 from tests.sandbox.client import Client as SandboxClient
 from tests.sandbox.magica.client import MAGICA_KEY
@@ -46,7 +46,9 @@ class ProviderWorld:
 
     def build_settings(self, sandbox: SandboxClient, key: str = "") -> ProviderSettings:
         """Return how Flowport is told of it."""
-        return ProviderSettings(self.name, f"{sandbox.addresses.api_url}{self.prefix}", key or self.key)
+        addresses = sandbox.addresses
+        url = f"{addresses.api_url}{self.prefix}"
+        return ProviderSettings(self.name, url, key or self.key, {"file_origins": frozenset({addresses.files_url})})
 
     @asynccontextmanager
     async def open(

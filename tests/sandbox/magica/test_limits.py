@@ -89,7 +89,7 @@ async def test_answers_tell_the_limits_in_their_headers() -> None:
     async with open_sandbox(magica_requests_per_minute=2, magica_requests_per_day=1000) as client:
         magica = MagicaClient(client)
         answers = [await magica.ask("GET", "/v1/credits/balance") for _ in range(3)]
-        switch = await magica.ask("GET", "/_sandbox/about")
+        switch = await magica.ask("GET", "/_sandbox/counts")
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
     assert 0 < int(answers[2].headers["x-ratelimit-reset"]) / 1000 - time.time() <= 61

@@ -72,7 +72,7 @@ async def test_a_running_run_tells_which_nodes_are(magica: MagicaClient) -> None
     """The request is filled in, the response has to wait."""
     await magica.post("/_sandbox/next_run", {"hold": True})
     run_id = await magica.start(PICTURE, prompt="hills")
-    await magica.sandbox.http.get("/_sandbox/about")
+    await magica.sandbox.http.get("/_sandbox/counts")
     run = await magica.get(f"/v1/runs/{run_id}")
     while run["status"] == "QUEUED":
         run = await magica.get(f"/v1/runs/{run_id}")

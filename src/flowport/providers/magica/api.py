@@ -1,7 +1,7 @@
 """Magica's words: workflows and system workflows, their runs, credits and uploads.
 
 Source: the pages of magica.com/docs ("Core concepts", quickstart, authentication, API reference, MCP server); where those
-are silent, what clients of the live service read, or what was inferred from them. The README tells which is which. Pure.
+are silent, what clients of the live service read, or what was inferred from them. docs/providers.md lists which is which. Pure.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from flowport.domain.errors import ConfigurationError
 from flowport.domain.text import get_nearest
+from flowport.providers.registry import get_plugins
 from flowport.settings.values import parse_boolean
 
 WORKFLOWS_KEY: Final = "magica_workflows"
@@ -36,8 +37,6 @@ TYPES: Final = (
     "file",
     "any",
 )
-
-_SETTING_PREFIXES: Final = ("flowport_", "magnific_", "magica_")
 
 _SWITCH: Final[tuple[type, ...]] = (bool, str, int)
 """A truth value, or a word or number for one."""
@@ -135,7 +134,7 @@ def _parse_input(item: Any, place: str) -> DeclaredInput:
             or (isinstance(value, bool) and bool not in _SHAPES[key])
         )
         if is_odd:
-            raise _build_error(place, f"has a {key} that cannot be used", "The README shows an example.")
+            raise _build_error(place, f"has a {key} that cannot be used", "See docs/providers.md for an example.")
     if item["type"] not in TYPES:
         raise _build_error(place, f"is of type {item['type']!r}", f"It takes {', '.join(TYPES)}.")
     definition = {key: value for key, value in item.items() if key not in ("node", "field")}
@@ -147,7 +146,8 @@ def _refuse_unknown(item: Mapping[str, Any], known: tuple[str, ...], place: str)
     for key in item:
         if key not in known:
             nearest = get_nearest(key, known)
-            if key.lower().startswith(_SETTING_PREFIXES):
+            prefixes = ("flowport_", *(plugin.prefix.lower() for plugin in get_plugins()))
+            if key.lower().startswith(prefixes):
                 remedy = f"It is a setting of Flowport: write it above the first [[{WORKFLOWS_KEY}]]."
                 raise _build_error(place, f"holds {key!r}", remedy)
             hint = f"Did you mean {nearest[0]}?" if nearest else f"It takes {', '.join(known)}."

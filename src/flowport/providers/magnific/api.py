@@ -32,6 +32,7 @@ from flowport.providers.interface import (
     build_refusal,
     is_not_taken,
 )
+from flowport.providers.magnific import STYLES
 from flowport.providers.magnific.inputs import MAX_ID_LENGTH, parse_inputs
 from flowport.providers.magnific.outputs import parse_outputs
 from flowport.providers.magnific.uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES, is_creation_id, parse_place
@@ -50,10 +51,6 @@ from flowport.providers.parsing import (
     tell_what_came,
 )
 from flowport.providers.run_states import guess_end, is_instant, parse_state
-
-STYLES: Final = ("flows", "apps")
-"""The path families, the newer first; but for the run keys they are the same. Whether the older still answers is not
-published."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
 

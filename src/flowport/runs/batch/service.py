@@ -6,29 +6,31 @@ process that has died begins where the store says that it is, and a row becomes 
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 import anyio
+import anyio.lowlevel
 
-from flowport.domain.errors import FlowportError, RunNotFound, StoreError
+from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import Run, RunState
-from flowport.domain.spending import LimitExceeded, SpendingCheck, UncertainStart
+from flowport.domain.run_events import Finished
 from flowport.network.account import OpenAccount
+from flowport.runs.accept import Submission
 from flowport.runs.batch.prepare import MAX_LIVE_ROWS, PreparedBatch, build_batch, build_row_run
 from flowport.runs.batch.report import BatchReport, SavedReport
-from flowport.runs.calls import RecentRequests, RunRequest
+from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import cancel_row
 from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.rebuild_call import CallRebuilder
-from flowport.runs.service import Runner, Submission
+from flowport.runs.service import Runner
 from flowport.runtime.clock import Clock
 from flowport.runtime.supervisor import Supervisor
-from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, NewBatch, RowStatus
+from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
-from flowport.store.records import Accepted, InDoubt, Joined
+from flowport.store.records import Taken
 
 logger = logging.getLogger(__name__)
 
@@ -52,17 +54,6 @@ def format_stopped(failures: int) -> str:
 def format_refused(refusal: str) -> str:
     """Return why no more rows are begun of an account that the provider refuses."""
     return f"{refusal} The rest was not started and cost nothing."
-
-
-@dataclass(slots=True)
-class _Ticket:
-    """How a handler learns what became of its call. The handler may be gone; the ticket then goes unread."""
-
-    accepted: anyio.Event = field(default_factory=anyio.Event)
-    error: FlowportError | None = None
-    joined: Run | None = None
-    is_unwanted: bool = False
-    """Whether the caller has left and wanted its batch to be stopped with it."""
 
 
 @dataclass(slots=True)
@@ -92,7 +83,6 @@ class Batches:
         clock: Clock,
         supervisor: Supervisor,
         process: ProcessLock,
-        calls: RecentRequests,
         call_rebuilder: CallRebuilder,
         report: BatchReport,
     ) -> None:
@@ -103,7 +93,6 @@ class Batches:
         self._clock = clock
         self._supervisor = supervisor
         self._process = process
-        self._calls = calls
         self._call_rebuilder = call_rebuilder
         self._report = report
         self._bells: dict[str, _Bell] = {}
@@ -112,32 +101,22 @@ class Batches:
         """Batches whose rows are being cancelled at the provider."""
 
     async def submit(self, prepared: PreparedBatch, origin: RunRequest) -> Submission:
-        """Accept a batch and begin it in the background, or join the one that it repeats; return once that is recorded.
-
-        Raises:
-            StoreError: It could not be recorded, so nothing is sent.
-            UncertainStart: A run equal to one of its rows may have been started, and nobody knows.
-            PriceUnconfirmed: The person has to agree to the price first.
-            RunCapReached, DayCapReached, PriceUnknown: The person's limits forbid it.
-        """
+        """Accept a batch and begin it in the background, or join the one that it repeats; see `Acceptor.submit`."""
         batch = build_batch(prepared, origin.owner, self._clock, self._process)
-        ticket, terms = _Ticket(), self._calls.build_terms(origin)
 
-        async def give_up() -> None:
-            """Answer the handler."""
-            if not ticket.accepted.is_set():
-                ticket.error = StoreError("Flowport made a mistake", "Its log has the details.")
-                ticket.accepted.set()
+        async def begin(*, is_unwanted: bool) -> None:
+            """Begin the batch; when its caller has left, it only comes to its end."""
+            if is_unwanted:
+                await self._stop(batch.run, STOPPED_WITH_CALLER, call_id=origin.id)
+            self._begin(batch.run)
 
-        self._supervisor.spawn(f"{batch.run.id}", self._carry_out, batch, origin, terms, ticket, on_crash=give_up)
-        try:
-            await ticket.accepted.wait()
-        except anyio.get_cancelled_exc_class():
-            ticket.is_unwanted = origin.is_stopped_with_caller
-            raise
-        if ticket.error is not None:
-            raise ticket.error
-        return Submission(ticket.joined or batch.run, is_joined=ticket.joined is not None)
+        return await self._runner.acceptor.submit(
+            batch.run,
+            origin,
+            accept=partial(self._store.accept_batch, batch),
+            begin=begin,
+            on_crash=anyio.lowlevel.checkpoint,
+        )
 
     async def resume(self, batch: Run) -> None:
         """Go on with a batch that is not over and that nobody carries out any more; another living process is left to it.
@@ -151,9 +130,11 @@ class Batches:
         if batch.process_id != ours:
             if self._process.is_alive(batch.process_id):
                 return
-            if not await self._store.note_taken_over(batch.id, from_process=batch.process_id, to_process=ours):
+            outcome = await self._store.claim(batch.id, ours, from_worker=batch.process_id)
+            if isinstance(outcome, Taken):
                 return
-        self._begin(replace(batch, process_id=ours))
+            batch = outcome.run
+        self._begin(batch)
 
     def get_problem(self, batch: Run) -> str:
         """Return why a batch, or a row of it, cannot go on just now, as sentences; empty as far as this process knows."""
@@ -221,35 +202,6 @@ class Batches:
     async def _stop_unwanted(self, batch: Run, call: RunRequest) -> None:
         await self._stop(batch, STOPPED_WITH_CALLER, call_id=call.id)
         self._ring(batch.id)
-
-    async def _carry_out(self, batch: NewBatch, origin: RunRequest, terms: SpendingCheck, ticket: _Ticket) -> None:
-        await self._accept(batch, origin, terms, ticket)
-        ticket.accepted.set()
-        if ticket.error is None and ticket.joined is None:
-            if ticket.is_unwanted:
-                await self._stop(batch.run, STOPPED_WITH_CALLER, call_id=origin.id)
-            self._begin(batch.run)
-
-    async def _accept(self, batch: NewBatch, origin: RunRequest, terms: SpendingCheck, ticket: _Ticket) -> None:
-        try:
-            accept = partial(self._store.accept_batch, batch, terms=terms)
-            outcome = await self._calls.accept(accept, origin, self._process)
-        except StoreError as exc:
-            ticket.error = exc
-            return
-        match outcome:
-            case Accepted():
-                pass
-            case Joined(earlier):
-                ticket.joined = earlier
-            case InDoubt(earlier):
-                title = self._accounts[earlier.account_id].provider.title
-                sent_at = earlier.starting_at or earlier.accepted_at
-                ticket.error = UncertainStart(title, earlier.id, sent_at, earlier.failure, is_for_batch=True)
-            case LimitExceeded(reason):
-                ticket.error = reason
-            case _:
-                assert_never(outcome)
 
     def _begin(self, batch: Run) -> None:
         """Carry a batch out in a task of its own."""
@@ -339,17 +291,9 @@ class Batches:
         # The store may not take the end, and is asked again every second.
         saved = bell.report or await self._save_report(batch, rows, at=now)
         bell.report = saved if saved.path else None
-        over = replace(
-            batch,
-            state=batch_progress.get_end(),
-            failure=_format_end(batch_progress),
-            finished_at=now,
-            reserved_credits=0.0,
-        )
-        await self._store.note_batch_over(
-            batch.id, state=over.state, failure=over.failure, csv_path=saved.path, csv_problem=saved.problem, at=now
-        )
-        return over
+        end = Finished(batch_progress.get_end(), now, failure=_format_end(batch_progress))
+        outcome = await self._store.finish_batch(batch.id, end, csv_path=saved.path, csv_problem=saved.problem)
+        return outcome.run
 
     async def _save_report(self, batch: Run, rows: Sequence[RowStatus], *, at: float) -> SavedReport:
         if not self._report.is_wanted:

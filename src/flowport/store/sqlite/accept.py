@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
-from flowport.domain.run_events import RunEvent
+from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import SpendingCheck
 from flowport.domain.spending_errors import PriceUnconfirmed
 from flowport.store.batch_records import STOPPED_BY_PERSON
@@ -33,9 +33,9 @@ from flowport.store.records import (
     Reminder,
     WaitingCall,
 )
-from flowport.store.sqlite.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs
+from flowport.store.sqlite.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs, find_run
 from flowport.store.sqlite.spending import check_terms
-from flowport.store.sqlite.transitions import insert_run, record_event, set_cancelled, set_told, set_unknown
+from flowport.store.sqlite.writes import insert_run, record_event
 
 _MAX_NAMED: Final = 3
 """Runs that one mention names."""
@@ -84,11 +84,13 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
     if unasked:
         return LivenessNeeded(frozenset(unasked))
     settled = [_settle(connection, one, rules) for one in equal]
-    if not rules.is_new_wanted and (joined := _choose(settled)) is not None:
+    joined = None if rules.is_new_wanted else _choose(settled)
+    if joined is not None and (run_to_join := find_run(connection, joined)) is not None:
         _insert_waiting(connection, joined, rules.call, at=rules.at)
-        return Joined(_select_run(connection, joined))
-    doubtful = [one for one in settled if one.state is RunState.UNKNOWN]
-    return InDoubt(_select_run(connection, doubtful[-1].run_id)) if doubtful else None
+        return Joined(run_to_join)
+    doubtful = [one.run_id for one in settled if one.state is RunState.UNKNOWN]
+    unknown = find_run(connection, doubtful[-1]) if doubtful else None
+    return None if unknown is None else InDoubt(unknown)
 
 
 def _find_doubtful_row(
@@ -110,11 +112,6 @@ def _find_doubtful_row(
     return next((InDoubt(one) for one in recent), None)
 
 
-def remove_waiting(connection: sqlite3.Connection, call_ids: Sequence[str]) -> None:
-    """Forget calls."""
-    connection.executemany("DELETE FROM waiting_calls WHERE id = ?", ((one,) for one in call_ids))
-
-
 def select_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
     """Return the processes whose calls are on record."""
     return frozenset(row[0] for row in connection.execute("SELECT DISTINCT process_id FROM waiting_calls"))
@@ -123,34 +120,6 @@ def select_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
 def remove_calls_of(connection: sqlite3.Connection, process_ids: Sequence[str]) -> None:
     """Forget the calls of processes that have ended."""
     connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", ((one,) for one in process_ids))
-
-
-def set_abandoned(connection: sqlite3.Connection, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
-    """Forget a call and cancel its run when nobody else waits for it; only what was not sent can be."""
-    remove_waiting(connection, [call_id])
-    if is_waited_for(connection, run_id):
-        return False
-    return set_cancelled(connection, run_id, failure=failure, at=at)
-
-
-def is_waited_for(connection: sqlite3.Connection, run_id: str) -> bool:
-    """Tell whether a call waits for a run."""
-    found = connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone()
-    return found is not None
-
-
-def record(connection: sqlite3.Connection, run_id: str, *, event: RunEvent, ended_call_id: str) -> bool:
-    """Apply an event to a run; the call that is answered by it waits no longer."""
-    if ended_call_id:
-        remove_waiting(connection, [ended_call_id])
-    return record_event(connection, run_id, event)
-
-
-def set_told_to(connection: sqlite3.Connection, run_id: str, *, at: float, call_id: str) -> None:
-    """Write when the caller was first told the id; the call that was answered waits no longer."""
-    set_told(connection, run_id, at=at)
-    if call_id:
-        remove_waiting(connection, [call_id])
 
 
 # Our own words alone.
@@ -309,11 +278,9 @@ def _settle(connection: sqlite3.Connection, run: _Equal, rules: AttachRules) -> 
     """Return the run as it stands once it is said what a dead process left before the provider had it."""
     if not (run.is_unsent or run.state is RunState.STARTING) or run.process_id not in rules.processes.dead:
         return run
-    if run.is_unsent:
-        set_cancelled(connection, run.run_id, failure=ENDED_UNSENT, at=rules.at)
-        return replace(run, state=RunState.CANCELLED)
-    set_unknown(connection, run.run_id, failure=ENDED_WHILE_STARTING, start_answer="", at=rules.at)
-    return replace(run, state=RunState.UNKNOWN)
+    event = Cancelled(ENDED_UNSENT, rules.at) if run.is_unsent else StartUnknown(ENDED_WHILE_STARTING, rules.at)
+    record_event(connection, run.run_id, event)
+    return replace(run, state=RunState.CANCELLED if run.is_unsent else RunState.UNKNOWN)
 
 
 def _choose(equal: Sequence[_Equal]) -> str | None:
@@ -322,11 +289,6 @@ def _choose(equal: Sequence[_Equal]) -> str | None:
     candidates = [one for one in equal if one.state not in never and not one.is_delivered]
     uncalled = [one for one in candidates if not one.caller_process_id]
     return next((one.run_id for one in (*uncalled, *candidates)), None)
-
-
-def _select_run(connection: sqlite3.Connection, run_id: str) -> Run:
-    rows = connection.execute(f"SELECT {RUN_LIST} FROM runs WHERE id = ?", (run_id,))  # noqa: S608 - our own words
-    return build_runs(connection, rows)[0]
 
 
 def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCall, *, at: float) -> None:

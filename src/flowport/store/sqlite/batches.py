@@ -8,15 +8,16 @@ from typing import Any, Final
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import FINAL_STATES, Run, RunState
+from flowport.domain.run_events import Cancelled, Finished
 from flowport.domain.spending import SpendingCheck
 from flowport.store.batch_records import BatchArguments, BatchProgress, BatchRow, NewBatch, RowStatus
-from flowport.store.records import Accepted, AcceptOutcome, AttachRules
-from flowport.store.sqlite.accept import accept_run, remove_waiting
+from flowport.store.records import Accepted, AcceptOutcome, AttachRules, Recorded, RecordOutcome
+from flowport.store.sqlite.accept import accept_run
 from flowport.store.sqlite.queries import RUN_LIST, build_runs
 from flowport.store.sqlite.rows import build_value
 from flowport.store.sqlite.spending import IS_UNPRICED
 from flowport.store.sqlite.thread import Worker
-from flowport.store.sqlite.transitions import insert_run, set_finished
+from flowport.store.sqlite.writes import insert_run, is_waited_for, record_event, remove_waiting
 
 _ROW_COLUMNS: Final = tuple(field.name for field in fields(BatchRow))
 _ROW_LIST: Final = ", ".join(f"batch_rows.{column}" for column in _ROW_COLUMNS if column != "arguments_json")
@@ -71,12 +72,11 @@ class SqliteBatches:
         """Return what the row that became a run is made of."""
         return await self._worker.read(partial(select_row_arguments, run_id=run_id))
 
-    async def note_batch_over(
-        self, batch_id: str, *, state: RunState, failure: str, csv_path: str, csv_problem: str, at: float
-    ) -> bool:
-        """Move a batch to its end."""
-        end = partial(set_batch_over, batch_id=batch_id, state=state, failure=failure, at=at)
-        return await self._worker.write(partial(end, csv_path=csv_path, csv_problem=csv_problem))
+    async def finish_batch(self, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str) -> RecordOutcome:
+        """Record a batch's end."""
+        return await self._worker.write(
+            partial(finish_batch, batch_id=batch_id, end=end, csv_path=csv_path, csv_problem=csv_problem)
+        )
 
 
 def accept_batch(
@@ -132,25 +132,27 @@ def insert_rows_runs(
 def set_dropped(connection: sqlite3.Connection, *, batch_id: str, reason: str, at: float, call_id: str | None) -> int:
     """Drop what has not begun and cancel what was not sent; not when another call than the one that has gone waits."""
     if call_id is not None:
-        remove_waiting(connection, [call_id])
-        if connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (batch_id,)).fetchone():
+        remove_waiting(connection, call_id)
+        if is_waited_for(connection, batch_id):
             return 0
     waiting = connection.execute(
         f"UPDATE batch_rows SET is_dropped = 1 WHERE batch_id = ? AND {_IS_WAITING}",  # noqa: S608 - our own words
         (batch_id,),
     )
-    unsent = connection.execute(_CANCEL_UNSENT, (build_value(reason), at, batch_id))
-    dropped = waiting.rowcount + unsent.rowcount
+    unsent = connection.execute(_UNSENT, (batch_id,)).fetchall()
+    for row in unsent:
+        record_event(connection, row["id"], Cancelled(reason, at))
+    dropped = waiting.rowcount + len(unsent)
     if dropped:
         connection.execute("UPDATE batches SET stopped = ? WHERE id = ? AND stopped = ''", (reason, batch_id))
         _hold_back(connection, batch_id)
     return dropped
 
 
-_CANCEL_UNSENT: Final = """
-UPDATE runs SET state = 'cancelled', failure = ?, reserved_credits = 0, finished_at = ?
-WHERE state = 'accepted' AND id IN (SELECT run_id FROM batch_rows WHERE batch_id = ? AND run_id <> '')
-"""
+_UNSENT: Final = (
+    "SELECT runs.id FROM batch_rows JOIN runs ON runs.id = batch_rows.run_id "
+    "WHERE batch_rows.batch_id = ? AND runs.state = 'accepted'"
+)
 
 
 def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
@@ -247,24 +249,17 @@ def select_row_arguments(connection: sqlite3.Connection, *, run_id: str) -> tupl
     return None if row is None else (row["shared_json"], row["arguments_json"])
 
 
-def set_batch_over(
-    connection: sqlite3.Connection,
-    *,
-    batch_id: str,
-    state: RunState,
-    failure: str,
-    csv_path: str,
-    csv_problem: str,
-    at: float,
-) -> bool:
-    """Move a batch to its end."""
-    is_changed = set_finished(connection, batch_id, state=state, outputs=(), failure=failure, spent_credits=0.0, at=at)
-    if is_changed:
+def finish_batch(
+    connection: sqlite3.Connection, *, batch_id: str, end: Finished, csv_path: str, csv_problem: str
+) -> RecordOutcome:
+    """Record the end, and where the table was saved."""
+    outcome = record_event(connection, batch_id, end)
+    if isinstance(outcome, Recorded):
         connection.execute(
             "UPDATE batches SET csv_path = ?, csv_problem = ? WHERE id = ?",
             (build_value(csv_path), build_value(csv_problem), batch_id),
         )
-    return is_changed
+    return outcome
 
 
 def _parse_row(row: sqlite3.Row) -> BatchRow:

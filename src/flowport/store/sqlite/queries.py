@@ -20,6 +20,7 @@ RUN_LIST: Final = ", ".join(f"runs.{column}" for column in RUN_COLUMNS)
 _OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
 _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
 _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
+_ONE_RUN: Final = f"SELECT {RUN_LIST} FROM runs WHERE id = ?"  # noqa: S608 - our own words
 IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
 IS_ALONE: Final = "runs.batch_id = ''"
 """Of a batch with its rows the batch alone."""
@@ -64,6 +65,15 @@ def select_run(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter)
         {"run_id": run_id, **whose.values},
     )
     return _get_only(build_runs(connection, rows), run_id)
+
+
+def find_run(connection: sqlite3.Connection, run_id: str) -> Run | None:
+    """Return one run of any owner; None when there is none."""
+    row = connection.execute(_ONE_RUN, (run_id,)).fetchone()
+    if row is None:
+        return None
+    outputs = connection.execute(f"SELECT {_OUTPUT_LIST} FROM outputs WHERE run_id = ? ORDER BY n", (run_id,))  # noqa: S608 - our own words
+    return parse_run(row, map(parse_output, outputs))
 
 
 def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: str) -> Run:

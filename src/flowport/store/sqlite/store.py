@@ -5,6 +5,7 @@ This module holds the list of operations; what each does is in `changes`, `queri
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,8 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.errors import StoreError
-from flowport.domain.models import BootTime, Output, Run, RunState
-from flowport.domain.run_events import RunEvent
+from flowport.domain.models import BootTime, Run, RunState
+from flowport.domain.run_events import Reported, RunEvent, StartRequested
 from flowport.domain.spending import Spending, SpendingCheck
 from flowport.store.records import (
     AcceptOutcome,
@@ -22,14 +23,15 @@ from flowport.store.records import (
     AttachRules,
     BuildPropertyNames,
     BuildToolName,
+    ClaimOutcome,
     Erasure,
     History,
+    RecordOutcome,
     Reminder,
 )
 from flowport.store.sqlite import accept as attaching
 from flowport.store.sqlite import maintenance as upkeep
-from flowport.store.sqlite import names, queries, spending
-from flowport.store.sqlite import transitions as changes
+from flowport.store.sqlite import names, queries, spending, writes
 from flowport.store.sqlite.batches import SqliteBatches
 from flowport.store.sqlite.connection import BUSY_SECONDS, open_connection, open_reading_connection
 from flowport.store.sqlite.queries import RunFilter
@@ -57,7 +59,7 @@ class SqliteStore(SqliteBatches, SqliteUploads):
 
     async def leave(self, *call_ids: str) -> None:
         """Record that these calls wait no longer."""
-        await self._worker.write(partial(attaching.remove_waiting, call_ids=call_ids))
+        await self._worker.write(lambda connection: writes.remove_waiting(connection, *call_ids))
 
     async def get_calling_processes(self) -> frozenset[str]:
         """Return the processes whose calls are on record."""
@@ -67,15 +69,9 @@ class SqliteStore(SqliteBatches, SqliteUploads):
         """Record that the calls of these processes wait no longer."""
         await self._worker.write(partial(attaching.remove_calls_of, process_ids=tuple(process_ids)))
 
-    async def note_abandoned(self, run_id: str, *, call_id: str, failure: str, at: float) -> bool:
-        """Record that a call waits no longer, and cancel its run if that is still possible and nobody minds."""
-        return await self._worker.write(
-            partial(attaching.set_abandoned, run_id=run_id, call_id=call_id, failure=failure, at=at)
-        )
-
     async def is_waited_for(self, run_id: str) -> bool:
         """Tell whether some call still waits for a run."""
-        return await self._worker.read(partial(attaching.is_waited_for, run_id=run_id))
+        return await self._worker.read(partial(writes.is_waited_for, run_id=run_id))
 
     async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
         """Return what is to be mentioned beside an answer, and count it."""
@@ -86,95 +82,25 @@ class SqliteStore(SqliteBatches, SqliteUploads):
         take = partial(attaching.take_reminder, owner=owner, but=tuple(but))
         return await self._worker.write(take, patience_seconds=ASIDE_SECONDS)
 
-    async def note_starting(self, run_id: str, *, at: float) -> bool:
-        """Move an accepted run to starting."""
-        self._require_place()
-        with hurrying():
-            return await self._worker.write(partial(changes.set_starting, run_id=run_id, at=at))
-
-    async def note_not_taken(self, run_id: str) -> bool:
-        """Move a starting run back to accepted."""
-        return await self._worker.write(partial(changes.set_not_taken, run_id=run_id))
-
-    async def note_started(self, run_id: str, *, provider_run_id: str, state: RunState, at: float) -> bool:
-        """Move a starting run to queued or running."""
-        return await self._worker.write(
-            partial(changes.set_started, run_id=run_id, provider_run_id=provider_run_id, state=state, at=at)
-        )
-
-    async def note_look(self, run_id: str, *, state: RunState, at: float) -> bool:
-        """Record whether the provider's run is queued or running."""
-        return await self._worker.write(partial(changes.set_look, run_id=run_id, state=state, at=at))
-
-    async def note_finished(
-        self,
-        run_id: str,
-        *,
-        state: RunState,
-        outputs: Sequence[Output],
-        failure: str,
-        spent_credits: float,
-        is_cost_told: bool = False,
-        at: float,
-    ) -> bool:
-        """Move a run to a known end, with its outputs."""
-        return await self._worker.write(
-            partial(
-                changes.set_finished,
-                run_id=run_id,
-                state=state,
-                outputs=tuple(outputs),
-                failure=failure,
-                spent_credits=spent_credits,
-                is_cost_told=is_cost_told,
-                at=at,
-            )
-        )
-
-    async def note_cancelled(self, run_id: str, *, failure: str, at: float) -> bool:
-        """Move an accepted run to cancelled."""
-        return await self._worker.write(partial(changes.set_cancelled, run_id=run_id, failure=failure, at=at))
-
-    async def note_unknown(self, run_id: str, *, failure: str, start_answer: str, at: float) -> bool:
-        """Move a starting run to unknown."""
-        return await self._worker.write(
-            partial(changes.set_unknown, run_id=run_id, failure=failure, start_answer=start_answer, at=at)
-        )
-
-    async def note_output(self, run_id: str, output: Output) -> None:
-        """Replace one output."""
-        await self._worker.write(partial(changes.replace_output, run_id=run_id, output=output))
-
-    async def record(self, run_id: str, event: RunEvent, *, ended_call_id: str = "") -> bool:
+    async def record(
+        self, run_id: str, event: RunEvent, *, ended_call_id: str = "", unless_waited_for: bool = False
+    ) -> RecordOutcome:
         """Apply an event to a run."""
-        return await self._worker.write(
-            partial(attaching.record, run_id=run_id, event=event, ended_call_id=ended_call_id)
-        )
+        if isinstance(event, StartRequested):
+            self._require_place()
+        # A report is recorded beside an answer that is ready to be written.
+        patience = ASIDE_SECONDS if isinstance(event, Reported) else None
+        write = partial(writes.record_event, run_id=run_id, event=event, ended_call_id=ended_call_id)
+        with hurrying() if isinstance(event, StartRequested) else nullcontext():
+            return await self._worker.write(
+                partial(write, unless_waited_for=unless_waited_for), patience_seconds=patience
+            )
 
-    async def note_told(self, run_id: str, *, at: float, call_id: str = "") -> None:
-        """Record when the caller was first told the id."""
-        told = partial(attaching.set_told_to, run_id=run_id, at=at, call_id=call_id)
-        await self._worker.write(told, patience_seconds=ASIDE_SECONDS)
-
-    async def note_followed(self, run_id: str, *, is_followed: bool) -> None:
-        """Record whether we still look at the run."""
-        await self._worker.write(partial(changes.set_followed, run_id=run_id, is_followed=is_followed))
-
-    async def note_taken_over(self, run_id: str, *, from_process: str, to_process: str) -> bool:
+    async def claim(self, run_id: str, worker: str, *, from_worker: str) -> ClaimOutcome:
         """Let another process follow a run."""
         return await self._worker.write(
-            partial(changes.set_process, run_id=run_id, from_process=from_process, to_process=to_process)
+            partial(writes.claim_run, run_id=run_id, worker=worker, from_worker=from_worker)
         )
-
-    async def note_adopted(self, run_id: str, *, from_account: str, to_account: str) -> bool:
-        """Move a run to another account."""
-        return await self._worker.write(
-            partial(changes.set_account, run_id=run_id, from_account=from_account, to_account=to_account)
-        )
-
-    async def note_adoption_tried(self, run_id: str, *, account_id: str) -> None:
-        """Record that this account's key cannot read the run."""
-        await self._worker.write(partial(changes.set_adoption_tried, run_id=run_id, account_id=account_id))
 
     async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
         """Return one run of an owner."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from flowport.domain.models import Run
-from flowport.store.records import BeingUploaded, Claimed, ClaimOutcome, Upload, UploadClaim
+from flowport.store.records import BeingUploaded, ToUpload, Upload, UploadClaim, UploadOutcome
 from flowport.store.sqlite.queries import RUN_LIST, build_runs
 from flowport.store.sqlite.thread import Worker
 
@@ -18,7 +18,7 @@ class SqliteUploads:
 
     _worker: Worker
 
-    async def claim_upload(self, claim: UploadClaim) -> ClaimOutcome:
+    async def claim_upload(self, claim: UploadClaim) -> UploadOutcome:
         """Return the upload that is there, or say who is to make it."""
         return await self._worker.write(partial(claim_upload, claim=claim))
 
@@ -30,16 +30,12 @@ class SqliteUploads:
         """Give up a claim or an upload."""
         await self._worker.write(partial(delete_upload, account_id=account_id, sha256=sha256))
 
-    async def note_notes(self, run_id: str, *, notes: str) -> None:
-        """Record what was done to the files of a run."""
-        await self._worker.write(partial(set_notes, run_id=run_id, notes=notes))
-
     async def get_last_delivered(self, *, owner: str) -> Run | None:
         """Return the run whose outputs were delivered last."""
         return await self._worker.read(partial(select_last_delivered, owner=owner))
 
 
-def claim_upload(connection: sqlite3.Connection, claim: UploadClaim) -> ClaimOutcome:
+def claim_upload(connection: sqlite3.Connection, claim: UploadClaim) -> UploadOutcome:
     """Return a usable upload or claim its place, unless another process that lives has claimed it."""
     row = connection.execute(
         "SELECT * FROM uploads WHERE account_id = ? AND sha256 = ?", (claim.account_id, claim.sha256)
@@ -53,7 +49,7 @@ def claim_upload(connection: sqlite3.Connection, claim: UploadClaim) -> ClaimOut
         "INSERT OR REPLACE INTO uploads (account_id, sha256, claimed_by) VALUES (?, ?, ?)",
         (claim.account_id, claim.sha256, claim.process_id),
     )
-    return Claimed()
+    return ToUpload()
 
 
 def replace_upload(connection: sqlite3.Connection, upload: Upload) -> None:
@@ -75,11 +71,6 @@ _FORGOTTEN_SECONDS: Final = 7 * 24 * 3600.0
 def delete_upload(connection: sqlite3.Connection, *, account_id: str, sha256: str) -> None:
     """Remove a claim or an upload."""
     connection.execute("DELETE FROM uploads WHERE account_id = ? AND sha256 = ?", (account_id, sha256))
-
-
-def set_notes(connection: sqlite3.Connection, *, run_id: str, notes: str) -> None:
-    """Set a run's notes."""
-    connection.execute("UPDATE runs SET notes = ? WHERE id = ?", (notes, run_id))
 
 
 def select_last_delivered(connection: sqlite3.Connection, *, owner: str) -> Run | None:

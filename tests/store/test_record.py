@@ -1,0 +1,152 @@
+"""What the store makes of events: what it writes, what it returns, and to whom a run belongs."""
+
+from dataclasses import replace
+
+import pytest
+
+from flowport.domain.errors import StoreError
+from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.domain.run_events import (
+    Adopted,
+    AdoptionTried,
+    Cancelled,
+    CancelRequested,
+    Delivered,
+    DeliveryCancelled,
+    Finished,
+    InputsPrepared,
+    LinksRefreshed,
+    NotTaken,
+    OutputSaved,
+    Polled,
+    Reported,
+    RunEvent,
+    StartConfirmed,
+    Started,
+    StartRequested,
+    StartUnknown,
+    apply,
+)
+from flowport.store.records import Claimed, Recorded, Stale, Taken
+from flowport.store.sqlite.store import SqliteStore
+
+from .samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
+
+S = RunState
+SAVED = replace(OUTPUT, saved_path="/kept.png")
+
+# Each event from a state that it changes.
+CHANGES: list[tuple[Run, RunEvent]] = [
+    (build_run("run_1"), StartRequested(7.0)),
+    (build_run("run_1", S.STARTING, starting_at=7.0), NotTaken()),
+    (build_run("run_1", S.STARTING), Started("r1", S.QUEUED, 8.0)),
+    (build_run("run_1", S.UNKNOWN, reserved_credits=0.0, spent_credits=5.0), StartConfirmed("r1", S.RUNNING, 8.0)),
+    (build_run("run_1", S.STARTING), StartUnknown("No answer.", 9.0, "<html>")),
+    (build_run("run_1", S.QUEUED), Polled(S.RUNNING, 9.0)),
+    (build_run("run_1", S.RUNNING), CancelRequested()),
+    (build_run("run_1"), Cancelled("Nothing was sent.", 9.0)),
+    (build_run("run_1", S.RUNNING), Finished(S.PARTIAL, 9.0, RUN.outputs, "why", 4.0, is_cost_told=True)),
+    (build_run("run_1", S.SUCCEEDED, outputs=RUN.outputs), OutputSaved(SAVED)),
+    (build_run("run_1", S.SUCCEEDED, outputs=RUN.outputs), LinksRefreshed((SAVED,))),
+    (build_run("run_1"), Reported(1.0)),
+    (build_run("run_1"), InputsPrepared("smaller")),
+    (build_run("run_1"), AdoptionTried("magnific:api.example:f0")),
+    (build_run("run_1"), Adopted("magnific:api.example:f0", ACCOUNT)),
+    (build_run("run_1"), Delivered(1.0, "Claude", "b1", 5.0)),
+    (build_run("run_1", delivered_at=1.0), DeliveryCancelled(1.0)),
+]
+
+
+async def get_run(store: SqliteStore, run_id: str = "run_1") -> Run:
+    """Return a run as it lies on disk."""
+    return await store.get_run(run_id, account_id=None, owner=OWNER)
+
+
+@pytest.mark.parametrize(("run", "event"), CHANGES, ids=lambda one: type(one).__name__)
+async def test_an_event_is_written_whole_and_only_once(store: SqliteStore, run: Run, event: RunEvent) -> None:
+    """What is on disk is what the pure rule says; the same event again changes nothing."""
+    await store.accept(run)
+    await store.accept(replace(run, id="run_2"))
+    expected = apply(run, event)
+    assert await store.record("run_1", event) == Recorded(expected)
+    assert await get_run(store) == expected
+    assert await store.record("run_1", event) == Stale(expected)
+    assert await get_run(store, "run_2") == replace(run, id="run_2")
+
+
+@pytest.mark.parametrize("event", [event for _, event in CHANGES], ids=lambda one: type(one).__name__)
+async def test_a_run_that_is_missing_is_not_changed(store: SqliteStore, event: RunEvent) -> None:
+    """It may have been erased a moment ago."""
+    assert await store.record("run_none", event) == Stale(None)
+
+
+async def test_an_accepted_run_comes_back_whole(store: SqliteStore) -> None:
+    """Every field is needed by somebody after a restart."""
+    await store.accept(RUN)
+    assert await get_run(store, RUN.id) == RUN
+
+
+async def test_an_id_is_accepted_once(store: SqliteStore) -> None:
+    """Writing over a run would lose it."""
+    await store.accept(build_run("run_1", app_name="first"))
+    with pytest.raises(StoreError, match="contradicts an earlier one"):
+        await store.accept(build_run("run_1", app_name="second"))
+    assert (await get_run(store)).app_name == "first"
+
+
+async def test_a_second_end_leaves_the_first(store: SqliteStore) -> None:
+    """Another process that followed the same run must not undo what was saved meanwhile."""
+    await store.accept(build_run("run_1", S.RUNNING))
+    end = Finished(S.SUCCEEDED, 9.0, (OUTPUT,))
+    await store.record("run_1", end)
+    await store.record("run_1", OutputSaved(SAVED))
+    assert await store.record("run_1", end) == Stale(await get_run(store))
+    assert (await get_run(store)).outputs == (SAVED,)
+
+
+async def test_an_output_that_was_never_recorded_is_not_saved(store: SqliteStore) -> None:
+    """The caller learns from the run what is on record."""
+    await store.accept(build_run("run_1"))
+    assert await store.record("run_1", OutputSaved(OUTPUT)) == Stale(build_run("run_1"))
+
+
+async def test_the_reply_to_a_start_is_recorded_although_the_run_was_given_up(store: SqliteStore) -> None:
+    """Another process may have called the run unknown; without the id its result could never be fetched."""
+    await store.accept(build_run("run_1", S.STARTING, process_id="dead"))
+    await store.record("run_1", StartUnknown("The process has ended.", 9.0))
+    outcome = await store.record("run_1", Started("r1", S.RUNNING, 10.0))
+    assert isinstance(outcome, Recorded)
+    assert (outcome.run.state, outcome.run.reserved_credits, outcome.run.spent_credits) == (S.RUNNING, 5.0, 0.0)
+    assert (await store.get_live_runs(account_id=ACCOUNT)) == (outcome.run,)
+
+
+async def test_a_call_that_is_answered_waits_no_longer_although_its_event_changes_nothing(store: SqliteStore) -> None:
+    """The answer was given, whatever the run is by then."""
+    await store.accept(build_run("run_1", told_at=1.0))
+    assert isinstance(await store.record("run_1", Reported(2.0), ended_call_id="call_1"), Stale)
+    assert not await store.is_waited_for("run_1")
+
+
+async def test_half_a_surrogate_pair_does_not_lose_a_result(store: SqliteStore) -> None:
+    """JSON may carry one, and a database takes only UTF-8."""
+    await store.accept(build_run("run_1", S.RUNNING))
+    text = Output(n=1, kind=OutputKind.TEXT, url=None, text="a\ud800b")
+    await store.record("run_1", Finished(S.SUCCEEDED, 9.0, (text,), "\udfff"))
+    run = await get_run(store)
+    assert (run.outputs[0].text, run.failure) == ("a?b", "?")
+
+
+@pytest.mark.parametrize("state", RunState)
+async def test_a_run_is_claimed_once(store: SqliteStore, state: RunState) -> None:
+    """Two followers would poll twice as often and save every file twice; a claimed run is polled again."""
+    run = build_run("run_1", state, is_followed=False)
+    await store.accept(run)
+    claims = [await store.claim("run_1", name, from_worker="p1") for name in ("p2", "p3")]
+    claimed = replace(run, process_id="p2", is_followed=True)
+    assert claims == [Claimed(claimed), Taken()]
+    assert await get_run(store) == claimed
+
+
+async def test_a_run_that_is_missing_cannot_be_claimed(store: SqliteStore) -> None:
+    """There is nothing to act for."""
+    assert await store.claim("run_none", "p2", from_worker="p1") == Taken()
