@@ -26,6 +26,10 @@ UNKNOWN_COST: Final = "unknown"
 """In the place of a number of credits that is not known: a 0 would read as free."""
 
 
+_LINK_FRAME_BYTES: Final = 126
+"""What the names of a link's fields take, those without a value among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A link to an output."""
@@ -40,10 +44,6 @@ class Link:
     def count_bytes(self) -> int:
         """Return about how long it is on the wire."""
         return count_bytes([self.uri, self.name, self.title, self.mime_type, self.size_bytes]) + _LINK_FRAME_BYTES
-
-
-_LINK_FRAME_BYTES: Final = 70
-"""The names of a link's fields."""
 
 
 @dataclass(frozen=True, slots=True)
