@@ -9,10 +9,9 @@ import anyio
 
 from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.listing import Listing
-from flowport.catalog.ranking import merge_tools
+from flowport.catalog.ranking import ToolOrder, merge_tools
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.search import get_listing
-from flowport.catalog.tool_order import ToolOrder
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead
 from flowport.domain.text import format_duration
 from flowport.media.previews import Previewer

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,10 +22,8 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderUnreachable, StoreError
-from flowport.domain.models import SANDBOX_HOST, Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
-from flowport.network.ratelimit.limiters import Budgets
 from flowport.providers.interface import Provider
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -201,18 +199,6 @@ class BuiltInSandbox:
             self._told.add(problem)
             logger.warning("%s", problem)
         return location
-
-
-def open_sandbox_account(
-    provider: Provider, budgets: Budgets, stack: AsyncExitStack, *, is_home_usable: bool
-) -> OpenAccount:
-    """Return the account of the home's sandbox, which is let go with the stack; nothing is started yet."""
-    sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
-    stack.push_async_callback(sandbox.aclose)
-    # Always the same, although port and key change: its catalogue and its names outlive the process.
-    account = Account(provider.name, SANDBOX_HOST, "builtin")
-    budget = budgets.open(account, provider, is_sandbox=True)
-    return OpenAccount(account, provider, budget, sandbox.locate, is_sandbox=True)
 
 
 async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock) -> None:

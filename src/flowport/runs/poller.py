@@ -52,7 +52,7 @@ class ManyReader:
 
     def get_most(self) -> int:
         """Return how many runs one request may look at now; 1 where each is to be read by itself."""
-        ability = self._account.provider.bulk_status
+        ability = self._account.provider.capabilities.bulk_status
         is_closed = not self._account.budget.is_limited or self._clock.monotonic() < self._closed_until
         return 1 if ability is None or is_closed else ability.most
 
@@ -61,7 +61,7 @@ class ManyReader:
 
         Nothing is told when it goes wrong, and then nobody tries again for a while.
         """
-        ability = self._account.provider.bulk_status
+        ability = self._account.provider.capabilities.bulk_status
         if ability is None:
             return {}
         try:

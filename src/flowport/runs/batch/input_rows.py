@@ -19,7 +19,7 @@ from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import InputKind, JsonValue
 from flowport.domain.text import clean_line
 from flowport.media.input_files import MediaRules, describe_found, find_beside, find_local_file
-from flowport.media.sources import measure, open_source
+from flowport.media.local_files import compute_fingerprint, open_source
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.runs.batch.prepare import InputRow
 from flowport.runs.batch.report import restore_table
@@ -72,7 +72,7 @@ def _read_table(path: str, listing: Listing, rules: MediaRules) -> tuple[tuple[I
     if source.path.suffix.lower() not in _SUFFIXES:
         raise build_refusal(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
     with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
-        size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
+        size_bytes = compute_fingerprint(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
         rows = _read_text(file.read(size_bytes), listing)
     names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
     note = describe_found(source, path, argument=CSV, rules=rules)
