@@ -42,7 +42,7 @@ from flowport.runs.inputs import FileDeliverer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
@@ -358,7 +358,7 @@ def _build_runner(
         clock=clock,
         supervisor=base.supervisor,
         starter=RunStarter(store, live_runs, clock, writer, deliverer=deliverer, on_doubt=reread_definition),
-        follower=RunFollower(
+        follower=RunPoller(
             store,
             live_runs,
             clock,
