@@ -6,7 +6,7 @@ from typing import Final
 
 from flowport.actions.get_run import answer_run
 from flowport.actions.run_batch import VARIATIONS, start_batch
-from flowport.actions.tool import Arguments, BuiltInTool, build_input, get_object, get_whole
+from flowport.actions.tool import Arguments, BuiltInTool, build_input, get_whole
 from flowport.actions.views.view import View
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.arguments import find_input
@@ -29,7 +29,9 @@ _MAX_READ_NAMES: Final = 500
 async def run_any_app(workspace: Workspace, caller: Caller, arguments: Arguments) -> View:
     """Run the app that `app` names, with the inputs in `arguments`; several times as a batch."""
     given = RUN_APP.parse(arguments)
-    inputs = get_object(given, "arguments", "It takes the app's inputs by name.")
+    inputs = given.get("arguments") or {}
+    if not isinstance(inputs, dict):
+        raise build_refusal("arguments", "is not an object", "It takes the app's inputs by name.")
     is_new_wanted, variations = given.get(NEW_RUN) is True, get_whole(given, "variations", 1)
     home, listing = await workspace.fetch_app(str(given["app"]), caller)
     if variations == 1:

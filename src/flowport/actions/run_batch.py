@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowport.actions.get_run import answer_batch, get_batch_view
-from flowport.actions.tool import Arguments, BuiltInTool, build_input, get_object, get_whole
+from flowport.actions.tool import Arguments, BuiltInTool, build_input, get_whole
 from flowport.actions.views.view import View
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.arguments import name_arguments
 from flowport.catalog.listing import Listing
 from flowport.catalog.schema import NEW_RUN
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import InputKind
 from flowport.domain.spending import find_price_question
 from flowport.media.input_files import MediaRules
@@ -34,7 +35,9 @@ async def run_batch(workspace: Workspace, caller: Caller, arguments: Arguments) 
     if CSV not in given and named.get("rows") is not None:
         # An empty list is left out of what is parsed, as everywhere; here it was meant.
         given = {"rows": [], **given}
-    shared = get_object(given, "arguments", "It takes what all rows share, by name.")
+    shared = given.get("arguments") or {}
+    if not isinstance(shared, dict):
+        raise build_refusal("arguments", "is not an object", "It takes what all rows share, by name.")
     home, listing = await workspace.fetch_app(str(given["app"]), caller)
     rows, note = await read_rows(given, listing, MediaRules(workspace.settings.file_roots))
     order = BatchRequest(

@@ -79,15 +79,3 @@ def get_whole(given: Arguments, name: str, default: int, *, is_for_run: bool = T
     if isinstance(number, float) and not number.is_integer():
         raise build_refusal(name, "was given a fraction", "It takes a whole number.", is_for_run=is_for_run)
     return int(str(number).partition(".")[0])
-
-
-def get_object(given: Arguments, name: str, expected: str) -> dict[str, JsonValue]:
-    """Return an object that was given; an empty one for none.
-
-    Raises:
-        ArgumentsInvalid: It is something else; `expected` says what it takes.
-    """
-    found = given.get(name) or {}
-    if not isinstance(found, dict):
-        raise build_refusal(name, "is not an object", expected)
-    return found
