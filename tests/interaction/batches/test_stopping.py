@@ -13,8 +13,8 @@ from flowport.runs.batch.service import TRIAL_ROWS
 from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, wait_until_started
 from tests.sandbox.client import Client as SandboxClient
+from tests.store.contract.test_batches import BATCH, build_batch
 from tests.store.samples import build_run
-from tests.store.test_batches import BATCH, build_batch
 from tests.support.harness import Harness, Mode, open_harness
 from tests.support.scripted import wait_until
 
