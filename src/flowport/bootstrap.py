@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
+from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import StoreError
@@ -48,7 +49,9 @@ from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Submitter
 from flowport.runs.uploads import FileUploads
+from flowport.runs.waiting import Waiter
 from flowport.runtime.change_feed import Changes, ListKind
 from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.runtime.supervisor import Supervisor
@@ -287,21 +290,33 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
     base.supervisor.spawn("orphans", scanner.keep_watch)
     base.supervisor.spawn("adoption", scanner.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
+    waiter = Waiter(
+        store=store,
+        clock=clock,
+        live_runs=live_runs,
+        durations=durations,
+        claimer=claimer,
+        batches=batches,
+        accounts=accounts,
+        wait_seconds=settings.wait_seconds,
+    )
     return Workspace(
         settings=settings,
         clock=clock,
         store=store,
         catalogs=catalogs,
+        definitions=DefinitionReader(base.supervisor),
         preparer=preparer,
         runner=runner,
         batches=batches,
+        run_submitter=Submitter(runner, deliveries, waiter, places=MAX_RUNS_SUBMITTED),
+        batch_submitter=Submitter(batches, deliveries, waiter, places=MAX_BATCHES_SUBMITTED),
+        waiter=waiter,
         claimer=claimer,
         fetcher=base.fetcher,
         changes=base.changes,
         previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),
         deliveries=deliveries,
-        durations=durations,
-        supervisor=base.supervisor,
         tool_order=ToolOrder(settings.home / ORDER_NAME, settings.apps),
     )
 
