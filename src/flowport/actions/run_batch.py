@@ -178,12 +178,12 @@ class BatchCalls:
     ) -> Offer:
         count = len(wish.rows)
 
-        async def tell(checked: int) -> None:
+        async def report(checked: int) -> None:
             """Tell the client that we are at it: thousands of files take their time."""
             elapsed = self._workspace.clock.monotonic() - caller.arrived_at_seconds
             await caller.report(elapsed, f"checking the rows, {checked} of {count}")
 
-        batch = await prepare_batch(self._workspace.preparer, home.account, listing, wish, origin, tell=tell)
+        batch = await prepare_batch(self._workspace.preparer, home.account, listing, wish, origin, report=report)
         # The rows are runs of one workflow, so one estimate is that of each.
         price = partial(price_call, batch.call, home.account)
         batch = replace(batch, call=await tell_while(self._workspace, caller, "asking what a run costs", price))

@@ -247,7 +247,8 @@ class InputPreparer:
         provider = job.account.provider
         inline = provider.capabilities.inline
         if inline is None:
-            problem = f"is a file of this computer; {provider.title} takes web addresses alone, and it could not be uploaded there{why}"
+            cause = f"it could not be uploaded there{why}"
+            problem = f"is a file of this computer; {provider.title} takes web addresses alone, and {cause}"
             raise build_refusal(item.argument, problem, "Give an https URL of it.")
         body = await self._uploads.open_body(media, Wanted(inline.types, inline.max_bytes), argument=item.argument)
         with body.file:
