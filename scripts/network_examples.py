@@ -12,7 +12,7 @@ from example_records import Example
 
 from flowport.domain.errors import Operation, ProviderUnreachable
 from flowport.network.causes import RequestProgress, Route, Stage, find_cause
-from flowport.network.proxies import Proxy
+from flowport.network.connections import Proxy
 
 _ROUTE: Final = Route("api.magnific.com", "MAGNIFIC_BASE_URL")
 _HTTP_PROXY: Final = Proxy(

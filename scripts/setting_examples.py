@@ -7,7 +7,7 @@ from typing import Final
 import httpx2
 from example_records import Example, catch
 
-from flowport.network.proxies import find_proxy
+from flowport.network.connections import find_proxy
 from flowport.settings.settings import load_settings
 from flowport.web.listen_address import parse_address
 

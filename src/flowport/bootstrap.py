@@ -41,7 +41,7 @@ from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
@@ -343,7 +343,7 @@ def _build_runner(
         clock=clock,
         supervisor=base.supervisor,
         starter=RunStarter(store, live_runs, clock, writer, input_preparer=input_preparer, on_doubt=reread_definition),
-        follower=RunFollower(
+        follower=RunPoller(
             store,
             live_runs,
             clock,

@@ -5,6 +5,7 @@ uploaded where the provider accepts uploads, else inside the request. Nothing he
 sent the run ends unsent.
 """
 
+import base64
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -27,7 +28,6 @@ from flowport.media.local_files import DiskSource, HeldSource, Source
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.download import Fetcher, FetchRules
-from flowport.providers.answers import build_inline_media
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.output_file import SavingRules, build_folder_warning
 from flowport.runs.prepare import MediaInput, PreparedCall, build_rules
@@ -262,4 +262,4 @@ class InputPreparer:
             raise build_refusal(item.argument, problem, "Give fewer or smaller files, or https URLs of them.")
         # What the conversion lost was lost because there was no upload, where the provider accepts them.
         job.note(item, f"{body.note}, because it could not be uploaded{why}" if body.note and why else body.note)
-        return build_inline_media(data)
+        return base64.b64encode(data).decode("ascii")

@@ -9,10 +9,10 @@ taken, and what becomes of one that is not found, no page tells.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from flowport.domain.errors import Operation, ProviderBroken
+from flowport.domain.errors import Operation
 from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
-from flowport.providers.magica.errors import parse_body
+from flowport.providers.magica.answers import READER
 from flowport.providers.magica.outputs import parse_run
 
 MAX_TOLD: Final = 1000
@@ -24,9 +24,6 @@ class MagicaBulkStatus:
 
     most = 20  # no figure is published; each run comes with all that its nodes took and made
 
-    def __init__(self, title: str) -> None:
-        self._title = title
-
     def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
         """Return the request that names the runs."""
         return ApiRequest(Operation.READ_RUNS, "POST", "/v1/runs/batch", {"ids": [*provider_run_ids]})
@@ -37,20 +34,17 @@ class MagicaBulkStatus:
         Any other end is left out: a run's own address has its `response` and its reason, which are not listed here. So is a
         state that nobody has heard of; it may say that there is no such run.
         """
-        body = parse_body(self._title, Operation.READ_RUNS, answer)
+        body = READER.parse_body(answer, Operation.READ_RUNS)
         runs = body.get("runs") if isinstance(body, dict) else None
         if not isinstance(runs, list) or len(runs) > MAX_TOLD:
-            raise self._build_broken(answer, "its answer is no list of the runs")
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer is no list of the runs")
         looks = {
             run_id: parse_run(run, now=now) for run_id, run in _find_runs(runs, frozenset(provider_run_ids)).items()
         }
         told = {run_id: look for run_id, look in looks.items() if look is not None}
         if not told:
-            raise self._build_broken(answer, "its answer describes none of the runs")
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer describes none of the runs")
         return {run_id: look for run_id, look in told.items() if _is_whole(look)}
-
-    def _build_broken(self, answer: ApiAnswer, problem: str) -> ProviderBroken:
-        return ProviderBroken(self._title, Operation.READ_RUNS, answer.status, problem)
 
 
 def _find_runs(runs: Sequence[Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:

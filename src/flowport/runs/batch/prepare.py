@@ -16,6 +16,7 @@ from flowport.domain.text import count_bytes
 from flowport.network.account import OpenAccount
 from flowport.runs.accept import build_run, draw_id
 from flowport.runs.calls import RunRequest
+from flowport.runs.poll_schedule import LIVE_ROWS
 from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, PreparedCall
 from flowport.runs.references import OutputMedia
 from flowport.runtime.clock import Clock
@@ -31,8 +32,6 @@ MAX_ARGUMENTS_BYTES: Final = 5_000_000
 MAX_SHARED_BYTES: Final = 64_000_000
 """Of the shared arguments, times the rows that are live at once: each keeps its own copy while it waits."""
 
-MAX_LIVE_ROWS: Final = 64
-"""Rows of one batch that have begun and not ended."""
 
 _MAX_PROBLEMS: Final = 12
 _MAX_NAMED: Final = 8
@@ -173,8 +172,8 @@ def _check_size(request: BatchRequest) -> None:
         raise build_refusal(
             request.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted."
         )
-    shared = count_bytes(request.shared)
-    if shared * min(count, MAX_LIVE_ROWS) > MAX_SHARED_BYTES:
+    shared_bytes = count_bytes(request.shared)
+    if shared_bytes * min(count, LIVE_ROWS.start) > MAX_SHARED_BYTES:
         raise build_refusal(
             "arguments", "holds too much data for so many rows", "Give paths or https URLs of the files instead."
         )
