@@ -46,7 +46,7 @@ def test_a_state_is_read_in_every_spelling(word: str, state: RunState, spell: An
 
 def test_an_unheard_of_state_counts_as_running() -> None:
     """A run is never given up for a word."""
-    assert read("PAUSED\u202e") == RunStatus(RunState.RUNNING, unheard_status="PAUSED")
+    assert read("PAUSED\u202e") == RunStatus(RunState.RUNNING, unknown_status="PAUSED")
 
 
 @pytest.mark.parametrize("key", ["completedAt", "finishedAt", "completed_at"])
@@ -59,7 +59,7 @@ def test_an_unlisted_word_is_an_end_when_a_response_or_an_instant_comes_with_it(
     answered = read("ARCHIVED", response={"result": A})
     assert (answered.state, [output.url for output in answered.outputs]) == (RunState.SUCCEEDED, [A])
     empty = read("ARCHIVED", **{key: "2026-02-25T12:02:00Z"})
-    assert (empty.state, empty.outputs, empty.unheard_status) == (RunState.FAILED, (), "ARCHIVED")
+    assert (empty.state, empty.outputs, empty.unknown_status) == (RunState.FAILED, (), "ARCHIVED")
 
 
 @pytest.mark.parametrize("nodes", ["nodes", "nodeRuns"])

@@ -45,12 +45,12 @@ async def prepare(flowport: Harness, count: int) -> PreparedBatch:
     workspace = flowport.assembly.workspace
     home, listing = workspace.get_open_catalog(FAILING)
     listing = await home.catalog.fetch_listing(listing.tool_name)
-    wish = BatchRequest(tuple(InputRow(f"row {n}", row) for n, row in enumerate(build_rows(count))))
+    request = BatchRequest(tuple(InputRow(f"row {n}", row) for n, row in enumerate(build_rows(count))))
 
     async def report(_: int) -> None:
         """Tell nobody."""
 
-    return await prepare_batch(workspace.preparer, home.account, listing, wish, RunRequest("local"), report=report)
+    return await prepare_batch(workspace.preparer, home.account, listing, request, RunRequest("local"), report=report)
 
 
 class Troubled:

@@ -50,7 +50,7 @@ class FoundItem:
     text: str = ""
     """The result itself when it is text, else what the item says beside its file."""
     about: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What the item tells of its file."""
+    """What the item says about its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def iterate_items(result: Mapping[str, Any]) -> Iterator[Item]:
 
 
 def _is_new(item: Item, seen: set[str], *, is_expected: bool) -> bool:
-    """Tell whether something under a key that no page names is a result: a file that was not there before."""
+    """Check whether something under a key that no page names is a result: a file that was not there before."""
     if isinstance(item, FoundItem) and item.url:
         return item.url not in seen
     # Of settings and counts that stand beside the results nothing is missed.
@@ -107,8 +107,8 @@ def read_file(text: Any, *, is_address: bool) -> str:
 
 def guess_kind(url: str, otherwise: OutputKind) -> OutputKind:
     """Return the kind of file that an address or data URI promises."""
-    told = _DATA_URI.match(url)
-    word = told["kind"].lower() if told else guess_mime_type(url).partition("/")[0]
+    scheme = _DATA_URI.match(url)
+    word = scheme["kind"].lower() if scheme else guess_mime_type(url).partition("/")[0]
     return OutputKind(word) if word in {"image", "video", "audio"} else otherwise
 
 
@@ -164,7 +164,7 @@ def _iterate_mapping(item: Mapping[str, Any], kind: OutputKind, depth: int) -> I
     if any(isinstance(one, FoundItem) for one in below):
         yield from below
     elif addresses:
-        # Which of them is the result cannot be told.
+        # Any of them may be the result.
         yield FoundItem(OutputKind.TEXT, text=" ".join(_format_further(addresses, []))[:MAX_TEXT])
     else:
         yield _leave_unread(item)

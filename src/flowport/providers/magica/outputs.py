@@ -1,7 +1,7 @@
 """Magica's runs: how they stand, what they made, which of their nodes failed, what they cost. Pure.
 
 Source: "Core concepts" of magica.com/docs for `nodes` and `response`; what clients read of the live service for
-`nodeRuns` with `inDetails`. No page tells which keys an output has, or how long its link lives.
+`nodeRuns` with `inDetails`. No page documents which keys an output has, or how long its link lives.
 """
 
 from collections.abc import Iterator, Mapping
@@ -68,7 +68,7 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
         has_outputs = bool(answered) or (is_completed and any(_find_made(nodes)))
         state = guess_end(has_outputs=has_outputs, is_completed=is_completed, has_error=bool(_read_error(body)))
     if not state.is_final:
-        return RunStatus(state, unheard_status=unheard)
+        return RunStatus(state, unknown_status=unheard)
     failed = [node for node in nodes if parse_state(node.get("status")) is RunState.FAILED]
     # What nodes made on the way stands in for a missing response only where the run went well.
     found = answered or (list(_find_made(nodes)) if state is RunState.SUCCEEDED or unheard else [])
@@ -85,7 +85,7 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
     response = body.get("response")
     unread = (keep_beginning(response),) if response and not outputs else ()
     return RunStatus(
-        state, outputs, detail, unheard_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes)
+        state, outputs, detail, unknown_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes)
     )
 
 
@@ -112,7 +112,7 @@ def _find_made(nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
 
 
 def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[_Found]:
-    """Yield the files and texts in a value. A text that holds an address is text, and nobody fetches what it names."""
+    """Yield the files and texts in a value. A text that holds an address stays a text and is not fetched."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, str):
@@ -145,9 +145,9 @@ def _read_text(text: str, *, is_address: bool) -> _Found | None:
 def _tell_kinds(found: Iterator[_Found], holder: Mapping[str, Any]) -> Iterator[_Found]:
     """Yield what a `result` holds, of the kinds that the metadata beside it names where no ending does."""
     metadata = holder.get("resultMetadata")
-    told = metadata if isinstance(metadata, list) else []
+    stated = metadata if isinstance(metadata, list) else []
     for n, one in enumerate(found):
-        about = told[n] if n < len(told) and isinstance(told[n], Mapping) else {}
+        about = stated[n] if n < len(stated) and isinstance(stated[n], Mapping) else {}
         kind = _KINDS.get(str(about.get("mediaType")).lower())
         yield replace(one, kind=kind) if one.kind is OutputKind.FILE and kind else one
 
@@ -197,9 +197,9 @@ def _read_error(holder: Mapping[str, Any]) -> str:
 
 def _read_cost(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> float | None:
     """Return the credits that the run, or else its nodes together, say they used; None when none says so."""
-    told = _read_used(body)
-    if told is not None:
-        return told
+    stated = _read_used(body)
+    if stated is not None:
+        return stated
     used = [_read_used(node) for node in nodes if get_node_type(node).lower() not in _FREE_TYPES]
     total = sum(one or 0.0 for one in used)
     # A sum of 0 means free only where each node says so.

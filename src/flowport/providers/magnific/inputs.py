@@ -96,7 +96,7 @@ def _read_words(definition: _InputDefinition, key: str) -> str:
 
 def _parse_kind(type_name: str, config: Mapping[str, Any]) -> InputKind:
     if type_name == "creation":
-        # `config` tells the kind of file for creations only: a text input has been seen with a mediaType too.
+        # `config` names the kind of file for creations only: a text input has been seen with a mediaType too.
         return _MEDIA_KINDS.get(str(config.get("mediaType")), InputKind.MEDIA)
     return _INPUT_KINDS.get(type_name, InputKind.ANY)
 
