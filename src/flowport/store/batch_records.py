@@ -11,7 +11,7 @@ from typing import Final
 from flowport.domain.models import Run, RunState
 
 STOPPED_BY_PERSON: Final = "The batch was cancelled, so the rest was not started and cost nothing."
-"""Why rows were dropped that a person wanted no more; who asks for the same afterwards wants it anew."""
+"""Why rows were dropped after the user cancelled; an equal call afterwards starts a new batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,7 +268,7 @@ class RunQueries(Protocol):
         """
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
-        """Return every run of an account, whoever owns it, that is not over; oldest first."""
+        """Return the live runs of an account, of all owners, oldest first."""
 
     async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
         """Return every run of an account that is over and has outputs to be fetched by themselves; oldest first.

@@ -76,7 +76,7 @@ class ProcessLock:
             os.close(descriptor)
 
     def has_died(self, process_id: str) -> bool:
-        """Tell whether a process of this home was killed: its file is there and nobody holds it. Others are not known."""
+        """Tell whether a process of this home was killed: its file is there and no process holds it. Others are not known."""
         is_ours = bool(process_id) and _ID_CHARACTERS.issuperset(process_id)
         return is_ours and self._build_path(process_id).exists() and not self.is_alive(process_id)
 
@@ -93,7 +93,7 @@ class ProcessLock:
 
 
 class NoLock(ProcessLock):
-    """Stands in where the folder cannot be written to: it knows others, and nobody knows of it."""
+    """Stands in where the folder cannot be written to: it can ask about others, and they cannot ask about it."""
 
     def __init__(self, home: Path) -> None:
         """Take an id without a lock; no run may be started under it."""
@@ -105,15 +105,15 @@ class NoLock(ProcessLock):
 
 
 class LeaderLock:
-    """The right to do something that one process does for all: whoever takes it keeps it for life."""
+    """Leadership by a lock on a file: the process that takes it keeps it until it ends or releases it."""
 
     def __init__(self, home: Path, name: str) -> None:
-        """Prepare; nobody is asked yet. The name may hold letters, digits, dots and dashes."""
+        """Prepare; nothing is locked yet. The name may hold letters, digits, dots and dashes."""
         self._path = home / FOLDER / f"{name}.lock"
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Take the turn if nobody has it, and tell whether it is ours.
+        """Take the lock if no process has it, and tell whether it is ours.
 
         Raises:
             OSError: The folder cannot be written to, or its file system has no locks.
@@ -138,7 +138,7 @@ class LeaderLock:
             return True
 
     def release(self) -> None:
-        """Let another process have it. The file stays: removing it could give the turn to two."""
+        """Let another process take it. The file stays: if it were removed, two processes could each lock one."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
