@@ -84,7 +84,7 @@ class DefinitionReader:
                 await reading.done.wait()
             if reading.done.is_set():
                 return
-            wait = home.account.budget.get_wait(1)
+            wait = home.account.limiter.get_wait(1)
             wait_seconds = ceil(wait) if wait > _BUDGET_SECONDS else None
             if clock.monotonic() >= deadline:
                 raise DefinitionNotRead(listing.app.name, home.account.provider.title, wait_seconds)

@@ -209,7 +209,7 @@ async def wait_for_batch(workspace: Workspace, batch: Run, caller: Caller) -> Ba
     durations = await workspace.store.get_durations(account_id=batch.account_id, app_id=batch.app_id)
     usual, told_at = get_usual_seconds(durations), float("-inf")
     account = workspace.get_account(batch.account_id)
-    limit = account.budget.limit if account is not None else 0
+    limit = account.limiter.limit if account is not None else 0
     while True:
         entry = workspace.runner.get_entry(batch.id)
         changed = anyio.Event() if entry is None else entry.changed
