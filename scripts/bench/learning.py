@@ -12,7 +12,7 @@ from schedule_world import VirtualAccount, open_world
 from virtual import VirtualClock, run_virtually
 
 from flowport.domain.models import Urgency
-from flowport.network.api_client import report_answer
+from flowport.network.api_client import report_limits
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
 from flowport.network.ratelimit.limiter import LimiterStatus, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest
@@ -49,7 +49,7 @@ class LearningAccount(VirtualAccount):
         self.sent_at.append(sent_at)
         answer = await super().send_now(request)
         self.limiter.note_over(sent_at)
-        report_answer(self.limiter, answer, sent_at)
+        report_limits(self.limiter, answer, sent_at)
         return answer
 
 

@@ -15,7 +15,7 @@ from flowport.domain.errors import (
 )
 from flowport.providers.input_errors import format_flaws
 from flowport.providers.interface import ApiAnswer, NotTaken, Started, StartOutcome, Uncertain
-from flowport.providers.parsing import clean_answer, parse_json, tell_what_came
+from flowport.providers.parsing import clean_answer, describe_body, parse_json
 from flowport.providers.rate_limit_headers import parse_retry_after
 
 NOT_TAKEN_STATUSES: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
@@ -85,7 +85,7 @@ class AnswerReader:
             started = None
         if started is not None:
             return started
-        problem = f"it answered that the run was started, but {tell_what_came(answer)}"
+        problem = f"it answered that the run was started, but {describe_body(answer)}"
         return Uncertain(self.build_broken(answer, operation, problem), clean_answer(answer))
 
 

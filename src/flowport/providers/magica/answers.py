@@ -79,7 +79,7 @@ _MAX_CURSOR_LENGTH: Final = 1000
 
 
 def find_items(body: Any) -> list[Any] | None:
-    """Return the items of a list; None when the body is none."""
+    """Return the items of a list; None when the body is not a list."""
     if isinstance(body, list):
         return body
     if not isinstance(body, Mapping):
@@ -89,7 +89,7 @@ def find_items(body: Any) -> list[Any] | None:
 
 
 def find_next_query(body: Any) -> str:
-    """Return the query that asks for what follows; empty when nothing does, or nobody could tell how to ask."""
+    """Return the query that asks for what follows; empty when nothing does, or when the answer does not say how to request it."""
     if not isinstance(body, Mapping):
         return ""
     holders = [body, *(inner for key in _HOLDERS if isinstance(inner := body.get(key), Mapping))]

@@ -46,12 +46,12 @@ from flowport.providers.magica.inputs import (
     split_input_id,
 )
 from flowport.providers.magica.mcp_tools import (
-    ask_for_fields,
     build_cancel_arguments,
+    build_field_arguments,
     build_upload_arguments,
+    describe_missing_tool,
     find_address,
     has_started,
-    tell_missing_tool,
 )
 from flowport.providers.magica.outputs import parse_event, parse_run, read_microcredits
 from flowport.providers.magica.prices import build_estimate_body, parse_estimate
@@ -72,7 +72,7 @@ UPLOAD_TYPES: Final = frozenset(
 UPLOAD_SECONDS: Final = 30 * 86_400.0
 """How long an upload is used again; its page calls the address permanent."""
 
-HOW_TO_MEND: Final = (
+HOW_TO_DECLARE: Final = (
     "its inputs are unknown: its graph names no request fields, and Magica's MCP server does not list them either. "
     "There are three remedies: give its request node fields at Magica and save it; use a key that may use Magica's MCP server; "
     "or declare its inputs under [[magica_workflows]] in config.toml"
@@ -93,7 +93,7 @@ class Magica:
     alternatives: Sequence["Magica"] = ()
 
     def __init__(self, *, cancel_path: str = "", declared: Sequence[DeclaredWorkflow] = ()) -> None:
-        """Speak Magica's words.
+        """Create the provider.
 
         Args:
             cancel_path: Below the base URL, with `{run_id}` in it; empty where only the MCP server cancels.
@@ -157,12 +157,12 @@ class Magica:
         if fields is None and failure is not None:
             raise failure
         if fields is None:
-            raise AppUnsupported(clean_line(app.id), HOW_TO_MEND)
+            raise AppUnsupported(clean_line(app.id), HOW_TO_DECLARE)
         inputs = build_inputs(app.id, fields)
         return self._describe(app, inputs, read_at, (yield from self._try_estimate(body)))
 
     def estimate_price(self, app: App) -> Conversation[float | None]:
-        """Return what the workflow as it stands now would cost; its nodes are read anew, since people change them."""
+        """Return what the workflow as it stands now would cost; its nodes are read again, since people change them."""
         try:
             body = yield from self._read_graph(app)
         except ProviderRejected:
@@ -197,8 +197,8 @@ class Magica:
             looks = ((holder, parse_run(holder, now=now)) for holder in holders)
             for holder, look in looks:
                 if look is not None:
-                    told = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
-                    return replace(look, told_run_id=told)
+                    run_id = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
+                    return replace(look, reported_run_id=run_id)
         raise READER.build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
 
     def cancel_run(self, provider_run_id: str) -> Conversation[None]:
@@ -233,14 +233,14 @@ class Magica:
         return UploadedFile(address, UPLOAD_SECONDS)
 
     def _read_graph(self, app: App) -> Conversation[Any]:
-        """Return a workflow as its own address tells it. The path of a system workflow was inferred."""
+        """Return a workflow as read from its own address. The path of a system workflow was inferred."""
         path = f"{_get_list_path(is_own=app.is_own)}/{quote_segment(app.id)}"
         answer = yield ApiRequest(Operation.DESCRIBE_APP, "GET", path)
         return READER.parse_body(answer, Operation.DESCRIBE_APP)
 
     def _ask_tool(self, app: App) -> Conversation[tuple[RequestField, ...] | None]:
-        """Return the fields that `start_run` tells when it is given no values; None when it does not."""
-        request = ToolRequest(Operation.DESCRIBE_APP, "start_run", ask_for_fields(app.id))
+        """Return the fields that `start_run` lists when it gets no values; None when it lists none."""
+        request = ToolRequest(Operation.DESCRIBE_APP, "start_run", build_field_arguments(app.id))
         try:
             body = yield from self._call(request)
         except (ProviderRefused, ProviderRejected, ProviderBroken):
@@ -263,7 +263,7 @@ class Magica:
         )
 
     def _try_estimate(self, body: Any) -> Conversation[float | None]:
-        """Return the price; None when it cannot be had, since an app whose price is unknown is still an app."""
+        """Return the price; None when it is unknown, since such an app can still be offered."""
         try:
             return (yield from self._estimate(body))
         except ProviderError:
@@ -287,7 +287,7 @@ class Magica:
         try:
             return (yield from self._call(request))
         except ProviderRejected as exc:
-            problem = tell_missing_tool(exc, purpose)
+            problem = describe_missing_tool(exc, purpose)
             if problem:
                 raise ProviderRejected(self.title, exc.operation, exc.status, problem=f"{problem}{end}") from exc
             raise

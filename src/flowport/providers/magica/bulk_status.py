@@ -1,9 +1,9 @@
 """Several of Magica's runs in one request. Pure.
 
 Source: the page "Batch get runs" of the API reference (magica.com/docs/api-reference/runs/batch-get) has the path alone. What
-goes there and what comes back is told by the same page under Magica's earlier name, Galaxy.ai
+is sent and returned is on the same page under Magica's earlier name, Galaxy.ai
 (galaxy.ai/docs/api-reference/runs/batch-get): `ids`, at least one, lead to `runs`, each with `nodeRuns`. How many ids are
-taken, and what becomes of one that is not found, no page tells.
+taken, and what happens to one that is not found, is not documented.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,7 +32,7 @@ class MagicaBulkStatus:
         """Return the runs that go on, and those that ended well with what they made.
 
         Any other end is left out: a run's own address has its `response` and its reason, which are not listed here. So is a
-        state that nobody has heard of; it may say that there is no such run.
+        state that is not known; it may say that there is no such run.
         """
         body = READER.parse_body(answer, Operation.READ_RUNS)
         runs = body.get("runs") if isinstance(body, dict) else None
@@ -41,14 +41,14 @@ class MagicaBulkStatus:
         looks = {
             run_id: parse_run(run, now=now) for run_id, run in _find_runs(runs, frozenset(provider_run_ids)).items()
         }
-        told = {run_id: look for run_id, look in looks.items() if look is not None}
-        if not told:
+        described = {run_id: look for run_id, look in looks.items() if look is not None}
+        if not described:
             raise READER.build_broken(answer, Operation.READ_RUNS, "its answer describes none of the runs")
-        return {run_id: look for run_id, look in told.items() if _is_whole(look)}
+        return {run_id: look for run_id, look in described.items() if _is_whole(look)}
 
 
 def _find_runs(runs: Sequence[Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """Return the runs that were asked for; of one that is told twice nobody can say which account of it holds."""
+    """Return the runs that were asked for; one that is listed twice is left out, since either entry may be wrong."""
     found: dict[str, Mapping[str, Any]] = {}
     repeated: set[str] = set()
     for run in runs:
@@ -69,4 +69,4 @@ def _find_id(run: Mapping[str, Any]) -> str:
 
 def _is_whole(look: RunStatus) -> bool:
     is_good = look.state is RunState.SUCCEEDED and bool(look.outputs)
-    return is_good or not (look.state.is_final or look.unheard_status)
+    return is_good or not (look.state.is_final or look.unknown_status)

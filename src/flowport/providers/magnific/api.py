@@ -99,11 +99,11 @@ class Magnific:
     declared_ids = frozenset[str]()
 
     def __init__(self, title: str = "Magnific", styles: Sequence[str] = STYLES) -> None:
-        """Speak the first of these path families.
+        """Use the first of these path families.
 
         Args:
-            title: The sandbox speaks Magnific's words too, and must not pass for the real thing.
-            styles: The families that may be spoken, the first to be tried first.
+            title: The sandbox has the same API, and must not pass for the real service.
+            styles: The families that may be used; the first is tried first.
         """
         self.title = title
         self._reader = AnswerReader(title, _parse_words)
@@ -157,7 +157,7 @@ class Magnific:
         return AppList(tuple(apps), tuple(left_out))
 
     def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
-        """Return the flow as `get-flow` tells it."""
+        """Return the flow as `get-flow` describes it."""
         answer = yield self.build_app_request(app.id)
         return self.parse_app(answer, app, read_at=read_at)
 
@@ -245,8 +245,8 @@ class Magnific:
         outputs, unread = (found.outputs, found.unread) if state.is_final else ((), ())
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
-        told = read_run_id(run.run_id, run.workflow_run_identifier)
-        return RunStatus(state, outputs, detail, unheard_status=unheard, unread=unread, told_run_id=told)
+        run_id = read_run_id(run.run_id, run.workflow_run_identifier)
+        return RunStatus(state, outputs, detail, unknown_status=unheard, unread=unread, reported_run_id=run_id)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.
