@@ -10,7 +10,7 @@ import pytest
 from flowport.actions.views.batch import BatchView
 from flowport.actions.waiting import estimate_left_seconds, format_batch_progress
 from tests.actions.test_batch_views import BATCH, TALLY
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import open_harness
 
 

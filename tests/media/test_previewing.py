@@ -17,9 +17,9 @@ from PIL import Image
 from flowport.actions.views.run import RunView, build_run_answer
 from flowport.domain.models import JsonValue, Output, OutputKind, Run, RunState
 from flowport.media.previews import MAX_PREVIEWS, Previewer
+from tests.fakes.client import Client as SandboxClient
 from tests.media.containers import cover, movie_header, mp4, track
 from tests.media.test_previews import build_png_header
-from tests.sandbox.client import Client as SandboxClient
 from tests.store.samples import build_run
 from tests.support.harness import open_harness
 

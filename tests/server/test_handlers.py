@@ -16,7 +16,7 @@ from flowport.runtime.change_feed import Changes
 from flowport.runtime.clock import SystemClock
 from flowport.server.clients import build_reporter
 from flowport.server.handlers import build_server, build_stopped_server
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 ERROR = ConfigurationError("FLOWPORT_X", "is wrong", "Mend it.")

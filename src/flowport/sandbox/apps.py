@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import NAMESPACE_URL, uuid5
 
-from flowport.sandbox.dialect import OptionShape
+from flowport.sandbox import engine
 
 
 class InputType(StrEnum):
@@ -22,21 +22,13 @@ class InputType(StrEnum):
     """Several texts. Seen on the live service, absent from its documentation."""
 
 
-class Recipe(StrEnum):
-    """What the engine does for an app."""
+class OptionShape(StrEnum):
+    """How a select writes its options; the provider does not publish the shape, so clients must take all."""
 
-    UPSCALE = "upscale"
-    SKETCH = "sketch"
-    POSTER = "poster"
-    PICTURE = "picture"
-    VARIATIONS = "variations"
-    CINEMA = "cinema"
-    PRODUCT = "product"
-    CLIP = "clip"
-    BREAKDOWN = "breakdown"
-    STORYBOARD = "storyboard"
-    ANYTHING = "anything"
-    """For generated apps: takes whatever it is given."""
+    STRINGS = "strings"
+    LABELLED = "labelled"
+    CHOICES = "choices"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +52,11 @@ class AppInput:
     media_type: str = "image"
     """What a creation takes: `image`, `video` or `audio`."""
 
+    @property
+    def is_media(self) -> bool:
+        """Whether it takes a file."""
+        return self.type is InputType.CREATION
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxApp:
@@ -68,7 +65,7 @@ class SandboxApp:
     id: str
     name: str
     cost_credits: int
-    recipe: Recipe
+    recipe: engine.Recipe
     inputs: tuple[AppInput, ...]
     is_published: bool = True
     """Whether everybody's list has it."""
@@ -77,6 +74,14 @@ class SandboxApp:
     pending_seconds: float = 0.6
     running_seconds: float = 1.4
     """How long a run takes at speed 1, the work itself not counted."""
+
+    def build_node_id(self, entry: AppInput) -> str:
+        """Build the id of the node that an input belongs to; always the same."""
+        return str(uuid5(NAMESPACE_URL, f"sandbox:{self.id}/{entry.key}"))
+
+    def build_input_id(self, entry: AppInput) -> str:
+        """Build the input's id, the older key of a run request: `input-{nodeId}-1`."""
+        return f"input-{self.build_node_id(entry)}-1"
 
 
 _PHOTO = AppInput("photo", InputType.CREATION, "Your photo")
@@ -87,7 +92,7 @@ APPS = (
         "Ux7vQm2LpA",
         "Upscale Photo",
         5,
-        Recipe.UPSCALE,
+        engine.upscale,
         (
             _PHOTO,
             AppInput("factor", InputType.SELECT, "Factor", options=(("2", "2"), ("4", "4"))),
@@ -98,7 +103,7 @@ APPS = (
         "pK3sNc81Td",
         "Photo to Pencil Sketch",
         3,
-        Recipe.SKETCH,
+        engine.sketch,
         (
             _PHOTO,
             AppInput("line_strength", InputType.NUMBER, "Line strength", is_required=False, default=1, bounds=(0, 5)),
@@ -108,7 +113,7 @@ APPS = (
         "rP9wE4hZbo",
         "Retro Poster",
         4,
-        Recipe.POSTER,
+        engine.poster,
         (
             _PHOTO,
             AppInput("title", InputType.TEXT, "Title"),
@@ -127,7 +132,7 @@ APPS = (
         "t2P6yGfJ0x",
         "Text to Picture",
         2,
-        Recipe.PICTURE,
+        engine.picture,
         (
             _PROMPT,
             AppInput(
@@ -146,17 +151,17 @@ APPS = (
         "vN5dRk7CuW",
         "Variations on a Theme",
         8,
-        Recipe.VARIATIONS,
+        engine.variations,
         (_PROMPT, AppInput("count", InputType.NUMBER, "How many", is_required=False, default=4, bounds=(1, 6))),
     ),
-    SandboxApp("sC1mB8aXqe", "Slow Cinema Still", 12, Recipe.CINEMA, (_PROMPT,), running_seconds=44.4),
-    SandboxApp("hF4jLz6YvS", "Product Shots, Half of Them", 6, Recipe.PRODUCT, (_PHOTO,)),
-    SandboxApp("cJ0tWi3GnM", "Clip and Jingle", 10, Recipe.CLIP, (AppInput("mood", InputType.TEXT, "Mood"),)),
+    SandboxApp("sC1mB8aXqe", "Slow Cinema Still", 12, engine.cinema, (_PROMPT,), running_seconds=44.4),
+    SandboxApp("hF4jLz6YvS", "Product Shots, Half of Them", 6, engine.product, (_PHOTO,)),
+    SandboxApp("cJ0tWi3GnM", "Clip and Jingle", 10, engine.clip, (AppInput("mood", InputType.TEXT, "Mood"),)),
     SandboxApp(
         "aF8oHb5ErK",
         "Always Fails",
         1,
-        Recipe.BREAKDOWN,
+        engine.breakdown,
         (AppInput("note", InputType.TEXT, "Note", is_required=False, default=""),),
         is_published=False,
         is_own=True,
@@ -165,7 +170,7 @@ APPS = (
         "mS6uVy2DlP",
         "My Storyboard",
         7,
-        Recipe.STORYBOARD,
+        engine.storyboard,
         (
             AppInput("premise", InputType.TEXT, "Premise", is_long=True),
             AppInput("scenes", InputType.LIST, "Scenes", is_required=False),
@@ -175,13 +180,3 @@ APPS = (
     ),
 )
 """Every app, in the order of the lists."""
-
-
-def build_input_id(app: SandboxApp, entry: AppInput) -> str:
-    """Build the input's id, the older key of a run request: `input-{nodeId}-1`."""
-    return f"input-{build_node_id(app, entry)}-1"
-
-
-def build_node_id(app: SandboxApp, entry: AppInput) -> str:
-    """Build the id of the node that an input belongs to; always the same."""
-    return str(uuid5(NAMESPACE_URL, f"sandbox:{app.id}/{entry.key}"))

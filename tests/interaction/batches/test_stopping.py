@@ -11,8 +11,8 @@ from flowport.actions.waiting import KEY_GONE
 from flowport.domain.models import RunState
 from flowport.runs.batch.prepare import MAX_LIVE_ROWS
 from flowport.runs.batch.service import TRIAL_ROWS
+from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, wait_until_started
-from tests.sandbox.client import Client as SandboxClient
 from tests.store.samples import build_run
 from tests.store.test_batches import BATCH, build_batch
 from tests.support.harness import Harness, Mode, open_harness
