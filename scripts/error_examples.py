@@ -1,6 +1,6 @@
-"""Examples of what goes wrong, each with the error that the program answers: most are made by giving it the example.
+"""Examples of errors, most of them made by running the program on the input.
 
-`write_docs.py` writes them into `docs/errors.md`. A test demands an example of every class of error.
+`write_docs.py` writes them into `docs/errors.md`. A test requires an example of every class of error.
 """
 
 import io
@@ -54,13 +54,13 @@ from flowport.store.sqlite.connection import build_file_error
 
 
 def build_sections() -> list[Section]:
-    """Return all examples, by where they come from."""
+    """Return all examples, by their origin."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         return [
             Section(
                 "Settings",
-                "In every answer, and on standard error. For the person who set Flowport up.",
+                "In every answer, and on standard error. For the person who installed Flowport.",
                 tuple(iterate_settings(folder)),
             ),
             Section(
@@ -70,7 +70,7 @@ def build_sections() -> list[Section]:
             ),
             Section(
                 "Tables of a batch",
-                "In the answer. For the assistant, or the person who saved the table; nothing was sent.",
+                "In the answer. For the assistant, or the author of the table; nothing was sent.",
                 tuple(_iterate_tables()),
             ),
             Section(
@@ -80,17 +80,17 @@ def build_sections() -> list[Section]:
             ),
             Section(
                 "What runs cost",
-                "In the answer. For the person, whose limits these are.",
+                "In the answer. For the user, who set these limits.",
                 tuple(_iterate_costs()),
             ),
             Section(
                 "Providers and the network",
-                "In the answer, as the failure or problem of a run, and in `find_apps`. For whoever the advice names.",
+                "In the answer, as the failure or problem of a run, and in `find_apps`. The advice says who has to act.",
                 (*_iterate_providers(), *iterate_network()),
             ),
             Section(
                 "The record of runs",
-                "In the answer, once on standard error, and in a terminal. For the person who set Flowport up.",
+                "In the answer, once on standard error, and in a terminal. For the person who installed Flowport.",
                 tuple(_iterate_records()),
             ),
         ]
@@ -182,7 +182,7 @@ def _iterate_media(folder: Path) -> Iterator[Example]:
 
 
 def _iterate_contents(folder: Path) -> Iterator[Example]:
-    """Give files whose names are right and whose contents cannot be sent."""
+    """Yield errors of files with good names and contents that cannot be sent."""
     root = folder / "Contents"
     root.mkdir()
     buffer = io.BytesIO()
@@ -242,15 +242,15 @@ def _iterate_tables() -> Iterator[Example]:
             _NAMED_TABLES.get(data[:2]) or data.decode("latin-1").replace("\n", " \u23ce ").strip() or "an empty file"
         )
         yield catch(given, lambda data=data: parse_table(data, argument="csv"))  # type: ignore[misc]
-    for given, wish in _BATCHES.items():
-        yield catch(given, lambda wish=wish: anyio.run(_prepare, wish))  # type: ignore[misc]
+    for given, request in _BATCHES.items():
+        yield catch(given, lambda request=request: anyio.run(_prepare, request))  # type: ignore[misc]
 
 
-async def _prepare(wish: BatchRequest) -> None:
-    """Ask for a batch whose size is wrong, which is seen before anything else of it is looked at."""
+async def _prepare(request: BatchRequest) -> None:
+    """Prepare a batch of a wrong size, which is refused before anything else is checked."""
     listing = Listing(_APP, "retro_poster", _NAMES)
     account: Any = None
-    await prepare_batch(account, account, listing, wish, RunRequest("me"), tell=account)
+    await prepare_batch(account, account, listing, request, RunRequest("me"), tell=account)
 
 
 def _iterate_names() -> Iterator[Example]:
@@ -279,8 +279,8 @@ def _iterate_costs() -> Iterator[Example]:
     yield Example("no price, FLOWPORT_UNKNOWN_PRICE=refuse", PriceUnknown("Retro Poster"))
     yield Example("30 credits, FLOWPORT_CONFIRM_ABOVE_CREDITS=20, a client that cannot ask", asked)
     yield Example("the same, a client that asks", ConfirmationNeeded(asked.question))
-    yield Example("the same, and the person says no", NotConfirmed(asked.question))
-    yield Example("a call equal to a run of unknown fate", doubt)
+    yield Example("the same, and the user declines", NotConfirmed(asked.question))
+    yield Example("a call equal to an `unknown` run", doubt)
 
 
 _ANSWERS: Final[tuple[tuple[int, Any], ...]] = (
@@ -313,13 +313,13 @@ def _iterate_providers() -> Iterator[Example]:
     lists = ApiAnswer(200, {}, b'{"data": {"id": "x"}}')
     yield catch(f"Magica's list of workflows: {lists.body.decode()}", lambda: magica.parse_list(lists, is_own=True))
     look = ApiAnswer(200, {}, b'{"data": [5]}')
-    yield catch(f"Magica's answer to a look at a run: {look.body.decode()}", lambda: magica.parse_status(look, now=0.0))
+    yield catch(f"Magica's answer to a poll: {look.body.decode()}", lambda: magica.parse_status(look, now=0.0))
     apps = ApiAnswer(200, {}, b'{"data": {"id": "x"}}')
     yield catch(f"Magnific's list of apps: {apps.body.decode()}", lambda: provider.parse_list(apps, is_own=True))
     yield catch("a list answered 503", lambda: provider.parse_list(ApiAnswer(503, {}, b""), is_own=True))
     yield catch("a list answered 200 <html>", lambda: provider.parse_list(ApiAnswer(200, {}, b"<html>"), is_own=True))
     for breakage in Breakage:
-        yield Example(f"a look: {breakage.name.lower()}", ProviderUnreachable("Magnific", Operation.READ_RUN, breakage))
+        yield Example(f"a poll: {breakage.name.lower()}", ProviderUnreachable("Magnific", Operation.READ_RUN, breakage))
     yield Example("the 1,000 requests of the day", DayUsedUp("Magica", Operation.START_RUN, 18_600.0))
     yield Example("FLOWPORT_REQUESTS_PER_DAY=5", DayUsedUp("Magica", Operation.START_RUN, 600.0, is_told=False))
     yield Example("anything else of a provider", ProviderError("Magica", Operation.READ_BALANCE))
@@ -327,7 +327,7 @@ def _iterate_providers() -> Iterator[Example]:
     yield Example("an upload that is refused", UploadError("storage.example", "its server answered HTTP 403"))
 
 
-# By name, because other constants of the library have the same numbers.
+# By name, because other constants of the library have equal numbers.
 _SQLITE_CODES: Final = tuple(
     f"SQLITE_{word}"
     for word in ("BUSY", "LOCKED", "PERM", "READONLY", "CANTOPEN", "FULL", "IOERR", "CORRUPT", "NOTADB", "CONSTRAINT")

@@ -1,8 +1,8 @@
-"""Find every sentence that the program can say to refuse something, by reading its source.
+"""Find every message with which the program refuses something, by reading its source.
 
-A sentence is what a call passes for a parameter named like a part of one (`problem`, `expected`, `remedy`, `reason`, …) of
-a class or function of Flowport. Literals are followed through conditions, local variables, constants, tables and helpers
-that return them; whatever is filled in while it runs is written as `{…}`.
+A message consists of the arguments that a call passes for parameters such as `problem`, `expected`, `remedy` and `reason` of a
+class or function of Flowport. Literals are followed through conditions, local variables, constants, tables and helpers
+that return them; values known only at run time are written as `{…}`.
 """
 
 import ast
@@ -15,49 +15,49 @@ from typing import Final
 
 SOURCE: Final = Path(__file__).resolve().parent.parent / "src" / "flowport"
 GAP: Final = "{…}"
-"""Stands for what is filled in."""
+"""Replaces a value that is known only at run time."""
 
 _PARTS: Final = ("problem", "reason", "failure", "message", "words", "note", "remedy", "expected", "advice")
-"""The parameters that take a part of a sentence, in the order in which they are read."""
+"""The parameters that take a part of a message, in its order."""
 _SANDBOX: Final = "sandbox"
-"""Imitates a provider, so what it says is no sentence of Flowport."""
+"""The package that imitates a provider, so its messages are not Flowport's."""
 _MAX_DEPTH: Final = 4
 _MAX_FORMS: Final = 48
-"""Forms of one part; more would be a table of its own."""
+"""The most variants of one part."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One sentence with gaps."""
+    """One message with gaps."""
 
     module: str
     """Below `flowport`, with dots."""
     text: str
 
     def matches(self, sentence: str) -> bool:
-        """Tell whether a whole answer contains this sentence with its gaps filled in."""
+        """Return whether an answer contains this message with its gaps filled in."""
         parts = (re.escape(" ".join(part.split())) for part in self.text.split(GAP))
         return re.search(".*?".join(parts), sentence, re.DOTALL) is not None
 
 
 @dataclass(slots=True)
 class _Module:
-    """One file and what it defines at its top."""
+    """One file and its top-level definitions."""
 
     name: str
     tree: ast.Module
     constants: dict[str, ast.expr] = field(default_factory=dict)
     functions: dict[str, _Function] = field(default_factory=dict)
     parameters: dict[str, list[str]] = field(default_factory=dict)
-    """What each function or record takes by position."""
+    """The positional parameters of each function or record."""
     imports: dict[str, str] = field(default_factory=dict)
-    """The names that come from modules of Flowport."""
+    """The module of each name that is imported from Flowport."""
 
 
 def find_templates(source: Path = SOURCE) -> list[Template]:
-    """Return every sentence of the modules under a folder, by module, each once."""
+    """Return every message of the modules in a folder, by module, each once."""
     modules = {module.name: module for module in (_parse(path, source) for path in sorted(source.rglob("*.py")))}
     _inherit(modules)
     found: dict[Template, None] = {}
@@ -94,7 +94,7 @@ def _parse(path: Path, source: Path) -> _Module:
 
 
 def _inherit(modules: Mapping[str, _Module]) -> None:
-    """Put the fields of a base before those of a class; bases stand above their classes, or in other modules."""
+    """Add the fields of base classes before those of each class."""
     for module in modules.values():
         for node in module.tree.body:
             if isinstance(node, ast.ClassDef):
@@ -104,7 +104,7 @@ def _inherit(modules: Mapping[str, _Module]) -> None:
 
 
 class _Reader:
-    """Reads one module."""
+    """Reads the messages of one module."""
 
     def __init__(self, module: _Module, modules: Mapping[str, _Module]) -> None:
         self._module = module
@@ -113,7 +113,7 @@ class _Reader:
         self._line = 0
 
     def iterate(self) -> Iterator[Template]:
-        """Yield the sentences in their order."""
+        """Yield the messages in their order."""
         yield from self._visit(self._module.tree)
 
     def _visit(self, node: ast.AST) -> Iterator[Template]:
@@ -152,7 +152,7 @@ class _Reader:
         return origin.parameters.get(name, []) if origin else []
 
     def read(self, node: ast.expr, depth: int) -> Iterator[str]:  # noqa: C901 (one case for each form of an expression)
-        """Yield the forms of a text; nothing for what is not known before the program runs."""
+        """Yield the variants of a text; nothing if it is known only at run time."""
         if depth > _MAX_DEPTH:
             return
         match node:
@@ -180,7 +180,7 @@ class _Reader:
     def _read_piece(self, node: ast.expr, depth: int) -> list[str]:
         if isinstance(node, ast.Constant):
             return [str(node.value)]
-        # A choice between words is told in full, anything else is a gap.
+        # A choice between words is written in full, anything else is a gap.
         value = node.value if isinstance(node, ast.FormattedValue) else node
         is_choice = isinstance(value, ast.IfExp) or (isinstance(value, ast.Name) and value.id.lstrip("_").isupper())
         forms = list(self.read(value, depth + 1)) if is_choice else []
@@ -207,7 +207,7 @@ class _Reader:
             yield from _Reader(home, self._modules).read_function(home.functions[name], depth)
 
     def read_function(self, function: _Function, depth: int) -> Iterator[str]:
-        """Yield the forms of the texts that a function returns."""
+        """Yield the variants of the texts that a function returns."""
         self._scopes = [function]
         for node in ast.walk(function):
             if isinstance(node, ast.Return) and node.value is not None:
@@ -216,7 +216,7 @@ class _Reader:
 
 
 def _find_reaching(body: Sequence[ast.stmt], name: str, line: int) -> list[ast.expr]:
-    """Return what a name may have been assigned last before a line, in a block and those inside it."""
+    """Return the values that a name may have at a line, in a block and the blocks inside it."""
     found: list[ast.expr] = []
     for statement in body:
         if statement.lineno > line:
@@ -240,7 +240,7 @@ def _iterate_blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
 
 
 def _get_assigned(statement: ast.stmt, name: str) -> Iterator[ast.expr]:
-    """Yield what one statement assigns to a name."""
+    """Yield the values that one statement assigns to a name."""
     match statement:
         case ast.Assign(targets=[ast.Tuple(elts=names)], value=value):
             choices = (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,)
@@ -259,6 +259,6 @@ def _is_name(node: ast.expr, name: str) -> bool:
 
 
 def _end(text: str) -> str:
-    """Return a part of a sentence with its full stop."""
+    """Return a part of a message with its full stop."""
     text = " ".join(text.split())
     return text if text.endswith((".", "?", "!", GAP)) and not text.endswith(f" {GAP}") else f"{text}."

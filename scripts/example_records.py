@@ -1,4 +1,4 @@
-"""What an example of an error is, and how its sentence is written down."""
+"""An example of an error, and how its message is formatted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from typing import Final
 from flowport.domain.errors import FlowportError
 
 SHOWN_FOLDER: Final = "/home/me"
-"""Stands in the document for the folder in which the examples were made."""
+"""Replaces the temporary folder of the examples in the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One thing that goes wrong."""
+    """One error."""
 
     given: str
-    """What was given, or what happened."""
+    """The input, or the event."""
     error: FlowportError
 
 
@@ -26,31 +26,31 @@ class Section:
 
     title: str
     reader: str
-    """Who reads these sentences, and who acts on them."""
+    """Who reads these messages, and who acts on them."""
     examples: tuple[Example, ...]
 
 
 def format_sentence(error: FlowportError, folder: str = "") -> str:
-    """Return an error's sentence on one line, with the folder of the examples called by its usual name."""
+    """Return an error's message on one line, with the folder of the examples replaced."""
     text = str(error).replace(folder, SHOWN_FOLDER) if folder else str(error)
     return " ".join(text.split())
 
 
 def catch(given: str, work: Callable[[], object], folder: Path | None = None) -> Example:
-    """Return the example of what this work raises, without the name of the folder in which it is done."""
+    """Return the example of the error that this work raises, without the name of its folder."""
     try:
         work()
     except FlowportError as exc:
         if folder is None:
             return Example(given, exc)
         sentence = format_sentence(exc, str(folder))
-        return Example(given, Told(type(exc), sentence))
-    message = f"{given} is no error"
+        return Example(given, FormattedError(type(exc), sentence))
+    message = f"{given} raises no error"
     raise AssertionError(message)
 
 
-class Told(FlowportError):
-    """An error whose sentence was made with another folder's name."""
+class FormattedError(FlowportError):
+    """An error whose message was formatted already, because it names another folder."""
 
     def __init__(self, kind: type[FlowportError], sentence: str) -> None:
         super().__init__(sentence)
@@ -59,4 +59,4 @@ class Told(FlowportError):
 
 def get_class_name(error: FlowportError) -> str:
     """Return the name of an example's class."""
-    return error.kind.__name__ if isinstance(error, Told) else type(error).__name__
+    return error.kind.__name__ if isinstance(error, FormattedError) else type(error).__name__

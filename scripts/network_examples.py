@@ -1,4 +1,4 @@
-"""Examples of broken connections, as the network's diagnosis words them: names, routes, TLS and proxies."""
+"""Examples of failed connections: name service, routes, TLS and proxies."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from example_records import Example
 
 from flowport.domain.errors import Operation, ProviderUnreachable
 from flowport.network.causes import RequestProgress, Route, Stage, find_cause
-from flowport.network.proxies import Proxy
+from flowport.network.connections import Proxy
 
 _ROUTE: Final = Route("api.magnific.com", "MAGNIFIC_BASE_URL")
 _HTTP_PROXY: Final = Proxy(
@@ -27,7 +27,7 @@ _SOCKS_PROXY: Final = Proxy(
 
 
 def iterate_network() -> Iterator[Example]:
-    """Give what the provider's answer is told to lack, for each way in which a connection fails."""
+    """Yield the error for each way in which a connection fails."""
     down = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     refused = ConnectionRefusedError(111, "Connection refused")
@@ -37,14 +37,14 @@ def iterate_network() -> Iterator[Example]:
         ("MAGNIFIC_BASE_URL=https://api.magnific.com:0", httpx2.InvalidURL("port"), Stage.PREPARING, None),
         ("a computer without network", _wrap(down), Stage.CONNECTING, None),
         ("a host that no name service knows", _wrap(unknown), Stage.CONNECTING, None),
-        ("a firewall that drops what is sent", httpx2.ConnectTimeout("timed out"), Stage.CONNECTING, None),
-        ("a firewall that refuses what is sent", _wrap(refused), Stage.CONNECTING, None),
+        ("a firewall that drops packets", httpx2.ConnectTimeout("timed out"), Stage.CONNECTING, None),
+        ("a firewall that refuses connections", _wrap(refused), Stage.CONNECTING, None),
         ("a server that ends the TLS handshake", _wrap(cut), Stage.SECURING, None),
         ("a company's proxy whose authority is unknown here", _distrust(20), Stage.SECURING, None),
         ("a computer whose date is years ago", _distrust(9), Stage.SECURING, None),
         ("a certificate for another host", _distrust(62), Stage.SECURING, None),
-        ("a proxy at which nothing listens", _wrap(refused), Stage.CONNECTING, _HTTP_PROXY),
-        ("a proxy that is asked over TLS and speaks none", _wrap(cut), Stage.SECURING_PROXY, _TLS_PROXY),
+        ("a proxy that does not listen", _wrap(refused), Stage.CONNECTING, _HTTP_PROXY),
+        ("a proxy at an https address that does not support TLS", _wrap(cut), Stage.SECURING_PROXY, _TLS_PROXY),
         ("a proxy that answers 407", _answer("407 Proxy Authentication Required"), Stage.TUNNELLING, _HTTP_PROXY),
         (
             "a proxy with a wrong password, 407",
@@ -60,7 +60,7 @@ def iterate_network() -> Iterator[Example]:
             _SOCKS_PROXY,
         ),
         ("a proxy that answers nothing", httpx2.ReadTimeout("timed out"), Stage.TUNNELLING, _HTTP_PROXY),
-        ("a web page in the place of a proxy", httpx2.RemoteProtocolError("no HTTP"), Stage.TUNNELLING, _HTTP_PROXY),
+        ("a web server instead of a proxy", httpx2.RemoteProtocolError("no HTTP"), Stage.TUNNELLING, _HTTP_PROXY),
         ("an answer that breaks off", httpx2.ReadError(""), Stage.SENDING, None),
     ):
         with _set_authority(None):
@@ -69,17 +69,17 @@ def iterate_network() -> Iterator[Example]:
         yield _explain("SSL_CERT_FILE=/home/me/ca.pem, which names another authority", _distrust(20), Stage.SECURING)
 
 
-def _explain(given: str, error: Exception, stage: Stage, proxy: Proxy | None = None) -> Example:
+def _explain(given: str, cause_error: Exception, stage: Stage, proxy: Proxy | None = None) -> Example:
     progress = RequestProgress(proxy)
     progress.stage = stage
-    cause = find_cause(error, progress, _ROUTE)
-    told = ProviderUnreachable("Magnific", Operation.LIST_APPS, cause.breakage, cause.reason, cause.remedy)
-    return Example(given, told)
+    cause = find_cause(cause_error, progress, _ROUTE)
+    error = ProviderUnreachable("Magnific", Operation.LIST_APPS, cause.breakage, cause.reason, cause.remedy)
+    return Example(given, error)
 
 
 @contextmanager
 def _set_authority(path: str | None) -> Iterator[None]:
-    """Set the variable that names the authorities, or leave it out, whatever the environment of this program says."""
+    """Set the variable that names the certificate authorities, or remove it, for the length of a block."""
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     if path is not None:
@@ -92,7 +92,7 @@ def _set_authority(path: str | None) -> Iterator[None]:
 
 
 def _wrap(error: OSError) -> httpx2.ConnectError:
-    """Return what the HTTP library makes of an error of the system."""
+    """Return the HTTP library's error for an error of the system."""
     wrapped = httpx2.ConnectError(str(error))
     wrapped.__cause__ = error
     return wrapped

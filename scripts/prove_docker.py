@@ -1,8 +1,8 @@
-"""Carry out the steps of the Dockerfile under a temporary folder, where no container engine is at hand.
+"""Run the steps of the Dockerfile in a temporary folder, without a container engine.
 
-The folder stands in for the root of the image, and a Python of this machine for the base image: one of the same minor
-version where there is one, else the Python that runs this script. Then the entry point is
-started as an unprivileged user, where this process may become one, and asked for its tools.
+The folder replaces the root of the image, and a Python of this machine the base image: one of the same minor version if there is
+one, otherwise the Python that runs this script. Then the entry point is started, as an unprivileged user if possible, and
+asked for its tools.
 """
 
 import json
@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Final
 
 CONTEXT: Final = Path(__file__).resolve().parent.parent
-NOBODY: Final = 65534
+UNPRIVILEGED_ID: Final = 65534
 BUILT_IN_TOOLS: Final = {"find_apps", "run_app", "get_run", "list_runs", "cancel_run", "get_balance"}
 MAX_SECONDS: Final = 60
 
 _INSIDE: Final = re.compile(r"(?<![\w./])/(?=(?:opt|build|data)\b)")
-"""Where a path of the image begins; what else is absolute belongs to this machine."""
+"""Where a path of the image begins; other absolute paths belong to this machine."""
 
 
 @dataclass
 class Image:
-    """What the steps have come to."""
+    """The state of the image after some steps."""
 
     root: Path
     work: Path
@@ -38,12 +38,12 @@ class Image:
     entry_point: tuple[str, ...] = ()
 
     def relocate(self, text: str) -> str:
-        """Return the text with the image's paths below the folder."""
+        """Return the text with the image's paths moved below the folder."""
         return _INSIDE.sub(f"{self.root}/", text)
 
 
 def main() -> int:
-    """Build, start and ask; 0 when everything went as it must."""
+    """Build, start the server and list its tools; return 0 if all steps succeed."""
     with tempfile.TemporaryDirectory(prefix="flowport-image-") as folder:
         root = Path(folder)
         root.chmod(0o755)
@@ -67,7 +67,7 @@ def read_instructions() -> list[tuple[str, str]]:
 
 
 def build(root: Path) -> Image:
-    """Carry out every stage in the same folder: what a later one copies from an earlier one is there already."""
+    """Run every stage in the same folder, so copies from an earlier stage are there already."""
     image = Image(root, root)
     tools = root / "tools"
     tools.mkdir()
@@ -91,12 +91,12 @@ def build(root: Path) -> Image:
             case "VOLUME":
                 Path(image.relocate(rest)).mkdir(exist_ok=True)
             case _:
-                raise RuntimeError(f"{word} is not understood here; teach this script or leave it out")
+                raise RuntimeError(f"{word} is not supported; extend this script or remove the instruction")
     return image
 
 
 def get_pin(rest: str) -> tuple[str, str]:
-    """Return the minor and the whole version of the base image; refuse one whose next build may be another one."""
+    """Return the minor and the full version of the base image; raise an error if it is not pinned."""
     pinned = re.fullmatch(r"python:((\d+\.\d+)\.\d+)-\S+( AS \w+)?", rest)
     if pinned is None:
         raise RuntimeError(f"the base image {rest} is not a Python pinned to a version")
@@ -104,29 +104,29 @@ def get_pin(rest: str) -> tuple[str, str]:
 
 
 def provide_python(tools: Path, minor: str, version: str) -> str:
-    """Put a Python in the place of the base image's; tell which."""
+    """Replace the base image's Python by one of this machine; return a description of it."""
     own = Path(str(getattr(sys, "_base_executable", sys.executable)))
     python = next((found for found in list_pythons(minor) if get_version(found).startswith(f"{minor}.")), own)
     (tools / "python").unlink(missing_ok=True)
     (tools / "python").symlink_to(python)
-    return f"with Python {get_version(python)} in the place of {version}"
+    return f"with Python {get_version(python)} instead of {version}"
 
 
 def list_pythons(minor: str) -> Iterator[Path]:
-    """Return where a Python of that minor version may be: on the search path, or among those that pyenv keeps."""
+    """Yield where a Python of that minor version may be: on the search path, or in pyenv's folder."""
     named = shutil.which(f"python{minor}")
     yield from [Path(named)] if named else []
     yield from (Path(os.environ.get("PYENV_ROOT", "")) / "versions").glob(f"{minor}.*/bin/python{minor}")
 
 
 def get_version(python: Path) -> str:
-    """Return the version that a Python tells; empty when it does not start."""
+    """Return the version of a Python; empty if it does not start."""
     asked = [str(python), "-c", "import platform; print(platform.python_version())"]
     return subprocess.run(asked, check=False, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def copy(image: Image, rest: str) -> None:
-    """Copy from the context; from another stage there is nothing to do."""
+    """Copy from the context; copies from another stage are there already."""
     if rest.startswith("--from="):
         return
     *sources, target = rest.split()
@@ -139,7 +139,7 @@ def copy(image: Image, rest: str) -> None:
 
 
 def run(image: Image, rest: str, tools: Path) -> None:
-    """Run a command of the build. Accounts of the image are not made on this machine."""
+    """Run a command of the build, except for the creation of accounts."""
     if rest.startswith("useradd "):
         return
     command = re.sub(r"-o \w+ ", "", image.relocate(rest))
@@ -148,18 +148,18 @@ def run(image: Image, rest: str, tools: Path) -> None:
 
 
 def build_environment(image: Image) -> dict[str, str]:
-    """Return what a container would have, and nothing of this process's."""
+    """Return a container's environment, without this process's variables."""
     return {"PATH": "/usr/bin:/bin", "HOME": str(image.root), "LANG": "C.UTF-8", **image.environment}
 
 
 def get_pip_settings() -> Mapping[str, str]:
-    """Return where this machine gets its packages from."""
+    """Return this machine's settings for pip."""
     return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
 
 
 def list_tools(image: Image) -> tuple[set[str], str]:
-    """Return the names that the entry point lists, and as whom it ran."""
-    user = NOBODY if can_become_nobody(image) else None
+    """Return the names of the listed tools, and a description of the user that ran the entry point."""
+    user = UNPRIVILEGED_ID if can_drop_privileges(image) else None
     if sys.platform != "win32" and user is not None:
         os.chown(image.root / "data", user, user)
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "proof", "version": "1"}}
@@ -189,13 +189,15 @@ def list_tools(image: Image) -> tuple[set[str], str]:
     return {tool["name"] for tool in listed}, "as an unprivileged user" if user else "as this user"
 
 
-def can_become_nobody(image: Image) -> bool:
-    """Tell whether this process may become another user, and that user may run this machine's Python."""
+def can_drop_privileges(image: Image) -> bool:
+    """Return whether this process may become another user that can run this machine's Python."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return False
     python = str(Path(image.entry_point[0]).with_name("python"))
     try:
-        asked = subprocess.run([python, "-c", "import encodings"], user=NOBODY, group=NOBODY, check=False, env={})
+        asked = subprocess.run(
+            [python, "-c", "import encodings"], user=UNPRIVILEGED_ID, group=UNPRIVILEGED_ID, check=False, env={}
+        )
     except PermissionError:
         return False
     return asked.returncode == 0

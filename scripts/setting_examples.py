@@ -1,4 +1,4 @@
-"""Settings that cannot be used, as people write them."""
+"""Examples of settings that cannot be used."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Final
 import httpx2
 from example_records import Example, catch
 
-from flowport.network.proxies import find_proxy
+from flowport.network.connections import find_proxy
 from flowport.settings.settings import load_settings
 from flowport.web.listen_address import parse_address
 
@@ -18,7 +18,7 @@ _ENVIRONMENTS: Final = (
     {"FLOWPORT_PREVIEWS": "perhaps"},
     {"FLOWPORT_SOURCE": "mine"},
     {"FLOWPORT_HOME": "results"},
-    {"FLOWPORT_OUTPUT_DIR": "~nobody-of-that-name/x"},
+    {"FLOWPORT_OUTPUT_DIR": "~no-such-user/x"},
     {"FLOWPORT_DATABASE_URL": "postgresql://x"},
     {"FLOWPORT_REQUESTS_PER_MINUTE": "0", "FLOWPORT_REQUESTS_PER_DAY": "5"},
     {"MAGNIFIC_API_KEY": "${MAGNIFIC_API_KEY}"},
@@ -61,7 +61,7 @@ _PROXIES: Final = ("ftp://proxy.example:21", "http://", "http://proxy.example:99
 def iterate_settings(folder: Path) -> Iterator[Example]:
     """Yield settings that cannot be used, from the environment, the command line and the file."""
     for environ in _ENVIRONMENTS:
-        # Keys are never shown as they stand; these are none.
+        # Real keys are never shown; these are invented.
         given = ", ".join(f"{name}={text}" for name, text in environ.items())
         yield catch(given, lambda environ=environ: load_settings({}, {"FLOWPORT_HOME": "/h", **environ}))  # type: ignore[misc]
     path = folder / "config.toml"

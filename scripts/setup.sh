@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make the environment .venv: `sh scripts/setup.sh run` installs what running needs, `dev` the development tools too.
-# Each step is printed. A step that fails is named, with its likely cause and remedy. A finished set-up is not repeated.
+# Create the environment .venv: `sh scripts/setup.sh run` installs the dependencies, `dev` also the development tools.
+# Each step is printed. A step that fails is reported with its likely cause and remedy. A finished set-up is not repeated.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 unset PYTHONPATH PYTHONHOME
@@ -22,7 +22,7 @@ step() {
   printf '[%s/4] %s\n' "$1" "$3"
 }
 
-# End with the step, its last lines of output, the likely cause and the remedy.
+# Exit with the step, its last lines of output, the likely cause and the remedy.
 fail() {
   {
     printf '\nSet-up failed at %s.\n' "$current"
@@ -33,7 +33,7 @@ fail() {
   exit 1
 }
 
-# Fail with the cause that the output of pip tells.
+# Fail with the cause that pip's output shows.
 explain() {
   if has 'No space left on device|Disk quota exceeded|not enough space'; then
     fail "the disk is full." "free about 500 MB here and in the folder for temporary files, then run it again."
@@ -49,7 +49,7 @@ explain() {
   elif has '(401|403|407) (Client )?Error|Proxy Authentication|User for '; then
     fail "the package index or the proxy refuses you." "check the user name and password in pip's settings (pip config list)."
   elif has 'NewConnectionError|Connection refused|ConnectTimeout|timed out|name resolution|not known|nodename nor servname|getaddrinfo failed|Network is unreachable|No route to host|ProxyError|Max retries|Connection (aborted|broken|reset)|RemoteDisconnected|IncompleteRead|from versions: none'; then
-    fail "the package index cannot be reached, or is none${PIP_INDEX_URL:+ (PIP_INDEX_URL names your own)}." \
+    fail "the package index cannot be reached, or is not a package index${PIP_INDEX_URL:+ (PIP_INDEX_URL names your own)}." \
       "check the network and the proxy (HTTPS_PROXY, pip config list), then run it again; it goes on where it stopped."
   elif has 'No matching distribution|Could not find a version|404 Client Error'; then
     fail "the package index does not offer a release that $lock names${PIP_INDEX_URL:+ (PIP_INDEX_URL names your own)}, or offers none for this Python." \
@@ -65,7 +65,7 @@ explain() {
 
 has() { grep -Eiq "$1" "$output"; }
 
-# Say what this set-up is made of. It is out of date when a lock changed or the folder was moved.
+# Print a checksum of what the set-up depends on. It is out of date when a lock changed or the folder was moved.
 get_key() { { pwd -P && cat "$1" pyproject.toml; } | cksum; }
 
 is_done() { [ "$(cat "$venv/.$1" 2>/dev/null)" = "$(get_key "$2")" ] && "$venv/bin/python" -c '' 2>/dev/null; }
@@ -89,10 +89,10 @@ case $(cat "$output") in
   : >"$output"
   for other in python3.14 python3.13 python3.12 python3.11; do
     if [ "$("$other" -c 'print("ok")' 2>/dev/null)" = ok ]; then
-      fail "$python is no Python 3.11 or newer: ${found:-it does not start}." "run: make $goal PYTHON=$other"
+      fail "$python is not Python 3.11 or newer: ${found:-it does not start}." "run: make $goal PYTHON=$other"
     fi
   done
-  fail "$python is no Python 3.11 or newer: ${found:-it does not start}." \
+  fail "$python is not Python 3.11 or newer: ${found:-it does not start}." \
     "install Python 3.11 or newer; if it has another name, run: make $goal PYTHON=that-name"
   ;;
 esac

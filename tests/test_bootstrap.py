@@ -65,7 +65,8 @@ async def test_the_path_family_is_detected_unless_set(tmp_path: Path, style: str
     """A setting that names one family causes no request to the other."""
     providers = (ProviderSettings("magnific", DOWN, "key", {"api_style": style}),)
     async with open_assembly(build_settings(tmp_path / "person", DOWN, providers=providers)) as assembly:
-        assert assembly.workspace.catalogs[0].account.provider.styles == styles
+        provider = assembly.workspace.catalogs[0].account.provider
+        assert (provider.style, *(other.style for other in provider.alternatives)) == styles
 
 
 async def test_the_sandbox_shows_its_apps_whatever_the_source(tmp_path: Path) -> None:

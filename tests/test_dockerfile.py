@@ -1,4 +1,4 @@
-"""The Dockerfile's base image."""
+"""Check the Dockerfile's base image."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def test_both_stages_have_the_same_base() -> None:
 
 
 def test_the_base_is_the_newest_patch_release_that_the_locked_tools_know() -> None:
-    """uv carries a list of Python's releases; an upgrade of the locks therefore asks for an upgrade of the image too."""
+    """uv contains a list of Python's releases, so an upgrade of the locks requires an upgrade of the image."""
     uv = Path(sys.executable).with_name("uv")
     command = [
         uv,

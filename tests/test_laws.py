@@ -1,4 +1,4 @@
-"""Laws over every inventory that a provider can send: thousands of random and hostile definitions, counted."""
+"""Check the laws of tools over thousands of random and hostile app definitions, and print how many were tried."""
 
 import asyncio
 import json
@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import build_name, build_properties
+from flowport.catalog.listing import build_name
+from flowport.catalog.names import build_property_names
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.schema import build_tool
 from flowport.domain.errors import AppUnsupported, FlowportError, Operation, ProviderBroken
@@ -36,10 +37,10 @@ from tests.support.scripted import ScriptedAccount, build_answer
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 LEAST_TRIED = 5000
-"""Definitions that one run of the tests has to try."""
+"""The least number of definitions in one run of the tests."""
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
-"""Making a failing inventory smaller would take minutes; the blob that is printed brings it back as it was."""
+"""Shrinking a failing list would take minutes; the printed blob reproduces it."""
 
 SCOPE = "magnific:api.example"
 PROVIDER = Magnific()
@@ -47,7 +48,7 @@ PROVIDER = Magnific()
 
 @dataclass
 class Tally:
-    """What was tried and what came of it."""
+    """Counts of the definitions that were tried, and of their results."""
 
     tried: int = 0
     listed: int = 0
@@ -56,19 +57,19 @@ class Tally:
     broken: int = 0
 
     def leave_out(self, refusal: FlowportError) -> None:
-        """Count an app that cannot be a tool; what is said of it must be fit to read."""
+        """Count an app that cannot be a tool; its reason must be clean text."""
         self.left_out += 1
         assert is_clean(str(refusal)), repr(refusal)
 
     def note(self, what: str, breaches: Sequence[str]) -> None:
-        """Count a tool that breaks laws, and fail."""
+        """Count a tool that breaks a law, and fail."""
         self.broken += bool(breaches)
         assert not breaches, f"{what} breaks: {', '.join(breaches)}"
 
 
 @dataclass(frozen=True)
 class Named:
-    """The apps of an inventory that can be described, with their names."""
+    """The apps of a list that can be described, with their names."""
 
     apps: Mapping[str, App]
     tool_names: Mapping[str, str]
@@ -76,8 +77,8 @@ class Named:
 
 
 @pytest.fixture(scope="module")
-def batch_progress(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """Count through the module, and show the figure whatever captures the output."""
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Count over the whole module, and print the figures past pytest's capture."""
     counted = Tally()
     yield counted
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -96,10 +97,10 @@ def open_names() -> sqlite3.Connection:
     return connection
 
 
-def read_inventory(inventory: Sequence[Definition], batch_progress: Tally) -> dict[str, App]:
-    """Return the apps that the provider's parser makes of it, by id; what it refuses has to be refused with a reason."""
+def read_inventory(inventory: Sequence[Definition], tally: Tally) -> dict[str, App]:
+    """Return the parsed apps by id; every refusal must have a reason."""
     listed = PROVIDER.parse_list(build_answer(encode([one.summary for one in inventory])), is_own=False)
-    batch_progress.left_out += len(listed.left_out)
+    tally.left_out += len(listed.left_out)
     details: dict[str, bytes] = {}
     for one in inventory:
         details.setdefault(_get_id(one), encode(one.detail))
@@ -108,23 +109,23 @@ def read_inventory(inventory: Sequence[Definition], batch_progress: Tally) -> di
         try:
             apps[app.id] = PROVIDER.parse_app(build_answer(details[app.id]), app, read_at=0.0)
         except (AppUnsupported, ProviderBroken) as refusal:
-            batch_progress.leave_out(refusal)
+            tally.leave_out(refusal)
     return apps
 
 
 def name_all(connection: sqlite3.Connection, apps: Mapping[str, App]) -> Named:
-    """Name apps and inputs as the catalogue does."""
+    """Assign names to apps and inputs as the catalogue does."""
     tool_names = assign_tool_names(
         connection,
         SCOPE,
         apps=[(app.id, app.name) for app in apps.values()],
         build_name=partial(build_name, prefix=""),
     )
-    properties = [(app.id, partial(build_properties, app)) for app in apps.values()]
+    properties = [(app.id, partial(build_property_names, app.inputs or ())) for app in apps.values()]
     return Named(apps, tool_names, assign_property_names(connection, SCOPE, apps=properties))
 
 
-def build_tools(named: Named, batch_progress: Tally, *, is_sandbox: bool) -> dict[str, Tool]:
+def build_tools(named: Named, tally: Tally, *, is_sandbox: bool) -> dict[str, Tool]:
     """Return the tool of each app that can have one, by app id."""
     tools: dict[str, Tool] = {}
     for app in named.apps.values():
@@ -137,12 +138,12 @@ def build_tools(named: Named, batch_progress: Tally, *, is_sandbox: bool) -> dic
                 title_prefix="Sandbox: " if is_sandbox else "",
             )
         except AppUnsupported as refusal:
-            batch_progress.leave_out(refusal)
+            tally.leave_out(refusal)
     return tools
 
 
 def find_unstable(connection: sqlite3.Connection, named: Named) -> list[str]:
-    """Return which changes of an inventory change a name that was given. The new apps are called like the old ones."""
+    """Return the changes of a list that change an assigned name. The added apps have the names of the old ones."""
     apps = named.apps
     renamed = {key: replace(app, name="Another", inputs=_rename_inputs(app)) for key, app in apps.items()}
     namesakes = {f"new {key}": replace(app, id=f"new {key}") for key, app in apps.items()}
@@ -176,36 +177,36 @@ def _keeps(before: Named, after: Named) -> bool:
     phases=PHASES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
-def check_inventory(batch_progress: Tally, inventory: Sequence[Definition], seed: int, *, is_sandbox: bool) -> None:
-    """Put one inventory to every law."""
-    batch_progress.tried += len(inventory)
+def check_inventory(tally: Tally, inventory: Sequence[Definition], seed: int, *, is_sandbox: bool) -> None:
+    """Check every law on one list."""
+    tally.tried += len(inventory)
     with closing(open_names()) as connection:
-        named = name_all(connection, read_inventory(inventory, batch_progress))
-        batch_progress.note("the inventory", find_unstable(connection, named))
-    tools = build_tools(named, batch_progress, is_sandbox=is_sandbox)
-    batch_progress.listed += len(tools)
+        named = name_all(connection, read_inventory(inventory, tally))
+        tally.note("the inventory", find_unstable(connection, named))
+    tools = build_tools(named, tally, is_sandbox=is_sandbox)
+    tally.listed += len(tools)
     chance = Random(seed)
     for app_id, tool in tools.items():
         breaches = find_breaches(tool)
         app, names = named.apps[app_id], named.property_names[app_id]
-        batch_progress.calls += 1
+        tally.calls += 1
         if not reaches_the_provider(app, tool, names, build_arguments(app, tool, names, chance)):
             breaches.append("what the schema accepts reaches the provider")
-        batch_progress.note(tool["name"], breaches)
+        tally.note(tool["name"], breaches)
 
 
-def test_every_listed_tool_keeps_every_law(batch_progress: Tally) -> None:
-    """An app that cannot keep them is left out with a reason; it never breaks the list."""
-    check_inventory(batch_progress)
+def test_every_listed_tool_keeps_every_law(tally: Tally) -> None:
+    """An app that would break a law is left out with a reason; it never breaks the list."""
+    check_inventory(tally)
 
-    assert (batch_progress.tried >= LEAST_TRIED, batch_progress.broken) == (True, 0)
+    assert (tally.tried >= LEAST_TRIED, tally.broken) == (True, 0)
     # A law is as good as what comes to it.
-    assert batch_progress.listed > LEAST_TRIED // 3
+    assert tally.listed > LEAST_TRIED // 3
 
 
 @dataclass
 class Account:
-    """A provider that answers from an inventory; what has no answer there is not found."""
+    """A provider that answers from a list; everything else is not found."""
 
     inventory: Sequence[Definition]
 
@@ -226,7 +227,7 @@ def _get_id(one: Definition) -> str:
 
 
 async def start_catalogue(folder: Path, inventory: Sequence[Definition]) -> dict[str, Tool]:
-    """Start Flowport's catalogue on a folder, refresh it, end it, and return its tools by app id."""
+    """Open the catalogue on a folder, refresh and close it, and return its tools by app id."""
     clock, store = FakeClock(), open_sqlite_store(folder / "ledger.sqlite3")
     catalog = Catalog(ScriptedAccount(Account(inventory), clock), store, clock, folder / "one.json")
     await catalog.load()
@@ -239,7 +240,7 @@ async def start_catalogue(folder: Path, inventory: Sequence[Definition]) -> dict
 @given(inventory=INVENTORIES)
 @settings(max_examples=25, phases=PHASES, suppress_health_check=list(HealthCheck))
 def test_tools_are_the_same_after_a_restart_and_keep_their_names_in_any_order(inventory: Sequence[Definition]) -> None:
-    """A saved prompt must mean the same app tomorrow; and no definition, however hostile, ends the refresh."""
+    """A saved prompt means the same app tomorrow, and no hostile definition ends the refresh."""
     with TemporaryDirectory() as name:
         first, again, turned = (
             asyncio.run(start_catalogue(Path(name), offered)) for offered in (inventory, inventory, inventory[::-1])

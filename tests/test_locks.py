@@ -1,4 +1,4 @@
-"""The locks are complete: whatever is released later, pip in hash mode finds everything that it needs in them."""
+"""Check that the locks are complete, so that later releases of dependencies cannot break an installation."""
 
 import importlib.metadata
 import re
@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {"requirements.lock": "build", "requirements-dev.lock": "dev"}
-"""Each lock, and the group that it holds beside what Flowport itself requires."""
+"""Each lock, with the dependency group that it contains besides Flowport's own requirements."""
 
 PLATFORMS = [
     {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": system, "platform_system": name}
@@ -26,7 +26,7 @@ PLATFORMS = [
 
 @dataclass(frozen=True)
 class Need:
-    """One requirement on the way from Flowport to everything that it needs."""
+    """One requirement that is reached from Flowport's own requirements."""
 
     requirement: Requirement
     of: str
@@ -43,7 +43,7 @@ def read_lock(name: str) -> dict[str, list[Requirement]]:
 
 
 def list_roots(group: str) -> list[Need]:
-    """Return what pyproject.toml asks for: Flowport's own requirements, and a group with the groups that it includes."""
+    """Return the requirements in pyproject.toml: Flowport's own, and a group with the groups that it includes."""
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
     def list_group(name: str) -> Iterator[str]:
@@ -56,7 +56,7 @@ def list_roots(group: str) -> list[Need]:
 
 
 def list_needs(group: str, platform: dict[str, str]) -> Iterator[Need]:
-    """Return every requirement that is reached on a platform, extras followed. What is not installed here leads no further."""
+    """Return every requirement that is reached on a platform, with extras; packages that are not installed are not followed."""
     environment: Any = {**default_environment(), **platform}
     waiting = list_roots(group)
     seen: set[tuple[str, str]] = set()
@@ -93,7 +93,7 @@ def list_requirements(name: str, extra: str, environment: Any) -> Iterator[Need]
 def test_a_lock_pins_whatever_is_required_with_the_extras_that_it_is_required_with(
     lock: str, platform: dict[str, str]
 ) -> None:
-    """pip takes a pin for `name[extra]` only when it has the extra too; else it takes the newest release, and rejects it."""
+    """pip uses a pin for `name[extra]` only if the pin has the extra; otherwise it takes the newest release and rejects its hash."""
     environment: Any = {**default_environment(), **platform, "extra": ""}
     pins = {
         name: pin
@@ -113,7 +113,7 @@ def test_a_lock_pins_whatever_is_required_with_the_extras_that_it_is_required_wi
 
 
 def test_the_test_above_meets_requirements_with_extras() -> None:
-    """It would also pass if it reached none; these two were missing from the locks once."""
+    """Without such requirements that test would prove nothing; these two were once missing from the locks."""
     reached = {str(need.requirement) for need in list_needs("dev", PLATFORMS[0]) if need.requirement.extras}
 
     assert {re.split(r"[<>=~!]", text)[0].casefold() for text in reached} >= {
@@ -125,7 +125,7 @@ def test_the_test_above_meets_requirements_with_extras() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_pins_each_release_by_hash_and_names_no_address(lock: str) -> None:
-    """A file is known by its hash, wherever it comes from."""
+    """A file is identified by its hash, not by its address."""
     text = (ROOT / lock).read_text(encoding="utf-8")
 
     assert [str(pin) for several in read_lock(lock).values() for pin in several if not get_version(pin)] == []
@@ -135,7 +135,7 @@ def test_a_lock_pins_each_release_by_hash_and_names_no_address(lock: str) -> Non
 
 
 def test_the_development_lock_holds_the_same_releases_as_the_other() -> None:
-    """What is tested is what runs, and installing the development tools leaves a complete Flowport."""
+    """The tested releases are those that users run, and the development tools include all of them."""
     development = read_lock("requirements-dev.lock")
     differing = [
         name
@@ -148,6 +148,6 @@ def test_the_development_lock_holds_the_same_releases_as_the_other() -> None:
 
 
 def get_version(pin: Requirement) -> str:
-    """Return the one version of a pin; empty when it allows several."""
+    """Return the single version of a pin; empty if it allows several."""
     (specifier, *more) = pin.specifier
     return specifier.version if specifier.operator == "==" and not more and "*" not in specifier.version else ""

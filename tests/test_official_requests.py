@@ -1,4 +1,4 @@
-"""The check that holds over all tests: what Flowport sends is what the documents allow."""
+"""Check the request checker that all tests use."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ RUN = f"/v1/ai/flows/{IDS['Retro Poster']}/run"
     ],
 )
 def test_what_no_document_allows_is_found(path: str, body: dict[str, Any]) -> None:
-    """A value of another type, an unknown member, a path of our own making."""
+    """A value of another type, an unknown member and an invented path are found."""
     assert find_problem("POST", path, json.dumps(body).encode())
 
 
@@ -49,14 +49,14 @@ def test_what_no_document_allows_is_found(path: str, body: dict[str, Any]) -> No
     ],
 )
 def test_what_the_documents_show_passes(path: str, body: dict[str, Any]) -> None:
-    """Their own examples."""
+    """The documentation's own examples pass."""
     assert find_problem("POST", path, json.dumps(body).encode()) == ""
 
 
 async def test_the_check_sees_the_requests_of_a_whole_flowport(
     sandbox: SandboxClient, tmp_path: Path, request_checker: RequestChecker
 ) -> None:
-    """A check that looked at nothing would pass whatever was sent."""
+    """A checker that sees no request would accept everything."""
     async with open_harness(sandbox, tmp_path / "person") as flowport:
         assert (await flowport.ask("text_to_picture", prompt="a lake"))["state"] == "succeeded"
     assert {"/v1/ai/flows", f"/v1/ai/flows/{IDS['Text to Picture']}/run"} <= request_checker.paths

@@ -1,4 +1,4 @@
-"""What can be known of macOS and Windows from here: every module is imported there without a part that is not there."""
+"""Check on Linux that every module can be imported without what macOS or Windows lacks."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ print(len(NAMES), "modules")
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
 def test_every_module_is_imported_without_what_another_system_lacks(platform: str) -> None:
-    """A POSIX-only import or name at load would end Flowport on Windows before it could say a word."""
+    """A POSIX-only import or name would end Flowport on Windows without a message."""
     command = [sys.executable, "-c", IMPORTED_ELSEWHERE, platform]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
 
@@ -73,7 +73,7 @@ def test_every_module_is_imported_without_what_another_system_lacks(platform: st
 
 
 def test_the_test_above_meets_what_windows_lacks(tmp_path: Path) -> None:
-    """A module that imports what only POSIX has does not load there, nor one that reads a missing name."""
+    """The simulation refuses a POSIX-only import and a missing name."""
     for text, error in (("import fcntl", "fcntl"), ("import signal\nsignal.SIGKILL", "SIGKILL")):
         (tmp_path / "flowport").mkdir(exist_ok=True)
         (tmp_path / "flowport/__init__.py").write_text("")

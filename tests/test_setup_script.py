@@ -1,4 +1,4 @@
-"""The set-up of a fresh clone: what it prints, and what it says when a step fails."""
+"""Check the set-up of a fresh clone: what it prints, and how it reports a step that fails."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SETUP_FILES = ("Makefile", "scripts/setup.sh", "pyproject.toml", "requirements.lock", "requirements-dev.lock")
 
 OLD_PYTHON = '#!/bin/sh\necho "Python 3.9.18"\n'
-"""A python3 of macOS or an older Linux: whatever it is asked, it cannot run what needs 3.11."""
+"""A python3 that is older than 3.11, as on macOS or an older Linux."""
 
 WORKING_PYTHON = """#!/bin/sh
 case "$*" in
@@ -27,12 +27,12 @@ case "$*" in
 *'-m pip'*) {pip} ;;
 esac
 """
-"""A Python that does what the set-up asks, but for the parts that a test replaces."""
+"""A stand-in for Python that does what the set-up needs, except for what a test replaces."""
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Return a folder with what the set-up reads, under a name that needs quotes."""
+    """Return a folder with the set-up's files, whose name needs quotes."""
     folder = tmp_path / "a clone"
     for name in SETUP_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def write_program(folder: Path, name: str, text: str) -> None:
 
 
 def set_up(clone: Path, *, kind: str = "run", env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Run the set-up with nothing inherited but the programs of the system; return its exit code and all that it printed."""
+    """Run the set-up with only the system's programs; return its exit code and its output."""
     inherited = {"PATH": f"{clone.parent / 'stubs'}:/usr/bin:/bin", "HOME": str(clone.parent)}
     done = subprocess.run(
         ["/bin/sh", clone / "scripts/setup.sh", kind],
@@ -62,12 +62,12 @@ def set_up(clone: Path, *, kind: str = "run", env: Mapping[str, str] | None = No
 
 
 def write_python(clone: Path, *, ensurepip: str = ":", sqlite: str = ":", pip: str = ":") -> None:
-    """Put a working Python first on the search path, some of its parts replaced."""
+    """Put a working Python first on the search path, with some parts replaced."""
     write_program(clone.parent / "stubs", "python3", WORKING_PYTHON.format(ensurepip=ensurepip, sqlite=sqlite, pip=pip))
 
 
 def test_every_step_is_printed_and_a_finished_set_up_is_not_repeated(clone: Path) -> None:
-    """Both kinds say what they do; a second call has nothing to do until a lock changes or the folder is moved."""
+    """Both kinds print their steps; a second call does nothing unless a lock changed or the folder moved."""
     write_python(clone)
 
     code, printed = set_up(clone)
@@ -100,7 +100,7 @@ def test_an_interrupted_set_up_is_done_again(clone: Path) -> None:
 
 
 def test_an_old_python_is_named_with_the_remedy(clone: Path) -> None:
-    """The first step says which Python it found, that 3.11 is needed, and how to name another one."""
+    """The first step names the Python that it found, the version needed, and how to choose another."""
     write_program(clone.parent / "stubs", "python3", OLD_PYTHON)
 
     code, printed = set_up(clone)
@@ -114,7 +114,7 @@ def test_an_old_python_is_named_with_the_remedy(clone: Path) -> None:
 
 
 def test_a_newer_python_of_another_name_is_part_of_the_remedy(clone: Path) -> None:
-    """Where python3 is too old and python3.13 is there, the command to run is complete."""
+    """If python3 is too old and python3.13 exists, the remedy is a complete command."""
     write_program(clone.parent / "stubs", "python3", OLD_PYTHON)
     write_program(clone.parent / "stubs", "python3.13", "#!/bin/sh\necho ok\n")
 
@@ -123,7 +123,7 @@ def test_a_newer_python_of_another_name_is_part_of_the_remedy(clone: Path) -> No
 
 
 def test_a_missing_python_is_named(clone: Path) -> None:
-    """A name that starts nothing is no Python either."""
+    """A Python that does not start is refused like an old one."""
     code, printed = set_up(clone, env={"PYTHON": "no-such-python"})
 
     assert code == 1
@@ -174,7 +174,7 @@ def test_a_python_without_a_part_of_its_library_says_which(clone: Path) -> None:
     ],
 )
 def test_each_failure_of_pip_has_its_cause_and_remedy(clone: Path, pip_says: str, cause: str) -> None:
-    """The step, what pip printed, the likely cause and what to do are told; the password of an index is not."""
+    """The message has the step, pip's output, the likely cause and a remedy, without the password of an index."""
     (clone.parent / "said").write_text(f"{pip_says}\nhttps://me:secret@index.example/simple\n", encoding="utf-8")
     write_python(clone, pip=f"cat '{clone.parent / 'said'}' >&2; exit 1")
 
@@ -190,7 +190,7 @@ def test_each_failure_of_pip_has_its_cause_and_remedy(clone: Path, pip_says: str
 
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_an_index_that_does_not_answer_is_reported_by_the_target(clone: Path, target: str) -> None:
-    """With a real Python and a real pip, and an index where no program listens, both targets end with cause and remedy."""
+    """With a real pip and an index that does not listen, both targets end with cause and remedy."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         env = {
@@ -204,7 +204,7 @@ def test_an_index_that_does_not_answer_is_reported_by_the_target(clone: Path, ta
 
     assert done.returncode != 0
     assert "failed at step 3 of 4, the packages" in done.stderr
-    assert "cannot be reached, or is none (PIP_INDEX_URL names your own)" in done.stderr
+    assert "cannot be reached, or is not a package index (PIP_INDEX_URL names your own)" in done.stderr
     assert "secret" not in done.stdout + done.stderr
 
 
@@ -213,7 +213,7 @@ def test_an_index_that_does_not_answer_is_reported_by_the_target(clone: Path, ta
 )
 @pytest.mark.parametrize("given", ["argument", "environment"])
 def test_the_demo_gets_the_picture_by_its_name_as_it_is(clone: Path, name: str, given: str) -> None:
-    """Neither make nor the shell reads anything in the name of a file."""
+    """Neither make nor the shell expands anything in a file's name."""
     write_python(clone)
     set_up(clone)
     write_program(clone / ".venv/bin", "python", '#!/bin/sh\nprintf "<%s>" "$@"\n')

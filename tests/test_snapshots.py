@@ -1,4 +1,4 @@
-"""The tool list is the product: every change of it shows in review, as a change of these files."""
+"""Compare the tool list with its reviewed snapshots, because it is the product."""
 
 import json
 import os
@@ -22,7 +22,7 @@ async def flowport(tmp_path: Path) -> AsyncIterator[Harness]:
 
 
 async def test_every_tool_is_as_it_was_reviewed(flowport: Harness) -> None:
-    """What differs is accepted by `ACCEPT_SNAPSHOTS=1 pytest tests/test_snapshots.py`, and then seen in the diff."""
+    """`ACCEPT_SNAPSHOTS=1 pytest tests/test_snapshots.py` accepts a difference, which then shows in review."""
     tools = {
         tool.name: tool.model_dump(by_alias=True, exclude_none=True, mode="json")
         for tool in (await flowport.client.list_tools()).tools

@@ -21,7 +21,6 @@ from flowport.domain.models import Account, App, Input, InputKind
 from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Pace
 from flowport.settings.settings import Settings
-from flowport.store.home import Home
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
 
@@ -68,7 +67,7 @@ async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> Asyn
         should_save_outputs=False,
         should_show_previews=False,
     )
-    home = Home(store, ProcessLock(folder))
+    home = assembly.Home(store, ProcessLock(folder))
     with mock.patch.object(assembly, "open_home", return_value=home):
         async with assembly.open_assembly(settings, pace=QUICK) as opened:
             yield opened.workspace

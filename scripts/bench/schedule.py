@@ -9,15 +9,15 @@ from typing import Final
 import anyio
 from figures import Figure
 from omniscient import find_best_finish
-from schedule_world import APP, Job, World, open_world
+from schedule_world import APP, LIMIT, Job, World, open_world
 from virtual import run_virtually
 
 from flowport.domain.models import Urgency
 from flowport.network.ratelimit.limiter import Priority
+from flowport.runs.poll_schedule import get_live_rows
 
 SEEDS: Final = 20
 ROWS: Final = 200
-MAX_LIVE_ROWS: Final = 64
 BOUND_SECONDS: Final = 420.0
 """One start and one look for each of the rows, fifty in any minute."""
 SIDE_BY_SIDE: Final = 10
@@ -67,7 +67,7 @@ async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Ou
         others.append(await carry(world, Urgency.WAITED))
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(MAX_LIVE_ROWS):
+        for _ in range(get_live_rows(world.account.budget.limit)):
             tasks.start_soon(work)
         if every_seconds:
             while not over.is_set():
@@ -148,9 +148,10 @@ def build_batch_figures(alone: Sequence[Outcome]) -> list[Figure]:
 
 
 def build_best_figure() -> Figure:
-    """Return the line that says how much of the reach can be had at all with so many live rows; it has none itself."""
-    seconds, gathered = find_best_finish(range(SEEDS), rows=ROWS, live_rows=MAX_LIVE_ROWS)
-    order = {1: "looks first", MAX_LIVE_ROWS: "starts first"}.get(gathered, f"looks from {gathered} ends on")
+    """Return the line that says what is possible with so many live rows, whatever the delays; it has no limit itself."""
+    live_rows = get_live_rows(LIMIT)
+    seconds, gathered = find_best_finish(range(SEEDS), rows=ROWS, live_rows=live_rows)
+    order = {1: "looks first", live_rows: "starts first"}.get(gathered, f"looks from {gathered} ends on")
     what = f"{ROWS} rows alone, were every end told at once ({order}): time to finish"
     return Figure(what, f"{seconds / BOUND_SECONDS:.2f} x", "-", is_reached=True)
 

@@ -25,7 +25,7 @@ from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.start import RunStarter
 from flowport.runtime.clock import Pace
@@ -156,13 +156,13 @@ class World:
     account: VirtualAccount
     live_runs: LiveRuns
     starter: RunStarter
-    follower: RunFollower
+    follower: RunPoller
     jobs: list[Job] = field(default_factory=list)
 
     async def carry_out(self, urgency: Urgency, called_at: float | None = None) -> Job:
         """Start a run and follow it to its result; a run that is not a row of a batch has somebody waiting."""
         job = Job(self.clock.monotonic() if called_at is None else called_at)
-        run = _build_run(self.account.account, len(self.jobs), self.clock.now())
+        run = _build_run(self.account.account, len(self.jobs), self.clock.now(), urgency)
         self.jobs.append(job)
         self.account.jobs[run.id] = job
         entry = self.live_runs.put(run, noted_at=self.clock.monotonic(), urgency=urgency)
@@ -195,7 +195,7 @@ async def open_world(
     writer = PendingWrites(store, live_runs, clock)
     account = build_account(clock, chance)
     async with Supervisor() as supervisor:
-        follower = RunFollower(store, live_runs, clock, Pace(), writer, supervisor=supervisor)
+        follower = RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor)
         yield World(clock, account, live_runs, RunStarter(store, live_runs, clock, writer), follower)
     if account.refused and not may_refuse:
         raise RuntimeError(f"{account.refused} requests were refused")
@@ -206,9 +206,11 @@ def draw_seconds(chance: random.Random) -> float:
     return MEDIAN_SECONDS * math.exp(SIGMA * chance.gauss(0.0, 1.0))
 
 
-def _build_run(account: Account, number: int, now: float) -> Run:
-    run_id = f"{account.provider}{number}"
-    return replace(_RUN, id=run_id, account_id=account.id, provider=account.provider, accepted_at=now)
+def _build_run(account: Account, number: int, now: float, urgency: Urgency) -> Run:
+    run_id, batch_id = f"{account.provider}{number}", "batch" if urgency is Urgency.BATCH else ""
+    return replace(
+        _RUN, id=run_id, account_id=account.id, provider=account.provider, accepted_at=now, batch_id=batch_id
+    )
 
 
 _RUN: Final = Run(

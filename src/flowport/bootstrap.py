@@ -1,10 +1,11 @@
-"""Put the parts of a running Flowport together, and take them apart again."""
+"""Build every part of a running Flowport from its settings, and close it. The only module that knows every adapter."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,19 +14,23 @@ import anyio.to_thread
 
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
+from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
-from flowport.catalog.tool_order import ORDER_NAME, ToolOrder
-from flowport.domain.models import Account, App, Source
+from flowport.domain.errors import StoreError
+from flowport.domain.models import SANDBOX_HOST, Account, App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
 from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
 from flowport.network.account import FixedLocation, OpenAccount
 from flowport.network.api_client import Location
 from flowport.network.download import Fetcher
-from flowport.network.ratelimit.limiters import Budgets
-from flowport.network.sandbox_process import keep_tidy, open_sandbox_account
+from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
+from flowport.network.ratelimit.limiter import RequestBudget
+from flowport.network.ratelimit.state import SharedWindow
+from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
 from flowport.network.upload import Uploader
-from flowport.providers.registry import ProviderSettings, get_plugin, get_plugins
+from flowport.providers.interface import Provider
+from flowport.providers.registry import get_plugin, get_plugins
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import Batches
 from flowport.runs.calls import RecentRequests
@@ -36,7 +41,7 @@ from flowport.runs.inputs import FileDeliverer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
@@ -48,11 +53,13 @@ from flowport.runtime.change_feed import Changes, ListKind
 from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
-from flowport.store.home import Home, open_home
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
-from flowport.store.process_lock import ProcessLock, Turn
+from flowport.store.process_lock import Bystander, NoLocks, ProcessLock, Turn
+from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
+from flowport.store.sqlite.reconnect import open_refusing_store, open_store
+from flowport.store.sqlite.store import open_sqlite_store
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +77,38 @@ class Assembly:
     """To be set at the first tool list; the catalogue is not refreshed before, so that the list is never delayed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What a process holds of FLOWPORT_HOME: the store, and its proof of life."""
+
+    store: Store
+    process: ProcessLock
+    unrecorded: dict[str, str] | None = None
+    """The names that tools are given where nothing can be kept, with their scopes; None in a home that can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What most parts are made of."""
+
+    settings: Settings
+    clock: Clock
+    home: Home
+    file_threads: anyio.CapacityLimiter
+    fetcher: Fetcher
+    supervisor: Supervisor
+    changes: Changes
+    first_listed: anyio.Event
+
+    @property
+    def store(self) -> Store:
+        return self.home.store
+
+    @property
+    def process(self) -> ProcessLock:
+        return self.home.process
+
+
 @asynccontextmanager
 async def open_assembly(
     settings: Settings, *, clock: Clock | None = None, pace: Pace | None = None, account: OpenAccount | None = None
@@ -79,224 +118,254 @@ async def open_assembly(
     A store that cannot be used stops none of it: what needs it answers why.
 
     Args:
-        account: An open one, in the place of what the settings name.
+        account: An open one, instead of what the settings name.
     """
     clock = clock or SystemClock()
     home = open_home(settings.home)
-    store, process = home.store, home.process
     file_threads = anyio.CapacityLimiter(FILE_THREADS)
     fetcher = Fetcher(file_threads=file_threads, api_hosts=settings.api_hosts)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(store.close)
+        stack.push_async_callback(home.store.close)
         stack.push_async_callback(fetcher.aclose)
-        budgets = Budgets(settings, clock, BudgetFile(settings.home / BUDGET_NAME), process.process_id)
-        stack.push_async_callback(budgets.file.close)
-        accounts = [account] if account else _open_accounts(home, settings, budgets, stack)
+        accounts = [account] if account else _open_accounts(settings, clock, home, stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
-        stack.callback(process.release)
-        changes = Changes(clock)
+        stack.callback(home.process.release)
         supervisor = await stack.enter_async_context(Supervisor())
-        first_listed = anyio.Event()
-        note = partial(_note_tools, changes, first_listed)
-        build = partial(
-            _build_catalog, home=home, clock=clock, settings=settings, on_change=note, is_alone=len(accounts) == 1
-        )
-        catalogs = [OpenCatalog(one, build(one, turn=_open_turn(one, settings, stack))) for one in accounts]
-        shared = _Shared(
-            settings=settings,
-            clock=clock,
-            store=store,
-            fetcher=fetcher,
-            file_threads=file_threads,
-            supervisor=supervisor,
-            link_refresher=LinkRefresher(store, clock),
-            doubt=partial(_doubt, catalogs),
-            calls=RecentRequests(
-                clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits
-            ),
-            durations=DurationBook(store),
-        )
+        base = _Base(settings, clock, home, file_threads, fetcher, supervisor, Changes(clock), anyio.Event())
+        catalogs = [OpenCatalog(one, _build_catalog(base, one, stack, is_alone=len(accounts) == 1)) for one in accounts]
         for one in catalogs:
             is_cached = await one.catalog.load()
-            supervisor.spawn("catalogue", _keep_fresh, one.catalog, first_listed if is_cached else None)
-            supervisor.spawn("doubts", one.catalog.read_doubted)
-        supervisor.spawn("upkeep", _keep_up, store, clock, settings, first_listed)
-        supervisor.spawn("sandbox", keep_tidy, accounts, store, clock)
-        deliveries = Deliveries(store, clock, supervisor)
-        finder = OutputFinder(store, deliveries.delivered)
-        preparer = CallPreparer(MediaRules(settings.file_roots), file_threads, finder)
-        previewer = Previewer(file_threads, is_wanted=settings.should_show_previews)
-        live_runs = LiveRuns(changes.note_run)
-        runner = _build_runner(shared, accounts, live_runs, process, pace or Pace())
-        call_rebuilder = CallRebuilder(
-            preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, store
+            supervisor.spawn("catalogue", _keep_fresh, one.catalog, base.first_listed if is_cached else None)
+            supervisor.spawn("stale definitions", one.catalog.refresh_stale)
+        supervisor.spawn("upkeep", _keep_up, base)
+        supervisor.spawn("sandbox", keep_tidy, accounts, home.store, clock)
+        yield Assembly(_build_workspace(base, catalogs, pace or Pace()), file_threads, base.first_listed)
+
+
+def open_home(folder: Path) -> Home:
+    """Open the store and take the lock of this process.
+
+    Nothing is raised: a store that cannot be used says why whenever it is asked for what it cannot do. Without a lock
+    nothing could tell that this process lives, so the store is then read-only.
+    """
+    path = folder / STORE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        process = ProcessLock(folder)
+    except NoLocks as exc:
+        reason = f"its folder {folder} does not let programs lock files ({exc.strerror})"
+        problem = StoreError(reason, "Set FLOWPORT_HOME to a folder on a local disk.")
+    except OSError as exc:
+        reason = f"the folder {folder} cannot be written to ({exc.strerror or type(exc).__name__})"
+        problem = StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.")
+    else:
+        return Home(open_store(path), process)
+    return Home(open_refusing_store(path, problem), Bystander(folder), unrecorded={})
+
+
+def find_store(folder: Path) -> Store | None:
+    """Open the store of a home beside a running Flowport; None, and nothing is created, where there is no store."""
+    path = folder / STORE_NAME
+    return open_sqlite_store(path) if path.exists() else None
+
+
+def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExitStack) -> list[OpenAccount]:
+    """Return the configured accounts, or the sandbox's when none is configured. Each home has one record of requests."""
+    budget_file = BudgetFile(settings.home / BUDGET_NAME)
+    stack.push_async_callback(budget_file.close)
+
+    def build_budget(account: Account, provider: Provider, *, is_limited: bool = True) -> RequestBudget:
+        """Build the budget of an account. The setting is a ceiling: the limit below it starts at the documented one."""
+        per_minute, per_day = settings.requests_per_minute, settings.requests_per_day
+        documented = provider.requests_per_minute if is_limited else 0
+        ceiling = (max(documented, DEFAULT_CEILING) if documented else 0) if per_minute is None else per_minute
+        return RequestBudget(
+            min(documented or ceiling, ceiling),
+            clock,
+            ceiling=ceiling,
+            title=provider.title,
+            per_day=(provider.requests_per_day if is_limited else 0) if per_day is None else per_day,
+            window=SharedWindow(budget_file, account.id, clock),
+            process_id=home.process.process_id,
         )
-        claimer = _build_claimer(shared, accounts, runner, process, call_rebuilder)
-        batches = _build_batches(
-            shared, accounts, runner=runner, live_runs=live_runs, process=process, call_rebuilder=call_rebuilder
+
+    accounts = []
+    for configured in settings.providers:
+        provider = get_plugin(configured.provider).build(configured)
+        account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
+        location = Location(
+            configured.base_url,
+            provider.build_headers(configured.api_key, configured.host),
+            configured.api_key,
+            is_loopback=configured.is_loopback,
+            setting=configured.base_url_setting,
+            file_origins=configured.file_origins,
         )
-        _watch_over(shared, accounts, claimer, batches, process)
-        parts = (preparer, runner, batches, claimer, fetcher, changes, previewer, deliveries)
-        order = ToolOrder(settings.home / ORDER_NAME, settings.apps)
-        workspace = Workspace(settings, clock, store, catalogs, *parts, shared.durations, supervisor, tool_order=order)
-        yield Assembly(workspace, file_threads, first_listed)
+        accounts.append(OpenAccount(account, provider, build_budget(account, provider), FixedLocation(location)))
+    if not accounts:
+        provider = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)()
+        sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME if home.unrecorded is None else None)
+        stack.push_async_callback(sandbox.aclose)
+        # Always the same, although port and key change: its catalogue and its names outlive the process.
+        account = Account(provider.name, SANDBOX_HOST, "builtin")
+        budget = build_budget(account, provider, is_limited=False)
+        accounts.append(SandboxAccount(account, provider, budget, sandbox))
+    return accounts
 
 
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What most parts are made of."""
+def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:
+    settings, changes, first_listed = base.settings, base.changes, base.first_listed
+    path = build_cache_path(settings.home, account.account)
+    turn = Turn(settings.home, f"refresh-{path.stem}")
+    stack.callback(turn.release)
 
-    settings: Settings
-    clock: Clock
-    store: Store
-    fetcher: Fetcher
-    file_threads: anyio.CapacityLimiter
-    supervisor: Supervisor
-    link_refresher: LinkRefresher
-    doubt: Callable[[OpenAccount, App], None]
-    calls: RecentRequests
-    durations: DurationBook
+    def note_change() -> None:
+        """Announce changed tools; before the first list no client has a list that they make wrong."""
+        if first_listed.is_set():
+            changes.note_list(ListKind.TOOLS)
+
+    return Catalog(
+        account,
+        base.store,
+        base.clock,
+        path,
+        globs=settings.apps,
+        max_tools=settings.max_tools,
+        shares_list=not is_alone,
+        # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
+        source=Source.ALL if account.is_sandbox else settings.source,
+        on_change=note_change,
+        has_turn=turn.take_if_possible,
+        unrecorded=base.home.unrecorded,
+    )
 
 
-def _build_runner(
-    shared: _Shared,
-    accounts: list[OpenAccount],
-    live_runs: LiveRuns,
-    process: ProcessLock,
-    pace: Pace,
-) -> Runner:
-    store, clock = shared.store, shared.clock
-    writer = PendingWrites(store, live_runs, clock)
-    rules = _build_saving_rules(shared, process)
-    saver = OutputSaver(store, live_runs, clock, shared.fetcher, rules=rules)
-    return Runner(
-        accounts={account.account.id: account for account in accounts},
+def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Workspace:
+    """Build the parts that run apps, and start to take over what dead processes have left."""
+    settings, clock, store, process = base.settings, base.clock, base.store, base.process
+    accounts = {one.account.account.id: one.account for one in catalogs}
+    deliveries = Deliveries(store, clock, base.supervisor)
+    finder = OutputFinder(store, deliveries.delivered)
+    preparer = CallPreparer(MediaRules(settings.file_roots), base.file_threads, finder)
+    link_refresher = LinkRefresher(store, clock)
+    durations = DurationBook(store)
+    live_runs = LiveRuns(base.changes.note_run)
+    rules = SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs, writer=process.process_id)
+    runner = _build_runner(base, catalogs, live_runs, link_refresher, durations, rules=rules, pace=pace)
+    rebuilder = CallRebuilder(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, store)
+    claimer = RunClaimer(
+        runner=runner,
+        accounts=accounts,
+        store=store,
+        clock=clock,
+        process=process,
+        link_refresher=link_refresher,
+        adopter=RunAdopter(accounts, store, clock, process),
+        call_rebuilder=rebuilder,
+    )
+    batches = Batches(
+        runner=runner,
+        accounts=accounts,
         store=store,
         live_runs=live_runs,
         clock=clock,
-        supervisor=shared.supervisor,
-        starter=RunStarter(
-            store,
-            live_runs,
-            clock,
-            writer,
-            deliverer=_build_deliverer(shared, accounts, process),
-            on_doubt=shared.doubt,
-        ),
-        follower=RunFollower(
+        supervisor=base.supervisor,
+        process=process,
+        call_rebuilder=rebuilder,
+        report=BatchReport(rules, base.file_threads),
+    )
+    scanner = OrphanScanner(
+        claimer,
+        [one.account for one in accounts.values()],
+        store,
+        clock,
+        should_save=settings.should_save_outputs,
+        is_alive=process.is_alive,
+        batches=batches,
+    )
+    base.supervisor.spawn("orphans", scanner.keep_watch)
+    base.supervisor.spawn("adoption", scanner.keep_adopting)
+    base.supervisor.spawn("sweeping", _sweep, base)
+    return Workspace(
+        settings=settings,
+        clock=clock,
+        store=store,
+        catalogs=catalogs,
+        preparer=preparer,
+        runner=runner,
+        batches=batches,
+        claimer=claimer,
+        fetcher=base.fetcher,
+        changes=base.changes,
+        previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),
+        deliveries=deliveries,
+        durations=durations,
+        supervisor=base.supervisor,
+        tool_order=ToolOrder(settings.home / ORDER_NAME, settings.apps),
+    )
+
+
+def _build_runner(
+    base: _Base,
+    catalogs: list[OpenCatalog],
+    live_runs: LiveRuns,
+    link_refresher: LinkRefresher,
+    durations: DurationBook,
+    *,
+    rules: SavingRules,
+    pace: Pace,
+) -> Runner:
+    settings, clock, store = base.settings, base.clock, base.store
+    accounts = {one.account.account.id: one.account for one in catalogs}
+    writer = PendingWrites(store, live_runs, clock)
+    saver = OutputSaver(store, live_runs, clock, base.fetcher, rules=rules)
+    uploader = Uploader(file_threads=base.file_threads, outlet=base.fetcher.outlet)
+    deliverer = FileDeliverer(
+        store,
+        clock,
+        FileUploads(store, clock, base.process, uploader, threads=base.file_threads),
+        base.fetcher,
+        link_refresher,
+        accounts=accounts,
+        threads=base.file_threads,
+        results=rules,
+    )
+
+    def reread_definition(account: OpenAccount, app: App) -> None:
+        """Have the definition of an app read again by the catalogue that it comes from."""
+        next(one.catalog for one in catalogs if one.account is account).mark_stale(app)
+
+    return Runner(
+        accounts=accounts,
+        store=store,
+        live_runs=live_runs,
+        clock=clock,
+        supervisor=base.supervisor,
+        starter=RunStarter(store, live_runs, clock, writer, deliverer=deliverer, on_doubt=reread_definition),
+        follower=RunPoller(
             store,
             live_runs,
             clock,
             pace,
             writer,
-            supervisor=shared.supervisor,
-            durations=shared.durations,
-            patience_seconds=shared.settings.wait_seconds,
+            supervisor=base.supervisor,
+            durations=durations,
+            patience_seconds=settings.wait_seconds,
         ),
         saver=saver,
         writer=writer,
-        process=process,
-        calls=shared.calls,
-        retrier=DownloadRetrier(store, saver, shared.link_refresher, clock),
+        process=base.process,
+        calls=RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits),
+        retrier=DownloadRetrier(store, saver, link_refresher, clock),
     )
 
 
-def _build_batches(
-    shared: _Shared,
-    accounts: list[OpenAccount],
-    *,
-    runner: Runner,
-    live_runs: LiveRuns,
-    process: ProcessLock,
-    call_rebuilder: CallRebuilder,
-) -> Batches:
-    return Batches(
-        runner=runner,
-        accounts={account.account.id: account for account in accounts},
-        store=shared.store,
-        live_runs=live_runs,
-        clock=shared.clock,
-        supervisor=shared.supervisor,
-        process=process,
-        call_rebuilder=call_rebuilder,
-        report=BatchReport(_build_saving_rules(shared, process), shared.file_threads),
-    )
-
-
-def _build_saving_rules(shared: _Shared, process: ProcessLock) -> SavingRules:
-    is_wanted = shared.settings.should_save_outputs
-    return SavingRules(shared.settings.output_dir, is_wanted=is_wanted, writer=process.process_id)
-
-
-def _build_deliverer(shared: _Shared, accounts: list[OpenAccount], process: ProcessLock) -> FileDeliverer:
-    uploader = Uploader(file_threads=shared.file_threads, outlet=shared.fetcher.outlet)
-    uploads = FileUploads(shared.store, shared.clock, process, uploader, threads=shared.file_threads)
-    return FileDeliverer(
-        shared.store,
-        shared.clock,
-        uploads,
-        shared.fetcher,
-        shared.link_refresher,
-        accounts={account.account.id: account for account in accounts},
-        threads=shared.file_threads,
-        results=_build_saving_rules(shared, process),
-    )
-
-
-def _doubt(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
-    """Have the definition of an app read again by the catalogue that it comes from."""
-    for one in catalogs:
-        if one.account is account:
-            one.catalog.doubt(app)
-
-
-def _build_claimer(
-    shared: _Shared, accounts: list[OpenAccount], runner: Runner, process: ProcessLock, call_rebuilder: CallRebuilder
-) -> RunClaimer:
-    by_id = {account.account.id: account for account in accounts}
-    return RunClaimer(
-        runner=runner,
-        accounts=by_id,
-        store=shared.store,
-        clock=shared.clock,
-        process=process,
-        link_refresher=shared.link_refresher,
-        adopter=RunAdopter(by_id, shared.store, shared.clock, process),
-        call_rebuilder=call_rebuilder,
-    )
-
-
-def _watch_over(
-    shared: _Shared, accounts: list[OpenAccount], claimer: RunClaimer, batches: Batches, process: ProcessLock
-) -> None:
-    """Begin to take over what dead processes leave, and sweep up their half-written files once."""
-    should_save = shared.settings.should_save_outputs
-    opened = [account.account for account in accounts]
-    watch = OrphanScanner(
-        claimer,
-        opened,
-        shared.store,
-        shared.clock,
-        should_save=should_save,
-        is_alive=process.is_alive,
-        batches=batches,
-    )
-    shared.supervisor.spawn("orphans", watch.keep_watch)
-    shared.supervisor.spawn("adoption", watch.keep_adopting)
-    shared.supervisor.spawn("sweeping", _sweep, shared, process)
-
-
-async def _sweep(shared: _Shared, process: ProcessLock) -> None:
-    before = shared.clock.now() - MAX_AGE_SECONDS
-    sweep = partial(sweep_partials, shared.settings.output_dir, has_died=process.has_died, before=before)
-    await anyio.to_thread.run_sync(sweep, limiter=shared.file_threads)
-
-
-def _note_tools(changes: Changes, first_listed: anyio.Event) -> None:
-    """Note that the tools have changed; before the first list there is nobody whose list that makes wrong."""
-    if first_listed.is_set():
-        changes.note_list(ListKind.TOOLS)
+async def _sweep(base: _Base) -> None:
+    """Remove the half-written files of dead processes."""
+    before = base.clock.now() - MAX_AGE_SECONDS
+    sweep = partial(sweep_partials, base.settings.output_dir, has_died=base.process.has_died, before=before)
+    await anyio.to_thread.run_sync(sweep, limiter=base.file_threads)
 
 
 async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> None:
@@ -305,70 +374,12 @@ async def _keep_fresh(catalog: Catalog, first_listed: anyio.Event | None) -> Non
     await catalog.keep_fresh()
 
 
-async def _keep_up(store: Store, clock: Clock, settings: Settings, first_listed: anyio.Event) -> None:
-    await _wait_for_list(first_listed)
-    await keep_up(store, clock, keep_days=settings.keep_days)
+async def _keep_up(base: _Base) -> None:
+    await _wait_for_list(base.first_listed)
+    await keep_up(base.store, base.clock, keep_days=base.settings.keep_days)
 
 
 async def _wait_for_list(first_listed: anyio.Event) -> None:
-    """Wait until the first list was asked for, but not for ever: some clients never ask."""
+    """Wait until the first list was asked for, or a few seconds: some clients never ask."""
     with anyio.move_on_after(5):
         await first_listed.wait()
-
-
-def _open_turn(account: OpenAccount, settings: Settings, stack: AsyncExitStack) -> Turn:
-    """Return the turn at refreshing an account's catalogue, which ends with this process."""
-    turn = Turn(settings.home, f"refresh-{build_cache_path(settings.home, account.account).stem}")
-    stack.callback(turn.release)
-    return turn
-
-
-def _build_catalog(
-    account: OpenAccount,
-    *,
-    home: Home,
-    clock: Clock,
-    settings: Settings,
-    on_change: Callable[[], None],
-    turn: Turn,
-    is_alone: bool,
-) -> Catalog:
-    path = build_cache_path(settings.home, account.account)
-    # The sandbox's apps are for trying: a setting that was made for a real account must not empty its list.
-    source = Source.ALL if account.is_sandbox else settings.source
-    return Catalog(
-        account,
-        home.store,
-        clock,
-        path,
-        globs=settings.apps,
-        max_tools=settings.max_tools,
-        shares_list=not is_alone,
-        source=source,
-        on_change=on_change,
-        has_turn=turn.take_if_possible,
-        unrecorded=home.unrecorded,
-    )
-
-
-def _open_accounts(home: Home, settings: Settings, budgets: Budgets, stack: AsyncExitStack) -> list[OpenAccount]:
-    """Return the configured accounts, or the sandbox's when none is configured."""
-    if settings.providers:
-        return [_open_configured(configured, budgets) for configured in settings.providers]
-    build = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)
-    return [open_sandbox_account(build(), budgets, stack, is_home_usable=home.unrecorded is None)]
-
-
-def _open_configured(configured: ProviderSettings, budgets: Budgets) -> OpenAccount:
-    provider = get_plugin(configured.provider).build(configured)
-    location = Location(
-        configured.base_url,
-        provider.build_headers(configured.api_key, configured.host),
-        configured.api_key,
-        is_loopback=configured.is_loopback,
-        setting=configured.base_url_setting,
-        file_origins=configured.file_origins,
-    )
-    account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
-    locate: Callable[[], Awaitable[Location]] = FixedLocation(location)
-    return OpenAccount(account, provider, budgets.open(account, provider), locate)

@@ -35,7 +35,7 @@ from tests.support.harness import open_harness
         (
             {"waiting": 160, "live": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
             30.0,
-            "0 of 200 done, 40 running, 160 waiting to start, about 2 min left, 0 credits so far",
+            "0 of 200 done, 40 running, 160 waiting to start, about 30 s left, 0 credits so far",
         ),
         (
             {"waiting": 160, "live": 40, "unsent": 40, "succeeded": 0, "failed": 0, "unknown": 0, "spent_credits": 0.0},
@@ -63,7 +63,7 @@ def test_progress_is_a_line_that_means_something(changes: dict[str, Any], usual:
 def test_a_batch_takes_at_least_what_its_requests_take() -> None:
     """Two thousand starts at fifty a minute are forty minutes, however quick the app is."""
     fresh = replace(TALLY, rows=2000, waiting=1936, live=64, succeeded=0, failed=0, unknown=0, partial=0)
-    assert estimate_left_seconds(fresh, 30.0, 1000.0) == 960.0
+    assert estimate_left_seconds(fresh, 30.0, 1000.0) == 300.0
     assert estimate_left_seconds(fresh, 30.0, 1000.0, requests_per_minute=50) == 60.0 * 3936 / 50
     unsent = replace(fresh, unsent=44)
     assert estimate_left_seconds(unsent, 30.0, 1000.0, requests_per_minute=50) == 60.0 * 3980 / 50

@@ -23,7 +23,7 @@ NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
     ("provider", "counts", "outcome", "words"),
     [
         (
-            Magnific,
+            Magnific(),
             {"rows": 1, "live": 1},
             CancelOutcome.CANNOT,
             (
@@ -32,7 +32,7 @@ NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
             ),
         ),
         (
-            Magnific,
+            Magnific(),
             {"rows": 6, "live": 1, "succeeded": 5},
             CancelOutcome.CANNOT,
             (
@@ -41,19 +41,19 @@ NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
             ),
         ),
         (
-            Magnific,
+            Magnific(),
             {"rows": 6, "succeeded": 6},
             CancelOutcome.ALREADY_OVER,
             "Nothing was cancelled. All 6 runs were started already and none goes on.",
         ),
         (
-            Magica,
+            Magica(),
             {"rows": 6, "live": 6},
             CancelOutcome.ASKED,
             "All 6 runs were started already; Magica is being asked to cancel 6 that go on, and get_run tells how they end.",
         ),
         (
-            Magica,
+            Magica(),
             {"rows": 6, "live": 2, "dropped": 4},
             CancelOutcome.CANCELLED,
             (
@@ -64,7 +64,7 @@ NONE: dict[str, Any] = dict.fromkeys(BatchProgress.__dataclass_fields__, 0) | {
     ],
 )
 def test_only_what_was_cancelled_is_called_so(
-    provider: type[Magnific | Magica], counts: dict[str, int], outcome: CancelOutcome, words: str
+    provider: Magnific | Magica, counts: dict[str, int], outcome: CancelOutcome, words: str
 ) -> None:
     """A person who reads "cancelled" stops looking at what is still paid for."""
     account = cast("OpenAccount", SimpleNamespace(provider=provider))

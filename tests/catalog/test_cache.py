@@ -160,7 +160,7 @@ def test_a_damaged_file_counts_as_missing(path: Path, data: bytes, caplog: pytes
     path.write_bytes(data)
     with caplog.at_level(logging.WARNING):
         assert load_catalogue(path) is None
-    assert "the cached catalogue cannot be read and is made anew" in caplog.text
+    assert "the cached catalogue cannot be read and is rebuilt" in caplog.text
 
 
 def test_a_file_of_an_earlier_version_is_read(path: Path) -> None:

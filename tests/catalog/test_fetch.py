@@ -59,7 +59,7 @@ async def test_the_older_family_is_tried_when_the_newer_one_does_not_exist(unkno
 async def test_the_newer_family_is_found_again_when_the_older_one_ends() -> None:
     """What was remembered must not lock an account out for ever."""
     account = build_account({LIST_OWN: MINE, LIST_PUBLISHED: THEIRS, OLD_OWN: UNKNOWN, OLD_PUBLISHED: UNKNOWN})
-    account.speak("apps")
+    account.use_path_family("apps")
     assert get_ids(await fetch_lists(account, Source.ALL)) == ["a", "b"]
     assert account.provider.style == "flows"
 

@@ -1,4 +1,4 @@
-"""Definitions that a provider's refusal puts in doubt: which are read again, how many, and who learns of it."""
+"""Definitions that a provider's refusal makes stale: which are read again, how many, and which processes get them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,14 +9,13 @@ import anyio
 import pytest
 
 from flowport.catalog.merge import STALE_AFTER_SECONDS
-from flowport.catalog.refresher import FIRST_WATCH_SECONDS, WATCH_SECONDS
-from flowport.catalog.stale import MAX_READ, SPAN_SECONDS, StaleDefinitions
+from flowport.catalog.refresher import FIRST_WATCH_SECONDS, MAX_REREAD, REREAD_SECONDS, WATCH_SECONDS
 from flowport.domain.errors import Operation
 from flowport.domain.models import Source
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.magnific.api import Magnific
 from tests.catalog.benches import Bench, build_bench
-from tests.catalog.samples import DOWN, PROMPT, Store, build_apps, build_flow, build_listing
+from tests.catalog.samples import DOWN, PROMPT, Store, build_apps, build_flow
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import FaultyStore, wait_until
 
@@ -25,24 +24,24 @@ COLOUR = {**PROMPT, "id": "in-2", "api_key": "colour", "label": "Colour"}
 
 @asynccontextmanager
 async def reading(bench: Bench) -> AsyncIterator[None]:
-    """Let a catalogue read what is doubted."""
+    """Let a catalogue read what is stale."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.catalog.read_doubted)
+        tasks.start_soon(bench.catalog.refresh_stale)
         yield
         tasks.cancel_scope.cancel()
 
 
-def doubt(bench: Bench, *app_ids: str) -> None:
-    """Doubt the definitions that the catalogue has now."""
+def mark_stale(bench: Bench, *app_ids: str) -> None:
+    """Mark the definitions that the catalogue has now as stale."""
     for app_id in app_ids:
-        bench.catalog.doubt(bench.catalog.get_listing(app_id).app)
+        bench.catalog.mark_stale(bench.catalog.get_listing(app_id).app)
 
 
-async def save_after_doubt(bench: Bench, app_id: str) -> None:
-    """Doubt a definition, and wait until the file has what was read."""
+async def save_after_mark(bench: Bench, app_id: str) -> None:
+    """Mark a definition as stale, and wait until the file has what was read."""
     stamp = bench.catalog._file_stamp
     async with reading(bench):
-        doubt(bench, app_id)
+        mark_stale(bench, app_id)
         await wait_until(lambda: bench.catalog._file_stamp != stamp)
 
 
@@ -56,48 +55,48 @@ async def test_no_more_than_five_are_read_again_in_the_time_of_a_refresh(store: 
     bench = build_bench(store, tmp_path, Store(*build_apps(7)), clock=FakeClock(is_automatic=False))
     await bench.catalog.refresh()
     async with reading(bench):
-        doubt(bench, *(f"a{n}" for n in range(7)))
+        mark_stale(bench, *(f"a{n}" for n in range(7)))
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
-        assert bench.count()[1] == 7 + MAX_READ
-        bench.clock.advance(SPAN_SECONDS)
+        assert bench.count()[1] == 7 + MAX_REREAD
+        bench.clock.advance(REREAD_SECONDS)
         await wait_until(lambda: bench.count()[1] == 7 + 7)
 
     assert bench.account.priorities[-7:] == [Priority.DISCOVER] * 7
 
 
-async def test_a_definition_is_read_once_for_many_doubts(store: FaultyStore, tmp_path: Path) -> None:
+async def test_a_definition_is_read_once_for_many_marks(store: FaultyStore, tmp_path: Path) -> None:
     """Twenty calls side by side go by the same definition, and are refused one after the other."""
     bench = build_bench(store, tmp_path, Store(*build_apps(2)))
     await bench.catalog.refresh()
     old = bench.catalog.get_listing("a0").app
     bench.clock.advance(1)
     async with reading(bench):
-        doubt(bench, "a0", "a0")
+        mark_stale(bench, "a0", "a0")
         await wait_until(lambda: bench.catalog.get_listing("a0").app.read_at != old.read_at)
-        bench.catalog.doubt(old)
-        doubt(bench, "a1")
+        bench.catalog.mark_stale(old)
+        mark_stale(bench, "a1")
         await wait_until(lambda: bench.account.asked[-1].path.endswith("a1"))
 
     assert bench.account.count(Operation.DESCRIBE_APP) == 4
 
 
-async def test_a_doubt_that_waits_is_dropped_when_a_refresh_has_read_the_app(
+async def test_a_stale_definition_that_waits_is_dropped_when_a_refresh_has_read_the_app(
     store: FaultyStore, tmp_path: Path
 ) -> None:
-    """The sixth doubt waits for minutes, and somebody may read the definition meanwhile."""
+    """The sixth one waits for minutes, and a refresh may read the definition meanwhile."""
     bench = build_bench(store, tmp_path, Store(*build_apps(6)))
     await bench.catalog.refresh()
     old = bench.catalog.get_listing("a5").app
     async with reading(bench):
-        doubt(bench, *(f"a{n}" for n in range(5)))
+        mark_stale(bench, *(f"a{n}" for n in range(5)))
         await wait_until(lambda: bench.account.count(Operation.DESCRIBE_APP) == 11)
         bench.clock._is_automatic = False
-        bench.catalog.doubt(old)
+        bench.catalog.mark_stale(old)
         await wait_until(lambda: bench.clock.count_sleepers() == 1)
         bench.clock.advance(1)
         bench.cache_store.published = []
         await bench.catalog.refresh()
-        bench.clock.advance(SPAN_SECONDS)
+        bench.clock.advance(REREAD_SECONDS)
         await wait_until(lambda: bench.clock.count_sleepers() == 0)
         await bench.clock.settle()
 
@@ -117,29 +116,29 @@ async def test_clients_hear_of_a_definition_only_when_the_tool_has_changed(
     bench.clock.advance(1)
     old = bench.catalog.get_listing("a0").app.read_at
     async with reading(bench):
-        doubt(bench, "a0")
+        mark_stale(bench, "a0")
         await wait_until(lambda: bench.catalog.get_listing("a0").app.read_at != old)
 
     assert (len(heard), list_arguments(bench)) == (changes, [[item["api_key"] for item in inputs]])
 
 
 async def test_what_cannot_be_read_or_kept_leaves_the_tool_and_is_told(store: FaultyStore, tmp_path: Path) -> None:
-    """One refusal is one try; the reading of doubts itself goes on."""
+    """One refusal is one try; the reading of stale definitions goes on."""
     bench = build_bench(store, tmp_path, Store(*build_apps(2)))
     await bench.catalog.refresh()
     before = bench.catalog.tools
     bench.cache_store.faults["/v1/ai/flows/a0"] = DOWN
     async with reading(bench):
-        doubt(bench, "a0")
+        mark_stale(bench, "a0")
         await wait_until(lambda: bench.catalog.problem != "")
         bench.cache_store.faults.clear()
         store.failing.add("assign_property_names")
         store.called.clear()
-        doubt(bench, "a0")
+        mark_stale(bench, "a0")
         await wait_until(lambda: "assign_property_names" in store.called)
         store.failing.clear()
         bench.cache_store.inputs["a1"] = [PROMPT, COLOUR]
-        doubt(bench, "a1")
+        mark_stale(bench, "a1")
         await wait_until(lambda: bench.catalog.tools != before)
 
     assert bench.catalog.tools[0] == before[0]
@@ -156,7 +155,7 @@ async def test_an_app_that_can_no_longer_be_a_tool_stays_left_out_for_every_proc
     await other.catalog.load()
     other.clock.advance(1)
     other.cache_store.inputs["a0"] = None
-    await save_after_doubt(other, "a0")
+    await save_after_mark(other, "a0")
     assert other.list_names() == ["app_a1"]
     await bench.catalog.load()
     assert (bench.list_names(), bench.get_left_out()) == (["app_a1"], {"a0": "its definition names no inputs"})
@@ -180,7 +179,7 @@ async def test_the_process_that_refreshes_takes_up_what_another_has_read_again(
         clock.advance(FIRST_WATCH_SECONDS)
         await wait_until(lambda: len(other.list_names()) == 2)
         bench.cache_store.inputs["a0"] = [PROMPT, COLOUR]
-        await save_after_doubt(other, "a0")
+        await save_after_mark(other, "a0")
         await wait_until(lambda: clock.count_sleepers() == 2)
         clock.advance(WATCH_SECONDS)
         await wait_until(lambda: list_arguments(bench)[0] == ["prompt", "colour"])
@@ -204,7 +203,7 @@ async def test_a_narrower_process_leaves_the_wider_list_in_the_file(store: Fault
     await narrow.catalog.load()
     narrow.clock.advance(1)
     cache_store.inputs["own"] = [PROMPT, COLOUR]
-    await save_after_doubt(narrow, "own")
+    await save_after_mark(narrow, "own")
     assert list_arguments(narrow) == [["prompt", "colour"]]
     await wide.catalog.load()
 
@@ -248,9 +247,13 @@ async def test_the_oldest_definitions_are_read_first(store: FaultyStore, tmp_pat
     assert sorted(read[:10]) == [f"a{n}" for n in range(10)]
 
 
-async def test_a_doubt_is_taken_in_the_order_of_its_coming() -> None:
-    """Whoever was refused first is helped first."""
-    doubts = StaleDefinitions(FakeClock())
-    for app_id in ("b", "a", "b"):
-        doubts.add(build_listing(app_id).app)
-    assert [(await doubts.take()).id for _ in range(2)] == ["b", "a"]
+async def test_stale_definitions_are_read_in_the_order_in_which_they_were_marked(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """The first refused call waits the shortest time."""
+    bench = build_bench(store, tmp_path, Store(*build_apps(2)))
+    await bench.catalog.refresh()
+    mark_stale(bench, "a1", "a0", "a1")
+    async with reading(bench):
+        await wait_until(lambda: bench.count()[1] == 4)
+    assert [asked.path[-2:] for asked in bench.account.asked[-2:]] == ["a1", "a0"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowport.catalog.tool_order import ORDER_NAME, Places, ToolOrder
+from flowport.catalog.ranking import ORDER_NAME, Places, ToolOrder
 from flowport.domain.models import LOCAL_OWNER, RunState
 from tests.catalog.samples import build_listing
 from tests.fakes.client import Client as SandboxClient

@@ -62,7 +62,7 @@ SENTENCES: Final = [
         DayCapReached("Sketch", 1.0, 20.0, 12.0, 6.0, 8.0, 0.0),
         (
             'Nothing was started: "Sketch" costs 1 credit, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows in 24 '
-            "hours 12 are spent (of which 6 by runs of unknown fate), 8 reserved for runs that go on, and 0 left. Wait until "
+            "hours 12 are spent (of which 6 by unknown runs), 8 reserved for runs that go on, and 0 left. Wait until "
             "earlier runs are a day old; only the person can raise the cap, in Flowport's configuration. get_balance shows "
             "what is left."
         ),
@@ -70,7 +70,7 @@ SENTENCES: Final = [
     (
         DayCapReached("Sketch", None, 20.0, 20.0, 0.0, 0.0, 0.0),
         (
-            'Nothing was started: "Sketch" does not tell its price, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows '
+            'Nothing was started: "Sketch" does not state its price, and of the 20 that FLOWPORT_MAX_CREDITS_PER_DAY allows '
             "in 24 hours 20 are spent, 0 reserved for runs that go on, and 0 left. Wait until earlier runs are a day old; "
             "only the person can raise the cap, in Flowport's configuration. get_balance shows what is left."
         ),
@@ -78,7 +78,7 @@ SENTENCES: Final = [
     (
         PriceUnknown("Sketch"),
         (
-            'Nothing was started: "Sketch" does not tell its price, and FLOWPORT_UNKNOWN_PRICE is refuse. Only the person '
+            'Nothing was started: "Sketch" does not state its price, and FLOWPORT_UNKNOWN_PRICE is refuse. Only the person '
             "can set it to confirm or allow, in Flowport's configuration."
         ),
     ),
@@ -93,7 +93,7 @@ SENTENCES: Final = [
     (
         PriceUnconfirmed("Sketch", None, None),
         (
-            'Nothing was started: "Sketch" does not tell its price. The person is to be asked about every run of an '
+            'Nothing was started: "Sketch" does not state its price. The person is to be asked about every run of an '
             "unknown price, and this client cannot ask. The person can set FLOWPORT_UNKNOWN_PRICE to allow in Flowport's "
             "configuration, or call from a client that can ask."
         ),
@@ -191,12 +191,12 @@ SENTENCES: Final = [
     (ProviderRejected("Magnific", START, 415), "Magnific does not take this kind of file."),
     (
         ProviderRejected("Magnific", READ, 418),
-        "Magnific rejected the request to say how the run is doing (HTTP 418).",
+        "Magnific rejected the request to report the state of the run (HTTP 418).",
     ),
     (
         ProviderBroken("Magnific", READ, 200, "its answer is not the JSON that it promises"),
         (
-            "Magnific could not say how the run is doing: its answer is not the JSON that it promises. "
+            "Magnific could not report the state of the run: its answer is not the JSON that it promises. "
             "The fault is on its side; try again later."
         ),
     ),

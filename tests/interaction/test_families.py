@@ -98,13 +98,13 @@ async def test_a_run_is_looked_at_in_the_family_of_the_moment(sandbox: SandboxCl
     """A run that was started on the older paths must not be lost when the account moves on to the newer ones."""
     await sandbox.switch("next_run", hold=True, pending_seconds=0)
     async with open_harness(sandbox, tmp_path / "person", wait_seconds=0.0, **choose(sandbox, "auto")) as flowport:
-        flowport.assembly.workspace.catalogs[0].account.speak("apps")
+        flowport.assembly.workspace.catalogs[0].account.use_path_family("apps")
         await list_apps(flowport)
         facts = await flowport.ask("text_to_picture", prompt="a lake")
         with anyio.fail_after(60):
             while await flowport.count("status") == 0:
                 await anyio.lowlevel.checkpoint()
-            flowport.assembly.workspace.catalogs[0].account.speak("flows")
+            flowport.assembly.workspace.catalogs[0].account.use_path_family("flows")
             await sandbox.switch("dialect", style="flows")
             run = await wait_until_there(flowport, facts["run_id"])
             await sandbox.switch(f"runs/{run.provider_run_id}", release=True)

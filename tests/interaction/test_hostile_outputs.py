@@ -316,7 +316,7 @@ async def try_cover(folder: Path, data: bytes) -> bool:
     await path.write_bytes(mp4(movie_header(scale=1, ticks=1), cover(data)))
     outputs = (Output(1, OutputKind.VIDEO, None, saved_path=str(path)),)
     run = replace(build_run("run_abc"), state=RunState.SUCCEEDED, outputs=outputs)
-    return bool(await Previewer(anyio.CapacityLimiter(1)).build_previews(run))
+    return bool((await Previewer(anyio.CapacityLimiter(1)).build_shown(run)).previews)
 
 
 async def try_path(folder: Path, tool: str, run_id: str, extension: str) -> bool:

@@ -178,5 +178,5 @@ async def test_a_balance_that_cannot_be_had_is_said(face: MagicaClient, tmp_path
     await face.sandbox.switch("faults", operation="balance", fault="status")
     async with MAGICA.open(face.sandbox, tmp_path / "person") as flowport:
         (account,) = (await flowport.ask("get_balance"))["accounts"]
-    assert account["provider_balance"].startswith("Magica could not tell the balance")
+    assert account["provider_balance"].startswith("Magica could not report the balance")
     assert account["spent_credits_24_hours"] == 0

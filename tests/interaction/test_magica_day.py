@@ -55,7 +55,7 @@ async def test_a_file_that_the_budget_did_not_let_go_up_is_told_as_that(
         use_up_the_day(monkeypatch, Operation.REQUEST_UPLOAD, after=after)
         facts = await flowport.ask("photo_to_pencil_sketch", your_photo=str(photo))
     assert (facts["state"], facts["credits"], (await face.count())["run"]) == ("failed", 0, 0)
-    assert "(The day's requests are used up, and Magica was not asked to take the file." in facts["failure"]
+    assert "(The day's requests are used up, and Magica was not asked to accept the file." in facts["failure"]
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])

@@ -5,7 +5,8 @@ from random import Random
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowport.catalog.listing import build_name, build_properties
+from flowport.catalog.listing import build_name
+from flowport.catalog.names import build_property_names
 from flowport.catalog.schema import build_tool
 from flowport.domain.errors import FlowportError
 from flowport.domain.models import App
@@ -62,7 +63,7 @@ def check_graph(graph: object, seed: int) -> None:
     app = describe(graph)
     if app is None:
         return
-    names = build_properties(app, {})
+    names = build_property_names(app.inputs or (), {})
     tool_name = build_name(app.name, "magica:x/wf", {}, prefix="")
     try:
         tool = build_tool(app, tool_name=tool_name, property_names=names, provider_title="Magica")

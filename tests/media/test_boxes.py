@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from flowport.media.file_parts import Measures
-from flowport.media.tracks import MAX_COVER_BYTES, measure_movie, read_cover
+from flowport.media.measure import Measures, measure_movie
+from flowport.media.previews import MAX_COVER_BYTES, read_cover
 from tests.media.containers import box, cover, movie_header, mp4, track
 
 HEADER = movie_header(scale=600, ticks=600)

@@ -201,7 +201,7 @@ def test_a_picture_that_nothing_makes_small_enough_is_refused() -> None:
 
 def test_a_photograph_too_large_to_decode_whole_is_decoded_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """The decoder of a JPEG reduces as it reads; every other format is refused."""
-    monkeypatch.setattr(converting, "MAX_WORKING_BYTES", 30_000)
+    monkeypatch.setattr(converting, "MAX_CONVERSION_MEMORY_BYTES", 30_000)
     large = PHOTO.resize((200, 100))
     picture = decode(convert(build_ink_of(large)))
     assert picture.size == (50, 25)
@@ -287,7 +287,7 @@ def test_an_ending_tells_a_url_that_must_be_converted(url: str, is_odd: bool) ->
 
 def test_a_progressive_photograph_is_reckoned_with_all_it_keeps() -> None:
     """Its decoder holds every coefficient until the last scan."""
-    reckon: Callable[..., int] = converting._reckon_bytes
+    reckon: Callable[..., int] = converting._estimate
     with (
         Image.open(io.BytesIO(write("JPEG"))) as plain,
         Image.open(io.BytesIO(write("JPEG", progressive=True))) as slow,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowport.media.formats import RAW_PHOTO
 from flowport.media.identify import find_fault, identify
 from flowport.media.measure import measure
-from flowport.media.signatures import RAW_PHOTO
 from tests.media.containers import box, element, mp4, webm
 from tests.media.tiffs import DNG_VERSION, SENSOR, SHORT, TEXT, TiffPage, build_dng, build_raw, tiff
 
@@ -81,7 +81,7 @@ def identify_bytes(data: bytes) -> tuple[str, str, str]:
     """Return MIME type, extension and the name under which a file is refused."""
     sniffed = identify(io.BytesIO(data))
     assert sniffed is not None
-    return sniffed.mime_type, sniffed.extension, sniffed.unsent_name
+    return sniffed.mime_type, sniffed.extension, "" if sniffed.is_sent else sniffed.name
 
 
 def test_every_sample_is_in_a_table() -> None:
@@ -190,7 +190,7 @@ def test_rarer_formats_of_recorders_and_programs_have_a_name(data: bytes, name: 
     """A sentence that calls a recording no sound sends its owner looking for a mistake that is not there."""
     sniffed = identify(io.BytesIO(data))
     assert sniffed is not None
-    assert sniffed.unsent_name == name
+    assert (sniffed.name, sniffed.is_sent) == (name, False)
     assert find_fault(io.BytesIO(data), sniffed) == ""
 
 

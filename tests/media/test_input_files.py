@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flowport.domain.errors import ArgumentsInvalid
-from flowport.domain.models import InputKind, OutputKind
+from flowport.domain.models import InputKind
+from flowport.media.formats import FORMATS
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia, resolve_media
-from flowport.media.sniff import Sniffed
-from flowport.media.sources import DiskSource, Fingerprint, HeldSource
+from flowport.media.local_files import DiskSource, Fingerprint, HeldSource
 from tests.media.containers import mp4, track
 from tests.media.test_identify import SAMPLES
 from tests.media.tiffs import THUMBNAIL, TiffPage, build_dng, build_raw, tiff
@@ -40,7 +40,7 @@ def build_wave() -> bytes:
 
 
 PNG = build_png()
-SNIFFED = Sniffed("image/png", OutputKind.IMAGE, "png")
+SNIFFED = FORMATS["png"]
 FINGERPRINT = Fingerprint(hashlib.sha256(PNG).hexdigest(), len(PNG))
 VIDEO = mp4(track(64, 48))
 TRUSTED = "http://127.0.0.1:4567"

@@ -151,7 +151,7 @@ async def test_a_file_larger_than_a_request_may_be_goes_up(modern: Harness, tmp_
         (401, "does not accept the API key"),
         (403, "does not allow this key or plan"),
         (415, "does not take this kind of file"),
-        (422, "rejected the request to take the file (HTTP 422)"),
+        (422, "rejected the request to accept the file (HTTP 422)"),
     ],
 )
 async def test_where_nothing_can_be_uploaded_files_go_inside_and_nobody_asks_again(

@@ -45,7 +45,7 @@ async def test_the_first_pictures_are_shown_and_the_answer_stays_short(tmp_path:
     """Clients cut long answers, and what is cut off is lost."""
     run = build_finished(tmp_path, 6)
 
-    previews = await build_previewer().build_previews(run)
+    previews = (await build_previewer().build_shown(run)).previews
     answer = build_run_answer(RunView(run, 3.0), previews)
 
     assert len(previews) == MAX_PREVIEWS
@@ -57,7 +57,7 @@ async def test_a_preview_is_meant_for_the_person_and_is_in_no_fact(tmp_path: Pat
     """Base64 among the facts would fill a model's context with noise."""
     run = build_finished(tmp_path, 1)
 
-    previews = await build_previewer().build_previews(run)
+    previews = (await build_previewer().build_shown(run)).previews
     answer = build_run_answer(RunView(run, 3.0), previews)
 
     image = answer.content[-1]
@@ -80,7 +80,7 @@ async def test_without_a_finished_picture_there_is_nothing_to_show(change: dict[
     """A file may have gone, and a sound has no picture."""
     run = build_finished(tmp_path, 1, **change)
 
-    assert await build_previewer().build_previews(run) == ()
+    assert (await build_previewer().build_shown(run)).previews == ()
 
 
 def build_video(path: Path, *parts: bytes) -> Output:
@@ -95,7 +95,7 @@ async def test_the_cover_of_a_video_is_shown(tmp_path: Path) -> None:
     Image.radial_gradient("L").resize((900, 600)).convert("RGB").save(buffer, "PNG")
     run = build_finished(tmp_path, 0, outputs=(build_video(tmp_path / "a.mp4", cover(buffer.getvalue())),))
 
-    (preview,) = await build_previewer().build_previews(run)
+    (preview,) = (await build_previewer().build_shown(run)).previews
 
     assert Image.open(io.BytesIO(preview.data)).size == (450, 300)
 
@@ -103,10 +103,10 @@ async def test_the_cover_of_a_video_is_shown(tmp_path: Path) -> None:
 async def test_a_video_without_a_cover_takes_no_room_from_the_pictures(tmp_path: Path) -> None:
     """A picture that is alone is shown as large as one may be."""
     run = build_finished(tmp_path, 1)
-    pictured = await build_previewer().build_previews(run)
+    pictured = (await build_previewer().build_shown(run)).previews
     both = replace(run, outputs=(build_video(tmp_path / "a.mp4"), *run.outputs))
 
-    assert await build_previewer().build_previews(both) == pictured
+    assert (await build_previewer().build_shown(both)).previews == pictured
 
 
 @pytest.mark.parametrize("content", [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!doctype html>", b"%!PS", b"x"])
@@ -114,12 +114,12 @@ async def test_a_cover_that_is_no_picture_is_not_shown(content: bytes, tmp_path:
     """What is inside a video is as much a stranger's as the video."""
     run = build_finished(tmp_path, 0, outputs=(build_video(tmp_path / "a.mp4", cover(content)),))
 
-    assert await build_previewer().build_previews(run) == ()
+    assert (await build_previewer().build_shown(run)).previews == ()
 
 
 async def test_previews_can_be_turned_off(tmp_path: Path) -> None:
     """They take time and, in some clients, tokens."""
-    assert await build_previewer(is_wanted=False).build_previews(build_finished(tmp_path, 1)) == ()
+    assert (await build_previewer(is_wanted=False).build_shown(build_finished(tmp_path, 1))).previews == ()
 
 
 async def test_a_picture_that_cannot_be_shown_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ async def test_a_picture_that_cannot_be_shown_does_not_hide_the_others(tmp_path:
     run = build_finished(tmp_path, 2)
     await anyio.Path(run.outputs[0].saved_path).unlink()
 
-    assert len(await build_previewer().build_previews(run)) == 1
+    assert len((await build_previewer().build_shown(run)).previews) == 1
 
 
 async def test_the_answer_says_why_a_picture_has_no_preview(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from flowport.media.decode import MAX_PREVIEW_MEMORY_BYTES
 from flowport.media.previews import (
     MAX_EDGE,
     MAX_PREVIEW_BYTES,
-    MAX_WORKING_BYTES,
     NoPreview,
     Preview,
     _find_problem,
@@ -380,4 +380,4 @@ def test_no_picture_takes_more_memory_than_promised(
     kilobytes, kind = subprocess.run(program, check=True, capture_output=True, text=True).stdout.split()
 
     assert kind == "Preview"
-    assert int(kilobytes) * 1024 < min(MAX_WORKING_BYTES * 1.1, 120 * 1024**2)
+    assert int(kilobytes) * 1024 < min(MAX_PREVIEW_MEMORY_BYTES * 1.1, 120 * 1024**2)

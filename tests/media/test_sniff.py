@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import struct
 import wave
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flowport.domain.models import OutputKind
+from flowport.media.formats import FORMATS
 from flowport.media.sniff import MAX_HEAD_BYTES, sniff
 
 MP3_FRAME = b"\xff\xfb\x90\x00" + bytes(413)
@@ -192,3 +194,13 @@ def test_only_the_head_decides(start: bytes, rest: bytes) -> None:
     """A caller may hand over the whole file or its first bytes."""
     head = start.ljust(MAX_HEAD_BYTES, b"x")
     assert sniff(head + rest) == sniff(head)
+
+
+def test_the_table_of_formats_holds_together() -> None:
+    """Every format that another refers to is there, and every pattern compiles."""
+    for one in FORMATS.values():
+        assert not one.sound or FORMATS[one.sound].kind is OutputKind.AUDIO
+        assert not (one.is_sent and not one.is_media)
+        assert bool(one.decoder) == (one.is_sent and one.kind is OutputKind.IMAGE)
+        for pattern in one.patterns:
+            re.compile(pattern, re.DOTALL)

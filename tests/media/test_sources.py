@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.errors import ArgumentsInvalid
-from flowport.media.sources import DiskSource, Fingerprint, HeldSource, measure, open_source, open_unchanged
+from flowport.media.local_files import (
+    DiskSource,
+    Fingerprint,
+    HeldSource,
+    compute_fingerprint,
+    open_source,
+    open_unchanged,
+)
 
 DATA = b"picture"
 FINGERPRINT = Fingerprint(hashlib.sha256(DATA).hexdigest(), len(DATA))
@@ -44,7 +51,7 @@ def test_a_file_that_became_a_link_is_not_sent(tmp_path: Path) -> None:
 def test_a_file_that_grows_while_it_is_read_is_held_to_the_limit() -> None:
     """Its size said something else a moment ago."""
     with pytest.raises(ArgumentsInvalid, match="at most 5 bytes can be sent"):
-        measure(io.BytesIO(DATA), argument="photo", max_bytes=5)
+        compute_fingerprint(io.BytesIO(DATA), argument="photo", max_bytes=5)
 
 
 def test_what_an_argument_holds_is_held_to_the_limit_too() -> None:
@@ -65,4 +72,4 @@ def test_a_disk_that_fails_is_told() -> None:
             raise OSError(5, "Input/output error")
 
     with pytest.raises(ArgumentsInvalid, match="cannot be read \\(Input/output error\\)"):
-        measure(Failing(), argument="photo", max_bytes=5)
+        compute_fingerprint(Failing(), argument="photo", max_bytes=5)

@@ -233,7 +233,7 @@ def test_a_photo_of_todays_phones_goes_through_in_each_format(name: str) -> None
 
 def test_what_is_taken_as_it_stands_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its header is enough, and that its end is there."""
-    monkeypatch.setattr(converting, "MAX_WORKING_BYTES", 10_000)
+    monkeypatch.setattr(converting, "MAX_CONVERSION_MEMORY_BYTES", 10_000)
     takes = Wanted(frozenset({"image/webp", "image/jpeg", "image/png"}), 10_000_000)
     for data in (
         write("WEBP", NOISE),
@@ -250,7 +250,7 @@ def test_what_takes_too_much_memory_is_refused_with_its_limit_in_pixels(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a run, and never only once it is one."""
-    monkeypatch.setattr(converting, "MAX_WORKING_BYTES", 8_000_000)
+    monkeypatch.setattr(converting, "MAX_CONVERSION_MEMORY_BYTES", 8_000_000)
     problem = check(write(kind, Image.new("RGB", (2000, 1000))))
     assert "is a picture of 2 million pixels, which takes too much memory to work on. Give it with at most " in problem
     assert "million pixels, or as a plain JPEG." in problem

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia, resolve_media
-from flowport.media.local_files import find_shared_status
-from flowport.media.sources import DiskSource, HeldSource
-from flowport.media.wrapped_paths import iterate_unwrapped
+from flowport.media.local_files import DiskSource, HeldSource, find_similar_file
+from flowport.media.source_kinds import iterate_unwrapped
 from tests.media.test_input_files import PNG
 
 
@@ -269,7 +268,7 @@ def test_no_look_leads_out_of_the_folders(root: Path, tmp_path: Path) -> None:
     assert "no file in the folders" in refuse(f"{outside}/a b.png", root)
     assert "no file in the folders" in refuse(f"{root}/../private/a b.png", root)
     assert "no file in the folders" in refuse(f"{root}/to outside/a\u00a0b.png", root)
-    assert find_shared_status(outside / "a b.png", (root,)) is None
+    assert find_similar_file(outside / "a b.png", (root,)) is None
 
 
 @given(st.text(max_size=60))

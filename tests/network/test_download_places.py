@@ -12,10 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from flowport.network.addresses import is_public_address, resolve_host
 from flowport.network.causes import FetchError
 from flowport.network.download import MAX_REDIRECTS, FetchRules, _build_request
-from flowport.network.file_route import HostRefused, Outlet
+from flowport.network.file_route import HostRefused, Outlet, is_public_address, resolve_host
 from tests.support.fetching import Names, Speak, build_answer, fetch, fetching, serving
 
 

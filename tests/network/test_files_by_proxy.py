@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 
-from flowport.media.sources import Fingerprint
+from flowport.media.local_files import Fingerprint
 from flowport.network.causes import FetchError, UploadError
 from flowport.network.download import FetchRules
 from flowport.network.file_route import Outlet

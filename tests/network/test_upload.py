@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.media.sources import Fingerprint
-from flowport.network.addresses import resolve_host
+from flowport.media.local_files import Fingerprint
 from flowport.network.causes import UploadError
+from flowport.network.file_route import resolve_host
 from flowport.network.upload import Uploader, count_put_seconds
 from flowport.providers.interface import UploadPlace
 from tests.support.put_server import PutServer, open_put_server
@@ -137,12 +137,12 @@ async def test_a_connection_that_breaks_off_is_an_error() -> None:
     """What arrived before is the provider's to throw away."""
     async with open_put_server() as server:
         server.statuses = [0]
-        assert await refuse(f"{server.origin}/put", server) == "the connection was closed without a proper answer"
+        assert await refuse(f"{server.origin}/put", server) == "its server's answer was not valid HTTP"
 
 
 async def test_an_address_that_is_none_is_an_error() -> None:
     """The HTTP library has several ways to say so."""
-    assert await refuse("https://storage.example:port/") == "the configured address cannot be used"
+    assert await refuse("https://storage.example:port/") == "its address is malformed"
 
 
 async def test_a_place_that_is_slow_to_be_reached_is_given_up() -> None:

@@ -7,7 +7,7 @@ import pytest
 from flowport.domain.errors import Operation, ProviderRejected
 from flowport.providers.input_errors import find_name, format_flaws, name_inputs, parse_flaws
 from flowport.providers.interface import NotTaken
-from flowport.providers.magica.errors import build_magica_refusal
+from flowport.providers.magica.answers import build_magica_refusal
 from tests.providers.magnific_samples import MAGNIFIC, answer
 
 NAMES = {

@@ -14,14 +14,9 @@ from flowport.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.providers.interface import (
-    Refusal,
-    build_inline_media,
-    build_refusal,
-    is_not_taken,
-)
+from flowport.providers.answers import Refusal, build_inline_media, build_refusal, is_not_taken
 from flowport.providers.parsing import guess_mime_type
-from flowport.providers.retry_after import MAX_RETRY_AFTER_SECONDS, parse_retry_after
+from flowport.providers.rate_limit_headers import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 
 NOT_TAKEN = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}
 

@@ -252,12 +252,12 @@ def test_an_upload_without_an_address_is_broken() -> None:
         converse(MAGICA.upload_whole("image/png", b"abc"), build_answer({"url": "/relative.png"}))
 
 
-def test_what_magica_has_not_is_answered_with_nothing() -> None:
-    """It has no places for files, no ids of them, and one path family."""
+def test_what_magica_does_not_offer_is_none() -> None:
+    """It takes no files inside a run and no ids of files, and has one path family."""
     provider: Provider = MAGICA
-    assert provider.request_place("image/png") is None
-    assert not MAGICA.is_creation_id("abc123def456")
-    assert MAGICA.speak("v1") is MAGICA
+    offered = provider.capabilities
+    assert (offered.inline, offered.is_output_id, offered.find_lost_run) == (None, None, None)
+    assert provider.alternatives == ()
 
 
 @given(body=JSON_VALUES, status=st.sampled_from([200, 202, 400, 403, 404, 429, 500]))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowport.providers.magica.pages import find_items, find_next_query
+from flowport.providers.magica.answers import find_items, find_next_query
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from flowport.domain.errors import Operation, ProviderBusy, ProviderRefused, ProviderRejected
 from flowport.providers.interface import ApiAnswer
-from flowport.providers.magica.errors import build_magica_refusal, parse_message
+from flowport.providers.magica.answers import build_magica_refusal, parse_message
 from tests.support.scripted import build_answer
 
 

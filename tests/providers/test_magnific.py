@@ -125,11 +125,11 @@ def test_the_older_family_starts_an_app_without_inputs_too(inputs: tuple[Input, 
 
 def test_a_provider_speaks_one_family_and_knows_the_others() -> None:
     """The newer one is tried first; whoever has found the older puts it first and can come back."""
-    sandbox = Magnific("The sandbox").speak("apps")
+    (older,) = Magnific("The sandbox").alternatives
     assert (MAGNIFIC.style, MAGNIFIC.styles) == ("flows", ("flows", "apps"))
-    assert (sandbox.title, sandbox.style, sandbox.styles) == ("The sandbox", "apps", ("apps", "flows"))
-    assert sandbox.speak("flows").styles == ("flows", "apps")
-    assert OLDER.styles == ("apps",)
+    assert (older.title, older.style, older.styles) == ("The sandbox", "apps", ("apps", "flows"))
+    assert [one.style for one in older.alternatives] == ["flows"]
+    assert [*OLDER.alternatives] == []
 
 
 def test_requests_are_those_of_the_documentation() -> None:

@@ -139,7 +139,7 @@ def test_a_refusal_is_told_as_one() -> None:
 )
 def test_an_id_is_told_from_a_name_that_somebody_made_up(text: str, is_id: bool) -> None:
     """A made-up name gets a sentence; an id goes to the provider."""
-    assert is_creation_id(text) is Magnific().is_creation_id(text) is is_id
+    assert is_creation_id(text) is is_id
 
 
 def test_random_ids_are_ids_unless_their_case_is_that_of_a_word() -> None:

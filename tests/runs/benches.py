@@ -19,7 +19,7 @@ from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
@@ -107,7 +107,7 @@ async def open_bench(
             clock=clock,
             supervisor=supervisor,
             starter=RunStarter(store, live_runs, clock, writer),
-            follower=RunFollower(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
+            follower=RunPoller(store, live_runs, clock, Pace(), writer, supervisor=supervisor),
             saver=saver,
             writer=writer,
             process=process,

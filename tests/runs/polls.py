@@ -11,7 +11,7 @@ from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest, Provider
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import Followed, RunFollower
+from flowport.runs.poll import PollResult, RunPoller
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
 from tests.runs.samples import NOW, RUN
@@ -27,13 +27,13 @@ RUNNING = replace(
 class Watch:
     """A follower with what it works on."""
 
-    follower: RunFollower
+    follower: RunPoller
     account: ScriptedAccount
     live_runs: LiveRuns
     clock: FakeClock
     store: FaultyStore
     tasks: anyio.abc.TaskGroup
-    over: dict[str, Followed] = field(default_factory=dict)
+    over: dict[str, PollResult] = field(default_factory=dict)
     began_at: float = 0.0
     """When the latest run began to be followed."""
     asked_at: list[float] = field(default_factory=list)
@@ -113,7 +113,7 @@ async def open_watch(
     # A turn that never comes is a failure, and not a test that never ends.
     with anyio.fail_after(60):
         async with Supervisor() as supervisor:
-            follower = RunFollower(
+            follower = RunPoller(
                 store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
             )
             async with anyio.create_task_group() as tasks:

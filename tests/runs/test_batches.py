@@ -13,7 +13,7 @@ from flowport.domain.models import Run, RunState
 from flowport.domain.run_events import Finished
 from flowport.domain.spending import SpendingLimits
 from flowport.providers.registry import ProviderSettings
-from flowport.runs.batch.prepare import MAX_LIVE_ROWS, BatchRequest, InputRow, PreparedBatch, prepare_batch
+from flowport.runs.batch.prepare import BatchRequest, InputRow, PreparedBatch, prepare_batch
 from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places, format_stopped
 from flowport.runs.calls import RunRequest
 from flowport.store.batch_records import STOPPED_BY_PERSON
@@ -294,7 +294,7 @@ async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
 ) -> None:
     """By the rows that another process had accepted as well."""
     async with open_harness(sandbox, tmp_path / "person", **SLOW) as first:
-        rows = build_rows(MAX_LIVE_ROWS)
+        rows = build_rows(64)
         batch_id = (await first.ask("run_batch", app=FAILING, rows=rows, wait=False))["run_id"]
         await wait_until(
             lambda: sum(run.startswith("run_") for run in first.assembly.workspace.runner._live_runs._live) > 60
@@ -304,7 +304,7 @@ async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
     async with open_harness(sandbox, tmp_path / "person") as second:
         over = await wait_for_end(second, batch_id)
         batch_progress = await second.assembly.workspace.store.get_batch_progress(batch_id)
-        assert await second.count("run") - sent < MAX_LIVE_ROWS // 2
+        assert await second.count("run") - sent < 32
     assert "says that the account does not have enough credits." in batch_progress.stopped
     assert over.failure.endswith(batch_progress.stopped)
 
@@ -316,9 +316,9 @@ async def test_few_rows_are_live_until_one_has_succeeded(flowport: Harness, fail
     accepted = (await flowport.assembly.workspace.batches.submit(batch, RunRequest("local"))).run
     await wait_for_end(flowport, accepted.id)
     batch_progress = await flowport.assembly.workspace.store.get_batch_progress(accepted.id)
-    expected = {0: MAX_LIVE_ROWS, 1: TRIAL_ROWS, 10: 10, 500: MAX_LIVE_ROWS}[failures]
-    assert _count_places(batch_progress) == expected
-    assert _count_places(replace(batch_progress, succeeded=1)) == MAX_LIVE_ROWS
+    expected = {0: 64, 1: TRIAL_ROWS, 10: 10, 500: 64}[failures]
+    assert _count_places(batch_progress, 64) == expected
+    assert _count_places(replace(batch_progress, succeeded=1), 64) == 64
 
 
 async def test_each_row_is_cancelled_at_the_provider_by_itself(

@@ -13,7 +13,7 @@ from flowport.providers.interface import ApiRequest
 from flowport.providers.magica.api import Magica
 from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magnific.api import Magnific
-from flowport.runs.poller import FAILED_SECONDS, REFUSED_SECONDS, ManyReader
+from flowport.runs.poller import FAILED_SECONDS, REFUSED_SECONDS, BulkStatusReader
 from tests.runs.polls import Watch, open_watch
 from tests.runs.samples import build_look
 from tests.support.fake_clock import FakeClock
@@ -132,7 +132,7 @@ async def test_where_the_provider_has_no_such_request_each_is_read_by_itself(sto
             await watch.follow(name)
         await watch.finish(*NAMES)
         assert (get_parties(watch), sorted(watch.get_looked_at())) == ([], NAMES)
-    reader = ManyReader(ScriptedAccount(in_turn(), FakeClock(), provider=Magnific(), limit=9), FakeClock())
+    reader = BulkStatusReader(ScriptedAccount(in_turn(), FakeClock(), provider=Magnific(), limit=9), FakeClock())
     assert (reader.get_most(), await reader.fetch(["a"])) == (1, {})
 
 
@@ -196,7 +196,7 @@ async def test_nobody_asks_like_this_again_for_a_while(reply: Reply, seconds: fl
     """A day where it is not to be had, a few minutes where it may have been the network."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(fail_together(reply), clock, provider=Magica(), limit=50)
-    reader = ManyReader(account, clock)
+    reader = BulkStatusReader(account, clock)
     assert reader.get_most() == MagicaBulkStatus.most
     assert await reader.fetch(["a", "b"]) == {}
     clock.advance(seconds - 1)

@@ -1,4 +1,4 @@
-"""The book of durations: the store is asked once for each app."""
+"""How long the runs of an app take: the store is read once for each app."""
 
 import math
 import random
@@ -7,7 +7,8 @@ from typing import cast
 import pytest
 
 from flowport.domain.errors import StoreError
-from flowport.runs.durations import DurationBook, Forecast, Observation, Usual
+from flowport.runs.durations import DurationBook, Usual
+from flowport.runs.poll_schedule import UNKNOWN_SECONDS
 from flowport.store.interface import Store
 
 
@@ -37,26 +38,23 @@ async def test_the_store_is_asked_once_and_what_ends_here_is_added() -> None:
     await book.load("a", "x")
     await book.load("a", "x")
     assert (shelf.asked, book.get_usual("a", "x")) == (1, Usual(20.0, 30.0))
-    before = book.get_forecast("a", "x")
+    assert book.get_usual_seconds("a", "x") == 20.0
     for _ in range(7):
-        book.note("a", "x", Observation(90.0, 110.0))
+        book.note("a", "x", alive_seconds=90.0, over_seconds=110.0)
     assert book.get_usual("a", "x") == Usual(100.0, 100.0)
-    assert book.get_forecast("a", "x").log_seconds > before.log_seconds
-    assert book.get_forecast("a", "x") is book.get_forecast("a", "x")
+    assert book.get_usual_seconds("a", "x") == 100.0
 
 
 async def test_a_long_batch_whose_rows_are_seen_seldom_does_not_make_its_app_seem_slow() -> None:
-    """What is only known to have ended within two minutes must not push out the runs whose duration is known."""
+    """Of a run that was found over at its first poll, the middle counts: the later the poll, the less it says."""
     chance = random.Random(7)
     draws = [60.0 * math.exp(0.5 * chance.gauss(0.0, 1.0)) for _ in range(520)]
     book = build_book(Shelf(*draws[:20]))
     await book.load("a", "x")
     for draw in draws[20:]:
         looks = int(draw // 120.0)
-        book.note("a", "x", Observation(looks * 120.0, (looks + 1) * 120.0))
-    forecast = book.get_forecast("a", "x")
-    assert math.exp(forecast.log_seconds) == pytest.approx(60.0, rel=0.1)
-    assert forecast.sigma == pytest.approx(0.5, rel=0.2)
+        book.note("a", "x", alive_seconds=looks * 120.0, over_seconds=(looks + 1) * 120.0)
+    assert book.get_usual_seconds("a", "x") == pytest.approx(60.0, rel=0.1)
 
 
 async def test_too_few_runs_promise_nothing() -> None:
@@ -74,7 +72,7 @@ async def test_a_store_that_cannot_be_read_is_asked_again_the_next_time(failing:
     book = build_book(shelf)
     for _ in range(failing):
         await book.load("a", "x")
-        book.note("a", "x", Observation(1.0, 2.0))
-        assert (book.get_usual("a", "x"), book.get_forecast("a", "x")) == (None, Forecast())
+        book.note("a", "x", alive_seconds=1.0, over_seconds=2.0)
+        assert (book.get_usual("a", "x"), book.get_usual_seconds("a", "x")) == (None, UNKNOWN_SECONDS)
     await book.load("a", "x")
     assert book.get_usual("a", "x") == Usual(20.0, 30.0)

@@ -13,9 +13,10 @@ import pytest
 from flowport.domain.errors import ArgumentsInvalid, Breakage, Operation, StoreError
 from flowport.domain.models import InputKind, JsonValue, Output, OutputKind, RunState
 from flowport.media.input_files import FileMedia, UrlMedia, examine
-from flowport.media.sources import DiskSource, HeldSource, Source
+from flowport.media.local_files import DiskSource, HeldSource, Source
 from flowport.network.download import Fetcher
 from flowport.network.upload import Uploader
+from flowport.providers.interface import InlineFiles
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.inputs import Delivered, FileDeliverer
@@ -274,7 +275,8 @@ async def test_a_large_file_that_cannot_go_up_fails_the_run_or_is_made_smaller(
 ) -> None:
     """A picture can be; a video cannot, and the sentence says why it did not go up."""
     provider = Magnific()
-    provider.max_inline_bytes = 1500
+    inline = InlineFiles(frozenset({"image/png", "image/jpeg"}), 1500)
+    provider.capabilities = replace(provider.capabilities, inline=inline)
     async with open_bench(store, tmp_path, *[build_answer({}, 500)] * 6, provider=provider) as bench:
         video = await bench.hold(VIDEO + bytes(2000))
         with pytest.raises(

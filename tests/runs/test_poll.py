@@ -15,7 +15,7 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import Followed, RunFollower
+from flowport.runs.poll import PollResult, RunPoller
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
@@ -65,10 +65,10 @@ async def follow_on(
     run: Run = RUNNING,
     *,
     writer: PendingWrites | None = None,
-) -> Followed:
+) -> PollResult:
     """Follow a run by a follower of its own."""
     async with Supervisor() as supervisor:
-        follower = RunFollower(
+        follower = RunPoller(
             store, live_runs, clock, Pace(), writer or PendingWrites(store, live_runs, clock), supervisor=supervisor
         )
         return await follower.follow(run, account)
@@ -398,7 +398,7 @@ async def test_an_unfollowed_run_is_left_in_the_pause(
     """The wish stands on the list of live runs even where the store could not take it."""
     account = ScriptedAccount(in_turn(), clock)
     live_runs.put(replace(RUNNING, is_followed=False), noted_at=0.0)
-    assert await follow_on(store, live_runs, clock, account) == Followed(RUNNING, is_ours=False)
+    assert await follow_on(store, live_runs, clock, account) == PollResult(RUNNING, is_ours=False)
 
 
 async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
@@ -406,7 +406,7 @@ async def test_a_run_that_is_not_on_the_board_is_not_looked_at(
 ) -> None:
     """It was let go of while its start was under way."""
     account = ScriptedAccount(in_turn(), clock)
-    assert await follow_on(store, live_runs, clock, account) == Followed(RUNNING, is_ours=False)
+    assert await follow_on(store, live_runs, clock, account) == PollResult(RUNNING, is_ours=False)
 
 
 async def test_a_laptop_that_slept_looks_once_and_goes_on(store: FaultyStore, live_runs: LiveRuns) -> None:

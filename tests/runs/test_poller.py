@@ -12,8 +12,8 @@ from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import ApiRequest
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
-from flowport.runs.poller import MAX_LOOKS
+from flowport.runs.poll import RunPoller
+from flowport.runs.poller import MAX_POLLS
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
 from tests.runs.polls import RUNNING, open_watch
@@ -107,18 +107,18 @@ async def test_no_more_looks_than_so_many_are_under_way(store: FaultyStore) -> N
 
         async def hang() -> None:
             """Let nobody have an answer until as many as may be have asked."""
-            if len(watch.account.asked) == MAX_LOOKS:
+            if len(watch.account.asked) == MAX_POLLS:
                 watch.asked.set()
             await held.wait()
 
         watch.account.before_answer = hang
-        names = [f"run_{n}" for n in range(MAX_LOOKS + 5)]
+        names = [f"run_{n}" for n in range(MAX_POLLS + 5)]
         await watch.accept(*names)
         for name in names:
             await watch.follow(name)
         await watch.asked.wait()
         await watch.clock.sleep(20.0)
-        assert len(watch.account.asked) == MAX_LOOKS
+        assert len(watch.account.asked) == MAX_POLLS
         held.set()
         await watch.finish(*names)
 
@@ -160,7 +160,7 @@ async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_th
     await store.accept(RUNNING)
     live_runs.put(RUNNING, noted_at=0.0)
     async with Supervisor() as supervisor:
-        follower = RunFollower(
+        follower = RunPoller(
             store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
         )
         with pytest.raises(RuntimeError, match="has crashed"):

@@ -15,10 +15,10 @@ import pytest
 
 from flowport.catalog.listing import Listing
 from flowport.domain.errors import AppUnsupported, ArgumentsInvalid
-from flowport.domain.models import Input, InputKind, OutputKind
+from flowport.domain.models import Input, InputKind
+from flowport.media.formats import FORMATS
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia
-from flowport.media.sniff import Sniffed
-from flowport.media.sources import DiskSource, Fingerprint
+from flowport.media.local_files import DiskSource, Fingerprint
 from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, MediaInput, PreparedCall
@@ -71,7 +71,7 @@ async def test_files_are_checked_and_urls_stay(tmp_path: Path) -> None:
     path = lay(tmp_path, "cat.png")
     call = await prepare(tmp_path, prompt="a lake", photo=path, photos=[URL, path])
     fingerprint = Fingerprint(hashlib.sha256(PNG).hexdigest(), len(PNG))
-    file = FileMedia(DiskSource(Path(path), (tmp_path,)), Sniffed("image/png", OutputKind.IMAGE, "png"), fingerprint)
+    file = FileMedia(DiskSource(Path(path), (tmp_path,)), FORMATS["png"], fingerprint)
 
     assert call == PreparedCall(
         app=LISTING.app,

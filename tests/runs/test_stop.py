@@ -202,8 +202,8 @@ async def test_stopping_and_beginning_again_leaves_one_follower(store: FaultySto
         await bench.reach_pause(run, RunState.RUNNING)
         await bench.runner.cancel(run, should_stop_following=True)
         await bench.claimer.resume(await read(store, run.id))
-        (watch,) = bench.runner._follower._watches.values()
-        await wait_until(lambda: watch._seated == 2)
+        (poller,) = bench.runner._follower._pollers.values()
+        await wait_until(lambda: len(poller._slots) == 2)
         bench.clock.advance(60)
         assert (await bench.finish(run)).state is RunState.SUCCEEDED
         await wait_until(lambda: bench.clock.count_sleepers() == 0)

@@ -106,7 +106,7 @@ print(sleeper.pid, flush=True)
 child.wait()
 """
 QUICK = WAITING.replace(
-    "async def main", "from flowport.serving import ending\nending.PARENT_SECONDS = 0.05\n\nasync def main"
+    "async def main", "from flowport.server import shutdown\nshutdown.PARENT_SECONDS = 0.05\n\nasync def main"
 )
 
 

@@ -261,7 +261,7 @@ def reaches_magica(app: App, tool: Tool, names: Mapping[str, str], arguments: Ma
 
 def _read_sent(app: App, style: str, inputs: Mapping[str, Any]) -> Any:
     """Return the inputs that a start request would carry."""
-    body = Magnific().speak(style).build_start_request(app, inputs).body
+    body = Magnific(styles=(style,)).build_start_request(app, inputs).body
     return json.loads(json.dumps(body, allow_nan=False, ensure_ascii=False).encode())["inputs"]
 
 

@@ -49,7 +49,7 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
             return _format_over(run, title)
         case CancelOutcome.ASKED:
             return _format_asked(run, title)
-        case CancelOutcome.CANNOT if account is not None and account.provider.can_cancel:
+        case CancelOutcome.CANNOT if account is not None and account.provider.capabilities.cancel:
             return f"{title} has not named the run yet, so it cannot be cancelled at this moment; try again in a while."
         case CancelOutcome.CANNOT:
             return (
@@ -72,7 +72,7 @@ def format_batch_cancellation(batch_progress: BatchProgress, account: OpenAccoun
         account: None when the batch's key is no longer configured.
     """
     live = batch_progress.live
-    title = account.provider.title if account is not None and account.provider.can_cancel else ""
+    title = account.provider.title if account is not None and account.provider.capabilities.cancel else ""
     if batch_progress.dropped:
         going = "none goes on."
         if live and title:

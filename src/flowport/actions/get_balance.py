@@ -74,11 +74,11 @@ async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[RunView])
     with anyio.move_on_after(BALANCE_SECONDS):
         async with anyio.create_task_group() as group:
             for one, view in zip(asked, views, strict=True):
-                balance = one.account.provider.read_balance()
-                if balance is not None and view.is_day_used_up:
+                read_balance = one.account.provider.capabilities.balance
+                if read_balance is not None and view.is_day_used_up:
                     told[one.account.account.id] = _format_end_of_day(one.account)
-                elif balance is not None:
-                    group.start_soon(read, one.account, balance)
+                elif read_balance is not None:
+                    group.start_soon(read, one.account, read_balance())
     return [told[one.account.account.id] for one in asked]
 
 
@@ -86,7 +86,7 @@ def _format_silence(account: OpenAccount) -> str:
     title = account.provider.title
     if account.is_sandbox:
         return f"Its credits are play money. For your own apps: {get_key_advice()}."
-    if account.provider.read_balance() is None:
+    if account.provider.capabilities.balance is None:
         return f"{title} does not tell a key's balance; its website does."
     return f"{title} has not told the balance in time; try again."
 

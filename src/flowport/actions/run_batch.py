@@ -29,13 +29,14 @@ from flowport.catalog.arguments import find_input
 from flowport.catalog.listing import Listing
 from flowport.catalog.schema import get_inputs
 from flowport.catalog.values import unwrap_file
+from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid, FlowportError
 from flowport.domain.models import InputKind, JsonValue, Run
 from flowport.domain.spending import find_price_question
 from flowport.domain.text import clean_line
 from flowport.media.input_files import MediaRules, describe_found, find_beside, find_local_file
+from flowport.media.local_files import compute_fingerprint, open_source
 from flowport.media.previews import drop_paths_of_rows
-from flowport.media.sources import measure, open_source
 from flowport.runs.accept import Submission
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.runs.batch.prepare import BatchRequest, InputRow, prepare_batch
@@ -85,7 +86,7 @@ class BatchCalls:
             ArgumentsInvalid: It does neither or both, or the table cannot be read.
         """
         if ("rows" in given) == (CSV in given):
-            raise _refuse("rows", f"or {CSV} is needed, and not both", "Give the rows, or the path of a table.")
+            raise build_refusal("rows", f"or {CSV} is needed, and not both", "Give the rows, or the path of a table.")
         if CSV in given:
             try:
                 return await anyio.to_thread.run_sync(self._read_table, str(given[CSV]), listing)
@@ -95,7 +96,9 @@ class BatchCalls:
         assert isinstance(rows, list)  # noqa: S101 - the parser of arguments has made it one
         odd = [n for n, row in enumerate(rows, 1) if not isinstance(row, dict)]
         if odd:
-            raise _refuse("rows", f"holds something other than an object as item {odd[0]}", "Each row is an object.")
+            raise build_refusal(
+                "rows", f"holds something other than an object as item {odd[0]}", "Each row is an object."
+            )
         return GivenTable(tuple(InputRow(f"row {n}", row) for n, row in enumerate(rows, 1) if isinstance(row, dict)))
 
     async def run(
@@ -216,16 +219,16 @@ class BatchCalls:
         if _LINE_END.search(path.strip()):
             return GivenTable(_read_text(path.encode(), listing))
         if _TABLE_TEXT.match(path):
-            raise _refuse(
+            raise build_refusal(
                 CSV, "is the text of a table or of rows in one line", "Give the path of a .csv file, or rows."
             )
         rules = MediaRules(self._workspace.settings.file_roots)
         source = find_local_file(path, argument=CSV, rules=rules)
         # Any other text may hold what is nobody's business, and what cannot be understood is partly repeated.
         if source.path.suffix.lower() not in _SUFFIXES:
-            raise _refuse(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
+            raise build_refusal(CSV, "names a file of another kind", f"Its name must end in {' or '.join(_SUFFIXES)}.")
         with open_source(source, argument=CSV, max_bytes=MAX_TABLE_BYTES) as file:
-            size_bytes = measure(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
+            size_bytes = compute_fingerprint(file, argument=CSV, max_bytes=MAX_TABLE_BYTES).size_bytes
             rows = _read_text(file.read(size_bytes), listing)
         names = {listing.property_names[item.id] for item in listing.app.inputs or () if item.kind.is_media}
         note = describe_found(source, path, argument=CSV, rules=rules)
@@ -281,11 +284,13 @@ def _name_columns(table: Table, listing: Listing) -> tuple[InputRow, ...]:
     labels = {item.label.strip() for item in get_inputs(listing.app)}
     if len(names) == 1 and "|" in table.columns[0] and table.columns[0] not in labels:
         shown = clean_line(table.columns[0], limit=60)
-        raise _refuse(CSV, f'parts its cells by vertical bars ("{shown}")', "Part them by commas, semicolons or tabs.")
+        raise build_refusal(
+            CSV, f'parts its cells by vertical bars ("{shown}")', "Part them by commas, semicolons or tabs."
+        )
     twice = [column for column, name in names.items() if list(names.values()).count(name) > 1]
     if twice:
         shown = " and ".join(f'"{clean_line(column, limit=60)}"' for column in twice[:2])
-        raise _refuse(CSV, f"has two columns for the same argument, {shown}", "Name each argument once.")
+        raise build_refusal(CSV, f"has two columns for the same argument, {shown}", "Name each argument once.")
     return tuple(
         InputRow(f"row {n} (line {row.line})", {names[column]: cell for column, cell in row.cells.items()})
         for n, row in enumerate(table.rows, 1)
@@ -307,7 +312,3 @@ def _find_argument(column: str, listing: Listing) -> str:
     """Return the argument that a column is for; its own name when it is for none, which is refused with the rows."""
     found = find_input(column, get_inputs(listing.app), listing.property_names)
     return column if found is None else listing.property_names[found.id]
-
-
-def _refuse(argument: str, problem: str, expected: str) -> ArgumentsInvalid:
-    return ArgumentsInvalid((ArgumentProblem(argument, problem, expected),))

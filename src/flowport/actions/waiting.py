@@ -15,9 +15,9 @@ from flowport.domain.models import LOCAL_OWNER, Run, RunState
 from flowport.domain.spending import Consent
 from flowport.domain.spending_errors import count_credits
 from flowport.domain.text import format_duration
-from flowport.runs.batch.prepare import MAX_LIVE_ROWS
 from flowport.runs.durations import Usual
 from flowport.runs.live import LiveRun, QueuePlace
+from flowport.runs.poll_schedule import get_live_rows
 from flowport.store.batch_records import BatchProgress
 from flowport.store.records import get_usual_seconds
 
@@ -295,7 +295,7 @@ def estimate_left_seconds(
     if usual_seconds is None:
         return None
     asked = 60.0 * (rest + batch_progress.unstarted) / requests_per_minute if requests_per_minute else 0.0
-    return max(usual_seconds * -(-rest // MAX_LIVE_ROWS), asked)
+    return max(usual_seconds * -(-rest // get_live_rows(requests_per_minute)), asked)
 
 
 def _format_roughly(seconds: float) -> str:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowport.catalog.listing import Listing
-from flowport.catalog.ranking import merge_tools
+from flowport.catalog.ranking import ToolOrder, merge_tools
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.search import get_listing
-from flowport.catalog.tool_order import ToolOrder
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound
 from flowport.media.previews import Previewer
 from flowport.network.account import OpenAccount

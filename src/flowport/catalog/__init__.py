@@ -1,5 +1,5 @@
-"""What an account can run: discovered, named, kept on disk, and offered as tools.
+"""The apps that an account can run: listed, named, cached on disk, and offered as tools.
 
-`records` says what a catalogue is, `selection` which apps are listed, `search` answers `find_apps`, `cache` keeps the
-catalogue on disk and `discovery` brings it up to date.
+`listing` holds a snapshot, `refresher` keeps it current through `fetch`, `merge` and `cache`; `ranking` chooses the listed
+tools, `search` finds apps; `schema`, `arguments` and `values` describe and check what a tool accepts.
 """

@@ -1,7 +1,7 @@
-"""Turn the arguments of a call into what a provider is sent, and tell whether two calls mean the same.
+"""Validate and coerce the arguments of a call, and compute the digests that identify equal calls. Pure.
 
-Pure. What the tool's schema accepts is accepted here; beyond it, what can only mean one thing is coerced, because
-clients send strings. Everything else is refused in one go, with all that is wrong.
+What the tool's schema accepts is accepted; beyond it, what can only mean one thing is coerced, because clients send
+strings. Everything else is refused at once, with all problems.
 """
 
 import json
@@ -55,10 +55,10 @@ def parse_arguments(
     """Return the value of each input by its id, in the order of the app's inputs.
 
     Defaults are filled in; an optional input that is not given, null or empty is left out. An input may also be named
-    by its id or its run key, which is how the provider's own pages call it, and in any spelling that means it alone.
+    by its id or its run key, as on the provider's own pages, and in any spelling that means only this input.
 
     Args:
-        ignores_unknown: Pass over names that resemble no argument, for tools that neither spend nor change anything.
+        ignores_unknown: Ignore names that resemble no argument, for tools that neither spend nor change anything.
 
     Raises:
         ArgumentsInvalid: With everything that is wrong.
@@ -90,17 +90,17 @@ def build_provider_inputs(app: App, values: Mapping[str, JsonValue]) -> dict[str
 
 
 def build_raw_digest(arguments: Mapping[str, JsonValue]) -> str:
-    """Return the SHA-256 of the arguments as they came, whatever the order of their keys."""
+    """Return the SHA-256 of the arguments as given, whatever the order of their keys."""
     return _build_digest(arguments)
 
 
 def build_canonical_digest(app: App, values: Mapping[str, JsonValue], media_digests: Mapping[str, str]) -> str:
-    """Return the SHA-256 of what a call means: its values and the definition that gives them their meaning.
+    """Return the SHA-256 of the meaning of a call: its values and the definition of its inputs.
 
     Args:
         app: Its labels and defaults do not count: values come with the defaults filled in.
         values: As `parse_arguments` returned them.
-        media_digests: What stands for a file, by input id: the digest of its bytes or its URL.
+        media_digests: The digest of the bytes, or the URL, of each file, by input id.
     """
     definition = {
         item.id: [item.run_key, item.kind.value, item.is_list, [option.value for option in item.options]]
@@ -113,9 +113,9 @@ def build_canonical_digest(app: App, values: Mapping[str, JsonValue], media_dige
 def name_arguments(
     app: App, property_names: Mapping[str, str], arguments: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """Return the arguments by the names of the tool's schema, without those that a client has added by itself.
+    """Return the arguments by the names of the tool's schema, without those that clients add.
 
-    Two calls that differ only in how they spell names, or in what their client adds, are then the same call. A name that
+    Two calls that differ only in the spelling of names, or in what a client adds, are then the same call. A name that
     is unknown, or one of two for the same input, stays as it is: the parser refuses it.
     """
     given, stray = _sort_names(get_inputs(app), property_names, arguments)
@@ -125,18 +125,18 @@ def name_arguments(
 
 
 def find_unknown(app: App, property_names: Mapping[str, str], arguments: Mapping[str, JsonValue]) -> list[str]:
-    """Return the names among the arguments that mean no input and are no client's, cleaned and not too many."""
+    """Return the names among the arguments that name no input and are not added by clients, cleaned and limited."""
     _, stray = _sort_names(get_inputs(app), property_names, arguments)
     return [_format_name(name) for name in stray[:_MAX_STRAY_NAMES]]
 
 
 def find_input(name: str, inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> Input | None:
-    """Return the input that a name means: by one of its names exactly, else by the only one that is spelt alike."""
+    """Return the input with exactly this name, else the only one with a similar name."""
     return _InputNames(inputs, property_names).find(name)
 
 
 class _InputNames:
-    """What the inputs of an app are called, worked out once for all names of a call."""
+    """The names of an app's inputs, computed once for all names of a call."""
 
     def __init__(self, inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> None:
         self._exact = _get_exact_owners(inputs, property_names)
@@ -144,7 +144,7 @@ class _InputNames:
         self._forms = [(item, _get_all_forms(item, property_names)) for item in inputs]
 
     def find(self, name: str, *, is_exact: bool = False) -> Input | None:
-        """Return the input that a name means, or the one that is called exactly so."""
+        """Return the input that a name means, or only the one with exactly this name."""
         if name in self._exact:
             return self._by_id[self._exact[name]]
         if is_exact or len(name) > _MAX_RESPELT_LENGTH:
@@ -157,12 +157,12 @@ class _InputNames:
 def _sort_names(
     inputs: tuple[Input, ...], property_names: Mapping[str, str], sent: Mapping[str, JsonValue]
 ) -> tuple[defaultdict[str, list[str]], list[str]]:
-    """Return the names that were sent for each input, by its id, and those that name none and are no client's."""
+    """Return the names that were sent for each input, by its id, and the unknown names that clients do not add."""
     given: defaultdict[str, list[str]] = defaultdict(list)
     stray: list[str] = []
     names = _InputNames(inputs, property_names)
     for number, name in enumerate(sent):
-        # A call with so many is refused for the first of them; the others are not worth the time.
+        # A call with this many is refused for the first of them; comparing the others wastes time.
         item = names.find(name, is_exact=number >= _MAX_READ_NAMES)
         if item is not None:
             given[item.id].append(name)
@@ -172,7 +172,7 @@ def _sort_names(
 
 
 def _get_exact_owners(inputs: tuple[Input, ...], property_names: Mapping[str, str]) -> dict[str, str]:
-    """Return the id of the input for each name of each; the stronger claim to a name wins."""
+    """Return the input id for each exact name; property names win over ids, and ids over run keys."""
     claims = [
         *((property_names[item.id], item.id) for item in inputs),
         *((item.id, item.id) for item in inputs),
@@ -235,7 +235,7 @@ def _build_stray_problem(
 
 
 def _find_meant(name: str, free: list[Input], property_names: Mapping[str, str]) -> str:
-    """Return the argument that a wrong name means, among those not given; empty when none comes to mind."""
+    """Return the argument that a wrong name means, among those not given; empty when none is near."""
     slug = build_slug(name[:_MAX_RESPELT_LENGTH])
     same = [
         property_names[item.id]

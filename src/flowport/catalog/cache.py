@@ -1,12 +1,11 @@
 """Keep a catalogue on disk, so that the next start can list its tools with the provider down.
 
-One JSON file for each account, replaced as a whole. The tools lie in it as they go over the wire: reading it is all
-that stands between a start and the first `tools/list`.
+One JSON file for each account, replaced as a whole. The tools are in it in wire format: reading it is all
+that the first `tools/list` waits for.
 """
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,17 +13,16 @@ from typing import Any, Final
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.domain.models import Account, App, Input, InputKind, Option, Source
 from flowport.providers.interface import LeftOut
-from flowport.runtime.file_systems import replace_file, sync_file
+from flowport.runtime.file_systems import write_whole
 
 logger = logging.getLogger(__name__)
 
 FORMAT: Final = 2
-"""Raised when an older file can no longer be read, or its tools are not as they are made now; such a file counts as
-missing."""
+"""Raised when older files cannot be read or hold outdated tools; such a file counts as missing."""
 
 
 def build_cache_path(home: Path, account: Account) -> Path:
-    """Return where an account's catalogue lies; the name tells the account without its key."""
+    """Return the path of an account's catalogue; the name identifies the account without its key."""
     host = "".join(character if character.isalnum() else "-" for character in account.host)
     return home / "catalogue" / f"{account.provider}-{host}-{account.fingerprint}.json"
 
@@ -54,11 +52,11 @@ def load_catalogue(path: Path) -> Catalogue | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
-        # Whatever stands in the way of reading is told when the file is saved.
+        # Reported when the file is saved.
         logger.info("the cached catalogue cannot be read (%s)", exc.strerror)
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        logger.warning("the cached catalogue cannot be read and is made anew (%s)", type(exc).__name__)
+        logger.warning("the cached catalogue cannot be read and is rebuilt (%s)", type(exc).__name__)
         return None
 
 
@@ -77,18 +75,7 @@ def save_catalogue(path: Path, catalogue: Catalogue) -> None:
         "left_out": [{"app_id": i.app_id, "app_name": i.app_name, "reason": i.reason} for i in catalogue.left_out],
     }
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Two processes may save at once: each writes a file of its own, and the last rename stands.
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(record, separators=(",", ":")))
-            file.flush()
-            # Else a power cut may leave the new name on a file whose bytes never reached the disk.
-            sync_file(file.fileno())
-        replace_file(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(record, separators=(",", ":")))
 
 
 def _format_listing(listing: Listing) -> dict[str, Any]:

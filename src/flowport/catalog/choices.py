@@ -1,7 +1,7 @@
 """Show the options of a select input to clients, and find the one that an answer means.
 
-An option's value is a stranger's text, so clients see it cleaned, and what they send is turned back into the
-provider's own value. Pure.
+An option's value is untrusted text, so clients see it cleaned, and what they send is mapped back to the provider's own
+value. Pure.
 """
 
 import json
@@ -22,7 +22,7 @@ MAX_GIVEN_LENGTH: Final = 40
 
 _MAX_LISTED: Final = 8
 _EMPTY_SPELLINGS: Final = ("none", "empty", "(none)", "(empty)")
-"""What an option without visible text is called, unless its label or another option has the word."""
+"""Names of an option without visible text, unless its label or another option has the word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def build_choices(item: Input) -> tuple[Choice, ...]:
 
 
 def _spell_empty(label: str, taken: Collection[str]) -> str:
-    """Return a word for an option whose own text cannot be seen: its label, else one that means nothing."""
+    """Return a word for an option without visible text: its label, else a neutral one."""
     return next(word for word in _iterate_spellings(label) if word and word.casefold() not in taken)
 
 
@@ -86,7 +86,7 @@ def format_choices(choices: tuple[Choice, ...]) -> str:
 
 
 def describe_choice(choice: Choice) -> str:
-    """Return a choice with its label, `v1: Rachel`; without it where it only spells the value in another way."""
+    """Return a choice with its label, `v1: Rachel`; without it where it only respells the value."""
     shown, label = format_scalar(choice.shown), clean_line(choice.option.label)
     return f"{shown}: {label}" if is_telling(label, shown) else shown
 
@@ -98,7 +98,7 @@ def is_telling(label: str, shown: str) -> bool:
 
 
 def find_option(choices: tuple[Choice, ...], given: Scalar) -> Option | None:
-    """Return the option that is meant, by value, as shown, by label or but for case; None when it is not plain."""
+    """Return the option that is meant, by value, as shown, by label or ignoring case; None when it is ambiguous."""
     own = (choice.option for choice in choices if is_same(choice.option.value, given))
     shown = (choice.option for choice in choices if is_same(choice.shown, given))
     exact = next(chain(own, shown), None)

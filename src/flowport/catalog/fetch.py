@@ -1,4 +1,4 @@
-"""Read a provider's lists, in the path family in which it answers; and what a source leaves of a catalogue."""
+"""Read a provider's lists in the path family in which it answers, and narrow a catalogue to a source."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ MAX_PAGES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class FetchedLists:
-    """What came of reading a provider's lists."""
+    """The outcome of reading a provider's lists."""
 
     lists: Sequence[AppList]
     """Those that could be read, own apps first."""
@@ -28,7 +28,7 @@ class FetchedLists:
 
 
 async def fetch_lists(account: OpenAccount, source: Source) -> FetchedLists:
-    """Return the lists of a source, and let the account speak the path family in which they were found.
+    """Return the lists of a source, and set the account to the path family in which they were found.
 
     Another family is tried only when every list of the present one is unknown there. The same answer to anything else
     means that there is no such app or run.
@@ -38,12 +38,12 @@ async def fetch_lists(account: OpenAccount, source: Source) -> FetchedLists:
     """
     provider = account.provider
     found = await _read(account, provider, source)
-    for style in provider.styles[1:]:
+    for alternative in provider.alternatives:
         if not _is_family_unknown(found):
             break
-        other = await _read(account, provider.speak(style), source)
+        other = await _read(account, alternative, source)
         if other.lists:
-            account.speak(style)
+            account.provider = alternative
         if not _is_family_unknown(other):
             found = other
     if not found.lists:
@@ -52,7 +52,7 @@ async def fetch_lists(account: OpenAccount, source: Source) -> FetchedLists:
 
 
 def narrow_catalogue(catalogue: Catalogue, source: Source) -> Catalogue:
-    """Return what is known of the apps of a source."""
+    """Return the catalogue with only the apps of a source."""
     if catalogue.source is source:
         return catalogue
     kept = tuple(item for item in catalogue.listings if source.includes(is_own=item.app.is_own))
@@ -60,7 +60,7 @@ def narrow_catalogue(catalogue: Catalogue, source: Source) -> Catalogue:
 
 
 async def _read(account: OpenAccount, provider: Provider, source: Source) -> FetchedLists:
-    """Read the lists side by side."""
+    """Read the lists concurrently."""
     queries = [query for query in provider.build_list_queries() if source.includes(is_own=query.is_own)]
     found: dict[int, AppList] = {}
     failures: list[ProviderError] = []
@@ -70,7 +70,7 @@ async def _read(account: OpenAccount, provider: Provider, source: Source) -> Fet
             async for page in _read_pages(account, provider, query):
                 found[place] = _join(found.get(place), page)
         except ProviderError as exc:
-            # The pages that came before it stand.
+            # Earlier pages are kept.
             failures.append(exc)
 
     async with anyio.create_task_group() as group:
@@ -80,7 +80,7 @@ async def _read(account: OpenAccount, provider: Provider, source: Source) -> Fet
 
 
 async def _read_pages(account: OpenAccount, provider: Provider, query: ListQuery) -> AsyncIterator[AppList]:
-    """Yield the pages of a list, until one is the last or brings nothing new: some servers give the first one for ever."""
+    """Yield the pages of a list, until one is the last or has nothing new: some servers repeat the first one forever."""
     request: ApiRequest | None = query.request
     known: set[str] = set()
     for _ in range(MAX_PAGES):

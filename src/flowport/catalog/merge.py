@@ -1,4 +1,4 @@
-"""What stays of one reading of a catalogue when another comes. Pure."""
+"""Merge readings of a catalogue: lists, definitions and what another process has saved. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -9,15 +9,15 @@ from flowport.catalog.listing import Catalogue, Listing
 from flowport.domain.models import App
 
 STALE_AFTER_SECONDS: Final = 24 * 3600.0
-"""When a definition is read again although nothing says that it changed."""
+"""After this long a definition is read again without a sign of a change."""
 MAX_REREAD: Final = 5
 """How many stale definitions one refresh reads again."""
 
 
 def unite_apps(apps: Iterable[App]) -> dict[str, App]:
-    """Return each app once, by id, in the order of the lists; the first list's word counts, and of prices the first that is told.
+    """Return each app once, by id, in the order of the lists; the first list counts, and of prices the first known one.
 
-    A list of a person's own apps may tell none, and the other list does, where both have the same app.
+    A list of a user's own apps may have no prices; the other list has, for the same apps.
     """
     united: dict[str, App] = {}
     for app in apps:
@@ -28,21 +28,21 @@ def unite_apps(apps: Iterable[App]) -> dict[str, App]:
 
 
 def carry_over(app: App, tool_name: str, known: Listing | None, *, left_out_since: float = float("inf")) -> Listing:
-    """Return the listing of an app from a list, with what an earlier reading of its definition taught.
+    """Return the listing of an app from a list, with the definition that an earlier reading found.
 
     Args:
-        left_out_since: An app that had to be left out is to be read again, unless that was found later than this.
+        left_out_since: An app that was left out is read again, unless that happened later than this.
     """
     if known is None:
         return Listing(app, tool_name)
     if known.app.inputs is None:
         is_settled = bool(known.left_out) and _get_age_rank(known.app.read_at) > left_out_since
         return replace(known, app=replace(app, read_at=known.app.read_at)) if is_settled else Listing(app, tool_name)
-    # A list may leave out what the definition tells; one was seen with ids and names alone.
+    # A list may lack what the definition has; one was observed with ids and names alone.
     price = known.app.price_credits if app.price_credits is None else app.price_credits
     kept = replace(known.app, name=app.name or known.app.name, is_own=app.is_own, price_credits=price)
     is_same = (kept.name, kept.price_credits) == (known.app.name, known.app.price_credits)
-    # The tool tells the name and the price, so it is made anew when they change.
+    # The tool shows the name and the price, so it is rebuilt when they change.
     return replace(known, app=kept, tool=known.tool if is_same else None)
 
 
@@ -52,7 +52,7 @@ def replace_listings(catalogue: Catalogue, built: Mapping[str, Listing]) -> Cata
 
 
 def is_outdated(listing: Listing) -> bool:
-    """Tell whether the definition is known but the tool is yet to be made from it."""
+    """Tell whether the definition is known but the tool is not built from it yet."""
     return listing.tool is None and listing.app.inputs is not None and not listing.left_out
 
 
@@ -60,7 +60,7 @@ def choose_to_reread(listings: Sequence[Listing], *, now: float, declared_ids: A
     """Return the listings whose known definitions are read again: the declared ones, and the stalest, oldest first.
 
     Args:
-        declared_ids: Apps of which the person has declared something that may have changed since.
+        declared_ids: Apps for which the user has declared something that may have changed since.
     """
     oldest = now - STALE_AFTER_SECONDS
     described = [listing for listing in listings if listing.app.inputs is not None]
@@ -80,15 +80,15 @@ def merge_catalogues(ours: Catalogue, stored: Catalogue, *, is_whole: bool) -> C
     """Return what two processes know together: the newer lists, and of each definition the newer reading.
 
     Args:
-        is_whole: Whether what is stored has every app that we may list; else it only teaches definitions.
+        is_whole: Whether what is stored has every app that we may list; else only its definitions count.
     """
     is_first = ours.listed_at is None
     if is_first or (is_whole and _get_age_rank(stored.listed_at) >= _get_age_rank(ours.listed_at)):
-        return _learn(stored, ours)
-    return _learn(ours, stored)
+        return _update_definitions(stored, ours)
+    return _update_definitions(ours, stored)
 
 
-def _learn(catalogue: Catalogue, other: Catalogue) -> Catalogue:
+def _update_definitions(catalogue: Catalogue, other: Catalogue) -> Catalogue:
     known = {listing.app.id: listing for listing in catalogue.listings}
     newer = {
         item.app.id: item
@@ -99,5 +99,5 @@ def _learn(catalogue: Catalogue, other: Catalogue) -> Catalogue:
 
 
 def _get_age_rank(at: float | None) -> float:
-    """Return an instant that can be compared; what never was is older than everything."""
+    """Return a comparable instant; None is older than everything."""
     return float("-inf") if at is None else at

@@ -1,7 +1,6 @@
-"""Give apps and their inputs the names that a model calls them by.
+"""Build the names of tools and arguments. Pure and deterministic.
 
-Pure and deterministic. A name that was given once is frozen by the caller; here new names are made that never take
-the place of one that is in use.
+A name that was assigned once is frozen by the caller; new names never replace one that is in use.
 """
 
 import re
@@ -15,7 +14,7 @@ from flowport.domain.models import Input, InputKind
 from flowport.domain.text import clean_line
 
 MAX_NAME_LENGTH: Final = 40
-"""Characters of a tool name: clients put the server's name before it and drop what grows past 60 or 64."""
+"""Characters of a tool name: clients put the server's name before it and cut the result at 60 or 64."""
 
 MAX_PROPERTY_LENGTH: Final = 32
 """Characters of an argument's name."""
@@ -77,7 +76,7 @@ def _build_readable_slug(text: str) -> str:
     # Here, because few accounts need it and every start would pay for it.
     from anyascii import anyascii  # noqa: PLC0415
 
-    # Signs and pictures have names in the library that are no names of apps; an apostrophe stands for a soft sign.
+    # The library has words for signs and pictures, which are dropped; its apostrophe is a soft sign.
     spelled = (anyascii(c).replace("'", "") if unicodedata.category(c)[0] in "LMN" else c for c in cleaned)
     return build_slug("".join(spelled)) or build_slug(cleaned)
 
@@ -87,7 +86,7 @@ def build_tool_name(app_name: str, app_key: str, *, prefix: str = "", taken: Col
 
     Args:
         app_name: The builder's name, not cleaned.
-        app_key: "<account scope>/<app id>"; its hash tells apps of one name apart.
+        app_key: "<account scope>/<app id>"; its hash distinguishes apps of the same name.
         prefix: Put before every name of a provider; it counts towards the length.
         taken: Every name ever given to another app.
     """
@@ -102,12 +101,12 @@ def build_tool_name(app_name: str, app_key: str, *, prefix: str = "", taken: Col
     return next(name for name in suffixed if name not in taken)
 
 
-def build_property_names(inputs: Sequence[Input], *, frozen: Mapping[str, str] | None = None) -> dict[str, str]:
+def build_property_names(inputs: Sequence[Input], frozen: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the argument name of each input by its id, in the order of the inputs.
 
     Args:
         inputs: Of two with one id the first counts.
-        frozen: Names given earlier, by input id, of removed inputs too: they stay as they are and are never given anew.
+        frozen: Names given earlier, by input id, of removed inputs too: they stay as they are and are never assigned again.
     """
     kept = frozen or {}
     used = set(kept.values())
@@ -121,7 +120,7 @@ def build_property_names(inputs: Sequence[Input], *, frozen: Mapping[str, str] |
 
 
 def is_said_by(label: str, name: str) -> bool:
-    """Tell whether a name says all that the label says, but for spelling and a number that tells it from its like."""
+    """Tell whether a name says all that the label says, apart from spelling and a distinguishing number."""
     slug = build_slug(label)
     return not label or slug in {name, _NUMBERED.sub("", name)}
 
@@ -146,7 +145,7 @@ def _build_suffixes(app_key: str) -> Iterator[str]:
     digest = sha256(app_key.encode(errors="surrogatepass")).hexdigest()
     while True:
         yield from (f"_{digest[:length]}" for length in _HASH_LENGTHS)
-        # Not seen in practice: it keeps the promise that a free name is always found.
+        # Never needed in practice: it guarantees that a free name is found.
         digest = sha256(digest.encode()).hexdigest()
 
 

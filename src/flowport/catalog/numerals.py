@@ -1,6 +1,6 @@
 """Read numbers and yes or no as people and spreadsheets write them: `0,4`, `1.234,5`, `1 234`, `yes`. Pure.
 
-What can mean two things is read as neither: the caller refuses it and names both.
+An ambiguous number is returned as both readings: the caller refuses it and names them.
 """
 
 import re
@@ -78,7 +78,7 @@ _NO: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TwoReadings:
-    """A number that can mean two things."""
+    """The two readings of an ambiguous number."""
 
     first: str
     second: str
@@ -88,7 +88,7 @@ Reading: TypeAlias = "int | float | TwoReadings | None"
 
 
 def read_number(text: str) -> Reading:
-    """Return the number that a text writes, both where it can be either of two, and None where it is none."""
+    """Return the number in a text, both readings of an ambiguous one, or None."""
     if len(text) > _MAX_LENGTH:
         return None
     written = _unwrap(text).translate(_LIKE_ASCII)
@@ -98,7 +98,7 @@ def read_number(text: str) -> Reading:
         return _parse(written)
     if found := _WITH_COMMA.fullmatch(written):
         decimal = f"{found['sign']}{found['whole'] or '0'}.{found['part']}{found['power']}"
-        # Three digits behind a comma may be thousands, unless no number in groups begins so.
+        # Three digits behind a comma may be thousands, unless the part before it cannot start a grouped number.
         is_group = len(found["part"]) == 3 and not found["power"] and re.fullmatch(r"[1-9]\d{0,2}", found["whole"])  # noqa: PLR2004 - a group has three
         return TwoReadings(f"{found['sign']}{found['whole']}{found['part']}", decimal) if is_group else _parse(decimal)
     if (found := _GROUPED.fullmatch(written)) and found["mark"] != found["point"]:
@@ -108,7 +108,7 @@ def read_number(text: str) -> Reading:
 
 
 def read_flag(text: str) -> bool | None:
-    """Return what a word says of yes and no; None when it says neither."""
+    """Return whether a word means yes or no; None when it means neither."""
     word = _unwrap(text[:_MAX_LENGTH]).casefold()
     return True if word in _YES else False if word in _NO else None
 

@@ -1,7 +1,7 @@
 """Bring an account's catalogue up to date: lists first, then the definitions of the apps that will be listed."""
 
 import logging
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -13,7 +13,7 @@ import anyio
 
 from flowport.catalog.cache import get_stamp, load_catalogue, save_catalogue
 from flowport.catalog.fetch import fetch_lists, narrow_catalogue
-from flowport.catalog.listing import Catalogue, Listing, build_listing
+from flowport.catalog.listing import Catalogue, Listing, NameBook
 from flowport.catalog.merge import (
     carry_over,
     choose_to_reread,
@@ -23,11 +23,8 @@ from flowport.catalog.merge import (
     replace_listings,
     unite_apps,
 )
-from flowport.catalog.name_book import NameBook
-from flowport.catalog.ranking import RankedTool, index_tools, order_listings, rank_tools
+from flowport.catalog.ranking import Places, RankedTool, index_tools, order_listings, rank_tools
 from flowport.catalog.search import get_listing
-from flowport.catalog.stale import StaleDefinitions
-from flowport.catalog.tool_order import Places
 from flowport.domain.backoff import Backoff
 from flowport.domain.errors import AppUnsupported, ProviderError, StoreError
 from flowport.domain.models import App, Source
@@ -44,10 +41,15 @@ FAILED_REFRESH: Final = Backoff(15.0, 2.0, 600.0)
 
 WATCH_SECONDS: Final = 15.0
 FIRST_WATCH_SECONDS: Final = 0.5
-"""Between two looks at the file that another process saves: with a catalogue, and while there is none."""
+"""Between two checks of the file that another process saves: with a catalogue, and without one."""
+
+MAX_REREAD: Final = 5
+"""How many stale definitions are read again within `REREAD_SECONDS`; a model may send wrong inputs all day long."""
+
+REREAD_SECONDS: Final = 600.0
 
 USED_WITHIN_SECONDS: Final = 30 * 24 * 3600.0
-"""How long before the start a run gives its app a place in the list; a list that changed by use would cost clients money."""
+"""How long before the start a run gives its app a place in the list; a list that changes by use would cost clients money."""
 
 
 class Catalog:
@@ -71,10 +73,10 @@ class Catalog:
         """Make an empty catalogue.
 
         Args:
-            shares_list: Whether the tools of other catalogues stand in the same list.
-            on_change: Called when the tools are no longer what they were.
-            has_turn: Tells whether this process is the one that refreshes; the others read what it saves.
-            unrecorded: The names given so far in a home that cannot be used, where nothing is kept; None in any other.
+            shares_list: Whether the tools of other catalogues are in the same list.
+            on_change: Called when the tools have changed.
+            has_turn: Whether this process is the one that refreshes; the others read what it saves.
+            unrecorded: The names given so far in a home that is unusable, where nothing is kept; None in any other.
         """
         self._account = account
         self._store = store
@@ -89,17 +91,19 @@ class Catalog:
         self._is_kept = unrecorded is None
         self._file_stamp = 0
         self._source = source
-        self._doubts = StaleDefinitions(clock)
+        self._stale: dict[str, App] = {}
+        self._stale_added = anyio.Event()
+        self._reread_at: deque[float] = deque(maxlen=MAX_REREAD)
         self._refreshing = anyio.Lock()
         self._reading: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
-        # Held from reading `current` to replacing it, so that nothing that was learnt meanwhile is lost.
+        # Held from reading `current` to replacing it, so that no concurrent update is lost.
         self._changing = anyio.Lock()
         self._attempted = anyio.Event()
         self._is_cached = False
         self._used: AbstractSet[str] | None = None
         self._order = Places()
         self.ranked: tuple[RankedTool, ...] = ()
-        """The app tools with their claims to a place beside those of other catalogues."""
+        """The app tools with their rank among those of other catalogues."""
         self.current = Catalogue()
         self._list_problem = ""
         self._app_problems: dict[str, str] = {}
@@ -107,7 +111,7 @@ class Catalog:
 
     @property
     def problem(self) -> str:
-        """What of the catalogue could not be brought up to date and why, as a sentence; empty when all of it could."""
+        """What could not be refreshed and why, as a sentence; empty when everything could."""
         if self._list_problem or not self._app_problems:
             return self._list_problem or self._names.problem
         (name, sentence), *others = self._app_problems.items()
@@ -115,18 +119,17 @@ class Catalog:
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """The app tools as they go over the wire, in their order."""
+        """The app tools in wire format, in their order."""
         return tuple(one.tool for one in self.ranked)
 
     async def load(self) -> bool:
-        """Take up what the last run, or another process, has saved, beside what was read since; False when there is none."""
+        """Merge what an earlier or another process has saved with what was read since; False when there is none."""
         self._file_stamp = get_stamp(self._cache_path)
         cached = load_catalogue(self._cache_path)
         if cached is None:
             return False
-        if cached.style in self._account.provider.styles:
-            self._account.speak(cached.style)
-        # Of a narrower source the file cannot tell the whole list; what it knows still saves requests.
+        self._account.use_path_family(cached.style)
+        # The file of a narrower source lacks part of the list; its definitions still save requests.
         is_whole = cached.source in {Source.ALL, self._source}
         async with self._changing:
             narrowed = narrow_catalogue(cached, self._source)
@@ -136,20 +139,20 @@ class Catalog:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to show: a catalogue of an earlier run, or whatever the first refresh brought."""
+        """Whether there is something to show: an earlier catalogue, or the outcome of the first refresh."""
         return self._is_cached or self._attempted.is_set()
 
     async def wait_until_attempted(self, seconds: float) -> None:
-        """Wait until the first refresh succeeded or failed, at most so long."""
+        """Wait until the first refresh succeeded or failed, at most this long."""
         with anyio.move_on_after(seconds):
             await self._attempted.wait()
 
     def get_listing(self, wanted: str) -> Listing:
-        """Return the app that a tool name, app id or app name means.
+        """Return the app with this tool name, app id or app name.
 
         Raises:
-            AppNotFound: None answers to it.
-            AppAmbiguous: Several do.
+            AppNotFound: No app has it.
+            AppAmbiguous: Several apps have it.
         """
         return get_listing(self.current.listings, wanted)
 
@@ -157,13 +160,13 @@ class Catalog:
         """Return the app as `get_listing` does, with its definition read if it was not yet.
 
         Raises:
-            AppNotFound: None answers to it.
-            AppAmbiguous: Several do.
+            AppNotFound: No app has it.
+            AppAmbiguous: Several apps have it.
             AppUnsupported: It cannot be a tool.
             ProviderError: Its definition cannot be read.
         """
         async with self._reading[self.get_listing(wanted).app.id]:
-            # Whoever had the turn before has read it for us too.
+            # The previous holder of the lock may have read it.
             listing = self.get_listing(wanted)
             if listing.tool is None and not listing.left_out:
                 try:
@@ -179,7 +182,7 @@ class Catalog:
     async def keep_fresh(self) -> None:
         """Refresh now and from time to time, and read the definitions of unlisted apps in between. Never returns.
 
-        One process of a home does this for an account; the others take up what it saves, and its work when it ends.
+        One process of a home does this for an account; the others load what it saves, and take over when it ends.
         """
         failures = 0
         while True:
@@ -195,14 +198,14 @@ class Catalog:
             await self._watch_file(self._account.provider.refresh_seconds)
 
     async def _watch_file(self, seconds: float) -> None:
-        """Wait so long, and meanwhile take up what another process saves: it may have read a doubted definition."""
+        """Wait this long, and meanwhile load what another process saves: it may have read a stale definition."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
             await self._clock.sleep(min(left, WATCH_SECONDS))
-            await self._take_up_file()
+            await self._load_changed_file()
 
-    async def _take_up_file(self) -> None:
-        """Take up the catalogue that another process has saved since."""
+    async def _load_changed_file(self) -> None:
+        """Load the catalogue if another process has saved it since."""
         if get_stamp(self._cache_path) == self._file_stamp:
             return
         try:
@@ -210,35 +213,37 @@ class Catalog:
                 self._attempted.set()
         except StoreError as exc:
             self._file_stamp = 0
-            logger.warning("the catalogue of another process is taken up later: %s", exc)
+            logger.warning("the catalogue of another process is loaded later: %s", exc)
 
-    def doubt(self, app: App) -> None:
+    def mark_stale(self, app: App) -> None:
         """Have a definition read again, because its provider refused inputs that fit it. Returns at once."""
-        self._doubts.add(app)
+        self._stale[app.id] = app
+        self._stale_added.set()
 
-    async def read_doubted(self) -> None:
-        """Read again each definition that is doubted, whoever refreshes; the others learn of it by the file. Never returns."""
+    async def refresh_stale(self) -> None:
+        """Read stale definitions again, in every process; the others get them from the file. Never returns."""
         while True:
-            doubted = await self._doubts.take()
-            if get_unread(self.current, doubted) is None:
+            while not self._stale:
+                self._stale_added = anyio.Event()
+                await self._stale_added.wait()
+            app = self._stale.pop(next(iter(self._stale)))
+            if get_unread(self.current, app) is None:
                 continue
-            await self._doubts.wait_for_turn()
-            listing = get_unread(self.current, doubted)
-            if listing is not None:
-                await self._reread(listing)
-
-    async def _reread(self, listing: Listing) -> None:
-        try:
-            await self._describe([listing], Priority.DISCOVER)
-        except StoreError as exc:
-            logger.warning("the tool %s could not be made anew: %s", listing.tool_name, exc)
-        else:
-            await self._save()
+            if len(self._reread_at) == MAX_REREAD:
+                await self._clock.sleep(self._reread_at[0] + REREAD_SECONDS - self._clock.monotonic())
+            self._reread_at.append(self._clock.monotonic())
+            if (listing := get_unread(self.current, app)) is None:
+                continue
+            try:
+                await self._describe([listing], Priority.DISCOVER)
+                await self._save()
+            except StoreError as exc:
+                logger.warning("the tool %s could not be built again: %s", listing.tool_name, exc)
 
     async def refresh(self) -> bool:
-        """Read the lists and what is missing for the tool list; False, with `problem` set, when some of it cannot be read.
+        """Read the lists and what the tool list lacks; False, with `problem` set, when some of it cannot be read.
 
-        Whatever fails, the last catalogue stands.
+        After a failure the last catalogue stays.
         """
         async with self._refreshing:
             self._app_problems.clear()
@@ -246,11 +251,11 @@ class Catalog:
                 await self._read_all()
             except (ProviderError, StoreError) as exc:
                 self._list_problem = self._account.explain(exc)
-                # The log drops a fault of the record that it knows, but only if it sees the error itself.
-                told = exc if isinstance(exc, StoreError) else self._list_problem
-                logger.warning("the catalogue could not be refreshed: %s", told)
+                # The log drops a repeated store error, but only if it gets the error itself.
+                shown = exc if isinstance(exc, StoreError) else self._list_problem
+                logger.warning("the catalogue could not be refreshed: %s", shown)
                 return False
-            except Exception:  # the boundary of the refresh: a mistake of ours must be told, and tried again
+            except Exception:  # the boundary of the refresh: a bug is reported and the refresh retried
                 title = self._account.provider.title
                 self._list_problem = f"Flowport made a mistake while it read the apps of {title}."
                 logger.exception("the catalogue could not be refreshed")
@@ -262,18 +267,18 @@ class Catalog:
 
     async def _read_all(self) -> None:
         found = await fetch_lists(self._account, self._source)
-        # The first failure is told though the rest was read: what its list names may be out of date.
+        # Reported although the rest was read: what this list names may be out of date.
         self._list_problem = self._account.explain(found.failures[0]) if found.failures else ""
         await self._resume(found.lists)
         await self._describe(await self._choose_to_read(), Priority.DISCOVER)
-        # Many clients list once: what failed of a hiccup gets a second chance before they are answered.
+        # Many clients list once: a passing failure is retried before they are answered.
         await self._describe(await self._choose_missing(), Priority.DISCOVER)
 
     async def _resume(self, lists: Sequence[AppList]) -> None:
-        """Publish the catalogue of these lists. A tool whose app has changed is made anew before, so none is missing."""
+        """Publish the catalogue of these lists. A tool whose app has changed is rebuilt first, so none is missing."""
         async with self._changing:
             merged = await self._merge(lists)
-            built = await self._build_tools([item for item in merged.listings if is_outdated(item)])
+            built = await self._names.build_listings([item for item in merged.listings if is_outdated(item)])
             await self._publish(replace_listings(merged, built))
 
     async def _merge(self, lists: Sequence[AppList]) -> Catalogue:
@@ -281,11 +286,11 @@ class Catalog:
         apps = unite_apps(app for one in lists for app in one.apps)
         known = {listing.app.id: listing for listing in self.current.listings}
         if self._list_problem:
-            # One of the lists could not be read: what it told us the last time still stands.
+            # One of the lists could not be read: what it contained the last time stays.
             for app_id, listing in known.items():
                 apps.setdefault(app_id, listing.app)
         names = await self._names.name_tools(tuple(apps.values()), known)
-        # A new process asks once more: what was left out may have been declared or mended since.
+        # A new process asks again: what was left out may have been declared or repaired since.
         patience = self._account.provider.left_out_seconds if self._attempted.is_set() else 0.0
         keep = partial(carry_over, left_out_since=self._clock.now() - patience)
         listings = tuple(keep(app, names[app.id], known.get(app.id)) for app in apps.values())
@@ -315,7 +320,7 @@ class Catalog:
         await self._save()
 
     async def _describe(self, listings: Sequence[Listing], priority: Priority) -> None:
-        """Read these apps' definitions side by side and publish each tool as it comes. One that fails stays as it is.
+        """Read these apps' definitions concurrently and publish each tool as it arrives. One that fails stays as it is.
 
         Raises:
             StoreError: Names could not be kept, so some tools are missing.
@@ -341,29 +346,15 @@ class Catalog:
             raise failures[0]
 
     async def _adopt(self, listing: Listing) -> None:
-        """Make the tool of this listing and publish it in the place of the old one."""
+        """Build the tool of this listing and publish it in place of the old one."""
         self._app_problems.pop(listing.tool_name, None)
         async with self._changing:
-            built = await self._build_tools([listing])
+            built = await self._names.build_listings([listing])
             await self._publish(replace_listings(self.current, built))
 
     async def _fetch_definition(self, listing: Listing, priority: Priority) -> App:
         description = self._account.provider.describe_app(listing.app, read_at=self._clock.now())
         return await self._account.converse(description, priority)
-
-    async def _build_tools(self, listings: Sequence[Listing]) -> dict[str, Listing]:
-        """Return the listings with property names and tools, by app id."""
-        readable = [listing for listing in listings if listing.app.inputs is not None and not listing.left_out]
-        built = {listing.app.id: listing for listing in listings}
-        if not readable:
-            return built
-        names = await self._names.name_arguments(readable)
-        for listing in readable:
-            usual = await self._names.get_usual_seconds(listing.app.id)
-            built[listing.app.id] = build_listing(
-                listing, names[listing.app.id], usual_seconds=usual, account=self._account
-            )
-        return built
 
     async def _find_used(self, listings: Sequence[Listing]) -> AbstractSet[str]:
         """Return the apps that were used before this process began, where that decides which have a tool."""
@@ -372,8 +363,8 @@ class Catalog:
             try:
                 self._used = await self._store.get_used_apps(account_id=self._account.account.id, since=since)
             except StoreError as exc:
-                # The order matters less than the list, which must not wait for a store to be mended.
-                logger.warning("which apps were used lately could not be read: %s", exc)
+                # The order matters less than the list, which must not wait for the store to be repaired.
+                logger.warning("the recently used apps could not be read: %s", exc)
         return self._used or frozenset()
 
     async def _publish(self, catalogue: Catalogue) -> None:
@@ -386,10 +377,10 @@ class Catalog:
             self._on_change()
 
     async def _save(self) -> None:
-        """Write the file, with what another process has written into it since. A list wider than ours stays in it."""
+        """Write the file, with what another process has written into it since. A list wider than ours is kept."""
         if not self._is_kept:
             return
-        await self._take_up_file()
+        await self._load_changed_file()
         stored = load_catalogue(self._cache_path)
         whole = self.current if stored is None else merge_catalogues(self.current, stored, is_whole=True)
         try:

@@ -1,9 +1,9 @@
 """Turn an app's definition into the tool that clients see.
 
-Pure. Every list of tools carries every schema, so each byte has to say something: a label stands once, a hint only
-where the type does not say it. What comes out uses the few JSON Schema words that all clients understand: one root
+Pure. Every tool list has every schema, so each byte counts: a label appears once, a hint only where the type does not say
+it. The result uses the few JSON Schema keywords that all clients understand: one root
 object with at least one named property, no combinators, no references, no formats, no `additionalProperties` (arguments
-are checked here anyway, and some clients refuse the word), and enums of texts alone.
+are checked here anyway, and some clients refuse the keyword), and enums of strings alone.
 """
 
 import json
@@ -32,7 +32,7 @@ _EXAMPLE: Final = re.compile(r"(?:e\.?\s?g\b|for example|for instance|ex\.|examp
 _SENTENCE_ENDS: Final = (".", "?", "!", ":", "…")
 _MINUTE_FROM_SECONDS: Final = 90
 NEW_RUN: Final = "new_run"
-"""The argument that pays for another run though an equal one is there. An app without inputs lists it: several clients
+"""The argument that pays for another run although an equal one exists. An app without inputs lists it: several clients
 refuse an object without a property."""
 
 NEW_RUN_LABEL: Final = "true: pay for another run though an equal one is there"
@@ -40,7 +40,7 @@ NEW_RUN_LABEL: Final = "true: pay for another run though an equal one is there"
 _PROPERTY_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 _COLONS: Final = ":\uff1a "
-"""What no description begins with: a client that reads schemas as YAML stumbles over it."""
+"""No description begins with one of these: a client that parses schemas as YAML fails on it."""
 
 _TYPES: Final = {InputKind.NUMBER: "number", InputKind.BOOLEAN: "boolean"}
 _HINTS: Final = {
@@ -66,10 +66,10 @@ def build_tool(
 
     Args:
         app: Its definition must have been read.
-        tool_name: As `naming.build_tool_name` gave it.
+        tool_name: From `names.build_tool_name`.
         property_names: The name of each input by its id.
         provider_title: The provider's name as people write it inside a sentence.
-        usual_seconds: How long a run of this app took before; None when nothing is known.
+        usual_seconds: How long a run of this app usually takes; None when unknown.
         title_prefix: Put before the app's name in the title.
 
     Raises:
@@ -143,7 +143,7 @@ def _build_property(item: Input, name: str) -> dict[str, Any]:
     if item.is_list and (most_items := get_max_items(item)) is not None:
         schema["maxItems"] = most_items
     own = _build_hint(item, choices, is_listed=bool(enum) or is_boolean)
-    # What the builder says gives way: the label and what we say of the value are needed to fill it in.
+    # The builder's text is cut first: the label and the hint are needed to fill the input in.
     room = max(_MAX_WORDS_LENGTH - len(clean_line(item.label)) - len(own) - 4, 0)
     hint = _join(clean_line(_build_advice(item, name), limit=room), own)
     return schema | _build_words(item.label, name, hint) | _build_default(item, choices)
@@ -158,7 +158,7 @@ def _build_hint(item: Input, choices: tuple[Choice, ...], *, is_listed: bool) ->
 
 
 def _build_words(label: str, name: str, hint: str) -> dict[str, str]:
-    # The label goes where it costs least: before a hint that is there anyway, else into the shorter keyword.
+    # The label goes where it costs least: before an existing hint, else into the shorter keyword.
     words = clean_line(label).lstrip(_COLONS)
     if is_said_by(words, name):
         return {"description": hint} if hint else {}
@@ -169,22 +169,22 @@ def _build_words(label: str, name: str, hint: str) -> dict[str, str]:
 
 def _join(*parts: str) -> str:
     """Return the parts one after the other, each a sentence of its own."""
-    *told, last = [part for part in parts if part] or [""]
-    return " ".join([*(part if part.endswith(_SENTENCE_ENDS) else f"{part}." for part in told), last])
+    *others, last = [part for part in parts if part] or [""]
+    return " ".join([*(part if part.endswith(_SENTENCE_ENDS) else f"{part}." for part in others), last])
 
 
 def _build_advice(item: Input, name: str) -> str:
-    """Return what the builder says to whoever fills the input in, where it says more than its label."""
+    """Return the builder's description and placeholder, where they say more than the label."""
     description = clean_line(item.description, limit=_MAX_ADVICE_LENGTH).lstrip(_COLONS)
     placeholder = clean_line(item.placeholder, limit=_MAX_EXAMPLE_LENGTH).lstrip(_COLONS)
     known = {clean_line(item.label).casefold()}
-    told = []
+    advice = []
     for words, opening in ((description, ""), (placeholder, "E.g. ")):
         is_new = not is_said_by(words, name) and words.casefold().rstrip(".…") not in known
         if is_new:
-            told.append(words if not opening or _EXAMPLE.match(words) else f"{opening}{words}")
+            advice.append(words if not opening or _EXAMPLE.match(words) else f"{opening}{words}")
             known.add(words.casefold().rstrip(".…"))
-    return _join(*told)
+    return _join(*advice)
 
 
 def _build_enum(choices: tuple[Choice, ...]) -> list[str]:
@@ -198,10 +198,10 @@ def _build_enum(choices: tuple[Choice, ...]) -> list[str]:
 def _format_options(choices: tuple[Choice, ...]) -> str:
     described = [(choice, describe_choice(choice)) for choice in choices]
     telling = ", ".join(text for choice, text in described if text != format_scalar(choice.shown))
-    told = clean_line(telling, limit=_MAX_OPTION_LABELS_LENGTH)
-    if told.startswith(tuple(_COLONS)):
-        told = f"One of {told}"
-    return told + _SEE_ALL if len(telling) > _MAX_OPTION_LABELS_LENGTH else told
+    listed = clean_line(telling, limit=_MAX_OPTION_LABELS_LENGTH)
+    if listed.startswith(tuple(_COLONS)):
+        listed = f"One of {listed}"
+    return listed + _SEE_ALL if len(telling) > _MAX_OPTION_LABELS_LENGTH else listed
 
 
 def _format_examples(choices: tuple[Choice, ...]) -> str:
@@ -223,7 +223,7 @@ def _build_default(item: Input, choices: tuple[Choice, ...]) -> dict[str, JsonVa
         return {} if shown is None else {"default": shown}
     if item.kind in _TYPES and isinstance(default, bool | int | float):
         return {"default": default if isinstance(default, bool) else _shorten(default)}
-    # A number for an input of unknown type goes unsaid: its schema says text.
+    # A number for an input of unknown type is left out: its schema says text.
     text = clean_text(default, limit=_MAX_DEFAULT_LENGTH + 1) if isinstance(default, str) else ""
     return {"default": text} if 0 < len(text) <= _MAX_DEFAULT_LENGTH else {}
 

@@ -1,4 +1,4 @@
-"""Find apps by words, and find the one app that a name means. Pure."""
+"""Find apps by words, and resolve a name to one app. Pure."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from flowport.domain.text import get_nearest
 
 MAX_NEAREST = 3
 MAX_WORDS_LENGTH = 4000
-"""Characters of a question that are looked at: as many as a name can have."""
+"""Characters of a query that are compared: as many as a name can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What somebody looks for; what is left out matches everything."""
+    """A query; omitted fields match everything."""
 
     words: str = ""
-    """All of them must be found, in any order; case, accents and plurals are forgiven."""
+    """All of them must be found, in any order; case, accents and plurals are ignored."""
     takes: InputKind | None = None
     """A kind of input that the app has. An app whose definition was not read has none that is known."""
     max_credits: float | None = None
@@ -27,13 +27,13 @@ class Search:
 
 
 def find_listings(listings: Sequence[Listing], search: Search) -> tuple[Listing, ...]:
-    """Return the listings that match, in their order. Words are looked for in names, tool names, ids and arguments."""
+    """Return the listings that match, in their order. Words are searched in names, tool names, ids and arguments."""
     wanted = _fold(search.words[:MAX_WORDS_LENGTH]).split()
     return tuple(listing for listing in listings if _is_match(listing, search, wanted))
 
 
 def is_provider(names: Sequence[str], wanted: str) -> bool:
-    """Tell whether one of a provider's names is meant, in whole or in part; nothing means all."""
+    """Tell whether one of a provider's names is meant, in whole or in part; an empty text matches all."""
     return any(_fold(wanted[:MAX_WORDS_LENGTH]) in _fold(name) for name in names)
 
 
@@ -46,7 +46,7 @@ def _is_match(listing: Listing, search: Search, wanted: Sequence[str]) -> bool:
 
 
 def _get_singular(word: str) -> str:
-    """Return an English plural without its ending: sketches and posters are called by one of them."""
+    """Return an English plural without its ending: `sketches` and `posters`."""
     for ending in ("es", "s"):
         if word.endswith(ending) and len(word) > len(ending) + 2:
             return word.removesuffix(ending)
@@ -57,8 +57,8 @@ def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
     """Return the app with this tool name, else with this app id, else with this name.
 
     Raises:
-        AppNotFound: None answers to it; the error names those that look alike.
-        AppAmbiguous: Several do. Each is paid for, so none is taken for the other.
+        AppNotFound: No app has it; the error names similar ones.
+        AppAmbiguous: Several apps have it. Each costs money, so none is chosen.
     """
     for listing in listings:
         if wanted == listing.tool_name:
@@ -73,7 +73,7 @@ def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
 
 
 def _get_called(listings: Sequence[Listing], wanted: str) -> list[Listing]:
-    """Return the apps that bear the name. Nothing names no app, not even one without a name."""
+    """Return the apps with exactly this name. An empty name matches nothing."""
     name = _fold(wanted[:MAX_WORDS_LENGTH])
     return [listing for listing in listings if name and name == _fold(listing.app.name)]
 

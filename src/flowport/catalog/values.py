@@ -1,7 +1,7 @@
-"""Bring one value into the form that an input wants, or say what is wrong with it.
+"""Coerce one value to what an input accepts, or say what is wrong with it. Pure.
 
-Clients send "0.5" for 0.5, "true" for true and a label for an option; what can only mean one thing is taken as that.
-Pure, and the one place that knows which values an input takes: schemas and arguments both ask here.
+Clients send "0.5" for 0.5, "true" for true and a label for an option; what can only mean one thing is accepted. Schemas and
+arguments both use this module.
 """
 
 import json
@@ -97,13 +97,13 @@ def find_flaw(value: JsonValue, depth: int = 0) -> str:
 def get_default(item: Input) -> JsonValue:
     """Return what is sent when nothing is given; None for nothing.
 
-    A default that does not fit the input is left to the provider, which has it: sent by us, it would be refused.
+    A default that does not fit the input is left to the provider, which knows it: if sent, it would be refused.
     """
     if item.default in (None, "", []) or find_flaw(item.default):
         return None
-    # Start requests take text and numbers; of anything else only what a caller insists on is sent.
+    # Start requests accept text and numbers; anything else is sent only when a caller gives it.
     if item.kind.is_media and not item.is_list and not isinstance(item.default, str):
-        return None  # What a caller wraps in JSON is one file; what a provider does may be anything.
+        return None  # JSON from a caller wraps one file; JSON from a provider may be anything.
     parsed = parse_value(item, item.default)
     if isinstance(parsed, InvalidValue) or (item.kind is InputKind.ANY and not _is_sendable_default(item, parsed)):
         return None
@@ -123,12 +123,12 @@ def get_bounds(item: Input) -> tuple[float | None, float | None]:
 
 
 def get_max_length(item: Input) -> int | None:
-    """Return the most characters of a text; None where there is no such bound, or none that a text could keep."""
+    """Return the most characters of a text; None where there is no such bound, or an impossible one."""
     return item.max_length if item.max_length is not None and 0 < item.max_length < _MAX_BOUND else None
 
 
 def get_max_items(item: Input) -> int | None:
-    """Return the most values of a list; None where there is no such bound, or none that a list could keep."""
+    """Return the most values of a list; None where there is no such bound, or an impossible one."""
     return item.max_items if item.max_items is not None and 0 < item.max_items < _MAX_BOUND else None
 
 
@@ -177,7 +177,7 @@ def _parse_kind(item: Input, value: JsonValue) -> Parsed:
         case InputKind.SELECT:
             return _parse_option(item, value) if item.options else _parse_text(item, value)
         case InputKind.ANY:
-            parsed = _parse_json(value) if isinstance(value, str) else None
+            parsed = _parse_sendable(value)
             return value if parsed is None else parsed
         case _ as never:
             assert_never(never)
@@ -190,7 +190,7 @@ def _is_too_long(item: Input, text: str) -> bool:
 
 
 def _parse_list(item: Input, value: JsonValue) -> Parsed:
-    decoded = _parse_json(value) if isinstance(value, str) else value
+    decoded = _parse_sendable(value) if isinstance(value, str) else value
     parts = decoded if isinstance(decoded, list) else [value]
     most = get_max_items(item)
     if most is not None and len(parts) > most:
@@ -202,17 +202,6 @@ def _parse_list(item: Input, value: JsonValue) -> Parsed:
             return InvalidValue(f"{single.problem} as item {n}", single.expected)
         parsed.append(single)
     return parsed
-
-
-def _parse_json(text: str) -> JsonValue:
-    """Return the list or object that the text spells; None when it spells none that can be sent."""
-    if not text.strip().startswith(("[", "{")):
-        return None
-    try:
-        value: JsonValue = json.loads(text)
-    except (ValueError, RecursionError):
-        return None  # It is text that happens to begin like JSON.
-    return None if find_flaw(value) else value
 
 
 def _parse_media(item: Input, value: JsonValue) -> Parsed:
@@ -270,7 +259,7 @@ def _parse_option(item: Input, value: JsonValue) -> Parsed:
 
 
 def _find_option_as_written(item: Input, choices: tuple[Choice, ...], value: Scalar) -> Option | None:
-    """Return the option that a number or a word for yes or no means in the spelling of people; None for none."""
+    """Return the option that a number or a word for yes or no means, as people write them; None for none."""
     if not isinstance(value, str):
         return None
     if is_yes_or_no(item):
@@ -320,13 +309,13 @@ _TYPES: Final = ("mimetype", "mime_type", "media_type", "mediatype", "content_ty
 
 
 def unwrap_file(value: JsonValue, depth: int = 0) -> str | None:
-    """Return the text that names the one file of a value; None where it names none or several."""
+    """Return the text that names the only file of a value; None where it names none or several."""
     if depth > MAX_DEPTH:
         return None
     if isinstance(value, str):
-        inner = _read_json(value)
+        inner = _parse_container(value)
         found = None if inner is None else unwrap_file(inner, depth + 1)
-        # Text that is no wrapping is a name, however odd.
+        # Text that wraps nothing is a name, however odd.
         return value if found is None else found
     if isinstance(value, list):
         named = [one for one in value if one not in (None, "", [], {})]
@@ -345,12 +334,18 @@ def _unwrap_object(value: Mapping[str, JsonValue], depth: int) -> str | None:
     return texts.pop() if len(texts) == 1 else None
 
 
-def _read_json(text: str) -> JsonValue:
-    """Return the list or object that a text spells; None when it spells none. Quotes alone may belong to a name."""
+def _parse_container(text: str) -> JsonValue:
+    """Return the list or object that a text writes as JSON, or None. Quotes alone may belong to a name."""
     if not text.strip().startswith(("[", "{")):
         return None
     try:
         value: JsonValue = json.loads(text)
     except (ValueError, RecursionError):
-        return None
+        return None  # text that happens to begin like JSON
     return value
+
+
+def _parse_sendable(value: JsonValue) -> JsonValue:
+    """Return the list or object that a text writes as JSON, if a request could carry it; None for anything else."""
+    parsed = _parse_container(value) if isinstance(value, str) else None
+    return None if find_flaw(parsed) else parsed

@@ -8,14 +8,13 @@ from typing import Final
 
 import anyio
 
+from flowport.bootstrap import find_store
 from flowport.cli.flags import add_config_flag
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFound
 from flowport.domain.text import clean_line
 from flowport.settings.settings import get_environment, load_home
 from flowport.store.interface import Store
-from flowport.store.sqlite.connection import STORE_NAME
-from flowport.store.sqlite.store import open_sqlite_store
 
 USAGE_ERROR: Final = 2
 _THOUSAND: Final = 1000
@@ -38,12 +37,9 @@ def run_on_record(flags: argparse.Namespace, work: Callable[[Store], Awaitable[N
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return USAGE_ERROR
-    path = home / STORE_NAME
-    if not path.exists():
-        sys.stdout.write(f"There is no record of runs in {home}.\n")
-        return 0
     try:
-        anyio.run(_work_on, path, work)
+        if not anyio.run(_work_on, home, work):
+            sys.stdout.write(f"There is no record of runs in {home}.\n")
     except FlowportError as exc:
         sys.stderr.write(f"{format_for_terminal(exc, home)}\n")
         return 1
@@ -61,12 +57,15 @@ def format_for_terminal(error: FlowportError, home: Path) -> str:
             return str(error)
 
 
-async def _work_on(path: Path, work: Callable[[Store], Awaitable[None]]) -> None:
-    store = open_sqlite_store(path)
+async def _work_on(home: Path, work: Callable[[Store], Awaitable[None]]) -> bool:
+    store = find_store(home)
+    if store is None:
+        return False
     try:
         await work(store)
     finally:
         await store.close()
+    return True
 
 
 def format_count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""The pauses between tries that fail: one value for every retry. Pure."""
+"""The pauses between failed attempts, as one value for every retry. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses that grow from one failure to the next, up to a longest, for so many tries or until an instant."""
+    """Pauses that grow with each failure up to a maximum, limited by a number of tries or an instant."""
 
     first_seconds: float
     factor: float = 2.0
-    """Each pause is so many times the one before it."""
+    """The ratio of each pause to the one before it."""
     longest_seconds: float = math.inf
     tries: int | None = None
-    """How many tries there are in all, the first included; None for no limit."""
+    """The number of tries, including the first; None for no limit."""
     until: float | None = None
-    """The instant after which no try begins, on the clock of `get_pause`; None for none."""
+    """The instant after which no try begins, by the clock of `get_pause`; None for no limit."""
     steps: tuple[float, ...] = ()
     """Pauses that come before the first one, where a formula does not fit."""
 
     def get_pause(self, failures: int, *, now: float = 0.0) -> float | None:
-        """Return the seconds to wait after so many failures in a row, at least one; None when there is no other try.
+        """Return the seconds to wait after this many failures in a row (at least 1); None if there is no further try.
 
         Args:
-            now: The time; counts only where there is an instant to stop at.
+            now: The present instant; used only with `until`.
         """
         if self.tries is not None and failures >= self.tries:
             return None

@@ -1,4 +1,4 @@
-"""The errors of calls that name what is not there, or end before anything is recorded; their places in the taxonomy are drawn in `errors`."""
+"""Errors of calls that name something that does not exist, or that end before anything is recorded. See the tree in `errors`."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +12,7 @@ _MAX_NAMESAKES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Namesake:
-    """One of several apps that are called alike."""
+    """One of several apps with the same name."""
 
     tool_name: str
     app_id: str
@@ -24,7 +24,7 @@ class Namesake:
 
 @dataclass(eq=False)
 class AppAmbiguous(FlowportError):
-    """Several apps answer to this name, and each is paid for."""
+    """Several apps have this name, so none is run."""
 
     wanted: str
     namesakes: tuple[Namesake, ...]
@@ -41,13 +41,13 @@ class AppAmbiguous(FlowportError):
 
 @dataclass(eq=False)
 class DefinitionNotRead(FlowportError):
-    """The patience of the caller was over before the definition of the app was read; the reading goes on."""
+    """The call's wait budget ended before the app's definition was read; reading continues in the background."""
 
     app_name: str
     provider: str
     """As people write it."""
     wait_seconds: int | None
-    """How long a request still waits for the budget; None when it is the provider that has not answered."""
+    """How long a request still waits for the rate limit; None if the provider has not answered yet."""
 
     def __str__(self) -> str:
         why, when = f"{self.provider} has not answered yet", "in a moment"
@@ -62,13 +62,13 @@ class DefinitionNotRead(FlowportError):
 
 @dataclass(eq=False)
 class AppNotFound(FlowportError):
-    """No app answers to this name."""
+    """No app has this name."""
 
     wanted: str
     nearest: tuple[str, ...]
-    """Tool names that look alike, nearest first; empty when none does."""
+    """Similar tool names, nearest first; may be empty."""
     catalogue_problem: str = ""
-    """Why the app may exist all the same, as a sentence: its catalogue could not be read. Empty when all were read."""
+    """Why the app may exist nevertheless, as a sentence: a catalogue could not be read. Empty if all were read."""
     is_tool: bool = False
     """Whether a tool of this name was called, rather than an app named in an argument."""
 
@@ -81,7 +81,7 @@ class AppNotFound(FlowportError):
 
 @dataclass(eq=False)
 class RunNotOver(FlowportError):
-    """A run that goes on was to be erased."""
+    """A run that is not over cannot be erased."""
 
     run_id: str
 

@@ -1,35 +1,35 @@
 """Every error of this package, sorted by who must act.
 
-    FlowportError                 str() is one or two sentences, safe to show to a model or a person
-    ├─ ConfigurationError         operator: a variable, flag or file says something we cannot use
+    FlowportError                 str() is one or two sentences, safe to show to a model or a user
+    ├─ ConfigurationError         operator: a variable, flag or file cannot be used
     ├─ ProviderError              provider, operation
-    │  ├─ ProviderUnreachable     nobody or the operator: no connection, or it broke
+    │  ├─ ProviderUnreachable     network or operator: no connection, or it broke
     │  ├─ ProviderRefused         operator: the key or the plan (401, 402, 403)
-    │  ├─ ProviderBusy            nobody: ask later (429, 503)
-    │  ├─ DayUsedUp               nobody: the key's requests of the day are used up; ask later
+    │  ├─ ProviderBusy            wait: ask later (429, 503)
+    │  ├─ DayUsedUp               wait: the key's requests of the day are used up
     │  ├─ ProviderRejected        model: the provider does not accept this request (other 4xx)
     │  └─ ProviderBroken          provider: 5xx, a redirect, or an answer that breaks its own contract
-    ├─ AppUnsupported             nobody: one app cannot become a tool; the others are untouched
+    ├─ AppUnsupported             no action: one app cannot become a tool; the others are unaffected
     ├─ AppNotFound                model: no such app, with the nearest names (`call_errors`)
     ├─ AppAmbiguous               model: several apps of this name (`call_errors`)
-    ├─ DefinitionNotRead          nobody: the definition of an app is still being read (`call_errors`)
+    ├─ DefinitionNotRead          wait: the definition of an app is still being read (`call_errors`)
     ├─ ArgumentsInvalid           model: which arguments, what was expected
-    ├─ UploadError                nobody: a file could not be put where the provider takes it (`network.errors`)
-    ├─ FetchError                 url without its query: a file could not be fetched (`network.errors`)
+    ├─ UploadError                network: a file could not be uploaded (`network.errors`)
+    ├─ FetchError                 network: a file could not be fetched (`network.errors`)
     ├─ StoreError                operator: the store cannot be read or written
     ├─ RunNotFound                model: no such run
-    ├─ UncertainStart               person: an equal run may have been started and paid for (`consent`)
-    ├─ RunCapReached              person: a run costs more than one may (with the next three in `purse_errors`)
-    ├─ DayCapReached              person: too little is left of the day's cap
-    ├─ PriceUnknown               person: nobody knows what a run costs, and no such run is allowed
-    ├─ PriceUnconfirmed           person: has to agree to the price, and the client cannot ask
-    ├─ ConfirmationNeeded         person: to be asked before the call is made again (`consent`)
-    ├─ NotConfirmed               model: the person does not want it (`consent`)
-    ├─ RunNotOver                 person: a run that goes on cannot be erased (`call_errors`)
+    ├─ UncertainStart             user: an equal run may have been started and paid for (`spending`)
+    ├─ RunCapReached              user: the price exceeds the limit for one run (with the next three in `spending_errors`)
+    ├─ DayCapReached              user: too little is left of the daily limit
+    ├─ PriceUnknown               user: the price is unknown, and no such run is allowed
+    ├─ PriceUnconfirmed           user: has to agree to the price, and the client cannot ask
+    ├─ ConfirmationNeeded         user: is asked before the call is repeated (`spending`)
+    ├─ NotConfirmed               model: the user declined (`spending`)
+    ├─ RunNotOver                 user: a run that goes on cannot be erased (`call_errors`)
     └─ ResourceNotFound           model: no such resource (`call_errors`)
 
-Errors carry fields and write their sentence once, in `__str__`. Text that came from a provider gets in only through
-the `detail` field, which its parser cleaned. This module imports nothing of ours.
+Errors carry fields and format their sentence once, in `__str__`. A provider's text appears only in the field `detail`,
+which its parser cleaned. This module imports nothing of Flowport.
 """
 
 import math
@@ -39,7 +39,7 @@ from enum import StrEnum
 from typing import Final
 
 _MAX_ID_SHOWN: Final = 60
-"""Characters of an id that a client made up; ours are shorter."""
+"""Characters of an id that are shown; ids of Flowport are shorter."""
 
 
 class FlowportError(Exception):
@@ -51,17 +51,17 @@ class ConfigurationError(FlowportError):
     """A setting cannot be used."""
 
     setting: str
-    """The variable, flag or file as the person wrote it."""
+    """The variable, flag or file as it was written."""
     problem: str
-    """What is wrong, as the end of a sentence that begins with the setting. Never the value of a key."""
+    """The problem, as the end of a sentence that begins with the setting. Never contains a key."""
     remedy: str
     """What to do, as a sentence."""
     others: tuple["ConfigurationError", ...] = ()
-    """What else cannot be used, so that a person corrects all of it at once."""
+    """Further settings that cannot be used, so all are corrected at once."""
 
     @classmethod
     def unite(cls, problems: Iterable["ConfigurationError"]) -> "ConfigurationError":
-        """Return the first of at least one problem, with all others beside it."""
+        """Return the first problem with all others attached; needs at least one."""
         first, *others = (replace(each, others=()) for one in problems for each in (one, *one.others))
         return replace(first, others=tuple(others))
 
@@ -70,16 +70,16 @@ class ConfigurationError(FlowportError):
 
 
 class Operation(StrEnum):
-    """What was asked of a provider, in the words of an error sentence."""
+    """A request to a provider; the value is used in error sentences."""
 
     LIST_APPS = "list its apps"
     DESCRIBE_APP = "describe the app"
     START_RUN = "start the run"
-    READ_RUN = "say how the run is doing"
-    READ_RUNS = "say how several runs are doing"
-    REQUEST_UPLOAD = "take the file"
+    READ_RUN = "report the state of the run"
+    READ_RUNS = "report the state of several runs"
+    REQUEST_UPLOAD = "accept the file"
     CANCEL_RUN = "cancel the run"
-    READ_BALANCE = "tell the balance"
+    READ_BALANCE = "report the balance"
     ESTIMATE_PRICE = "estimate the price"
 
 
@@ -88,22 +88,22 @@ class ProviderError(FlowportError):
     """A provider did not do what was asked."""
 
     provider: str
-    """The provider's name as people write it."""
+    """The provider's title."""
     operation: Operation
 
     @property
     def cause(self) -> str:
-        """What happened, as a sentence without advice: for a run that goes on and that nobody has to mend."""
+        """What happened, as a sentence without advice: for a run that goes on and needs no action."""
         return f"{self.provider} did not {self.operation}."
 
     @property
     def advice(self) -> str:
-        """What whoever asked can do, as a sentence; empty when the cause says it."""
+        """What to do, as a sentence; empty if the cause says it."""
         return ""
 
     @property
     def words(self) -> str:
-        """The provider's own words, as a sentence; empty when it gave none."""
+        """The provider's own words, as a sentence; empty if it gave none."""
         detail = getattr(self, "detail", "")
         return f'{self.provider} says: "{detail}"' if detail else ""
 
@@ -153,7 +153,7 @@ _USUAL_REMEDIES: Final = {
     Breakage.PROXY_FAILED: "Check the proxy, or remove the variable that names it.",
     Breakage.UNTRUSTED: "Set SSL_CERT_FILE to the PEM file of your network's certificate authority.",
 }
-"""What to do where the network is not at fault, or not alone."""
+"""What to do where the network is not the only possible cause."""
 
 
 @dataclass(eq=False)
@@ -162,7 +162,7 @@ class ProviderUnreachable(ProviderError):
 
     breakage: Breakage
     reason: str = ""
-    """What exactly failed, as the end of the same sentence; empty when the breakage says it all."""
+    """The exact failure, as the end of the same sentence; empty if the breakage is specific enough."""
     remedy: str = ""
     """What to do about it, as a sentence; empty for the general advice."""
 
@@ -173,7 +173,7 @@ class ProviderUnreachable(ProviderError):
 
     @property
     def is_lasting(self) -> bool:
-        """Whether the next try fails alike, as long as the configuration is what it is."""
+        """Whether every retry fails until the configuration changes."""
         return self.breakage is Breakage.UNUSABLE_SETTING
 
     @property
@@ -188,7 +188,7 @@ class ProviderUnreachable(ProviderError):
 
     @property
     def advice(self) -> str:
-        """Look at the network, or at the setting that is wrong."""
+        """Check the network, or the setting that is wrong."""
         return self.remedy or _USUAL_REMEDIES.get(self.breakage, "Check the network and try again.")
 
 
@@ -203,35 +203,35 @@ class ProviderRefused(ProviderError):
 
     @property
     def cause(self) -> str:
-        """Which of key, credits and plan it is."""
+        """Whether the key, the credits or the plan is the reason."""
         reasons = {401: "does not accept the API key.", 402: "says that the account does not have enough credits."}
         return f"{self.provider} {reasons.get(self.status, 'does not allow this key or plan to do that.')}"
 
     @property
     def advice(self) -> str:
-        """Where the operator mends it."""
+        """What the operator can change."""
         advice = {401: "Check the key in the client's configuration.", 402: "Add credits there and try again."}
         return advice.get(self.status, "Check the plan and the rights of the key.")
 
 
 @dataclass(eq=False)
 class ProviderBusy(ProviderError):
-    """The provider asks to come back later."""
+    """The provider asks to retry later."""
 
     status: int
     """The HTTP status: 429 or 503."""
     retry_after_seconds: float | None = None
-    """The delay that the provider asked for; None when it named none."""
+    """The delay that the provider requested; None if it named none."""
 
     @property
     def cause(self) -> str:
-        """Whether it is the limit or the service."""
+        """Whether the limit or the service is the reason."""
         reason = "allows no more requests just now" if self.status == 429 else "is not available just now"  # noqa: PLR2004
         return f"{self.provider} {reason} and did not {self.operation}."
 
     @property
     def advice(self) -> str:
-        """When to come back."""
+        """When to retry."""
         if self.retry_after_seconds is None:
             return "Try again in about a minute."
         seconds = math.ceil(self.retry_after_seconds)
@@ -243,9 +243,9 @@ class DayUsedUp(ProviderError):
     """Nothing was sent, because no more requests of this key are allowed today."""
 
     resumes_seconds: float
-    """When it goes on."""
+    """Seconds until requests are allowed again."""
     is_told: bool = True
-    """Whether the provider says so; else it is our own count, of a limit that may be the person's own."""
+    """Whether the provider reported it; otherwise Flowport's own count reached the limit."""
 
     @property
     def cause(self) -> str:
@@ -256,7 +256,7 @@ class DayUsedUp(ProviderError):
 
     @property
     def advice(self) -> str:
-        """When to come back. As a duration, because the clock of this computer may be wrong."""
+        """When to retry, as a duration, because the clock of this computer may be wrong."""
         minutes = max(1, math.ceil(self.resumes_seconds / 60))
         hours, rest = divmod(minutes, 60)
         parts = (f"{hours} h" * bool(hours), f"{rest} min" * bool(rest))
@@ -265,10 +265,10 @@ class DayUsedUp(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class InputFlaw:
-    """What a provider finds wrong with one input, in its own words, not yet cleaned."""
+    """A provider's complaint about one input, in its own words, not cleaned."""
 
     place: str
-    """Where in the request the input stands; empty when it does not say."""
+    """The place of the input in the request; empty if not stated."""
     reason: str
 
 
@@ -281,7 +281,7 @@ _NOT_THERE: Final = {
     Operation.CANCEL_RUN: "knows no such run",
     Operation.REQUEST_UPLOAD: "has no place for uploads at the address that its clients use",
 }
-"""What a 404 means, by what was asked for; elsewhere it means nothing more than itself."""
+"""The meaning of a 404, by operation; other operations use the general text."""
 _SENDS_FILES: Final = frozenset({Operation.REQUEST_UPLOAD, Operation.START_RUN})
 
 
@@ -294,15 +294,15 @@ class ProviderRejected(ProviderError):
     detail: str = ""
     """The provider's own words, cleaned; empty when it gave none."""
     problem: str = ""
-    """What it was, in our words, as a sentence without its full stop; empty when the status says it."""
+    """The problem, in Flowport's words, as a sentence without full stop; empty if the status says it."""
     flaws: tuple[InputFlaw, ...] = ()
-    """What of `detail` is about single inputs."""
+    """The parts of `detail` about single inputs."""
     opening: str = ""
-    """What of `detail` is about the whole, where there are flaws."""
+    """The part of `detail` about the whole request, if there are flaws."""
 
     @property
     def cause(self) -> str:
-        """What it does not accept."""
+        """What the provider does not accept."""
         reasons = {
             404: _NOT_THERE.get(self.operation, ""),
             413: "finds the request too large",
@@ -317,21 +317,21 @@ class ProviderRejected(ProviderError):
 
 @dataclass(eq=False)
 class ProviderBroken(ProviderError):
-    """The provider failed, or its answer breaks its own contract."""
+    """The provider failed, or its answer breaches its own documentation."""
 
     status: int
-    """The HTTP status of the answer; 2xx when it is the body that cannot be used."""
+    """The HTTP status of the answer; 2xx if the body cannot be used."""
     problem: str
-    """What is wrong with the answer, in our words."""
+    """The problem of the answer, in Flowport's words."""
 
     @property
     def cause(self) -> str:
-        """What is wrong with the answer."""
+        """The problem of the answer."""
         return f"{self.provider} could not {self.operation}: {self.problem}."
 
     @property
     def advice(self) -> str:
-        """Nobody here can mend it."""
+        """No user action is possible."""
         return "The fault is on its side; try again later."
 
 
@@ -354,9 +354,9 @@ class ArgumentProblem:
     argument: str
     """The argument's name as the tool's schema writes it, or as the client sent it when the schema has no such name."""
     problem: str
-    """What is wrong, as the end of a sentence that begins with the name."""
+    """The problem, as the end of a sentence that begins with the name."""
     expected: str = ""
-    """What would be right, as a sentence; empty when the problem says it."""
+    """What is expected, as a sentence; empty if the problem says it."""
 
     def __str__(self) -> str:
         return f"{self.argument} {self.problem}." + (f" {self.expected}" if self.expected else "")
@@ -369,7 +369,7 @@ class ArgumentsInvalid(FlowportError):
     problems: tuple[ArgumentProblem, ...]
     """At least one, in the order of the schema, unknown names last."""
     is_for_run: bool = True
-    """Whether the call was to start a run; for a call that only asks, nothing being started is no news."""
+    """Whether the call was to start a run; only then the message says that nothing was started."""
 
     def __str__(self) -> str:
         opening = "Nothing was started. " if self.is_for_run else ""

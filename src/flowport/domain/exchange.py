@@ -1,7 +1,7 @@
-"""One request and the answer to it, as far as the transport that carries them can tell.
+"""One request and the delivery of its answer, as the transport reports it.
 
-A handler returns before its answer is written, so it cannot know that it was. It leaves a listener with the exchange,
-and the transport reports what became of the answer.
+A handler returns before its answer is written, so it cannot know whether it was. It registers a listener with the exchange,
+and the transport reports whether the answer was written.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ RequestId: TypeAlias = str | int
 
 
 class AnswerListener(Protocol):
-    """What is told of the fate of an answer."""
+    """Receives the reports about one answer."""
 
     def note_written(self) -> None:
         """The answer was written to the client."""
@@ -23,7 +23,7 @@ class AnswerListener(Protocol):
         ...
 
     def note_left(self) -> None:
-        """The client waits no longer, and the answer is not written."""
+        """The client no longer waits, and the answer was not written."""
         ...
 
 
@@ -35,10 +35,10 @@ class _State(Enum):
 
 
 class Exchange:
-    """One request in progress. Its methods are called on the event loop alone."""
+    """One request in progress. Its methods are called only on the event loop."""
 
     def __init__(self, request_id: RequestId | None = None) -> None:
-        """Begin an exchange whose client waits for the answer; `request_id` is the id that the client gave."""
+        """Open an exchange; `request_id` is the client's id of the request."""
         self.request_id = request_id
         self._state = _State.OPEN
         self._listener: AnswerListener | None = None
@@ -56,34 +56,34 @@ class Exchange:
 
     @property
     def is_disconnected(self) -> bool:
-        """Whether the client has gone or has cancelled the request before it was answered."""
+        """Whether the client disconnected or cancelled the request before it was answered."""
         return self._state in {_State.CANCELLED, _State.DISCONNECTED}
 
     @property
     def listener(self) -> AnswerListener | None:
-        """Who is told of the fate of the answer; None while there is none that matters."""
+        """The listener of this exchange; None if the answer delivers nothing."""
         return self._listener
 
     def set_on_left(self, on_left: Callable[[], None]) -> None:
-        """Have something called once when the client leaves or cancels before it is answered; at once if it has."""
+        """Call `on_left` once if the client disconnects or cancels before the answer; immediately if it already has."""
         if self.is_disconnected:
             on_left()
         else:
             self._on_left = on_left
 
     def expect(self, listener: AnswerListener) -> None:
-        """Tell a listener what becomes of the answer, which is about to be handed to the transport."""
+        """Register the listener for the answer that is about to be given to the transport."""
         if not self.is_disconnected:
             self._listener = listener
 
     def withdraw(self) -> None:
-        """Expect nothing: another answer than the one that was announced is given."""
+        """Remove the listener, because a different answer is given."""
         listener, self._listener = self._listener, None
         if listener is not None and self._state is not _State.WRITTEN:
             listener.note_left()
 
     def note_written(self) -> None:
-        """The transport has written the answer."""
+        """Record that the transport wrote the answer."""
         before = self._state
         if before in {_State.WRITTEN, _State.DISCONNECTED}:
             return
@@ -95,13 +95,13 @@ class Exchange:
                 self._listener.note_cancelled()
 
     def note_cancelled(self) -> None:
-        """The client has cancelled the request. An answer that is on its way may still be written."""
+        """Record that the client cancelled the request. An answer on its way may still be written."""
         if self._state is _State.WRITTEN and self._listener is not None:
             self._listener.note_cancelled()
         self._leave(_State.CANCELLED)
 
     def note_disconnected(self) -> None:
-        """The client has gone, and nothing reaches it any more."""
+        """Record that the client disconnected; nothing reaches it any more."""
         self._leave(_State.DISCONNECTED)
         if self._state is _State.CANCELLED:
             self._state = _State.DISCONNECTED

@@ -1,6 +1,6 @@
-"""The records that every other module speaks in.
+"""The records that all modules share.
 
-All are frozen. Units and the meaning of None stand under each field. Instants are seconds since the Unix epoch, by
+All are frozen. Units and the meaning of None are stated below each field. Instants are seconds since the Unix epoch, by
 this machine's clock, and their names end in `_at`; durations end in `_seconds`, sizes in `_bytes`, money in `_credits`.
 """
 
@@ -15,13 +15,13 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 """A value as `json.loads` returns it."""
 
 SANDBOX_HOST: Final = "sandbox"
-"""The host of the built-in sandbox's account, whose credits are play money."""
+"""The host of the sandbox's account, whose credits are not real money."""
 
 BATCH_PREFIX: Final = "batch_"
-"""How the id of a batch begins, and that of no run."""
+"""The prefix of every batch id; no run id has it."""
 
 LOCAL_OWNER = "local"
-"""The owner of every run that is asked for over stdio."""
+"""The owner of every run that is requested over stdio."""
 
 
 class InputKind(StrEnum):
@@ -39,7 +39,7 @@ class InputKind(StrEnum):
     BOOLEAN = "boolean"
     SELECT = "select"
     ANY = "any"
-    """A type that we do not know: text or JSON, passed on as it is."""
+    """An unknown type: text or JSON, passed on unchanged."""
 
     @property
     def is_media(self) -> bool:
@@ -55,9 +55,9 @@ class Option:
     """One choice of a select input."""
 
     value: Scalar
-    """What the provider wants to be sent."""
+    """The value that is sent to the provider."""
     label: str
-    """What a person reads; equal to the value when the provider gives no label."""
+    """The text shown to users; equal to the value if the provider gives no label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +75,24 @@ class Input:
     default: JsonValue = None
     """None when there is no default."""
     options: tuple[Option, ...] = ()
-    """The choices of a select input; empty when the provider does not publish them, and then any text goes."""
+    """The choices of a select input; empty if the provider does not publish them, and then any text is accepted."""
     minimum: float | None = None
     maximum: float | None = None
     """Inclusive bounds of a number; None when the provider gives none."""
     is_list: bool = False
     """Whether the input takes several values."""
     name: str = ""
-    """A readable key that the provider does not take but shows, to make the argument's name of; empty when none."""
+    """A readable key that the provider shows but does not accept, used for the argument's name; may be empty."""
     max_length: int | None = None
-    """The most characters of a text; None when the provider names none."""
+    """The most characters of a text; None if the provider states no limit."""
     max_items: int | None = None
-    """The most values of a list; None when the provider names none."""
+    """The most values of a list; None if the provider states no limit."""
     is_open: bool = False
-    """Whether a select takes other values than its options too."""
+    """Whether a select also accepts values other than its options."""
     description: str = ""
-    """What the builder says of it besides the label, not cleaned; empty when nothing."""
+    """The builder's description, not cleaned; may be empty."""
     placeholder: str = ""
-    """An example that the builder's form shows while nothing is filled in, not cleaned; empty when there is none."""
+    """The example in the builder's empty form field, not cleaned; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class App:
     name: str
     """The builder's name for it, not cleaned."""
     is_own: bool
-    """Whether the account made it, rather than somebody who published it."""
+    """Whether the app belongs to the account; otherwise it is a published app."""
     price_credits: float | None
     """The advertised price of one run; None when the provider does not say."""
     inputs: tuple[Input, ...] | None = None
@@ -122,7 +122,7 @@ class Source(StrEnum):
     PUBLISHED = "published"
 
     def includes(self, *, is_own: bool) -> bool:
-        """Tell whether own or published apps belong to it."""
+        """Return whether this source includes own or published apps."""
         return self is Source.ALL or is_own == (self is Source.OWN)
 
 
@@ -147,30 +147,30 @@ class Output:
     """Its place among the run's outputs, from 1."""
     kind: OutputKind
     url: str | None
-    """Where the provider keeps it, with a token that expires, or a data URI that holds it until it is saved; None for text."""
+    """The provider's URL, with a token that expires, or a data URI with the content until it is saved; None for text."""
     provider_output_id: str = ""
     """The provider's id of the file; empty when it has none."""
     mime_type: str = ""
-    """By the bytes once it is saved, else by the URL; empty when unknown."""
+    """From the bytes once saved, otherwise from the URL; empty if unknown."""
     size_bytes: int | None = None
     """None until it was fetched."""
     width: int | None = None
     height: int | None = None
-    """In pixels; None for sound and text, and when the provider does not say."""
+    """In pixels; None for sound and text, and if unknown."""
     duration_seconds: float | None = None
-    """None for pictures and text, and when the provider does not say."""
+    """None for pictures and text, and if unknown."""
     expires_at: float | None = None
-    """When the URL stops working; None when the provider does not say."""
+    """When the URL stops working; None if the provider does not state it."""
     saved_path: str = ""
-    """Where the file lies on this machine; empty when it is not saved."""
+    """The path of the saved file; empty if it is not saved."""
     save_problem: str = ""
-    """Why it is not saved, as a sentence; empty when it is saved or has not been tried."""
+    """Why it is not saved, as a sentence; empty if it is saved or was not tried yet."""
     text: str = ""
-    """The result itself when it is text, else what came beside the file: a caption, further links."""
+    """The result itself if it is text, otherwise accompanying text: a caption, further links."""
 
     @property
     def link(self) -> str | None:
-        """Where the provider keeps it; None for text, and for a file that came inside an answer."""
+        """The provider's URL; None for text, and for a file that arrived inside an answer."""
         return None if self.url is not None and self.url.startswith(DATA_SCHEME) else self.url
 
 
@@ -194,11 +194,11 @@ class RunState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
-    """The start request may have arrived, but no run id came back. It is never sent again by itself."""
+    """The start request may have arrived, but no run id came back. It is never sent again automatically."""
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more will happen to the run by itself."""
+        """Whether the run does not change any more on its own."""
         return self in FINAL_STATES
 
     @property
@@ -211,23 +211,23 @@ FINAL_STATES = frozenset({RunState.SUCCEEDED, RunState.PARTIAL, RunState.FAILED,
 
 
 class Urgency(StrEnum):
-    """How soon somebody wants what becomes of a run."""
+    """How soon the result of a run is wanted."""
 
     WAITED = "waited"
-    """A call of its own asked for it, and waits or has just waited."""
+    """A call of its own requested it, and waits or has just waited."""
     BATCH = "batch"
-    """It is one of many that were asked for together; the whole counts, and not this one."""
+    """It is one of many that were requested together; only the whole matters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One provider key. It owns a request budget, a catalogue and the runs that were paid with it."""
+    """One provider key. It has a request limit, a catalogue and the runs that were paid with it."""
 
     provider: str
     host: str
     """Host and port of the provider's address; `sandbox` for the built-in one, whose port changes at every start."""
     fingerprint: str
-    """A short digest of the key, so that the key itself is never written down."""
+    """A short digest of the key, so the key itself is never stored."""
 
     @property
     def id(self) -> str:
@@ -245,7 +245,7 @@ class Run:
     """One execution of an app, as the store knows it."""
 
     id: str
-    """Ours, given when the run is accepted: `run_` and ten letters and digits."""
+    """Flowport's own id, assigned when the run is accepted: `run_` and ten letters and digits."""
     account_id: str
     owner: str
     provider: str
@@ -254,9 +254,9 @@ class Run:
     """Cleaned, one line."""
     tool_name: str
     arguments_json: str
-    """The arguments as a person would want to read them again; inlined files are replaced by a short note."""
+    """The arguments in readable form; inlined files are replaced by a short note."""
     raw_digest: str
-    """SHA-256 of the arguments as they came."""
+    """SHA-256 of the arguments as received."""
     canonical_digest: str
     """SHA-256 of the canonical arguments and the app's definition."""
     state: RunState
@@ -268,10 +268,10 @@ class Run:
     reserved_credits: float = 0.0
     """Held back for the run until it ends; 0 once it has ended or was not accepted by the provider."""
     spent_credits: float = 0.0
-    """What is counted for the run; 0 also where no price is known, which `cost_credits` tells apart. An unknown run keeps its
+    """What is counted for the run; 0 also if no price is known, which `cost_credits` distinguishes. An unknown run keeps its
     reservation here."""
     is_cost_told: bool = False
-    """Whether `spent_credits` is the provider's own word, so that 0 means free."""
+    """Whether the provider itself reported `spent_credits`, so that 0 means free."""
     provider_run_id: str = ""
     """Empty until the provider gave one."""
     starting_at: float | None = None
@@ -279,43 +279,43 @@ class Run:
     """When the provider's id was written."""
     finished_at: float | None = None
     failure: str = ""
-    """Why the run failed or is unknown, or which parts of it failed, as a sentence safe to show; empty when all is well."""
+    """Why the run failed or is unknown, or which parts failed, as a sentence safe to show; empty on success."""
     start_answer: str = ""
-    """What came back from a start request whose fate is unknown, capped; for a person to look into."""
+    """The answer to a start request whose outcome is unknown, capped; for diagnosis."""
     told_at: float | None = None
     """When an answer named this run to its caller; None when no answer did."""
     delivered_at: float | None = None
     """When an answer that holds the outputs was last written to a client; None while none was."""
     is_followed: bool = True
-    """Whether we still look at the run; false after `cancel_run(stop_following: true)`."""
+    """Whether the run is still polled; false after `cancel_run(stop_following: true)`."""
     running_at: float | None = None
-    """When the provider first said that it is running; None when it never did, or is not known to have."""
+    """When the provider first reported the run as running; None if it never did, as far as known."""
     delivered_to: str = ""
     """The client of that answer, as it calls itself, cleaned; empty when it has no name."""
     delivered_boot_id: str = ""
     delivered_boot_seconds: float | None = None
-    """The same instant by the clock that nobody sets; like `boot_id` and `accepted_boot_seconds`."""
+    """The same instant by the boot clock; like `boot_id` and `accepted_boot_seconds`."""
     is_delivery_cancelled: bool = False
     """Whether the request of that answer was cancelled after the answer was written."""
     boot_id: str = ""
-    """Which start of the machine the run was accepted in; empty where the system does not tell."""
+    """The boot of the machine in which the run was accepted; empty if the system has no boot id."""
     accepted_boot_seconds: float | None = None
-    """Seconds from that start to the acceptance, sleep included: a clock that nobody sets. None like `boot_id`."""
+    """Seconds from that boot to the acceptance, sleep included, by a clock that cannot be set. None like `boot_id`."""
     mentions: int = 0
-    """How many answers to other calls have said that this run is over and unseen."""
+    """How many answers to other calls mentioned that this run is over and undelivered."""
     adoption_tried: str = ""
-    """The account that tried to read the run last when its own key was no longer configured; empty when none did."""
+    """The account that last tried to read the run after its own key was removed; may be empty."""
     notes: str = ""
-    """What was done to its files before they were sent, as sentences; empty when they went as they were."""
+    """How its files were changed before they were sent, as sentences; empty if they were sent unchanged."""
     batch_id: str = ""
     """The batch of which this run is a row; empty for a run of its own."""
     row_count: int = 0
-    """How many runs a batch asks for. A batch is on record as a run of its own, which the provider never hears of; 0 for a run."""
+    """How many runs a batch requests. A batch is stored as a run of its own, which is never sent to the provider; 0 for a run."""
     outputs: tuple[Output, ...] = field(default=())
 
     @property
     def cost_credits(self) -> float | None:
-        """What the run counts as having cost; None while it goes on, and where no price is known of a run that was sent."""
+        """The counted cost of the run; None while it is not over, and if a run was sent whose price is unknown."""
         is_sent = self.started_at is not None or self.state is RunState.UNKNOWN
         is_known = self.price_credits is not None or self.spent_credits > 0 or self.is_cost_told
         if not self.state.is_final or (is_sent and not is_known):
@@ -324,7 +324,7 @@ class Run:
 
     @property
     def urgency(self) -> Urgency:
-        """How soon it is wanted, as far as its record tells."""
+        """How soon its result is wanted, from the record alone."""
         return Urgency.BATCH if self.batch_id else Urgency.WAITED
 
     @property
@@ -346,17 +346,17 @@ ROW_CHANGED: Final = (
     "A file of this row, the app or its price has changed since the batch was accepted, so the row was not sent, and "
     "nothing was charged."
 )
-"""What is said of a run that its process left before the provider had it, or before it had acknowledged it."""
+"""The failures of runs whose process ended before the provider had them or had acknowledged them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BootTime:
-    """An instant by a clock that nobody sets: it runs from the start of the machine, in its sleep too."""
+    """An instant by a clock that cannot be set: it counts from the boot of the machine, during sleep too."""
 
     boot_id: str
-    """Which start of the machine; instants of different ones cannot be compared."""
+    """The boot of the machine; instants of different boots cannot be compared."""
     seconds: float
 
     def subtract(self, seconds: float) -> "BootTime":
-        """Return the instant so long before."""
+        """Return the instant this many seconds earlier."""
         return BootTime(self.boot_id, self.seconds - seconds)

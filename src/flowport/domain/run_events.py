@@ -1,4 +1,4 @@
-"""What can happen to a run, and what each event makes of its record. Pure: the store reads, applies and writes.
+"""The events of a run, and how each changes its record. Pure: the store reads, applies and writes.
 
 `apply` holds every rule about states once. An event that is not possible from a run's present state, or that has been
 applied already, leaves the run as it is. So a writer that does not know whether its event arrived records it again.
@@ -10,10 +10,10 @@ from typing import Final, TypeAlias, assert_never
 from flowport.domain.models import FINAL_STATES, Output, Run, RunState
 
 STARTED_STATES: Final = frozenset(state for state in RunState if state.is_at_provider)
-"""The states of a run that its provider has taken and not finished."""
+"""The states of a run that its provider has accepted and not finished."""
 
 KNOWN_ENDS: Final = FINAL_STATES - {RunState.UNKNOWN}
-"""The ends of a run whose fate is known."""
+"""The final states whose outcome is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class StartRequested:
 
 @dataclass(frozen=True, slots=True)
 class NotTaken:
-    """The provider certainly did not take the start request: the run waits to be sent again."""
+    """The provider certainly did not accept the start request: the run waits to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """The user does not want the run any more, and nothing can stop it: it is no longer polled."""
+    """The user no longer wants a run that cannot be stopped: it is no longer polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,10 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class InputsPrepared:
-    """The files of the run were brought to the provider."""
+    """The files of the run were transferred to the provider."""
 
     notes: str
-    """What was done to them, as sentences."""
+    """How they were changed, as sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
 
 
 def _apply_started(run: Run, event: Started) -> Run:
-    """Accept the evidence that the provider has the run, also after the run was given up as unknown."""
+    """Accept evidence that the provider has the run, also after the run became unknown."""
     if run.provider_run_id or run.state in KNOWN_ENDS:
         return run
     if run.state is RunState.UNKNOWN:
@@ -256,7 +256,7 @@ def _apply_started(run: Run, event: Started) -> Run:
 
 
 def _apply_status(run: Run, state: RunState, at: float) -> Run:
-    """Keep the first instant at which the run is said to be running."""
+    """Keep the first instant at which the run was reported as running."""
     is_first = state is RunState.RUNNING and run.running_at is None
     return replace(run, state=state, running_at=at if is_first else run.running_at)
 

@@ -11,42 +11,42 @@ from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, Pri
 
 
 class Consent(Enum):
-    """What the person said."""
+    """The user's answer to a question."""
 
     GIVEN = "given"
     REFUSED = "refused"
-    """Or did not say anything in time."""
+    """Or did not answer in time."""
     CANNOT_ASK = "cannot ask"
     """The client has no way to ask."""
 
 
 @dataclass(eq=False)
 class UncertainStart(FlowportError):
-    """An equal run was sent to the provider and nobody knows whether it was started; nothing new was started."""
+    """An equal run was sent to the provider and its outcome is unknown; nothing new was started."""
 
     provider: str
-    """As people write it."""
+    """The provider's title."""
     run_id: str
     sent_at: float
     failure: str
-    """Why its fate is unknown, as sentences."""
+    """Why its outcome is unknown, as sentences."""
     is_for_batch: bool = False
-    """Whether many runs were asked for, one of which is in doubt."""
+    """Whether the call requests a batch, one of whose rows is uncertain."""
 
     @property
     def question(self) -> str:
-        """What a person is asked before another one is started."""
+        """The question before another run is started."""
         another = "Start the whole batch" if self.is_for_batch else "Start another one"
-        return f"{self._doubt} {another} all the same? It is charged by itself."
+        return f"{self._explanation} {another} all the same? It is charged by itself."
 
     @property
-    def _doubt(self) -> str:
+    def _explanation(self) -> str:
         sent = datetime.fromtimestamp(self.sent_at, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
         return f"{self.run_id}, sent to {self.provider} at {sent}, asked for the same. {self.failure}"
 
     def __str__(self) -> str:
         return (
-            f"Nothing new was started: {self._doubt} If it is not there, "
+            f"Nothing new was started: {self._explanation} If it is not there, "
             f"{'the same call' if self.is_for_batch else 'run_app'} with new_run true starts another one, which is charged by "
             "itself."
         )
@@ -54,7 +54,7 @@ class UncertainStart(FlowportError):
 
 @dataclass(eq=False)
 class ConfirmationNeeded(FlowportError):
-    """The person must be asked first, and the client asks when the call is answered with the question."""
+    """The user must be asked first; the client asks when the call is answered with the question."""
 
     question: str
 
@@ -64,7 +64,7 @@ class ConfirmationNeeded(FlowportError):
 
 @dataclass(eq=False)
 class NotConfirmed(FlowportError):
-    """The person was asked and did not agree; nothing was started."""
+    """The user was asked and did not agree; nothing was started."""
 
     question: str
 
@@ -75,20 +75,20 @@ class NotConfirmed(FlowportError):
 
 
 def _quote(question: str) -> str:
-    """Return a question between quotation marks, with other marks for the names inside it."""
+    """Return a question in double quotes, with single quotes inside."""
     inner = question.replace('"', "'")
     return f'"{inner}"'
 
 
 DAY_SECONDS: Final = 24 * 3600.0
-"""The span of the daily cap: the last 24 hours, so that no midnight doubles it."""
+"""The period of the daily limit: the last 24 hours, so that midnight does not double it."""
 
 _TINY: Final = 1e-6
-"""Less than any price: sums of fractions come out a hair above or below what they are."""
+"""A tolerance below any price, for rounding errors of sums."""
 
 
 class UnknownPrice(StrEnum):
-    """What to do with an app that does not tell its price."""
+    """What to do with an app that does not state its price."""
 
     ALLOW = "allow"
     CONFIRM = "confirm"
@@ -98,69 +98,69 @@ class UnknownPrice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpendingLimits:
-    """What a person lets runs cost."""
+    """The user's spending limits."""
 
     max_credits_per_run: float | None = None
-    """None for no cap."""
+    """None for no limit."""
     max_credits_per_day: float | None = None
-    """Of the last 24 hours, over all accounts of one provider; None for no cap."""
+    """For the last 24 hours, over all accounts of one provider; None for no limit."""
     confirm_above_credits: float | None = None
-    """The price above which the person is asked; None for never."""
+    """The price above which the user is asked; None for never."""
     unknown_price: UnknownPrice = UnknownPrice.ALLOW
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What one owner's runs at one provider have cost and may still cost, within a span of time."""
+    """The costs and reservations of one owner's runs at one provider, within a period."""
 
     spent_credits: float
-    """What the runs that ended within the span count as having cost, unknown runs included."""
+    """The counted costs of the runs that ended within the period, unknown runs included."""
     reserved_credits: float
-    """Held back for runs that have not ended, whenever they were accepted."""
+    """Reserved for runs that have not ended, whenever they were accepted."""
     unknown_credits: float
     """The part of `spent_credits` that belongs to unknown runs, so may not have been charged."""
     runs: int
-    """How many runs ended within the span or have not ended."""
+    """How many runs ended within the period or have not ended."""
     unpriced_runs: int = 0
-    """How many of those that were sent are of unknown cost; they count as nothing in the sums."""
+    """How many of those that were sent have an unknown cost; they count as 0 in the sums."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpendingCheck:
-    """The terms on which one run is paid."""
+    """The limits that one run is checked against."""
 
     rules: SpendingLimits
     since: float
     """Where the last 24 hours began, by the wall clock."""
     boot_since: BootTime | None = None
-    """The same by the boot clock, which decides for runs of this boot; None where the system has none."""
+    """The same by the boot clock, which decides for runs of this boot; None if the system has none."""
     is_agreed: bool = False
-    """Whether the person was asked about this price and agreed. A cap holds all the same."""
+    """Whether the user was asked about this price and agreed. Limits hold nevertheless."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitExceeded:
-    """The terms do not allow the run, or not yet; nothing was recorded."""
+    """The limits do not allow the run, or not yet; nothing was recorded."""
 
     reason: SpendingError
 
 
 def find_obstacle(terms: SpendingCheck, run: Run, spending: Spending | None) -> SpendingError | None:
-    """Return why a run may not be paid; None when it may. Nobody is asked about what a cap forbids.
+    """Return why a run may not be started; None if it may. A run above a limit is refused without a question.
 
     Args:
-        spending: None where no cap of a day is set.
+        spending: None if no daily limit is set.
     """
     rules, price, runs = terms.rules, run.price_credits, max(1, run.row_count)
     if price is None and rules.unknown_price is UnknownPrice.REFUSE:
         return PriceUnknown(run.app_name)
-    # The cap of one run is over each row of a batch, all else over the whole of it.
+    # The limit for one run applies to each row of a batch, everything else to the whole batch.
     each = None if price is None else price / runs
     if each is not None and rules.max_credits_per_run is not None and _is_above(each, rules.max_credits_per_run):
         return RunCapReached(run.app_name, each, rules.max_credits_per_run)
     if spending is not None and rules.max_credits_per_day is not None:
         left = get_left_credits(rules.max_credits_per_day, spending)
-        # Of what is used up nothing may be taken, be it more or less; what is free takes nothing.
+        # When nothing is left, even an unknown price is refused; a free run needs nothing.
         if price != 0 and (left < _TINY or _is_above(price or 0.0, left)):
             return DayCapReached(
                 run.app_name,
@@ -178,10 +178,10 @@ def find_obstacle(terms: SpendingCheck, run: Run, spending: Spending | None) -> 
 def find_price_question(
     rules: SpendingLimits, app_name: str, price_credits: float | None, *, runs: int = 1
 ) -> PriceUnconfirmed | None:
-    """Return what the person is to be asked before runs of this price; None when nothing. None is a price that nobody knows.
+    """Return the question before runs of this price; None if none is needed. A price of None is unknown.
 
     Args:
-        price_credits: Of all of them together.
+        price_credits: Of all runs together.
     """
     if price_credits is None:
         is_asked = rules.unknown_price is UnknownPrice.CONFIRM
@@ -193,7 +193,7 @@ def find_price_question(
 
 
 def get_left_credits(cap_credits: float, spending: Spending) -> float:
-    """Return how much of the day's cap is left, never below nothing."""
+    """Return how much of the daily limit is left, never below 0."""
     return max(0.0, cap_credits - spending.spent_credits - spending.reserved_credits)
 
 

@@ -1,6 +1,6 @@
-"""The errors of a person's limits on what runs cost; their places in the taxonomy are drawn in `errors`.
+"""The errors of the user's spending limits. See the tree in `errors`.
 
-Each says which variable the limit is, because only the person can change it, and not the model that reads this.
+Each names the variable of the limit, because only the user can change it, not the model that reads the message.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from flowport.domain.text import format_quoted
 
 @dataclass(eq=False)
 class RunCapReached(FlowportError):
-    """One run costs more than one may."""
+    """The price of a run exceeds the limit for one run."""
 
     app_name: str
     price_credits: float
@@ -33,22 +33,20 @@ class DayCapReached(FlowportError):
 
     app_name: str
     price_credits: float | None
-    """None when nobody knows it."""
+    """None if unknown."""
     cap_credits: float
     spent_credits: float
     unknown_credits: float
-    """The part of what is spent that belongs to runs of unknown fate."""
+    """The part of `spent_credits` that belongs to unknown runs."""
     reserved_credits: float
     left_credits: float
     runs: int = 1
     """How many runs have this price together."""
 
     def __str__(self) -> str:
-        unknown = f" (of which {format_credits(self.unknown_credits)} by runs of unknown fate)" * bool(
-            self.unknown_credits
-        )
+        unknown = f" (of which {format_credits(self.unknown_credits)} by unknown runs)" * bool(self.unknown_credits)
         return (
-            f"Nothing was started: {_tell_price(self.app_name, self.price_credits, self.runs)}, and of the "
+            f"Nothing was started: {_describe_price(self.app_name, self.price_credits, self.runs)}, and of the "
             f"{format_credits(self.cap_credits)} that FLOWPORT_MAX_CREDITS_PER_DAY allows in 24 hours "
             f"{format_credits(self.spent_credits)} are spent{unknown}, {format_credits(self.reserved_credits)} reserved "
             f"for runs that go on, and {format_credits(self.left_credits)} left. Wait until earlier runs are a day old; "
@@ -58,32 +56,32 @@ class DayCapReached(FlowportError):
 
 @dataclass(eq=False)
 class PriceUnknown(FlowportError):
-    """Nobody knows what the run costs, and the person allows no such run."""
+    """The price is unknown, and the user allows no such run."""
 
     app_name: str
 
     def __str__(self) -> str:
         return (
-            f"Nothing was started: {_tell_price(self.app_name, None)}, and FLOWPORT_UNKNOWN_PRICE is refuse. Only the "
+            f"Nothing was started: {_describe_price(self.app_name, None)}, and FLOWPORT_UNKNOWN_PRICE is refuse. Only the "
             "person can set it to confirm or allow, in Flowport's configuration."
         )
 
 
 @dataclass(eq=False)
 class PriceUnconfirmed(FlowportError):
-    """The person has to agree to the price first, and the client cannot ask."""
+    """The user has to agree to the price first, and the client cannot ask."""
 
     app_name: str
     price_credits: float | None
-    """None when nobody knows it."""
+    """None if unknown."""
     threshold_credits: float | None
-    """Above it the person is asked; None like the price."""
+    """The price above which the user is asked; None like the price."""
     runs: int = 1
     """How many runs have this price together."""
 
     @property
     def question(self) -> str:
-        """What the person is asked."""
+        """The question to the user."""
         name = format_quoted(self.app_name)
         verb, them = ("Run", name) if self.runs == 1 else ("Start", f"{self.runs} runs of {name}")
         if self.price_credits is None:
@@ -98,7 +96,7 @@ class PriceUnconfirmed(FlowportError):
             remedy = f"raise FLOWPORT_CONFIRM_ABOVE_CREDITS to {format_credits(self.price_credits)} or more"
             rule = f"above {count_credits(self.threshold_credits)}"
         return (
-            f"Nothing was started: {_tell_price(self.app_name, self.price_credits, self.runs)}. The person is to be asked about "
+            f"Nothing was started: {_describe_price(self.app_name, self.price_credits, self.runs)}. The person is to be asked about "
             f"every {'run' if self.runs == 1 else 'batch'} {rule}, and this client cannot ask. The person can {remedy} in Flowport's configuration, or call from a "
             "client that can ask."
         )
@@ -108,7 +106,7 @@ SpendingError: TypeAlias = RunCapReached | DayCapReached | PriceUnknown | PriceU
 
 
 def format_credits(number: float) -> str:
-    """Return a number of credits as people write it: `20`, `0.5`."""
+    """Return a number of credits without trailing zeros: `20`, `0.5`."""
     return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
@@ -117,10 +115,10 @@ def count_credits(number: float) -> str:
     return f"{format_credits(number)} credit{'s' * (number != 1)}"
 
 
-def _tell_price(app_name: str, price_credits: float | None, runs: int = 1) -> str:
+def _describe_price(app_name: str, price_credits: float | None, runs: int = 1) -> str:
     name = format_quoted(app_name)
     if price_credits is None:
-        return f"{name} does not tell its price" + f", and this asks for {runs} runs of it" * (runs > 1)
+        return f"{name} does not state its price" + f", and this asks for {runs} runs of it" * (runs > 1)
     if runs == 1:
         return f"{name} costs {count_credits(price_credits)}"
     return f"{runs} runs of {name} cost {count_credits(price_credits)} together"

@@ -10,19 +10,19 @@ from typing import Any, Final
 _NEAR: Final = 0.6
 _MIN_CONTAINED_LENGTH: Final = 3
 MAX_WANTED_LENGTH: Final = 300
-"""Characters of what may be meant for a name; to compare more takes seconds."""
+"""The most characters of a text that is compared with names; comparing more takes seconds."""
 
 MAX_LABEL_LENGTH: Final = 80
-"""Characters of one line that stands for a name or a label."""
+"""The most characters of a name or a label."""
 
 MAX_MARKS_IN_A_ROW: Final = 3
-"""Accents on one letter: real writing needs no more, and a tall pile covers the lines above it."""
+"""The most accents on one letter: real writing needs no more, and a tall stack covers the lines above."""
 
 _DROPPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Control, format (bidirectional and zero-width among them), surrogate, private use, unassigned."""
 
-# Letters, marks and symbols by category, but never visible, so a text could be hidden in them: Unicode's
-# DerivedCoreProperties.txt, Default_Ignorable_Code_Point, less what the categories drop already.
+# Letters, marks and symbols that are never visible, so text could be hidden in them: Unicode's
+# DerivedCoreProperties.txt, Default_Ignorable_Code_Point, without what the categories drop already.
 _INVISIBLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
@@ -30,7 +30,7 @@ _BLANK_LINES: Final = re.compile(r"\n{3,}")
 _ELLIPSIS: Final = "…"
 _LOOKED_AT: Final = 16
 _LOOKED_AT_LEAST: Final = 4096
-"""Characters that are read of a text: so many for each that may be shown, and these."""
+"""Characters that are read of a text: `_LOOKED_AT` for each that may be shown, plus these."""
 
 
 def clean_line(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
@@ -47,26 +47,26 @@ def clean_text(text: str, *, limit: int) -> str:
 
 
 def format_quoted(text: str, *, limit: int = MAX_LABEL_LENGTH) -> str:
-    """Return the clean line between double quotes, with none inside, so that a sentence around it cannot be left."""
+    """Return the clean line in double quotes, with none inside, so that it cannot end the quotation."""
     inner = clean_line(text, limit=limit).replace('"', "'")
     return f'"{inner}"'
 
 
 def drop_invisible(text: str) -> str:
-    """Return the text without what cannot be seen; its spaces stay."""
+    """Return the text without invisible characters; spaces stay."""
     return "".join(c for c in _INVISIBLE.sub("", text) if unicodedata.category(c) not in _DROPPED_CATEGORIES)
 
 
 def _take_start(text: str, limit: int) -> str:
-    """Return as much of a text as `limit` visible characters may come from; megabytes would hold up everything else."""
+    """Return the start of a text from which `limit` visible characters can come, so that megabytes are not scanned."""
     return text[: limit * _LOOKED_AT + _LOOKED_AT_LEAST]
 
 
 def _fold(text: str) -> str:
-    # White space first: line feeds and tabs are controls too, and must part words rather than join them.
+    # White space first: line feeds and tabs are controls too, and must separate words.
     spaced = " ".join(text.split())
     visible = drop_invisible(spaced)
-    # What went may have stood between two spaces, or between a letter and its accent.
+    # A removed character may have been between two spaces, or between a letter and its accent.
     return " ".join(_thin_marks(unicodedata.normalize("NFC", visible)).split())
 
 
@@ -94,9 +94,9 @@ def _cut(text: str, limit: int) -> str:
 
 
 def get_nearest(wanted: str, names: Iterable[str], *, limit: int = 1) -> tuple[str, ...]:
-    """Return the names that look most like the wanted one, nearest first; empty when none is near.
+    """Return the most similar names, nearest first; empty if none is similar.
 
-    A name that contains the wanted one, or is contained in it, counts as near. What is longer than any name is near none.
+    A name that contains the wanted one, or is contained in it, counts as similar. A text longer than `MAX_WANTED_LENGTH` matches nothing.
     """
     if len(wanted) > MAX_WANTED_LENGTH:
         return ()
@@ -117,8 +117,8 @@ def _score(target: str, name: str) -> float:
 HIDDEN: Final = "[hidden]"
 
 _SCHEMES: Final = r"\b(?:https?|wss?|ftps?|sftp|socks5h?|postgres(?:ql)?|rediss?|s3|gs)"
-# Of an address only what stands before its query may be shown; passwords in it neither.
-# An address without a query is passed over as a whole, so that no text is scanned twice.
+# Only the part of an address before its query may be shown, without passwords.
+# An address without a query is skipped as a whole, so that no text is scanned twice.
 _QUERY: Final = re.compile(rf"({_SCHEMES}:(?:\\?/){{2}}[^\s?\"'<>]+)(\?[^\s\"'<>]+)?", re.IGNORECASE)
 _USERINFO: Final = re.compile(rf"({_SCHEMES}:(?:\\?/){{2}})[^\s/?#\"'<>]+@", re.IGNORECASE)
 
@@ -152,7 +152,7 @@ _DIGITS_OF_A_NUMBER: Final = 9
 
 
 def redact(text: str) -> str:
-    """Return the text with `[hidden]` in the place of what signs or authorises."""
+    """Return the text with `[hidden]` in place of keys, tokens, signatures and passwords."""
     text = _PRIVATE_KEY.sub(HIDDEN, text)
     text = _USERINFO.sub(rf"\1{HIDDEN}@", text)
     text = _QUERY.sub(lambda found: f"{found[1]}?{HIDDEN}" if found[2] else found[0], text)
@@ -177,31 +177,31 @@ def _hide_scheme(found: re.Match[str]) -> str:
 
 
 def _hide_mixed(found: re.Match[str]) -> str:
-    """Hide what has both letters and digits: a long word and a number are none of a secret's."""
+    """Hide values with both letters and digits; long words and numbers are not secrets."""
     value = found[3]
     is_mixed = any(character.isdigit() for character in value) and any(character.isalpha() for character in value)
     return f"{found[1]}{found[2]}{HIDDEN}" if is_mixed else found[0]
 
 
 def _is_secret(value: str) -> bool:
-    """Tell whether a value is no word of a sentence ("token: expired") and no count ("token: 512")."""
+    """Return whether a value is a secret, unlike a word ("token: expired") or a count ("token: 512")."""
     if value.isdigit():
         return len(value) > _DIGITS_OF_A_NUMBER
     return len(value) >= _LONG or any(character.isdigit() for character in value)
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as people say it: `34 s`, `2 min 5 s`."""
+    """Return a duration in seconds as text: `34 s`, `2 min 5 s`."""
     whole = max(0, round(seconds))
     return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"  # noqa: PLR2004
 
 
 def choose_forms(sizes: Sequence[Sequence[int]], budget: int) -> list[int]:
-    """Return which form each thing is shown in, for the leading ones that are shown at all.
+    """Return the form of each leading item that fits into the budget.
 
     Args:
-        sizes: For each thing the bytes of its forms, from the shortest to the fullest.
-        budget: What all together may take.
+        sizes: For each item the bytes of its forms, from the shortest to the fullest.
+        budget: The bytes for all items together.
     """
     chosen: list[int] = []
     for forms in sizes:
@@ -219,5 +219,5 @@ def choose_forms(sizes: Sequence[Sequence[int]], budget: int) -> list[int]:
 
 
 def count_bytes(value: Any) -> int:
-    """Return how long a value of JSON is on the wire, or a little more."""
+    """Return the bytes of a JSON value on the wire, or slightly more."""
     return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

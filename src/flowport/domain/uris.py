@@ -1,4 +1,4 @@
-"""The names under which runs, batches, outputs and apps are linked to and referred to: the `flowport://` grammar. Pure.
+"""The `flowport://` grammar: names of runs, batches, outputs and apps in links and arguments. Pure.
 
 `flowport://runs/ID`, `flowport://batches/ID` (both with `?from=N` for a later page), `flowport://runs/ID/outputs/N` and
 `flowport://apps/TOOL`. Arguments may name the same things less strictly: `run:ID#1`, `last`, an id inside a sentence.
@@ -17,7 +17,7 @@ _EXACT: Final = re.compile(
     rf"|runs/(?P<run>{_ID})/outputs/(?P<n>{_NUMBER})|apps/(?P<app>[A-Za-z0-9_-]+))"
 )
 _RESULT: Final = re.compile(r"(?:flowport|run):|last(?:#.*)?$|run_[a-z0-9]{6,}(?:#.*)?$", re.IGNORECASE)
-# The prefix of an id is optional where something else says that it is one.
+# The prefix of an id is optional where the context marks it as one.
 _RESULT_NAME: Final = re.compile(
     r"(?:last|(?:(?:flowport://runs/|run:)(?:run_)?|run_)(?P<id>[a-z0-9]{1,40}))(?:(?:#|/outputs/)(?P<n>[0-9]{1,6}))?",
     re.IGNORECASE,
@@ -86,12 +86,12 @@ class ResultName:
 
 
 def is_result_name(text: str) -> bool:
-    """Return whether a text is meant to name a result of an earlier run, rightly or wrongly written."""
+    """Return whether a text is meant to name a result of an earlier run, well-formed or not."""
     return _RESULT.match(text) is not None
 
 
 def parse_result_name(text: str) -> ResultName | None:
-    """Return which result the text names; None when it names none or is written wrongly."""
+    """Return the result that the text names; None if it names none or is malformed."""
     found = _RESULT_NAME.fullmatch(text.strip())
     if found is None or found["n"] == "0":
         return None
@@ -110,7 +110,7 @@ def names_last(text: str) -> bool:
 
 
 def parse_run_ids(text: str) -> tuple[str, ...]:
-    """Return the ids that a text may mean: itself where it is one, else those inside it.
+    """Return the ids that a text may mean: itself if it is one, otherwise those inside it.
 
     An id may come with quotes, in the URI of its run, batch or output, with `#1` behind it, or in a sentence.
     """

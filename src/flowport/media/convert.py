@@ -1,12 +1,12 @@
-"""Pictures made into what a provider takes: checked before a run is accepted, converted when they are sent.
+"""Convert pictures to what a provider accepts: checked before a run is accepted, converted when they are sent.
 
-The file may be anything. It is refused, in a sentence, when it is damaged or cut off, has more pixels than are worked on,
-or would need more than `MAX_WORKING_BYTES` to decode, which is reckoned from its header. Whatever is converted
-is upright, in RGB or grey, without the notes of a camera; a PNG when something can be seen through it or nothing was
-lost before, else a JPEG. Blocks, and takes processor time: one picture at a time is the caller's part.
+A picture is refused, in a sentence, when it is damaged or cut off, has too many pixels, or would need more than
+`MAX_CONVERSION_MEMORY_BYTES` to decode, which is estimated from its header. A converted picture is upright, in RGB or grey,
+without the metadata of a camera; a PNG when it is transparent or its source was lossless, else a JPEG. Blocks, and takes
+processor time: the caller converts one picture at a time.
 """
 
-# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is looked at, for a quick start
+# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is read, for a quick start
 
 import io
 import threading
@@ -19,46 +19,32 @@ from urllib.parse import urlsplit
 
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
+from flowport.media.containers import count_file_bytes
 from flowport.media.decode import (
+    MAX_CONVERSION_MEMORY_BYTES,
     MAX_JPEG_PIXELS,
     MAX_PIXELS,
+    MAX_PROFILE_BYTES,
+    estimate_memory,
     flatten_grey,
     get_max_pixels,
     get_orientation,
     is_deep_grey,
     load_pillow,
     open_picture,
+    request_reduction,
 )
 from flowport.media.errors import format_size
-from flowport.media.file_parts import count_file_bytes
-from flowport.media.jpeg import has_end_mark, has_one_scan, view_jpeg
-from flowport.media.png import MAX_PROFILE_BYTES
-from flowport.media.signatures import Sniffed
+from flowport.media.formats import FileFormat
+from flowport.media.jpeg import has_end_mark, view_jpeg
 from flowport.media.tiff import find_main_page, read_tiff
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_WORKING_BYTES: Final = 800 * 1024**2
-"""What decoding and converting one picture may take. Pictures of today's cameras go through in every format."""
-
 _LARGE_BYTES: Final = 100 * 1024**2
 _LARGE_TURN: Final = threading.Lock()
-
-_FORMATS: Final = {
-    "png": "PNG",
-    "jpg": "JPEG",
-    "webp": "WEBP",
-    "gif": "GIF",
-    "bmp": "BMP",
-    "tif": "TIFF",
-    "avif": "AVIF",
-    "heic": "HEIF",
-}
-"""The decoder of each format that is converted, by the extension that its bytes call for."""
-
 _ENDINGS: Final = frozenset({".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif"})
-_TITLES: Final = {"jpg": "JPEG", "tif": "TIFF", "webp": "WebP"}
 _LOSSLESS: Final = frozenset({"PNG", "GIF", "BMP", "TIFF"})
 _MODES: Final = frozenset({"1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB"})
 _SEE_THROUGH: Final = frozenset({"LA", "PA", "RGBA"})
@@ -78,7 +64,7 @@ _OTHER_FORMAT: Final = "Give it as a PNG or JPEG file."
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the receiving side takes."""
+    """What the receiving side accepts."""
 
     types: frozenset[str]
     """MIME types."""
@@ -95,26 +81,26 @@ class Converted:
     mime_type: str
     data: bytes = field(repr=False)
     note: str
-    """What a person should know of it, as the end of a sentence; empty when nothing can be seen of it."""
+    """What changed, as the end of a sentence; empty when the change is invisible."""
 
 
 def is_odd_picture_url(url: str) -> bool:
-    """Tell whether a URL's ending promises a picture of a format that providers do not take."""
+    """Tell whether a URL ends like a picture in a format that providers do not accept."""
     return PurePosixPath(urlsplit(url).path).suffix.lower() in _ENDINGS
 
 
-def check_picture(file: BinaryIO, sniffed: Sniffed, *, argument: str, wanted: Wanted = TAKES_NOTHING) -> None:
+def check_picture(file: BinaryIO, sniffed: FileFormat, *, argument: str, wanted: Wanted = TAKES_NOTHING) -> None:
     """Refuse a picture that is damaged, cut off, too large to work on, or of a format that cannot be converted.
 
-    Of what the receiving side takes as it stands, and what is too large to be decoded here, only the header is read and
-    whether its end is there. The file is at its beginning afterwards.
+    Of a picture that is sent as it is and is too large to be decoded here, only the header and the end are checked. The
+    file is at its beginning afterwards.
 
     Raises:
         ArgumentsInvalid: With what is wrong.
     """
     size_bytes = count_file_bytes(file)
     if sniffed.extension == "png":
-        # Its checksums tell whether it is whole.
+        # Its checksums show whether it is whole.
         with _open(file, sniffed, argument) as image:
             image.verify()
     with _open(file, sniffed, argument) as image:
@@ -124,8 +110,8 @@ def check_picture(file: BinaryIO, sniffed: Sniffed, *, argument: str, wanted: Wa
                 _check_depth(image, argument)
                 _check_memory(image, argument, 1)
             return
-        image.draft(None, _divide(image.size, _REDUCTIONS[-1]))
-        if stays and _reckon_bytes(image, _REDUCTIONS[-1]) > MAX_WORKING_BYTES:
+        request_reduction(image, _REDUCTIONS[-1])
+        if stays and _estimate(image, _REDUCTIONS[-1]) > MAX_CONVERSION_MEMORY_BYTES:
             if image.format == "JPEG" and not has_end_mark(file):
                 raise EOFError("no end mark")
             return
@@ -135,7 +121,7 @@ def check_picture(file: BinaryIO, sniffed: Sniffed, *, argument: str, wanted: Wa
             image.load()
 
 
-def convert_picture(file: BinaryIO, sniffed: Sniffed, wanted: Wanted, *, argument: str) -> Converted | None:
+def convert_picture(file: BinaryIO, sniffed: FileFormat, wanted: Wanted, *, argument: str) -> Converted | None:
     """Return the picture as it is wanted; None when the file itself will do.
 
     Raises:
@@ -159,26 +145,25 @@ def convert_picture(file: BinaryIO, sniffed: Sniffed, wanted: Wanted, *, argumen
     return Converted(mime_type, data, " and ".join(notes))
 
 
-def _is_taken(image: "Image.Image", sniffed: Sniffed, size_bytes: int, wanted: Wanted) -> bool:
-    """Tell whether the file goes as it stands: of a type and size that is taken, upright and in light's colours."""
+def _is_taken(image: "Image.Image", sniffed: FileFormat, size_bytes: int, wanted: Wanted) -> bool:
+    """Tell whether the file is sent as it is: accepted type and size, upright, in RGB or grey."""
     return sniffed.mime_type in wanted.types and size_bytes <= wanted.max_bytes and _is_plain(image)
 
 
-def _end(file: BinaryIO, sniffed: Sniffed) -> Converted | None:
-    """Return a JPEG with its end mark if it lacks that alone; None when it is whole."""
+def _end(file: BinaryIO, sniffed: FileFormat) -> Converted | None:
+    """Return a JPEG completed with its end mark if only that is missing; None when it is whole."""
     view = view_jpeg(file)
     return None if view is file else Converted(sniffed.mime_type, view.read(), "")
 
 
-def _divide(size: tuple[int, int], reduction: int) -> tuple[int, int]:
-    """Return the smaller size that is asked of a decoder; no side is nothing."""
-    return max(1, size[0] // reduction), max(1, size[1] // reduction)
-
-
 @contextmanager
-def _open(file: BinaryIO, sniffed: Sniffed, argument: str) -> "Iterator[Image.Image]":
+def _open(file: BinaryIO, sniffed: FileFormat, argument: str) -> "Iterator[Image.Image]":
     """Give the picture with its header read; whatever its decoder raises becomes a refusal."""
-    pillow, decoder = load_pillow(), _get_decoder(sniffed, argument)
+    pillow, decoder = load_pillow(), sniffed.decoder
+    if not decoder:
+        raise build_refusal(argument, f"is a picture of a format that is not sent ({sniffed.mime_type})", _OTHER_FORMAT)
+    if decoder == "HEIF":
+        _load_heif(argument)
     try:
         page = _find_page(file, argument) if decoder == "TIFF" else 0
         with open_picture(file, (decoder,)) as image:
@@ -214,15 +199,6 @@ def _find_page(file: BinaryIO, argument: str) -> int:
     return page.index
 
 
-def _get_decoder(sniffed: Sniffed, argument: str) -> str:
-    decoder = _FORMATS.get(sniffed.extension)
-    if decoder is None:
-        raise build_refusal(argument, f"is a picture of a format that is not sent ({sniffed.mime_type})", _OTHER_FORMAT)
-    if decoder == "HEIF":
-        _load_heif(argument)
-    return decoder
-
-
 def _load_heif(argument: str) -> None:
     try:
         import pillow_heif
@@ -245,55 +221,45 @@ def _build_too_many_pixels(most: int, argument: str) -> ArgumentsInvalid:
 
 
 def _check_memory(image: "Image.Image", argument: str, reduction: int) -> None:
-    needed = _reckon_bytes(image, reduction)
-    if needed > MAX_WORKING_BYTES:
+    needed = _estimate(image, reduction)
+    if needed > MAX_CONVERSION_MEMORY_BYTES:
         pixels = image.width * image.height
-        most = pixels * MAX_WORKING_BYTES // needed / _MEGA
+        most = pixels * MAX_CONVERSION_MEMORY_BYTES // needed / _MEGA
         problem = f"is a picture of {pixels / _MEGA:.0f} million pixels, which takes too much memory to work on"
         raise build_refusal(argument, problem, f"Give it with at most {most:.0f} million pixels, or as a plain JPEG.")
 
 
 def _check_depth(image: "Image.Image", argument: str) -> None:
-    """Refuse what has more than eight bits a colour and does not say what is black and what is white."""
+    """Refuse more than eight bits a colour without a known black and white."""
     if image.mode not in _MODES and not is_deep_grey(image):
         problem = f"is a picture with more than eight bits a colour, of a kind that cannot be converted ({image.mode})"
         raise build_refusal(argument, problem, "Save it with 8 bits a channel, as PNG or JPEG.")
 
 
-def _reckon_bytes(image: "Image.Image", reduction: int) -> int:
-    """Return what decoding and converting take at the worst moment, a JPEG's decoder reducing by so much as it reads."""
-    pixels = image.width * image.height
-    if image.format not in {"JPEG", "MPO"}:
-        return pixels * _WHOLE_FILE_PIXEL_BYTES.get(image.format or "", _PIXEL_BYTES)
-    # Of a JPEG whose components come apart the decoder first keeps everything.
-    kept = 0 if has_one_scan(image) else pixels * 2 * len(image.getbands())
-    return kept + pixels // reduction**2 * _PIXEL_BYTES
+def _estimate(image: "Image.Image", reduction: int) -> int:
+    return estimate_memory(image, reduction, _PIXEL_BYTES, _WHOLE_FILE_PIXEL_BYTES)
 
 
 @contextmanager
 def _take_turn(image: "Image.Image", reduction: int) -> Iterator[None]:
-    """Wait until no other large picture is worked on: the memory of one is the memory of all."""
-    with _LARGE_TURN if _reckon_bytes(image, reduction) > _LARGE_BYTES else nullcontext():
+    """Wait until no other large picture is decoded: the memory limit is that of the process."""
+    with _LARGE_TURN if _estimate(image, reduction) > _LARGE_BYTES else nullcontext():
         yield
 
 
 def _reduce(image: "Image.Image", argument: str) -> int:
     """Have a JPEG decoded smaller when it would not fit into memory, and return by how much; refuse any other."""
     steps = _REDUCTIONS if image.format == "JPEG" else (1,)
-    reduction = next((step for step in steps if _reckon_bytes(image, step) <= MAX_WORKING_BYTES), steps[-1])
+    reduction = next((step for step in steps if _estimate(image, step) <= MAX_CONVERSION_MEMORY_BYTES), steps[-1])
     _check_memory(image, argument, reduction)
     if reduction > 1:
-        image.draft(None, _divide(image.size, reduction))
+        request_reduction(image, reduction)
     return reduction
 
 
 def _is_plain(image: "Image.Image") -> bool:
-    """Tell whether every reader sees the file alike: upright, in light's colours and not in ink's."""
-    return image.mode != "CMYK" and not _is_turned(image)
-
-
-def _is_turned(image: "Image.Image") -> bool:
-    return get_orientation(image) != 1
+    """Tell whether every reader shows the file the same way: upright and not in CMYK."""
+    return image.mode != "CMYK" and get_orientation(image) == 1
 
 
 def _straighten(image: "Image.Image") -> "Image.Image":
@@ -351,7 +317,7 @@ def _encode(
 
 def _write(picture: "Image.Image", kind: str) -> bytes:
     buffer = io.BytesIO()
-    # The colours' profile is part of the picture; everything else that a camera notes is not.
+    # The colour profile is part of the picture; other metadata is not.
     profile = picture.info.get("icc_profile")
     if profile and len(profile) > MAX_PROFILE_BYTES:
         profile = None  # readers with the usual limits would refuse the whole picture
@@ -372,7 +338,7 @@ def _has_more_pictures(image: "Image.Image", file: BinaryIO) -> bool:
     return len(own) > 1 and image.tell() == own[0].index
 
 
-def _describe_changes(sniffed: Sniffed, mime_type: str, *, has_more: bool) -> list[str]:
-    before, after = (_TITLES.get(name, name.upper()) for name in (sniffed.extension, mime_type.partition("/")[2]))
-    notes = [] if before == after else [f"was converted from {before} to {after}"]
+def _describe_changes(sniffed: FileFormat, mime_type: str, *, has_more: bool) -> list[str]:
+    after = mime_type.removeprefix("image/").upper()
+    notes = [] if sniffed.name == after else [f"was converted from {sniffed.name} to {after}"]
     return [*notes, "only its first picture was sent"] if has_more else notes

@@ -37,10 +37,10 @@ _EXPECTED: Final = "Give data:image/png;base64, followed by the base64 of the wh
 def parse_data_uri(value: str, *, argument: str, max_bytes: int) -> bytes:
     """Return the bytes that a data URI holds; at least one.
 
-    White space inside base64, the URL-safe alphabet and missing padding are forgiven: assistants produce all three.
+    White space inside base64, the URL-safe alphabet and missing padding are accepted: assistants produce all three.
 
     Raises:
-        ArgumentsInvalid: The text is no data URI, its data is broken or missing, or it holds more than `max_bytes`.
+        ArgumentsInvalid: The text is not a data URI, its data is broken or missing, or it holds more than `max_bytes`.
     """
     found = _split(value)
     if found is None:
@@ -63,9 +63,9 @@ def parse_data_uri(value: str, *, argument: str, max_bytes: int) -> bytes:
 
 
 def _split(value: str) -> tuple[str, bool] | None:
-    """Return the data of a URI and whether it is base64; None when nothing parts it from its beginning.
+    """Return the data of a URI and whether it is base64; None when nothing separates it from its beginning.
 
-    The beginning may stand there twice, or lack the word before the type or the comma: nothing else can be meant.
+    The beginning may be doubled, or lack the word before the type or the comma: nothing else can be meant.
     """
     rest, is_base64 = value.strip(), False
     for _ in range(_MOST_BEGINNINGS):
@@ -78,7 +78,7 @@ def _split(value: str) -> tuple[str, bool] | None:
 
 
 def _decode_unmarked(body: str) -> bytes:
-    """Return the bytes of base64 that is not called so, when they are those of a medium; else nothing."""
+    """Return the bytes of base64 that is not marked as such, when they are a picture, video or sound; else nothing."""
     try:
         data = _decode_base64(body)
     except ValueError:
@@ -91,7 +91,7 @@ def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
     """Return the bytes of a file that was given as base64 alone.
 
     Raises:
-        ArgumentsInvalid: It is no base64 after all, or holds more than `max_bytes`.
+        ArgumentsInvalid: It is not base64, or holds more than `max_bytes`.
     """
     if len(value) > _MOST_CHARACTERS_PER_BYTE * max_bytes:
         raise _build_too_large(argument, max_bytes)

@@ -1,7 +1,7 @@
-"""How a media argument is turned away: one error, and how much of the argument may be repeated in it.
+"""The refusal of one argument, and how much of the argument it repeats.
 
 The sentence goes back to a model, so it says what to give instead. It never repeats the query of an address, the user
-name in it, or the bytes of a file: those may be secrets, and the rest is cleaned and cut.
+name in it, or the bytes of a file: those may be secrets. The rest is cleaned and cut.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""What a media argument of a call names: a file of this computer, bytes inside the text, or a URL.
+"""Resolve what a media argument names: a local file, bytes inside the text, or a URL.
 
-A URL is handed on as it stands and is not fetched here; everything else is a file whose type is read from its bytes.
-Results of earlier runs are found elsewhere, because they lie in the store. Whatever cannot be used is refused here, before anything is spent, with a sentence that says what to give instead.
+A URL is passed on as it is and not fetched here; everything else is a file whose type is read from its bytes. Results of
+earlier runs are resolved elsewhere, because they are in the store. What cannot be used is refused here, before anything is
+spent, with a sentence that says what to give instead.
 """
 
 import os
@@ -15,16 +16,33 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, OutputKind
+from flowport.media.containers import count_file_bytes
 from flowport.media.convert import Wanted, check_picture
 from flowport.media.data_uris import parse_base64, parse_data_uri
 from flowport.media.errors import format_address, format_name
-from flowport.media.file_parts import count_file_bytes
+from flowport.media.formats import RAW_PHOTO, FileFormat
 from flowport.media.identify import find_fault, identify
-from flowport.media.local_files import SharedStatus, check_size, find_shared_status, is_under_roots
-from flowport.media.signatures import RAW_PHOTO, Sniffed
-from flowport.media.source_kinds import CHAT_FOLDERS, Spelling, get_mounted_path, get_spelling
-from flowport.media.sources import DiskSource, Fingerprint, HeldSource, Source, measure, open_source
-from flowport.media.wrapped_paths import is_of_this_computer, is_share_of_linux, iterate_unwrapped
+from flowport.media.local_files import (
+    DiskSource,
+    Fingerprint,
+    HeldSource,
+    SimilarNames,
+    Source,
+    check_size,
+    compute_fingerprint,
+    find_similar_file,
+    is_under_roots,
+    open_source,
+)
+from flowport.media.source_kinds import (
+    CHAT_FOLDERS,
+    SourceKind,
+    build_mounted_path,
+    get_source_kind,
+    is_of_this_computer,
+    is_share_of_linux,
+    iterate_unwrapped,
+)
 
 MAX_URL_CHARACTERS: Final = 8192
 """Signed URLs are long, but no server that we know of takes longer ones."""
@@ -68,7 +86,7 @@ class FileMedia:
     """A file that we hold and the provider must be given."""
 
     source: Source
-    sniffed: Sniffed
+    sniffed: FileFormat
     fingerprint: Fingerprint
     note: str = ""
     """What a person should know of how it was found, as the end of a sentence."""
@@ -86,12 +104,12 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
         ArgumentsInvalid: One problem, with this argument.
     """
     value = unwrap(value, rules)
-    match get_spelling(value):
-        case Spelling.URL:
+    match get_source_kind(value):
+        case SourceKind.URL:
             return _check_url(value, argument, rules)
-        case Spelling.DATA_URI:
+        case SourceKind.DATA_URI:
             source: Source = HeldSource(parse_data_uri(value, argument=argument, max_bytes=rules.max_inline_bytes))
-        case Spelling.BASE64:
+        case SourceKind.BASE64:
             source = HeldSource(parse_base64(value, argument=argument, max_bytes=rules.max_inline_bytes))
         case _:
             found = find_local_file(value, argument=argument, rules=rules)
@@ -101,19 +119,19 @@ def resolve_media(value: str, *, argument: str, kind: InputKind, rules: MediaRul
 
 
 def unwrap(value: str, rules: MediaRules) -> str:
-    """Return the name or address inside what programs put round it; the text itself where it means something.
+    """Return the name or address without what programs wrap around it; the text itself where it names something.
 
-    Blocks on the disk: a file that really is called as the text says comes first.
+    Blocks on the disk: a file with exactly this name comes first.
     """
     value = value.strip()
     inner = ""
     for text in chain((value,), iterate_unwrapped(value, linux_name=rules.linux_name)):
-        match get_spelling(text):
-            case Spelling.URL | Spelling.DATA_URI | Spelling.BASE64 | Spelling.RESULT:
+        match get_source_kind(text):
+            case SourceKind.URL | SourceKind.DATA_URI | SourceKind.BASE64 | SourceKind.RESULT:
                 return inner or text
-            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH if _is_there(text, rules):
+            case SourceKind.PATH | SourceKind.FILE_URI | SourceKind.WINDOWS_PATH if _is_there(text, rules):
                 return text
-            case Spelling.PATH | Spelling.FILE_URI | Spelling.WINDOWS_PATH | Spelling.NETWORK_PATH:
+            case SourceKind.PATH | SourceKind.FILE_URI | SourceKind.WINDOWS_PATH | SourceKind.NETWORK_PATH:
                 is_share = not is_share_of_linux(text, rules.linux_name) and not is_of_this_computer(text)
                 inner = inner or (text if is_share else "")
             case _:
@@ -122,20 +140,20 @@ def unwrap(value: str, rules: MediaRules) -> str:
 
 
 def _is_there(text: str, rules: MediaRules) -> bool:
-    """Tell whether a file under the roots is called so, or looks so."""
+    """Tell whether a file under the roots has this name or a similar one."""
     try:
         path = _locate(text, "", rules)
     except ArgumentsInvalid:
         return False
     return is_under_roots(path, rules.roots) and (
-        os.path.lexists(path) or find_shared_status(path, rules.roots) is not None
+        os.path.lexists(path) or find_similar_file(path, rules.roots) is not None
     )
 
 
 def describe_found(source: DiskSource, value: str, *, argument: str, rules: MediaRules) -> str:
-    """Return a note on a file that was found under a name that only looks like the one that was given.
+    """Return a note on a file whose name only looks like the given one.
 
-    Blocks on the disk. A folder on the way to it may be what looks the same.
+    Blocks on the disk. A folder of its path may be what looks the same.
     """
     asked = _locate(unwrap(value, rules), argument, rules)
     pairs = zip(asked.parts, source.path.parts, strict=False)
@@ -146,9 +164,9 @@ def describe_found(source: DiskSource, value: str, *, argument: str, rules: Medi
 
 
 def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSource:
-    """Return where a path or file URI leads; it is not opened, and whether it may be is asked when it is.
+    """Return where a path or file URI leads; it is not opened, and permission is checked when it is.
 
-    Blocks on the disk, where nothing has the exact name: one file that looks the same is meant.
+    Blocks on the disk. Where nothing has the exact name, the only file that looks the same is meant.
 
     Raises:
         ArgumentsInvalid: It is neither, or several files look the same.
@@ -157,8 +175,8 @@ def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSour
     path = _locate(value, argument, rules)
     if not is_under_roots(path, rules.roots) or os.path.lexists(path):
         return DiskSource(path, rules.roots)
-    match find_shared_status(path, rules.roots):
-        case SharedStatus(names):
+    match find_similar_file(path, rules.roots):
+        case SimilarNames(names):
             listed = ", ".join(f'"{name.encode("ascii", "backslashreplace").decode()}"' for name in names[:_MAX_NAMED])
             problem = f"names a file that does not exist, and {len(names)} look the same: {listed}"
             raise build_refusal(argument, problem, "Rename all but one of them.")
@@ -171,10 +189,10 @@ def find_local_file(value: str, *, argument: str, rules: MediaRules) -> DiskSour
 def find_beside(value: str, folder: Path, rules: MediaRules) -> str:
     """Return the full path of a file that is named from a folder; the text as it is when that names none.
 
-    Blocks on the disk. What has the ending of a file counts as one, so that it is missed there and not in the chat.
+    Blocks on the disk. A text with a file extension counts as a file, so that the refusal names that folder and not the chat.
     """
     for text in chain((value.strip(),), iterate_unwrapped(value)):
-        if get_spelling(text) is not Spelling.RELATIVE:
+        if get_source_kind(text) is not SourceKind.RELATIVE:
             return value
         path = Path(os.path.normpath(folder / text.replace("\\", "/")))
         if _is_there(str(path), rules) or (_FILE_ENDING.search(text) and is_under_roots(path, rules.roots)):
@@ -183,15 +201,15 @@ def find_beside(value: str, folder: Path, rules: MediaRules) -> str:
 
 
 def _locate(value: str, argument: str, rules: MediaRules) -> Path:
-    spelling = get_spelling(value)
-    if spelling not in {Spelling.PATH, Spelling.FILE_URI, Spelling.WINDOWS_PATH}:
-        raise _refuse_spelling(spelling, value, argument)
-    path = _parse_file_uri(value, argument) if spelling is Spelling.FILE_URI else value
+    source_kind = get_source_kind(value)
+    if source_kind not in {SourceKind.PATH, SourceKind.FILE_URI, SourceKind.WINDOWS_PATH}:
+        raise _refuse_kind(source_kind, value, argument)
+    path = _parse_file_uri(value, argument) if source_kind is SourceKind.FILE_URI else value
     return _check_path(path, argument, rules)
 
 
 def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules) -> FileMedia:
-    """Return a file that was found fit for an input: of the right kind, whole, and not too large. Blocks on the disk.
+    """Return a file that fits an input: of the right kind, whole, and not too large. Blocks on the disk.
 
     Raises:
         ArgumentsInvalid: It is not.
@@ -202,14 +220,14 @@ def examine(source: Source, *, argument: str, kind: InputKind, rules: MediaRules
         limit = _get_limit(sniffed, rules)
         check_size(count_file_bytes(file), argument, limit)
         file.seek(0)
-        fingerprint = measure(file, argument=argument, max_bytes=limit)
+        fingerprint = compute_fingerprint(file, argument=argument, max_bytes=limit)
         if sniffed.kind is OutputKind.IMAGE:
             wanted = Wanted(rules.upload_types, rules.max_upload_bytes)
             check_picture(file, sniffed, argument=argument, wanted=wanted)
     return FileMedia(source, sniffed, fingerprint)
 
 
-def _get_limit(sniffed: Sniffed, rules: MediaRules) -> int:
+def _get_limit(sniffed: FileFormat, rules: MediaRules) -> int:
     """Return the largest file of a type: a picture can be made smaller, anything else goes up or inside as it is."""
     if sniffed.kind is OutputKind.IMAGE:
         return rules.max_file_bytes
@@ -217,7 +235,7 @@ def _get_limit(sniffed: Sniffed, rules: MediaRules) -> int:
     return max(rules.max_inline_bytes, rules.max_upload_bytes if is_uploaded else 0)
 
 
-# A made-up name has no folder; a relative path nobody can place, since clients start us anywhere.
+# An invented name has no folder; a relative path cannot be resolved, since clients start us anywhere.
 _NEARLY_ADDRESS: Final = re.compile(
     r"(https?//?)|www\.[\w-]+\.\w|[a-z0-9][\w-]*\.(?:[\w-]+\.)*(?:com|net|org|io|ai|dev|app|co|cloud|de|fr|uk|eu)/.",
     re.IGNORECASE,
@@ -225,23 +243,23 @@ _NEARLY_ADDRESS: Final = re.compile(
 _PATH_MARK: Final = re.compile(r"[/\\]")
 
 _REFUSALS: Final = {
-    Spelling.BLANK: ("is empty", _GIVE),
-    Spelling.RESULT: ("names a result of a run, and there is none here", _GIVE),
-    Spelling.GARBLED: ("holds control characters", _GIVE),
-    Spelling.URL: ("is a web address", "Give the full path of a file on this computer."),
-    Spelling.NETWORK_PATH: ("names a network share", "Copy the file to this computer and give its full path."),
+    SourceKind.BLANK: ("is empty", _GIVE),
+    SourceKind.RESULT: ("names a result of a run, and there is none here", _GIVE),
+    SourceKind.GARBLED: ("holds control characters", _GIVE),
+    SourceKind.URL: ("is a web address", "Give the full path of a file on this computer."),
+    SourceKind.NETWORK_PATH: ("names a network share", "Copy the file to this computer and give its full path."),
 }
 
 
-def _refuse_spelling(spelling: Spelling, value: str, argument: str) -> ArgumentsInvalid:
-    if spelling is Spelling.OTHER_SCHEME:
+def _refuse_kind(source_kind: SourceKind, value: str, argument: str) -> ArgumentsInvalid:
+    if source_kind is SourceKind.OTHER_SCHEME:
         return build_refusal(argument, f"is an address of a kind that cannot be used ({format_address(value)})", _GIVE)
-    if spelling in _REFUSALS:
-        return build_refusal(argument, *_REFUSALS[spelling])
-    if spelling is Spelling.RELATIVE and (found := _NEARLY_ADDRESS.match(value)):
+    if source_kind in _REFUSALS:
+        return build_refusal(argument, *_REFUSALS[source_kind])
+    if source_kind is SourceKind.RELATIVE and (found := _NEARLY_ADDRESS.match(value)):
         lacks = "its colon" if found[1] else '"https://"'
         return build_refusal(argument, f"is not a complete web address: it lacks {lacks}", _GIVE)
-    if spelling is Spelling.RELATIVE and _PATH_MARK.search(value):
+    if source_kind is SourceKind.RELATIVE and _PATH_MARK.search(value):
         return build_refusal(argument, f'is "{format_name(value)}", a path without its beginning', _GIVE)
     return _refuse_chat_name(value, argument)
 
@@ -308,7 +326,7 @@ def _parse_file_uri(uri: str, argument: str) -> str:
     # A question mark or hash sign is kept: assistants forget to encode those that stand in file names. Windows
     # writes its drive behind the slash.
     local = re.sub(r"^/(?=[A-Za-z]:[\\/])", "", unquote(path))
-    if local.startswith("~") or get_spelling(local) not in {Spelling.PATH, Spelling.WINDOWS_PATH}:
+    if local.startswith("~") or get_source_kind(local) not in {SourceKind.PATH, SourceKind.WINDOWS_PATH}:
         raise build_refusal(argument, "is a file URI without a usable full path", "Write file:///folder/name.png.")
     return local
 
@@ -316,11 +334,11 @@ def _parse_file_uri(uri: str, argument: str) -> str:
 def _check_path(path: str, argument: str, rules: MediaRules) -> Path:
     if path.startswith(CHAT_FOLDERS) and not is_under_roots(Path(path), rules.roots):
         raise _refuse_chat_name(path, argument)
-    if get_spelling(path) is Spelling.WINDOWS_PATH:
+    if get_source_kind(path) is SourceKind.WINDOWS_PATH:
         # Windows' own Linux keeps its drives here; elsewhere there is no such folder.
         if not (rules.mounts / path[0].lower()).is_dir():
             raise build_refusal(argument, "is a Windows path, and Flowport does not run on Windows here", _GIVE)
-        path = get_mounted_path(path, str(rules.mounts))
+        path = build_mounted_path(path, str(rules.mounts))
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:
@@ -348,26 +366,25 @@ _REMEDIES: Final = {
     OutputKind.VIDEO: "Give it as an MP4 file.",
     OutputKind.AUDIO: "Give it as WAV, MP3 or M4A.",
 }
-_BEGINS_WITH_VOWEL: Final = re.compile(r"[AEIOaeiou8]|M(?:NG|PEG|XF)")
-"""Matches a name as it is said."""
+_RAW_REMEDY: Final = "Export it as JPEG, or give the JPEG that the camera saved beside it."
+_BEGINS_WITH_VOWEL: Final = re.compile(r"[AEIOaeiou8]|M(?:NG|PEG|XF)|SVG")
+"""Matches a name as it is pronounced."""
 _MOVING: Final = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
 
 
-def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> Sniffed:
+def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> FileFormat:
     try:
         sniffed = identify(file)
         fault = find_fault(file, sniffed) if sniffed is not None else ""
     except OSError as exc:
         problem = f"names a file that cannot be read ({exc.strerror or type(exc).__name__})"
         raise build_refusal(argument, problem, "Give another file.") from exc
-    if sniffed is not None and sniffed.extension == "svg":
-        raise build_refusal(argument, "is an SVG drawing, which cannot be sent", "Give it as a PNG or JPEG file.")
-    if sniffed is None or not (sniffed.is_media or sniffed.unsent_name):
-        told = f" ({sniffed.mime_type})" if sniffed is not None else ""
-        problem = f"names something that is not an image, a video or a sound{told}"
+    if sniffed is None or not (sniffed.is_sent or sniffed.name):
+        found = f" ({sniffed.mime_type})" if sniffed is not None else ""
+        problem = f"names something that is not an image, a video or a sound{found}"
         raise build_refusal(argument, problem, "Give such a file, in a usual format.")
     wanted = WANTED_KINDS[kind]
-    # Without its index a film cannot be told from a sound.
+    # Without its index a film cannot be distinguished from a sound.
     could_fit = sniffed.kind in wanted or (sniffed.kind in _MOVING and not _MOVING.isdisjoint(wanted))
     if fault and could_fit:
         problem = f"is {KIND_NAMES[sniffed.kind]} that is cut off: {fault} ({sniffed.mime_type})"
@@ -376,14 +393,8 @@ def _check_type(file: BinaryIO, argument: str, kind: InputKind) -> Sniffed:
         expected = format_wanted(kind)
         problem = f"takes {expected}, and this file is {KIND_NAMES[sniffed.kind]} ({sniffed.mime_type})"
         raise build_refusal(argument, problem, f"Give {expected}.")
-    if sniffed.unsent_name:
-        raise _refuse_unsent(sniffed, argument)
+    if not sniffed.is_sent:
+        article = "an" if _BEGINS_WITH_VOWEL.match(sniffed.name) else "a"
+        remedy = _RAW_REMEDY if sniffed.name == RAW_PHOTO else _REMEDIES.get(sniffed.kind, _REMEDIES[OutputKind.IMAGE])
+        raise build_refusal(argument, f"is {article} {sniffed.name}, which cannot be sent", remedy)
     return sniffed
-
-
-def _refuse_unsent(sniffed: Sniffed, argument: str) -> ArgumentsInvalid:
-    article = "an" if _BEGINS_WITH_VOWEL.match(sniffed.unsent_name) else "a"
-    problem = f"is {article} {sniffed.unsent_name}, which cannot be sent"
-    if sniffed.unsent_name == RAW_PHOTO:
-        return build_refusal(argument, problem, "Export it as JPEG, or give the JPEG that the camera saved beside it.")
-    return build_refusal(argument, problem, _REMEDIES.get(sniffed.kind, _REMEDIES[OutputKind.IMAGE]))

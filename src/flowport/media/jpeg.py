@@ -1,31 +1,32 @@
-"""What the markers of a JPEG tell before its pixels are read, and a JPEG that lacks nothing but its end mark.
+"""The markers of a JPEG, read without its pixels, and the completion of a JPEG in which only the end mark is missing.
 
 Source: ISO/IEC 10918-1, B.1 and B.2.
 """
 
-# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is looked at, for a quick start
+# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is read, for a quick start
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from flowport.media.file_parts import MAX_STEPS, Part, View, count_file_bytes, read_at
+from flowport.media.containers import MAX_STEPS, Span, View, count_file_bytes, read_at
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _END: Final = b"\xff\xd9"
 _START_OF_SCAN: Final = 0xDA
+_SCAN_MARK: Final = bytes([0xFF, _START_OF_SCAN])
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
 _PIECE_BYTES: Final = 1024**2
 _TAIL_BYTES: Final = 256 * 1024
-"""Where an end mark is looked for; behind it cameras put second pictures and notes."""
+"""Where an end mark is expected; behind it cameras put second pictures and notes."""
 _NOISE: Final = (
     b"".join(bytes(n * 89 % 251 for n in range(256)) + bytes([0xFF, 0xD0 + n % 8]) for n in range(64)) + _END
 )
-"""Pixels of nothing, with marks at which a decoder takes up again: what a picture that is not whole shows where it is not."""
+"""Random pixels with restart marks: they show in a picture whose own pixels are not all there."""
 _MAX_FINE_PIXELS: Final = 60_000_000
 """Of a picture whose details are compared, and not just its colours."""
 
@@ -72,15 +73,17 @@ def find_scan(file: BinaryIO) -> Scan | None:
 def has_end_mark(file: BinaryIO) -> bool:
     """Tell whether the pixels are followed by an end mark, without decoding them."""
     scan = find_scan(file)
-    if scan is None:
-        return False
-    place, end, last = scan.end, count_file_bytes(file), b""
-    while place < end:
-        piece = read_at(file, place, _PIECE_BYTES)
-        if _END in last + piece:
-            return True
+    return scan is not None and _find_mark(file, _END, scan.end, count_file_bytes(file)) >= 0
+
+
+def _find_mark(file: BinaryIO, mark: bytes, place: int, end: int) -> int:
+    """Return where the first such mark begins, or -1."""
+    last = b""
+    while place < end and (piece := read_at(file, place, min(_PIECE_BYTES, end - place))):
+        if (found := (last + piece).find(mark)) >= 0:
+            return place + found - len(last)
         place, last = place + len(piece), piece[-1:]
-    return False
+    return -1
 
 
 def view_jpeg(file: BinaryIO) -> BinaryIO | View:
@@ -95,14 +98,14 @@ def view_jpeg(file: BinaryIO) -> BinaryIO | View:
     if not _has_all_scans(file, scan, kept):
         file.seek(0)
         return file
-    return View(file, [Part(0, kept), _END])
+    return View(file, [Span(0, kept), _END])
 
 
 def _has_all_scans(file: BinaryIO, scan: Scan, end: int) -> bool:
     """Tell whether all pixels are there: then it makes no difference what follows them."""
     if scan.is_progressive and not _has_last_scans(file, scan, end):
         return False
-    part = Part(0, end)
+    part = Span(0, end)
     try:
         ended, noisy = (_decode_small(View(file, [part, tail])) for tail in (_END, _NOISE))
     except Exception:  # noqa: BLE001 - decoders raise what they like on a hostile file
@@ -122,9 +125,9 @@ def _decode_small(file: View) -> bytes:
 def _has_last_scans(file: BinaryIO, first: Scan, end: int) -> bool:
     """Tell whether the scans of a progressive JPEG have refined every component to its last bit."""
     fine: dict[int, set[str]] = {}
-    place, header_place = first.start, first.start
-    while header_place >= 0:
-        header = read_at(file, header_place, 16)
+    place = first.start
+    while place > 1:
+        header = read_at(file, place, 16)
         count = header[2] if len(header) > 2 else 0  # noqa: PLR2004 - behind the length
         settings = header[3 + 2 * count : 6 + 2 * count]
         if len(settings) == 3 and settings[2] & 15 == 0:  # noqa: PLR2004
@@ -132,25 +135,12 @@ def _has_last_scans(file: BinaryIO, first: Scan, end: int) -> bool:
                 bands = fine.setdefault(header[3 + 2 * n], set())
                 bands |= {"first"} if settings[0] == 0 else set()
                 bands |= {"last"} if settings[1] == 63 else set()  # noqa: PLR2004
-        place = header_place
-        header_place = _find_next_scan(file, place, end)
+        place = 2 + _find_mark(file, _SCAN_MARK, place, end)
     return len(fine) >= first.frame_components and all(bands == {"first", "last"} for bands in fine.values())
 
 
-def _find_next_scan(file: BinaryIO, place: int, end: int) -> int:
-    """Return where the header of the next scan begins, or -1."""
-    last = b""
-    while place < end:
-        piece = read_at(file, place, min(_PIECE_BYTES, end - place))
-        found = (last + piece).find(bytes([0xFF, _START_OF_SCAN]))
-        if found >= 0:
-            return place + found - len(last) + 2
-        place, last = place + len(piece), piece[-1:]
-    return -1
-
-
 def has_one_scan(image: "Image.Image") -> bool:
-    """Tell whether all components of a JPEG come together. Where that cannot be told they count as apart."""
+    """Tell whether all components of a JPEG come together; False where that is unknown."""
     file = getattr(image, "fp", None)
     if image.info.get("progressive") or file is None:
         return False

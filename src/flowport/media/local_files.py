@@ -1,18 +1,22 @@
-"""Reading a file of this computer that a call names, and only one that may be read.
+"""Read local files that a call names, only those under the allowed folders, and only unchanged since they were checked.
 
-A model that was talked into it may name any path. One that leads outside the allowed folders is not opened at all:
-to open a device, a pipe or a mount point is to act on it. What is opened is asked everything again on the open
-descriptor, so that nothing can be exchanged between the check and the reading: a regular file, whose real path lies
-under one of the folders. A path outside them gets one answer whether or not something is there.
+A manipulated model may name any path. A path outside the allowed folders is not opened at all: opening a device, a pipe or a
+mount point has effects. Everything is checked again on the open descriptor, so that nothing can be swapped between check and
+read: a regular file whose real path is under one of the folders. A path outside gets the same answer whether or not it exists.
+
+A file is read twice, before its run is accepted and when it is sent. Its fingerprint is taken both times; what is sent is
+what was checked.
 """
 
 import errno
+import hashlib
+import io
 import os
 import stat
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -21,7 +25,7 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.media.errors import format_size
 
-# Not every platform has all of these. Non-blocking, so that a pipe without a writer does not hold us for ever.
+# Not every platform has all of these. Non-blocking, so that a pipe without a writer does not block forever.
 _FLAGS: Final = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
 )
@@ -42,14 +46,14 @@ _OPEN_PROBLEMS: Final = {
 }
 
 Locate: TypeAlias = Callable[[int, Path], str]
-"""Find the real path of an open file; OSError or ImportError when this way is not to be had here."""
+"""Find the real path of an open file; OSError or ImportError where this method is unavailable."""
 
 
 def open_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_bytes: int) -> BinaryIO:
     """Return a file that lies under one of the roots, open for reading from its beginning.
 
     Blocks on the disk. Links to folders are judged by where they lead; a link to a file is not followed. The file may
-    grow while it is open: whoever reads it counts.
+    grow while it is open: the reader counts.
 
     Raises:
         ArgumentsInvalid: The file is elsewhere, missing, no regular file, empty, or larger than `max_bytes`.
@@ -70,14 +74,14 @@ def open_local_file(path: Path, *, argument: str, roots: Iterable[Path], max_byt
 
 
 @dataclass(frozen=True, slots=True)
-class SharedStatus:
-    """Several files whose names look like the one that was asked for."""
+class SimilarNames:
+    """Several files whose names look like the requested one."""
 
     names: tuple[str, ...]
 
 
-def find_shared_status(path: Path, roots: Iterable[Path]) -> Path | SharedStatus | None:
-    """Return the one file whose name looks like this one, which nothing has; None when none does.
+def find_similar_file(path: Path, roots: Iterable[Path]) -> Path | SimilarNames | None:
+    """Return the only file whose name looks like this one, which does not exist; None when no name does.
 
     Names look the same when they are equal with their letters composed, each kind of space as a plain one and each
     typographic apostrophe as a straight one. Blocks on the disk; only folders under the roots are listed.
@@ -89,24 +93,22 @@ def find_shared_status(path: Path, roots: Iterable[Path]) -> Path | SharedStatus
         if os.path.lexists(exact) or not is_under_roots(exact, roots):
             current = exact
             continue
-        near = _list_same_look(current, _fold_status(part))
+        near = _list_similar(current, _fold_name(part))
         if len(near) != 1:
-            return SharedStatus(near) if near else None
+            return SimilarNames(near) if near else None
         current /= near[0]
     return current if current != path and os.path.lexists(current) else None
 
 
-def _list_same_look(folder: Path, look: str) -> tuple[str, ...]:
+def _list_similar(folder: Path, look: str) -> tuple[str, ...]:
     try:
         with os.scandir(folder) as entries:
-            return tuple(
-                sorted(entry.name for entry in islice(entries, _MAX_LISTED) if _fold_status(entry.name) == look)
-            )
+            return tuple(sorted(entry.name for entry in islice(entries, _MAX_LISTED) if _fold_name(entry.name) == look))
     except OSError:
-        return ()  # it may not be listed, or is none
+        return ()  # not a folder, or one that may not be listed
 
 
-def _fold_status(name: str) -> str:
+def _fold_name(name: str) -> str:
     composed = unicodedata.normalize("NFC", name).translate(_APOSTROPHES)
     return "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in composed)
 
@@ -188,10 +190,99 @@ _LOCATES: Final[tuple[Locate, ...]] = (_locate_by_procfs, _locate_by_fcntl, _loc
 
 
 def _get_real_path(descriptor: int, path: Path, locates: Iterable[Locate] = _LOCATES) -> str:
-    """Return where the open file really is; empty, which is under no folder, when nobody can tell."""
+    """Return where the open file really is; empty, which is under no folder, when it is unknown."""
     for locate in locates:
         try:
             return locate(descriptor, path)
         except (OSError, ImportError):
             continue  # this platform has another way
     return ""
+
+
+CHUNK_BYTES: Final = 1024 * 1024
+_ANY_SIZE: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSource:
+    """A file of this computer, or one that Flowport saved there."""
+
+    path: Path
+    roots: tuple[Path, ...]
+    """The folders under which it may lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSource:
+    """Bytes that the argument itself held."""
+
+    data: bytes = field(repr=False)
+
+
+Source: TypeAlias = DiskSource | HeldSource
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Identifies the content of a file."""
+
+    sha256: str
+    """In hexadecimal."""
+    size_bytes: int
+
+
+def open_source(source: Source, *, argument: str, max_bytes: int) -> BinaryIO:
+    """Return the file, open at its beginning. Blocks on the disk.
+
+    Raises:
+        ArgumentsInvalid: It may not or cannot be read, or is empty or larger than `max_bytes`.
+    """
+    if isinstance(source, HeldSource):
+        check_size(len(source.data), argument, max_bytes)
+        return io.BytesIO(source.data)
+    return open_local_file(source.path, argument=argument, roots=source.roots, max_bytes=max_bytes)
+
+
+def open_unchanged(source: Source, expected: Fingerprint, *, argument: str) -> BinaryIO:
+    """Return the file as it was when its fingerprint was taken.
+
+    Raises:
+        ArgumentsInvalid: It cannot be read any more, or is another now.
+    """
+    file = open_source(source, argument=argument, max_bytes=_ANY_SIZE)
+    try:
+        _check_unchanged(file, expected, argument)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_unchanged(file: BinaryIO, expected: Fingerprint, argument: str) -> None:
+    if _read_fingerprint(file, argument, expected.size_bytes) != expected:
+        raise build_refusal(argument, "names a file that has changed since the call", "Make the call again.")
+
+
+def compute_fingerprint(file: BinaryIO, *, argument: str, max_bytes: int) -> Fingerprint:
+    """Return the fingerprint of an open file, which is then at its beginning again.
+
+    Raises:
+        ArgumentsInvalid: It turned out empty or larger than `max_bytes`, whatever its size said.
+    """
+    found = _read_fingerprint(file, argument, max_bytes)
+    check_size(found.size_bytes, argument, max_bytes)
+    return found
+
+
+def _read_fingerprint(file: BinaryIO, argument: str, max_bytes: int) -> Fingerprint:
+    """Return the fingerprint of a file, or of somewhat more than so many of its bytes."""
+    digest, size_bytes = hashlib.sha256(), 0
+    try:
+        while size_bytes <= max_bytes and (chunk := file.read(CHUNK_BYTES)):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+        file.seek(0)
+    except OSError as exc:
+        problem = f"names a file that cannot be read ({exc.strerror or type(exc).__name__})"
+        raise build_refusal(argument, problem, "Give another file.") from exc
+    return Fingerprint(digest.hexdigest(), size_bytes)

@@ -1,129 +1,398 @@
-"""The extent of a saved file as it is shown, by its own header and within a small memory. Nothing here raises because of what is in it.
+"""The size and duration of a saved file as it is shown, from its headers and within little memory.
 
-A moving picture is never decoded. What a format does not tell in its header stays unknown.
+A moving picture is never decoded. What the headers do not say stays unknown, and nothing raises because of what is in a file.
+
+Sources: the specification of each format (ISO/IEC 14496-12 and 23008-12, QuickTime, Matroska, Truevision TGA 2.0, SGI, PCX, DDS,
+SMPTE 268M, OpenEXR, Radiance, ISO/IEC 15444-1 and 18181, XCF, FITS 4.0, MNG 1.0, EA IFF 85, RFC 3533 and 9639).
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import BinaryIO, Final
+import math
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Final, TypeAlias
 
-from flowport.domain.models import OutputKind
-from flowport.media.decode import SIDEWAYS, get_orientation, measure_heif, open_picture
-from flowport.media.file_parts import NO_MEASURES, Measures, build_measures, count_file_bytes, read_at
-from flowport.media.headers import MEASURED, measure_header
-from flowport.media.matroska import measure_matroska
-from flowport.media.previews import PICTURE_FORMATS
-from flowport.media.signatures import Sniffed
-from flowport.media.sounds import measure_flac, measure_mp3, measure_ogg, measure_wav, view_untagged
+from flowport.media.containers import (
+    RIFF_HEADER_BYTES,
+    count_file_bytes,
+    read_at,
+    skip,
+    view_untagged,
+    walk_boxes,
+    walk_elements,
+    walk_riff,
+)
+from flowport.media.decode import SHOWN_DECODERS, SIDEWAYS, get_orientation, open_picture
+from flowport.media.formats import IMAGE, FileFormat
+from flowport.media.sniff import find_mpeg_frame
 from flowport.media.tiff import find_main_page, read_tiff
-from flowport.media.tracks import Movie, measure_movie
 
 MAX_WHOLE_BYTES: Final = 32 * 1024**2
-"""Of a picture of the formats that the library reads whole for its header."""
+"""Of a WebP, which the library reads whole for its header."""
 
-_READ_WHOLE: Final = frozenset({"webp"})
-_MAX_ICONS: Final = 64
+_MAX_PIXELS_A_SIDE: Final = 1_000_000
+_MAX_SECONDS: Final = 1e6
+_HEAD_BYTES: Final = 4096
 
 
-def measure(file: BinaryIO, sniffed: Sniffed | None) -> Measures:
-    """Return how large the picture or how long the sound in a file is.
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """How large a picture is and how long a sound; None for what the file does not say, or not plausibly."""
+
+    width: int | None = None
+    height: int | None = None
+    """In pixels, as it is shown."""
+    duration_seconds: float | None = None
+
+
+NO_MEASURES: Final = Measures()
+_Size: TypeAlias = tuple[float, float]
+
+
+def build_measures(*, size: _Size = (0, 0), seconds: float = 0.0) -> Measures:
+    """Return the measures without impossible ones."""
+    has_size = all(1 <= side < _MAX_PIXELS_A_SIDE for side in size)
+    width, height = (int(size[0]), int(size[1])) if has_size else (None, None)
+    is_long = math.isfinite(seconds) and 0 < seconds < _MAX_SECONDS
+    return Measures(width, height, round(seconds, 3) if is_long else None)
+
+
+def measure(file: BinaryIO, found: FileFormat | None) -> Measures:
+    """Return the size of the picture or the duration of the sound in a file.
 
     Raises:
         OSError: The file cannot be read.
     """
-    if sniffed is None or not sniffed.is_media:
+    if found is None or not found.is_media:
         return NO_MEASURES
-    look = _LOOKS.get(sniffed.extension)
-    if look is not None:
-        return look(file if sniffed.kind is OutputKind.IMAGE else view_untagged(file))
-    return _measure_picture(file, sniffed) if sniffed.kind is OutputKind.IMAGE else NO_MEASURES
+    if found.kind is IMAGE:
+        return build_measures(size=_measure_picture(file, found))
+    read = _MOVING_READERS.get(found.structure) or _MOVING_READERS.get(found.extension)
+    return read(view_untagged(file)) if read is not None and found.extension != "ogv" else NO_MEASURES
 
 
-def _measure_picture(file: BinaryIO, sniffed: Sniffed) -> Measures:
-    is_costly = sniffed.extension in _READ_WHOLE and count_file_bytes(file) > MAX_WHOLE_BYTES
-    if is_costly:
-        return NO_MEASURES
-    file.seek(0)
+def _measure_picture(file: BinaryIO, found: FileFormat) -> _Size:
     try:
-        with open_picture(file, PICTURE_FORMATS, is_decoded=False) as image:
-            return _build_upright(image.size, get_orientation(image))
-    except Exception:  # noqa: BLE001 - decoders raise what they like on a hostile file, and it is kept as it is
-        return NO_MEASURES
+        if (read := SIZE_READERS.get(found.structure) or SIZE_READERS.get(found.extension)) is not None:
+            return read(file)
+        if found.structure == "webp" and count_file_bytes(file) > MAX_WHOLE_BYTES:
+            return 0, 0
+        file.seek(0)
+        with open_picture(file, SHOWN_DECODERS, is_decoded=False) as image:
+            return _turn(image.size, get_orientation(image))
+    except Exception:  # noqa: BLE001 - readers and decoders raise what they like on a hostile file, and it is kept as it is
+        return 0, 0
 
 
-def _build_upright(size: tuple[int, int], orientation: int) -> Measures:
-    return build_measures(size=size[::-1] if orientation in SIDEWAYS else size)
+def _turn(size: _Size, orientation: int) -> _Size:
+    return size[::-1] if orientation in SIDEWAYS else size
 
 
-def _measure_tiff(file: BinaryIO) -> Measures:
-    """Return the extent of the picture in a TIFF; of a raw photo, that of its largest one."""
+def _read_fields(layout: str, place: int, *, is_height_first: bool = False) -> Callable[[BinaryIO], _Size]:
+    """Return a reader of two fields at a fixed place."""
+
+    def read(file: BinaryIO) -> _Size:
+        """Return width and height."""
+        first, second = struct.unpack(layout, read_at(file, place, struct.calcsize(layout)))
+        return (second, first) if is_height_first else (first, second)
+
+    return read
+
+
+def _read_text(*patterns: bytes) -> Callable[[BinaryIO], _Size]:
+    """Return a reader of what the groups `w` and `h` of the first matching pattern find."""
+
+    def read(file: BinaryIO) -> _Size:
+        """Return width and height."""
+        head = read_at(file, 0, _HEAD_BYTES)
+        found = next(filter(None, (re.search(pattern, head, re.DOTALL) for pattern in patterns)))
+        return int(found["w"]), int(found["h"])
+
+    return read
+
+
+def _read_window(layout: str, head: bytes, place: int) -> _Size:
+    left, top, right, bottom = struct.unpack_from(layout, head, place)
+    return right - left + 1, bottom - top + 1
+
+
+def _read_dpx(file: BinaryIO) -> _Size:
+    return _read_fields(">2I" if read_at(file, 0, 4) == b"SDPX" else "<2I", 772)(file)
+
+
+_EXR_WINDOW: Final = b"displayWindow\0box2i\0\x10\0\0\0"
+
+
+def _read_exr(file: BinaryIO) -> _Size:
+    head = read_at(file, 0, _HEAD_BYTES)
+    return _read_window("<4i", head, head.index(_EXR_WINDOW) + len(_EXR_WINDOW))
+
+
+def _read_codestream(file: BinaryIO) -> _Size:
+    right, bottom, left, top = struct.unpack(">4I", read_at(file, 8, 16))
+    return right - left, bottom - top
+
+
+def _read_ilbm(file: BinaryIO) -> _Size:
+    head = read_at(file, 0, _HEAD_BYTES)
+    width, height = struct.unpack_from(">2H", head, head.index(b"BMHD") + 8)
+    return width, height
+
+
+def _read_jp2(file: BinaryIO) -> _Size:
+    boxes = walk_boxes(file)
+    height, width = struct.unpack(">2I", boxes.read_first(boxes.whole, b"jp2h", b"ihdr"))
+    return width, height
+
+
+_MAX_ICONS: Final = 64
+
+
+def _read_icon(file: BinaryIO) -> _Size:
+    """Return the largest of the pictures of an icon; a side of 256 is written as 0."""
+    count = int.from_bytes(read_at(file, 4, 2), "little")
+    sides = read_at(file, 6, 16 * min(count, _MAX_ICONS))
+    sizes = ((wide or 256, high or 256) for wide, high in zip(sides[::16], sides[1::16], strict=False))
+    return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+
+
+def _read_tiff(file: BinaryIO) -> _Size:
+    """Return the size of the picture in a TIFF; of a raw photo, that of its largest one."""
     tiff = read_tiff(file)
     if tiff is None or not tiff.pages:
-        return NO_MEASURES
+        return 0, 0
     page = find_main_page(tiff) or max(tiff.pages, key=lambda page: page.area)
-    return _build_upright(
-        (page.width, page.height), page.orientation if page.orientation > 1 else tiff.pages[0].orientation
-    )
+    return _turn((page.width, page.height), page.orientation if page.orientation > 1 else tiff.pages[0].orientation)
 
 
-def _measure_icon(file: BinaryIO) -> Measures:
-    """Return the largest of the pictures of an icon; a side of 256 is written as 0."""
-    head = read_at(file, 0, 6 + 16 * _MAX_ICONS)
-    count = min(_parse(head[4:6]), (len(head) - 6) // 16)
-    sizes = [(head[6 + 16 * n] or 256, head[7 + 16 * n] or 256) for n in range(count)]
-    return build_measures(size=max(sizes, key=lambda size: size[0] * size[1], default=(0, 0)))
+_JXL_RATIOS: Final = {1: (1, 1), 2: (6, 5), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+_JXL_SIDE_BITS: Final = (9, 13, 18, 30)
 
 
-def _measure_photoshop(file: BinaryIO) -> Measures:
-    head = read_at(file, 14, 8)
-    return build_measures(size=(int.from_bytes(head[4:], "big"), int.from_bytes(head[:4], "big")))
+def _read_jxl(file: BinaryIO) -> _Size:
+    head = read_at(file, 0, 64)
+    if not head.startswith(b"\xff\x0a"):
+        boxes = walk_boxes(file)
+        parts = (part for part in boxes.iterate(boxes.whole) if part.name in {b"jxlc", b"jxlp"})
+        head = next(boxes.read(skip(part, 4 if part.name == b"jxlp" else 0), 64) for part in parts)
+    bits = _iterate_bits(head[2:])
+
+    def take(count: int) -> int:
+        """Return the next number of this many bits, lowest first."""
+        return sum(next(bits) << n for n in range(count))
+
+    def take_side() -> int:
+        """Return one side in pixels."""
+        return 8 * (1 + take(5)) if is_small else 1 + take(_JXL_SIDE_BITS[take(2)])
+
+    is_small = bool(take(1))
+    height, ratio = take_side(), take(3)
+    wide, high = _JXL_RATIOS.get(ratio, (0, 1))
+    width = height * wide // high if ratio else take_side()
+    is_default = take(1)
+    return _turn((width, height), 1 + take(3) if not is_default and take(1) else 1)
 
 
-def _measure_qoi(file: BinaryIO) -> Measures:
-    head = read_at(file, 4, 8)
-    return build_measures(size=(int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")))
+def _iterate_bits(data: bytes) -> Iterator[int]:
+    return (byte >> n & 1 for byte in data for n in range(8))
 
 
-def _measure_jpeg_2000(file: BinaryIO) -> Measures:
-    movie = Movie(file)
-    head = next((movie.read(box, 8) for box in movie.find_all(movie.whole, b"jp2h", b"ihdr")), b"")
-    return build_measures(size=(int.from_bytes(head[4:], "big"), int.from_bytes(head[:4], "big")))
+_MAX_HEIF_LINKS_BYTES: Final = 256 * 1024
 
 
-def _parse(data: bytes) -> int:
-    return int.from_bytes(data, "little")
+def _read_heif(file: BinaryIO) -> _Size:
+    """Return how large the main item is shown, by the properties that are linked to it."""
+    boxes = walk_boxes(file)
+    inside = skip(next(boxes.find_all(boxes.whole, b"meta")), 4)
+    item = boxes.read_first(inside, b"pitm")
+    number = int.from_bytes(item[4:8] if item[:1] != b"\0" else item[4:6], "big")
+    properties = [part for holder in boxes.find_all(inside, b"iprp", b"ipco") for part in boxes.iterate(holder)]
+    size: _Size = (0, 0)
+    for links in boxes.find_all(inside, b"iprp", b"ipma"):
+        for owner, index in _iterate_heif_links(boxes.read(links, _MAX_HEIF_LINKS_BYTES)):
+            if owner == number and 0 < index <= len(properties):
+                part = properties[index - 1]
+                size = _apply_heif_property(size, part.name, boxes.read(part, 20))
+    return size
 
 
-_TIFFS: Final = (
-    "tif",
-    "dng",
-    "nef",
-    "cr2",
-    "arw",
-    "pef",
-    "srw",
-    "3fr",
-    "erf",
-    "dcr",
-    "iiq",
-    "mos",
-    "mef",
-    "rwl",
-    "raw",
-)
-_LOOKS: Final[Mapping[str, Callable[[BinaryIO], Measures]]] = {
-    **dict.fromkeys(("mp4", "mov", "m4v", "3gp", "m4a"), measure_movie),
-    **dict.fromkeys(("webm", "mkv", "weba", "mka"), measure_matroska),
-    **dict.fromkeys(("heic", "avif"), measure_heif),
-    **dict.fromkeys(_TIFFS, _measure_tiff),
-    **{extension: partial(measure_header, extension=extension) for extension in MEASURED},
-    **dict.fromkeys(("ico", "cur"), _measure_icon),
-    "psd": _measure_photoshop,
-    "qoi": _measure_qoi,
-    "jp2": _measure_jpeg_2000,
-    "wav": measure_wav,
-    "flac": measure_flac,
-    "ogg": measure_ogg,
-    "mp3": measure_mp3,
+def _apply_heif_property(size: _Size, name: bytes, data: bytes) -> _Size:
+    if name == b"ispe":
+        return int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
+    if name == b"clap" and len(data) >= 16:  # noqa: PLR2004 - two fractions
+        width, width_parts, height, height_parts = struct.unpack_from(">4I", data)
+        return width // width_parts if width_parts else 0, height // height_parts if height_parts else 0
+    return size[::-1] if name == b"irot" and data[:1] and data[0] & 1 else size
+
+
+def _iterate_heif_links(data: bytes) -> Iterator[tuple[int, int]]:
+    """Give each item with the number of a property that it has, from 1; ends with an error where the data does."""
+    id_layout, index_layout, mask = ">H" if not data[0] else ">I", ">H" if data[3] & 1 else ">B", 0x7FFF
+    place = 8
+    for _ in range(int.from_bytes(data[4:8], "big")):
+        if place >= len(data):
+            return
+        (item,), place = struct.unpack_from(id_layout, data, place), place + struct.calcsize(id_layout)
+        count, place = data[place], place + 1
+        for _ in range(count):
+            (index,), place = struct.unpack_from(index_layout, data, place), place + struct.calcsize(index_layout)
+            # The highest bit says whether a reader must understand it.
+            yield item, index & (mask if index_layout == ">H" else 0x7F)
+
+
+SIZE_READERS: Final[Mapping[str, Callable[[BinaryIO], _Size]]] = {
+    "heif": _read_heif,
+    "tiff": _read_tiff,
+    "tga": _read_fields("<2H", 12),
+    "sgi": _read_fields(">2H", 6),
+    "ras": _read_fields(">2I", 4),
+    "xcf": _read_fields(">2I", 14),
+    "jng": _read_fields(">2I", 16),
+    "qoi": _read_fields(">2I", 4),
+    "psd": _read_fields(">2I", 14, is_height_first=True),
+    "dds": _read_fields("<2I", 12, is_height_first=True),
+    "pcx": lambda file: _read_window("<4H", read_at(file, 4, 8), 0),
+    "dpx": _read_dpx,
+    "exr": _read_exr,
+    "pnm": _read_text(
+        rb"P[1-6Ff]\s+(?:#[^\n]*\n\s*)*(?P<w>\d{1,7})\s+(?P<h>\d{1,7})\s",
+        rb"P7\nWIDTH (?P<w>\d{1,7})\nHEIGHT (?P<h>\d{1,7})\n",
+    ),
+    "fits": _read_text(rb"NAXIS1  = *(?P<w>\d{1,7}).*?NAXIS2  = *(?P<h>\d{1,7})"),
+    "hdr": _read_text(
+        rb"\n[-+]Y (?P<h>\d{1,7}) [-+]X (?P<w>\d{1,7})\n", rb"\n[-+]X (?P<w>\d{1,7}) [-+]Y (?P<h>\d{1,7})\n"
+    ),
+    "j2k": _read_codestream,
+    "jp2": _read_jp2,
+    "iff": _read_ilbm,
+    "jxl": _read_jxl,
+    "ico": _read_icon,
+    "cur": _read_icon,
 }
-"""By extension. An AVI, an Ogg video and bare AAC are saved without being measured."""
+"""By structure or extension; the header of any other picture is read by the image library."""
+
+
+def measure_movie(file: BinaryIO) -> Measures:
+    """Return the size of the largest picture of a movie, turned as it is shown, and the duration."""
+    boxes = walk_boxes(file)
+    sizes: list[_Size] = [(0, 0)]
+    seconds = 0.0
+    for moov in boxes.find_all(boxes.whole, b"moov"):
+        sizes += [_parse_track_size(boxes.read(part, 96)) for part in boxes.find_all(moov, b"trak", b"tkhd")]
+        header = boxes.read_first(moov, b"mvhd", count=36)
+        is_long = header[:1] == b"\x01"
+        scale = int.from_bytes(header[20:24] if is_long else header[12:16], "big")
+        ticks = _parse_ticks(header[24:32] if is_long else header[16:20])
+        if not ticks:
+            # A movie in fragments has its duration elsewhere.
+            whole = boxes.read_first(moov, b"mvex", b"mehd", count=12)
+            ticks = _parse_ticks(whole[4:12] if whole[:1] == b"\x01" else whole[4:8])
+        seconds = ticks / scale if scale else 0.0
+    return build_measures(size=max(sizes, key=lambda size: size[0] * size[1]), seconds=seconds)
+
+
+def _parse_ticks(field: bytes) -> int:
+    # All ones mean that the duration is unknown.
+    return 0 if field == b"\xff" * len(field) else int.from_bytes(field, "big")
+
+
+def _parse_track_size(header: bytes) -> _Size:
+    """Return width and height of a `tkhd`, swapped when its matrix turns the picture onto its side."""
+    fields = header[52:] if header[:1] == b"\x01" else header[40:]
+    matrix, sides = fields[:36], fields[36:44]
+    width, height = int.from_bytes(sides[:4], "big") / 65536, int.from_bytes(sides[4:], "big") / 65536
+    is_turned = matrix[:4] == bytes(4) and matrix[4:8] != bytes(4)
+    return (height, width) if is_turned else (width, height)
+
+
+_SEGMENT, _INFO, _SCALE, _DURATION = b"\x18\x53\x80\x67", b"\x15\x49\xa9\x66", b"\x2a\xd7\xb1", b"\x44\x89"
+_VIDEO, _WIDTH, _HEIGHT = (b"\x16\x54\xae\x6b", b"\xae", b"\xe0"), b"\xb0", b"\xba"
+_USUAL_SCALE: Final = 1_000_000
+_NANOSECONDS: Final = 1e9
+
+
+def _measure_matroska(file: BinaryIO) -> Measures:
+    """Return the size of the first picture track, and the duration where the header has it."""
+    elements = walk_elements(file)
+
+    def read(*path: bytes) -> bytes:
+        """Return the value of the first element under these names."""
+        return elements.read_first(elements.whole, _SEGMENT, *path)
+
+    width, height = (int.from_bytes(read(*_VIDEO, name), "big") for name in (_WIDTH, _HEIGHT))
+    scale, ticks = int.from_bytes(read(_INFO, _SCALE), "big") or _USUAL_SCALE, read(_INFO, _DURATION)
+    layout = {4: ">f", 8: ">d"}.get(len(ticks))
+    seconds = struct.unpack(layout, ticks)[0] * scale / _NANOSECONDS if layout else 0.0
+    return build_measures(size=(width, height), seconds=seconds)
+
+
+def _measure_wav(file: BinaryIO) -> Measures:
+    """Return the duration of a RIFF/WAVE file: the length of its data at the rate of its format."""
+    chunks, rate = walk_riff(file), 0
+    for part in chunks.iterate(skip(chunks.whole, RIFF_HEADER_BYTES)):
+        if part.name == b"fmt ":
+            rate = int.from_bytes(chunks.read(part, 12)[8:], "little")
+        if part.name == b"data":
+            # The length may be unknown or wrong; the part ends with the file at the latest.
+            return build_measures(seconds=(part.end - part.start) / rate if rate else 0.0)
+    return NO_MEASURES
+
+
+def _measure_flac(file: BinaryIO) -> Measures:
+    """Return the duration in the first block of a FLAC file (RFC 9639, 8.2)."""
+    block = read_at(file, 8, 18)
+    hertz = int.from_bytes(block[10:13], "big") >> 4
+    samples = int.from_bytes(block[13:18], "big") & 0xFFFFFFFFF
+    return build_measures(seconds=samples / hertz if hertz else 0.0)
+
+
+_LAST_PAGE_BYTES: Final = 65_307
+"""The longest page of Ogg (RFC 3533)."""
+_OPUS_HERTZ: Final = 48_000
+
+
+def _measure_ogg(file: BinaryIO) -> Measures:
+    """Return the duration of Vorbis or Opus in Ogg: the instant of the last page at the rate of the first."""
+    head, end = read_at(file, 0, 128), count_file_bytes(file)
+    vorbis, opus = head.find(b"\x01vorbis"), head.find(b"OpusHead")
+    hertz = int.from_bytes(head[vorbis + 12 : vorbis + 16], "little") if vorbis >= 0 else 0
+    skipped = int.from_bytes(head[opus + 10 : opus + 12], "little") if opus >= 0 else 0
+    hertz = _OPUS_HERTZ if opus >= 0 else hertz
+    tail = read_at(file, max(0, end - _LAST_PAGE_BYTES), _LAST_PAGE_BYTES)
+    page = tail[tail.rfind(b"OggS") :]
+    instant = int.from_bytes(page[6:14], "little", signed=True) if len(page) >= 14 else 0  # noqa: PLR2004
+    return build_measures(seconds=(instant - skipped) / hertz if hertz else 0.0)
+
+
+def _measure_mp3(file: BinaryIO) -> Measures:
+    """Return the duration of an MP3: the frame count in its first frame, else its length at the rate of that frame."""
+    head, end = read_at(file, 0, 4096), count_file_bytes(file)
+    frame = find_mpeg_frame(head)
+    if frame is None:
+        return NO_MEASURES
+    frames = _parse_frame_count(head) or end / frame.size_bytes
+    return build_measures(seconds=frames * frame.samples / frame.hertz)
+
+
+def _parse_frame_count(head: bytes) -> int:
+    """Return how many frames follow, which encoders with varying rate write into the first; 0 when it is not there."""
+    # Where the words are depends on version and channels; only silence comes before them.
+    for word, skipped in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        place = head.find(word, 0, 64)
+        field = head[place + skipped : place + skipped + 4]
+        # The first two say by a flag whether they count the frames.
+        if place >= 0 and (word == b"VBRI" or int.from_bytes(head[place + 4 : place + 8], "big") & 1):
+            return int.from_bytes(field, "big")
+    return 0
+
+
+_MOVING_READERS: Final[Mapping[str, Callable[[BinaryIO], Measures]]] = {
+    "boxes": measure_movie,
+    "ebml": _measure_matroska,
+    "wave": _measure_wav,
+    "flac": _measure_flac,
+    "ogg": _measure_ogg,
+    "mp3": _measure_mp3,
+}
+"""By structure or extension. An AVI, an Ogg video and bare AAC are not measured."""

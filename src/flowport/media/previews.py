@@ -1,10 +1,9 @@
 """Small copies of saved pictures, for a person to see in a chat.
 
-The file may be anything that a stranger's app made. Nothing here raises because of what is in it, and decoding takes
-at most `MAX_WORKING_BYTES`: what a format costs in memory is reckoned from its header before a pixel is read. Formats
-that carry programs (SVG, HTML) are not read at all. Blocks, and takes processor time.
+The files are untrusted. Nothing here raises because of what is in them, and decoding takes at most
+`MAX_PREVIEW_MEMORY_BYTES`, estimated from the header before a pixel is read. Formats that carry programs (SVG, HTML) are
+not read at all. Blocks, and takes processor time.
 """
-
 
 # ruff: noqa: PLC0415 - Pillow is loaded when the first preview is made, for a quick start
 
@@ -21,11 +20,18 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.models import Output, OutputKind, Run
-from flowport.media.decode import flatten_grey, get_max_pixels, is_deep_grey, open_picture
-from flowport.media.file_parts import count_file_bytes, read_at
-from flowport.media.jpeg import has_one_scan
+from flowport.media.containers import count_file_bytes, read_at, skip, walk_boxes
+from flowport.media.decode import (
+    MAX_PREVIEW_MEMORY_BYTES,
+    SHOWN_DECODERS,
+    estimate_memory,
+    flatten_grey,
+    get_max_pixels,
+    is_deep_grey,
+    open_picture,
+    request_reduction,
+)
 from flowport.media.sniff import MAX_HEAD_BYTES, sniff
-from flowport.media.tracks import read_cover
 from flowport.store.batch_records import RowStatus
 
 if TYPE_CHECKING:
@@ -37,18 +43,8 @@ MAX_PREVIEW_BYTES: Final = 100_000
 MAX_EDGE: Final = 768
 """The longer side of a preview, in pixels."""
 
-MAX_WORKING_BYTES: Final = 100 * 1024**2
-"""What decoding and reducing one picture may take, beyond Pillow itself."""
-
-PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP")
-"""Decoded by Pillow itself; for some others it calls programs, or a library that trusts the file."""
-
-_EXTENSIONS: Final = frozenset({"jpg", "png", "webp", "gif", "avif", "bmp"})
-"""Of the files of those formats."""
-
-_READ_WHOLE: Final = frozenset({"WEBP", "AVIF"})
-_WHOLE_FILE_PIXEL_BYTES: Final = 20
-"""Of a decoder that reads the whole file and keeps several frames of it."""
+_WHOLE_FILE_PIXEL_BYTES: Final = {"WEBP": 20, "AVIF": 20}
+"""Of decoders that read the whole file and keep several frames of it."""
 
 _PIXEL_BYTES: Final = {
     "1": 2,
@@ -62,14 +58,13 @@ _PIXEL_BYTES: Final = {
     "YCbCr": 8,
     "I;16": 6,
 }
-"""By mode, in memory at the worst moment. Other modes of more than eight bits are not here: they would need a choice of
-what is black and what is white."""
+"""By mode, in memory at the worst moment. Other modes of more than eight bits have no fixed black and white."""
 
 _EDGES: Final = (1.0, 0.67, 0.5, 0.33, 0.17, 0.08)
-"""Parts of the wished side that are tried until the preview is small enough."""
+"""Parts of the requested side that are tried until the preview is small enough."""
 _QUALITIES: Final = (82, 60)
 _OPAQUE: Final = 250
-"""An alpha from here on cannot be told from 255."""
+"""An alpha from here on looks like 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +96,7 @@ def build_preview(
     try:
         with _open(source) as file:
             sniffed = sniff(read_at(file, 0, MAX_HEAD_BYTES))
-            if sniffed is not None and sniffed.kind is OutputKind.IMAGE and sniffed.extension not in _EXTENSIONS:
+            if sniffed is not None and sniffed.kind is OutputKind.IMAGE and not sniffed.is_shown:
                 return NoPreview(f"none is made of its format ({sniffed.mime_type})")
             return _build(file, max_edge, max_bytes)
     except Exception as exc:  # noqa: BLE001 - decoders raise what they like on a hostile file, and a preview is a courtesy
@@ -111,11 +106,11 @@ def build_preview(
 
 def _build(file: BinaryIO, max_edge: int, max_bytes: int) -> Preview | NoPreview:
     size_bytes = count_file_bytes(file)
-    with open_picture(file, PICTURE_FORMATS) as image:
+    with open_picture(file, SHOWN_DECODERS) as image:
         if problem := _find_problem(image, size_bytes, max_edge):
             return NoPreview(problem)
         if size_bytes <= max_bytes and max(image.size) <= max_edge and _is_plain(image):
-            # Nobody could make it smaller to any use; decoding would be most of what a preview costs.
+            # A smaller copy is of no use; decoding would be most of what a preview costs.
             image.verify()
             file.seek(0)
             return Preview(f"image/{str(image.format).lower()}", file.read(max_bytes))
@@ -151,20 +146,10 @@ def _find_problem(image: "Image.Image", size_bytes: int, edge: int) -> str:
         return "it has too many pixels"
     if image.mode not in _PIXEL_BYTES:
         return "it has more than eight bits a colour"
-    return "it would take too much memory" if _reckon_bytes(image, size_bytes, edge) > MAX_WORKING_BYTES else ""
-
-
-def _reckon_bytes(image: "Image.Image", size_bytes: int, edge: int) -> int:
-    """Return how much memory the decoder takes at its worst moment."""
-    pixels = image.width * image.height
-    if image.format in _READ_WHOLE:
-        return pixels * _WHOLE_FILE_PIXEL_BYTES + 2 * size_bytes
-    if image.format != "JPEG":
-        return pixels * _PIXEL_BYTES[image.mode]
-    # The decoder of a JPEG reduces as it reads; but of one whose components come apart it first keeps everything.
-    reduced = pixels // _get_jpeg_reduction(image, edge) ** 2
-    kept = 0 if has_one_scan(image) else pixels * 2 * len(image.getbands())
-    return kept + reduced * _PIXEL_BYTES[image.mode]
+    whole_bytes = 2 * size_bytes if image.format in _WHOLE_FILE_PIXEL_BYTES else 0
+    reduction, pixel_bytes = _get_jpeg_reduction(image, edge), _PIXEL_BYTES[image.mode]
+    needed_bytes = whole_bytes + estimate_memory(image, reduction, pixel_bytes, _WHOLE_FILE_PIXEL_BYTES)
+    return "it would take too much memory" if needed_bytes > MAX_PREVIEW_MEMORY_BYTES else ""
 
 
 def _get_jpeg_reduction(image: "Image.Image", edge: int) -> int:
@@ -176,8 +161,7 @@ def _reduce(image: "Image.Image", edge: int) -> "Image.Image":
     """Return the picture upright, in RGB or RGBA, its longer side at most so long and more than half of it."""
     from PIL import ImageOps
 
-    factor = _get_jpeg_reduction(image, edge)
-    image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
+    request_reduction(image, _get_jpeg_reduction(image, edge))
     image.load()
     if is_deep_grey(image):
         ImageOps.exif_transpose(image, in_place=True)
@@ -223,11 +207,14 @@ def _encode_png(picture: "Image.Image") -> Iterator[bytes]:
     yield buffer.getvalue()
 
 
+MAX_COVER_BYTES: Final = 2 * 1024**2
+"""Of a cover picture that is read."""
+
 MAX_PREVIEWS: Final = 4
 """Pictures that one answer shows; the first ones."""
 
 MAX_CHECKED: Final = 1000
-"""Saved files that are looked for at a time; the first ones. No answer shows as many."""
+"""Saved files that are checked at a time; the first ones. No answer shows as many."""
 
 MAX_TOGETHER_BYTES: Final = 96_000
 """Of all previews of an answer: 128,000 characters when written in base64, which leaves the rest of it its 20,000."""
@@ -251,16 +238,12 @@ class Shown:
 
 
 class Previewer:
-    """Makes previews, one at a time in the whole process, so that what one may take in memory is all that they take."""
+    """Makes previews, one at a time in the whole process, so that the memory limit of one is the limit of all."""
 
     def __init__(self, threads: anyio.CapacityLimiter, *, is_wanted: bool = True) -> None:
         self._threads = threads
         self._is_wanted = is_wanted
         self._turn = anyio.CapacityLimiter(1)
-
-    async def build_previews(self, run: Run) -> tuple[Preview, ...]:
-        """Return the previews of the run's first saved pictures, covers of videos among them; fewer when some have none."""
-        return (await self.build_shown(run)).previews
 
     async def build_shown(self, run: Run) -> Shown:
         """Return the previews of the run's first saved pictures, why others have none, and which files were removed."""
@@ -273,7 +256,7 @@ class Previewer:
         return Shown(
             tuple(preview for _, preview in made if isinstance(preview, Preview)),
             (
-                *_tell_gone([output for output in run.outputs if output.saved_path in gone]),
+                *_describe_gone([output for output in run.outputs if output.saved_path in gone]),
                 *(
                     f"{Path(output.saved_path).name} has no preview: {preview.reason}."
                     for output, preview in made
@@ -298,20 +281,20 @@ class Previewer:
         return drop_paths_of_rows(rows, gone)
 
     async def build_copy(self, file: BinaryIO) -> Preview | NoPreview:
-        """Return a copy of a large picture, as large as a screen; whether previews are wanted is no matter."""
+        """Return a copy of a large picture, as large as a screen, even where previews are turned off."""
         work = partial(build_preview, file, max_edge=MAX_COPY_EDGE, max_bytes=MAX_COPY_BYTES)
         async with self._turn:
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _find_pictures(self, outputs: list[Output]) -> list[tuple[Output, Path | bytes]]:
-        """Return the first outputs that there is a picture of, and where it is: in its own file, or the cover in a video's."""
+        """Return the first outputs that have a picture, and where it is: its own file, or the cover of a video."""
         found: list[tuple[Output, Path | bytes]] = []
         for output in outputs:
             picture: Path | bytes = b""
             if output.kind is OutputKind.IMAGE:
                 picture = Path(output.saved_path)
             elif output.kind is OutputKind.VIDEO:
-                picture = await anyio.to_thread.run_sync(_read_cover, output, limiter=self._threads)
+                picture = await anyio.to_thread.run_sync(_read_saved_cover, output, limiter=self._threads)
             if picture:
                 found.append((output, picture))
             if len(found) == MAX_PREVIEWS:
@@ -329,7 +312,7 @@ class Previewer:
 
 
 def drop_paths(run: Run, paths: Collection[str]) -> Run:
-    """Return the run without these paths; its record keeps them, so that nothing is saved a second time."""
+    """Return the run without these paths; its record keeps them, so that no output is saved a second time."""
     if not any(output.saved_path in paths for output in run.outputs):
         return run
     outputs = (replace(output, saved_path="") if output.saved_path in paths else output for output in run.outputs)
@@ -349,11 +332,11 @@ def _find_gone(outputs: list[Output]) -> frozenset[str]:
         except (FileNotFoundError, NotADirectoryError):
             gone.add(output.saved_path)
         except OSError as exc:
-            logger.info("the file of output %d cannot be looked at: %s", output.n, exc.strerror)
+            logger.info("the file of output %d cannot be checked: %s", output.n, exc.strerror)
     return frozenset(gone)
 
 
-def _tell_gone(gone: list[Output]) -> list[str]:
+def _describe_gone(gone: list[Output]) -> list[str]:
     sentences = [f"{Path(output.saved_path).name} was removed from its folder." for output in gone[:MAX_PREVIEWS]]
     if others := len(gone) - len(sentences):
         sentences.append(
@@ -362,10 +345,24 @@ def _tell_gone(gone: list[Output]) -> list[str]:
     return sentences
 
 
-def _read_cover(output: Output) -> bytes:
+def _read_saved_cover(output: Output) -> bytes:
     try:
         with Path(output.saved_path).open("rb") as file:
             return read_cover(file)
     except OSError as exc:
         logger.info("the cover of output %d cannot be read: %s", output.n, exc.strerror)
         return b""
+
+
+def read_cover(file: BinaryIO) -> bytes:
+    """Return the cover picture of a movie; empty when it has none."""
+    boxes = walk_boxes(file)
+    for meta in boxes.find_all(boxes.whole, b"moov", b"udta", b"meta"):
+        # In QuickTime it has no version and flags: its first box, `hdlr`, begins at once.
+        inside = meta if boxes.read(meta, 8)[4:] == b"hdlr" else skip(meta, 4)
+        for data in boxes.find_all(inside, b"ilst", b"covr", b"data"):
+            # A type and a locale stand before the picture. Its format is read from its own bytes.
+            picture = skip(data, 8)
+            if 0 < picture.end - picture.start <= MAX_COVER_BYTES:
+                return boxes.read(picture, MAX_COVER_BYTES)
+    return b""

@@ -1,9 +1,8 @@
 """Names and safe writing of saved outputs.
 
-A file is written beside its final place under a name of its own and gets its final name only when it is whole and on
-the disk. The final name is claimed by the file system, so two writers never overwrite each other or an older file:
-the second gets a number, unless it brings the very bytes that a process left there which died before it could say so.
-Everything here blocks on the disk.
+A file is written under a temporary name beside its final one and renamed only when it is complete and synced. The file
+system claims the final name, so two writers never overwrite each other or an older file: the second gets a number, unless
+its bytes are those of the file that is there, left by a process that died before it recorded it. Blocks on the disk.
 """
 
 import contextlib
@@ -108,7 +107,7 @@ class PartialFile:
     def __init__(self, final: Path, writer: str = "") -> None:
         self._final = final
         self._writer = writer
-        # `media.sweeping` knows these names.
+        # `sweep_partials` matches these names.
         signed = f"{writer}.{secrets.token_hex(4)}" if writer else secrets.token_hex(4)
         self._path = final.with_name(f".{final.name}.{signed}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -116,7 +115,7 @@ class PartialFile:
         """Where to write."""
 
     def publish(self, final: Path | None = None) -> Path:
-        """Sync the file, give it its final name and return that name, which has a number when the wished one is taken.
+        """Sync the file, give it its final name and return that name, which has a number when the requested one is taken.
 
         Args:
             final: Another name in the same folder, for when the type showed only in the bytes; None keeps the first.
@@ -131,17 +130,17 @@ class PartialFile:
     def publish_with_sidecar(self, final: Path, record: Mapping[str, Any]) -> "Published":
         """Do as `publish` does and write the record beside the file, as `<file>.json`; both names are synced together.
 
-        A file of the same bytes that has the name already is taken up in the place of this one, and its record with it.
+        If a file with the same bytes already has the name, it is kept with its record and this one is removed.
 
         Raises:
             OSError: The file itself could not be published.
         """
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         self._close_synced()
-        path, is_taken_up = _claim_name(self._path, final, can_resume=True)
+        path, is_resumed = _claim_name(self._path, final, can_resume=True)
         sidecar = path.with_name(f"{path.name}.json")
         try:
-            if is_taken_up and sidecar.is_file() and not sidecar.is_symlink():
+            if is_resumed and sidecar.is_file() and not sidecar.is_symlink():
                 return Published(path, sidecar)
             with open_partial(sidecar, self._writer) as partial:
                 partial.file.write(text.encode())
@@ -181,7 +180,7 @@ def open_partial(final: Path, writer: str = "") -> PartialFile:
     """Return a new file beside the final place, readable by this user alone; missing folders are made.
 
     Args:
-        writer: The id of the process that writes, so that another can tell whether the file was left behind.
+        writer: The id of the process that writes, so that another can find out whether the file was left behind.
 
     Raises:
         OSError: The folder cannot be made or written to.
@@ -190,13 +189,13 @@ def open_partial(final: Path, writer: str = "") -> PartialFile:
     return PartialFile(final, writer)
 
 
-def _claim_name(partial: Path, wished: Path, *, can_resume: bool = False) -> tuple[Path, bool]:
-    """Give the partial file the wished name, or that name with a number, and return it.
+def _claim_name(partial: Path, requested: Path, *, can_resume: bool = False) -> tuple[Path, bool]:
+    """Give the partial file the requested name, or that name with a number, and return it.
 
-    The second is whether a file of the same bytes had it and was taken up: the partial one is removed.
+    The second is whether a file with the same bytes had it and was kept: the partial one is removed.
     """
     for number in range(1, _MAX_TRIES):
-        path = wished if number == 1 else wished.with_name(f"{wished.stem}-{number}{wished.suffix}")
+        path = requested if number == 1 else requested.with_name(f"{requested.stem}-{number}{requested.suffix}")
         try:
             move_to_free_name(partial, path)
         except FileExistsError:
@@ -205,7 +204,7 @@ def _claim_name(partial: Path, wished: Path, *, can_resume: bool = False) -> tup
             partial.unlink()
             return path, True
         return path, False
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(wished))
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(requested))
 
 
 def _has_same_bytes(partial: Path, path: Path) -> bool:
@@ -231,13 +230,13 @@ def _has_same_bytes(partial: Path, path: Path) -> bool:
 logger = logging.getLogger(__name__)
 
 MAX_AGE_SECONDS: Final = 24 * 3600.0
-"""How old a half-written file must be when nobody can tell whether its writer lives; a fetch has five minutes."""
+"""How old a half-written file must be when it is unknown whether its writer lives; a download has five minutes."""
 
 _NAME: Final = re.compile(
     r"\.[^\s.A-Z-]+-(?:\d+|batch)-[a-z0-9_]+(-\d+)?\.[a-z0-9_]+(\.json)?"
     r"\.(?:(?P<writer>[0-9a-f]{16})\.)?[0-9a-f]{8}(?:\.part)+"
 )
-"""The names that `media.saving` gives to partial files of outputs and their records, and `disks` to copies of these."""
+"""The names of partial files of outputs and their records, and of the copies that `file_systems` makes of them."""
 
 
 def sweep_partials(folder: Path, *, has_died: Callable[[str], bool], before: float) -> int:
@@ -267,6 +266,6 @@ def _find_partials(folder: Path) -> list[Path]:
     try:
         return list(folder.glob("*/.*.part"))
     except OSError as exc:
-        # Each answer tells that the folder cannot be used.
-        logger.info("the folder for results cannot be looked through: %s", exc.strerror)
+        # Each answer says that the folder cannot be used.
+        logger.info("the folder for results cannot be listed: %s", exc.strerror)
         return []

@@ -1,4 +1,4 @@
-"""The pages of a TIFF, and whether it is a raw photo in a TIFF's clothes. A bounded number of them is looked at.
+"""The pages of a TIFF, and whether it is a raw photo. A bounded number of pages is read.
 
 Source: TIFF 6.0 with its supplements, BigTIFF, the DNG specification 1.7; for makers' compressions the sources of LibRaw.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from flowport.media.file_parts import read_at
+from flowport.media.containers import read_at
 
 MAX_PAGES: Final = 256
 _MAX_ENTRIES: Final = 1000
@@ -73,7 +73,7 @@ class Tiff:
 
 
 def read_tiff(file: BinaryIO) -> Tiff | None:
-    """Return the pages of a file, or None when it is no TIFF."""
+    """Return the pages of a file, or None when it is not a TIFF."""
     head = read_at(file, 0, 16)
     order = {b"II": "little", b"MM": "big"}.get(head[:2])
     version = int.from_bytes(head[2:4], "big" if order == "big" else "little")
@@ -94,7 +94,7 @@ def read_tiff(file: BinaryIO) -> Tiff | None:
 def find_main_page(tiff: Tiff) -> Page | None:
     """Return the page that is the picture; None when what is the picture cannot be reached or is not there.
 
-    It is the first that is no smaller copy; where the first looks like a thumbnail of a later one, the largest.
+    It is the first that is not a smaller copy; where the first looks like a thumbnail of a later one, the largest.
     """
     whole = [page for page in tiff.pages if page.area and not page.is_mask]
     row = [page for page in whole if page.index is not None and not page.is_reduced]
@@ -151,7 +151,7 @@ class _Reader:
         return list(value[:_MAX_INNER]) if isinstance(value, tuple) else []
 
     def _read(self, place: int) -> tuple[_Directory, int] | None:
-        """Return a directory and where the next one lies; None when there is none, or it was read before."""
+        """Return a directory and where the next one lies; None at the end, or when it was read before."""
         if not place or place in self._seen:
             return None
         self._seen.add(place)

@@ -71,9 +71,10 @@ class OpenAccount:
         self._api: Api | None = None
         self._location: Location | None = None
 
-    def speak(self, style: str) -> None:
-        """Speak another of the provider's path families from now on, runs that were started before included."""
-        self.provider = self.provider.speak(style)
+    def use_path_family(self, style: str) -> None:
+        """Use another of the provider's path families from now on, also for runs that were started before."""
+        families = (self.provider, *self.provider.alternatives)
+        self.provider = next((one for one in families if one.style == style), self.provider)
 
     async def send(self, request: ProviderRequest, priority: Priority) -> ApiAnswer:
         """Send a request when the budget allows it.

@@ -13,8 +13,7 @@ import httpx2
 
 from flowport.domain.errors import NEVER_CONNECTED, Breakage, ConfigurationError, FlowportError
 from flowport.domain.text import clean_line
-from flowport.network.proxies import Proxy
-from flowport.network.trust import CERT_FILE, get_trust_settings
+from flowport.network.connections import CERT_FILE, Proxy, get_trust_settings
 
 E = TypeVar("E", bound=BaseException)
 
@@ -40,6 +39,20 @@ BREAKAGES: Final[Mapping[type[Exception], Breakage]] = {
 def get_breakage(error: BaseException) -> Breakage:
     """Return what an error of the HTTP library means; what the table does not name may have reached the provider."""
     return next((BREAKAGES[kind] for kind in type(error).__mro__ if kind in BREAKAGES), Breakage.BROKEN_OFF)
+
+
+_FILE_REASONS: Final[Mapping[Breakage, str]] = {
+    Breakage.UNUSABLE_ADDRESS: "its address is malformed",
+    Breakage.GARBLED: "its server's answer was not valid HTTP",
+}
+"""What differs for a file, whose address no person has configured."""
+
+
+def describe_file_failure(error: BaseException) -> str:
+    """Return why a file was not fetched or uploaded, as the end of a sentence."""
+    # The HTTP library raises ValueError for some malformed addresses.
+    breakage = Breakage.UNUSABLE_ADDRESS if isinstance(error, ValueError) else get_breakage(error)
+    return _FILE_REASONS.get(breakage, str(breakage))
 
 
 class Stage(IntEnum):

@@ -3,9 +3,8 @@
 import contextlib
 import hashlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import BinaryIO, Final, Generic, Protocol, TypeVar
 
 import anyio
@@ -13,10 +12,9 @@ import anyio.to_thread
 import httpx2
 
 from flowport.domain.text import clean_line
-from flowport.network.addresses import PORTS, Resolve, resolve_host
-from flowport.network.causes import FetchError
+from flowport.network.causes import FetchError, describe_file_failure
 from flowport.network.content_coding import BrokenCoding, Unpacker, find_unreadable_coding
-from flowport.network.file_route import HostRefused, NotConnected, Outlet
+from flowport.network.file_route import PORTS, HostRefused, NotConnected, Outlet, Resolve, resolve_host
 from flowport.runtime.failpoints import Failpoint, trigger
 
 HEAD_BYTES: Final = 4096
@@ -181,7 +179,7 @@ class Fetcher:
             raise FetchError(place, str(exc)) from exc
         # ValueError: the HTTP library lets it out for some malformed addresses.
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, httpx2.CookieConflict, ValueError) as exc:
-            raise FetchError(place, _describe(type(exc))) from exc
+            raise FetchError(place, describe_file_failure(exc)) from exc
 
     async def hand_over(self, read: Callable[[], bytes], sink: Sink[T]) -> T:
         """Give the receiver bytes that are here already, as if they had been fetched; they are read on a thread.
@@ -307,48 +305,3 @@ def _get_promised_bytes(response: httpx2.Response) -> int | None:
 
 def _describe_too_large(rules: FetchRules) -> str:
     return f"it is larger than {rules.max_bytes / 1024**2:.4g} MB, the most that is taken"
-
-
-def _describe(exception: type[Exception]) -> str:
-    """Return the problem that an exception of the HTTP library stands for; a subclass speaks like its parent."""
-    problems = _get_problems()
-    return next(problems[parent] for parent in exception.__mro__ if parent in problems)
-
-
-@cache
-def _get_problems() -> Mapping[type[Exception], str]:
-    """Return every exception of the HTTP library, and ValueError, with what it means for a fetch."""
-    no_answer, broken_off, misuse = "no answer came in time", "the connection broke off", "the fetcher made a mistake"
-    garbled = "its server's answer was not valid HTTP"
-    return {
-        httpx2.ConnectError: "no secure connection to its server could be made",
-        httpx2.ConnectTimeout: "its server took too long to be reached",
-        httpx2.PoolTimeout: "too many fetches are under way here",
-        httpx2.ReadTimeout: no_answer,
-        httpx2.WriteTimeout: no_answer,
-        httpx2.TimeoutException: no_answer,
-        httpx2.ReadError: broken_off,
-        httpx2.WriteError: broken_off,
-        httpx2.CloseError: broken_off,
-        httpx2.NetworkError: broken_off,
-        httpx2.TransportError: broken_off,
-        httpx2.RequestError: broken_off,
-        httpx2.HTTPError: broken_off,
-        httpx2.HTTPStatusError: "its server answered with an error",
-        httpx2.RemoteProtocolError: garbled,
-        httpx2.ProtocolError: garbled,
-        httpx2.DecodingError: garbled,
-        httpx2.SSEError: garbled,
-        httpx2.LocalProtocolError: "its address cannot be asked for",
-        httpx2.UnsupportedProtocol: "its address is not an https one",
-        httpx2.InvalidURL: "its address is malformed",
-        ValueError: "its address, or one that it redirects to, is malformed",
-        httpx2.TooManyRedirects: "it redirects too often",
-        httpx2.ProxyError: "a proxy refused",
-        httpx2.CookieConflict: misuse,
-        httpx2.StreamError: misuse,
-        httpx2.StreamConsumed: misuse,
-        httpx2.StreamClosed: misuse,
-        httpx2.ResponseNotRead: misuse,
-        httpx2.RequestNotRead: misuse,
-    }

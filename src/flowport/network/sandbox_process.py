@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,11 +22,10 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderUnreachable, StoreError
-from flowport.domain.models import SANDBOX_HOST, Account
+from flowport.domain.models import Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
 from flowport.network.ratelimit.limiter import RequestBudget
-from flowport.network.ratelimit.limiters import Budgets
 from flowport.providers.interface import Provider
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -227,17 +226,6 @@ class SandboxAccount(OpenAccount):
     async def tidy(self, needed_runs: Collection[str]) -> None:
         """Let the sandbox forget what is old, but for what these runs need; raises `ProviderUnreachable`."""
         await self._sandbox.tidy(needed_runs)
-
-
-def open_sandbox_account(
-    provider: Provider, budgets: Budgets, stack: AsyncExitStack, *, is_home_usable: bool
-) -> SandboxAccount:
-    """Return the account of the home's sandbox, which is closed with the stack; nothing is started yet."""
-    sandbox = BuiltInSandbox(provider, budgets.settings.home / FOLDER_NAME if is_home_usable else None)
-    stack.push_async_callback(sandbox.aclose)
-    # Always the same, although port and key change: its catalogue and its names outlive the process.
-    account = Account(provider.name, SANDBOX_HOST, "builtin")
-    return SandboxAccount(account, provider, budgets.open(account, provider, is_sandbox=True), sandbox)
 
 
 async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock) -> None:

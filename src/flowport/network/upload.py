@@ -14,10 +14,9 @@ import anyio.to_thread
 import httpx2
 
 from flowport.domain.text import clean_line
-from flowport.media.sources import CHUNK_BYTES, Fingerprint
-from flowport.network.addresses import PORTS, Resolve, resolve_host
-from flowport.network.causes import UploadError, get_breakage
-from flowport.network.file_route import HostRefused, NotConnected, Outlet
+from flowport.media.local_files import CHUNK_BYTES, Fingerprint
+from flowport.network.causes import UploadError, describe_file_failure
+from flowport.network.file_route import PORTS, HostRefused, NotConnected, Outlet, Resolve, resolve_host
 from flowport.providers.interface import UploadPlace
 from flowport.runtime.failpoints import Failpoint, trigger
 
@@ -73,7 +72,7 @@ class Uploader:
             raise UploadError(host, str(exc)) from exc
         # ValueError: the HTTP library lets it out for some malformed addresses.
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
-            raise UploadError(host, str(get_breakage(exc))) from exc
+            raise UploadError(host, describe_file_failure(exc)) from exc
         except OSError as exc:
             raise UploadError(host, f"the file cannot be read ({exc.strerror or type(exc).__name__})") from exc
 

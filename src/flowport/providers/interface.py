@@ -1,28 +1,18 @@
-"""What Flowport asks of a provider's module, and the records they exchange.
+"""What Flowport requires of a provider, the capabilities that it may offer, and the records they exchange.
 
-A provider is pure: it builds requests and parses answers, and never sends anything. So every quirk of a provider can
-be tested with a literal, and one transport serves them all.
+A provider is pure: it builds requests and parses answers, and never sends anything. So every quirk of a provider is
+tested with a literal, and one API client serves them all.
 """
 
-import base64
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from flowport.domain.errors import (
-    InputFlaw,
     Operation,
-    ProviderBroken,
-    ProviderBusy,
     ProviderError,
-    ProviderRefused,
-    ProviderRejected,
 )
 from flowport.domain.models import App, JsonValue, Output, RunState
-from flowport.providers.retry_after import parse_retry_after
-
-NOT_TAKEN_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
-"""Answers to a start request that prove that no run was started. So does every 3xx."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +73,7 @@ T = TypeVar("T")
 
 Conversation: TypeAlias = Generator[ProviderRequest, ApiAnswer, T]
 """Something that takes several requests: it yields each, is sent the answer, and returns what came of it. A request that
-gets no answer raises `ProviderUnreachable` inside it. As pure as a parser, since whoever drives it does the sending."""
+gets no answer raises `ProviderUnreachable` inside it. As pure as a parser: its caller sends the requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +93,7 @@ class NotTaken:
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """A run may or may not have been started; nobody can tell from here."""
+    """A run may or may not have been started; the answer does not say."""
 
     error: ProviderError
     answer: str
@@ -145,7 +135,7 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """How a run is doing, by its provider's word."""
+    """The status of a run, as its provider reports it."""
 
     state: RunState
     outputs: tuple[Output, ...] = ()
@@ -163,7 +153,7 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a key has left, by its provider's word."""
+    """What a key has left, as its provider reports it."""
 
     available_credits: float
 
@@ -195,31 +185,128 @@ class UploadedFile:
     provider_upload_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class InlineFiles:
+    """Capability: a run takes pictures inside its request."""
+
+    types: frozenset[str]
+    """MIME types."""
+    max_bytes: int
+    """Of one file."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedUploads:
+    """Capability: a file is put at an address that the provider names for it."""
+
+    types: frozenset[str]
+    """MIME types."""
+    max_bytes: int
+    """Of one file."""
+    request_place: Callable[[str], Conversation[UploadPlace]]
+    """Returns a place for one file of a MIME type."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeUploads:
+    """Capability: a file goes up inside one request."""
+
+    types: frozenset[str]
+    """MIME types."""
+    max_bytes: int
+    """Of one file."""
+    send: Callable[[str, bytes], Conversation[UploadedFile]]
+    """Uploads a file of a MIME type."""
+
+
+CancelRun: TypeAlias = Callable[[str], Conversation[None]]
+"""Capability: cancels a run by its id. How the run ended is read by a poll."""
+
+ReadBalance: TypeAlias = Callable[[], Conversation[Balance]]
+"""Capability: reads what the key has left."""
+
+EstimatePrice: TypeAlias = Callable[[App], Conversation[float | None]]
+"""Capability: estimates what a run would cost now, in credits; None when it is unknown."""
+
+FindLostRun: TypeAlias = Callable[[App, Mapping[str, JsonValue], float], Conversation[str | None]]
+"""Capability: finds the run of a start whose reply was lost, by app, inputs and the time of the start; None when there is
+no such run."""
+
+
 class BulkStatus(Protocol):
-    """How one request tells of several runs."""
+    """Capability: one request reads the status of several runs."""
 
     most: int
     """How many runs one request may name."""
 
     def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
-        """Return the request that tells how these runs are doing, at most `most`."""
+        """Return the request for the status of these runs, at most `most`."""
         ...
 
     def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunStatus]:
-        """Return how the runs are doing, by their ids, each as its own look would tell it; one that is missing is read by itself.
+        """Return the status of the runs by their ids, each as a poll of it alone would; one that is missing is polled alone.
 
         Args:
-            provider_run_ids: What was asked for; nothing else is told.
+            provider_run_ids: The runs that were asked for; others are ignored.
             now: When the answer came, as for `Provider.parse_status`.
 
         Raises:
-            ProviderError: The answer is a refusal, or tells of none of them.
+            ProviderError: The answer is a refusal, or describes none of them.
         """
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """What a webhook says: that a run has changed, so it is polled now. Its outcome is never believed from here."""
+
+    provider_run_id: str
+    name: str
+    """Of the event, cleaned; empty when it has none."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What the start asked to have repeated in each event."""
+
+
+class Webhooks(Protocol):
+    """Capability: the provider reports changes of a run to an address of ours."""
+
+    def is_authentic(self, headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> bool:
+        """Check that the secret signed the body not long ago.
+
+        Args:
+            headers: Names in lower case.
+            now: In seconds since 1970.
+        """
+        ...
+
+    def parse(self, body: bytes) -> WebhookEvent:
+        """Return what an event says.
+
+        Raises:
+            ValueError: It names no run.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider offers beside runs; None for what it does not offer."""
+
+    inline: InlineFiles | None = None
+    upload: PlacedUploads | WholeUploads | None = None
+    is_output_id: Callable[[str], bool] | None = None
+    """Checks whether a text is certainly the id of an earlier output, which a run takes in place of a file."""
+    cancel: CancelRun | None = None
+    balance: ReadBalance | None = None
+    price: EstimatePrice | None = None
+    """None where the lists name the price."""
+    bulk_status: BulkStatus | None = None
+    find_lost_run: FindLostRun | None = None
+    webhooks: Webhooks | None = None
+
+
 class Provider(Protocol):
-    """The words of one provider. What it cannot do it answers with None, or with False."""
+    """The API of one provider."""
 
     name: str
     """In lower case, as the store and the settings write it."""
@@ -229,36 +316,22 @@ class Provider(Protocol):
     """The documented limit of one key."""
     requests_per_day: int
     """The documented limit of one key in 24 hours; 0 where none is known. An answer's headers overrule it."""
-    takes_inline_files: bool
-    """Whether a run takes a file inside its request."""
-    max_inline_bytes: int
-    """The largest file that may be sent inside a request, be it a run's or an upload's."""
-    inline_types: frozenset[str]
-    """The MIME types of pictures that may be sent inside a request."""
-    upload_types: frozenset[str]
-    """The MIME types that may be uploaded; none when there is no endpoint for it."""
-    max_upload_bytes: int
-    takes_output_ids: bool
-    """Whether a run takes the id of an earlier output of the same account in the place of a file."""
-    can_cancel: bool
-    """Whether a run that was started can be cancelled."""
     reads_ahead: bool
-    """Whether the definitions of apps without a tool are read before somebody asks for one."""
+    """Whether the definitions of apps without a tool are read before a caller asks for one."""
     refresh_seconds: float
     """Between two readings of the lists."""
     left_out_seconds: float
-    """How long an app that had to be left out is not read again, but by a new process; 0 for until the lists are."""
-    bulk_status: BulkStatus | None
-    """How one request tells of several runs; None where each has to be read by itself."""
+    """How long an app that had to be left out is not read again, except by a new process; 0 for until the lists are."""
     declared_ids: frozenset[str]
-    """The apps of which a person has declared something; their definitions are read anew at each start."""
+    """The apps of which a person has declared something; their definitions are read again at each start."""
     style: str
-    """Which of its path families it speaks."""
-    styles: Sequence[str]
-    """Every family that may be spoken, this one first. The next is tried when the lists of this one do not exist."""
+    """Which of its path families this object uses."""
 
-    def speak(self, style: str) -> "Provider":
-        """Return the same provider speaking another of `styles`."""
+    capabilities: Capabilities
+
+    @property
+    def alternatives(self) -> Sequence["Provider"]:
+        """The same provider in its other path families, to be tried in order when the lists of this one do not exist."""
         ...
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:
@@ -286,52 +359,8 @@ class Provider(Protocol):
         """
         ...
 
-    def estimate_price(self, app: App) -> Conversation[float | None] | None:
-        """Return the credits that a run would cost now, which are None when nobody knows; None when it tells no price by itself.
-
-        Raises:
-            ProviderError: An answer is a refusal, or breaks the contract.
-        """
-        ...
-
-    def cancel_run(self, provider_run_id: str) -> Conversation[None] | None:
-        """Have a run cancelled; None when that cannot be done. How the run ended is for a look to tell.
-
-        Raises:
-            ProviderError: It is not cancelled, or nobody knows.
-        """
-        ...
-
-    def read_balance(self) -> Conversation[Balance] | None:
-        """Return what the key has left; None when nobody tells.
-
-        Raises:
-            ProviderError: The answer is a refusal, or breaks the contract.
-        """
-        ...
-
-    def request_place(self, mime_type: str) -> Conversation[UploadPlace] | None:
-        """Return a place to put one file of a type among `upload_types`; None when files go up whole.
-
-        Raises:
-            ProviderError: The answer is a refusal, or breaks the contract.
-        """
-        ...
-
-    def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile] | None:
-        """Upload a file inside the request for it; None when a place has to be asked for.
-
-        Raises:
-            ProviderError: The answer is a refusal, or names no address.
-        """
-        ...
-
     def build_start_request(self, app: App, inputs: Mapping[str, JsonValue]) -> ApiRequest:
         """Return the request that starts a run. Each one that is sent may cost money."""
-        ...
-
-    def is_creation_id(self, text: str) -> bool:
-        """Tell whether a media argument looks like the provider's own id of a file, and like nothing else."""
         ...
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
@@ -339,11 +368,11 @@ class Provider(Protocol):
         ...
 
     def build_status_request(self, provider_run_id: str) -> ApiRequest:
-        """Return the request that tells how a run is doing."""
+        """Return the request for the status of a run."""
         ...
 
     def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
-        """Return how the run is doing.
+        """Return the status of a run.
 
         Args:
             now: When the answer came; links that do not say how long they live are counted from it.
@@ -352,44 +381,3 @@ class Provider(Protocol):
             ProviderError: The answer is a refusal, or breaks the contract.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The parts of an answer that a refusal is made of."""
-
-    provider: str
-    operation: Operation
-    detail: str = ""
-    """The provider's words, cleaned."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    flaws: tuple[InputFlaw, ...] = ()
-    """What they say of single inputs."""
-    opening: str = ""
-    """What they say of the whole, where there are flaws."""
-
-
-def build_refusal(status: int, refusal: Refusal) -> ProviderError:
-    """Return the error for an HTTP status that is not a success."""
-    provider, operation, detail = refusal.provider, refusal.operation, refusal.detail
-    if status in {401, 402, 403}:
-        return ProviderRefused(provider, operation, status, detail)
-    if status in {429, 503}:
-        return ProviderBusy(provider, operation, status, parse_retry_after(refusal.headers))
-    if 400 <= status < 500:  # noqa: PLR2004
-        return ProviderRejected(
-            provider, operation, status, detail, flaws=refusal.flaws, opening=refusal.opening if refusal.flaws else ""
-        )
-    if 300 <= status < 400:  # noqa: PLR2004
-        return ProviderBroken(provider, operation, status, f"it answered with a redirect (HTTP {status})")
-    return ProviderBroken(provider, operation, status, f"it answered HTTP {status}")
-
-
-def is_not_taken(status: int) -> bool:
-    """Tell whether this status, answered to a start request, proves that no run was started."""
-    return status in NOT_TAKEN_STATUSES or 300 <= status < 400  # noqa: PLR2004
-
-
-def build_inline_media(data: bytes) -> str:
-    """Return a file as the base64 text that goes into a request."""
-    return base64.b64encode(data).decode("ascii")

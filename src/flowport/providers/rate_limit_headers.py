@@ -1,15 +1,19 @@
-"""What the headers of an answer say of the limits of its key. Pure; every number is a stranger's and is doubted.
+"""What the headers of an answer say of its key's limits, and when a refused request may be sent again. Pure.
+
+Every number is untrusted and is bounded. `Retry-After` is RFC 9110, section 10.2.3: seconds, or a date in any of the three
+forms of section 5.6.7, measured against the answer's own `Date`, so that no clock of ours takes part.
 
 One provider sends `X-RateLimit-Remaining`, and `X-RateLimit-Reset` in milliseconds since 1970. Elsewhere the same name
 holds seconds since 1970, or seconds from now, so the size of the number decides. No documentation says whether it speaks of
-the minute or of the day: that is told by how far away the reset is.
+the minute or of the day: the distance of the reset decides.
 """
 
 import re
 from calendar import timegm
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_tz
 from typing import Final
 
 MAX_RESET_SECONDS: Final = 86_400.0
@@ -20,11 +24,15 @@ MAX_UNSURE_SECONDS: Final = 60.0
 
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _FRACTION: Final = re.compile(r"([0-9]{1,15})(?:\.[0-9]{0,9})?")
+MAX_RETRY_AFTER_SECONDS: Final = 300.0
+"""The longest delay we believe; above it a mistaken header would stop an account for hours."""
+
 _DATE: Final = re.compile(
-    r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT", re.ASCII
+    r"(?:[A-Za-z]{3,9},\s*)?\d{1,2}[ -][A-Za-z]{3}[ -](?:[1-9]\d{3}|\d{2})\s+\d{2}:\d{2}:\d{2}(?:\s+(?:GMT|UTC|Z|[+-]\d{4}))?"
+    r"|[A-Za-z]{3}\s+[A-Za-z]{3}\s+\d{1,2}\s+\d{2}:\d{2}:\d{2}\s+\d{4}",
+    re.ASCII,
 )
-# https://www.rfc-editor.org/rfc/rfc9110#name-date-time-formats
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+"""`Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -96,12 +104,54 @@ def _parse_iso_instant(text: str) -> float | None:
     return None if at.tzinfo is None else (at - _EPOCH).total_seconds()
 
 
-def _parse_date(text: str) -> float | None:
-    found = _DATE.fullmatch(text.strip())
-    if not found or found[2] not in _MONTHS:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the delay that the provider asked for, or None.
+
+    Of several values the longest holds, and what has passed is no delay. Without any, the reset of a limit of which nothing
+    remains counts.
+
+    Args:
+        headers: Named in lower case.
+    """
+    text = headers.get("retry-after", "")[:1000]
+    answered_at = _parse_date(headers.get("date", ""))
+    delays = [*_iterate_seconds(_DATE.sub(",", text)), *_iterate_dates(text, answered_at)]
+    delay = max(delays, default=None)
+    if delay is None:
+        delay = _find_reset(headers)
+    return None if delay is None else min(delay, MAX_RETRY_AFTER_SECONDS)
+
+
+def _iterate_seconds(text: str) -> Iterator[float]:
+    for part in text.split(","):
+        try:
+            seconds = float(part)
+        except ValueError:
+            continue
+        if seconds >= 0:
+            yield seconds
+
+
+def _iterate_dates(text: str, answered_at: float | None) -> Iterator[float]:
+    for found in _DATE.finditer(text):
+        at = _parse_date(found[0])
+        if at is not None and answered_at is not None:
+            yield max(at - answered_at, 0.0)
+
+
+def _find_reset(headers: Mapping[str, str]) -> float | None:
+    limits = parse_rate_limits(headers)
+    if limits is None or limits.remaining > 0 or (limits.reset_seconds is None and limits.told_at is None):
         return None
-    day, year, hour, minute, second = (int(found[n]) for n in (1, 3, 4, 5, 6))
+    return limits.get_reset_seconds(0.0)
+
+
+def _parse_date(text: str) -> float | None:
+    """Return an HTTP date in seconds since 1970, None for anything else."""
+    parsed = parsedate_tz(text.strip()) if _DATE.fullmatch(text.strip()) else None
+    if parsed is None:
+        return None
     try:
-        return float(timegm((year, _MONTHS.index(found[2]) + 1, day, hour, minute, second)))
+        return float(timegm(parsed[:9])) - (parsed[9] or 0)
     except (ValueError, OverflowError):
         return None

@@ -34,10 +34,10 @@ async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
     Raises:
         ProviderError: It can, and did not, or nobody knows.
     """
-    wish = account.provider.cancel_run(run.provider_run_id) if run.provider_run_id else None
-    if wish is None:
+    cancel = account.provider.capabilities.cancel
+    if cancel is None or not run.provider_run_id:
         return False
-    await account.converse(wish, Priority.START)
+    await account.converse(cancel(run.provider_run_id), Priority.START)
     return True
 
 

@@ -25,11 +25,11 @@ from flowport.media.convert import Wanted, is_odd_picture_url
 from flowport.media.data_uris import parse_data_uri
 from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia, UrlMedia, examine
-from flowport.media.sources import DiskSource, HeldSource, open_unchanged
+from flowport.media.local_files import DiskSource, HeldSource, open_unchanged
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.download import Fetcher, FetchRules
-from flowport.providers.interface import build_inline_media
+from flowport.providers.answers import build_inline_media
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.output_file import SavingRules, build_folder_warning
 from flowport.runs.prepare import MediaInput, PreparedCall, build_rules
@@ -161,7 +161,7 @@ class FileDeliverer:
         if account.is_sandbox and output.saved_path and await anyio.Path(output.saved_path).is_file():
             # The sandbox forgets old results, and reads nothing from the web.
             return await self._bring_saved(output.saved_path, item, delivery)
-        is_theirs = media.run.account_id == account.account.id and account.provider.takes_output_ids
+        is_theirs = media.run.account_id == account.account.id and account.provider.capabilities.is_output_id
         if is_theirs and output.provider_output_id:
             return output.provider_output_id
         output = await self._refresh_links(media)
@@ -242,9 +242,9 @@ class FileDeliverer:
 
     async def _inline(self, media: FileMedia, item: MediaInput, delivery: _Delivery, reason: str) -> str:
         provider = delivery.account.provider
-        if not provider.takes_inline_files:
+        if provider.capabilities.inline is None:
             raise _build_unsendable(item.argument, provider.title, reason)
-        wanted = Wanted(provider.inline_types, provider.max_inline_bytes)
+        wanted = Wanted(provider.capabilities.inline.types, provider.capabilities.inline.max_bytes)
 
         def work() -> tuple[bytes, str]:
             """Read the file, and convert it where that must be."""

@@ -112,6 +112,13 @@ class LiveRuns:
         rows = (entry for entry in self._entries.values() if entry.run.batch_id == batch_id)
         return next((row.problem for row in rows if row.problem and row.run.state is RunState.ACCEPTED), "")
 
+    def count_unstarted(self, account_id: str) -> int:
+        """Return how many rows of batches of an account wait to be started."""
+        runs = (self._entries[run_id].run for run_id in self._live)
+        return sum(
+            run.state is RunState.ACCEPTED and bool(run.batch_id) and run.account_id == account_id for run in runs
+        )
+
     def remove(self, run_id: str) -> None:
         """Forget a run that the store knows as well; whoever waits for it is told."""
         entry = self._entries.get(run_id)

@@ -12,10 +12,10 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from flowport.domain.models import Output, OutputKind, Run
+from flowport.media.formats import FileFormat
 from flowport.media.identify import has_tracks, identify
 from flowport.media.measure import measure
 from flowport.media.saving import PartialFile, build_output_path, open_partial
-from flowport.media.signatures import Sniffed
 from flowport.network.download import Fetched
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class OutputFile:
             self._partial = open_partial(self._path, self._writer)
         return self._partial
 
-    def _describe(self, fetched: Fetched, sniffed: Sniffed | None) -> Output:
+    def _describe(self, fetched: Fetched, sniffed: FileFormat | None) -> Output:
         output, file = self._output, self._open().file
         measures = measure(file, sniffed)
         return replace(
@@ -170,7 +170,7 @@ class OutputFile:
         )
 
 
-def _judge_kind(told: OutputKind, sniffed: Sniffed | None, *, has_tracks: bool) -> OutputKind:
+def _judge_kind(told: OutputKind, sniffed: FileFormat | None, *, has_tracks: bool) -> OutputKind:
     """Return what an output is: what its bytes are, and where they do not say, what the provider said."""
     if sniffed is None or sniffed.mime_type == _SVG:
         return told
@@ -214,7 +214,7 @@ def find_folder_warning(notes: str) -> str:
     return found[0] if found else ""
 
 
-def _is_fit(sniffed: Sniffed | None, head: bytes, kind: OutputKind) -> bool:
+def _is_fit(sniffed: FileFormat | None, head: bytes, kind: OutputKind) -> bool:
     """Tell whether the bytes can be the result of an app: of a medium, all but pages of text and programs.
 
     An error page must not be kept as a picture. What a provider said it was matters little: a result was paid for.

@@ -1,4 +1,4 @@
-"""Decide when which run is polled, alone or by bulk status."""
+"""Poll the live runs of one account, each alone or several by bulk status, as `poll_schedule` decides."""
 
 import heapq
 import itertools
@@ -17,18 +17,18 @@ from flowport.domain.errors import ProviderBroken, ProviderError, ProviderRefuse
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.interface import RunStatus
-from flowport.runs.durations import Forecast
 from flowport.runs.live import LiveRun
 from flowport.runs.poll_schedule import (
     FAILED_POLL,
+    LAST_STARTS_MINUTES,
+    POLLS_IN_ONE,
+    Load,
     PollReason,
     PollState,
     choose_companions,
-    choose_likeliest,
     choose_run,
+    get_load,
     get_next_pause,
-    get_prices,
-    get_prices_of_many,
 )
 from flowport.runtime.clock import Clock, Pace
 from flowport.runtime.supervisor import Supervisor
@@ -36,14 +36,26 @@ from flowport.runtime.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 REFUSED_SECONDS: Final = 86_400.0
-"""For so long runs are read one by one where the provider does not do it at all, or not as we understand it."""
+"""How long bulk status is not used after the provider refused it, or answered in a form that we do not understand."""
 
 FAILED_SECONDS: Final = 300.0
-"""For so long where it may have been the network, or an hour of its own."""
+"""How long after a failure that may pass, of the network or of the provider."""
+
+MAX_POLLS: Final = 32
+"""Polls in progress at once, for each reason; a slow provider is not sent more and more."""
+
+TICK_SECONDS: Final = 0.5
+"""Between two decisions while the pace allows polls and none is worth a request yet."""
+
+_PRIORITIES: Final = {
+    PollReason.WAITED: Priority.LOOK,
+    PollReason.DUE_ROW: Priority.LOOK_OVER,
+    PollReason.ROW: Priority.LOOK_ROW,
+}
 
 
-class ManyReader:
-    """Looks at several runs at once, as long as that goes well. What it does not tell is to be read by itself."""
+class BulkStatusReader:
+    """Fetches the status of several runs with one request while the provider supports that."""
 
     def __init__(self, account: OpenAccount, clock: Clock) -> None:
         self._account = account
@@ -51,85 +63,68 @@ class ManyReader:
         self._closed_until = -inf
 
     def get_most(self) -> int:
-        """Return how many runs one request may look at now; 1 where each is to be read by itself."""
-        ability = self._account.provider.bulk_status
+        """Return how many runs one request may name now; 1 when each run needs its own request."""
+        bulk_status = self._account.provider.capabilities.bulk_status
         is_closed = not self._account.budget.is_limited or self._clock.monotonic() < self._closed_until
-        return 1 if ability is None or is_closed else ability.most
+        return 1 if bulk_status is None or is_closed else bulk_status.most
 
     async def fetch(self, provider_run_ids: Sequence[str]) -> Mapping[str, RunStatus]:
-        """Return how the runs are doing, as far as it is told; the request was taken from the budget.
+        """Return the status of those runs that the response names; the rate limiter has granted the request.
 
-        Nothing is told when it goes wrong, and then nobody tries again for a while.
+        A failure returns nothing and disables bulk status for a while.
         """
-        ability = self._account.provider.bulk_status
-        if ability is None:
+        bulk_status = self._account.provider.capabilities.bulk_status
+        if bulk_status is None:
             return {}
         try:
-            answer = await self._account.send_now(ability.build_request(provider_run_ids))
-            return ability.parse(answer, provider_run_ids, now=self._clock.now())
+            answer = await self._account.send_now(bulk_status.build_request(provider_run_ids))
+            return bulk_status.parse(answer, provider_run_ids, now=self._clock.now())
         except ProviderError as exc:
-            seconds = REFUSED_SECONDS if _is_refusal(exc) else FAILED_SECONDS
+            is_unread = isinstance(exc, ProviderBroken) and exc.status < 500  # noqa: PLR2004
+            is_lasting = is_unread or isinstance(exc, ProviderRefused | ProviderRejected)
+            seconds = REFUSED_SECONDS if is_lasting else FAILED_SECONDS
             self._closed_until = self._clock.monotonic() + seconds
             logger.info("runs are read one by one for %d minutes: %s", seconds / 60, exc)
             return {}
 
 
-def _is_refusal(error: ProviderError) -> bool:
-    """Tell whether asking again would bring the same; what breaks off or fails over there may go well the next time."""
-    is_unread = isinstance(error, ProviderBroken) and error.status < 500  # noqa: PLR2004
-    return is_unread or isinstance(error, ProviderRefused | ProviderRejected)
-
-
-MAX_LOOKS: Final = 32
-"""Looks under way at once, for each demand: a provider that answers slowly is not asked ever more."""
-
-TICK_SECONDS: Final = 0.5
-"""Between two decisions while there are runs that are due by their pace and no look is worth it yet."""
-
-_PRIORITIES: Final = {
-    PollReason.WAITED: Priority.LOOK,
-    PollReason.OVER: Priority.LOOK_OVER,
-    PollReason.LEFT: Priority.LOOK_ROW,
-}
-
-
 @dataclass(slots=True, eq=False)
 class PollSlot:
-    """A run that waits for its next look. Mutable: it changes with every look."""
+    """A run that waits for its next poll. Mutable: it changes with every poll."""
 
     entry: LiveRun
     live: PollState
-    get_forecast: Callable[[], Forecast]
+    get_usual_seconds: Callable[[], float]
     turn: anyio.Event = field(default_factory=anyio.Event)
-    """Set when it is the run's turn, or when there is nothing to wait for any more."""
+    """Set when the run is to be polled, or when polling ends."""
     problem: Exception | None = None
-    """Why there is a turn and no request can be sent; None when it can."""
-    look: RunStatus | None = None
-    """What was told of it together with others; None when it is to be read by itself."""
+    """Why no request can be sent; None when one can."""
+    status: RunStatus | None = None
+    """What a bulk status request returned; None when the run needs a request of its own."""
     is_alone: bool = False
-    """Whether a request for several was to tell of it and did not: the next look is its own."""
-    place: anyio.Semaphore | None = None
-    """What is held while its look is under way."""
-    is_taken: bool = True
-    """Whether anybody still sits on it."""
+    """Whether a bulk status response left the run out: the next poll is its own."""
+    permit: anyio.Semaphore | None = None
+    """Held while the poll is in progress."""
+    is_open: bool = True
+    """Whether the run is still polled."""
     crowd: int = 1
     chance: float = 0.0
-    """What spreads its next look among others; see `get_next_pause`."""
+    """What spreads its next poll among others; see `get_next_pause`."""
 
     @property
     def provider_run_id(self) -> str:
-        """What its provider calls the run."""
+        """The provider's id of the run."""
         return self.entry.run.provider_run_id
 
-    def leave_place(self) -> None:
-        """The look is over; another one may be made."""
-        if self.place is not None:
-            self.place.release()
-            self.place = None
+    def release_permit(self) -> None:
+        """End the poll that is in progress, so that another one may begin."""
+        if self.permit is not None:
+            self.permit.release()
+            self.permit = None
 
 
-class AccountWatch:
-    """Hands out the turns to look at the runs of one account."""
+class AccountPoller:
+    """Decides which run of one account is polled next, and lets its task send the request."""
 
     def __init__(
         self,
@@ -141,15 +136,17 @@ class AccountWatch:
         is_waited: Callable[[LiveRun], bool],
         has_caller: Callable[[LiveRun], bool],
         is_wanted: Callable[[LiveRun], bool],
+        count_unstarted: Callable[[], int] = lambda: 0,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Make a watch; nothing is done until a run has a seat.
+        """Make a poller; it is idle until a slot is opened.
 
         Args:
-            is_waited: Whether somebody waits for a run right now.
+            is_waited: Whether a caller waits for a run right now.
             has_caller: Whether a call waits for the run, or for the batch of which it is a row.
-            is_wanted: Whether a run is still to be looked at.
-            draw: Gives a number from 0 to 1, by chance, that spreads the looks where no budget does.
+            is_wanted: Whether a run is still to be polled.
+            count_unstarted: Returns how many rows of the account wait to be started.
+            draw: Returns a random number from 0 to 1 that spreads the polls where no limit does.
         """
         self._account = account
         self._clock = clock
@@ -158,231 +155,227 @@ class AccountWatch:
         self._is_waited = is_waited
         self._has_caller = has_caller
         self._is_wanted = is_wanted
+        self._count_unstarted = count_unstarted
         self._draw = draw
-        self._many = ManyReader(account, clock)
+        self._bulk = BulkStatusReader(account, clock)
         self._order = itertools.count()
         self._resting: list[tuple[float, int, PollSlot]] = []
-        """A heap of those whose pace does not allow a look yet, by when it will."""
+        """A heap of slots whose pace does not allow a poll yet, by when it will."""
         self._ripe: dict[PollSlot, None] = {}
-        """Those whose pace allows a look, the longest first."""
-        self._seated = 0
-        self._kept: set[PollReason] = set()
+        """Slots whose pace allows a poll, the oldest first."""
+        self._slots: dict[PollSlot, None] = {}
+        """All that are open."""
+        self._working: set[PollReason] = set()
         self._rests: dict[PollReason, anyio.CancelScope] = {}
-        """What ends the rest of a watch at once."""
-        self._places = {poll_reason: anyio.Semaphore(MAX_LOOKS) for poll_reason in PollReason}
+        """Cancelling one ends the rest of its task at once."""
+        self._permits = {reason: anyio.Semaphore(MAX_POLLS) for reason in PollReason}
 
     @contextmanager
     def open_poll_slot(
-        self, entry: LiveRun, age_seconds: float, get_forecast: Callable[[], Forecast]
+        self, entry: LiveRun, age_seconds: float, get_usual_seconds: Callable[[], float]
     ) -> Iterator[PollSlot]:
-        """Give a run a seat for as long as it is followed; it was started so long ago."""
+        """Open a slot for a run that started so long ago; leaving closes it."""
         now = self._clock.monotonic()
-        poll_slot = PollSlot(entry, PollState(now - age_seconds, now - age_seconds, now), get_forecast)
-        self._seated += 1
+        slot = PollSlot(entry, PollState(now - age_seconds, now - age_seconds, now), get_usual_seconds)
+        self._slots[slot] = None
         try:
-            yield poll_slot
+            yield slot
         finally:
-            poll_slot.leave_place()
-            poll_slot.is_taken = False
-            self._ripe.pop(poll_slot, None)
-            self._seated -= 1
-            if not self._seated:
+            slot.release_permit()
+            slot.is_open = False
+            self._ripe.pop(slot, None)
+            del self._slots[slot]
+            if not self._slots:
                 self._wake()
 
-    async def wait_for_turn(self, poll_slot: PollSlot) -> RunStatus | None:
-        """Wait until this run is to be looked at; the request is taken from the budget by then.
+    async def wait_for_turn(self, slot: PollSlot) -> RunStatus | None:
+        """Wait until this run is to be polled; the rate limiter has granted the request by then.
 
         Returns:
-            What the request for another run has told of this one; None when it is to be read now.
+            The status that a bulk request has returned; None when the run is to be polled now.
 
         Raises:
-            ProviderError: There is no way to the provider just now, which counts as a look that failed.
+            ProviderError: The provider cannot be reached, which counts as a failed poll.
         """
-        poll_slot.leave_place()
-        poll_slot.turn, poll_slot.problem, poll_slot.look, poll_slot.is_alone = anyio.Event(), None, None, False
-        poll_slot.crowd = 1 if self._account.budget.limit else self._seated
-        poll_slot.chance = self._draw() if poll_slot.crowd > 1 else 0.0
-        self._rest(poll_slot)
-        self._keep_watch()
-        await poll_slot.turn.wait()
-        if poll_slot.problem is not None:
-            raise poll_slot.problem
-        return poll_slot.look
+        slot.release_permit()
+        slot.turn, slot.problem, slot.status, slot.is_alone = anyio.Event(), None, None, False
+        slot.crowd = 1 if self._account.budget.limit else len(self._slots)
+        slot.chance = self._draw() if slot.crowd > 1 else 0.0
+        self._rest(slot)
+        self._ensure_tasks()
+        await slot.turn.wait()
+        if slot.problem is not None:
+            raise slot.problem
+        return slot.status
 
-    def _rest(self, poll_slot: PollSlot) -> None:
-        """Put a seat among those that rest: until it is due, or until somebody may have begun to wait for a failing run."""
-        due_at = self._get_due(poll_slot)
-        if poll_slot.live.failures:
-            due_at = min(due_at, self._clock.monotonic() + FAILED_POLL[True].longest_seconds)
-            # Sooner than a watch wakes by itself, which knows of no pause shorter than the first one.
+    def _rest(self, slot: PollSlot) -> None:
+        """Let a slot rest until its pace allows a poll, or until a caller may have begun to wait for a failing run."""
+        ripe_at = self._get_ripe_at(slot)
+        if slot.live.failures:
+            ripe_at = min(ripe_at, self._clock.monotonic() + FAILED_POLL[True].longest_seconds)
+            # A task that rests has not planned with a pause shorter than the first one.
             self._wake()
-        heapq.heappush(self._resting, (due_at, next(self._order), poll_slot))
+        heapq.heappush(self._resting, (ripe_at, next(self._order), slot))
 
-    def _get_due(self, poll_slot: PollSlot) -> float:
-        pause = get_next_pause(
+    def _get_ripe_at(self, slot: PollSlot) -> float:
+        return slot.live.asked_at + get_next_pause(
             self._pace,
-            looks=poll_slot.live.looks,
-            failures=poll_slot.live.failures,
-            crowd=poll_slot.crowd,
-            chance=poll_slot.chance,
-            is_waited=self._is_waited(poll_slot.entry) or self._has_caller(poll_slot.entry),
+            polls=slot.live.polls,
+            failures=slot.live.failures,
+            crowd=slot.crowd,
+            chance=slot.chance,
+            is_waited=self._is_waited(slot.entry) or self._has_caller(slot.entry),
         )
-        return poll_slot.live.asked_at + pause
 
-    def _keep_watch(self) -> None:
-        demands = tuple(PollReason) if self._account.budget.limit else (PollReason.WAITED,)
-        for poll_reason in demands:
-            if poll_reason not in self._kept:
-                self._kept.add(poll_reason)
-                name = f"watch over {self._account.account.provider}, {poll_reason.value}"
-                self._supervisor.spawn(name, self._watch, poll_reason, on_crash=self._give_up_all)
+    def _ensure_tasks(self) -> None:
+        for reason in PollReason if self._account.budget.limit else (PollReason.WAITED,):
+            if reason not in self._working:
+                self._working.add(reason)
+                name = f"polls of {self._account.account.provider}, {reason.value}"
+                self._supervisor.spawn(name, self._work, reason, on_crash=self._abandon_all)
 
-    async def _watch(self, poll_reason: PollReason) -> None:
-        """Hand out turns for one reason until nobody has a seat."""
+    async def _work(self, reason: PollReason) -> None:
+        """Poll for one reason until no slot is open."""
         try:
-            while self._seated:
-                if self._choose(poll_reason) is None:
-                    with anyio.CancelScope() as self._rests[poll_reason]:
-                        await self._clock.sleep(self._get_rest())
+            while self._slots:
+                if self._choose(reason) is None:
+                    with anyio.CancelScope() as self._rests[reason]:
+                        await self._clock.sleep(self._get_rest_seconds())
                 else:
-                    await self._hand_out(poll_reason)
+                    await self._poll_one(reason)
         finally:
-            self._kept.discard(poll_reason)
+            self._working.discard(reason)
 
-    async def _hand_out(self, poll_reason: PollReason) -> None:
-        place, problem = self._places[poll_reason], None
-        await place.acquire()
+    async def _poll_one(self, reason: PollReason) -> None:
+        permit, problem = self._permits[reason], None
+        await permit.acquire()
         try:
-            await self._account.wait_for_turn(_PRIORITIES[poll_reason])
+            await self._account.wait_for_turn(_PRIORITIES[reason])
         except ProviderError as exc:
             problem = exc
         except BaseException:
-            place.release()
+            permit.release()
             raise
-        # While we stood in line, runs have come, gone and ended: now is the time to decide.
-        poll_slot = self._choose(poll_reason) or self._choose_any()
-        if poll_slot is None:
-            place.release()
+        # Runs have started and ended while the request was queued, so the decision is made now.
+        slot = self._choose(reason) or self._choose_any()
+        if slot is None:
+            permit.release()
             return
-        party = [poll_slot] if problem else self._gather(poll_slot)
+        party = [slot] if problem else self._gather(slot)
         if len(party) > 1:
-            self._send_out(party, place)
+            for member in party:
+                del self._ripe[member]
+            name = f"bulk status of {self._account.account.provider}"
+            self._supervisor.spawn(name, self._poll_together, party, permit, on_crash=partial(self._abandon, party))
             return
-        poll_slot.place, poll_slot.problem = place, problem
-        self._call(poll_slot)
+        slot.permit, slot.problem = permit, problem
+        self._call(slot)
 
     def _gather(self, leader: PollSlot) -> list[PollSlot]:
-        """Return the run that a request goes to, and those that it may take along."""
-        most = self._many.get_most()
+        """Return the slot that a request is for, and those that it may include."""
+        most = self._bulk.get_most()
         if most == 1 or leader.is_alone:
             return [leader]
-        others: dict[str, PollSlot] = {}
-        for poll_slot in self._ripe:
-            # One id twice would be told as one run, whose end counts once.
-            if (
-                not poll_slot.is_alone
-                and poll_slot.provider_run_id != leader.provider_run_id
-                and self._is_wanted(poll_slot.entry)
-            ):
-                others.setdefault(poll_slot.provider_run_id, poll_slot)
-        poll_slots = list(others.values())
-        chosen = choose_companions(
-            [self._describe(poll_slot) for poll_slot in poll_slots], self._clock.monotonic(), most - 1
-        )
-        return [leader, *(poll_slots[n] for n in chosen)]
+        # An id that two slots share would be answered once, and its end counted once.
+        others = {slot.provider_run_id: slot for slot in reversed(self._ripe) if not slot.is_alone}
+        others.pop(leader.provider_run_id, None)
+        slots = [slot for slot in others.values() if self._is_wanted(slot.entry)]
+        chosen = choose_companions([self._describe(slot) for slot in slots], most - 1)
+        return [leader, *(slots[n] for n in chosen)]
 
-    def _send_out(self, party: Sequence[PollSlot], place: anyio.Semaphore) -> None:
-        for poll_slot in party:
-            del self._ripe[poll_slot]
-        name = f"look at several runs of {self._account.account.provider}"
-        self._supervisor.spawn(name, self._look_together, party, place, on_crash=partial(self._give_up, party))
-
-    async def _look_together(self, party: Sequence[PollSlot], place: anyio.Semaphore) -> None:
-        """Look at all of them with one request. Those of whom nothing is told are as ripe as they were, for a look of their own."""
+    async def _poll_together(self, party: Sequence[PollSlot], permit: anyio.Semaphore) -> None:
+        """Poll several runs with one request. Those that the response leaves out stay ripe, each for a poll of its own."""
         try:
-            told = await self._many.fetch([poll_slot.provider_run_id for poll_slot in party])
+            statuses = await self._bulk.fetch([slot.provider_run_id for slot in party])
         finally:
-            place.release()
-        for poll_slot in party:
-            poll_slot.look = told.get(poll_slot.provider_run_id)
-            if poll_slot.look is not None:
-                poll_slot.turn.set()
+            permit.release()
+        for slot in party:
+            slot.status = statuses.get(slot.provider_run_id)
+            if slot.status is not None:
+                slot.turn.set()
             else:
-                poll_slot.is_alone = True
-                self._ripen(poll_slot)
+                slot.is_alone = True
+                self._ripen(slot)
         self._wake()
 
-    def _choose(self, poll_reason: PollReason) -> PollSlot | None:
-        """Return the run that is to be looked at for this reason, None when that can wait."""
+    def _choose(self, reason: PollReason) -> PollSlot | None:
+        """Return the slot to poll for this reason; None when that can wait."""
         now = self._clock.monotonic()
         while self._resting and self._resting[0][0] <= now:
-            poll_slot = heapq.heappop(self._resting)[2]
-            if (
-                poll_slot.live.failures
-                and poll_slot.is_taken
-                and self._is_wanted(poll_slot.entry)
-                and self._get_due(poll_slot) > now
-            ):
-                self._rest(poll_slot)
+            slot = heapq.heappop(self._resting)[2]
+            is_failing = slot.live.failures and slot.is_open and self._is_wanted(slot.entry)
+            if is_failing and self._get_ripe_at(slot) > now:
+                self._rest(slot)
             else:
-                self._ripen(poll_slot)
-        limit = self._account.budget.limit_to_plan
-        if limit == 0:
+                self._ripen(slot)
+        if not self._account.budget.limit:
             return next(iter(self._ripe), None)
-        for poll_slot in [poll_slot for poll_slot in self._ripe if not self._is_wanted(poll_slot.entry)]:
-            self._call(poll_slot)
-        ripe = [self._describe(poll_slot) for poll_slot in self._ripe]
-        everyone = [*ripe, *(self._describe(poll_slot) for _, _, poll_slot in self._resting if poll_slot.is_taken)]
-        prices = (get_prices if self._many.get_most() == 1 else get_prices_of_many)(everyone, self._pace, limit=limit)
-        if self._account.budget.can_rise:
-            # Rows are looked at in their pace, with what is left: only looks that wait teach how many requests there may be.
-            prices = replace(prices, left=0.0)
-        n = choose_run(ripe, poll_reason, prices, now)
-        return None if n is None else list(self._ripe)[n]
+        for slot in [slot for slot in self._ripe if not self._is_wanted(slot.entry)]:
+            self._call(slot)
+        slots = list(self._ripe)
+        if not slots or (reason is PollReason.DUE_ROW and not self._must_rows_go_first()):
+            return None
+        n = choose_run([self._describe(slot) for slot in slots], reason, self._get_load(), now)
+        return None if n is None else slots[n]
+
+    def _get_load(self) -> Load:
+        limiter = self._account.budget
+        waited = sum(self._is_waited(slot.entry) for slot in self._slots)
+        polls_in_one = 1 if self._bulk.get_most() == 1 else POLLS_IN_ONE
+        load = get_load(waited, len(self._slots) - waited, limit=limiter.limit_to_plan, polls_in_one=polls_in_one)
+        # Only requests that wait for the limiter can raise the limit, so rows keep their pace while it may rise.
+        return load._replace(row_seconds=0.0) if limiter.can_rise else load
+
+    def _must_rows_go_first(self) -> bool:
+        """Return whether due rows are polled before others are started: not when few are left to start."""
+        return self._count_unstarted() > self._account.budget.limit * LAST_STARTS_MINUTES
 
     def _choose_any(self) -> PollSlot | None:
-        """Return a run for a request that the one it was meant for needs no more; None when none is due."""
-        poll_slots = list(self._ripe)
-        n = choose_likeliest([self._describe(poll_slot) for poll_slot in poll_slots], self._clock.monotonic())
-        return None if n is None else poll_slots[n]
+        """Return a slot for a granted request whose own run has ended; None when no slot is ripe."""
+        slots = list(self._ripe)
+        chosen = choose_companions([self._describe(slot) for slot in slots], 1)
+        return slots[chosen[0]] if chosen else None
 
-    def _ripen(self, poll_slot: PollSlot) -> None:
-        if not poll_slot.is_taken:
+    def _ripen(self, slot: PollSlot) -> None:
+        if not slot.is_open:
             return
-        if self._is_wanted(poll_slot.entry):
-            self._ripe[poll_slot] = None
+        if self._is_wanted(slot.entry):
+            self._ripe[slot] = None
         else:
-            poll_slot.turn.set()
+            slot.turn.set()
 
-    def _describe(self, poll_slot: PollSlot) -> PollState:
-        return replace(poll_slot.live, is_waited=self._is_waited(poll_slot.entry), forecast=poll_slot.get_forecast())
+    def _describe(self, slot: PollSlot) -> PollState:
+        is_waited, usual_seconds = self._is_waited(slot.entry), slot.get_usual_seconds()
+        if (is_waited, usual_seconds) != (slot.live.is_waited, slot.live.usual_seconds):
+            slot.live = replace(slot.live, is_waited=is_waited, usual_seconds=usual_seconds)
+        return slot.live
 
-    def _call(self, poll_slot: PollSlot) -> None:
-        del self._ripe[poll_slot]
-        poll_slot.turn.set()
+    def _call(self, slot: PollSlot) -> None:
+        del self._ripe[slot]
+        slot.turn.set()
 
-    def _get_rest(self) -> float:
+    def _get_rest_seconds(self) -> float:
         """Return the seconds until the next decision. A run that comes meanwhile is not due before its first pause."""
         longest = self._pace.first_seconds
         if self._ripe:
             return min(TICK_SECONDS, longest)
         if not self._resting:
             return longest
-        # Not for each of hundreds by itself: some are due nearly together.
+        # Hundreds that are due nearly together share one decision.
         return min(longest, max(self._resting[0][0] - self._clock.monotonic(), longest / 100))
 
     def _wake(self) -> None:
-        """Have every watch decide anew at once."""
+        """Let every task decide again at once."""
         for rest in self._rests.values():
             rest.cancel()
 
-    async def _give_up_all(self) -> None:
-        """Tell every run that nobody watches over it any more, because of our own bug."""
-        await self._give_up((*self._ripe, *(poll_slot for _, _, poll_slot in self._resting)))
+    async def _abandon_all(self) -> None:
+        """Fail every slot after a bug of our own."""
+        await self._abandon((*self._ripe, *(slot for _, _, slot in self._resting)))
         self._ripe.clear()
         self._resting.clear()
 
-    async def _give_up(self, poll_slots: Iterable[PollSlot]) -> None:
-        for poll_slot in poll_slots:
-            poll_slot.problem = RuntimeError("the watch over this account has crashed")
-            poll_slot.turn.set()
+    async def _abandon(self, slots: Iterable[PollSlot]) -> None:
+        for slot in slots:
+            slot.problem = RuntimeError("the poller of this account has crashed")
+            slot.turn.set()

@@ -26,9 +26,8 @@ from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import App, Input, InputKind, JsonValue
 from flowport.domain.text import clean_line
 from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
-from flowport.media.source_kinds import Spelling, correct_address, get_spelling
-from flowport.media.sources import HeldSource
-from flowport.media.wrapped_paths import iterate_unwrapped
+from flowport.media.local_files import HeldSource
+from flowport.media.source_kinds import SourceKind, correct_address, get_source_kind, iterate_unwrapped
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.calls import RunRequest
@@ -182,13 +181,14 @@ class CallPreparer:
         output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
         if output is None and (moved := await account.localize(text)) != text:
             output = await self._finder.find(moved, argument=argument, kind=item.kind, call=call)
-        if output is None and account.provider.is_creation_id(text.strip()):
+        is_output_id = account.provider.capabilities.is_output_id
+        if output is None and is_output_id is not None and is_output_id(text.strip()):
             return CreationMedia(text.strip())
         return output
 
     async def _unwrap(self, text: str, rules: MediaRules) -> str:
         """Return what is named inside quotes, a link or whatever a program put round it."""
-        if get_spelling(text) is not Spelling.RELATIVE or not any(iterate_unwrapped(text)):
+        if get_source_kind(text) is not SourceKind.RELATIVE or not any(iterate_unwrapped(text)):
             return text
         return await anyio.to_thread.run_sync(unwrap, text, rules, limiter=self._threads)
 
@@ -198,7 +198,7 @@ class CallPreparer:
         async with self._readings:
             if not account.is_sandbox:
                 return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
-            if get_spelling(text) is Spelling.URL and not _is_of(text, rules.trusted_origins):
+            if get_source_kind(text) is SourceKind.URL and not _is_of(text, rules.trusted_origins):
                 raise build_refusal(argument, *_NO_WEB)
             try:
                 return await anyio.to_thread.run_sync(resolve, limiter=self._threads)
@@ -225,13 +225,14 @@ def _drop_web_hints(error: ArgumentsInvalid) -> ArgumentsInvalid:
 
 async def build_rules(account: OpenAccount, roots: tuple[Path, ...]) -> MediaRules:
     """Return what media arguments may name for an account."""
-    provider = account.provider
+    inline, upload = account.provider.capabilities.inline, account.provider.capabilities.upload
+    max_inline_bytes = inline.max_bytes if inline else upload.max_bytes if upload else 0
     return MediaRules(
         roots=roots,
         trusted_origins=await account.fetch_file_origins(),
-        max_inline_bytes=provider.max_inline_bytes,
-        upload_types=provider.upload_types,
-        max_upload_bytes=provider.max_upload_bytes,
+        max_inline_bytes=max_inline_bytes,
+        upload_types=upload.types if upload else frozenset(),
+        max_upload_bytes=upload.max_bytes if upload else 0,
     )
 
 
@@ -287,7 +288,7 @@ def _show_media(value: JsonValue, item: MediaInput) -> JsonValue:
 
 
 def _shorten_media(text: str) -> JsonValue:
-    is_data = get_spelling(text) in {Spelling.BASE64, Spelling.DATA_URI} and not _DATA_URI.match(text)
+    is_data = get_source_kind(text) in {SourceKind.BASE64, SourceKind.DATA_URI} and not _DATA_URI.match(text)
     return f"base64… ({len(text)} characters)" if is_data else _shorten(text)
 
 
@@ -322,13 +323,13 @@ async def price_call(call: PreparedCall, account: OpenAccount) -> PreparedCall:
 
     The price in the list may be a day old, and a workflow is changed in a minute.
     """
-    estimate = account.provider.estimate_price(call.app)
+    estimate = account.provider.capabilities.price
     if estimate is None:
         return call
     price: float | None = None
     with anyio.move_on_after(PRICING_SECONDS):
         try:
-            price = await account.converse(estimate, Priority.START)
+            price = await account.converse(estimate(call.app), Priority.START)
         except ProviderError as exc:
             logger.info("the price of %s could not be estimated: %s", call.tool_name, exc)
     return replace(call, app=replace(call.app, price_credits=price))

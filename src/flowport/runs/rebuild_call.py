@@ -109,7 +109,7 @@ class CallRebuilder:
             logger.info("the call of run %s cannot be prepared again: %s", run.id, exc)
             return None
         # Where prices are estimates, each of which may differ, the run was accepted at one, and it is not paid here.
-        is_estimated = account.provider.estimate_price(call.app) is not None
+        is_estimated = account.provider.capabilities.price is not None
         is_same_price = is_estimated or call.app.price_credits == run.price_credits
         return call if call.canonical_digest == run.canonical_digest and is_same_price else None
 

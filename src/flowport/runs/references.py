@@ -15,7 +15,7 @@ from flowport.domain.uris import (
     strip_quotes,
 )
 from flowport.media.input_files import KIND_NAMES, WANTED_KINDS, Media, format_wanted
-from flowport.media.source_kinds import Spelling, get_spelling
+from flowport.media.source_kinds import SourceKind, get_source_kind
 from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.store.interface import Store
@@ -61,14 +61,14 @@ class OutputFinder:
             ArgumentsInvalid: There is no such output, or it is of a kind that the input does not take.
             StoreError: The store cannot be read.
         """
-        match get_spelling(value):
-            case Spelling.RESULT:
+        match get_source_kind(value):
+            case SourceKind.RESULT:
                 name = parse_result_name(value)
                 if name is None:
                     raise build_refusal(argument, "does not name a result of a run as Flowport does", _FORMS)
                 run = await self._find_run(name, argument, call)
                 return OutputMedia(run, _pick(run, name.n, argument, kind))
-            case Spelling.URL:
+            case SourceKind.URL:
                 return await self._find_by_url(value.strip(), argument, kind, call)
             case _:
                 return None
@@ -85,7 +85,7 @@ class OutputFinder:
         if names_last(text):
             return await self._find_last(argument, call)
         found = {run.id: run for run_id in parse_run_ids(text) for run in await self._get_all(run_id, call)}
-        if not found and get_spelling(written) is Spelling.URL:
+        if not found and get_source_kind(written) is SourceKind.URL:
             try:
                 return await self._store.get_run_by_output_url(written, owner=call.owner)
             except ValueError as exc:  # a malformed address

@@ -26,7 +26,7 @@ from flowport.runs.cancel import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runs.downloads import DownloadRetrier, OutputSaver
 from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.quota import QuotaWait
 from flowport.runs.rebuild_call import CallRebuilder
@@ -56,7 +56,7 @@ class Runner:
         clock: Clock,
         supervisor: Supervisor,
         starter: RunStarter,
-        follower: RunFollower,
+        follower: RunPoller,
         saver: OutputSaver,
         writer: PendingWrites,
         process: ProcessLock,

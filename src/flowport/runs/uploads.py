@@ -21,12 +21,12 @@ from flowport.domain.models import OutputKind
 from flowport.media.convert import Converted, Wanted, convert_picture
 from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia
-from flowport.media.sources import Fingerprint, measure, open_unchanged
+from flowport.media.local_files import Fingerprint, compute_fingerprint, open_unchanged
 from flowport.network.account import OpenAccount
 from flowport.network.causes import UploadError
 from flowport.network.ratelimit.limiter import Priority
 from flowport.network.upload import PASSING_STATUSES, SLOWEST_BYTES_PER_SECOND, Uploader
-from flowport.providers.interface import UploadedFile, UploadPlace
+from flowport.providers.interface import PlacedUploads, UploadedFile, UploadPlace, WholeUploads
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
@@ -112,12 +112,13 @@ class FileUploads:
             ArgumentsInvalid: The file cannot be read any more, has changed, or cannot be converted.
             StoreError: The store cannot be read or written.
         """
-        if not _takes(account, media):
+        accepted = account.provider.capabilities.upload
+        if accepted is None or not _takes(accepted.types, media):
             return NotUploaded("")
         is_picture = media.sniffed.kind is OutputKind.IMAGE
         if (closed := self._find_closure(account, _ANY_TYPE if is_picture else _get_type(media))) is not None:
             return closed
-        most = account.provider.max_upload_bytes
+        most = accepted.max_bytes
         if not is_picture and media.fingerprint.size_bytes > most:
             # A picture is made smaller instead.
             return NotUploaded(f"it is larger than {format_size(most)}")
@@ -209,8 +210,10 @@ class FileUploads:
             body.file.close()
 
     async def _open(self, media: FileMedia, account: OpenAccount, argument: str) -> _Body:
-        provider = account.provider
-        wanted = Wanted(provider.upload_types, provider.max_upload_bytes)
+        accepted = account.provider.capabilities.upload
+        if accepted is None:
+            raise AssertionError("a file is opened only for a provider that takes uploads")
+        wanted = Wanted(accepted.types, accepted.max_bytes)
 
         def work() -> _Body:
             """Open the file, and convert it where that must be."""
@@ -224,28 +227,27 @@ class FileUploads:
                 return _Body(file, _get_type(media), media.fingerprint, "")
             file.close()
             data = io.BytesIO(converted.data)
-            fingerprint = measure(data, argument=argument, max_bytes=wanted.max_bytes)
+            fingerprint = compute_fingerprint(data, argument=argument, max_bytes=wanted.max_bytes)
             return _Body(data, converted.mime_type, fingerprint, converted.note)
 
         async with self.conversions:
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     async def _send(self, body: _Body, account: OpenAccount) -> UploadPlace | UploadedFile:
-        """Send the file whole where the provider takes it so, else ask for a place and put it there."""
-        asking = account.provider.request_place(body.mime_type)
-        if asking is None:
-            return await self._send_whole(body, account)
-        place = await account.converse(asking, Priority.START)
-        origins = await account.fetch_file_origins()
-        await self._uploader.put(place, body.file, body.fingerprint, trusted_origins=origins)
-        return place
-
-    async def _send_whole(self, body: _Body, account: OpenAccount) -> UploadedFile:
-        data = await anyio.to_thread.run_sync(body.file.read, limiter=self._threads)
-        sending = account.provider.upload_whole(body.mime_type, data)
-        if sending is None:
-            raise UploadError(account.provider.title, "it takes none")
-        return await account.converse(sending, Priority.START)
+        """Send the file as the provider takes it: whole, or to a place that it names."""
+        match account.provider.capabilities.upload:
+            case PlacedUploads(request_place=request_place):
+                place = await account.converse(request_place(body.mime_type), Priority.START)
+                origins = await account.fetch_file_origins()
+                await self._uploader.put(place, body.file, body.fingerprint, trusted_origins=origins)
+                return place
+            case WholeUploads(send=send):
+                data = await anyio.to_thread.run_sync(body.file.read, limiter=self._threads)
+                return await account.converse(send(body.mime_type, data), Priority.START)
+            case None:
+                raise UploadError(account.provider.title, "it takes none")
+            case other:
+                assert_never(other)
 
     async def _can_try_again(
         self, error: ProviderError | UploadError, account: OpenAccount, mime_type: str, tries: int
@@ -286,9 +288,8 @@ def _find_refused_type(error: ProviderError | UploadError, mime_type: str) -> st
     return _ANY_TYPE if error.status in _ENDPOINT_STATUSES else mime_type
 
 
-def _takes(account: OpenAccount, media: FileMedia) -> bool:
-    """Tell whether the provider takes uploads of this kind; a picture is converted to one that it takes."""
-    types = account.provider.upload_types
+def _takes(types: frozenset[str], media: FileMedia) -> bool:
+    """Check whether uploads of this kind are accepted; a picture is converted to an accepted type."""
     return bool(types) and (media.sniffed.kind is OutputKind.IMAGE or _get_type(media) in types)
 
 

@@ -1,4 +1,4 @@
-"""What has changed since clients were last told: noted by whoever changes it, taken up by whoever tells."""
+"""The changes since clients were last notified, collected from the modules that make them."""
 
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
@@ -10,11 +10,11 @@ from flowport.runtime.clock import Clock
 T = TypeVar("T")
 
 QUIET_SECONDS: Final = 0.3
-"""How long changes of runs are gathered; somebody who watches one wants to see it soon."""
+"""How long changes of runs are collected; short, because a client may watch a run."""
 
 LIST_SECONDS: Final = 3.0
-"""How long changes of lists are gathered. A first catalogue comes app by app, a batch of calls makes run after run, and
-clients read the whole list again at each word, or print a line."""
+"""How long changes of lists are collected. A first catalogue arrives app by app, and clients read the whole list again at each
+notification."""
 
 
 class ListKind(StrEnum):
@@ -25,7 +25,7 @@ class ListKind(StrEnum):
 
 
 class Changes:
-    """The changes that nobody was told of yet."""
+    """The changes that were not announced yet."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -33,26 +33,26 @@ class Changes:
         self._runs = _Noted[str]()
 
     def note_list(self, kind: ListKind) -> None:
-        """Note that a list is not what it was."""
+        """Record that a list changed."""
         self._lists.add(kind)
 
     def note_run(self, run_id: str, *, is_relisted: bool) -> None:
-        """Note that a run is not what it was, and perhaps not listed as it was."""
+        """Record that a run changed, and whether its entry in the resource list changed too."""
         self._runs.add(run_id)
         if is_relisted:
             self._lists.add(ListKind.RESOURCES)
 
     async def take_lists(self) -> frozenset[ListKind]:
-        """Wait until a list changes and for the changes of the next seconds, and return them all; they are told now."""
+        """Wait for a change of a list and those of the next seconds; return and clear them all."""
         return await self._lists.take(self._clock, LIST_SECONDS)
 
     async def take_runs(self) -> frozenset[str]:
-        """Wait until a run changes and for the changes that follow at once, and return their ids; they are told now."""
+        """Wait for a change of a run and those that follow at once; return and clear their ids."""
         return await self._runs.take(self._clock, QUIET_SECONDS)
 
 
 class _Noted(Generic[T]):
-    """Distinct things, and a bell."""
+    """A set of distinct changes, and an event that is set when there is one."""
 
     def __init__(self) -> None:
         self._things: set[T] = set()

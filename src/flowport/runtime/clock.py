@@ -1,4 +1,4 @@
-"""The port through which everything else learns the time and waits.
+"""The port through which all other modules read the time and wait.
 
 Instants that are stored or shown come from `now`, durations only from `monotonic`: a wall clock that jumps must not
 lengthen a wait. Tests hand in a clock of their own, so none of them sleeps.
@@ -20,7 +20,7 @@ _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Clock(Protocol):
-    """What the program needs of time."""
+    """The time functions that the program needs."""
 
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
@@ -31,15 +31,15 @@ class Clock(Protocol):
         ...
 
     def boot_time(self) -> BootTime | None:
-        """Return the instant by a clock that all processes share and nobody sets; None where the system has none."""
+        """Return the instant by a clock that all processes share and that cannot be set; None if the system has none."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; a negative duration is none."""
+        """Wait; a negative duration counts as 0."""
         ...
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Return a scope that ends so long after now; for waits whose seconds were told by this clock."""
+        """Return a scope that ends after this many seconds of this clock."""
         ...
 
 
@@ -62,11 +62,11 @@ class SystemClock:
         return BootTime(boot_id, time.clock_gettime(_BOOT_CLOCK))
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; a negative duration is none."""
+        """Wait; a negative duration counts as 0."""
         await anyio.sleep(max(0.0, seconds))
 
     def move_on_after(self, seconds: float) -> anyio.CancelScope:
-        """Return a scope that ends so long after now."""
+        """Return a scope that ends after this many seconds."""
         return anyio.move_on_after(seconds)
 
 
@@ -80,11 +80,11 @@ def _get_boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often one run is looked at."""
+    """How often one run is polled."""
 
     first_seconds: float = 2.5
-    """From the start to the first look (get-run: "wait 2-3 s")."""
+    """From the start to the first poll (get-run: "wait 2-3 s")."""
     every_seconds: float = 4.0
-    """Between two looks (get-run: "then every 3-5 s")."""
+    """Between two polls (get-run: "then every 3-5 s")."""
     spread_per_second: int = 200
-    """About how many looks a second there are when many runs were started together and no budget spreads them."""
+    """About how many polls a second are made when many runs started together and no limit spreads them."""

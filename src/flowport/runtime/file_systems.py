@@ -1,7 +1,7 @@
-"""What a file system may lack (hard links, syncs, renames over a file, rights), and what is done instead. Blocks on the disk.
+"""File operations that some file systems lack (hard links, syncs, renames over a file), with fallbacks. Blocks on the disk.
 
-Phones, network shares, cards and containers' mounts lack one or the other, and answer in any of a dozen ways. So an error
-means "not offered here" unless it says that the disk itself is full or broken: that is never passed over.
+Phones, network shares, cards and container mounts lack some of them, and report it in a dozen ways. So an error means
+"unsupported here" unless it says that the disk itself is full or broken: that is always raised.
 """
 
 import contextlib
@@ -52,6 +52,26 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never half of one.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    # Two processes may write at once: each has a partial file of its own, and the last rename counts.
+    partial_file = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial_file.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            # Else a power cut may leave the new name on a file whose bytes never reached the disk.
+            sync_file(file.fileno())
+        replace_file(partial_file, path)
+    except BaseException:
+        partial_file.unlink(missing_ok=True)
+        raise
 
 
 def replace_file(source: Path, target: Path) -> None:
@@ -159,7 +179,7 @@ def _is_offered(step: Callable[[], object]) -> bool:
 
 
 def _copy_in_place(source: Path, target: Path) -> None:
-    """Write the bytes under the name itself, for want of any rename: only a crash meanwhile leaves half of them."""
+    """Write the bytes under the final name itself where no rename works: only a crash meanwhile leaves half of them."""
     try:
         _copy(source, target)
     except BaseException:

@@ -1,11 +1,10 @@
-"""Logs for the operator: on stderr, one line each, with no key and no token in them, and nothing that cannot be seen.
+"""Log to stderr for the operator: one line per record, without keys, tokens or invisible characters.
 
-The HTTP library logs whole URLs, and a result's URL carries the token that opens it. So the cleaning sits in the
-handler, where every record passes, whoever wrote it. An error may repeat what a stranger wrote: only a record's first
-line begins without a space, so none of theirs passes for one of ours.
+The HTTP library logs whole URLs, and a result's URL contains a token, so the handler cleans every record. An error may
+contain untrusted text: only the first line of a record begins without a space, so untrusted lines cannot imitate records.
 
-Whoever logs never waits for whoever reads the log: a client may leave stderr unread, and the pipe of it fills. Lines wait
-for a thread of their own; when too many do, the next are dropped, and counted.
+Logging never waits for the reader: a client may leave stderr unread, and its pipe fills. Lines wait for a thread of their own;
+when too many wait, further ones are dropped and counted.
 """
 
 import logging
@@ -24,18 +23,18 @@ MAX_RECORD_LENGTH: Final = 20_000
 """Characters of one record; a traceback has a few thousand."""
 
 REPEAT_SECONDS: Final = 3600.0
-"""After which a fault of the record of runs is logged again."""
+"""After this time a fault of the store is logged again."""
 
 
 MAX_WAITING_LINES: Final = 1000
-"""Records that wait to be written; above it they are dropped."""
+"""The most records that wait to be written; further ones are dropped."""
 
 FLUSH_SECONDS: Final = 0.5
-"""How long a flush waits, as at the end of the process."""
+"""The longest wait of a flush, as at the end of the process."""
 
 
 class CleaningFormatter(logging.Formatter):
-    """Formats a record, traceback included, and takes out secrets and the queries of URLs."""
+    """Formats a record with its traceback, and removes secrets and the queries of URLs."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -48,21 +47,21 @@ class CleaningFormatter(logging.Formatter):
 
 
 def clean_log_line(text: str, secrets: Iterable[str]) -> str:
-    """Return the text without these secrets and without what signs or authorises."""
+    """Return the text without these secrets, and without signatures and tokens."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return redact(text)
 
 
 class OneCauseFilter(logging.Filter):
-    """Drops what follows from a fault that is in the log already: the record of runs is used everywhere, and fails once."""
+    """Drops repeated reports of one fault of the store, which all modules use."""
 
     def __init__(self) -> None:
         super().__init__()
         self._logged_at: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record says something new; the same fault is news again after an hour."""
+        """Return whether the record reports a new fault; the same fault counts as new after an hour."""
         arguments = record.args if isinstance(record.args, tuple) else ()
         for fault in (str(each) for each in arguments if isinstance(each, StoreError)):
             last_at = self._logged_at.get(fault)
@@ -74,10 +73,10 @@ class OneCauseFilter(logging.Filter):
 
 
 class QueuedHandler(logging.Handler):
-    """Formats records at once, and writes them on a thread of its own. Records that find no room are dropped."""
+    """Formats records immediately and writes them on a thread of its own. Records above the limit are dropped."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        """Write to a stream; None for nowhere."""
+        """Write to a stream; None discards all records."""
         super().__init__()
         self._stream = stream
         self._descriptor = _get_descriptor(stream)
@@ -88,16 +87,16 @@ class QueuedHandler(logging.Handler):
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record over."""
+        """Queue a record for writing."""
         try:
             line = self.format(record)
-        except Exception as exc:  # noqa: BLE001 - as the library does, but its way writes to stderr at once
+        except Exception as exc:  # noqa: BLE001 - like the library's handler, which would write to stderr directly
             line = f"a log record of {record.name} could not be formatted: {type(exc).__name__}"
         with self._changed:
             if len(self._waiting) >= MAX_WAITING_LINES:
                 self._dropped += 1
                 return
-            self._tell_dropped()
+            self._report_dropped()
             self._waiting.append(line)
             self._changed.notify_all()
             if self._thread is None or not self._thread.is_alive():
@@ -105,24 +104,24 @@ class QueuedHandler(logging.Handler):
                 self._thread.start()
 
     def has_waiting(self) -> bool:
-        """Tell whether a record is not written yet."""
+        """Return whether a record is not written yet."""
         with self._changed:
             return bool(self._waiting or self._is_writing or self._dropped)
 
     def flush(self) -> None:
-        """Wait until everything is written, but not for long."""
+        """Wait until everything is written, at most `FLUSH_SECONDS`."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._waiting or self._is_writing), FLUSH_SECONDS)
 
     def close(self) -> None:
-        """Write what waits, and let the thread end when that is done."""
+        """Write the waiting records, then let the thread end."""
         self.flush()
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
         super().close()
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         if self._dropped:
             lines = "1 line" if self._dropped == 1 else f"{self._dropped} lines"
             self._waiting.append(f"{lines} of this log were dropped here, because they were not read in time")
@@ -133,7 +132,7 @@ class QueuedHandler(logging.Handler):
             with self._changed:
                 self._is_writing = False
                 if not self._waiting:
-                    self._tell_dropped()
+                    self._report_dropped()
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._is_closed)
                 if not self._waiting:
@@ -142,7 +141,7 @@ class QueuedHandler(logging.Handler):
             self._write(f"{line}\n")
 
     def _write(self, text: str) -> None:
-        """Write a line; one that nobody can read any more is gone."""
+        """Write a line; discard it if the stream is closed."""
         try:
             if self._descriptor is not None:
                 _write_all(self._descriptor, text.encode(errors="backslashreplace"))
@@ -153,7 +152,7 @@ class QueuedHandler(logging.Handler):
 
 
 def _get_descriptor(stream: TextIO | None) -> int | None:
-    """Return the descriptor of a stream, whose own lock the thread must not hold when the process ends."""
+    """Return the descriptor of a stream; the thread must not hold the stream's lock when the process ends."""
     try:
         return None if stream is None else stream.fileno()
     except (OSError, ValueError):
@@ -169,7 +168,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def start_logging(secrets: Iterable[str], *, level: int = logging.WARNING, stream: TextIO | None = None) -> None:
-    """Send every logger's records to stderr through the cleaning handler, replacing what was set up before."""
+    """Send all records to stderr through the cleaning handler, replacing earlier handlers."""
     handler = QueuedHandler(stream or sys.stderr)
     handler.setFormatter(CleaningFormatter(secrets))
     handler.addFilter(OneCauseFilter())

@@ -1,7 +1,7 @@
-"""Run tasks that nobody waits for, so that a crash of one is heard and ends nothing else.
+"""Run background tasks so that a crash of one is logged and ends no other.
 
-A task that dies unheard leaves a process that neither answers nor exits. Here every background task has a name, its
-crash is logged with the traceback, and its owner is told.
+A task that dies silently leaves a process that neither answers nor exits. Here every background task has a name, its
+crash is logged with the traceback, and its owner is notified.
 """
 
 import logging
@@ -30,7 +30,7 @@ class Supervisor:
     ) -> bool | None:
         self._group.cancel_scope.cancel()
         if isinstance(error, Exception):
-            # The group would wrap it; no task here ever raises, so it goes on as it came and can be caught by its class.
+            # The group would wrap the error. No task here raises, so the error is passed on unwrapped and can be caught by its class.
             await self._group.__aexit__(None, None, None)
             return None
         return await self._group.__aexit__(kind, error, trace)
@@ -45,7 +45,7 @@ class Supervisor:
         """Start a task.
 
         Args:
-            on_crash: Awaited when the task died of an error, to tell those who count on it. Its own errors are logged.
+            on_crash: Awaited when the task ended with an error, to notify those who depend on it. Its own errors are logged.
         """
         self._group.start_soon(_run_guarded, name, work, args, on_crash, name=name)
 
@@ -58,7 +58,7 @@ async def _run_guarded(
 ) -> None:
     try:
         await work(*args)
-    except Exception:  # the boundary of a background task: whatever it dies of must be heard and stay its own
+    except Exception:  # the boundary of a background task: its error is logged and affects no other task
         logger.exception("the task %r has crashed", name)
     else:
         return

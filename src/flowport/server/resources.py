@@ -24,14 +24,14 @@ from flowport.domain.errors import ProviderError, RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, get_url_place
 from flowport.domain.text import choose_forms, clean_line, clean_text, count_bytes
 from flowport.domain.uris import format_run_uri, parse_uri
+from flowport.media.decode import trim_after_large_image
+from flowport.media.formats import FileFormat
 from flowport.media.identify import identify
 from flowport.media.previews import Preview
-from flowport.media.signatures import Sniffed
 from flowport.network.causes import FetchError
 from flowport.network.download import FetchRules, FileSink
 from flowport.runs.delivery import Delivery
 from flowport.runs.downloads import bring_output
-from flowport.runtime.memory import give_large_blocks_back
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest output whose bytes are handed to a client."""
@@ -238,13 +238,13 @@ def _get_output_at(run: Run, url: str) -> Output:
     return next(chain(exact, same))
 
 
-def _look_at(file: BinaryIO) -> tuple[int, Sniffed | None]:
+def _look_at(file: BinaryIO) -> tuple[int, FileFormat | None]:
     size_bytes = file.seek(0, io.SEEK_END)
     return size_bytes, identify(file)
 
 
 def _read_whole(file: BinaryIO) -> bytes:
-    give_large_blocks_back()
+    trim_after_large_image()
     file.seek(0)
     return file.read(MAX_BYTES)
 

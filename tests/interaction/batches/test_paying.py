@@ -10,7 +10,7 @@ import pytest
 from mcp.client.context import ClientRequestContext
 
 from flowport.domain.spending import SpendingLimits, UnknownPrice
-from flowport.runs.batch.prepare import MAX_LIVE_ROWS
+from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
 from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import TOOL, build_rows, wait_until_started
 from tests.support.harness import Mode, open_harness
@@ -79,16 +79,16 @@ async def test_the_cap_of_a_day_counts_rows_that_have_not_begun(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """They will be paid; once they will not, there is room again."""
-    spending_limits = SpendingLimits(max_credits_per_day=200.0)
-    for _ in range(MAX_LIVE_ROWS):
+    spending_limits = SpendingLimits(max_credits_per_day=2.0 * LIVE_ROWS_UNLIMITED + 72)
+    for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(
         sandbox, tmp_path / "person", mode=mode, spending_limits=spending_limits, wait_seconds=0.0
     ) as flowport:
-        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(99))
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(LIVE_ROWS_UNLIMITED + 35))
         refused = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2, "hill"))
-        await wait_until_started(flowport, MAX_LIVE_ROWS)
-        assert (await flowport.ask("get_balance"))["accounts"][0]["reserved_credits"] == 198
+        await wait_until_started(flowport, LIVE_ROWS_UNLIMITED)
+        assert (await flowport.ask("get_balance"))["accounts"][0]["reserved_credits"] == 2 * LIVE_ROWS_UNLIMITED + 70
         await flowport.ask("cancel_run", run_id=batch["run_id"])
         taken = await flowport.ask("run_batch", app=TOOL, rows=build_rows(2, "hill"))
     assert (refused["error"], taken["runs"]) == ("DayCapReached", 2)

@@ -8,7 +8,7 @@ import anyio
 import mcp.types as t
 import pytest
 
-from flowport.runs.batch.prepare import MAX_LIVE_ROWS
+from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
 from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read, wait_until_started
 from tests.support.harness import Harness, open_harness
@@ -124,8 +124,8 @@ async def test_one_failed_row_does_not_stop_the_others(flowport: Harness) -> Non
     assert "The lamp is broken" in failed["problem"]
 
 
-async def test_rows_follow_each_other_sixty_four_at_a_time(flowport: Harness) -> None:
-    """The request budget of the account must be left to others too."""
+async def test_rows_follow_each_other_so_many_at_a_time(flowport: Harness) -> None:
+    """Each live row needs polls, and the account has other runs as well."""
     most = 0
     store = flowport.assembly.workspace.store
 
@@ -135,10 +135,12 @@ async def test_rows_follow_each_other_sixty_four_at_a_time(flowport: Harness) ->
         while not (batch_progress := await store.get_batch_progress(batch_id)).is_over:
             most = max(most, batch_progress.live)
 
-    batch = await flowport.ask("run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(150)], wait=False)
+    batch = await flowport.ask(
+        "run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(LIVE_ROWS_UNLIMITED + 50)], wait=False
+    )
     await watch(batch["run_id"])
     facts = await flowport.ask("get_run", run_id=batch["run_id"])
-    assert (facts["failed"], most <= MAX_LIVE_ROWS) == (150, True)
+    assert (facts["failed"], most <= LIVE_ROWS_UNLIMITED) == (LIVE_ROWS_UNLIMITED + 50, True)
 
 
 async def test_a_doubt_about_a_row_is_a_doubt_about_the_batch(flowport: Harness) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from flowport.actions.waiting import KEY_GONE
 from flowport.domain.models import RunState
-from flowport.runs.batch.prepare import MAX_LIVE_ROWS
 from flowport.runs.batch.service import TRIAL_ROWS
+from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
 from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, wait_until_started
 from tests.store.samples import build_run
@@ -41,24 +41,24 @@ async def test_cancelling_starts_no_more_and_says_what_goes_on(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """What the provider has is paid for."""
-    for _ in range(MAX_LIVE_ROWS):
+    for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode) as flowport:
-        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(100), wait=False)
-        await wait_until_started(flowport, MAX_LIVE_ROWS)
+        batch = await flowport.ask("run_batch", app=TOOL, rows=build_rows(LIVE_ROWS_UNLIMITED + 36), wait=False)
+        await wait_until_started(flowport, LIVE_ROWS_UNLIMITED)
         await wait_until_live(flowport, batch["run_id"])
         before = await flowport.ask("get_run", run_id=batch["run_id"], wait=False)
         cancelled = await flowport.ask("cancel_run", run_id=batch["run_id"])
         after = await flowport.ask("get_run", run_id=batch["run_id"], wait=False)
         balance = (await flowport.ask("get_balance"))["accounts"][0]
-        assert await flowport.count("run") == MAX_LIVE_ROWS
-    assert (before["live"], before["waiting"]) == (MAX_LIVE_ROWS, 100 - MAX_LIVE_ROWS)
+        assert await flowport.count("run") == LIVE_ROWS_UNLIMITED
+    assert (before["live"], before["waiting"]) == (LIVE_ROWS_UNLIMITED, 36)
     assert cancelled["summary"] == (
-        "36 of 100 runs were not started and cost nothing; 64 that were started go on and are charged, and get_run fetches "
+        f"36 of {LIVE_ROWS_UNLIMITED + 36} runs were not started and cost nothing; {LIVE_ROWS_UNLIMITED} that were started go on and are charged, and get_run fetches "
         "their results."
     )
-    assert (after["state"], after["not_started"], after["live"]) == ("running", 36, MAX_LIVE_ROWS)
-    assert balance["reserved_credits"] == 2 * MAX_LIVE_ROWS
+    assert (after["state"], after["not_started"], after["live"]) == ("running", 36, LIVE_ROWS_UNLIMITED)
+    assert balance["reserved_credits"] == 2 * LIVE_ROWS_UNLIMITED
 
 
 async def test_cancelling_what_was_started_as_a_whole_cancels_nothing_and_an_equal_call_joins(
@@ -158,17 +158,17 @@ async def test_a_batch_whose_caller_leaves_goes_on_unless_that_is_not_wanted(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """It is paid for row by row, so what has not begun can be saved."""
-    for _ in range(MAX_LIVE_ROWS):
+    for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
     async with open_harness(sandbox, tmp_path / "person", mode=mode, should_stop_on_cancel=True) as flowport:
         with anyio.CancelScope() as scope:
 
             async def watch(progress: float, total: float | None, message: str | None) -> None:
                 """Give up once rows are under way."""
-                if message and "of 80 done" in message:
+                if message and f"of {LIVE_ROWS_UNLIMITED + 16} done" in message:
                     scope.cancel()
 
-            arguments = {"app": TOOL, "rows": build_rows(80)}
+            arguments = {"app": TOOL, "rows": build_rows(LIVE_ROWS_UNLIMITED + 16)}
             await flowport.client.call_tool("run_batch", arguments, progress_callback=watch)
         row = (await flowport.ask("list_runs"))["runs"][0]
         with anyio.fail_after(60):
@@ -181,16 +181,18 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
     sandbox: SandboxClient, tmp_path: Path, mode: Mode
 ) -> None:
     """It is asked for in the editor, while the desktop client carries it out."""
-    for _ in range(MAX_LIVE_ROWS):
+    for _ in range(LIVE_ROWS_UNLIMITED):
         await sandbox.switch("next_run", hold=True)
     async with (
         open_harness(sandbox, tmp_path / "person", mode=mode) as first,
         open_harness(sandbox, tmp_path / "person", mode=mode) as second,
     ):
-        batch_id = (await first.ask("run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(70)], wait=False))[
-            "run_id"
-        ]
-        await wait_until_started(first, MAX_LIVE_ROWS)
+        batch_id = (
+            await first.ask(
+                "run_batch", app=FAILING, rows=[{"note": str(n)} for n in range(LIVE_ROWS_UNLIMITED + 6)], wait=False
+            )
+        )["run_id"]
+        await wait_until_started(first, LIVE_ROWS_UNLIMITED)
         await wait_until_live(first, batch_id)
         stopped = await second.ask("cancel_run", run_id=batch_id)
         found: list[dict[str, Any]] = []
@@ -201,12 +203,16 @@ async def test_a_batch_of_another_living_program_is_waited_for_and_stopped(
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
-            await wait_until(lambda: any("of 70 done" in message for _, message in second.progress))
+            await wait_until(
+                lambda: any(f"of {LIVE_ROWS_UNLIMITED + 6} done" in message for _, message in second.progress)
+            )
             for run in await first.assembly.workspace.store.get_live_rows(batch_id):
                 await sandbox.switch(f"runs/{run.provider_run_id}", release=True)
-        assert await first.count("run") == MAX_LIVE_ROWS
-    assert stopped["summary"].startswith("6 of 70 runs were not started and cost nothing; 64 that were started go on")
-    assert (found[0]["state"], found[0]["failed"], found[0]["not_started"]) == ("failed", MAX_LIVE_ROWS, 6)
+        assert await first.count("run") == LIVE_ROWS_UNLIMITED
+    assert stopped["summary"].startswith(
+        f"6 of {LIVE_ROWS_UNLIMITED + 6} runs were not started and cost nothing; {LIVE_ROWS_UNLIMITED} that were started go on"
+    )
+    assert (found[0]["state"], found[0]["failed"], found[0]["not_started"]) == ("failed", LIVE_ROWS_UNLIMITED, 6)
 
 
 async def test_a_batch_whose_key_is_gone_can_be_read_and_cancelled(flowport: Harness) -> None:

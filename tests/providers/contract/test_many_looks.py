@@ -13,7 +13,7 @@ from flowport.network.account import OpenAccount
 from flowport.providers.interface import Started
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
-from flowport.runs.poll import RunFollower
+from flowport.runs.poll import RunPoller
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
 from tests.fakes.client import Client as SandboxClient
@@ -40,7 +40,7 @@ class Party:
         """Follow them to their ends by a clock that stands still while requests are under way: so they are ripe together."""
         clock, live_runs, store, ends = FakeClock(idle_seconds=0.05), LiveRuns(), FaultyStore(folder / "l.sqlite3"), []
         async with Supervisor() as supervisor:
-            follower = RunFollower(
+            follower = RunPoller(
                 store, live_runs, clock, Pace(), PendingWrites(store, live_runs, clock), supervisor=supervisor
             )
 

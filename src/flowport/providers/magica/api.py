@@ -18,12 +18,13 @@ from flowport.domain.errors import (
 )
 from flowport.domain.models import App, Input, JsonValue, RunState
 from flowport.domain.text import clean_line
+from flowport.providers.answers import is_not_taken
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
     AppList,
     Balance,
-    BulkStatus,
+    Capabilities,
     Conversation,
     LeftOut,
     ListQuery,
@@ -34,11 +35,11 @@ from flowport.providers.interface import (
     ToolRequest,
     Uncertain,
     UploadedFile,
-    is_not_taken,
+    WholeUploads,
 )
+from flowport.providers.magica.answers import build_magica_refusal, find_items, find_next_query, parse_body
 from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magica.declared import DeclaredWorkflow
-from flowport.providers.magica.errors import build_magica_refusal, parse_body
 from flowport.providers.magica.inputs import (
     MAX_ID_LENGTH,
     RequestField,
@@ -49,17 +50,17 @@ from flowport.providers.magica.inputs import (
 )
 from flowport.providers.magica.mcp_tools import (
     ask_for_fields,
-    cancel,
+    build_cancel_arguments,
+    build_upload_arguments,
     find_address,
     has_started,
     tell_missing_tool,
-    upload,
 )
-from flowport.providers.magica.outputs import parse_run, read_microcredits
-from flowport.providers.magica.pages import find_items, find_next_query
+from flowport.providers.magica.outputs import parse_event, parse_run, read_microcredits
 from flowport.providers.magica.prices import build_estimate_body, parse_estimate
 from flowport.providers.options import MAX_TEXT_LENGTH
 from flowport.providers.parsing import clean_answer, parse_json, quote_segment, read_run_id, tell_what_came
+from flowport.providers.webhooks import SignedWebhooks
 
 RUN_ID_MARK: Final = "{run_id}"
 """What stands for the run in the path of a cancellation."""
@@ -88,19 +89,11 @@ class Magica:
     title = "Magica"
     requests_per_minute = 60  # authentication: the default of a key; it can be set from 1 to 10,000
     requests_per_day = 1000  # likewise, up to 100,000
-    takes_inline_files = False  # runs take public addresses alone
-    max_inline_bytes = 20 * 1024 * 1024  # no figure is published; this goes as text through a tool call
-    inline_types = UPLOAD_TYPES
-    upload_types = UPLOAD_TYPES
-    max_upload_bytes = 20 * 1024 * 1024
-    takes_output_ids = False
-    can_cancel = True
     reads_ahead = False  # a key has 1,000 requests a day
     refresh_seconds = 3600.0  # likewise
-    bulk_status: BulkStatus | None = MagicaBulkStatus(title)
     left_out_seconds = 86_400.0  # likewise: to ask all sources takes half a dozen requests
     style = "v1"
-    styles: Sequence[str] = ("v1",)
+    alternatives: Sequence["Magica"] = ()
 
     def __init__(self, *, cancel_path: str = "", declared: Sequence[DeclaredWorkflow] = ()) -> None:
         """Speak Magica's words.
@@ -112,10 +105,17 @@ class Magica:
         self._cancel_path = cancel_path
         self._declared = {one.workflow_id: one for one in declared}
         self.declared_ids = frozenset(self._declared)
-
-    def speak(self, style: str) -> "Magica":  # noqa: ARG002 - there is one
-        """Return Magica as it is: there is one path family."""
-        return self
+        # Runs take public addresses alone. To find a lost run the MCP server's `list_runs` may do; nothing documents how
+        # its runs show their inputs.
+        self.capabilities = Capabilities(
+            # No size is published; a file goes as text through a tool call.
+            upload=WholeUploads(UPLOAD_TYPES, 20 * 1024 * 1024, self.upload_whole),
+            cancel=self.cancel_run,
+            balance=self.read_balance,
+            price=self.estimate_price,
+            bulk_status=MagicaBulkStatus(self.title),
+            webhooks=SignedWebhooks("svix-", parse_event),
+        )
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:  # noqa: ARG002 - the same everywhere
         """Return the key header."""
@@ -225,7 +225,7 @@ class Magica:
                 return
             if answer.status not in {404, 405}:
                 raise self._build_refusal(answer, Operation.CANCEL_RUN)
-        request = ToolRequest(Operation.CANCEL_RUN, "cancel_run", cancel(provider_run_id))
+        request = ToolRequest(Operation.CANCEL_RUN, "cancel_run", build_cancel_arguments(provider_run_id))
         end = ", so nothing was cancelled: the run goes on there and is charged"
         yield from self._use(request, "runs are cancelled", end)
 
@@ -238,22 +238,14 @@ class Magica:
             raise self._build_broken(answer, Operation.READ_BALANCE, "its answer names no balance")
         return Balance(available)
 
-    def is_creation_id(self, text: str) -> bool:  # noqa: ARG002 - whatever it is
-        """Return False: runs take addresses alone."""
-        return False
-
     def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
-        """Bring a file by the MCP server's `upload_file`; no endpoint for it exists."""
-        request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", upload(mime_type, data))
+        """Upload a file by the MCP server's `upload_file`; no endpoint exists."""
+        request = ToolRequest(Operation.REQUEST_UPLOAD, "upload_file", build_upload_arguments(mime_type, data))
         body = yield from self._use(request, "files are uploaded")
         address = find_address(body)
         if not address:
             raise ProviderBroken(self.title, Operation.REQUEST_UPLOAD, 200, "its answer gave no address of the file")
         return UploadedFile(address, UPLOAD_SECONDS)
-
-    def request_place(self, mime_type: str) -> None:  # noqa: ARG002 - whatever it is
-        """Return None: a file goes up whole."""
-        return
 
     def _read_graph(self, app: App) -> Conversation[Any]:
         """Return a workflow as its own address tells it. The path of a system workflow was inferred."""

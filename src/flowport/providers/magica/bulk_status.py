@@ -12,7 +12,7 @@ from typing import Any, Final
 from flowport.domain.errors import Operation, ProviderBroken
 from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
-from flowport.providers.magica.errors import parse_body
+from flowport.providers.magica.answers import parse_body
 from flowport.providers.magica.outputs import parse_run
 
 MAX_TOLD: Final = 1000

@@ -89,7 +89,7 @@ def _tells_instead(sentence: str) -> bool:
     return bool(_TELLS.search(rest)) and not _STARTS.search(rest) and not _DENIES.search(rest)
 
 
-def cancel(run_id: str) -> BuildArguments:
+def build_cancel_arguments(run_id: str) -> BuildArguments:
     """Return how `cancel_run` is called."""
 
     def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
@@ -100,7 +100,7 @@ def cancel(run_id: str) -> BuildArguments:
     return build
 
 
-def upload(mime_type: str, data: bytes) -> BuildArguments:
+def build_upload_arguments(mime_type: str, data: bytes) -> BuildArguments:
     """Return how `upload_file` is given a file."""
 
     def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:

@@ -219,3 +219,8 @@ def read_microcredits(value: Any) -> float | None:
         return None
     amount = value / MICROCREDITS
     return amount if is_number(amount) and amount >= 0 else None
+
+
+def parse_event(event: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return run id, name and metadata of a webhook event, as the page "Webhooks" documents them."""
+    return event.get("runId"), event.get("type"), event.get("metadata")

@@ -13,28 +13,28 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from flowport.domain.errors import AppUnsupported, InputFlaw, Operation, ProviderBroken, ProviderError
 from flowport.domain.models import App, JsonValue, RunState
 from flowport.domain.text import clean_line
+from flowport.providers.answers import Refusal, build_refusal, is_not_taken
 from flowport.providers.input_errors import find_flaws, format_flaws
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
     AppList,
-    BulkStatus,
+    Capabilities,
     Conversation,
+    InlineFiles,
     LeftOut,
     ListQuery,
     NotTaken,
-    Refusal,
+    PlacedUploads,
     RunStatus,
     Started,
     StartOutcome,
     Uncertain,
     UploadPlace,
-    build_refusal,
-    is_not_taken,
 )
 from flowport.providers.magnific import STYLES
 from flowport.providers.magnific.inputs import MAX_ID_LENGTH, parse_inputs
-from flowport.providers.magnific.outputs import parse_outputs
+from flowport.providers.magnific.outputs import parse_event, parse_outputs
 from flowport.providers.magnific.uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES, is_creation_id, parse_place
 from flowport.providers.options import MAX_TEXT_LENGTH
 from flowport.providers.parsing import (
@@ -51,6 +51,10 @@ from flowport.providers.parsing import (
     tell_what_came,
 )
 from flowport.providers.run_states import guess_end, is_instant, parse_state
+from flowport.providers.webhooks import SignedWebhooks
+
+INLINE: Final = InlineFiles(frozenset({"image/png", "image/jpeg"}), 10 * 1024 * 1024)
+"""The formats that every page names; no size is documented for flows, single endpoints name about 10 MB per picture."""
 
 _OLD_DOMAIN: Final = "api.freepik.com"
 
@@ -93,18 +97,10 @@ class Magnific:
     name = "magnific"
     requests_per_minute = 50  # docs.magnific.com/ratelimits, per API key
     requests_per_day = 0
-    max_inline_bytes = 10 * 1024 * 1024  # no figure for flows; single endpoints name about 10 MB per picture
-    takes_inline_files = True
-    can_cancel = False  # no endpoint for it exists
     reads_ahead = True
     refresh_seconds = 600.0
     left_out_seconds = 0.0
-    bulk_status: BulkStatus | None = None
     declared_ids = frozenset[str]()
-    inline_types = frozenset({"image/png", "image/jpeg"})  # the formats that every page names
-    upload_types = UPLOAD_TYPES
-    max_upload_bytes = MAX_UPLOAD_BYTES
-    takes_output_ids = True  # run-flow: "an existing creation's identifier"
 
     def __init__(self, title: str = "Magnific", styles: Sequence[str] = STYLES) -> None:
         """Speak the first of these path families.
@@ -116,10 +112,21 @@ class Magnific:
         self.title = title
         self.styles: Sequence[str] = tuple(styles)
         self.style = self.styles[0]
+        # Cancelling, a balance and bulk status have no endpoint.
+        self.capabilities = Capabilities(
+            inline=INLINE,
+            upload=PlacedUploads(UPLOAD_TYPES, MAX_UPLOAD_BYTES, self.request_place),
+            is_output_id=is_creation_id,  # run-flow: "an existing creation's identifier"
+            webhooks=SignedWebhooks("webhook-", parse_event),
+        )
 
-    def speak(self, style: str) -> "Magnific":
-        """Return Magnific in another of its families, which is then the first to be tried."""
-        return Magnific(self.title, (style, *(other for other in self.styles if other != style)))
+    @property
+    def alternatives(self) -> Sequence["Magnific"]:
+        """Magnific in each of its other path families."""
+        return [
+            Magnific(self.title, (style, *(other for other in self.styles if other != style)))
+            for style in self.styles[1:]
+        ]
 
     def build_headers(self, api_key: str, host: str) -> Mapping[str, str]:
         """Return the key header; the docs write it in several cases, HTTP minds none.
@@ -157,26 +164,10 @@ class Magnific:
         answer = yield self.build_app_request(app.id)
         return self.parse_app(answer, app, read_at=read_at)
 
-    def estimate_price(self, app: App) -> None:  # noqa: ARG002 - the flow's price is fixed
-        """Return None: the lists tell what a flow costs."""
-        return
-
-    def cancel_run(self, provider_run_id: str) -> None:  # noqa: ARG002 - whichever it is
-        """Return None: no endpoint for it exists."""
-        return
-
-    def read_balance(self) -> None:
-        """Return None: no endpoint for it exists."""
-        return
-
     def request_place(self, mime_type: str) -> Conversation[UploadPlace]:
         """Return where to put a file."""
         answer = yield self.build_upload_request(mime_type)
         return self.parse_upload(answer)
-
-    def upload_whole(self, mime_type: str, data: bytes) -> None:  # noqa: ARG002 - whatever it is
-        """Return None: a place is asked for."""
-        return
 
     def build_app_request(self, app_id: str) -> ApiRequest:
         """Return the `get-flow` request."""
@@ -215,10 +206,6 @@ class Magnific:
             inputs = {ids.get(key, key): value for key, value in inputs.items()}
         path = f"/v1/ai/{self.style}/{quote_segment(app.id)}/run"
         return ApiRequest(Operation.START_RUN, "POST", path, {"inputs": dict(inputs)})
-
-    def is_creation_id(self, text: str) -> bool:
-        """Tell whether this looks like a sqid or another identifier of a creation."""
-        return is_creation_id(text)
 
     def build_upload_request(self, mime_type: str) -> ApiRequest:
         """Return the `request-url` request; uploads are outside the path families."""

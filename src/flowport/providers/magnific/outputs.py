@@ -103,3 +103,15 @@ def _parse_expiry(url: str, *, now: float) -> float:
     stated = float(found.group(1)) if found else now + LINK_SECONDS
     # A clock that is wrong on either side must not make a fresh link look dead or immortal.
     return stated if now < stated <= now + 2 * LINK_SECONDS else now + LINK_SECONDS
+
+
+def parse_event(event: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return run id, name and metadata of a webhook event.
+
+    The schema is not published: `run_id` is documented, its other spellings and the member with the name are inferred.
+    """
+    data = event.get("data")
+    inner = data if isinstance(data, Mapping) else {}
+    run_ids = (event.get("run_id"), event.get("workflow_run_identifier"), inner.get("run_id"))
+    names = (event.get(key) for key in ("event", "type", "status"))
+    return next(filter(None, run_ids), None), next(filter(None, names), None), None

@@ -16,6 +16,7 @@ from flowport.domain.text import count_bytes
 from flowport.network.account import OpenAccount
 from flowport.runs.accept import build_run, draw_id
 from flowport.runs.calls import RunRequest
+from flowport.runs.poll_schedule import LIVE_ROWS
 from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, PreparedCall
 from flowport.runs.references import OutputMedia
 from flowport.runtime.clock import Clock
@@ -30,9 +31,6 @@ MAX_ARGUMENTS_BYTES: Final = 5_000_000
 
 MAX_SHARED_BYTES: Final = 64_000_000
 """Of what the rows share, times the rows that are live at once: each holds its own while it waits."""
-
-MAX_LIVE_ROWS: Final = 64
-"""Rows of one batch that have begun and are not over."""
 
 MAX_VARIATIONS: Final = 16
 
@@ -169,7 +167,7 @@ def _check_size(wish: BatchRequest) -> None:
             wish.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted."
         )
     shared = count_bytes(wish.shared)
-    if shared * min(count, MAX_LIVE_ROWS) > MAX_SHARED_BYTES:
+    if shared * min(count, LIVE_ROWS.start) > MAX_SHARED_BYTES:
         raise build_refusal(
             "arguments", "holds too much data for so many rows", "Give paths or https URLs of the files instead."
         )

@@ -18,11 +18,12 @@ from flowport.domain.models import Run, RunState
 from flowport.domain.run_events import Finished
 from flowport.network.account import OpenAccount
 from flowport.runs.accept import Submission
-from flowport.runs.batch.prepare import MAX_LIVE_ROWS, PreparedBatch, build_batch, build_row_run
+from flowport.runs.batch.prepare import PreparedBatch, build_batch, build_row_run
 from flowport.runs.batch.report import BatchReport, SavedReport
 from flowport.runs.calls import RunRequest
 from flowport.runs.cancel import cancel_row
 from flowport.runs.live import LiveRun, LiveRuns
+from flowport.runs.poll_schedule import get_live_rows
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.service import Runner
 from flowport.runtime.clock import Clock
@@ -257,8 +258,11 @@ class Batches:
         if batch_progress.is_over:
             return await self._finish(batch, batch_progress, bell)
         account = self._accounts.get(batch.account_id)
-        free = min(batch_progress.waiting, _count_places(batch_progress) - batch_progress.live)
-        if account is not None and free > 0:
+        if account is None:
+            return None
+        most = get_live_rows(account.budget.limit)
+        free = min(batch_progress.waiting, _count_places(batch_progress, most) - batch_progress.live)
+        if free > 0:
             await self._start_rows(batch, batch_progress, account, free)
         return None
 
@@ -332,8 +336,8 @@ def _find_reason_to_stop(batch_progress: BatchProgress, refusal: str) -> str:
     return format_stopped(batch_progress.stop_after_failures) if has_failed else ""
 
 
-def _count_places(batch_progress: BatchProgress) -> int:
+def _count_places(batch_progress: BatchProgress, most: int) -> int:
     """Return how many rows may be live: few until one has succeeded, where failures are to stop the batch."""
     if not batch_progress.stop_after_failures or batch_progress.succeeded or batch_progress.partial:
-        return MAX_LIVE_ROWS
-    return min(MAX_LIVE_ROWS, max(batch_progress.stop_after_failures, TRIAL_ROWS))
+        return most
+    return min(most, max(batch_progress.stop_after_failures, TRIAL_ROWS))

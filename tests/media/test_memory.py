@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from flowport.runtime import memory as heap
+from flowport.media import decode
 
 PROGRAM = """
 import re
 from pathlib import Path
-from flowport.runtime.memory import give_large_blocks_back
+from flowport.media.decode import trim_after_large_image
 def get_kilobytes():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-assert give_large_blocks_back()
+assert trim_after_large_image()
 block = b"x" * 20_000_000
 del block  # after this the library would keep blocks up to its size
 before = get_kilobytes()
@@ -34,10 +34,10 @@ def test_a_large_block_goes_back_when_it_is_free() -> None:
 
 def test_a_system_whose_library_cannot_be_told_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to do on macOS, on Windows, and with other C libraries."""
-    heap.give_large_blocks_back.cache_clear()
+    decode.trim_after_large_image.cache_clear()
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
-    assert not heap.give_large_blocks_back()
-    heap.give_large_blocks_back.cache_clear()
-    monkeypatch.setattr("flowport.runtime.memory.sys.platform", "darwin")
-    assert not heap.give_large_blocks_back()
-    heap.give_large_blocks_back.cache_clear()
+    assert not decode.trim_after_large_image()
+    decode.trim_after_large_image.cache_clear()
+    monkeypatch.setattr("flowport.media.decode.sys.platform", "darwin")
+    assert not decode.trim_after_large_image()
+    decode.trim_after_large_image.cache_clear()
