@@ -5,15 +5,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from flowport.sandbox import pictures, scenery, sound
+# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is handled, so that the sandbox starts quickly
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-CLIP_WIDTH: Final = 640
-CLIP_HEIGHT: Final = 360
+CLIP_SIZE: Final = (640, 360)
 CLIP_SECONDS: Final = 3.0
 
 
@@ -30,15 +26,12 @@ class Product:
     """One finished file."""
 
     kind: ProductKind
-    tool: str
-    """The provider's word for what made it."""
+    tool: str  # the provider's word for what made it
     mime_type: str
     data: bytes = field(repr=False)
     width: int | None = None
-    height: int | None = None
-    """In pixels; None for sound."""
-    duration_seconds: float | None = None
-    """None for pictures."""
+    height: int | None = None  # in pixels; None for sound
+    duration_seconds: float | None = None  # none for pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +39,14 @@ class Outcome:
     """What came of a run."""
 
     products: tuple[Product, ...]
-    problem: str = ""
-    """What went wrong with the products that are missing; empty when all are there."""
+    problem: str = ""  # what went wrong with the products that are missing; empty when all are there
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
     """The checked inputs of a run, by type and key; defaults are filled in."""
 
-    texts: Mapping[str, str] = field(default_factory=dict)
-    """Texts and selects."""
+    texts: Mapping[str, str] = field(default_factory=dict)  # texts and selects
     numbers: Mapping[str, float] = field(default_factory=dict)
     photos: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Encoded pictures that were decoded once already."""
@@ -73,8 +64,7 @@ class StepFailed(Exception):
         return f"Node '{self.step}' failed: {self.reason}"
 
 
-Recipe: TypeAlias = Callable[[Values], Outcome]
-"""What an app does: a pure function, but for the bundled clip."""
+Recipe: TypeAlias = Callable[[Values], Outcome]  # what an app does: a pure function, but for the bundled clip
 
 _Frozen: TypeAlias = tuple[tuple[str, Any], ...]
 
@@ -97,6 +87,8 @@ def _produce_once(recipe: Recipe, texts: _Frozen, numbers: _Frozen, photos: _Fro
 
 def upscale(values: Values) -> Outcome:
     """Enlarge a photo."""
+    from flowport.sandbox import pictures
+
     photo = pictures.decode_photo(values.photos["photo"])
     factor = int(values.texts["factor"])
     if photo.width * photo.height * factor**2 > pictures.MAX_PIXELS:
@@ -106,12 +98,16 @@ def upscale(values: Values) -> Outcome:
 
 def sketch(values: Values) -> Outcome:
     """Draw a photo in pencil."""
+    from flowport.sandbox import pictures
+
     photo = pictures.decode_photo(values.photos["photo"])
     return Outcome((build_drawing("pencil-sketch", pictures.sketch(photo, values.numbers["line_strength"])),))
 
 
 def poster(values: Values) -> Outcome:
     """Print a photo as a poster."""
+    from flowport.sandbox import pictures
+
     photo = pictures.decode_photo(values.photos["photo"])
     sheet = pictures.poster(photo, values.texts["title"], values.texts["palette"])
     return Outcome((build_drawing("retro-poster", sheet),))
@@ -119,12 +115,16 @@ def poster(values: Values) -> Outcome:
 
 def picture(values: Values) -> Outcome:
     """Draw the landscape of a text."""
+    from flowport.sandbox import scenery
+
     size = scenery.SHAPES[values.texts["shape"]]
     return Outcome((build_drawing("text-to-image", scenery.draw_landscape(values.texts["prompt"], size)),))
 
 
 def variations(values: Values) -> Outcome:
     """Draw several landscapes of one text."""
+    from flowport.sandbox import scenery
+
     prompt, size = values.texts["prompt"], scenery.SHAPES["square"]
     numbers = range(1, int(values.numbers["count"]) + 1)
     return Outcome(
@@ -134,19 +134,25 @@ def variations(values: Values) -> Outcome:
 
 def cinema(values: Values) -> Outcome:
     """Draw the landscape of a text on a wide screen."""
+    from flowport.sandbox import scenery
+
     return Outcome((build_drawing("text-to-image", scenery.draw_cinema_still(values.texts["prompt"])),))
 
 
 def product(values: Values) -> Outcome:
     """Put a photo before a studio backdrop; the second step fails."""
+    from flowport.sandbox import pictures
+
     shot = pictures.product_shot(pictures.decode_photo(values.photos["photo"]))
     return Outcome((build_photograph("product-shot", shot),), "Node 'relight' failed: the lamp went out")
 
 
 def clip(values: Values) -> Outcome:
     """Return the bundled clip and a tune made from a text."""
+    from flowport.sandbox import sound
+
     data = resources.files("flowport.sandbox").joinpath("assets", "clip.mp4").read_bytes()
-    clip = Product(ProductKind.VIDEOS, "image-to-video", "video/mp4", data, CLIP_WIDTH, CLIP_HEIGHT, CLIP_SECONDS)
+    clip = Product(ProductKind.VIDEOS, "image-to-video", "video/mp4", data, *CLIP_SIZE, CLIP_SECONDS)
     tune = sound.compose_tune(values.texts["mood"])
     jingle = Product(ProductKind.AUDIOS, "music", "audio/wav", tune, duration_seconds=sound.TUNE_SECONDS)
     return Outcome((clip, jingle))
@@ -159,19 +165,25 @@ def breakdown(_values: Values) -> Outcome:
 
 def storyboard(values: Values) -> Outcome:
     """Draw one frame for each scene."""
+    from flowport.sandbox import scenery
+
     premise = values.texts["premise"]
     scenes = values.lists.get("scenes") or (premise,)
     frames = [scenery.draw_storyboard_frame(premise, n, scene) for n, scene in enumerate(scenes, start=1)]
     return Outcome(tuple(build_drawing("storyboard", frame) for frame in frames))
 
 
-def build_drawing(tool: str, picture: "Image.Image") -> Product:
+def build_drawing(tool: str, picture: Any) -> Product:
     """Return a picture without loss."""
+    from flowport.sandbox import pictures
+
     data = pictures.encode_png(picture)
     return Product(ProductKind.IMAGES, tool, "image/png", data, picture.width, picture.height)
 
 
-def build_photograph(tool: str, picture: "Image.Image") -> Product:
+def build_photograph(tool: str, picture: Any) -> Product:
     """Return a picture as a photograph."""
+    from flowport.sandbox import pictures
+
     data = pictures.encode_jpeg(picture)
     return Product(ProductKind.IMAGES, tool, "image/jpeg", data, picture.width, picture.height)

@@ -21,11 +21,9 @@ FILES_PREFIX: Final = "/private/production/"
 UPLOAD_PREFIX: Final = "/uploads/"
 UPLOAD_SECONDS: Final = 120
 ASSET_SECONDS: Final = 86_400
-FILE_SECONDS: Final = 7 * 86_400
-"""How long an upload is listed; its link lives shorter."""
+FILE_SECONDS: Final = 7 * 86_400  # how long an upload is listed; its link lives shorter
 MAX_FILES: Final = 14
-MAX_KEPT_BYTES: Final = 64_000_000
-"""What is taken of the gigabyte that the header allows: files pass through memory."""
+MAX_KEPT_BYTES: Final = 64_000_000  # what is taken of the gigabyte that the header allows: files pass through memory
 
 CONTENT_TYPES: Final[Mapping[str, ProductKind]] = {
     **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), ProductKind.IMAGES),

@@ -12,13 +12,11 @@ from typing import Any, Final, TypeAlias
 
 from flowport.sandbox.apps import AppInput, InputType, SandboxApp
 from flowport.sandbox.engine import Product, ProductKind, Values
-from flowport.sandbox.pictures import UndecodableError, decode_photo
 from flowport.sandbox.web import Refused
 
 FindFile: TypeAlias = Callable[[str], Product | None]
 
-MAX_MEDIA_BYTES: Final = 20_000_000
-"""Largest picture after decoding its base64."""
+MAX_MEDIA_BYTES: Final = 20_000_000  # largest picture after decoding its base64
 
 MAX_TEXT_CHARACTERS: Final = 10_000
 MAX_LIST_ITEMS: Final = 12
@@ -112,6 +110,8 @@ def _parse_photo(entry: AppInput, value: Any, find: FindFile) -> bytes:
     data = _resolve_media(entry, value.strip(), find)
     if entry.media_type != "image":
         return data  # no recipe looks into it
+    from flowport.sandbox.pictures import UndecodableError, decode_photo  # noqa: PLC0415 - loads Pillow
+
     try:
         decode_photo(data)
     except UndecodableError as exc:

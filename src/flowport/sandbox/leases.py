@@ -13,8 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 GRANTED: Final = b"ok\n"
-OTHERS_REMAIN: Final = b"others\n"
-"""Sent to a program that leaves while others remain."""
+OTHERS_REMAIN: Final = b"others\n"  # sent to a program that leaves while others remain
 
 _HANDSHAKE_SECONDS: Final = 5.0
 _MAX_LINE_BYTES: Final = 1_000_000

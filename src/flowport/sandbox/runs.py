@@ -41,8 +41,7 @@ class Retention:
     """What a sandbox keeps of runs that are over and of uploads."""
 
     kept_seconds: float = 7 * 86_400.0
-    max_bytes: int = 200_000_000
-    """Of results and uploads together."""
+    max_bytes: int = 200_000_000  # of results and uploads together
     max_runs: int = 2000
 
 

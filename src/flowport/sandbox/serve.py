@@ -32,23 +32,18 @@ _LASTING_PORTS: Final = range(20_000, 32_000)
 """Below those that systems give to outgoing connections, so that a port is free the next day."""
 _PORT_TRIES: Final = 5
 
-WORKER_THREADS: Final = 2
-"""Pictures made at the same time; more would only slow each other down on a small machine."""
+WORKER_THREADS: Final = 2  # pictures made at the same time; more would only slow each other down on a small machine
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
     """How a sandbox runs."""
 
-    key: str = field(repr=False)
-    """The only API key that it accepts."""
+    key: str = field(repr=False)  # the only API key that it accepts
     port: int = 0
-    files_port: int = 0
-    """0: any free port."""
-    link_seconds: float = 43_200.0
-    """How long a result link works; the real provider's are good for 12 hours."""
-    speed: float = 1.0
-    """Multiplies the time that runs take; 0: no longer than the work itself."""
+    files_port: int = 0  # 0: any free port
+    link_seconds: float = 43_200.0  # how long a result link works; the real provider's are good for 12 hours
+    speed: float = 1.0  # multiplies the time that runs take; 0: no longer than the work itself
     retention: Retention = field(default_factory=Retention)
     tidies_at_start: bool = False
     """Whether it forgets old runs when it starts; otherwise its client says when, and what it still needs."""

@@ -25,8 +25,7 @@ MESSAGES: Final[Mapping[int, str]] = {
     500: "Internal Server Error",
     503: "Service Unavailable. Please try again later.",
 }
-MAX_BODY_BYTES: Final = 64_000_000
-"""Room for two of the largest pictures in base64."""
+MAX_BODY_BYTES: Final = 64_000_000  # room for two of the largest pictures in base64
 
 # The second is the header of the time when the service had another name; clients still send it.
 KEY_HEADERS: Final = ("x-magnific-api-key", "x-freepik-api-key")
