@@ -148,8 +148,13 @@ class _Reader:
         )
         if name in self._module.parameters:
             return self._module.parameters[name]
-        origin = self._modules.get(self._module.imports.get(name, ""))
-        return origin.parameters.get(name, []) if origin else []
+        origins = [self._module.imports.get(name, "")]
+        if isinstance(function, ast.Attribute) and name.startswith("build_"):
+            # A method: its class is in a module that is imported, or that such a module imports.
+            near = [one for name in self._module.imports.values() if (one := self._modules.get(name))]
+            origins += [*self._module.imports.values(), *(name for one in near for name in one.imports.values())]
+        found = (module.parameters.get(name) for one in origins if (module := self._modules.get(one)))
+        return next(filter(None, found), [])
 
     def read(self, node: ast.expr, depth: int) -> Iterator[str]:  # noqa: C901 (one case for each form of an expression)
         """Yield the variants of a text; nothing if it is known only at run time."""

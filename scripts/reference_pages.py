@@ -7,8 +7,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.cli.main import COMMANDS
+from flowport.server.results import build_wire_tool
 from flowport.settings.variables import get_variables
 
 HOME: Final = "/home/me"

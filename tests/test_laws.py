@@ -25,8 +25,8 @@ from flowport.domain.models import App
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.magnific.api import Magnific
 from flowport.providers.parsing import parse_json
-from flowport.store.sqlite.migrations import prepare_schema
 from flowport.store.sqlite.names import assign_property_names, assign_tool_names
+from flowport.store.sqlite.schema import create_tables
 from flowport.store.sqlite.store import open_sqlite_store
 from tests.support.definitions import INVENTORIES, Definition, encode
 from tests.support.fake_clock import FakeClock
@@ -93,7 +93,7 @@ def open_names() -> sqlite3.Connection:
     """Return a new table of names."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.row_factory = sqlite3.Row
-    prepare_schema(connection)
+    create_tables(connection)
     return connection
 
 

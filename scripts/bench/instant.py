@@ -5,21 +5,23 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 from urllib.parse import urlsplit
 
 from flowport import bootstrap as assembly
-from flowport.actions.tool_calls import ToolCalls
-from flowport.actions.waiting import Caller
 from flowport.actions.workspace import Workspace
 from flowport.catalog.cache import build_cache_path, save_catalogue
 from flowport.catalog.listing import Catalogue, Listing
 from flowport.catalog.schema import build_tool
-from flowport.domain.models import Account, App, Input, InputKind
+from flowport.domain.exchange import Exchange
+from flowport.domain.models import LOCAL_OWNER, Account, App, Input, InputKind
+from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Pace
+from flowport.server.tool_calls import ToolCalls
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock
@@ -73,6 +75,24 @@ async def open_workspace(folder: Path, store: Store, url: str = NOWHERE) -> Asyn
             yield opened.workspace
 
 
+@dataclass(frozen=True)
+class QuietCaller:
+    """A caller that ignores progress and cannot be asked."""
+
+    arrived_at_seconds: float
+    owner: str = LOCAL_OWNER
+    connection: str = ""
+    client: str = ""
+    exchange: Exchange = field(default_factory=Exchange)
+
+    async def report(self, _: float, __: str) -> None:
+        """Ignore a progress report."""
+
+    async def confirm(self, _: str, __: float) -> Consent:
+        """Return that there is no way to ask."""
+        return Consent.CANNOT_ASK
+
+
 class Client:
     """Calls tools as the server does: side by side, but with one place for all where calls are prepared."""
 
@@ -82,12 +102,4 @@ class Client:
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return the facts of its answer."""
-
-        async def report(_: float, __: str) -> None:
-            """Tell nobody."""
-
-        answer = await self._calls.call(tool, arguments, Caller(self._workspace.clock.monotonic(), report))
-        facts = getattr(answer, "structured_content", None)
-        if not isinstance(facts, dict):
-            raise TypeError(f"{tool} has no facts")
-        return facts
+        return (await self._calls.call(tool, arguments, QuietCaller(self._workspace.clock.monotonic()))).facts

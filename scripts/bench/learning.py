@@ -12,7 +12,7 @@ from schedule_world import VirtualAccount, open_world
 from virtual import VirtualClock, run_virtually
 
 from flowport.domain.models import Urgency
-from flowport.network.api_client import tell_budget
+from flowport.network.api_client import report_limits
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
 from flowport.network.ratelimit.limiter import RequestBudget, RunView
 from flowport.providers.interface import ApiAnswer, ApiRequest
@@ -49,7 +49,7 @@ class LearningAccount(VirtualAccount):
         self.sent_at.append(sent_at)
         answer = await super().send_now(request)
         self.budget.note_over(sent_at)
-        tell_budget(self.budget, answer, sent_at)
+        report_limits(self.budget, answer, sent_at)
         return answer
 
 

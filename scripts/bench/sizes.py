@@ -6,7 +6,8 @@ from typing import Any, Final
 from figures import Figure
 from listings import build_listing
 
-from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
+from flowport.server.results import build_wire_tool
 
 MAX_TOOL_BYTES: Final = 750
 MAX_LIST_BYTES: Final = 36 * 1024

@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
+from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import StoreError
@@ -48,14 +49,16 @@ from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Submitter
 from flowport.runs.uploads import FileUploads
+from flowport.runs.waiting import Waiter
 from flowport.runtime.change_feed import Changes, ListKind
 from flowport.runtime.clock import Clock, Pace, SystemClock
 from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
-from flowport.store.process_lock import Bystander, NoLocks, ProcessLock, Turn
+from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
@@ -161,7 +164,7 @@ def open_home(folder: Path) -> Home:
         problem = StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.")
     else:
         return Home(open_store(path), process)
-    return Home(open_refusing_store(path, problem), Bystander(folder), unrecorded={})
+    return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
 
 
 def find_store(folder: Path) -> Store | None:
@@ -217,7 +220,7 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
 def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:
     settings, changes, first_listed = base.settings, base.changes, base.first_listed
     path = build_cache_path(settings.home, account.account)
-    turn = Turn(settings.home, f"refresh-{path.stem}")
+    turn = LeaderLock(settings.home, f"refresh-{path.stem}")
     stack.callback(turn.release)
 
     def note_change() -> None:
@@ -287,21 +290,33 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
     base.supervisor.spawn("orphans", scanner.keep_watch)
     base.supervisor.spawn("adoption", scanner.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
+    waiter = Waiter(
+        store=store,
+        clock=clock,
+        live_runs=live_runs,
+        durations=durations,
+        claimer=claimer,
+        batches=batches,
+        accounts=accounts,
+        wait_seconds=settings.wait_seconds,
+    )
     return Workspace(
         settings=settings,
         clock=clock,
         store=store,
         catalogs=catalogs,
+        definitions=DefinitionReader(base.supervisor),
         preparer=preparer,
         runner=runner,
         batches=batches,
+        run_submitter=Submitter(runner, deliveries, waiter, places=MAX_RUNS_SUBMITTED),
+        batch_submitter=Submitter(batches, deliveries, waiter, places=MAX_BATCHES_SUBMITTED),
+        waiter=waiter,
         claimer=claimer,
         fetcher=base.fetcher,
         changes=base.changes,
         previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),
         deliveries=deliveries,
-        durations=durations,
-        supervisor=base.supervisor,
         tool_order=ToolOrder(settings.home / ORDER_NAME, settings.apps),
     )
 

@@ -7,15 +7,11 @@ from typing import Any
 import mcp.types as t
 import pytest
 
-from flowport.actions.views.batch import (
-    BatchView,
-    build_batch_answer,
-    build_batch_facts,
-    build_batch_page,
-    format_batch_summary,
-)
-from flowport.actions.views.run import MAX_ANSWER_BYTES, MAX_RUN_BYTES, format_facts
+from flowport.actions.views.batch import build_batch_answer, build_batch_facts, build_batch_page, format_batch_summary
+from flowport.actions.views.view import MAX_ANSWER_BYTES, MAX_RUN_BYTES, format_facts
 from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.runs.progress import BatchView
+from flowport.server.results import build_result
 from flowport.store.batch_records import BatchProgress, BatchRow, RowStatus
 from tests.store.samples import build_run
 
@@ -65,7 +61,7 @@ def tell(
     rows: list[RowStatus], run: Run = BATCH, batch_progress: BatchProgress = TALLY
 ) -> tuple[dict[str, Any], t.CallToolResult]:
     """Return the facts of an answer, and the answer."""
-    answer = build_batch_answer(BatchView(run, batch_progress, 60.0), rows)
+    answer = build_result(build_batch_answer(BatchView(run, batch_progress, 60.0), rows))
     assert isinstance(answer.structured_content, dict)
     assert isinstance(answer.content[0], t.TextContent)
     assert answer.content[0].text == format_facts(answer.structured_content)

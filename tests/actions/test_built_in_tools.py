@@ -5,11 +5,15 @@ import json
 import jsonschema
 import pytest
 
-from flowport.actions.built_in_tools import BUILT_IN_TOOLS, RUN_APP, RUN_BATCH, BuiltInTool, build_wire_tool
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
+from flowport.actions.run_app import RUN_APP
+from flowport.actions.run_batch import RUN_BATCH
+from flowport.actions.tool import BuiltInTool
 from flowport.catalog.arguments import parse_arguments
 from flowport.catalog.names import RESERVED_NAMES
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, JsonValue
+from flowport.server.results import build_wire_tool
 
 TOOLS = pytest.mark.parametrize("tool", BUILT_IN_TOOLS.values(), ids=BUILT_IN_TOOLS)
 

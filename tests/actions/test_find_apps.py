@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowport.actions.find_apps import MAX_ROWS
-from flowport.actions.views.run import MAX_ANSWER_BYTES
+from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import Source
 from tests.fakes.client import IDS
 from tests.fakes.client import Client as SandboxClient

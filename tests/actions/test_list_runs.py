@@ -5,9 +5,12 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.actions.list_runs import ListedRun, build_listed_batch, build_listed_run, build_run_list_answer
-from flowport.actions.views.run import MAX_ANSWER_BYTES, RunView
+from flowport.actions.list_runs import ListedRun, build_listed_batch, build_listed_run, build_run_list
+from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.runs.progress import BatchView, RunView
+from flowport.server.results import build_result
+from tests.actions.test_batch_views import TALLY
 from tests.actions.test_view_sizes import RUNS, count_wire_bytes
 from tests.store.samples import build_run
 
@@ -23,7 +26,7 @@ def build_finished() -> Run:
 
 def list_rows(*runs: Run) -> list[dict[str, object]]:
     """Return the rows of the answer about runs."""
-    answer = build_run_list_answer([build_listed_run(RunView(run, 3.0)) for run in runs], undelivered=1)
+    answer = build_result(build_run_list([build_listed_run(RunView(run, 3.0)) for run in runs], undelivered=1))
     return list((answer.structured_content or {})["runs"])
 
 
@@ -38,7 +41,7 @@ def test_a_row_tells_where_the_results_are() -> None:
 def test_a_run_that_is_not_over_tells_no_credits_and_is_not_marked() -> None:
     """Nothing is known yet, and "None" is no number."""
     (row,) = list_rows(build_run("run_abc", RunState.RUNNING))
-    answer = build_run_list_answer([ListedRun((row,) * 3)], undelivered=0)
+    answer = build_result(build_run_list([ListedRun((row,) * 3)], undelivered=0))
 
     assert not {"credits", "undelivered", "results"} & row.keys()
     assert "None" not in answer.content[0].model_dump_json()
@@ -47,14 +50,14 @@ def test_a_run_that_is_not_over_tells_no_credits_and_is_not_marked() -> None:
 def test_a_batch_is_marked_like_a_run() -> None:
     """Its rows are not in the list."""
     batch = replace(build_run("batch_abc", RunState.SUCCEEDED), row_count=2, delivered_at=None)
-    answer = build_run_list_answer([build_listed_batch(batch, {"run_id": batch.id})], undelivered=1)
+    answer = build_result(build_run_list([build_listed_batch(BatchView(batch, TALLY, 60.0), batch)], undelivered=1))
 
     assert (answer.structured_content or {})["runs"][0]["undelivered"] is True
 
 
 def test_a_long_list_names_saved_files_before_links() -> None:
     """Fifty runs with signed links do not fit; where their files are does."""
-    answer = build_run_list_answer([build_listed_run(RunView(build_finished(), 3.0))] * 30, undelivered=1)
+    answer = build_result(build_run_list([build_listed_run(RunView(build_finished(), 3.0))] * 30, undelivered=1))
 
     facts = answer.structured_content or {}
     assert {row["results"][0] for row in facts["runs"] if isinstance(row["results"][0], str)} == {SAVED}
@@ -67,7 +70,7 @@ def test_a_long_list_names_saved_files_before_links() -> None:
 def test_the_list_is_short_whatever_the_runs_hold(runs: list[Run], times: int, problem: str) -> None:
     """Clients cut long answers, and what is cut off is lost to the model."""
     rows = [build_listed_run(RunView(run, 3.0, problem=problem)) for run in runs] * times
-    answer = build_run_list_answer(rows, undelivered=10**6)
+    answer = build_result(build_run_list(rows, undelivered=10**6))
 
     assert count_wire_bytes(answer) < MAX_ANSWER_BYTES
     facts = answer.structured_content or {}

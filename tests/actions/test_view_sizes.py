@@ -3,19 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
+import mcp.types as t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.actions.views.run import (
-    MAX_ANSWER_BYTES,
-    MAX_SHOWN_OUTPUTS,
-    Answer,
-    RunView,
-    add_reminder,
-    build_run_answer,
-)
+from flowport.actions.views.run import MAX_SHOWN_OUTPUTS, build_run_answer, format_reminder
+from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.media.previews import MAX_PREVIEWS, MAX_TOGETHER_BYTES, Preview
+from flowport.runs.progress import RunView
+from flowport.server.results import build_result
 from flowport.store.records import Reminder
 from tests.store.samples import build_run
 
@@ -65,7 +62,7 @@ def number(outputs: list[Output], count: int) -> tuple[Output, ...]:
     return tuple(replace(outputs[n % len(outputs)], n=n + 1) for n in range(count)) if outputs else ()
 
 
-def count_wire_bytes(answer: Answer) -> int:
+def count_wire_bytes(answer: t.CallToolResult) -> int:
     """Return how long an answer is on the wire at the most."""
     return len(answer.model_dump_json(by_alias=True).encode(errors="replace"))
 
@@ -81,8 +78,9 @@ def test_an_answer_is_short_whatever_the_run_returned(run: Run, problem: str, pr
     """Clients cut long answers, and what is cut off is lost to the model."""
     view = RunView(run, 34.2, problem=problem, is_joined=True)
 
-    plain = add_reminder(build_run_answer(view), MENTION)
-    shown = add_reminder(build_run_answer(view, build_longest_previews(previews)), MENTION)
+    mention = format_reminder(MENTION)
+    plain = build_result(build_run_answer(view).add("unseen", mention))
+    shown = build_result(build_run_answer(view, build_longest_previews(previews)).add("unseen", mention))
 
     assert count_wire_bytes(plain) < MAX_ANSWER_BYTES
     assert count_wire_bytes(shown) < MAX_ANSWER_WITH_PREVIEWS_BYTES
@@ -92,7 +90,7 @@ def test_an_answer_is_short_whatever_the_run_returned(run: Run, problem: str, pr
 @given(RUNS)
 def test_what_is_left_out_is_said_and_what_is_shown_are_the_first_outputs(run: Run) -> None:
     """A shortened answer must not look like a whole one."""
-    facts: dict[str, Any] = build_run_answer(RunView(run, 1.0)).structured_content or {}
+    facts: dict[str, Any] = build_run_answer(RunView(run, 1.0)).facts
 
     shown = facts.get("outputs", [])
     assert [one["n"] for one in shown] == list(range(1, len(shown) + 1))
@@ -113,7 +111,7 @@ def build_signed(count: int, url_bytes: int) -> RunView:
 
 def test_usual_links_are_shown_whole() -> None:
     """Four pictures with signed links are what most apps return."""
-    answer = build_run_answer(build_signed(4, 600))
+    answer = build_result(build_run_answer(build_signed(4, 600)))
 
     facts = answer.structured_content or {}
     assert "left_out" not in facts
@@ -122,7 +120,7 @@ def test_usual_links_are_shown_whole() -> None:
 
 def test_long_links_are_first_not_repeated() -> None:
     """The facts tell the URL to the model; a link that is read through Flowport opens just as well."""
-    answer = build_run_answer(build_signed(3, 2000))
+    answer = build_result(build_run_answer(build_signed(3, 2000)))
 
     facts = answer.structured_content or {}
     assert [len(one["url"]) for one in facts["outputs"]] == [2000] * 3
@@ -133,9 +131,8 @@ def test_long_links_are_first_not_repeated() -> None:
 
 def test_of_very_many_outputs_each_shown_one_has_its_place() -> None:
     """A person who cannot click can still open the saved file."""
-    answer = build_run_answer(build_signed(200, 2000))
+    facts = build_run_answer(build_signed(200, 2000)).facts
 
-    facts = answer.structured_content or {}
     assert len(facts["outputs"]) == MAX_SHOWN_OUTPUTS
     assert all(one["saved_path"] and one["resource"] for one in facts["outputs"])
     assert "url" in facts["outputs"][0]
@@ -148,6 +145,6 @@ def test_explanations_are_cut_when_they_leave_no_room() -> None:
     run = replace(build_signed(4, 200).run, app_name="S", failure="\U0001f600" * 3000, start_answer="\U0001f600" * 3000)
     view = RunView(run, 1.0, problem="\U0001f600" * 3000)
 
-    facts = build_run_answer(view).structured_content or {}
+    facts = build_run_answer(view).facts
     assert len(facts["failure"]) == len(facts["problem"]) == 80
     assert len(facts["outputs"]) == 4

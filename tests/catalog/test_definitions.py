@@ -10,15 +10,16 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowport.actions.definitions import DefinitionReader, tell_while
-from flowport.actions.waiting import Caller
+from flowport.actions.workspace import Workspace
+from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
 from flowport.domain.errors import StoreError
+from flowport.runs.waiting import report_while
 from flowport.runtime.supervisor import Supervisor
 from tests.catalog.samples import build_listing
 from tests.fakes.client import Client as SandboxClient
-from tests.support.harness import Harness, open_harness
+from tests.support.harness import Harness, ScriptedCaller, open_harness
 from tests.support.scripted import wait_until
 from tests.support.shifted_clock import ShiftedClock
 
@@ -81,8 +82,9 @@ RATE = 100.0
 async def workspace() -> AsyncIterator[Any]:
     """Give a test what a reader needs of a workspace, with a clock that runs fast and a patience of forty seconds."""
     async with Supervisor() as supervisor:
-        settings = SimpleNamespace(wait_seconds=40.0)
-        yield SimpleNamespace(clock=ShiftedClock(rate=RATE), settings=settings, supervisor=supervisor)
+        waiter = SimpleNamespace(get_deadline=lambda caller: caller.arrived_at_seconds + 40.0)
+        definitions = DefinitionReader(supervisor)
+        yield SimpleNamespace(clock=ShiftedClock(rate=RATE), waiter=waiter, definitions=definitions)
 
 
 def build_home(catalog: SlowCatalog) -> Any:
@@ -93,28 +95,28 @@ def build_home(catalog: SlowCatalog) -> Any:
     )
 
 
-def build_caller(workspace: Any, told: list[str]) -> Caller:
+def build_caller(workspace: Any, told: list[str]) -> ScriptedCaller:
     """Return somebody who calls now."""
 
     async def report(_: float, message: str) -> None:
         """Keep what is told."""
         told.append(message)
 
-    return Caller(workspace.clock.monotonic(), report)
+    return ScriptedCaller(workspace.clock.monotonic(), report)
 
 
 async def test_a_definition_that_the_provider_keeps_back_is_asked_for_once(workspace: Any) -> None:
     """Whoever calls again waits for the same answer."""
     catalog, told = SlowCatalog(), list[str]()
-    reader, home = DefinitionReader(workspace), build_home(catalog)
+    home = build_home(catalog)
     for _ in range(2):
         with pytest.raises(DefinitionNotRead) as late:
-            await reader.fetch_listing(home, UNREAD, build_caller(workspace, told))
+            await Workspace.fetch_definition(workspace, home, UNREAD, build_caller(workspace, told))
         assert (late.value.provider, late.value.wait_seconds) == ("Magnific", None)
     assert set(told) == {"waiting to read the app's definition: Magnific has not answered yet"}
     assert catalog.asked == 1
     catalog.answered.set()
-    assert await reader.fetch_listing(home, UNREAD, build_caller(workspace, told)) is DESCRIBED
+    assert await Workspace.fetch_definition(workspace, home, UNREAD, build_caller(workspace, told)) is DESCRIBED
 
 
 @pytest.mark.parametrize(
@@ -126,11 +128,11 @@ async def test_what_comes_of_the_reading_is_told_to_who_waits(
     """A mistake of ours among them: nobody waits for ever, and the next call tries again."""
     catalog = SlowCatalog(error)
     catalog.answered.set()
-    reader, home = DefinitionReader(workspace), build_home(catalog)
+    home = build_home(catalog)
     with caplog.at_level(logging.CRITICAL):
         for _ in range(2):
             with pytest.raises(StoreError) as found:
-                await reader.fetch_listing(home, UNREAD, build_caller(workspace, []))
+                await Workspace.fetch_definition(workspace, home, UNREAD, build_caller(workspace, []))
             assert found.value.problem.startswith(problem)
     assert catalog.asked == 2
 
@@ -152,7 +154,8 @@ async def test_what_takes_long_is_told_meanwhile(workspace: Any) -> None:
         await is_told.wait()
         return 7
 
-    assert await tell_while(workspace, Caller(workspace.clock.monotonic(), report), "preparing the call", work) == 7
+    caller = ScriptedCaller(workspace.clock.monotonic(), report)
+    assert await report_while(work(), caller, workspace.clock, "preparing the call") == 7
     assert told == ["preparing the call"] * 2
 
 
@@ -164,4 +167,4 @@ async def test_an_error_of_what_takes_long_comes_as_it_is(workspace: Any) -> Non
         raise StoreError("The disk is full", ".")
 
     with pytest.raises(StoreError):
-        await tell_while(workspace, build_caller(workspace, []), "preparing the call", work)
+        await report_while(work(), build_caller(workspace, []), workspace.clock, "preparing the call")

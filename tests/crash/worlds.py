@@ -11,20 +11,20 @@ from typing import Any, cast
 import anyio
 import anyio.to_thread
 
-from flowport.actions.tool_calls import ToolCalls
-from flowport.actions.waiting import Caller
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Breakage, FlowportError, Operation, ProviderUnreachable, StoreError
 from flowport.domain.exchange import Exchange
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runtime.clock import Pace
 from flowport.runtime.failpoints import Failpoint, trigger
+from flowport.server.tool_calls import ToolCalls
 from flowport.settings.settings import Settings
 from flowport.store.records import CANCELLED_DELIVERY_SECONDS
 from flowport.store.sqlite.store import SqliteStore
 from flowport.store.sqlite.thread import Worker
 from tests.catalog.samples import Store, build_flow
 from tests.support.fake_clock import FakeClock, get_waiting
+from tests.support.harness import ScriptedCaller
 from tests.support.scripted import ScriptedAccount, build_answer
 from tests.support.traps import Trap, set_trap
 
@@ -265,9 +265,8 @@ class World:
         """Call one of the standing tools of a process and return the facts of its answer."""
         assert process.assembly is not None
         calls = ToolCalls(process.assembly.workspace)
-        answer = await calls.call(tool, arguments, Caller(self.clock.monotonic(), _report))
-        facts = answer.structured_content
-        assert isinstance(facts, dict)
+        answer = await calls.call(tool, arguments, ScriptedCaller(self.clock.monotonic(), _report))
+        facts = answer.facts
         if "state" in facts:
             self.answered[facts["run_id"]] = facts["state"]
         return facts
@@ -328,7 +327,7 @@ class World:
         _RUNNING.set(process)
         assert process.assembly is not None
         exchange = Exchange()
-        caller = Caller(self.clock.monotonic(), _report, connection=connection, exchange=exchange)
+        caller = ScriptedCaller(self.clock.monotonic(), _report, connection=connection, exchange=exchange)
         try:
             answer = await ToolCalls(process.assembly.workspace).call(TOOL, {"prompt": prompt}, caller)
             trigger(Failpoint.BEFORE_ANSWER)
@@ -347,8 +346,7 @@ class World:
             exchange.note_disconnected()
             return
         exchange.note_written()
-        facts = answer.structured_content
-        assert isinstance(facts, dict)
+        facts = answer.facts
         self.answered[facts["run_id"]] = facts["state"]
         wished_at = self.open_wishes.get(prompt)
         if facts["state"] not in {"accepted", "starting", "queued", "running"}:

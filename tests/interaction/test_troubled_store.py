@@ -63,7 +63,7 @@ def empty_beside_journal(home: Path) -> None:
 def make_too_new(home: Path) -> None:
     """Let a newer version have written what we would misread."""
     with closing(sqlite3.connect(home / STORE_NAME, isolation_level=None)) as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE key = 'min_reader'")
+        connection.execute("PRAGMA user_version = 99")
 
 
 def protect_file(home: Path) -> None:

@@ -14,9 +14,11 @@ import mcp.types as t
 import pytest
 from PIL import Image
 
-from flowport.actions.views.run import RunView, build_run_answer
+from flowport.actions.views.run import build_run_answer
 from flowport.domain.models import JsonValue, Output, OutputKind, Run, RunState
 from flowport.media.previews import MAX_PREVIEWS, Previewer
+from flowport.runs.progress import RunView
+from flowport.server.results import build_result
 from tests.fakes.client import Client as SandboxClient
 from tests.media.containers import cover, movie_header, mp4, track
 from tests.media.test_previews import build_png_header
@@ -46,11 +48,11 @@ async def test_the_first_pictures_are_shown_and_the_answer_stays_short(tmp_path:
     run = build_finished(tmp_path, 6)
 
     previews = (await build_previewer().build_shown(run)).previews
-    answer = build_run_answer(RunView(run, 3.0), previews)
+    answer = build_result(build_run_answer(RunView(run, 3.0), previews))
 
     assert len(previews) == MAX_PREVIEWS
     assert len(answer.model_dump_json(by_alias=True)) < 150_000
-    assert len(build_run_answer(RunView(run, 3.0)).model_dump_json(by_alias=True)) < 20_000
+    assert len(build_result(build_run_answer(RunView(run, 3.0))).model_dump_json(by_alias=True)) < 20_000
 
 
 async def test_a_preview_is_meant_for_the_person_and_is_in_no_fact(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ async def test_a_preview_is_meant_for_the_person_and_is_in_no_fact(tmp_path: Pat
     run = build_finished(tmp_path, 1)
 
     previews = (await build_previewer().build_shown(run)).previews
-    answer = build_run_answer(RunView(run, 3.0), previews)
+    answer = build_result(build_run_answer(RunView(run, 3.0), previews))
 
     image = answer.content[-1]
     assert isinstance(image, t.ImageContent)
@@ -136,7 +138,7 @@ async def test_the_answer_says_why_a_picture_has_no_preview(tmp_path: Path) -> N
     await anyio.Path(run.outputs[0].saved_path).write_bytes(build_png_header(9000, 9000))
 
     shown = await build_previewer().build_shown(run)
-    answer = build_run_answer(RunView(run, 3.0), shown.previews, shown.without)
+    answer = build_result(build_run_answer(RunView(run, 3.0), shown.previews, shown.without))
 
     sentence = "1.png has no preview: it has too many pixels."
     assert answer.structured_content is not None

@@ -7,7 +7,7 @@ import pytest
 from flowport.domain.errors import Operation, ProviderRejected
 from flowport.providers.input_errors import find_name, format_flaws, name_inputs, parse_flaws
 from flowport.providers.interface import NotTaken
-from flowport.providers.magica.answers import build_magica_refusal
+from flowport.providers.magica.answers import READER
 from tests.providers.magnific_samples import MAGNIFIC, answer
 
 NAMES = {
@@ -55,7 +55,7 @@ def test_reasons_by_input_are_read_where_frameworks_put_them(table: dict[str, An
     rest = "; prompt: Too long; prompt is odd" if "text_prompt" in str(table) else ""
     error = name_inputs(refuse({"message": "Validation error", **table}), NAMES)
     assert error.detail == f"Validation error; photo is required{rest}"
-    magica = build_magica_refusal("Magica", Operation.START_RUN, answer({"message": "Validation error", **table}, 400))
+    magica = READER.build_refusal(answer({"message": "Validation error", **table}, 400), Operation.START_RUN)
     assert isinstance(magica, ProviderRejected)
     if "violations" not in table:
         assert name_inputs(magica, NAMES).detail == error.detail
@@ -128,7 +128,7 @@ def test_magica_s_flaws_are_named_alike() -> None:
         "message": "Invalid input",
         "issues": [{"path": ["values", "node_1", "text_field"], "message": "must be text"}],
     }
-    error = build_magica_refusal("Magica", Operation.START_RUN, answer(body, 400))
+    error = READER.build_refusal(answer(body, 400), Operation.START_RUN)
     assert isinstance(error, ProviderRejected)
     assert error.detail == "Invalid input; values.node_1.text_field must be text"
     assert name_inputs(error, {"node_1/text_field": "title"}).detail == "Invalid input; title must be text"

@@ -1,10 +1,6 @@
 """What all providers share: refusals, delays and types by ending."""
 
-import base64
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flowport.domain.errors import (
     Operation,
@@ -14,10 +10,12 @@ from flowport.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.providers.answers import Refusal, build_inline_media, build_refusal, is_not_taken
+from flowport.providers.answers import AnswerReader, is_not_taken
+from flowport.providers.interface import ApiAnswer
 from flowport.providers.parsing import guess_mime_type
 from flowport.providers.rate_limit_headers import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 
+READER = AnswerReader("P", lambda _: ("words", ()))
 NOT_TAKEN = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}
 
 
@@ -31,7 +29,7 @@ def test_every_status_that_is_no_success_has_its_error() -> None:
     special = {401: ProviderRefused, 402: ProviderRefused, 403: ProviderRefused, 429: ProviderBusy, 503: ProviderBusy}
     for status in (*range(100, 200), *range(300, 600)):
         usual = ProviderRejected if status // 100 == 4 else ProviderBroken
-        error = build_refusal(status, Refusal("Magnific", Operation.READ_RUN))
+        error = READER.build_refusal(ApiAnswer(status, {}, b""), Operation.READ_RUN)
         assert (type(error), vars(error)["status"]) == (special.get(status, usual), status)
 
 
@@ -48,7 +46,7 @@ def test_every_status_that_is_no_success_has_its_error() -> None:
 )
 def test_a_refusal_carries_what_its_reader_needs(status: int, error: ProviderError) -> None:
     """The provider's words go where they help, its delay where somebody waits."""
-    built = build_refusal(status, Refusal("P", Operation.LIST_APPS, "words", {"retry-after": "3"}))
+    built = READER.build_refusal(ApiAnswer(status, {"retry-after": "3"}, b""), Operation.LIST_APPS)
     assert (type(built), vars(built)) == (type(error), vars(error))
 
 
@@ -144,10 +142,3 @@ def test_no_header_names_no_delay() -> None:
 def test_a_link_promises_a_type_by_its_ending(url: str, mime_type: str) -> None:
     """Until the bytes are here, that is all there is to show."""
     assert guess_mime_type(url) == mime_type
-
-
-@given(st.binary())
-@settings(deadline=None, max_examples=50)
-def test_a_file_inside_a_request_is_plain_base64(data: bytes) -> None:
-    """Some endpoints reject data URIs (Magnific API 1.0.0, run-flow)."""
-    assert base64.b64decode(build_inline_media(data), validate=True) == data

@@ -16,7 +16,7 @@ from flowport.domain.errors import (
 )
 from flowport.domain.models import App, InputKind
 from flowport.providers.interface import ApiAnswer, ApiRequest, ProviderRequest
-from flowport.providers.magica.api import HOW_TO_MEND, Magica
+from flowport.providers.magica.api import HOW_TO_DECLARE, Magica
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
 from tests.providers import magica_examples as examples
 from tests.providers.conversing import build_offer, converse, fill_in, get_paths
@@ -133,7 +133,7 @@ def _leave_out(*answers: ApiAnswer | ProviderError, provider: Magica = MAGICA) -
 def test_a_workflow_whose_inputs_nobody_tells_is_left_out_with_three_ways(graph: ApiAnswer, tool: ApiAnswer) -> None:
     """Guessing would pay for a run of something else."""
     reason, _ = _leave_out(graph, tool)
-    assert reason == HOW_TO_MEND
+    assert reason == HOW_TO_DECLARE
     assert all(way in reason for way in ("request node", "MCP server", "[[magica_workflows]] in config.toml"))
 
 

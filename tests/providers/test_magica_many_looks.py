@@ -14,7 +14,7 @@ from flowport.providers.magica.bulk_status import MAX_TOLD, MagicaBulkStatus
 from tests.providers import magica_examples as examples
 from tests.support.scripted import build_answer
 
-LOOKS = MagicaBulkStatus("Magica")
+LOOKS = MagicaBulkStatus()
 NOW = 1_785_000_000.0
 MADE = {"nodeRuns": [{"nodeType": "response", "status": "COMPLETED", "output": {"result": ["https://cdn.x/a.png"]}}]}
 GOING = RunStatus(RunState.RUNNING)

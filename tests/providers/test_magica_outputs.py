@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from flowport.domain.models import OutputKind, RunState
 from flowport.providers.interface import RunStatus
-from flowport.providers.magica.outputs import MAX_OUTPUT_TEXT, MAX_OUTPUTS, parse_run, read_microcredits
+from flowport.providers.magica.outputs import parse_run, read_microcredits
+from flowport.providers.result_items import MAX_OUTPUTS, MAX_TEXT
 
 NOW = 1_785_000_000.0
 A, B = "https://cdn.x/a.png", "https://cdn.x/b.mp4?sig=1"
@@ -46,7 +47,7 @@ def test_a_state_is_read_in_every_spelling(word: str, state: RunState, spell: An
 
 def test_an_unheard_of_state_counts_as_running() -> None:
     """A run is never given up for a word."""
-    assert read("PAUSED\u202e") == RunStatus(RunState.RUNNING, unheard_status="PAUSED")
+    assert read("PAUSED\u202e") == RunStatus(RunState.RUNNING, unknown_status="PAUSED")
 
 
 @pytest.mark.parametrize("key", ["completedAt", "finishedAt", "completed_at"])
@@ -59,7 +60,7 @@ def test_an_unlisted_word_is_an_end_when_a_response_or_an_instant_comes_with_it(
     answered = read("ARCHIVED", response={"result": A})
     assert (answered.state, [output.url for output in answered.outputs]) == (RunState.SUCCEEDED, [A])
     empty = read("ARCHIVED", **{key: "2026-02-25T12:02:00Z"})
-    assert (empty.state, empty.outputs, empty.unheard_status) == (RunState.FAILED, (), "ARCHIVED")
+    assert (empty.state, empty.outputs, empty.unknown_status) == (RunState.FAILED, (), "ARCHIVED")
 
 
 @pytest.mark.parametrize("nodes", ["nodes", "nodeRuns"])
@@ -234,7 +235,7 @@ def test_outputs_are_many_long_and_deep_only_so_far() -> None:
     for _ in range(40):
         deep = [deep]
     assert len(read(response=[f"https://x/{n}.png" for n in range(MAX_OUTPUTS + 5)]).outputs) == MAX_OUTPUTS
-    assert len(read(response="x" * (MAX_OUTPUT_TEXT + 5)).outputs[0].text) == MAX_OUTPUT_TEXT
+    assert len(read(response="x" * (MAX_TEXT + 5)).outputs[0].text) == MAX_TEXT
     assert read(response=deep).outputs == ()
 
 

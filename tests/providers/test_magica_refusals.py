@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from flowport.domain.errors import Operation, ProviderBusy, ProviderRefused, ProviderRejected
+from flowport.providers.input_errors import format_flaws
 from flowport.providers.interface import ApiAnswer
-from flowport.providers.magica.answers import build_magica_refusal, parse_message
+from flowport.providers.magica.answers import READER, parse_words
 from tests.support.scripted import build_answer
 
 
@@ -32,12 +33,12 @@ from tests.support.scripted import build_answer
 )
 def test_the_words_are_read_in_their_order(body: Any, message: str) -> None:
     """`message`, `error.message`, `error`, `code`, else the body."""
-    assert parse_message(build_answer(body, 400)) == message
+    assert format_flaws(*parse_words(build_answer(body, 400))) == message
 
 
 def refuse(status: int, body: Any, operation: Operation = Operation.START_RUN) -> Any:
     """Return the error that an answer makes."""
-    return build_magica_refusal("Magica", operation, build_answer(body, status, retry_after="7"))
+    return READER.build_refusal(build_answer(body, status, retry_after="7"), operation)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +84,4 @@ def test_a_busy_key_says_how_long() -> None:
 
 def test_a_long_answer_is_cut() -> None:
     """It is a stranger's."""
-    assert len(parse_message(ApiAnswer(400, {}, json.dumps({"message": "x" * 10**6}).encode()))) <= 300
+    assert len(format_flaws(*parse_words(ApiAnswer(400, {}, json.dumps({"message": "x" * 10**6}).encode())))) <= 300

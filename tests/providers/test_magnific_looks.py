@@ -78,8 +78,8 @@ def test_a_status_that_nobody_documented_counts_as_running_while_nothing_came_wi
     """A paid run must not be given up for a new word, which is named."""
     found = look(status="Dream\u202eing\n" + "x" * 10**6, result={"images": []}, completed_at=None)
     assert (found.state, found.outputs) == (RunState.RUNNING, ())
-    assert found.unheard_status.startswith("Dreaming x")
-    assert len(found.unheard_status) == 40
+    assert found.unknown_status.startswith("Dreaming x")
+    assert len(found.unknown_status) == 40
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_unlisted_word_is_an_end_when_results_or_an_instant_come_with_it(
 ) -> None:
     """Else the results would be thrown away and the run followed for good."""
     found = look(status="archived", **run)
-    assert (found.state, found.unheard_status) == (state, "archived")
+    assert (found.state, found.unknown_status) == (state, "archived")
     assert bool(found.outputs) is (state in {RunState.SUCCEEDED, RunState.PARTIAL})
 
 

@@ -127,7 +127,7 @@ def test_an_instant_that_stands_for_none_is_no_end(at: Any) -> None:
     magica = parse_run({"status": "upscaling", "completedAt": at}, now=NOW)
     assert magica is not None
     assert (magnific.state, magica.state) == (RunState.RUNNING, RunState.RUNNING)
-    assert magnific.unheard_status == magica.unheard_status == "upscaling"
+    assert magnific.unknown_status == magica.unknown_status == "upscaling"
 
 
 @pytest.mark.parametrize(("word", "state"), PAIRS)
@@ -141,4 +141,4 @@ def test_both_providers_read_the_same_table_and_keep_what_was_made(word: str, st
     # Magica's failed runs that hand something over were always told as partial.
     assert magica.state is (RunState.PARTIAL if state is RunState.FAILED else state)
     assert bool(magnific.outputs) is bool(magica.outputs) is state.is_final
-    assert magnific.unheard_status == magica.unheard_status == ""
+    assert magnific.unknown_status == magica.unknown_status == ""

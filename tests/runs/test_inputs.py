@@ -145,9 +145,7 @@ async def test_another_process_that_uploads_the_file_is_waited_for(store: Faulty
     async with open_bench(store, tmp_path, is_automatic=False) as bench:
         media = await bench.hold(PNG)
         other = ProcessLock(tmp_path / "home")
-        claim = UploadClaim(
-            bench.account.account.id, media.fingerprint.sha256, other.process_id, bench.process.is_alive, NOW
-        )
+        claim = UploadClaim(bench.account.account.id, media.fingerprint.sha256, other.process_id, NOW)
         assert await store.claim_upload(claim) == ToUpload()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.bring, media)
@@ -166,7 +164,7 @@ async def test_another_process_that_never_ends_its_upload_does_not_hold_ours(
         media = await bench.hold(PNG)
         other = ProcessLock(tmp_path / "home")
         sha256 = media.fingerprint.sha256
-        claim = UploadClaim(bench.account.account.id, sha256, other.process_id, bench.process.is_alive, NOW)
+        claim = UploadClaim(bench.account.account.id, sha256, other.process_id, NOW)
         await store.claim_upload(claim)
         assert await bench.bring(media) == [encode(PNG)]
         assert get_instant(bench.clock) == 600.0
@@ -181,7 +179,7 @@ async def test_an_upload_that_could_not_be_noted_leaves_no_claim(store: FaultySt
         with pytest.raises(StoreError):
             await bench.bring(media)
         store.failing = set()
-        other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", lambda _: True, NOW)
+        other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", NOW)
         assert await store.claim_upload(other) == ToUpload()
 
 

@@ -1,5 +1,6 @@
 """When a run is polled, and which one."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,13 +13,12 @@ from flowport.runs.poll_schedule import (
     LIVE_ROWS_UNLIMITED,
     ROW,
     WAITED,
-    Load,
     PollReason,
     PollState,
     choose_companions,
     choose_run,
+    get_gap_seconds,
     get_live_rows,
-    get_load,
     get_next_pause,
     note_failure,
     note_poll,
@@ -26,7 +26,7 @@ from flowport.runs.poll_schedule import (
 from flowport.runtime.clock import Pace
 
 NOW = 10_000.0
-FULL = Load(1e9, 1e9)
+RARE = 1e9
 
 
 @st.composite
@@ -78,20 +78,14 @@ def test_runs_that_were_started_together_are_not_polled_together(crowd: int, cha
 
 
 @pytest.mark.parametrize(
-    ("waited", "rows", "limit", "in_one", "load"),
-    [
-        (3, 0, 50, 1, Load(4.0, 4.0)),
-        (10, 0, 50, 1, Load(40 / 3, 40 / 3)),
-        (10, 0, 50, 4, Load(10 / 3, 40 / 3)),
-        (1, 59, 50, 1, Load(40.0, 80.0)),
-        (1, 59, 500, 1, Load(4.0, 8.0)),
-    ],
+    ("runs", "limit", "in_one", "seconds"),
+    [(3, 50, 1, 0.0), (10, 50, 1, 40 / 3), (10, 50, 4, 0.0), (60, 50, 1, 80.0), (60, 500, 1, 8.0)],
 )
 def test_all_runs_together_are_polled_as_often_as_the_limit_allows(
-    waited: int, rows: int, limit: int, in_one: int, load: Load
+    runs: int, limit: int, in_one: int, seconds: float
 ) -> None:
-    """Three runs every four seconds are 45 requests a minute; rows are polled less, and bulk status counts as several."""
-    assert get_load(waited, rows, limit=limit, polls_in_one=in_one) == pytest.approx(load)
+    """Three runs every four seconds are 45 requests a minute, nine tenths of fifty; bulk status counts as several."""
+    assert get_gap_seconds(runs, Pace(), limit=limit, polls_in_one=in_one) == pytest.approx(seconds)
 
 
 @given(runs=st.lists(live_runs(), min_size=1, max_size=3))
@@ -100,18 +94,18 @@ def test_without_load_every_run_is_polled_at_its_pace(runs: list[PollState]) -> 
     """Its age and its app do not matter."""
     for reason in (PollReason.WAITED, PollReason.ROW):
         due = [run for run in runs if run.is_waited is (reason is PollReason.WAITED)]
-        assert (choose_run(runs, reason, Load(), NOW) is not None) == bool(due)
+        assert (choose_run(runs, reason, 0.0, NOW) is not None) == bool(due)
 
 
 @given(
     runs=st.lists(live_runs(), max_size=40),
     reason=st.sampled_from(PollReason),
-    load=st.builds(Load, st.floats(0.0, 300.0), st.floats(0.0, 300.0)),
+    gap=st.floats(0.0, 300.0),
 )
 @settings(deadline=None, max_examples=200)
-def test_a_choice_is_one_of_those_it_is_for(runs: list[PollState], reason: PollReason, load: Load) -> None:
+def test_a_choice_is_one_of_those_it_is_for(runs: list[PollState], reason: PollReason, gap: float) -> None:
     """A row never gets the request that was taken for a waiting caller, and only a due row goes before a start."""
-    n = choose_run(runs, reason, load, NOW)
+    n = choose_run(runs, reason, math.inf if reason is PollReason.DUE_ROW else gap, NOW)
     assert n is None or runs[n].is_waited is (reason is PollReason.WAITED)
     assert n is None or reason is not PollReason.DUE_ROW or runs[n].due_at <= NOW
 
@@ -124,7 +118,7 @@ def test_no_run_is_starved(runs: list[PollState]) -> None:
     for _ in range(2 * len(runs)):
         now += ROW.longest_seconds
         for reason in (PollReason.WAITED, PollReason.ROW):
-            n = choose_run(runs, reason, FULL, now)
+            n = choose_run(runs, reason, RARE, now)
             if n is not None:
                 left.discard(n)
                 runs[n] = note_poll(runs[n], now)
@@ -164,11 +158,11 @@ def test_under_load_the_run_that_is_due_for_longest_goes_first() -> None:
     """So every one has its turn."""
     runs = [build_run(age, is_waited=False) for age in (5.0, 90.0, 110.0, 60.0)]
     for reason in (PollReason.DUE_ROW, PollReason.ROW):
-        assert choose_run(runs, reason, FULL, NOW) == 2
-        assert choose_run(runs[:1], reason, FULL, NOW) is None
-    assert choose_run(runs, PollReason.WAITED, FULL, NOW) is None
-    assert choose_run(runs[:1], PollReason.DUE_ROW, Load(), NOW) is None
-    assert choose_run([], PollReason.ROW, FULL, NOW) is None
+        assert choose_run(runs, reason, RARE, NOW) == 2
+        assert choose_run(runs[:1], reason, RARE, NOW) is None
+    assert choose_run(runs, PollReason.WAITED, RARE, NOW) is None
+    assert choose_run(runs[:1], PollReason.ROW, 4.0, NOW) == 0
+    assert choose_run([], PollReason.ROW, RARE, NOW) is None
 
 
 def test_a_poll_that_failed_says_nothing_about_the_run() -> None:

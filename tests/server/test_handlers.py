@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -10,12 +11,13 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
-from flowport.actions.views.run import OUR_MISTAKE
 from flowport.domain.errors import ConfigurationError
+from flowport.domain.exchange import Exchange
 from flowport.runtime.change_feed import Changes
 from flowport.runtime.clock import SystemClock
-from flowport.server.clients import build_reporter
+from flowport.server.clients import McpCaller
 from flowport.server.handlers import build_server, build_stopped_server
+from flowport.server.results import OUR_MISTAKE
 from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
@@ -109,6 +111,8 @@ async def test_progress_only_grows_and_never_holds_up_a_run() -> None:
     class Session:
         """A client that reads two notifications and then no more."""
 
+        client_params = None
+
         async def report_progress(self, progress: float, total: float | None, message: str | None) -> None:
             """Take one, or never come back."""
             assert total is None
@@ -116,12 +120,12 @@ async def test_progress_only_grows_and_never_holds_up_a_run() -> None:
                 await anyio.sleep_forever()
             sent.append((progress, message))
 
-    context: Any = type("Context", (), {"session": Session()})()
-    report = build_reporter(context)
-    await report(1.0, "a")
-    await report(0.5, "b")
+    context: Any = SimpleNamespace(session=Session(), request=Exchange())
+    caller = McpCaller(context, 0.0)
+    await caller.report(1.0, "a")
+    await caller.report(0.5, "b")
     with anyio.fail_after(60):
-        await report(2.0, "never read")
+        await caller.report(2.0, "never read")
 
     assert [message for _, message in sent] == ["a", "b"]
     assert sent[0][0] < sent[1][0]

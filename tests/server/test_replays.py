@@ -5,15 +5,15 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from flowport.actions.waiting import Caller
 from flowport.domain.exchange import Exchange, RequestId
+from flowport.runtime.clock import SystemClock
 from flowport.server.replays import RequestIdInUse, RequestsInProgress
 from tests.support.fake_clock import wait_until_blocked
-from tests.support.harness import READER
+from tests.support.harness import READER, ScriptedCaller
 from tests.support.scripted import wait_until
 
 
-def build_caller(request_id: RequestId = 7, connection: str = "c") -> Caller:
+def build_caller(request_id: RequestId = 7, connection: str = "c") -> ScriptedCaller:
     """Return who asks by a request of its own."""
     return replace(READER, exchange=Exchange(request_id), connection=connection)
 
@@ -22,7 +22,7 @@ class Bench:
     """Requests and what is made for them."""
 
     def __init__(self) -> None:
-        self.requests = RequestsInProgress[str]()
+        self.requests = RequestsInProgress[str](SystemClock())
         self.made = 0
         self.go_on = anyio.Event()
         self.answers: list[str] = []
@@ -34,7 +34,7 @@ class Bench:
         await self.go_on.wait()
         return f"answer {number}"
 
-    async def ask(self, caller: Caller, content: object = "x", *, is_stateless: bool = False) -> None:
+    async def ask(self, caller: ScriptedCaller, content: object = "x", *, is_stateless: bool = False) -> None:
         """Ask and keep the answer; a client that leaves ends its request."""
         with anyio.CancelScope() as scope:
             caller.exchange.set_on_left(scope.cancel)

@@ -20,6 +20,7 @@ from flowport.domain.models import LOCAL_OWNER, Output, OutputKind, Run, RunStat
 from flowport.domain.run_events import OutputSaved
 from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.runs.delivery import Deliveries
+from flowport.runtime.supervisor import Supervisor
 from flowport.server.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
@@ -264,13 +265,14 @@ async def test_bytes_in_hand_are_delivered_although_that_cannot_be_noted(
     over = build_run("run_kept", RunState.SUCCEEDED)
     await store.accept(replace(over, owner=LOCAL_OWNER, outputs=(output,), delivered_at=None))
     workspace, exchange = flowport.assembly.workspace, Exchange()
-    deliveries = Deliveries(store, workspace.clock, workspace.supervisor)
-    workspace = replace(workspace, store=store, deliveries=deliveries)
+    async with Supervisor() as supervisor:
+        deliveries = Deliveries(store, workspace.clock, supervisor)
+        workspace = replace(workspace, store=store, deliveries=deliveries)
 
-    resources, reader = Resources(workspace, anyio.CapacityLimiter(2)), replace(READER, exchange=exchange)
-    content = await resources.read(format_output_uri("run_kept", 1), reader)
-    exchange.note_written()
-    await wait_until(lambda: not deliveries.pending_runs)
+        resources, reader = Resources(workspace, anyio.CapacityLimiter(2)), replace(READER, exchange=exchange)
+        content = await resources.read(format_output_uri("run_kept", 1), reader)
+        exchange.note_written()
+        await wait_until(lambda: not deliveries.pending_runs)
     await store.close()
 
     assert content.data == PNG

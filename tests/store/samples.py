@@ -1,5 +1,6 @@
 """Records and child processes that the store's tests share."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -106,6 +107,7 @@ def start_child(script: str, *arguments: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         cwd=Path(__file__).parents[1],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

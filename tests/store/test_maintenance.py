@@ -8,32 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import RunNotFound, StoreError
-from flowport.domain.models import Run, RunState
-from flowport.store.records import Erasure, History
+from flowport.domain.models import RunState
+from flowport.store.records import Erasure
 from flowport.store.sqlite import maintenance as upkeep
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
+from .contract.test_pruning import KEPT, LIMIT, build_old_run
 from .samples import ACCOUNT, OUTPUT, OWNER, build_run
 
-OLD, LIMIT, NEW = 100.0, 200.0, 300.0
 SECRET = "my grandmother in a red coat"
-
-KEPT = {
-    "unseen": build_run("run_unseen", RunState.SUCCEEDED, finished_at=OLD),
-    "unknown and unseen": build_run("run_unknown", RunState.UNKNOWN, finished_at=OLD),
-    "live": build_run("run_live", RunState.RUNNING, accepted_at=OLD),
-    "live and yet seen": build_run("run_odd", RunState.RUNNING, accepted_at=OLD, delivered_at=OLD),
-    "ended lately": build_run("run_new", RunState.SUCCEEDED, finished_at=NEW, delivered_at=NEW),
-    "ended at the limit": build_run("run_limit", RunState.FAILED, finished_at=LIMIT, delivered_at=OLD),
-    "seen lately": build_run("run_late", RunState.SUCCEEDED, finished_at=OLD, delivered_at=NEW),
-}
-
-
-def build_old_run(run_id: str, **changes: object) -> Run:
-    """Return a run that nothing keeps from being pruned."""
-    return build_run(run_id, RunState.SUCCEEDED, finished_at=OLD, delivered_at=OLD, outputs=(OUTPUT,), **changes)
 
 
 async def leave_traces(store: SqliteStore) -> None:
@@ -53,19 +37,11 @@ def find_text(path: Path, text: str) -> list[str]:
     return [file.name for file in path.parent.glob(f"{path.name}*") if text.encode() in file.read_bytes()]
 
 
-@pytest.mark.parametrize("run", KEPT.values(), ids=KEPT)
-async def test_what_somebody_may_still_need_is_never_pruned(store: SqliteStore, run: Run) -> None:
-    """A result that nobody has seen was paid for, and what is not over costs and counts."""
-    await store.accept(run)
-    assert await store.prune(before=LIMIT) == 0
-    assert await store.get_run(run.id, account_id=None, owner=OWNER) == run
-
-
 @pytest.mark.parametrize("state", [RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.UNKNOWN])
 async def test_what_is_over_seen_and_old_goes_with_all_that_belongs_to_it(store: SqliteStore, state: RunState) -> None:
     """Rows of runs that are gone would grow for ever."""
     await store.accept(replace(build_old_run("run_1"), state=state))
-    insert = "INSERT INTO waiting_calls (id, run_id, process_id, since) VALUES ('w', 'run_1', 'p', 0)"
+    insert = "INSERT INTO waiting_calls (id, run_id, process_id) VALUES ('w', 'run_1', 'p')"
     await store._worker.write(lambda connection: connection.execute(insert))
     assert await store.prune(before=LIMIT) == 1
     assert [await count_rows(store, table) for table in ("runs", "outputs", "waiting_calls")] == [0, 0, 0]
@@ -88,15 +64,6 @@ async def test_pruning_is_done_in_slices(store: SqliteStore, monkeypatch: pytest
     assert await store.prune(before=LIMIT) == 7
     assert store._worker.commits - before == 3
     assert await store.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
-
-
-async def test_pruning_spares_the_files_that_were_saved(store: SqliteStore, tmp_path: Path) -> None:
-    """They are the person's, not ours."""
-    file = tmp_path / "1.png"
-    file.touch()
-    await store.accept(replace(build_old_run("run_1"), outputs=(replace(OUTPUT, saved_path=str(file)),)))
-    assert await store.prune(before=LIMIT) == 1
-    assert file.exists()
 
 
 async def test_an_erased_run_leaves_no_trace_in_the_file(store: SqliteStore, path: Path) -> None:
@@ -129,14 +96,6 @@ async def test_an_erased_owner_is_gone_but_for_what_is_not_over(store: SqliteSto
     assert find_text(path, SECRET) == []
 
 
-async def test_a_run_that_goes_on_is_not_erased(store: SqliteStore) -> None:
-    """Nobody would hear of its result."""
-    await store.accept(KEPT["live"])
-    with pytest.raises(RunNotOver):
-        await store.erase_run("run_live", owner=OWNER)
-    assert await store.get_live_runs(account_id=ACCOUNT) == (KEPT["live"],)
-
-
 async def test_nobody_erases_what_is_not_theirs(store: SqliteStore) -> None:
     """Not even by knowing the id."""
     await store.accept(build_old_run("run_1", owner="other"))
@@ -156,16 +115,6 @@ async def test_traces_that_could_not_be_removed_are_told(path: Path) -> None:
             await store.erase_run("run_1", owner=OWNER)
     assert await count_rows(store, "runs") == 0
     await store.close()
-
-
-async def test_the_history_counts_one_owners_runs(store: SqliteStore) -> None:
-    """Who keeps a record should know how much there is of it."""
-    for run in (*KEPT.values(), build_old_run("run_old", accepted_at=7.0), build_run("run_theirs", owner="other")):
-        await store.accept(run)
-    assert await store.get_history(owner=OWNER) == History(
-        runs=8, live=2, unseen=2, unknown=1, oldest_at=7.0, saved_outputs=1, saved_bytes=12
-    )
-    assert await store.get_history(owner="nobody") == History(0, 0, 0, 0, None, 0, 0)
 
 
 async def test_the_disk_use_is_that_of_all_its_files(store: SqliteStore, path: Path) -> None:

@@ -11,8 +11,8 @@ from flowport.domain.errors import StoreError
 from flowport.domain.run_events import StartRequested
 from flowport.store.records import Recorded
 from flowport.store.sqlite import maintenance as upkeep
-from flowport.store.sqlite.migrations import MIGRATIONS, SCHEMA_VERSION
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
+from flowport.store.sqlite.schema import APPLICATION_ID, LAYOUT
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 from tests.support.rights import obey_modes
 
@@ -153,18 +153,19 @@ async def test_a_journal_that_may_not_be_looked_at_counts_as_one(path: Path) -> 
         path.parent.chmod(0o700)
 
 
-async def test_an_older_file_that_cannot_be_brought_up_to_date_is_told(path: Path) -> None:
-    """It lacks columns that every read names."""
+async def test_an_older_file_that_cannot_be_set_aside_is_reported(path: Path) -> None:
+    """It lacks columns that every read names, and nothing in it is changed."""
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in MIGRATIONS[0]:
-            connection.execute(statement)
-        connection.execute("PRAGMA application_id = 1181511543")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+        connection.execute("CREATE TABLE runs (id)")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {LAYOUT - 1}")
+    before = path.read_bytes()
     store = open_refusing_store(path, PROBLEM)
     with pytest.raises(StoreError, match="somebody else's"):
         await list_ids(store)
     await store.close()
+    assert path.read_bytes() == before
 
 
 async def test_damage_that_an_operation_meets_stops_starts(path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import RunState
-from flowport.domain.run_events import StartRequested
+from flowport.domain.run_events import Finished, StartRequested
 from flowport.store.sqlite import connection as opening
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 
+from .contract.test_batches import BATCH, build_batch, build_row
 from .samples import ACCOUNT, OWNER, build_run, finish_child, start_child
 
 
@@ -60,53 +61,12 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path) -> None:
     assert get_mode(path) == 0o600
 
 
-async def test_runs_outlive_the_store(path: Path) -> None:
-    """That is what it is for."""
-    first = open_sqlite_store(path)
-    await first.accept(build_run("run_1"))
-    await first.close()
-    second = open_sqlite_store(path)
-    assert await second.get_run("run_1", account_id=None, owner=OWNER) == build_run("run_1")
-    await second.close()
-
-
-async def test_closing_twice_is_closing(store: SqliteStore) -> None:
-    """Two paths of a shutdown may both do it."""
-    await store.close()
-    await store.close()
-    with pytest.raises(StoreError, match="it was closed"):
-        await store.get_live_runs(account_id=ACCOUNT)
-
-
 async def test_a_hundred_accepts_side_by_side_share_their_syncs(store: SqliteStore) -> None:
     """A batch must not wait for a hundred turns of a disk."""
     before = store._worker.commits
     await asyncio.gather(*(store.accept(build_run(f"run_{n}")) for n in range(100)))
     assert 0 < store._worker.commits - before < 100
     assert len(await store.get_live_runs(account_id=ACCOUNT)) == 100
-
-
-async def test_of_two_that_start_a_run_one_may(store: SqliteStore, path: Path) -> None:
-    """The second start request would be the second payment."""
-    other = open_sqlite_store(path)
-    await store.accept(build_run("run_1"))
-    answers = await asyncio.gather(
-        *(each.record("run_1", StartRequested(1.0)) for each in (store, other, store, other))
-    )
-    assert sorted(type(one).__name__ for one in answers) == ["Recorded", "Stale", "Stale", "Stale"]
-    await other.close()
-
-
-async def test_an_older_flowport_works_on_a_newer_file(store: SqliteStore, path: Path) -> None:
-    """The other client's Flowport may have been updated while this one runs."""
-    change_file(path, "ALTER TABLE runs ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
-    change_file(path, "ALTER TABLE outputs ADD COLUMN smell TEXT")
-    change_file(path, "PRAGMA user_version = 99")
-    older = open_sqlite_store(path)
-    for each in (store, older):
-        await each.accept(build_run(f"run_{id(each)}", RunState.RUNNING))
-    assert len(await older.get_live_runs(account_id=ACCOUNT)) == 2
-    await older.close()
 
 
 def make_nothing(path: Path) -> None:
@@ -137,7 +97,7 @@ def make_foreign(path: Path) -> None:
 def make_too_new(path: Path) -> None:
     """Put a store there that this version would misread."""
     open_and_close(path)
-    change_file(path, "UPDATE meta SET value = '99'")
+    change_file(path, "PRAGMA user_version = 99")
 
 
 def make_file_for_folder(path: Path) -> None:
@@ -286,3 +246,22 @@ async def test_a_file_that_was_taken_away_begins_no_run(path: Path, lose: Callab
     with pytest.raises(StoreError, match="while Flowport is running"):
         await store.record("run_1", StartRequested(1.0))
     await store.close()
+
+
+async def test_a_damaged_record_begins_no_batch_and_no_row(store: SqliteStore) -> None:
+    """What is recorded in a damaged file may be lost, and would be paid for again."""
+    await store.accept_batch(build_batch())
+    store._worker.damage = StoreError("it is damaged", "Restore it.")
+    for refused in (store.accept_batch(build_batch("batch_2")), store.accept_rows(BATCH, [build_row(1)])):
+        with pytest.raises(StoreError):
+            await refused
+
+
+async def test_an_erased_batch_leaves_no_trace_in_the_file(store: SqliteStore, path: Path) -> None:
+    """Nothing of what its rows were made of may be read again."""
+    await store.accept_batch(build_batch())
+    await store.accept_rows(BATCH, [build_row(1, RunState.SUCCEEDED)])
+    await store.finish_batch(BATCH, Finished(RunState.SUCCEEDED, 900.0), csv_path="", csv_problem="")
+    await store.erase_run(BATCH, owner=OWNER)
+    for word in (b'{"shared"', b'{"shown"', b"canonical 3"):
+        assert word not in path.read_bytes()

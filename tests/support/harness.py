@@ -1,6 +1,6 @@
 """A complete Flowport in this process: a real sandbox over HTTP, a real store, and an MCP client in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,9 +11,10 @@ from mcp import Client
 from mcp.client.session import ElicitationFnT
 from mcp.server.context import CallNext, HandlerResult
 
-from flowport.actions.waiting import Caller
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.exchange import Exchange
+from flowport.domain.models import LOCAL_OWNER
+from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Clock, Pace
 from flowport.server.clients import Context
@@ -27,11 +28,31 @@ MODES: tuple[Mode, ...] = ("auto", "legacy")
 """The protocol's two eras, as the SDK's client calls them."""
 
 
-async def _say_nothing(_: float, __: str) -> None:
+async def _drop_report(_: float, __: str) -> None:
     """Ignore a progress report."""
 
 
-READER = Caller(0.0, _say_nothing)
+@dataclass(frozen=True)
+class ScriptedCaller:
+    """A caller in this process, whose reports a test reads and who cannot be asked."""
+
+    arrived_at_seconds: float = 0.0
+    send: Callable[[float, str], Awaitable[None]] = _drop_report
+    owner: str = LOCAL_OWNER
+    connection: str = ""
+    client: str = ""
+    exchange: Exchange = field(default_factory=Exchange)
+
+    async def report(self, elapsed_seconds: float, message: str) -> None:
+        """Hand a report to the test."""
+        await self.send(elapsed_seconds, message)
+
+    async def confirm(self, _: str, __: float) -> Consent:
+        """Return that there is no way to ask."""
+        return Consent.CANNOT_ASK
+
+
+READER = ScriptedCaller()
 """A caller that ignores progress."""
 
 QUICK = Pace(first_seconds=0.01, every_seconds=0.02)

@@ -1,14 +1,25 @@
-"""What is said of a wish to cancel a run. Pure."""
+"""Cancel a run or a batch as far as its provider can, and say what goes on."""
 
 from collections.abc import Sequence
 from typing import Final, assert_never
 
-from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
-from flowport.domain.models import Run, RunState
+from flowport.actions.get_run import RUN_ID, find_run
+from flowport.actions.tool import Arguments, BuiltInTool, build_input
+from flowport.actions.views.batch import format_batch_summary
+from flowport.actions.views.view import View
+from flowport.actions.workspace import Workspace
+from flowport.domain.call_errors import build_refusal
+from flowport.domain.errors import ArgumentsInvalid
+from flowport.domain.models import InputKind, Run, RunState
 from flowport.domain.spending_errors import count_credits
+from flowport.domain.uris import names_last
 from flowport.network.account import OpenAccount
+from flowport.runs.calls import Caller
 from flowport.runs.cancel import CancelOutcome
 from flowport.store.batch_records import BatchProgress
+
+CANCEL_SECONDS: Final = 5.0
+"""How long the end of a run is waited for that its provider was asked to cancel."""
 
 _ENDS: Final = {
     RunState.SUCCEEDED: "it succeeded, and get_run has its result",
@@ -21,6 +32,41 @@ MAX_NAMED: Final = 5
 """Runs under way that a refusal names."""
 
 
+async def cancel_run(workspace: Workspace, caller: Caller, arguments: Arguments) -> View:
+    """Cancel the run that `run_id` names, or only stop following it; of a batch, start no more rows."""
+    given = CANCEL_RUN.parse(arguments)
+    if names_last(str(given["run_id"])):
+        raise refuse_last(await workspace.store.get_runs_under_way(owner=caller.owner, limit=MAX_NAMED + 1))
+    run = await find_run(workspace, caller, str(given["run_id"]))
+    if run.is_batch:
+        return await _cancel_batch(workspace, caller, run)
+    outcome = await workspace.runner.cancel(run, should_stop_following=bool(given.get("stop_following")))
+    if outcome is CancelOutcome.ASKED:
+        await workspace.waiter.wait_for_end(run.id, CANCEL_SECONDS)
+    now = (await workspace.waiter.get_run_view(run)).run
+    summary = format_cancellation(outcome, now, workspace.get_account(run.account_id))
+    return await _answer(workspace, caller, now, summary, outcome)
+
+
+async def _cancel_batch(workspace: Workspace, caller: Caller, batch: Run) -> View:
+    if not batch.state.is_final:
+        await workspace.batches.cancel(batch)
+    view = await workspace.waiter.get_batch_view(batch)
+    if batch.state.is_final:
+        summary, outcome = f"The batch is over already. {format_batch_summary(view)}", CancelOutcome.ALREADY_OVER
+    else:
+        account = workspace.get_account(view.run.account_id)
+        summary, outcome = format_batch_cancellation(view.batch_progress, account)
+    return await _answer(workspace, caller, view.run, summary, outcome)
+
+
+async def _answer(workspace: Workspace, caller: Caller, run: Run, summary: str, outcome: CancelOutcome) -> View:
+    if run.state is RunState.CANCELLED:
+        # The caller learns its end by this answer: there is no more to see.
+        await workspace.deliveries.record_answer(run, caller)
+    return View({"summary": summary, "run_id": run.id, "outcome": outcome.value, "state": run.state.value})
+
+
 def refuse_last(under_way: Sequence[Run]) -> ArgumentsInvalid:
     """Return the refusal of "last" as the run to cancel: it is the newest delivered result, so it is over.
 
@@ -31,14 +77,14 @@ def refuse_last(under_way: Sequence[Run]) -> ArgumentsInvalid:
     others = " and others, which list_runs shows" if len(under_way) > MAX_NAMED else ""
     going = f"Under way: {named}{others}. Give the id of one." if under_way else "No run is under way."
     problem = 'is "last", the newest delivered result, which is over, so nothing was cancelled'
-    return ArgumentsInvalid((ArgumentProblem("run_id", problem, going),), is_for_run=False)
+    return build_refusal("run_id", problem, going, is_for_run=False)
 
 
 def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount | None) -> str:
-    """Return what came of the wish.
+    """Return what came of the request to cancel a run.
 
     Args:
-        run: As it stands now.
+        run: As it is now.
         account: None when the run's key is no longer configured.
     """
     title = account.provider.title if account else run.provider
@@ -66,7 +112,7 @@ def format_cancellation(outcome: CancelOutcome, run: Run, account: OpenAccount |
 
 
 def format_batch_cancellation(batch_progress: BatchProgress, account: OpenAccount | None) -> tuple[str, CancelOutcome]:
-    """Return what came of the wish to cancel a batch that is not over, and the outcome.
+    """Return what came of the request to cancel a batch that is not over, and the outcome.
 
     Args:
         account: None when the batch's key is no longer configured.
@@ -120,3 +166,17 @@ def _format_asked(run: Run, title: str) -> str:
     if run.state.is_final:
         return f"{title} was asked to cancel the run, which was over by then: {_ENDS[run.state]}."
     return f"{title} was asked to cancel the run; get_run tells how it ends and what it has cost."
+
+
+CANCEL_RUN: Final = BuiltInTool(
+    "cancel_run",
+    "Cancel a run",
+    "Cancel a run if its provider can do that, else say so: a run that was started then goes on and is paid for. "
+    "Of a batch, start no more rows.",
+    cancel_run,
+    (
+        RUN_ID,
+        build_input("stop_following", InputKind.BOOLEAN, "true: no longer look at a run that cannot be cancelled"),
+    ),
+    is_read_only=False,
+)

@@ -1,11 +1,14 @@
-"""What `find_apps` answers: the apps that match, and what is left out of the tool list and why."""
+"""Find apps: those that match, and what is left out of the tool list and why."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.actions.views.run import MAX_RUN_BYTES, UNKNOWN_COST, Facts, count_twice, plain
+import anyio
+
+from flowport.actions.tool import PROVIDER_NAMES, Arguments, BuiltInTool, build_input
+from flowport.actions.views.view import MAX_RUN_BYTES, UNKNOWN_COST, Facts, View, count_twice, plain
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.choices import build_choices, describe_choice
 from flowport.catalog.listing import Listing
@@ -15,6 +18,7 @@ from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
 from flowport.domain.text import clean_line, count_bytes, format_duration
 from flowport.domain.uris import format_app_uri
 from flowport.providers.registry import get_key_advice
+from flowport.runs.calls import Caller
 from flowport.store.records import AppHistory, get_usual_seconds
 
 logger = logging.getLogger(__name__)
@@ -24,6 +28,9 @@ MAX_ROWS: Final = 25
 
 _OPTIONS_HEAD_BYTES: Final = 400
 """What is told around the options: names of inputs, and how many more there are."""
+
+REFRESH_SECONDS: Final = 20.0
+"""How long `refresh` waits for the providers."""
 
 UNKNOWN_KINDS: Final = "unknown until it is run"
 
@@ -38,8 +45,12 @@ class _Found:
     """As people write it."""
 
 
-async def find_apps(workspace: Workspace, given: Mapping[str, JsonValue]) -> Facts:
-    """Return the facts of an answer to a search whose arguments were checked."""
+async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> View:
+    """Return the answer to a search; `refresh` asks the providers again first."""
+    given = FIND_APPS.parse(arguments)
+    await workspace.wait_for_catalogues()
+    if given.get("refresh"):
+        await _refresh_catalogues(workspace)
     makes = OutputKind(str(given["makes"])) if "makes" in given else None
     asked = [one for one in workspace.catalogs if is_provider(_get_provider_names(one), str(given.get("provider", "")))]
     found = [item for one in asked for item in await _find(workspace, one, _parse_search(given))]
@@ -68,7 +79,15 @@ async def find_apps(workspace: Workspace, given: Mapping[str, JsonValue]) -> Fac
     if place is not None:
         words, room = str(given.get("option", "")), MAX_RUN_BYTES - count_twice(facts)
         rows[place] |= build_options(found[place].listing, words=words, room_bytes=room)
-    return facts
+    return View(facts)
+
+
+async def _refresh_catalogues(workspace: Workspace) -> None:
+    """Ask the providers again, all at once; what takes too long is left as it is."""
+    with anyio.move_on_after(REFRESH_SECONDS):
+        async with anyio.create_task_group() as group:
+            for one in workspace.catalogs:
+                group.start_soon(one.catalog.refresh)
 
 
 def _find_meant(found: Sequence[_Found], words: str) -> int | None:
@@ -242,3 +261,28 @@ def _name_providers(catalogs: Sequence[OpenCatalog]) -> str:
 
 def _count(apps: int) -> str:
     return f"{apps} app{'s' * (apps != 1)}"
+
+
+FIND_APPS: Final = BuiltInTool(
+    "find_apps",
+    "Find apps",
+    "Search all apps of the account, also those without a tool of their own, and see their prices, usual durations and "
+    "inputs, of one app all its options, and what is left out of the tool list and why.",
+    find_apps,
+    (
+        build_input("query", InputKind.TEXT, "Words from the name; leave it out for all"),
+        build_input(
+            "takes", InputKind.SELECT, "Only apps with such an input", options=("image", "video", "audio", "text")
+        ),
+        build_input(
+            "makes",
+            InputKind.SELECT,
+            "Only apps that made this in earlier runs; then those never run, as unknown",
+            options=("image", "video", "audio"),
+        ),
+        build_input("provider", InputKind.TEXT, f"Only apps of this provider: {PROVIDER_NAMES}"),
+        build_input("max_credits", InputKind.NUMBER, "Only apps of a known price up to this"),
+        build_input("option", InputKind.TEXT, "Of the one app that is meant, only options that hold this text"),
+        build_input("refresh", InputKind.BOOLEAN, "true: ask the provider again first"),
+    ),
+)

@@ -1,4 +1,4 @@
-"""What `get_balance` answers: what the provider says, what was spent through Flowport, and what the caps leave."""
+"""Get the balance: what the provider says, what was spent through Flowport, and what the caps leave."""
 
 import math
 from collections.abc import Sequence
@@ -6,30 +6,33 @@ from typing import Final
 
 import anyio
 
-from flowport.actions.views.run import UNKNOWN_COST, Facts, plain
+from flowport.actions.tool import PROVIDER_NAMES, Arguments, BuiltInTool, build_input
+from flowport.actions.views.view import UNKNOWN_COST, Facts, View, plain
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.search import is_provider
 from flowport.domain.errors import ProviderError
+from flowport.domain.models import InputKind
 from flowport.domain.spending import DAY_SECONDS, Spending, SpendingLimits, get_left_credits
 from flowport.domain.spending_errors import count_credits, format_credits
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority, RunView
 from flowport.providers.interface import Balance, Conversation
 from flowport.providers.registry import get_key_advice
+from flowport.runs.calls import Caller
 
 BALANCE_SECONDS: Final = 10.0
 """How long the providers may take to tell what is left; the rest is told without them."""
 
 
-async def tell_balance(workspace: Workspace, *, owner: str, provider: str = "") -> Facts:
-    """Return the facts of the answer, an entry for each account; what was spent is that of the account's provider.
+async def get_balance(workspace: Workspace, caller: Caller, arguments: Arguments) -> View:
+    """Return the answer with an entry for each account; what was spent is that of the account's provider.
 
-    Args:
-        provider: Only accounts of this one; empty for all, as is a name that none of them has.
+    Accounts of other providers are left out when `provider` names one; a name that none has means all.
     """
+    provider = str(GET_BALANCE.parse(arguments).get("provider", ""))
     named = [one for one in workspace.catalogs if is_provider(_get_names(one), provider)]
     asked = named or workspace.catalogs
-    found = [await _get_spending(workspace, one, owner=owner) for one in asked]
+    found = [await _get_spending(workspace, one, owner=caller.owner) for one in asked]
     views = [await one.account.budget.look() for one in asked]
     told = await _read_balances(asked, views)
     accounts = [
@@ -41,7 +44,7 @@ async def tell_balance(workspace: Workspace, *, owner: str, provider: str = "") 
         title + _format_summary(workspace.settings.spending_limits, spent)
         for title, spent in zip(titles, found, strict=True)
     )
-    return {"summary": summary, "accounts": accounts}
+    return View({"summary": summary, "accounts": accounts})
 
 
 def _get_names(one: OpenCatalog) -> tuple[str, ...]:
@@ -176,3 +179,12 @@ def _count_runs(count: int) -> str:
 def _round(credits_: float) -> float | int | None:
     """Return a sum of credits without what adding fractions makes of it."""
     return plain(round(credits_, 6))
+
+
+GET_BALANCE: Final = BuiltInTool(
+    "get_balance",
+    "Get the balance",
+    "Tell the provider's balance where it has one, and what was spent through Flowport in the last 24 hours. Free.",
+    get_balance,
+    (build_input("provider", InputKind.TEXT, f"Only this provider: {PROVIDER_NAMES}"),),
+)

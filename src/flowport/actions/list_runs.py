@@ -1,24 +1,31 @@
-"""Recent runs as one answer: newest first, with where their results are, and never a long one."""
+"""List recent runs, newest first, with where their results are; never a long answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from flowport.actions.views.run import (
+from flowport.actions.tool import Arguments, BuiltInTool, build_input, get_whole
+from flowport.actions.views.batch import build_batch_facts, build_cost_facts, format_batch_summary
+from flowport.actions.views.run import build_run_facts
+from flowport.actions.views.view import (
     MAX_RUN_BYTES,
-    Answer,
     Facts,
-    RunView,
-    build_facts_answer,
-    build_run_facts,
+    View,
     count_twice,
     drop_empty,
     format_instant,
     make_sendable,
+    plain,
 )
-from flowport.domain.models import Output, Run
+from flowport.actions.workspace import Workspace
+from flowport.domain.models import InputKind, Output, Run, RunState
 from flowport.domain.text import choose_forms, clean_text
 from flowport.domain.uris import format_output_uri
+from flowport.runs.calls import Caller
+from flowport.runs.progress import BatchView, RunView
+
+DEFAULT_RUNS: Final = 10
+"""Runs that are listed unless a number is given."""
 
 MAX_LISTED_OUTPUTS: Final = 4
 """Outputs that one row names; `get_run` has all."""
@@ -38,6 +45,29 @@ class ListedRun:
     forms: tuple[Facts, ...]
 
 
+async def list_runs(workspace: Workspace, caller: Caller, arguments: Arguments) -> View:
+    """Return the answer that lists the caller's newest runs."""
+    given = LIST_RUNS.parse(arguments)
+    runs = await workspace.store.get_runs(
+        account_id=None,
+        owner=caller.owner,
+        limit=get_whole(given, "limit", DEFAULT_RUNS, is_for_run=False),
+        unseen_first=False,
+        state=RunState(str(given["state"])) if "state" in given else None,
+    )
+    rows = [await _build_row(workspace, run) for run in runs]
+    return build_run_list(rows, undelivered=await workspace.store.count_unseen(owner=caller.owner))
+
+
+async def _build_row(workspace: Workspace, run: Run) -> ListedRun:
+    if run.is_batch:
+        return build_listed_batch(await workspace.waiter.get_batch_view(run), run)
+    view = await workspace.waiter.get_run_view(run)
+    # The list of live runs knows how a live run goes; only the store knows whether its result was delivered.
+    listed = await workspace.previewer.drop_gone(view.run)
+    return build_listed_run(replace(view, run=replace(listed, delivered_at=run.delivered_at)))
+
+
 def build_listed_run(view: RunView) -> ListedRun:
     """Return a run as a row of the list."""
     run = view.run
@@ -51,14 +81,23 @@ def build_listed_run(view: RunView) -> ListedRun:
     return ListedRun((brief, middle, brief | {"results": [_build_result(run, output) for output in named]}))
 
 
-def build_listed_batch(batch: Run, facts: Facts) -> ListedRun:
+def build_listed_batch(view: BatchView, batch: Run) -> ListedRun:
     """Return a batch as a row of the list, with its table; the run itself has no outputs."""
-    row = facts | _build_delivery(batch)
+    facts: Facts = {
+        "run_id": batch.id,
+        "tool": batch.tool_name,
+        "state": view.run.state.value,
+        "seconds": plain(round(view.elapsed_seconds, 1)),
+        **build_cost_facts(view),
+        "batch": format_batch_summary(view),
+        **{key: text for key, text in build_batch_facts(view).items() if key in PLACES},
+    }
+    row = drop_empty(facts) | _build_delivery(batch)
     brief = {key: value for key, value in row.items() if key not in PLACES}
     return ListedRun((brief, row, row))
 
 
-def build_run_list_answer(rows: Sequence[ListedRun], *, undelivered: int) -> Answer:
+def build_run_list(rows: Sequence[ListedRun], *, undelivered: int) -> View:
     """Return the answer that lists runs, each as fully as there is room.
 
     Args:
@@ -75,7 +114,7 @@ def build_run_list_answer(rows: Sequence[ListedRun], *, undelivered: int) -> Ans
         facts["runs_not_shown"] = len(rows) - len(chosen)
     if any(row.forms[form] != row.forms[-1] for row, form in zip(rows, chosen, strict=False)):
         facts["left_out"] = _LEFT_OUT
-    return build_facts_answer(facts)
+    return View(facts)
 
 
 def _build_delivery(run: Run) -> Facts:
@@ -98,3 +137,17 @@ def _build_result(run: Run, output: Output) -> dict[str, Any]:
 def _name_place(run: Run, output: Output) -> str:
     """Return where an output is: on this computer, else at the provider, else here."""
     return make_sendable(output.saved_path) or output.link or format_output_uri(run.id, output.n)
+
+
+LIST_RUNS: Final = BuiltInTool(
+    "list_runs",
+    "List runs",
+    "List recent runs, newest first, with their links and saved files; results not delivered yet are marked. Free.",
+    list_runs,
+    (
+        build_input(
+            "state", InputKind.SELECT, "Only runs in this state", options=tuple(state.value for state in RunState)
+        ),
+        replace(build_input("limit", InputKind.NUMBER, "How many, 10 unless said"), minimum=1, maximum=50),
+    ),
+)

@@ -1,28 +1,45 @@
-"""Everything that a call may need, in one place: the parts that `assembly` put together."""
+"""What every action works on: the parts that `bootstrap` puts together for one set of accounts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import ceil
+from typing import Any, Final
 
+import anyio
+
+from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.listing import Listing
 from flowport.catalog.ranking import ToolOrder, merge_tools
 from flowport.catalog.refresher import Catalog
 from flowport.catalog.search import get_listing
-from flowport.domain.call_errors import AppAmbiguous, AppNotFound
+from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNotRead
+from flowport.domain.text import format_duration
 from flowport.media.previews import Previewer
 from flowport.network.account import OpenAccount
 from flowport.network.download import Fetcher
+from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
+from flowport.runs.calls import Caller, RunRequest
 from flowport.runs.delivery import Deliveries
-from flowport.runs.durations import DurationBook
-from flowport.runs.prepare import CallPreparer
+from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.recovery import RunClaimer
 from flowport.runs.service import Runner
+from flowport.runs.submit import Submitter
+from flowport.runs.waiting import EventWait, Waiter, wait
 from flowport.runtime.change_feed import Changes
 from flowport.runtime.clock import Clock
-from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
+
+FIRST_CATALOGUE_SECONDS: Final = 8.0
+"""How long the first list and the first call wait for a catalogue when none is cached."""
+
+LEAST_SECONDS: Final = 2.0
+"""How long a definition is waited for at the least: where no request has to wait it takes less, also for a caller who
+wants every answer at once."""
+
+_LIMIT_SECONDS: Final = 1.0
+"""A request that waits for the request limit waits longer than this; it is shown in whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +58,18 @@ class Workspace:
     clock: Clock
     store: Store
     catalogs: Sequence[OpenCatalog]
+    definitions: DefinitionReader
     preparer: CallPreparer
     runner: Runner
     batches: Batches
+    run_submitter: Submitter[PreparedCall]
+    batch_submitter: Submitter[PreparedBatch]
+    waiter: Waiter
     claimer: RunClaimer
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer
     deliveries: Deliveries
-    durations: DurationBook
-    supervisor: Supervisor
     tool_order: ToolOrder = field(default_factory=ToolOrder)
 
     def get_tools(self) -> list[Mapping[str, Any]]:
@@ -58,16 +77,79 @@ class Workspace:
         merged = merge_tools([one.catalog.ranked for one in self.catalogs], max_tools=self.settings.max_tools)
         return self.tool_order.arrange(merged)
 
+    def get_listings(self) -> list[Listing]:
+        """Return every app of every catalogue."""
+        return [listing for one in self.catalogs for listing in one.catalog.current.listings]
+
+    async def wait_for_catalogues(self) -> None:
+        """Wait until every catalogue has something to show, at most eight seconds."""
+        awaited = [one.catalog for one in self.catalogs if not one.catalog.is_ready]
+        if not awaited:
+            return
+        async with anyio.create_task_group() as group:
+            for catalog in awaited:
+                group.start_soon(catalog.wait_until_attempted, FIRST_CATALOGUE_SECONDS)
+
+    def build_request(self, caller: Caller, *, is_new_wanted: bool) -> RunRequest:
+        """Return the request of a call that asks for a run."""
+        return RunRequest(
+            caller.owner,
+            caller.connection,
+            is_stopped_with_caller=self.settings.should_stop_on_cancel,
+            is_new_wanted=is_new_wanted,
+            exchange=caller.exchange,
+        )
+
+    async def fetch_app(self, wanted: str, caller: Caller) -> tuple[OpenCatalog, Listing]:
+        """Return the app that is meant, with its definition, which is read if it is not known yet.
+
+        Raises:
+            AppNotFound, AppAmbiguous: As `get_open_catalog`.
+            DefinitionNotRead: It is not read yet, and the wait budget is used up; the reading goes on.
+            FlowportError: What `Catalog.fetch_listing` raises.
+        """
+        home, listing = await self.find_app(wanted)
+        return home, await self.fetch_definition(home, listing, caller)
+
+    async def fetch_definition(self, home: OpenCatalog, listing: Listing, caller: Caller) -> Listing:
+        """Return an app with its definition, as `fetch_app` does."""
+        reading = self.definitions.begin(home.catalog, listing)
+        if reading is not None:
+            deadline = max(self.waiter.get_deadline(caller), self.clock.monotonic() + LEAST_SECONDS)
+            subject = _DefinitionWait(reading.done, home.account)
+            if not await wait(subject, caller, self.clock, deadline):
+                raise DefinitionNotRead(listing.app.name, home.account.provider.title, subject.get_limit_seconds())
+            if reading.error is not None:
+                raise reading.error
+        return await home.catalog.fetch_listing(listing.tool_name)
+
+    async def find_app(self, wanted: str) -> tuple[OpenCatalog, Listing]:
+        """Return the app that is meant; only a tool that is known already waits for no catalogue that is still to come.
+
+        Raises:
+            AppNotFound, AppAmbiguous: As `get_open_catalog`.
+        """
+        try:
+            home, listing = self.get_open_catalog(wanted)
+        except AppNotFound:
+            is_tool = False
+        else:
+            is_tool = listing.tool_name == wanted
+        if is_tool:
+            return home, listing
+        # An app that is not read yet may have the name too, and then this one was perhaps not meant.
+        await self.wait_for_catalogues()
+        return self.get_open_catalog(wanted)
+
     def get_open_catalog(self, wanted: str) -> tuple[OpenCatalog, Listing]:
         """Return the app that a tool name, app id or app name means, and where it belongs.
 
         Raises:
-            AppNotFound: None answers to it; the error tells when that is because a catalogue could not be read.
-            AppAmbiguous: Several answer to it.
+            AppNotFound: No app has the name; the error says when that is because a catalogue could not be read.
+            AppAmbiguous: Several have it.
         """
-        listings = [listing for one in self.catalogs for listing in one.catalog.current.listings]
         try:
-            found = get_listing(listings, wanted)
+            found = get_listing(self.get_listings(), wanted)
         except AppNotFound as exc:
             raise replace(exc, catalogue_problem=self.get_catalogue_problem()) from exc
         except AppAmbiguous as exc:
@@ -84,6 +166,29 @@ class Workspace:
     def get_account(self, account_id: str) -> OpenAccount | None:
         """Return an open account by its id, or None when its key is no longer configured."""
         return next((one.account for one in self.catalogs if one.account.account.id == account_id), None)
+
+
+class _DefinitionWait(EventWait):
+    """Waits for the definition of an app."""
+
+    def __init__(self, event: anyio.Event, account: OpenAccount) -> None:
+        super().__init__(event)
+        self._account = account
+
+    def get_message(self) -> str:
+        """Return what the reading waits for."""
+        seconds = self.get_limit_seconds()
+        why = (
+            f"{self._account.provider.title} has not answered yet"
+            if seconds is None
+            else f"the requests of this minute are used up, about {format_duration(seconds)} left"
+        )
+        return f"waiting to read the app's definition: {why}"
+
+    def get_limit_seconds(self) -> int | None:
+        """Return how long a request waits for the request limit, in whole seconds; None when it does not have to."""
+        seconds = self._account.budget.get_wait(1)
+        return ceil(seconds) if seconds > _LIMIT_SECONDS else None
 
 
 def _get_problem(one: OpenCatalog) -> str:

@@ -1,4 +1,4 @@
-"""The accounts that are open: who the provider is, how to talk to it, and what it may hand us from where."""
+"""Open accounts: the provider, the API client, and the origins whose files may be fetched."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ from flowport.domain.errors import (
     ProviderUnreachable,
 )
 from flowport.domain.models import Account
-from flowport.network.api_client import Api, Location, tell_budget
+from flowport.network.api_client import Api, Location, report_limits
 from flowport.network.provider_mcp import call_tool
 from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.interface import (
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _NOT_FOUND: Final = frozenset({404, 405, 410, 421})
 _SERVER_ERROR: Final = 500
 _GATEWAY_ERRORS: Final = frozenset({501, 502, 504, 511})
-"""What stands before a server says, by itself: there is none, or a login comes first."""
+"""Sent by a gateway on its own: there is no server behind it, or a login comes first."""
 _NO_HTTP: Final = frozenset({Breakage.GARBLED, Breakage.BROKEN_OFF, Breakage.NO_ANSWER})
 """How a port ends a conversation behind which is another service."""
 
@@ -47,10 +47,10 @@ T = TypeVar("T")
 
 
 class OpenAccount:
-    """One account with its provider's words and its way to the API.
+    """One account with its provider and its API client.
 
-    The API's place may not be known yet when the account is opened: the built-in sandbox is still starting. So it is
-    asked for at the first request.
+    The API's address may not be known yet when the account is opened: the built-in sandbox is still starting. So it is
+    looked up at the first request.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class OpenAccount:
             raise AssertionError("the API's place is known once there is a way to it")
         take = partial(self.budget.take, priority, request.operation)
         answer = await call_tool(request, self._location, self.provider.title, take=take)
-        tell_budget(self.budget, answer)
+        report_limits(self.budget, answer)
         return answer
 
     def explain(self, error: FlowportError) -> str:
@@ -192,7 +192,7 @@ class OpenAccount:
 
 
 def _looks_elsewhere(error: FlowportError) -> bool:
-    """Tell whether an answer, or the want of one, is that of a place without the API."""
+    """Check whether an answer, or the want of one, is that of an address without the API."""
     if isinstance(error, ProviderRejected):
         return error.status in _NOT_FOUND
     if isinstance(error, ProviderBroken):

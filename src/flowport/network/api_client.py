@@ -1,4 +1,4 @@
-"""Requests to a provider's API. With `fetch` and `upload` the only importer of the HTTP library.
+"""Requests to a provider's API. Only the modules of this package import the HTTP library.
 
 Redirects are never followed: the library would carry our key header to another origin. A request that starts a run gets
 a connection of its own, because a kept-alive one that the server is just closing leaves the fate of the run unknown.
@@ -70,7 +70,7 @@ _MIN_KEY_LENGTH: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an account's API is and how to be let in."""
+    """Where an account's API is, and its credentials."""
 
     base_url: str
     """Without a slash at the end."""
@@ -89,7 +89,7 @@ class Location:
 
 
 class Api:
-    """The way to one account's API. It owns the connections, and tells the budget what answers say of limits."""
+    """The API of one account. It owns the connections, and reports the limits in answers to the budget."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Api:
         transport: httpx2.AsyncBaseTransport | None = None,
         request_seconds: Mapping[Operation, float] = REQUEST_SECONDS,
     ) -> None:
-        """Make the way to an API; a transport stands in for the network."""
+        """Create it; a transport replaces the network."""
         self._transport = transport
         self._request_seconds = request_seconds
         self._key_remover = KeyRemover(location.api_key)
@@ -115,14 +115,14 @@ class Api:
         """Send the request once and return the answer, whatever its status. The caller has taken it from the budget.
 
         Raises:
-            ProviderUnreachable: No answer came; `was_sent` tells whether the request may have arrived.
+            ProviderUnreachable: No answer came; `was_sent` says whether the request may have arrived.
         """
         sent_at = self._budget.note_sent()
         try:
             answer = await self._exchange(request)
         finally:
             self._budget.note_over(sent_at)
-        tell_budget(self._budget, answer, sent_at)
+        report_limits(self._budget, answer, sent_at)
         return answer
 
     async def aclose(self) -> None:
@@ -194,15 +194,15 @@ def explain(
     return ProviderUnreachable(title, operation, cause.breakage, cause.reason, cause.remedy)
 
 
-def tell_budget(budget: RequestBudget, answer: ApiAnswer, sent_at: float | None = None) -> None:
+def report_limits(budget: RequestBudget, answer: ApiAnswer, sent_at: float | None = None) -> None:
     """Let a budget learn what an answer says of its key's limits.
 
     Args:
         sent_at: What `note_sent` returned for the request, where it was asked.
     """
     # First, so that a refusal which the day explains is not taken for one of the minute.
-    if (told := parse_rate_limits(answer.headers)) is not None:
-        budget.note_limits(told)
+    if (limits := parse_rate_limits(answer.headers)) is not None:
+        budget.note_limits(limits)
     if answer.status == 429:  # noqa: PLR2004
         asked = parse_retry_after(answer.headers)
         budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked, sent_at)

@@ -21,7 +21,7 @@ _UNREADABLE: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "
 
 
 def find_unreadable_coding(header: str) -> str:
-    """Return a coding that cannot be unpacked here; empty where there is none.
+    """Return a coding that cannot be unpacked here; empty when all can.
 
     A name that is no registered coding counts as none: stores write `aws-chunked` or a character set there, over plain bytes.
     """
@@ -72,7 +72,7 @@ class _Inflating:
     def __init__(self, *, is_gzip: bool) -> None:
         self._is_gzip = is_gzip
         self._head = b""
-        """What is too short to tell the kind by."""
+        """What is too short to determine the kind."""
         self._inflator: zlib._Decompress | None = None
         self._slice_bytes = _FIRST_SLICE_BYTES
         self._idle_bytes = 0
@@ -89,7 +89,7 @@ class _Inflating:
         while rest:
             inflator, begin = self._inflator, bytes(rest[:2])
             if inflator is None or inflator.eof:
-                if not self._is_over and len(begin) < 2:  # noqa: PLR2004 - what tells the kinds apart
+                if not self._is_over and len(begin) < 2:  # noqa: PLR2004 - enough to determine the kind
                     self._head = begin
                     return
                 if self._is_over or (inflator is not None and not (self._is_gzip and begin == _GZIP_MAGIC)):

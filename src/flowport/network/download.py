@@ -18,7 +18,7 @@ from flowport.network.file_route import PORTS, HostRefused, NotConnected, Outlet
 from flowport.runtime.failpoints import Failpoint, trigger
 
 HEAD_BYTES: Final = 4096
-"""How much of the beginning is handed back, to tell the type by."""
+"""How much of the beginning is returned, to determine the type."""
 
 GROUP_BYTES: Final = 512 * 1024
 """Pieces are gathered up to so many before a thread takes them: to ask one costs more than to write a small picture."""

@@ -70,8 +70,8 @@ def is_local_name(host: str) -> bool:
 def is_public_address(address: str) -> bool:
     """Return whether an IP address, as the name service writes it, is one of the public internet.
 
-    Of addresses that carry another one inside only those of NAT64 are judged, by what they carry; what the others lead to
-    is for somebody else to say.
+    Of addresses that carry another one inside only those of NAT64 are judged, by what they carry; the others are not
+    judged.
     """
     parsed = _parse(address)
     if parsed is None:

@@ -92,7 +92,7 @@ class _Session:
                 self.scope.deadline = anyio.current_time() + self.left_seconds
 
     async def note_response(self, response: httpx2.Response) -> None:
-        """Remember the status: the protocol's client does not tell it."""
+        """Remember the status: the protocol's client does not expose it."""
         headers = {name.lower(): value for name, value in response.headers.items()}
         self.last = ApiAnswer(response.status_code, headers, b"")
 
@@ -100,7 +100,7 @@ class _Session:
 async def call_tool(
     request: ToolRequest, location: Location, title: str, *, take: Callable[[], Awaitable[None]]
 ) -> ApiAnswer:
-    """Call a tool once and return its answer, or why there is none.
+    """Call a tool once and return its answer, or why it has none.
 
     Args:
         title: The provider's, for an error.

@@ -1,6 +1,6 @@
 """The one way by which a file leaves: to the address that a provider named for it, and without our key.
 
-The address is a stranger's, so it is checked like those of the fetcher: https, a usual port, and a host that
+The address is untrusted, so it is checked like those of downloads: https, a usual port, and a host that
 `network.outlet` lets through. No redirect is followed. The sandbox is exempt by its exact origin. The file is read as it is sent, and what was sent is compared with what was meant.
 """
 

@@ -70,11 +70,11 @@ def format_flaws(opening: str, flaws: Sequence[InputFlaw], names: Mapping[str, s
         flaws: What it says of each input.
         names: Our name of each input by any of the provider's; None where nothing is known of ours.
     """
-    told = "; ".join(dict.fromkeys(_format_flaw(flaw, names or {}) for flaw in flaws))
+    texts = "; ".join(dict.fromkeys(_format_flaw(flaw, names or {}) for flaw in flaws))
     # Some frameworks open with the first of the reasons.
     opening = "" if any(flaw.reason.strip() == opening.strip() for flaw in flaws) else opening.strip()
-    sign = "" if not (opening and told) else " " if opening.endswith((".", ":", "!", "?", ";")) else "; "
-    return clean_detail(f"{opening}{sign}{told}")
+    sign = "" if not (opening and texts) else " " if opening.endswith((".", ":", "!", "?", ";")) else "; "
+    return clean_detail(f"{opening}{sign}{texts}")
 
 
 def _format_flaw(flaw: InputFlaw, names: Mapping[str, str]) -> str:

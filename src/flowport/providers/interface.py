@@ -141,13 +141,13 @@ class RunStatus:
     outputs: tuple[Output, ...] = ()
     detail: str = ""
     """The provider's account of what went wrong, cleaned; empty when it says nothing."""
-    unheard_status: str = ""
+    unknown_status: str = ""
     """A status that no documentation names, cleaned; it counts as running. Empty when the status is a known one."""
     unread: tuple[str, ...] = ()
     """The beginnings of the items of the result that could not be read, as they came."""
     cost_credits: float | None = None
     """What the provider says that the run has cost; None when it does not say, and then its price counts."""
-    told_run_id: str = field(default="", compare=False)
+    reported_run_id: str = field(default="", compare=False)
     """The run that the answer says it describes; empty when it does not say."""
 
 

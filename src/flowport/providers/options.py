@@ -1,4 +1,4 @@
-"""The choices of a select input, read within bounds that no builder reaches by hand, whichever provider tells them. Pure."""
+"""The choices and defaults of inputs, read within bounds that no builder reaches by hand. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from flowport.domain.errors import AppUnsupported
-from flowport.domain.models import Option, Scalar
+from flowport.domain.models import MAX_INPUTS, JsonValue, Option, Scalar
 from flowport.domain.text import clean_line
 
 MAX_OPTIONS: Final = 2000
 MAX_TEXT_LENGTH: Final = 4000
 """Characters of a name, label or option. A longer name or label is cut, since it is only read; an option is a value."""
+
+MAX_DEFAULT_LENGTH: Final = 20_000
+"""Characters or items of a default; a longer one is left to the provider, because half of it would mean something else."""
 
 _MAX_DEPTH: Final = 20
 """Headings above one another."""
@@ -41,8 +44,8 @@ class _Found:
 def parse_options(app_id: str, found: Any) -> tuple[Option, ...]:
     """Return the choices: texts, and objects with a value or id and a label or name, under headings or without.
 
-    A heading is never a choice, and neither is what cannot be chosen. A label is the value of a choice where nothing
-    else is told; labels that several choices share carry their headings. All else is passed over.
+    A heading is never a choice, and neither is what cannot be chosen. A label is the value of a choice that
+    has no other; labels that several choices share carry their headings. Everything else is ignored.
 
     Raises:
         AppUnsupported: They are more, deeper or longer than a tool can take.
@@ -63,15 +66,32 @@ def parse_options(app_id: str, found: Any) -> tuple[Option, ...]:
     )
 
 
+def check_input_count(app_id: str, count: int) -> None:
+    """Check that an app has no more inputs than a tool can take.
+
+    Raises:
+        AppUnsupported: It has more.
+    """
+    if count > MAX_INPUTS:
+        raise AppUnsupported(clean_line(app_id), f"it has {count} inputs and {MAX_INPUTS} are the most")
+
+
+def drop_long_default(value: Any) -> JsonValue:
+    """Return the default of an input; None for one that is too long."""
+    is_long = isinstance(value, str | list | dict) and len(value) > MAX_DEFAULT_LENGTH
+    default: JsonValue = None if is_long else value
+    return default
+
+
 def find_options(holder: Mapping[str, Any]) -> Any:
-    """Return what the description of a select input tells of its choices, wherever it stands; None when it is nothing."""
+    """Return the choices in the description of a select input, under whichever key; None when it has none."""
     config = holder.get("config")
     holders = (holder, config) if isinstance(config, Mapping) else (holder,)
-    return next((told for one in holders for key in _GROUP_KEYS if _is_filled(told := one.get(key))), None)
+    return next((part for one in holders for key in _GROUP_KEYS if _is_filled(part := one.get(key))), None)
 
 
-def _is_filled(told: Any) -> bool:
-    return isinstance(told, list | dict) and bool(told)
+def _is_filled(part: Any) -> bool:
+    return isinstance(part, list | dict) and bool(part)
 
 
 def _format_label(choice: _Found, *, is_shared: bool) -> str:
@@ -105,10 +125,10 @@ def _iterate_mapping(app_id: str, found: dict[str, Any], headings: tuple[str, ..
     if any(key in found for key in _GROUP_KEYS) and not _has_headings_alone(found):
         yield from _iterate_item(app_id, found, headings, takes_labels=False)
         return
-    for heading, told in found.items():
-        # Of a text under a text nobody can tell which one is the value.
-        if isinstance(told, list | dict):
-            yield from _iterate(app_id, told, (*headings, _cut(heading)))
+    for heading, part in found.items():
+        # Of a text under a text either could be the value.
+        if isinstance(part, list | dict):
+            yield from _iterate(app_id, part, (*headings, _cut(heading)))
 
 
 def _pair_labels(found: dict[str, Any]) -> list[tuple[Scalar, Scalar]]:
@@ -121,9 +141,9 @@ def _pair_labels(found: dict[str, Any]) -> list[tuple[Scalar, Scalar]]:
 
 
 def _has_headings_alone(found: dict[str, Any]) -> bool:
-    """Tell whether an object lists several headings, one of which happens to be called like a key that we know."""
+    """Check whether an object lists several headings, one of which happens to be called like a key that we know."""
     is_labelled = any(key in found for key in _LABELS_KEYS)
-    return len(found) > 1 and not is_labelled and all(isinstance(told, list) for told in found.values())
+    return len(found) > 1 and not is_labelled and all(isinstance(part, list) for part in found.values())
 
 
 def _iterate_item(
@@ -137,11 +157,11 @@ def _iterate_item(
     has_value = any(_is_scalar(item.get(key)) for key in _VALUE_KEYS)
     if not has_value:
         # Whatever the list is called, things with values can be chosen.
-        below += [told for key, told in item.items() if key not in keys and _lists_choices(told)]
+        below += [part for key, part in item.items() if key not in keys and _lists_choices(part)]
     if any(map(_holds_choices, below)) or (below and not has_value):
         # What has others below it is their heading, whatever value it has of its own.
-        for told in below:
-            yield from _iterate(app_id, told, (*headings, heading) if heading else headings)
+        for part in below:
+            yield from _iterate(app_id, part, (*headings, heading) if heading else headings)
         return
     takes_label = takes_labels and not any(key in item for key in (*_GROUP_KEYS, *_VALUE_KEYS))
     value = next((item[key] for key in _VALUE_KEYS if key in item), item.get("label") if takes_label else None)
@@ -149,15 +169,15 @@ def _iterate_item(
         yield _Found(value, heading or str(value), headings)
 
 
-def _lists_choices(told: Any) -> bool:
-    """Tell whether this is a list of things with values."""
-    items = told if isinstance(told, list) else []
+def _lists_choices(part: Any) -> bool:
+    """Check whether this is a list of things with values."""
+    items = part if isinstance(part, list) else []
     return any(isinstance(one, dict) and any(_is_scalar(one.get(key)) for key in _VALUE_KEYS) for one in items)
 
 
-def _holds_choices(told: Any) -> bool:
-    """Tell whether there is something below a heading, and not just settings of a choice."""
-    return bool(told) and (isinstance(told, list) or any(isinstance(inner, list | dict) for inner in told.values()))
+def _holds_choices(part: Any) -> bool:
+    """Check whether there is something below a heading, and not just settings of a choice."""
+    return bool(part) and (isinstance(part, list) or any(isinstance(inner, list | dict) for inner in part.values()))
 
 
 def _cannot_be_chosen(item: dict[str, Any]) -> bool:
@@ -170,7 +190,7 @@ def _is_heading(item: dict[str, Any]) -> bool:
 
 
 def _is_pair(item: Any) -> bool:
-    """Tell whether a list is a heading with the list of what lies below it."""
+    """Check whether a list is a heading with the list of what lies below it."""
     return isinstance(item, list) and [type(part) for part in item] == [str, list]
 
 

@@ -51,7 +51,7 @@ MAX_NUMBER: Final = 1e9
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Tell whether this is a number that can be a price, a size or a duration."""
+    """Check whether this is a number that can be a price, a size or a duration."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
 
 
@@ -82,7 +82,7 @@ _NAME: Final = re.compile(r"[\w.\-:]+")
 
 
 def is_usable_url(url: str) -> bool:
-    """Tell whether this is the whole address of a file, without anything that could be misread."""
+    """Check whether this is the whole address of a file, without anything that could be misread."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -92,7 +92,7 @@ def is_usable_url(url: str) -> bool:
 
 
 def complete_url(text: str) -> str:
-    """Return the address of a file as it can be fetched; empty when a text is none.
+    """Return the address of a file as it can be fetched; empty for any other text.
 
     An address without scheme gets https. Spaces and letters beyond ASCII become their codes; what is encoded already stays.
     """
@@ -178,7 +178,7 @@ def clean_answer(answer: ApiAnswer) -> str:
     return clean_line(redact(whole), limit=MAX_ANSWER_KEPT)
 
 
-def tell_what_came(answer: ApiAnswer) -> str:
+def describe_body(answer: ApiAnswer) -> str:
     """Return what a start answer held in the place of a run id, as a clause."""
     if not answer.is_complete:
         return "its answer broke off"

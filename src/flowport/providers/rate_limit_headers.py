@@ -51,7 +51,7 @@ class RateLimits:
     reset_at: float | None = None
     """When they are given back, in seconds since 1970 by the provider's clock."""
     reset_seconds: float | None = None
-    """The same as a duration from the answer on, where that is how it was told."""
+    """The same as a duration from the answer on, where the provider sends a duration."""
     told_at: float | None = None
     """When the answer was made, by the provider's clock: the two instants need no clock of ours."""
 
@@ -59,7 +59,7 @@ class RateLimits:
         """Return how long after the answer the reset is: not before it, and not later than can be believed.
 
         Args:
-            now: Our own wall clock's time, for an answer that does not tell its own.
+            now: Our own wall clock's time, for an answer without a date.
         """
         if self.reset_seconds is not None:
             return min(self.reset_seconds, MAX_RESET_SECONDS)

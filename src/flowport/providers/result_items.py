@@ -10,13 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flowport.domain.models import DATA_SCHEME, OutputKind
-from flowport.providers.parsing import complete_url, guess_mime_type
+from flowport.domain.models import DATA_SCHEME, Output, OutputKind
+from flowport.domain.text import clean_line
+from flowport.providers.parsing import complete_url, guess_mime_type, is_number
 
 MAX_TEXT: Final = 100_000
+MAX_OUTPUTS: Final = 1000
 MAX_KEPT: Final = 200
 """Characters of an unread item that are kept."""
 _MAX_DEPTH: Final = 8
+_MAX_SIZE: Final = 1e6
+"""Pixels, or seconds."""
 _MAX_FURTHER: Final = 5
 _MAX_DATA: Final = 64_000_000
 """Characters of a file inside an answer."""
@@ -50,7 +54,7 @@ class FoundItem:
     text: str = ""
     """The result itself when it is text, else what the item says beside its file."""
     about: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What the item tells of its file."""
+    """What the item says about its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def iterate_items(result: Mapping[str, Any]) -> Iterator[Item]:
 
 
 def _is_new(item: Item, seen: set[str], *, is_expected: bool) -> bool:
-    """Tell whether something under a key that no page names is a result: a file that was not there before."""
+    """Check whether something under a key that no page names is a result: a file that was not there before."""
     if isinstance(item, FoundItem) and item.url:
         return item.url not in seen
     # Of settings and counts that stand beside the results nothing is missed.
@@ -107,8 +111,8 @@ def read_file(text: Any, *, is_address: bool) -> str:
 
 def guess_kind(url: str, otherwise: OutputKind) -> OutputKind:
     """Return the kind of file that an address or data URI promises."""
-    told = _DATA_URI.match(url)
-    word = told["kind"].lower() if told else guess_mime_type(url).partition("/")[0]
+    scheme = _DATA_URI.match(url)
+    word = scheme["kind"].lower() if scheme else guess_mime_type(url).partition("/")[0]
     return OutputKind(word) if word in {"image", "video", "audio"} else otherwise
 
 
@@ -164,7 +168,7 @@ def _iterate_mapping(item: Mapping[str, Any], kind: OutputKind, depth: int) -> I
     if any(isinstance(one, FoundItem) for one in below):
         yield from below
     elif addresses:
-        # Which of them is the result cannot be told.
+        # Any of them may be the result.
         yield FoundItem(OutputKind.TEXT, text=" ".join(_format_further(addresses, []))[:MAX_TEXT])
     else:
         yield _leave_unread(item)
@@ -223,3 +227,32 @@ def keep_beginning(value: Any) -> str:
         if length > MAX_KEPT:
             break
     return "".join(pieces)[:MAX_KEPT]
+
+
+def build_output(n: int, item: FoundItem, *, expires_at: float) -> Output:
+    """Return an item as the output of a run.
+
+    Args:
+        n: Its number in the run.
+        expires_at: When its link stops working, if it has one.
+    """
+    if item.kind is OutputKind.TEXT:
+        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=item.text)
+    about, is_link = item.about, not item.url.startswith(DATA_SCHEME)
+    width, height, seconds = (_read_size(about.get(key)) for key in ("width", "height", "duration"))
+    return Output(
+        n=n,
+        kind=item.kind,
+        url=item.url,
+        provider_output_id=clean_line(about["id"]) if isinstance(about.get("id"), str) else "",
+        mime_type=guess_mime_type(item.url) if is_link else "",
+        width=int(width) if width else None,
+        height=int(height) if height else None,
+        duration_seconds=seconds,
+        expires_at=expires_at if is_link else None,
+        text=item.text,
+    )
+
+
+def _read_size(value: Any) -> float | None:
+    return float(value) if is_number(value) and 0 <= value < _MAX_SIZE else None

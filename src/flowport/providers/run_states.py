@@ -64,7 +64,7 @@ def guess_end(*, has_outputs: bool, is_completed: bool, has_error: bool) -> RunS
 
 
 def is_instant(value: Any) -> bool:
-    """Tell whether a member such as `completed_at` names an instant, and not the zero by which some say that there is none."""
+    """Check whether a member such as `completed_at` names an instant, rather than a zero that means "not yet"."""
     if isinstance(value, str):
         return any(map(str.isdigit, value)) and _ZERO_INSTANT.match(value.strip()) is None
     return isinstance(value, int | float) and bool(value)

@@ -18,7 +18,7 @@ from flowport.providers.parsing import clean_word, parse_json, read_run_id
 TOLERANCE_SECONDS: Final = 300.0
 """The age, and the lead of the sender's clock, up to which an event is accepted; an older one may be a replay."""
 
-_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - it marks a secret and is none
+_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix of a secret
 _MAX_ID_LENGTH: Final = 500
 
 ParseEvent = Callable[[Mapping[str, Any]], tuple[Any, Any, Any]]

@@ -1,15 +1,14 @@
-"""The calls that ask for runs: what each wishes, which came just now over the same connection, on what terms it pays."""
+"""The calls that ask for runs: who makes them, which came just now over the same connection, and how each is paid."""
 
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import Urgency
-from flowport.domain.spending import DAY_SECONDS, LimitExceeded, SpendingCheck, SpendingLimits
+from flowport.domain.spending import DAY_SECONDS, Consent, LimitExceeded, SpendingCheck, SpendingLimits
 from flowport.runtime.clock import Clock
-from flowport.store.process_lock import ProcessLock
 from flowport.store.records import (
     Accepted,
     AcceptOutcome,
@@ -20,6 +19,7 @@ from flowport.store.records import (
     LivenessNeeded,
     WaitingCall,
 )
+from flowport.store.workers import Workers
 
 SIDE_BY_SIDE_SECONDS: Final = 10.0
 """Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
@@ -30,6 +30,43 @@ SettledOutcome: TypeAlias = Accepted | Joined | InDoubt | LimitExceeded
 
 def _draw_id() -> str:
     return "call_" + secrets.token_hex(8)
+
+
+class Caller(Protocol):
+    """Who asks, whatever the request came by: a protocol, a terminal or a page."""
+
+    @property
+    def arrived_at_seconds(self) -> float:
+        """Monotonic seconds at which the call arrived; the wait budget counts from it."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """Whose runs are meant."""
+        ...
+
+    @property
+    def connection(self) -> str:
+        """What the call came over; calls of one connection have the same."""
+        ...
+
+    @property
+    def client(self) -> str:
+        """What the client calls itself, cleaned; empty when it does not say."""
+        ...
+
+    @property
+    def exchange(self) -> Exchange:
+        """The request: it knows whether the client is disconnected, and whether the answer was written."""
+        ...
+
+    async def report(self, elapsed_seconds: float, message: str, /) -> None:
+        """Report progress: a number that only grows, and a message for a person."""
+        ...
+
+    async def confirm(self, question: str, patience_seconds: float, /) -> Consent:
+        """Ask the person a question and wait so many seconds for the answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +111,7 @@ class RecentRequests:
         """By id, with the monotonic seconds at which each was accepted."""
 
     async def accept(
-        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunRequest, process: ProcessLock
+        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunRequest, process: Workers
     ) -> SettledOutcome:
         """Have the store accept a call, and find out on the way what it needs to know of other processes.
 

@@ -9,7 +9,9 @@ import anyio
 
 from flowport.domain.errors import StoreError
 from flowport.domain.exchange import Exchange
-from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent
+from flowport.domain.models import Run
+from flowport.domain.run_events import Delivered, DeliveryCancelled, Reported, RunEvent
+from flowport.runs.calls import Caller
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
@@ -84,6 +86,23 @@ class Deliveries:
         exchange.expect(pending)
         if exchange.listener is not pending:  # the client has gone
             self.note_left(pending)
+
+    async def record_answer(self, run: Run, caller: Caller, *, call_id: str = "", shown: Sequence[str] = ()) -> None:
+        """Record what a caller learns by an answer about a run or a batch: an end once the answer was written.
+
+        Args:
+            call_id: The call that is answered and is on record as waiting; empty for none.
+            shown: The runs whose outputs the answer holds, the last one last.
+        """
+        if run.state.is_final:
+            delivery = Delivery(run.id, caller.owner, caller.connection, caller.client, call_id, tuple(shown))
+            self.expect(caller.exchange, delivery)
+            return
+        try:
+            await self._store.record(run.id, Reported(self._clock.now()), ended_call_id=call_id)
+        except StoreError as exc:
+            # The answer is given although it cannot be recorded that it was.
+            logger.warning("the answer for run %s could not be recorded: %s", run.id, exc)
 
     def leave(self, call_id: str) -> None:
         """Record in the background that a call waits no longer."""

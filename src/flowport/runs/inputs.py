@@ -5,6 +5,7 @@ uploaded where the provider takes uploads, else inside the request. Nothing here
 brought the run ends unsent.
 """
 
+import base64
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -29,7 +30,6 @@ from flowport.media.local_files import DiskSource, HeldSource, open_unchanged
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.download import Fetcher, FetchRules
-from flowport.providers.answers import build_inline_media
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.output_file import SavingRules, build_folder_warning
 from flowport.runs.prepare import MediaInput, PreparedCall, build_rules
@@ -265,7 +265,7 @@ class FileDeliverer:
             item,
             f"{note}, because it could not be uploaded{_format_why(reason)}" if note and reason else note,
         )
-        return build_inline_media(data)
+        return base64.b64encode(data).decode("ascii")
 
 
 def _check_inline(size_bytes: int, sum_bytes: int, wanted: Wanted, argument: str, reason: str) -> None:

@@ -43,7 +43,7 @@ async def poll_once(run: Run, account: OpenAccount, clock: Clock) -> RunStatus:
     provider = account.provider
     answer = await account.send_now(provider.build_status_request(run.provider_run_id))
     status = provider.parse_status(answer, now=clock.now())
-    if status.told_run_id not in {"", run.provider_run_id.strip()}:
+    if status.reported_run_id not in {"", run.provider_run_id.strip()}:
         # A mistaken cache or gateway: the state and the files may belong to another person.
         raise ProviderBroken(provider.title, Operation.READ_RUN, answer.status, "it described another run")
     return status
@@ -187,8 +187,8 @@ class RunPoller:
             )
 
     def _log_unknown_word(self, account: OpenAccount, status: RunStatus) -> None:
-        word = (account.provider.title, status.unheard_status)
-        if status.unheard_status and word not in self._unknown_words:
+        word = (account.provider.title, status.unknown_status)
+        if status.unknown_status and word not in self._unknown_words:
             self._unknown_words.add(word)
             logger.info("%s has called a run %r; that counts as %s", *word, status.state.value)
 
@@ -221,9 +221,9 @@ class RunPoller:
 
 def _format_unknown_word(account: OpenAccount, status: RunStatus) -> str:
     """Return the sentence about a state that is not in the provider's table; empty when it is."""
-    if not status.unheard_status:
+    if not status.unknown_status:
         return ""
-    word = format_quoted(status.unheard_status)
+    word = format_quoted(status.unknown_status)
     return (
         f"{account.provider.title} calls the state of this run {word}, a word that Flowport does not know. Flowport "
         "treats it as running until results or an end come."
@@ -249,8 +249,8 @@ def _format_failure(account: OpenAccount, status: RunStatus) -> str:
 def _format_end(account: OpenAccount, status: RunStatus) -> str:
     title = account.provider.title
     silence = f" {title} does not say why."
-    if status.unheard_status:
-        silence = f" {title} calls its state {format_quoted(status.unheard_status)} and says no more."
+    if status.unknown_status:
+        silence = f" {title} calls its state {format_quoted(status.unknown_status)} and says no more."
     detail = f' {title} says: "{status.detail}"' if status.detail else silence
     match status.state:
         case RunState.FAILED:

@@ -29,9 +29,6 @@ UNKNOWN_SECONDS: Final = 55.0
 PLANNED_SHARE: Final = 0.9
 """The part of the request limit that polls may plan with; catalogue requests and the unforeseen have the rest."""
 
-WAITED_PART: Final = 0.5
-"""The gap between two polls of a waited-for run, as a part of that of a row."""
-
 POLLS_IN_ONE: Final = 4
 """How many polls of waited-for runs one bulk status request replaces. More would let such polls delay starts."""
 
@@ -97,18 +94,10 @@ class PollState:
         return max(self.started_at + self.usual_seconds * step.first, self.seen_at + gap_seconds)
 
 
-class Load(NamedTuple):
-    """How often the request limit allows to poll the live runs: the seconds from one poll of a run to the next."""
-
-    waited_seconds: float = 0.0
-    row_seconds: float = 0.0
-
-
-def get_load(waited: int, rows: int, *, limit: int, polls_in_one: int = 1) -> Load:
-    """Return the load of so many waited-for runs and rows under a limit of requests a minute."""
-    each = 60.0 / (limit * PLANNED_SHARE)
-    row_seconds = (waited + rows) * each
-    return Load(max(row_seconds * WAITED_PART, waited * each) / polls_in_one, row_seconds)
+def get_gap_seconds(runs: int, pace: Pace, *, limit: int, polls_in_one: int = 1) -> float:
+    """Return the seconds between two polls of a run if all live runs share a limit of requests a minute; 0 for the pace."""
+    gap_seconds = runs * 60.0 / (limit * PLANNED_SHARE * polls_in_one)
+    return gap_seconds if gap_seconds > pace.every_seconds else 0.0
 
 
 def get_live_rows(limit: int) -> int:
@@ -137,15 +126,15 @@ def get_next_pause(
     return pause + chance * (crowd - 1) / pace.spread_per_second
 
 
-def choose_run(runs: Sequence[PollState], reason: PollReason, load: Load, now: float) -> int | None:
+def choose_run(runs: Sequence[PollState], reason: PollReason, gap_seconds: float, now: float) -> int | None:
     """Return the index of the run to poll for this reason, the one due for longest; None when no poll is due.
 
     Args:
         runs: Those whose pace allows a poll.
+        gap_seconds: A run is also due so long after its last poll; infinity for no such rule.
     """
     is_waited = reason is PollReason.WAITED
-    gap = math.inf if reason is PollReason.DUE_ROW else load.waited_seconds if is_waited else load.row_seconds
-    due = ((min(run.due_at, run.asked_at + gap), n) for n, run in enumerate(runs) if run.is_waited is is_waited)
+    due = ((min(run.due_at, run.asked_at + gap_seconds), n) for n, run in enumerate(runs) if run.is_waited is is_waited)
     due_at, n = min(due, default=(math.inf, 0))
     return n if due_at <= now else None
 

@@ -22,12 +22,11 @@ from flowport.runs.poll_schedule import (
     FAILED_POLL,
     LAST_STARTS_MINUTES,
     POLLS_IN_ONE,
-    Load,
     PollReason,
     PollState,
     choose_companions,
     choose_run,
-    get_load,
+    get_gap_seconds,
     get_next_pause,
 )
 from flowport.runtime.clock import Clock, Pace
@@ -315,16 +314,18 @@ class AccountPoller:
         slots = list(self._ripe)
         if not slots or (reason is PollReason.DUE_ROW and not self._must_rows_go_first()):
             return None
-        n = choose_run([self._describe(slot) for slot in slots], reason, self._get_load(), now)
+        n = choose_run([self._describe(slot) for slot in slots], reason, self._get_gap_seconds(reason), now)
         return None if n is None else slots[n]
 
-    def _get_load(self) -> Load:
+    def _get_gap_seconds(self, reason: PollReason) -> float:
         limiter = self._account.budget
-        waited = sum(self._is_waited(slot.entry) for slot in self._slots)
-        polls_in_one = 1 if self._bulk.get_most() == 1 else POLLS_IN_ONE
-        load = get_load(waited, len(self._slots) - waited, limit=limiter.limit_to_plan, polls_in_one=polls_in_one)
-        # Only requests that wait for the limiter can raise the limit, so rows keep their pace while it may rise.
-        return load._replace(row_seconds=0.0) if limiter.can_rise else load
+        if reason is PollReason.DUE_ROW:
+            return inf
+        if reason is PollReason.ROW and limiter.can_rise:
+            # Only requests that wait for the limiter can raise the limit, so rows keep their pace while it may rise.
+            return 0.0
+        polls_in_one = POLLS_IN_ONE if reason is PollReason.WAITED and self._bulk.get_most() > 1 else 1
+        return get_gap_seconds(len(self._slots), self._pace, limit=limiter.limit_to_plan, polls_in_one=polls_in_one)
 
     def _must_rows_go_first(self) -> bool:
         """Return whether due rows are polled before others are started: not when few are left to start."""

@@ -29,8 +29,8 @@ from flowport.network.upload import PASSING_STATUSES, SLOWEST_BYTES_PER_SECOND, 
 from flowport.providers.interface import PlacedUploads, UploadedFile, UploadPlace, WholeUploads
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
-from flowport.store.process_lock import ProcessLock
 from flowport.store.records import BeingUploaded, ToUpload, Upload, UploadClaim
+from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class FileUploads:
         self,
         store: Store,
         clock: Clock,
-        process: ProcessLock,
+        process: Workers,
         uploader: Uploader,
         *,
         threads: anyio.CapacityLimiter,
@@ -160,17 +160,19 @@ class FileUploads:
 
     async def _claim(self, account_id: str, sha256: str, size_bytes: int) -> Upload | NotUploaded | None:
         """Return an upload that is there, or None once this process is to make it."""
-        sending_seconds = size_bytes // SLOWEST_BYTES_PER_SECOND
+        sending_seconds, dead_process_id = size_bytes // SLOWEST_BYTES_PER_SECOND, ""
         for _ in range(_MOST_QUESTIONS + int(sending_seconds / _ASK_AGAIN_SECONDS)):
             usable_until = self._clock.now() + MARGIN_SECONDS
-            claim = UploadClaim(account_id, sha256, self._process.process_id, self._process.is_alive, usable_until)
+            claim = UploadClaim(account_id, sha256, self._process.process_id, usable_until, dead_process_id)
             match await self._store.claim_upload(claim):
                 case Upload() as upload:
                     return upload
                 case ToUpload():
                     return None
-                case BeingUploaded():
+                case BeingUploaded(process_id) if self._process.is_alive(process_id):
                     await self._clock.sleep(_ASK_AGAIN_SECONDS)
+                case BeingUploaded(dead_process_id):
+                    pass
                 case _ as never:
                     assert_never(never)
         return NotUploaded("another program has not finished uploading it")

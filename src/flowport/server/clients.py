@@ -1,17 +1,30 @@
-"""What a request tells of the client behind it, how that client is told of progress, and what its transport knows of it."""
+"""The client behind a request: what is known of it, and how to report to it and ask the person there.
 
+Older clients are asked in the middle of a call. Since 2026-07-28 the call is answered with the question, and the client
+makes it again with the person's answer; what was asked travels with it, sealed, so that a yes to one question does not
+answer another.
+"""
+
+import hashlib
 import json
-from collections.abc import Awaitable, Callable
+import logging
+import secrets
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Any, Final, NoReturn, TypeAlias
 
 import anyio
+import mcp.types as t
 from mcp.server import ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.exceptions import MCPError
-from mcp.types import INVALID_PARAMS
 
 from flowport.domain.exchange import Exchange
+from flowport.domain.models import LOCAL_OWNER
+from flowport.domain.spending import ConfirmationNeeded, Consent
+from flowport.domain.text import clean_line
+
+logger = logging.getLogger(__name__)
 
 REPORT_TIMEOUT_SECONDS: Final = 1.0
 """How long a client that has stopped reading may hold up a progress notification."""
@@ -23,6 +36,12 @@ STDIO: Final = "stdio"
 
 Context: TypeAlias = ServerRequestContext[Any, Any]
 
+MAX_USED: Final = 4096
+"""Answers of persons that are remembered; the seal on a question is valid for ten minutes."""
+
+_KEY: Final = "confirm"
+_MARK: Final = "#"
+_NOTHING_TO_FILL_IN: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 
 EXCHANGE_KEY: Final = "flowport.domain.exchange"
 """Where the scope of a request over HTTP keeps its exchange."""
@@ -89,15 +108,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _refuse_arguments(problem: str) -> MCPError:
     words = 'Nothing was started and nothing is charged. Give an object, such as {"prompt": "a lake"}.'
-    return MCPError(INVALID_PARAMS, f"arguments {problem}. {words}")
-
-
-def get_exchange(context: Context) -> Exchange:
-    """Return the exchange of a request."""
-    exchange = _find_exchange(context)
-    if exchange is None:
-        raise RuntimeError("a request has no exchange")
-    return exchange
+    return MCPError(t.INVALID_PARAMS, f"arguments {problem}. {words}")
 
 
 def _find_exchange(context: Context) -> Exchange | None:
@@ -124,14 +135,98 @@ def get_connection_key(context: Context) -> str:
     return f"{request.client.host if request.client else ''} {client.client_info.name if client else ''}"
 
 
-def build_reporter(context: Context) -> Callable[[float, str], Awaitable[None]]:
-    """Return what sends progress for a request: always more than before, and never for long."""
-    last = -1.0
+class UsedConfirmations:
+    """Remembers which answers of persons were used, so that one yes counts once."""
 
-    async def report(progress: float, message: str) -> None:
-        nonlocal last
-        last = max(progress, last + 0.001)
+    def __init__(self) -> None:
+        """Begin with none used."""
+        self._used: OrderedDict[str, None] = OrderedDict()
+
+    def use(self, state: str) -> bool:
+        """Return whether the answer that goes with this state is used for the first time."""
+        if state in self._used:
+            return False
+        self._used[state] = None
+        while len(self._used) > MAX_USED:
+            self._used.popitem(last=False)
+        return True
+
+
+class McpCaller:
+    """A client that sends a request."""
+
+    owner = LOCAL_OWNER
+
+    def __init__(
+        self,
+        context: Context,
+        arrived_at_seconds: float,
+        params: t.CallToolRequestParams | None = None,
+        used: UsedConfirmations | None = None,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            params: Those of a tool call, in which the person can be asked; None for another request.
+            used: The answers of persons that were used before.
+        """
+        exchange, client = _find_exchange(context), context.session.client_params
+        if exchange is None:
+            raise RuntimeError("a request has no exchange")
+        self.arrived_at_seconds = arrived_at_seconds
+        self.connection = get_connection_key(context)
+        self.client = clean_line(client.client_info.name) if client else ""
+        self.exchange = exchange
+        self._context = context
+        self._params = params
+        self._used = used or UsedConfirmations()
+        self._last_progress = -1.0
+
+    async def report(self, elapsed_seconds: float, message: str) -> None:
+        """Send progress: always more than before, and never for long."""
+        self._last_progress = max(elapsed_seconds, self._last_progress + 0.001)
         with anyio.move_on_after(REPORT_TIMEOUT_SECONDS):
-            await context.session.report_progress(last, None, message)
+            await self._context.session.report_progress(self._last_progress, None, message)
 
-    return report
+    async def confirm(self, question: str, patience_seconds: float) -> Consent:
+        """Return the person's answer; silence for so long is a no.
+
+        Raises:
+            ConfirmationNeeded: The client asks when the call is answered with `build_question`.
+        """
+        capabilities = self._context.session.client_capabilities
+        if capabilities is None or capabilities.elicitation is None:
+            return Consent.CANNOT_ASK
+        if self._context.protocol_version == MODERN_ERA:
+            return self._read_answer(question)
+        with anyio.move_on_after(patience_seconds):
+            try:
+                result = await self._context.session.elicit_form(
+                    question, _NOTHING_TO_FILL_IN, self._context.request_id
+                )
+            except MCPError as exc:
+                logger.warning("the client cannot ask the person: %s", exc)
+                return Consent.CANNOT_ASK
+            return Consent.GIVEN if result.action == "accept" else Consent.REFUSED
+        return Consent.REFUSED
+
+    def _read_answer(self, question: str) -> Consent:
+        given = self._params.input_responses if self._params else None
+        state = (self._params.request_state if self._params else None) or ""
+        answer = (given or {}).get(_KEY)
+        is_for_this = state.partition(_MARK)[0] == _digest(question)
+        if answer is None or not is_for_this or not self._used.use(state):
+            raise ConfirmationNeeded(question)
+        return Consent.GIVEN if getattr(answer, "action", "") == "accept" else Consent.REFUSED
+
+
+def build_question(error: ConfirmationNeeded) -> t.InputRequiredResult:
+    """Return the answer that makes the client ask."""
+    params = t.ElicitRequestFormParams(message=error.question, requested_schema=_NOTHING_TO_FILL_IN)
+    # The random part makes each question different: without it one answer could be used again and again.
+    state = f"{_digest(error.question)}{_MARK}{secrets.token_hex(8)}"
+    return t.InputRequiredResult(input_requests={_KEY: t.ElicitRequest(params=params)}, request_state=state)
+
+
+def _digest(question: str) -> str:
+    return hashlib.sha256(question.encode()).hexdigest()

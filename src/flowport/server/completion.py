@@ -63,8 +63,7 @@ class Completion:
         return Values((), 0)
 
     def _get_listings(self) -> tuple[Listing, ...]:
-        found = [item for one in self._workspace.catalogs for item in one.catalog.current.listings]
-        return tuple(item for item in found if not item.left_out)
+        return tuple(item for item in self._workspace.get_listings() if not item.left_out)
 
     def _get_choices(self, app: str) -> list[str]:
         """Return every choice of the app as the name of the argument and its value."""

@@ -4,9 +4,8 @@ import base64
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import mcp.types as t
@@ -17,37 +16,37 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 
 from flowport import __version__
-from flowport.actions.built_in_tools import BUILT_IN_TOOLS, build_wire_tool
-from flowport.actions.tool_calls import ToolCalls
-from flowport.actions.views.run import Answer, build_error_answer, build_mistake_answer, format_instant
-from flowport.actions.waiting import Caller
+from flowport.actions.built_in_tools import BUILT_IN_TOOLS
+from flowport.actions.views.view import format_instant
 from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ResourceNotFound
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError
 from flowport.domain.models import BATCH_PREFIX, LOCAL_OWNER
 from flowport.domain.spending import ConfirmationNeeded
-from flowport.domain.text import clean_line
 from flowport.domain.uris import format_app_uri, format_output_uri, format_run_uri
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
 from flowport.server.clients import (
     MODERN_ERA,
     Context,
-    build_reporter,
-    get_connection_key,
-    get_exchange,
+    McpCaller,
+    UsedConfirmations,
+    build_question,
     is_stateless,
     provide_exchange,
     read_argument_text,
 )
 from flowport.server.completion import BATCH_ID, Completion
-from flowport.server.elicitation import Answers, Confirmer, build_question
 from flowport.server.notifications import Announcer
 from flowport.server.prompts import PROMPTS, build_prompt_text
 from flowport.server.replays import RequestIdInUse, RequestsInProgress
 from flowport.server.resources import Content, Resources
+from flowport.server.results import build_error_result, build_mistake_result, build_result, build_wire_tool
+from flowport.server.tool_calls import ToolCalls
 
 logger = logging.getLogger(__name__)
+
+Result: TypeAlias = t.CallToolResult | t.InputRequiredResult
 
 LEGACY_RESOURCE_NOT_FOUND: Final = -32002
 
@@ -74,68 +73,56 @@ class Handlers:
 
     def __init__(self, workspace: Workspace, file_threads: anyio.CapacityLimiter, first_listed: anyio.Event) -> None:
         self._workspace = workspace
-        self._in_progress = RequestsInProgress[Answer | t.InputRequiredResult]()
-        self._person_answers = Answers()
+        self._in_progress = RequestsInProgress[Result](workspace.clock)
+        self._used_confirmations = UsedConfirmations()
         self._calls = ToolCalls(workspace)
         self._resources = Resources(workspace, file_threads)
         self._completion = Completion(workspace)
         self._first_listed = first_listed
 
     async def list_tools(self, _: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
-        """Answer with the standing tools and the apps' tools; from the cache at once, else after at most eight seconds."""
-        await self._calls.wait_for_catalogues()
+        """Answer with the built-in tools and the apps' tools; from the cache at once, else after at most eight seconds."""
+        await self._workspace.wait_for_catalogues()
         self._first_listed.set()
         tools = self._workspace.get_tools()
         self._workspace.tool_order.note_listed(tools)
-        return _build_tool_list([*_STANDING_WIRE, *tools])
+        return _build_tool_list([*_BUILT_IN, *tools])
 
-    async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Answer | t.InputRequiredResult:
-        """Answer a call, once however often its request comes, for as long as its client is there."""
-        caller = self._build_caller(context, params)
+    async def call_tool(self, context: Context, params: t.CallToolRequestParams) -> Result:
+        """Answer a call, once however often its request comes, for as long as its client is connected."""
+        caller = McpCaller(context, self._workspace.clock.monotonic(), params, self._used_confirmations)
         content = (params.name, params.arguments, params.request_state, params.input_responses)
         with anyio.CancelScope() as scope:
-            # The library lets a call of an older client over HTTP go on when the client has left.
+            # The library lets a call of an older client over HTTP go on when the client is disconnected.
             caller.exchange.set_on_left(scope.cancel)
-            make = partial(self._call_tool, params, caller)
             try:
-                return await self._in_progress.answer(caller, content, make, is_stateless=is_stateless(context))
+                return await self._in_progress.answer(
+                    caller, content, self._call_tool, params, caller, is_stateless=is_stateless(context)
+                )
             except RequestIdInUse as exc:
                 raise MCPError(t.INVALID_REQUEST, str(exc)) from exc
         return _NO_ANSWER
 
-    async def _call_tool(self, params: t.CallToolRequestParams, caller: Caller) -> Answer | t.InputRequiredResult:
-        """Answer a call. An error that somebody can act on is a result; an unknown tool is a protocol error."""
+    async def _call_tool(self, params: t.CallToolRequestParams, caller: McpCaller) -> Result:
+        """Answer a call. An error that the caller can act on is a result; an unknown tool is a protocol error."""
         try:
-            answer = await self._calls.call(params.name, params.arguments, caller)
+            view = await self._calls.call(params.name, params.arguments, caller)
         except AppNotFound as exc:
             caller.exchange.withdraw()
             if exc.is_tool and not exc.catalogue_problem:
                 raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {exc}") from exc
-            return build_error_answer(exc)
+            return build_error_result(exc)
         except ConfirmationNeeded as exc:
             return build_question(exc)
         except FlowportError as exc:
             caller.exchange.withdraw()
-            return build_error_answer(exc)
+            return build_error_result(exc)
         except Exception:  # the security boundary: what escapes from here reaches older clients as it is
             caller.exchange.withdraw()
             logger.exception("a call of %r failed of our own mistake", params.name)
-            return build_mistake_answer()
+            return build_mistake_result()
         trigger(Failpoint.BEFORE_ANSWER)
-        return answer
-
-    def _build_caller(self, context: Context, params: t.CallToolRequestParams) -> Caller:
-        return replace(self._build_reader(context), ask=Confirmer(context, params, self._person_answers).ask)
-
-    def _build_reader(self, context: Context) -> Caller:
-        connection, client = get_connection_key(context), context.session.client_params
-        return Caller(
-            self._workspace.clock.monotonic(),
-            build_reporter(context),
-            connection=connection,
-            client=clean_line(client.client_info.name) if client else "",
-            exchange=get_exchange(context),
-        )
+        return build_result(view, with_links=self._workspace.settings.should_send_links)
 
     async def list_resources(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
         """Answer with the newest runs."""
@@ -172,7 +159,7 @@ class Handlers:
         """Answer with what a URI names."""
         uri = str(params.uri)
         try:
-            content = await _guard(self._resources.read(uri, self._build_reader(context)))
+            content = await _guard(self._resources.read(uri, McpCaller(context, self._workspace.clock.monotonic())))
         except ResourceNotFound as exc:
             code = t.INVALID_PARAMS if context.protocol_version == MODERN_ERA else LEGACY_RESOURCE_NOT_FOUND
             raise MCPError(code, str(exc), {"uri": uri}) from exc
@@ -187,7 +174,7 @@ class Handlers:
         prompt = PROMPTS.get(params.name)
         if prompt is None:
             raise MCPError(t.INVALID_PARAMS, f"There is no such prompt. There are {', '.join(PROMPTS)}.")
-        await self._calls.wait_for_catalogues()
+        await self._workspace.wait_for_catalogues()
         try:
             text = build_prompt_text(prompt, params.arguments or {}, self._workspace)
         except (AppAmbiguous, AppNotFound, ArgumentsInvalid) as exc:
@@ -220,13 +207,13 @@ _PROMPT_MENU: Final = [
     for prompt in PROMPTS.values()
 ]
 _NO_ANSWER: Final = t.CallToolResult(content=[], is_error=True)
-"""What the library is given for a client that has left; it reaches nobody."""
+"""What the library is given for a client that has left; it is sent nowhere."""
 
-_STANDING_WIRE: Final = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
+_BUILT_IN: Final = [build_wire_tool(tool) for tool in BUILT_IN_TOOLS.values()]
 
 
 class FlowportServer(Server[Any]):
-    """The library's server, which tells older clients too that it tells of changes."""
+    """The library's server, which tells older clients too that it announces changes."""
 
     announcer: Announcer | None = None
     """None when nothing ever changes."""
@@ -294,16 +281,16 @@ def build_server(
 
 
 def build_stopped_server(error: ConfigurationError) -> FlowportServer:
-    """Return a server that lists the standing tools and answers every call with what is wrong in the configuration.
+    """Return a server that lists the built-in tools and answers every call with what is wrong in the configuration.
 
-    A process that exits would only show "server disconnected"; this one tells the person what to mend.
+    A process that exits would only show "server disconnected"; this one tells the person what to correct.
     """
 
     async def list_tools(_: Context, __: t.PaginatedRequestParams | None) -> dict[str, Any]:
-        return _build_tool_list(_STANDING_WIRE)
+        return _build_tool_list(_BUILT_IN)
 
-    async def call_tool(_: Context, __: t.CallToolRequestParams) -> Answer:
-        return build_error_answer(error)
+    async def call_tool(_: Context, __: t.CallToolRequestParams) -> Result:
+        return build_error_result(error)
 
     server = _build_bare_server(call_tool)
     server.add_request_handler("tools/list", t.PaginatedRequestParams, list_tools)
@@ -329,7 +316,7 @@ def _build_tool_list(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _build_bare_server(
-    call_tool: Callable[[Context, t.CallToolRequestParams], Awaitable[Answer | t.InputRequiredResult]],
+    call_tool: Callable[[Context, t.CallToolRequestParams], Awaitable[Result]],
     *,
     lifespan: Callable[[Server[Any]], AbstractAsyncContextManager[dict[str, Any]]] = no_lifespan,
 ) -> FlowportServer:

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.actions.built_in_tools import FIND_APPS, GET_RUN, LIST_RUNS, RUN_APP
+from flowport.actions.find_apps import FIND_APPS
+from flowport.actions.get_run import GET_RUN
+from flowport.actions.list_runs import LIST_RUNS
+from flowport.actions.run_app import RUN_APP
 from flowport.actions.workspace import Workspace
 from flowport.catalog.listing import Listing
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid

@@ -11,12 +11,14 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
-from flowport.actions.waiting import PROGRESS_SECONDS, Caller
 from flowport.domain.exchange import Exchange, RequestId
+from flowport.runs.calls import Caller
+from flowport.runs.waiting import EventWait, wait
+from flowport.runtime.clock import Clock
 
 T = TypeVar("T")
 
@@ -51,15 +53,21 @@ class _Request(Generic[T]):
 class RequestsInProgress(Generic[T]):
     """The requests that are not answered yet, by the connection they came over and their id there."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._requests: dict[_Key, list[_Request[T]]] = {}
         self._answered: OrderedDict[tuple[_Key, str], Exchange] = OrderedDict()
         """The last answered request of each id and content, the oldest first."""
 
     async def answer(
-        self, caller: Caller, content: object, make: Callable[[], Awaitable[T]], *, is_stateless: bool = False
+        self,
+        caller: Caller,
+        content: object,
+        make: Callable[..., Awaitable[T]],
+        *args: Any,
+        is_stateless: bool = False,
     ) -> T:
-        """Return the answer to a request: what `make` returns, or what it returned for the same request.
+        """Return the answer to a request: what `make` returns of `args`, or what it returned for the same request.
 
         Args:
             content: What the request asks for; equal for equal requests.
@@ -82,13 +90,13 @@ class RequestsInProgress(Generic[T]):
         self._requests.setdefault(key, []).append(request)
         try:
             while (earlier := self._find_earlier(key, request)) is not None:
-                await _wait(earlier.done, caller)
+                await wait(EventWait(earlier.done, _WAITING), caller, self._clock)
                 if earlier.answer is not None:
                     if (listener := earlier.caller.exchange.listener) is not None:
                         caller.exchange.expect(listener)
                     request.answer = earlier.answer
                     return earlier.answer
-            request.answer = await make()
+            request.answer = await make(*args)
             return request.answer
         finally:
             request.done.set()
@@ -112,14 +120,3 @@ class RequestsInProgress(Generic[T]):
             for key, requests in self._requests.items()
             if (alive := [one for one in requests if one.is_alive])
         }
-
-
-async def _wait(event: anyio.Event, caller: Caller) -> None:
-    """Wait for an event, and tell the client meanwhile that its request is not forgotten."""
-    seconds = 0.0
-    while True:
-        with anyio.move_on_after(PROGRESS_SECONDS):
-            await event.wait()
-            return
-        seconds += PROGRESS_SECONDS
-        await caller.report(seconds, _WAITING)

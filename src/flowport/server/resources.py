@@ -16,8 +16,8 @@ import anyio.to_thread
 
 from flowport.actions.find_apps import build_options
 from flowport.actions.views.batch import build_batch_facts, build_batch_page
-from flowport.actions.views.run import UNKNOWN_COST, Facts, build_output_facts, build_run_facts, format_instant, plain
-from flowport.actions.waiting import Caller, get_batch_view, get_run_view
+from flowport.actions.views.run import build_output_facts, build_run_facts
+from flowport.actions.views.view import UNKNOWN_COST, Facts, format_instant, plain
 from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.errors import ProviderError, RunNotFound
@@ -30,7 +30,7 @@ from flowport.media.identify import identify
 from flowport.media.previews import Preview
 from flowport.network.causes import FetchError
 from flowport.network.download import FetchRules, FileSink
-from flowport.runs.delivery import Delivery
+from flowport.runs.calls import Caller
 from flowport.runs.downloads import bring_output
 
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -99,8 +99,7 @@ class Resources:
 
     def _read_app(self, uri: str, tool_name: str) -> Content:
         """Return an app with its tool as the catalogue knows it now; nothing is asked of the provider."""
-        listings = (item for one in self._workspace.catalogs for item in one.catalog.current.listings)
-        listing = next((item for item in listings if item.tool_name == tool_name), None)
+        listing = next((item for item in self._workspace.get_listings() if item.tool_name == tool_name), None)
         if listing is None:
             raise ResourceNotFound(uri)
         facts = {
@@ -115,7 +114,7 @@ class Resources:
         return Content("application/json", json.dumps(known, ensure_ascii=False, indent=1))
 
     async def _read_run(self, run: Run, uri: str, *, start: int) -> Content:
-        view = await get_run_view(self._workspace, run)
+        view = await self._workspace.waiter.get_run_view(run)
         if start > max(1, len(view.run.outputs)):
             raise ResourceNotFound(uri)
         facts = build_run_facts(view)
@@ -126,7 +125,7 @@ class Resources:
     async def _read_batch(self, batch: Run, uri: str, *, start: int) -> Content:
         if start > batch.row_count:
             raise ResourceNotFound(uri)
-        view = await get_batch_view(self._workspace, batch)
+        view = await self._workspace.waiter.get_batch_view(batch)
         rows = await self._workspace.previewer.drop_gone_of_rows(
             await self._workspace.store.get_rows(batch.id, start=start)
         )
@@ -142,8 +141,7 @@ class Resources:
         holds_output = output.kind is OutputKind.TEXT or content.data is not None
         # What was delivered before is often only drawn again, which makes it no newer.
         if holds_output and run.delivered_at is None and run.state.is_final:
-            delivery = Delivery(run.id, reader.owner, reader.connection, reader.client, shown=(run.id,))
-            self._workspace.deliveries.expect(reader.exchange, delivery)
+            await self._workspace.deliveries.record_answer(run, reader, shown=(run.id,))
         return content
 
     async def _read_file(self, run: Run, output: Output) -> Content:

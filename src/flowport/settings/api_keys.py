@@ -158,7 +158,7 @@ def parse_api_key(variable: Variable, text: str) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """Tell whether a text stands for a key and is none, by its shape or because it holds nothing but words of examples."""
+    """Check whether a text is a placeholder, by its shape or because it holds only the words of examples."""
     if _UNFILLED.fullmatch(text) or _MASK.fullmatch(text):
         return True
     inside = _BRACKETS.fullmatch(text)

@@ -102,9 +102,9 @@ def _build_syntax_error(path: Path, error: tomllib.TOMLDecodeError) -> Configura
     # The parser names keys and single characters, never a value, so no key of a provider can be in its words.
     words = clean_line(str(error), limit=_MAX_PARSER_WORDS)
     found = re.fullmatch(r"(.*) \((at .*)\)", words)
-    told = f"{found[2].removeprefix('at ')}: {found[1]}" if found else words
+    reason = f"{found[2].removeprefix('at ')}: {found[1]}" if found else words
     remedy = next((remedy for start, remedy in _USUAL_MISTAKES if str(error).startswith(start)), "Correct that line.")
-    return ConfigurationError(str(path), f"cannot be read: it is not TOML ({told})", remedy)
+    return ConfigurationError(str(path), f"cannot be read: it is not TOML ({reason})", remedy)
 
 
 def _parse_table(table: dict[str, Any], path: Path) -> ConfigFile:

@@ -55,7 +55,7 @@ class Settings:
     reattach_seconds: float = 3600.0
     """How long a repeated call joins its earlier run; 0: never."""
     keep_days: int = 90
-    """How long runs that are over and seen stay in the store; 0: for ever."""
+    """How long runs that are over and seen stay in the store; 0: forever."""
     spending_limits: SpendingLimits = field(default_factory=SpendingLimits)
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""

@@ -59,7 +59,7 @@ _OWN: Final = (
     ),
     Variable(
         "FLOWPORT_KEEP_DAYS",
-        "How long runs that are over and seen stay on record, in days; 0 for ever.",
+        "How long runs that are over and seen stay on record, in days; 0 forever.",
         "`90`",
         parse_number(0, 36_500, is_whole=True),
         90,
@@ -89,7 +89,7 @@ _OWN: Final = (
     ),
     Variable(
         "FLOWPORT_UNKNOWN_PRICE",
-        "Runs of apps that do not tell their price: `allow`, `confirm` (ask the person) or `refuse`.",
+        "Runs of apps of unknown price: `allow`, `confirm` (ask the person) or `refuse`.",
         "`allow`; `confirm` when one of the three above is set",
         parse_choice(*UnknownPrice),
     ),

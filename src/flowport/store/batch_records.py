@@ -4,14 +4,11 @@ A batch is on record as a run of its own, with rows, so that joining, seeing, te
 same for both. What only a batch has is here. A row that was begun is a run like any other, which names its batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from flowport.domain.models import Run, RunState
-from flowport.domain.run_events import Finished
-from flowport.domain.spending import SpendingCheck
-from flowport.store.records import AcceptOutcome, AttachRules, RecordOutcome
 
 STOPPED_BY_PERSON: Final = "The batch was cancelled, so the rest was not started and cost nothing."
 """Why rows were dropped that a person wanted no more; who asks for the same afterwards wants it anew."""
@@ -145,75 +142,3 @@ class RowStatus:
     def is_cancelled_unsent(self) -> bool:
         """Whether it had begun and was cancelled before anything was sent, which is no different from not beginning."""
         return self.run is not None and self.run.state is RunState.CANCELLED and self.run.starting_at is None
-
-
-class BatchStore(Protocol):
-    """The part of a store that has to do with batches; its rules are those of `Store`."""
-
-    async def accept_batch(
-        self, batch: NewBatch, rules: AttachRules | None = None, terms: SpendingCheck | None = None
-    ) -> AcceptOutcome:
-        """Record a batch with its rows and the price of all of them, or find the earlier one that the call is to join.
-
-        It is `accept` for a batch: one transaction, the same rules. A run of unknown fate that asked for the same as a
-        row is a doubt about the batch. Rows join nothing.
-
-        Raises:
-            StoreError: It could not be recorded; nothing may be sent for it.
-        """
-        ...
-
-    async def get_waiting_rows(self, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
-        """Return the first rows that have not begun, without what they are made of."""
-        ...
-
-    async def accept_rows(self, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
-        """Record the runs of rows, by the rows' places, and return those that were: each row begins once.
-
-        What is held back for a row passes from the batch to its run in the same transaction, so no cap is asked again.
-        """
-        ...
-
-    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
-        """Have nothing more sent, release what was held back for it, and return how many rows that were.
-
-        Those that had not begun never will; the runs of those that were not sent are cancelled. All in one transaction.
-
-        Args:
-            reason: Why, as a sentence, for the batch and for each run.
-            at: When those runs have ended.
-            call_id: A call that waits no longer; then rows are dropped only if no other call waits for the batch.
-        """
-        ...
-
-    async def get_batch_progress(self, batch_id: str) -> BatchProgress:
-        """Return how far a batch is.
-
-        Raises:
-            RunNotFound: It was erased.
-        """
-        ...
-
-    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStatus, ...]:
-        """Return the rows from a place on, in their order, without what they are made of."""
-        ...
-
-    async def get_live_rows(self, batch_id: str) -> tuple[Run, ...]:
-        """Return the runs of a batch's rows that are not over."""
-        ...
-
-    async def get_batch_arguments(self, batch_id: str) -> BatchArguments:
-        """Return what the rows of a batch are made of.
-
-        Raises:
-            RunNotFound: It was erased.
-        """
-        ...
-
-    async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:
-        """Return what the row that became a run is made of: shared arguments and its own, as JSON; None for other runs."""
-        ...
-
-    async def finish_batch(self, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str) -> RecordOutcome:
-        """Record the end of a batch, and where its table was saved; what it cost is counted with its rows."""
-        ...

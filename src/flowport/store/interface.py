@@ -15,9 +15,9 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from flowport.domain.models import BootTime, Run, RunState
-from flowport.domain.run_events import RunEvent
+from flowport.domain.run_events import Finished, RunEvent
 from flowport.domain.spending import Spending, SpendingCheck
-from flowport.store.batch_records import BatchStore
+from flowport.store.batch_records import BatchArguments, BatchProgress, BatchRow, NewBatch, RowStatus
 from flowport.store.records import (
     AcceptOutcome,
     AppHistory,
@@ -29,12 +29,14 @@ from flowport.store.records import (
     History,
     RecordOutcome,
     Reminder,
-    UploadStore,
+    Upload,
+    UploadClaim,
+    UploadOutcome,
 )
 
 
-class Store(UploadStore, BatchStore, Protocol):
-    """The record of every run, shared by all Flowport processes of one home."""
+class RunStore(Protocol):
+    """The three writes of runs, and the calls that wait for them."""
 
     async def accept(
         self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
@@ -55,33 +57,6 @@ class Store(UploadStore, BatchStore, Protocol):
         Raises:
             StoreError: It could not be recorded, or its id is taken; nothing may be sent for it.
         """
-        ...
-
-    async def leave(self, *call_ids: str) -> None:
-        """Record that these calls wait no longer."""
-        ...
-
-    async def get_calling_processes(self) -> frozenset[str]:
-        """Return the processes whose calls are on record as waiting."""
-        ...
-
-    async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
-        """Record that the calls of these processes, which have ended, wait no longer."""
-        ...
-
-    async def is_waited_for(self, run_id: str) -> bool:
-        """Tell whether some call still waits for a run."""
-        ...
-
-    async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
-        """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
-
-        A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_REMINDERS` times.
-
-        Args:
-            but: Runs that are about to be delivered.
-        """
-        ...
 
     async def record(
         self, run_id: str, event: RunEvent, *, ended_call_id: str = "", unless_waited_for: bool = False
@@ -95,14 +70,161 @@ class Store(UploadStore, BatchStore, Protocol):
             ended_call_id: A call that waits no longer, whatever becomes of the event.
             unless_waited_for: Change nothing while another call waits for the run.
         """
-        ...
 
     async def claim(self, run_id: str, worker: str, *, from_worker: str) -> ClaimOutcome:
         """Let `worker` follow a run from now on, if `from_worker`, which has ended, still does; in any state.
 
         Only the caller that gets `Claimed` may act for the run. It is polled again even if it was not before.
         """
-        ...
+
+    async def leave(self, *call_ids: str) -> None:
+        """Record that these calls wait no longer."""
+
+    async def get_calling_processes(self) -> frozenset[str]:
+        """Return the processes whose calls are on record as waiting."""
+
+    async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
+        """Record that the calls of these processes, which have ended, wait no longer."""
+
+    async def is_waited_for(self, run_id: str) -> bool:
+        """Tell whether some call still waits for a run."""
+
+    async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
+        """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
+
+        A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_REMINDERS` times.
+
+        Args:
+            but: Runs that are about to be delivered.
+        """
+
+
+class BatchStore(Protocol):
+    """Batches: calls that ask for many runs."""
+
+    async def accept_batch(
+        self, batch: NewBatch, rules: AttachRules | None = None, terms: SpendingCheck | None = None
+    ) -> AcceptOutcome:
+        """Record a batch with its rows and the price of all of them, or find the earlier one that the call is to join.
+
+        It is `accept` for a batch: one transaction, the same rules. A run of unknown fate that asked for the same as a
+        row is a doubt about the batch. Rows join nothing.
+
+        Raises:
+            StoreError: It could not be recorded; nothing may be sent for it.
+        """
+
+    async def get_waiting_rows(self, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
+        """Return the first rows that have not begun, without what they are made of."""
+
+    async def accept_rows(self, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
+        """Record the runs of rows, by the rows' places, and return those that were: each row begins once.
+
+        What is held back for a row passes from the batch to its run in the same transaction, so no cap is asked again.
+        """
+
+    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
+        """Have nothing more sent, release what was held back for it, and return how many rows that were.
+
+        Those that had not begun never will; the runs of those that were not sent are cancelled. All in one transaction.
+
+        Args:
+            reason: Why, as a sentence, for the batch and for each run.
+            at: When those runs have ended.
+            call_id: A call that waits no longer; then rows are dropped only if no other call waits for the batch.
+        """
+
+    async def finish_batch(self, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str) -> RecordOutcome:
+        """Record the end of a batch, and where its table was saved; what it cost is counted with its rows."""
+
+    async def get_batch_progress(self, batch_id: str) -> BatchProgress:
+        """Return how far a batch is.
+
+        Raises:
+            RunNotFound: It was erased.
+        """
+
+    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStatus, ...]:
+        """Return the rows from a place on, in their order, without what they are made of."""
+
+    async def get_live_rows(self, batch_id: str) -> tuple[Run, ...]:
+        """Return the runs of a batch's rows that are not over."""
+
+    async def get_batch_arguments(self, batch_id: str) -> BatchArguments:
+        """Return what the rows of a batch are made of.
+
+        Raises:
+            RunNotFound: It was erased.
+        """
+
+    async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:
+        """Return what the row that became a run is made of: shared arguments and its own, as JSON; None for other runs."""
+
+
+class UploadStore(Protocol):
+    """Files that lie at providers."""
+
+    async def claim_upload(self, claim: UploadClaim) -> UploadOutcome:
+        """Return the upload that is there, or say who is to make it. A process may claim again what it has claimed."""
+
+    async def note_upload(self, upload: Upload) -> None:
+        """Record a finished upload in the place of its claim."""
+
+    async def forget_upload(self, *, account_id: str, sha256: str) -> None:
+        """Give up a claim, or an upload that the provider no longer takes."""
+
+
+class NameStore(Protocol):
+    """The names of tools and of their arguments, given once."""
+
+    async def assign_tool_names(
+        self, scope: str, *, apps: Sequence[tuple[str, str]], build_name: BuildToolName
+    ) -> dict[str, str]:
+        """Return the tool name of each app by app id, giving names to the apps that have none, in one transaction.
+
+        A name is written once and never passes to another app of any scope, even when its app is gone.
+
+        Args:
+            apps: App id and app name, in the order in which new names are given.
+            build_name: Called on the store's own thread; what it raises is raised here, and no name is given.
+
+        Raises:
+            ValueError: `build_name` returned a name that is taken.
+        """
+
+    async def assign_property_names(
+        self, scope: str, *, apps: Sequence[tuple[str, BuildPropertyNames]]
+    ) -> dict[str, dict[str, str]]:
+        """Return the property names of each app's present inputs, by app id and input id, in one transaction.
+
+        A name that an input had before wins over what is built now, and new names are kept for good.
+
+        Args:
+            apps: App id and the function that names its inputs, called on the store's own thread; what it raises is
+                raised here, and no name is given.
+
+        Raises:
+            ValueError: A new name belongs to another input of the same app.
+        """
+
+
+class SpendingStore(Protocol):
+    """What runs have cost."""
+
+    async def get_spending(
+        self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
+    ) -> Spending:
+        """Return what an owner's runs have cost since an instant, on all accounts of this one's provider.
+
+        The built-in sandbox's account stands alone.
+
+        Args:
+            boot_since: The same instant by the boot clock; it decides for runs that were accepted in the same boot.
+        """
+
+
+class RunQueries(Protocol):
+    """Questions about runs."""
 
     async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
         """Return one run of an owner.
@@ -113,7 +235,6 @@ class Store(UploadStore, BatchStore, Protocol):
         Raises:
             RunNotFound: The owner, or the owner on this account, has no such run.
         """
-        ...
 
     async def get_runs(
         self,
@@ -136,22 +257,18 @@ class Store(UploadStore, BatchStore, Protocol):
         Raises:
             RunNotFound: The owner has no run `before`.
         """
-        ...
 
     async def count_unseen(self, *, owner: str) -> int:
         """Return how many of an owner's runs are over and not seen."""
-        ...
 
     async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
         """Return an owner's newest runs and batches that are not over, without the batches' rows; newest first.
 
         They are read at one instant: a run that changes its state meanwhile is returned once.
         """
-        ...
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
         """Return every run of an account, whoever owns it, that is not over; oldest first."""
-        ...
 
     async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
         """Return every run of an account that is over and has outputs to be fetched by themselves; oldest first.
@@ -160,18 +277,15 @@ class Store(UploadStore, BatchStore, Protocol):
             now: A link that expires later may still work.
             since: A link that has expired is worth one try when its run ended after this: the clocks may differ.
         """
-        ...
 
     async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
         """Return runs of a scope's other accounts that are live, or over and unseen, and that this one has not tried.
 
         Runs that ended without an id of the provider's are left out: there is nothing to ask for.
         """
-        ...
 
     async def get_needed_provider_ids(self, *, account_id: str) -> frozenset[str]:
         """Return the provider's ids of an account's runs that are live, or over and not delivered; of all owners."""
-        ...
 
     async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
         """Return the owner's newest run that has an output at exactly this URL.
@@ -181,63 +295,22 @@ class Store(UploadStore, BatchStore, Protocol):
         Raises:
             RunNotFound: None has; the URL stands in the place of the id, without its query, which may hold a token.
         """
-        ...
 
-    async def get_spending(
-        self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
-    ) -> Spending:
-        """Return what an owner's runs have cost since an instant, on all accounts of this one's provider.
-
-        The built-in sandbox's account stands alone.
-
-        Args:
-            boot_since: The same instant by the boot clock; it decides for runs that were accepted in the same boot.
-        """
-        ...
+    async def get_last_delivered(self, *, owner: str) -> Run | None:
+        """Return the owner's run with outputs that was delivered last; None when there is none."""
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
         """Return how many seconds the app's latest successful runs took at the provider, newest first."""
-        ...
 
     async def get_histories(self, *, account_id: str, app_ids: Sequence[str], limit: int = 20) -> dict[str, AppHistory]:
         """Return what the latest runs that finished with outputs or in success tell, by app id; no entry for an app without."""
-        ...
 
     async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:
         """Return the ids of the apps that were run on an account since an instant, by whomever."""
-        ...
 
-    async def assign_tool_names(
-        self, scope: str, *, apps: Sequence[tuple[str, str]], build_name: BuildToolName
-    ) -> dict[str, str]:
-        """Return the tool name of each app by app id, giving names to the apps that have none, in one transaction.
 
-        A name is written once and never passes to another app of any scope, even when its app is gone.
-
-        Args:
-            apps: App id and app name, in the order in which new names are given.
-            build_name: Called on the store's own thread; what it raises is raised here, and no name is given.
-
-        Raises:
-            ValueError: `build_name` returned a name that is taken.
-        """
-        ...
-
-    async def assign_property_names(
-        self, scope: str, *, apps: Sequence[tuple[str, BuildPropertyNames]]
-    ) -> dict[str, dict[str, str]]:
-        """Return the property names of each app's present inputs, by app id and input id, in one transaction.
-
-        A name that an input had before wins over what is built now, and new names are kept for good.
-
-        Args:
-            apps: App id and the function that names its inputs, called on the store's own thread; what it raises is
-                raised here, and no name is given.
-
-        Raises:
-            ValueError: A new name belongs to another input of the same app.
-        """
-        ...
+class RecordKeeping(Protocol):
+    """The upkeep of the record, and its end."""
 
     async def check(self) -> None:
         """Look through the whole record for damage, beside all other calls.
@@ -245,7 +318,6 @@ class Store(UploadStore, BatchStore, Protocol):
         Raises:
             StoreError: There is some. From then on `accept` refuses; all else is done as well as it can be.
         """
-        ...
 
     async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
         """Forget the runs of all owners that ended and were seen before an instant, and return how many.
@@ -256,7 +328,6 @@ class Store(UploadStore, BatchStore, Protocol):
         What is not over or not seen stays, however old, and so do names and saved files. The work is done in slices,
         between which other callers have their turns.
         """
-        ...
 
     async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
         """Remove one run that is over, seen or not, so that the file holds no trace of it.
@@ -265,20 +336,19 @@ class Store(UploadStore, BatchStore, Protocol):
             RunNotFound: The owner has no such run.
             RunNotOver: It is not over.
         """
-        ...
 
     async def erase_owner(self, owner: str) -> Erasure:
         """Remove all of an owner's runs that are over, seen or not, so that the file holds no trace of them."""
-        ...
 
     async def get_history(self, *, owner: str) -> History:
         """Return how much there is of an owner's."""
-        ...
 
     async def get_disk_use(self) -> int:
         """Return how many bytes the store's files take, those of all owners and of its journal included."""
-        ...
 
     async def close(self) -> None:
         """Finish what was asked for and let go of the file; every later call but this one raises `StoreError`."""
-        ...
+
+
+class Store(RunStore, BatchStore, UploadStore, NameStore, SpendingStore, RunQueries, RecordKeeping, Protocol):
+    """The record of every run, shared by all Flowport processes of one home."""

@@ -92,7 +92,7 @@ class ProcessLock:
         return self._folder / f"{process_id}.lock"
 
 
-class Bystander(ProcessLock):
+class NoLock(ProcessLock):
     """Stands in where the folder cannot be written to: it knows others, and nobody knows of it."""
 
     def __init__(self, home: Path) -> None:
@@ -104,7 +104,7 @@ class Bystander(ProcessLock):
         """Do nothing."""
 
 
-class Turn:
+class LeaderLock:
     """The right to do something that one process does for all: whoever takes it keeps it for life."""
 
     def __init__(self, home: Path, name: str) -> None:

@@ -8,10 +8,10 @@ import mcp.types as t
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from flowport.actions.tool_calls import ToolCalls
-from flowport.actions.views.run import MAX_ANSWER_BYTES
+from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import JsonValue
+from flowport.server.tool_calls import ToolCalls
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read
 from tests.support.harness import READER, Harness
 from tests.support.scripted import wait_until
@@ -58,8 +58,7 @@ async def test_a_batch_whose_answer_did_not_arrive_is_joined(flowport: Harness, 
     workspace, exchange = flowport.assembly.workspace, Exchange()
     caller = replace(READER, arrived_at_seconds=workspace.clock.monotonic(), exchange=exchange)
     answer = await ToolCalls(workspace).call("run_batch", {"app": TOOL, "rows": rows}, caller)
-    first = answer.structured_content
-    assert isinstance(first, dict)
+    first = answer.facts
     if is_written:
         exchange.note_written()
         exchange.note_cancelled()

@@ -11,7 +11,7 @@ from typing import Any
 import mcp.types as t
 import pytest
 
-from flowport.actions.views.run import format_facts
+from flowport.actions.views.view import format_facts
 from flowport.runs.calls import RunRequest
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import build_photo

@@ -1,26 +1,22 @@
-"""Batches as MCP results: a compact table, a row for each run, and where all of it is."""
+"""The facts about a batch: a compact table, a row for each run, as many as an answer has room for. Pure."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import mcp.types as t
-
-from flowport.actions.views.run import (
+from flowport.actions.views.run import format_joined, tell_cost
+from flowport.actions.views.view import (
     MAX_RUN_BYTES,
     UNKNOWN_COST,
-    Answer,
     Facts,
-    build_answer,
-    build_image,
+    Link,
+    View,
     build_link,
     count_twice,
     drop_empty,
-    format_joined,
     make_sendable,
     plain,
-    tell_cost,
 )
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.text import choose_forms, clean_text, count_bytes, format_duration, format_quoted
@@ -28,6 +24,7 @@ from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.media.previews import Preview
 from flowport.runs.batch.report import get_row_state
 from flowport.runs.output_file import find_folder_warning
+from flowport.runs.progress import BatchView
 from flowport.store.batch_records import BatchProgress, RowStatus
 
 _MAX_PROBLEM: Final = 300
@@ -40,35 +37,20 @@ _MAX_OUTPUTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class BatchView:
-    """A batch as it stands."""
-
-    run: Run
-    batch_progress: BatchProgress
-    elapsed_seconds: float
-    """From the acceptance to the end, or to now."""
-    problem: str = ""
-    """Why it cannot go on just now; empty when it can."""
-    is_joined: bool = False
-    """Whether the call that is answered did not start it but joined it."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Shown:
     """A row in one of the forms in which an answer may show it."""
 
     facts: Facts
-    links: tuple[t.ResourceLink, ...] = ()
+    links: tuple[Link, ...] = ()
 
     def count_bytes(self) -> int:
-        links = sum(len(link.model_dump_json(by_alias=True).encode()) for link in self.links)
-        return count_twice(self.facts) + links + 2
+        return count_twice(self.facts) + sum(link.count_bytes() for link in self.links) + 2
 
 
 def build_batch_answer(
     view: BatchView, rows: Sequence[RowStatus], previews: Sequence[Preview] = (), without: Sequence[str] = ()
-) -> Answer:
-    """Return the answer that tells about a batch, never a long one.
+) -> View:
+    """Return the answer about a batch, never a long one.
 
     The rows that made nothing come first into what an answer holds, then the others in their order; each as fully as
     there is room, at least with its state and the id of its run. Rows that have not begun are only counted.
@@ -88,9 +70,8 @@ def build_batch_answer(
     facts["rows_not_shown"] = len(begun) - len(shown)
     is_whole = len(shown) == len(begun) and all(form[place].facts == form[-1].facts for _, place, form in shown)
     facts["left_out"] = "" if is_whole else left_out
-    links = [link for _, place, form in shown for link in form[place].links]
-    is_error = view.run.state is RunState.FAILED
-    return build_answer(drop_empty(facts), [*links, *map(build_image, previews)], is_error=is_error)
+    links = tuple(link for _, place, form in shown for link in form[place].links)
+    return View(drop_empty(facts), links, tuple(previews), is_error=view.run.state is RunState.FAILED)
 
 
 def _find_warning(rows: Sequence[RowStatus]) -> str:
@@ -100,7 +81,7 @@ def _find_warning(rows: Sequence[RowStatus]) -> str:
 
 
 def build_batch_facts(view: BatchView) -> Facts:
-    """Return everything that is worth telling about a batch as a whole; nothing that is empty."""
+    """Return everything that is worth saying about a batch as a whole; nothing that is empty."""
     run, batch_progress = view.run, view.batch_progress
     facts: Facts = {
         "summary": format_batch_summary(view),

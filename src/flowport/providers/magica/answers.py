@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from flowport.domain.errors import InputFlaw, Operation, ProviderBroken, ProviderError, ProviderRejected
-from flowport.providers.answers import Refusal, build_refusal
-from flowport.providers.input_errors import format_flaws, parse_flaws
+from flowport.domain.errors import InputFlaw, Operation
+from flowport.providers.answers import AnswerReader, Words
+from flowport.providers.input_errors import parse_flaws
 from flowport.providers.interface import ApiAnswer
 from flowport.providers.parsing import parse_json
 
@@ -29,12 +29,7 @@ _IS_ABOUT_MONEY: Final = re.compile(
 )
 
 
-def parse_message(answer: ApiAnswer) -> str:
-    """Return the provider's words, with what is wrong with single fields."""
-    return format_flaws(*parse_words(answer))
-
-
-def parse_words(answer: ApiAnswer) -> tuple[str, tuple[InputFlaw, ...]]:
+def parse_words(answer: ApiAnswer) -> Words:
     """Return the provider's words: `message`, `error.message`, `error`, `code`, else the body; and those about single fields."""
     try:
         body = parse_json(answer)
@@ -60,31 +55,12 @@ def _parse_flaws(body: Mapping[str, Any], inner: Mapping[str, Any]) -> tuple[Inp
     return parse_flaws(items)[:_MAX_FLAWS]
 
 
-def parse_body(title: str, operation: Operation, answer: ApiAnswer) -> Any:
-    """Return an answer's JSON.
-
-    Raises:
-        ProviderError: The answer is a refusal, or no JSON.
-    """
-    if not 200 <= answer.status < 300:  # noqa: PLR2004
-        raise build_magica_refusal(title, operation, answer)
-    try:
-        return parse_json(answer)
-    except ValueError as exc:
-        problem = "its answer is not the JSON that it promises"
-        raise ProviderBroken(title, operation, answer.status, problem) from exc
-
-
-def build_magica_refusal(title: str, operation: Operation, answer: ApiAnswer) -> ProviderError:
-    """Return the error for an answer that is not a success; too few credits are told apart from a key without the right."""
-    opening, flaws = parse_words(answer)
-    detail, status = format_flaws(opening, flaws), answer.status
-    if status == _FORBIDDEN and _is_about_money(answer):
-        status = _PAYMENT_REQUIRED
-    if status == _INVALID and operation is Operation.START_RUN:
-        # Its word for inputs that do not fit; the status that others have for it says that to everybody else here.
-        return ProviderRejected(title, operation, _UNFIT_INPUTS, detail, flaws=flaws, opening=opening if flaws else "")
-    return build_refusal(status, Refusal(title, operation, detail, answer.headers, flaws, opening))
+def choose_status(answer: ApiAnswer, operation: Operation) -> int:
+    """Return the status of a refusal; too few credits are told apart from a key without the right."""
+    if answer.status == _FORBIDDEN and _is_about_money(answer):
+        return _PAYMENT_REQUIRED
+    # Magica refuses inputs that do not fit with 400; others have a status of its own for that.
+    return _UNFIT_INPUTS if answer.status == _INVALID and operation is Operation.START_RUN else answer.status
 
 
 def _is_about_money(answer: ApiAnswer) -> bool:
@@ -92,6 +68,8 @@ def _is_about_money(answer: ApiAnswer) -> bool:
     text = answer.body[:4000].decode("utf-8", "replace")
     return bool(_IS_ABOUT_MONEY.search(re.sub(r"[_\s-]+", " ", text)))
 
+
+READER: Final = AnswerReader("Magica", parse_words, choose_status)
 
 _ITEM_KEYS: Final = ("items", "workflows", "systemWorkflows", "results", "data")
 _HOLDERS: Final = ("pagination", "pageInfo", "meta", "data")
@@ -101,7 +79,7 @@ _MAX_CURSOR_LENGTH: Final = 1000
 
 
 def find_items(body: Any) -> list[Any] | None:
-    """Return the items of a list; None when the body is none."""
+    """Return the items of a list; None when the body is not a list."""
     if isinstance(body, list):
         return body
     if not isinstance(body, Mapping):
@@ -111,7 +89,7 @@ def find_items(body: Any) -> list[Any] | None:
 
 
 def find_next_query(body: Any) -> str:
-    """Return the query that asks for what follows; empty when nothing does, or nobody could tell how to ask."""
+    """Return the query that asks for what follows; empty when nothing does, or when the answer does not say how to request it."""
     if not isinstance(body, Mapping):
         return ""
     holders = [body, *(inner for key in _HOLDERS if isinstance(inner := body.get(key), Mapping))]

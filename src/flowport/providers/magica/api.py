@@ -18,7 +18,6 @@ from flowport.domain.errors import (
 )
 from flowport.domain.models import App, Input, JsonValue, RunState
 from flowport.domain.text import clean_line
-from flowport.providers.answers import is_not_taken
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -28,16 +27,14 @@ from flowport.providers.interface import (
     Conversation,
     LeftOut,
     ListQuery,
-    NotTaken,
     RunStatus,
     Started,
     StartOutcome,
     ToolRequest,
-    Uncertain,
     UploadedFile,
     WholeUploads,
 )
-from flowport.providers.magica.answers import build_magica_refusal, find_items, find_next_query, parse_body
+from flowport.providers.magica.answers import READER, find_items, find_next_query
 from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magica.declared import DeclaredWorkflow
 from flowport.providers.magica.inputs import (
@@ -49,17 +46,17 @@ from flowport.providers.magica.inputs import (
     split_input_id,
 )
 from flowport.providers.magica.mcp_tools import (
-    ask_for_fields,
     build_cancel_arguments,
+    build_field_arguments,
     build_upload_arguments,
+    describe_missing_tool,
     find_address,
     has_started,
-    tell_missing_tool,
 )
 from flowport.providers.magica.outputs import parse_event, parse_run, read_microcredits
 from flowport.providers.magica.prices import build_estimate_body, parse_estimate
 from flowport.providers.options import MAX_TEXT_LENGTH
-from flowport.providers.parsing import clean_answer, parse_json, quote_segment, read_run_id, tell_what_came
+from flowport.providers.parsing import quote_segment, read_run_id
 from flowport.providers.webhooks import SignedWebhooks
 
 RUN_ID_MARK: Final = "{run_id}"
@@ -75,7 +72,7 @@ UPLOAD_TYPES: Final = frozenset(
 UPLOAD_SECONDS: Final = 30 * 86_400.0
 """How long an upload is used again; its page calls the address permanent."""
 
-HOW_TO_MEND: Final = (
+HOW_TO_DECLARE: Final = (
     "its inputs are unknown: its graph names no request fields, and Magica's MCP server does not list them either. "
     "There are three remedies: give its request node fields at Magica and save it; use a key that may use Magica's MCP server; "
     "or declare its inputs under [[magica_workflows]] in config.toml"
@@ -96,7 +93,7 @@ class Magica:
     alternatives: Sequence["Magica"] = ()
 
     def __init__(self, *, cancel_path: str = "", declared: Sequence[DeclaredWorkflow] = ()) -> None:
-        """Speak Magica's words.
+        """Create the provider.
 
         Args:
             cancel_path: Below the base URL, with `{run_id}` in it; empty where only the MCP server cancels.
@@ -113,7 +110,7 @@ class Magica:
             cancel=self.cancel_run,
             balance=self.read_balance,
             price=self.estimate_price,
-            bulk_status=MagicaBulkStatus(self.title),
+            bulk_status=MagicaBulkStatus(),
             webhooks=SignedWebhooks("svix-", parse_event),
         )
 
@@ -130,10 +127,10 @@ class Magica:
 
     def parse_list(self, answer: ApiAnswer, *, is_own: bool) -> AppList:
         """Return the workflows of a list, or of one page of it. An item that cannot be read is left out by itself."""
-        body = self._parse_body(answer, Operation.LIST_APPS)
+        body = READER.parse_body(answer, Operation.LIST_APPS)
         items = find_items(body)
         if items is None:
-            raise self._build_broken(answer, Operation.LIST_APPS, "its list of workflows is not a list")
+            raise READER.build_broken(answer, Operation.LIST_APPS, "its list of workflows is not a list")
         read = [_read_app(item, is_own=is_own) for item in items]
         unnamed = LeftOut("", "", "the provider's list names it without a usable id")
         query = find_next_query(body)
@@ -160,12 +157,12 @@ class Magica:
         if fields is None and failure is not None:
             raise failure
         if fields is None:
-            raise AppUnsupported(clean_line(app.id), HOW_TO_MEND)
+            raise AppUnsupported(clean_line(app.id), HOW_TO_DECLARE)
         inputs = build_inputs(app.id, fields)
         return self._describe(app, inputs, read_at, (yield from self._try_estimate(body)))
 
     def estimate_price(self, app: App) -> Conversation[float | None]:
-        """Return what the workflow as it stands now would cost; its nodes are read anew, since people change them."""
+        """Return what the workflow as it stands now would cost; its nodes are read again, since people change them."""
         try:
             body = yield from self._read_graph(app)
         except ProviderRejected:
@@ -185,19 +182,7 @@ class Magica:
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Return what the answer to a start request proves."""
-        if is_not_taken(answer.status):
-            return NotTaken(self._build_refusal(answer, Operation.START_RUN))
-        text = clean_answer(answer)
-        if not 200 <= answer.status < 300:  # noqa: PLR2004
-            return Uncertain(self._build_refusal(answer, Operation.START_RUN), text)
-        try:
-            run_id = _find_run_id(parse_json(answer))
-        except ValueError:
-            run_id = ""
-        if not run_id:
-            problem = f"it answered that the run was started, but {tell_what_came(answer)}"
-            return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
-        return Started(run_id, RunState.QUEUED)
+        return READER.parse_start(answer, _parse_run)
 
     def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Return the request for a run; `inDetails` is what clients send, and brings the nodes with their outputs."""
@@ -206,15 +191,15 @@ class Magica:
 
     def parse_status(self, answer: ApiAnswer, *, now: float) -> RunStatus:
         """Return the run's state and results, in whichever of its two shapes it came."""
-        body = self._parse_body(answer, Operation.READ_RUN)
+        body = READER.parse_body(answer, Operation.READ_RUN)
         if isinstance(body, dict):
             holders = [one for one in (body, body.get("run"), body.get("data")) if isinstance(one, dict)]
             looks = ((holder, parse_run(holder, now=now)) for holder in holders)
             for holder, look in looks:
                 if look is not None:
-                    told = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
-                    return replace(look, told_run_id=told)
-        raise self._build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
+                    run_id = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
+                    return replace(look, reported_run_id=run_id)
+        raise READER.build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
 
     def cancel_run(self, provider_run_id: str) -> Conversation[None]:
         """Have a run cancelled: by the path that a person has set, else by the MCP server."""
@@ -224,7 +209,7 @@ class Magica:
             if 200 <= answer.status < 300:  # noqa: PLR2004
                 return
             if answer.status not in {404, 405}:
-                raise self._build_refusal(answer, Operation.CANCEL_RUN)
+                raise READER.build_refusal(answer, Operation.CANCEL_RUN)
         request = ToolRequest(Operation.CANCEL_RUN, "cancel_run", build_cancel_arguments(provider_run_id))
         end = ", so nothing was cancelled: the run goes on there and is charged"
         yield from self._use(request, "runs are cancelled", end)
@@ -232,10 +217,10 @@ class Magica:
     def read_balance(self) -> Conversation[Balance]:
         """Return the account's credits."""
         answer = yield ApiRequest(Operation.READ_BALANCE, "GET", "/v1/credits/balance")
-        body = self._parse_body(answer, Operation.READ_BALANCE)
+        body = READER.parse_body(answer, Operation.READ_BALANCE)
         available = read_microcredits(body.get("availableBalance")) if isinstance(body, dict) else None
         if available is None:
-            raise self._build_broken(answer, Operation.READ_BALANCE, "its answer names no balance")
+            raise READER.build_broken(answer, Operation.READ_BALANCE, "its answer names no balance")
         return Balance(available)
 
     def upload_whole(self, mime_type: str, data: bytes) -> Conversation[UploadedFile]:
@@ -248,14 +233,14 @@ class Magica:
         return UploadedFile(address, UPLOAD_SECONDS)
 
     def _read_graph(self, app: App) -> Conversation[Any]:
-        """Return a workflow as its own address tells it. The path of a system workflow was inferred."""
+        """Return a workflow as read from its own address. The path of a system workflow was inferred."""
         path = f"{_get_list_path(is_own=app.is_own)}/{quote_segment(app.id)}"
         answer = yield ApiRequest(Operation.DESCRIBE_APP, "GET", path)
-        return self._parse_body(answer, Operation.DESCRIBE_APP)
+        return READER.parse_body(answer, Operation.DESCRIBE_APP)
 
     def _ask_tool(self, app: App) -> Conversation[tuple[RequestField, ...] | None]:
-        """Return the fields that `start_run` tells when it is given no values; None when it does not."""
-        request = ToolRequest(Operation.DESCRIBE_APP, "start_run", ask_for_fields(app.id))
+        """Return the fields that `start_run` lists when it gets no values; None when it lists none."""
+        request = ToolRequest(Operation.DESCRIBE_APP, "start_run", build_field_arguments(app.id))
         try:
             body = yield from self._call(request)
         except (ProviderRefused, ProviderRejected, ProviderBroken):
@@ -278,7 +263,7 @@ class Magica:
         )
 
     def _try_estimate(self, body: Any) -> Conversation[float | None]:
-        """Return the price; None when it cannot be had, since an app whose price is unknown is still an app."""
+        """Return the price; None when it is unknown, since such an app can still be offered."""
         try:
             return (yield from self._estimate(body))
         except ProviderError:
@@ -290,31 +275,22 @@ class Magica:
             return None
         path = "/v1/workflows/estimate-credits"
         answer = yield ApiRequest(Operation.ESTIMATE_PRICE, "POST", path, estimate)
-        return parse_estimate(self._parse_body(answer, Operation.ESTIMATE_PRICE))
+        return parse_estimate(READER.parse_body(answer, Operation.ESTIMATE_PRICE))
 
     def _call(self, request: ToolRequest) -> Conversation[Any]:
         """Return what a tool returned."""
         answer = yield request
-        return self._parse_body(answer, request.operation)
+        return READER.parse_body(answer, request.operation)
 
     def _use(self, request: ToolRequest, purpose: str, end: str = "") -> Conversation[Any]:
         """Return what a tool returned; of one that is missing it is said what that means, since its 404 is about no app or run."""
         try:
             return (yield from self._call(request))
         except ProviderRejected as exc:
-            problem = tell_missing_tool(exc, purpose)
+            problem = describe_missing_tool(exc, purpose)
             if problem:
                 raise ProviderRejected(self.title, exc.operation, exc.status, problem=f"{problem}{end}") from exc
             raise
-
-    def _parse_body(self, answer: ApiAnswer, operation: Operation) -> Any:
-        return parse_body(self.title, operation, answer)
-
-    def _build_refusal(self, answer: ApiAnswer, operation: Operation) -> ProviderError:
-        return build_magica_refusal(self.title, operation, answer)
-
-    def _build_broken(self, answer: ApiAnswer, operation: Operation, problem: str) -> ProviderBroken:
-        return ProviderBroken(self.title, operation, answer.status, problem)
 
 
 def _get_list_path(*, is_own: bool) -> str:
@@ -333,9 +309,10 @@ def _read_app(item: Any, *, is_own: bool) -> App | None:
     return App("magica", app_id, name[:MAX_TEXT_LENGTH], is_own=is_own, price_credits=None)
 
 
-def _find_run_id(body: Any) -> str:
+def _parse_run(body: Any) -> Started | None:
     """Return the run that a start names: a `runId` wherever it stands, else the id of what is inside, else of the whole."""
     holders = (body.get("run"), body.get("data"), body) if isinstance(body, dict) else ()
     found = (holder.get(key) for key in ("runId", "id") for holder in holders if isinstance(holder, dict))
-    is_long = MAX_ID_LENGTH
-    return next((value for value in found if isinstance(value, str) and value.strip() and len(value) <= is_long), "")
+    usable = (value for value in found if isinstance(value, str) and value.strip() and len(value) <= MAX_ID_LENGTH)
+    run_id = next(usable, None)
+    return None if run_id is None else Started(run_id, RunState.QUEUED)

@@ -1,18 +1,18 @@
 """Several of Magica's runs in one request. Pure.
 
 Source: the page "Batch get runs" of the API reference (magica.com/docs/api-reference/runs/batch-get) has the path alone. What
-goes there and what comes back is told by the same page under Magica's earlier name, Galaxy.ai
+is sent and returned is on the same page under Magica's earlier name, Galaxy.ai
 (galaxy.ai/docs/api-reference/runs/batch-get): `ids`, at least one, lead to `runs`, each with `nodeRuns`. How many ids are
-taken, and what becomes of one that is not found, no page tells.
+taken, and what happens to one that is not found, is not documented.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from flowport.domain.errors import Operation, ProviderBroken
+from flowport.domain.errors import Operation
 from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
-from flowport.providers.magica.answers import parse_body
+from flowport.providers.magica.answers import READER
 from flowport.providers.magica.outputs import parse_run
 
 MAX_TOLD: Final = 1000
@@ -24,9 +24,6 @@ class MagicaBulkStatus:
 
     most = 20  # no figure is published; each run comes with all that its nodes took and made
 
-    def __init__(self, title: str) -> None:
-        self._title = title
-
     def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
         """Return the request that names the runs."""
         return ApiRequest(Operation.READ_RUNS, "POST", "/v1/runs/batch", {"ids": [*provider_run_ids]})
@@ -35,26 +32,23 @@ class MagicaBulkStatus:
         """Return the runs that go on, and those that ended well with what they made.
 
         Any other end is left out: a run's own address has its `response` and its reason, which are not listed here. So is a
-        state that nobody has heard of; it may say that there is no such run.
+        state that is not known; it may say that there is no such run.
         """
-        body = parse_body(self._title, Operation.READ_RUNS, answer)
+        body = READER.parse_body(answer, Operation.READ_RUNS)
         runs = body.get("runs") if isinstance(body, dict) else None
         if not isinstance(runs, list) or len(runs) > MAX_TOLD:
-            raise self._build_broken(answer, "its answer is no list of the runs")
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer is no list of the runs")
         looks = {
             run_id: parse_run(run, now=now) for run_id, run in _find_runs(runs, frozenset(provider_run_ids)).items()
         }
-        told = {run_id: look for run_id, look in looks.items() if look is not None}
-        if not told:
-            raise self._build_broken(answer, "its answer describes none of the runs")
-        return {run_id: look for run_id, look in told.items() if _is_whole(look)}
-
-    def _build_broken(self, answer: ApiAnswer, problem: str) -> ProviderBroken:
-        return ProviderBroken(self._title, Operation.READ_RUNS, answer.status, problem)
+        described = {run_id: look for run_id, look in looks.items() if look is not None}
+        if not described:
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer describes none of the runs")
+        return {run_id: look for run_id, look in described.items() if _is_whole(look)}
 
 
 def _find_runs(runs: Sequence[Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """Return the runs that were asked for; of one that is told twice nobody can say which account of it holds."""
+    """Return the runs that were asked for; one that is listed twice is left out, since either entry may be wrong."""
     found: dict[str, Mapping[str, Any]] = {}
     repeated: set[str] = set()
     for run in runs:
@@ -75,4 +69,4 @@ def _find_id(run: Mapping[str, Any]) -> str:
 
 def _is_whole(look: RunStatus) -> bool:
     is_good = look.state is RunState.SUCCEEDED and bool(look.outputs)
-    return is_good or not (look.state.is_final or look.unheard_status)
+    return is_good or not (look.state.is_final or look.unknown_status)

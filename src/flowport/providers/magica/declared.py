@@ -1,4 +1,4 @@
-"""What a person declares in the configuration file of workflows whose inputs no provider tells.
+"""Workflows whose inputs a person declares in the configuration file, because the provider does not list them.
 
     [[magica_workflows]]
     id = "cmonfiheh0000kz04dpoe8cjz"

@@ -1,4 +1,4 @@
-"""What a Magica workflow takes: the fields of its request node, from whichever source tells them. Pure.
+"""What a Magica workflow takes: the fields of its request node, from whichever source has them. Pure.
 
 Source: "Core concepts" and the MCP pages `tools` and `runs` of magica.com/docs for field types and for values by node and
 field. The shape of a workflow's graph is not published: the names that are read here were inferred from clients.
@@ -10,14 +10,18 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from flowport.domain.errors import AppUnsupported
-from flowport.domain.models import MAX_INPUTS, Input, InputKind, JsonValue
+from flowport.domain.models import Input, InputKind, JsonValue
 from flowport.domain.text import clean_line
-from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
+from flowport.providers.options import (
+    MAX_TEXT_LENGTH,
+    check_input_count,
+    drop_long_default,
+    find_options,
+    parse_options,
+)
 from flowport.providers.parsing import is_number
 
 MAX_ID_LENGTH: Final = 200
-MAX_DEFAULT_LENGTH: Final = 20_000
-"""Characters or items of a default; a longer one is left to the provider, because half of it would mean something else."""
 
 _KINDS: Final = {
     **dict.fromkeys(("text", "textarea", "string"), InputKind.TEXT),
@@ -76,7 +80,7 @@ def get_node_type(node: Mapping[str, Any]) -> str:
 
 
 def find_graph_fields(body: Any) -> tuple[RequestField, ...] | None:
-    """Return the fields of a graph's request nodes; None when the graph does not tell them."""
+    """Return the fields of a graph's request nodes; None when the graph does not list them."""
     requests = [node for node in find_nodes(body) or () if get_node_type(node).lower() == "request"]
     found: list[RequestField] = []
     for node in requests:
@@ -92,7 +96,7 @@ def find_graph_fields(body: Any) -> tuple[RequestField, ...] | None:
 
 
 def find_tool_fields(body: Any) -> tuple[RequestField, ...] | None:
-    """Return the fields that `start_run` without values tells; None when it names none with its node.
+    """Return the fields that `start_run` without values lists; None when it names none with its node.
 
     The page promises names, types and defaults. Lists of fields, alone or under their nodes, are read, and values by
     node and field.
@@ -109,19 +113,19 @@ def find_tool_fields(body: Any) -> tuple[RequestField, ...] | None:
 def _read_group(group: Mapping[str, Any]) -> list[RequestField]:
     node_id = _read_id(group, _NODE_KEYS) or (_read_id(group, ("id",)) if "fields" in group else "")
     for key in _VALUES_KEYS:
-        told = group.get(key)
-        if isinstance(told, list) and told:
-            return list(_read_fields(told, node_id))
-        if isinstance(told, Mapping) and told and all(isinstance(inner, Mapping) for inner in told.values()):
+        given = group.get(key)
+        if isinstance(given, list) and given:
+            return list(_read_fields(given, node_id))
+        if isinstance(given, Mapping) and given and all(isinstance(inner, Mapping) for inner in given.values()):
             # By node and then by field, as a run is given them.
-            return [field for node, inner in told.items() for field in _read_fields(inner, str(node))]
+            return [field for node, inner in given.items() for field in _read_fields(inner, str(node))]
     return []
 
 
 def _read_fields(fields: Any, node_id: str) -> Iterator[RequestField]:
     if isinstance(fields, Mapping):
-        for field_id, told in fields.items():
-            definition = told if isinstance(told, Mapping) else {"value": told}
+        for field_id, given in fields.items():
+            definition = given if isinstance(given, Mapping) else {"value": given}
             yield RequestField(node_id, str(field_id), definition)
         return
     for item in fields:
@@ -155,8 +159,7 @@ def build_inputs(app_id: str, fields: Sequence[RequestField]) -> tuple[Input, ..
         if not field.node_id or not field.field_id or is_long:
             raise AppUnsupported(clean_line(app_id), "one of its inputs cannot be read")
         inputs += _build_field(app_id, field, keys)
-    if len(inputs) > MAX_INPUTS:
-        raise AppUnsupported(clean_line(app_id), f"it has {len(inputs)} inputs and {MAX_INPUTS} are the most")
+    check_input_count(app_id, len(inputs))
     return tuple(inputs)
 
 
@@ -175,8 +178,8 @@ def _build_field(app_id: str, field: RequestField, keys: set[str]) -> list[Input
     definition = field.definition
     kind, is_list = _read_kind(definition)
     default = _read_default(definition, kind)
-    told = find_options(definition) if kind is InputKind.SELECT else _get_first(definition, _OPTIONS_KEYS)
-    options = parse_options(app_id, told)
+    given = find_options(definition) if kind is InputKind.SELECT else _get_first(definition, _OPTIONS_KEYS)
+    options = parse_options(app_id, given)
     if options and kind in {InputKind.TEXT, InputKind.NUMBER, InputKind.ANY}:
         kind = InputKind.SELECT
     low, high = (_read_number(definition, keys) for keys in (("min", "minimum"), ("max", "maximum")))
@@ -210,9 +213,9 @@ def _build_custom_fields(app_id: str, field: RequestField, label: str, keys: set
         if not isinstance(item, Mapping) or not (field_id := _read_id(item, _ID_KEYS)) or len(field_id) > MAX_ID_LENGTH:
             raise AppUnsupported(clean_line(app_id), "one of its inputs cannot be read")
         owner = str(field.definition.get("customValue") or "custom")
-        told = {**item, "label": f"{_read_label(item, field_id) or field_id}, for {label or field.field_id} {owner}"}
-        told |= {"required": False, "customFields": None}
-        yield from _build_field(app_id, RequestField(field.node_id, field_id, told), keys)
+        given = {**item, "label": f"{_read_label(item, field_id) or field_id}, for {label or field.field_id} {owner}"}
+        given |= {"required": False, "customFields": None}
+        yield from _build_field(app_id, RequestField(field.node_id, field_id, given), keys)
 
 
 def _name_key(text: str, keys: set[str]) -> str:
@@ -258,13 +261,11 @@ def _read_default(definition: Mapping[str, Any], kind: InputKind) -> JsonValue:
     value = _get_first(definition, _DEFAULT_KEYS)
     if kind.is_media and isinstance(value, Mapping):
         value = value.get("url")
-    is_long = isinstance(value, str | list | dict) and len(value) > MAX_DEFAULT_LENGTH
-    default: JsonValue = None if is_long or value in ("", [], {}) else value
-    return default
+    return None if value in ("", [], {}) else drop_long_default(value)
 
 
 def _is_required(definition: Mapping[str, Any], kind: InputKind, default: JsonValue) -> bool:
-    """Tell whether a value must be given. Where nothing says so, a field without a saved default has to be filled."""
+    """Check whether a value must be given. Where nothing says so, a field without a saved default has to be filled."""
     required = definition.get("required")
     if isinstance(required, bool):
         return required

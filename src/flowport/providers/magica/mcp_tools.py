@@ -39,7 +39,7 @@ _STARTS_NOTHING: Final = re.compile(
     r"|\b(start|run|execute|launche|trigger)s (nothing|no\b)|\bno (new )?run (is|gets) (started|made|created|launched|triggered)"
     r"|\bdry[ -]run\b"
 )
-"""Each form says by itself that there is no start, so that "values not given start as saved" is none of them."""
+"""Each form says by itself that there is no start, so that "values not given start as saved" does not match."""
 
 _INSTEAD: Final = re.compile(
     r"\b(?:instead of|rather than|in (?:place|lieu) of) (?:actually )?"
@@ -48,7 +48,7 @@ _INSTEAD: Final = re.compile(
     r"(?= *(?:$|[,)]| (?:when|if|so)\b))"
 )
 """The documented form: "returns the Request Node fields … instead of starting the run". Of something else that is not
-started, such as a wizard, or of a run that is not started twice, it is none."""
+started, such as a wizard, or of a run that is not started twice, it does not match."""
 _TELLS: Final = re.compile(
     r"\b(?:return|list|show|giv|tell|describ|respond|report|get|fetch|read|output)(?:s|es|ed|ing|e|n)?\b|\bshown\b"
 )
@@ -62,7 +62,7 @@ _DENIES: Final = re.compile(r"\b(?:not|never|no longer|neither|nor)\b|n't\b")
 BuildArguments = Callable[[ToolOffer], Mapping[str, JsonValue] | None]
 
 
-def ask_for_fields(workflow_id: str) -> BuildArguments:
+def build_field_arguments(workflow_id: str) -> BuildArguments:
     """Return how `start_run` is asked which fields a workflow has, and only where it says itself that this starts nothing."""
 
     def build(offer: ToolOffer) -> Mapping[str, JsonValue] | None:
@@ -74,14 +74,14 @@ def ask_for_fields(workflow_id: str) -> BuildArguments:
 
 
 def starts_nothing_without_values(description: str) -> bool:
-    """Tell whether one sentence of a description says that a call without values starts nothing."""
+    """Check whether one sentence of a description says that a call without values starts nothing."""
     plain = description.lower().replace("`", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     sentences = (" ".join(sentence.split()) for sentence in _SENTENCE_END.split(plain) if sentence)
     return any(_WITHOUT.search(one) and (_STARTS_NOTHING.search(one) or _tells_instead(one)) for one in sentences)
 
 
 def _tells_instead(sentence: str) -> bool:
-    """Tell whether a sentence says that something is told in the place of a start, and nothing to the contrary."""
+    """Check whether a sentence says that something is returned instead of a start, and nothing to the contrary."""
     found = _INSTEAD.search(sentence)
     if found is None:
         return False
@@ -116,7 +116,7 @@ def build_upload_arguments(mime_type: str, data: bytes) -> BuildArguments:
     return build
 
 
-def tell_missing_tool(error: ProviderRejected, purpose: str) -> str:
+def describe_missing_tool(error: ProviderRejected, purpose: str) -> str:
     """Return what is missing at Magica that a tool was not called; empty when the tool was there and refused.
 
     Args:
@@ -137,7 +137,7 @@ def find_address(body: Any) -> str:
 
 
 def has_started(body: Any) -> bool:
-    """Tell whether an answer names a run, so that something was started after all."""
+    """Check whether an answer names a run, so that something was started after all."""
     return any(key in _STARTED_KEYS and text for key, text in _iterate_texts(body))
 
 

@@ -1,27 +1,33 @@
 """Magica's runs: how they stand, what they made, which of their nodes failed, what they cost. Pure.
 
 Source: "Core concepts" of magica.com/docs for `nodes` and `response`; what clients read of the live service for
-`nodeRuns` with `inDetails`. No page tells which keys an output has, or how long its link lives.
+`nodeRuns` with `inDetails`. No page documents which keys an output has, or how long its link lives.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from flowport.domain.models import DATA_SCHEME, Output, OutputKind, RunState
+from flowport.domain.models import Output, OutputKind, RunState
 from flowport.domain.text import clean_line, redact
 from flowport.providers.interface import RunStatus
 from flowport.providers.magica.inputs import get_node_type
-from flowport.providers.parsing import clean_detail, clean_word, guess_mime_type, is_number
-from flowport.providers.result_items import guess_kind, keep_beginning, read_file
+from flowport.providers.parsing import clean_detail, clean_word, is_number
+from flowport.providers.result_items import (
+    MAX_OUTPUTS,
+    MAX_TEXT,
+    FoundItem,
+    build_output,
+    guess_kind,
+    keep_beginning,
+    read_file,
+)
 from flowport.providers.run_states import guess_end, is_instant, parse_state
 
 LINK_SECONDS: Final = 30 * 86_400.0
 """How long a result's link is taken to live: an operator found pictures gone after about thirty days."""
 
 MICROCREDITS: Final = 1_000_000
-MAX_OUTPUTS: Final = 1000
-MAX_OUTPUT_TEXT: Final = 100_000
 _MAX_DEPTH: Final = 16
 _MAX_FAILED_NODES: Final = 5
 
@@ -39,14 +45,6 @@ _ABOUT_KEYS: Final = frozenset(
     }
 )
 """Keys whose texts are about a result, and none themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One value that a run handed over: the address of a file, or text."""
-
-    value: str
-    kind: OutputKind
 
 
 def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
@@ -68,7 +66,7 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
         has_outputs = bool(answered) or (is_completed and any(_find_made(nodes)))
         state = guess_end(has_outputs=has_outputs, is_completed=is_completed, has_error=bool(_read_error(body)))
     if not state.is_final:
-        return RunStatus(state, unheard_status=unheard)
+        return RunStatus(state, unknown_status=unheard)
     failed = [node for node in nodes if parse_state(node.get("status")) is RunState.FAILED]
     # What nodes made on the way stands in for a missing response only where the run went well.
     found = answered or (list(_find_made(nodes)) if state is RunState.SUCCEEDED or unheard else [])
@@ -85,7 +83,7 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
     response = body.get("response")
     unread = (keep_beginning(response),) if response and not outputs else ()
     return RunStatus(
-        state, outputs, detail, unheard_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes)
+        state, outputs, detail, unknown_status=unheard, unread=unread, cost_credits=_read_cost(body, nodes)
     )
 
 
@@ -95,7 +93,7 @@ def _get_nodes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [node for node in found if isinstance(node, Mapping)]
 
 
-def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
+def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> Iterator[FoundItem]:
     """Yield what the workflow itself calls its response."""
     if body.get("response"):
         yield from _walk(body["response"])
@@ -105,14 +103,14 @@ def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> I
             yield from _walk(node.get("output"))
 
 
-def _find_made(nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
+def _find_made(nodes: list[Mapping[str, Any]]) -> Iterator[FoundItem]:
     for node in nodes:
         if get_node_type(node).lower() != "request":
             yield from _walk(node.get("output"))
 
 
-def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[_Found]:
-    """Yield the files and texts in a value. A text that holds an address is text, and nobody fetches what it names."""
+def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[FoundItem]:
+    """Yield the files and texts in a value. A text that holds an address stays a text and is not fetched."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, str):
@@ -133,37 +131,28 @@ def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[_
             yield from _tell_kinds(inner, value) if key == "result" else inner
 
 
-def _read_text(text: str, *, is_address: bool) -> _Found | None:
+def _read_text(text: str, *, is_address: bool) -> FoundItem | None:
     text = text.strip()
     # A text may begin with two slashes; an address without scheme is believed where an address stands.
     url = read_file(text, is_address=is_address) if is_address or not text.startswith("//") else ""
     if url:
-        return _Found(url, guess_kind(url, OutputKind.FILE))
-    return _Found(text[:MAX_OUTPUT_TEXT], OutputKind.TEXT) if text else None
+        return FoundItem(guess_kind(url, OutputKind.FILE), url)
+    return FoundItem(OutputKind.TEXT, text=text[:MAX_TEXT]) if text else None
 
 
-def _tell_kinds(found: Iterator[_Found], holder: Mapping[str, Any]) -> Iterator[_Found]:
+def _tell_kinds(found: Iterator[FoundItem], holder: Mapping[str, Any]) -> Iterator[FoundItem]:
     """Yield what a `result` holds, of the kinds that the metadata beside it names where no ending does."""
     metadata = holder.get("resultMetadata")
-    told = metadata if isinstance(metadata, list) else []
+    stated = metadata if isinstance(metadata, list) else []
     for n, one in enumerate(found):
-        about = told[n] if n < len(told) and isinstance(told[n], Mapping) else {}
+        about = stated[n] if n < len(stated) and isinstance(stated[n], Mapping) else {}
         kind = _KINDS.get(str(about.get("mediaType")).lower())
         yield replace(one, kind=kind) if one.kind is OutputKind.FILE and kind else one
 
 
-def _build_outputs(found: list[_Found], now: float) -> tuple[Output, ...]:
-    distinct = list({(one.value, one.kind is OutputKind.TEXT): one for one in reversed(found)}.values())[::-1]
-    return tuple(_build_output(n, one, now) for n, one in enumerate(distinct[:MAX_OUTPUTS], 1))
-
-
-def _build_output(n: int, found: _Found, now: float) -> Output:
-    if found.kind is OutputKind.TEXT:
-        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=found.value)
-    if found.value.startswith(DATA_SCHEME):
-        return Output(n, found.kind, found.value)
-    mime_type = guess_mime_type(found.value)
-    return Output(n, found.kind, found.value, mime_type=mime_type, expires_at=now + LINK_SECONDS)
+def _build_outputs(found: list[FoundItem], now: float) -> tuple[Output, ...]:
+    distinct = list({(one.url, one.text): one for one in reversed(found)}.values())[::-1]
+    return tuple(build_output(n, one, expires_at=now + LINK_SECONDS) for n, one in enumerate(distinct[:MAX_OUTPUTS], 1))
 
 
 def _format_failure(body: Mapping[str, Any], failed: list[Mapping[str, Any]]) -> str:
@@ -197,9 +186,9 @@ def _read_error(holder: Mapping[str, Any]) -> str:
 
 def _read_cost(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> float | None:
     """Return the credits that the run, or else its nodes together, say they used; None when none says so."""
-    told = _read_used(body)
-    if told is not None:
-        return told
+    stated = _read_used(body)
+    if stated is not None:
+        return stated
     used = [_read_used(node) for node in nodes if get_node_type(node).lower() not in _FREE_TYPES]
     total = sum(one or 0.0 for one in used)
     # A sum of 0 means free only where each node says so.

@@ -36,7 +36,7 @@ def _build_node(node: Mapping[str, Any]) -> dict[str, JsonValue]:
 
 
 def parse_estimate(body: Any) -> float | None:
-    """Return the price in credits; None when the answer does not tell that of every node."""
+    """Return the price in credits; None when the answer lacks that of a node."""
     if not isinstance(body, Mapping):
         return None
     total = read_microcredits(body.get("totalMicrocredits"))

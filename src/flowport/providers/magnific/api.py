@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from flowport.domain.errors import AppUnsupported, InputFlaw, Operation, ProviderBroken, ProviderError
+from flowport.domain.errors import AppUnsupported, Operation
 from flowport.domain.models import App, JsonValue, RunState
 from flowport.domain.text import clean_line
-from flowport.providers.answers import Refusal, build_refusal, is_not_taken
-from flowport.providers.input_errors import find_flaws, format_flaws
+from flowport.providers.answers import AnswerReader, Words
+from flowport.providers.input_errors import find_flaws
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -24,12 +24,10 @@ from flowport.providers.interface import (
     InlineFiles,
     LeftOut,
     ListQuery,
-    NotTaken,
     PlacedUploads,
     RunStatus,
     Started,
     StartOutcome,
-    Uncertain,
     UploadPlace,
 )
 from flowport.providers.magnific import STYLES
@@ -41,14 +39,12 @@ from flowport.providers.parsing import (
     LenientList,
     LenientMapping,
     LenientText,
-    clean_answer,
     clean_detail,
     clean_word,
     is_number,
     parse_json,
     quote_segment,
     read_run_id,
-    tell_what_came,
 )
 from flowport.providers.run_states import guess_end, is_instant, parse_state
 from flowport.providers.webhooks import SignedWebhooks
@@ -103,13 +99,14 @@ class Magnific:
     declared_ids = frozenset[str]()
 
     def __init__(self, title: str = "Magnific", styles: Sequence[str] = STYLES) -> None:
-        """Speak the first of these path families.
+        """Use the first of these path families.
 
         Args:
-            title: The sandbox speaks Magnific's words too, and must not pass for the real thing.
-            styles: The families that may be spoken, the first to be tried first.
+            title: The sandbox has the same API, and must not pass for the real service.
+            styles: The families that may be used; the first is tried first.
         """
         self.title = title
+        self._reader = AnswerReader(title, _parse_words)
         self.styles: Sequence[str] = tuple(styles)
         self.style = self.styles[0]
         # Cancelling, a balance and bulk status have no endpoint.
@@ -149,7 +146,7 @@ class Magnific:
         """Return the flows of a list. An item that cannot be read is left out by itself."""
         items = self._parse_data(answer, Operation.LIST_APPS)
         if not isinstance(items, list):
-            raise self._build_broken(answer, Operation.LIST_APPS, "its list of apps is not a list")
+            raise self._reader.build_broken(answer, Operation.LIST_APPS, "its list of apps is not a list")
         apps: list[App] = []
         left_out: list[LeftOut] = []
         for item in items:
@@ -160,7 +157,7 @@ class Magnific:
         return AppList(tuple(apps), tuple(left_out))
 
     def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
-        """Return the flow as `get-flow` tells it."""
+        """Return the flow as `get-flow` describes it."""
         answer = yield self.build_app_request(app.id)
         return self.parse_app(answer, app, read_at=read_at)
 
@@ -179,11 +176,11 @@ class Magnific:
         try:
             flow = _Flow.model_validate(data)
         except ValidationError as exc:
-            raise self._build_broken(
+            raise self._reader.build_broken(
                 answer, Operation.DESCRIBE_APP, "its definition of the app cannot be read"
             ) from exc
         if flow.sqid != app.id:
-            raise self._build_broken(answer, Operation.DESCRIBE_APP, "it described another app")
+            raise self._reader.build_broken(answer, Operation.DESCRIBE_APP, "it described another app")
         if flow.inputs is None:
             raise AppUnsupported(clean_line(app.id), "its definition names no inputs")
         described = _build_app(flow, is_own=app.is_own)
@@ -214,32 +211,16 @@ class Magnific:
 
     def parse_upload(self, answer: ApiAnswer) -> UploadPlace:
         """Return where to put the file."""
-        if not 200 <= answer.status < 300:  # noqa: PLR2004
-            raise self._build_refusal(answer, Operation.REQUEST_UPLOAD)
+        body = self._reader.parse_body(answer, Operation.REQUEST_UPLOAD)
         try:
-            return parse_place(parse_json(answer))
+            return parse_place(body)
         except ValueError as exc:
             problem = "its answer gave no upload address"
-            raise self._build_broken(answer, Operation.REQUEST_UPLOAD, problem) from exc
+            raise self._reader.build_broken(answer, Operation.REQUEST_UPLOAD, problem) from exc
 
     def parse_start(self, answer: ApiAnswer) -> StartOutcome:
         """Return what the answer to `run-flow` proves."""
-        if is_not_taken(answer.status):
-            return NotTaken(self._build_refusal(answer, Operation.START_RUN))
-        text = clean_answer(answer)
-        if not 200 <= answer.status < 300:  # noqa: PLR2004
-            return Uncertain(self._build_refusal(answer, Operation.START_RUN), text)
-        try:
-            body = parse_json(answer)
-            # The page shows it bare; every other answer wraps it, so a wrapped one is not taken for a lost run.
-            wrapped = body.get("data") if isinstance(body, dict) else None
-            accepted = _RunAccepted.model_validate(wrapped if isinstance(wrapped, dict) else body)
-        except ValueError:
-            problem = f"it answered that the run was started, but {tell_what_came(answer)}"
-            return Uncertain(self._build_broken(answer, Operation.START_RUN, problem), text)
-        state = parse_state(accepted.status) or RunState.RUNNING
-        # The enum of this answer has one value, "running"; an end is believed only from `get-run`, which has the outputs.
-        return Started(accepted.workflow_run_identifier, state if state.is_at_provider else RunState.RUNNING)
+        return self._reader.parse_start(answer, _parse_run)
 
     def build_status_request(self, provider_run_id: str) -> ApiRequest:
         """Return the `get-run` request."""
@@ -251,7 +232,9 @@ class Magnific:
         try:
             run = _RunStatus.model_validate(data)
         except ValidationError as exc:
-            raise self._build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read") from exc
+            raise self._reader.build_broken(
+                answer, Operation.READ_RUN, "its description of the run cannot be read"
+            ) from exc
         state, unheard = parse_state(run.status), ""
         found = parse_outputs(run.result, now=now)
         detail = clean_detail(run.error_message or "")
@@ -262,8 +245,8 @@ class Magnific:
         outputs, unread = (found.outputs, found.unread) if state.is_final else ((), ())
         if state is RunState.PARTIAL and not outputs:
             state = RunState.FAILED
-        told = read_run_id(run.run_id, run.workflow_run_identifier)
-        return RunStatus(state, outputs, detail, unheard_status=unheard, unread=unread, told_run_id=told)
+        run_id = read_run_id(run.run_id, run.workflow_run_identifier)
+        return RunStatus(state, outputs, detail, unknown_status=unheard, unread=unread, reported_run_id=run_id)
 
     def _parse_data(self, answer: ApiAnswer, operation: Operation) -> Any:
         """Return what an answer wraps in `data`.
@@ -271,26 +254,22 @@ class Magnific:
         Raises:
             ProviderError: The answer is a refusal, or breaks the contract.
         """
-        if answer.status != 200:  # noqa: PLR2004
-            raise self._build_refusal(answer, operation)
-        try:
-            body = parse_json(answer)
-        except ValueError as exc:
-            raise self._build_broken(answer, operation, "its answer is not the JSON that it promises") from exc
+        body = self._reader.parse_body(answer, operation)
         if not isinstance(body, dict) or "data" not in body:
-            raise self._build_broken(answer, operation, "its answer lacks the data that it promises")
+            raise self._reader.build_broken(answer, operation, "its answer lacks the data that it promises")
         return body["data"]
 
-    def _build_refusal(self, answer: ApiAnswer, operation: Operation) -> ProviderError:
-        opening, flaws = _parse_words(answer)
-        detail = format_flaws(opening, flaws)
-        return build_refusal(answer.status, Refusal(self.title, operation, detail, answer.headers, flaws, opening))
 
-    def _build_broken(self, answer: ApiAnswer, operation: Operation, problem: str) -> ProviderBroken:
-        return ProviderBroken(self.title, operation, answer.status, problem)
+def _parse_run(body: Any) -> Started:
+    # The page shows it bare; every other answer wraps it, so a wrapped one is not taken for a lost run.
+    wrapped = body.get("data") if isinstance(body, dict) else None
+    accepted = _RunAccepted.model_validate(wrapped if isinstance(wrapped, dict) else body)
+    state = parse_state(accepted.status) or RunState.RUNNING
+    # The enum of this answer has one value, "running"; an end is believed only from `get-run`, which has the outputs.
+    return Started(accepted.workflow_run_identifier, state if state.is_at_provider else RunState.RUNNING)
 
 
-def _parse_words(answer: ApiAnswer) -> tuple[str, tuple[InputFlaw, ...]]:
+def _parse_words(answer: ApiAnswer) -> Words:
     """Return the provider's words from an error body, flat or nested under `problem`: of the whole, and of single inputs."""
     try:
         body = parse_json(answer)

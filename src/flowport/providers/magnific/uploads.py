@@ -32,7 +32,7 @@ _FORBIDDEN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encod
 
 _CREATION_ID: Final = re.compile(r"[A-Za-z0-9]{8,40}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-# A word with a number behind it is a name that somebody made up; so is one in a usual case, or several joined by case.
+# A word with a number behind it is a made-up name; so is one in a usual case, or several joined by case.
 _MADE_UP: Final = re.compile(r"[A-Za-z][a-z]*[0-9]{0,4}|[A-Z]+|[0-9]+")
 _NUMBERED: Final = re.compile(r"([A-Za-z]+)[0-9]{0,4}")
 _JOINED: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -194,9 +194,9 @@ class _Places(BaseModel):
 
 
 def is_creation_id(text: str) -> bool:
-    """Tell whether a text looks like the identifier of a creation.
+    """Check whether a text looks like the identifier of a creation.
 
-    One of letters alone is told from a word by the case inside it: `LSFgqqrswO` of the specification is no word.
+    Letters alone are an id by the case inside them: `LSFgqqrswO` of the specification is not a word.
     """
     if _UUID.fullmatch(text):
         return True

@@ -21,7 +21,7 @@ from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, Prepared
 from flowport.runs.references import OutputMedia
 from flowport.runtime.clock import Clock
 from flowport.store.batch_records import BatchRow, NewBatch
-from flowport.store.process_lock import ProcessLock
+from flowport.store.workers import Workers
 
 MAX_ROWS: Final = 2_000
 """Runs of one batch, variations counted."""
@@ -120,7 +120,7 @@ async def prepare_batch(
     return PreparedBatch(first, wish, tuple(rows), json.dumps(shown, ensure_ascii=False))
 
 
-def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: ProcessLock) -> NewBatch:
+def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Workers) -> NewBatch:
     """Return the batch that is to be accepted, with an id of its own and the price of all its rows held back."""
     count, price = len(batch.rows), batch.call.app.price_credits
     total = None if price is None else price * count
@@ -141,7 +141,7 @@ def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Process
     return NewBatch(run, shared_json, price, batch.wish.variations, batch.wish.stop_after_failures, batch.rows)
 
 
-def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock: Clock, process: ProcessLock) -> Run:
+def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock: Clock, process: Workers) -> Run:
     """Return the run that a row is to become. Its caller was told of it with the batch."""
     # As much of its call as a run tells; what is started is prepared from the row.
     call = PreparedCall(

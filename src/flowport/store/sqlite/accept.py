@@ -42,6 +42,13 @@ _MAX_NAMED: Final = 3
 
 
 def accept_run(
+    connection: sqlite3.Connection, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
+) -> AcceptOutcome:
+    """Join, refuse or record a run."""
+    return accept_call(connection, run, rules, terms)
+
+
+def accept_call(
     connection: sqlite3.Connection,
     run: Run,
     rules: AttachRules | None,
@@ -68,7 +75,7 @@ def accept_run(
         return doubt
     insert_run(connection, run)
     if rules is not None:
-        _insert_waiting(connection, run.id, rules.call, at=rules.at)
+        _insert_waiting(connection, run.id, rules.call)
     return Accepted(run)
 
 
@@ -86,7 +93,7 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
     settled = [_settle(connection, one, rules) for one in equal]
     joined = None if rules.is_new_wanted else _choose(settled)
     if joined is not None and (run_to_join := find_run(connection, joined)) is not None:
-        _insert_waiting(connection, joined, rules.call, at=rules.at)
+        _insert_waiting(connection, joined, rules.call)
         return Joined(run_to_join)
     doubtful = [one.run_id for one in settled if one.state is RunState.UNKNOWN]
     unknown = find_run(connection, doubtful[-1]) if doubtful else None
@@ -98,7 +105,7 @@ def _find_doubtful_row(
 ) -> InDoubt | None:
     """Return a run of unknown fate that asked for the same as one of a batch's rows; None when there is none."""
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_by_owner_and_state WHERE owner = :owner AND state = 'unknown' "  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs WHERE owner = :owner AND state = 'unknown' "  # noqa: S608 - our own words
         "AND account_id = :account_id AND app_id = :app_id "
         "AND canonical_digest IN (SELECT value FROM json_each(:digests)) ORDER BY accepted_at DESC",
         {
@@ -112,12 +119,12 @@ def _find_doubtful_row(
     return next((InDoubt(one) for one in recent), None)
 
 
-def select_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
+def get_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
     """Return the processes whose calls are on record."""
     return frozenset(row[0] for row in connection.execute("SELECT DISTINCT process_id FROM waiting_calls"))
 
 
-def remove_calls_of(connection: sqlite3.Connection, process_ids: Sequence[str]) -> None:
+def forget_calls_of(connection: sqlite3.Connection, process_ids: Sequence[str]) -> None:
     """Forget the calls of processes that have ended."""
     connection.executemany("DELETE FROM waiting_calls WHERE process_id = ?", ((one,) for one in process_ids))
 
@@ -129,17 +136,17 @@ _IS_TO_MENTION: Final = (
 )
 
 
-def select_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Reminder | None:
+def select_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
     """Return the unseen runs that are to be mentioned."""
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs INDEXED BY runs_alone_unseen WHERE {_IS_TO_MENTION} "  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs WHERE {_IS_TO_MENTION} "  # noqa: S608 - our own words
         "ORDER BY runs.accepted_at DESC, runs.id DESC",
         _bind_reminder(owner, but),
     ).fetchall()
     return Reminder(len(rows), build_runs(connection, rows[:_MAX_NAMED])) if rows else None
 
 
-def take_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str]) -> Reminder | None:
+def take_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
     """Return the unseen runs that are to be mentioned, and count the mention."""
     reminder = select_reminder(connection, owner=owner, but=but)
     if reminder is not None:
@@ -194,7 +201,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
     # As the indexes have it: SQLite uses them for nothing else.
     whose = (
         "account_id = :account_id AND owner = :owner AND app_id = :app_id "
-        "AND (seen_at IS NULL OR is_delivery_cancelled = 1 OR state = 'unknown')"
+        "AND (delivered_at IS NULL OR is_delivery_cancelled = 1 OR state = 'unknown')"
     )
     connected = (
         "newest.process_id = :process_id AND newest.id IN (SELECT value FROM json_each(:connected)) "
@@ -202,7 +209,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
     )
     rows = connection.execute(
         # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
-        "SELECT runs.id, state, runs.process_id, told_at, seen_at, is_delivery_cancelled, delivered_boot_id, "  # noqa: S608 - our own words
+        "SELECT runs.id, state, runs.process_id, told_at, delivered_at, is_delivery_cancelled, delivered_boot_id, "  # noqa: S608 - our own words
         "delivered_boot_seconds, accepted_at, boot_id, accepted_boot_seconds, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
         "ELSE coalesce(max(0.0, finished_at - accepted_at), 9e99) END FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
         f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND ({connected})) "
@@ -291,8 +298,8 @@ def _choose(equal: Sequence[_Equal]) -> str | None:
     return next((one.run_id for one in (*uncalled, *candidates)), None)
 
 
-def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCall, *, at: float) -> None:
+def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCall) -> None:
     connection.execute(
-        "INSERT OR IGNORE INTO waiting_calls (id, run_id, process_id, since) VALUES (?, ?, ?, ?)",
-        (call.id, run_id, call.process_id, at),
+        "INSERT INTO waiting_calls (id, run_id, process_id) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (call.id, run_id, call.process_id),
     )

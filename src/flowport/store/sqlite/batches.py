@@ -1,9 +1,8 @@
-"""The batches of the SQLite store."""
+"""The batches of the SQLite store. Each function is one operation inside the worker's transaction or snapshot."""
 
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from typing import Any, Final
 
 from flowport.domain.errors import RunNotFound
@@ -12,11 +11,10 @@ from flowport.domain.run_events import Cancelled, Finished
 from flowport.domain.spending import SpendingCheck
 from flowport.store.batch_records import BatchArguments, BatchProgress, BatchRow, NewBatch, RowStatus
 from flowport.store.records import Accepted, AcceptOutcome, AttachRules, Recorded, RecordOutcome
-from flowport.store.sqlite.accept import accept_run
+from flowport.store.sqlite.accept import accept_call
 from flowport.store.sqlite.queries import RUN_LIST, build_runs
 from flowport.store.sqlite.rows import build_value
 from flowport.store.sqlite.spending import IS_UNPRICED
-from flowport.store.sqlite.thread import Worker
 from flowport.store.sqlite.writes import insert_run, is_waited_for, record_event, remove_waiting
 
 _ROW_COLUMNS: Final = tuple(field.name for field in fields(BatchRow))
@@ -25,66 +23,15 @@ _IS_WAITING: Final = "batch_rows.run_id = '' AND batch_rows.is_dropped = 0"
 _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
 
 
-class SqliteBatches:
-    """A `BatchStore`; see there for what each method promises."""
-
-    _worker: Worker
-
-    def _require_sound(self) -> None: ...
-
-    async def accept_batch(
-        self, batch: NewBatch, rules: AttachRules | None = None, terms: SpendingCheck | None = None
-    ) -> AcceptOutcome:
-        """Record a batch with its rows, or find the one to join."""
-        self._require_sound()
-        return await self._worker.write(partial(accept_batch, batch=batch, rules=rules, terms=terms))
-
-    async def get_waiting_rows(self, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
-        """Return the first rows that have not begun."""
-        return await self._worker.read(partial(select_waiting_rows, batch_id=batch_id, limit=limit))
-
-    async def accept_rows(self, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
-        """Record the runs of rows, each once."""
-        self._require_sound()
-        return await self._worker.write(partial(insert_rows_runs, batch_id=batch_id, runs=tuple(runs)))
-
-    async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
-        """Have nothing more of a batch sent."""
-        return await self._worker.write(partial(set_dropped, batch_id=batch_id, reason=reason, at=at, call_id=call_id))
-
-    async def get_batch_progress(self, batch_id: str) -> BatchProgress:
-        """Return how far a batch is."""
-        return await self._worker.read(partial(select_batch_progress, batch_id=batch_id))
-
-    async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStatus, ...]:
-        """Return the rows from a place on."""
-        return await self._worker.read(partial(select_rows, batch_id=batch_id, start=start, limit=limit))
-
-    async def get_live_rows(self, batch_id: str) -> tuple[Run, ...]:
-        """Return the runs of a batch's rows that are not over."""
-        return await self._worker.read(partial(select_live_rows, batch_id=batch_id))
-
-    async def get_batch_arguments(self, batch_id: str) -> BatchArguments:
-        """Return what the rows of a batch are made of."""
-        return await self._worker.read(partial(select_batch_arguments, batch_id=batch_id))
-
-    async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:
-        """Return what the row that became a run is made of."""
-        return await self._worker.read(partial(select_row_arguments, run_id=run_id))
-
-    async def finish_batch(self, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str) -> RecordOutcome:
-        """Record a batch's end."""
-        return await self._worker.write(
-            partial(finish_batch, batch_id=batch_id, end=end, csv_path=csv_path, csv_problem=csv_problem)
-        )
-
-
 def accept_batch(
-    connection: sqlite3.Connection, batch: NewBatch, rules: AttachRules | None, terms: SpendingCheck | None
+    connection: sqlite3.Connection,
+    batch: NewBatch,
+    rules: AttachRules | None = None,
+    terms: SpendingCheck | None = None,
 ) -> AcceptOutcome:
     """Join, refuse or record."""
     digests = [row.canonical_digest for row in batch.rows]
-    outcome = accept_run(connection, batch.run, rules, terms, row_digests=digests)
+    outcome = accept_call(connection, batch.run, rules, terms, row_digests=digests)
     if isinstance(outcome, Accepted):
         connection.execute(
             "INSERT INTO batches (id, shared_json, price_each_credits, variations, stop_after_failures) VALUES (?, ?, ?, ?, ?)",
@@ -103,7 +50,7 @@ def accept_batch(
     return outcome
 
 
-def select_waiting_rows(connection: sqlite3.Connection, *, batch_id: str, limit: int) -> tuple[BatchRow, ...]:
+def get_waiting_rows(connection: sqlite3.Connection, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
     """Return the first rows that have not begun."""
     rows = connection.execute(
         f"SELECT {_ROW_LIST} FROM batch_rows WHERE batch_id = ? AND {_IS_WAITING} ORDER BY n LIMIT ?",  # noqa: S608 - our own words
@@ -112,9 +59,7 @@ def select_waiting_rows(connection: sqlite3.Connection, *, batch_id: str, limit:
     return tuple(_parse_row(row) for row in rows)
 
 
-def insert_rows_runs(
-    connection: sqlite3.Connection, *, batch_id: str, runs: tuple[tuple[int, Run], ...]
-) -> tuple[Run, ...]:
+def accept_rows(connection: sqlite3.Connection, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
     """Let each row that still waits become its run, and the batch hold back so much less."""
     accepted = []
     for n, run in runs:
@@ -129,7 +74,9 @@ def insert_rows_runs(
     return tuple(accepted)
 
 
-def set_dropped(connection: sqlite3.Connection, *, batch_id: str, reason: str, at: float, call_id: str | None) -> int:
+def drop_rows(
+    connection: sqlite3.Connection, batch_id: str, *, reason: str, at: float, call_id: str | None = None
+) -> int:
     """Drop what has not begun and cancel what was not sent; not when another call than the one that has gone waits."""
     if call_id is not None:
         remove_waiting(connection, call_id)
@@ -185,7 +132,7 @@ WHERE batches.id = ? GROUP BY batches.id
 """  # noqa: S608 - our own words
 
 
-def select_batch_progress(connection: sqlite3.Connection, *, batch_id: str) -> BatchProgress:
+def get_batch_progress(connection: sqlite3.Connection, batch_id: str) -> BatchProgress:
     """Count the rows by what has come of them.
 
     Raises:
@@ -197,7 +144,9 @@ def select_batch_progress(connection: sqlite3.Connection, *, batch_id: str) -> B
     return BatchProgress(**{field.name: row[field.name] for field in fields(BatchProgress)})
 
 
-def select_rows(connection: sqlite3.Connection, *, batch_id: str, start: int, limit: int) -> tuple[RowStatus, ...]:
+def get_rows(
+    connection: sqlite3.Connection, batch_id: str, *, start: int = 1, limit: int = 1_000_000
+) -> tuple[RowStatus, ...]:
     """Return rows with their runs."""
     found = connection.execute(
         f"SELECT {_ROW_LIST}, batch_rows.run_id, batch_rows.is_dropped FROM batch_rows "  # noqa: S608 - our own words
@@ -216,7 +165,7 @@ def select_rows(connection: sqlite3.Connection, *, batch_id: str, start: int, li
     )
 
 
-def select_live_rows(connection: sqlite3.Connection, *, batch_id: str) -> tuple[Run, ...]:
+def get_live_rows(connection: sqlite3.Connection, batch_id: str) -> tuple[Run, ...]:
     """Return the runs of rows that are not over."""
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM batch_rows JOIN runs ON runs.id = batch_rows.run_id "  # noqa: S608 - our own words
@@ -226,7 +175,7 @@ def select_live_rows(connection: sqlite3.Connection, *, batch_id: str) -> tuple[
     return build_runs(connection, rows)
 
 
-def select_batch_arguments(connection: sqlite3.Connection, *, batch_id: str) -> BatchArguments:
+def get_batch_arguments(connection: sqlite3.Connection, batch_id: str) -> BatchArguments:
     """Return what the rows of a batch are made of.
 
     Raises:
@@ -239,10 +188,10 @@ def select_batch_arguments(connection: sqlite3.Connection, *, batch_id: str) -> 
     return BatchArguments(shared["shared_json"], {row["n"]: row["arguments_json"] for row in rows})
 
 
-def select_row_arguments(connection: sqlite3.Connection, *, run_id: str) -> tuple[str, str] | None:
+def get_row_arguments(connection: sqlite3.Connection, run_id: str) -> tuple[str, str] | None:
     """Return the shared and the own arguments of the row that became a run."""
     row = connection.execute(
-        "SELECT batches.shared_json, batch_rows.arguments_json FROM batch_rows INDEXED BY batch_rows_by_run "
+        "SELECT batches.shared_json, batch_rows.arguments_json FROM batch_rows "
         "JOIN batches ON batches.id = batch_rows.batch_id WHERE batch_rows.run_id = ? AND batch_rows.run_id <> ''",
         (run_id,),
     ).fetchone()
@@ -250,7 +199,7 @@ def select_row_arguments(connection: sqlite3.Connection, *, run_id: str) -> tupl
 
 
 def finish_batch(
-    connection: sqlite3.Connection, *, batch_id: str, end: Finished, csv_path: str, csv_problem: str
+    connection: sqlite3.Connection, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str
 ) -> RecordOutcome:
     """Record the end, and where the table was saved."""
     outcome = record_event(connection, batch_id, end)

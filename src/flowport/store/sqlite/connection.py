@@ -1,7 +1,9 @@
 """Opening the store's file: its rights, its connection's settings, and what must not be opened."""
 
+import itertools
 import logging
 import os
+import random
 import sqlite3
 import stat
 import time
@@ -11,8 +13,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.errors import build_damage_error, build_readonly_error, build_store_error
-from flowport.store.sqlite.migrations import prepare_schema
+from flowport.store.sqlite.errors import SENTENCES, build_damage_error, build_readonly_error, build_store_error, is_busy
+from flowport.store.sqlite.schema import LAYOUT, create_tables, get_layout
 
 logger = logging.getLogger(__name__)
 
@@ -27,34 +29,79 @@ _RETRY_SECONDS: Final = 0.01
 
 
 def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
-    """Return a connection to the store at a path, proved to be writable.
+    """Return a connection to the store at a path, proved to be writable. A file of an older layout is renamed.
 
     Raises:
         StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
     """
+    give_up_at = time.monotonic() + busy_seconds
     try:
         _refuse_lone_journal(path)
-        prepare_file(path)
-        connection = sqlite3.connect(
-            path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
-        )
+        while True:
+            prepare_file(path)
+            connection = _connect(path, busy_seconds)
+            try:
+                if get_layout(connection) in {0, LAYOUT}:
+                    return _prepare(connection, busy_seconds)
+                is_aside = _set_aside(connection, path)
+            except BaseException:
+                connection.close()
+                raise
+            connection.close()
+            if not is_aside and time.monotonic() > give_up_at:
+                raise StoreError(*SENTENCES[sqlite3.SQLITE_BUSY])
+            # Another process that opens the same older file must come to its turn, too.
+            time.sleep(_RETRY_SECONDS * (1 + random.random()))  # noqa: S311 - a pause
     except OSError as exc:
         raise build_file_error(exc) from exc
     except sqlite3.Error as exc:
         raise build_store_error(exc) from exc
-    try:
-        _configure(connection, busy_seconds)
-        prepare_schema(connection)
-        # Without the right to write SQLite opens a file for reading, and says so at the first change only.
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
-    except sqlite3.Error as exc:
-        connection.close()
-        raise build_store_error(exc) from exc
-    except StoreError:
-        connection.close()
-        raise
+
+
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, busy_seconds: float) -> sqlite3.Connection:
+    """Configure a connection, and create the tables in an empty file."""
+    _configure(connection, busy_seconds)
+    # Without the right to write SQLite opens a file for reading, and reports it at the first change only.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if get_layout(connection) == 0:
+            create_tables(connection)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return connection
+
+
+def _set_aside(connection: sqlite3.Connection, path: Path) -> bool:
+    """Rename a file of an older layout; False while another process uses it. Nothing in it is changed or deleted."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    identity = FileIdentity.read(connection)
+    try:
+        # The journal is emptied into the file and removed, which takes being alone with it. So none is left behind.
+        if connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
+            return False
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as exc:
+        if is_busy(exc):
+            return False
+        raise
+    if identity.find_loss() is None:
+        aside = next(
+            name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.older-{n}")).exists()
+        )
+        path.rename(aside)
+        logger.warning(
+            "the record of runs was written by an older Flowport: it was renamed to %s, and a new one begins", aside
+        )
+    connection.execute("ROLLBACK")
+    return True
 
 
 def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
@@ -64,13 +111,9 @@ def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -
         StoreError: SQLite cannot open it once more.
     """
     try:
-        connection = sqlite3.connect(
-            path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False
-        )
-        connection.row_factory = sqlite3.Row
+        return _connect(path, busy_seconds)
     except sqlite3.Error as exc:
         raise build_store_error(exc) from exc
-    return connection
 
 
 def _refuse_lone_journal(path: Path) -> None:
@@ -112,7 +155,6 @@ def _warn_of_rights(path: Path, reason: str) -> None:
 
 
 def _configure(connection: sqlite3.Connection, busy_seconds: float) -> None:
-    connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
     # In WAL mode anything less does not sync at commit, and a sync must precede every start request.
     connection.execute("PRAGMA synchronous = FULL")
@@ -146,7 +188,7 @@ def build_file_error(error: OSError) -> StoreError:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FileIdentity:
     """Where the file was, and which it was, when it was opened."""
 
     path: str
@@ -155,8 +197,8 @@ class Place:
     inode: int = 0
 
     @classmethod
-    def note(cls, connection: sqlite3.Connection) -> Self:
-        """Return the place of a connection that was just opened."""
+    def read(cls, connection: sqlite3.Connection) -> Self:
+        """Return the identity of the file of a connection that was just opened."""
         path = str(connection.execute("PRAGMA database_list").fetchone()[2] or "")
         try:
             found = os.stat(path)  # noqa: PTH116 - the identity is what is asked for, of a path as SQLite writes it

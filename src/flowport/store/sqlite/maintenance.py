@@ -25,7 +25,7 @@ _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_S
 _IS_OVER: Final = f"state IN ({_FINAL})"
 # Of this boot the boot clock must say so too: a wall clock that was set forward must not forget what was spent.
 _IS_PRUNABLE: Final = (
-    f"{_IS_OVER} AND seen_at < :before AND finished_at < :before "
+    f"{_IS_OVER} AND delivered_at < :before AND finished_at < :before "
     "AND (boot_id IS NOT :boot_id OR accepted_boot_seconds < :boot_before)"
 )
 
@@ -57,7 +57,7 @@ def erase_slice(connection: sqlite3.Connection, *, begin: int, owner: str) -> Sl
     return _delete_slice(connection, f"{_IS_OVER} AND owner = :owner", {"owner": owner}, begin=begin)
 
 
-def erase_run(connection: sqlite3.Connection, *, run_id: str, owner: str) -> Slice:
+def erase_run(connection: sqlite3.Connection, run_id: str, *, owner: str) -> Slice:
     """Take out one run; a batch with all of its rows.
 
     Raises:
@@ -73,10 +73,10 @@ def erase_run(connection: sqlite3.Connection, *, run_id: str, owner: str) -> Sli
     return Slice(1, _delete_runs(connection, [run_id, *(row["run_id"] for row in rows)]), None)
 
 
-def select_history(connection: sqlite3.Connection, *, owner: str) -> History:
+def get_history(connection: sqlite3.Connection, *, owner: str) -> History:
     """Count an owner's runs."""
     row = connection.execute(
-        f"SELECT count(*) AS runs, total(NOT {_IS_OVER}) AS live, total({_IS_OVER} AND seen_at IS NULL) AS unseen, "  # noqa: S608 - our own words
+        f"SELECT count(*) AS runs, total(NOT {_IS_OVER}) AS live, total({_IS_OVER} AND delivered_at IS NULL) AS unseen, "  # noqa: S608 - our own words
         "total(state = 'unknown') AS unknown, min(accepted_at) AS oldest_at FROM runs WHERE owner = ? AND row_count = 0",
         (owner,),
     ).fetchone()
@@ -111,7 +111,7 @@ def find_damage(path: Path) -> StoreError | None:
     return None if found == "ok" else build_damage_error()
 
 
-def measure_files(connection: sqlite3.Connection) -> int:
+def get_disk_use(connection: sqlite3.Connection) -> int:
     """Return how many bytes the database and the files that SQLite keeps beside it take."""
     path = get_path(connection)
     files = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))

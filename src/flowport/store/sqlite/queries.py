@@ -6,13 +6,13 @@ Every one of them is answered from an index: a store of 100,000 runs must not be
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState, get_url_place
 from flowport.store.records import AppHistory
-from flowport.store.sqlite.rows import OUTPUT_COLUMNS, RUN_COLUMNS, Value, parse_output, parse_run
+from flowport.store.sqlite.rows import OUTPUT_COLUMNS, RUN_COLUMNS, parse_output, parse_run
 
 T = TypeVar("T")
 
@@ -21,50 +21,21 @@ _OUTPUT_LIST: Final = ", ".join(("run_id", *OUTPUT_COLUMNS))
 _FINAL: Final = ", ".join(f"'{state}'" for state in RunState if state in FINAL_STATES)
 _LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
 _ONE_RUN: Final = f"SELECT {RUN_LIST} FROM runs WHERE id = ?"  # noqa: S608 - our own words
-IS_UNSEEN: Final = f"(runs.seen_at IS NULL AND runs.state IN ({_FINAL}))"
+# The plus keeps SQLite from walking an owner's runs state by state: it is to take the index of the few undelivered.
+IS_UNSEEN: Final = f"(runs.delivered_at IS NULL AND +runs.state IN ({_FINAL}))"
 IS_ALONE: Final = "runs.batch_id = ''"
 """Of a batch with its rows the batch alone."""
 
-# Left to itself SQLite, which keeps no statistics here, would walk every run to find the few unseen or live ones.
-_BY_UNSEEN: Final = "INDEXED BY runs_unseen"
-_BY_UNSEEN_ALONE: Final = "INDEXED BY runs_alone_unseen"
-_BY_STATE: Final = "INDEXED BY runs_by_state"
-_BY_OWNER_AND_STATE: Final = "INDEXED BY runs_by_owner_and_state"
+# An ended run has an instant of its end; the state is compared too, without an index, because it decides.
+IS_LIVE: Final = f"(runs.finished_at IS NULL AND +runs.state IN ({_LIVE}))"
 
 
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Whose runs are wanted."""
-
-    owner: str
-    account_id: str | None
-    """None for the runs of all accounts."""
-    state: RunState | None = None
-    """None for runs in any state."""
-
-    @property
-    def condition(self) -> str:
-        """The filter as SQL, for `values`."""
-        account = "" if self.account_id is None else " AND runs.account_id = :account_id"
-        return "runs.owner = :owner" + account + ("" if self.state is None else " AND runs.state = :state")
-
-    @property
-    def values(self) -> dict[str, Value]:
-        """The parameters of `condition`."""
-        return {"owner": self.owner, "account_id": self.account_id, "state": self.state}
-
-
-def select_run(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> Run:
-    """Return one run.
-
-    Raises:
-        RunNotFound: There is none of this id among them.
-    """
-    rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
-        {"run_id": run_id, **whose.values},
-    )
-    return _get_only(build_runs(connection, rows), run_id)
+def get_run(connection: sqlite3.Connection, run_id: str, *, account_id: str | None, owner: str) -> Run:
+    """Return one run of an owner."""
+    run = find_run(connection, run_id)
+    if run is None or run.owner != owner or account_id not in {None, run.account_id}:
+        raise RunNotFound(run_id)
+    return run
 
 
 def find_run(connection: sqlite3.Connection, run_id: str) -> Run | None:
@@ -76,7 +47,7 @@ def find_run(connection: sqlite3.Connection, run_id: str) -> Run | None:
     return parse_run(row, map(parse_output, outputs))
 
 
-def select_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
+def get_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: str) -> Run:
     """Return the newest run with an output at the URL, or the only one at the URL with another query.
 
     Raises:
@@ -103,93 +74,94 @@ def _select_runs_by_place(connection: sqlite3.Connection, place: str, *, owner: 
     return build_runs(connection, rows) if len(rows) == 1 else ()
 
 
-def select_runs(
-    connection: sqlite3.Connection, *, whose: RunFilter, limit: int, before: str | None, unseen_first: bool
+def get_runs(
+    connection: sqlite3.Connection,
+    *,
+    account_id: str | None,
+    owner: str,
+    limit: int,
+    before: str | None = None,
+    unseen_first: bool,
+    state: RunState | None = None,
 ) -> tuple[Run, ...]:
-    """Return a page of runs, newest first, on request those first that are over and not seen.
-
-    Raises:
-        RunNotFound: There is no run `before` among them.
-    """
-    start = None if before is None else _select_place(connection, before, whose=whose)
+    """Return a page of runs, newest first, on request those first that have ended and were not delivered."""
+    select = partial(_select_page, connection, account_id=account_id, owner=owner, state=state)
+    start = None if before is None else get_run(connection, before, account_id=account_id, owner=owner)
     if not unseen_first:
-        return _select_page(connection, "", whose=whose, limit=limit, start=start)
+        return select("", limit=limit, start=start)
     unseen: tuple[Run, ...] = ()
-    if start is None or start.is_unseen:
-        unseen = _select_page(connection, IS_UNSEEN, whose=whose, limit=limit, start=start)
+    if start is None or (start.delivered_at is None and start.state.is_final):
+        unseen = select(IS_UNSEEN, limit=limit, start=start)
         start = None  # the others begin at their newest
-    others = _select_page(connection, f"NOT {IS_UNSEEN}", whose=whose, limit=limit - len(unseen), start=start)
-    return unseen + others
+    return unseen + select(f"NOT {IS_UNSEEN}", limit=limit - len(unseen), start=start)
 
 
 def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
-    """Return how many of an owner's runs are over and not seen."""
-    # All that nobody has seen, which the index alone tells, but for the few of them that are not over.
-    queries = (
-        f"SELECT count(*) FROM runs {_BY_UNSEEN_ALONE} WHERE owner = ? AND seen_at IS NULL AND {IS_ALONE}",  # noqa: S608 - our own words
-        f"SELECT count(*) FROM runs {_BY_OWNER_AND_STATE} WHERE owner = ? AND state IN ({_LIVE}) AND seen_at IS NULL AND {IS_ALONE}",  # noqa: S608 - our own words
-    )
-    unseen, live = (int(connection.execute(query, (owner,)).fetchone()[0]) for query in queries)
-    return unseen - live
+    """Return how many of an owner's runs have ended and were not delivered."""
+    # All undelivered ones, which the index alone tells, but for the few of them that are live.
+    undelivered = "SELECT count(*) FROM runs WHERE owner = ? AND delivered_at IS NULL AND batch_id = ''"
+    queries = (undelivered, f"{undelivered} AND {IS_LIVE}")
+    found, live = (int(connection.execute(query, (owner,)).fetchone()[0]) for query in queries)
+    return found - live
 
 
-def select_runs_under_way(connection: sqlite3.Connection, *, owner: str, limit: int) -> tuple[Run, ...]:
+def get_runs_under_way(connection: sqlite3.Connection, *, owner: str, limit: int) -> tuple[Run, ...]:
     """Return an owner's newest runs and batches, without the batches' rows, that are not over; newest first."""
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs {_BY_OWNER_AND_STATE} "  # noqa: S608 - our own words
-        f"WHERE owner = ? AND state IN ({_LIVE}) AND {IS_ALONE} ORDER BY accepted_at DESC, id DESC LIMIT ?",
+        f"SELECT {RUN_LIST} FROM runs WHERE owner = ? AND {IS_LIVE} AND +{IS_ALONE} "  # noqa: S608 - our own words
+        "ORDER BY accepted_at DESC, id DESC LIMIT ?",
         (owner, limit),
     )
     return build_runs(connection, rows)
 
 
-def select_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:
+def get_live_runs(connection: sqlite3.Connection, *, account_id: str) -> tuple[Run, ...]:
     """Return the runs that are not over, oldest first."""
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs {_BY_STATE} WHERE account_id = ? AND state IN ({_LIVE}) ORDER BY accepted_at, id",  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs WHERE account_id = ? AND {IS_LIVE} ORDER BY accepted_at, id",  # noqa: S608 - our own words
         (account_id,),
     )
     return build_runs(connection, rows)
 
 
-def select_unsaved_runs(
-    connection: sqlite3.Connection, *, account_id: str, now: float, since: float
-) -> tuple[Run, ...]:
+def get_unsaved_runs(connection: sqlite3.Connection, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
     """Return the runs that are over and have outputs without a file whose links may work, oldest first."""
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM runs WHERE id IN "  # noqa: S608 - our own words
-        "(SELECT run_id FROM outputs INDEXED BY outputs_unsaved WHERE saved_path = '' AND url IS NOT NULL "
+        "(SELECT run_id FROM outputs WHERE saved_path = '' AND url IS NOT NULL "
         "AND (expires_at IS NULL OR expires_at > :now OR save_problem = '')) "
-        f"AND account_id = :account_id AND state IN ({_FINAL}) AND finished_at > :since ORDER BY accepted_at, id",
+        f"AND +account_id = :account_id AND +state IN ({_FINAL}) AND finished_at > :since ORDER BY accepted_at, id",
         {"account_id": account_id, "now": now, "since": since},
     )
     return build_runs(connection, rows)
 
 
-def select_needed_provider_ids(connection: sqlite3.Connection, *, account_id: str) -> frozenset[str]:
+def get_needed_provider_ids(connection: sqlite3.Connection, *, account_id: str) -> frozenset[str]:
     """Return the provider's ids of an account's runs that were not delivered."""
     rows = connection.execute(
-        "SELECT provider_run_id FROM runs WHERE account_id = ? AND provider_run_id <> '' AND seen_at IS NULL",
+        "SELECT provider_run_id FROM runs WHERE account_id = ? AND provider_run_id <> '' AND delivered_at IS NULL",
         (account_id,),
     )
     return frozenset(row[0] for row in rows)
 
 
-def select_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
+def get_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
     """Return the unseen runs of other accounts of a scope that the account has not tried, oldest first."""
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs {_BY_UNSEEN} WHERE seen_at IS NULL "  # noqa: S608 - our own words
-        # A host may be followed by a port; a fingerprint holds no colon.
-        "AND substr(account_id, 1, length(:prefix)) = :prefix "
+        f"SELECT {RUN_LIST} FROM runs WHERE delivered_at IS NULL "  # noqa: S608 - our own words
+        # The accounts of a scope sort between it with ":" and with ";", the next character. A fingerprint holds no colon.
+        "AND account_id > :prefix AND account_id < :end "
         "AND instr(substr(account_id, length(:prefix) + 1), ':') = 0 AND account_id <> :account_id "
         "AND adoption_tried <> :account_id AND row_count = 0 "
         f"AND (provider_run_id <> '' OR state IN ({_LIVE})) ORDER BY accepted_at, id LIMIT :limit",
-        {"prefix": f"{scope}:", "account_id": account_id, "limit": limit},
+        {"prefix": f"{scope}:", "end": f"{scope};", "account_id": account_id, "limit": limit},
     )
     return build_runs(connection, rows)
 
 
-def select_durations(connection: sqlite3.Connection, *, account_id: str, app_id: str, limit: int) -> tuple[float, ...]:
+def get_durations(
+    connection: sqlite3.Connection, *, account_id: str, app_id: str, limit: int = 20
+) -> tuple[float, ...]:
     """Return the seconds from started to finished of successful runs, newest first."""
     rows = connection.execute(
         "SELECT finished_at - started_at FROM runs WHERE account_id = ? AND app_id = ? AND state = ? "
@@ -213,8 +185,8 @@ ORDER BY runs.finished_at DESC
 """The latest runs of each app, each found by the index of its app's ends."""
 
 
-def select_histories(
-    connection: sqlite3.Connection, *, account_id: str, app_ids: Sequence[str], limit: int
+def get_histories(
+    connection: sqlite3.Connection, *, account_id: str, app_ids: Sequence[str], limit: int = 20
 ) -> dict[str, AppHistory]:
     """Return what each app's latest runs tell; a partial one tells what is made, but not how long it takes."""
     values = {"app_ids": json.dumps(app_ids), "account_id": account_id, "limit": limit}
@@ -228,7 +200,7 @@ def select_histories(
     return found
 
 
-def select_used_apps(connection: sqlite3.Connection, *, account_id: str, since: float) -> frozenset[str]:
+def get_used_apps(connection: sqlite3.Connection, *, account_id: str, since: float) -> frozenset[str]:
     """Return the ids of the apps whose runs were accepted since an instant."""
     rows = connection.execute(
         "SELECT DISTINCT app_id FROM runs WHERE account_id = ? AND accepted_at >= ?", (account_id, since)
@@ -236,42 +208,50 @@ def select_used_apps(connection: sqlite3.Connection, *, account_id: str, since: 
     return frozenset(row["app_id"] for row in rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a run stands in a list."""
-
-    run_id: str
-    accepted_at: float
-    is_unseen: bool
-
-
-def _select_place(connection: sqlite3.Connection, run_id: str, *, whose: RunFilter) -> _Place:
-    rows = connection.execute(
-        f"SELECT id, accepted_at, {IS_UNSEEN} FROM runs WHERE id = :run_id AND {whose.condition}",  # noqa: S608 - our own words
-        {"run_id": run_id, **whose.values},
-    )
-    return _get_only([_Place(row[0], row[1], bool(row[2])) for row in rows], run_id)
-
-
 def _select_page(
-    connection: sqlite3.Connection, condition: str, *, whose: RunFilter, limit: int, start: _Place | None
+    connection: sqlite3.Connection,
+    condition: str,
+    *,
+    account_id: str | None,
+    owner: str,
+    state: RunState | None,
+    limit: int,
+    start: Run | None,
 ) -> tuple[Run, ...]:
     if limit <= 0:
         return ()
-    conditions = [whose.condition, IS_ALONE]
-    values: dict[str, Value] = {"limit": limit, **whose.values}
-    if condition:
-        conditions.append(condition)
-    if start is not None:
-        conditions.append("(runs.accepted_at, runs.id) < (:accepted_at, :start_id)")
-        values |= {"accepted_at": start.accepted_at, "start_id": start.run_id}
-    index = _BY_UNSEEN_ALONE if condition == IS_UNSEEN else ""
+    conditions = [
+        "runs.owner = :owner",
+        "" if account_id is None else "+runs.account_id = :account_id",
+        "" if state is None else "runs.state = :state",
+        IS_ALONE,
+        condition,
+        "" if start is None else "(runs.accepted_at, runs.id) < (:accepted_at, :start_id)",
+    ]
     rows = connection.execute(
-        f"SELECT {RUN_LIST} FROM runs {index} WHERE {' AND '.join(conditions)} "  # noqa: S608 - our own words
+        f"SELECT {RUN_LIST} FROM runs WHERE {' AND '.join(filter(None, conditions))} "  # noqa: S608 - our own words
         "ORDER BY runs.accepted_at DESC, runs.id DESC LIMIT :limit",
-        values,
+        {
+            "owner": owner,
+            "account_id": account_id,
+            "state": state,
+            "accepted_at": start and start.accepted_at,
+            "start_id": start and start.id,
+            "limit": limit,
+        },
     )
     return build_runs(connection, rows)
+
+
+def get_last_delivered(connection: sqlite3.Connection, *, owner: str) -> Run | None:
+    """Return the owner's run with outputs that was delivered last."""
+    rows = connection.execute(
+        f"SELECT {RUN_LIST} FROM runs WHERE runs.owner = :owner AND runs.delivered_at IS NOT NULL "  # noqa: S608 - our own words
+        "AND EXISTS (SELECT 1 FROM outputs WHERE outputs.run_id = runs.id) "
+        "ORDER BY runs.delivered_at DESC, runs.rowid DESC LIMIT 1",
+        {"owner": owner},
+    )
+    return next(iter(build_runs(connection, rows)), None)
 
 
 def build_runs(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> tuple[Run, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.connection import Place, build_file_error, prepare_file
+from flowport.store.sqlite.connection import FileIdentity, build_file_error, prepare_file
 from flowport.store.sqlite.errors import build_store_error, is_damage
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class BudgetFile:
         self._busy_seconds = busy_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flowport-budget")
         self._connection: sqlite3.Connection | None = None
-        self._place = Place("")
+        self._identity = FileIdentity("")
 
     async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
         """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
@@ -93,7 +93,7 @@ class BudgetFile:
 
     def _get_connection(self) -> sqlite3.Connection:
         """Return the connection to the file that is at the path now: it may have been deleted or thrown away."""
-        if self._connection is not None and self._place.find_loss() is None:
+        if self._connection is not None and self._identity.find_loss() is None:
             return self._connection
         self._close()
         prepare_file(self._path)
@@ -102,7 +102,7 @@ class BudgetFile:
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("PRAGMA journal_mode = TRUNCATE")
         self._connection.execute(_SCHEMA)
-        self._place = Place.note(self._connection)
+        self._identity = FileIdentity.read(self._connection)
         return self._connection
 
     def _throw_away(self) -> None:

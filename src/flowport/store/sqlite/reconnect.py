@@ -19,7 +19,7 @@ import anyio.to_thread
 from flowport.domain.errors import StoreError
 from flowport.store.sqlite.connection import BUSY_SECONDS
 from flowport.store.sqlite.errors import build_closed_error, build_store_error
-from flowport.store.sqlite.migrations import check_readable
+from flowport.store.sqlite.schema import check_readable
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store, open_worker
 from flowport.store.sqlite.thread import StoreWorker, T, Work
 

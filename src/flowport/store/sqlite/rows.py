@@ -1,7 +1,6 @@
 """Between the records of `model` and the rows of the store's tables.
 
-Columns bear the names of the record's fields, but for two, and are always named in a statement, so columns that a newer version has
-added neither disturb reading nor are lost on writing.
+Columns have the names of the record's fields.
 """
 
 import sqlite3
@@ -15,14 +14,8 @@ from flowport.domain.models import Output, OutputKind, Run, RunState
 Value: TypeAlias = str | int | float | None
 """What a column holds."""
 
-_COLUMN_NAMES: Final = {"delivered_at": "seen_at", "delivered_to": "seen_by"}
-"""Fields whose columns keep an earlier name, by which older versions at work on the same file know them."""
-
 _FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_told")
-_RUN_FIELDS: Final = {
-    field.name: _COLUMN_NAMES.get(field.name, field.name) for field in fields(Run) if field.name != "outputs"
-}
-RUN_COLUMNS: Final = tuple(_RUN_FIELDS.values())
+RUN_COLUMNS: Final = tuple(field.name for field in fields(Run) if field.name != "outputs")
 OUTPUT_COLUMNS: Final = tuple(field.name for field in fields(Output))
 """The output's own columns; `run_id` stands beside them."""
 
@@ -37,15 +30,15 @@ def build_value(value: Value) -> Value:
 
 def build_run_values(run: Run) -> dict[str, Value]:
     """Return a run's columns by name, without its outputs."""
-    return {column: build_value(getattr(run, field)) for field, column in _RUN_FIELDS.items()}
+    return {column: build_value(getattr(run, column)) for column in RUN_COLUMNS}
 
 
 def build_changed_values(before: Run, after: Run) -> dict[str, Value]:
     """Return the columns by name in which two states of a run differ, with the later values; outputs are left out."""
     return {
-        column: build_value(getattr(after, field))
-        for field, column in _RUN_FIELDS.items()
-        if getattr(after, field) != getattr(before, field)
+        column: build_value(getattr(after, column))
+        for column in RUN_COLUMNS
+        if getattr(after, column) != getattr(before, column)
     }
 
 
@@ -60,7 +53,7 @@ def parse_run(row: sqlite3.Row, outputs: Iterable[Output]) -> Run:
     Raises:
         StoreError: It is in a state that this version does not know.
     """
-    values = {field: row[column] for field, column in _RUN_FIELDS.items()}
+    values = {column: row[column] for column in RUN_COLUMNS}
     try:
         state = RunState(values.pop("state"))
     except ValueError as exc:

@@ -10,14 +10,14 @@ boot clock says when that is, which nobody sets: setting the wall clock forward 
 import sqlite3
 from typing import Final
 
-from flowport.domain.models import FINAL_STATES, SANDBOX_HOST, BootTime, Run, RunState
+from flowport.domain.models import SANDBOX_HOST, BootTime, Run, RunState
 from flowport.domain.spending import DAY_SECONDS, LimitExceeded, Spending, SpendingCheck, find_obstacle
+from flowport.store.sqlite.queries import IS_LIVE
 from flowport.store.sqlite.rows import Value
 
-_LIVE: Final = ", ".join(f"'{state}'" for state in RunState if state not in FINAL_STATES)
 _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
 
-_IS_SPENDING: Final = "owner = :owner AND provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
+_IS_SPENDING: Final = "provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
 _IS_THIS_BOOT: Final = "boot_id = :boot_id AND accepted_boot_seconds IS NOT NULL"
 # How long a run took is told by the wall clock, so it is taken for a day at most.
 _IS_SPENT_WITHIN: Final = (
@@ -40,20 +40,20 @@ IS_UNPRICED: Final = (
 _SPENT: Final = f"""
 SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0),
     count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs WHERE rowid IN (
-    SELECT rowid FROM runs INDEXED BY runs_ended WHERE owner = :owner AND finished_at >= :since
+    SELECT rowid FROM runs WHERE owner = :owner AND finished_at >= :since
     UNION
-    SELECT rowid FROM runs INDEXED BY runs_ended_in_boot WHERE owner = :owner AND boot_id = :boot_id
+    SELECT rowid FROM runs WHERE owner = :owner AND boot_id = :boot_id
         AND accepted_boot_seconds >= :boot_since - :day AND finished_at IS NOT NULL
 ) AND {_IS_SPENDING} AND {_IS_SPENT_WITHIN}
 """  # noqa: S608 - our own words
 _RESERVED: Final = f"""
-SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0), count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs INDEXED BY runs_by_owner_and_state
-WHERE {_IS_SPENDING} AND state IN ({_LIVE}) AND ({_IS_RESERVED})
+SELECT total(reserved_credits), count(*) FILTER (WHERE row_count = 0), count(*) FILTER (WHERE {IS_UNPRICED}) FROM runs
+WHERE owner = :owner AND {_IS_SPENDING} AND {IS_LIVE} AND ({_IS_RESERVED})
 """  # noqa: S608 - our own words
 
 
-def select_spending(
-    connection: sqlite3.Connection, *, account_id: str, owner: str, since: float, boot_since: BootTime | None
+def get_spending(
+    connection: sqlite3.Connection, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
 ) -> Spending:
     """Return what ended since an instant and what has not ended."""
     values: dict[str, Value] = {
@@ -82,7 +82,7 @@ def check_terms(connection: sqlite3.Connection, run: Run, terms: SpendingCheck) 
     """Return why a run may not be paid on these terms; None when it may. It holds until the transaction ends."""
     spending = None
     if terms.rules.max_credits_per_day is not None:
-        spending = select_spending(
+        spending = get_spending(
             connection, account_id=run.account_id, owner=run.owner, since=terms.since, boot_since=terms.boot_since
         )
     obstacle = find_obstacle(terms, run, spending)

@@ -29,7 +29,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.connection import Place
+from flowport.store.sqlite.connection import FileIdentity
 from flowport.store.sqlite.errors import build_closed_error, build_store_error, is_busy, is_damage
 
 MAX_GROUP_JOBS: Final = 256
@@ -255,7 +255,7 @@ class StoreWorker:
             reader: Performs the reads instead; None leaves them to `connection`.
             busy_seconds: How long a write waits for other processes; None for as long as the connection does.
         """
-        self._place = Place.note(connection)
+        self._identity = FileIdentity.read(connection)
         timeout_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
         self._busy_seconds = timeout_ms / 1000 if busy_seconds is None else busy_seconds
         self._writes: deque[tuple[float, asyncio.Future[Any]]] = deque()
@@ -271,7 +271,7 @@ class StoreWorker:
 
     def find_loss(self) -> StoreError | None:
         """Return what is wrong when the open file is no longer the one at its path."""
-        return self._place.find_loss()
+        return self._identity.find_loss()
 
     async def write(self, work: Work[T], *, patience_seconds: float | None = None) -> T:
         """Return what the operation returned, once its changes are on disk.

@@ -7,8 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.actions.views.batch import BatchView
-from flowport.actions.waiting import estimate_left_seconds, format_batch_progress
+from flowport.runs.progress import BatchView, estimate_left_seconds, format_batch_progress
 from tests.actions.test_batch_views import BATCH, TALLY
 from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import open_harness

@@ -1,14 +1,13 @@
 """Names that are given once."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pytest
 
+from flowport.store.interface import Store
 from flowport.store.records import BuildPropertyNames
-from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
-
-from .samples import finish_child, start_child
+from tests.store.samples import finish_child, start_child
 
 SCOPE = "magnific:api.example"
 
@@ -23,43 +22,42 @@ def build_from(*input_ids: str) -> BuildPropertyNames:
     return lambda frozen: {input_id: f"{input_id}_name" for input_id in input_ids}
 
 
-async def assign(store: SqliteStore, *app_ids: str, scope: str = SCOPE) -> dict[str, str]:
+async def assign(store: Store, *app_ids: str, scope: str = SCOPE) -> dict[str, str]:
     """Name apps that are all called alike."""
     return await store.assign_tool_names(scope, apps=[(app_id, "cat") for app_id in app_ids], build_name=build_name)
 
 
-async def test_names_are_given_in_order(store: SqliteStore) -> None:
+async def test_names_are_given_in_order(store: Store) -> None:
     """The provider's order decides which of two namesakes gets the plain name."""
     assert await assign(store, "x", "a") == {"x": "cat_0", "a": "cat_1"}
 
 
-async def test_a_name_stays_with_its_app(store: SqliteStore) -> None:
+async def test_a_name_stays_with_its_app(store: Store) -> None:
     """A name that passed to another app would run, and bill, what was not meant."""
     await assign(store, "x")
     assert await assign(store, "y") == {"y": "cat_1"}
     assert await assign(store, "y", "x") == {"y": "cat_1", "x": "cat_0"}
 
 
-async def test_a_name_outlives_the_process(store: SqliteStore, path: Path) -> None:
+async def test_a_name_outlives_the_process(store: Store, open_store: Callable[[], Store]) -> None:
     """People have prompts that say it."""
     await assign(store, "x")
-    later = open_sqlite_store(path)
+    later = open_store()
     assert await assign(later, "y", "x") == {"y": "cat_1", "x": "cat_0"}
-    await later.close()
 
 
-async def test_two_scopes_share_the_names(store: SqliteStore) -> None:
+async def test_two_scopes_share_the_names(store: Store) -> None:
     """All of them stand in one list of tools, so the same id elsewhere is another app with another name."""
     await assign(store, "x")
     assert await assign(store, "x", scope="magica:api.example") == {"x": "cat_1"}
 
 
-async def test_an_app_that_is_listed_twice_has_one_name(store: SqliteStore) -> None:
+async def test_an_app_that_is_listed_twice_has_one_name(store: Store) -> None:
     """A provider's pages may overlap."""
     assert await assign(store, "x", "x") == {"x": "cat_0"}
 
 
-async def test_the_namer_is_told_the_key_and_the_names_given(store: SqliteStore) -> None:
+async def test_the_namer_is_told_the_key_and_the_names_given(store: Store) -> None:
     """It tells namesakes apart by the key, in the same way on every machine."""
     told: list[tuple[str, str, list[str]]] = []
 
@@ -72,14 +70,14 @@ async def test_the_namer_is_told_the_key_and_the_names_given(store: SqliteStore)
     assert told == [("Cat", f"{SCOPE}/x", []), ("Dog", f"{SCOPE}/y", ["x"])]
 
 
-async def test_a_taken_name_is_refused_and_none_is_given(store: SqliteStore) -> None:
+async def test_a_taken_name_is_refused_and_none_is_given(store: Store) -> None:
     """Better no list than one where two tools are one."""
     with pytest.raises(ValueError, match="the name 'same' is taken"):
         await store.assign_tool_names(SCOPE, apps=[("x", ""), ("y", "")], build_name=lambda *_: "same")
     assert await store.assign_tool_names(SCOPE, apps=[("y", "")], build_name=lambda *_: "same") == {"y": "same"}
 
 
-async def test_inputs_are_named_app_by_app(store: SqliteStore) -> None:
+async def test_inputs_are_named_app_by_app(store: Store) -> None:
     """Two apps may have the same property names, and no app has to have any."""
     named = await store.assign_property_names(
         SCOPE, apps=[("x", build_from("i", "j")), ("y", build_from("i")), ("z", build_from())]
@@ -87,14 +85,14 @@ async def test_inputs_are_named_app_by_app(store: SqliteStore) -> None:
     assert named == {"x": {"i": "i_name", "j": "j_name"}, "y": {"i": "i_name"}, "z": {}}
 
 
-async def test_a_property_keeps_its_first_name(store: SqliteStore) -> None:
+async def test_a_property_keeps_its_first_name(store: Store) -> None:
     """A builder who renames a label must not break the prompts that people have saved."""
     await store.assign_property_names(SCOPE, apps=[("x", build_from("i"))])
     named = await store.assign_property_names(SCOPE, apps=[("x", lambda _: {"j": "new", "i": "renamed"})])
     assert list(named["x"].items()) == [("j", "new"), ("i", "i_name")]
 
 
-async def test_the_namer_is_told_the_names_of_inputs_that_are_gone(store: SqliteStore) -> None:
+async def test_the_namer_is_told_the_names_of_inputs_that_are_gone(store: Store) -> None:
     """Their names must not pass to other inputs."""
     told: list[Mapping[str, str]] = []
 
@@ -108,7 +106,7 @@ async def test_the_namer_is_told_the_names_of_inputs_that_are_gone(store: Sqlite
     assert (told, named) == ([{"i": "i_name", "j": "j_name"}], {"x": {"k": "k_name"}})
 
 
-async def test_a_taken_property_name_is_refused(store: SqliteStore) -> None:
+async def test_a_taken_property_name_is_refused(store: Store) -> None:
     """Two inputs under one name could not both be given."""
     await store.assign_property_names(SCOPE, apps=[("x", build_from("i"))])
     with pytest.raises(ValueError, match="the name 'i_name' is taken"):
@@ -118,11 +116,11 @@ async def test_a_taken_property_name_is_refused(store: SqliteStore) -> None:
 NAME_APPS = """
 import asyncio, json, sys
 from pathlib import Path
-from flowport.store.sqlite.store import open_sqlite_store
-from store.test_names import SCOPE, build_name
+from store.contract.factories import FACTORIES
+from store.contract.test_names import SCOPE, build_name
 
-async def main(path, app_ids):
-    store = open_sqlite_store(Path(path))
+async def main(kind, folder, app_ids):
+    store = FACTORIES[kind](Path(folder))
     print("open", flush=True)
     sys.stdin.readline()
     apps = [(app_id, "cat") for app_id in app_ids]
@@ -130,16 +128,16 @@ async def main(path, app_ids):
     await store.close()
     print(json.dumps(named, sort_keys=True))
 
-asyncio.run(main(sys.argv[1], sys.argv[2].split(",")))
+asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3].split(",")))
 """
 
 
-def test_two_processes_that_name_at_once_agree(path: Path) -> None:
+def test_two_processes_that_name_at_once_agree(store_kind: str, tmp_path: Path) -> None:
     """Claude Desktop and Cursor start together; the same tool must have the same name in both."""
     app_ids = [f"app{n}" for n in range(50)]
     children = [
-        start_child(NAME_APPS, path, ",".join(app_ids)),
-        start_child(NAME_APPS, path, ",".join(reversed(app_ids))),
+        start_child(NAME_APPS, store_kind, tmp_path, ",".join(app_ids)),
+        start_child(NAME_APPS, store_kind, tmp_path, ",".join(reversed(app_ids))),
     ]
     for child in children:
         assert child.stdout is not None

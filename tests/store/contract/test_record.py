@@ -27,10 +27,9 @@ from flowport.domain.run_events import (
     StartUnknown,
     apply,
 )
+from flowport.store.interface import Store
 from flowport.store.records import Claimed, Recorded, Stale, Taken
-from flowport.store.sqlite.store import SqliteStore
-
-from .samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
+from tests.store.samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
 
 S = RunState
 SAVED = replace(OUTPUT, saved_path="/kept.png")
@@ -57,13 +56,13 @@ CHANGES: list[tuple[Run, RunEvent]] = [
 ]
 
 
-async def get_run(store: SqliteStore, run_id: str = "run_1") -> Run:
+async def get_run(store: Store, run_id: str = "run_1") -> Run:
     """Return a run as it lies on disk."""
     return await store.get_run(run_id, account_id=None, owner=OWNER)
 
 
 @pytest.mark.parametrize(("run", "event"), CHANGES, ids=lambda one: type(one).__name__)
-async def test_an_event_is_written_whole_and_only_once(store: SqliteStore, run: Run, event: RunEvent) -> None:
+async def test_an_event_is_written_whole_and_only_once(store: Store, run: Run, event: RunEvent) -> None:
     """What is on disk is what the pure rule says; the same event again changes nothing."""
     await store.accept(run)
     await store.accept(replace(run, id="run_2"))
@@ -75,18 +74,18 @@ async def test_an_event_is_written_whole_and_only_once(store: SqliteStore, run: 
 
 
 @pytest.mark.parametrize("event", [event for _, event in CHANGES], ids=lambda one: type(one).__name__)
-async def test_a_run_that_is_missing_is_not_changed(store: SqliteStore, event: RunEvent) -> None:
+async def test_a_run_that_is_missing_is_not_changed(store: Store, event: RunEvent) -> None:
     """It may have been erased a moment ago."""
     assert await store.record("run_none", event) == Stale(None)
 
 
-async def test_an_accepted_run_comes_back_whole(store: SqliteStore) -> None:
+async def test_an_accepted_run_comes_back_whole(store: Store) -> None:
     """Every field is needed by somebody after a restart."""
     await store.accept(RUN)
     assert await get_run(store, RUN.id) == RUN
 
 
-async def test_an_id_is_accepted_once(store: SqliteStore) -> None:
+async def test_an_id_is_accepted_once(store: Store) -> None:
     """Writing over a run would lose it."""
     await store.accept(build_run("run_1", app_name="first"))
     with pytest.raises(StoreError, match="contradicts an earlier one"):
@@ -94,7 +93,7 @@ async def test_an_id_is_accepted_once(store: SqliteStore) -> None:
     assert (await get_run(store)).app_name == "first"
 
 
-async def test_a_second_end_leaves_the_first(store: SqliteStore) -> None:
+async def test_a_second_end_leaves_the_first(store: Store) -> None:
     """Another process that followed the same run must not undo what was saved meanwhile."""
     await store.accept(build_run("run_1", S.RUNNING))
     end = Finished(S.SUCCEEDED, 9.0, (OUTPUT,))
@@ -104,13 +103,13 @@ async def test_a_second_end_leaves_the_first(store: SqliteStore) -> None:
     assert (await get_run(store)).outputs == (SAVED,)
 
 
-async def test_an_output_that_was_never_recorded_is_not_saved(store: SqliteStore) -> None:
+async def test_an_output_that_was_never_recorded_is_not_saved(store: Store) -> None:
     """The caller learns from the run what is on record."""
     await store.accept(build_run("run_1"))
     assert await store.record("run_1", OutputSaved(OUTPUT)) == Stale(build_run("run_1"))
 
 
-async def test_the_reply_to_a_start_is_recorded_although_the_run_was_given_up(store: SqliteStore) -> None:
+async def test_the_reply_to_a_start_is_recorded_although_the_run_was_given_up(store: Store) -> None:
     """Another process may have called the run unknown; without the id its result could never be fetched."""
     await store.accept(build_run("run_1", S.STARTING, process_id="dead"))
     await store.record("run_1", StartUnknown("The process has ended.", 9.0))
@@ -120,14 +119,14 @@ async def test_the_reply_to_a_start_is_recorded_although_the_run_was_given_up(st
     assert (await store.get_live_runs(account_id=ACCOUNT)) == (outcome.run,)
 
 
-async def test_a_call_that_is_answered_waits_no_longer_although_its_event_changes_nothing(store: SqliteStore) -> None:
+async def test_a_call_that_is_answered_waits_no_longer_although_its_event_changes_nothing(store: Store) -> None:
     """The answer was given, whatever the run is by then."""
     await store.accept(build_run("run_1", told_at=1.0))
     assert isinstance(await store.record("run_1", Reported(2.0), ended_call_id="call_1"), Stale)
     assert not await store.is_waited_for("run_1")
 
 
-async def test_half_a_surrogate_pair_does_not_lose_a_result(store: SqliteStore) -> None:
+async def test_half_a_surrogate_pair_does_not_lose_a_result(store: Store) -> None:
     """JSON may carry one, and a database takes only UTF-8."""
     await store.accept(build_run("run_1", S.RUNNING))
     text = Output(n=1, kind=OutputKind.TEXT, url=None, text="a\ud800b")
@@ -137,7 +136,7 @@ async def test_half_a_surrogate_pair_does_not_lose_a_result(store: SqliteStore) 
 
 
 @pytest.mark.parametrize("state", RunState)
-async def test_a_run_is_claimed_once(store: SqliteStore, state: RunState) -> None:
+async def test_a_run_is_claimed_once(store: Store, state: RunState) -> None:
     """Two followers would poll twice as often and save every file twice; a claimed run is polled again."""
     run = build_run("run_1", state, is_followed=False)
     await store.accept(run)
@@ -147,6 +146,6 @@ async def test_a_run_is_claimed_once(store: SqliteStore, state: RunState) -> Non
     assert await get_run(store) == claimed
 
 
-async def test_a_run_that_is_missing_cannot_be_claimed(store: SqliteStore) -> None:
+async def test_a_run_that_is_missing_cannot_be_claimed(store: Store) -> None:
     """There is nothing to act for."""
     assert await store.claim("run_none", "p2", from_worker="p1") == Taken()

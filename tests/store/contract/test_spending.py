@@ -1,6 +1,7 @@
 """What counts as spent and reserved, and that no cap is passed."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from flowport.domain.models import BootTime, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, SpendingLimits, UnknownPrice
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
+from flowport.store.interface import Store
 from flowport.store.records import Accepted, InDoubt, Joined
-from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
-from tests.store.test_accept import build_equal, build_rules
+from tests.store.samples import ACCOUNT, OWNER, build_run, finish_child, start_child
 
-from .samples import ACCOUNT, OWNER, build_run, finish_child, start_child
+from .test_accept import build_equal, build_rules
 
 S = RunState
 DAY = 86_400.0
@@ -38,12 +39,12 @@ def build_ended(run_id: str, state: S = S.SUCCEEDED, *, age: float = 60.0, **cha
     return build_run(run_id, state, **values)
 
 
-async def read(store: SqliteStore, account_id: str = ACCOUNT) -> Spending:
+async def read(store: Store, account_id: str = ACCOUNT) -> Spending:
     """Return the spending of the last day."""
     return await store.get_spending(account_id=account_id, owner=OWNER, since=SINCE, boot_since=BOOT_SINCE)
 
 
-async def test_spending_is_what_ended_in_the_span_and_what_goes_on(store: SqliteStore) -> None:
+async def test_spending_is_what_ended_in_the_span_and_what_goes_on(store: Store) -> None:
     """The caps must hold however old a run is that still goes on."""
     runs = (
         build_ended("early", age=DAY + 1),
@@ -59,13 +60,13 @@ async def test_spending_is_what_ended_in_the_span_and_what_goes_on(store: Sqlite
     assert await read(store) == Spending(spent_credits=9.0, reserved_credits=5.0, unknown_credits=2.0, runs=4)
 
 
-async def test_nothing_was_spent_on_a_new_account(store: SqliteStore) -> None:
+async def test_nothing_was_spent_on_a_new_account(store: Store) -> None:
     """A sum over no rows is nothing, not NULL; and no boot clock is no error."""
     spending = await store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
     assert spending == Spending(spent_credits=0.0, reserved_credits=0.0, unknown_credits=0.0, runs=0)
 
 
-async def test_a_new_key_or_host_is_the_same_persons_money(store: SqliteStore) -> None:
+async def test_a_new_key_or_host_is_the_same_persons_money(store: Store) -> None:
     """A cap is not begun anew by changing the key; another provider's credits are other money, and so is play money."""
     for n, account_id in enumerate(
         (ACCOUNT, "magnific:api.example:f2", "magnific:other.example:f3", "magnific:sandbox:builtin")
@@ -105,7 +106,7 @@ async def test_a_new_key_or_host_is_the_same_persons_money(store: SqliteStore) -
     ],
 )
 async def test_a_clock_that_was_set_opens_no_way_past_the_cap(
-    store: SqliteStore, changes: dict[str, Any], counts: bool
+    store: Store, changes: dict[str, Any], counts: bool
 ) -> None:
     """Within one boot a clock decides that nobody sets."""
     await store.accept(build_ended("run_1", **changes))
@@ -113,9 +114,7 @@ async def test_a_clock_that_was_set_opens_no_way_past_the_cap(
 
 
 @pytest.mark.parametrize("is_set_forward", [True, False])
-async def test_pruning_forgets_nothing_that_the_boot_clock_calls_young(
-    store: SqliteStore, is_set_forward: bool
-) -> None:
+async def test_pruning_forgets_nothing_that_the_boot_clock_calls_young(store: Store, is_set_forward: bool) -> None:
     """Else setting the wall clock forward would empty the record of what was spent."""
     run = build_ended(
         "run_1", delivered_at=NOW - 60, accepted_boot_seconds=BOOT_NOW - (60 if is_set_forward else 2 * DAY)
@@ -143,9 +142,7 @@ OLD: dict[str, Any] = {"accepted_at": SINCE - 1, "accepted_boot_seconds": BOOT_S
     ],
     ids=lambda value: value.id if isinstance(value, Run) else "",
 )
-async def test_what_never_ends_for_us_holds_nothing_back_after_a_day(
-    store: SqliteStore, run: Run, is_held: bool
-) -> None:
+async def test_what_never_ends_for_us_holds_nothing_back_after_a_day(store: Store, run: Run, is_held: bool) -> None:
     """A run that nobody looks at, or no key can read, stays as it was for good; its price was paid when it began."""
     await store.accept(run)
     assert (await read(store)).reserved_credits == (5.0 if is_held else 0.0)
@@ -156,7 +153,7 @@ def build_terms(*, is_agreed: bool = False, **rules: Any) -> SpendingCheck:
     return SpendingCheck(SpendingLimits(**rules), SINCE, BOOT_SINCE, is_agreed=is_agreed)
 
 
-async def test_a_run_is_recorded_only_within_the_cap(store: SqliteStore) -> None:
+async def test_a_run_is_recorded_only_within_the_cap(store: Store) -> None:
     """What is refused leaves no trace; what ends for nothing makes room."""
     terms = build_terms(max_credits_per_day=10.0)
     found = [await store.accept(build_run(f"run_{n}", accepted_at=NOW), None, terms) for n in range(3)]
@@ -169,7 +166,7 @@ async def test_a_run_is_recorded_only_within_the_cap(store: SqliteStore) -> None
     assert isinstance(await store.accept(build_run("run_3", accepted_at=NOW), None, terms), Accepted)
 
 
-async def test_an_unknown_run_counts_as_spent(store: SqliteStore) -> None:
+async def test_an_unknown_run_counts_as_spent(store: Store) -> None:
     """It may have been charged."""
     terms = build_terms(max_credits_per_day=5.0)
     await store.accept(build_run("run_0", S.STARTING, accepted_at=NOW, accepted_boot_seconds=BOOT_NOW))
@@ -191,7 +188,7 @@ async def test_an_unknown_run_counts_as_spent(store: SqliteStore) -> None:
     ],
     ids=str,
 )
-async def test_a_call_that_joins_is_never_refused_by_a_limit(store: SqliteStore, rules: dict[str, Any]) -> None:
+async def test_a_call_that_joins_is_never_refused_by_a_limit(store: Store, rules: dict[str, Any]) -> None:
     """It needs no credits, so there is nothing to ask either."""
     earlier = build_equal("run_0", S.RUNNING, price_credits=None)
     await store.accept(earlier)
@@ -199,7 +196,7 @@ async def test_a_call_that_joins_is_never_refused_by_a_limit(store: SqliteStore,
     assert await store.accept(again, build_rules("call_1"), build_terms(**rules)) == Joined(earlier)
 
 
-async def test_nothing_is_recorded_before_the_person_agreed(store: SqliteStore) -> None:
+async def test_nothing_is_recorded_before_the_person_agreed(store: Store) -> None:
     """Their silence must leave nothing behind, not even a call that waits."""
     rules: dict[str, Any] = {"confirm_above_credits": 4.0}
     first = await store.accept(build_equal("run_1"), build_rules("call_1"), build_terms(**rules))
@@ -219,9 +216,7 @@ async def test_nothing_is_recorded_before_the_person_agreed(store: SqliteStore) 
         (True, {}, InDoubt),
     ],
 )
-async def test_a_doubt_beside_a_price(
-    store: SqliteStore, is_new_wanted: bool, rules: dict[str, Any], kind: type
-) -> None:
+async def test_a_doubt_beside_a_price(store: Store, is_new_wanted: bool, rules: dict[str, Any], kind: type) -> None:
     """What may have been started comes first; the person is not asked about it when a cap forbids the run anyway."""
     await store.accept(build_equal("run_0", S.UNKNOWN))
     outcome = await store.accept(
@@ -230,7 +225,7 @@ async def test_a_doubt_beside_a_price(
     assert isinstance(outcome.reason if isinstance(outcome, LimitExceeded) else outcome, kind)
 
 
-async def test_an_accepted_doubt_is_no_agreement_to_a_price(store: SqliteStore) -> None:
+async def test_an_accepted_doubt_is_no_agreement_to_a_price(store: Store) -> None:
     """Two questions, two answers."""
     await store.accept(build_equal("run_0", S.UNKNOWN))
     rules = build_rules("call_1", is_new_wanted=True, is_doubt_accepted=True)
@@ -245,12 +240,12 @@ import asyncio, sys
 from pathlib import Path
 from flowport.domain.run_events import StartRequested, StartUnknown
 from flowport.store.records import Accepted
-from flowport.store.sqlite.store import open_sqlite_store
 from flowport.domain.spending import SpendingLimits, SpendingCheck
+from store.contract.factories import FACTORIES
 from store.samples import build_run
 
-async def main(path, name):
-    store = open_sqlite_store(Path(path))
+async def main(kind, folder, name):
+    store = FACTORIES[kind](Path(folder))
     terms = SpendingCheck(SpendingLimits(max_credits_per_day=103.0), 0.0)
 
     async def spend(n):
@@ -269,12 +264,13 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_four_processes_reserve_no_credit_too_many(path: Path) -> None:
+async def test_four_processes_reserve_no_credit_too_many(
+    store_kind: str, tmp_path: Path, open_store: Callable[[], Store]
+) -> None:
     """Each sees in its own transaction what all others have reserved, and what has become of it."""
-    children = [start_child(SPEND, path, name) for name in "abcd"]
+    children = [start_child(SPEND, store_kind, tmp_path, name) for name in "abcd"]
     counts = await asyncio.to_thread(lambda: [int(finish_child(child)) for child in children])
-    store = open_sqlite_store(path)
+    store = open_store()
     spending = await store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0)
-    await store.close()
     assert sum(counts) == 20
     assert spending.spent_credits + spending.reserved_credits == 100.0

@@ -1,30 +1,26 @@
 """Reads about runs."""
 
-import sqlite3
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.store.interface import Store
 from flowport.store.records import AppHistory
-from flowport.store.sqlite.store import SqliteStore
-
-from .samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
+from tests.store.samples import ACCOUNT, OUTPUT, OWNER, RUN, build_run
 
 S = RunState
 OTHER_ACCOUNT = "magica:api.example:f2"
 
 
-async def accept(store: SqliteStore, *runs: Run) -> None:
+async def accept(store: Store, *runs: Run) -> None:
     """Write runs, whatever their state."""
     for run in runs:
         await store.accept(run)
 
 
-async def accept_mixture(store: SqliteStore) -> None:
+async def accept_mixture(store: Store) -> None:
     """Write runs of which b and d are over and unseen; names are in the order of acceptance."""
     await accept(
         store,
@@ -39,7 +35,7 @@ async def accept_mixture(store: SqliteStore) -> None:
 
 
 async def list_ids(
-    store: SqliteStore,
+    store: Store,
     *,
     limit: int = 10,
     before: str | None = None,
@@ -54,7 +50,7 @@ async def list_ids(
 
 
 @pytest.mark.parametrize("account_id", [ACCOUNT, None])
-async def test_a_run_is_found_by_its_owner(store: SqliteStore, account_id: str | None) -> None:
+async def test_a_run_is_found_by_its_owner(store: Store, account_id: str | None) -> None:
     """With or without the account, since an id is given once."""
     await store.accept(RUN)
     assert await store.get_run(RUN.id, account_id=account_id, owner=OWNER) == RUN
@@ -64,7 +60,7 @@ async def test_a_run_is_found_by_its_owner(store: SqliteStore, account_id: str |
     ("run_id", "account_id", "owner"),
     [("run_none", None, OWNER), (RUN.id, None, "somebody"), (RUN.id, OTHER_ACCOUNT, OWNER)],
 )
-async def test_nobody_else_finds_it(store: SqliteStore, run_id: str, account_id: str | None, owner: str) -> None:
+async def test_nobody_else_finds_it(store: Store, run_id: str, account_id: str | None, owner: str) -> None:
     """Another's run and no run give the same answer."""
     await store.accept(RUN)
     with pytest.raises(RunNotFound) as caught:
@@ -72,14 +68,14 @@ async def test_nobody_else_finds_it(store: SqliteStore, run_id: str, account_id:
     assert caught.value.run_id == run_id
 
 
-async def test_runs_are_listed_newest_first(store: SqliteStore) -> None:
+async def test_runs_are_listed_newest_first(store: Store) -> None:
     """People ask about what they just did; others' runs are not theirs to see."""
     await accept_mixture(store)
     assert await list_ids(store) == "fedcba"
     assert await list_ids(store, account_id=ACCOUNT) == "edcba"
 
 
-async def test_unseen_runs_that_are_over_come_first(store: SqliteStore) -> None:
+async def test_unseen_runs_that_are_over_come_first(store: Store) -> None:
     """A result that nobody saw must not slide off the first page."""
     await accept_mixture(store)
     assert await list_ids(store, unseen_first=True) == "dbfeca"
@@ -88,7 +84,7 @@ async def test_unseen_runs_that_are_over_come_first(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("unseen_first", [True, False])
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6])
-async def test_pages_make_up_the_whole_list(store: SqliteStore, limit: int, unseen_first: bool) -> None:
+async def test_pages_make_up_the_whole_list(store: Store, limit: int, unseen_first: bool) -> None:
     """Nothing falls between two pages or comes twice, wherever the cut is."""
     await accept_mixture(store)
     pages, before = "", None
@@ -98,20 +94,20 @@ async def test_pages_make_up_the_whole_list(store: SqliteStore, limit: int, unse
     assert pages == await list_ids(store, unseen_first=unseen_first)
 
 
-async def test_runs_of_the_same_instant_are_all_paged(store: SqliteStore) -> None:
+async def test_runs_of_the_same_instant_are_all_paged(store: Store) -> None:
     """A batch is accepted within one tick of the clock."""
     await accept(store, *(build_run(name, accepted_at=1.0) for name in "abc"))
     assert [await list_ids(store, limit=2), await list_ids(store, limit=2, before="b")] == ["cb", "a"]
 
 
-async def test_a_page_behind_a_strangers_run_does_not_exist(store: SqliteStore) -> None:
+async def test_a_page_behind_a_strangers_run_does_not_exist(store: Store) -> None:
     """Where it would begin must not tell when a stranger's run was made."""
     await accept_mixture(store)
     with pytest.raises(RunNotFound):
         await list_ids(store, before="g")
 
 
-async def test_listed_runs_have_their_own_outputs(store: SqliteStore) -> None:
+async def test_listed_runs_have_their_own_outputs(store: Store) -> None:
     """One query brings the outputs of a whole page."""
     first = replace(RUN, id="a", batch_id="")
     second = build_run("b", S.SUCCEEDED, outputs=(replace(OUTPUT, n=3),))
@@ -120,7 +116,7 @@ async def test_listed_runs_have_their_own_outputs(store: SqliteStore) -> None:
     assert runs == (second, first)
 
 
-async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(store: SqliteStore) -> None:
+async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(store: Store) -> None:
     """A rare state lies behind any number of others."""
     await accept_mixture(store)
     found = [
@@ -132,7 +128,7 @@ async def test_a_state_and_what_is_unseen_are_asked_of_the_whole_list(store: Sql
     assert await store.count_unseen(owner=OWNER) == 2
 
 
-async def test_runs_under_way_are_the_owners_newest_without_rows(store: SqliteStore) -> None:
+async def test_runs_under_way_are_the_owners_newest_without_rows(store: Store) -> None:
     """A refusal of "last" names them: each once, whatever its state, and a batch instead of its rows."""
     states = (S.ACCEPTED, S.QUEUED, S.RUNNING, S.SUCCEEDED)
     alone = [build_run(f"run_{n}", state, accepted_at=float(n), batch_id="") for n, state in enumerate(states)]
@@ -146,7 +142,7 @@ async def test_runs_under_way_are_the_owners_newest_without_rows(store: SqliteSt
     assert [run.id for run in await store.get_runs_under_way(owner=OWNER, limit=9)] == ["run_2", "run_1", "run_0"]
 
 
-async def test_live_runs_of_all_owners_come_oldest_first(store: SqliteStore) -> None:
+async def test_live_runs_of_all_owners_come_oldest_first(store: Store) -> None:
     """Whoever follows them serves every owner of the key, and the oldest links expire first."""
     await accept(
         store,
@@ -158,14 +154,14 @@ async def test_live_runs_of_all_owners_come_oldest_first(store: SqliteStore) -> 
     assert [run.id for run in live] == ["theirs", "running", "queued", "starting", "accepted"]
 
 
-async def test_a_run_is_found_by_the_link_of_an_output(store: SqliteStore) -> None:
+async def test_a_run_is_found_by_the_link_of_an_output(store: Store) -> None:
     """A client may read the provider's link; the newest run is the likeliest to be meant."""
     await accept(store, replace(RUN, id="old", accepted_at=1.0), replace(RUN, id="new", accepted_at=2.0))
     assert OUTPUT.url is not None
     assert (await store.get_run_by_output_url(OUTPUT.url, owner=OWNER)).id == "new"
 
 
-async def test_a_link_that_was_replaced_still_finds_its_run(store: SqliteStore) -> None:
+async def test_a_link_that_was_replaced_still_finds_its_run(store: Store) -> None:
     """Clients keep links for days; a fresh one differs in its token alone."""
     await accept(
         store,
@@ -177,7 +173,7 @@ async def test_a_link_that_was_replaced_still_finds_its_run(store: SqliteStore) 
     assert found.id == RUN.id
 
 
-async def test_a_place_of_several_outputs_is_nobodys(store: SqliteStore) -> None:
+async def test_a_place_of_several_outputs_is_nobodys(store: Store) -> None:
     """Where the query tells files apart, another's file must not be served in place of the one that was meant."""
     other = replace(OUTPUT, url="https://cdn.example/1.png?token=v")
     await accept(store, RUN, replace(RUN, id="other", outputs=(other,)))
@@ -186,7 +182,7 @@ async def test_a_place_of_several_outputs_is_nobodys(store: SqliteStore) -> None
 
 
 @pytest.mark.parametrize(("url", "owner"), [(OUTPUT.url, "somebody"), ("https://cdn.example/1.png/?token=u", OWNER)])
-async def test_a_strange_link_is_nobodys(store: SqliteStore, url: str, owner: str) -> None:
+async def test_a_strange_link_is_nobodys(store: Store, url: str, owner: str) -> None:
     """We are no proxy, and a link's token does not belong into a sentence."""
     await store.accept(RUN)
     with pytest.raises(RunNotFound) as caught:
@@ -195,7 +191,7 @@ async def test_a_strange_link_is_nobodys(store: SqliteStore, url: str, owner: st
     assert "token" not in caught.value.run_id
 
 
-async def test_unsaved_runs_are_those_whose_links_may_still_work(store: SqliteStore) -> None:
+async def test_unsaved_runs_are_those_whose_links_may_still_work(store: Store) -> None:
     """What a dead process did not fetch is fetched by the next, while it can be had."""
     due = replace(OUTPUT, saved_path="", save_problem="", expires_at=500.0)
     failed = replace(due, save_problem="It was not saved: the network is gone.")
@@ -212,7 +208,7 @@ async def test_unsaved_runs_are_those_whose_links_may_still_work(store: SqliteSt
     assert {run.id for run in unsaved} == {"fresh", "failed", "endless", "untried"}
 
 
-async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(store: SqliteStore) -> None:
+async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(store: Store) -> None:
     """A person who changes the key has not given up what the old one paid for."""
     old = {"account_id": "magnific:api.example:f0"}
     await accept(
@@ -234,7 +230,7 @@ async def test_stranded_runs_are_those_of_another_key_that_somebody_waits_for(st
     assert [run.id for run in first] == ["live"]
 
 
-async def test_durations_are_those_of_the_latest_successes(store: SqliteStore) -> None:
+async def test_durations_are_those_of_the_latest_successes(store: Store) -> None:
     """ "Usually about 60 s" is told from them; failures end early and say nothing."""
     await accept(
         store,
@@ -250,7 +246,7 @@ async def test_durations_are_those_of_the_latest_successes(store: SqliteStore) -
     assert await store.get_durations(account_id=ACCOUNT, app_id="app1", limit=1) == (30.0,)
 
 
-async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_they_took(store: SqliteStore) -> None:
+async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_they_took(store: Store) -> None:
     """No provider tells what an app makes before it ran; a run in part shows it, but ends early."""
     video, sound = replace(OUTPUT, kind=OutputKind.VIDEO), replace(OUTPUT, n=2, kind=OutputKind.AUDIO)
     await accept(
@@ -273,7 +269,7 @@ async def test_a_history_is_what_the_latest_runs_of_an_app_made_and_how_long_the
     assert latest == {"app1": AppHistory((20.0,), frozenset({OutputKind.VIDEO, OutputKind.AUDIO}))}
 
 
-async def test_used_apps_are_those_of_the_span(store: SqliteStore) -> None:
+async def test_used_apps_are_those_of_the_span(store: Store) -> None:
     """They come first in the list of tools."""
     await accept(
         store,
@@ -285,100 +281,14 @@ async def test_used_apps_are_those_of_the_span(store: SqliteStore) -> None:
     assert await store.get_used_apps(account_id=ACCOUNT, since=100.0) == {"app2", "app3"}
 
 
-async def trace(store: SqliteStore, read: Callable[[], Awaitable[object]]) -> dict[str, list[str]]:
-    """Return the queries that a read made, and the steps by which SQLite answers each."""
-    statements: list[str] = []
-    await store._worker.read(lambda connection: connection.set_trace_callback(statements.append))
-    await read()
-    await store._worker.read(lambda connection: connection.set_trace_callback(None))
-    queries = [statement for statement in statements if statement.lstrip().startswith("SELECT")]
-    return {query: await store._worker.read(partial(explain, query=query)) for query in queries}
-
-
-def explain(connection: sqlite3.Connection, query: str) -> list[str]:
-    """Return the steps by which SQLite would answer."""
-    return [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
-
-
-Read = Callable[[SqliteStore], Awaitable[object]]
-READS: dict[str, tuple[Read, int]] = {
-    "first page": (lambda store: list_ids(store, unseen_first=True, account_id=ACCOUNT), 4),
-    "first page of all": (lambda store: list_ids(store, unseen_first=True), 4),
-    "page behind an unseen run": (lambda store: list_ids(store, unseen_first=True, before="d"), 5),
-    "page behind a seen run": (lambda store: list_ids(store, unseen_first=True, before="e"), 3),
-    "newest": (lambda store: list_ids(store, account_id=ACCOUNT), 2),
-    "newest of all": (list_ids, 2),
-    "newest in a state": (
-        lambda store: store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False, state=S.FAILED),
-        2,
-    ),
-    "under way": (lambda store: store.get_runs_under_way(owner=OWNER, limit=6), 2),
-    "unseen": (lambda store: store.count_unseen(owner=OWNER), 2),
-    "live": (lambda store: store.get_live_runs(account_id=ACCOUNT), 2),
-    "spending": (lambda store: store.get_spending(account_id=ACCOUNT, owner=OWNER, since=0.0), 2),
-    "durations": (lambda store: store.get_durations(account_id=ACCOUNT, app_id="app1"), 1),
-    "histories": (lambda store: store.get_histories(account_id=ACCOUNT, app_ids=("app1", "app2")), 1),
-    "used apps": (lambda store: store.get_used_apps(account_id=ACCOUNT, since=0.0), 1),
-}
-"""Each read that may meet many runs, with the number of its queries."""
-
-
-@pytest.mark.parametrize(("read", "queries"), READS.values(), ids=READS.keys())
-async def test_no_read_walks_the_table(store: SqliteStore, read: Read, queries: int) -> None:
-    """With 100,000 runs a walk takes seconds, so each query must begin at a place in an index."""
-    await accept_mixture(store)
-    plans = await trace(store, lambda: read(store))
-    steps = [step for plan in plans.values() for step in plan]
-    assert len(plans) == queries
-    assert [step for step in steps if step.startswith("SCAN") and "json_each" not in step] == []
-
-
-@pytest.mark.parametrize("read", [read for read, _ in READS.values()][:7], ids=list(READS)[:7])
-async def test_a_page_needs_no_sorting(store: SqliteStore, read: Read) -> None:
-    """Sorting reads every run of the owner to find the newest thirty."""
-    await accept_mixture(store)
-    plans = await trace(store, lambda: read(store))
-    pages = [plan for query, plan in plans.items() if "ORDER BY runs.accepted_at" in query]
-    assert pages != []
-    assert "TEMP B-TREE" not in str(pages)
-
-
-@pytest.mark.parametrize(
-    ("name", "index"),
-    [
-        ("live", "runs_by_state (account_id=? AND state=?)"),
-        ("spending", "runs_by_owner_and_state (owner=? AND state=?)"),
-    ],
-)
-async def test_live_runs_are_found_by_their_state(store: SqliteStore, name: str, index: str) -> None:
-    """Of 100,000 runs a few are live, and the other indexes lead to all of them."""
-    plans = await trace(store, lambda: READS[name][0](store))
-    assert index in str(plans)
-
-
-async def test_what_was_spent_lately_is_found_by_both_clocks(store: SqliteStore) -> None:
-    """It is asked in the transaction that accepts a run, with all others waiting."""
-    plans = str(await trace(store, lambda: READS["spending"][0](store)))
-    assert "runs_ended (owner=? AND finished_at>?)" in plans
-    assert "runs_ended_in_boot (owner=? AND boot_id=? AND accepted_boot_seconds>?)" in plans
-
-
-async def test_what_is_left_to_do_is_found_among_the_few(store: SqliteStore) -> None:
-    """These are asked every few seconds; the indexes hold only what is unsaved, or unseen."""
-    unsaved = await trace(store, lambda: store.get_unsaved_runs(account_id=ACCOUNT, now=0.0, since=0.0))
-    stranded = await trace(store, lambda: store.get_stranded_runs(scope="a:b", account_id=ACCOUNT, limit=9))
-    assert "USING INDEX outputs_unsaved" in str(unsaved)
-    assert "USING INDEX runs_unseen" in str(stranded)
-
-
-async def test_a_text_without_a_link_is_an_output_as_well(store: SqliteStore) -> None:
+async def test_a_text_without_a_link_is_an_output_as_well(store: Store) -> None:
     """Only links are indexed, and text has none."""
     text = Output(n=1, kind=OutputKind.TEXT, url=None, text="hello")
     await store.accept(build_run("a", S.SUCCEEDED, outputs=(text,)))
     assert (await store.get_run("a", account_id=None, owner=OWNER)).outputs == (text,)
 
 
-async def test_what_a_provider_must_still_have_is_named(store: SqliteStore) -> None:
+async def test_what_a_provider_must_still_have_is_named(store: Store) -> None:
     """Runs that are live or not delivered, of every owner; of other accounts and without an id of theirs none."""
     await accept(
         store,

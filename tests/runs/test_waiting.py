@@ -8,18 +8,18 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.actions.views.run import RunView
-from flowport.actions.waiting import KEY_GONE, Caller, format_progress, get_run_view, wait_for_run
 from flowport.actions.workspace import Workspace
 from flowport.bootstrap import open_assembly
 from flowport.domain.models import LOCAL_OWNER, Run, RunState, Urgency
 from flowport.domain.run_events import Finished
 from flowport.runs.durations import Usual
 from flowport.runs.live import LiveRun, QueuePlace
+from flowport.runs.progress import RunView, format_progress
+from flowport.runs.waiting import KEY_GONE
 from flowport.store.process_lock import ProcessLock
 from tests.store.samples import build_run
 from tests.support.fake_clock import FakeClock
-from tests.support.harness import build_settings
+from tests.support.harness import ScriptedCaller, build_settings
 from tests.support.scripted import wait_until
 
 
@@ -93,7 +93,7 @@ async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
 
 async def wait(workspace: Workspace, run: Run, report: Callable[[float, str], Awaitable[None]]) -> RunView:
     """Wait for a run, from now."""
-    return await wait_for_run(workspace, run, Caller(workspace.clock.monotonic(), report))
+    return await workspace.waiter.wait_for_run(run, ScriptedCaller(workspace.clock.monotonic(), report))
 
 
 async def test_a_run_of_another_process_is_waited_for_in_the_store(workspace: Workspace) -> None:
@@ -207,4 +207,4 @@ async def test_a_run_that_ended_here_took_what_the_monotonic_clock_says(workspac
     entry = workspace.runner._live_runs.put(run, noted_at=0.0)
     entry.over_after_seconds = 6.5
 
-    assert (await get_run_view(workspace, run)).elapsed_seconds == 6.5
+    assert (await workspace.waiter.get_run_view(run)).elapsed_seconds == 6.5

@@ -1,0 +1,124 @@
+"""Run an app: by the tool of its own, or any app by its name, also several times."""
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
+
+from flowport.actions.get_run import answer_run
+from flowport.actions.run_batch import VARIATIONS, start_batch
+from flowport.actions.tool import Arguments, BuiltInTool, build_input, get_whole
+from flowport.actions.views.view import View
+from flowport.actions.workspace import OpenCatalog, Workspace
+from flowport.catalog.arguments import find_input
+from flowport.catalog.listing import Listing
+from flowport.catalog.schema import NEW_RUN, NEW_RUN_LABEL, get_inputs
+from flowport.catalog.values import InvalidValue, parse_value
+from flowport.domain.call_errors import build_refusal
+from flowport.domain.models import InputKind
+from flowport.domain.spending import find_price_question
+from flowport.runs.batch.prepare import BatchRequest, InputRow
+from flowport.runs.calls import Caller, RunRequest
+from flowport.runs.prepare import PreparedCall, price_call
+from flowport.runs.submit import Offer
+from flowport.runs.waiting import report_while
+
+_MAX_READ_NAMES: Final = 500
+"""Arguments of one call whose names may be spelled in other ways."""
+
+
+async def run_any_app(workspace: Workspace, caller: Caller, arguments: Arguments) -> View:
+    """Run the app that `app` names, with the inputs in `arguments`; several times as a batch."""
+    given = RUN_APP.parse(arguments)
+    inputs = given.get("arguments") or {}
+    if not isinstance(inputs, dict):
+        raise build_refusal("arguments", "is not an object", "It takes the app's inputs by name.")
+    is_new_wanted, variations = given.get(NEW_RUN) is True, get_whole(given, "variations", 1)
+    home, listing = await workspace.fetch_app(str(given["app"]), caller)
+    if variations == 1:
+        return await run_app(workspace, caller, home, listing, inputs, is_new_wanted=is_new_wanted)
+    order = BatchRequest((InputRow("each", {}),), inputs, variations)
+    return await start_batch(workspace, caller, home, listing, order, is_new_wanted=is_new_wanted)
+
+
+async def run_app(
+    workspace: Workspace,
+    caller: Caller,
+    home: OpenCatalog,
+    listing: Listing,
+    arguments: Arguments,
+    *,
+    is_new_wanted: bool = False,
+) -> View:
+    """Start a run, or join the one that the call repeats, and return its answer."""
+    arguments, is_asked_for = _take_new_run(listing, arguments)
+    request = workspace.build_request(caller, is_new_wanted=is_new_wanted or is_asked_for)
+    preparation = _Preparation(workspace, home, listing, arguments)
+    async with workspace.run_submitter.submit(preparation, request, caller) as submission:
+        if submission.is_joined:
+            await workspace.claimer.resume(submission.run)
+        view = await workspace.waiter.wait_for_run(submission.run, caller)
+    return await answer_run(workspace, caller, replace(view, is_joined=submission.is_joined), call_id=request.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """The app and the arguments of a call."""
+
+    workspace: Workspace
+    home: OpenCatalog
+    listing: Listing
+    arguments: Arguments
+
+    async def prepare(self, request: RunRequest, caller: Caller) -> Offer[PreparedCall]:
+        """Check the arguments and files, and price the run."""
+        work = self._prepare(request)
+        return await report_while(work, caller, self.workspace.clock, "preparing the call")
+
+    async def _prepare(self, request: RunRequest) -> Offer[PreparedCall]:
+        account = self.home.account
+        call = await self.workspace.preparer.prepare(account, self.listing, self.arguments, request)
+        call = await price_call(call, account)
+        limits = self.workspace.settings.spending_limits
+        return Offer(call, find_price_question(limits, call.app_name, call.app.price_credits))
+
+
+def _take_new_run(listing: Listing, arguments: Arguments) -> tuple[Arguments, bool]:
+    """Return the arguments of an app without `new_run`, and whether it asks for another run.
+
+    An app without inputs lists it, and each app's tool takes it, unless one of its own inputs is called so.
+
+    Raises:
+        ArgumentsInvalid: It is neither true nor false.
+    """
+    inputs, names = get_inputs(listing.app), listing.property_names
+    own = next(item for item in RUN_APP.inputs if item.id == NEW_RUN)
+    given = [
+        name
+        for name in islice(arguments, _MAX_READ_NAMES)
+        if find_input(name, (own,), {NEW_RUN: NEW_RUN}) is not None and find_input(name, inputs, names) is None
+    ]
+    if not given:
+        return arguments, False
+    if len(given) > 1:
+        raise build_refusal(NEW_RUN, f"was given {len(given)} times")
+    flag = arguments[given[0]]
+    parsed = False if flag in (None, "") else parse_value(own, flag)
+    if isinstance(parsed, InvalidValue):
+        raise build_refusal(NEW_RUN, parsed.problem, parsed.expected)
+    return {name: value for name, value in arguments.items() if name != given[0]}, parsed is True
+
+
+RUN_APP: Final = BuiltInTool(
+    "run_app",
+    "Run any app",
+    "Run an app that has no tool of its own, or any app several times; find_apps names it and its inputs. Costs credits.",
+    run_any_app,
+    (
+        build_input("app", InputKind.TEXT, "Tool name or id from find_apps", is_required=True),
+        build_input("arguments", InputKind.ANY, "The app's inputs by name, as a JSON object"),
+        build_input(NEW_RUN, InputKind.BOOLEAN, NEW_RUN_LABEL),
+        VARIATIONS,
+    ),
+    is_read_only=False,
+    is_for_run=True,
+)

@@ -1,0 +1,281 @@
+"""Wait for a run, a batch or a piece of work on behalf of a caller, with progress, for as long as the caller waits."""
+
+from collections.abc import Awaitable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Final, Generic, Protocol, TypeVar
+
+import anyio
+
+from flowport.domain.errors import FlowportError
+from flowport.domain.models import Run
+from flowport.network.account import OpenAccount
+from flowport.runs.batch.service import Batches
+from flowport.runs.calls import Caller
+from flowport.runs.durations import DurationBook
+from flowport.runs.live import LiveRun, LiveRuns
+from flowport.runs.progress import BatchView, RunView, format_batch_progress, format_progress
+from flowport.runs.recovery import RunClaimer
+from flowport.runtime.clock import Clock
+from flowport.store.interface import Store
+from flowport.store.records import get_usual_seconds
+
+PROGRESS_SECONDS: Final = 5.0
+"""Between two progress notifications. Clients that reset their timer on progress do so within ten seconds."""
+
+STORE_SECONDS: Final = 1.0
+"""Between two reads of a run in the store that another process follows."""
+
+QUIET_SECONDS: Final = 1.0
+"""Between two progress notifications of a batch at the least: hundreds of rows may end at once."""
+
+KEY_GONE: Final = "The key that started this run is no longer configured, and the present key cannot read it."
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation(Generic[T]):
+    """What is waited for, as it is now."""
+
+    view: T
+    is_over: bool
+    """Whether nothing more will change."""
+    changed: anyio.Event
+    """Set at the next change. Taken before the view is made, so that no change is missed."""
+    message: str = ""
+    """The progress to report; empty for none."""
+    look_again_seconds: float = PROGRESS_SECONDS
+    entry: LiveRun | None = None
+    """The live run that the caller counts as waiting for."""
+
+
+class Waitable(Protocol[T]):
+    """Something that a caller can wait for."""
+
+    quiet_seconds: float
+    """The least time between two reports."""
+
+    async def observe(self) -> Observation[T]:
+        """Return how it stands now."""
+        ...
+
+
+async def wait(subject: Waitable[T], caller: Caller, clock: Clock, deadline: float = inf) -> T:
+    """Return what is waited for when nothing more will change, or as it stands at the deadline; report progress."""
+    reported_at = -inf
+    while True:
+        seen = await subject.observe()
+        now = clock.monotonic()
+        if seen.is_over:
+            return seen.view
+        if seen.message and now - reported_at >= subject.quiet_seconds:
+            reported_at = now
+            await caller.report(now - caller.arrived_at_seconds, seen.message)
+        remaining = deadline - clock.monotonic()
+        if remaining <= 0:
+            return seen.view
+        with (
+            nullcontext() if seen.entry is None else seen.entry.wait(),
+            clock.move_on_after(min(remaining, seen.look_again_seconds)),
+        ):
+            await seen.changed.wait()
+
+
+class EventWait:
+    """Waits for an event that as a rule comes soon, so nothing is reported for the first seconds."""
+
+    quiet_seconds = 0.0
+
+    def __init__(self, event: anyio.Event, message: str = "") -> None:
+        self._event = event
+        self._message = message
+        self._is_first = True
+
+    async def observe(self) -> Observation[bool]:
+        """Return whether the event has come."""
+        message = "" if self._is_first else self.get_message()
+        self._is_first = False
+        return Observation(self._event.is_set(), self._event.is_set(), self._event, message)
+
+    def get_message(self) -> str:
+        """Return what to report."""
+        return self._message
+
+
+async def report_while(work: Awaitable[T], caller: Caller, clock: Clock, message: str) -> T:
+    """Return what some work returns, and report meanwhile what the caller waits for."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait, EventWait(anyio.Event(), message), caller, clock)
+        try:
+            found: T | FlowportError = await work
+        except FlowportError as exc:
+            # The group would wrap it.
+            found = exc
+        group.cancel_scope.cancel()
+    if isinstance(found, FlowportError):
+        raise found
+    return found
+
+
+class Waiter:
+    """Waits for runs and batches, whichever process follows them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        live_runs: LiveRuns,
+        durations: DurationBook,
+        claimer: RunClaimer,
+        batches: Batches,
+        accounts: Mapping[str, OpenAccount],
+        wait_seconds: float,
+    ) -> None:
+        """Prepare; `accounts` are the open ones by id, `wait_seconds` is how long a call waits from its arrival."""
+        self.store = store
+        self.clock = clock
+        self.live_runs = live_runs
+        self.durations = durations
+        self.claimer = claimer
+        self.batches = batches
+        self.accounts = accounts
+        self._wait_seconds = wait_seconds
+
+    def get_deadline(self, caller: Caller) -> float:
+        """Return the monotonic seconds until which a call waits."""
+        return caller.arrived_at_seconds + self._wait_seconds
+
+    async def wait_for_run(self, run: Run, caller: Caller) -> RunView:
+        """Return the run when nothing more will change, or as it stands when the wait budget is used up."""
+        await self.durations.load(run.account_id, run.app_id)
+        return await wait(_RunWait(self, run), caller, self.clock, self.get_deadline(caller))
+
+    async def wait_for_batch(self, batch: Run, caller: Caller) -> BatchView:
+        """Return the batch when it is over, or as it stands when the wait budget is used up."""
+        durations = await self.store.get_durations(account_id=batch.account_id, app_id=batch.app_id)
+        subject = _BatchWait(self, batch, get_usual_seconds(durations))
+        return await wait(subject, caller, self.clock, self.get_deadline(caller))
+
+    async def wait_for_end(self, run_id: str, seconds: float) -> None:
+        """Wait until a run that this process follows is over, at most so long."""
+        with anyio.move_on_after(seconds):
+            while (entry := self.live_runs.get(run_id)) is not None and not entry.run.state.is_final:
+                await entry.changed.wait()
+
+    async def get_run_view(self, run: Run) -> RunView:
+        """Return how a run stands: by the list of live runs while this process follows it, else by the store.
+
+        Raises:
+            StoreError: The store cannot be read.
+            RunNotFound: The run was erased meanwhile.
+        """
+        entry = self.live_runs.get(run.id)
+        if entry is not None:
+            return self.build_view(entry)
+        kept = await self.store.get_run(run.id, account_id=None, owner=run.owner)
+        is_open = not kept.state.is_final or (
+            kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
+        )
+        is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried != ""
+        return RunView(kept, self.get_elapsed_seconds(kept), problem=KEY_GONE if is_lost else "")
+
+    async def get_batch_view(self, batch: Run) -> BatchView:
+        """Return how a batch stands.
+
+        Raises:
+            StoreError: The store cannot be read.
+            RunNotFound: The batch was erased meanwhile.
+        """
+        kept = await self.store.get_run(batch.id, account_id=None, owner=batch.owner)
+        is_lost = not kept.state.is_final and kept.account_id not in self.accounts
+        problem = KEY_GONE if is_lost else self.batches.get_problem(batch)
+        progress = await self.store.get_batch_progress(batch.id)
+        return BatchView(kept, progress, self.get_elapsed_seconds(kept), problem=problem)
+
+    def build_view(self, entry: LiveRun) -> RunView:
+        """Return how a live run stands."""
+        elapsed = self.get_elapsed_seconds(entry.run)
+        if not entry.run.state.is_final:
+            elapsed = self.clock.monotonic() - entry.noted_at
+        elif entry.over_after_seconds is not None:
+            # The wall clock may have been set meanwhile.
+            elapsed = entry.over_after_seconds
+        return RunView(replace(entry.run), elapsed, problem=entry.problem, is_saving=entry.is_saving)
+
+    def get_elapsed_seconds(self, run: Run) -> float:
+        """Return the seconds from acceptance to the end or to now. The wall clock may have jumped, so never below 0."""
+        return max(0.0, (run.finished_at or self.clock.now()) - run.accepted_at)
+
+
+class _RunWait:
+    """Waits for one run."""
+
+    quiet_seconds = 0.0
+
+    def __init__(self, waiter: Waiter, run: Run) -> None:
+        self._waiter = waiter
+        self._run = run
+        self._last: LiveRun | None = None
+
+    async def observe(self) -> Observation[RunView]:
+        """Return how the run stands."""
+        waiter, run = self._waiter, self._run
+        entry = self._last = await self._find_entry()
+        if entry is None:
+            return Observation(await waiter.get_run_view(run), is_over=True, changed=anyio.Event())
+        changed = entry.changed
+        # The list of live runs may forget it at any moment; its last state is the end.
+        is_over = entry.is_settled or entry.run.is_followed is False
+        elapsed = waiter.clock.monotonic() - entry.noted_at
+        message = format_progress(entry, elapsed, waiter.durations.get_usual(run.account_id, run.app_id))
+        seconds = STORE_SECONDS if waiter.live_runs.get(run.id) is None else PROGRESS_SECONDS
+        return Observation(waiter.build_view(entry), is_over, changed, message, seconds, entry)
+
+    async def _find_entry(self) -> LiveRun | None:
+        """Return the entry of a live run, made from the store while another process follows it; None when none does.
+
+        A run whose process has died meanwhile is claimed, so that the caller need not ask again.
+        """
+        waiter = self._waiter
+        if self._last is not None and self._last.is_settled:
+            return self._last
+        entry = waiter.live_runs.get(self._run.id)
+        if entry is not None:
+            return entry
+        kept = await waiter.store.get_run(self._run.id, account_id=None, owner=self._run.owner)
+        if kept.state.is_final:
+            return None
+        if not waiter.claimer.is_followed_elsewhere(kept):
+            await waiter.claimer.resume(kept)
+            return waiter.live_runs.get(self._run.id)
+        return LiveRun(kept, noted_at=waiter.clock.monotonic() - waiter.get_elapsed_seconds(kept))
+
+
+class _BatchWait:
+    """Waits for one batch."""
+
+    quiet_seconds = QUIET_SECONDS
+
+    def __init__(self, waiter: Waiter, batch: Run, usual_seconds: float | None) -> None:
+        self._waiter = waiter
+        self._batch = batch
+        self._usual_seconds = usual_seconds
+        account = waiter.accounts.get(batch.account_id)
+        self._requests_per_minute = account.budget.limit if account is not None else 0
+
+    async def observe(self) -> Observation[BatchView]:
+        """Return how the batch stands; one that no process carries out any more is resumed."""
+        waiter, batch = self._waiter, self._batch
+        entry = waiter.live_runs.get(batch.id)
+        changed = anyio.Event() if entry is None else entry.changed
+        view = await waiter.get_batch_view(batch)
+        if entry is None:
+            await waiter.batches.resume(view.run)
+        message = format_batch_progress(
+            view, self._usual_seconds, waiter.clock.now(), requests_per_minute=self._requests_per_minute
+        )
+        seconds = STORE_SECONDS if entry is None else PROGRESS_SECONDS
+        return Observation(view, view.run.state.is_final, changed, message, seconds, entry)

@@ -1,0 +1,19 @@
+"""How the tests of the contract open a store. Opened twice, a factory gives two processes' views of one record."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from flowport.store.interface import Store
+from flowport.store.sqlite.store import open_sqlite_store
+
+Factory: TypeAlias = Callable[[Path], Store]
+"""Opens the record that belongs to a folder, and creates it where there is none."""
+
+
+def open_sqlite(folder: Path) -> Store:
+    """Open a SQLite file in the folder."""
+    return open_sqlite_store(folder / "home" / "ledger.sqlite3")
+
+
+FACTORIES: Final[dict[str, Factory]] = {"sqlite": open_sqlite}
