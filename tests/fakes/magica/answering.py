@@ -64,6 +64,7 @@ async def perform(
         fault = state.faults.take(operation, app_id)
 
         async def work() -> Response:
+            """Do the work, or refuse."""
             return await _answer(state, call, handler)
 
         response = await work() if fault is None else await enact(_translate(state, fault), work)
@@ -77,6 +78,7 @@ def build_exception_handlers(state: SandboxState) -> Handlers:
     """Build the handlers of what no operation has answered: keys, unknown paths, wrong methods, and the switches'."""
 
     async def answer(request: Request, error: Exception) -> Response:
+        """Turn an exception into a response."""
         shape = state.magica.dialect.error_body
         match error:
             case Denied():

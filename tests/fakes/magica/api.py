@@ -47,6 +47,7 @@ def build_route(state: SandboxState, method: str, path: str, operation: Operatio
     """Build one route, whose requests go through everything that answers go through."""
 
     async def answer(request: Request) -> Response:
+        """Answer a request."""
         call = await read_call(state, request)
         return await perform(state, call, operation, handler, _get_app_id(state, call))
 

@@ -33,6 +33,7 @@ def build_mcp_routes(state: SandboxState) -> list[Route]:
     """Build the route of the endpoint; other methods than POST are refused, as a server without streams does."""
 
     async def answer(request: Request) -> Response:
+        """Answer a message."""
         call = await read_call(state, request)
         operation, app_id = _get_operation(state, call.body), _get_app_id(state, call.body)
         return await perform(state, call, operation, _answer, app_id, face=MCP_FACE)
