@@ -38,7 +38,7 @@ from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.durations import DurationBook
-from flowport.runs.inputs import FileDeliverer
+from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
@@ -336,7 +336,7 @@ def _build_runner(
     writer = PendingWrites(store, live_runs, clock)
     saver = OutputSaver(store, live_runs, clock, base.fetcher, rules=rules)
     uploader = Uploader(file_threads=base.file_threads, outlet=base.fetcher.outlet)
-    deliverer = FileDeliverer(
+    input_preparer = InputPreparer(
         store,
         clock,
         FileUploads(store, clock, base.process, uploader, threads=base.file_threads),
@@ -357,7 +357,7 @@ def _build_runner(
         live_runs=live_runs,
         clock=clock,
         supervisor=base.supervisor,
-        starter=RunStarter(store, live_runs, clock, writer, deliverer=deliverer, on_doubt=reread_definition),
+        starter=RunStarter(store, live_runs, clock, writer, input_preparer=input_preparer, on_doubt=reread_definition),
         follower=RunPoller(
             store,
             live_runs,

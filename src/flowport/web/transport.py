@@ -1,4 +1,4 @@
-"""Serve clients of this computer over Streamable HTTP. Loads the web server, so it is itself loaded only when asked for."""
+"""Serve clients of this computer over Streamable HTTP. Imported only for `--http`, because it imports the web server."""
 
 import contextlib
 import logging
@@ -23,8 +23,8 @@ from flowport.web.listen_address import Address, HostCheck, build_authorities, b
 PATH: Final = "/mcp"
 
 GRACE_SECONDS: Final = 0
-"""How long open requests may go on after the end was asked for. A call that waits for its run would use up any time,
-which the store needs; its run is on record."""
+"""Seconds for open requests after shutdown began. A call that waits for its run would use up any grace period, which the store
+needs; its run is on record."""
 
 
 class _Web(uvicorn.Server):
@@ -36,26 +36,26 @@ class _Web(uvicorn.Server):
 
 
 async def serve(listener: socket.socket, server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) -> None:
-    """Serve until the end is asked for, then close what is open."""
+    """Serve until shutdown begins, then close all connections."""
     host, port = listener.getsockname()[:2]
     address = Address(host, port)
     web, is_over = _build_web(build_app(server, address)), anyio.Event()
     tasks.start_soon(_run, web, listener, end, is_over)
-    # The socket accepts connections already, so a client that comes now waits in its queue.
+    # The socket accepts connections already, so an early client waits in its queue.
     sys.stdout.write(f"Flowport listens at {address.origin}{PATH}\n")
     sys.stdout.flush()
     await end.asked.wait()
     server.close_streams()
-    # It calls each connection that it cuts an error; here that is meant.
+    # The server logs each closed connection as an error; here it is intended.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     web.should_exit = True
     await is_over.wait()
 
 
 def build_app(server: FlowportServer, address: Address) -> Starlette:
-    """Return the web application of a server, for requests that name this address and no other.
+    """Return the web application of a server, for requests that name this address.
 
-    A page in the person's browser can have its own name point at this computer; the names are checked for its sake.
+    Host and Origin are checked because a web page's own name can resolve to this computer (DNS rebinding).
     """
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
@@ -65,7 +65,7 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
     app = server.streamable_http_app(
         streamable_http_path=PATH, transport_security=security, max_request_body_size=MAX_MESSAGE_BYTES
     )
-    # The one that is added last comes first: what is no message never gets an id of its own.
+    # The middleware added last runs first: an invalid message never gets an id of its own.
     app.add_middleware(RequestWatch)
     app.add_middleware(BodyReader, security=security, max_bytes=MAX_MESSAGE_BYTES)
     app.add_middleware(HostCheck, address=address, path=PATH)
@@ -88,7 +88,7 @@ def _build_web(app: Starlette) -> _Web:
 
 
 async def _run(web: _Web, listener: socket.socket, end: End, is_over: anyio.Event) -> None:
-    """Run the web server; when it ends by itself, which it should not, the process ends too."""
+    """Run the web server; if it ends unexpectedly, the process ends too."""
     try:
         await web.serve(sockets=[listener])
     finally:
