@@ -28,7 +28,7 @@ from flowport.network.download import Fetcher
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
 from flowport.network.ratelimit.limiter import RateLimiter
 from flowport.network.ratelimit.state import SharedState
-from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, keep_tidy
+from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
 from flowport.network.upload import Uploader
 from flowport.providers.interface import Provider
 from flowport.providers.registry import get_plugin, get_plugins
@@ -178,8 +178,8 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
     rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
     stack.push_async_callback(rate_windows.close)
 
-    def build_budget(account: Account, provider: Provider, *, is_limited: bool = True) -> RateLimiter:
-        """Build the budget of an account. The setting is a ceiling: the limit below it starts at the documented one."""
+    def build_limiter(account: Account, provider: Provider, *, is_limited: bool = True) -> RateLimiter:
+        """Build the rate limiter of an account. The setting is a ceiling: the limit below it starts at the documented one."""
         per_minute, per_day = settings.requests_per_minute, settings.requests_per_day
         documented = provider.requests_per_minute if is_limited else 0
         ceiling = (max(documented, DEFAULT_CEILING) if documented else 0) if per_minute is None else per_minute
@@ -205,15 +205,15 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
             setting=configured.base_url_setting,
             file_origins=configured.file_origins,
         )
-        accounts.append(OpenAccount(account, provider, build_budget(account, provider), FixedLocation(location)))
+        accounts.append(OpenAccount(account, provider, build_limiter(account, provider), FixedLocation(location)))
     if not accounts:
         provider = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)()
         sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME if home.unrecorded is None else None)
         stack.push_async_callback(sandbox.aclose)
         # Always the same, although port and key change: its catalogue and its names outlive the process.
         account = Account(provider.name, SANDBOX_HOST, "builtin")
-        limiter = build_budget(account, provider, is_limited=False)
-        accounts.append(OpenAccount(account, provider, limiter, sandbox.locate, is_sandbox=True))
+        limiter = build_limiter(account, provider, is_limited=False)
+        accounts.append(SandboxAccount(account, provider, limiter, sandbox))
     return accounts
 
 
