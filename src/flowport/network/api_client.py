@@ -54,14 +54,14 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.ESTIMATE_PRICE: 15.0,
 }
 """How long a request may take in all: a server that sends a byte now and then never meets the library's limits. Of several runs
-one may be waited for, and can be read by itself."""
+one may be waited for, and can be polled alone."""
 
 _STEPS: Final = {
     "http11.send_request_body.complete": Failpoint.AFTER_REQUEST_LEFT,
     "http11.receive_response_headers.complete": Failpoint.AFTER_PROVIDER_ACCEPTED,
     "http11.receive_response_headers.failed": Failpoint.AFTER_PROVIDER_ACCEPTED,
 }
-"""The library's words for the moments of a start request."""
+"""The library's events of a start request at which a test may stop the process."""
 
 _KEY_MARK: Final = b"[API key]"
 _MIN_KEY_LENGTH: Final = 8
@@ -77,7 +77,7 @@ class Location:
     headers: Mapping[str, str] = field(repr=False)
     """Sent with every request; they hold the key."""
     api_key: str = field(default="", repr=False)
-    """What the headers hold, by itself: it is taken out of whatever comes back."""
+    """The key in the headers: it is removed from every answer."""
     is_loopback: bool = False
     """Whether it is on this machine; then no proxy of the environment is used."""
     setting: str = ""
@@ -213,7 +213,7 @@ def report_limits(limiter: RateLimiter, answer: ApiAnswer, sent_at: float | None
 def build_client(
     location: Location, connections: int, *, keep_alive: int, transport: httpx2.AsyncBaseTransport | None = None
 ) -> ApiClient:
-    """Return a client that is let in at a place and follows no redirect; it has so many connections, and keeps some alive.
+    """Return a client with the credentials of a location, which follows no redirect.
 
     Raises:
         ConfigurationError: The environment names a proxy or authorities that cannot be used.
