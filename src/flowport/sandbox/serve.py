@@ -11,11 +11,11 @@ from typing import Final
 
 import anyio
 import anyio.abc
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
+from flowport.runtime.http_server import HttpServer
 from flowport.sandbox.access import guard_host
 from flowport.sandbox.answering import EXCEPTION_HANDLERS
 from flowport.sandbox.api import build_api_routes
@@ -62,14 +62,6 @@ class SandboxAddresses:
     files_url: str
     former_files_urls: tuple[str, ...] = ()
     """Where earlier processes of the same folder served files; their links are still good."""
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers: signals belong to the command line."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(
@@ -186,24 +178,12 @@ def _build_state(
     )
 
 
-def _build_server(app: ASGIApp) -> _Server:
-    config = uvicorn.Config(
-        app,
-        http=TransportProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        # What goes wrong here is either meant to or shown by the run; standard error belongs to the parent's log.
-        log_level=logging.CRITICAL,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=0,
-    )
-    return _Server(config)
+def _build_server(app: ASGIApp) -> HttpServer:
+    # What goes wrong here is either meant to or shown by the run; standard error belongs to the parent's log.
+    return HttpServer(app, log_level=logging.CRITICAL, lifespan="off", http=TransportProtocol)
 
 
-async def _serve_to_the_end(server: uvicorn.Server, listener: socket.socket) -> None:
+async def _serve_to_the_end(server: HttpServer, listener: socket.socket) -> None:
     """Serve until told to exit; a cancellation alone would leave uvicorn's connections open."""
     with anyio.CancelScope(shield=True):
         await server.serve(sockets=[listener])
