@@ -250,7 +250,7 @@ async def _prepare(request: BatchRequest) -> None:
     """Prepare a batch of a wrong size, which is refused before anything else is checked."""
     listing = Listing(_APP, "retro_poster", _NAMES)
     account: Any = None
-    await prepare_batch(account, account, listing, request, RunRequest("me"), tell=account)
+    await prepare_batch(account, account, listing, request, RunRequest("me"), report=account)
 
 
 def _iterate_names() -> Iterator[Example]:

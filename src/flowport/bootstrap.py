@@ -38,7 +38,7 @@ from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
 from flowport.runs.durations import DurationBook
-from flowport.runs.inputs import FileDeliverer
+from flowport.runs.inputs import InputPreparer
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
@@ -58,7 +58,7 @@ from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
-from flowport.store.process_lock import Bystander, NoLocks, ProcessLock, Turn
+from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
 from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
@@ -164,7 +164,7 @@ def open_home(folder: Path) -> Home:
         problem = StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.")
     else:
         return Home(open_store(path), process)
-    return Home(open_refusing_store(path, problem), Bystander(folder), unrecorded={})
+    return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
 
 
 def find_store(folder: Path) -> Store | None:
@@ -220,7 +220,7 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
 def _build_catalog(base: _Base, account: OpenAccount, stack: AsyncExitStack, *, is_alone: bool) -> Catalog:
     settings, changes, first_listed = base.settings, base.changes, base.first_listed
     path = build_cache_path(settings.home, account.account)
-    turn = Turn(settings.home, f"refresh-{path.stem}")
+    turn = LeaderLock(settings.home, f"refresh-{path.stem}")
     stack.callback(turn.release)
 
     def note_change() -> None:
@@ -336,7 +336,7 @@ def _build_runner(
     writer = PendingWrites(store, live_runs, clock)
     saver = OutputSaver(store, live_runs, clock, base.fetcher, rules=rules)
     uploader = Uploader(file_threads=base.file_threads, outlet=base.fetcher.outlet)
-    deliverer = FileDeliverer(
+    input_preparer = InputPreparer(
         store,
         clock,
         FileUploads(store, clock, base.process, uploader, threads=base.file_threads),
@@ -357,7 +357,7 @@ def _build_runner(
         live_runs=live_runs,
         clock=clock,
         supervisor=base.supervisor,
-        starter=RunStarter(store, live_runs, clock, writer, deliverer=deliverer, on_doubt=reread_definition),
+        starter=RunStarter(store, live_runs, clock, writer, input_preparer=input_preparer, on_doubt=reread_definition),
         follower=RunPoller(
             store,
             live_runs,

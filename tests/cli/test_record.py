@@ -66,7 +66,7 @@ def test_the_history_is_told_in_lines(home: Path, tmp_path: Path) -> None:
     assert facts.pop("oldest").startswith("19")
     assert facts == {
         "runs": "3",
-        "not yet seen": "1",
+        "not delivered": "1",
         "not over": "1",
         "unknown": "1",
         "saved outputs": "1.5 KB in 1 file",

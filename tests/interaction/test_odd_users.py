@@ -93,7 +93,7 @@ def test_no_file_of_the_working_directory_is_read_for_a_missing_home(tmp_path: P
             ("serve", "--wait-second", "3", "--max-tool", "5"),
             "--wait-seconds?, there is no flag --max-tool; did you mean",
         ),
-        (("serve", "now"), "there is no place for 'now'"),
+        (("serve", "now"), "the argument 'now' is not expected"),
         (("history", "--hom", "/x"), "there is no flag --hom; did you mean --home?"),
         (("erase", "--al"), "there is no flag --al; did you mean --all?"),
         (("sandbox", "--spee", "0"), "there is no flag --spee; did you mean --speed?"),

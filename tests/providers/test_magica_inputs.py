@@ -7,7 +7,6 @@ import pytest
 from flowport.domain.errors import AppUnsupported
 from flowport.domain.models import MAX_INPUTS, Input, InputKind, Option
 from flowport.providers.magica.inputs import (
-    MAX_DEFAULT_LENGTH,
     RequestField,
     build_inputs,
     find_graph_fields,
@@ -16,6 +15,7 @@ from flowport.providers.magica.inputs import (
     get_node_type,
     split_input_id,
 )
+from flowport.providers.options import MAX_DEFAULT_LENGTH
 from tests.providers import magica_examples as examples
 
 

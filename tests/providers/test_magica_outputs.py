@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from flowport.domain.models import OutputKind, RunState
 from flowport.providers.interface import RunStatus
-from flowport.providers.magica.outputs import MAX_OUTPUT_TEXT, MAX_OUTPUTS, parse_run, read_microcredits
+from flowport.providers.magica.outputs import parse_run, read_microcredits
+from flowport.providers.result_items import MAX_OUTPUTS, MAX_TEXT
 
 NOW = 1_785_000_000.0
 A, B = "https://cdn.x/a.png", "https://cdn.x/b.mp4?sig=1"
@@ -234,7 +235,7 @@ def test_outputs_are_many_long_and_deep_only_so_far() -> None:
     for _ in range(40):
         deep = [deep]
     assert len(read(response=[f"https://x/{n}.png" for n in range(MAX_OUTPUTS + 5)]).outputs) == MAX_OUTPUTS
-    assert len(read(response="x" * (MAX_OUTPUT_TEXT + 5)).outputs[0].text) == MAX_OUTPUT_TEXT
+    assert len(read(response="x" * (MAX_TEXT + 5)).outputs[0].text) == MAX_TEXT
     assert read(response=deep).outputs == ()
 
 

@@ -45,12 +45,12 @@ async def prepare(flowport: Harness, count: int) -> PreparedBatch:
     workspace = flowport.assembly.workspace
     home, listing = workspace.get_open_catalog(FAILING)
     listing = await home.catalog.fetch_listing(listing.tool_name)
-    wish = BatchRequest(tuple(InputRow(f"row {n}", row) for n, row in enumerate(build_rows(count))))
+    request = BatchRequest(tuple(InputRow(f"row {n}", row) for n, row in enumerate(build_rows(count))))
 
-    async def tell(_: int) -> None:
+    async def report(_: int) -> None:
         """Tell nobody."""
 
-    return await prepare_batch(workspace.preparer, home.account, listing, wish, RunRequest("local"), tell=tell)
+    return await prepare_batch(workspace.preparer, home.account, listing, request, RunRequest("local"), report=report)
 
 
 class Troubled:
@@ -312,7 +312,7 @@ async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
 @pytest.mark.parametrize("failures", [0, 1, 10, 500])
 async def test_few_rows_are_live_until_one_has_succeeded(flowport: Harness, failures: int) -> None:
     """What is live when the failures are seen may be paid for; without a limit on failures nothing waits."""
-    batch = replace(await prepare(flowport, 2), wish=BatchRequest((), stop_after_failures=failures))
+    batch = replace(await prepare(flowport, 2), request=BatchRequest((), stop_after_failures=failures))
     accepted = (await flowport.assembly.workspace.batches.submit(batch, RunRequest("local"))).run
     await wait_for_end(flowport, accepted.id)
     batch_progress = await flowport.assembly.workspace.store.get_batch_progress(accepted.id)

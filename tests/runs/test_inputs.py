@@ -19,7 +19,7 @@ from flowport.network.upload import Uploader
 from flowport.providers.interface import InlineFiles
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.downloads import LinkRefresher
-from flowport.runs.inputs import Delivered, FileDeliverer
+from flowport.runs.inputs import InputPreparer, PreparedInputs
 from flowport.runs.prepare import MediaInput, build_rules
 from flowport.runs.references import CreationMedia, InputMedia, OutputMedia
 from flowport.runs.uploads import CLOSED_SECONDS, FileUploads
@@ -59,19 +59,19 @@ LINK = "https://cdn.example/1.png?token=t"
 
 @dataclass
 class Bench:
-    """A deliverer with what it works on."""
+    """A preparer with what it works on."""
 
-    deliverer: FileDeliverer
+    preparer: InputPreparer
     account: ScriptedAccount
     store: FaultyStore
     clock: FakeClock
     server: PutServer
     process: ProcessLock
 
-    async def deliver(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> Delivered:
+    async def deliver(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> PreparedInputs:
         """Bring these files as one list."""
         item = MediaInput("photos_key", "photos", kind, is_list=True, media=media)
-        return await self.deliverer.deliver(RUN, replace(CALL, media=(item,)), self.account)
+        return await self.preparer.prepare(RUN, replace(CALL, media=(item,)), self.account)
 
     async def bring(self, *media: InputMedia, kind: InputKind = InputKind.IMAGE) -> list[JsonValue]:
         """Bring these files and return what the provider is given in their places."""
@@ -93,7 +93,7 @@ class Bench:
 async def open_bench(
     store: FaultyStore, folder: Path, *replies: Reply, provider: Magnific | None = None, is_automatic: bool = True
 ) -> AsyncIterator[Bench]:
-    """Give a deliverer whose provider answers so, and then names a place."""
+    """Give a preparer whose provider answers so, and then names a place."""
     clock, threads = FakeClock(is_automatic=is_automatic), anyio.CapacityLimiter(4)
     process, fetcher = ProcessLock(folder / "home"), Fetcher(file_threads=threads)
     async with open_put_server() as server:
@@ -102,8 +102,8 @@ async def open_bench(
         account.origins = frozenset({server.origin})
         uploads = FileUploads(store, clock, process, Uploader(file_threads=threads), threads=threads)
         link_refresher, accounts = LinkRefresher(store, clock), {ACCOUNT.id: account}
-        deliverer = FileDeliverer(store, clock, uploads, fetcher, link_refresher, accounts=accounts, threads=threads)
-        yield Bench(deliverer, account, store, clock, server, process)
+        preparer = InputPreparer(store, clock, uploads, fetcher, link_refresher, accounts=accounts, threads=threads)
+        yield Bench(preparer, account, store, clock, server, process)
     process.release()
     await fetcher.aclose()
 
@@ -120,7 +120,7 @@ async def test_a_file_goes_up_and_its_address_goes_in(store: FaultyStore, tmp_pa
         delivered = await bench.deliver(media, UrlMedia(LINK), media, CreationMedia("uqzQLDr2Aw"))
         sha256 = media.fingerprint.sha256
 
-        assert delivered == Delivered(
+        assert delivered == PreparedInputs(
             {"prompt": "a lake", "photos_key": [ASSET, LINK, ASSET, "uqzQLDr2Aw"]}, (sha256, sha256)
         )
         assert (bench.count(), bench.server.puts[0].sha256) == ((1, 1), sha256)
@@ -145,9 +145,7 @@ async def test_another_process_that_uploads_the_file_is_waited_for(store: Faulty
     async with open_bench(store, tmp_path, is_automatic=False) as bench:
         media = await bench.hold(PNG)
         other = ProcessLock(tmp_path / "home")
-        claim = UploadClaim(
-            bench.account.account.id, media.fingerprint.sha256, other.process_id, bench.process.is_alive, NOW
-        )
+        claim = UploadClaim(bench.account.account.id, media.fingerprint.sha256, other.process_id, NOW)
         assert await store.claim_upload(claim) == ToUpload()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.bring, media)
@@ -166,7 +164,7 @@ async def test_another_process_that_never_ends_its_upload_does_not_hold_ours(
         media = await bench.hold(PNG)
         other = ProcessLock(tmp_path / "home")
         sha256 = media.fingerprint.sha256
-        claim = UploadClaim(bench.account.account.id, sha256, other.process_id, bench.process.is_alive, NOW)
+        claim = UploadClaim(bench.account.account.id, sha256, other.process_id, NOW)
         await store.claim_upload(claim)
         assert await bench.bring(media) == [encode(PNG)]
         assert get_instant(bench.clock) == 600.0
@@ -181,7 +179,7 @@ async def test_an_upload_that_could_not_be_noted_leaves_no_claim(store: FaultySt
         with pytest.raises(StoreError):
             await bench.bring(media)
         store.failing = set()
-        other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", lambda _: True, NOW)
+        other = UploadClaim(bench.account.account.id, media.fingerprint.sha256, "p2", NOW)
         assert await store.claim_upload(other) == ToUpload()
 
 
@@ -362,7 +360,7 @@ async def test_a_store_that_fails_ends_the_run_unsent(store: FaultyStore, tmp_pa
         with pytest.raises(StoreError):
             await bench.bring(media)
         store.failing = {"forget_upload"}
-        await bench.deliverer.forget(Delivered({}, ("abc",)), bench.account)
+        await bench.preparer.forget(PreparedInputs({}, ("abc",)), bench.account)
 
 
 async def test_a_depth_that_cannot_be_converted_is_refused_before_the_run(store: FaultyStore, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from flowport.store.interface import Store
 from flowport.store.sqlite.store import SqliteStore
 
-METHODS = [name for name in vars(Store) if not name.startswith("_")]
+METHODS = [name for name in dir(Store) if not name.startswith("_")]
 
 
 async def test_the_sqlite_store_is_a_store(store: SqliteStore) -> None:

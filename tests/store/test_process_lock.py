@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowport.store.process_lock import FOLDER, Bystander, ProcessLock, Turn
+from flowport.store.process_lock import FOLDER, LeaderLock, NoLock, ProcessLock
 from tests.support.rights import obey_modes
 
 HOLD = """
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 def test_who_cannot_lock_takes_others_for_alive(tmp_path: Path) -> None:
     """What may be another's is not touched; a process that left no file has ended all the same."""
-    other, bystander = ProcessLock(tmp_path), Bystander(tmp_path)
+    other, bystander = ProcessLock(tmp_path), NoLock(tmp_path)
     with obey_modes():
         (tmp_path / FOLDER / f"{other.process_id}.lock").chmod(0o400)
         alive = [bystander.is_alive(each) for each in (other.process_id, bystander.process_id, "00")]
@@ -105,7 +105,7 @@ def test_who_cannot_lock_takes_others_for_alive(tmp_path: Path) -> None:
 def test_a_turn_belongs_to_one_until_it_is_given_up(tmp_path: Path) -> None:
     """One process asks the provider for all of them."""
     ProcessLock(tmp_path).release()
-    one, two = Turn(tmp_path, "refresh-a"), Turn(tmp_path, "refresh-a")
+    one, two = LeaderLock(tmp_path, "refresh-a"), LeaderLock(tmp_path, "refresh-a")
     taken = [one.take(), two.take(), one.take()]
     one.release()
     taken += [two.take(), one.take()]
@@ -118,7 +118,7 @@ def test_a_turn_belongs_to_one_until_it_is_given_up(tmp_path: Path) -> None:
 def test_turns_of_different_names_do_not_touch(tmp_path: Path) -> None:
     """Each account has its own."""
     ProcessLock(tmp_path).release()
-    one, two = Turn(tmp_path, "refresh-a"), Turn(tmp_path, "refresh-b")
+    one, two = LeaderLock(tmp_path, "refresh-a"), LeaderLock(tmp_path, "refresh-b")
     assert (one.take(), two.take()) == (True, True)
     one.release()
     two.release()

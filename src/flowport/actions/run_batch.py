@@ -92,7 +92,7 @@ class _Preparation:
             elapsed = workspace.clock.monotonic() - caller.arrived_at_seconds
             await caller.report(elapsed, f"checking the rows, {checked} of {count}")
 
-        batch = await prepare_batch(workspace.preparer, account, self.listing, self.order, request, tell=report)
+        batch = await prepare_batch(workspace.preparer, account, self.listing, self.order, request, report=report)
         # The rows are runs of one workflow, so one estimate is that of each.
         pricing = price_call(batch.call, account)
         call = await report_while(pricing, caller, workspace.clock, "asking what a run costs")

@@ -1,4 +1,4 @@
-"""`flowport erase`: remove runs from the record, so that its file holds no trace of them."""
+"""`flowport erase`: remove runs from the store, so that no trace of them remains in its file."""
 
 import gc
 import sys
@@ -14,7 +14,7 @@ from flowport.store.records import Erasure
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Erase what the flags name."""
+    """Erase the runs that the flags name."""
     gc.enable()
     parser = build_parser()
     flags = parser.parse_flags(arguments)
@@ -30,14 +30,14 @@ def build_parser() -> FlagParser:
         description="Remove runs that are over from the record, also beside a running Flowport. Names of tools stay.",
     )
     parser.add_argument("run_id", nargs="?", metavar="RUN_ID", help="the run to erase")
-    parser.add_argument("--all", action="store_true", help="erase every run that is over, seen or not")
-    parser.add_argument("--files", action="store_true", help="remove the saved outputs too, with what lies beside them")
+    parser.add_argument("--all", action="store_true", help="erase every run that is over, delivered or not")
+    parser.add_argument("--files", action="store_true", help="remove the saved outputs too, each with its .json")
     add_flags(parser)
     return parser
 
 
 async def erase(store: Store, *, run_id: str | None, should_remove_files: bool) -> None:
-    """Erase one run or all, and say what was done and what was left."""
+    """Erase one run or all, and print what was erased and what was kept."""
     if run_id is None:
         unseen = (await store.get_history(owner=LOCAL_OWNER)).unseen
         erasure = await store.erase_owner(LOCAL_OWNER)
@@ -65,7 +65,7 @@ def _deal_with_files(erasure: Erasure, *, should_remove: bool) -> None:
 
 
 def _remove(path: Path) -> str:
-    """Remove a saved file and its record, and return what stood in the way; empty when nothing did."""
+    """Remove a saved file and its `.json`; return the problem, or an empty text."""
     try:
         path.with_name(f"{path.name}.json").unlink(missing_ok=True)
         path.unlink(missing_ok=True)

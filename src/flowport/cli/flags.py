@@ -1,4 +1,4 @@
-"""Flags that are written in full: a shortened one could mean another in the next version, and some of them cost money."""
+"""A flag parser that accepts no abbreviations: one could mean another flag in the next version."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from flowport.settings.variables import get_key_names
 
 
 class FlagParser(argparse.ArgumentParser):
-    """A parser that takes no flag for another and names the nearest one."""
+    """A parser without abbreviations that suggests the nearest flag."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def parse_flags(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Return the flags; what is none ends the program with its nearest name."""
-        # Without the parent's check, which names no other flag.
+        """Return the flags; an unknown one ends the program with a suggestion."""
+        # Not the parent's check, which suggests no flag.
         flags, unknown = self.parse_known_args(arguments)
         if unknown:
             self._refuse(unknown)
@@ -26,17 +26,17 @@ class FlagParser(argparse.ArgumentParser):
 
     def _refuse(self, unknown: Sequence[str]) -> NoReturn:
         known = [name for action in self._actions for name in action.option_strings if action.help != argparse.SUPPRESS]
-        told = []
+        problems = []
         for word in unknown:
             name = word.partition("=")[0]
             if name.startswith("-"):
-                told.append(f"there is no flag {name}{_format_hint(name, known)}")
+                problems.append(f"there is no flag {name}{_format_hint(name, known)}")
         # What follows an unknown flag is its value, and may be a key.
-        self.error(", ".join(told) or f"there is no place for {unknown[0]!r}")
+        self.error(", ".join(problems) or f"the argument {unknown[0]!r} is not expected")
 
 
 def _format_hint(name: str, known: Sequence[str]) -> str:
-    """Return what is meant by a flag, which may be spelt as its variable is; empty when nothing comes to mind."""
+    """Return a suggestion for a flag, which may be spelt like its variable; may be empty."""
     plain = "-".join(filter(None, name.replace("_", "-").lower().split("-")))
     variable = plain.upper().replace("-", "_")
     keys = get_key_names()

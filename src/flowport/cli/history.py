@@ -1,4 +1,4 @@
-"""`flowport history`: how much the record of runs holds."""
+"""`flowport history`: print how many runs are in the store and how much space they take."""
 
 import gc
 import sys
@@ -19,7 +19,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def build_parser() -> FlagParser:
     """Return the flags."""
-    parser = FlagParser(prog="flowport history", description="Say how much the record of runs holds.")
+    parser = FlagParser(
+        prog="flowport history", description="Print how many runs are on record and how much space they take."
+    )
     add_flags(parser)
     return parser
 
@@ -32,7 +34,7 @@ async def print_history(store: Store) -> None:
     saved = f"{format_bytes(history.saved_bytes)} in {format_count(history.saved_outputs, 'file')}"
     sys.stdout.write(
         f"runs            {history.runs}\n"
-        f"not yet seen    {history.unseen}\n"
+        f"not delivered   {history.unseen}\n"
         f"not over        {history.live}\n"
         f"unknown         {history.unknown}\n"
         f"oldest          {oldest}\n"

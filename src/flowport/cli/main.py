@@ -1,4 +1,4 @@
-"""The command line: which command, and with which flags."""
+"""The command line: find the command and run it with its flags."""
 
 import argparse
 import gc
@@ -14,11 +14,11 @@ from flowport import __version__
 
 COMMANDS: Final = {
     "serve": "speak MCP on standard input and output (the default), or over HTTP",
-    "history": "say how many runs are on record, and how much room they take",
+    "history": "print how many runs are on record, and how much space they take",
     "erase": "remove runs from the record",
-    "sandbox": "serve the built-in provider by itself, for development and tests",
+    "sandbox": "serve the demo provider alone, for development and tests",
 }
-"""Every command with its one line of help; each is the module of that name in `flowport.commands`."""
+"""Every command with its line of help; each is the module of that name in `flowport.cli`."""
 
 DEFAULT_COMMAND: Final = "serve"
 
@@ -27,25 +27,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code."""
     prepare_process()
     name, rest = split_command(sys.argv[1:] if arguments is None else arguments)
-    # By name, so that no command pays for what another imports.
+    # By name, so that a command imports only what it needs.
     command = importlib.import_module(f"flowport.cli.{name}")
     code: int = command.run(rest)
     return code
 
 
 def prepare_process() -> None:
-    """End quietly at a signal while nothing is open yet, and collect no garbage; a command replaces both when it serves."""
-    # A start makes many objects and no garbage, and looking for it takes a sixth of the time to the first tool list.
+    """Exit quietly on a signal until a command handles signals itself, and disable garbage collection until it serves."""
+    # A start creates many objects and no garbage; collecting takes a sixth of the time to the first tool list.
     gc.disable()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
 
 
 def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the command and its flags. Flags alone are those of `serve`, which is what clients' configurations mean.
+    """Return the command and its flags. Flags alone belong to `serve`, as in clients' configurations.
 
     Raises:
-        SystemExit: Help or the version was asked for, or there is no such command.
+        SystemExit: Help or the version was requested, or the command does not exist.
     """
     if arguments and arguments[0].startswith("-") and arguments[0] not in {"-h", "--help", "--version"}:
         return DEFAULT_COMMAND, list(arguments)

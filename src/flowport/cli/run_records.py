@@ -1,4 +1,4 @@
-"""What the commands about the record of runs share: their flags, and opening the store beside a running Flowport."""
+"""Shared by the commands about stored runs: their flags, and opening the store beside a running Flowport."""
 
 import argparse
 import sys
@@ -21,15 +21,15 @@ _THOUSAND: Final = 1000
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add what tells whose record is meant."""
+    """Add the flags that select the store."""
     add_config_flag(parser)
     parser.add_argument("--home", dest="FLOWPORT_HOME", help="the folder of the record", metavar="VALUE")
 
 
 def run_on_record(flags: argparse.Namespace, work: Callable[[Store], Awaitable[None]]) -> int:
-    """Carry out a command on the store that the flags mean, and return the exit code.
+    """Run a command on the store that the flags select, and return the exit code.
 
-    Nothing is created where there is no store.
+    A missing store is not created.
     """
     given = {"FLOWPORT_HOME": flags.FLOWPORT_HOME} if flags.FLOWPORT_HOME else {}
     try:
@@ -47,7 +47,7 @@ def run_on_record(flags: argparse.Namespace, work: Callable[[Store], Awaitable[N
 
 
 def format_for_terminal(error: FlowportError, home: Path) -> str:
-    """Return an error in the words of a terminal: the sentences for assistants name tools, which nothing here can call."""
+    """Return an error for a terminal: sentences for assistants name tools that cannot be called here."""
     match error:
         case RunNotFound(run_id):
             return f"There is no run {clean_line(run_id)!r} on record in {home}."
@@ -74,7 +74,7 @@ def format_count(number: int, what: str) -> str:
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Return a size as people read it."""
+    """Return a size with its unit."""
     for unit in ("bytes", "KB", "MB"):
         if size_bytes < _THOUSAND:
             return f"{size_bytes:.{int(unit != 'bytes')}f} {unit}"

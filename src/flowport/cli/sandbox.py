@@ -23,7 +23,7 @@ from flowport.sandbox.leases import Leases
 from flowport.sandbox.serve import SandboxAddresses, serve
 from flowport.sandbox.state import SandboxOptions
 from flowport.sandbox.storage import FolderStorage, write_private
-from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, Turn
+from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, LeaderLock
 from flowport.store.process_lock import FOLDER as PROCESSES
 
 _MAX_PORT: Final = 65_535
@@ -70,7 +70,7 @@ class OpenedFolder:
     """Part of a sentence; also said when what lay there could not be read."""
     is_taken: bool = False
     """Whether another sandbox has the folder."""
-    turn: Turn | None = None
+    turn: LeaderLock | None = None
     """Held for life: one sandbox at a time has a folder."""
 
 
@@ -78,7 +78,7 @@ def open_folder(folder: Path) -> OpenedFolder:
     """Take a folder for this process, if no other has it, and read what lies there."""
     try:
         (folder / PROCESSES).mkdir(parents=True, exist_ok=True, mode=0o700)
-        turn = Turn(folder, LOCK_NAME)
+        turn = LeaderLock(folder, LOCK_NAME)
         if not turn.take():
             return OpenedFolder(None, f"another sandbox uses the folder {folder}", is_taken=True)
         storage = FolderStorage(folder)

@@ -42,7 +42,7 @@ thread needs a turn for each statement, and a run waits for it before its reques
 
 
 def run(arguments: Sequence[str], open_all: OpenAssembly = open_assembly) -> int:
-    """Serve until the end; returns only when it cannot begin, so that no thread can hold up the end.
+    """Serve until shutdown; returns only if serving cannot begin, so that no thread can delay the end.
 
     Args:
         open_all: Opens everything that the settings name; tests give it another clock.
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str], open_all: OpenAssembly = open_assembly) -> int
     code = 1
     try:
         code = anyio.run(_serve, settings, serve, open_all)
-    except BaseException as exc:  # the boundary of the process, which is left below in a way that tells nothing
+    except BaseException as exc:  # the boundary of the process, which is left below without a traceback
         problem = _find_first(exc)
         logger.exception("Flowport ends: %s: %s", type(problem).__name__, problem)
     finally:
@@ -85,7 +85,7 @@ def build_parser() -> FlagParser:
 
 
 def build_flag(name: str) -> str:
-    """Return the flag of a variable: `--wait-seconds` for FLOWPORT_WAIT_SECONDS."""
+    """Return the flag of a variable, such as `--wait-seconds` for FLOWPORT_WAIT_SECONDS."""
     return "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")
 
 
@@ -112,7 +112,7 @@ def _get_given(flags: argparse.Namespace) -> dict[str, str]:
 
 
 def _get_secrets() -> set[str]:
-    """Return what may be a key; a placeholder is none, and a person has to see which it is."""
+    """Return the values that may be keys, without placeholders, which the user has to see."""
     values = (value for name, value in get_environment().items() if name.endswith("_API_KEY"))
     return {value for value in values if not is_placeholder(strip_quotes(value))}
 

@@ -1,4 +1,4 @@
-"""The choices of a select input, read within bounds that no builder reaches by hand. Pure."""
+"""The choices and defaults of inputs, read within bounds that no builder reaches by hand. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from flowport.domain.errors import AppUnsupported
-from flowport.domain.models import Option, Scalar
+from flowport.domain.models import MAX_INPUTS, JsonValue, Option, Scalar
 from flowport.domain.text import clean_line
 
 MAX_OPTIONS: Final = 2000
 MAX_TEXT_LENGTH: Final = 4000
 """Characters of a name, label or option. A longer name or label is cut, since it is only read; an option is a value."""
+
+MAX_DEFAULT_LENGTH: Final = 20_000
+"""Characters or items of a default; a longer one is left to the provider, because half of it would mean something else."""
 
 _MAX_DEPTH: Final = 20
 """Headings above one another."""
@@ -61,6 +64,23 @@ def parse_options(app_id: str, found: Any) -> tuple[Option, ...]:
         Option(choice.value, _format_label(choice, is_shared=labels[choice.label] > 1))
         for choice in dict.fromkeys(first[isinstance(choice.value, bool), choice.value] for choice in choices)
     )
+
+
+def check_input_count(app_id: str, count: int) -> None:
+    """Check that an app has no more inputs than a tool can take.
+
+    Raises:
+        AppUnsupported: It has more.
+    """
+    if count > MAX_INPUTS:
+        raise AppUnsupported(clean_line(app_id), f"it has {count} inputs and {MAX_INPUTS} are the most")
+
+
+def drop_long_default(value: Any) -> JsonValue:
+    """Return the default of an input; None for one that is too long."""
+    is_long = isinstance(value, str | list | dict) and len(value) > MAX_DEFAULT_LENGTH
+    default: JsonValue = None if is_long else value
+    return default
 
 
 def find_options(holder: Mapping[str, Any]) -> Any:

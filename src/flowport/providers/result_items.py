@@ -10,13 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flowport.domain.models import DATA_SCHEME, OutputKind
-from flowport.providers.parsing import complete_url, guess_mime_type
+from flowport.domain.models import DATA_SCHEME, Output, OutputKind
+from flowport.domain.text import clean_line
+from flowport.providers.parsing import complete_url, guess_mime_type, is_number
 
 MAX_TEXT: Final = 100_000
+MAX_OUTPUTS: Final = 1000
 MAX_KEPT: Final = 200
 """Characters of an unread item that are kept."""
 _MAX_DEPTH: Final = 8
+_MAX_SIZE: Final = 1e6
+"""Pixels, or seconds."""
 _MAX_FURTHER: Final = 5
 _MAX_DATA: Final = 64_000_000
 """Characters of a file inside an answer."""
@@ -223,3 +227,32 @@ def keep_beginning(value: Any) -> str:
         if length > MAX_KEPT:
             break
     return "".join(pieces)[:MAX_KEPT]
+
+
+def build_output(n: int, item: FoundItem, *, expires_at: float) -> Output:
+    """Return an item as the output of a run.
+
+    Args:
+        n: Its number in the run.
+        expires_at: When its link stops working, if it has one.
+    """
+    if item.kind is OutputKind.TEXT:
+        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=item.text)
+    about, is_link = item.about, not item.url.startswith(DATA_SCHEME)
+    width, height, seconds = (_read_size(about.get(key)) for key in ("width", "height", "duration"))
+    return Output(
+        n=n,
+        kind=item.kind,
+        url=item.url,
+        provider_output_id=clean_line(about["id"]) if isinstance(about.get("id"), str) else "",
+        mime_type=guess_mime_type(item.url) if is_link else "",
+        width=int(width) if width else None,
+        height=int(height) if height else None,
+        duration_seconds=seconds,
+        expires_at=expires_at if is_link else None,
+        text=item.text,
+    )
+
+
+def _read_size(value: Any) -> float | None:
+    return float(value) if is_number(value) and 0 <= value < _MAX_SIZE else None

@@ -16,8 +16,8 @@ from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.prepare import PreparedCall
 from flowport.runtime.clock import Clock
 from flowport.runtime.supervisor import Supervisor
-from flowport.store.process_lock import ProcessLock
 from flowport.store.records import Accepted, AcceptOutcome, InDoubt, Joined
+from flowport.store.workers import Workers
 
 _ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 """Without the letters and digits that people mistake for one another."""
@@ -25,7 +25,7 @@ _ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _ID_LENGTH: Final = 10
 
 
-def build_run(call: PreparedCall, owner: str, clock: Clock, process: ProcessLock) -> Run:
+def build_run(call: PreparedCall, owner: str, clock: Clock, process: Workers) -> Run:
     """Return the run that is to be accepted for a call, with an id of its own and its price held back."""
     price, boot = call.app.price_credits, clock.boot_time()
     return Run(
@@ -93,7 +93,7 @@ class Acceptor:
 
     accounts: Mapping[str, OpenAccount]
     supervisor: Supervisor
-    process: ProcessLock
+    process: Workers
     requests: RecentRequests
 
     async def submit(

@@ -9,7 +9,6 @@ from flowport.domain.exchange import Exchange
 from flowport.domain.models import Urgency
 from flowport.domain.spending import DAY_SECONDS, Consent, LimitExceeded, SpendingCheck, SpendingLimits
 from flowport.runtime.clock import Clock
-from flowport.store.process_lock import ProcessLock
 from flowport.store.records import (
     Accepted,
     AcceptOutcome,
@@ -20,6 +19,7 @@ from flowport.store.records import (
     LivenessNeeded,
     WaitingCall,
 )
+from flowport.store.workers import Workers
 
 SIDE_BY_SIDE_SECONDS: Final = 10.0
 """Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
@@ -111,7 +111,7 @@ class RecentRequests:
         """By id, with the monotonic seconds at which each was accepted."""
 
     async def accept(
-        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunRequest, process: ProcessLock
+        self, accept: Callable[[AttachRules], Awaitable[AcceptOutcome]], call: RunRequest, process: Workers
     ) -> SettledOutcome:
         """Have the store accept a call, and find out on the way what it needs to know of other processes.
 

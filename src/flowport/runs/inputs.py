@@ -1,17 +1,15 @@
-"""Bring the files of an accepted run to its provider, in the form that it takes.
+"""Prepare the inputs of an accepted run: give its files to the provider in a form that it accepts.
 
-A result of the same account goes by its id, else by its link, a fresh one if need be, else its saved copy goes like any file:
-uploaded where the provider takes uploads, else inside the request. Nothing here can cost money; when a file cannot be
-brought the run ends unsent.
+A result of the same account is sent by its id, else by its link, refreshed if needed, else its saved copy like any file:
+uploaded where the provider accepts uploads, else inside the request. Nothing here can cost money; when a file cannot be
+sent the run ends unsent.
 """
 
 import base64
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -19,14 +17,14 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.call_errors import build_refusal
-from flowport.domain.errors import ArgumentsInvalid, ProviderError
+from flowport.domain.errors import ProviderError
 from flowport.domain.models import JsonValue, Output, Run
 from flowport.domain.run_events import InputsPrepared
 from flowport.media.convert import Wanted, is_odd_picture_url
 from flowport.media.data_uris import parse_data_uri
 from flowport.media.errors import format_size
-from flowport.media.input_files import FileMedia, UrlMedia, examine
-from flowport.media.local_files import DiskSource, HeldSource, open_unchanged
+from flowport.media.input_files import FileMedia, MediaRules, UrlMedia, examine
+from flowport.media.local_files import DiskSource, HeldSource, Source
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
 from flowport.network.download import Fetcher, FetchRules
@@ -34,7 +32,7 @@ from flowport.runs.downloads import LinkRefresher
 from flowport.runs.output_file import SavingRules, build_folder_warning
 from flowport.runs.prepare import MediaInput, PreparedCall, build_rules
 from flowport.runs.references import CreationMedia, InputMedia, OutputMedia
-from flowport.runs.uploads import FileUploads, convert_if_picture
+from flowport.runs.uploads import FileUploads
 from flowport.runtime.clock import Clock
 from flowport.runtime.file_systems import find_folder_problem
 from flowport.store.interface import Store
@@ -46,21 +44,21 @@ MAX_INLINE_BYTES: Final = 30_000_000
 """All files that go inside one request; they lie in memory as bytes and as base64."""
 
 SANDBOX_NOTE: Final = "The sandbox draws and generates nothing: a text gets a landscape, whatever it asks for. Its credits are play money."
-"""Said of each of its runs, so that no one judges a provider by it."""
+"""Part of the notes of each of its runs, so that no provider is judged by it."""
 
 FOLDER_SECONDS: Final = 5.0
-"""How long the folder for results is looked at; a share that has gone away must not hold up a start."""
+"""How long the check of the folder for results may take; an unreachable share must not delay a start."""
 
 LINK_MARGIN_SECONDS: Final = 900.0
-"""How long a link must still live to be handed on."""
+"""How long a link must still live to be passed on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class PreparedInputs:
     """What a run is started with."""
 
     inputs: Mapping[str, JsonValue] = field(repr=False)
-    """By run key; files stand in it as ids, addresses or base64."""
+    """By run key; files are ids, addresses or base64."""
     uploads: tuple[str, ...] = ()
     """The digests of the uploaded files among them."""
     notes: str = ""
@@ -68,17 +66,22 @@ class Delivered:
 
 
 @dataclass(slots=True)
-class _Delivery:
-    """A delivery under way."""
+class _Preparation:
+    """The inputs of one run while they are prepared."""
 
     account: OpenAccount
     notes: list[str] = field(default_factory=list)
     uploads: list[str] = field(default_factory=list)
     inline_bytes: int = 0
 
+    def note(self, item: MediaInput, note: str) -> None:
+        """Add what was done to a file; nothing for an empty note."""
+        if note:
+            self.notes.append(f"{item.argument} {note}.")
 
-class FileDeliverer:
-    """Brings files to providers."""
+
+class InputPreparer:
+    """Gives the files of runs to their providers."""
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class FileDeliverer:
         """Prepare.
 
         Args:
-            results: Where the run's outputs will go; None when nobody minds.
+            results: Where the run's outputs will be saved; None skips the check of that folder.
         """
         self._results = results
         self._store = store
@@ -106,29 +109,29 @@ class FileDeliverer:
         self._accounts = accounts
         self._threads = threads
 
-    async def deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
-        """Return what the run is started with, its files having been brought; what was done to them is noted.
+    async def prepare(self, run: Run, call: PreparedCall, account: OpenAccount) -> PreparedInputs:
+        """Return what the run is started with, after its files were sent; changes to them are recorded as notes.
 
         Raises:
-            ArgumentsInvalid: A file cannot be brought; nothing was sent that could cost anything.
+            ArgumentsInvalid: A file cannot be sent; nothing was sent that could cost anything.
             StoreError: The store cannot be read or written.
         """
-        delivery = _Delivery(account)
-        # Before anything is paid, so that the person can still choose another folder.
-        delivery.notes.extend(await self._look_at_results())
+        job = _Preparation(account)
+        # Before anything is paid, so that the user can still choose another folder.
+        job.notes.extend(await self._check_results_folder())
         values: dict[str, JsonValue] = {}
         for item in call.media:
-            brought = [await self._bring(one, item, delivery) for one in item.media]
-            values[item.run_key] = list(brought) if item.is_list else brought[0]
+            sent: list[JsonValue] = [await self._send(one, item, job) for one in item.media]
+            values[item.run_key] = sent if item.is_list else sent[0]
         if account.is_sandbox:
-            delivery.notes.append(SANDBOX_NOTE)
-        notes = " ".join(dict.fromkeys(delivery.notes))
+            job.notes.append(SANDBOX_NOTE)
+        notes = " ".join(dict.fromkeys(job.notes))
         if notes:
             await self._store.record(run.id, InputsPrepared(notes))
-        return Delivered({**call.inputs, **values}, tuple(delivery.uploads), notes)
+        return PreparedInputs({**call.inputs, **values}, tuple(job.uploads), notes)
 
-    async def _look_at_results(self) -> list[str]:
-        """Return what stands in the way of saving the outputs, as a sentence; none when nothing does."""
+    async def _check_results_folder(self) -> list[str]:
+        """Return why the outputs could not be saved, as a sentence; empty when they can."""
         if self._results is None or not self._results.is_wanted:
             return []
         folder, reason = self._results.folder, ""
@@ -138,63 +141,53 @@ class FileDeliverer:
             )
         return [build_folder_warning(folder, reason)] if reason else []
 
-    async def forget(self, delivered: Delivered, account: OpenAccount) -> None:
-        """Forget the uploads of inputs that the provider refused: it may no longer have one of them."""
-        for sha256 in delivered.uploads:
+    async def forget(self, prepared: PreparedInputs, account: OpenAccount) -> None:
+        """Forget the uploads of refused inputs: the provider may no longer have one of them."""
+        for sha256 in prepared.uploads:
             await self._uploads.forget(account, sha256)
 
-    async def _bring(self, media: InputMedia, item: MediaInput, delivery: _Delivery) -> str:
+    async def _send(self, media: InputMedia, item: MediaInput, job: _Preparation) -> str:
         match media:
             case CreationMedia():
                 return media.id
             case UrlMedia():
-                return await self._bring_url(media.url, item, delivery)
+                return await self._send_url(media.url, item, job)
             case OutputMedia():
-                return await self._bring_output(media, item, delivery)
+                return await self._send_output(media, item, job)
             case FileMedia():
-                return await self._bring_file(media, item, delivery)
+                return await self._send_file(media, item, job)
             case _:
                 assert_never(media)
 
-    async def _bring_output(self, media: OutputMedia, item: MediaInput, delivery: _Delivery) -> str:
-        output, account = media.output, delivery.account
+    async def _send_output(self, media: OutputMedia, item: MediaInput, job: _Preparation) -> str:
+        output, account = media.output, job.account
         if account.is_sandbox and output.saved_path and await anyio.Path(output.saved_path).is_file():
-            # The sandbox forgets old results, and reads nothing from the web.
-            return await self._bring_saved(output.saved_path, item, delivery)
-        is_theirs = media.run.account_id == account.account.id and account.provider.capabilities.is_output_id
-        if is_theirs and output.provider_output_id:
+            # The sandbox forgets old results, and fetches nothing from the web.
+            return await self._send_path(Path(output.saved_path), item, job)
+        is_own = media.run.account_id == account.account.id and account.provider.capabilities.is_output_id
+        if is_own and output.provider_output_id:
             return output.provider_output_id
         output = await self._refresh_links(media)
-        if output.url and self._is_fresh(output) and output.url.startswith("https:") and not account.is_sandbox:
-            return output.url
-        if output.url and not output.link:
-            return await self._bring_data(output.url, item, delivery)
+        url = output.url or ""
+        if url.startswith("https:") and self._is_fresh(output) and not account.is_sandbox:
+            return url
+        if url and not output.link:
+
+            def decode(rules: MediaRules) -> HeldSource:
+                """Return the bytes of a result that came inside the provider's answer and was not saved."""
+                return HeldSource(parse_data_uri(url, argument=item.argument, max_bytes=rules.max_inline_bytes))
+
+            return await self._send_source(decode, item, job)
         if not output.saved_path:
             problem = f"names output {output.n} of {media.run.id}, whose link has expired and which was not saved"
             raise build_refusal(item.argument, problem, "Give another file, or run that app again.")
-        return await self._bring_saved(output.saved_path, item, delivery)
-
-    async def _bring_saved(self, saved_path: str, item: MediaInput, delivery: _Delivery) -> str:
-        path = Path(saved_path)
-        return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
-
-    async def _bring_data(self, uri: str, item: MediaInput, delivery: _Delivery) -> str:
-        """Bring a result that came inside its provider's answer and was not saved."""
-        rules = await build_rules(delivery.account, ())
-
-        def work() -> FileMedia:
-            """Decode the file and look at it."""
-            data = parse_data_uri(uri, argument=item.argument, max_bytes=rules.max_inline_bytes)
-            return examine(HeldSource(data), argument=item.argument, kind=item.kind, rules=rules)
-
-        media = await anyio.to_thread.run_sync(work, limiter=self._threads)
-        return await self._bring_file(media, item, delivery)
+        return await self._send_path(Path(output.saved_path), item, job)
 
     def _is_fresh(self, output: Output) -> bool:
         return output.expires_at is None or output.expires_at > self._clock.now() + LINK_MARGIN_SECONDS
 
     async def _refresh_links(self, media: OutputMedia) -> Output:
-        """Return the output with a fresh link, if its own will not do and its provider gives another."""
+        """Return the output, with a fresh link if its own has expired and its provider gives another."""
         account = self._accounts.get(media.run.account_id)
         if account is None or not media.output.url or self._is_fresh(media.output):
             return media.output
@@ -205,16 +198,11 @@ class FileDeliverer:
             return media.output
         return next(output for output in refreshed.run.outputs if output.n == media.output.n)
 
-    async def _bring_url(self, url: str, item: MediaInput, delivery: _Delivery) -> str:
-        """Hand a URL on, unless it promises a format that must be converted first."""
+    async def _send_url(self, url: str, item: MediaInput, job: _Preparation) -> str:
+        """Pass a URL on, unless it ends like a format that must be converted first."""
         if not is_odd_picture_url(url):
             return url
-        async with self._fetch(url, item, delivery) as path:
-            return await self._bring_file(await self._examine(path, path.parent, item, delivery), item, delivery)
-
-    @asynccontextmanager
-    async def _fetch(self, url: str, item: MediaInput, delivery: _Delivery) -> AsyncIterator[Path]:
-        rules = await build_rules(delivery.account, ())
+        rules = await build_rules(job.account, ())
         limits = FetchRules(max_bytes=rules.max_file_bytes, trusted_origins=rules.trusted_origins)
         with tempfile.TemporaryDirectory(prefix="flowport-") as folder:
             path = Path(folder) / "fetched"
@@ -224,74 +212,54 @@ class FileDeliverer:
                 except FetchError as exc:
                     problem = f"is a picture that must be converted first and could not be fetched: {exc.problem}"
                     raise build_refusal(item.argument, problem, "Give it as a PNG or JPEG.") from exc
-            yield path
+            return await self._send_path(path, item, job)
 
-    async def _examine(self, path: Path, root: Path, item: MediaInput, delivery: _Delivery) -> FileMedia:
-        rules = await build_rules(delivery.account, (root,))
-        work = partial(examine, DiskSource(path, rules.roots), argument=item.argument, kind=item.kind, rules=rules)
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
+    async def _send_path(self, path: Path, item: MediaInput, job: _Preparation) -> str:
+        return await self._send_source(lambda rules: DiskSource(path, rules.roots), item, job, roots=(path.parent,))
 
-    async def _bring_file(self, media: FileMedia, item: MediaInput, delivery: _Delivery) -> str:
-        _note(delivery, item, media.note)
-        outcome = await self._uploads.upload(media, delivery.account, argument=item.argument)
-        if not isinstance(outcome, Upload):
-            return await self._inline(media, item, delivery, outcome.reason)
-        delivery.uploads.append(outcome.sha256)
-        _note(delivery, item, outcome.note)
-        return outcome.url
+    async def _send_source(
+        self,
+        build_source: Callable[[MediaRules], Source],
+        item: MediaInput,
+        job: _Preparation,
+        roots: tuple[Path, ...] = (),
+    ) -> str:
+        """Check a file as if the call had named it, and send it."""
+        rules = await build_rules(job.account, roots)
 
-    async def _inline(self, media: FileMedia, item: MediaInput, delivery: _Delivery, reason: str) -> str:
-        provider = delivery.account.provider
-        if provider.capabilities.inline is None:
-            raise _build_unsendable(item.argument, provider.title, reason)
-        wanted = Wanted(provider.capabilities.inline.types, provider.capabilities.inline.max_bytes)
+        def work() -> FileMedia:
+            """Read and check the file."""
+            return examine(build_source(rules), argument=item.argument, kind=item.kind, rules=rules)
 
-        def work() -> tuple[bytes, str]:
-            """Read the file, and convert it where that must be."""
-            with open_unchanged(media.source, media.fingerprint, argument=item.argument) as file:
-                converted = convert_if_picture(file, media, wanted, item.argument)
-                if converted is not None:
-                    return converted.data, converted.note
-                file.seek(0)
-                return file.read(wanted.max_bytes + 1), ""
+        return await self._send_file(await anyio.to_thread.run_sync(work, limiter=self._threads), item, job)
 
-        async with self._uploads.conversions:
-            data, note = await anyio.to_thread.run_sync(work, limiter=self._threads)
-        delivery.inline_bytes += len(data)
-        _check_inline(len(data), delivery.inline_bytes, wanted, item.argument, reason)
-        # What was lost was lost for want of an upload, where there is one.
-        _note(
-            delivery,
-            item,
-            f"{note}, because it could not be uploaded{_format_why(reason)}" if note and reason else note,
-        )
+    async def _send_file(self, media: FileMedia, item: MediaInput, job: _Preparation) -> str:
+        job.note(item, media.note)
+        outcome = await self._uploads.upload(media, job.account, argument=item.argument)
+        if isinstance(outcome, Upload):
+            job.uploads.append(outcome.sha256)
+            job.note(item, outcome.note)
+            return outcome.url
+        return await self._inline(media, item, job, f" ({outcome.reason.removesuffix('.')})" if outcome.reason else "")
+
+    async def _inline(self, media: FileMedia, item: MediaInput, job: _Preparation, why: str) -> str:
+        """Return a file as base64 for the request. `why` says in brackets why it was not uploaded."""
+        provider = job.account.provider
+        inline = provider.capabilities.inline
+        if inline is None:
+            cause = f"it could not be uploaded there{why}"
+            problem = f"is a file of this computer; {provider.title} takes web addresses alone, and {cause}"
+            raise build_refusal(item.argument, problem, "Give an https URL of it.")
+        body = await self._uploads.open_body(media, Wanted(inline.types, inline.max_bytes), argument=item.argument)
+        with body.file:
+            data = await anyio.to_thread.run_sync(body.file.read, inline.max_bytes + 1, limiter=self._threads)
+        job.inline_bytes += len(data)
+        if len(data) > inline.max_bytes:
+            problem = f"is a file of more than {format_size(inline.max_bytes)}, which could not be uploaded{why}"
+            raise build_refusal(item.argument, problem, "Give a smaller file, or an https URL of it.")
+        if job.inline_bytes > MAX_INLINE_BYTES:
+            problem = f"brings the files of this call to more than {MAX_INLINE_BYTES // 1_000_000} MB"
+            raise build_refusal(item.argument, problem, "Give fewer or smaller files, or https URLs of them.")
+        # What the conversion lost was lost because there was no upload, where the provider accepts them.
+        job.note(item, f"{body.note}, because it could not be uploaded{why}" if body.note and why else body.note)
         return base64.b64encode(data).decode("ascii")
-
-
-def _check_inline(size_bytes: int, sum_bytes: int, wanted: Wanted, argument: str, reason: str) -> None:
-    if size_bytes > wanted.max_bytes:
-        most = format_size(wanted.max_bytes)
-        problem = f"is a file of more than {most}, which could not be uploaded{_format_why(reason)}"
-        raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
-    if sum_bytes > MAX_INLINE_BYTES:
-        raise _build_sum_refusal(argument)
-
-
-def _build_unsendable(argument: str, title: str, reason: str) -> ArgumentsInvalid:
-    why = f"it could not be uploaded there{_format_why(reason)}"
-    problem = f"is a file of this computer; {title} takes web addresses alone, and {why}"
-    return build_refusal(argument, problem, "Give an https URL of it.")
-
-
-def _format_why(reason: str) -> str:
-    return f" ({reason.removesuffix('.')})" if reason else ""
-
-
-def _build_sum_refusal(argument: str) -> ArgumentsInvalid:
-    problem = f"brings the files of this call to more than {MAX_INLINE_BYTES // 1_000_000} MB"
-    return build_refusal(argument, problem, "Give fewer or smaller files, or https URLs of them.")
-
-
-def _note(delivery: _Delivery, item: MediaInput, note: str) -> None:
-    if note:
-        delivery.notes.append(f"{item.argument} {note}.")

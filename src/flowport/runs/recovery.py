@@ -15,8 +15,8 @@ from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.service import Runner
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
-from flowport.store.process_lock import ProcessLock
 from flowport.store.records import Claimed
+from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _FORBIDDEN: Final = 403
 class RunAdopter:
     """Finds a readable account for runs whose own is not open. Each run is tried once by each key."""
 
-    def __init__(self, accounts: Mapping[str, OpenAccount], store: Store, clock: Clock, process: ProcessLock) -> None:
+    def __init__(self, accounts: Mapping[str, OpenAccount], store: Store, clock: Clock, process: Workers) -> None:
         self._accounts = accounts
         self._store = store
         self._clock = clock
@@ -80,7 +80,7 @@ class RunClaimer:
         accounts: Mapping[str, OpenAccount],
         store: Store,
         clock: Clock,
-        process: ProcessLock,
+        process: Workers,
         link_refresher: LinkRefresher,
         adopter: RunAdopter,
         call_rebuilder: CallRebuilder,

@@ -35,8 +35,8 @@ from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
-from flowport.store.process_lock import ProcessLock
 from flowport.store.records import Recorded
+from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Runner:
         follower: RunPoller,
         saver: OutputSaver,
         writer: PendingWrites,
-        process: ProcessLock,
+        process: Workers,
         calls: RecentRequests,
         retrier: DownloadRetrier,
     ) -> None:

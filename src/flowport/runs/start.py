@@ -31,7 +31,7 @@ from flowport.network.api_client import PAUSE_WITHOUT_WORD_SECONDS
 from flowport.network.ratelimit.limiter import Priority
 from flowport.providers.input_errors import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
-from flowport.runs.inputs import Delivered, FileDeliverer
+from flowport.runs.inputs import InputPreparer, PreparedInputs
 from flowport.runs.live import LiveRuns, QueuePlace
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.prepare import PreparedCall
@@ -100,17 +100,17 @@ class RunStarter:
         clock: Clock,
         writer: PendingWrites,
         *,
-        deliverer: FileDeliverer | None = None,
+        input_preparer: InputPreparer | None = None,
         on_doubt: Callable[[OpenAccount, App], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
-            deliverer: Brings the files of runs; None where no run has files.
+            input_preparer: Sends the files of runs; None where no run has files.
             on_doubt: Called when a provider refuses inputs that fit the definition of the app.
         """
         self._on_doubt = on_doubt
-        self._deliverer = deliverer
+        self._input_preparer = input_preparer
         self._store = store
         self._writer = writer
         self._live_runs = live_runs
@@ -136,10 +136,10 @@ class RunStarter:
         return await self._get_kept(run) if started is None else started
 
     async def _start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
-        delivered = await self._deliver(run, call, account)
-        run = replace(run, notes=delivered.notes)
+        inputs = await self._prepare_inputs(run, call, account)
+        run = replace(run, notes=inputs.notes)
         # Built first: a mistake in it must not leave the fate of the run unknown.
-        request = account.provider.build_start_request(call.app, delivered.inputs)
+        request = account.provider.build_start_request(call.app, inputs.inputs)
         tries = _Tries(is_row=bool(run.batch_id))
         while True:
             priority = self._get_priority(run)
@@ -159,7 +159,7 @@ class RunStarter:
             if pause is None or not await self._retreat(run):
                 if _is_doubt(outcome):
                     self._on_doubt(account, call.app)
-                    await self._forget(delivered, account)
+                    await self._forget(inputs, account)
                 return await self._conclude(starting, _name_inputs(outcome, call), is_sandbox=account.is_sandbox)
             self._live_runs.update(run, problem=_format_retry(outcome, pause))
             await self._clock.sleep(pause)
@@ -204,12 +204,14 @@ class RunStarter:
         outcome = await self._store.record(run.id, cancelled, unless_waited_for=entry is not None)
         return entry is None or isinstance(outcome, Recorded)
 
-    async def _deliver(self, run: Run, call: PreparedCall, account: OpenAccount) -> Delivered:
-        return Delivered(call.inputs) if self._deliverer is None else await self._deliverer.deliver(run, call, account)
+    async def _prepare_inputs(self, run: Run, call: PreparedCall, account: OpenAccount) -> PreparedInputs:
+        if self._input_preparer is None:
+            return PreparedInputs(call.inputs)
+        return await self._input_preparer.prepare(run, call, account)
 
-    async def _forget(self, delivered: Delivered, account: OpenAccount) -> None:
-        if self._deliverer is not None:
-            await self._deliverer.forget(delivered, account)
+    async def _forget(self, inputs: PreparedInputs, account: OpenAccount) -> None:
+        if self._input_preparer is not None:
+            await self._input_preparer.forget(inputs, account)
 
     async def _get_kept(self, run: Run) -> Run:
         return await self._store.get_run(run.id, account_id=run.account_id, owner=run.owner)

@@ -67,7 +67,7 @@ class NoMessage(ValueError):
     """A line is not one message as it stands."""
 
     def __init__(self, data: bytes) -> None:
-        super().__init__("a line is no message")
+        super().__init__("a line is not a message")
         self.data = data
 
     @property
@@ -145,7 +145,7 @@ class ReconnectingReader(MessageReader):
             if isinstance(one, SessionMessage):
                 self._waiting.append(one)
                 continue
-            logger.warning("a line on standard input is no message: %s", one.error.message)
+            logger.warning("a line on standard input is not a message: %s", one.error.message)
             await self._answer(SessionMessage(one))
 
 

@@ -79,12 +79,12 @@ _EMPTY_WORDS: Final = frozenset(
         "sample",
     }
 )
-"""Words that stand for no value, by themselves."""
-_TELLING: Final = (
+"""Words that mean no value when alone."""
+_ASKING: Final = (
     *("your", "enter", "insert", "paste", "put", "replace", "change", "changeme", "fill", "here", "apikey"),
     *("placeholder", "example"),
 )
-"""Words of which one is in each text that asks for a key."""
+"""Words of which each text that asks for a key contains one."""
 _FORMER_NAMES: Final = ("freepik", "galaxy")
 """What two providers were once called."""
 _FILLING: Final = (
@@ -158,7 +158,7 @@ def parse_api_key(variable: Variable, text: str) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """Check whether a text is a placeholder, by its shape or because it holds only the words of examples."""
+    """Return whether a text is a placeholder for a key, by its shape or because it consists only of example words."""
     if _UNFILLED.fullmatch(text) or _MASK.fullmatch(text):
         return True
     inside = _BRACKETS.fullmatch(text)
@@ -173,7 +173,7 @@ def _is_instruction(text: str) -> bool:
     if len(words) == 1 and letters in _EMPTY_WORDS and _SPELLING.fullmatch(text.strip()):
         return True
     if _SPELLING.fullmatch(text.strip()) and _get_only_words().fullmatch(letters):
-        return any(word in letters for word in (*_TELLING, *_get_names()))
+        return any(word in letters for word in (*_ASKING, *_get_names()))
     # A sentence, such as that of our own example: no key has spaces, and it asks for one.
     return len(words) > 1 and " " in text.strip() and words[0] in _SENTENCE_STARTS and "key" in words
 
@@ -198,5 +198,5 @@ def _get_names() -> tuple[str, ...]:
 @cache
 def _get_only_words() -> re.Pattern[str]:
     """Return the pattern of a text that holds nothing but the words of examples."""
-    words = sorted((*_TELLING, *_FILLING, *_get_names()), key=len, reverse=True)
+    words = sorted((*_ASKING, *_FILLING, *_get_names()), key=len, reverse=True)
     return re.compile(rf"(?:{'|'.join(words)})+[0-9]{{0,2}}")

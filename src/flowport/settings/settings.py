@@ -55,7 +55,7 @@ class Settings:
     reattach_seconds: float = 3600.0
     """How long a repeated call joins its earlier run; 0: never."""
     keep_days: int = 90
-    """How long runs that are over and seen stay in the store; 0: forever."""
+    """How long delivered runs stay in the store after their end; 0: without limit."""
     spending_limits: SpendingLimits = field(default_factory=SpendingLimits)
     requests_per_minute: int | None = None
     """None: the provider's documented one; 0: no limit."""
@@ -160,11 +160,7 @@ def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:
     Raises:
         ConfigurationError: A default is missing, or two values contradict each other.
     """
-    should_save = read["FLOWPORT_SAVE_OUTPUTS"]
-    home = choose_home(read["FLOWPORT_HOME"] or (Path() if "FLOWPORT_HOME" in wrong else None))
-    # Where nothing is saved the folder needs no default of the platform.
-    spare = home / "outputs" if not should_save or "FLOWPORT_OUTPUT_DIR" in wrong else None
-    output_dir = choose_output_dir(read["FLOWPORT_OUTPUT_DIR"], spare)
+    home, output_dir = _choose_folders(read, wrong)
     roots = read["FLOWPORT_FILE_ROOTS"]
     per_minute, per_day = read["FLOWPORT_REQUESTS_PER_MINUTE"], read["FLOWPORT_REQUESTS_PER_DAY"]
     if per_day and per_minute == 0:
@@ -188,9 +184,32 @@ def _combine(read: Mapping[str, Any], wrong: AbstractSet[str]) -> Settings:
         requests_per_minute=per_minute,
         requests_per_day=per_day,
         should_send_links=read["FLOWPORT_LINKS"] == "resource",
-        should_save_outputs=should_save,
+        should_save_outputs=read["FLOWPORT_SAVE_OUTPUTS"],
         should_show_previews=read["FLOWPORT_PREVIEWS"],
     )
+
+
+def _choose_folders(read: Mapping[str, Any], wrong: AbstractSet[str]) -> tuple[Path, Path]:
+    """Return the folders of the store and of results.
+
+    Raises:
+        ConfigurationError: A default is missing; both are reported together.
+    """
+    home = output_dir = Path()
+    problems: list[ConfigurationError] = []
+    try:
+        home = choose_home(read["FLOWPORT_HOME"] or (home if "FLOWPORT_HOME" in wrong else None))
+    except ConfigurationError as exc:
+        problems.append(exc)
+    # If nothing is saved, the folder needs no default of the platform.
+    is_spare_enough = not read["FLOWPORT_SAVE_OUTPUTS"] or "FLOWPORT_OUTPUT_DIR" in wrong
+    try:
+        output_dir = choose_output_dir(read["FLOWPORT_OUTPUT_DIR"], home / "outputs" if is_spare_enough else None)
+    except ConfigurationError as exc:
+        problems.append(exc)
+    if problems:
+        raise ConfigurationError.unite(problems)
+    return home, output_dir
 
 
 def _build_spending_limits(read: Mapping[str, Any]) -> SpendingLimits:

@@ -1,4 +1,4 @@
-"""The table of settings: parsing, `--help`, the configuration file and docs/settings.md are made of it."""
+"""The table of settings, from which parsing, `--help`, the configuration file and docs/settings.md are made."""
 
 from functools import cache
 from typing import Final
@@ -10,7 +10,7 @@ from flowport.settings.folders import parse_path, parse_roots
 from flowport.settings.values import Variable, parse_choice, parse_list, parse_number, parse_switch
 
 MAX_LISTED_TOOLS: Final = 1000
-"""The largest FLOWPORT_MAX_TOOLS; above it no client that we know of copes."""
+"""The largest FLOWPORT_MAX_TOOLS; no known client handles more."""
 
 _parse_credits: Final = parse_number(0, 1_000_000_000)
 _parse_requests: Final = parse_number(0, 100_000, is_whole=True)
@@ -59,7 +59,7 @@ _OWN: Final = (
     ),
     Variable(
         "FLOWPORT_KEEP_DAYS",
-        "How long runs that are over and seen stay on record, in days; 0 forever.",
+        "How long runs stay on record after they ended and were delivered, in days; 0 keeps them all.",
         "`90`",
         parse_number(0, 36_500, is_whole=True),
         90,
@@ -89,7 +89,7 @@ _OWN: Final = (
     ),
     Variable(
         "FLOWPORT_UNKNOWN_PRICE",
-        "Runs of apps of unknown price: `allow`, `confirm` (ask the person) or `refuse`.",
+        "Runs of apps that do not state a price: `allow`, `confirm` (ask the person) or `refuse`.",
         "`allow`; `confirm` when one of the three above is set",
         parse_choice(*UnknownPrice),
     ),

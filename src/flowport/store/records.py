@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from flowport.domain.models import OutputKind, Run
 from flowport.domain.spending import LimitExceeded
@@ -141,11 +141,13 @@ ClaimOutcome: TypeAlias = Claimed | Taken
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """Runs that are over and that nobody has seen or waits for."""
+    """Ended runs that were not delivered and that no call waits for, and what the store itself has to report."""
 
     count: int
     runs: tuple[Run, ...]
-    """The newest of them, without their outputs."""
+    """The newest of them."""
+    notice: str = ""
+    """Sentences about the record, reported once; empty when there are none."""
 
 
 MAX_REMINDERS: Final = 3
@@ -220,10 +222,10 @@ class UploadClaim:
     account_id: str
     sha256: str
     process_id: str
-    is_alive: Callable[[str], bool]
-    """Whether a process is; called on the store's thread."""
     usable_until: float
     """How long an earlier upload must last to be of use."""
+    dead_process_id: str = ""
+    """A process whose claim counts no longer, because it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,27 +235,9 @@ class ToUpload:
 
 @dataclass(frozen=True, slots=True)
 class BeingUploaded:
-    """Another process that lives is uploading the file; ask again."""
+    """Another process has claimed the file; unless that has ended, wait and ask again."""
+
+    process_id: str
 
 
 UploadOutcome: TypeAlias = Upload | ToUpload | BeingUploaded
-
-
-class UploadStore(Protocol):
-    """The part of a store that has to do with what goes into runs; its rules are those of `Store`."""
-
-    async def claim_upload(self, claim: UploadClaim) -> UploadOutcome:
-        """Return the upload that is there, or say who is to make it. A process may claim again what it has claimed."""
-        ...
-
-    async def note_upload(self, upload: Upload) -> None:
-        """Record a finished upload in the place of its claim."""
-        ...
-
-    async def forget_upload(self, *, account_id: str, sha256: str) -> None:
-        """Give up a claim, or an upload that the provider no longer takes."""
-        ...
-
-    async def get_last_delivered(self, *, owner: str) -> Run | None:
-        """Return the owner's run with outputs that was delivered last; None when there is none."""
-        ...

@@ -1,4 +1,4 @@
-"""Bodies over HTTP: refuse those that are not UTF-8, or no single message, before the protocol's library guesses."""
+"""Refuse HTTP bodies that are not UTF-8 or not a single message, before the protocol's library interprets them."""
 
 import logging
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 _ASCII_CHARSETS: Final = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 _MAX_SKIPPED_BYTES: Final = 256 * 1024 * 1024
-"""How much of a body that is too long is read before the connection is closed."""
+"""The most bytes of a too long body that are read before the connection is closed."""
 _ONE_BY_ONE: Final = "Over HTTP each message is sent by itself; nothing was done."
 
 
 class BodyReader:
-    """An ASGI application around another one, which sees each body of a POST only when it is one message."""
+    """ASGI middleware that passes on the body of a POST only if it is one message."""
 
     def __init__(self, app: ASGIApp, security: TransportSecuritySettings, *, max_bytes: int) -> None:
         """Wrap an application.
@@ -69,7 +69,7 @@ class BodyReader:
         await self._app(scope, replay(body, receive), send)
 
     async def _collect(self, receive: Receive) -> tuple[list[Message], bytes | OverlongMessage | None]:
-        """Return what came, and the whole body; None when it breaks off."""
+        """Return the received messages, and the whole body; None if it ends early."""
         events: list[Message] = []
         size = 0
         while True:
@@ -85,7 +85,7 @@ class BodyReader:
 
 
 async def _skip(events: list[Message], receive: Receive) -> OverlongMessage:
-    """Return the ends of a body, the rest of which is read: a client that still writes does not read its answer."""
+    """Read the rest of a body, because a client that still writes does not read its answer."""
     overlong, size = OverlongMessage(), 0
     for event in events:
         overlong.add(event.get("body", b""))
@@ -99,7 +99,7 @@ async def _skip(events: list[Message], receive: Receive) -> OverlongMessage:
 
 
 def _refuse(parsed: Sequence[Parsed], *, is_array: bool) -> Sequence[RefusedMessage]:
-    """Return the answers to what is not handed on: all of an array, else what is no message."""
+    """Return the answers to a refused body: to each message of an array, or to an invalid message."""
     refused = [one for one in parsed if isinstance(one, RefusedMessage)]
     if not is_array:
         return refused
@@ -154,7 +154,7 @@ async def _answer(
     is_array: bool = False,
 ) -> None:
     """Send the answers, in the form of the request; what names no id has one answer that is an object."""
-    logger.warning("a request over HTTP is no message")
+    logger.warning("the body of an HTTP request is not a message")
     texts = [one.model_dump_json(by_alias=True, exclude_unset=True) for one in refused]
     is_single = len(texts) == 1 and (not is_array or refused[0].id is None)
     text = texts[0] if is_single else f"[{','.join(texts)}]"

@@ -1,7 +1,7 @@
-"""What becomes of requests over HTTP: whether the client is still connected, and whether the answer was sent to it.
+"""Watch HTTP requests: whether the client is still connected, and whether the answer was sent to it.
 
-The protocol's library keeps the streams of a session by request id and loses one of two with the same id. It goes on with
-a call whose client has left, and tells nobody that an answer was sent. So each request is watched before it gets there.
+The protocol's library keeps the streams of a session by request id and loses one of two with the same id. It continues
+calls whose client disconnected, and does not report that an answer was sent. So each request is watched before it gets there.
 """
 
 import json
@@ -17,7 +17,7 @@ from flowport.server.requests import Request, RequestTable
 from flowport.web.bodies import replay
 
 _SETTLING_TURNS: Final = 3
-"""Turns of the event loop within which a disconnect that the system knows of is known here."""
+"""Turns of the event loop after which a disconnect known to the system is known here."""
 
 _CANCELLED: Final = "notifications/cancelled"
 
@@ -41,7 +41,7 @@ class RequestWatch:
             await self._watch(Exchange(), scope, receive, send)
 
     async def _watch_session(self, session: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request of a session, in which an id must not be used twice at a time."""
+        """Handle a request of a session, in which an id must not be in use twice."""
         body, is_whole = await _read_body(receive)
         message = _parse(body) if is_whole else {}
         request_id = message.get("id")
@@ -63,7 +63,7 @@ class RequestWatch:
             self._requests.end(request, is_answered=not request.exchange.is_disconnected)
 
     async def _cancel(self, session: str, message: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a cancellation on for each request that it means, and note it once the library has taken it."""
+        """Pass on a cancellation for each request that it means, and record it once the library accepted it."""
         request_id: RequestId = message["params"]["requestId"]
         bodies = [
             json.dumps({**message, "params": {**message["params"], "requestId": inner_id}}).encode()
@@ -76,14 +76,14 @@ class RequestWatch:
             await send(answer)
 
         async def drop(_: Message) -> None:
-            """Keep an answer from the client, which gets one."""
+            """Drop an answer; the client gets the last one."""
 
         for body in bodies[:-1]:
             await self._app(dict(scope), replay(body, receive), drop)
         await self._app(scope, replay(bodies[-1], receive), note_taken)
 
     async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request, and note what becomes of its answer."""
+        """Handle a request, and record what happens to its answer."""
 
         async def receive_watched() -> Message:
             message = await receive()
@@ -100,10 +100,10 @@ class RequestWatch:
             await send(message)
             if "error" in answer:
                 exchange.withdraw()
-            # Nothing that is sent after a disconnect arrives, and nobody says so.
+            # Bytes sent after a disconnect are lost without an error.
             exchange.note_written()
 
-        # A client that has left and calls again has left first.
+        # A client that disconnected and calls again must be seen as disconnected first.
         await _settle()
         try:
             await self._app({**scope, EXCHANGE_KEY: exchange}, receive_watched, send_watched)
@@ -117,7 +117,7 @@ async def _settle() -> None:
 
 
 async def _read_body(receive: Receive) -> tuple[bytes, bool]:
-    """Return what was read of a body, whose length `BodyReader` has limited, and whether that is all of it."""
+    """Return the bytes of a body, whose length `BodyReader` limited, and whether it is complete."""
     body = bytearray()
     while True:
         message = await receive()
@@ -129,7 +129,7 @@ async def _read_body(receive: Receive) -> tuple[bytes, bool]:
 
 
 def _restore_id(request: Request, send: Send) -> Send:
-    """Return what sends answers under the id that the client gave."""
+    """Return a sender that restores the client's id in answers."""
     if not request.is_renamed:
         return send
 
@@ -149,7 +149,7 @@ _DATA: Final = b"data: "
 
 
 def _find_answer(body: bytes) -> dict[str, Any] | None:
-    """Return the answer that a part of a response holds, as an event or as the whole body."""
+    """Return the answer in a part of a response, as an event or as the whole body; None if there is none."""
     if b'"result"' not in body and b'"error"' not in body:
         return None
     text = body.partition(_DATA)[2] if body.startswith((b"event:", b"id:", _DATA)) else body
@@ -159,7 +159,7 @@ def _find_answer(body: bytes) -> dict[str, Any] | None:
 
 
 def _parse(text: bytes) -> dict[str, Any]:
-    """Return the object that a text is; an empty one for anything else."""
+    """Return a JSON object; an empty one for any other text."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):

@@ -28,16 +28,16 @@ class Address:
     host: str
     """An IP address, without brackets."""
     port: int
-    """0 for any free one."""
+    """0 for any free port."""
 
     @property
     def origin(self) -> str:
-        """The address as clients write it."""
+        """The origin of the address."""
         return f"http://{format_host(self.host)}:{self.port}"
 
 
 def format_host(host: str) -> str:
-    """Return the host as URLs write it."""
+    """Return the host as written in URLs, with brackets for IPv6."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -45,11 +45,11 @@ def parse_address(text: str) -> Address:
     """Return the address that `HOST:PORT` or a port alone names.
 
     Raises:
-        ConfigurationError: It is none, or other computers can reach it.
+        ConfigurationError: It is not an address, or other computers can reach it.
     """
     found = _ADDRESS.fullmatch(text.strip())
     if found is None or int(found["port"]) > _MAX_PORT:
-        raise ConfigurationError(FLAG, "is no address with a port", _REMEDY)
+        raise ConfigurationError(FLAG, "is not an address with a port", _REMEDY)
     host = found["six"] or found["name"] or _LOCALHOST
     host = "127.0.0.1" if host.casefold() == _LOCALHOST else host
     try:
@@ -67,7 +67,7 @@ def listen(address: Address) -> socket.socket:
     """Return a socket that accepts connections at the address.
 
     Raises:
-        ConfigurationError: Another program is there, or nobody may be.
+        ConfigurationError: Another program listens there, or listening is not allowed.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
@@ -77,8 +77,7 @@ def listen(address: Address) -> socket.socket:
             remedy = "End that program or choose another port; port 0 takes any free one."
             raise ConfigurationError(FLAG, f"names port {address.port}, where another program listens", remedy) from exc
         raise ConfigurationError(FLAG, f"cannot be listened at: {exc.strerror}", _REMEDY) from exc
-    # By name: only of such sockets the event loop knows that small parts need not wait for more (TCP_NODELAY). Without
-    # it each answer on a kept connection takes 40 ms.
+    # Only for sockets with this protocol the event loop sets TCP_NODELAY. Without it each answer on a kept connection takes 40 ms.
     return socket.socket(family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
@@ -89,20 +88,20 @@ _FORBIDDEN: Final = 403
 
 
 def build_authorities(address: Address) -> frozenset[str]:
-    """Return what a Host header may hold for an address, in lower case."""
+    """Return the accepted values of a Host header, in lower case."""
     hosts = {format_host(address.host).lower(), *_LOCAL_HOSTS}
     named = {f"{host}:{address.port}" for host in hosts}
-    # Clients leave out the port that is usual.
+    # Clients omit the default port.
     return frozenset(named | hosts if address.port == _HTTP_PORT else named)
 
 
 def build_origins(address: Address) -> frozenset[str]:
-    """Return what an Origin header may hold."""
+    """Return the accepted values of an Origin header."""
     return frozenset(f"http://{authority}" for authority in build_authorities(address))
 
 
 class HostCheck:
-    """An ASGI application around another one, which sees no request under a foreign name, and all names in lower case."""
+    """ASGI middleware that refuses requests with a foreign Host or Origin and lower-cases both."""
 
     def __init__(self, app: ASGIApp, address: Address, path: str) -> None:
         """Wrap an application that answers at a path of an address."""

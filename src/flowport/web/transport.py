@@ -1,4 +1,4 @@
-"""Serve clients of this computer over Streamable HTTP. Loads the web server, so it is itself loaded only when asked for."""
+"""Serve clients of this computer over Streamable HTTP. Imported only for `--http`, because it imports the web server."""
 
 import logging
 import socket
@@ -22,28 +22,28 @@ PATH: Final = "/mcp"
 
 
 async def serve(listener: socket.socket, server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) -> None:
-    """Serve until the end is asked for, then close what is open."""
+    """Serve until shutdown begins, then close all connections."""
     host, port = listener.getsockname()[:2]
     address = Address(host, port)
     # An open request that waits for its run would use up the time that closing the store needs; its run is on record.
     web = HttpServer(build_app(server, address), log_level=logging.WARNING, lifespan="on")
     is_over = anyio.Event()
     tasks.start_soon(_run, web, listener, end, is_over)
-    # The socket accepts connections already, so a client that comes now waits in its queue.
+    # The socket accepts connections already, so an early client waits in its queue.
     sys.stdout.write(f"Flowport listens at {address.origin}{PATH}\n")
     sys.stdout.flush()
     await end.asked.wait()
     server.close_streams()
-    # It calls each connection that it cuts an error; here that is meant.
+    # The server logs each closed connection as an error; here it is intended.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     web.should_exit = True
     await is_over.wait()
 
 
 def build_app(server: FlowportServer, address: Address) -> Starlette:
-    """Return the web application of a server, for requests that name this address and no other.
+    """Return the web application of a server, for requests that name this address.
 
-    A page in the person's browser can have its own name point at this computer; the names are checked for its sake.
+    Host and Origin are checked because a web page's own name can resolve to this computer (DNS rebinding).
     """
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
@@ -53,7 +53,7 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
     app = server.streamable_http_app(
         streamable_http_path=PATH, transport_security=security, max_request_body_size=MAX_MESSAGE_BYTES
     )
-    # The one that is added last comes first: what is no message never gets an id of its own.
+    # The middleware added last runs first: an invalid message never gets an id of its own.
     app.add_middleware(RequestWatch)
     app.add_middleware(BodyReader, security=security, max_bytes=MAX_MESSAGE_BYTES)
     app.add_middleware(HostCheck, address=address, path=PATH)
@@ -61,7 +61,7 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
 
 
 async def _run(web: HttpServer, listener: socket.socket, end: End, is_over: anyio.Event) -> None:
-    """Run the web server; when it ends by itself, which it should not, the process ends too."""
+    """Run the web server; if it ends unexpectedly, the process ends too."""
     try:
         await web.serve(sockets=[listener])
     finally:

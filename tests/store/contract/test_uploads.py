@@ -9,7 +9,7 @@ from flowport.store.records import BeingUploaded, ToUpload, Upload, UploadClaim
 from tests.runs.samples import NOW, RUN
 
 UPLOAD = Upload("magnific:a:1", "abc", "https://storage.example/asset", NOW + 86400, "f1", "was made smaller")
-MINE = UploadClaim(UPLOAD.account_id, UPLOAD.sha256, "p1", lambda _: True, NOW)
+MINE = UploadClaim(UPLOAD.account_id, UPLOAD.sha256, "p1", NOW)
 THEIRS = replace(MINE, process_id="p2")
 
 
@@ -17,7 +17,7 @@ async def test_one_process_uploads_and_the_others_wait(store: Store) -> None:
     """Until it is done; then everybody has it."""
     assert await store.claim_upload(MINE) == ToUpload()
     assert await store.claim_upload(MINE) == ToUpload()
-    assert await store.claim_upload(THEIRS) == BeingUploaded()
+    assert await store.claim_upload(THEIRS) == BeingUploaded("p1")
     await store.note_upload(UPLOAD)
     assert await store.claim_upload(MINE) == await store.claim_upload(THEIRS) == UPLOAD
 
@@ -25,8 +25,8 @@ async def test_one_process_uploads_and_the_others_wait(store: Store) -> None:
 async def test_the_claim_of_a_dead_process_passes_on(store: Store) -> None:
     """As does one that was given up."""
     await store.claim_upload(MINE)
-    assert await store.claim_upload(replace(THEIRS, is_alive=lambda one: one != "p1")) == ToUpload()
-    assert await store.claim_upload(MINE) == BeingUploaded()
+    assert await store.claim_upload(replace(THEIRS, dead_process_id="p1")) == ToUpload()
+    assert await store.claim_upload(MINE) == BeingUploaded("p2")
     await store.forget_upload(account_id=UPLOAD.account_id, sha256=UPLOAD.sha256)
     assert await store.claim_upload(MINE) == ToUpload()
 

@@ -10,14 +10,18 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from flowport.domain.errors import AppUnsupported
-from flowport.domain.models import MAX_INPUTS, Input, InputKind, JsonValue
+from flowport.domain.models import Input, InputKind, JsonValue
 from flowport.domain.text import clean_line
-from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
+from flowport.providers.options import (
+    MAX_TEXT_LENGTH,
+    check_input_count,
+    drop_long_default,
+    find_options,
+    parse_options,
+)
 from flowport.providers.parsing import is_number
 
 MAX_ID_LENGTH: Final = 200
-MAX_DEFAULT_LENGTH: Final = 20_000
-"""Characters or items of a default; a longer one is left to the provider, because half of it would mean something else."""
 
 _KINDS: Final = {
     **dict.fromkeys(("text", "textarea", "string"), InputKind.TEXT),
@@ -155,8 +159,7 @@ def build_inputs(app_id: str, fields: Sequence[RequestField]) -> tuple[Input, ..
         if not field.node_id or not field.field_id or is_long:
             raise AppUnsupported(clean_line(app_id), "one of its inputs cannot be read")
         inputs += _build_field(app_id, field, keys)
-    if len(inputs) > MAX_INPUTS:
-        raise AppUnsupported(clean_line(app_id), f"it has {len(inputs)} inputs and {MAX_INPUTS} are the most")
+    check_input_count(app_id, len(inputs))
     return tuple(inputs)
 
 
@@ -258,9 +261,7 @@ def _read_default(definition: Mapping[str, Any], kind: InputKind) -> JsonValue:
     value = _get_first(definition, _DEFAULT_KEYS)
     if kind.is_media and isinstance(value, Mapping):
         value = value.get("url")
-    is_long = isinstance(value, str | list | dict) and len(value) > MAX_DEFAULT_LENGTH
-    default: JsonValue = None if is_long or value in ("", [], {}) else value
-    return default
+    return None if value in ("", [], {}) else drop_long_default(value)
 
 
 def _is_required(definition: Mapping[str, Any], kind: InputKind, default: JsonValue) -> bool:

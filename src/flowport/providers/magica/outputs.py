@@ -5,23 +5,29 @@ Source: "Core concepts" of magica.com/docs for `nodes` and `response`; what clie
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from flowport.domain.models import DATA_SCHEME, Output, OutputKind, RunState
+from flowport.domain.models import Output, OutputKind, RunState
 from flowport.domain.text import clean_line, redact
 from flowport.providers.interface import RunStatus
 from flowport.providers.magica.inputs import get_node_type
-from flowport.providers.parsing import clean_detail, clean_word, guess_mime_type, is_number
-from flowport.providers.result_items import guess_kind, keep_beginning, read_file
+from flowport.providers.parsing import clean_detail, clean_word, is_number
+from flowport.providers.result_items import (
+    MAX_OUTPUTS,
+    MAX_TEXT,
+    FoundItem,
+    build_output,
+    guess_kind,
+    keep_beginning,
+    read_file,
+)
 from flowport.providers.run_states import guess_end, is_instant, parse_state
 
 LINK_SECONDS: Final = 30 * 86_400.0
 """How long a result's link is taken to live: an operator found pictures gone after about thirty days."""
 
 MICROCREDITS: Final = 1_000_000
-MAX_OUTPUTS: Final = 1000
-MAX_OUTPUT_TEXT: Final = 100_000
 _MAX_DEPTH: Final = 16
 _MAX_FAILED_NODES: Final = 5
 
@@ -39,14 +45,6 @@ _ABOUT_KEYS: Final = frozenset(
     }
 )
 """Keys whose texts are about a result, and none themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One value that a run handed over: the address of a file, or text."""
-
-    value: str
-    kind: OutputKind
 
 
 def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
@@ -95,7 +93,7 @@ def _get_nodes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [node for node in found if isinstance(node, Mapping)]
 
 
-def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
+def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> Iterator[FoundItem]:
     """Yield what the workflow itself calls its response."""
     if body.get("response"):
         yield from _walk(body["response"])
@@ -105,13 +103,13 @@ def _find_answered(body: Mapping[str, Any], nodes: list[Mapping[str, Any]]) -> I
             yield from _walk(node.get("output"))
 
 
-def _find_made(nodes: list[Mapping[str, Any]]) -> Iterator[_Found]:
+def _find_made(nodes: list[Mapping[str, Any]]) -> Iterator[FoundItem]:
     for node in nodes:
         if get_node_type(node).lower() != "request":
             yield from _walk(node.get("output"))
 
 
-def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[_Found]:
+def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[FoundItem]:
     """Yield the files and texts in a value. A text that holds an address stays a text and is not fetched."""
     if depth > _MAX_DEPTH:
         return
@@ -133,16 +131,16 @@ def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[_
             yield from _tell_kinds(inner, value) if key == "result" else inner
 
 
-def _read_text(text: str, *, is_address: bool) -> _Found | None:
+def _read_text(text: str, *, is_address: bool) -> FoundItem | None:
     text = text.strip()
     # A text may begin with two slashes; an address without scheme is believed where an address stands.
     url = read_file(text, is_address=is_address) if is_address or not text.startswith("//") else ""
     if url:
-        return _Found(url, guess_kind(url, OutputKind.FILE))
-    return _Found(text[:MAX_OUTPUT_TEXT], OutputKind.TEXT) if text else None
+        return FoundItem(guess_kind(url, OutputKind.FILE), url)
+    return FoundItem(OutputKind.TEXT, text=text[:MAX_TEXT]) if text else None
 
 
-def _tell_kinds(found: Iterator[_Found], holder: Mapping[str, Any]) -> Iterator[_Found]:
+def _tell_kinds(found: Iterator[FoundItem], holder: Mapping[str, Any]) -> Iterator[FoundItem]:
     """Yield what a `result` holds, of the kinds that the metadata beside it names where no ending does."""
     metadata = holder.get("resultMetadata")
     stated = metadata if isinstance(metadata, list) else []
@@ -152,18 +150,9 @@ def _tell_kinds(found: Iterator[_Found], holder: Mapping[str, Any]) -> Iterator[
         yield replace(one, kind=kind) if one.kind is OutputKind.FILE and kind else one
 
 
-def _build_outputs(found: list[_Found], now: float) -> tuple[Output, ...]:
-    distinct = list({(one.value, one.kind is OutputKind.TEXT): one for one in reversed(found)}.values())[::-1]
-    return tuple(_build_output(n, one, now) for n, one in enumerate(distinct[:MAX_OUTPUTS], 1))
-
-
-def _build_output(n: int, found: _Found, now: float) -> Output:
-    if found.kind is OutputKind.TEXT:
-        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=found.value)
-    if found.value.startswith(DATA_SCHEME):
-        return Output(n, found.kind, found.value)
-    mime_type = guess_mime_type(found.value)
-    return Output(n, found.kind, found.value, mime_type=mime_type, expires_at=now + LINK_SECONDS)
+def _build_outputs(found: list[FoundItem], now: float) -> tuple[Output, ...]:
+    distinct = list({(one.url, one.text): one for one in reversed(found)}.values())[::-1]
+    return tuple(build_output(n, one, expires_at=now + LINK_SECONDS) for n, one in enumerate(distinct[:MAX_OUTPUTS], 1))
 
 
 def _format_failure(body: Mapping[str, Any], failed: list[Mapping[str, Any]]) -> str:

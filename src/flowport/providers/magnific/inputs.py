@@ -6,13 +6,18 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from flowport.domain.errors import AppUnsupported
-from flowport.domain.models import MAX_INPUTS, Input, InputKind, JsonValue
+from flowport.domain.models import Input, InputKind
 from flowport.domain.text import clean_line
-from flowport.providers.options import MAX_TEXT_LENGTH, find_options, parse_options
+from flowport.providers.options import (
+    MAX_TEXT_LENGTH,
+    check_input_count,
+    drop_long_default,
+    find_options,
+    parse_options,
+)
+from flowport.providers.parsing import LenientMapping, LenientText
 
 MAX_ID_LENGTH: Final = 500
-MAX_DEFAULT_LENGTH: Final = 20_000
-"""Characters or items of a default; a longer one is left to the provider, because half of it would mean something else."""
 
 _INPUT_KINDS: Final = {
     "text": InputKind.TEXT,
@@ -24,14 +29,8 @@ _INPUT_KINDS: Final = {
 _MEDIA_KINDS: Final = {"image": InputKind.IMAGE, "video": InputKind.VIDEO, "audio": InputKind.AUDIO}
 
 
-def _drop_unless(kind: type) -> BeforeValidator:
-    """Read a value of another type as absent: an odd extra must not cost us the whole record."""
-    return BeforeValidator(lambda value: value if isinstance(value, kind) else None)
-
-
-_Text = Annotated[str | None, _drop_unless(str)]
 _Id = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
-_Key = Annotated[_Id | None, _drop_unless(str)]
+_Key = Annotated[_Id | None, BeforeValidator(lambda value: value if isinstance(value, str) else None)]
 
 
 class _InputDefinition(BaseModel):
@@ -40,16 +39,16 @@ class _InputDefinition(BaseModel):
     id: _Id
     api_key: _Key = None
     key: _Key = None
-    type: _Text = None
-    label: _Text = None
-    config: Annotated[dict[str, Any] | None, _drop_unless(dict)] = None
+    type: LenientText = None
+    label: LenientText = None
+    config: LenientMapping = None
     # Its published members are `mode` and `type`; live clients read `placeholder` in it and `description` beside it.
-    presentation: Annotated[dict[str, Any] | None, _drop_unless(dict)] = None
-    description: _Text = None
-    placeholder: _Text = None
+    presentation: LenientMapping = None
+    description: LenientText = None
+    placeholder: LenientText = None
     default: Any = None
     # What is neither true nor false requires nothing; the provider will say if it minds.
-    required: Annotated[bool | None, _drop_unless(bool)] = None
+    required: Any = None
 
 
 def parse_inputs(app_id: str, items: Sequence[Any]) -> tuple[Input, ...]:
@@ -58,8 +57,7 @@ def parse_inputs(app_id: str, items: Sequence[Any]) -> tuple[Input, ...]:
     Raises:
         AppUnsupported: One cannot be read, or they are more or longer than a tool can take.
     """
-    if len(items) > MAX_INPUTS:
-        raise AppUnsupported(clean_line(app_id), f"it has {len(items)} inputs and {MAX_INPUTS} are the most")
+    check_input_count(app_id, len(items))
     return tuple(_parse_input(app_id, item) for item in items)
 
 
@@ -77,8 +75,8 @@ def _parse_input(app_id: str, item: Any) -> Input:
         name=definition.key or "",
         kind=kind,
         label=(definition.label or "")[:MAX_TEXT_LENGTH],
-        is_required=bool(definition.required),
-        default=_parse_default(definition.default),
+        is_required=definition.required is True,
+        default=drop_long_default(definition.default),
         # The shape of `config.options` is not published.
         options=parse_options(app_id, find_options(config)) if kind is InputKind.SELECT else (),
         is_list=definition.type == "list",
@@ -99,9 +97,3 @@ def _parse_kind(type_name: str, config: Mapping[str, Any]) -> InputKind:
         # `config` names the kind of file for creations only: a text input has been seen with a mediaType too.
         return _MEDIA_KINDS.get(str(config.get("mediaType")), InputKind.MEDIA)
     return _INPUT_KINDS.get(type_name, InputKind.ANY)
-
-
-def _parse_default(value: Any) -> JsonValue:
-    is_long = isinstance(value, str | list | dict) and len(value) > MAX_DEFAULT_LENGTH
-    default: JsonValue = None if is_long else value
-    return default

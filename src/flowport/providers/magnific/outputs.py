@@ -8,29 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
-from pydantic import BaseModel, ValidationError
-
-from flowport.domain.models import DATA_SCHEME, Output, OutputKind
-from flowport.domain.text import clean_line
-from flowport.providers.parsing import LenientNumber, LenientText, guess_mime_type
-from flowport.providers.result_items import FoundItem, UnreadItem, iterate_items, read_file
+from flowport.domain.models import Output
+from flowport.providers.result_items import MAX_OUTPUTS, FoundItem, UnreadItem, build_output, iterate_items, read_file
 
 LINK_SECONDS: Final = 12 * 3600.0
 """How long a result's link lives (get-run: "temporary, 12 hours")."""
 
-MAX_OUTPUTS: Final = 1000
 
 _EXPIRY: Final = re.compile(r"exp_(\d{9,11})(?!\d)")
 """The instant inside a result link's token, as the example of `get-run` shows it."""
-
-
-class _ResultItem(BaseModel):
-    """`webhook-result-item`, which run results share."""
-
-    id: LenientText = None
-    duration: LenientNumber = None
-    width: LenientNumber = None
-    height: LenientNumber = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +42,8 @@ def parse_outputs(result: Any, *, now: float) -> Parsed:
             case UnreadItem(kept):
                 unread.append(kept)
             case FoundItem() if len(outputs) < MAX_OUTPUTS:
-                outputs.append(_build_output(item, n=len(outputs) + 1, now=now))
+                expires_at = _parse_expiry(item.url, now=now)
+                outputs.append(build_output(len(outputs) + 1, item, expires_at=expires_at))
             case FoundItem():
                 pass
             case _:
@@ -69,32 +56,6 @@ def _wrap(result: Any) -> Mapping[str, Any]:
     if isinstance(result, Mapping):
         return result
     return {"items": result} if isinstance(result, list) or read_file(result, is_address=False) else {}
-
-
-def _build_output(item: FoundItem, *, n: int, now: float) -> Output:
-    if item.kind is OutputKind.TEXT:
-        return Output(n, OutputKind.TEXT, None, mime_type="text/plain", text=item.text)
-    try:
-        about = _ResultItem.model_validate(item.about)
-    except ValidationError:
-        about = _ResultItem()
-    is_link = not item.url.startswith(DATA_SCHEME)
-    return Output(
-        n=n,
-        kind=item.kind,
-        url=item.url,
-        provider_output_id=clean_line(about.id or ""),
-        mime_type=guess_mime_type(item.url) if is_link else "",
-        width=_parse_pixels(about.width),
-        height=_parse_pixels(about.height),
-        duration_seconds=about.duration if about.duration is not None and 0 <= about.duration < 1e6 else None,  # noqa: PLR2004
-        expires_at=_parse_expiry(item.url, now=now) if is_link else None,
-        text=item.text,
-    )
-
-
-def _parse_pixels(value: float | None) -> int | None:
-    return int(value) if value is not None and 0 < value < 1e6 else None  # noqa: PLR2004
 
 
 def _parse_expiry(url: str, *, now: float) -> float:

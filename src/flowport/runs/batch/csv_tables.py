@@ -1,6 +1,6 @@
-"""Tables as CSV: reading what people and their spreadsheets write, writing what spreadsheets read. Pure.
+"""Parse CSV as people and spreadsheets write it, and format CSV that spreadsheets read. Pure.
 
-What stands in a cell is data: nothing in it is evaluated here, and in what is written no cell begins as a formula would.
+Cells are data: nothing is evaluated here, and no written cell begins like a formula.
 """
 
 import csv
@@ -25,9 +25,9 @@ _MAX_PROBLEMS: Final = 5
 
 _DELIMITERS: Final = ",;\t"
 _SPREADSHEETS_WORD: Final = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
-"""What a spreadsheet puts before the header to say what parts the cells."""
+"""A spreadsheet writes it before the header to name the delimiter."""
 _RESAVED_WORD: Final = re.compile(r'(?:"sep=[,;\t|]"[,;\t|]*|sep=[,;\t|][,;\t|]+)\r?\n', re.IGNORECASE)
-"""The same after a program has taken it for a row and saved it by marks of its own."""
+"""The same after a program took it for a row and saved it with its own delimiter."""
 _OTHER_FORMATS: Final = (
     (re.compile(r"\s*(?:\[\s*[\[{]|\{\s*\")"), "holds JSON and no table", "Give it as rows instead."),
     (
@@ -36,27 +36,27 @@ _OTHER_FORMATS: Final = (
         "Save the table as CSV in UTF-8 and give its full path.",
     ),
 )
-"""What begins so is no table, whatever its file is called."""
+"""Not a table, whatever its file is called."""
 _FENCE: Final = re.compile(r"\s*```[A-Za-z]*[^\S\n]*\r?\n(.*?)\r?\n?```\s*", re.DOTALL)
-"""What a chat puts round a text."""
+"""A code block in a chat."""
 _DELIMITER_NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _HEADER_CHARACTERS: Final = 100_000
-"""Of a table's beginning that is looked at to learn what parts the cells."""
+"""Of the beginning of a table, which are read to find the delimiter."""
 MAX_CELL_CHARACTERS: Final = 131_072
 _WIDE_STARTS: Final = "\uff1d\uff0b\uff0d\uff20"
-"""The same marks as they are written among Chinese and Japanese letters; some spreadsheets take them for the narrow ones."""
+"""The full-width forms of the same marks; some spreadsheets treat them alike."""
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", *_WIDE_STARTS)
 _INNER_STARTS: Final = re.compile(rf"([;\t\r\n] *)(?=[=+\-@{_WIDE_STARTS}])")
-"""Where a cell would begin as a formula does for a program that parts cells by another mark."""
+"""Where a cell would begin like a formula for a program that uses another delimiter."""
 _NEUTRALISED: Final = re.compile(rf"([;\t\r\n] *)'(?=[=+\-@{_WIDE_STARTS}])")
 _CUT: Final = re.compile(r"\u2026 \((?:cut: )?[\d,]+ characters(?: in all)?\)$")
 _ELLIPSIS: Final = "\u2026"
 _LEAST_CUT: Final = 299
-"""Characters of a text that an earlier version cut."""
+"""The length at which an earlier version cut a text."""
 _CUT_CHARACTERS: Final = 300
 _SPREADSHEET_CHARACTERS: Final = 32_767
-"""The most that a spreadsheet keeps of a cell, in units of UTF-16; it drops the rest without a word."""
+"""The most that a spreadsheet keeps of a cell, in UTF-16 units; it drops the rest silently."""
 _FLAGS: Final = {"true": True, "false": False}
 _JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,400})(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,4})?")
 _NAME: Final = re.compile(r"\s*[^\W\d]")
@@ -71,24 +71,24 @@ class TableRow:
     line: int
     """The line of the file on which it ends, from 1."""
     cells: Mapping[str, JsonValue]
-    """By column; what is empty is left out. Text, unless a table of ours told more."""
+    """By column, without empty cells. Text, except in a table that Flowport saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a file holds."""
+    """The content of a file."""
 
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
 
 
 def parse_table(data: bytes, *, argument: str) -> Table:
-    """Return the table in a file: UTF-8, with or without a mark at its beginning, parted by commas, semicolons or tabs.
+    """Return the table in a file: UTF-8, with or without a byte order mark, delimited by commas, semicolons or tabs.
 
-    Rows without any text are no rows.
+    Rows without any text are dropped.
 
     Raises:
-        ArgumentsInvalid: It is no such table, with everything that is wrong with it.
+        ArgumentsInvalid: It is not such a table; with all problems.
     """
     text = _decode(data, argument)
     for pattern, problem, expected in _OTHER_FORMATS:
@@ -96,12 +96,12 @@ def parse_table(data: bytes, *, argument: str) -> Table:
             raise build_refusal(argument, problem, expected)
     fenced = _FENCE.fullmatch(text)
     text = fenced[1] if fenced else text
-    told = _SPREADSHEETS_WORD.match(text)
-    passed = told or _RESAVED_WORD.match(text)
+    named = _SPREADSHEETS_WORD.match(text)
+    passed = named or _RESAVED_WORD.match(text)
     body = text[passed.end() :] if passed else text
-    delimiter = told[1] if told else _guess_delimiter(body)
+    delimiter = named[1] if named else _guess_delimiter(body)
     first_line = 1 + (passed is not None) + (fenced is not None)
-    rows = _skip_remarks(_iterate_rows(body, delimiter, first_line))
+    rows = _skip_comments(_iterate_rows(body, delimiter, first_line))
     try:
         header, found = next(rows, (0, []))[1], list(rows)
         header, found = _drop_blank_columns(header, found)
@@ -117,24 +117,24 @@ def parse_table(data: bytes, *, argument: str) -> Table:
 
 
 def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    """Return a table as a file that spreadsheets open as it is, and in which none of its cells is a formula."""
+    """Return a table as a file that spreadsheets open, without formulas in its cells."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
     writer.writerow([neutralise(column) for column in columns])
     writer.writerows([neutralise(cell) for cell in row] for row in rows)
-    # With the mark, without which some spreadsheets take it for an older encoding.
+    # With a byte order mark, without which some spreadsheets assume an older encoding.
     return text.getvalue().encode("utf-8-sig", errors="replace")
 
 
 def neutralise(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula; a plain number stays one."""
+    """Return a cell that no spreadsheet evaluates as a formula; a plain number stays one."""
     if _PLAIN_NUMBER.fullmatch(cell):
         return cell
     return _INNER_STARTS.sub(r"\1'", f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell)
 
 
 def restore_cell(cell: str) -> str:
-    """Return what `neutralise` was given; of a cell that was written so by a person nobody can tell."""
+    """Return what `neutralise` was given; a cell that a person wrote in this form is changed too."""
     if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS):
         cell = cell[1:]
     return _NEUTRALISED.sub(r"\1", cell)
@@ -143,22 +143,22 @@ def restore_cell(cell: str) -> str:
 def format_exact(value: JsonValue, *, is_free: bool = False) -> str:
     """Return a cell that `parse_exact` reads as this value, also after a spreadsheet or an editor has saved the table.
 
-    A text stands there as it is, unless that could be read as something else or be rewritten; then as its JSON.
+    A text is written as it is, unless it could be read as something else or be rewritten; then as JSON.
 
     Args:
         value: What an argument was given.
-        is_free: Whether the input tells the number 3 from the text "3".
+        is_free: Whether the input distinguishes the number 3 from the text "3".
     """
     if value is None:
         return ""
     if isinstance(value, str) and _is_plain(value, is_free=is_free):
         return value
-    # No apostrophe, which could be taken for one that keeps a formula from being one.
+    # No apostrophe, which could be taken for the prefix of a formula.
     return json.dumps(value, ensure_ascii=False).replace("'", r"\u0027")
 
 
 def parse_exact(cell: str, *, is_free: bool = False) -> JsonValue:
-    """Return what `format_exact` was given: the text itself, or for an input that takes all kinds the number or flag."""
+    """Return what `format_exact` was given: the text itself, or for an input of any type the number or flag."""
     text = restore_cell(cell).replace("\r\n", "\n").replace("\r", "\n")
     quoted = _parse_quoted(text)
     if quoted is not None and not _is_plain(quoted, is_free=True):
@@ -168,7 +168,7 @@ def parse_exact(cell: str, *, is_free: bool = False) -> JsonValue:
 
 
 def cut_cell(cell: str, *, limit: int) -> str:
-    """Return a cell as it is, or when it is longer than the limit its beginning with a mark that `is_cut` finds."""
+    """Return a cell, cut with a mark that `is_cut` finds when it is longer than the limit."""
     return cell if len(cell) <= limit else f"{cell[:_CUT_CHARACTERS]}{_ELLIPSIS} (cut: {len(cell):,} characters in all)"
 
 
@@ -197,7 +197,7 @@ def _is_plain(text: str, *, is_free: bool) -> bool:
 
 
 def _parse_quoted(text: str) -> str | None:
-    """Return the text that JSON spells; None when this is no text of JSON."""
+    """Return the text of a JSON string; None for anything else."""
     if not (text.startswith('"') and text.endswith('"')):
         return None
     try:
@@ -208,7 +208,7 @@ def _parse_quoted(text: str) -> str | None:
 
 
 def _parse_scalar(text: str) -> int | float | bool | None:
-    """Return the number or flag that a text spells; None when it spells none."""
+    """Return the number or flag that a text writes, or None."""
     if (flag := _FLAGS.get(text.lower())) is not None:
         return flag
     if not _JSON_NUMBER.fullmatch(text):
@@ -239,7 +239,7 @@ class _CellBroken(Exception):
 
 @cache
 def _build_cell(delimiter: str) -> re.Pattern[str]:
-    """Return the pattern of one cell with what ends it. Spaces around the quotes belong to no cell."""
+    """Return the pattern of one cell with what ends it. Spaces around the quotes are dropped."""
     mark = re.escape(delimiter)
     space = rf"[^\S\r\n{mark}]*+"
     quoted = rf'{space}"(?P<quoted>[^"]*+(?:""[^"]*+)*+)"{space}'
@@ -250,7 +250,7 @@ def _iterate_rows(text: str, delimiter: str, line: int) -> Iterator[tuple[int, l
     """Give the rows with the line on which each ends, counted from the number of the first line.
 
     Raises:
-        _CellBroken: A quoted cell does not end, goes on behind its quotes, or is too long.
+        _CellBroken: A quoted cell does not end, continues behind its quotes, or is too long.
     """
     pattern, place, cells = _build_cell(delimiter), 0, list[str]()
     while place < len(text) or cells:
@@ -277,14 +277,14 @@ def _explain_quote(text: str, place: int, line: int) -> _CellBroken:
     space = "a space before a quote, and " if start > place else ""
     if end is None:
         return _CellBroken(line, f"{space}a quote that does not end")
-    # The quote may have been ended by one that was meant to begin another cell, so both lines are named.
+    # A quote that should begin another cell may have ended this one, so both lines are named.
     if inner := len(_LINE_END.findall(end[0])):
         return _CellBroken(line, f"{space}a quote that ends on line {line + inner} with text behind it")
     return _CellBroken(line, f"{space}text behind its end" if space else "text behind the end of a quote")
 
 
-def _skip_remarks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows with text, without the remarks that stand before the names of the columns."""
+def _skip_comments(rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows with text, without comments before the header."""
     filled = ((line, cells) for line, cells in rows if any(map(str.strip, cells)))
     is_head = True
     for line, cells in filled:
@@ -294,7 +294,7 @@ def _skip_remarks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, 
 
 
 def _guess_delimiter(text: str) -> str:
-    """Return what parts the names of the columns: the mark by which the first row has the most cells."""
+    """Return the delimiter with which the header has the most cells."""
     return max(_DELIMITERS, key=partial(_count_columns, text[:_HEADER_CHARACTERS]))
 
 
@@ -309,7 +309,7 @@ def _count_columns(text: str, delimiter: str) -> int:
 def _drop_blank_columns(
     header: list[str], found: list[tuple[int, list[str]]]
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return a table without the columns between others in which nothing stands, not even a name."""
+    """Return a table without empty, unnamed columns between others."""
     width = max((place for place, name in enumerate(header, 1) if name.strip()), default=0)
     blank = {
         place
@@ -353,7 +353,7 @@ def _find_overhang(
 def _find_title(
     argument: str, columns: Sequence[str], found: Sequence[tuple[int, Sequence[str]]]
 ) -> ArgumentsInvalid | None:
-    """Return the refusal of a table whose first row is a title; None when that cannot be what is wrong."""
+    """Return the refusal of a table whose first row is a title; None for any other table."""
     widths = {len(cells) for _, cells in found}
     if len(columns) > 1 or len(widths) > 1 or len(found) <= 1 or not all(map(_NAME.match, found[0][1])):
         return None

@@ -1,7 +1,7 @@
-"""Turn the rows of a batch into what the store is to accept: every one is checked before anything is accepted or spent."""
+"""Prepare a batch for the store: every row is checked before anything is accepted or spent."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -21,7 +21,7 @@ from flowport.runs.prepare import CallPreparer, KnownFiles, MediaInput, Prepared
 from flowport.runs.references import OutputMedia
 from flowport.runtime.clock import Clock
 from flowport.store.batch_records import BatchRow, NewBatch
-from flowport.store.process_lock import ProcessLock
+from flowport.store.workers import Workers
 
 MAX_ROWS: Final = 2_000
 """Runs of one batch, variations counted."""
@@ -30,17 +30,16 @@ MAX_ARGUMENTS_BYTES: Final = 5_000_000
 """Of the arguments of all rows together, variations counted."""
 
 MAX_SHARED_BYTES: Final = 64_000_000
-"""Of what the rows share, times the rows that are live at once: each holds its own while it waits."""
+"""Of the shared arguments, times the rows that are live at once: each keeps its own copy while it waits."""
 
-MAX_VARIATIONS: Final = 16
 
 _MAX_PROBLEMS: Final = 12
 _MAX_NAMED: Final = 8
-_TELL_EVERY: Final = 50
+_REPORT_EVERY: Final = 50
 
 Arguments = Mapping[str, JsonValue]
-Tell = Callable[[int], Awaitable[None]]
-"""Told how many rows were checked, now and then."""
+Report = Callable[[int], Awaitable[None]]
+"""Receives how many rows were checked, now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +47,24 @@ class InputRow:
     """One row as the caller gave it."""
 
     place: str
-    """What it is called in a sentence: `row 3`."""
+    """Its name in a sentence: `row 3`."""
     arguments: Arguments
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """What a call asks for."""
+    """A batch as the caller gave it."""
 
     rows: tuple[InputRow, ...]
     shared: Arguments = field(default_factory=dict)
-    """Used for every row, unless the row itself says otherwise."""
+    """Used for every row that does not give its own."""
     variations: int = 1
     stop_after_failures: int = 0
     """0 for never."""
     argument: str = "rows"
     """The argument of the call that gave the rows, for errors."""
     note: str = ""
-    """What a person should know of how the table was found, as a sentence."""
+    """How the table was found, as a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ class PreparedBatch:
     """A batch that can be accepted: every row was checked."""
 
     call: PreparedCall
-    """That of the first row, without its files; what it says of app and account holds for all."""
-    wish: BatchRequest
+    """The call of the first row, without its files; its app and account are those of all rows."""
+    request: BatchRequest
     rows: tuple[BatchRow, ...]
     shown_json: str
 
@@ -83,28 +82,32 @@ async def prepare_batch(
     preparer: CallPreparer,
     account: OpenAccount,
     listing: Listing,
-    wish: BatchRequest,
+    request: BatchRequest,
     origin: RunRequest,
     *,
-    tell: Tell,
+    report: Report,
 ) -> PreparedBatch:
     """Return the batch ready to be accepted. Nothing is sent and nothing is written.
 
     Raises:
-        ArgumentsInvalid: With what is wrong in all rows, as much of it as a model can use.
+        ArgumentsInvalid: With the problems of all rows, as many as a model can use.
         StoreError: The store cannot be read.
     """
-    _check_size(wish)
-    wish = _name_all(wish, listing)
-    wish = replace(wish, rows=tuple(_take_shared(row, wish.shared) for row in wish.rows))
+    _check_size(request)
+    # By the names of the tool's arguments, so that a row's spelling wins over a shared one.
+    name = partial(name_arguments, listing.app, listing.property_names)
+    shared = name(request.shared)
+    request = replace(
+        request, shared=shared, rows=tuple(_build_row(row, name(row.arguments), shared) for row in request.rows)
+    )
     first: PreparedCall | None = None
     rows: list[BatchRow] = []
     problems: dict[ArgumentProblem, list[str]] = {}
     known: KnownFiles = {}
-    for n, row in enumerate(wish.rows):
-        if n % _TELL_EVERY == 0:
-            await tell(n)
-        arguments = {**wish.shared, **row.arguments}
+    for n, row in enumerate(request.rows):
+        if n % _REPORT_EVERY == 0:
+            await report(n)
+        arguments = {**request.shared, **row.arguments}
         try:
             call = await preparer.prepare(account, listing, arguments, origin, known=known)
         except ArgumentsInvalid as exc:
@@ -112,38 +115,41 @@ async def prepare_batch(
                 problems.setdefault(problem, []).append(row.place)
             continue
         first = first or replace(call, media=())
-        rows += _build_rows(wish, n, call)
+        rows += _build_rows(request, n, call)
     if problems or first is None:
-        raise ArgumentsInvalid(_gather(problems, len(wish.rows)))
-    _check_arguments(rows, wish.argument)
-    shown = {"rows": len(wish.rows), "variations": wish.variations, "columns": _find_columns(wish.rows)}
-    return PreparedBatch(first, wish, tuple(rows), json.dumps(shown, ensure_ascii=False))
+        raise ArgumentsInvalid(_gather(problems, len(request.rows)))
+    if sum(len(row.arguments_json) for row in rows) > MAX_ARGUMENTS_BYTES:
+        reason = f"holds more than {MAX_ARGUMENTS_BYTES // 1_000_000} MB, variations counted"
+        raise build_refusal(request.argument, reason, "Give paths or https URLs of files, or make several batches.")
+    columns = list(dict.fromkeys(name for row in request.rows for name in row.arguments))
+    shown = {"rows": len(request.rows), "variations": request.variations, "columns": columns}
+    return PreparedBatch(first, request, tuple(rows), json.dumps(shown, ensure_ascii=False))
 
 
-def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: ProcessLock) -> NewBatch:
-    """Return the batch that is to be accepted, with an id of its own and the price of all its rows held back."""
+def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Workers) -> NewBatch:
+    """Return the batch that is to be accepted, with its own id and the price of all rows reserved."""
     count, price = len(batch.rows), batch.call.app.price_credits
     total = None if price is None else price * count
     run = replace(
         build_run(batch.call, owner, clock, process),
         id=draw_id(BATCH_PREFIX),
         arguments_json=batch.shown_json,
-        # Over those of the rows: the same rows in another order are another table.
+        # Over the digests of the rows: the same rows in another order are another table.
         raw_digest=build_raw_digest({"rows": [row.raw_digest for row in batch.rows]}),
         canonical_digest=build_raw_digest({"rows": [row.canonical_digest for row in batch.rows]}),
         state=RunState.RUNNING,
         price_credits=total,
         reserved_credits=total or 0.0,
         row_count=count,
-        notes=batch.wish.note,
+        notes=batch.request.note,
     )
-    shared_json = json.dumps(dict(batch.wish.shared))
-    return NewBatch(run, shared_json, price, batch.wish.variations, batch.wish.stop_after_failures, batch.rows)
+    shared_json = json.dumps(dict(batch.request.shared))
+    return NewBatch(run, shared_json, price, batch.request.variations, batch.request.stop_after_failures, batch.rows)
 
 
-def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock: Clock, process: ProcessLock) -> Run:
-    """Return the run that a row is to become. Its caller was told of it with the batch."""
-    # As much of its call as a run tells; what is started is prepared from the row.
+def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock: Clock, process: Workers) -> Run:
+    """Return the run of a row. Its caller got its place with the batch."""
+    # Only what the record of a run shows; the started call is prepared from the row.
     call = PreparedCall(
         app=App(batch.provider, batch.app_id, batch.app_name, is_own=False, price_credits=price_credits),
         app_name=batch.app_name,
@@ -158,50 +164,35 @@ def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock:
     return replace(run, told_at=run.accepted_at, batch_id=batch.id)
 
 
-def _check_size(wish: BatchRequest) -> None:
-    count = len(wish.rows) * wish.variations
+def _check_size(request: BatchRequest) -> None:
+    count = len(request.rows) * request.variations
     if not count:
-        raise build_refusal(wish.argument, "holds no row", "Give at least one.")
+        raise build_refusal(request.argument, "holds no row", "Give at least one.")
     if count > MAX_ROWS:
         raise build_refusal(
-            wish.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted."
+            request.argument, f"asks for {count} runs", f"One batch may have {MAX_ROWS}, variations counted."
         )
-    shared = count_bytes(wish.shared)
-    if shared * min(count, LIVE_ROWS.start) > MAX_SHARED_BYTES:
+    shared_bytes = count_bytes(request.shared)
+    if shared_bytes * min(count, LIVE_ROWS.start) > MAX_SHARED_BYTES:
         raise build_refusal(
             "arguments", "holds too much data for so many rows", "Give paths or https URLs of the files instead."
         )
 
 
-def _check_arguments(rows: Iterable[BatchRow], argument: str) -> None:
-    if sum(len(row.arguments_json) for row in rows) > MAX_ARGUMENTS_BYTES:
-        problem = f"holds more than {MAX_ARGUMENTS_BYTES // 1_000_000} MB, variations counted"
-        raise build_refusal(argument, problem, "Give paths or https URLs of files, or make several batches.")
-
-
-def _name_all(wish: BatchRequest, listing: Listing) -> BatchRequest:
-    """Return what is asked for by the names of the tool's arguments, so that a row's spelling is stronger than a shared one."""
-    name = partial(name_arguments, listing.app, listing.property_names)
-    rows = tuple(replace(row, arguments=name(row.arguments)) for row in wish.rows)
-    return replace(wish, rows=rows, shared=name(wish.shared))
-
-
-def _take_shared(row: InputRow, shared: Arguments) -> InputRow:
-    """Return a row without the nulls that stand for what all rows share."""
-    return replace(
-        row, arguments={name: one for name, one in row.arguments.items() if one is not None or name not in shared}
-    )
+def _build_row(row: InputRow, arguments: Arguments, shared: Arguments) -> InputRow:
+    """Return a row without nulls for arguments that all rows share."""
+    return InputRow(row.place, {name: one for name, one in arguments.items() if one is not None or name not in shared})
 
 
 def _gather(problems: Mapping[ArgumentProblem, Sequence[str]], count: int) -> tuple[ArgumentProblem, ...]:
     """Return each problem once, with the rows that have it, and how many more there are."""
-    told = [
+    shown = [
         ArgumentProblem(f"{_name(places, count)}: {one.argument}", one.problem, one.expected)
         for one, places in list(problems.items())[:_MAX_PROBLEMS]
     ]
-    left = len(problems) - len(told)
+    left = len(problems) - len(shown)
     more = [ArgumentProblem("The table", f"has {left} more problems of other kinds")] if left else []
-    return (*told, *more)
+    return (*shown, *more)
 
 
 def _name(places: Sequence[str], count: int) -> str:
@@ -213,19 +204,19 @@ def _name(places: Sequence[str], count: int) -> str:
     return named[:1].upper() + named[1:]
 
 
-def _build_rows(wish: BatchRequest, place: int, call: PreparedCall) -> list[BatchRow]:
-    """Return the runs of one row, its variations, when so many rows stand before it."""
-    given = wish.rows[place].arguments
-    own = json.dumps({**given, **_pin_outputs({**wish.shared, **given}, call)})
-    before = place * wish.variations
+def _build_rows(request: BatchRequest, place: int, call: PreparedCall) -> list[BatchRow]:
+    """Return the runs of one row, one for each variation."""
+    given = request.rows[place].arguments
+    own = json.dumps({**given, **_pin_outputs({**request.shared, **given}, call)})
+    before = place * request.variations
     return [
         BatchRow(before + one, place + 1, one, own, call.arguments_json, call.raw_digest, call.canonical_digest)
-        for one in range(1, wish.variations + 1)
+        for one in range(1, request.variations + 1)
     ]
 
 
 def _pin_outputs(arguments: Arguments, call: PreparedCall) -> dict[str, JsonValue]:
-    """Return the arguments that name results of earlier runs, by their lasting names: "last" is another one later."""
+    """Return the arguments that name results of earlier runs, by their permanent names: "last" changes."""
     pinned: dict[str, JsonValue] = {}
     for media in call.media:
         if any(isinstance(one, OutputMedia) for one in media.media):
@@ -246,7 +237,3 @@ def _pin(value: JsonValue, app: App, media: MediaInput) -> JsonValue:
     pairs = zip(texts, media.media, strict=True)
     pinned: list[JsonValue] = [one.uri if isinstance(one, OutputMedia) else text for text, one in pairs]
     return pinned if media.is_list else pinned[0]
-
-
-def _find_columns(rows: Iterable[InputRow]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.arguments))

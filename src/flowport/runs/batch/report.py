@@ -1,4 +1,4 @@
-"""Save the table of a batch beside its outputs: a line for each row, with what it was made of and what came of it."""
+"""Save the report of a batch beside its outputs: a table with the arguments and the result of each row."""
 
 import json
 import logging
@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 _OWN_COLUMNS: Final = ("run_id", "state", "credits", "urls", "saved_paths", "text", "error")
 _OWN: Final = frozenset({"row", "variation", *_OWN_COLUMNS})
 _INPUT: Final = " (input)"
-"""What is put behind the name of an input that is called like a column of ours."""
+"""Suffix of an input whose name is one of our columns."""
 _CELL_LIMITS: Final = (MAX_CELL_CHARACTERS - 10_000, 20_000, 4_000, 1_000, 300)
-"""Of one cell: the first with which the whole table can be given back; the rest of the most is for apostrophes."""
+"""Of one cell: with the first one the table can be given back whole, with room for apostrophes."""
 _MAX_TEXT: Final = 10_000
 NOT_STARTED: Final = "not started"
 FORGOTTEN: Final = "erased"
@@ -50,21 +50,21 @@ _FILLED: Final = {
     "urls": re.compile(r"https?://.*", re.DOTALL),
     "saved_paths": re.compile(r"(?:/|[A-Za-z]:\\).*", re.DOTALL),
 }
-"""What is in a column of ours that another table hardly holds under the same name."""
+"""The content of our columns that other tables hardly have under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedReport:
-    """Where a table was saved."""
+    """Where a report was saved."""
 
     path: str = ""
-    """Empty when it was not."""
+    """Empty when it was not saved."""
     problem: str = ""
-    """Why not, as a clause; empty when it was, or was not meant to be."""
+    """Why not, as a clause; empty when it was saved, or should not be."""
 
 
 class BatchReport:
-    """Writes tables into the folder of the outputs."""
+    """Writes reports into the folder of the outputs."""
 
     def __init__(self, rules: SavingRules, threads: anyio.CapacityLimiter) -> None:
         self._rules = rules
@@ -72,7 +72,7 @@ class BatchReport:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether tables are saved at all."""
+        """Whether reports are saved at all."""
         return self._rules.is_wanted
 
     async def write(
@@ -84,7 +84,7 @@ class BatchReport:
         *,
         at: float,
     ) -> SavedReport:
-        """Return where the table lies; nothing is written over, and no half of it is ever seen under its name.
+        """Return where the report is; nothing is overwritten, and its name never shows half of it.
 
         `kept` and `free` are those of `build_table`.
         """
@@ -94,7 +94,7 @@ class BatchReport:
         return await anyio.to_thread.run_sync(self._write, batch, rows, build, at, limiter=self._threads)
 
     def _write(self, batch: Run, rows: Sequence[RowStatus], build: Callable[[], bytes], at: float) -> SavedReport:
-        # Beside the pictures, which lie under the day on which their runs were accepted, by the clock on the wall.
+        # Beside the pictures, which are in the folder of the local date on which their runs were accepted.
         made_at = max((row.run.accepted_at for row in rows if row.run is not None and row.run.outputs), default=at)
         date = datetime.fromtimestamp(made_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
         path = build_batch_path(
@@ -110,7 +110,7 @@ class BatchReport:
 
 
 def get_row_state(view: RowStatus) -> str:
-    """Return where a row is, in a word or two: the state of its run, or that it has none or was never sent."""
+    """Return the state of a row: that of its run, or that it has none or was never sent."""
     if view.run is not None:
         return NOT_STARTED if view.is_cancelled_unsent else view.run.state.value
     if view.is_begun:
@@ -121,21 +121,21 @@ def get_row_state(view: RowStatus) -> str:
 def build_table(
     rows: Sequence[RowStatus], kept: BatchArguments | None = None, free: Collection[str] | None = None
 ) -> bytes:
-    """Return the table as a file, with what each row was given in full, so that the table can make the same rows again.
+    """Return the report as a file, with all arguments of each row, so that the table can start the same rows again.
 
     Args:
         rows: All of them.
-        kept: What they are made of; without it a line tells what the record shows.
-        free: The arguments that tell the number 3 from the text "3"; None when that is not known.
+        kept: Their arguments; without them a line shows what the record shows.
+        free: The arguments that distinguish the number 3 from the text "3"; None when unknown.
     """
     given = _get_given(rows, kept)
     inputs = list(dict.fromkeys(name for one in given for name in one))
     is_free = {name: free is None or name in free for name in inputs} if kept is not None else {}
-    # An input of a stranger's app may be called like a column of ours.
+    # An input may have the name of one of our columns.
     heads = [f"{name}{_INPUT}" if name in _OWN else name for name in inputs]
     results = _fit([_build_results(row) for row in rows], MAX_TABLE_BYTES // 2)
     cells = [[format_exact(one.get(name), is_free=is_free.get(name, False)) for name in inputs] for one in given]
-    # What is left is for the inputs, less what quotes, apostrophes and the names of the columns may take.
+    # The rest is for the inputs, less quotes, apostrophes and the header.
     inner = _fit(cells, (MAX_TABLE_BYTES - _count_bytes(results)) * 4 // 5)
     lines = [
         [str(row.row.given_n), str(row.row.variation), *mine, *theirs]
@@ -145,7 +145,7 @@ def build_table(
 
 
 def _get_given(rows: Sequence[RowStatus], kept: BatchArguments | None) -> list[dict[str, JsonValue]]:
-    """Return what each row was given, the inputs in the app's order."""
+    """Return the arguments of each row, the inputs in the app's order."""
     shown: list[dict[str, JsonValue]] = [json.loads(one.row.shown_json) for one in rows]
     if kept is None:
         return shown
@@ -153,14 +153,14 @@ def _get_given(rows: Sequence[RowStatus], kept: BatchArguments | None) -> list[d
     given = []
     for row, known in zip(rows, shown, strict=True):
         own = json.loads(kept.own_json.get(row.row.n, "{}"))
-        # What is erased shows nothing, and an empty text counts only where it is a choice that was sent.
+        # An erased row shows nothing, and an empty text counts only as a choice that was sent.
         said = {name: one for name, one in {**shared, **own}.items() if one != "" or known.get(name) == ""}
         given.append({name: said[name] for name in (*known, *said) if name in said} if known else {})
     return given
 
 
 def _fit(cells: Sequence[Sequence[str]], most_bytes: int) -> list[list[str]]:
-    """Return the cells with the longest of them cut, as far as it takes for all to have no more than so many bytes."""
+    """Return the cells, the longest of them cut until all together fit."""
     sizes = {id(cell): len(cell.encode("utf-8", "replace")) for line in cells for cell in line}
     fits = [
         limit for limit in _CELL_LIMITS if sum(min(sizes[id(c)], limit) for line in cells for c in line) <= most_bytes
@@ -176,12 +176,12 @@ def _count_bytes(cells: Sequence[Sequence[str]]) -> int:
 def restore_table(
     table: Table, is_input: Callable[[str], bool], is_free: Callable[[str], bool] = lambda _: False
 ) -> Table:
-    """Return a table of a batch that is given back as the rows that made it; any other table as it is.
+    """Return the rows that made the report of a batch when it is given back; any other table as it is.
 
     Args:
-        table: As it was read; a person may have sorted it, taken columns out or filled in others.
+        table: As parsed; a person may have sorted it, removed columns or filled in others.
         is_input: Whether a column is that of an input.
-        is_free: Whether that input tells the number 3 from the text "3".
+        is_free: Whether that input distinguishes the number 3 from the text "3".
 
     Raises:
         ArgumentsInvalid: A text was cut when the table was saved, or by a spreadsheet.
@@ -213,7 +213,7 @@ def _restore_row(row: TableRow, columns: Mapping[str, str], is_free: Callable[[s
 
 
 def _is_ours(own: Sequence[str], table: Table) -> bool:
-    """Tell whether these columns are ours: several of them, or one that only we fill so."""
+    """Tell whether these columns are ours: several of them, or one with content that only we write."""
     if len(own) != 1:
         return len(own) > 1
     wanted = _FILLED.get(own[0].lower())
@@ -222,7 +222,7 @@ def _is_ours(own: Sequence[str], table: Table) -> bool:
 
 
 def _is_row(row: TableRow, own: Sequence[str]) -> bool:
-    """Tell whether a line says anything: a sum below the last row has no input, and neither a run nor a state."""
+    """Tell whether a line is a row: a total below the last row has no input, run or state."""
     if any(column not in own for column in row.cells):
         return True
     cells = {column.lower(): str(cell).strip() for column, cell in row.cells.items()}

@@ -30,8 +30,8 @@ from flowport.runtime.clock import Clock
 from flowport.runtime.supervisor import Supervisor
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
 from flowport.store.interface import Store
-from flowport.store.process_lock import ProcessLock
 from flowport.store.records import Taken
+from flowport.store.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Batches:
         live_runs: LiveRuns,
         clock: Clock,
         supervisor: Supervisor,
-        process: ProcessLock,
+        process: Workers,
         call_rebuilder: CallRebuilder,
         report: BatchReport,
     ) -> None:

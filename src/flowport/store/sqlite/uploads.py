@@ -19,9 +19,8 @@ def claim_upload(connection: sqlite3.Connection, claim: UploadClaim) -> UploadOu
     ).fetchone()
     if row is not None and row["url"] and row["expires_at"] >= claim.usable_until:
         return Upload(**{column: row[column] for column in _COLUMNS})
-    is_others = row is not None and not row["url"] and row["claimed_by"] != claim.process_id
-    if is_others and claim.is_alive(row["claimed_by"]):
-        return BeingUploaded()
+    if row is not None and not row["url"] and row["claimed_by"] not in {claim.process_id, claim.dead_process_id}:
+        return BeingUploaded(row["claimed_by"])
     connection.execute(
         "INSERT OR REPLACE INTO uploads (account_id, sha256, claimed_by) VALUES (?, ?, ?)",
         (claim.account_id, claim.sha256, claim.process_id),
