@@ -21,7 +21,7 @@ from flowport.domain.errors import ConfigurationError, Operation, ProviderUnreac
 from flowport.domain.text import clean_line
 from flowport.network.causes import RequestProgress, Route, Stage, find_cause
 from flowport.network.connections import Proxy, build_library_proxy, build_plain_context, find_proxy, get_ssl_context
-from flowport.network.ratelimit.limiter import RequestBudget
+from flowport.network.ratelimit.limiter import RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.rate_limit_headers import parse_rate_limits, parse_retry_after
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -95,7 +95,7 @@ class Api:
         self,
         provider_title: str,
         location: Location,
-        budget: RequestBudget,
+        limiter: RateLimiter,
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
         request_seconds: Mapping[Operation, float] = REQUEST_SECONDS,
@@ -106,7 +106,7 @@ class Api:
         self._key_remover = KeyRemover(location.api_key)
         self._provider_title = provider_title
         self._location = location
-        self._budget = budget
+        self._budget = limiter
         self._reads = anyio.Semaphore(MAX_READS, fast_acquire=True)
         self._readers: ApiClient | None = None
         self._starters: ApiClient | None = None
@@ -194,7 +194,7 @@ def explain(
     return ProviderUnreachable(title, operation, cause.breakage, cause.reason, cause.remedy)
 
 
-def report_limits(budget: RequestBudget, answer: ApiAnswer, sent_at: float | None = None) -> None:
+def report_limits(limiter: RateLimiter, answer: ApiAnswer, sent_at: float | None = None) -> None:
     """Let a budget learn what an answer says of its key's limits.
 
     Args:
@@ -202,12 +202,12 @@ def report_limits(budget: RequestBudget, answer: ApiAnswer, sent_at: float | Non
     """
     # First, so that a refusal which the day explains is not taken for one of the minute.
     if (limits := parse_rate_limits(answer.headers)) is not None:
-        budget.note_limits(limits)
+        limiter.note_limits(limits)
     if answer.status == 429:  # noqa: PLR2004
         asked = parse_retry_after(answer.headers)
-        budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked, sent_at)
+        limiter.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked, sent_at)
     elif sent_at is not None and answer.status < 400:  # noqa: PLR2004
-        budget.note_accepted(sent_at)
+        limiter.note_accepted(sent_at)
 
 
 def build_client(
