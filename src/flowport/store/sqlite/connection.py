@@ -41,11 +41,13 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
         _refuse_lone_journal(path)
         while True:
             prepare_file(path)
+            # Before it is opened: if the path still leads to this file later, it is the one that was opened.
+            identity = FileIdentity.find(str(path.absolute()))
             connection = _connect(path, busy_seconds)
             try:
                 if get_layout(connection) in {0, LAYOUT}:
                     return _prepare(connection, busy_seconds, notice)
-                aside = _set_aside(connection, path)
+                aside = _set_aside(connection, path, identity)
             except BaseException:
                 connection.close()
                 raise
@@ -86,13 +88,12 @@ def _prepare(connection: sqlite3.Connection, busy_seconds: float, notice: str) -
     return connection
 
 
-def _set_aside(connection: sqlite3.Connection, path: Path) -> Path | None:
+def _set_aside(connection: sqlite3.Connection, path: Path, identity: "FileIdentity") -> Path | None:
     """Rename a file of an older layout, and return where it is; None while another process uses it or when one was first.
 
     No run in it is changed or deleted.
     """
     connection.execute("PRAGMA busy_timeout = 0")
-    identity = FileIdentity.read(connection)
     try:
         # The journal is emptied into the file and removed, which takes being alone with it. So none is left behind.
         if connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
@@ -207,7 +208,11 @@ class FileIdentity:
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> Self:
         """Return the identity of the file of a connection that was just opened."""
-        path = str(connection.execute("PRAGMA database_list").fetchone()[2] or "")
+        return cls.find(str(connection.execute("PRAGMA database_list").fetchone()[2] or ""))
+
+    @classmethod
+    def find(cls, path: str) -> Self:
+        """Return the identity of the file at a path."""
         try:
             found = os.stat(path)  # noqa: PTH116 - the identity is what is asked for, of a path as SQLite writes it
         except OSError:
