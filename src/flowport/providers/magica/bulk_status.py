@@ -37,7 +37,7 @@ class MagicaBulkStatus:
         body = READER.parse_body(answer, Operation.READ_RUNS)
         runs = body.get("runs") if isinstance(body, dict) else None
         if not isinstance(runs, list) or len(runs) > MAX_TOLD:
-            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer is no list of the runs")
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer is not a list of the runs")
         looks = {
             run_id: parse_run(run, now=now) for run_id, run in _find_runs(runs, frozenset(provider_run_ids)).items()
         }
