@@ -18,7 +18,7 @@ from flowport.domain.errors import StoreError
 from flowport.runs.waiting import report_while
 from flowport.runtime.supervisor import Supervisor
 from tests.catalog.samples import build_listing
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import Harness, ScriptedCaller, open_harness
 from tests.support.scripted import wait_until
 from tests.support.shifted_clock import ShiftedClock
@@ -89,9 +89,9 @@ async def workspace() -> AsyncIterator[Any]:
 
 def build_home(catalog: SlowCatalog) -> Any:
     """Return an open catalogue with a budget in which nothing waits."""
-    budget = SimpleNamespace(get_wait=lambda _: 0.0)
+    limiter = SimpleNamespace(get_wait=lambda _: 0.0)
     return SimpleNamespace(
-        catalog=catalog, account=SimpleNamespace(budget=budget, provider=SimpleNamespace(title="Magnific"))
+        catalog=catalog, account=SimpleNamespace(limiter=limiter, provider=SimpleNamespace(title="Magnific"))
     )
 
 

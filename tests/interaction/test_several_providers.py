@@ -11,9 +11,9 @@ from mcp.shared.exceptions import MCPError
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.domain.spending import SpendingLimits
 from flowport.providers.registry import ProviderSettings
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import build_photo, write
 from tests.providers.contract.worlds import WORLDS
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, write
 from tests.server.test_prompts import RUN_APP, complete
 from tests.support.harness import Harness, open_harness
 
@@ -165,7 +165,7 @@ async def test_budgets_and_purses_are_apart(sandbox: SandboxClient, tmp_path: Pa
     async with open_both(
         sandbox, tmp_path / "person", spending_limits=spending_limits, requests_per_minute=None
     ) as flowport:
-        limits = [one.account.budget.limit for one in flowport.assembly.workspace.catalogs]
+        limits = [one.account.limiter.limit for one in flowport.assembly.workspace.catalogs]
         tools = [one.catalog.get_listing("Text to Picture").tool_name for one in flowport.assembly.workspace.catalogs]
         states = [(await flowport.ask(tool, **PROMPT)).get("state") for tool in tools]
         spent = [one["spent_credits_24_hours"] for one in (await flowport.ask("get_balance"))["accounts"]]

@@ -19,7 +19,7 @@ from flowport.store.sqlite.errors import build_store_error, is_damage
 
 logger = logging.getLogger(__name__)
 
-BUDGET_NAME: Final = "budget.sqlite3"
+RATE_WINDOWS_NAME: Final = "budget.sqlite3"
 """The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 1.0
