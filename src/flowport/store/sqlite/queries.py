@@ -39,7 +39,7 @@ def get_run(connection: sqlite3.Connection, run_id: str, *, account_id: str | No
 
 
 def find_run(connection: sqlite3.Connection, run_id: str) -> Run | None:
-    """Return one run of any owner; None if there is none."""
+    """Return one run of any owner; None when there is none."""
     row = connection.execute(_ONE_RUN, (run_id,)).fetchone()
     if row is None:
         return None
@@ -51,7 +51,7 @@ def get_run_by_output_url(connection: sqlite3.Connection, url: str, *, owner: st
     """Return the newest run with an output at the URL, or the only one at the URL with another query.
 
     Raises:
-        RunNotFound: There is no such run.
+        RunNotFound: There is none.
     """
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM outputs JOIN runs ON runs.id = outputs.run_id "  # noqa: S608 - our own words
@@ -70,7 +70,7 @@ def _select_runs_by_place(connection: sqlite3.Connection, place: str, *, owner: 
         "WHERE outputs.url >= ? AND outputs.url < ? AND runs.owner = ? LIMIT 2",
         (f"{place}?", f"{place}@", owner),
     ).fetchall()
-    # If two outputs share the address before the query, it is unknown which was meant.
+    # Where two outputs share a place, only their queries differ, so it is unknown which was meant.
     return build_runs(connection, rows) if len(rows) == 1 else ()
 
 
@@ -98,7 +98,7 @@ def get_runs(
 
 def count_unseen(connection: sqlite3.Connection, *, owner: str) -> int:
     """Return how many of an owner's runs have ended and were not delivered."""
-    # All undelivered ones, from the index alone, except for the few that are live.
+    # All undelivered ones, which the index alone tells, but for the few of them that are live.
     undelivered = "SELECT count(*) FROM runs WHERE owner = ? AND delivered_at IS NULL AND batch_id = ''"
     queries = (undelivered, f"{undelivered} AND {IS_LIVE}")
     found, live = (int(connection.execute(query, (owner,)).fetchone()[0]) for query in queries)
@@ -188,7 +188,7 @@ ORDER BY runs.finished_at DESC
 def get_histories(
     connection: sqlite3.Connection, *, account_id: str, app_ids: Sequence[str], limit: int = 20
 ) -> dict[str, AppHistory]:
-    """Return each app's history; a partial run shows what is made, but not how long it takes."""
+    """Return what each app's latest runs tell; a partial one tells what is made, but not how long it takes."""
     values = {"app_ids": json.dumps(app_ids), "account_id": account_id, "limit": limit}
     found: dict[str, AppHistory] = {}
     for row in connection.execute(_HISTORIES, values):

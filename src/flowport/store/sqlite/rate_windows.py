@@ -1,7 +1,7 @@
-"""The file through which processes share their rate windows: texts under keys, changed in transactions.
+"""The file through which processes share their request budgets: texts under keys, changed in transactions.
 
-It is separate from the store because its content is short-lived: a window lost in a power cut would be over a minute later, so
-no write is synced, and a damaged file is replaced. It may be deleted at any time.
+It is not the store's file, because it has another worth: a window that a power cut loses is over a minute later, so
+nothing waits for the disk, and a process that finds the file damaged deletes it. It may be deleted at any time.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ RATE_WINDOWS_NAME: Final = "budget.sqlite3"
 """The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 1.0
-"""How long a change waits for another process; a change itself takes less than a millisecond."""
+"""How long a change waits for another process; its own takes less than a thousandth of that."""
 
-# The number is the version of the texts' format: programs with another version do not share.
+# The number is that of the texts' form: programs that write another one do not share.
 _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS budgets_2 (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
 _SELECT: Final = "SELECT text FROM budgets_2 WHERE key = ?"
 _REPLACE: Final = "INSERT OR REPLACE INTO budgets_2 (key, text) VALUES (?, ?)"
@@ -33,11 +33,11 @@ _REPLACE: Final = "INSERT OR REPLACE INTO budgets_2 (key, text) VALUES (?, ?)"
 T = TypeVar("T")
 
 
-class BudgetFile:
-    """One connection and the thread that uses it; both are created by the first change."""
+class RateWindowFile:
+    """One connection, and the thread that alone uses it; both begin with the first change."""
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
-        """Prepare without opening the file."""
+        """Prepare; nothing is opened."""
         self._path = path
         self._busy_seconds = busy_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flowport-budget")
@@ -45,7 +45,7 @@ class BudgetFile:
         self._identity = FileIdentity("")
 
     async def change(self, key: str, work: Callable[[str], tuple[str, T]]) -> T:
-        """Replace a text, empty at first, by the first value that `work` returns, and return the second.
+        """Replace a text, empty at first, by what the work makes of it, and return what else it returned.
 
         Raises:
             StoreError: The file cannot be used; nothing was changed.
@@ -57,7 +57,7 @@ class BudgetFile:
         self._thread.submit(self._change, key, work).add_done_callback(_log_failure)
 
     async def close(self) -> None:
-        """Finish the queued changes and close the file."""
+        """Perform what was asked for and close the file."""
         await asyncio.wrap_future(self._thread.submit(self._close))
         self._thread.shutdown(wait=False)
 
@@ -68,7 +68,7 @@ class BudgetFile:
             except sqlite3.DatabaseError as exc:
                 if not is_damage(exc):
                     raise
-                logger.warning("the file of rate windows is damaged and replaced: %s", exc)
+                logger.warning("the file of request budgets is damaged, so a new one begins: %s", exc)
                 self._throw_away()
                 return self._change_once(key, work)
         except sqlite3.Error as exc:

@@ -1,7 +1,7 @@
-"""A store whose file cannot be written to: read it as far as possible, and reconnect when it can be written again.
+"""A store whose file cannot be written to: read where that is possible, and used again once it is repaired.
 
-A full disk, missing rights, damage or a file of a newer version: every operation that needs to write raises the reason, so no
-run is started that could be forgotten. Nothing here changes the file.
+A full disk, missing rights, damage, a file of a newer version: every operation that needs to write reports why it
+cannot, so no run is started that could be forgotten. Nothing here changes the file.
 """
 
 import logging
@@ -26,47 +26,47 @@ from flowport.store.sqlite.thread import StoreWorker, T, Work
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 1.0
-"""Interval between two attempts to open the file for writing; they are only made by operations."""
+"""Between two attempts to open the file for writing; they are only made when an operation is asked for."""
 
 REOPEN_BUSY_SECONDS: Final = 1.0
-"""How long such an attempt waits for another process; reads wait for it too."""
+"""How long such a try waits for another process: reads wait for it too."""
 
 Open: TypeAlias = Callable[[], StoreWorker]
 
 
 def open_store(path: Path, *, retry_seconds: float = RETRY_SECONDS, busy_seconds: float = BUSY_SECONDS) -> SqliteStore:
-    """Open the store at a path, for reading alone if it cannot be written; see `open_sqlite_store`. Raises nothing.
+    """Open the store at a path as well as it can be; see `open_sqlite_store`. Raises nothing.
 
     Args:
-        retry_seconds: The interval between two attempts.
+        retry_seconds: How soon after a failed attempt another is made.
         busy_seconds: How long the opening and every later write waits for another process.
     """
     try:
         return open_sqlite_store(path, busy_seconds=busy_seconds)
     except StoreError as exc:
         reopen = partial(open_worker, path, busy_seconds=busy_seconds, wait_seconds=REOPEN_BUSY_SECONDS)
-        return _open_reconnecting_store(path, exc, reopen, retry_seconds)
+        return _open_mending_store(path, exc, reopen, retry_seconds)
 
 
 def open_refusing_store(path: Path, problem: StoreError) -> SqliteStore:
-    """Open the store at a path for reading alone, permanently."""
-    return _open_reconnecting_store(path, problem, None, RETRY_SECONDS)
+    """Open the store at a path for reading alone, for good."""
+    return _open_mending_store(path, problem, None, RETRY_SECONDS)
 
 
-def _open_reconnecting_store(path: Path, problem: StoreError, reopen: Open | None, retry_seconds: float) -> SqliteStore:
+def _open_mending_store(path: Path, problem: StoreError, reopen: Open | None, retry_seconds: float) -> SqliteStore:
     logger.error("%s", problem)
     return SqliteStore(ReconnectingThread(problem, path, reopen, retry_seconds=retry_seconds))
 
 
 class ReconnectingThread:
-    """Replaces a `StoreWorker` that cannot be opened, and delegates to one as soon as it can."""
+    """Stands in for a `StoreWorker` whose file cannot be opened, and passes operations on to one as soon as it can."""
 
     def __init__(self, problem: StoreError, path: Path, reopen: Open | None, *, retry_seconds: float) -> None:
-        """Start with a file that could not be opened for writing.
+        """Begin with a file that could not be opened for writing just now.
 
         Args:
             problem: Why not.
-            reopen: Opens the file for writing, or raises `StoreError`; None to never try.
+            reopen: Opens the file for writing, or raises `StoreError`; None when that is never to be tried.
         """
         self._problem = problem
         self._path = path
@@ -80,7 +80,7 @@ class ReconnectingThread:
 
     @property
     def damage(self) -> StoreError | None:
-        """Damage found since the file can be written; before, each operation raises the reason."""
+        """What was found wrong with the file since it can be written to; before, each operation says why it cannot."""
         return self._current.damage if self._current is not None and self._is_reconnected else None
 
     @damage.setter
@@ -94,26 +94,26 @@ class ReconnectingThread:
         return self._current.commits if self._current is not None else 0
 
     def find_loss(self) -> StoreError | None:
-        """Return the problem if the file is no longer the one at its path; None before it could be written."""
+        """Return what is wrong when the file that can be written to by now is no longer the one at its path."""
         return self._current.find_loss() if self._current is not None and self._is_reconnected else None
 
     async def write(self, work: Work[T], *, patience_seconds: float | None = None) -> T:
-        """Return the operation's result if the file can be written by now."""
+        """Return what the operation returned, if the file can be written to by now."""
         return await (await self._get_writer()).write(work, patience_seconds=patience_seconds)
 
     async def perform_alone(self, work: Work[T]) -> T:
-        """Return the operation's result if the file can be written by now."""
+        """Return what came of it, if the file can be written to by now."""
         return await (await self._get_writer()).perform_alone(work)
 
     async def read(self, work: Work[T]) -> T:
-        """Return the operation's result, from the file as far as it can be read."""
+        """Return what the operation returned, from the file as it can be read."""
         await self._try_to_reconnect()
         if self._current is None:
             raise self._problem
         return await self._current.read(work)
 
     async def close(self) -> None:
-        """Close the open connections."""
+        """Close what is open."""
         async with self._opening:
             self._is_closed = True
         if self._current is not None:
@@ -136,7 +136,7 @@ class ReconnectingThread:
                 self._tried_at = time.monotonic()
 
     async def _reconnect(self, reopen: Open) -> None:
-        # First, because SQLite shares a process's open files, and with them the read-only mode.
+        # First, because SQLite shares what a process has open of a file, and with it that it is for reading alone.
         if self._current is not None:
             await self._current.close()
         try:
@@ -151,9 +151,9 @@ class ReconnectingThread:
 
 
 def _open_reader(path: Path) -> StoreWorker | None:
-    """Return a worker that reads the file and cannot change it; None if it cannot be read."""
-    # A file without a journal is not in use. Opened as immutable it needs no lock files, which could not be created, or would
-    # be left behind with rights that prevent a repair.
+    """Return what can read the file and cannot change it; None when nothing can."""
+    # A file without a journal is not in use. Read as immutable it needs no lock files, which could not be created, or
+    # would be left behind with rights that hinder the repair.
     has_journal = os.path.lexists(path.with_name(f"{path.name}-wal"))
     option = "mode=ro" if has_journal else "immutable=1"
     try:

@@ -1,10 +1,10 @@
-"""Queries about spending. Each function is one operation inside the worker's transaction or snapshot.
+"""What the store knows of money. Each function is one operation inside the worker's transaction or snapshot.
 
-Credits are counted over all accounts that an owner has at a provider, because a new key spends the same money; those of the
-sandbox are counted separately.
+Credits are counted over all accounts that an owner has at a provider, because a new key is the same person's money;
+those of the built-in sandbox are play money and counted by themselves.
 
-A run's cost counts until 24 hours after its end. For a run of the present boot of the machine the boot clock decides, which
-cannot be set: setting the wall clock forward releases nothing.
+A run's cost counts until 24 hours after its end. Where the run was accepted in the present boot of the machine, the
+boot clock decides when that is; it cannot be set, so setting the wall clock forward forgets nothing.
 """
 
 import sqlite3
@@ -19,13 +19,13 @@ _UNSENT: Final = f"'{RunState.ACCEPTED}', '{RunState.STARTING}'"
 
 _IS_SPENDING: Final = "provider = :provider AND (instr(account_id, :sandbox) > 0) = :is_sandbox"
 _IS_THIS_BOOT: Final = "boot_id = :boot_id AND accepted_boot_seconds IS NOT NULL"
-# The duration of a run comes from the wall clock, so it is limited to a day.
+# How long a run took is told by the wall clock, so it is taken for a day at most.
 _IS_SPENT_WITHIN: Final = (
     f"CASE WHEN {_IS_THIS_BOOT} "
     "THEN accepted_boot_seconds + min(max(finished_at - accepted_at, 0), :day) >= :boot_since "
     "ELSE finished_at >= :since END"
 )
-# A run that is not followed, or that no key can read, never ends here; its reservation is released after a day.
+# A run that is not polled, or that no key of ours can read, never ends here; after a day it reserves nothing.
 _IS_RESERVED: Final = (
     f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried = '') OR "
     f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
@@ -35,7 +35,7 @@ IS_UNPRICED: Final = (
     "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_told AND "
     f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
 )
-"""Sent, at an unknown price; `Run.cost_credits` is the same rule for a run that is over."""
+"""Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
 
 _SPENT: Final = f"""
 SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0),

@@ -150,7 +150,7 @@ def open_sqlite_store(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Sqli
         busy_seconds: How long this and every later transaction waits for another process before it gives up.
 
     Raises:
-        StoreError: The file cannot be read or written, is damaged, belongs to another program, or is too new.
+        StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
     """
     return SqliteStore(open_worker(path, busy_seconds=busy_seconds))
 

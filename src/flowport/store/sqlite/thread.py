@@ -1,13 +1,14 @@
 """The thread that owns a store's connection.
 
-Theory of operation: a caller submits a whole operation, a function of the connection, and awaits its result. The
-thread takes all waiting operations at once. The writes among them become one transaction, so that many callers
-share one sync of the disk; then the reads share a snapshot. They were requested concurrently, so no caller can observe
-their order. Savepoints are only used when an operation fails; the others of the group are then performed a second time.
+Theory of operation: a caller hands over a whole operation, a function of the connection, and awaits its result. The
+thread takes everything that waits at that moment. The writes among it become one transaction, so that many callers
+share one sync of the disk; then the reads share a snapshot. All of them were asked for side by side, so no caller can
+tell in which order they ran. Savepoints are only made when an operation fails; those beside it are then performed a
+second time.
 
-Reads have a connection and a thread of their own if one is given: SQLite serves them while another process, or
-our own write, holds the file. A read sees the writes that were requested before it, unless one of them takes long. Each
-write has its own deadline, counted from its request: the waits of several writes for a held file do not add up.
+Reads have a connection and a thread of their own where one is given: SQLite lets them read while another process, or
+our own write, holds the file. A read sees the writes that were asked for before it, unless one of them takes long. Each
+write has its own deadline, counted from when it was asked for: the waits of several writes for a held file do not add up.
 
 A cancelled await cannot leave a transaction open, which would lock out every other process. A disk that is full fails the
 writes but not the reads beside them.
@@ -32,20 +33,20 @@ from flowport.store.sqlite.connection import FileIdentity
 from flowport.store.sqlite.errors import build_closed_error, build_store_error, is_busy, is_damage
 
 MAX_GROUP_JOBS: Final = 256
-"""The most operations in one commit, which limits how long the first of them waits."""
+"""How many operations may wait for one commit; a bound on how long the first of them waits."""
 
 _DEADLINE_SLACK_SECONDS: Final = 0.25
-"""Writes whose deadlines differ by less than this give up together."""
+"""Writes whose deadlines are this close give up together."""
 
 GRACE_SECONDS: Final = 0.25
-"""How long a read waits for the writes requested before it; a write that takes longer waits for another process."""
+"""How long a read waits for the writes that were asked for before it; one that takes longer waits for another process."""
 
 _TIMEOUT_STEP_MS: Final = 100
-"""The busy timeout is rounded up to this, so that it is rarely changed."""
+"""The busy timeout is rounded up to this, so that it is set for few groups."""
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
-"""A whole operation; it begins and ends no transaction, and changes only the database."""
+"""A whole operation; it begins and ends no transaction itself, and changes nothing but the database."""
 
 
 class Isolation(Enum):
@@ -58,7 +59,7 @@ class Isolation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The result of an operation; an error takes precedence."""
+    """How an operation ended; the error wins."""
 
     value: Any = None
     error: Exception | None = None
@@ -90,27 +91,27 @@ class _Job:
     """When a write stops waiting for other processes, by the monotonic clock."""
 
 
-def _deliver(outcomes: Iterable[tuple[_Waiter, _Outcome]]) -> None:
-    """Deliver outcomes from the store's thread, all of a loop at once, because waking a loop is most of the cost."""
+def _tell(outcomes: Iterable[tuple[_Waiter, _Outcome]]) -> None:
+    """Deliver outcomes from the store's thread, all of a loop at once: waking a loop is most of what telling costs."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiter, _Outcome]]] = {}
     for waiter, outcome in outcomes:
         by_loop.setdefault(waiter.loop, []).append((waiter, outcome))
-    for loop, settled in by_loop.items():
-        # A closed loop raises RuntimeError: then no caller is left.
+    for loop, told in by_loop.items():
+        # A closed loop raises RuntimeError: then no caller waits any more.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle_all, settled)
+            loop.call_soon_threadsafe(_settle_all, told)
 
 
-def _settle_all(settled: list[tuple[_Waiter, _Outcome]]) -> None:
-    for waiter, outcome in settled:
+def _settle_all(told: list[tuple[_Waiter, _Outcome]]) -> None:
+    for waiter, outcome in told:
         waiter.settle(outcome)
 
 
 class Worker(Protocol):
-    """Performs the operations of a store."""
+    """What performs the operations of a store."""
 
     damage: StoreError | None
-    """The damage that was found in the file; None if there is none."""
+    """What was found wrong with the file; None as long as nothing was."""
 
     @property
     def commits(self) -> int:
@@ -162,7 +163,7 @@ class ConnectionThread:
             self._jobs.put(job)
 
     def close(self, after: "ConnectionThread | None" = None) -> Awaitable[None]:
-        """Let the thread finish its queue and end, after `after` ended; return an awaitable for that."""
+        """Let the thread perform what was queued and end, as `after` has by then; return what waits for that."""
         waiter = _Waiter()
         with self._lock:
             if self.ended.is_set():
@@ -182,16 +183,16 @@ class ConnectionThread:
             for job in jobs:
                 if job.isolation is Isolation.ALONE:
                     self._wait_until(job.give_up_at)
-                    _deliver([(job.waiter, _attempt(job.work, self._connection))])
+                    _tell([(job.waiter, _attempt(job.work, self._connection))])
         if self._predecessor is not None:
             self._predecessor.ended.wait()
         self._connection.close()
         with self._lock:
             self.ended.set()
-        _deliver((waiter, _Outcome()) for waiter in self._closers)
+        _tell((waiter, _Outcome()) for waiter in self._closers)
 
     def _take_jobs(self) -> list[_Job]:
-        """Wait for one job and take all that wait behind it; empty when the worker should end."""
+        """Wait for one job and take those that wait behind it; nothing when the worker is to end."""
         jobs: list[_Job] = []
         job = self._jobs.get()
         while job is not None:
@@ -210,11 +211,11 @@ class ConnectionThread:
             group = _attempt(partial(_write_together, [job.work for job in jobs]), self._connection)
             if group.error is None:
                 self.commits += 1
-                _deliver(zip((job.waiter for job in jobs), group.value, strict=True))
+                _tell(zip((job.waiter for job in jobs), group.value, strict=True))
                 return
             limit = time.monotonic() + _DEADLINE_SLACK_SECONDS
             patient = [job for job in jobs if job.give_up_at > limit] if is_busy(group.error) else []
-            _deliver((job.waiter, group) for job in jobs if job not in patient)
+            _tell((job.waiter, group) for job in jobs if job not in patient)
             jobs = patient
 
     def _wait_until(self, give_up_at: float) -> None:
@@ -230,7 +231,7 @@ class ConnectionThread:
         if not jobs:
             return
         begun = _attempt(_begin_reading, self._connection)
-        _deliver((job.waiter, _attempt(job.work, self._connection) if begun.error is None else begun) for job in jobs)
+        _tell((job.waiter, _attempt(job.work, self._connection) if begun.error is None else begun) for job in jobs)
         _abandon(self._connection)
 
 
@@ -297,7 +298,7 @@ class StoreWorker:
         return await self._perform(work, Isolation.READ)
 
     async def perform_alone(self, work: Work[T]) -> T:
-        """Return the result of an operation outside a transaction; other writes wait until it is done.
+        """Return what came of what SQLite does in no transaction; other writes wait until it is done.
 
         Raises:
             StoreError: SQLite failed, or the worker is closed.
@@ -306,15 +307,15 @@ class StoreWorker:
         return await self._perform(work, Isolation.ALONE)
 
     async def close(self) -> None:
-        """Perform the queued operations, then close the connections; a second call waits for the same end."""
-        # Both are closed before either is awaited, so that nothing is accepted after the call. SQLite removes the journal at the
+        """Perform what was queued, then close the connections; a second call waits for the same end."""
+        # Both are told before either is awaited, so that nothing is taken after the call. SQLite removes the journal at the
         # last close; two connections that close at the same time each see the other, and the journal stays.
         reader = None if self._reader is self._main else self._reader
         ends = [*([] if reader is None else [reader.close()]), self._main.close(after=reader)]
         await asyncio.gather(*ends)
 
     async def _let_writes_pass(self) -> None:
-        """Wait for the writes that were requested before, unless they take long."""
+        """Wait for the writes that were asked for before, unless they take long."""
         self._forget_writes()
         if not self._writes:
             return
@@ -363,7 +364,7 @@ def _write_together(works: list[Work[Any]], connection: sqlite3.Connection) -> l
 
 
 def _write_all(works: list[Work[Any]], connection: sqlite3.Connection) -> list[_Outcome]:
-    """Perform the operations, usually without savepoints, which would be two thirds of a group's statements."""
+    """Perform the operations, as a rule without savepoints, which are two thirds of the statements of a group."""
     outcomes: list[_Outcome] = []
     for work in works:
         outcomes.append(_attempt(work, connection))
@@ -371,7 +372,7 @@ def _write_all(works: list[Work[Any]], connection: sqlite3.Connection) -> list[_
             break
     else:
         return outcomes
-    # One failed: its changes must go and those of the others stay, so all are performed again with savepoints.
+    # One has failed: its changes must go and those of the others stay, so all are performed again.
     _abandon(connection)
     connection.execute("BEGIN IMMEDIATE")
     return [_write_in_savepoint(work, connection) for work in works]

@@ -69,7 +69,7 @@ def remove_waiting(connection: sqlite3.Connection, *call_ids: str) -> None:
 
 
 def is_waited_for(connection: sqlite3.Connection, run_id: str) -> bool:
-    """Return whether a call waits for a run."""
+    """Tell whether a call waits for a run."""
     return connection.execute("SELECT 1 FROM waiting_calls WHERE run_id = ?", (run_id,)).fetchone() is not None
 
 
