@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from flowport.actions.views.run import format_reminder
 from flowport.domain.errors import StoreError
+from flowport.store.records import Reminder
 from flowport.store.sqlite.schema import APPLICATION_ID, LAYOUT
 from flowport.store.sqlite.store import open_sqlite_store
 
@@ -40,12 +42,17 @@ async def test_an_older_file_is_renamed_and_a_new_one_begins(path: Path, caplog:
     """What was paid for stays on the disk, where a person or an older version can read it."""
     with open_older(path):
         pass
+    reminders: list[Reminder | None] = []
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             store = open_sqlite_store(path)
             assert await store.get_live_runs(account_id=ACCOUNT) == ()
+            reminders.append(await store.take_reminder(owner=OWNER))
             await store.close()
     aside = path.with_name(f"{path.name}.older-1")
+    notice = f"The record of runs was written by an older Flowport: it was renamed to {aside}, and a new one began."
+    assert reminders == [Reminder(0, (), notice), None]
+    assert format_reminder(Reminder(0, (), notice)) == notice
     assert read_old_runs(aside) == ["run_old"]
     assert caplog.text.count(f"renamed to {aside}") == 1
 

@@ -1,14 +1,13 @@
-"""What the rest of Flowport asks of a store.
+"""The contract of a store.
 
-The store is where the promises "never pay twice" and "never lose a result" are kept, so the docstrings here are a
-contract: an implementation that returns has done what they say, on disk and for every other process. The rules that
-hold everywhere:
+The promises "never pay twice" and "never lose a result" depend on it: when a method returns, its effect is on disk and
+visible to every other process. The rules for all methods:
 
 - A call that changes something has synced it to disk when it returns. A call that raises has changed nothing.
-- Cancelling an await gives up the answer only. A change already asked for is made whole.
-- `record` and `claim` compare and set: of two callers that ask for the same change, in one process or two, one is told
-  that it was made, and the other that it was not, with the run as it is.
-- Every call raises `StoreError` when the store cannot be read or written, or is closed.
+- Cancelling an await only discards the answer. A requested change is completed.
+- `record` and `claim` compare and set: of two callers that request the same change, in one process or two, one learns that
+  the change was made, and the other that it was not, with the present run.
+- Every call raises `StoreError` if the store cannot be read or written, or is closed.
 """
 
 from collections.abc import Collection, Sequence
@@ -41,58 +40,59 @@ class RunStore(Protocol):
     async def accept(
         self, run: Run, rules: AttachRules | None = None, terms: SpendingCheck | None = None
     ) -> AcceptOutcome:
-        """Record a new run with its reservation, or find the earlier one that the call is to join, in one transaction.
+        """Record a new run with its reservation, or return the earlier run that the call joins, in one transaction.
 
-        Of calls in any number of processes none passes a cap: each sees what all before it have reserved. A call that
-        joins needs no credits, and no limit keeps it from joining.
+        Spending limits hold over all processes: each call sees the reservations of all earlier ones. A call that joins
+        needs no credits, and no limit applies to it.
 
-        What dead processes left of equal runs is settled on the way: what was not sent is cancelled unless its caller
-        was told of it, what was being sent is unknown. Which processes live is asked before, and comes with the rules; the
-        outcome `LivenessNeeded` names those that are still to be asked about.
+        Equal runs of dead processes are settled first: a run that was not sent is cancelled unless its caller was given
+        its id, and one that was being sent becomes unknown. The caller checks liveness before and passes it in the rules;
+        the outcome `LivenessNeeded` names processes that still have to be checked.
 
         Args:
-            rules: None joins nothing.
-            terms: None records the run whatever it costs.
+            rules: None joins no run.
+            terms: None records the run at any price.
 
         Raises:
-            StoreError: It could not be recorded, or its id is taken; nothing may be sent for it.
+            StoreError: It could not be recorded, or its id exists; nothing may be sent for it.
         """
 
     async def record(
         self, run_id: str, event: RunEvent, *, ended_call_id: str = "", unless_waited_for: bool = False
     ) -> RecordOutcome:
-        """Apply an event to a run, and write what it changes, with its reservation, in one transaction.
+        """Apply an event to a run and write the change, with its reservation, in one transaction.
 
-        Of callers in any number of processes that record `StartRequested` one gets `Recorded`: only that one may send the
-        start request. A delivery of a batch is one of its rows as well.
+        Of all callers that record `StartRequested`, in any number of processes, one gets `Recorded`: only that one may send
+        the start request. A delivery of a batch also delivers its rows.
 
         Args:
-            ended_call_id: A call that waits no longer, whatever becomes of the event.
+            ended_call_id: A call that no longer waits, whether or not the event is applied.
             unless_waited_for: Change nothing while another call waits for the run.
         """
 
     async def claim(self, run_id: str, worker: str, *, from_worker: str) -> ClaimOutcome:
-        """Let `worker` follow a run from now on, if `from_worker`, which has ended, still does; in any state.
+        """Transfer a run in any state from `from_worker`, which has ended, to `worker`, unless another process took it.
 
         Only the caller that gets `Claimed` may act for the run. It is polled again even if it was not before.
         """
 
     async def leave(self, *call_ids: str) -> None:
-        """Record that these calls wait no longer."""
+        """Record that these calls no longer wait."""
 
     async def get_calling_processes(self) -> frozenset[str]:
-        """Return the processes whose calls are on record as waiting."""
+        """Return the processes with calls that are recorded as waiting."""
 
     async def forget_calls_of(self, process_ids: Sequence[str]) -> None:
-        """Record that the calls of these processes, which have ended, wait no longer."""
+        """Record that the calls of these dead processes no longer wait."""
 
     async def is_waited_for(self, run_id: str) -> bool:
-        """Tell whether some call still waits for a run."""
+        """Return whether a call still waits for a run."""
 
     async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
-        """Return what is to be mentioned beside an answer, and count that it was; None when there is nothing.
+        """Return the runs to mention in an answer, and count the mention; None if there are none.
 
-        A run is mentioned when it is over, unseen, waited for by no call, and was mentioned less than `MAX_REMINDERS` times.
+        A run is mentioned if it is over and undelivered, no call waits for it, and it was mentioned less than `MAX_REMINDERS`
+        times.
 
         Args:
             but: Runs that are about to be delivered.
@@ -100,93 +100,93 @@ class RunStore(Protocol):
 
 
 class BatchStore(Protocol):
-    """Batches: calls that ask for many runs."""
+    """Batches: calls that request many runs."""
 
     async def accept_batch(
         self, batch: NewBatch, rules: AttachRules | None = None, terms: SpendingCheck | None = None
     ) -> AcceptOutcome:
-        """Record a batch with its rows and the price of all of them, or find the earlier one that the call is to join.
+        """Record a batch with its rows and their total price, or return the earlier batch that the call joins.
 
-        It is `accept` for a batch: one transaction, the same rules. A run of unknown fate that asked for the same as a
-        row is a doubt about the batch. Rows join nothing.
+        It is `accept` for a batch: one transaction, the same rules. An unknown run that is equal to a row makes the whole
+        batch uncertain (`InDoubt`). Rows join no run.
 
         Raises:
             StoreError: It could not be recorded; nothing may be sent for it.
         """
 
     async def get_waiting_rows(self, batch_id: str, *, limit: int) -> tuple[BatchRow, ...]:
-        """Return the first rows that have not begun, without what they are made of."""
+        """Return the first rows that were not begun, without their arguments."""
 
     async def accept_rows(self, batch_id: str, runs: Sequence[tuple[int, Run]]) -> tuple[Run, ...]:
-        """Record the runs of rows, by the rows' places, and return those that were: each row begins once.
+        """Record the runs of rows, by the rows' numbers, and return the recorded ones: each row begins once.
 
-        What is held back for a row passes from the batch to its run in the same transaction, so no cap is asked again.
+        The reservation of a row moves from the batch to its run in the same transaction, so no limit is checked again.
         """
 
     async def drop_rows(self, batch_id: str, *, reason: str, at: float, call_id: str | None = None) -> int:
-        """Have nothing more sent, release what was held back for it, and return how many rows that were.
+        """Stop a batch: drop its rows that were not sent, release their reservations, and return their number.
 
-        Those that had not begun never will; the runs of those that were not sent are cancelled. All in one transaction.
+        Rows that were not begun never will be; begun rows that were not sent are cancelled. All in one transaction.
 
         Args:
             reason: Why, as a sentence, for the batch and for each run.
-            at: When those runs have ended.
-            call_id: A call that waits no longer; then rows are dropped only if no other call waits for the batch.
+            at: The end of those runs.
+            call_id: A call that no longer waits; rows are then dropped only if no other call waits for the batch.
         """
 
     async def finish_batch(self, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str) -> RecordOutcome:
-        """Record the end of a batch, and where its table was saved; what it cost is counted with its rows."""
+        """Record the end of a batch and the path of its table; its cost is counted with its rows."""
 
     async def get_batch_progress(self, batch_id: str) -> BatchProgress:
-        """Return how far a batch is.
+        """Return the progress of a batch.
 
         Raises:
             RunNotFound: It was erased.
         """
 
     async def get_rows(self, batch_id: str, *, start: int = 1, limit: int = 1_000_000) -> tuple[RowStatus, ...]:
-        """Return the rows from a place on, in their order, without what they are made of."""
+        """Return the rows from number `start` on, in their order, without their arguments."""
 
     async def get_live_rows(self, batch_id: str) -> tuple[Run, ...]:
         """Return the runs of a batch's rows that are not over."""
 
     async def get_batch_arguments(self, batch_id: str) -> BatchArguments:
-        """Return what the rows of a batch are made of.
+        """Return the arguments of a batch's rows.
 
         Raises:
             RunNotFound: It was erased.
         """
 
     async def get_row_arguments(self, run_id: str) -> tuple[str, str] | None:
-        """Return what the row that became a run is made of: shared arguments and its own, as JSON; None for other runs."""
+        """Return the shared arguments and the row's own, as JSON, of a run that is a row; None for other runs."""
 
 
 class UploadStore(Protocol):
-    """Files that lie at providers."""
+    """Files that were uploaded to providers."""
 
     async def claim_upload(self, claim: UploadClaim) -> UploadOutcome:
-        """Return the upload that is there, or say who is to make it. A process may claim again what it has claimed."""
+        """Return the existing upload, or whether the caller is to make it. A process may repeat its own claim."""
 
     async def note_upload(self, upload: Upload) -> None:
-        """Record a finished upload in the place of its claim."""
+        """Record a finished upload, which replaces its claim."""
 
     async def forget_upload(self, *, account_id: str, sha256: str) -> None:
-        """Give up a claim, or an upload that the provider no longer takes."""
+        """Remove a claim, or an upload that the provider no longer accepts."""
 
 
 class NameStore(Protocol):
-    """The names of tools and of their arguments, given once."""
+    """The names of tools and of their arguments, which are assigned once."""
 
     async def assign_tool_names(
         self, scope: str, *, apps: Sequence[tuple[str, str]], build_name: BuildToolName
     ) -> dict[str, str]:
-        """Return the tool name of each app by app id, giving names to the apps that have none, in one transaction.
+        """Return the tool name of each app by app id, and assign names to the apps that have none, in one transaction.
 
-        A name is written once and never passes to another app of any scope, even when its app is gone.
+        A name is assigned once and never passes to another app of any scope, even after its app disappeared.
 
         Args:
-            apps: App id and app name, in the order in which new names are given.
-            build_name: Called on the store's own thread; what it raises is raised here, and no name is given.
+            apps: App id and app name, in the order in which new names are assigned.
+            build_name: Called on the store's own thread; its errors are raised here, and no name is assigned.
 
         Raises:
             ValueError: `build_name` returned a name that is taken.
@@ -197,11 +197,11 @@ class NameStore(Protocol):
     ) -> dict[str, dict[str, str]]:
         """Return the property names of each app's present inputs, by app id and input id, in one transaction.
 
-        A name that an input had before wins over what is built now, and new names are kept for good.
+        An earlier name of an input takes precedence over a new one, and new names are kept permanently.
 
         Args:
-            apps: App id and the function that names its inputs, called on the store's own thread; what it raises is
-                raised here, and no name is given.
+            apps: App id and the function that names its inputs, called on the store's own thread; its errors are raised
+                here, and no name is assigned.
 
         Raises:
             ValueError: A new name belongs to another input of the same app.
@@ -209,14 +209,14 @@ class NameStore(Protocol):
 
 
 class SpendingStore(Protocol):
-    """What runs have cost."""
+    """The costs of runs."""
 
     async def get_spending(
         self, *, account_id: str, owner: str, since: float, boot_since: BootTime | None = None
     ) -> Spending:
-        """Return what an owner's runs have cost since an instant, on all accounts of this one's provider.
+        """Return the costs of an owner's runs since an instant, on all accounts of this account's provider.
 
-        The built-in sandbox's account stands alone.
+        The sandbox's account is counted separately.
 
         Args:
             boot_since: The same instant by the boot clock; it decides for runs that were accepted in the same boot.
@@ -224,7 +224,7 @@ class SpendingStore(Protocol):
 
 
 class RunQueries(Protocol):
-    """Questions about runs."""
+    """Queries about runs."""
 
     async def get_run(self, run_id: str, *, account_id: str | None, owner: str) -> Run:
         """Return one run of an owner.
@@ -250,8 +250,8 @@ class RunQueries(Protocol):
 
         Args:
             account_id: None for the runs of all accounts.
-            before: The last run of the page before; None for the first page. Its place is the one it has now.
-            unseen_first: Put the runs that are over and not seen before all others.
+            before: The last run of the previous page, at its present position; None for the first page.
+            unseen_first: List the runs that are over and undelivered before all others.
             state: None for runs in any state.
 
         Raises:
@@ -259,29 +259,29 @@ class RunQueries(Protocol):
         """
 
     async def count_unseen(self, *, owner: str) -> int:
-        """Return how many of an owner's runs are over and not seen."""
+        """Return how many of an owner's runs are over and undelivered."""
 
     async def get_runs_under_way(self, *, owner: str, limit: int) -> tuple[Run, ...]:
         """Return an owner's newest runs and batches that are not over, without the batches' rows; newest first.
 
-        They are read at one instant: a run that changes its state meanwhile is returned once.
+        They are read in one snapshot: a run that changes its state meanwhile is returned once.
         """
 
     async def get_live_runs(self, *, account_id: str) -> tuple[Run, ...]:
-        """Return every run of an account, whoever owns it, that is not over; oldest first."""
+        """Return every run of an account, of all owners, that is not over; oldest first."""
 
     async def get_unsaved_runs(self, *, account_id: str, now: float, since: float) -> tuple[Run, ...]:
-        """Return every run of an account that is over and has outputs to be fetched by themselves; oldest first.
+        """Return every run of an account that is over and has outputs that should still be fetched; oldest first.
 
         Args:
             now: A link that expires later may still work.
-            since: A link that has expired is worth one try when its run ended after this: the clocks may differ.
+            since: An expired link is tried once if its run ended after this instant, because the clocks may differ.
         """
 
     async def get_stranded_runs(self, *, scope: str, account_id: str, limit: int) -> tuple[Run, ...]:
-        """Return runs of a scope's other accounts that are live, or over and unseen, and that this one has not tried.
+        """Return runs of a scope's other accounts that are live, or over and undelivered, and that this account has not tried.
 
-        Runs that ended without an id of the provider's are left out: there is nothing to ask for.
+        Runs that ended without a provider's id are left out, because they cannot be requested.
         """
 
     async def get_needed_provider_ids(self, *, account_id: str) -> frozenset[str]:

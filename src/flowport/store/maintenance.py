@@ -1,4 +1,4 @@
-"""Keeping the record of runs sound and small: looking for damage, and forgetting what is over, seen and old."""
+"""Check the store for damage and prune old runs that were delivered, once a day."""
 
 import logging
 from typing import Final
@@ -10,11 +10,11 @@ from flowport.store.interface import Store
 logger = logging.getLogger(__name__)
 
 DAY_SECONDS: Final = 24 * 3600.0
-"""Between two rounds; and what counts as spent within a day is never forgotten, however short runs are to be kept."""
+"""The interval between two rounds; runs are kept at least this long, because they count as spent within a day."""
 
 
 async def keep_up(store: Store, clock: Clock, *, keep_days: int) -> None:
-    """Look after the store now and every day. Never returns.
+    """Check and prune the store now and every day. Never returns.
 
     Every process of a home does it: what another has pruned costs nothing to look for.
 

@@ -1,4 +1,4 @@
-"""Tell whether another Flowport of the same home is alive, without trusting a clock.
+"""Find out whether another Flowport of the same home is alive, without relying on a clock.
 
 Each process holds an operating system's lock on a file of its own for as long as it lives. The system lets go of the
 lock however the process ends, and keeps it while a laptop sleeps; a heartbeat would be wrong about both.
@@ -18,25 +18,25 @@ else:
 
 FOLDER: Final = "processes"
 ADDRESS_NAME: Final = "address.json"
-"""The file in the sandbox's folder in which the process that has the folder says how other programs reach it."""
+"""The file in the sandbox's folder with the address of the process that holds the folder."""
 
 ADDRESS_VERSION: Final = 1
-"""Of that file's form."""
+"""The version of that file's format."""
 
 _HELD: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
-"""What a system answers when another process has the lock; the last one is that of Windows."""
+"""The errors of a lock that another process holds; the last one is that of Windows."""
 _ID_CHARACTERS: Final = frozenset("0123456789abcdef")
 
 
 class NoLocks(OSError):
-    """The file system of a folder does not let programs lock files."""
+    """The file system of a folder does not support file locks."""
 
 
 class ProcessLock:
-    """This process's proof of life."""
+    """A file lock that shows that this process is alive."""
 
     def __init__(self, home: Path) -> None:
-        """Take the lock; the folder is made when it is missing.
+        """Take the lock; create the folder if it is missing.
 
         Raises:
             NoLocks: The folder's file system has no locks.
@@ -55,7 +55,7 @@ class ProcessLock:
             raise NoLocks(exc.errno, exc.strerror) from exc
 
     def is_alive(self, process_id: str) -> bool:
-        """Tell whether the process of this id still holds its lock; one that left no file has ended."""
+        """Return whether the process of this id still holds its lock; a process without a file has ended."""
         if process_id == self.process_id:
             return True
         if not process_id or not _ID_CHARACTERS.issuperset(process_id):
@@ -65,23 +65,23 @@ class ProcessLock:
         except FileNotFoundError:
             return False
         except OSError:
-            # It cannot be told, so nothing that may be another's is touched.
+            # Unknown, so nothing that may belong to another process is touched.
             return True
         try:
             return not _lock(descriptor)
         except OSError:
             return True  # likewise
         finally:
-            # Closing lets go of the lock that the test may have taken.
+            # Closing releases the lock that the check may have taken.
             os.close(descriptor)
 
     def has_died(self, process_id: str) -> bool:
-        """Tell whether a process of this home was killed: its file is there and nobody holds it. Others are not known."""
+        """Return whether a process of this home was killed: its file exists and is not locked. Other homes are not known."""
         is_ours = bool(process_id) and _ID_CHARACTERS.issuperset(process_id)
         return is_ours and self._build_path(process_id).exists() and not self.is_alive(process_id)
 
     def release(self) -> None:
-        """Let go of the lock and remove the file; a second call does nothing."""
+        """Release the lock and remove the file; a second call does nothing."""
         if self._descriptor is not None:
             self._path.unlink(missing_ok=True)
             # A second close would close whatever has the number by then.
@@ -93,7 +93,7 @@ class ProcessLock:
 
 
 class NoLock(ProcessLock):
-    """Stands in where the folder cannot be written to: it knows others, and nobody knows of it."""
+    """Used where the folder cannot be written to: it sees other processes, and they do not see it."""
 
     def __init__(self, home: Path) -> None:
         """Take an id without a lock; no run may be started under it."""
@@ -105,10 +105,10 @@ class NoLock(ProcessLock):
 
 
 class LeaderLock:
-    """The right to do something that one process does for all: whoever takes it keeps it for life."""
+    """The right to do something that one process does for all; its holder keeps it for life."""
 
     def __init__(self, home: Path, name: str) -> None:
-        """Prepare; nobody is asked yet. The name may hold letters, digits, dots and dashes."""
+        """Prepare without taking it. The name may contain letters, digits, dots and dashes."""
         self._path = home / FOLDER / f"{name}.lock"
         self._descriptor: int | None = None
 
@@ -138,17 +138,17 @@ class LeaderLock:
             return True
 
     def release(self) -> None:
-        """Let another process have it. The file stays: removing it could give the turn to two."""
+        """Release it. The file stays: removing it could give two processes the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the lock if nothing holds it, and tell whether it is ours.
+    """Take the lock if it is free, and return whether this process holds it.
 
     Raises:
-        OSError: The file system has no locks to give; that says nothing about another process.
+        OSError: The file system has no locks; that says nothing about another process.
     """
     try:
         if sys.platform == "win32":

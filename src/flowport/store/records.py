@@ -141,11 +141,13 @@ ClaimOutcome: TypeAlias = Claimed | Taken
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """Runs that are over and that nobody has seen or waits for."""
+    """Ended runs that were not delivered and that no call waits for, and what the store itself has to report."""
 
     count: int
     runs: tuple[Run, ...]
-    """The newest of them, without their outputs."""
+    """The newest of them."""
+    notice: str = ""
+    """Sentences about the record, reported once; empty when there are none."""
 
 
 MAX_REMINDERS: Final = 3

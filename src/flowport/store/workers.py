@@ -14,10 +14,10 @@ class Workers(Protocol):
     """Of this process; no other process has or had the same."""
 
     def is_alive(self, process_id: str) -> bool:
-        """Tell whether a process is alive. One that cannot be asked about counts as alive, so nothing of it is touched."""
+        """Return whether a process is alive. If that cannot be found out, it counts as alive, so nothing of it is touched."""
 
     def has_died(self, process_id: str) -> bool:
-        """Tell whether a process of this home ended without releasing; processes of other homes are not known."""
+        """Return whether a process of this home ended without releasing; processes of other homes are not known."""
 
     def release(self) -> None:
         """Unregister this process; a second call does nothing."""
@@ -27,10 +27,10 @@ class Leadership(Protocol):
     """The right to do something that one process does for all. It is kept until it is released or the process ends."""
 
     def take(self) -> bool:
-        """Take it if no process has it, and tell whether it is ours.
+        """Take it if no process has it, and return whether this process has it.
 
         Raises:
-            OSError: It cannot be told who has it.
+            OSError: Its holder cannot be found out.
         """
 
     def release(self) -> None:

@@ -213,7 +213,10 @@ def format_joined(run: Run, *, again: str = "run_app") -> str:
 
 def format_reminder(reminder: Reminder) -> str:
     """Return the sentence about runs that are over and were not delivered."""
+    if not reminder.count:
+        return reminder.notice
     named = ", ".join(f"{format_quoted(run.app_name)} ({run.id})" for run in reminder.runs)
     more = f" and {reminder.count - len(reminder.runs)} more" if reminder.count > len(reminder.runs) else ""
     plural = "s" * (reminder.count != 1)
-    return f"{reminder.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
+    unseen = f"{reminder.count} finished run{plural} you have not seen: {named}{more}. get_run shows the result."
+    return f"{unseen} {reminder.notice}".strip()

@@ -11,6 +11,7 @@ a process matters and is not known, nothing is changed and the caller is told to
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from flowport.store.records import (
     WaitingCall,
 )
 from flowport.store.sqlite.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs, find_run
+from flowport.store.sqlite.rows import parse_run
 from flowport.store.sqlite.spending import check_terms
 from flowport.store.sqlite.writes import insert_run, record_event
 
@@ -84,20 +86,26 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
     equal = [
         one
         for one in _select_equal(connection, run, rules)
-        if _get_age_seconds(one, rules) - one.lasted_seconds < rules.window_seconds
+        if _get_age_seconds(one.run, rules) - one.lasted_seconds < rules.window_seconds
     ]
     needed = {process_id for one in equal for process_id in one.get_relevant_processes()}
     unasked = {one for one in needed if one != rules.call.process_id and one not in rules.processes}
     if unasked:
         return LivenessNeeded(frozenset(unasked))
     settled = [_settle(connection, one, rules) for one in equal]
-    joined = None if rules.is_new_wanted else _choose(settled)
-    if joined is not None and (run_to_join := find_run(connection, joined)) is not None:
-        _insert_waiting(connection, joined, rules.call)
-        return Joined(run_to_join)
-    doubtful = [one.run_id for one in settled if one.state is RunState.UNKNOWN]
-    unknown = find_run(connection, doubtful[-1]) if doubtful else None
-    return None if unknown is None else InDoubt(unknown)
+    ended = {RunState.UNKNOWN, RunState.CANCELLED}
+    candidates = [one for one in settled if one.run.state not in ended and not _is_delivered(one.run, rules)]
+    # Runs without a connected caller come first; of each kind the oldest.
+    joined = (
+        find_run(connection, min(candidates, key=lambda one: bool(one.caller_process_id)).run.id)
+        if candidates
+        else None
+    )
+    if joined is not None and not rules.is_new_wanted:
+        _insert_waiting(connection, joined.id, rules.call)
+        return Joined(joined)
+    doubtful = [one.run for one in settled if one.run.state is RunState.UNKNOWN]
+    return InDoubt(doubtful[-1]) if doubtful else None
 
 
 def _find_doubtful_row(
@@ -143,7 +151,10 @@ def select_reminder(connection: sqlite3.Connection, *, owner: str, but: Collecti
         "ORDER BY runs.accepted_at DESC, runs.id DESC",
         _bind_reminder(owner, but),
     ).fetchall()
-    return Reminder(len(rows), build_runs(connection, rows[:_MAX_NAMED])) if rows else None
+    notices = connection.execute("SELECT text FROM notices").fetchall()
+    if not rows and not notices:
+        return None
+    return Reminder(len(rows), build_runs(connection, rows[:_MAX_NAMED]), " ".join(row["text"] for row in notices))
 
 
 def take_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection[str] = ()) -> Reminder | None:
@@ -152,6 +163,7 @@ def take_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection
     if reminder is not None:
         update = f"UPDATE runs SET mentions = mentions + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
         connection.execute(update, _bind_reminder(owner, but))
+        connection.execute("DELETE FROM notices")
     return reminder
 
 
@@ -161,31 +173,28 @@ def _bind_reminder(owner: str, but: Collection[str]) -> dict[str, str | int]:
 
 @dataclass(frozen=True, slots=True)
 class _Equal:
-    """An earlier run that asked for the same, as far as it matters here."""
+    """An earlier run that asked for the same."""
 
-    run_id: str
-    state: RunState
-    process_id: str
-    is_told: bool
-    is_delivered: bool
-    """Whether it was delivered for good; not if the request was cancelled a moment ago."""
-    accepted_at: float
-    boot_id: str
-    accepted_boot_seconds: float | None
+    run: Run
     caller_process_id: str
     """The process of the last call that waits for it; empty when no connected caller does, as far as is known."""
-    lasted_seconds: float
-    """Of a batch the time from acceptance to end, for ever while it goes on: it may take longer than the window. 0 for a run."""
 
     @property
     def is_unsent(self) -> bool:
         """Whether nothing was sent and no caller knows its id, so that it ends with its process."""
-        return self.state is RunState.ACCEPTED and not self.is_told
+        return self.run.state is RunState.ACCEPTED and self.run.told_at is None
+
+    @property
+    def lasted_seconds(self) -> float:
+        """Of a batch the time from acceptance to end, which may be longer than the window; 0 for a run."""
+        if not self.run.is_batch:
+            return 0.0
+        return math.inf if self.run.finished_at is None else max(0.0, self.run.finished_at - self.run.accepted_at)
 
     def get_relevant_processes(self) -> Iterator[str]:
         """Return the processes whose liveness decides what becomes of a call."""
-        if self.is_unsent or self.state is RunState.STARTING:
-            yield self.process_id
+        if self.is_unsent or self.run.state is RunState.STARTING:
+            yield self.run.process_id
         if self.caller_process_id:
             yield self.caller_process_id
 
@@ -209,9 +218,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
     )
     rows = connection.execute(
         # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
-        "SELECT runs.id, state, runs.process_id, told_at, delivered_at, is_delivery_cancelled, delivered_boot_id, "  # noqa: S608 - our own words
-        "delivered_boot_seconds, accepted_at, boot_id, accepted_boot_seconds, calls.process_id, CASE WHEN row_count = 0 THEN 0.0 "
-        "ELSE coalesce(max(0.0, finished_at - accepted_at), 9e99) END FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "
+        f"SELECT {RUN_LIST}, calls.process_id AS caller FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "  # noqa: S608 - our own words
         f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND ({connected})) "
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
@@ -233,42 +240,20 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
             "cancelled": STOPPED_BY_PERSON,
         },
     )
-    for (
-        run_id,
-        state,
-        process_id,
-        told_at,
-        delivered_at,
-        is_cancelled,
-        delivered_boot_id,
-        delivered_boot_seconds,
-        accepted_at,
-        boot_id,
-        boot_seconds,
-        caller_process_id,
-        lasted,
-    ) in rows:
-        yield _Equal(
-            run_id=run_id,
-            state=RunState(state),
-            process_id=process_id,
-            is_told=told_at is not None,
-            is_delivered=delivered_at is not None
-            # A client that cancels a request after its answer was written may not have used it.
-            and not (
-                is_cancelled
-                and _get_seconds_since(delivered_at, delivered_boot_id, delivered_boot_seconds, rules)
-                < CANCELLED_DELIVERY_SECONDS
-            ),
-            accepted_at=accepted_at,
-            boot_id=boot_id,
-            accepted_boot_seconds=boot_seconds,
-            caller_process_id=caller_process_id or "",
-            lasted_seconds=lasted,
-        )
+    for row in rows:
+        yield _Equal(parse_run(row, ()), row["caller"] or "")
 
 
-def _get_age_seconds(run: "_Equal | Run", rules: AttachRules) -> float:
+def _is_delivered(run: Run, rules: AttachRules) -> bool:
+    """Tell whether a run was delivered, and the request of its answer was not cancelled a moment ago."""
+    if run.delivered_at is None or not run.is_delivery_cancelled:
+        return run.delivered_at is not None
+    # A client that cancels a request after its answer was written may not have used it.
+    since = _get_seconds_since(run.delivered_at, run.delivered_boot_id, run.delivered_boot_seconds, rules)
+    return since >= CANCELLED_DELIVERY_SECONDS
+
+
+def _get_age_seconds(run: Run, rules: AttachRules) -> float:
     """Return how long ago the run was accepted."""
     return _get_seconds_since(run.accepted_at, run.boot_id, run.accepted_boot_seconds, rules)
 
@@ -281,21 +266,13 @@ def _get_seconds_since(at: float, boot_id: str, boot_seconds: float | None, rule
     return rules.at - at
 
 
-def _settle(connection: sqlite3.Connection, run: _Equal, rules: AttachRules) -> _Equal:
-    """Return the run as it stands once it is said what a dead process left before the provider had it."""
-    if not (run.is_unsent or run.state is RunState.STARTING) or run.process_id not in rules.processes.dead:
-        return run
-    event = Cancelled(ENDED_UNSENT, rules.at) if run.is_unsent else StartUnknown(ENDED_WHILE_STARTING, rules.at)
-    record_event(connection, run.run_id, event)
-    return replace(run, state=RunState.CANCELLED if run.is_unsent else RunState.UNKNOWN)
-
-
-def _choose(equal: Sequence[_Equal]) -> str | None:
-    """Return the id of the run to join; None when the call is to have its own."""
-    never = {RunState.UNKNOWN, RunState.CANCELLED}
-    candidates = [one for one in equal if one.state not in never and not one.is_delivered]
-    uncalled = [one for one in candidates if not one.caller_process_id]
-    return next((one.run_id for one in (*uncalled, *candidates)), None)
+def _settle(connection: sqlite3.Connection, equal: _Equal, rules: AttachRules) -> _Equal:
+    """Record what a dead process left before the provider had the run, and return the run as it is then."""
+    run = equal.run
+    if not (equal.is_unsent or run.state is RunState.STARTING) or run.process_id not in rules.processes.dead:
+        return equal
+    event = Cancelled(ENDED_UNSENT, rules.at) if equal.is_unsent else StartUnknown(ENDED_WHILE_STARTING, rules.at)
+    return replace(equal, run=record_event(connection, run.id, event).run or run)
 
 
 def _insert_waiting(connection: sqlite3.Connection, run_id: str, call: WaitingCall) -> None:

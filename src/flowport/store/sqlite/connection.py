@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from flowport.domain.errors import StoreError
 from flowport.store.sqlite.errors import SENTENCES, build_damage_error, build_readonly_error, build_store_error, is_busy
+from flowport.store.sqlite.rows import build_value
 from flowport.store.sqlite.schema import LAYOUT, create_tables, get_layout
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
         StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
     """
     give_up_at = time.monotonic() + busy_seconds
+    notice = ""
     try:
         _refuse_lone_journal(path)
         while True:
@@ -42,13 +44,16 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
             connection = _connect(path, busy_seconds)
             try:
                 if get_layout(connection) in {0, LAYOUT}:
-                    return _prepare(connection, busy_seconds)
-                is_aside = _set_aside(connection, path)
+                    return _prepare(connection, busy_seconds, notice)
+                aside = _set_aside(connection, path)
             except BaseException:
                 connection.close()
                 raise
             connection.close()
-            if not is_aside and time.monotonic() > give_up_at:
+            if aside is not None:
+                notice = f"The record of runs was written by an older Flowport: it was renamed to {aside}, and a new one began."
+                logger.warning("%s", notice)
+            elif time.monotonic() > give_up_at:
                 raise StoreError(*SENTENCES[sqlite3.SQLITE_BUSY])
             # Another process that opens the same older file must come to its turn, too.
             time.sleep(_RETRY_SECONDS * (1 + random.random()))  # noqa: S311 - a pause
@@ -64,14 +69,16 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, busy_seconds: float) -> sqlite3.Connection:
-    """Configure a connection, and create the tables in an empty file."""
+def _prepare(connection: sqlite3.Connection, busy_seconds: float, notice: str) -> sqlite3.Connection:
+    """Configure a connection, create the tables in an empty file, and keep a notice for the next answer."""
     _configure(connection, busy_seconds)
     # Without the right to write SQLite opens a file for reading, and reports it at the first change only.
     connection.execute("BEGIN IMMEDIATE")
     try:
         if get_layout(connection) == 0:
             create_tables(connection)
+        if notice:
+            connection.execute("INSERT INTO notices (text) VALUES (?)", (build_value(notice),))
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -79,29 +86,30 @@ def _prepare(connection: sqlite3.Connection, busy_seconds: float) -> sqlite3.Con
     return connection
 
 
-def _set_aside(connection: sqlite3.Connection, path: Path) -> bool:
-    """Rename a file of an older layout; False while another process uses it. Nothing in it is changed or deleted."""
+def _set_aside(connection: sqlite3.Connection, path: Path) -> Path | None:
+    """Rename a file of an older layout, and return where it is; None while another process uses it or when one was first.
+
+    No run in it is changed or deleted.
+    """
     connection.execute("PRAGMA busy_timeout = 0")
     identity = FileIdentity.read(connection)
     try:
         # The journal is emptied into the file and removed, which takes being alone with it. So none is left behind.
         if connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
-            return False
+            return None
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as exc:
         if is_busy(exc):
-            return False
+            return None
         raise
+    aside = None
     if identity.find_loss() is None:
         aside = next(
             name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.older-{n}")).exists()
         )
         path.rename(aside)
-        logger.warning(
-            "the record of runs was written by an older Flowport: it was renamed to %s, and a new one begins", aside
-        )
     connection.execute("ROLLBACK")
-    return True
+    return aside
 
 
 def open_reading_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:

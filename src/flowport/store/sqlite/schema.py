@@ -12,7 +12,7 @@ from flowport.domain.errors import StoreError
 APPLICATION_ID: Final = 0x466C6F77
 """What `PRAGMA application_id` says of our files: "Flow" in ASCII."""
 
-LAYOUT: Final = 8
+LAYOUT: Final = 9
 """What `PRAGMA user_version` says of a file with these tables; every change of them raises it."""
 
 TABLES: Final = (
@@ -117,6 +117,8 @@ TABLES: Final = (
         PRIMARY KEY (account_id, sha256)
     )
     """,
+    # Sentences that the next answer is to hold; each is deleted when it was given.
+    "CREATE TABLE notices (text TEXT NOT NULL)",
     # A batch is a run with rows; a row of it that was begun is a run with a batch.
     """
     CREATE TABLE batches (
