@@ -65,13 +65,12 @@ $(CONFORMANCE)/node_modules/.package-lock.json: $(CONFORMANCE)/package-lock.json
 docker-proof: dev
 	$(BIN)/python scripts/prove_docker.py
 
-# IMAGE=path uses your own picture; PROVIDER=magica lets the sandbox speak Magica's API. Both reach the shell as values
-# of the environment, never expanded, so that any file name works.
+# IMAGE=path uses your own picture. It reaches the shell as a value of the environment, never expanded, so that any file
+# name works.
 override IMAGE := $(value IMAGE)
-override PROVIDER := $(value PROVIDER)
-export IMAGE PROVIDER
+export IMAGE
 demo: setup
-	@$(BIN)/python scripts/demo.py $${IMAGE:+"--image=$$IMAGE"} $${PROVIDER:+"--provider=$$PROVIDER"}
+	@$(BIN)/python scripts/demo.py $${IMAGE:+"--image=$$IMAGE"}
 
 bench: dev
 	$(BIN)/python scripts/bench

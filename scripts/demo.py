@@ -1,17 +1,12 @@
-"""Do the main job once, as a client would: list the tools, run two apps in the sandbox, show what came of it.
-
-With `--provider magica` the sandbox runs beside Flowport and is spoken to as Magica, keys, limits and all.
-"""
+"""Do the main job once, as a client would: list the tools, run two apps in the sandbox, show what came of it."""
 
 import argparse
 import os
-import re
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -35,17 +30,10 @@ class Step:
     arguments: Mapping[str, str]
 
 
-RUNS: Final[Mapping[str, tuple[Step, ...]]] = {
-    "magnific": (
-        Step("sandbox_retro_poster", "photo", {"title": "Good morning"}),
-        Step("sandbox_text_to_picture", "", {"prompt": "a mountain lake"}),
-    ),
-    "magica": (
-        Step("retro_poster", "your_photo", {"title": "Good morning"}),
-        Step("text_to_picture", "", {"prompt": "a mountain lake"}),
-    ),
-}
-"""By provider: what is run."""
+STEPS: Final = (
+    Step("sandbox_retro_poster", "photo", {"title": "Good morning"}),
+    Step("sandbox_text_to_picture", "", {"prompt": "a mountain lake"}),
+)
 
 
 @dataclass(slots=True)
@@ -87,7 +75,6 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run two apps of the sandbox through Flowport.", allow_abbrev=False)
     parser.add_argument("--image", help="your own picture; the variable IMAGE does the same")
     parser.add_argument("--output-dir", type=Path, default=OUTPUTS, help="where the results go")
-    parser.add_argument("--provider", choices=[*RUNS], default="magnific", help="whose API the sandbox speaks")
     given = list(arguments)
     for place in reversed(range(len(given) - 1)):
         if given[place] == "--image":
@@ -135,32 +122,25 @@ def build_last_line(files: Sequence[Path]) -> str:
 
 async def demonstrate(image: Path, folder: Path, flags: argparse.Namespace, report: Report) -> None:
     """Connect to a fresh Flowport over stdio and use it."""
-    given, provider = make_nameable(image, folder), flags.provider
+    given = make_nameable(image, folder)
     places = {
         "FLOWPORT_HOME": str(folder / "home"),
         "FLOWPORT_OUTPUT_DIR": str(flags.output_dir),
         "FLOWPORT_FILE_ROOTS": str(given.parent),
     }
-    async with (
-        provide(provider) as settings,
-        Client(build_server_parameters({**places, **settings})) as client,
-    ):
+    async with Client(build_server_parameters(places)) as client:
         tools = (await client.list_tools()).tools
         print(f"Flowport speaks MCP {client.protocol_version} and lists {len(tools)} tools:")
         for tool in tools:
             arguments = ", ".join(tool.input_schema.get("properties", {}))
             print(f"  {tool.name}({arguments})")
-        for step in RUNS[provider]:
+        for step in STEPS:
             shown = ", ".join([*([printable(image.name)] if step.photo else []), *step.arguments.values()])
             print(f"\n{step.tool}: {shown}")
             facts = await run_app(client, step, given)
             show(facts, report)
             if report.problems:
                 return
-        if provider == "magica":
-            facts = (await client.call_tool("get_balance", {})).structured_content or {}
-            for account in facts.get("accounts", []):
-                print(f"\nget_balance: {format_balance(account.get('provider_balance'))}")
     print()
 
 
@@ -181,13 +161,6 @@ def show(facts: Mapping[str, Any], report: Report) -> None:
         report.problems.append(f"{facts.get('summary') or 'The run'} made nothing that could be saved.")
 
 
-def format_balance(balance: Any) -> str:
-    """Return a balance as words."""
-    if isinstance(balance, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in balance.items())
-    return "unknown" if balance is None else f"{balance}"
-
-
 def make_nameable(image: Path, folder: Path) -> Path:
     """Return the picture, or a copy of it where its name cannot be sent: it holds control characters, or odd bytes.
 
@@ -202,28 +175,6 @@ def make_nameable(image: Path, folder: Path) -> Path:
     copy.parent.mkdir()
     shutil.copyfile(resolved, copy)
     return copy
-
-
-@asynccontextmanager
-async def provide(provider: str) -> AsyncIterator[dict[str, str]]:
-    """Give the variables that Flowport needs: none for its own sandbox, else those of one that runs beside it."""
-    if provider != "magica":
-        yield {}
-        return
-    process = await anyio.open_process([sys.executable, "-m", "flowport", "sandbox"], stderr=None)
-    try:
-        said = ""
-        if process.stdout is not None:
-            async for text in anyio.streams.text.TextReceiveStream(process.stdout):
-                said += text
-                if "Ctrl-C" in said:
-                    break
-        yield dict(re.findall(r"(MAGICA_BASE_URL|MAGICA_API_KEY)=(\S+)", said))
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        with anyio.CancelScope(shield=True):
-            await process.aclose()
 
 
 def build_server_parameters(settings: Mapping[str, str]) -> StdioServerParameters:

@@ -9,9 +9,9 @@ import httpx2
 import hypothesis
 import pytest
 
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
-from tests.sandbox.magica.client import MagicaClient
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import open_sandbox
+from tests.fakes.magica.client import MagicaClient
 from tests.support.harness import MODES, Mode
 from tests.support.official_requests import RequestChecker
 

@@ -13,7 +13,7 @@ from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, RunState, Source
 from flowport.providers.registry import ProviderSettings
 from flowport.store.sqlite.store import open_sqlite_store
-from tests.sandbox.client import IDS, open_sandbox
+from tests.fakes.client import IDS, open_sandbox
 from tests.store.samples import build_run
 from tests.support.harness import QUICK, Harness, build_settings, open_harness
 from tests.support.scripted import wait_until

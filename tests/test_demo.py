@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.sandbox.client import build_photo, write
+from tests.fakes.client import build_photo, write
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "demo.py"
 NAMES = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.client import IDS
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import IDS
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import open_harness
 from tests.support.official_requests import RequestChecker, find_problem
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import open_sandbox
 from tests.support.harness import Harness, open_harness
 
 FOLDER = Path(__file__).parent / "snapshots"

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from bench_app import INPUTS, RUN_SECONDS, SANDBOX_SECONDS, TOOL_NAME
 from figures import Figure
-from wire import Conversation, build_environment, exchange, get_cpu_seconds, greet
+from wire import ROOT, Conversation, build_environment, exchange, get_cpu_seconds, greet
 
 RUNS: Final = 500
 ROUNDS: Final = 3
@@ -129,8 +129,8 @@ def build_list_figures(burst: Burst) -> list[Figure]:
 @contextmanager
 def open_sandbox(*options: str) -> Iterator[Sandbox]:
     """Run the sandbox with these options."""
-    command = [sys.executable, "-m", "flowport", "sandbox", "--key", KEY, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    command = [sys.executable, "-m", "tests.fakes", "--key", KEY, *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             told: dict[str, str] = {}
             while "MAGNIFIC_FILE_ORIGINS" not in told and process.stdout is not None:

@@ -28,7 +28,7 @@ from flowport.network.download import Fetcher
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
 from flowport.network.ratelimit.limiter import RequestBudget
 from flowport.network.ratelimit.state import SharedWindow
-from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, keep_tidy
+from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
 from flowport.network.upload import Uploader
 from flowport.providers.interface import Provider
 from flowport.providers.registry import get_plugin, get_plugins
@@ -213,7 +213,7 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
         # Always the same, although port and key change: its catalogue and its names outlive the process.
         account = Account(provider.name, SANDBOX_HOST, "builtin")
         budget = build_budget(account, provider, is_limited=False)
-        accounts.append(OpenAccount(account, provider, budget, sandbox.locate, is_sandbox=True))
+        accounts.append(SandboxAccount(account, provider, budget, sandbox))
     return accounts
 
 

@@ -10,8 +10,8 @@ import pytest
 from flowport.actions.find_apps import MAX_ROWS
 from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.models import Source
-from tests.sandbox.client import IDS
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import IDS
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import Harness, open_harness
 
 

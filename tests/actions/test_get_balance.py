@@ -8,8 +8,8 @@ import pytest
 
 from flowport.network.account import OpenAccount
 from flowport.providers.rate_limit_headers import RateLimits
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import open_sandbox
 from tests.support.harness import Harness, open_harness
 
 USUAL = {

@@ -18,7 +18,7 @@ from flowport.domain.errors import StoreError
 from flowport.runs.waiting import report_while
 from flowport.runtime.supervisor import Supervisor
 from tests.catalog.samples import build_listing
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import Harness, ScriptedCaller, open_harness
 from tests.support.scripted import wait_until
 from tests.support.shifted_clock import ShiftedClock

@@ -11,8 +11,8 @@ import pytest
 from flowport.catalog.ranking import ORDER_NAME, Places, ToolOrder
 from flowport.domain.models import LOCAL_OWNER, RunState
 from tests.catalog.samples import build_listing
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import open_sandbox
 from tests.store.samples import build_run
 from tests.support.harness import Harness, open_harness
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flowport.sandbox.late_face import MAGICA_PREFIX
 from tests.crash.cable import Cable, open_cables
+from tests.fakes.magnific.serve import MAGICA_PREFIX
 from tests.support.provider_process import open_provider
 
 KEY = "a-key-of-the-crash-tests"

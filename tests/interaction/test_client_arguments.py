@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 N8N = {"toolCallId": "call_1", "sessionId": "s", "action": "sendMessage", "chatInput": "hi"}

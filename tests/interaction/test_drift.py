@@ -9,8 +9,8 @@ import anyio.lowlevel
 import pytest
 
 from flowport.catalog.refresher import Catalog
-from tests.sandbox.client import IDS
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import IDS
+from tests.fakes.client import Client as SandboxClient
 from tests.server.test_notifications import TOOLS, hearing
 from tests.support.harness import MODES, Harness, Mode, open_harness
 

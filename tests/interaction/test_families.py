@@ -8,9 +8,9 @@ import pytest
 
 from flowport.domain.models import Source
 from flowport.providers.registry import ProviderSettings
+from tests.fakes.client import IDS, KEY, build_photo
+from tests.fakes.client import Client as SandboxClient
 from tests.providers.contract.worlds import wait_until_there
-from tests.sandbox.client import IDS, KEY, build_photo
-from tests.sandbox.client import Client as SandboxClient
 from tests.support.harness import Harness, open_harness
 
 PICTURE = IDS["Text to Picture"]

@@ -25,12 +25,12 @@ from flowport.media.saving import build_output_path
 from flowport.network.causes import FetchError
 from flowport.network.download import Fetcher, FetchRules
 from flowport.server.resources import Resources
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import open_sandbox
 from tests.media.bombs import PACKED, build_cut_jpeg, build_large_webp_header, build_stuffed_png, chunk
 from tests.media.containers import cover, movie_header, mp4
 from tests.media.test_previews import build_png_header
 from tests.runs.test_downloads import open_bench
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
 from tests.store.samples import build_run
 from tests.support.fetching import Names, Speak, build_answer, fetching, serving
 from tests.support.harness import READER, Harness, open_harness

@@ -11,8 +11,8 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.models import Run
-from tests.sandbox.client import IDS, build_photo, open_sandbox
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import IDS, build_photo, open_sandbox
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 

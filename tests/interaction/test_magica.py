@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from flowport.domain.spending import SpendingLimits, UnknownPrice
-from tests.sandbox.client import build_photo, write
-from tests.sandbox.magica.client import MagicaClient
+from tests.fakes.client import build_photo, write
+from tests.fakes.magica.client import MagicaClient
 from tests.support.magica_face import MAGICA, PROMPT
 
 

@@ -10,8 +10,8 @@ import pytest
 from flowport.domain.models import RunState
 from flowport.providers.registry import ProviderSettings
 from tests.actions.test_tool_calls import abandon_when
+from tests.fakes.magica.client import MAGICA_KEY, MagicaClient
 from tests.providers.contract.worlds import get_run, wait_until_there
-from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
 from tests.support.harness import Harness, open_harness
 from tests.support.magica_face import MAGICA, PROMPT
 

@@ -7,9 +7,9 @@ import pytest
 from flowport.domain.errors import DayUsedUp, Operation
 from flowport.network.ratelimit.limiter import Priority, RequestBudget
 from flowport.providers.rate_limit_headers import RateLimits
+from tests.fakes.client import build_photo, write
+from tests.fakes.magica.client import MagicaClient
 from tests.providers.contract.worlds import wait_until_there
-from tests.sandbox.client import build_photo, write
-from tests.sandbox.magica.client import MagicaClient
 from tests.support.magica_face import MAGICA, PROMPT
 
 

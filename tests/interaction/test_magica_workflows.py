@@ -8,8 +8,8 @@ import pytest
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.providers.magica.declared import DeclaredInput, DeclaredWorkflow
 from flowport.providers.registry import ProviderSettings
-from tests.sandbox.client import build_photo, write
-from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
+from tests.fakes.client import build_photo, write
+from tests.fakes.magica.client import MAGICA_KEY, MagicaClient
 from tests.support.harness import open_harness
 from tests.support.magica_face import MAGICA, PROMPT
 

@@ -13,8 +13,8 @@ from mcp.shared.exceptions import MCPError
 from flowport.domain.models import BootTime
 from flowport.domain.spending import DAY_SECONDS, SpendingLimits, UnknownPrice
 from flowport.runtime.clock import SystemClock
-from tests.sandbox.client import IDS
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import IDS
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import MODES, Harness, Mode, open_harness
 from tests.support.scripted import wait_until
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.uris import parse_run_ids
+from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import TOOL, build_rows
-from tests.sandbox.client import Client as SandboxClient
 from tests.support.harness import Harness, open_harness
 
 SPELLINGS = [

@@ -1,7 +1,7 @@
 """The built-in sandbox behind a whole Flowport: what is known of it, and what it forgets, over several starts."""
 
-import json
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,14 +14,15 @@ from mcp import Client
 
 from flowport.bootstrap import Assembly, open_assembly
 from flowport.domain.errors import Operation
-from flowport.network.sandbox_process import keep_tidy
+from flowport.network.sandbox_process import SandboxAccount, keep_tidy
 from flowport.providers.interface import ApiRequest
 from flowport.runtime.clock import SystemClock
 from flowport.server.handlers import build_server
 from flowport.store.sqlite.reconnect import open_store
-from tests.sandbox.client import build_photo, write
+from tests.fakes.client import build_photo, write
 from tests.support.harness import QUICK, build_settings, report_written
 
+MONTH_SECONDS = 30 * 86_400
 LIST = ApiRequest(Operation.REQUEST_UPLOAD, "GET", "/v1/ai/uploads")
 
 
@@ -80,24 +81,30 @@ async def test_results_that_the_sandbox_has_forgotten_are_brought_from_their_fil
     async with open_session(folder) as first:
         old = await first.call("sandbox_text_to_picture", prompt="a lake")
         await first.call("sandbox_text_to_picture", prompt="a hill")
-    make_old(folder / "home/sandbox/journal.jsonl")
+    make_old(folder / "home/sandbox/sandbox.sqlite3")
     async with open_session(folder) as second:
         needed = await second.assembly.workspace.store.get_needed_provider_ids(account_id=second.account.account.id)
-        await second.account.tidy_sandbox(needed)
-        left = list((folder / "home/sandbox/blobs").iterdir())
+        assert isinstance(second.account, SandboxAccount)
+        await second.account.tidy(needed)
+        left = count_files(folder / "home/sandbox/sandbox.sqlite3")
         answer = await second.call("sandbox_photo_to_pencil_sketch", photo=f"run:{old['run_id']}")
-    assert (needed, left, answer["state"]) == (frozenset(), [], "succeeded")
+    assert (needed, left, answer["state"]) == (frozenset(), 0, "succeeded")
 
 
-def make_old(journal: Path) -> None:
-    """Let everything in a journal have happened a month ago."""
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    for line in lines:
-        fields = line.get("fields") or {}
-        for name in ("accepted_at", "started_at", "completed_at", "created_at"):
-            if fields.get(name):
-                fields[name] -= 30 * 86_400
-    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+def make_old(database: Path) -> None:
+    """Let everything in a sandbox have happened a month ago."""
+    with sqlite3.connect(database) as connection:
+        connection.execute(f"UPDATE runs SET completed_at = completed_at - {MONTH_SECONDS}")
+        connection.execute(f"UPDATE files SET created_at = created_at - {MONTH_SECONDS}")
+    connection.close()
+
+
+def count_files(database: Path) -> int:
+    """Return how many files a sandbox has."""
+    with sqlite3.connect(database) as connection:
+        count = connection.execute("SELECT count(*) FROM files").fetchone()[0]
+    connection.close()
+    return int(count)
 
 
 class CountingClock(SystemClock):
@@ -123,16 +130,16 @@ async def test_the_sandbox_is_tidied_soon_after_a_start_and_then_now_and_then(tm
     folder, clock = tmp_path / "f", CountingClock(3)
     async with open_session(folder) as first:
         await first.call("sandbox_text_to_picture", prompt="a lake")
-    make_old(folder / "home/sandbox/journal.jsonl")
+    make_old(folder / "home/sandbox/sandbox.sqlite3")
     async with open_session(folder) as second:
         with clock.scope:
             await keep_tidy([second.account], second.assembly.workspace.store, clock)
-        left = list((folder / "home/sandbox/blobs").iterdir())
+        left = count_files(folder / "home/sandbox/sandbox.sqlite3")
         closed, failing = open_store(tmp_path / "closed.sqlite3"), CountingClock(2)
         await closed.close()
         with failing.scope:
             await keep_tidy([second.account], closed, failing)
-    assert (clock.pauses, left, len(failing.pauses)) == ([20.0, 3600.0, 3600.0, 3600.0], [], 3)
+    assert (clock.pauses, left, len(failing.pauses)) == ([20.0, 3600.0, 3600.0, 3600.0], 0, 3)
 
 
 async def test_an_upload_that_the_sandbox_lost_is_made_again(tmp_path: Path) -> None:
@@ -145,7 +152,7 @@ async def test_an_upload_that_the_sandbox_lost_is_made_again(tmp_path: Path) -> 
         await first.call("sandbox_retro_poster", **poster, title="one")
         again = await first.call("sandbox_retro_poster", **poster, title="two")
         uploads = (await first.account.send_now(LIST)).body
-    (folder / "home/sandbox/journal.jsonl").unlink()
+    (folder / "home/sandbox/sandbox.sqlite3").unlink()
     async with open_session(folder) as second:
         answer = await second.call("sandbox_retro_poster", **poster, title="three")
     assert (again["state"], answer["state"], uploads.count(b"file_id")) == ("succeeded", "succeeded", 1)

@@ -2,18 +2,19 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.test_serve import has_ended, open_watch
-from tests.sandbox.client import build_photo, write
+from tests.fakes.client import build_photo, write
 from tests.support.children import Child, open_child
 
 SLOW = "sandbox_slow_cinema_still"
@@ -33,6 +34,12 @@ def open_session(folder: Path, **environment: str) -> Iterator[Child]:
         child.greet()
         child.ask("tools/list")
         yield child
+
+
+def count_runs(database: Path) -> int:
+    """Return how many runs a sandbox has."""
+    with closing(sqlite3.connect(database)) as connection:
+        return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
 
 
 def call_together(child: Child, *calls: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,7 +134,7 @@ def test_saved_results_outlive_the_sandbox_s_own_memory(tmp_path: Path) -> None:
         first.call("sandbox_retro_poster", photo=str(folder / "me.png"), title="one")
         first.close_input()
         first.wait()
-    (folder / "home/sandbox/journal.jsonl").write_bytes(b"\xff damaged")
+    (folder / "home/sandbox/sandbox.sqlite3").write_bytes(b"\xff damaged")
     with open_session(folder) as second:
         answers = call_together(
             second,
@@ -136,7 +143,7 @@ def test_saved_results_outlive_the_sandbox_s_own_memory(tmp_path: Path) -> None:
         )
     assert [(answer["state"], answer.get("failure")) for answer in answers] == [("succeeded", None)] * 2
     assert (
-        "the sandbox's stored state is damaged; it was kept as journal.unreadable-1"
+        "the sandbox's stored state is damaged; it was kept as sandbox.unreadable-1"
         in (folder / "stderr.txt").read_text()
     )
 
@@ -164,8 +171,7 @@ def test_a_killed_sandbox_comes_back_with_the_runs_that_were_under_way(tmp_path:
     """For the caller that waits and for the other program; nothing is started twice."""
     with open_session(tmp_path / "f") as first, open_session(tmp_path / "f") as second:
         number = first.send("tools/call", {"name": "sandbox_text_to_picture", "arguments": {"prompt": "a lake"}})
-        journal = tmp_path / "f/home/sandbox/journal.jsonl"
-        while '"kind":"run"' not in journal.read_text():
+        while not count_runs(tmp_path / "f/home/sandbox/sandbox.sqlite3"):
             time.sleep(0.02)
         kill(find_sandbox(tmp_path / "f"))
         other = second.call("sandbox_variations_on_a_theme", prompt="a hill", count=1)
@@ -183,7 +189,7 @@ def test_a_run_that_no_sandbox_can_finish_fails_and_can_be_started_again(tmp_pat
         watch = open_watch(find_sandbox(tmp_path / "f"))
         first.process.kill()
         assert has_ended(watch)
-    (tmp_path / "f/home/sandbox/journal.jsonl").unlink()
+    (tmp_path / "f/home/sandbox/sandbox.sqlite3").unlink()
     with open_session(tmp_path / "f", FLOWPORT_WAIT_SECONDS="20") as second:
         failed = second.call("get_run", run_id=lost["run_id"])
         second.send("notifications/initialized", is_request=False)
@@ -251,7 +257,7 @@ def test_what_the_sandbox_refuses_is_not_blamed_on_a_changed_app(tmp_path: Path)
     assert "draws and generates nothing" in made["notes"]
 
 
-STAGES = {"at once": "", "spawned": "log.txt", "reading its state": "journal.jsonl", "listening": "address.json"}
+STAGES = {"at once": "", "spawned": "log.txt", "reading its state": "sandbox.sqlite3", "listening": "address.json"}
 """How far the sandbox has come, by the file that is there then."""
 
 

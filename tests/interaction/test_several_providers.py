@@ -11,9 +11,9 @@ from mcp.shared.exceptions import MCPError
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
 from flowport.domain.spending import SpendingLimits
 from flowport.providers.registry import ProviderSettings
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import build_photo, write
 from tests.providers.contract.worlds import WORLDS
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, write
 from tests.server.test_prompts import RUN_APP, complete
 from tests.support.harness import Harness, open_harness
 

@@ -16,8 +16,8 @@ from mcp.client.context import ClientRequestContext
 from flowport.domain.models import Output, OutputKind
 from flowport.domain.spending import SpendingLimits
 from flowport.runtime.logging import CleaningFormatter
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import open_sandbox
 from tests.store.samples import build_run
 from tests.support.harness import Harness, open_harness
 from tests.support.laws import find_breaches, is_clean, iterate_texts

@@ -13,7 +13,7 @@ import pytest
 
 from flowport.domain.models import Run, RunState
 from flowport.store.sqlite.connection import STORE_NAME
-from tests.sandbox.client import Client, open_sandbox
+from tests.fakes.client import Client, open_sandbox
 from tests.support.harness import Harness, open_harness
 from tests.support.rights import obey_modes
 from tests.support.scripted import wait_until

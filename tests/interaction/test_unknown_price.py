@@ -13,9 +13,9 @@ import mcp.types as t
 import pytest
 
 from flowport.domain.models import Run, RunState
-from tests.sandbox.client import IDS
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.magica.client import MagicaClient
+from tests.fakes.client import IDS
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.magica.client import MagicaClient
 from tests.store.samples import build_run
 from tests.support.harness import MODES, Harness, Mode, open_harness
 from tests.support.magica_face import MAGICA, PROMPT

@@ -15,8 +15,8 @@ from flowport.domain.errors import ArgumentsInvalid
 from flowport.media import convert as converting
 from flowport.media.convert import Converted, Wanted, check_picture, convert_picture, is_odd_picture_url
 from flowport.media.sniff import sniff
+from tests.fakes.client import build_photo
 from tests.media.tiffs import SHORT, TiffPage, tiff
-from tests.sandbox.client import build_photo
 
 PHOTO = build_photo()
 TAKES = Wanted(frozenset({"image/png", "image/jpeg"}), 10_000_000)

@@ -11,8 +11,8 @@ from flowport.domain.models import InputKind
 from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia, MediaRules, resolve_media
 from flowport.providers.magnific.uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES
+from tests.fakes.client import build_photo, write
 from tests.media.containers import mp4, track
-from tests.sandbox.client import build_photo, write
 
 FILM = mp4(track(64, 48))
 FLAC = b"fLaC" + bytes(100)

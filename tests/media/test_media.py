@@ -11,8 +11,8 @@ import anyio
 import pytest
 from PIL import Image
 
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import build_photo
 from tests.support.harness import MODES, Harness, open_harness
 
 

@@ -19,9 +19,9 @@ from flowport.domain.models import JsonValue, Output, OutputKind, Run, RunState
 from flowport.media.previews import MAX_PREVIEWS, Previewer
 from flowport.runs.progress import RunView
 from flowport.server.results import build_result
+from tests.fakes.client import Client as SandboxClient
 from tests.media.containers import cover, movie_header, mp4, track
 from tests.media.test_previews import build_png_header
-from tests.sandbox.client import Client as SandboxClient
 from tests.store.samples import build_run
 from tests.support.harness import open_harness
 

@@ -11,11 +11,11 @@ from flowport.domain.errors import ArgumentsInvalid
 from flowport.media import convert as converting
 from flowport.media.convert import Converted, Wanted, check_picture, convert_picture
 from flowport.media.sniff import sniff
+from tests.fakes.client import build_photo
 from tests.media.test_convert import TAKES, build_bomb, decode, write
 from tests.media.test_identify import SAMPLES
 from tests.media.test_previews import build_deep_ramp
 from tests.media.tiffs import SHORT, TiffPage, tiff
-from tests.sandbox.client import build_photo
 
 PHOTO = build_photo(320, 200)
 NOISE = Image.effect_noise((320, 200), 80).convert("RGB")

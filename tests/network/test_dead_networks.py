@@ -10,10 +10,10 @@ import pytest
 from flowport.bootstrap import open_assembly
 from flowport.domain.spending import SpendingLimits
 from flowport.providers.registry import ProviderSettings
+from tests.fakes.client import KEY
+from tests.fakes.client import Client as SandboxClient
 from tests.network.authority import build_authority
 from tests.network.relays import Relay, open_http_proxy, open_tls_front
-from tests.sandbox.client import KEY
-from tests.sandbox.client import Client as SandboxClient
 from tests.support.harness import MODES, Harness, Mode, build_settings, open_harness
 from tests.support.raw_server import Ending, Reply, build_reply, find_closed_origin, serving
 

@@ -211,7 +211,7 @@ async def test_stored_state_that_cannot_be_read_is_reported_once(
     provider: Magnific, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is kept beside the new one."""
-    (tmp_path / "journal.jsonl").write_bytes(b"garbage")
+    (tmp_path / "sandbox.sqlite3").write_bytes(b"garbage")
     for _ in range(2):
         sandbox = BuiltInSandbox(provider, tmp_path)
         try:
@@ -220,9 +220,9 @@ async def test_stored_state_that_cannot_be_read_is_reported_once(
             await sandbox.aclose()
 
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "the sandbox's stored state is damaged; it was kept as journal.unreadable-1.jsonl"
+        "the sandbox's stored state is damaged; it was kept as sandbox.unreadable-1.sqlite3"
     ]
-    assert (tmp_path / "journal.unreadable-1.jsonl").read_bytes() == b"garbage"
+    assert (tmp_path / "sandbox.unreadable-1.sqlite3").read_bytes() == b"garbage"
 
 
 @pytest.mark.parametrize("command", [GONE, TALKS_NONSENSE, ["/nowhere/python"]], ids=["gone", "nonsense", "missing"])

@@ -17,8 +17,8 @@ from flowport.runs.batch.prepare import BatchRequest, InputRow, PreparedBatch, p
 from flowport.runs.batch.service import TRIAL_ROWS, Batches, _count_places, format_stopped
 from flowport.runs.calls import RunRequest
 from flowport.store.batch_records import STOPPED_BY_PERSON
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.magica.client import MAGICA_KEY, MagicaClient
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.magica.client import MAGICA_KEY, MagicaClient
 from tests.support.harness import Harness, open_harness
 from tests.support.scripted import wait_until
 

@@ -19,9 +19,9 @@ from flowport.domain.models import (
 )
 from flowport.runs.calls import RunRequest
 from flowport.store.process_lock import ProcessLock
+from tests.fakes.client import build_photo, write
 from tests.runs.benches import OneApp, open_bench
 from tests.runs.samples import APP, NOW, PROMPT, RUN, TAKEN, build_look, read
-from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import wait_until_blocked
 from tests.support.raw_server import build_reply, serving
 from tests.support.scripted import ACCOUNT, FaultyStore, build_answer, build_breakage, in_turn, wait_until

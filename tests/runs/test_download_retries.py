@@ -15,8 +15,8 @@ from flowport.network.download import Fetcher, FetchRules, Sink
 from flowport.runs.downloads import DownloadRetrier, DownloadTask, LinkRefresher, OutputSaver
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
+from tests.fakes.client import build_photo, write
 from tests.runs.samples import NOW, RUN, read
-from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock, working
 from tests.support.raw_server import Ending, RawServer, build_reply, serving
 from tests.support.raw_server import Reply as FileReply

@@ -18,11 +18,11 @@ from flowport.network.download import GROUP_BYTES, Fetcher
 from flowport.runs.downloads import MAX_FETCHES, OutputSaver, Saved
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules
+from tests.fakes.client import build_photo, write
 from tests.media.containers import movie_header, mp4, track
 from tests.media.test_identify import SAMPLES
 from tests.media.tiffs import build_dng
 from tests.runs.samples import NOW, RUN, read
-from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock
 from tests.support.raw_server import Ending, RawServer, Reply, build_reply, serving
 from tests.support.scripted import FaultyStore, ScriptedAccount, in_turn, wait_until

@@ -25,9 +25,9 @@ from flowport.runs.references import CreationMedia, InputMedia, OutputMedia
 from flowport.runs.uploads import CLOSED_SECONDS, FileUploads
 from flowport.store.process_lock import ProcessLock
 from flowport.store.records import ToUpload, UploadClaim
+from tests.fakes.client import build_photo, write
 from tests.media.containers import mp4, track
 from tests.runs.samples import CALL, NOW, RUN, build_look, get_instant, read
-from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock
 from tests.support.put_server import PutServer, open_put_server
 from tests.support.raw_server import build_reply, serving

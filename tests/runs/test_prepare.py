@@ -24,8 +24,8 @@ from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, MediaInput, PreparedCall
 from flowport.runs.references import CreationMedia, OutputFinder
 from flowport.store.sqlite.store import open_sqlite_store
+from tests.fakes.client import build_photo, write
 from tests.runs.samples import APP, PROMPT
-from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import ACCOUNT, ScriptedAccount, in_turn
 

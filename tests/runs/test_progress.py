@@ -9,7 +9,7 @@ import pytest
 
 from flowport.runs.progress import BatchView, estimate_left_seconds, format_batch_progress
 from tests.actions.test_batch_views import BATCH, TALLY
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import open_harness
 
 

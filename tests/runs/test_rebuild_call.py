@@ -20,9 +20,9 @@ from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, PreparedCall
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.references import OutputFinder
+from tests.fakes.client import build_photo, write
 from tests.runs.benches import OneApp
 from tests.runs.samples import APP, PROMPT, RUN, get_instant
-from tests.sandbox.client import build_photo, write
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import ACCOUNT, FaultyStore, ScriptedAccount, build_breakage, in_turn
 

@@ -1,15 +1,16 @@
-"""One sandbox for all tests of this folder; `sandbox` gives it to each as it was at its start."""
+"""A fresh demo for each test of this folder."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from .client import Client, build_photo, encode, open_sandbox
+from tests.fakes.client import build_photo, encode
+from tests.sandbox.client import Client, open_sandbox
 
 
-@pytest.fixture(scope="session")
-async def running() -> AsyncIterator[Client]:
-    """Run the sandbox."""
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Client]:
+    """Run a demo in memory."""
     async with open_sandbox() as client:
         yield client
 

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from flowport.sandbox.apps import APPS, InputType, Recipe, SandboxApp
+from flowport.sandbox.apps import APPS, InputType, SandboxApp
 
 
-def test_every_recipe_belongs_to_exactly_one_app() -> None:
-    """A recipe without an app would be dead code; one is kept for the generated apps."""
-    assert sorted([*(app.recipe for app in APPS), Recipe.ANYTHING]) == sorted(Recipe)
+def test_every_app_has_a_recipe_of_its_own() -> None:
+    """Two apps that do the same would show nothing new."""
+    assert len({app.recipe for app in APPS}) == len(APPS)
 
 
 @pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)

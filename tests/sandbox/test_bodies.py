@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from flowport.sandbox.bodies import MAX_BODY_BYTES, read_object
-from flowport.sandbox.refusals import Refused
+from flowport.sandbox.web import MAX_BODY_BYTES, Refused, read_object
 
 
 def build_request(chunk: bytes, count: int) -> Request:

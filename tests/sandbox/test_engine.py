@@ -7,10 +7,10 @@ from itertools import combinations
 import pytest
 from PIL import Image, ImageChops
 
-from flowport.sandbox.apps import Recipe
+from flowport.sandbox.apps import APPS
 from flowport.sandbox.engine import StepFailed, Values, produce
-
-from .client import Client, build_photo, encode
+from tests.fakes.client import build_photo, encode
+from tests.sandbox.client import Client
 
 PHOTO_APPS = [
     ("Upscale Photo", {"factor": "2"}),
@@ -113,17 +113,8 @@ async def test_a_slow_still_takes_no_longer_than_the_speed_says(sandbox: Client)
     assert still.size == (1280, 720)
 
 
-def test_every_recipe_is_known_to_the_engine() -> None:
-    """Each asks for its inputs or fails by itself; none is missing from the table."""
-    for recipe in set(Recipe) - {Recipe.ANYTHING}:
-        with pytest.raises((KeyError, StepFailed)) as caught:
-            produce(recipe, Values())
-        assert caught.value.args != (recipe,)
-
-
-def test_a_generated_app_makes_a_picture_of_whatever_it_is_told() -> None:
-    """Its inputs are of any kind and number."""
-    nothing = produce(Recipe.ANYTHING, Values())
-    said = produce(Recipe.ANYTHING, Values(texts={"a": "hills"}, lists={"b": ("sea", "sky")}))
-    assert [product.mime_type for product in (*nothing.products, *said.products)] == ["image/png"] * 2
-    assert nothing.products[0].data != said.products[0].data
+def test_no_recipe_works_without_its_inputs() -> None:
+    """Each asks for its inputs or fails by itself."""
+    for app in APPS:
+        with pytest.raises((KeyError, StepFailed)):
+            produce(app.recipe, Values())

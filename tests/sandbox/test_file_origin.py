@@ -2,9 +2,8 @@
 
 import pytest
 
-from flowport.sandbox.uploads import MAX_KEPT_BYTES
-
-from .client import Client
+from flowport.sandbox.files import MAX_KEPT_BYTES
+from tests.sandbox.client import Client
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
 from flowport.sandbox import pictures
-
-from .client import build_photo, write
+from tests.fakes.client import build_photo, write
 
 
 def measure_difference(first: Image.Image, second: Image.Image) -> float:

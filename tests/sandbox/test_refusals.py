@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from flowport.sandbox.refusals import answer_refused, get_message
+from flowport.sandbox.web import answer_refused, get_message
 
 
 async def test_a_bug_is_a_500_without_its_text() -> None:

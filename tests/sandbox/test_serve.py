@@ -1,4 +1,4 @@
-"""Starting and stopping."""
+"""Starting and stopping the demo."""
 
 import signal
 import socket
@@ -7,9 +7,11 @@ import anyio
 import httpx2
 import pytest
 
-from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, serve
+from flowport.sandbox.serve import SandboxOptions, serve
+from tests.fakes.client import KEY
+from tests.sandbox.client import Client, open_sandbox
 
-from .client import KEY, Client, open_sandbox
+PLACE = {"files": [{"content_type": "image/png"}]}
 
 
 async def test_the_two_origins_listen_on_the_loopback_interface_alone(sandbox: Client) -> None:
@@ -20,12 +22,12 @@ async def test_the_two_origins_listen_on_the_loopback_interface_alone(sandbox: C
 
 
 async def test_a_cancelled_sandbox_ends_although_requests_are_open() -> None:
-    """One waits for its run, one is half sent, one connection is idle."""
+    """The body of one is not here, one is half sent, one connection is idle."""
     async with open_sandbox() as client, anyio.create_task_group() as tasks:
-        await client.switch("next_run", hold=True)
-        run_id = await client.start("Text to Picture", prompt="hills")
-        port = int(client.addresses.api_url.rpartition(":")[2])
-        waiting = f"GET /_sandbox/runs/{run_id}/end HTTP/1.1\r\nhost: localhost:{port}\r\nx-magnific-api-key: {KEY}\r\n"
+        (place,) = (await client.http.post("/v1/ai/uploads/request-url", json=PLACE)).json()["files"]
+        port = int(client.addresses.files_url.rpartition(":")[2])
+        path = place["upload_url"].removeprefix(client.addresses.files_url)
+        waiting = f"PUT {path} HTTP/1.1\r\nhost: localhost:{port}\r\ncontent-length: 9\r\n"
         for request in (waiting + "\r\n", waiting, ""):
             stream = await anyio.connect_tcp("127.0.0.1", port)
             await stream.send(request.encode())
@@ -64,10 +66,10 @@ async def test_signals_are_left_to_the_command_line() -> None:
 
 async def test_a_taken_port_is_an_error_of_the_system() -> None:
     """Whoever asked for the port can say so."""
-    never_called: list[SandboxAddresses] = []
+    called: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        await serve(SandboxOptions(key=KEY, port=taken.getsockname()[1]), never_called.append)
-    assert never_called == []
+        await serve(SandboxOptions(key=KEY, port=taken.getsockname()[1]), lambda *given: called.append(given))
+    assert called == []
 
 
 def test_the_key_is_not_shown_with_the_options() -> None:

@@ -1,6 +1,6 @@
 """How instants are written."""
 
-from flowport.sandbox.timestamps import format_instant
+from flowport.sandbox.web import format_instant
 
 
 def test_an_instant_is_iso_8601_with_its_offset() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from flowport.sandbox.refusals import Refused
-from flowport.sandbox.uploads import ASSET_SECONDS, UPLOAD_SECONDS, UploadStore
-
-from .client import KEY, Client, build_photo, write
+from flowport.sandbox.files import ASSET_SECONDS, UPLOAD_SECONDS, Files
+from flowport.sandbox.storage import Storage
+from flowport.sandbox.web import Refused
+from tests.fakes.client import KEY, build_photo, write
+from tests.sandbox.client import Client
 
 PNG = write(build_photo())
 
@@ -114,19 +115,6 @@ async def test_an_address_that_was_tampered_with_is_refused(sandbox: Client) -> 
     assert (await sandbox.run("Photo to Pencil Sketch", photo=one["asset_url"].replace("/asset", "/x"))).is_error
 
 
-async def test_switches_end_the_life_of_a_place_and_of_a_link(sandbox: Client) -> None:
-    """So that no test waits two minutes, or a day."""
-    late, gone = await request(sandbox, "image/png", "image/png")
-    await sandbox.switch(f"uploads/{late['file_id']}", expire_place=True)
-    assert (await put(late)).status_code == 403
-    await put(gone)
-    await sandbox.switch(f"uploads/{gone['file_id']}", expire_asset=True)
-    assert (await sandbox.http.get(gone["asset_url"])).status_code == 403
-    refused = await sandbox.run("Photo to Pencil Sketch", photo=gone["asset_url"])
-    assert (refused.status_code, refused.json()["message"]) == (422, "The link has expired or its token is wrong")
-    assert (await sandbox.http.post("/_sandbox/uploads/x", json={"expire_asset": True})).status_code == 404
-
-
 @pytest.mark.parametrize("is_there", [True, False])
 async def test_uploads_need_the_key_and_the_put_does_not_count(sandbox: Client, is_there: bool) -> None:
     """The limit is on the API alone."""
@@ -141,29 +129,20 @@ async def test_uploads_need_the_key_and_the_put_does_not_count(sandbox: Client, 
 def test_a_place_lives_two_minutes_and_a_link_a_day() -> None:
     """By the clock."""
     clock = Clock()
-    uploads = UploadStore("http://127.0.0.1:1", clock)
-    (place,) = uploads.request(["image/png"])
+    files = Files("http://127.0.0.1:1", Storage(), 60, clock)
+    (place,) = files.request_uploads(["image/png"])
     signature = place["upload_url"].partition("=")[2]
     headers = {name.lower(): value for name, value in place["headers"].items()}
     clock.now += UPLOAD_SECONDS - 1
-    uploads.check_put(place["file_id"], signature, headers)
-    uploads.put(place["file_id"], PNG)
+    files.check_put(place["file_id"], signature, headers)
+    files.put(place["file_id"], PNG)
     clock.now += 1
     with pytest.raises(Refused, match="403"):
-        uploads.check_put(place["file_id"], signature, headers)
+        files.check_put(place["file_id"], signature, headers)
     clock.now = 1000 + ASSET_SECONDS - 1
-    found = uploads.open_url(place["asset_url"])
+    found = files.find(place["asset_url"])
     assert found is not None
     assert found.data == PNG
     clock.now += 1
-    with pytest.raises(Refused, match="403"):
-        uploads.open_url(place["asset_url"])
-
-
-def test_a_file_that_arrives_after_a_reset_is_dropped() -> None:
-    """Its place is gone."""
-    uploads = UploadStore("http://127.0.0.1:1")
-    (place,) = uploads.request(["image/png"])
-    uploads.clear()
-    uploads.put(place["file_id"], PNG)
-    assert uploads.list_uploads() == []
+    with pytest.raises(Refused, match="422"):
+        files.find(place["asset_url"])

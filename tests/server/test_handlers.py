@@ -18,7 +18,7 @@ from flowport.runtime.clock import SystemClock
 from flowport.server.clients import McpCaller
 from flowport.server.handlers import build_server, build_stopped_server
 from flowport.server.results import OUR_MISTAKE
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 ERROR = ConfigurationError("FLOWPORT_X", "is wrong", "Mend it.")

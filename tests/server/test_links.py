@@ -6,8 +6,8 @@ from pathlib import Path
 import mcp.types as t
 import pytest
 
+from tests.fakes.client import open_sandbox
 from tests.interaction.batches.asking import TOOL, build_rows
-from tests.sandbox.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 

@@ -20,8 +20,8 @@ from flowport.domain.uris import format_run_uri
 from flowport.runtime.change_feed import ListKind
 from flowport.server.handlers import FlowportServer
 from flowport.server.notifications import MAX_WATCHED, Announcer
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import open_sandbox
 from tests.support.harness import MODES, Harness, Mode, open_harness
 
 TOOLS, RESOURCES = "notifications/tools/list_changed", "notifications/resources/list_changed"

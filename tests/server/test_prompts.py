@@ -12,8 +12,8 @@ from mcp.shared.exceptions import MCPError
 from flowport.domain.models import LOCAL_OWNER
 from flowport.server.completion import MAX_VALUES, Completion
 from flowport.server.prompts import PROMPTS
-from tests.sandbox.client import IDS, open_sandbox
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import IDS, open_sandbox
+from tests.fakes.client import Client as SandboxClient
 from tests.store.samples import build_run
 from tests.support.harness import MODES, Harness, open_harness
 

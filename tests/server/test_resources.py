@@ -22,8 +22,8 @@ from flowport.domain.uris import format_output_uri, format_run_uri
 from flowport.runs.delivery import Deliveries
 from flowport.runtime.supervisor import Supervisor
 from flowport.server.resources import MAX_BYTES, MAX_PAGE_BYTES, Content, Resources
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import open_sandbox
 from tests.store.samples import build_run
 from tests.support.harness import READER, Harness, open_harness
 from tests.support.raw_server import build_reply, serving

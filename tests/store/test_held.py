@@ -15,7 +15,7 @@ from flowport.domain.run_events import Reported
 from flowport.store.sqlite.connection import BUSY_SECONDS
 from flowport.store.sqlite.reconnect import open_store
 from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import open_sandbox
 from tests.store.samples import OWNER, build_run
 from tests.support.harness import open_harness
 

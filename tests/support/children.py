@@ -78,6 +78,8 @@ class Child:
 
 def _build_command(command: str, environment: Mapping[str, str]) -> list[str]:
     """Return Python's arguments: Flowport, or its entry point under the conditions of a crash test."""
+    if command == "fakes":
+        return ["-m", "tests.fakes"]
     return ["-m", "tests.crash.child"] if CONDITIONS in environment else ["-m", "flowport", command]
 
 

@@ -20,8 +20,8 @@ from flowport.runtime.clock import Clock, Pace
 from flowport.server.clients import Context
 from flowport.server.handlers import FlowportServer, build_server
 from flowport.settings.settings import Settings
-from tests.sandbox.client import KEY
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import KEY
+from tests.fakes.client import Client as SandboxClient
 
 Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")

@@ -13,7 +13,7 @@ import httpx2
 import jsonschema
 
 from flowport.sandbox.apps import APPS, InputType
-from tests.sandbox.magica import official_schemas as magica
+from tests.fakes.magica import official_schemas as magica
 from tests.sandbox.official_schemas import LIST_VALUE, REQUEST_URL_REQUEST, RUN_REQUEST
 
 _STRING: Final = {"type": "string"}

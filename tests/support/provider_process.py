@@ -44,7 +44,7 @@ def open_provider(
 ) -> Iterator[ProviderProcess]:
     """Run a provider whose runs take no time, and which refuses no request, unless told otherwise."""
     limits = ("--speed", f"{speed:g}", "--requests-per-minute", f"{requests_per_minute}")
-    with open_child(folder, *limits, *flags, command="sandbox") as child:
+    with open_child(folder, *limits, *flags, command="fakes") as child:
         assert child.process.stdout is not None
         lines = [child.process.stdout.readline().decode().strip()]
         while not lines[-1].startswith(_LAST):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.client import build_photo, write
 from tests.interaction.test_sandbox_sessions import call_together, open_session
-from tests.sandbox.client import build_photo, write
 from tests.support.children import Child
 
 SESSIONS = 10

@@ -21,7 +21,7 @@ from flowport.server.handlers import build_stopped_server
 from flowport.server.shutdown import End
 from flowport.web.listen_address import Address, listen
 from flowport.web.transport import serve
-from tests.sandbox.client import open_sandbox
+from tests.fakes.client import open_sandbox
 from tests.support.children import HELLO, Child, open_child
 from tests.support.harness import MODES, Harness, Mode, open_harness
 from tests.support.scripted import wait_until

@@ -17,18 +17,15 @@ from typing import Any, Final
 import anyio
 
 from flowport.cli.flags import FlagParser
-from flowport.sandbox.dialect import Dialect, Style
-from flowport.sandbox.late_face import MAGICA_PREFIX
+from flowport.runtime.file_systems import replace_file
 from flowport.sandbox.leases import Leases
-from flowport.sandbox.serve import SandboxAddresses, serve
-from flowport.sandbox.state import SandboxOptions
-from flowport.sandbox.storage import FolderStorage, write_private
+from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, Tidy, serve
+from flowport.sandbox.storage import Storage
 from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, LeaderLock
 from flowport.store.process_lock import FOLDER as PROCESSES
 
 _MAX_PORT: Final = 65_535
 _MAX_SPEED: Final = 1000.0
-_MAX_MINUTE_SECONDS: Final = 60.0
 
 LOCK_NAME: Final = "sandbox"
 
@@ -51,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         storage = opened.storage
     options = build_options(flags, key)
     try:
-        anyio.run(serve, options, _build_announcer(key, options.magica_key), storage)
+        anyio.run(serve, options, _build_announcer(key), storage)
     except KeyboardInterrupt:
         return 0
     except OSError as exc:
@@ -64,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
 class OpenedFolder:
     """What came of opening a folder."""
 
-    storage: FolderStorage | None
+    storage: Storage | None
     """None when it cannot be used; then `problem` says why."""
     problem: str = ""
     """Part of a sentence; also said when what lay there could not be read."""
@@ -81,7 +78,7 @@ def open_folder(folder: Path) -> OpenedFolder:
         turn = LeaderLock(folder, LOCK_NAME)
         if not turn.take():
             return OpenedFolder(None, f"another sandbox uses the folder {folder}", is_taken=True)
-        storage = FolderStorage(folder)
+        storage = Storage(folder)
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         return OpenedFolder(None, f"the sandbox's folder {folder} cannot be used ({reason})")
@@ -106,15 +103,14 @@ def _run_child(flags: argparse.Namespace) -> int:
                 address.unlink(missing_ok=True)
         os._exit(0)
 
-    leases = Leases(key, end)
-    threading.Thread(target=_watch_parent, args=(leases,), daemon=True).start()
-
-    def announce(addresses: SandboxAddresses) -> None:
+    def announce(addresses: SandboxAddresses, tidy: Tidy) -> None:
+        leases = Leases(key, end, tidy)
+        threading.Thread(target=_watch_parent, args=(leases,), daemon=True).start()
         about = {**asdict(addresses), "lease_port": leases.port}
         problem = opened.problem
         if address is not None:
             try:
-                write_private(address, json.dumps({"version": ADDRESS_VERSION, "key": key, **about}).encode())
+                _write_private(address, json.dumps({"version": ADDRESS_VERSION, "key": key, **about}).encode())
             except OSError as exc:
                 problem = problem or f"{address} cannot be written ({exc.strerror}); other programs have their own"
         _say({**about, "problem": problem})
@@ -142,27 +138,11 @@ def build_parser() -> FlagParser:
         "--files-port", type=_parse_port, default=0, help="of the results; 0, the default, for any free one"
     )
     parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
-    parser.add_argument("--requests-per-minute", type=_parse_count, default=50, help="0 for no limit; 50 unless given")
-    parser.add_argument(
-        "--minute-seconds",
-        type=_parse_minute,
-        default=60.0,
-        help="how long the minute of that limit is; 60 unless given",
-    )
-    parser.add_argument(
-        "--magica-requests-per-minute",
-        type=_parse_count,
-        help="of each key at Magica's face; 60 unless given, none where --requests-per-minute is 0",
-    )
-    parser.add_argument("--magica-requests-per-day", type=_parse_count, help="likewise; 1000 unless given")
     parser.add_argument("--speed", type=_parse_speed, default=1.0, help="multiplies how long runs take; 1 unless given")
-    parser.add_argument(
-        "--style", choices=[*Style], default=Style.BOTH, help="the paths that exist: flows, apps, or both unless given"
-    )
     parser.add_argument(
         "--folder",
         type=Path,
-        help="keep runs, results and uploads of Magnific's face there, for the next start; nothing is kept unless given",
+        help="keep runs, results and uploads there, for the next start; nothing is kept unless given",
     )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -174,13 +154,8 @@ def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
         key=key,
         port=flags.port,
         files_port=flags.files_port,
-        requests_per_minute=flags.requests_per_minute,
-        minute_seconds=flags.minute_seconds,
-        magica_requests_per_minute=_choose_limit(flags.magica_requests_per_minute, flags.requests_per_minute, 60),
-        magica_requests_per_day=_choose_limit(flags.magica_requests_per_day, flags.requests_per_minute, 1000),
         speed=flags.speed,
-        dialect=Dialect(style=Style(flags.style)),
-        tidies_by_itself=not flags.child,
+        tidies_at_start=not flags.child,
     )
 
 
@@ -206,27 +181,6 @@ def _parse_port(text: str) -> int:
     return port
 
 
-def _parse_count(text: str) -> int:
-    count = _parse_whole(text)
-    if count < 0:
-        raise argparse.ArgumentTypeError(f"{count} is below 0")
-    return count
-
-
-def _parse_minute(text: str) -> float:
-    seconds = _parse_number(text)
-    if not 0 < seconds <= _MAX_MINUTE_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to {_MAX_MINUTE_SECONDS:g}")
-    return seconds
-
-
-def _choose_limit(given: int | None, requests_per_minute: int, usual: int) -> int:
-    """Return a limit of Magica's face: as given, else the real one, but none where the other face has none."""
-    if given is None:
-        return usual if requests_per_minute else 0
-    return given
-
-
 def _parse_speed(text: str) -> float:
     speed = _parse_number(text)
     if not 0 <= speed <= _MAX_SPEED:
@@ -234,16 +188,27 @@ def _parse_speed(text: str) -> float:
     return speed
 
 
-def _build_announcer(key: str, magica_key: str) -> Callable[[SandboxAddresses], None]:
-    def announce(addresses: SandboxAddresses) -> None:
+def _build_announcer(key: str) -> Callable[[SandboxAddresses, Tidy], None]:
+    def announce(addresses: SandboxAddresses, _: Tidy) -> None:
         sys.stdout.write(
             f"The sandbox listens. Let Flowport use it:\n"
             f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"
             f"  MAGNIFIC_FILE_ORIGINS={addresses.files_url}\n"
-            f"or as Magica:\n  MAGICA_BASE_URL={addresses.api_url}{MAGICA_PREFIX}\n  MAGICA_API_KEY={magica_key}\n"
-            f"  MAGICA_FILE_ORIGINS={addresses.files_url}\n"
             f"Ctrl-C ends it.\n"
         )
         sys.stdout.flush()
 
     return announce
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Write a file whole, or not at all; only its owner may read it. Raises `OSError`."""
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+        replace_file(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

@@ -2,11 +2,10 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 import anyio
 
@@ -19,7 +18,7 @@ from flowport.domain.errors import (
     ProviderRejected,
     ProviderUnreachable,
 )
-from flowport.domain.models import Account, JsonValue
+from flowport.domain.models import Account
 from flowport.network.api_client import Api, Location, report_limits
 from flowport.network.provider_mcp import call_tool
 from flowport.network.ratelimit.limiter import Priority, RequestBudget
@@ -31,6 +30,7 @@ from flowport.providers.interface import (
     ProviderRequest,
     ToolRequest,
 )
+from flowport.providers.parsing import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _NO_HTTP: Final = frozenset({Breakage.GARBLED, Breakage.BROKEN_OFF, Breakage.NO_
 """How a port ends a conversation behind which is another service."""
 
 _LOOPBACK_ORIGIN: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}")
-_OK: Final = 200
+SANDBOX_UPLOADS: Final = ApiRequest(Operation.REQUEST_UPLOAD, "GET", "/v1/ai/uploads")
 T = TypeVar("T")
 
 
@@ -170,17 +170,8 @@ class OpenAccount:
         """
         if not self.is_sandbox:
             return True
-        request = ApiRequest(Operation.REQUEST_UPLOAD, "GET", f"/_sandbox/uploads/{quote(upload_id, safe='')}")
-        return (await self.send(request, Priority.START)).status == _OK
-
-    async def tidy_sandbox(self, needed_runs: Collection[str]) -> None:
-        """Let the built-in sandbox forget what is old, but for what these runs need.
-
-        Raises:
-            ProviderError: No answer came.
-        """
-        body: dict[str, JsonValue] = {"needed_runs": [*sorted(needed_runs)]}
-        await self.send(ApiRequest(Operation.LIST_APPS, "POST", "/_sandbox/tidy", body), Priority.LOOK)
+        listed = parse_json(await self.send(SANDBOX_UPLOADS, Priority.START))
+        return any(one["file_id"] == upload_id for one in listed["files"])
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -12,7 +12,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,10 @@ import anyio
 import anyio.to_thread
 
 from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderUnreachable, StoreError
+from flowport.domain.models import Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
+from flowport.network.ratelimit.limiter import RequestBudget
 from flowport.providers.interface import Provider
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -31,7 +33,7 @@ from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION
 
 logger = logging.getLogger(__name__)
 
-CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child", "--requests-per-minute", "0")
+CHILD_COMMAND: Final = (sys.executable, "-m", "flowport", "sandbox", "--child")
 FOLDER_NAME: Final = "sandbox"
 LOG_NAME: Final = "log.txt"
 START_TIMEOUT_SECONDS: Final = 20.0
@@ -47,6 +49,7 @@ _MAX_LOG_BYTES: Final = 100_000
 _FIRST_TIDY_SECONDS: Final = 20.0
 _TIDY_SECONDS: Final = 3600.0
 """Between two rounds of forgetting; the first is soon, because many programs live for minutes."""
+_TIDY_REPLY_SECONDS: Final = 20.0
 _GRANTED: Final = b"ok\n"
 _LOOPBACK_URL: Final = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 
@@ -87,6 +90,7 @@ class BuiltInSandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._lease: socket.socket | None = None
         self._location: Location | None = None
+        self._about: _About | None = None
         self._lock = anyio.Lock()
         self._told: set[str] = set()
 
@@ -115,6 +119,17 @@ class BuiltInSandbox:
         if lease is not None or process is not None:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_leave, lease, process)
+
+    async def tidy(self, needed_runs: Collection[str]) -> None:
+        """Let the sandbox forget what is old, but for what these runs need.
+
+        Raises:
+            ProviderUnreachable: It does not start, or is ending.
+        """
+        await self.locate()
+        line = json.dumps(sorted(needed_runs)).encode() + b"\n"
+        if self._about is not None and not await anyio.to_thread.run_sync(_send_line, self._about, line):
+            raise ProviderUnreachable(self._provider.title, Operation.LIST_APPS, Breakage.NO_CONNECTION)
 
     async def _attach(self) -> Location:
         await self.aclose()
@@ -164,7 +179,7 @@ class BuiltInSandbox:
         lease = await anyio.to_thread.run_sync(_connect, about)
         if lease is None:
             return None
-        self._lease = lease
+        self._lease, self._about = lease, about
         headers = self._provider.build_headers(about.key, "127.0.0.1")
         self._location = Location(
             about.api_url,
@@ -201,13 +216,25 @@ class BuiltInSandbox:
         return location
 
 
+class SandboxAccount(OpenAccount):
+    """The account of the home's sandbox. Nothing is started before its first request."""
+
+    def __init__(self, account: Account, provider: Provider, budget: RequestBudget, sandbox: BuiltInSandbox) -> None:
+        super().__init__(account, provider, budget, sandbox.locate, is_sandbox=True)
+        self._sandbox = sandbox
+
+    async def tidy(self, needed_runs: Collection[str]) -> None:
+        """Let the sandbox forget what is old, but for what these runs need; raises `ProviderUnreachable`."""
+        await self._sandbox.tidy(needed_runs)
+
+
 async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock) -> None:
-    """Let the sandbox forget what is old, now and then, but for what runs need that were not delivered.
+    """Let the sandbox forget what is old, at intervals, but for runs that were not delivered.
 
     Never returns where there is a sandbox.
     """
-    account = next((one for one in accounts if one.is_sandbox), None)
-    if account is None:
+    sandbox = next((one for one in accounts if isinstance(one, SandboxAccount)), None)
+    if sandbox is None:
         return
     # Not at the start, which it would slow.
     pause_seconds = _FIRST_TIDY_SECONDS
@@ -215,7 +242,7 @@ async def keep_tidy(accounts: Sequence[OpenAccount], store: Store, clock: Clock)
         await clock.sleep(pause_seconds)
         pause_seconds = _TIDY_SECONDS
         try:
-            await account.tidy_sandbox(await store.get_needed_provider_ids(account_id=account.account.id))
+            await sandbox.tidy(await store.get_needed_provider_ids(account_id=sandbox.account.id))
         except (StoreError, ProviderError) as exc:
             logger.info("the sandbox's folder was not tidied, which is tried again later: %s", exc)
 
@@ -298,6 +325,20 @@ def _connect(about: _About) -> socket.socket | None:
     if lease is not None:
         lease.close()
     return None
+
+
+def _send_line(about: _About, line: bytes) -> bool:
+    """Send a line over a lease of its own and wait for the reply; False when there is no sandbox."""
+    lease = _connect(about)
+    if lease is None:
+        return False
+    with lease:
+        try:
+            lease.settimeout(_TIDY_REPLY_SECONDS)
+            lease.sendall(line)
+            return bool(lease.recv(len(_GRANTED)))
+        except OSError:
+            return False
 
 
 def _is_open(lease: socket.socket) -> bool:

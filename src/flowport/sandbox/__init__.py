@@ -1,5 +1,5 @@
-"""The built-in provider: a small service on the loopback interface, so that a first run needs no account.
+"""The built-in demo provider: a small service on the loopback interface, so that a first run needs no account.
 
-It speaks both path families of the Magnific API over real HTTP and really processes pictures. It shares only the wire
-with the rest of Flowport: nothing here imports anything of ours outside this package. `serve` is the way in.
+It speaks the documented Magnific API over real HTTP and really processes pictures. It shares only the wire with the rest
+of Flowport: nothing here imports another package of Flowport. `serve` is the entry point.
 """

@@ -1,150 +1,189 @@
-"""The provider's API: both path families of Magnific's flows over one store, and its uploads."""
+"""Both origins of the sandbox: the documented API of Magnific's flows with its uploads, and the files behind signed links."""
 
-from functools import partial
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, assert_never
 
-import anyio.to_thread
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flowport.sandbox.access import check_key
-from flowport.sandbox.answering import perform
-from flowport.sandbox.apps import SandboxApp
-from flowport.sandbox.bodies import read_object
-from flowport.sandbox.describing import build_definition, build_own_summary, build_summary
-from flowport.sandbox.dialect import Family
-from flowport.sandbox.inputs import parse_inputs
-from flowport.sandbox.plans import build_plan
-from flowport.sandbox.refusals import Refused, get_message
-from flowport.sandbox.runs import Run, build_run
-from flowport.sandbox.state import SandboxState
-from flowport.sandbox.traffic import Operation
-from flowport.sandbox.uploads import CONTENT_TYPES, MAX_FILES
-from flowport.sandbox.webhooks import parse_webhook
+from flowport.sandbox.apps import APPS, AppInput, InputType, OptionShape, SandboxApp
+from flowport.sandbox.files import CONTENT_TYPES, FILES_PREFIX, MAX_FILES, MAX_KEPT_BYTES, UPLOAD_PREFIX, Files
+from flowport.sandbox.runs import Runs
+from flowport.sandbox.web import EXCEPTION_HANDLERS, Refused, check_key, get_message, read_bytes, read_object
 
 MAX_SEARCH_CHARACTERS: Final = 200
-
 _ROOT: Final = "/v1/ai"
 
 
-def build_api_routes(state: SandboxState) -> list[Route]:
-    """Build the routes of the contract. Those of a family that is not spoken at present answer 404."""
-    uploads = [
-        Route(f"{_ROOT}/uploads/request-url", partial(_request_uploads, state), methods=["POST"]),
-        Route(f"{_ROOT}/uploads", partial(_list_uploads, state)),
-    ]
-    return [*uploads, *(route for family in Family for route in _build_family_routes(state, family))]
+class Api:
+    """The API's origin, which accepts one key."""
 
+    def __init__(self, key: str, runs: Runs, files: Files) -> None:
+        """Serve these runs and files."""
+        self._key = key
+        self._runs = runs
+        self._files = files
 
-def _build_family_routes(state: SandboxState, family: Family) -> list[Route]:
-    return [
-        Route(f"{_ROOT}/{family}", partial(_list_apps, state, family)),
-        Route(f"{_ROOT}/me/{family}", partial(_list_own_apps, state, family)),
-        Route(f"{_ROOT}/{family}/runs/{{run_id}}", partial(_show_run, state, family)),
-        Route(f"{_ROOT}/{family}/{{app_id}}", partial(_show_app, state, family)),
-        Route(f"{_ROOT}/{family}/{{app_id}}/run", partial(_start_run, state, family), methods=["POST"]),
-    ]
+    def build(self) -> Starlette:
+        """Build the application."""
+        routes = [
+            Route(f"{_ROOT}/uploads/request-url", self._guard(self._request_uploads), methods=["POST"]),
+            Route(f"{_ROOT}/uploads", self._guard(self._list_uploads)),
+            Route(f"{_ROOT}/flows", self._guard(self._list_flows)),
+            Route(f"{_ROOT}/me/flows", self._guard(self._list_own_flows)),
+            Route(f"{_ROOT}/flows/runs/{{run_id}}", self._guard(self._show_run)),
+            Route(f"{_ROOT}/flows/{{app_id}}", self._guard(self._show_flow)),
+            Route(f"{_ROOT}/flows/{{app_id}}/run", self._guard(self._start_run), methods=["POST"]),
+        ]
+        return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
 
+    def _guard(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            """Check the key and answer."""
+            check_key(request, self._key)
+            return await endpoint(request)
 
-async def _list_apps(state: SandboxState, family: Family, request: Request) -> Response:
-    check_key(request, state.options.key)
+        return guarded
 
-    async def work() -> Response:
+    async def _list_flows(self, request: Request) -> Response:
         search = request.query_params.get("search", "")
         if len(search) > MAX_SEARCH_CHARACTERS:
             raise Refused(400, "Parameter 'search' is not valid")
-        found = [app for app in state.shelf.apps if app.is_published and search.casefold() in app.name.casefold()]
-        return JSONResponse({"data": [build_summary(app, state.speech.dialect) for app in found]})
+        found = [app for app in APPS if app.is_published and search.casefold() in app.name.casefold()]
+        return JSONResponse({"data": [build_summary(app) for app in found]})
 
-    return await perform(state, Operation.LIST, None, work, family=family)
+    async def _list_own_flows(self, _: Request) -> Response:
+        return JSONResponse({"data": [build_own_summary(app) for app in APPS if app.is_own]})
 
+    async def _show_flow(self, request: Request) -> Response:
+        return JSONResponse({"data": build_definition(_find_app(request))})
 
-async def _list_own_apps(state: SandboxState, family: Family, request: Request) -> Response:
-    check_key(request, state.options.key)
-
-    async def work() -> Response:
-        return JSONResponse({"data": [build_own_summary(app) for app in state.shelf.apps if app.is_own]})
-
-    return await perform(state, Operation.LIST_OWN, None, work, family=family)
-
-
-async def _show_app(state: SandboxState, family: Family, request: Request) -> Response:
-    check_key(request, state.options.key)
-    app_id = request.path_params["app_id"]
-
-    async def work() -> Response:
-        return JSONResponse({"data": build_definition(_find_app(state, app_id), state.speech.dialect, family)})
-
-    return await perform(state, Operation.GET, app_id, work, family=family)
-
-
-async def _start_run(state: SandboxState, family: Family, request: Request) -> Response:
-    check_key(request, state.options.key)
-    app_id = request.path_params["app_id"]
-
-    async def work() -> Response:
-        run = await _accept_run(state, family, _find_app(state, app_id), request)
+    async def _start_run(self, request: Request) -> Response:
+        app, body = _find_app(request), await read_object(request)
+        if not isinstance(body.get("inputs"), dict):
+            raise Refused(400, "Parameter 'inputs' is not valid")
+        if body.get("webhook") is not None:
+            raise Refused(422, "The sandbox calls no webhooks")
+        run_id = await self._runs.accept(app, body["inputs"])
         # Not wrapped in `data`, unlike every other answer, and "running" whatever the run does.
-        return JSONResponse({"status": "running", "workflow_run_identifier": run.id}, 202)
+        return JSONResponse({"status": "running", "workflow_run_identifier": run_id}, 202)
 
-    return await perform(state, Operation.RUN, app_id, work, family=family)
-
-
-async def _show_run(state: SandboxState, family: Family, request: Request) -> Response:
-    check_key(request, state.options.key)
-    run = state.runs.get(request.path_params["run_id"])
-
-    async def work() -> Response:
+    async def _show_run(self, request: Request) -> Response:
+        run = self._runs.describe(request.path_params["run_id"])
         if run is None:
             raise Refused(404, get_message(404))
-        return JSONResponse({"data": build_run(run, state.files)})
+        return JSONResponse({"data": run})
 
-    return await perform(state, Operation.STATUS, run.app.id if run else None, work, family=family)
+    async def _request_uploads(self, request: Request) -> Response:
+        wanted = (await read_object(request)).get("files")
+        if not isinstance(wanted, list) or not 1 <= len(wanted) <= MAX_FILES:
+            raise Refused(400, "Parameter 'files' is not valid")
+        types = [item.get("content_type") if isinstance(item, dict) else None for item in wanted]
+        known = [kind for kind in types if isinstance(kind, str) and kind in CONTENT_TYPES]
+        if len(known) < len(types):
+            raise Refused(400, "Parameter 'content_type' is not valid")
+        return JSONResponse({"files": self._files.request_uploads(known)})
 
-
-async def _accept_run(state: SandboxState, family: Family, app: SandboxApp, request: Request) -> Run:
-    body = await read_object(request)
-    inputs = body.get("inputs")
-    if not isinstance(inputs, dict):
-        raise Refused(400, "Parameter 'inputs' is not valid")
-    webhook = parse_webhook(body.get("webhook"))
-    values = await anyio.to_thread.run_sync(parse_inputs, app, inputs, state.creations, family, limiter=state.limiter)
-    plan = build_plan(app, state.plans.take(app.id), state.options.speed)
-    state.traffic.count_accepted(app.id)
-    run = state.runs.accept(app, values, plan)
-    if webhook is not None:
-        state.webhooks.watch(run, webhook)
-    return run
+    async def _list_uploads(self, _: Request) -> Response:
+        return JSONResponse({"files": self._files.list_uploads()})
 
 
-def _find_app(state: SandboxState, app_id: str) -> SandboxApp:
-    app = state.shelf.get(app_id)
+def build_files_app(files: Files) -> Starlette:
+    """Build the application of the files' origin. It takes no key: the links are signed."""
+
+    async def show_file(request: Request) -> Response:
+        """Return a file."""
+        product = files.open_link(request.url.path, request.query_params.get("token", ""))
+        return Response(product.data, media_type=product.mime_type, headers={"cache-control": "private"})
+
+    async def take_upload(request: Request) -> Response:
+        """Keep a file."""
+        upload_id = request.path_params["upload_id"]
+        files.check_put(upload_id, request.query_params.get("signature", ""), request.headers)
+        files.put(upload_id, await read_bytes(request, MAX_KEPT_BYTES))
+        return Response()
+
+    routes = [
+        Route(f"{FILES_PREFIX}{{file_id}}/{{name}}", show_file),
+        Route(f"{UPLOAD_PREFIX}{{upload_id}}", take_upload, methods=["PUT"]),
+    ]
+    return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+
+
+def _find_app(request: Request) -> SandboxApp:
+    app = next((app for app in APPS if app.id == request.path_params["app_id"]), None)
     if app is None:
         raise Refused(404, get_message(404))
     return app
 
 
-async def _request_uploads(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
-
-    async def work() -> Response:
-        files = (await read_object(request)).get("files")
-        if not isinstance(files, list) or not 1 <= len(files) <= MAX_FILES:
-            raise Refused(400, "Parameter 'files' is not valid")
-        types = [item.get("content_type") if isinstance(item, dict) else None for item in files]
-        known = [kind for kind in types if isinstance(kind, str) and kind in CONTENT_TYPES]
-        if len(known) < len(types):
-            raise Refused(400, "Parameter 'content_type' is not valid")
-        return JSONResponse({"files": state.uploads.request(known)})
-
-    return await perform(state, Operation.REQUEST_UPLOAD, None, work)
+def build_summary(app: SandboxApp) -> dict[str, Any]:
+    """Describe an app as the list of published ones does (Magnific API 1.0.0, list-flows)."""
+    return {"sqid": app.id, "name": app.name, "tool_metadata": _build_metadata(app)}
 
 
-async def _list_uploads(state: SandboxState, request: Request) -> Response:
-    check_key(request, state.options.key)
+def build_own_summary(app: SandboxApp) -> dict[str, Any]:
+    """Describe an app as the account's own list does: without a price (Magnific API 1.0.0, list-my-flows)."""
+    return {"sqid": app.id, "name": app.name}
 
-    async def work() -> Response:
-        return JSONResponse({"files": state.uploads.list_uploads()})
 
-    return await perform(state, Operation.LIST_UPLOADS, None, work)
+def build_definition(app: SandboxApp) -> dict[str, Any]:
+    """Describe an app with its inputs (Magnific API 1.0.0, get-flow)."""
+    inputs = [_build_input(app, entry) for entry in app.inputs]
+    return {"sqid": app.id, "name": app.name, "inputs": inputs, "tool_metadata": _build_metadata(app)}
+
+
+def _build_input(app: SandboxApp, entry: AppInput) -> dict[str, Any]:
+    mode = "textarea" if entry.is_long else "input"
+    return {
+        "id": app.build_input_id(entry),
+        "api_key": entry.key,
+        "key": entry.key,
+        "type": entry.type,
+        "label": entry.label,
+        "config": _build_config(entry),
+        "nodeId": app.build_node_id(entry),
+        "default": entry.default,
+        "required": entry.is_required,
+        "presentation": {"mode": mode, "type": "text"} if entry.type is InputType.TEXT else None,
+    }
+
+
+def _build_config(entry: AppInput) -> dict[str, Any] | None:
+    match entry.type:
+        case InputType.CREATION:
+            return {"mediaType": entry.media_type}
+        case InputType.SELECT:
+            return build_options(entry, entry.option_shape)
+        case InputType.TEXT | InputType.NUMBER | InputType.LIST:
+            return None
+        case _:
+            assert_never(entry.type)
+
+
+def build_options(entry: AppInput, shape: OptionShape) -> dict[str, Any] | None:
+    """Describe the choices of a select in one of the shapes."""
+    match shape:
+        case OptionShape.STRINGS:
+            return {"options": [value for value, _ in entry.options]}
+        case OptionShape.LABELLED:
+            return {"options": [{"value": value, "label": label} for value, label in entry.options]}
+        case OptionShape.CHOICES:
+            return {"choices": [value for value, _ in entry.options]}
+        case OptionShape.NONE:
+            return None
+        case _:
+            assert_never(shape)
+
+
+def _build_metadata(app: SandboxApp) -> dict[str, Any]:
+    return {
+        "icon": "workflow",
+        "description_key": None,
+        "translation_key": None,
+        "category": "general",
+        "sort_order": 999,
+        "total_cost": app.cost_credits,
+    }

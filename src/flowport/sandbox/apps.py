@@ -6,9 +6,10 @@ input type outside the documented set, several outputs, long runs, partial and t
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from flowport.sandbox.dialect import OptionShape
+from flowport.sandbox import engine
 
 
 class InputType(StrEnum):
@@ -18,47 +19,38 @@ class InputType(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     SELECT = "select"
-    LIST = "list"
-    """Several texts. Seen on the live service, absent from its documentation."""
+    LIST = "list"  # several texts. Seen on the live service, absent from its documentation
 
 
-class Recipe(StrEnum):
-    """What the engine does for an app."""
+class OptionShape(StrEnum):
+    """How a select writes its options; the provider does not publish the shape, so clients must take all."""
 
-    UPSCALE = "upscale"
-    SKETCH = "sketch"
-    POSTER = "poster"
-    PICTURE = "picture"
-    VARIATIONS = "variations"
-    CINEMA = "cinema"
-    PRODUCT = "product"
-    CLIP = "clip"
-    BREAKDOWN = "breakdown"
-    STORYBOARD = "storyboard"
-    ANYTHING = "anything"
-    """For generated apps: takes whatever it is given."""
+    STRINGS = "strings"
+    LABELLED = "labelled"
+    CHOICES = "choices"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class AppInput:
     """One input of an app."""
 
-    key: str
-    """The `api_key` of the run request."""
+    key: str  # the `api_key` of the run request
     type: InputType
     label: str
     is_required: bool = True
-    default: str | float | None = None
-    """Used when the input is left out; None: there is none."""
-    options: tuple[tuple[str, str], ...] = ()
-    """Value and label of each choice of a select; empty for other types."""
+    default: str | float | None = None  # used when the input is left out; None: there is none
+    options: tuple[tuple[str, str], ...] = ()  # value and label of each choice of a select; empty for other types
     option_shape: OptionShape = OptionShape.STRINGS
     bounds: tuple[float, float] = (0, 0)
     """Lowest and highest number accepted. As with the real provider, no definition tells them."""
-    is_long: bool = False
-    """Whether a text is shown as a text area."""
-    media_type: str = "image"
-    """What a creation takes: `image`, `video` or `audio`."""
+    is_long: bool = False  # whether a text is shown as a text area
+    media_type: str = "image"  # what a creation takes: `image`, `video` or `audio`
+
+    @property
+    def is_media(self) -> bool:
+        """Whether it takes a file."""
+        return self.type is InputType.CREATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,120 +60,61 @@ class SandboxApp:
     id: str
     name: str
     cost_credits: int
-    recipe: Recipe
+    recipe: engine.Recipe
     inputs: tuple[AppInput, ...]
-    is_published: bool = True
-    """Whether everybody's list has it."""
-    is_own: bool = False
-    """Whether the account's own list has it; a published app may be in both."""
+    is_published: bool = True  # whether everybody's list has it
+    is_own: bool = False  # whether the account's own list has it; a published app may be in both
     pending_seconds: float = 0.6
-    running_seconds: float = 1.4
-    """How long a run takes at speed 1, the work itself not counted."""
+    running_seconds: float = 1.4  # how long a run takes at speed 1, the work itself not counted
+
+    def build_node_id(self, entry: AppInput) -> str:
+        """Build the id of the node that an input belongs to; always the same."""
+        return str(uuid5(NAMESPACE_URL, f"sandbox:{self.id}/{entry.key}"))
+
+    def build_input_id(self, entry: AppInput) -> str:
+        """Build the input's id, the older key of a run request: `input-{nodeId}-1`."""
+        return f"input-{self.build_node_id(entry)}-1"
+
+
+def _number(key: str, label: str, default: float, bounds: tuple[float, float]) -> AppInput:
+    return AppInput(key, InputType.NUMBER, label, is_required=False, default=default, bounds=bounds)
+
+
+def _select(key: str, label: str, options: dict[str, str], default: str = "", **more: Any) -> AppInput:
+    """Return a choice; without a default it is required."""
+    choices = tuple(options.items())
+    return AppInput(
+        key, InputType.SELECT, label, is_required=not default, default=default or None, options=choices, **more
+    )
 
 
 _PHOTO = AppInput("photo", InputType.CREATION, "Your photo")
 _PROMPT = AppInput("prompt", InputType.TEXT, "Prompt", is_long=True)
+_FACTOR = _select("factor", "Factor", {"2": "2", "4": "4"})
+_PALETTES = {"sunset": "Sunset", "harbour": "Harbour blue", "forest": "Forest", "berry": "Berry"}
+_PALETTE = _select("palette", "Palette", _PALETTES, "sunset", option_shape=OptionShape.LABELLED)
+_SHAPES = {"square": "square", "wide": "wide", "tall": "tall"}
+_SHAPE = _select("shape", "Shape", _SHAPES, "square", option_shape=OptionShape.CHOICES)
+_SHARPNESS = _number("sharpness", "Sharpness", 0.5, (0, 5))
+_LINES = _number("line_strength", "Line strength", 1, (0, 5))
+_COUNT = _number("count", "How many", 4, (1, 6))
+_TITLE = AppInput("title", InputType.TEXT, "Title")
+_MOOD = AppInput("mood", InputType.TEXT, "Mood")
+_NOTE = AppInput("note", InputType.TEXT, "Note", is_required=False, default="")
+_PREMISE = AppInput("premise", InputType.TEXT, "Premise", is_long=True)
+_SCENES = AppInput("scenes", InputType.LIST, "Scenes", is_required=False)
+_DRAFT: dict[str, Any] = {"is_published": False, "is_own": True}
 
 APPS = (
-    SandboxApp(
-        "Ux7vQm2LpA",
-        "Upscale Photo",
-        5,
-        Recipe.UPSCALE,
-        (
-            _PHOTO,
-            AppInput("factor", InputType.SELECT, "Factor", options=(("2", "2"), ("4", "4"))),
-            AppInput("sharpness", InputType.NUMBER, "Sharpness", is_required=False, default=0.5, bounds=(0, 5)),
-        ),
-    ),
-    SandboxApp(
-        "pK3sNc81Td",
-        "Photo to Pencil Sketch",
-        3,
-        Recipe.SKETCH,
-        (
-            _PHOTO,
-            AppInput("line_strength", InputType.NUMBER, "Line strength", is_required=False, default=1, bounds=(0, 5)),
-        ),
-    ),
-    SandboxApp(
-        "rP9wE4hZbo",
-        "Retro Poster",
-        4,
-        Recipe.POSTER,
-        (
-            _PHOTO,
-            AppInput("title", InputType.TEXT, "Title"),
-            AppInput(
-                "palette",
-                InputType.SELECT,
-                "Palette",
-                is_required=False,
-                default="sunset",
-                options=(("sunset", "Sunset"), ("harbour", "Harbour blue"), ("forest", "Forest"), ("berry", "Berry")),
-                option_shape=OptionShape.LABELLED,
-            ),
-        ),
-    ),
-    SandboxApp(
-        "t2P6yGfJ0x",
-        "Text to Picture",
-        2,
-        Recipe.PICTURE,
-        (
-            _PROMPT,
-            AppInput(
-                "shape",
-                InputType.SELECT,
-                "Shape",
-                is_required=False,
-                default="square",
-                options=(("square", "square"), ("wide", "wide"), ("tall", "tall")),
-                option_shape=OptionShape.CHOICES,
-            ),
-        ),
-        is_own=True,
-    ),
-    SandboxApp(
-        "vN5dRk7CuW",
-        "Variations on a Theme",
-        8,
-        Recipe.VARIATIONS,
-        (_PROMPT, AppInput("count", InputType.NUMBER, "How many", is_required=False, default=4, bounds=(1, 6))),
-    ),
-    SandboxApp("sC1mB8aXqe", "Slow Cinema Still", 12, Recipe.CINEMA, (_PROMPT,), running_seconds=44.4),
-    SandboxApp("hF4jLz6YvS", "Product Shots, Half of Them", 6, Recipe.PRODUCT, (_PHOTO,)),
-    SandboxApp("cJ0tWi3GnM", "Clip and Jingle", 10, Recipe.CLIP, (AppInput("mood", InputType.TEXT, "Mood"),)),
-    SandboxApp(
-        "aF8oHb5ErK",
-        "Always Fails",
-        1,
-        Recipe.BREAKDOWN,
-        (AppInput("note", InputType.TEXT, "Note", is_required=False, default=""),),
-        is_published=False,
-        is_own=True,
-    ),
-    SandboxApp(
-        "mS6uVy2DlP",
-        "My Storyboard",
-        7,
-        Recipe.STORYBOARD,
-        (
-            AppInput("premise", InputType.TEXT, "Premise", is_long=True),
-            AppInput("scenes", InputType.LIST, "Scenes", is_required=False),
-        ),
-        is_published=False,
-        is_own=True,
-    ),
+    SandboxApp("Ux7vQm2LpA", "Upscale Photo", 5, engine.upscale, (_PHOTO, _FACTOR, _SHARPNESS)),
+    SandboxApp("pK3sNc81Td", "Photo to Pencil Sketch", 3, engine.sketch, (_PHOTO, _LINES)),
+    SandboxApp("rP9wE4hZbo", "Retro Poster", 4, engine.poster, (_PHOTO, _TITLE, _PALETTE)),
+    SandboxApp("t2P6yGfJ0x", "Text to Picture", 2, engine.picture, (_PROMPT, _SHAPE), is_own=True),
+    SandboxApp("vN5dRk7CuW", "Variations on a Theme", 8, engine.variations, (_PROMPT, _COUNT)),
+    SandboxApp("sC1mB8aXqe", "Slow Cinema Still", 12, engine.cinema, (_PROMPT,), running_seconds=44.4),
+    SandboxApp("hF4jLz6YvS", "Product Shots, Half of Them", 6, engine.product, (_PHOTO,)),
+    SandboxApp("cJ0tWi3GnM", "Clip and Jingle", 10, engine.clip, (_MOOD,)),
+    SandboxApp("aF8oHb5ErK", "Always Fails", 1, engine.breakdown, (_NOTE,), **_DRAFT),
+    SandboxApp("mS6uVy2DlP", "My Storyboard", 7, engine.storyboard, (_PREMISE, _SCENES), **_DRAFT),
 )
 """Every app, in the order of the lists."""
-
-
-def build_input_id(app: SandboxApp, entry: AppInput) -> str:
-    """Build the input's id, the older key of a run request: `input-{nodeId}-1`."""
-    return f"input-{build_node_id(app, entry)}-1"
-
-
-def build_node_id(app: SandboxApp, entry: AppInput) -> str:
-    """Build the id of the node that an input belongs to; always the same."""
-    return str(uuid5(NAMESPACE_URL, f"sandbox:{app.id}/{entry.key}"))

@@ -1,244 +1,222 @@
-"""The finished files, and the second origin that serves them by links that expire."""
+"""Finished files and uploads, and the signed links that lead to them.
 
-import hashlib
+Uploads follow Magnific's page upload-files: an address to PUT a file to, good for two minutes, and a link for a day.
+"""
+
 import hmac
-import logging
+import re
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from flowport.sandbox.engine import Product, ProductKind
-from flowport.sandbox.refusals import Refused
-from flowport.sandbox.storage import Blob, Fields, MemoryStorage, Storage, StoredBlob
-
-_LOG = logging.getLogger(__name__)
+from flowport.sandbox.storage import Storage
+from flowport.sandbox.web import KEY_HEADERS, Refused, format_instant
 
 NOT_ITS_OWN: Final = "The sandbox takes files of this computer and its own results"
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+FILES_PREFIX: Final = "/private/production/"
+UPLOAD_PREFIX: Final = "/uploads/"
+UPLOAD_SECONDS: Final = 120
+ASSET_SECONDS: Final = 86_400
+FILE_SECONDS: Final = 7 * 86_400  # how long an upload is listed; its link lives shorter
+MAX_FILES: Final = 14
+MAX_KEPT_BYTES: Final = 64_000_000  # what is taken of the gigabyte that the header allows: files pass through memory
 
-_KIND: Final = "file"
-"""Of its records."""
+CONTENT_TYPES: Final[Mapping[str, ProductKind]] = {
+    **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), ProductKind.IMAGES),
+    **dict.fromkeys(("video/mp4", "video/webm", "video/quicktime"), ProductKind.VIDEOS),
+    **dict.fromkeys(("audio/mpeg", "audio/wav", "audio/mp4", "audio/webm", "audio/ogg"), ProductKind.AUDIOS),
+}
+"""The eleven types that clients of the real provider name, and what a creation of each is."""
 
-PATH_PREFIX: Final = "/private/production/"
-
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "video/mp4": ".mp4", "audio/wav": ".wav"}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file of one run."""
-
-    id: str
-    """The id of the result item; a later run may name it as its input."""
-    app_id: str
-    product: Product
-    created_at: float
-    link_expires_at: int
-    """A whole second, as the link's token has it."""
-    links_drawn: int = 0
-    """How many links were made before the present one; the earlier ones are no longer good."""
-
-    @property
-    def path(self) -> str:
-        """The path of the file's links."""
-        return f"{PATH_PREFIX}{self.id}/render{_SUFFIXES[self.product.mime_type]}"
-
-
-class FileStore:
-    """All files of the sandbox, and the secret that signs their links."""
+class Files:
+    """All files of the sandbox: those of runs, and those that were uploaded, which have no run."""
 
     def __init__(
-        self,
-        origin: str,
-        link_seconds: float,
-        clock: Callable[[], float] = time.time,
-        storage: Storage | None = None,
+        self, origin: str, storage: Storage, link_seconds: float, clock: Callable[[], float] = time.time
     ) -> None:
-        """Start with what the storage holds; `origin` is where the files are served, without a final slash."""
+        """Use what the storage holds; `origin` is where the files are served, without a final slash."""
         self.origin = origin
+        self._storage = storage
         self._link_seconds = link_seconds
         self._clock = clock
-        self._storage = storage or MemoryStorage()
-        self._secret = self._storage.derive_secret("files")
-        self._files: dict[str, StoredFile] = {}
-        for file_id, fields in self._storage.load(_KIND).items():
-            if (file := _restore(file_id, fields, self._storage)) is not None:
-                self._files[file_id] = file
 
-    def add(self, app_id: str, product: Product) -> StoredFile:
-        """Keep a product under a new id."""
-        now = self._clock()
-        file = StoredFile(secrets.token_hex(8), app_id, product, now, int(now + self._link_seconds))
-        try:
-            blob = self._storage.keep(product.data)
-            self._write(file, blob)
-            if isinstance(blob, StoredBlob):
-                file = replace(file, product=replace(product, content=blob))
-        except OSError as exc:
-            # The run is over; its result is at least there as long as this process.
-            _LOG.warning("A result of the sandbox is kept in memory alone: %s", exc.strerror)
-        self._files[file.id] = file
-        return file
+    def add(self, run_id: str, product: Product) -> None:
+        """Keep a product of a run; raises `OSError`."""
+        self._insert(run_id, product, self._link_seconds, product.data)
 
-    def get(self, file_id: str) -> StoredFile | None:
-        """Return the file with this id, or None."""
-        return self._files.get(file_id)
+    def describe_run(self, run_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Describe the files of a run as get-run does, with fresh links where the last ones have expired.
 
-    def get_all(self) -> tuple[StoredFile, ...]:
-        """Return all files, the oldest first."""
-        return tuple(self._files.values())
-
-    def get_url(self, file_id: str) -> str:
-        """Return the file's present link, a fresh one when the last has expired.
-
-        Whether the real provider issues fresh links is not documented; the sandbox does.
+        Whether the real provider issues fresh links is not documented.
         """
-        file = self._files[file_id]
-        now = self._clock()
-        if file.link_expires_at <= now:
-            file = self._replace_link(file, int(now + self._link_seconds))
-        return f"{self.origin}{file.path}?token={self._sign(file)}"
+        found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ProductKind}
+        for row in self._storage.read("SELECT * FROM files WHERE run_id = ? ORDER BY rowid", run_id):
+            found[row["kind"]].append(
+                {
+                    "id": row["id"],
+                    "url": self._get_url(row, self._link_seconds),
+                    "tool": row["tool"],
+                    "duration": row["duration_seconds"],
+                    "width": row["width"],
+                    "height": row["height"],
+                    "created_at": format_instant(row["created_at"]),
+                }
+            )
+        return found
 
-    def expire_link(self, file_id: str) -> None:
-        """End the life of the file's present link now."""
-        self._replace_link(self._files[file_id], 0)
+    def find(self, value: str) -> Product | None:
+        """Return the file that an id or a link names; None when the value is neither.
 
-    def open_link(self, path: str, token: str) -> StoredFile:
+        Raises:
+            Refused: 422 for a link that is no longer good, or leads elsewhere.
+        """
+        if (row := self._get(value)) is not None and row["content"] is not None:
+            return _build_product(row)
+        if not _URL.match(value):
+            return None
+        try:
+            parts = urlsplit(value)
+            # An earlier process may have listened on another port: the signature decides.
+            is_here = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS and parts.port != 0
+        except ValueError:
+            is_here = False
+        if not is_here or not parts.path.startswith(FILES_PREFIX):
+            raise Refused(422, NOT_ITS_OWN)
+        try:
+            return self.open_link(parts.path, parse_qs(parts.query).get("token", [""])[0])
+        except Refused as exc:
+            raise Refused(422, exc.message) from exc
+
+    def open_link(self, path: str, token: str) -> Product:
         """Return the file that a link points to.
 
         Raises:
-            Refused: 404 without such a file; 403 when the token is wrong or its time is over.
+            Refused: 404 without such a file; 403 when the token is wrong or expired. The status of an expired link is
+                not documented; 403 is what signed links answer elsewhere.
         """
-        file = self._files.get(path.removeprefix(PATH_PREFIX).partition("/")[0])
-        if file is None or path != file.path:
+        row = self._get(path.removeprefix(FILES_PREFIX).partition("/")[0])
+        if row is None or row["content"] is None or path != _build_path(row):
             raise Refused(404, "Not found")
-        is_signed = hmac.compare_digest(token.encode(), self._sign(file).encode())
-        # The status of an expired link is not documented; 403 is what signed links answer elsewhere.
-        if not is_signed or file.link_expires_at <= self._clock():
+        if not hmac.compare_digest(token.encode(), self._build_token(row).encode()):
             raise Refused(403, "The link has expired or its token is wrong")
-        return file
+        if row["link_expires_at"] <= self._clock():
+            raise Refused(403, "The link has expired or its token is wrong")
+        return _build_product(row)
 
-    def open_url(self, url: str) -> StoredFile:
-        """Return the file behind a complete URL; raises `Refused` as `open_link` does, and 422 for other origins."""
-        link = parse_own_link(url, self.origin)
-        if link is None:
-            raise Refused(422, NOT_ITS_OWN)
-        if not link.is_present and not link.path.startswith(PATH_PREFIX):
-            # Some other program of this computer.
-            raise Refused(422, NOT_ITS_OWN)
-        return self.open_link(link.path, link.token)
+    def request_uploads(self, content_types: Sequence[str]) -> list[dict[str, Any]]:
+        """Make a place for each file and describe it as request-url does; raises `OSError`."""
+        return [self._describe_place(self._insert(None, _build_empty(kind), ASSET_SECONDS)) for kind in content_types]
 
-    def remove(self, file_id: str) -> None:
-        """Forget a file; raises `OSError`."""
-        self._storage.remove(_KIND, file_id)
-        self._files.pop(file_id, None)
+    def check_put(self, upload_id: str, signature: str, headers: Mapping[str, str]) -> None:
+        """Check the address and the headers of a PUT.
 
-    def clear(self) -> None:
-        """Forget all files."""
-        self._files.clear()
+        Raises:
+            Refused: 404, 403 or 400. Which statuses the real storage answers is not documented.
+        """
+        row = self._get(upload_id)
+        if row is None or row["run_id"] is not None:
+            raise Refused(404, "Not found")
+        if not hmac.compare_digest(signature.encode(), self._storage.sign(f"put|{upload_id}").encode()):
+            raise Refused(403, "The signature of the upload is wrong")
+        if row["created_at"] + UPLOAD_SECONDS <= self._clock():
+            raise Refused(403, "The upload address has expired")
+        if {*KEY_HEADERS, "authorization"} & {name.lower() for name in headers}:
+            raise Refused(400, "The API key does not belong here")
+        for name, value in _build_headers(row["mime_type"]).items():
+            if headers.get(name.lower()) != value:
+                raise Refused(403, f"The header {name} is not what was signed")
 
-    def _replace_link(self, file: StoredFile, expires_at: int) -> StoredFile:
-        fresh = replace(file, link_expires_at=expires_at, links_drawn=file.links_drawn + 1)
-        self._files[file.id] = fresh
+    def put(self, upload_id: str, data: bytes) -> None:
+        """Keep the bytes of an upload that `check_put` let pass; raises `Refused` with 507."""
         try:
-            self._write(fresh, None if isinstance(file.product.content, bytes) else file.product.content)
+            with self._storage.write() as changes:
+                changes.execute("UPDATE files SET content = ? WHERE id = ?", (data, upload_id))
         except OSError as exc:
-            _LOG.warning("A link of the sandbox is kept in memory alone: %s", exc.strerror)
-        return fresh
+            raise Refused(507, f"The sandbox cannot store the file ({exc.strerror})") from exc
 
-    def _write(self, file: StoredFile, blob: Blob | None) -> None:
-        if blob is None:
-            return
-        product = file.product
-        fields = {
-            "app": file.app_id,
-            "kind": product.kind,
-            "tool": product.tool,
-            "mime_type": product.mime_type,
-            "size_bytes": blob.size_bytes,
-            "width": product.width,
-            "height": product.height,
-            "duration_seconds": product.duration_seconds,
-            "created_at": file.created_at,
-            "link_expires_at": file.link_expires_at,
-            "links_drawn": file.links_drawn,
+    def list_uploads(self) -> list[dict[str, Any]]:
+        """Describe all uploads whose file has come, with fresh links where the last ones have expired."""
+        now = self._clock()
+        rows = self._storage.read(
+            "SELECT * FROM files WHERE run_id IS NULL AND content IS NOT NULL AND created_at > ? ORDER BY rowid",
+            now - FILE_SECONDS,
+        )
+        return [
+            {
+                "file_id": row["id"],
+                "content_type": row["mime_type"],
+                "size_bytes": len(row["content"]),
+                "created_at": format_instant(row["created_at"]),
+                "expires_at": format_instant(row["created_at"] + FILE_SECONDS),
+                "asset_url": self._get_url(row, ASSET_SECONDS),
+                "asset_url_expires_in": max(0, int(row["link_expires_at"] - now)),
+            }
+            for row in rows
+        ]
+
+    def _insert(self, run_id: str | None, product: Product, link_seconds: float, content: bytes | None = None) -> Any:
+        now, file_id = self._clock(), secrets.token_hex(8)
+        size = (product.width, product.height, product.duration_seconds)
+        values = (file_id, run_id, product.kind, product.tool, product.mime_type, *size, now, int(now + link_seconds))
+        with self._storage.write() as changes:
+            changes.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, content))
+        return self._get(file_id)
+
+    def _get(self, file_id: str) -> Any:
+        rows = self._storage.read("SELECT * FROM files WHERE id = ?", file_id)
+        return rows[0] if rows else None
+
+    def _get_url(self, row: Any, link_seconds: float) -> str:
+        if row["link_expires_at"] <= self._clock():
+            with self._storage.write() as changes:
+                expires_at = int(self._clock() + link_seconds)
+                changes.execute("UPDATE files SET link_expires_at = ? WHERE id = ?", (expires_at, row["id"]))
+            row = self._get(row["id"])
+        return f"{self.origin}{_build_path(row)}?token={self._build_token(row)}"
+
+    def _build_token(self, row: Any) -> str:
+        expires_at = row["link_expires_at"]
+        return f"exp_{expires_at}~hmac_{self._storage.sign(f'{_build_path(row)}|{expires_at}')}"
+
+    def _describe_place(self, row: Any) -> dict[str, Any]:
+        return {
+            "file_id": row["id"],
+            "upload_url": f"{self.origin}{UPLOAD_PREFIX}{row['id']}?signature={self._storage.sign('put|' + row['id'])}",
+            "headers": _build_headers(row["mime_type"]),
+            "expires_in": UPLOAD_SECONDS,
+            "asset_url": self._get_url(row, ASSET_SECONDS),
+            "asset_url_expires_in": ASSET_SECONDS,
         }
-        self._storage.put(_KIND, file.id, fields, [blob])
-
-    def _sign(self, file: StoredFile) -> str:
-        text = f"{file.path}|{file.link_expires_at}|{file.links_drawn}"
-        digest = hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
-        return f"exp_{file.link_expires_at}~hmac_{digest}"
 
 
-@dataclass(frozen=True, slots=True)
-class OwnLink:
-    """A link that may be one of this sandbox's."""
-
-    path: str
-    token: str
-    is_present: bool
-    """Whether it names where the sandbox listens now."""
+def _build_path(row: Any) -> str:
+    return f"{FILES_PREFIX}{row['id']}/{'asset' if row['run_id'] is None else 'render' + _SUFFIXES[row['mime_type']]}"
 
 
-def parse_own_link(url: str, origin: str) -> OwnLink | None:
-    """Return the parts of a link that leads to this sandbox, or to where it may have listened before; None for others.
-
-    The port of an earlier process does not matter: who made a link is told by its signature.
-    """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    is_own = f"{parts.scheme}://{parts.netloc}" == origin
-    if not is_own and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
-        return None
-    return OwnLink(parts.path, parse_qs(parts.query).get("token", [""])[0], is_own)
+def _build_headers(mime_type: str) -> dict[str, str]:
+    """Return what a client must echo. That the type is among them is assumed."""
+    return {"x-goog-content-length-range": "0,1073741824", "Content-Type": mime_type}
 
 
-def build_file_answer(files: FileStore, request: Request) -> Response:
-    """Answer a request of the files origin: the bytes with their type and length, or a refusal."""
-    return build_content(files.open_link(request.url.path, request.query_params.get("token", "")).product)
+def _build_empty(content_type: str) -> Product:
+    return Product(CONTENT_TYPES[content_type], "upload", content_type, b"")
 
 
-def build_content(product: Product) -> Response:
-    """Answer with a file's content; raises `Refused` with 404 when it is no longer kept."""
-    try:
-        data = product.data
-    except OSError as exc:
-        raise Refused(404, "Not found") from exc
-    return Response(data, media_type=product.mime_type, headers={"cache-control": "private"})
-
-
-def _restore(file_id: str, fields: Fields, storage: Storage) -> StoredFile | None:
-    """Return the file of a record; None when something about it is missing."""
-    try:
-        (sha256,) = fields["blobs"]
-        product = Product(
-            ProductKind(fields["kind"]),
-            fields["tool"],
-            fields["mime_type"],
-            storage.open_blob(sha256, int(fields["size_bytes"])),
-            fields["width"],
-            fields["height"],
-            fields["duration_seconds"],
-        )
-        file = StoredFile(
-            file_id,
-            str(fields["app"]),
-            product,
-            float(fields["created_at"]),
-            int(fields["link_expires_at"]),
-            int(fields["links_drawn"]),
-        )
-        _ = file.path
-    except (KeyError, TypeError, ValueError):
-        return None
-    return file
+def _build_product(row: Any) -> Product:
+    return Product(
+        ProductKind(row["kind"]),
+        row["tool"],
+        row["mime_type"],
+        row["content"],
+        row["width"],
+        row["height"],
+        row["duration_seconds"],
+    )

@@ -1,24 +1,22 @@
 """From the JSON of a run request to checked values, or a 422 that says what is wrong.
 
-Magnific API 1.0.0, run-flow: inputs are named by `api_key` or by the older `id`, in the older family by `id` alone; a creation is a URL, base64 or the id
-of an earlier creation. The sandbox takes data URIs too, and only URLs of its own files.
+Magnific API 1.0.0, run-flow: inputs are named by `api_key` or by the older `id`; a creation is a URL, base64 or the id of an
+earlier creation. The sandbox takes data URIs too, and only URLs of its own files.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
-from flowport.sandbox.apps import AppInput, InputType, SandboxApp, build_input_id
-from flowport.sandbox.creations import Creations
-from flowport.sandbox.dialect import Family
-from flowport.sandbox.engine import ProductKind, Values
-from flowport.sandbox.pictures import UndecodableError, decode_photo
-from flowport.sandbox.refusals import Refused
+from flowport.sandbox.apps import AppInput, InputType, SandboxApp
+from flowport.sandbox.engine import Product, ProductKind, Values
+from flowport.sandbox.web import Refused
 
-MAX_MEDIA_BYTES: Final = 20_000_000
-"""Largest picture after decoding its base64."""
+FindFile: TypeAlias = Callable[[str], Product | None]
+
+MAX_MEDIA_BYTES: Final = 20_000_000  # largest picture after decoding its base64
 
 MAX_TEXT_CHARACTERS: Final = 10_000
 MAX_LIST_ITEMS: Final = 12
@@ -29,15 +27,19 @@ _KINDS: Final = {"image": ProductKind.IMAGES, "video": ProductKind.VIDEOS, "audi
 _DATA_URI: Final = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 
-def parse_inputs(
-    app: SandboxApp, inputs: Mapping[str, Any], creations: Creations, family: Family = Family.FLOWS
-) -> Values:
+def parse_inputs(app: SandboxApp, inputs: Mapping[str, Any], find: FindFile, *, takes_keys: bool = True) -> Values:
     """Check a run's inputs and fill in defaults. Decodes pictures: call it in a worker thread.
+
+    Args:
+        app: Whose inputs they are.
+        inputs: As the request has them.
+        find: Returns the file that an id or a link names, None for other texts; may raise `Refused`.
+        takes_keys: Whether an input may be named by its `api_key`.
 
     Raises:
         Refused: 422 with a sentence about the first thing that is wrong.
     """
-    given = _name_inputs(app, inputs, family)
+    given = _name_inputs(app, inputs, takes_keys=takes_keys)
     present: list[tuple[AppInput, Any]] = []
     for entry in app.inputs:
         value = given.get(entry.key, entry.default)
@@ -50,17 +52,15 @@ def parse_inputs(
         numbers={entry.key: _parse_number(entry, value) for entry, value in present if entry.type is InputType.NUMBER},
         lists={entry.key: _parse_list(entry, value) for entry, value in present if entry.type is InputType.LIST},
         photos={
-            entry.key: _parse_photo(entry, value, creations)
-            for entry, value in present
-            if entry.type is InputType.CREATION
+            entry.key: _parse_photo(entry, value, find) for entry, value in present if entry.type is InputType.CREATION
         },
     )
 
 
-def _name_inputs(app: SandboxApp, inputs: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def _name_inputs(app: SandboxApp, inputs: Mapping[str, Any], *, takes_keys: bool) -> dict[str, Any]:
     """Rename inputs to their `api_key`."""
-    keys = {entry.key: entry.key for entry in app.inputs} if family is Family.FLOWS else {}
-    keys |= {build_input_id(app, entry): entry.key for entry in app.inputs}
+    keys = {entry.key: entry.key for entry in app.inputs} if takes_keys else {}
+    keys |= {app.build_input_id(entry): entry.key for entry in app.inputs}
     for name in inputs:
         if name not in keys:
             raise Refused(422, f"There is no input {_quote(name)}")
@@ -104,12 +104,14 @@ def _parse_list(entry: AppInput, value: Any) -> tuple[str, ...]:
     return tuple(_parse_text(entry, item) for item in items)
 
 
-def _parse_photo(entry: AppInput, value: Any, creations: Creations) -> bytes:
+def _parse_photo(entry: AppInput, value: Any, find: FindFile) -> bytes:
     if not isinstance(value, str):
         raise Refused(422, f"Input '{entry.key}' must be a URL, base64 or the id of a creation")
-    data = _resolve_media(entry, value.strip(), creations)
+    data = _resolve_media(entry, value.strip(), find)
     if entry.media_type != "image":
         return data  # no recipe looks into it
+    from flowport.sandbox.pictures import UndecodableError, decode_photo  # noqa: PLC0415 - loads Pillow
+
     try:
         decode_photo(data)
     except UndecodableError as exc:
@@ -117,16 +119,13 @@ def _parse_photo(entry: AppInput, value: Any, creations: Creations) -> bytes:
     return data
 
 
-def _resolve_media(entry: AppInput, value: str, creations: Creations) -> bytes:
-    creation = creations.find(value)
+def _resolve_media(entry: AppInput, value: str, find: FindFile) -> bytes:
+    creation = find(value)
     if creation is None:
         return _decode_base64(entry, value)
     if creation.kind is not _KINDS[entry.media_type]:
         raise Refused(422, f"Input '{entry.key}' must be {_format_media(entry)}")
-    try:
-        return creation.data
-    except OSError as exc:
-        raise Refused(422, f"Input '{entry.key}' names a file that the sandbox no longer has") from exc
+    return creation.data
 
 
 def _format_media(entry: AppInput) -> str:

@@ -1,24 +1,19 @@
 """Photographs in, pictures out: decoding what strangers send, and the filters of the photo apps."""
 
-# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is handled, so that importing the sandbox stays cheap
-
 import io
 import struct
 import zlib
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-if TYPE_CHECKING:
-    from PIL import Image, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageMath, ImageOps
 
 Colour: TypeAlias = tuple[int, int, int]
 
-MAX_PIXELS: Final = 40_000_000
-"""Largest picture taken in or given out."""
+MAX_PIXELS: Final = 40_000_000  # largest picture taken in or given out
 
-MAX_WORKING_EDGE: Final = 2048
-"""The filters work on a copy whose longer edge is at most this."""
+MAX_WORKING_EDGE: Final = 2048  # the filters work on a copy whose longer edge is at most this
 
 # Pillow can hand files to other programs for some formats (PostScript); these are decoded by itself.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -38,14 +33,12 @@ class UndecodableError(Exception):
     """The bytes are not a picture that the sandbox takes; str() ends a sentence that begins with its name."""
 
 
-def decode_photo(data: bytes) -> "Image.Image":
+def decode_photo(data: bytes) -> Image.Image:
     """Decode a picture completely, upright, on white where it was transparent.
 
     Raises:
         UndecodableError: Not a picture, a broken one, or one of more than `MAX_PIXELS`.
     """
-    from PIL import Image, ImageOps
-
     # What decoders raise on broken files is no closed set; these are what Pillow's own plug-ins are known to raise.
     broken = (OSError, ValueError, TypeError, SyntaxError, IndexError, KeyError, EOFError, struct.error, zlib.error)
     try:
@@ -61,33 +54,29 @@ def decode_photo(data: bytes) -> "Image.Image":
     return Image.alpha_composite(report, upright).convert("RGB")
 
 
-def encode_png(picture: "Image.Image") -> bytes:
+def encode_png(picture: Image.Image) -> bytes:
     """Write a picture without loss."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def encode_jpeg(picture: "Image.Image") -> bytes:
+def encode_jpeg(picture: Image.Image) -> bytes:
     """Write a photograph at a quality at which nobody sees the loss."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
-def upscale(photo: "Image.Image", factor: int, sharpness: float) -> "Image.Image":
+def upscale(photo: Image.Image, factor: int, sharpness: float) -> Image.Image:
     """Enlarge with Lanczos and sharpen; a sharpness of 1 is strong, 0 none."""
-    from PIL import Image, ImageFilter
-
     size = (photo.width * factor, photo.height * factor)
     large = photo.resize(size, Image.Resampling.LANCZOS)
     return large.filter(ImageFilter.UnsharpMask(radius=1.2 * factor, percent=round(160 * sharpness), threshold=2))
 
 
-def sketch(photo: "Image.Image", line_strength: float) -> "Image.Image":
+def sketch(photo: Image.Image, line_strength: float) -> Image.Image:
     """Draw the photo in pencil, by the darkroom's dodge and burn; 1 is a normal line strength."""
-    from PIL import ImageChops, ImageFilter, ImageMath, ImageOps
-
     grey = ImageOps.autocontrast(_fit(photo).convert("L"), cutoff=1)
     # Dodging divides by darkness, which would blow up the noise of black areas: lift them first.
     lifted = grey.filter(ImageFilter.MedianFilter(3)).point(lambda level: 80 + level * 175 // 255)
@@ -105,10 +94,8 @@ def sketch(photo: "Image.Image", line_strength: float) -> "Image.Image":
     return ImageOps.colorize(drawn, black=(34, 34, 42), white=(252, 249, 240))
 
 
-def poster(photo: "Image.Image", title: str, palette: str) -> "Image.Image":
+def poster(photo: Image.Image, title: str, palette: str) -> Image.Image:
     """Print the photo in five flat tones on a tall sheet, with the title large below it."""
-    from PIL import Image, ImageDraw, ImageFilter, ImageOps
-
     tones = PALETTES[palette]
     width, height = POSTER_SIZE
     margin, picture_height = 48, 860
@@ -127,10 +114,8 @@ def poster(photo: "Image.Image", title: str, palette: str) -> "Image.Image":
     return sheet
 
 
-def product_shot(photo: "Image.Image") -> "Image.Image":
+def product_shot(photo: Image.Image) -> Image.Image:
     """Put the photo as a card with a soft shadow before a studio backdrop in its own colours."""
-    from PIL import Image, ImageDraw, ImageFilter, ImageOps
-
     edge, card_edge = 1000, 640
     card = ImageOps.fit(photo, (card_edge, card_edge), Image.Resampling.LANCZOS)
     average = card.resize((1, 1), Image.Resampling.BOX).resize((edge, edge))
@@ -151,10 +136,8 @@ def product_shot(photo: "Image.Image") -> "Image.Image":
     return backdrop
 
 
-def draw_title(picture: "Image.Image", title: str, area: tuple[int, int, int, int], colour: Colour) -> None:
+def draw_title(picture: Image.Image, title: str, area: tuple[int, int, int, int], colour: Colour) -> None:
     """Draw a title in the largest letters with which it fits the area, on one or two lines, centred."""
-    from PIL import ImageDraw, ImageFont
-
     left, top, right, bottom = area
     words = " ".join(title.split())[:120]
     draw = ImageDraw.Draw(picture)
@@ -168,7 +151,7 @@ def draw_title(picture: "Image.Image", title: str, area: tuple[int, int, int, in
     draw.multiline_text(centre, text, fill=colour, font=font, align="center", spacing=size / 6)
 
 
-def _wrap(words: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:
+def _wrap(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Break at the space nearest the middle when one line is too long."""
     spaces = [index for index, letter in enumerate(words) if letter == " "]
     if font.getlength(words) <= width or not spaces:
@@ -177,17 +160,15 @@ def _wrap(words: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", widt
     return f"{words[:middle]}\n{words[middle + 1 :]}"
 
 
-def _fit(photo: "Image.Image") -> "Image.Image":
+def _fit(photo: Image.Image) -> Image.Image:
     """Copy the photo, smaller where its longer edge is beyond `MAX_WORKING_EDGE`."""
     copy = photo.copy()
     copy.thumbnail((MAX_WORKING_EDGE, MAX_WORKING_EDGE))
     return copy
 
 
-def _print_in(grey: "Image.Image", tones: tuple[Colour, ...]) -> "Image.Image":
+def _print_in(grey: Image.Image, tones: tuple[Colour, ...]) -> Image.Image:
     """Replace each fifth of the grey scale by one tone, with a narrow ramp between two so that edges are not jagged."""
-    from PIL import Image
-
     tables = [_ramp([tone[channel] for tone in tones]) for channel in range(3)]
     return Image.merge("RGB", [grey.point(table) for table in tables])
 

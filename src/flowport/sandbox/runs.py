@@ -1,362 +1,217 @@
-"""The runs of the sandbox: from pending to their end, by a clock that tests can hold or hurry."""
+"""The runs of the sandbox, from pending to their end, and what is forgotten."""
 
+import json
 import logging
 import secrets
 import string
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import cycle, islice
 from typing import Any, Final
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 
-from flowport.sandbox.apps import Recipe, SandboxApp
-from flowport.sandbox.engine import Outcome, ProductKind, StepFailed, Values, produce
-from flowport.sandbox.files import FileStore, StoredFile
-from flowport.sandbox.refusals import Refused
-from flowport.sandbox.storage import Blob, Fields, MemoryStorage, Storage
-from flowport.sandbox.timestamps import format_instant
+from flowport.sandbox.apps import APPS, SandboxApp
+from flowport.sandbox.engine import Outcome, StepFailed, Values, produce
+from flowport.sandbox.files import Files
+from flowport.sandbox.inputs import parse_inputs
+from flowport.sandbox.storage import Storage
+from flowport.sandbox.web import Refused, format_instant
 
 _LOG = logging.getLogger(__name__)
-
 _ID_LETTERS: Final = string.ascii_letters + string.digits
-
-_KIND: Final = "run"
-"""Of its records."""
-
-_APP_IS_GONE: Final = "The sandbox was started again and no longer has this app"
+_OVER: Final = "status NOT IN ('pending', 'running')"
 
 
 class RunStatus(StrEnum):
-    """The provider's words for where a run is (Magnific API 1.0.0, get-run)."""
+    """Where a run is (Magnific API 1.0.0, get-run)."""
 
     PENDING = "pending"
     RUNNING = "running"
     COMPLETED = "completed"
     COMPLETED_WITH_ERRORS = "completed_with_errors"
     FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more happens to the run."""
-        return self not in {RunStatus.PENDING, RunStatus.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
-class RunPlan:
-    """How a run is to go."""
+class Retention:
+    """What a sandbox keeps of runs that are over and of uploads."""
 
-    pending_seconds: float
-    running_seconds: float
-    is_held: bool = False
-    """Keep running until released."""
-    status: RunStatus | None = None
-    """How it ends, whatever the work says; None: as the work says."""
-    error_message: str | None = None
-    """Replaces the work's own; None: as the work says."""
-    output_count: int | None = None
-    """The work's outputs are repeated or cut to so many; None: as the work says."""
+    kept_seconds: float = 7 * 86_400.0
+    max_bytes: int = 200_000_000  # of results and uploads together
+    max_runs: int = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run as the provider would tell about it."""
-
-    id: str
-    app: SandboxApp
-    values: Values = field(repr=False)
-    """Empty once the run is over: photographs are large."""
-    status: RunStatus = RunStatus.PENDING
-    started_at: float | None = None
-    """None while pending."""
-    completed_at: float | None = None
-    """None until it is over."""
-    error_message: str | None = None
-    files: tuple[StoredFile, ...] = ()
-    accepted_at: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Life:
-    """What steers a run from outside while its task is alive; owned by the store."""
-
-    plan: RunPlan
-    hurry: anyio.Event = field(default_factory=anyio.Event)
-    """Set: wait for nothing more."""
-    started: anyio.Event = field(default_factory=anyio.Event)
-    over: anyio.Event = field(default_factory=anyio.Event)
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-
-
-class RunStore:
-    """All runs since the last reset, each followed by a task of its own.
-
-    With a storage they outlive the process: one that was under way goes on where its time stands.
-    """
+class Runs:
+    """All runs, each with a task of its own. Those under way when the process ends continue at the next start."""
 
     def __init__(
         self,
-        files: FileStore,
+        storage: Storage,
+        files: Files,
         tasks: anyio.abc.TaskGroup,
         limiter: anyio.CapacityLimiter,
+        *,
+        speed: float,
         clock: Callable[[], float] = time.time,
-        storage: Storage | None = None,
     ) -> None:
-        """Start empty; runs live in `tasks` and work in threads of `limiter`."""
-        self._storage = storage or MemoryStorage()
-        self._photos: dict[str, dict[str, Blob]] = {}
-        """By run: the contents of its pictures, while it is under way."""
+        """Use what the storage holds; runs live in `tasks` and work in threads of `limiter`."""
+        self._storage = storage
         self._files = files
         self._tasks = tasks
         self._limiter = limiter
+        self._speed = speed
         self._clock = clock
-        self._runs: dict[str, Run] = {}
-        self._lives: dict[str, _Life] = {}
 
-    def accept(self, app: SandboxApp, values: Values, plan: RunPlan, run_id: str | None = None) -> Run:
-        """Start a run, under an id of Magnific's form unless given. Equal requests are different runs, as there.
+    async def accept(self, app: SandboxApp, inputs: Mapping[str, Any]) -> str:
+        """Check the inputs of a run, start it and return its id. Equal requests are different runs, as at the provider.
 
         Raises:
-            Refused: 400 when the run cannot be stored; nothing was started.
+            Refused: 422 for the inputs, 400 when the run cannot be stored; nothing was started.
         """
-        run_id = run_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(10))
-        run = Run(run_id, app, values, accepted_at=self._clock())
+        values = await self._parse(app, inputs)
+        run_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(10))
         try:
-            self._photos[run.id] = {key: self._storage.keep(data) for key, data in values.photos.items()}
-            self._write(run, plan)
+            with self._storage.write() as changes:
+                changes.execute(
+                    "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, NULL, ?)",
+                    (run_id, app.id, RunStatus.PENDING, self._clock(), json.dumps(inputs)),
+                )
         except OSError as exc:
-            self._photos.pop(run.id, None)
             raise Refused(400, f"The sandbox cannot store the run ({exc.strerror})") from exc
-        self._begin(run, plan)
-        return run
+        self._tasks.start_soon(self._follow, run_id, app, values)
+        return run_id
 
-    def restore(self, apps: Iterable[SandboxApp]) -> None:
-        """Take up the runs that the storage holds: those that are over as they ended, the others where they stand."""
-        known = {app.id: app for app in apps}
-        for run_id, fields in self._storage.load(_KIND).items():
-            try:
-                run, plan = self._read(run_id, fields, known)
-            except (KeyError, TypeError, ValueError, OSError):
-                _LOG.warning("The sandbox's run %s cannot be read and is lost", run_id)
-                continue
-            if run.status.is_over:
-                self._runs[run.id] = run
-            elif run.app.id in known:
-                self._begin(run, plan)
+    def resume(self) -> None:
+        """Continue the runs that were under way when the last process ended."""
+        apps = {app.id: app for app in APPS}
+        with self._storage.write() as changes:
+            # The last process may have been killed between a result and the end of its run.
+            changes.execute(f"DELETE FROM files WHERE run_id IN (SELECT id FROM runs WHERE NOT ({_OVER}))")  # noqa: S608
+        for row in self._storage.read(f"SELECT * FROM runs WHERE NOT ({_OVER})"):  # noqa: S608 - a constant
+            if row["app"] in apps:
+                self._tasks.start_soon(self._follow, row["id"], apps[row["app"]], None)
             else:
-                over = replace(run, status=RunStatus.FAILED, completed_at=self._clock(), error_message=_APP_IS_GONE)
-                self._runs[run.id] = over
+                problem = "The sandbox was started again and no longer has this app"
+                self._update(row["id"], status=RunStatus.FAILED, completed_at=self._clock(), error_message=problem)
 
-    def _begin(self, run: Run, plan: RunPlan) -> None:
-        self._runs[run.id] = run
-        self._lives[run.id] = _Life(plan)
-        self._tasks.start_soon(self._follow, run, self._lives[run.id])
+    def describe(self, run_id: str) -> dict[str, Any] | None:
+        """Describe a run with its seven fields (Magnific API 1.0.0, get-run); None for an unknown one."""
+        row = self._get(run_id)
+        if row is None:
+            return None
+        has_result = row["status"] in {RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS}
+        return {
+            "run_id": run_id,
+            "status": row["status"],
+            "app_id": row["app"],
+            "started_at": format_instant(row["started_at"]),
+            "completed_at": format_instant(row["completed_at"]),
+            "error_message": row["error_message"],
+            "result": self._files.describe_run(run_id) if has_result else None,
+        }
 
-    def get(self, run_id: str) -> Run | None:
-        """Return the run as it is now, or None."""
-        return self._runs.get(run_id)
-
-    def get_all(self) -> tuple[Run, ...]:
-        """Return all runs as they are now, in the order in which they were accepted."""
-        return tuple(self._runs.values())
-
-    def get_plan(self, run_id: str) -> RunPlan:
-        """Return how a known run is to go."""
-        return self._lives[run_id].plan
-
-    def hurry(self, run_id: str, plan: RunPlan) -> None:
-        """Let a run go to its end at once, by this plan; too late for one that is over."""
-        life = self._lives[run_id]
-        life.plan = plan
-        life.hurry.set()
-
-    async def wait_until_started(self, run_id: str) -> None:
-        """Wait until a run is no longer pending; one that a reset has forgotten is not."""
-        if run_id in self._lives:
-            await self._lives[run_id].started.wait()
-
-    async def wait_until_over(self, run_id: str) -> None:
-        """Wait for the end of a run; one that a reset has forgotten is over."""
-        if run_id in self._lives:
-            await self._lives[run_id].over.wait()
-
-    def remove(self, run_id: str) -> None:
-        """Forget a run that is over; raises `OSError`."""
-        self._storage.remove(_KIND, run_id)
-        self._runs.pop(run_id, None)
-        self._lives.pop(run_id, None)
-
-    def reset(self) -> None:
-        """End and forget all runs, and let go of those who wait for them."""
-        for life in self._lives.values():
-            life.scope.cancel()
-            life.started.set()
-            life.over.set()
-        self._lives.clear()
-        self._photos.clear()
-        self._runs.clear()
-
-    async def _follow(self, run: Run, life: _Life) -> None:
-        with life.scope:
-            if run.started_at is None:
-                await _wait(life.hurry, self._get_rest(run.accepted_at, life.plan.pending_seconds))
-                run = self._keep(replace(run, status=RunStatus.RUNNING, started_at=self._clock()), life.plan)
-            life.started.set()
-            rest = self._get_rest(run.started_at or 0.0, life.plan.running_seconds)
-            await _wait(life.hurry, None if life.plan.is_held else rest)
-            outcome = await self._work(run)
-            self._keep(self._finish(run, life.plan, outcome), life.plan)
-            life.over.set()
-
-    def _get_rest(self, since: float, seconds: float) -> float:
-        """Return what is left of a time that began at an instant; a clock that was set back makes it no longer."""
-        return min(seconds, max(0.0, since + seconds - self._clock()))
-
-    async def _work(self, run: Run) -> Outcome:
+    async def _follow(self, run_id: str, app: SandboxApp, values: Values | None) -> None:
+        row = self._get(run_id)
+        if row["started_at"] is None:
+            await self._wait(row["accepted_at"], app.pending_seconds)
+            self._update(run_id, status=RunStatus.RUNNING, started_at=self._clock())
+        await self._wait(self._get(run_id)["started_at"], app.running_seconds)
+        outcome = await self._work(run_id, app, values, row["inputs"])
+        status = RunStatus.COMPLETED
+        if outcome.problem:
+            status = RunStatus.COMPLETED_WITH_ERRORS if outcome.products else RunStatus.FAILED
         try:
+            for product in outcome.products:
+                self._files.add(run_id, product)
+        except OSError as exc:
+            status, outcome = RunStatus.FAILED, Outcome((), f"The sandbox cannot store the result ({exc.strerror})")
+        self._update(
+            run_id, status=status, completed_at=self._clock(), error_message=outcome.problem or None, inputs="{}"
+        )
+
+    async def _wait(self, since: float, seconds: float) -> None:
+        """Wait for what is left of a time; a clock that was set back makes it no longer."""
+        seconds *= self._speed
+        await anyio.sleep(min(seconds, max(0.0, since + seconds - self._clock())))
+
+    async def _work(self, run_id: str, app: SandboxApp, values: Values | None, inputs: str) -> Outcome:
+        try:
+            values = values or await self._parse(app, json.loads(inputs))
             return await anyio.to_thread.run_sync(
-                produce, run.app.recipe, run.values, limiter=self._limiter, abandon_on_cancel=True
+                produce, app.recipe, values, limiter=self._limiter, abandon_on_cancel=True
             )
         except StepFailed as exc:
             return Outcome((), str(exc))
-        except Exception:  # noqa: BLE001 - the boundary of the task, see below
-            # Whatever a stranger's picture did to the engine, only this run fails.
-            _LOG.exception("The sandbox's run %s broke", run.id)
+        except Refused as exc:
+            return Outcome((), exc.message)
+        except Exception:  # noqa: BLE001 - the boundary of the task: only this run fails
+            _LOG.exception("The sandbox's run %s broke", run_id)
             return Outcome((), "Node 'engine' failed: internal error")
 
-    def _finish(self, run: Run, plan: RunPlan, outcome: Outcome) -> Run:
-        status = plan.status or _get_status(outcome)
-        products = outcome.products
-        if plan.output_count is not None:
-            products = tuple(islice(cycle(products), plan.output_count))
-        if status in {RunStatus.FAILED, RunStatus.CANCELLED}:
-            products = ()
-        return replace(
-            run,
-            values=Values(),
-            status=status,
-            completed_at=self._clock(),
-            error_message=_choose_message(status, plan, outcome),
-            files=tuple(self._files.add(run.app.id, product) for product in products),
-        )
+    async def _parse(self, app: SandboxApp, inputs: Mapping[str, Any]) -> Values:
+        """Decode the pictures in a thread; the files that inputs name are read here, where the database is."""
+        named = {value: self._files.find(value) for value in _find_texts(app, inputs)}
+        return await anyio.to_thread.run_sync(parse_inputs, app, inputs, named.get, limiter=self._limiter)
 
-    def _keep(self, run: Run, plan: RunPlan) -> Run:
-        # A reset may have forgotten the run while its task was about to go on.
-        if run.id in self._runs:
-            self._runs[run.id] = run
-            if run.status.is_over:
-                self._photos.pop(run.id, None)
-            try:
-                self._write(run, plan)
-            except OSError as exc:
-                # It goes on; after a restart it would only be done again.
-                _LOG.warning("How the sandbox's run %s stands is kept in memory alone: %s", run.id, exc.strerror)
-        return run
+    def _get(self, run_id: str) -> Any:
+        rows = self._storage.read("SELECT * FROM runs WHERE id = ?", run_id)
+        return rows[0] if rows else None
 
-    def _write(self, run: Run, plan: RunPlan) -> None:
-        fields: Fields = {
-            "app": run.app.id,
-            "status": run.status,
-            "accepted_at": run.accepted_at,
-            "started_at": run.started_at,
-            "completed_at": run.completed_at,
-            "error_message": run.error_message,
-            "files": [file.id for file in run.files],
-        }
-        photos = self._photos.get(run.id, {})
-        if not run.status.is_over:
-            values = run.values
-            fields["plan"] = asdict(plan)
-            fields["texts"] = dict(values.texts)
-            fields["numbers"] = dict(values.numbers)
-            fields["lists"] = {key: list(items) for key, items in values.lists.items()}
-            fields["photos"] = {key: blob.size_bytes for key, blob in photos.items()}
-        self._storage.put(_KIND, run.id, fields, photos.values())
-
-    def _read(self, run_id: str, fields: Fields, apps: Mapping[str, SandboxApp]) -> tuple[Run, RunPlan]:
-        """Return the run of a record; raises what a record that is not whole makes of it."""
-        app = apps.get(fields["app"]) or SandboxApp(str(fields["app"]), "", 0, Recipe.ANYTHING, ())
-        files = (self._files.get(file_id) for file_id in fields["files"])
-        run = Run(
-            run_id,
-            app,
-            Values(),
-            RunStatus(fields["status"]),
-            _read_instant(fields["started_at"]),
-            _read_instant(fields["completed_at"]),
-            fields["error_message"],
-            tuple(file for file in files if file is not None),
-            float(fields["accepted_at"]),
-        )
-        if run.status.is_over:
-            return run, RunPlan(0, 0)
-        digests = dict(zip(fields["photos"], fields.get("blobs", ()), strict=True))
-        sizes = fields["photos"]
-        self._photos[run_id] = {key: self._storage.open_blob(sha256, sizes[key]) for key, sha256 in digests.items()}
-        values = Values(
-            texts=dict(fields["texts"]),
-            numbers=dict(fields["numbers"]),
-            photos={key: blob.read() for key, blob in self._photos[run_id].items()},
-            lists={key: tuple(items) for key, items in fields["lists"].items()},
-        )
-        plan = RunPlan(**fields["plan"])
-        return replace(run, values=values), replace(plan, status=RunStatus(plan.status) if plan.status else None)
+    def _update(self, run_id: str, **fields: Any) -> None:
+        names = ", ".join(f"{name} = ?" for name in fields)
+        try:
+            with self._storage.write() as changes:
+                changes.execute(f"UPDATE runs SET {names} WHERE id = ?", (*fields.values(), run_id))  # noqa: S608
+        except OSError as exc:
+            _LOG.warning("The state of the sandbox's run %s was not stored: %s", run_id, exc.strerror)
 
 
-def _read_instant(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _find_texts(app: SandboxApp, inputs: Mapping[str, Any]) -> list[str]:
+    """Return the inputs that may name a file, with surrounding white space removed."""
+    media = {name for entry in app.inputs if entry.is_media for name in (entry.key, app.build_input_id(entry))}
+    return [value.strip() for name, value in inputs.items() if name in media and isinstance(value, str)]
 
 
-def build_run(run: Run, files: FileStore) -> dict[str, Any]:
-    """Describe a run with its seven fields (Magnific API 1.0.0, get-run)."""
-    has_result = run.status in {RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS}
-    return {
-        "run_id": run.id,
-        "status": run.status,
-        "app_id": run.app.id,
-        "started_at": format_instant(run.started_at),
-        "completed_at": format_instant(run.completed_at),
-        "error_message": run.error_message,
-        "result": _build_result(run, files) if has_result else None,
-    }
+def tidy(storage: Storage, retention: Retention, now: float, needed_runs: Collection[str] = ()) -> None:
+    """Forget old runs and uploads, then the oldest of the rest until the limits are met.
+
+    Runs under way, runs that are needed, and uploads whose link still works are kept whatever their age and size.
+
+    Args:
+        storage: Where they are.
+        retention: The limits.
+        now: The present instant.
+        needed_runs: Runs whose client has not delivered them yet.
+    """
+    needed = json.dumps(sorted(needed_runs))
+    droppable = f"{_OVER} AND id NOT IN (SELECT value FROM json_each(?))"  # noqa: S608 - a constant
+    try:
+        with storage.write() as changes:
+            before = now - retention.kept_seconds
+            changes.execute(f"DELETE FROM runs WHERE completed_at < ? AND {droppable}", (before, needed))  # noqa: S608
+            changes.execute("DELETE FROM files WHERE run_id IS NULL AND created_at < ?", (before,))
+            _drop_orphans(changes)
+            candidates = changes.execute(
+                f"SELECT completed_at, id, 1 FROM runs WHERE {droppable} UNION ALL "  # noqa: S608
+                "SELECT created_at, id, 0 FROM files WHERE run_id IS NULL AND link_expires_at <= ? ORDER BY 1",
+                (needed, now),
+            ).fetchall()
+            for _, candidate_id, is_run in candidates:
+                sum_bytes = changes.execute("SELECT coalesce(sum(length(content)), 0) FROM files").fetchone()[0]
+                count = changes.execute("SELECT count(*) FROM runs").fetchone()[0]
+                if sum_bytes <= retention.max_bytes and count <= retention.max_runs:
+                    break
+                table = "runs" if is_run else "files"
+                changes.execute(f"DELETE FROM {table} WHERE id = ?", (candidate_id,))  # noqa: S608
+                _drop_orphans(changes)
+    except OSError as exc:
+        _LOG.warning("The sandbox's folder was not tidied: %s", exc.strerror)
 
 
-def _build_result(run: Run, files: FileStore) -> dict[str, Any]:
-    return {kind: [_build_item(file, files) for file in run.files if file.product.kind is kind] for kind in ProductKind}
-
-
-def _build_item(file: StoredFile, files: FileStore) -> dict[str, Any]:
-    return {
-        "id": file.id,
-        "url": files.get_url(file.id),
-        "tool": file.product.tool,
-        "duration": file.product.duration_seconds,
-        "width": file.product.width,
-        "height": file.product.height,
-        "created_at": format_instant(file.created_at),
-    }
-
-
-async def _wait(hurry: anyio.Event, seconds: float | None) -> None:
-    """Wait so long, or without limit for None; shorter when told to hurry."""
-    with anyio.move_on_after(seconds):
-        await hurry.wait()
-
-
-def _get_status(outcome: Outcome) -> RunStatus:
-    if not outcome.problem:
-        return RunStatus.COMPLETED
-    return RunStatus.COMPLETED_WITH_ERRORS if outcome.products else RunStatus.FAILED
-
-
-def _choose_message(status: RunStatus, plan: RunPlan, outcome: Outcome) -> str | None:
-    if plan.error_message is not None:
-        return plan.error_message
-    if status in {RunStatus.COMPLETED, RunStatus.CANCELLED}:
-        return None
-    return outcome.problem or "Node 'switch' failed: a test asked for it"
+def _drop_orphans(changes: Any) -> None:
+    """Delete files whose run is gone, those of a process that was killed before the end of a run included."""
+    changes.execute("DELETE FROM files WHERE run_id IS NOT NULL AND run_id NOT IN (SELECT id FROM runs)")

@@ -3,20 +3,16 @@
 The text's hash picks the colours, where the sun stands, how the hills run and what is in front of them.
 """
 
-# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is drawn, so that importing the sandbox stays cheap
-
 import hashlib
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from flowport.sandbox.pictures import draw_title
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+from flowport.sandbox.pictures import Colour, draw_title
 
-Colour: TypeAlias = tuple[int, int, int]
 Size: TypeAlias = tuple[int, int]
 
 SHAPES: Final = {"square": (768, 768), "wide": (1024, 576), "tall": (576, 1024)}
@@ -25,19 +21,16 @@ SHAPES: Final = {"square": (768, 768), "wide": (1024, 576), "tall": (576, 1024)}
 CINEMA_SIZE: Final = (1280, 544)
 STORYBOARD_SIZE: Final = (960, 640)
 
-_OVERSAMPLING: Final = 2
-"""Pictures are drawn this many times larger and reduced, which smooths every edge."""
+_OVERSAMPLING: Final = 2  # pictures are drawn this many times larger and reduced, which smooths every edge
 
 
 @dataclass(frozen=True, slots=True)
 class Mood:
     """The colours of one time of day."""
 
-    sky: tuple[Colour, Colour, Colour]
-    """Top, middle, horizon."""
+    sky: tuple[Colour, Colour, Colour]  # top, middle, horizon
     sun: Colour
-    far: Colour
-    """The hills at the horizon; the nearer ones go from here to `near`."""
+    far: Colour  # the hills at the horizon; the nearer ones go from here to `near`
     near: Colour
     has_stars: bool = False
 
@@ -56,10 +49,8 @@ _MOODS: Final = (
 )
 
 
-def draw_landscape(text: str, size: Size) -> "Image.Image":
+def draw_landscape(text: str, size: Size) -> Image.Image:
     """Draw the landscape that belongs to a text."""
-    from PIL import Image, ImageDraw
-
     seed = hashlib.sha256(text.encode()).digest()
     dice = random.Random(seed)  # noqa: S311 - a picture, not a secret
     mood = _tint(dice.choice(_MOODS), dice)
@@ -80,17 +71,13 @@ def draw_landscape(text: str, size: Size) -> "Image.Image":
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def draw_cinema_still(text: str) -> "Image.Image":
+def draw_cinema_still(text: str) -> Image.Image:
     """Draw the landscape of a text on a wide screen between black bars."""
-    from PIL import ImageOps
-
     return ImageOps.expand(draw_landscape(text, CINEMA_SIZE), border=(0, 88), fill="black")
 
 
-def draw_storyboard_frame(premise: str, number: int, scene: str) -> "Image.Image":
+def draw_storyboard_frame(premise: str, number: int, scene: str) -> Image.Image:
     """Draw one scene of a story with its number and words on a strip below."""
-    from PIL import Image
-
     width, height = STORYBOARD_SIZE
     frame = Image.new("RGB", (width, height + 96), (248, 245, 236))
     frame.paste(draw_landscape(f"{premise}\n{scene}", STORYBOARD_SIZE))
@@ -111,9 +98,7 @@ def _tint(mood: Mood, dice: random.Random) -> Mood:
     return Mood((top, middle, low), mood.sun, far, near, has_stars=mood.has_stars)
 
 
-def _draw_sky(size: Size, horizon: int, mood: Mood) -> "Image.Image":
-    from PIL import Image, ImageOps
-
+def _draw_sky(size: Size, horizon: int, mood: Mood) -> Image.Image:
     top, middle, low = mood.sky
     gradient = Image.linear_gradient("L").resize((size[0], horizon), Image.Resampling.BICUBIC)
     sky = Image.new("RGB", size, low)
@@ -121,7 +106,7 @@ def _draw_sky(size: Size, horizon: int, mood: Mood) -> "Image.Image":
     return sky
 
 
-def _draw_stars(draw: "ImageDraw.ImageDraw", area: Size, dice: random.Random) -> None:
+def _draw_stars(draw: ImageDraw.ImageDraw, area: Size, dice: random.Random) -> None:
     for _ in range(170):
         x, y = dice.uniform(0, area[0]), area[1] * dice.random() ** 1.6
         radius = dice.uniform(0.7, 2.4)
@@ -129,9 +114,7 @@ def _draw_stars(draw: "ImageDraw.ImageDraw", area: Size, dice: random.Random) ->
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(shade, shade, min(255, shade + 12)))
 
 
-def _draw_sun(picture: "Image.Image", horizon: int, mood: Mood, dice: random.Random) -> None:
-    from PIL import Image, ImageDraw, ImageFilter
-
+def _draw_sun(picture: Image.Image, horizon: int, mood: Mood, dice: random.Random) -> None:
     width = picture.width
     radius = min(picture.size) * dice.uniform(0.05, 0.105)
     x, y = width * dice.uniform(0.2, 0.8), horizon * dice.uniform(0.32, 0.86)
@@ -144,9 +127,7 @@ def _draw_sun(picture: "Image.Image", horizon: int, mood: Mood, dice: random.Ran
     ImageDraw.Draw(picture).ellipse((x - radius, y - radius, x + radius, y + radius), fill=mood.sun)
 
 
-def _draw_clouds(picture: "Image.Image", horizon: int, mood: Mood, dice: random.Random) -> None:
-    from PIL import Image, ImageDraw, ImageFilter
-
+def _draw_clouds(picture: Image.Image, horizon: int, mood: Mood, dice: random.Random) -> None:
     veil = Image.new("L", (picture.width // 4, picture.height // 4))
     draw = ImageDraw.Draw(veil)
     for _ in range(dice.randint(2, 5)):
@@ -168,9 +149,7 @@ def _build_ridge(width: int, level: float, swing: float, dice: random.Random) ->
     ]
 
 
-def _draw_hills(picture: "Image.Image", horizon: int, mood: Mood, dice: random.Random, layers: int) -> None:
-    from PIL import ImageDraw
-
+def _draw_hills(picture: Image.Image, horizon: int, mood: Mood, dice: random.Random, layers: int) -> None:
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
     for layer in range(layers):
@@ -180,10 +159,8 @@ def _draw_hills(picture: "Image.Image", horizon: int, mood: Mood, dice: random.R
         draw.polygon([*ridge, (width, height), (0, height)], fill=_mix(mood.far, mood.near, depth**0.85))
 
 
-def _draw_lake(picture: "Image.Image", horizon: int, mood: Mood, dice: random.Random) -> None:
+def _draw_lake(picture: Image.Image, horizon: int, mood: Mood, dice: random.Random) -> None:
     """Draw far hills, their mirror image in the water, and light on the waves."""
-    from PIL import Image, ImageDraw, ImageOps
-
     width, height = picture.size
     draw = ImageDraw.Draw(picture)
     for layer in range(3):
@@ -203,7 +180,7 @@ def _draw_lake(picture: "Image.Image", horizon: int, mood: Mood, dice: random.Ra
         )
 
 
-def _draw_trees(draw: "ImageDraw.ImageDraw", size: Size, mood: Mood, dice: random.Random) -> None:
+def _draw_trees(draw: ImageDraw.ImageDraw, size: Size, mood: Mood, dice: random.Random) -> None:
     """Draw the nearest slope with firs on it, rising towards one side."""
     width, height = size
     left, right = dice.choice(((0.8, 1.02), (1.02, 0.8), (0.88, 0.9)))
@@ -215,7 +192,7 @@ def _draw_trees(draw: "ImageDraw.ImageDraw", size: Size, mood: Mood, dice: rando
         _draw_fir(draw, x, y + height * 0.01, height * dice.uniform(0.05, 0.15), dark)
 
 
-def _draw_fir(draw: "ImageDraw.ImageDraw", x: float, ground: float, tall: float, colour: Colour) -> None:
+def _draw_fir(draw: ImageDraw.ImageDraw, x: float, ground: float, tall: float, colour: Colour) -> None:
     tiers = 4
     draw.rectangle((x - tall * 0.02, ground - tall * 0.3, x + tall * 0.02, ground), fill=colour)
     for tier in range(tiers):
@@ -224,7 +201,7 @@ def _draw_fir(draw: "ImageDraw.ImageDraw", x: float, ground: float, tall: float,
         draw.polygon([(x - half, base), (x + half, base), (x, base - tall * 0.34)], fill=colour)
 
 
-def _draw_birds(draw: "ImageDraw.ImageDraw", area: Size, mood: Mood, dice: random.Random) -> None:
+def _draw_birds(draw: ImageDraw.ImageDraw, area: Size, mood: Mood, dice: random.Random) -> None:
     x, y = area[0] * dice.uniform(0.15, 0.75), area[1] * dice.uniform(0.2, 0.5)
     for _ in range(dice.randint(0, 7)):
         span = area[0] * dice.uniform(0.006, 0.014)

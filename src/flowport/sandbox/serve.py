@@ -1,67 +1,75 @@
-"""Running the sandbox: two origins on the loopback interface, in one event loop, until cancelled."""
+"""Run the sandbox: two origins on the loopback interface, in one event loop, until cancelled."""
 
+import asyncio
 import contextlib
+import json
 import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 import anyio
 import anyio.abc
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from flowport.sandbox.access import guard_host
-from flowport.sandbox.answering import EXCEPTION_HANDLERS
-from flowport.sandbox.api import build_api_routes
-from flowport.sandbox.apps import APPS
-from flowport.sandbox.file_origin import build_files_app
-from flowport.sandbox.files import FileStore
-from flowport.sandbox.late_face import MAGICA_PREFIX, LateFace
-from flowport.sandbox.magica.state import MagicaState
-from flowport.sandbox.retention import tidy
-from flowport.sandbox.runs import RunStore
-from flowport.sandbox.state import SandboxOptions, SandboxState, Speech
-from flowport.sandbox.storage import MemoryStorage, Storage
-from flowport.sandbox.switches import build_switch_routes
-from flowport.sandbox.traffic import Traffic
-from flowport.sandbox.uploads import UploadStore
-from flowport.sandbox.webhooks import WebhookSender
-from flowport.sandbox.wire import TransportProtocol
-from flowport.sandbox.world_switches import build_world_routes
-
-__all__ = ["SandboxAddresses", "SandboxOptions", "serve"]
+from flowport.sandbox.api import Api, build_files_app
+from flowport.sandbox.files import Files
+from flowport.sandbox.runs import Retention, Runs, tidy
+from flowport.sandbox.storage import Storage
+from flowport.sandbox.web import guard_host
 
 _LOG = logging.getLogger(__name__)
 
 LOOPBACK: Final = "127.0.0.1"
-
-_PORTS: Final = "ports"
-_ORIGIN: Final = "origin"
-"""The kinds of two sorts of records: the ports of the last process, and every origin from which files were served."""
-
 MAX_FORMER_ORIGINS: Final = 20
 _MAX_PORT: Final = 65_535
 _LASTING_PORTS: Final = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections, so that a port is free the next day."""
 _PORT_TRIES: Final = 5
 
-WORKER_THREADS: Final = 2
-"""Pictures made at the same time; more would only slow each other down on a small machine."""
+WORKER_THREADS: Final = 2  # pictures made at the same time; more would only slow each other down on a small machine
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """How a sandbox runs."""
+
+    key: str = field(repr=False)  # the only API key that it accepts
+    port: int = 0
+    files_port: int = 0  # 0: any free port
+    link_seconds: float = 43_200.0  # how long a result link works; the real provider's are good for 12 hours
+    speed: float = 1.0  # multiplies the time that runs take; 0: no longer than the work itself
+    retention: Retention = field(default_factory=Retention)
+    tidies_at_start: bool = False
+    """Whether it forgets old runs when it starts; otherwise its client says when, and what it still needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxAddresses:
-    """Where a sandbox listens; neither ends with a slash."""
+    """Where a sandbox listens; no URL ends with a slash."""
 
     api_url: str
     files_url: str
     former_files_urls: tuple[str, ...] = ()
     """Where earlier processes of the same folder served files; their links are still good."""
+
+
+Tidy: TypeAlias = Callable[[Collection[str]], object]
+"""Forgets what is old but for the runs that are given; called on another thread."""
+
+
+class TransportProtocol(H11Protocol):
+    """Uvicorn's HTTP/1.1 protocol without a delay between head and body."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
+        """Turn off Nagle's algorithm, which asyncio does only for sockets that name their protocol; it costs 40 ms."""
+        super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class _Server(uvicorn.Server):
@@ -73,69 +81,78 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    options: SandboxOptions, on_ready: Callable[[SandboxAddresses], None], storage: Storage | None = None
+    options: SandboxOptions, on_ready: Callable[[SandboxAddresses, Tidy], None], storage: Storage | None = None
 ) -> None:
     """Serve until cancelled; then both origins are closed within a second, open connections included.
 
     Args:
-        options: How it is to be.
-        on_ready: Called once, when connections are accepted at the addresses it is given.
+        options: How it runs.
+        on_ready: Called once, when connections are accepted, with the addresses and what forgets old runs.
         storage: What outlives this process; the ports of the last one are taken again where they are free.
 
     Raises:
-        OSError: A wanted port is taken.
+        OSError: A port that was asked for is taken.
     """
-    storage = storage or MemoryStorage()
-    last = storage.load(_PORTS).get("last", {})
+    is_lasting, storage = storage is not None, storage or Storage()
+    last = json.loads(storage.get_setting("ports") or "{}")
     with (
-        _listen(options.port, _choose_ports(storage, last.get("api"))) as api_socket,
-        _listen(options.files_port, _choose_ports(storage, last.get("files"))) as files_socket,
+        listen(options.port, _choose_ports(last.get("api"), is_lasting=is_lasting)) as api_socket,
+        listen(options.files_port, _choose_ports(last.get("files"), is_lasting=is_lasting)) as files_socket,
     ):
-        api_port, files_port = api_socket.getsockname()[1], files_socket.getsockname()[1]
-        addresses = SandboxAddresses(f"http://{LOOPBACK}:{api_port}", f"http://{LOOPBACK}:{files_port}")
-        former = _note_addresses(storage, addresses, {"api": api_port, "files": files_port})
-        addresses = replace(addresses, former_files_urls=former)
+        ports = {"api": api_socket.getsockname()[1], "files": files_socket.getsockname()[1]}
+        api_url, files_url = (f"http://{LOOPBACK}:{port}" for port in ports.values())
+        addresses = SandboxAddresses(api_url, files_url, _note_addresses(storage, files_url, ports))
         async with anyio.create_task_group() as tasks:
-            state = _build_state(options, addresses, tasks, storage)
-            state.runs.restore(APPS)
-            if options.tidies_by_itself:
-                tidy(state, time.time())
-            api = Starlette(
-                routes=[
-                    *build_api_routes(state),
-                    *build_switch_routes(state),
-                    *build_world_routes(state),
-                    Mount(MAGICA_PREFIX, app=LateFace(state)),
-                ],
-                exception_handlers=EXCEPTION_HANDLERS,
-            )
-            servers = {
-                _build_server(guard_host(api, api_port)): api_socket,
-                _build_server(guard_host(build_files_app(state), files_port)): files_socket,
-            }
-            for server, listener in servers.items():
-                tasks.start_soon(_serve_to_the_end, server, listener)
-            try:
-                # The sockets listen already, so a client that comes now waits in their queues.
-                on_ready(addresses)
-                await anyio.sleep_forever()
-            finally:
-                for server in servers:
-                    server.should_exit = True
+            files = Files(files_url, storage, options.link_seconds)
+            runs = Runs(storage, files, tasks, anyio.CapacityLimiter(WORKER_THREADS), speed=options.speed)
+            runs.resume()
+            if options.tidies_at_start:
+                tidy(storage, options.retention, time.time())
+            origins = [
+                (guard_host(Api(options.key, runs, files).build(), ports["api"]), api_socket),
+                (guard_host(build_files_app(files), ports["files"]), files_socket),
+            ]
+            loop = asyncio.get_running_loop()
+
+            async def forget(needed_runs: Collection[str]) -> None:
+                """Forget what is old, on the thread of the storage."""
+                tidy(storage, options.retention, time.time(), needed_runs)
+
+            def tidy_now(needed_runs: Collection[str]) -> None:
+                """Have it done, and wait for it."""
+                asyncio.run_coroutine_threadsafe(forget(needed_runs), loop).result()
+
+            await serve_origins(tasks, origins, lambda: on_ready(addresses, tidy_now))
 
 
-def _choose_ports(storage: Storage, last: object) -> Iterator[int]:
-    """Return the ports to try where any will do: the last process's, so that its links lead somewhere.
+async def serve_origins(
+    tasks: anyio.abc.TaskGroup,
+    origins: Collection[tuple[ASGIApp, socket.socket]],
+    on_ready: Callable[[], None],
+    protocol: type[H11Protocol] = TransportProtocol,
+) -> None:
+    """Serve applications at sockets that listen, until cancelled."""
+    servers = [(_build_server(app, protocol), listener) for app, listener in origins]
+    for server, listener in servers:
+        tasks.start_soon(_serve_to_the_end, server, listener)
+    try:
+        # The sockets listen already, so a client that comes now waits in their queues.
+        on_ready()
+        await anyio.sleep_forever()
+    finally:
+        for server, _ in servers:
+            server.should_exit = True
 
-    The first one is chosen below those that systems give to outgoing connections, so that it is free the next day.
-    """
+
+def _choose_ports(last: object, *, is_lasting: bool) -> Iterator[int]:
+    """Return the ports to try where any will do: the last process's, so that its links lead somewhere."""
     if isinstance(last, int) and 0 < last <= _MAX_PORT:
         yield last
-    if not isinstance(storage, MemoryStorage):
+    if is_lasting:
         yield from (secrets.choice(_LASTING_PORTS) for _ in range(_PORT_TRIES))
 
 
-def _listen(port: int, candidates: Iterator[int]) -> socket.socket:
+def listen(port: int, candidates: Iterable[int] = ()) -> socket.socket:
     """Listen at a port; for 0 at the first candidate that is free, else at any."""
     for candidate in candidates if port == 0 else ():
         with contextlib.suppress(OSError):
@@ -143,57 +160,27 @@ def _listen(port: int, candidates: Iterator[int]) -> socket.socket:
     return socket.create_server((LOOPBACK, port), backlog=128)
 
 
-def _note_addresses(storage: Storage, addresses: SandboxAddresses, ports: dict[str, int]) -> tuple[str, ...]:
+def _note_addresses(storage: Storage, files_url: str, ports: dict[str, int]) -> tuple[str, ...]:
     """Write down where this process listens, and return where earlier ones have served files."""
-    former = [origin for origin in storage.load(_ORIGIN) if origin != addresses.files_url]
+    known = json.loads(storage.get_setting("origins") or "[]")
+    former = [origin for origin in known if origin != files_url][-MAX_FORMER_ORIGINS:]
     try:
-        if storage.load(_PORTS).get("last") != ports:
-            storage.put(_PORTS, "last", dict(ports))
-            storage.put(_ORIGIN, addresses.files_url, {})
-        for origin in former[:-MAX_FORMER_ORIGINS]:
-            storage.remove(_ORIGIN, origin)
+        if json.loads(storage.get_setting("ports") or "{}") != ports:
+            storage.set_setting("ports", json.dumps(ports))
+            storage.set_setting("origins", json.dumps([*former, files_url]))
     except OSError as exc:
         _LOG.warning("Where the sandbox listens was not written down: %s", exc.strerror)
-    return tuple(former[-MAX_FORMER_ORIGINS:])
+    return tuple(former)
 
 
-def _build_state(
-    options: SandboxOptions,
-    addresses: SandboxAddresses,
-    tasks: anyio.abc.TaskGroup,
-    storage: Storage,
-) -> SandboxState:
-    files = FileStore(addresses.files_url, options.link_seconds, storage=storage)
-    limiter = anyio.CapacityLimiter(WORKER_THREADS)
-    runs = RunStore(files, tasks, limiter, storage=storage)
-    return SandboxState(
-        options,
-        files,
-        runs,
-        limiter,
-        Traffic(options.requests_per_minute, minute_seconds=options.minute_seconds),
-        Speech(options.dialect),
-        UploadStore(addresses.files_url, storage=storage),
-        WebhookSender(runs, files, tasks),
-        MagicaState(
-            options.magica_key,
-            addresses.files_url,
-            runs,
-            per_minute=options.magica_requests_per_minute,
-            per_day=options.magica_requests_per_day,
-        ),
-        storage,
-    )
-
-
-def _build_server(app: ASGIApp) -> _Server:
+def _build_server(app: ASGIApp, protocol: type[H11Protocol]) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
-        http=TransportProtocol,
+        http=protocol,
         ws="none",
         lifespan="off",
         log_config=None,
-        # What goes wrong here is either meant to or shown by the run; standard error belongs to the parent's log.
+        # Standard error belongs to the parent's log.
         log_level=logging.CRITICAL,
         access_log=False,
         server_header=False,

@@ -20,8 +20,7 @@ _OVERTONES: Final = ((1, 1.0), (2, 0.38), (3, 0.16), (4, 0.07))
 
 _TABLE_SIZE: Final = 512
 _NOTE_SECONDS: Final = 1.1
-_DECAY_PER_SECOND: Final = 0.012
-"""What is left of a note's loudness after a second."""
+_DECAY_PER_SECOND: Final = 0.012  # what is left of a note's loudness after a second
 
 
 def compose_tune(text: str) -> bytes:

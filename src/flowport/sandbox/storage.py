@@ -1,400 +1,128 @@
-"""Where a sandbox keeps what must outlive its process: records in a journal, file contents beside it, or nothing at all.
+"""Runs, files and settings of a sandbox in one SQLite database: in a folder, or in memory.
 
-Layout of a folder: `journal.jsonl`, whose first line says format, version and secret and whose other lines are records,
-the last line of a record wins; `blobs/`, one file per content, named by its SHA-256. A record names its blobs, so that
-what no record needs can be removed. A write is one appended line or one renamed file: a process that is killed leaves
-at worst half a last line, which is dropped. Nothing is synced to the disk: what a power cut takes is play money.
+A process that is killed loses nothing that was written. Nothing is synced to the disk: the demo's data is not worth it.
 """
 
 import hashlib
 import hmac
-import json
-import logging
 import os
-import re
 import secrets
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final
 
-from flowport.runtime.file_systems import replace_file
-
-_LOG = logging.getLogger(__name__)
-
-FORMAT: Final = "flowport-sandbox"
+DATABASE_NAME: Final = "sandbox.sqlite3"
 VERSION: Final = 1
-JOURNAL_NAME: Final = "journal.jsonl"
-BLOBS_NAME: Final = "blobs"
 
-MAX_SCAN_BYTES: Final = 32 * 1024**2
-"""Of all journals that were set aside together. Beyond it no content is removed."""
-SCAN_BYTES: Final = 1024**2
-"""How much of them is in memory at once."""
-_DIGEST: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-
-_SPARE_LINES: Final = 200
-"""Lines of replaced records that a journal may hold before it is rewritten."""
-
-Fields: TypeAlias = dict[str, Any]
-
-
-class Blob(Protocol):
-    """The content of a file, wherever it is."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Its length."""
-        ...
-
-    def read(self) -> bytes:
-        """Return the content; raises `OSError` when it is no longer there."""
-        ...
+_SCHEMA: Final = f"""
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, accepted_at REAL NOT NULL, started_at REAL,
+    completed_at REAL, error_message TEXT, inputs TEXT NOT NULL
+);
+CREATE TABLE files (
+    id TEXT PRIMARY KEY, run_id TEXT, kind TEXT NOT NULL, tool TEXT NOT NULL, mime_type TEXT NOT NULL, width INTEGER,
+    height INTEGER, duration_seconds REAL, created_at REAL NOT NULL, link_expires_at INTEGER NOT NULL, content BLOB
+);
+CREATE INDEX files_of_runs ON files (run_id);
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+PRAGMA user_version = {VERSION};
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBlob:
-    """A content in memory."""
+class Storage:
+    """The database. One process at a time may open a folder; all use is on one thread."""
 
-    data: bytes = field(repr=False)
+    def __init__(self, folder: Path | None = None) -> None:
+        """Open the database of a folder, which is made if it is missing; None keeps everything in memory.
 
-    @property
-    def size_bytes(self) -> int:
-        """Its length."""
-        return len(self.data)
-
-    def read(self) -> bytes:
-        """Return the content."""
-        return self.data
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
-    """A content on the disk."""
-
-    folder: Path = field(repr=False)
-    sha256: str
-    size_bytes: int
-
-    def read(self) -> bytes:
-        """Return the content; raises `OSError` when it is no longer there."""
-        return (self.folder / self.sha256).read_bytes()
-
-
-class Storage(Protocol):
-    """What the parts of a sandbox write through."""
-
-    def derive_secret(self, purpose: str) -> bytes:
-        """Return the secret for a purpose; the same one as long as the storage lives."""
-        ...
-
-    def load(self, kind: str) -> Mapping[str, Fields]:
-        """Return the records of a kind by id, the oldest first."""
-        ...
-
-    def put(self, kind: str, record_id: str, fields: Fields, blobs: Iterable[Blob] = ()) -> None:
-        """Write a record in place of the one with this id, if there is one; raises `OSError`."""
-        ...
-
-    def remove(self, kind: str, record_id: str) -> None:
-        """Forget a record; raises `OSError`."""
-        ...
-
-    def keep(self, data: bytes) -> Blob:
-        """Keep a content; a record that names it must be put before anything else is awaited. Raises `OSError`."""
-        ...
-
-    def open_blob(self, sha256: str, size_bytes: int) -> Blob:
-        """Return a content that a loaded record names."""
-        ...
-
-    def compact(self) -> None:
-        """Remove what no record needs."""
-        ...
-
-    def clear(self) -> None:
-        """Forget everything but the secret."""
-        ...
-
-
-class MemoryStorage:
-    """Keeps nothing beyond the process."""
-
-    def __init__(self) -> None:
-        """Begin with a secret of its own."""
-        self._secret = secrets.token_bytes(32)
-
-    def derive_secret(self, purpose: str) -> bytes:
-        """Return the secret for a purpose."""
-        return _derive(self._secret, purpose)
-
-    def load(self, kind: str) -> Mapping[str, Fields]:  # noqa: ARG002 - nothing is kept
-        """Return no record."""
-        return {}
-
-    def put(self, kind: str, record_id: str, fields: Fields, blobs: Iterable[Blob] = ()) -> None:
-        """Write nothing."""
-
-    def remove(self, kind: str, record_id: str) -> None:
-        """Forget nothing: nothing is kept."""
-
-    def keep(self, data: bytes) -> Blob:
-        """Return the content itself."""
-        return HeldBlob(data)
-
-    def open_blob(self, sha256: str, size_bytes: int) -> Blob:
-        """Return nothing: no record names a content."""
-        raise NotImplementedError(f"no blob {sha256} of {size_bytes} bytes is kept in memory")
-
-    def compact(self) -> None:
-        """Remove nothing."""
-
-    def clear(self) -> None:
-        """Forget nothing: the parts forget by themselves."""
-
-
-class FolderStorage:
-    """Keeps records and contents in a folder. One process at a time may open it."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open the folder, which is made if it is missing, and read its records.
-
-        A journal that is damaged or of a newer version is renamed, never deleted; `problem` then says so once.
+        A file that is damaged or of another version is renamed, never deleted; `problem` then says so.
 
         Raises:
             OSError: The folder cannot be read or written.
         """
-        self._path = folder / JOURNAL_NAME
-        self._blobs = folder / BLOBS_NAME
         self.problem = ""
-        self._scan = _Scan()
-        self._blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        journal = _read(self._path)
-        self._records: dict[tuple[str, str], Fields] = journal.records
-        self._secret = journal.secret or secrets.token_bytes(32)
-        if journal.fault:
-            kept_as = _set_aside(self._path)
-            self.problem = f"the sandbox's stored state {journal.fault}; it was kept as {kept_as.name}"
-        has_spare_lines = journal.lines > 2 * len(self._records) + _SPARE_LINES
-        # After half a line another must not be appended.
-        if journal.is_new or journal.fault or journal.has_torn_end or has_spare_lines:
-            self._rewrite()
+        if folder is None:
+            self._connection = _open(":memory:")
         else:
-            self._lines = journal.lines
-
-    def derive_secret(self, purpose: str) -> bytes:
-        """Return the secret for a purpose."""
-        return _derive(self._secret, purpose)
-
-    def load(self, kind: str) -> Mapping[str, Fields]:
-        """Return the records of a kind by id, the oldest first."""
-        return {record_id: fields for (one, record_id), fields in self._records.items() if one == kind}
-
-    def put(self, kind: str, record_id: str, fields: Fields, blobs: Iterable[Blob] = ()) -> None:
-        """Write a record in place of the one with this id, if there is one; raises `OSError`."""
-        named = [blob.sha256 for blob in blobs if isinstance(blob, StoredBlob)]
-        record = {**fields, "blobs": named} if named else fields
-        self._append({"kind": kind, "id": record_id, "fields": record})
-        self._records[kind, record_id] = record
-
-    def remove(self, kind: str, record_id: str) -> None:
-        """Forget a record; raises `OSError`."""
-        if (kind, record_id) in self._records:
-            self._append({"kind": kind, "id": record_id, "fields": None})
-            del self._records[kind, record_id]
-
-    def keep(self, data: bytes) -> Blob:
-        """Keep a content under its digest; raises `OSError`."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        path = self._blobs / sha256
-        if not _is_whole(path, len(data)):
-            write_private(path, data)
-        return StoredBlob(self._blobs, sha256, len(data))
-
-    def open_blob(self, sha256: str, size_bytes: int) -> Blob:
-        """Return a content that a loaded record names."""
-        return StoredBlob(self._blobs, sha256, size_bytes)
-
-    def compact(self) -> None:
-        """Rewrite the journal without what was replaced, and remove the contents that no record names.
-
-        A journal that was set aside still counts: another version may read it.
-        """
-        if self._lines > len(self._records):
-            self._rewrite()
-        needed = {sha256 for fields in self._records.values() for sha256 in fields.get("blobs", ())}
-        spare = {path.name: path for path in self._blobs.iterdir() if path.name not in needed}
-        if spare and self._refresh_scan():
-            for name in spare.keys() - self._scan.names:
-                spare[name].unlink(missing_ok=True)
-
-    def _refresh_scan(self) -> bool:
-        """Read again which contents the journals that were set aside name, if they have changed; False if that is unknown."""
-        try:
-            paths = sorted(self._path.parent.glob(f"{self._path.stem}.unreadable-*{self._path.suffix}"))
-            stats = [path.stat() for path in paths]
-            files = tuple((path.name, one.st_size, one.st_mtime_ns) for path, one in zip(paths, stats, strict=True))
-            if files != self._scan.files:
-                is_small = sum(one.st_size for one in stats) <= MAX_SCAN_BYTES
-                names = frozenset[str]().union(*map(_scan_digests, paths)) if is_small else frozenset[str]()
-                self._scan = _Scan(files, names, is_known=is_small)
-        except OSError as exc:
-            _LOG.warning("The sandbox removes no content, because a journal was not read: %s", exc.strerror)
-            return False
-        return self._scan.is_known
-
-    def clear(self) -> None:
-        """Forget everything but the secret."""
-        self._records.clear()
-        self.compact()
-
-    def _append(self, line: Fields) -> None:
-        data = memoryview(_encode(line))
-        # Opened each time: a file that is open cannot be replaced on every system.
-        with self._path.open("ab", buffering=0) as file:
-            end = os.fstat(file.fileno()).st_size
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = folder / DATABASE_NAME
+            # Only its owner may read it.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             try:
-                while data:
-                    data = data[file.write(data) :]
-            except OSError:
-                # A full disk may have taken half of the line, which would spoil the next one.
-                with suppress(OSError):
-                    file.truncate(end)
-                raise
-        self._lines += 1
+                self._connection = _open(str(path))
+            except sqlite3.DatabaseError as exc:
+                kept_as = _set_aside(path)
+                self.problem = f"the sandbox's stored state {_describe(exc)}; it was kept as {kept_as.name}"
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+                self._connection = _open(str(path))
+        self._secret = bytes.fromhex(self.get_setting("secret") or self.set_setting("secret", secrets.token_hex(32)))
 
-    def _rewrite(self) -> None:
-        header = {"format": FORMAT, "version": VERSION, "secret": self._secret.hex()}
-        lines: list[Fields] = [header]
-        lines += [{"kind": k, "id": i, "fields": fields} for (k, i), fields in self._records.items()]
-        write_private(self._path, b"".join(map(_encode, lines)))
-        self._lines = len(self._records)
+    def read(self, query: str, *values: Any) -> list[Any]:
+        """Return the rows of a query."""
+        return self._connection.execute(query, values).fetchall()
 
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Make several changes in one transaction; raises `OSError` when the disk does not take them."""
+        try:
+            with self._connection:
+                yield self._connection
+        except sqlite3.OperationalError as exc:
+            raise OSError(0, str(exc)) from exc
 
-@dataclass(frozen=True, slots=True)
-class _Scan:
-    """What the journals that were set aside name."""
+    def get_setting(self, name: str) -> str:
+        """Return a setting; empty when there is none."""
+        rows = self.read("SELECT value FROM settings WHERE name = ?", name)
+        return str(rows[0][0]) if rows else ""
 
-    files: tuple[tuple[str, int, int], ...] = ()
-    """Name, size and time of change of each."""
-    names: frozenset[str] = frozenset()
-    is_known: bool = True
-    """False when they are too large to be read."""
+    def set_setting(self, name: str, value: str) -> str:
+        """Write a setting and return it; raises `OSError`."""
+        with self.write() as changes:
+            changes.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+        return value
 
+    def sign(self, text: str) -> str:
+        """Return the signature of a text; the same one as long as the database lives."""
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
-def _scan_digests(path: Path) -> frozenset[str]:
-    """Return whatever in a file may be the name of a content; its format may be unknown. Raises `OSError`."""
-    names, rest = set[str](), b""
-    with path.open("rb") as file:
-        while piece := file.read(SCAN_BYTES):
-            text = rest + piece
-            names.update(found[0].decode("ascii") for found in _DIGEST.finditer(text))
-            # A name may lie across two pieces.
-            rest = text[-64:]
-    return frozenset(names)
-
-
-@dataclass(slots=True)
-class _Journal:
-    """What was read of a journal."""
-
-    records: dict[tuple[str, str], Fields] = field(default_factory=dict)
-    secret: bytes = b""
-    lines: int = 0
-    fault: str = ""
-    """The end of a sentence; empty when everything could be read."""
-    is_new: bool = False
-    has_torn_end: bool = False
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
 
 
-def _read(path: Path) -> _Journal:
+class _OtherVersionError(sqlite3.DatabaseError):
+    """The database is of another version."""
+
+
+def _open(name: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(name)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return _Journal(is_new=True)
-    if not data:
-        return _Journal(is_new=True)
-    first, *others = data.split(b"\n")
-    header = _parse(first)
-    if header is None or header.get("format") != FORMAT:
-        return _Journal(fault="is damaged")
-    version = header.get("version")
-    if version != VERSION:
-        return _Journal(fault=f"is of version {version!r}, and this Flowport reads version {VERSION}")
-    journal = _Journal(secret=_parse_secret(header.get("secret")))
-    if not journal.secret:
-        journal.fault = "is damaged"
-    # What follows the last line feed is half a line of a process that was killed while it wrote.
-    *whole, rest = others or [b""]
-    journal.has_torn_end, journal.lines = bool(rest), len(whole)
-    for line in whole:
-        if not _apply(journal.records, _parse(line)):
-            journal.fault = "is damaged in part"
-    return journal
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA auto_vacuum = FULL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in {0, VERSION}:
+            raise _OtherVersionError(f"is of version {version}, and this Flowport reads version {VERSION}")
+        if version == 0:
+            connection.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+        elif connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError  # noqa: TRY301 - as the driver itself does when it sees the damage
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
 
 
-def _apply(records: dict[tuple[str, str], Fields], line: Fields | None) -> bool:
-    """Apply one line; False when it is no record."""
-    match line:
-        case {"kind": str(kind), "id": str(record_id), "fields": None}:
-            records.pop((kind, record_id), None)
-        case {"kind": str(kind), "id": str(record_id), "fields": dict(fields)}:
-            # A record keeps its place in the order.
-            records[kind, record_id] = fields
-        case _:
-            return False
-    return True
-
-
-def _parse(line: bytes) -> Fields | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _parse_secret(value: Any) -> bytes:
-    try:
-        return bytes.fromhex(value) if isinstance(value, str) else b""
-    except ValueError:
-        return b""
-
-
-def _encode(line: Fields) -> bytes:
-    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+def _describe(error: sqlite3.DatabaseError) -> str:
+    return str(error) if isinstance(error, _OtherVersionError) else "is damaged"
 
 
 def _set_aside(path: Path) -> Path:
-    """Rename a journal that cannot be used; an earlier one that was set aside is not replaced."""
+    """Rename a file that cannot be used; an earlier one that was set aside is not replaced."""
     for n in range(1, 1000):
         target = path.with_name(f"{path.stem}.unreadable-{n}{path.suffix}")
         if not target.exists():
-            path.rename(target)
-            return target
-    raise OSError(f"{path} was set aside too often")
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file whole, or not at all; nobody else on this computer may read it. Raises `OSError`."""
-    temporary = path.with_name(f"{path.name}.new")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        replace_file(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def _is_whole(path: Path, size_bytes: int) -> bool:
-    try:
-        return path.stat().st_size == size_bytes
-    except OSError:
-        return False
-
-
-def _derive(secret: bytes, purpose: str) -> bytes:
-    return hmac.new(secret, purpose.encode(), hashlib.sha256).digest()
+            return path.rename(target)
+    raise OSError(0, f"{path.name} was set aside too often")

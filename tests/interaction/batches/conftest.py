@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.client import Client as SandboxClient
+from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import Harness, Mode, open_harness
 
 

@@ -11,8 +11,8 @@ from flowport.domain.models import RunState
 from flowport.runs.batch.service import TRIAL_ROWS
 from flowport.runs.poll_schedule import LIVE_ROWS_UNLIMITED
 from flowport.runs.waiting import KEY_GONE
+from tests.fakes.client import Client as SandboxClient
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, wait_until_started
-from tests.sandbox.client import Client as SandboxClient
 from tests.store.contract.test_batches import BATCH, build_batch
 from tests.store.samples import build_run
 from tests.support.harness import Harness, Mode, open_harness

@@ -13,9 +13,9 @@ import pytest
 
 from flowport.actions.views.view import format_facts
 from flowport.runs.calls import RunRequest
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import build_photo
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo
 from tests.support.harness import Harness, Mode, open_harness
 
 

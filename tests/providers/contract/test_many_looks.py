@@ -16,9 +16,9 @@ from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runtime.clock import Pace
 from flowport.runtime.supervisor import Supervisor
+from tests.fakes.client import Client as SandboxClient
 from tests.providers.contract.worlds import WORLDS, ProviderWorld
 from tests.runs.samples import NOW, RUN
-from tests.sandbox.client import Client as SandboxClient
 from tests.support.fake_clock import FakeClock
 from tests.support.harness import Harness
 from tests.support.scripted import FaultyStore

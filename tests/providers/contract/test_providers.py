@@ -8,9 +8,9 @@ import pytest
 from flowport.domain.models import RunState, Source
 from flowport.domain.spending import SpendingLimits
 from flowport.providers.registry import get_plugins
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.client import build_photo, write
 from tests.providers.contract.worlds import WORLDS, ProviderWorld, get_run, wait_until_there
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.client import build_photo, write
 from tests.support.harness import Harness
 
 OWN = {"Text to Picture", "Always Fails", "My Storyboard"}

@@ -11,9 +11,9 @@ import anyio.lowlevel
 
 from flowport.domain.models import Run
 from flowport.providers.registry import ProviderSettings
-from tests.sandbox.client import KEY
-from tests.sandbox.client import Client as SandboxClient
-from tests.sandbox.magica.client import MAGICA_KEY
+from tests.fakes.client import KEY
+from tests.fakes.client import Client as SandboxClient
+from tests.fakes.magica.client import MAGICA_KEY
 from tests.support.harness import Harness, open_harness
 
 
