@@ -11,7 +11,6 @@ from urllib.parse import unquote_to_bytes
 
 from flowport.domain.call_errors import build_refusal
 from flowport.media.errors import format_size
-from flowport.media.sniff import sniff
 
 _MAX_HEADER_CHARACTERS: Final = 300
 _MOST_CHARACTERS_PER_BYTE: Final = 4
@@ -46,8 +45,10 @@ def parse_data_uri(value: str, *, argument: str, max_bytes: int) -> bytes:
     if found is None:
         raise build_refusal(argument, "begins like a data URI but has no comma before the data", _EXPECTED)
     body, is_base64 = found
-    decode = _decode_base64 if is_base64 else unquote_to_bytes
-    data = _decode(decode, body, argument, max_bytes, "is a data URI whose data is broken or cut off")
+    try:
+        data = _decode(_decode_base64 if is_base64 else unquote_to_bytes, body, argument, max_bytes)
+    except ValueError as exc:
+        raise build_refusal(argument, "is a data URI whose data is broken or cut off", _EXPECTED) from exc
     if not is_base64:
         data = _decode_unmarked(body) or data
     if not data:
@@ -61,47 +62,20 @@ def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
     Raises:
         ArgumentsInvalid: It is not base64, or holds more than `max_bytes`.
     """
-    problem = "looks like the base64 of a file, but is broken or cut off"
-    return _decode(_decode_base64, value, argument, max_bytes, problem)
-
-
-def _decode(decode: Callable[[str], bytes], body: str, argument: str, max_bytes: int, problem: str) -> bytes:
-    data = None
-    # Checked before decoding too, so that a huge text is not copied: percent-encoding takes three characters for a byte.
-    if len(body) <= _MOST_CHARACTERS_PER_BYTE * max_bytes + _MAX_HEADER_CHARACTERS:
-        try:
-            data = decode(body)
-        except ValueError as exc:
-            raise build_refusal(argument, problem, _EXPECTED) from exc
-    if data is None or len(data) > max_bytes:
-        too_large = f"holds more than {format_size(max_bytes)}, the most that can be sent"
-        raise build_refusal(argument, too_large, "Give a smaller file, or an https URL of it.")
-    return data
-
-
-def _split(value: str) -> tuple[str, bool] | None:
-    """Return the data of a URI and whether it is base64; None when nothing separates it from its beginning.
-
-    The beginning may be doubled, or lack the word before the type or the comma: nothing else can be meant.
-    """
-    rest, is_base64 = value.strip(), False
-    for _ in range(_MOST_BEGINNINGS):
-        beginning = _BEGINNING.match(rest)
-        if beginning is None:
-            break
-        is_base64 = is_base64 or _IS_BASE64.search(beginning[0]) is not None
-        rest = rest[beginning.end() :]
-    return None if rest == value.strip() else (rest, is_base64)
-
-
-def _decode_unmarked(body: str) -> bytes:
-    """Return the bytes of base64 that is not marked as such, when they are a picture, video or sound; else nothing."""
     try:
-        data = _decode_base64(body)
-    except ValueError:
-        return b""
-    sniffed = sniff(data)
-    return data if sniffed is not None and sniffed.is_media else b""
+        return _decode(_decode_base64, value, argument, max_bytes)
+    except ValueError as exc:
+        raise build_refusal(argument, "looks like the base64 of a file, but is broken or cut off", _EXPECTED) from exc
+
+
+def _decode(decode: Callable[[str], bytes], body: str, argument: str, max_bytes: int) -> bytes:
+    # Checked before decoding too, so that a huge text is not copied: percent-encoding takes three characters for a byte.
+    is_huge = len(body) > _MOST_CHARACTERS_PER_BYTE * max_bytes + _MAX_HEADER_CHARACTERS
+    data = b"" if is_huge else decode(body)
+    if is_huge or len(data) > max_bytes:
+        problem = f"holds more than {format_size(max_bytes)}, the most that can be sent"
+        raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
+    return data
 
 
 def _decode_base64(body: str) -> bytes:
