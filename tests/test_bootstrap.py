@@ -54,7 +54,7 @@ async def test_the_setting_is_a_ceiling_and_learning_starts_at_the_documented_li
     for given in (None, 0, 7, 900):
         settings = build_settings(tmp_path / "person", DOWN, requests_per_minute=given)
         async with open_assembly(settings) as assembly:
-            view = await assembly.workspace.catalogs[0].account.budget.look()
+            view = await assembly.workspace.catalogs[0].account.limiter.get_status()
             limits.append((view.limit, view.ceiling))
 
     assert limits == [(50, 500), (0, 0), (7, 7), (50, 900)]

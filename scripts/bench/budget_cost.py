@@ -9,10 +9,10 @@ from typing import Final
 import anyio
 from figures import Figure
 
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
-from flowport.network.ratelimit.state import SharedWindow
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
+from flowport.network.ratelimit.state import SharedState
 from flowport.runtime.clock import SystemClock
-from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
+from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 
 REQUESTS: Final = 500
 LIMIT: Final = 600
@@ -28,11 +28,11 @@ def measure_budget_cost() -> list[Figure]:
 async def _measure() -> list[Figure]:
     clock = SystemClock()
     with tempfile.TemporaryDirectory(prefix="flowport-bench-") as name:
-        file = BudgetFile(Path(name) / BUDGET_NAME)
-        shared = RequestBudget(LIMIT, clock, window=SharedWindow(file, "one after the other", clock))
+        file = RateWindowFile(Path(name) / RATE_WINDOWS_NAME)
+        shared = RateLimiter(LIMIT, clock, window=SharedState(file, "one after the other", clock))
         seconds = await _take_in_turn(shared)
-        alone = await _take_in_turn(RequestBudget(LIMIT, clock))
-        together = await _take_together(RequestBudget(LIMIT, clock, window=SharedWindow(file, "side by side", clock)))
+        alone = await _take_in_turn(RateLimiter(LIMIT, clock))
+        together = await _take_together(RateLimiter(LIMIT, clock, window=SharedState(file, "side by side", clock)))
         await file.close()
     return [
         _build(f"a request from the shared budget, median of {REQUESTS} (by itself {alone * 1000:.2f} ms)", seconds),
@@ -40,20 +40,20 @@ async def _measure() -> list[Figure]:
     ]
 
 
-async def _take_in_turn(budget: RequestBudget) -> float:
+async def _take_in_turn(limiter: RateLimiter) -> float:
     taken = []
     for _ in range(REQUESTS):
         began = time.perf_counter()
-        await budget.take(Priority.LOOK)
+        await limiter.take(Priority.POLL)
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)
 
 
-async def _take_together(budget: RequestBudget) -> float:
+async def _take_together(limiter: RateLimiter) -> float:
     began = time.perf_counter()
     async with anyio.create_task_group() as tasks:
         for _ in range(REQUESTS):
-            tasks.start_soon(budget.take, Priority.LOOK)
+            tasks.start_soon(limiter.take, Priority.POLL)
     return (time.perf_counter() - began) / REQUESTS
 
 

@@ -14,7 +14,7 @@ from virtual import VirtualClock, run_virtually
 from flowport.domain.models import Urgency
 from flowport.network.api_client import report_limits
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
-from flowport.network.ratelimit.limiter import RequestBudget, RunView
+from flowport.network.ratelimit.limiter import LimiterStatus, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.magnific.api import Magnific
 
@@ -34,7 +34,7 @@ class LearningAccount(VirtualAccount):
     def __init__(self, clock: VirtualClock, chance: random.Random, *, limit: int) -> None:
         super().__init__(clock, chance)
         documented = Magnific().requests_per_minute
-        self.budget = RequestBudget(documented, clock, ceiling=DEFAULT_CEILING)
+        self.limiter = RateLimiter(documented, clock, ceiling=DEFAULT_CEILING)
         self.limit = limit
         self.sent_at: list[float] = []
 
@@ -45,15 +45,15 @@ class LearningAccount(VirtualAccount):
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Answer as the provider does, and let the limiter learn from it, as the way to an API does."""
-        sent_at = self.budget.note_sent()
+        sent_at = self.limiter.note_sent()
         self.sent_at.append(sent_at)
         answer = await super().send_now(request)
-        self.budget.note_over(sent_at)
-        report_limits(self.budget, answer, sent_at)
+        self.limiter.note_over(sent_at)
+        report_limits(self.limiter, answer, sent_at)
         return answer
 
 
-async def learn(limit: int, minutes: int, seed: int) -> tuple[LearningAccount, RunView]:
+async def learn(limit: int, minutes: int, seed: int) -> tuple[LearningAccount, LimiterStatus]:
     """Carry out rows without end for so long, and return the account and what it has learned."""
     build = partial(LearningAccount, limit=limit)
     async with open_world(seed, build_account=build, may_refuse=True) as world:
@@ -71,7 +71,7 @@ async def learn(limit: int, minutes: int, seed: int) -> tuple[LearningAccount, R
             account = world.account
             if not isinstance(account, LearningAccount):
                 raise TypeError(account)
-            found = account, await account.budget.look()
+            found = account, await account.limiter.get_status()
             tasks.cancel_scope.cancel()
     return found
 
@@ -98,7 +98,7 @@ def build_refusals(what: str, account: VirtualAccount, most: int) -> Figure:
 
 
 def play(
-    work: Callable[[int, int, int], Awaitable[tuple[LearningAccount, RunView]]], limit: int, minutes: int
-) -> tuple[LearningAccount, RunView]:
+    work: Callable[[int, int, int], Awaitable[tuple[LearningAccount, LimiterStatus]]], limit: int, minutes: int
+) -> tuple[LearningAccount, LimiterStatus]:
     """Return how it went with a limit."""
     return run_virtually(partial(work, limit, minutes), SEED)

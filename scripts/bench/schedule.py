@@ -67,7 +67,7 @@ async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Ou
         others.append(await carry(world, Urgency.WAITED))
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(get_live_rows(world.account.budget.limit)):
+        for _ in range(get_live_rows(world.account.limiter.limit)):
             tasks.start_soon(work)
         if every_seconds:
             while not over.is_set():
@@ -102,7 +102,7 @@ async def carry_by_fixed_pace(world: World, _: Urgency) -> Job:
     await world.account.send_now(start.build_start_request(APP, {"n": name}))
     while True:
         await world.clock.sleep(FIXED_SECONDS)
-        await world.account.wait_for_turn(Priority.LOOK)
+        await world.account.wait_for_turn(Priority.POLL)
         answer = await world.account.send_now(start.build_status_request(name))
         if start.parse_status(answer, now=world.clock.now()).state.is_final:
             job.told_at = world.clock.monotonic()

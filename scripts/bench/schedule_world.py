@@ -20,7 +20,7 @@ from flowport.domain.models import Account, App, Run, RunState, Urgency
 from flowport.domain.run_events import RunEvent, apply
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.live import LiveRuns
@@ -69,8 +69,8 @@ class VirtualAccount(OpenAccount):
         self, clock: VirtualClock, chance: random.Random, provider: Provider | None = None, app: App = APP
     ) -> None:
         provider = provider or Magnific()
-        budget = RequestBudget(provider.requests_per_minute, clock, per_day=provider.requests_per_day)
-        super().__init__(Account(provider.name, "virtual", "bench"), provider, budget, _go_nowhere)
+        limiter = RateLimiter(provider.requests_per_minute, clock, per_day=provider.requests_per_day)
+        super().__init__(Account(provider.name, "virtual", "bench"), provider, limiter, _go_nowhere)
         self.app = app
         self._clock = clock
         self._chance = chance
@@ -82,11 +82,11 @@ class VirtualAccount(OpenAccount):
     @property
     def true_limit(self) -> int:
         """Requests that the provider accepts in a minute."""
-        return self.budget.limit
+        return self.limiter.limit
 
     async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
         """Take a request from the real budget."""
-        await self.budget.take(priority, operation)
+        await self.limiter.take(priority, operation)
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Answer as the provider does, a moment later."""

@@ -26,8 +26,8 @@ from flowport.network.account import FixedLocation, OpenAccount
 from flowport.network.api_client import Location
 from flowport.network.download import Fetcher
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
-from flowport.network.ratelimit.limiter import RequestBudget
-from flowport.network.ratelimit.state import SharedWindow
+from flowport.network.ratelimit.limiter import RateLimiter
+from flowport.network.ratelimit.state import SharedState
 from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
 from flowport.network.upload import Uploader
 from flowport.providers.interface import Provider
@@ -60,7 +60,7 @@ from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
 from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
 from flowport.store.sqlite.connection import STORE_NAME
-from flowport.store.sqlite.rate_windows import BUDGET_NAME, BudgetFile
+from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
 from flowport.store.sqlite.store import open_sqlite_store
 
@@ -175,21 +175,21 @@ def find_store(folder: Path) -> Store | None:
 
 def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExitStack) -> list[OpenAccount]:
     """Return the configured accounts, or the sandbox's when none is configured. Each home has one record of requests."""
-    budget_file = BudgetFile(settings.home / BUDGET_NAME)
-    stack.push_async_callback(budget_file.close)
+    rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
+    stack.push_async_callback(rate_windows.close)
 
-    def build_budget(account: Account, provider: Provider, *, is_limited: bool = True) -> RequestBudget:
-        """Build the budget of an account. The setting is a ceiling: the limit below it starts at the documented one."""
+    def build_limiter(account: Account, provider: Provider, *, is_limited: bool = True) -> RateLimiter:
+        """Build the rate limiter of an account. The setting is a ceiling: the limit below it starts at the documented one."""
         per_minute, per_day = settings.requests_per_minute, settings.requests_per_day
         documented = provider.requests_per_minute if is_limited else 0
         ceiling = (max(documented, DEFAULT_CEILING) if documented else 0) if per_minute is None else per_minute
-        return RequestBudget(
+        return RateLimiter(
             min(documented or ceiling, ceiling),
             clock,
             ceiling=ceiling,
             title=provider.title,
             per_day=(provider.requests_per_day if is_limited else 0) if per_day is None else per_day,
-            window=SharedWindow(budget_file, account.id, clock),
+            window=SharedState(rate_windows, account.id, clock),
             process_id=home.process.process_id,
         )
 
@@ -205,15 +205,15 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
             setting=configured.base_url_setting,
             file_origins=configured.file_origins,
         )
-        accounts.append(OpenAccount(account, provider, build_budget(account, provider), FixedLocation(location)))
+        accounts.append(OpenAccount(account, provider, build_limiter(account, provider), FixedLocation(location)))
     if not accounts:
         provider = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)()
         sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME if home.unrecorded is None else None)
         stack.push_async_callback(sandbox.aclose)
         # Always the same, although port and key change: its catalogue and its names outlive the process.
         account = Account(provider.name, SANDBOX_HOST, "builtin")
-        budget = build_budget(account, provider, is_limited=False)
-        accounts.append(SandboxAccount(account, provider, budget, sandbox))
+        limiter = build_limiter(account, provider, is_limited=False)
+        accounts.append(SandboxAccount(account, provider, limiter, sandbox))
     return accounts
 
 

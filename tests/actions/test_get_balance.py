@@ -67,14 +67,14 @@ async def test_what_is_as_usual_is_told_in_four_facts(sandbox: SandboxClient, tm
 
 def count_sent(*programs: Harness) -> list[int]:
     """Return how many requests each has sent."""
-    return [get_account(one).budget.get_used() for one in programs]
+    return [get_account(one).limiter.get_used() for one in programs]
 
 
 async def test_a_refusal_shows_as_a_pause_and_a_lower_limit(sandbox: SandboxClient, tmp_path: Path) -> None:
     """A person who waits wants to know what for."""
     async with open_harness(sandbox, tmp_path / "person", requests_per_minute=None) as flowport:
         before = await ask_requests(flowport)
-        get_account(flowport).budget.note_busy(100.0)
+        get_account(flowport).limiter.note_busy(100.0)
         facts = await ask_requests(flowport)
     assert before["requests_per_minute_source"] == "documented by the provider; raised while work waits"
     assert (before["requests_per_minute"], before["requests_per_minute_ceiling"]) == (50, 500)
@@ -91,7 +91,7 @@ async def test_a_day_that_is_used_up_fails_a_run_before_anything_is_spent(
     async with open_harness(sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
         await flowport.call("text_to_picture", prompt="a lake")
         started = await flowport.count("run")
-        get_account(flowport).budget.note_limits(RateLimits(0, reset_seconds=7200.0))
+        get_account(flowport).limiter.note_limits(RateLimits(0, reset_seconds=7200.0))
         facts = await flowport.ask("text_to_picture", prompt="a hill")
         balance = await ask_requests(flowport)
         assert await flowport.count("run") == started

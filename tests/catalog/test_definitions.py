@@ -89,9 +89,9 @@ async def workspace() -> AsyncIterator[Any]:
 
 def build_home(catalog: SlowCatalog) -> Any:
     """Return an open catalogue with a budget in which nothing waits."""
-    budget = SimpleNamespace(get_wait=lambda _: 0.0)
+    limiter = SimpleNamespace(get_wait=lambda _: 0.0)
     return SimpleNamespace(
-        catalog=catalog, account=SimpleNamespace(budget=budget, provider=SimpleNamespace(title="Magnific"))
+        catalog=catalog, account=SimpleNamespace(limiter=limiter, provider=SimpleNamespace(title="Magnific"))
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.errors import DayUsedUp, Operation
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.rate_limit_headers import RateLimits
 from tests.fakes.client import build_photo, write
 from tests.fakes.magica.client import MagicaClient
@@ -15,9 +15,9 @@ from tests.support.magica_face import MAGICA, PROMPT
 
 def use_up_the_day(monkeypatch: pytest.MonkeyPatch, operation: Operation, *, after: int) -> None:
     """Have the budget allow so many requests for something, and then no more today."""
-    take, taken = RequestBudget.take, 0
+    take, taken = RateLimiter.take, 0
 
-    async def count(self: RequestBudget, priority: Priority, asked: Operation = Operation.START_RUN) -> None:
+    async def count(self: RateLimiter, priority: Priority, asked: Operation = Operation.START_RUN) -> None:
         """Refuse what is too much."""
         nonlocal taken
         taken += asked is operation
@@ -25,7 +25,7 @@ def use_up_the_day(monkeypatch: pytest.MonkeyPatch, operation: Operation, *, aft
             raise DayUsedUp("Magica", asked, 7200.0, is_told=False)
         await take(self, priority, asked)
 
-    monkeypatch.setattr(RequestBudget, "take", count)
+    monkeypatch.setattr(RateLimiter, "take", count)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4])
@@ -76,6 +76,6 @@ async def test_a_balance_that_cannot_be_asked_today_is_told_as_that(face: Magica
     """Trying again is of no use before the day goes on."""
     async with MAGICA.open(face.sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
         account = flowport.assembly.workspace.catalogs[0].account
-        account.budget.note_limits(RateLimits(0, reset_seconds=7200.0))
+        account.limiter.note_limits(RateLimits(0, reset_seconds=7200.0))
         told = (await flowport.ask("get_balance"))["accounts"][0]["provider_balance"]
     assert told == "The day's requests are used up; Magica cannot be asked until the day goes on."

@@ -165,7 +165,7 @@ async def test_budgets_and_purses_are_apart(sandbox: SandboxClient, tmp_path: Pa
     async with open_both(
         sandbox, tmp_path / "person", spending_limits=spending_limits, requests_per_minute=None
     ) as flowport:
-        limits = [one.account.budget.limit for one in flowport.assembly.workspace.catalogs]
+        limits = [one.account.limiter.limit for one in flowport.assembly.workspace.catalogs]
         tools = [one.catalog.get_listing("Text to Picture").tool_name for one in flowport.assembly.workspace.catalogs]
         states = [(await flowport.ask(tool, **PROMPT)).get("state") for tool in tools]
         spent = [one["spent_credits_24_hours"] for one in (await flowport.ask("get_balance"))["accounts"]]

@@ -7,7 +7,7 @@ from flowport.domain.errors import Breakage, DayUsedUp, Operation, ProviderUnrea
 from flowport.domain.models import Account
 from flowport.network.account import FixedLocation, OpenAccount
 from flowport.network.api_client import Location
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific.api import Magnific
 from flowport.providers.rate_limit_headers import RateLimits
@@ -37,8 +37,8 @@ class Place:
 
 def build_account(place: Place, *, limit: int = 0, clock: FakeClock | None = None) -> OpenAccount:
     """Return an account at a place."""
-    budget = RequestBudget(limit, clock or FakeClock())
-    return OpenAccount(Account("magnific", "sandbox", "builtin"), Magnific(), budget, place)
+    limiter = RateLimiter(limit, clock or FakeClock())
+    return OpenAccount(Account("magnific", "sandbox", "builtin"), Magnific(), limiter, place)
 
 
 async def wait_until_alone(server: RawServer) -> None:
@@ -61,7 +61,7 @@ async def test_the_place_is_asked_for_at_the_first_request_and_at_each_after_it(
         account = build_account(place)
         assert place.asked == 0
         for _ in range(2):
-            await account.send(READ, Priority.LOOK)
+            await account.send(READ, Priority.POLL)
         assert place.asked >= 2
         assert server.connections == 1
         await account.aclose()
@@ -72,9 +72,9 @@ async def test_connections_are_replaced_when_the_place_changes() -> None:
     async with serving(build_reply()) as old, serving(build_reply()) as new:
         place = Place(old.origin)
         account = build_account(place)
-        await account.send(READ, Priority.LOOK)
+        await account.send(READ, Priority.POLL)
         place.origin = new.origin
-        await account.send(READ, Priority.LOOK)
+        await account.send(READ, Priority.POLL)
         await wait_until_alone(old)
         assert (old.connections, new.connections) == (1, 1)
         await account.aclose()
@@ -87,7 +87,7 @@ async def test_one_who_waits_for_a_turn_is_not_sent_to_the_old_place() -> None:
     async with serving(build_reply()) as old, serving(build_reply(status=201)) as new:
         place = Place(old.origin)
         account = build_account(place, clock=clock)
-        account.budget.note_busy(10.0)
+        account.limiter.note_busy(10.0)
         statuses: list[int] = []
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_note_status, account, statuses)
@@ -100,14 +100,14 @@ async def test_one_who_waits_for_a_turn_is_not_sent_to_the_old_place() -> None:
 
 
 async def _note_status(account: OpenAccount, statuses: list[int]) -> None:
-    statuses.append((await account.send(READ, Priority.LOOK)).status)
+    statuses.append((await account.send(READ, Priority.POLL)).status)
 
 
 async def test_a_day_that_is_used_up_is_an_error_in_the_providers_name() -> None:
     """Nothing is sent; the error says what was not asked, and when to come back."""
     async with serving(build_reply()) as server:
         account = build_account(Place(server.origin), limit=9)
-        account.budget.note_limits(RateLimits(0, reset_seconds=500.0))
+        account.limiter.note_limits(RateLimits(0, reset_seconds=500.0))
         with pytest.raises(DayUsedUp) as caught:
             await account.send(READ, Priority.DISCOVER)
         assert (caught.value.operation, caught.value.resumes_seconds) == (READ.operation, 500.0)
@@ -119,11 +119,11 @@ async def test_a_request_counts_once_in_the_budget() -> None:
     """Whether it is sent at once or after its turn was awaited."""
     async with serving(build_reply()) as server:
         account = build_account(Place(server.origin), limit=9)
-        await account.send(READ, Priority.LOOK)
-        assert account.budget.get_used() == 1
+        await account.send(READ, Priority.POLL)
+        assert account.limiter.get_used() == 1
         await account.wait_for_turn(Priority.START)
         await account.send_now(READ)
-        assert account.budget.get_used() == 2
+        assert account.limiter.get_used() == 2
         await account.aclose()
 
 
@@ -134,9 +134,9 @@ async def test_a_place_that_is_not_known_costs_no_turn() -> None:
     account = build_account(place, limit=9)
     for _ in range(2):
         with pytest.raises(ProviderUnreachable) as caught:
-            await account.send(READ, Priority.LOOK)
+            await account.send(READ, Priority.POLL)
         assert caught.value is UNREACHABLE
-    assert account.budget.get_used() == 0
+    assert account.limiter.get_used() == 0
 
 
 async def test_files_come_from_the_origins_of_the_place_without_a_request() -> None:
@@ -145,7 +145,7 @@ async def test_files_come_from_the_origins_of_the_place_without_a_request() -> N
     account = build_account(place, limit=9)
     for _ in range(2):
         assert await account.fetch_file_origins() == {"http://127.0.0.1:80"}
-    assert account.budget.get_used() == 0
+    assert account.limiter.get_used() == 0
     await account.aclose()
 
 

@@ -18,7 +18,7 @@ from flowport.network.api_client import (
     Location,
 )
 from flowport.network.causes import BREAKAGES, get_breakage
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runtime.failpoints import Failpoint
 from tests.support.fake_clock import FakeClock
@@ -38,13 +38,13 @@ LIBRARY_ERRORS = sorted(
 async def opened(
     base_url: str,
     *,
-    budget: RequestBudget | None = None,
+    limiter: RateLimiter | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
     is_loopback: bool = True,
 ) -> AsyncIterator[Api]:
     """Give the way to an API for the length of a block."""
     location = Location(base_url, HEADERS, "mk-secret", is_loopback=is_loopback)
-    api = Api("Magnific", location, budget or RequestBudget(0, FakeClock()), transport=transport)
+    api = Api("Magnific", location, limiter or RateLimiter(0, FakeClock()), transport=transport)
     try:
         yield api
     finally:
@@ -243,35 +243,35 @@ async def test_a_start_does_not_take_the_connection_of_a_read() -> None:
 async def test_a_429_makes_the_whole_account_rest(headers: tuple[str, ...], pause: float) -> None:
     """The limit belongs to the key, so every other call must wait too."""
     clock = FakeClock()
-    budget = RequestBudget(50, clock)
-    async with serving(build_reply(b"", *headers, status=429)) as server, opened(server.origin, budget=budget) as api:
+    limiter = RateLimiter(50, clock)
+    async with serving(build_reply(b"", *headers, status=429)) as server, opened(server.origin, limiter=limiter) as api:
         await api.send(READ)
-    await budget.take(Priority.START)
+    await limiter.take(Priority.START)
     assert clock.monotonic() == pause
 
 
 async def test_what_an_answer_says_is_left_holds_for_the_account() -> None:
     """Magica's headers; the rest of the key's minute belongs to somebody else."""
     clock = FakeClock()
-    budget = RequestBudget(50, clock)
+    limiter = RateLimiter(50, clock)
     reset = f"X-RateLimit-Reset: {int(clock.now() + 20) * 1000}"
     reply = build_reply(b"", "X-RateLimit-Remaining: 1", reset)
-    async with serving(reply) as server, opened(server.origin, budget=budget) as api:
+    async with serving(reply) as server, opened(server.origin, limiter=limiter) as api:
         await api.send(READ)
-    await budget.take(Priority.LOOK)
+    await limiter.take(Priority.POLL)
     assert clock.monotonic() == 0.0
-    await budget.take(Priority.LOOK)
+    await limiter.take(Priority.POLL)
     assert clock.monotonic() == 20.0
 
 
 async def test_a_refusal_of_the_day_lowers_nothing() -> None:
     """It is no sign of somebody else, and a look that waits must not be paced for it."""
     clock = FakeClock()
-    budget = RequestBudget(50, clock)
+    limiter = RateLimiter(50, clock)
     day = ("X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 30000", "Retry-After: 9")
-    async with serving(build_reply(b"", *day, status=429)) as server, opened(server.origin, budget=budget) as api:
+    async with serving(build_reply(b"", *day, status=429)) as server, opened(server.origin, limiter=limiter) as api:
         await api.send(READ)
-    view = await budget.look()
+    view = await limiter.get_status()
     assert (view.limit, view.paused_seconds, view.day_left) == (50, 0.0, 0)
 
 
@@ -279,11 +279,11 @@ async def test_a_refusal_of_the_day_lowers_nothing() -> None:
 async def test_no_other_status_makes_it_rest(status: int) -> None:
     """A 503 says that the provider is down, not that we ask too much."""
     clock = FakeClock()
-    budget = RequestBudget(50, clock)
+    limiter = RateLimiter(50, clock)
     reply = build_reply(b"", "Retry-After: 7", status=status)
-    async with serving(reply) as server, opened(server.origin, budget=budget) as api:
+    async with serving(reply) as server, opened(server.origin, limiter=limiter) as api:
         await api.send(READ)
-    await budget.take(Priority.START)
+    await limiter.take(Priority.START)
     assert clock.monotonic() == 0.0
 
 
@@ -347,7 +347,7 @@ async def test_an_answer_that_never_ends_is_no_answer(request_: ApiRequest) -> N
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=Drip()))
     location = Location("https://x", HEADERS)
     limits = dict.fromkeys(Operation, 0.0)
-    api = Api("Magnific", location, RequestBudget(0, FakeClock()), transport=transport, request_seconds=limits)
+    api = Api("Magnific", location, RateLimiter(0, FakeClock()), transport=transport, request_seconds=limits)
     with pytest.raises(ProviderUnreachable) as caught:
         await api.send(request_)
     await api.aclose()

@@ -26,11 +26,11 @@ from flowport.network.ratelimit.learned_limit import (
     note_refused,
     note_waiting,
 )
-from flowport.network.ratelimit.window import Ask, Wish, admit
+from flowport.network.ratelimit.window import Demand, TokenRequest, admit
 from flowport.network.ratelimit.window_record import AccountRecord, refresh
 
 LIMITS = Limits(50, ceiling=500)
-START, LOOK = Wish(0), Wish(1, may_probe=True)
+START, POLL = TokenRequest(0), TokenRequest(1, may_probe=True)
 
 
 def learn(proven: int, marks: tuple[Mark, ...] = (), **changes: int) -> LearnedLimit:
@@ -187,7 +187,7 @@ EVENTS = st.lists(
     st.tuples(
         st.floats(0.0, 30.0),
         st.one_of(
-            st.lists(st.sampled_from([START, LOOK]), min_size=1, max_size=9),
+            st.lists(st.sampled_from([START, POLL]), min_size=1, max_size=9),
             st.sampled_from(["accepted", "refused"]),
         ),
     ),
@@ -197,7 +197,7 @@ EVENTS = st.lists(
 
 @given(documented=st.integers(1, 12), ceiling=st.integers(1, 16), events=EVENTS)
 def test_whatever_happens_starts_stay_within_the_limit_and_everything_within_the_ceiling(
-    documented: int, ceiling: int, events: list[tuple[float, list[Wish] | str]]
+    documented: int, ceiling: int, events: list[tuple[float, list[TokenRequest] | str]]
 ) -> None:
     """A refusal never raises the limit, and an accepted probe never lowers it."""
     limits = Limits(min(documented, ceiling), ceiling=ceiling)
@@ -214,8 +214,8 @@ def test_whatever_happens_starts_stay_within_the_limit_and_everything_within_the
             assert 1 <= get_limit(record.learned, limits) <= limit
         else:
             used = record.used
-            wishes = [wish for wish in event if isinstance(wish, Wish)]
-            record, reply = admit(record, Ask("p", limits, wishes))
-            assert used + reply.granted <= max(used, limit)
-            assert record.used == used + reply.granted + reply.extra <= max(used, ceiling)
-            assert reply.extra <= sum(wish.may_probe for wish in wishes[reply.granted :])
+            tokens = [request for request in event if isinstance(request, TokenRequest)]
+            record, grant = admit(record, Demand("p", limits, tokens))
+            assert used + grant.granted <= max(used, limit)
+            assert record.used == used + grant.granted + grant.extra <= max(used, ceiling)
+            assert grant.extra <= sum(request.may_probe for request in tokens[grant.granted :])

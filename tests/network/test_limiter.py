@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.network.ratelimit.window import KEPT_PARTS, KEPT_PARTS_URGENT, ROW_HASTE
 from flowport.network.ratelimit.window_record import SPAN_SECONDS as SPAN
 from tests.support.fake_clock import FakeClock
@@ -16,21 +16,21 @@ from tests.support.fake_clock import FakeClock
 Grant = tuple[float, Priority]
 
 
-async def take(budget: RequestBudget, clock: FakeClock, arrival: Grant, granted: list[Grant]) -> None:
+async def take(limiter: RateLimiter, clock: FakeClock, arrival: Grant, granted: list[Grant]) -> None:
     """Arrive at a time, wait for the turn and note when it came."""
     at, priority = arrival
     await clock.sleep(at - clock.monotonic())
-    await budget.take(priority)
+    await limiter.take(priority)
     granted.append((clock.monotonic(), priority))
 
 
 async def take_all(limit: int, arrivals: Sequence[Grant]) -> list[Grant]:
     """Return when each of these requests was granted, in the order of the grants."""
     clock = FakeClock()
-    budget, granted = RequestBudget(limit, clock), list[Grant]()
+    limiter, granted = RateLimiter(limit, clock), list[Grant]()
     async with anyio.create_task_group() as tasks:
         for arrival in arrivals:
-            tasks.start_soon(take, budget, clock, arrival, granted)
+            tasks.start_soon(take, limiter, clock, arrival, granted)
     return granted
 
 
@@ -63,7 +63,7 @@ def test_the_urgent_go_first_and_equals_in_their_order(arrivals: list[Grant]) ->
 
 async def test_a_burst_is_allowed_and_the_rest_comes_as_the_window_slides() -> None:
     """The documented limit is per minute, not per second."""
-    arrivals = [(float(at), Priority.LOOK) for at in (0, 10, 20, 30, 31)]
+    arrivals = [(float(at), Priority.POLL) for at in (0, 10, 20, 30, 31)]
     granted = await take_all(3, arrivals)
     assert [at for at, _ in granted] == [0.0, 10.0, 20.0, SPAN, 10.0 + SPAN]
 
@@ -71,7 +71,7 @@ async def test_a_burst_is_allowed_and_the_rest_comes_as_the_window_slides() -> N
 async def test_discovery_that_can_wait_leaves_half_of_the_window(clock: FakeClock) -> None:
     """A thousand definitions must not stand in the way of a run."""
     later = [(0.0, Priority.DISCOVER_LATER)] * 5
-    looks = [(1.0, Priority.LOOK)] * 2
+    looks = [(1.0, Priority.POLL)] * 2
     granted = await take_all(4, [*later, *looks])
     assert [at for at, _ in granted] == [0.0, 0.0, 1.0, 1.0, SPAN + 1.0, SPAN + 1.0, 2 * SPAN + 1.0]
 
@@ -83,15 +83,15 @@ async def test_discovery_that_can_wait_is_served_even_by_the_smallest_limit() ->
 
 async def test_one_who_stops_waiting_blocks_nobody(clock: FakeClock) -> None:
     """A call that is cancelled while it stands first must not hold its place for ever."""
-    budget, granted = RequestBudget(1, clock), list[Grant]()
-    await budget.take(Priority.START)
+    limiter, granted = RateLimiter(1, clock), list[Grant]()
+    await limiter.take(Priority.START)
     async with anyio.create_task_group() as tasks, anyio.create_task_group() as leaving:
-        leaving.start_soon(budget.take, Priority.START)
-        leaving.start_soon(budget.take, Priority.LOOK)
-        tasks.start_soon(take, budget, clock, (0.0, Priority.DISCOVER), granted)
+        leaving.start_soon(limiter.take, Priority.START)
+        leaving.start_soon(limiter.take, Priority.POLL)
+        tasks.start_soon(take, limiter, clock, (0.0, Priority.DISCOVER), granted)
         tasks.start_soon(_cancel_later, clock, leaving.cancel_scope)
     assert granted == [(SPAN, Priority.DISCOVER)]
-    assert budget.get_used() == 1
+    assert limiter.get_used() == 1
 
 
 async def _cancel_later(clock: FakeClock, scope: anyio.CancelScope) -> None:
@@ -101,65 +101,65 @@ async def _cancel_later(clock: FakeClock, scope: anyio.CancelScope) -> None:
 
 async def test_nothing_is_granted_while_the_provider_is_busy(clock: FakeClock) -> None:
     """It said when to come back; the longest of its words counts, for those who wait already too."""
-    budget, granted = RequestBudget(1, clock), list[Grant]()
-    await budget.take(Priority.LOOK)
-    budget.note_busy(100.0)
-    budget.note_busy(20.0)
-    await take(budget, clock, (0.0, Priority.START), granted)
+    limiter, granted = RateLimiter(1, clock), list[Grant]()
+    await limiter.take(Priority.POLL)
+    limiter.note_busy(100.0)
+    limiter.note_busy(20.0)
+    await take(limiter, clock, (0.0, Priority.START), granted)
     assert granted == [(100.0, Priority.START)]
 
 
 async def test_a_pause_that_begins_while_somebody_waits_holds_for_him(clock: FakeClock) -> None:
     """A 429 comes back while others stand in the queue."""
-    budget, granted = RequestBudget(1, clock), list[Grant]()
-    await budget.take(Priority.LOOK)
+    limiter, granted = RateLimiter(1, clock), list[Grant]()
+    await limiter.take(Priority.POLL)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(take, budget, clock, (0.0, Priority.START), granted)
+        tasks.start_soon(take, limiter, clock, (0.0, Priority.START), granted)
         await clock.sleep(59.0)
-        budget.note_busy(30.0)
+        limiter.note_busy(30.0)
     assert granted == [(89.0, Priority.START)]
 
 
 async def test_no_limit_lets_everybody_through_but_for_a_pause(clock: FakeClock) -> None:
     """The sandbox has no limit, and may still play a busy provider."""
-    budget = RequestBudget(0, clock)
+    limiter = RateLimiter(0, clock)
     for _ in range(500):
-        await budget.take(Priority.DISCOVER_LATER)
-    assert (budget.limit, clock.monotonic()) == (0, 0.0)
-    budget.note_busy(7.0)
-    await budget.take(Priority.START)
+        await limiter.take(Priority.DISCOVER_LATER)
+    assert (limiter.limit, clock.monotonic()) == (0, 0.0)
+    limiter.note_busy(7.0)
+    await limiter.take(Priority.START)
     assert clock.monotonic() == 7.0
 
 
 async def test_without_a_limit_the_past_is_forgotten_all_the_same(clock: FakeClock) -> None:
     """A server that runs for months must not keep every request in memory."""
-    budget = RequestBudget(0, clock)
+    limiter = RateLimiter(0, clock)
     for _ in range(10):
-        await budget.take(Priority.LOOK)
+        await limiter.take(Priority.POLL)
         clock.advance(SPAN)
-    assert len(budget._sent) <= 2
+    assert len(limiter._sent) <= 2
 
 
 async def test_the_last_minute_is_counted(clock: FakeClock) -> None:
     """get_balance shows it."""
-    budget = RequestBudget(5, clock)
-    await budget.take(Priority.LOOK)
+    limiter = RateLimiter(5, clock)
+    await limiter.take(Priority.POLL)
     await clock.sleep(30.0)
-    await budget.take(Priority.LOOK)
-    assert budget.get_used() == 2
+    await limiter.take(Priority.POLL)
+    assert limiter.get_used() == 2
     clock.advance(31.0)
-    assert budget.get_used() == 1
+    assert limiter.get_used() == 1
 
 
 async def test_rows_leave_a_part_of_the_window_to_whoever_comes() -> None:
     """A person's start must not wait for a minute because two hundred rows were there first."""
     rows = [(0.0, Priority.START_ROW)] * 60
-    granted = await take_all(50, [*rows, (40.0, Priority.START), (50.0, Priority.LOOK)])
+    granted = await take_all(50, [*rows, (40.0, Priority.START), (50.0, Priority.POLL)])
     first = [(at, priority) for at, priority in granted if at < 60.0]
     assert sum(priority is Priority.START_ROW for _, priority in first) == 50 - 50 // KEPT_PARTS
     assert [(at, priority) for at, priority in first if priority is not Priority.START_ROW] == [
         (40.0, Priority.START),
-        (50.0, Priority.LOOK),
+        (50.0, Priority.POLL),
     ]
 
 
@@ -175,9 +175,9 @@ async def test_rows_leave_more_once_somebody_has_come() -> None:
 async def test_whoever_waits_finds_a_request_every_so_often_beside_rows_without_end() -> None:
     """A part that is used up in the first seconds would leave a person waiting for the rest of the minute."""
     gap = SPAN / (50 // KEPT_PARTS_URGENT)
-    looks = [(n * gap, Priority.LOOK) for n in range(60)]
+    looks = [(n * gap, Priority.POLL) for n in range(60)]
     granted = await take_all(50, [(0.0, Priority.START), *[(1.0, Priority.START_ROW)] * 500, *looks])
-    came = [at for at, priority in granted if priority is Priority.LOOK]
+    came = [at for at, priority in granted if priority is Priority.POLL]
     assert came == pytest.approx([at for at, _ in looks])
     # And what they free in time is not left a second time.
     assert sum(SPAN <= at < 2 * SPAN for at, _ in granted) >= 49
@@ -185,7 +185,7 @@ async def test_whoever_waits_finds_a_request_every_so_often_beside_rows_without_
 
 async def test_rows_do_not_outrun_their_own_answers() -> None:
     """Twenty at once would look at rows before the first of them has made room for another start."""
-    granted = await take_all(50, [(0.0, Priority.LOOK_ROW)] * 20)
+    granted = await take_all(50, [(0.0, Priority.POLL_ROW)] * 20)
     pauses = [after - before for (before, _), (after, _) in itertools.pairwise(granted)]
     assert pauses == pytest.approx([60.0 / (ROW_HASTE * 50)] * 19)
 
@@ -193,32 +193,32 @@ async def test_rows_do_not_outrun_their_own_answers() -> None:
 async def test_who_is_served_along_with_another_does_not_sleep_on() -> None:
     """It counts from the grant; sent seconds later, it would be one too many when its place in the window is free again."""
     rows = [(0.0, Priority.START_ROW)] * 50
-    granted = await take_all(50, [(0.0, Priority.START), *rows, (24.0, Priority.LOOK)])
-    place = granted.index((24.0, Priority.LOOK))
+    granted = await take_all(50, [(0.0, Priority.START), *rows, (24.0, Priority.POLL)])
+    place = granted.index((24.0, Priority.POLL))
     assert granted[place + 1] == (24.0, Priority.START_ROW)
 
 
 async def test_who_stands_in_line_hears_about_how_long(clock: FakeClock) -> None:
     """Third in the queue, about so many seconds: the first when the window frees a place, the others behind it."""
-    budget = RequestBudget(2, clock)
-    assert budget.get_wait(1) == 0.0
+    limiter = RateLimiter(2, clock)
+    assert limiter.get_wait(1) == 0.0
     told = list[float]()
 
-    async def ask() -> None:
+    async def demand() -> None:
         """Ask while the first of the line waits."""
         await clock.sleep(1.0)
-        told.extend([budget.get_wait(1), budget.get_wait(3)])
+        told.extend([limiter.get_wait(1), limiter.get_wait(3)])
 
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
-            tasks.start_soon(budget.take, Priority.START)
-        tasks.start_soon(ask)
+            tasks.start_soon(limiter.take, Priority.START)
+        tasks.start_soon(demand)
     assert told == pytest.approx([SPAN - 1.0, SPAN - 1.0 + SPAN])
 
 
 async def test_the_wait_that_is_told_knows_of_a_pause(clock: FakeClock) -> None:
     """Also where there is no limit."""
-    budget = RequestBudget(0, clock)
-    assert budget.get_wait(9) == 0.0
-    budget.note_busy(7.0)
-    assert budget.get_wait(1) == 7.0
+    limiter = RateLimiter(0, clock)
+    assert limiter.get_wait(9) == 0.0
+    limiter.note_busy(7.0)
+    assert limiter.get_wait(1) == 7.0

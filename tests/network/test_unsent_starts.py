@@ -16,7 +16,7 @@ import pytest
 
 from flowport.domain.errors import Breakage, Operation, ProviderUnreachable
 from flowport.network.api_client import Api, Location
-from flowport.network.ratelimit.limiter import RequestBudget
+from flowport.network.ratelimit.limiter import RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from tests.network.authority import Authority, build_authority
 from tests.network.relays import Relay, open_http_proxy, open_socks_proxy
@@ -49,7 +49,7 @@ def authority(tmp_path: Path) -> Authority:
 async def send(request: ApiRequest = START, *, base_url: str = f"https://{HOST}", setting: str = "") -> ApiAnswer:
     """Send one request to the API on its own."""
     location = Location(base_url, {"x-magnific-api-key": "mk-secret"}, "mk-secret", setting=setting)
-    api = Api("Magnific", location, RequestBudget(0, FakeClock()))
+    api = Api("Magnific", location, RateLimiter(0, FakeClock()))
     try:
         return await api.send(request)
     finally:
@@ -505,7 +505,7 @@ async def test_a_proxy_that_never_answers_starts_nothing(environment: pytest.Mon
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
         environment.setenv("ALL_PROXY", f"{scheme}://127.0.0.1:{port}")
         seconds = dict.fromkeys(Operation, 0.2)
-        api = Api("Magnific", Location(f"https://{HOST}", {}), RequestBudget(0, FakeClock()), request_seconds=seconds)
+        api = Api("Magnific", Location(f"https://{HOST}", {}), RateLimiter(0, FakeClock()), request_seconds=seconds)
         with pytest.raises(ProviderUnreachable) as caught:
             await api.send(START)
         await api.aclose()
@@ -517,7 +517,7 @@ async def test_a_proxy_that_never_answers_starts_nothing(environment: pytest.Mon
 async def test_a_request_that_cannot_be_written_starts_nothing(value: str) -> None:
     """The library looks at each header before it writes the first byte."""
     async with serving(build_reply()) as server:
-        api = Api("Magnific", Location(server.origin, {"x-key": value}), RequestBudget(0, FakeClock()))
+        api = Api("Magnific", Location(server.origin, {"x-key": value}), RateLimiter(0, FakeClock()))
         with pytest.raises(ProviderUnreachable) as caught:
             await api.send(START)
         await api.aclose()

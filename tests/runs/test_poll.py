@@ -120,7 +120,7 @@ async def test_each_end_is_written_down_whole(
     expected = replace(over_now, **changes)
     assert (over, await read(store)) == (expected, expected)
     assert account.asked == [ApiRequest(Operation.READ_RUN, "GET", "/v1/ai/flows/runs/remote-1")]
-    assert account.priorities == [Priority.LOOK]
+    assert account.priorities == [Priority.POLL]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ async def test_a_look_asks_once_and_not_urgently(clock: FakeClock) -> None:
     account = ScriptedAccount(in_turn(build_look("running")), clock)
 
     assert (await fetch_status(RUN, account, clock)).state is RunState.RUNNING
-    assert account.priorities == [Priority.LOOK]
+    assert account.priorities == [Priority.POLL]
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,13 @@ async def test_with_little_load_a_limit_changes_nothing(store: FaultyStore) -> N
         await watch.follow("a")
         await watch.finish("a")
         assert watch.asked_at == [2.5, 6.5, 10.5]
-        assert watch.account.priorities == [Priority.LOOK] * 3
+        assert watch.account.priorities == [Priority.POLL] * 3
 
 
 async def test_a_request_goes_to_the_run_that_is_the_right_one_when_it_comes(store: FaultyStore) -> None:
     """It was asked for on behalf of a row; meanwhile another row has become likelier to have ended."""
     async with open_watch(store, in_turn(DONE, last=GOING), limit=1, is_automatic=False) as watch:
-        await watch.account.budget.take(Priority.START)
+        await watch.account.limiter.take(Priority.START)
         await watch.follow("young", Urgency.BATCH)
         await wait_until(lambda: watch.clock.count_sleepers() >= 2)
         watch.clock.advance(3)
@@ -63,7 +63,7 @@ async def test_a_row_that_somebody_waits_for_goes_first(store: FaultyStore) -> N
             await watch.finish("row")
         await watch.follow("other", Urgency.BATCH)
         await watch.finish("other")
-        assert watch.account.priorities == [Priority.LOOK, Priority.LOOK_ROW]
+        assert watch.account.priorities == [Priority.POLL, Priority.POLL_ROW]
 
 
 async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does_not(store: FaultyStore) -> None:
@@ -73,7 +73,7 @@ async def test_a_run_that_was_just_asked_for_counts_as_waited_for_and_later_does
         await watch.finish("fresh")
         await watch.follow("left", age=50.0)
         await watch.finish("left")
-        assert watch.account.priorities == [Priority.LOOK, Priority.LOOK_ROW]
+        assert watch.account.priorities == [Priority.POLL, Priority.POLL_ROW]
 
 
 async def test_a_slow_answer_holds_up_nobody_else(store: FaultyStore) -> None:
@@ -172,7 +172,7 @@ async def test_a_bug_in_the_watch_ends_the_following_of_every_run_and_of_none_th
 async def test_runs_that_are_left_alone_while_they_wait_cost_no_request(store: FaultyStore) -> None:
     """The person does not want to hear of it any more; the request goes to another run."""
     async with open_watch(store, in_turn(last=DONE), limit=1, is_automatic=False) as watch:
-        await watch.account.budget.take(Priority.START)
+        await watch.account.limiter.take(Priority.START)
         for name in ("unwanted", "wanted"):
             await watch.follow(name)
         await wait_until(lambda: watch.clock.count_sleepers() >= 2)
@@ -186,7 +186,7 @@ async def test_runs_that_are_left_alone_while_they_wait_cost_no_request(store: F
 async def test_a_request_that_nobody_needs_any_more_looks_at_nothing(store: FaultyStore) -> None:
     """Its only run was let go of while it stood in line."""
     async with open_watch(store, in_turn(), limit=1, is_automatic=False) as watch:
-        await watch.account.budget.take(Priority.START)
+        await watch.account.limiter.take(Priority.START)
         await watch.follow("a")
         await wait_until(lambda: watch.clock.count_sleepers() >= 2)
         watch.clock.advance(25)

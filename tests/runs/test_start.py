@@ -160,7 +160,7 @@ async def test_rows_that_wait_for_the_budget_hold_no_place_of_a_start_that_someb
     """As many rows as there are places stand in line; the person's start is not behind them."""
     clock = FakeClock(is_automatic=False)
     account = ScriptedAccount(in_turn(TAKEN), clock, limit=1)
-    await account.budget.take(Priority.START)
+    await account.limiter.take(Priority.START)
     starter = RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))
     async with anyio.create_task_group() as tasks:
         await fill_places(tasks, starter, live_runs, account)
@@ -181,7 +181,7 @@ async def test_rows_of_one_provider_do_not_wait_for_the_budget_of_another(
     clock = FakeClock(is_automatic=False)
     slow, other = (ScriptedAccount(in_turn(TAKEN), clock, limit=1) for _ in range(2))
     other.account = Account("another", "api.example", "key")
-    await slow.budget.take(Priority.START)
+    await slow.limiter.take(Priority.START)
     starter = RunStarter(store, live_runs, clock, PendingWrites(store, live_runs, clock))
     async with anyio.create_task_group() as tasks:
         await fill_places(tasks, starter, live_runs, slow)

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.rate_windows import BudgetFile
+from flowport.store.sqlite.rate_windows import RateWindowFile
 
 
 def append(word: str, text: str) -> tuple[str, str]:
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 async def test_each_change_sees_all_earlier_ones_of_every_connection(path: Path) -> None:
     """Each stands for a process; so do the texts of two accounts."""
-    files = [BudgetFile(path) for _ in range(3)]
+    files = [RateWindowFile(path) for _ in range(3)]
     async with anyio.create_task_group() as tasks:
         for file in files * 20:
             tasks.start_soon(file.change, "a", partial(append, "x"))
@@ -47,7 +47,7 @@ async def test_each_change_sees_all_earlier_ones_of_every_connection(path: Path)
 
 async def test_nothing_is_opened_before_it_is_needed(path: Path) -> None:
     """A start of the server must not wait for it, and a budget without a limit needs none."""
-    file = BudgetFile(path)
+    file = RateWindowFile(path)
     before = threading.active_count()
     await file.close()
     assert (path.parent.exists(), threading.active_count() <= before + 1) == (False, True)
@@ -55,7 +55,7 @@ async def test_nothing_is_opened_before_it_is_needed(path: Path) -> None:
 
 async def test_the_file_belongs_to_its_owner_alone(path: Path) -> None:
     """It tells when somebody works."""
-    file = BudgetFile(path)
+    file = RateWindowFile(path)
     await file.change("a", partial(append, "x"))
     assert [one.stat().st_mode & 0o777 for one in path.parent.iterdir()] == [0o600] * len(list(path.parent.iterdir()))
     await file.close()
@@ -63,7 +63,7 @@ async def test_the_file_belongs_to_its_owner_alone(path: Path) -> None:
 
 async def test_a_change_that_fails_changes_nothing(path: Path) -> None:
     """A mistake of ours must not lock out every other process."""
-    file = BudgetFile(path)
+    file = RateWindowFile(path)
     await file.change("a", partial(append, "x"))
 
     def fail(text: str) -> tuple[str, str]:
@@ -82,7 +82,7 @@ async def test_a_damaged_file_is_thrown_away(path: Path, damage: bytes, caplog: 
     path.parent.mkdir()
     path.write_bytes(damage)
     path.with_name("budget.sqlite3-journal").write_bytes(b"")
-    file = BudgetFile(path)
+    file = RateWindowFile(path)
     assert await file.change("a", partial(append, "x")) == ""
     assert await file.change("a", partial(append, "y")) == "x"
     assert "damaged" in caplog.text
@@ -91,7 +91,7 @@ async def test_a_damaged_file_is_thrown_away(path: Path, damage: bytes, caplog: 
 
 async def test_a_file_that_was_deleted_is_begun_anew_and_shared_again(path: Path) -> None:
     """It may be deleted at any time; whoever has the old one open must not count for himself from then on."""
-    files = [BudgetFile(path), BudgetFile(path)]
+    files = [RateWindowFile(path), RateWindowFile(path)]
     for file in files:
         await file.change("a", partial(append, "x"))
     path.unlink()
@@ -104,7 +104,7 @@ async def test_a_file_that_was_deleted_is_begun_anew_and_shared_again(path: Path
 
 async def test_a_file_that_stays_locked_is_an_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A process that was stopped in a transaction must not stop the others; what nobody waits for is logged."""
-    file = BudgetFile(path, busy_seconds=0.01)
+    file = RateWindowFile(path, busy_seconds=0.01)
     await file.change("a", partial(append, "x"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other, caplog.at_level(logging.INFO):
         other.execute("BEGIN EXCLUSIVE")
@@ -139,7 +139,7 @@ def kill_in_transaction(path: Path) -> None:
 
 async def test_a_program_that_is_killed_in_a_transaction_leaves_nothing_of_it(path: Path) -> None:
     """Nothing waits for the disk, and what is killed is undone all the same."""
-    file = BudgetFile(path)
+    file = RateWindowFile(path)
     await file.change("a", partial(append, "x"))
     kill_in_transaction(path)
     assert path.with_name("budget.sqlite3-journal").stat().st_size > 0
@@ -154,7 +154,7 @@ async def test_a_mistake_in_the_background_is_logged(path: Path, caplog: pytest.
         """Stand for a mistake."""
         raise ZeroDivisionError(text)
 
-    file = BudgetFile(path)
+    file = RateWindowFile(path)
     file.post("a", fail)
     await file.close()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -163,7 +163,7 @@ async def test_a_mistake_in_the_background_is_logged(path: Path, caplog: pytest.
 async def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     """The budget then goes by itself."""
     (tmp_path / "home").write_text("a file")
-    file = BudgetFile(tmp_path / "home" / "budget.sqlite3")
+    file = RateWindowFile(tmp_path / "home" / "budget.sqlite3")
     with pytest.raises(StoreError, match="cannot be opened"):
         await file.change("a", partial(append, "x"))
     await file.close()

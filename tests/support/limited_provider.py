@@ -7,8 +7,8 @@ from typing import Final, Protocol, TypeVar
 
 import anyio
 
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
-from flowport.network.ratelimit.state import SharedWindow
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
+from flowport.network.ratelimit.state import SharedState
 from flowport.runtime.clock import Clock
 from tests.support.shared_files import MemoryFile
 
@@ -144,15 +144,15 @@ class LimitedWorld:
     sent_starts: int = 0
     until: float = 0.0
 
-    def open(self, name: str, *, ceiling: int = CEILING, documented: int = DOCUMENTED) -> RequestBudget:
+    def open(self, name: str, *, ceiling: int = CEILING, documented: int = DOCUMENTED) -> RateLimiter:
         """Return the budget of one more program."""
-        window = SharedWindow(self.file, KEY, self.clock)
+        window = SharedState(self.file, KEY, self.clock)
         limit = min(documented, ceiling)
-        return RequestBudget(limit, self.clock, ceiling=ceiling, window=window, process_id=name)
+        return RateLimiter(limit, self.clock, ceiling=ceiling, window=window, process_id=name)
 
-    async def send(self, budget: RequestBudget, *, is_start: bool, program: int = 0) -> bool:
+    async def send(self, limiter: RateLimiter, *, is_start: bool, program: int = 0) -> bool:
         """Send a granted request and report its result to the limiter."""
-        sent_at = budget.note_sent()
+        sent_at = limiter.note_sent()
         await self.clock.sleep(self.latency_seconds / 2)
         now = self.clock.monotonic()
         is_accepted, delay = self.limiter.allow(now), self.limiter.get_delay(now)
@@ -162,27 +162,27 @@ class LimitedWorld:
         else:
             self.refused.append(Refused(now, is_start, program))
         await self.clock.sleep(self.latency_seconds / 2)
-        budget.note_over(sent_at)
+        limiter.note_over(sent_at)
         if is_accepted:
-            budget.note_accepted(sent_at)
+            limiter.note_accepted(sent_at)
         else:
-            budget.note_busy(delay if self.sends_delay else PAUSE_WITHOUT_WORD, sent_at)
+            limiter.note_busy(delay if self.sends_delay else PAUSE_WITHOUT_WORD, sent_at)
         return is_accepted
 
-    async def work(self, budget: RequestBudget, program: int, priority: Priority) -> None:
+    async def work(self, limiter: RateLimiter, program: int, priority: Priority) -> None:
         """Send requests one after another until the end."""
         while self.clock.monotonic() < self.until:
-            await budget.take(priority)
+            await limiter.take(priority)
             if self.clock.monotonic() < self.until:
-                await self.send(budget, is_start=priority.name.startswith("START"), program=program)
+                await self.send(limiter, is_start=priority.name.startswith("START"), program=program)
 
-    async def run(self, minutes: float, budgets: list[RequestBudget], workers: Callable[[int], list[Priority]]) -> None:
+    async def run(self, minutes: float, limiters: list[RateLimiter], workers: Callable[[int], list[Priority]]) -> None:
         """Run every program for this many minutes."""
         self.until = self.clock.monotonic() + minutes * MINUTE
         async with anyio.create_task_group() as tasks:
-            for number, budget in enumerate(budgets):
+            for number, limiter in enumerate(limiters):
                 for priority in workers(number):
-                    tasks.start_soon(self.work, budget, number, priority)
+                    tasks.start_soon(self.work, limiter, number, priority)
 
     def count_accepted(self, since: float, until: float) -> int:
         """Return the number of requests accepted in an interval."""

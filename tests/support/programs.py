@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import anyio
 
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
-from flowport.network.ratelimit.state import SharedWindow
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
+from flowport.network.ratelimit.state import SharedState
 from tests.support.fake_clock import FakeClock
 from tests.support.shared_files import MemoryFile
 
@@ -22,18 +22,18 @@ class Programs:
         self.clock = FakeClock()
         self.file = MemoryFile()
         self.granted: list[Grant] = []
-        self.budgets = [self.open(limit, name=str(n), per_day=per_day) for n in range(count)]
+        self.limiters = [self.open(limit, name=str(n), per_day=per_day) for n in range(count)]
 
-    def open(self, limit: int, *, name: str, per_day: int = 0) -> RequestBudget:
+    def open(self, limit: int, *, name: str, per_day: int = 0) -> RateLimiter:
         """Return the limiter of another program."""
-        window = SharedWindow(self.file, KEY, self.clock)
-        return RequestBudget(limit, self.clock, title="Magica", per_day=per_day, window=window, process_id=name)
+        window = SharedState(self.file, KEY, self.clock)
+        return RateLimiter(limit, self.clock, title="Magica", per_day=per_day, window=window, process_id=name)
 
     async def take(self, arrival: Arrival) -> None:
         """Ask for a request at an instant, and record when it was granted."""
         at, program, priority = arrival
         await self.clock.sleep(at - self.clock.monotonic())
-        await self.budgets[program].take(priority)
+        await self.limiters[program].take(priority)
         self.granted.append((self.clock.monotonic(), program))
 
     async def take_all(self, arrivals: Sequence[Arrival]) -> list[Grant]:

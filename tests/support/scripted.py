@@ -12,7 +12,7 @@ from flowport.domain.errors import Breakage, Operation, ProviderUnreachable, Sto
 from flowport.domain.models import Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest, Provider
 from flowport.providers.magnific.api import Magnific
 from flowport.runtime.clock import Clock
@@ -69,7 +69,7 @@ class ScriptedAccount(OpenAccount):
         super().__init__(
             ACCOUNT,
             provider or Magnific(),
-            RequestBudget(limit, clock, per_day=per_day),
+            RateLimiter(limit, clock, per_day=per_day),
             _find_nothing,
             is_sandbox=is_sandbox,
         )
@@ -83,7 +83,7 @@ class ScriptedAccount(OpenAccount):
     async def wait_for_turn(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
         """Record the priority and take a request from the limiter."""
         self.priorities.append(priority)
-        await self.budget.take(priority)
+        await self.limiter.take(priority)
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Answer from the script."""

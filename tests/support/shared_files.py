@@ -12,7 +12,7 @@ TROUBLE = StoreError("the disk is full", "Free some space.")
 
 
 class MemoryFile:
-    """The in-memory counterpart of `BudgetFile`, for several limiters of one process."""
+    """The in-memory counterpart of `RateWindowFile`, for several limiters of one process."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}

@@ -15,7 +15,7 @@ from flowport.domain.models import InputKind
 from flowport.domain.spending import DAY_SECONDS, Spending, SpendingLimits, get_left_credits
 from flowport.domain.spending_errors import count_credits, format_credits
 from flowport.network.account import OpenAccount
-from flowport.network.ratelimit.limiter import Priority, RunView
+from flowport.network.ratelimit.limiter import LimiterStatus, Priority
 from flowport.providers.interface import Balance, Conversation
 from flowport.providers.registry import get_key_advice
 from flowport.runs.calls import Caller
@@ -33,7 +33,7 @@ async def get_balance(workspace: Workspace, caller: Caller, arguments: Arguments
     named = [one for one in workspace.catalogs if is_provider(_get_names(one), provider)]
     asked = named or workspace.catalogs
     found = [await _get_spending(workspace, one, owner=caller.owner) for one in asked]
-    views = [await one.account.budget.look() for one in asked]
+    views = [await one.account.limiter.get_status() for one in asked]
     told = await _read_balances(asked, views)
     accounts = [
         _build_facts(workspace, one, spent, balance) | _build_requests(view)
@@ -61,14 +61,14 @@ async def _get_spending(workspace: Workspace, one: OpenCatalog, *, owner: str) -
     )
 
 
-async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[RunView]) -> list[str]:
+async def _read_balances(asked: Sequence[OpenCatalog], views: Sequence[LimiterStatus]) -> list[str]:
     """Return what each provider says that its key has left, as sentences; all are asked at once, and not for long."""
     told = {one.account.account.id: _format_silence(one.account) for one in asked}
 
     async def read(account: OpenAccount, balance: Conversation[Balance]) -> None:
         """Ask one."""
         try:
-            found = await account.converse(balance, Priority.LOOK)
+            found = await account.converse(balance, Priority.POLL)
         except ProviderError as exc:
             told[account.account.id] = str(exc)
         else:
@@ -111,7 +111,7 @@ def _build_facts(workspace: Workspace, one: OpenCatalog, spending: Spending, bal
     } | ({"runs_of_unknown_cost_24_hours": spending.unpriced_runs} if spending.unpriced_runs else {})
 
 
-def _build_requests(view: RunView) -> Facts:
+def _build_requests(view: LimiterStatus) -> Facts:
     """Return how the request budget stands; what is as usual is not told."""
     facts: Facts = {
         "requests_last_minute": view.used,
@@ -131,7 +131,7 @@ def _build_requests(view: RunView) -> Facts:
     return facts
 
 
-def _format_source(view: RunView) -> str:
+def _format_source(view: LimiterStatus) -> str:
     if view.is_learned:
         return "learned from the provider's answers"
     if view.limit == view.ceiling:

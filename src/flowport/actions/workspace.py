@@ -187,7 +187,7 @@ class _DefinitionWait(EventWait):
 
     def get_limit_seconds(self) -> int | None:
         """Return how long a request waits for the request limit, in whole seconds; None when it does not have to."""
-        seconds = self._account.budget.get_wait(1)
+        seconds = self._account.limiter.get_wait(1)
         return ceil(seconds) if seconds > _LIMIT_SECONDS else None
 
 

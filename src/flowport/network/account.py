@@ -21,7 +21,7 @@ from flowport.domain.errors import (
 from flowport.domain.models import Account
 from flowport.network.api_client import Api, Location, report_limits
 from flowport.network.provider_mcp import call_tool
-from flowport.network.ratelimit.limiter import Priority, RequestBudget
+from flowport.network.ratelimit.limiter import Priority, RateLimiter
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -57,14 +57,14 @@ class OpenAccount:
         self,
         account: Account,
         provider: Provider,
-        budget: RequestBudget,
+        limiter: RateLimiter,
         locate: Callable[[], Awaitable[Location]],
         *,
         is_sandbox: bool = False,
     ) -> None:
         self.account = account
         self.provider = provider
-        self.budget = budget
+        self.limiter = limiter
         self.is_sandbox = is_sandbox
         self._locate = locate
         self._lock = anyio.Lock()
@@ -114,7 +114,7 @@ class OpenAccount:
             DayUsedUp: No request is allowed any more today; looks at runs wait instead.
         """
         await self._get_api()
-        await self.budget.take(priority, operation)
+        await self.limiter.take(priority, operation)
 
     async def send_now(self, request: ApiRequest) -> ApiAnswer:
         """Send a request for which `wait_for_turn` was awaited.
@@ -133,9 +133,9 @@ class OpenAccount:
         await self._get_api()
         if self._location is None:
             raise AssertionError("the API's place is known once there is a way to it")
-        take = partial(self.budget.take, priority, request.operation)
+        take = partial(self.limiter.take, priority, request.operation)
         answer = await call_tool(request, self._location, self.provider.title, take=take)
-        report_limits(self.budget, answer)
+        report_limits(self.limiter, answer)
         return answer
 
     def explain(self, error: FlowportError) -> str:
@@ -186,7 +186,7 @@ class OpenAccount:
         async with self._lock:
             if self._api is None or location != self._location:
                 await self.aclose()
-                self._api = Api(self.provider.title, location, self.budget)
+                self._api = Api(self.provider.title, location, self.limiter)
                 self._location = location
             return self._api
 

@@ -21,7 +21,7 @@ from flowport.domain.errors import ConfigurationError, Operation, ProviderUnreac
 from flowport.domain.text import clean_line
 from flowport.network.causes import RequestProgress, Route, Stage, find_cause
 from flowport.network.connections import Proxy, build_library_proxy, build_plain_context, find_proxy, get_ssl_context
-from flowport.network.ratelimit.limiter import RequestBudget
+from flowport.network.ratelimit.limiter import RateLimiter
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.providers.rate_limit_headers import parse_rate_limits, parse_retry_after
 from flowport.runtime.failpoints import Failpoint, trigger
@@ -54,14 +54,14 @@ REQUEST_SECONDS: Final[Mapping[Operation, float]] = {
     Operation.ESTIMATE_PRICE: 15.0,
 }
 """How long a request may take in all: a server that sends a byte now and then never meets the library's limits. Of several runs
-one may be waited for, and can be read by itself."""
+one may be waited for, and can be polled alone."""
 
 _STEPS: Final = {
     "http11.send_request_body.complete": Failpoint.AFTER_REQUEST_LEFT,
     "http11.receive_response_headers.complete": Failpoint.AFTER_PROVIDER_ACCEPTED,
     "http11.receive_response_headers.failed": Failpoint.AFTER_PROVIDER_ACCEPTED,
 }
-"""The library's words for the moments of a start request."""
+"""The library's events of a start request at which a test may stop the process."""
 
 _KEY_MARK: Final = b"[API key]"
 _MIN_KEY_LENGTH: Final = 8
@@ -77,7 +77,7 @@ class Location:
     headers: Mapping[str, str] = field(repr=False)
     """Sent with every request; they hold the key."""
     api_key: str = field(default="", repr=False)
-    """What the headers hold, by itself: it is taken out of whatever comes back."""
+    """The key in the headers: it is removed from every answer."""
     is_loopback: bool = False
     """Whether it is on this machine; then no proxy of the environment is used."""
     setting: str = ""
@@ -95,7 +95,7 @@ class Api:
         self,
         provider_title: str,
         location: Location,
-        budget: RequestBudget,
+        limiter: RateLimiter,
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
         request_seconds: Mapping[Operation, float] = REQUEST_SECONDS,
@@ -106,7 +106,7 @@ class Api:
         self._key_remover = KeyRemover(location.api_key)
         self._provider_title = provider_title
         self._location = location
-        self._budget = budget
+        self._budget = limiter
         self._reads = anyio.Semaphore(MAX_READS, fast_acquire=True)
         self._readers: ApiClient | None = None
         self._starters: ApiClient | None = None
@@ -194,7 +194,7 @@ def explain(
     return ProviderUnreachable(title, operation, cause.breakage, cause.reason, cause.remedy)
 
 
-def report_limits(budget: RequestBudget, answer: ApiAnswer, sent_at: float | None = None) -> None:
+def report_limits(limiter: RateLimiter, answer: ApiAnswer, sent_at: float | None = None) -> None:
     """Let a budget learn what an answer says of its key's limits.
 
     Args:
@@ -202,18 +202,18 @@ def report_limits(budget: RequestBudget, answer: ApiAnswer, sent_at: float | Non
     """
     # First, so that a refusal which the day explains is not taken for one of the minute.
     if (limits := parse_rate_limits(answer.headers)) is not None:
-        budget.note_limits(limits)
+        limiter.note_limits(limits)
     if answer.status == 429:  # noqa: PLR2004
         asked = parse_retry_after(answer.headers)
-        budget.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked, sent_at)
+        limiter.note_busy(PAUSE_WITHOUT_WORD_SECONDS if asked is None else asked, sent_at)
     elif sent_at is not None and answer.status < 400:  # noqa: PLR2004
-        budget.note_accepted(sent_at)
+        limiter.note_accepted(sent_at)
 
 
 def build_client(
     location: Location, connections: int, *, keep_alive: int, transport: httpx2.AsyncBaseTransport | None = None
 ) -> ApiClient:
-    """Return a client that is let in at a place and follows no redirect; it has so many connections, and keeps some alive.
+    """Return a client with the credentials of a location, which follows no redirect.
 
     Raises:
         ConfigurationError: The environment names a proxy or authorities that cannot be used.

@@ -33,7 +33,7 @@ BREAKAGES: Final[Mapping[type[Exception], Breakage]] = {
     httpx2.HTTPError: Breakage.BROKEN_OFF,
     TimeoutError: Breakage.NO_ANSWER,
 }
-"""What each of the library's errors means for a request by itself; the most specific class that fits decides."""
+"""The meaning of each error of the library; the most specific class decides."""
 
 
 def get_breakage(error: BaseException) -> Breakage:
@@ -107,7 +107,7 @@ class RequestProgress:
 
     @property
     def is_connecting(self) -> bool:
-        """Whether a connection is being made, by whatever stands in between."""
+        """Whether a connection is being made, directly or by a proxy."""
         return Stage.PREPARING < self.stage < Stage.UNWRITABLE
 
     def has_left(self, error: BaseException) -> bool:
@@ -123,7 +123,7 @@ class RequestProgress:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request was to go, in words for an error."""
+    """The destination of a request, as an error names it."""
 
     host: str
     """With its port where that is not the usual one; clean."""

@@ -70,7 +70,7 @@ def _build_context(cert_file: str, cert_dir: str) -> ssl.SSLContext:
 def _load_file(context: ssl.SSLContext, name: str) -> None:
     try:
         if not stat.S_ISREG(Path(name).stat().st_mode):
-            # A pipe would hold up everything.
+            # Reading a pipe could block.
             kind = "a folder" if Path(name).is_dir() else "not a file"
             hint = f"{CERT_DIR} is the variable for folders." if kind == "a folder" else _REMEDY
             raise ConfigurationError(CERT_FILE, f"names {_show(name)}, which is {kind}", hint)

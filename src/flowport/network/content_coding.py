@@ -7,10 +7,10 @@ from typing import Final
 MAX_LAYERS: Final = 3
 """Codings on top of each other."""
 PIECE_BYTES: Final = 256 * 1024
-"""How much is unpacked at once: a few packed bytes may stand for gigabytes."""
+"""How much is unpacked at once: a few packed bytes may unpack to gigabytes."""
 
 MAX_IDLE_BYTES: Final = 1024**2
-"""How many bytes in a row may stand for nothing: empty members, empty blocks, and what follows the end."""
+"""How many bytes in a row may unpack to nothing: empty members, empty blocks, and what follows the end."""
 
 _FIRST_SLICE_BYTES: Final = 512
 """Of a member's beginning. The decoder copies what follows a member in the same slice, so slices grow with the member."""

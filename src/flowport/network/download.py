@@ -33,7 +33,7 @@ class Fetched:
 
     size_bytes: int
     content_type: str
-    """What the server called it, in lower case without parameters; its word and no more. Empty when it said nothing."""
+    """What the server called it, in lower case without parameters; unverified. Empty when it said nothing."""
     head: bytes
     """The first `HEAD_BYTES` bytes."""
     sha256: str
@@ -81,7 +81,7 @@ class BufferedSink(Generic[T]):
         """Of what was added so far."""
 
     async def add(self, piece: bytes) -> None:
-        """Take a piece, and let it be written with those before it once they are enough."""
+        """Take a piece; write it with those before it once they are enough."""
         self._pieces.append(piece)
         self._waiting_bytes += len(piece)
         self.size_bytes += len(piece)
@@ -89,7 +89,7 @@ class BufferedSink(Generic[T]):
             await anyio.to_thread.run_sync(self._write, limiter=self._threads)
 
     async def finish(self, content_type: str) -> T:
-        """Let the rest be written, and return what the receiver makes of it."""
+        """Write the rest, and return the sink's result."""
         # Not abandoned when cancelled: a file that is half written must be closed and removed by who writes it.
         return await anyio.to_thread.run_sync(self._finish, content_type, limiter=self._threads)
 
@@ -160,11 +160,11 @@ class Fetcher:
         return await self.fetch(url, FileSink(destination), rules=rules)
 
     async def fetch(self, url: str, sink: Sink[T], *, rules: FetchRules) -> T:
-        """Bring what lies at the URL to the receiver and return what that makes of it.
+        """Download the URL into the sink and return the sink's result.
 
         Raises:
-            FetchError: It cannot or may not be fetched; the receiver may have had a part.
-            OSError: The receiver cannot write.
+            FetchError: It cannot or may not be fetched; the sink may have received a part.
+            OSError: The sink cannot write.
         """
         place = "an unreadable address"
         try:
@@ -182,10 +182,10 @@ class Fetcher:
             raise FetchError(place, describe_file_failure(exc)) from exc
 
     async def hand_over(self, read: Callable[[], bytes], sink: Sink[T]) -> T:
-        """Give the receiver bytes that are here already, as if they had been fetched; they are read on a thread.
+        """Pass bytes that are local already to the sink, as if they had been downloaded; they are read on a thread.
 
         Raises:
-            OSError: The receiver cannot write.
+            OSError: The sink cannot write.
         """
         body = BufferedSink(sink, self._file_threads)
         await body.add(await anyio.to_thread.run_sync(read, limiter=self._file_threads))
@@ -193,7 +193,7 @@ class Fetcher:
 
     @contextlib.asynccontextmanager
     async def _open(self, first: httpx2.URL, rules: FetchRules) -> AsyncIterator[httpx2.Response]:
-        """Give the answer at the end of the redirects."""
+        """Yield the answer at the end of the redirects."""
         url = first
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._send(url, first, rules)
@@ -223,7 +223,7 @@ class Fetcher:
             raise FetchError(_get_place(url), str(exc)) from exc
 
     async def _receive(self, response: httpx2.Response, place: str, sink: Sink[T], rules: FetchRules) -> T:
-        """Bring the body over, holding its length against the limit and against what was promised."""
+        """Receive the body; check its length against the limit and against the announced length."""
         body, received_bytes = BufferedSink(sink, self._file_threads), 0
         unpacker = Unpacker(response.headers.get("content-encoding", ""))
         async with contextlib.aclosing(response.aiter_raw()) as pieces:
@@ -269,7 +269,7 @@ def _find_url_problem(url: httpx2.URL, *, is_trusted: bool) -> str:
 
 
 def _build_request(url: httpx2.URL, host: str, rules: FetchRules) -> httpx2.Request:
-    """Return a request that connects to an address, or to the name where a proxy resolves it, and speaks to the name."""
+    """Return a request that connects to an address, or to the name where a proxy resolves it, with the name as its host."""
     seconds = rules.read_timeout_seconds
     return httpx2.Request(
         "GET",

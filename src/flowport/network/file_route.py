@@ -62,7 +62,7 @@ def is_literal(host: str) -> bool:
 
 
 def is_local_name(host: str) -> bool:
-    """Return whether a name can only be one of the own network: a proxy would look it up there."""
+    """Return whether a name can only be local: a proxy would look it up in its own network."""
     labels = host.rstrip(".").lower().split(".")
     return len(labels) < 2 or labels[-1] in _LOCAL_ENDINGS  # noqa: PLR2004 - a name and its domain
 
@@ -86,7 +86,7 @@ def is_public_address(address: str) -> bool:
 
 
 def is_placeholder(address: str) -> bool:
-    """Return whether an address stands for whatever a VPN or a proxy of this computer makes of it."""
+    """Return whether an address is a placeholder that a VPN or a proxy of this computer replaces."""
     parsed = _parse(address)
     return isinstance(parsed, ipaddress.IPv4Address) and parsed in _PLACEHOLDERS
 
@@ -163,7 +163,7 @@ class Way:
 
 
 class Outlet:
-    """Owns the connections. No cookies, no redirects, no key, no line in the log: the library's transport alone."""
+    """Owns the connections of file transfers: no cookies, redirects, key or log lines."""
 
     def __init__(
         self,

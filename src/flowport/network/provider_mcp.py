@@ -34,7 +34,7 @@ MAX_PAGES: Final = 10
 """Of the list of tools."""
 
 _CONNECTIONS: Final = 4
-"""Of one session: the server may hold one open to say something by itself."""
+"""Of one session: the server may keep one open for messages of its own."""
 
 _FAILED: Final = 400
 _MISSING: Final = 404
@@ -79,7 +79,7 @@ class _Session:
 
     @contextmanager
     def _stop_time(self) -> Iterator[None]:
-        """Let the time limit stand still, as long as any request waits."""
+        """Suspend the time limit while any request waits."""
         if not self.waiting:
             self.left_seconds = self.scope.deadline - anyio.current_time()
             self.scope.deadline = inf
@@ -116,7 +116,7 @@ async def call_tool(
             async with _connect(request, location, session) as client:
                 session.answer = await _call(client, request)
     except Exception as exc:  # noqa: BLE001 - what is not the server's comes out again
-        # Once the tool has answered, the session may end as it likes.
+        # Once the tool has answered, a failure to end the session does not matter.
         if session.answer is None and session.refusal is None:
             return _explain(exc, session, location, title=title, operation=request.operation)
         logger.info("a session with %s broke off (%s)", title, type(_get_first(exc)).__name__)

@@ -25,7 +25,7 @@ from flowport.domain.errors import Breakage, Operation, ProviderError, ProviderU
 from flowport.domain.models import Account
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import Location
-from flowport.network.ratelimit.limiter import RequestBudget
+from flowport.network.ratelimit.limiter import RateLimiter
 from flowport.providers.interface import Provider
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store
@@ -219,7 +219,7 @@ class BuiltInSandbox:
 class SandboxAccount(OpenAccount):
     """The account of the home's sandbox. Nothing is started before its first request."""
 
-    def __init__(self, account: Account, provider: Provider, budget: RequestBudget, sandbox: BuiltInSandbox) -> None:
+    def __init__(self, account: Account, provider: Provider, budget: RateLimiter, sandbox: BuiltInSandbox) -> None:
         super().__init__(account, provider, budget, sandbox.locate, is_sandbox=True)
         self._sandbox = sandbox
 

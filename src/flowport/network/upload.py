@@ -1,4 +1,4 @@
-"""The one way by which a file leaves: to the address that a provider named for it, and without our key.
+"""Upload a file to the address that a provider named for it, without our key.
 
 The address is untrusted, so it is checked like those of downloads: https, a usual port, and a host that
 `network.outlet` lets through. No redirect is followed. The sandbox is exempt by its exact origin. The file is read as it is sent, and what was sent is compared with what was meant.
@@ -134,7 +134,7 @@ class _Body:
 
 
 def _build_request(url: httpx2.URL, address: str, place: UploadPlace, body: _Body) -> httpx2.Request:
-    """Return a request that connects to the address and speaks to the host, with the provider's headers."""
+    """Return a request to the address with the name as its host and the provider's headers."""
     return httpx2.Request(
         "PUT",
         url.copy_with(host=address),

@@ -1,4 +1,4 @@
-"""What a provider finds wrong with single inputs, and which argument of ours each of them is. Pure.
+"""A provider's complaints about single inputs, and the tool argument that each is about. Pure.
 
 Source: `invalid_params` of "problem+json", with the input in `name`; a live client reads it in `field`. Others come with a
 path of segments. A table of reasons by input is the default of web frameworks; seen at no provider. All write where in the request the input stands: `inputs.image`, `values.NODE.FIELD`.
@@ -27,7 +27,7 @@ _PREDICATE: Final = re.compile(
 
 
 def find_flaws(body: Mapping[str, Any]) -> tuple[InputFlaw, ...]:
-    """Return the flaws in a body, under whichever of the usual members they stand."""
+    """Return the flaws in a body, under any of the usual members."""
     return next(filter(None, (parse_flaws(body.get(key)) for key in _LIST_KEYS)), ())
 
 

@@ -25,9 +25,9 @@ _GROUP_KEYS: Final = (
     *("options", "choices", "items", "children", "values", "enum", "oneOf", "anyOf", "optgroup"),
     *("entries", "list", "sub", "subOptions", "suboptions", "members", "elements"),
 )
-"""Where those that lie below a heading stand."""
+"""Keys of the choices below a heading."""
 _LABELS_KEYS: Final = ("labels", "names", "titles", "texts", "enumNames", "enumLabels", "x-enumNames")
-"""Where the labels of a list of values stand in a list of their own."""
+"""Keys of a separate list of labels for a list of values."""
 _TYPE_KEYS: Final = ("type", "kind", "role")
 _HEADINGS: Final = frozenset({"group", "optgroup", "header", "heading", "section", "separator", "divider", "label"})
 
@@ -100,7 +100,7 @@ def _format_label(choice: _Found, *, is_shared: bool) -> str:
 
 
 def _iterate(app_id: str, found: Any, headings: tuple[str, ...]) -> Iterator[_Found]:
-    """Give the choices in their order, those below a heading in its place."""
+    """Yield the choices in their order, those below a heading in its place."""
     if len(headings) > _MAX_DEPTH:
         raise AppUnsupported(clean_line(app_id), "the options of one of its inputs lie too deep under headings")
     if isinstance(found, dict):
@@ -118,7 +118,7 @@ def _iterate(app_id: str, found: Any, headings: tuple[str, ...]) -> Iterator[_Fo
 
 
 def _iterate_mapping(app_id: str, found: dict[str, Any], headings: tuple[str, ...]) -> Iterator[_Found]:
-    """Give the choices of an object: a wrapper around them, or headings with what lies below each."""
+    """Yield the choices of an object: a wrapper around them, or headings with what lies below each."""
     if labelled := _pair_labels(found):
         yield from (_Found(value, str(label), headings) for value, label in labelled)
         return
@@ -132,7 +132,7 @@ def _iterate_mapping(app_id: str, found: dict[str, Any], headings: tuple[str, ..
 
 
 def _pair_labels(found: dict[str, Any]) -> list[tuple[Scalar, Scalar]]:
-    """Return values with the labels that stand in a list beside theirs; nothing when there is no such list."""
+    """Return values with their labels from a separate list; nothing when there is no such list."""
     lists = [[found[key] for key in keys if isinstance(found.get(key), list)] for keys in (_GROUP_KEYS, _LABELS_KEYS)]
     if [len(one) for one in lists] != [1, 1] or len(lists[0][0]) != len(lists[1][0]):
         return []

@@ -1,4 +1,4 @@
-"""Read JSON bodies and values of providers leniently: types, links, words. Pure."""
+"""Parse JSON bodies and values of providers leniently: types, links, texts. Pure."""
 
 import json
 import math
@@ -121,7 +121,7 @@ def _encode_host(host: str) -> str:
 
 
 def _quote(part: str) -> str:
-    # A percent sign that begins no code stands for itself.
+    # A percent sign that begins no code is a plain character.
     return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", part), safe="%/:?@!$&'()*+,;=~-._")
 
 
@@ -160,14 +160,14 @@ MAX_ANSWER_KEPT: Final = 2000
 
 
 def clean_detail(text: str) -> str:
-    """Return a provider's words without secrets, and so that they cannot leave the quotation marks around them."""
+    """Return a provider's message without secrets and without double quotes, so that it can be quoted."""
     # Secrets go before the quotes change, and before the line is cut: half a secret is not recognised.
     whole = clean_line(text[: 10 * MAX_DETAIL_LENGTH], limit=10 * MAX_DETAIL_LENGTH)
     return clean_line(redact(whole), limit=MAX_DETAIL_LENGTH).replace('"', "'")
 
 
 def clean_word(text: str) -> str:
-    """Return a single word of a provider, such as a status, short and without secrets."""
+    """Return a single value of a provider, such as a status, short and without secrets."""
     return clean_line(redact(clean_line(text[:200], limit=200)), limit=40)
 
 

@@ -69,7 +69,7 @@ Item = FoundItem | UnreadItem
 
 
 def iterate_items(result: Mapping[str, Any]) -> Iterator[Item]:
-    """Give what a result holds: pictures, films and sounds, and then whatever stands under other keys."""
+    """Yield what a result holds: pictures, videos and sounds, then what other keys hold."""
     seen: set[str] = set()
     for key in sorted(result, key=lambda key: list(_KINDS).index(key) if key in _KINDS else len(_KINDS)):
         value = result[key]
@@ -89,7 +89,7 @@ def _is_new(item: Item, seen: set[str], *, is_expected: bool) -> bool:
     """Check whether something under a key that no page names is a result: a file that was not there before."""
     if isinstance(item, FoundItem) and item.url:
         return item.url not in seen
-    # Of settings and counts that stand beside the results nothing is missed.
+    # Settings and counts beside the results are not results.
     return is_expected
 
 
@@ -188,7 +188,7 @@ def _format_further(addresses: list[tuple[str, str]], urls: list[str]) -> list[s
 
 
 def _find_addresses(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Give the addresses in an item with the keys at which they stand."""
+    """Yield the addresses in an item with their keys."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The words in which providers say how a run stands, in one table for all of them. Pure.
+"""The words that providers use for the state of a run, in one table. Pure.
 
 The providers document five or six; services of this kind use many more for the same few states, and one that is not
 recognised would keep a paid run alive forever. Pages and clients spell them in both ways, in any case.
@@ -38,21 +38,21 @@ _WORDS: Final = {
 }
 _STATES: Final = {word.replace("_", ""): state for state, words in _WORDS.items() for word in words}
 _BETWEEN: Final = re.compile(r"[\s_.-]+")
-"""What stands between parts of a word; some write the parts together instead, each with a capital."""
+"""Separators inside a word; some providers use capitals instead."""
 
 _ZERO_INSTANT: Final = re.compile(r"(0000|0001|1970-01-01)")
 _MAX_WORD: Final = 200
 
 
 def parse_state(word: Any) -> RunState | None:
-    """Return what a provider's word means; None for one that is in no table, and for what is no word."""
+    """Return the state that a provider's word means; None for an unknown word, or another type."""
     if not isinstance(word, str):
         return None
     return _STATES.get(_BETWEEN.sub("", word[:_MAX_WORD].lower()))
 
 
 def guess_end(*, has_outputs: bool, is_completed: bool, has_error: bool) -> RunState:
-    """Return where a run stands whose word is in no table, by what came with the word.
+    """Return the state of a run whose word is unknown, by what came with the word.
 
     Results, or an instant at which it was completed, are an end, whatever it is called; without either it goes on.
     """

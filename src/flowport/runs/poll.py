@@ -30,7 +30,7 @@ async def fetch_status(run: Run, account: OpenAccount, clock: Clock) -> RunStatu
     Raises:
         ProviderError: There is no response, or it is a refusal.
     """
-    await account.wait_for_turn(Priority.LOOK)
+    await account.wait_for_turn(Priority.POLL)
     return await poll_once(run, account, clock)
 
 
@@ -110,7 +110,7 @@ class RunPoller:
         entry = self._live_runs.get(run.id)
         if entry is None:
             return PollResult(run, is_ours=False)
-        if account.budget.limit:
+        if account.limiter.limit:
             await self._durations.load(run.account_id, run.app_id)
         poller = self._get_poller(account)
         age = 0.0 if run.started_at is None else max(0.0, self._clock.now() - run.started_at)

@@ -47,9 +47,9 @@ TICK_SECONDS: Final = 0.5
 """Between two decisions while the pace allows polls and none is worth a request yet."""
 
 _PRIORITIES: Final = {
-    PollReason.WAITED: Priority.LOOK,
-    PollReason.DUE_ROW: Priority.LOOK_OVER,
-    PollReason.ROW: Priority.LOOK_ROW,
+    PollReason.WAITED: Priority.POLL,
+    PollReason.DUE_ROW: Priority.POLL_DUE_ROW,
+    PollReason.ROW: Priority.POLL_ROW,
 }
 
 
@@ -64,7 +64,7 @@ class BulkStatusReader:
     def get_most(self) -> int:
         """Return how many runs one request may name now; 1 when each run needs its own request."""
         bulk_status = self._account.provider.capabilities.bulk_status
-        is_closed = not self._account.budget.is_limited or self._clock.monotonic() < self._closed_until
+        is_closed = not self._account.limiter.is_limited or self._clock.monotonic() < self._closed_until
         return 1 if bulk_status is None or is_closed else bulk_status.most
 
     async def fetch(self, provider_run_ids: Sequence[str]) -> Mapping[str, RunStatus]:
@@ -198,7 +198,7 @@ class AccountPoller:
         """
         slot.release_permit()
         slot.turn, slot.problem, slot.status, slot.is_alone = anyio.Event(), None, None, False
-        slot.crowd = 1 if self._account.budget.limit else len(self._slots)
+        slot.crowd = 1 if self._account.limiter.limit else len(self._slots)
         slot.chance = self._draw() if slot.crowd > 1 else 0.0
         self._rest(slot)
         self._ensure_tasks()
@@ -227,7 +227,7 @@ class AccountPoller:
         )
 
     def _ensure_tasks(self) -> None:
-        for reason in PollReason if self._account.budget.limit else (PollReason.WAITED,):
+        for reason in PollReason if self._account.limiter.limit else (PollReason.WAITED,):
             if reason not in self._working:
                 self._working.add(reason)
                 name = f"polls of {self._account.account.provider}, {reason.value}"
@@ -307,7 +307,7 @@ class AccountPoller:
                 self._rest(slot)
             else:
                 self._ripen(slot)
-        if not self._account.budget.limit:
+        if not self._account.limiter.limit:
             return next(iter(self._ripe), None)
         for slot in [slot for slot in self._ripe if not self._is_wanted(slot.entry)]:
             self._call(slot)
@@ -318,7 +318,7 @@ class AccountPoller:
         return None if n is None else slots[n]
 
     def _get_gap_seconds(self, reason: PollReason) -> float:
-        limiter = self._account.budget
+        limiter = self._account.limiter
         if reason is PollReason.DUE_ROW:
             return inf
         if reason is PollReason.ROW and limiter.can_rise:
@@ -329,7 +329,7 @@ class AccountPoller:
 
     def _must_rows_go_first(self) -> bool:
         """Return whether due rows are polled before others are started: not when few are left to start."""
-        return self._count_unstarted() > self._account.budget.limit * LAST_STARTS_MINUTES
+        return self._count_unstarted() > self._account.limiter.limit * LAST_STARTS_MINUTES
 
     def _choose_any(self) -> PollSlot | None:
         """Return a slot for a granted request whose own run has ended; None when no slot is ripe."""

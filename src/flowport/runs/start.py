@@ -187,7 +187,7 @@ class RunStarter:
             return None
         before = len(self._lines[account.account.id, Priority.START]) if priority is Priority.START_ROW else 0
         place = before + list(line).index(run.id) + 1
-        return QueuePlace(place, account.budget.get_wait(place))
+        return QueuePlace(place, account.limiter.get_wait(place))
 
     def _get_priority(self, run: Run) -> Priority:
         """Return how urgent the start is: that of a batch row waits behind what somebody waits for."""

@@ -264,7 +264,7 @@ class _BatchWait:
         self._batch = batch
         self._usual_seconds = usual_seconds
         account = waiter.accounts.get(batch.account_id)
-        self._requests_per_minute = account.budget.limit if account is not None else 0
+        self._requests_per_minute = account.limiter.limit if account is not None else 0
 
     async def observe(self) -> Observation[BatchView]:
         """Return how the batch stands; one that no process carries out any more is resumed."""

@@ -31,7 +31,7 @@ _EXAMPLE: Final = "flowport_wait_seconds"
 _MAX_PARSER_WORDS: Final = 200
 _UNKNOWN: Final = "is not a variable that Flowport knows"
 
-# What the parser of the standard library says, and what a person has done then.
+# Messages of the standard library's parser, and the usual mistake behind each.
 _USUAL_MISTAKES: Final = (
     ("Unescaped '\\'", "In double quotes a backslash begins a code: write Windows paths between single quotes."),
     ("Invalid value", "Texts and paths stand between quotes; lists between [ and ]."),
@@ -99,7 +99,7 @@ def _unify_lines(text: str) -> str:
 
 
 def _build_syntax_error(path: Path, error: tomllib.TOMLDecodeError) -> ConfigurationError:
-    # The parser names keys and single characters, never a value, so no key of a provider can be in its words.
+    # The parser names keys and single characters, never a value, so its messages cannot contain a key.
     words = clean_line(str(error), limit=_MAX_PARSER_WORDS)
     found = re.fullmatch(r"(.*) \((at .*)\)", words)
     reason = f"{found[2].removeprefix('at ')}: {found[1]}" if found else words

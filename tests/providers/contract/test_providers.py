@@ -198,7 +198,7 @@ async def test_every_request_is_taken_from_the_budget(flowport: Harness, world: 
     free = {"families", "files", "runs_accepted", "runs_accepted_by_app", "refused_429"}
     free |= {"upload"} if world.name == "magnific" else set()
     made = sum(number for name, number in counts.items() if name not in free)
-    used = flowport.assembly.workspace.catalogs[0].account.budget.get_used()
+    used = flowport.assembly.workspace.catalogs[0].account.limiter.get_used()
     assert made <= used <= made + 1
 
 

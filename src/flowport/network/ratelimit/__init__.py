@@ -1,1 +1,1 @@
-"""The request budget of an account, shared by all processes of a home."""
+"""The rate limiter of an account, shared by all processes of a home."""

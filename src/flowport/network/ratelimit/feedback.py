@@ -1,10 +1,10 @@
-"""What a provider's refusals and numbers teach of its limits. Pure, like `allowance`; the record was refreshed.
+"""Apply a provider's refusals and reported quotas to the record of an account. Pure; the record was refreshed.
 
-A 429 stops all programs for as long as it says, and for two minutes afterwards requests are spread, so that none is
-refused by a burst. What it teaches of the limit, and what an accepted probe does, is in `learned_limit`.
+A 429 pauses all programs for as long as it says, and for two minutes afterwards requests are spread, so that none is
+refused for a burst. How it changes the limit, and what an accepted probe does, is in `learned_limit`.
 
-A request that took a second to arrive counts there for a second longer than for us, and the next may be faster: so the
-window is longer by what answers take.
+A request that took a second to arrive counts at the provider a second longer than here, and the next may be faster: so
+the window is longer by the time that responses take.
 """
 
 from dataclasses import replace
@@ -17,10 +17,10 @@ PACED_SECONDS: Final = 120.0
 """For how long after a pause requests are spread."""
 
 MIN_PAUSE_SECONDS: Final = 1.0
-"""The shortest pause: several requests that were refused together teach one lesson."""
+"""The shortest pause: several requests that were refused together count as one refusal."""
 
 MAX_REPEATED_PAUSE_SECONDS: Final = 60.0
-"""A refusal within a minute after a pause doubles the pause, up to so much."""
+"""A refusal within a minute after a pause doubles the pause, up to this."""
 
 FAR_SECONDS: Final = 120.0
 """A reset that is further away is the day's and not the minute's."""
@@ -36,7 +36,7 @@ _ROUNDING_SECONDS: Final = 0.1
 """How late an instant may be on record."""
 
 TRUST_SECONDS: Final = 3600.0
-"""How long a day is believed to be used up before one request asks again: the person may have raised its limit there."""
+"""How long a day counts as used up before one request asks again: the person may have raised the limit."""
 
 
 def note_refusal(
@@ -44,15 +44,15 @@ def note_refusal(
 ) -> AccountRecord:
     """Rest for so long, because the provider answered 429; go on more slowly.
 
-    Not after a refusal of which the provider says that the day is used up: whoever may wait, waits for that.
+    A refusal because the day is used up changes nothing: requests wait for the next day.
 
     Args:
         age_seconds: How long ago the refused request was sent. One that left before the last refusal came is of the same
-            burst, and teaches nothing new.
+            burst, and adds nothing.
         is_probe: Whether it was the probe.
     """
     now = record.seen_at
-    if now < record.told_day.until and not record.told_day.left:
+    if now < record.day_quota.until and not record.day_quota.left:
         return record
     learned, sent_at = record.learned, now - age_seconds
     is_known = now < record.paused_until or (bool(learned.retry_seconds) and sent_at <= learned.refused_at)
@@ -87,8 +87,8 @@ def note_delay(record: AccountRecord, *, seconds: float) -> AccountRecord:
 
 
 def note_quota(record: AccountRecord, *, left: int, reset_seconds: float) -> AccountRecord:
-    """Keep what an answer told: the newest word counts, until its reset."""
+    """Keep a quota that a response reported: the newest counts, until its reset."""
     reset_at = record.seen_at + reset_seconds
     if reset_seconds <= FAR_SECONDS:
-        return replace(record, told_minute=Quota(left, reset_at, reset_at))
-    return replace(record, told_day=Quota(left, reset_at, min(reset_at, record.seen_at + TRUST_SECONDS)))
+        return replace(record, minute_quota=Quota(left, reset_at, reset_at))
+    return replace(record, day_quota=Quota(left, reset_at, min(reset_at, record.seen_at + TRUST_SECONDS)))

@@ -62,7 +62,7 @@ PROBE_SECONDS: Final = 1.5
 """How long a probe has for its answer before another one is sent, unless the answer comes before."""
 
 RECHECK_SECONDS: Final = 1.0
-"""How soon to ask again whether the provider has told more."""
+"""How soon to check again whether the provider has reported more."""
 
 SETTLED_SECONDS: Final = 90.0
 """A level that was held so long ago filled a fixed window of a minute since, on average, whenever that began."""
@@ -106,7 +106,7 @@ class Mark(NamedTuple):
 
 
 class LearnedLimit(NamedTuple):
-    """What an account has taught. Instants are those of the window's record."""
+    """What is learned of an account. Instants are those of the window's record."""
 
     proven: int = 0
     """Requests in a minute that were accepted, or to which a refusal lowered the limit; 0 for nothing learned yet."""
@@ -142,7 +142,7 @@ def get_limit(learned: LearnedLimit, limits: Limits) -> int:
 
 
 def can_rise(learned: LearnedLimit, limits: Limits, *, now: float) -> bool:
-    """Tell whether a higher limit would be tried if work waited."""
+    """Return whether a higher limit would be tried if work waited."""
     limit = get_limit(learned, limits)
     if limits.parts > 1 or limit >= limits.most:
         return False
@@ -175,19 +175,19 @@ def get_extra_at(learned: LearnedLimit, limits: Limits, *, used: int, now: float
 
 
 def is_probe(learned: LearnedLimit, limits: Limits, *, used: int) -> bool:
-    """Tell whether a request above the limit goes higher than any that was accepted."""
+    """Return whether a request above the limit goes higher than any that was accepted."""
     limit = get_limit(learned, limits)
     return used >= min(max(learned.trial, limit), limit + max(MIN_SLACK, limit // SLACK_PARTS))
 
 
 def note_waiting(learned: LearnedLimit, *, now: float) -> LearnedLimit:
-    """Note that work waits, for no other reason than the limit."""
+    """Record that work waits, for no other reason than the limit."""
     since = learned.waiting_since if now < learned.waiting_until else now
     return learned._replace(waiting_since=since, waiting_until=now + WAITING_SECONDS)
 
 
 def note_extra(learned: LearnedLimit, limits: Limits, *, used: int, now: float) -> LearnedLimit:
-    """Note that a request is sent above the limit.
+    """Record that a request is sent above the limit.
 
     Args:
         used: Requests that the window held before it.

@@ -1,8 +1,8 @@
-"""The request budget of one account: at most so many requests in any sixty seconds, the urgent ones first.
+"""The rate limiter of one account: a sliding window of requests a minute, the urgent ones first.
 
-Starts of runs go before looks at runs, and both before discovery. The window slides, as the provider's own does, so a
-burst is allowed as long as the minute around it stays within the limit. This is the queue of one process; `allowance`
-has the rules, and `windows` the record that all processes of a home share.
+Starts of runs go before polls, and both before catalogue requests. A burst is allowed as long as the minute around it
+stays within the limit. This is the queue of one process; `window` has the rules, and `state` the record that all
+processes of a home share.
 """
 
 import itertools
@@ -20,44 +20,44 @@ import anyio
 from flowport.domain.errors import DayUsedUp, Operation
 from flowport.network.ratelimit.feedback import note_answered_probe, note_delay, note_quota, note_refusal
 from flowport.network.ratelimit.learned_limit import NOTHING_LEARNED, WINDOW_SECONDS, Limits, get_limit
-from flowport.network.ratelimit.state import OwnWindow, Window
-from flowport.network.ratelimit.window import Ask, Reply, Wish, get_day_left, get_step
+from flowport.network.ratelimit.state import LocalState, RateState
+from flowport.network.ratelimit.window import Demand, Grant, TokenRequest, get_day_left, get_step
 from flowport.network.ratelimit.window_record import SPAN_SECONDS
 from flowport.providers.rate_limit_headers import RateLimits
 from flowport.runtime.clock import Clock
 
 MAX_PROBES: Final = 8
-"""Probes whose answers are awaited; some are never sent, because their look is not needed any more."""
+"""Probes that wait for their response; some are never sent, because their poll is no longer needed."""
 
 PLAN_FACTOR: Final = 2
-"""While the limit may rise, looks that somebody waits for are planned for so many times as many requests."""
+"""While the limit may rise, polls of waited-for runs are planned for this multiple of the limit."""
 
 
 class Priority(IntEnum):
-    """Who goes first; smaller is sooner."""
+    """Which request goes first; smaller is sooner."""
 
     START = 0
-    LOOK = 1
-    """At a run that somebody waits for."""
-    LOOK_OVER = 2
-    """At a row that is all but certain to be over."""
+    POLL = 1
+    """Of a run that a caller waits for."""
+    POLL_DUE_ROW = 2
+    """Of a row that is due."""
     START_ROW = 3
     """Of a run that is a row of a batch."""
-    LOOK_ROW = 4
-    """At a row of a batch, or at a run that nobody waits for any more."""
+    POLL_ROW = 4
+    """Of a row of a batch, or of a run without a caller."""
     DISCOVER = 5
     DISCOVER_LATER = 6
     """Definitions that no listed tool needs; they leave half of the window to everything else."""
 
 
-_WISHES: Final[Mapping[Priority, Wish]] = {
-    priority: Wish(
+_REQUESTS: Final[Mapping[Priority, TokenRequest]] = {
+    priority: TokenRequest(
         priority,
         share=0.5 if priority is Priority.DISCOVER_LATER else 1.0,
-        is_row=priority in {Priority.LOOK_OVER, Priority.START_ROW, Priority.LOOK_ROW},
-        is_urgent=priority in {Priority.START, Priority.LOOK},
-        # Whatever looks does so at a run that costs already.
-        is_paid_for=priority.name.startswith("LOOK"),
+        is_row=priority in {Priority.POLL_DUE_ROW, Priority.START_ROW, Priority.POLL_ROW},
+        is_urgent=priority in {Priority.START, Priority.POLL},
+        # A run that is polled is paid for already.
+        is_paid_for=priority.name.startswith("POLL"),
         may_probe=not priority.name.startswith("START"),
     )
     for priority in Priority
@@ -65,21 +65,21 @@ _WISHES: Final[Mapping[Priority, Wish]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
-    """How an account's budget stands."""
+class LimiterStatus:
+    """The state of an account's rate limiter."""
 
     used: int
-    """Requests in the last minute: of all programs that share the budget."""
+    """Requests in the last minute: of all programs that share the limit."""
     limit: int
     """Requests in a minute, as far as is known; 0 for no limit."""
     ceiling: int
     """What that may become at most; 0 for no limit."""
     is_learned: bool
-    """Whether the provider's answers have taught the limit; else it is the documented one or the setting."""
+    """Whether the limit was learned from responses; else it is the documented one or the setting."""
     refused_above: int
     """At about so many requests in a minute the provider has refused the next; 0 for never."""
     paused_seconds: float
-    """For how long nothing is sent, because the provider asked for it; 0 for not at all."""
+    """For how long nothing is sent, because the provider requires it; 0 for no pause."""
     day_left: int | None
     """What is left of the day; None where that is not known."""
     is_shared: bool
@@ -87,25 +87,25 @@ class RunView:
 
     @property
     def is_day_used_up(self) -> bool:
-        """Whether even a look has to wait for the day to go on."""
+        """Whether even polls have to wait for the next day."""
         return self.day_left is not None and self.day_left <= 0
 
 
 @dataclass(order=True, slots=True)
-class _Ticket:
-    """One who waits."""
+class _Queued:
+    """A request that waits for its token."""
 
     priority: Priority
     number: int
     woken: anyio.Event = field(default_factory=anyio.Event, compare=False)
-    """Set when something may have changed for this one."""
+    """Set when something may have changed for it."""
     is_granted: bool = field(default=False, compare=False)
     probe: "_Probe | None" = field(default=None, compare=False)
-    """What it is if it was granted above all that was accepted before."""
-    refusal: Reply | None = field(default=None, compare=False)
-    """What told that the day is used up."""
+    """Set if it was granted above all that was accepted before."""
+    refusal: Grant | None = field(default=None, compare=False)
+    """The grant that says that the day is used up."""
     rest: anyio.CancelScope = field(default_factory=anyio.CancelScope, compare=False)
-    """Its sleep until it is worth asking again; whoever has come and asked before may have got something for this one too."""
+    """Its sleep until it is worth asking again; another request that asked earlier may have got its token."""
 
     def grant(self) -> None:
         """Let its request be sent."""
@@ -113,7 +113,7 @@ class _Ticket:
         self.wake()
 
     def wake(self) -> None:
-        """Have it look up at once: what is granted is counted from now on, and a request that is sent late is one too many."""
+        """Wake the waiter immediately, because the granted slot expires."""
         self.woken.set()
         self.rest.cancel()
 
@@ -130,7 +130,7 @@ class _Probe:
     """What `note_sent` returned for it; None until then."""
 
 
-class RequestBudget:
+class RateLimiter:
     """Grants requests, one at a time, in the order of their priority."""
 
     def __init__(
@@ -141,14 +141,14 @@ class RequestBudget:
         ceiling: int = 0,
         title: str = "",
         per_day: int = 0,
-        window: Window | None = None,
+        window: RateState | None = None,
         process_id: str = "",
     ) -> None:
-        """Make a budget of `limit` requests a minute; 0 for no limit, and then no window is asked.
+        """Make a rate limiter of `limit` requests a minute; 0 for no limit, and then no record is kept.
 
         Args:
             ceiling: Up to how many requests a minute are learned; 0 for none above the limit.
-            title: Whose requests they are, as people write it, for errors.
+            title: The name of the provider, for errors.
             per_day: Requests in 24 hours; 0 for no limit.
             window: The record that is shared with other processes; None for one of our own.
         """
@@ -156,25 +156,25 @@ class RequestBudget:
         self._limits = Limits(limit, per_day, ceiling)
         self._clock = clock
         self._process_id = process_id
-        self._window = OwnWindow(clock) if window is None else window
+        self._state = LocalState(clock) if window is None else window
         self._sent: deque[float] = deque()
         self._paused_until = -inf
-        """For a budget without a limit."""
+        """Where there is no limit."""
         self._under_way = 0
-        self._delay = self._delay_told_at = -inf
-        """The longest answer of the last minute that the window knows of, and when it was told."""
-        self._waiting: list[_Ticket] = []
+        self._delay = self._delay_sent_at = -inf
+        """The longest response of the last minute that was recorded, and when."""
+        self._waiting: list[_Queued] = []
         self._numbers = itertools.count()
         self._is_asking = False
         self._is_outdated = False
-        """Whether the window would answer something else by now."""
+        """Whether the window would grant something else by now."""
         self._limit = get_limit(NOTHING_LEARNED, self._limits) if limit else 0
         self._can_rise = False
-        """Both by the window's last word."""
+        """Both as of the last grant."""
         self._probes: deque[_Probe] = deque(maxlen=MAX_PROBES)
-        """Those of ours that were not answered yet, as far as they were sent at all."""
+        """Those of ours without a response yet, sent or not."""
         self._next_at = -inf
-        """When the first of those who wait is served, by the window's last word."""
+        """When the first waiter is served, as of the last grant."""
 
     @property
     def limit(self) -> int:
@@ -183,17 +183,17 @@ class RequestBudget:
 
     @property
     def can_rise(self) -> bool:
-        """Whether a higher limit is tried as long as looks wait. While it is, looks alone must hold the window full."""
+        """Whether a higher limit is tried while polls wait. Meanwhile polls alone must keep the window full."""
         return self._can_rise
 
     @property
     def limit_to_plan(self) -> int:
-        """The limit for whatever plans looks that somebody waits for: more while a higher one is tried, so that some wait."""
+        """The limit for planning polls: more while a higher one is tried, so that some wait."""
         return self._limit * (PLAN_FACTOR if self._can_rise else 1)
 
     @property
     def is_limited(self) -> bool:
-        """Whether a request that is saved is one that another may have, be it today."""
+        """Whether a request that is saved can be used by another, in this minute or day."""
         return bool(self._limits.per_minute or self._limits.per_day)
 
     def get_used(self) -> int:
@@ -201,12 +201,12 @@ class RequestBudget:
         self._forget_old()
         return len(self._sent)
 
-    async def look(self) -> RunView:
-        """Return how the budget stands, over all processes that share it."""
+    async def get_status(self) -> LimiterStatus:
+        """Return the state of the limiter, over all processes that share it."""
         now = self._clock.monotonic()
         if not self._limits.per_minute:
             paused_seconds = max(0.0, self._paused_until - now)
-            return RunView(
+            return LimiterStatus(
                 self.get_used(),
                 0,
                 0,
@@ -216,9 +216,9 @@ class RequestBudget:
                 day_left=None,
                 is_shared=False,
             )
-        record = await self._window.look()
+        record = await self._state.read()
         limit = get_limit(record.learned, self._limits)
-        return RunView(
+        return LimiterStatus(
             used=record.used,
             limit=limit,
             ceiling=self._limits.most,
@@ -226,7 +226,7 @@ class RequestBudget:
             refused_above=record.learned.ceiling,
             paused_seconds=max(0.0, record.paused_until - record.seen_at),
             day_left=get_day_left(record, self._limits),
-            is_shared=self._window.is_shared,
+            is_shared=self._state.is_shared,
         )
 
     async def take(self, priority: Priority, operation: Operation = Operation.START_RUN) -> None:
@@ -236,13 +236,13 @@ class RequestBudget:
             operation: What it is for, for the error.
 
         Raises:
-            DayUsedUp: No request is allowed any more today; looks at runs wait instead.
+            DayUsedUp: No request is allowed any more today; polls wait instead.
         """
         if self._limits.per_minute:
-            ticket = _Ticket(priority, next(self._numbers))
-            await self._queue(ticket, operation)
-            if ticket.probe is not None:
-                self._probes.append(ticket.probe)
+            queued = _Queued(priority, next(self._numbers))
+            await self._queue(queued, operation)
+            if queued.probe is not None:
+                self._probes.append(queued.probe)
         else:
             while (pause := self._paused_until - self._clock.monotonic()) > 0:
                 await self._clock.sleep(pause)
@@ -250,14 +250,14 @@ class RequestBudget:
         self._sent.append(self._clock.monotonic())
 
     def get_wait(self, place: int) -> float:
-        """Return about how many seconds whoever stands at a place of the queue still waits, from 1 on."""
+        """Return about how many seconds a request at a place of the queue still waits, from 1 on."""
         now = self._clock.monotonic()
         if not self._limits.per_minute:
             return max(0.0, self._paused_until - now)
         return max(0.0, self._next_at - now) + (place - 1) * SPAN_SECONDS / self._limit
 
     def note_busy(self, seconds: float, sent_at: float | None = None) -> None:
-        """Grant nothing for so long, in no process, because the provider asked for it; then go on more slowly.
+        """Grant nothing for so long, in no process, because the provider requires it; then go on more slowly.
 
         Args:
             sent_at: What `note_sent` returned for the refused request; None for just now.
@@ -268,20 +268,20 @@ class RequestBudget:
             return
         age_seconds = 0.0 if sent_at is None else now - sent_at
         refused = partial(note_refusal, limits=self._limits, seconds=seconds, age_seconds=age_seconds)
-        self._window.learn(partial(refused, is_probe=self._take_probe(sent_at) is not None))
+        self._state.learn(partial(refused, is_probe=self._take_probe(sent_at) is not None))
 
     def note_accepted(self, sent_at: float) -> None:
-        """Note that the provider did what a request asked for; if it was the probe, that proves a higher limit."""
+        """Record that the provider accepted a request; if it was the probe, that proves a higher limit."""
         probe = self._take_probe(sent_at)
         if probe is None:
             return
-        self._window.learn(
+        self._state.learn(
             partial(note_answered_probe, limits=self._limits, probed_at=probe.granted_at, used=probe.used)
         )
-        self._rouse_asker()
+        self._wake_asker()
 
     def note_sent(self) -> float:
-        """Note that a granted request leaves, and return the instant for `note_over`."""
+        """Record that a granted request is sent, and return the instant for `note_over`."""
         self._under_way += 1
         now = self._clock.monotonic()
         unsent = next((probe for probe in self._probes if probe.sent_at is None), None)
@@ -290,100 +290,100 @@ class RequestBudget:
         return now
 
     def note_over(self, sent_at: float) -> None:
-        """Note that a request was answered, or will not be: the provider has counted it by now, if ever."""
+        """Record that a request has its response, or will have none: the provider has counted it by now, if ever."""
         self._under_way -= 1
         now = self._clock.monotonic()
-        is_old = now - self._delay_told_at > WINDOW_SECONDS
-        # One answer in a minute is told, and each that took a tenth longer.
+        is_old = now - self._delay_sent_at > WINDOW_SECONDS
+        # One response in a minute is recorded, and each that took a tenth longer.
         if self._limits.per_minute and (is_old or now - sent_at > self._delay * 1.1):
-            self._delay, self._delay_told_at = now - sent_at, now
-            self._window.learn(partial(note_delay, seconds=now - sent_at))
+            self._delay, self._delay_sent_at = now - sent_at, now
+            self._state.learn(partial(note_delay, seconds=now - sent_at))
 
-    def note_limits(self, told: RateLimits) -> None:
-        """Go by what the provider says is left. It does not know yet of requests that are under way."""
-        seconds = told.get_reset_seconds(self._clock.now())
+    def note_limits(self, quota: RateLimits) -> None:
+        """Use what the provider reports as left. It does not include requests that are in progress."""
+        seconds = quota.get_reset_seconds(self._clock.now())
         if self._limits.per_minute and seconds is not None:
-            left = max(0, told.remaining - self._under_way)
-            self._window.learn(partial(note_quota, left=left, reset_seconds=seconds))
+            left = max(0, quota.remaining - self._under_way)
+            self._state.learn(partial(note_quota, left=left, reset_seconds=seconds))
 
     def _take_probe(self, sent_at: float | None) -> _Probe | None:
-        """Return the probe that was sent at an instant; it is over."""
+        """Return the probe that was sent at an instant, and remove it."""
         probe = next((one for one in self._probes if one.sent_at == sent_at), None) if sent_at is not None else None
         if probe is not None:
             self._probes.remove(probe)
         return probe
 
-    async def _queue(self, ticket: _Ticket, operation: Operation) -> None:
+    async def _queue(self, queued: _Queued, operation: Operation) -> None:
         """Wait for our turn. The first of the queue asks the window for all of it."""
-        insort(self._waiting, ticket)
-        if _WISHES[ticket.priority].may_probe and self._can_rise:
-            # It may be sent above the limit, past those who wait for room.
-            self._rouse_asker()
+        insort(self._waiting, queued)
+        if _REQUESTS[queued.priority].may_probe and self._can_rise:
+            # It may be sent above the limit, past those that wait for room.
+            self._wake_asker()
         try:
-            while not ticket.is_granted:
-                if ticket.refusal is not None:
-                    seconds = ticket.refusal.resumes_seconds or 0.0
-                    raise DayUsedUp(self._title, operation, seconds, is_told=ticket.refusal.is_told)
-                if ticket is self._waiting[0] and not self._is_asking:
-                    await self._advance(ticket)
+            while not queued.is_granted:
+                if queued.refusal is not None:
+                    seconds = queued.refusal.resumes_seconds or 0.0
+                    raise DayUsedUp(self._title, operation, seconds, is_told=queued.refusal.is_reported)
+                if queued is self._waiting[0] and not self._is_asking:
+                    await self._advance(queued)
                 else:
-                    ticket.woken = anyio.Event()
-                    await ticket.woken.wait()
+                    queued.woken = anyio.Event()
+                    await queued.woken.wait()
         finally:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
+            if queued in self._waiting:
+                self._waiting.remove(queued)
                 if not self._waiting and self._limits.per_minute:
-                    self._window.leave(self._process_id)
+                    self._state.leave(self._process_id)
             self._wake_first()
 
-    async def _advance(self, ticket: _Ticket) -> None:
-        """Ask for those who wait and hand out what came; wait until it is worth asking again."""
+    async def _advance(self, queued: _Queued) -> None:
+        """Ask for all waiters and grant what came; wait until it is worth asking again."""
         asking = self._waiting[: get_step(self._limit) + 1]
         # Behind a line of starts, which are never sent above the limit, there may be others.
-        probe = next((one for one in self._waiting if _WISHES[one.priority].may_probe), None)
+        probe = next((one for one in self._waiting if _REQUESTS[one.priority].may_probe), None)
         if probe is not None and probe not in asking:
             asking.append(probe)
-        ask = Ask(self._process_id, self._limits, [_WISHES[one.priority] for one in asking])
+        demand = Demand(self._process_id, self._limits, [_REQUESTS[one.priority] for one in asking])
         self._is_asking, self._is_outdated = True, False
         try:
-            # What is granted must not be lost with the one who happens to ask.
+            # What is granted must not be lost with the waiter that happens to ask.
             with anyio.CancelScope(shield=True):
-                reply = await self._window.exchange(ask)
+                grant = await self._state.exchange(demand)
         finally:
             self._is_asking = False
-        self._next_at = self._clock.monotonic() + reply.ready_seconds
-        self._limit, self._can_rise = reply.limit, reply.can_rise
-        self._hand_out(reply)
-        # Infinite when all were granted: then one who came meanwhile took our place, and we ask again at once.
-        is_first = bool(self._waiting) and ticket is self._waiting[0]
-        if is_first and ticket.refusal is None and reply.again_seconds < inf and not self._is_outdated:
-            with anyio.CancelScope() as ticket.rest:
-                await self._clock.sleep(reply.again_seconds)
+        self._next_at = self._clock.monotonic() + grant.ready_seconds
+        self._limit, self._can_rise = grant.limit, grant.can_rise
+        self._hand_out(grant)
+        # Infinite when all were granted: then one that came meanwhile took our place, and we ask again at once.
+        is_first = bool(self._waiting) and queued is self._waiting[0]
+        if is_first and queued.refusal is None and grant.again_seconds < inf and not self._is_outdated:
+            with anyio.CancelScope() as queued.rest:
+                await self._clock.sleep(grant.again_seconds)
 
-    def _hand_out(self, reply: Reply) -> None:
-        for ticket in self._waiting[: reply.granted]:
-            ticket.grant()
-        del self._waiting[: reply.granted]
-        # Whoever asked may have gone meanwhile; a start never takes its place.
-        extra = [one for one in self._waiting if _WISHES[one.priority].may_probe][: reply.extra]
-        for ticket in extra:
-            ticket.grant()
-            self._waiting.remove(ticket)
-        if extra and reply.probed_at is not None:
-            extra[-1].probe = _Probe(reply.probed_at, reply.used)
-        if reply.resumes_seconds is not None:
-            for ticket in self._waiting:
-                if not _WISHES[ticket.priority].is_paid_for:
-                    ticket.refusal = reply
-                    ticket.wake()
+    def _hand_out(self, grant: Grant) -> None:
+        for queued in self._waiting[: grant.granted]:
+            queued.grant()
+        del self._waiting[: grant.granted]
+        # The waiter that asked may have gone meanwhile; a start never takes its place.
+        extra = [one for one in self._waiting if _REQUESTS[one.priority].may_probe][: grant.extra]
+        for queued in extra:
+            queued.grant()
+            self._waiting.remove(queued)
+        if extra and grant.probed_at is not None:
+            extra[-1].probe = _Probe(grant.probed_at, grant.used)
+        if grant.resumes_seconds is not None:
+            for queued in self._waiting:
+                if not _REQUESTS[queued.priority].is_paid_for:
+                    queued.refusal = grant
+                    queued.wake()
         self._wake_first()
 
     def _wake_first(self) -> None:
         if self._waiting:
             self._waiting[0].woken.set()
 
-    def _rouse_asker(self) -> None:
-        """Have the window asked at once, though whoever asks it may be asking it or sleep by now."""
+    def _wake_asker(self) -> None:
+        """Ask the window again at once, even if a waiter is asking it or sleeps by now."""
         self._is_outdated = True
         if self._waiting:
             self._waiting[0].rest.cancel()

@@ -1,13 +1,13 @@
-"""How many requests an account may send at a moment. Pure: a record and an instant go in, a record and a reply come out.
+"""Decide how many requests an account may send now. Pure: takes a record and an instant, returns a record and a grant.
 
-The record is what every process of a home shares of an account, or what one process has by itself. Requests are taken
-for those who wait at that moment, so nobody ever holds one that is unused; a process that dies leaves those that it
-took to run out with the window. Who waits is on record too, for a quarter of a minute at a time: so the urgent of one
-process go before the others of another, and equals take turns.
+The record of an account is shared by every process of a home, or belongs to one process. Tokens are granted only to
+requests that wait at that moment, so none is held unused; those of a process that dies expire with the window. Waiting
+processes are recorded too, for 15 seconds at a time: urgent requests of one process go before the others of another, and
+equals take turns.
 
-Instants are seconds of one clock that nobody sets; what an earlier boot of the machine wrote is void.
+Instants are seconds of one clock that cannot be set; what an earlier boot of the machine wrote is void.
 
-While work waits for the limit alone, a request that starts nothing may be granted above it, past whatever waits before
+While work waits for the limit alone, a request that starts nothing may be granted above it, past those that wait before
 it: `learned_limit` decides when.
 """
 
@@ -28,42 +28,42 @@ from flowport.network.ratelimit.learned_limit import (
     note_extra,
     note_waiting,
 )
-from flowport.network.ratelimit.window_record import NOTHING_TOLD, SPAN_SECONDS, AccountRecord, Counted, Rival, leave
+from flowport.network.ratelimit.window_record import NO_QUOTA, SPAN_SECONDS, AccountRecord, Counted, Waiter, leave
 
 DAY_SECONDS: Final = 86_400.0
 
 ROW_HASTE: Final = 4.0
-"""How much faster than the limit allows for long rows may go for a while. A burst that outran its own answers would look
-at rows whose places, when they turn out to be free, find no request left to start the next with."""
+"""How much faster than the long-term limit rows may go for a while. A longer burst would poll rows and leave no token to
+start the next row with."""
 
 KEPT_PARTS: Final = 25
-"""Rows leave so small a part of the window to whoever may come and wait, spread over it: the first request of these at
-once, the last when the window is nearly over. What is freed until then need not be left."""
+"""Rows leave this part of the window to calls that may come, spread over it: the first token at once, the last when the
+window is nearly over. Tokens that are freed until then need not be left."""
 
 KEPT_PARTS_URGENT: Final = 5
-"""And so great a part once somebody has: a run that is waited for needs more than its start."""
+"""The same once a call has come: a run that is waited for needs more than its start."""
 
 BATCH_PARTS: Final = 8
-"""At most so small a part of the limit is taken at once, so that several processes come in turn."""
+"""At most this part of the limit is granted at once, so that several processes take turns."""
 
-NAP_SECONDS: Final = 15.0
-"""The longest that a process waits before it asks again, and says thereby that it still waits."""
+HEARTBEAT_SECONDS: Final = 15.0
+"""Maximum interval between two requests for tokens; also serves as a heartbeat for waiters."""
 GRACE_SECONDS: Final = 1.0
-"""How long others keep its place when it does not come; it may be busy, or dead."""
+"""How long others keep the place of a waiter that misses its heartbeat; it may be busy or dead."""
 
 DAY_RESERVE_PARTS: Final = 20
-"""This part of a day is kept for looks at runs that are paid for already."""
+"""This part of a day is kept for polls of runs that are paid for already."""
 
 DAY_PROBE_SECONDS: Final = 60.0
-"""How long a request that is to find out whether the day goes on has for its answer."""
+"""How long to wait for the response to a request that checks whether the day continues."""
 
 BURST_SECONDS: Final = 5.0
 """No span of this length holds more requests than the documented limit of a minute, or a fifth more than its share of a
 higher one: providers limit bursts by address, whatever a key may send in a minute."""
 _BURST_PARTS: Final = 10
 
-MIN_TOLD_LEFT: Final = 2
-"""Where the provider tells what is left of its minute, nothing is sent above the limit unless at least so much is."""
+MIN_QUOTA_LEFT: Final = 2
+"""Where the provider reports what is left of its minute, nothing is sent above the limit unless at least this is left."""
 
 MAX_EXACT_LIMIT: Final = 600
 """Above it instants are kept to a tenth of a second, so that no record grows without end."""
@@ -75,101 +75,101 @@ _TOLERANCE_SECONDS: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One request that somebody waits for."""
+class TokenRequest:
+    """One request that waits for a token."""
 
     rank: int
     """Smaller is sooner."""
     share: float = 1.0
     """The part of the window that this and all before it may fill."""
     is_row: bool = False
-    """Whether it is for a row of a batch; these go one by one and leave something to whoever comes."""
+    """Whether it is for a row of a batch; these go one by one and leave tokens to calls that may come."""
     is_urgent: bool = False
-    """Whether somebody waits for what it is for."""
+    """Whether a caller waits for its result."""
     is_paid_for: bool = False
-    """Whether it is a look at a run that costs already; others are refused when the day is used up, and it waits."""
+    """Whether it polls a run that is paid for; others are refused when the day is used up, and it waits."""
     may_probe: bool = False
     """Whether it may be sent above the limit, to find out whether that is accepted; never a start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What a process asks for."""
+class Demand:
+    """The tokens that a process requests."""
 
     process_id: str
     limits: Limits
-    wishes: Sequence[Wish]
-    """Those who wait there, the first of them first; at least one."""
+    tokens: Sequence[TokenRequest]
+    """Those that wait there, in their order; at least one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What came of it."""
+class Grant:
+    """What was granted, and when to ask again."""
 
     granted: int
-    """How many of the wishes, from the first on, may be sent now."""
+    """How many of the requests, from the first on, may be sent now."""
     again_seconds: float
-    """When to ask for the next, at the latest in `NAP_SECONDS`; infinity when there is none."""
+    """When to ask for the next, at the latest in `HEARTBEAT_SECONDS`; infinity when there is none."""
     ready_seconds: float = 0.0
     """When the next may be sent as things are; 0 when there is none."""
     resumes_seconds: float | None = None
     """When the day goes on that is used up for whatever is not paid for; None when it is not used up."""
-    is_told: bool = False
-    """Whether that is the provider's word; else it is our own count."""
+    is_reported: bool = False
+    """Whether the provider reported that; else it is our own count."""
     extra: int = 0
-    """How many of the wishes behind these, from the first that may probe on, may be sent now above the limit."""
+    """How many of the requests behind these, from the first that may probe on, may be sent now above the limit."""
     probed_at: float | None = None
     """The instant of the reply, in the time of the record, if the last of these is a probe."""
     used: int = 0
     """Requests that the window holds now."""
     learned: LearnedLimit = NOTHING_LEARNED
-    """What the account has taught by now."""
+    """What is learned of the account by now."""
     limit: int = 0
     """Requests that are sent in a minute, by that."""
     can_rise: bool = False
     """Whether a higher limit is tried as long as work waits."""
 
 
-def admit(record: AccountRecord, ask: Ask) -> tuple[AccountRecord, Reply]:
-    """Grant what may be sent now, note the rest as waiting, and say when to come again. The record was refreshed."""
-    now, limit = record.seen_at, get_limit(record.learned, ask.limits)
-    most = 1 if _is_probing_day(record) else min(len(ask.wishes), get_step(limit))
+def admit(record: AccountRecord, demand: Demand) -> tuple[AccountRecord, Grant]:
+    """Grant what may be sent now, record the rest as waiting, and return when to ask again. The record was refreshed."""
+    now, limit = record.seen_at, get_limit(record.learned, demand.limits)
+    most = 1 if _is_probing_day(record) else min(len(demand.tokens), get_step(limit))
     granted, ready_at = 0, now
-    while granted < most and (ready_at := _find_ready(record, ask, granted)) <= now + _TOLERANCE_SECONDS:
+    while granted < most and (ready_at := _find_ready(record, demand, granted)) <= now + _TOLERANCE_SECONDS:
         granted += 1
-    resumes_at = _get_day_end(record, ask.limits, granted, is_paid_for=False)
-    is_told = _has_told_day(record)
-    is_full = granted < most and record.used + granted >= _get_allowed(record, limit, ask.wishes[granted])
-    record = _count(record, ask.wishes[:granted], ask.limits)
-    waiting, extra, extra_at, probed_at = list(ask.wishes[granted:]), 0, inf, None
+    resumes_at = _get_day_end(record, demand.limits, granted, is_paid_for=False)
+    is_reported = _knows_day(record)
+    is_full = granted < most and record.used + granted >= _get_allowed(record, limit, demand.tokens[granted])
+    record = _count(record, demand.tokens[:granted], demand.limits)
+    waiting, extra, extra_at, probed_at = list(demand.tokens[granted:]), 0, inf, None
     if is_full and resumes_at <= now:
         record = replace(record, learned=note_waiting(record.learned, now=now))
-        able = [wish for wish in waiting if wish.may_probe][: get_step(limit)]
-        for wish in able:
-            extra_at = _get_extra_at(record, ask.limits, wish)
+        able = [request for request in waiting if request.may_probe][: get_step(limit)]
+        for request in able:
+            extra_at = _get_extra_at(record, demand.limits, request)
             if extra_at > now + _TOLERANCE_SECONDS:
                 break
-            learned = note_extra(record.learned, ask.limits, used=record.used, now=now)
+            learned = note_extra(record.learned, demand.limits, used=record.used, now=now)
             probed_at = now if learned.probe_until != record.learned.probe_until else None
-            record = _count(replace(record, learned=learned), [wish], ask.limits)
-            waiting.remove(wish)
+            record = _count(replace(record, learned=learned), [request], demand.limits)
+            waiting.remove(request)
             extra += 1
-    rest = [wish for wish in waiting if wish.is_paid_for or resumes_at <= now]
+    rest = [request for request in waiting if request.is_paid_for or resumes_at <= now]
     next_at = now if granted == most or not rest else ready_at
-    again_at = min(next_at, max(now, extra_at), now + NAP_SECONDS) if rest else inf
-    record = _register(record, ask.process_id, rest, again_at, has_got=granted > 0)
-    return record, Reply(
+    again_at = min(next_at, max(now, extra_at), now + HEARTBEAT_SECONDS) if rest else inf
+    record = _register(record, demand.process_id, rest, again_at, has_got=granted > 0)
+    return record, Grant(
         granted,
         again_at - now,
         max(0.0, next_at - now),
         resumes_seconds=None if resumes_at <= now else resumes_at - now,
-        is_told=is_told,
+        is_reported=is_reported,
         extra=extra,
         probed_at=probed_at,
         used=record.used,
         learned=record.learned,
-        limit=get_limit(record.learned, ask.limits),
-        can_rise=can_rise(record.learned, ask.limits, now=now),
+        limit=get_limit(record.learned, demand.limits),
+        can_rise=can_rise(record.learned, demand.limits, now=now),
     )
 
 
@@ -179,62 +179,62 @@ def get_step(limit: int) -> int:
 
 
 def get_day_left(record: AccountRecord, limits: Limits) -> int | None:
-    """Return what is left of the day, by the provider's word, else by our own count; None when neither is known."""
-    if _has_told_day(record):
-        return record.told_day.left
+    """Return what is left of the day, as the provider reported, else by our own count; None when neither is known."""
+    if _knows_day(record):
+        return record.day_quota.left
     return limits.per_day - sum(one.requests for one in record.day) if limits.per_day else None
 
 
-def _has_told_day(record: AccountRecord) -> bool:
-    """Tell whether the provider's word about the day is believed."""
-    return record.seen_at < record.told_day.until
+def _knows_day(record: AccountRecord) -> bool:
+    """Return whether the day's quota that the provider reported still holds."""
+    return record.seen_at < record.day_quota.until
 
 
 def _is_probing_day(record: AccountRecord) -> bool:
-    """Tell whether a day that was used up is believed in no more, so that one request is to find out."""
-    told = record.told_day
-    return not told.left and told.until <= record.seen_at < told.reset_at
+    """Return whether a day that was used up may be over, so that one request has to find out."""
+    quota = record.day_quota
+    return not quota.left and quota.until <= record.seen_at < quota.reset_at
 
 
-def _find_ready(record: AccountRecord, ask: Ask, granted: int) -> float:
-    """Return when the wish behind so many granted ones may be sent; an instant that has passed for at once."""
-    wish, now = ask.wishes[granted], record.seen_at
-    limit = get_limit(record.learned, ask.limits)
-    excess = record.used + granted - _get_allowed(record, limit, wish) + 1
-    ahead = _find_ahead(record, ask.process_id, wish, has_got=granted > 0)
-    behind = sum(rival.requests if rival.rank < wish.rank else 1 for rival in ahead)
+def _find_ready(record: AccountRecord, demand: Demand, granted: int) -> float:
+    """Return when the request after this many granted ones may be sent; an instant that has passed for at once."""
+    request, now = demand.tokens[granted], record.seen_at
+    limit = get_limit(record.learned, demand.limits)
+    excess = record.used + granted - _get_allowed(record, limit, request) + 1
+    ahead = _find_ahead(record, demand.process_id, request, has_got=granted > 0)
+    behind = sum(waiter.requests if waiter.rank < request.rank else 1 for waiter in ahead)
     room_at = _get_freed_at(record, excess)
-    ready_at = max(record.paused_until, _make_way(room_at, _get_freed_at(record, excess + behind), ahead))
-    ready_at = max(ready_at, _get_burst_end(record, ask.limits, granted))
-    if wish.is_row:
-        is_second = any(one.is_row for one in ask.wishes[:granted])
+    ready_at = max(record.paused_until, _wait_behind(room_at, _get_freed_at(record, excess + behind), ahead))
+    ready_at = max(ready_at, _get_burst_end(record, demand.limits, granted))
+    if request.is_row:
+        is_second = any(one.is_row for one in demand.tokens[:granted])
         ready_at = max(ready_at, (now if is_second else record.row_granted_at) + WINDOW_SECONDS / (ROW_HASTE * limit))
     if now < record.paced_until:
         gap = SPAN_SECONDS / limit
         next_at = (now if granted else record.granted_at) + gap
-        ready_at = max(ready_at, _make_way(next_at, next_at + gap * behind, ahead))
-    if now < record.told_minute.until and record.told_minute.left <= granted:
-        ready_at = max(ready_at, record.told_minute.until)
-    return max(ready_at, _get_day_end(record, ask.limits, granted, is_paid_for=wish.is_paid_for))
+        ready_at = max(ready_at, _wait_behind(next_at, next_at + gap * behind, ahead))
+    if now < record.minute_quota.until and record.minute_quota.left <= granted:
+        ready_at = max(ready_at, record.minute_quota.until)
+    return max(ready_at, _get_day_end(record, demand.limits, granted, is_paid_for=request.is_paid_for))
 
 
-def _get_extra_at(record: AccountRecord, limits: Limits, wish: Wish) -> float:
-    """Return when a wish that may probe may be sent above the limit."""
-    limit, told = get_limit(record.learned, limits), record.told_minute
-    if not _fills_window(record, limit, wish):
+def _get_extra_at(record: AccountRecord, limits: Limits, request: TokenRequest) -> float:
+    """Return when a request that may probe may be sent above the limit."""
+    limit, quota = get_limit(record.learned, limits), record.minute_quota
+    if not _fills_window(record, limit, request):
         return inf
     extra_at = get_extra_at(record.learned, limits, used=record.used, now=record.seen_at)
     extra_at = max(extra_at, record.paused_until, record.paced_until, _get_burst_end(record, limits, 0))
-    if told == NOTHING_TOLD or told.until < record.seen_at - WINDOW_SECONDS:
+    if quota == NO_QUOTA or quota.until < record.seen_at - WINDOW_SECONDS:
         return extra_at
-    # A number that is out of date is none: the next answer tells another.
-    is_room_told = record.seen_at < told.until and told.left >= MIN_TOLD_LEFT
-    return extra_at if is_room_told else max(extra_at, record.seen_at + RECHECK_SECONDS)
+    # An outdated number does not count: the next response has another.
+    has_room = record.seen_at < quota.until and quota.left >= MIN_QUOTA_LEFT
+    return extra_at if has_room else max(extra_at, record.seen_at + RECHECK_SECONDS)
 
 
-def _fills_window(record: AccountRecord, limit: int, wish: Wish) -> bool:
-    """Tell whether the window holds all that a wish may fill; one that leaves a share to others fills all of it first."""
-    return record.used >= (_get_allowed(record, limit, wish) if wish.is_row else limit)
+def _fills_window(record: AccountRecord, limit: int, request: TokenRequest) -> bool:
+    """Return whether the window holds all that a request may fill; one that leaves a share to others fills all of it first."""
+    return record.used >= (_get_allowed(record, limit, request) if request.is_row else limit)
 
 
 def _get_burst_end(record: AccountRecord, limits: Limits, granted: int) -> float:
@@ -253,15 +253,15 @@ def _get_burst_end(record: AccountRecord, limits: Limits, granted: int) -> float
     return record.seen_at + BURST_SECONDS if excess > 0 else 0.0
 
 
-def _get_allowed(record: AccountRecord, limit: int, wish: Wish) -> int:
+def _get_allowed(record: AccountRecord, limit: int, request: TokenRequest) -> int:
     """Return how many requests the window may hold when this one is granted, itself included."""
-    if not wish.is_row:
-        return max(1, int(limit * wish.share))
+    if not request.is_row:
+        return max(1, int(limit * request.share))
     return max(1, limit - _count_kept(record, limit))
 
 
 def _count_kept(record: AccountRecord, limit: int) -> int:
-    """Return how many requests rows leave so that whoever comes finds one every so often, as far as none is freed in time."""
+    """Return how many tokens rows leave so that a call that comes finds one in time, as far as none is freed until then."""
     most = limit // (KEPT_PARTS_URGENT if record.seen_at < record.urgent_until else KEPT_PARTS)
     kept = freed = 0
     for one in record.grants:
@@ -273,20 +273,20 @@ def _count_kept(record: AccountRecord, limit: int) -> int:
     return max(kept, most - freed)
 
 
-def _find_ahead(record: AccountRecord, process_id: str, wish: Wish, *, has_got: bool) -> list[Rival]:
-    """Return the other processes that go before a wish. Whoever has just got something lets its equals come first."""
-    mine = [rival for rival in record.waiting if rival.process_id == process_id]
+def _find_ahead(record: AccountRecord, process_id: str, request: TokenRequest, *, has_got: bool) -> list[Waiter]:
+    """Return the other processes that go before a request. After a grant a process lets its equals go first."""
+    mine = [waiter for waiter in record.waiting if waiter.process_id == process_id]
     since = mine[0].since if mine and not has_got else inf
     return [
-        rival
-        for rival in record.waiting
-        if rival.process_id != process_id and (rival.rank, rival.since) < (wish.rank, since)
+        waiter
+        for waiter in record.waiting
+        if waiter.process_id != process_id and (waiter.rank, waiter.since) < (request.rank, since)
     ]
 
 
-def _make_way(first_at: float, behind_at: float, ahead: Sequence[Rival]) -> float:
-    """Return when it is our turn: behind those who go first, or sooner when one of them does not come."""
-    return min(behind_at, max(first_at, min(rival.until for rival in ahead))) if ahead else first_at
+def _wait_behind(first_at: float, behind_at: float, ahead: Sequence[Waiter]) -> float:
+    """Return when it is our turn: behind those that go first, or sooner when one of them misses its heartbeat."""
+    return min(behind_at, max(first_at, min(waiter.until for waiter in ahead))) if ahead else first_at
 
 
 def _get_freed_at(record: AccountRecord, count: int) -> float:
@@ -305,31 +305,31 @@ def _get_day_end(record: AccountRecord, limits: Limits, granted: int, *, is_paid
     left = get_day_left(record, limits)
     if left is None or left - granted > (0 if is_paid_for else limits.per_day // DAY_RESERVE_PARTS):
         return 0.0
-    if _has_told_day(record):
-        return record.told_day.reset_at
+    if _knows_day(record):
+        return record.day_quota.reset_at
     # Requests are counted by half-hours, and a day is no longer than a day.
     return min([record.seen_at + DAY_SECONDS, *(one.until for one in record.day[:1])])
 
 
-def _count(record: AccountRecord, wishes: Sequence[Wish], limits: Limits) -> AccountRecord:
-    """Count granted requests in the minute, in the day and in what the provider has told."""
-    if not wishes:
+def _count(record: AccountRecord, tokens: Sequence[TokenRequest], limits: Limits) -> AccountRecord:
+    """Count granted requests in the minute, in the day and in the quotas that the provider reported."""
+    if not tokens:
         return record
-    now, granted = record.seen_at, len(wishes)
+    now, granted = record.seen_at, len(tokens)
     until = now + SPAN_SECONDS
-    told_day = record.told_day._replace(left=max(0, record.told_day.left - granted))
+    day_quota = record.day_quota._replace(left=max(0, record.day_quota.left - granted))
     if _is_probing_day(record):
-        told_day = told_day._replace(until=min(told_day.reset_at, now + DAY_PROBE_SECONDS))
+        day_quota = day_quota._replace(until=min(day_quota.reset_at, now + DAY_PROBE_SECONDS))
     day_until = now // _DAY_STEP_SECONDS * _DAY_STEP_SECONDS + _DAY_STEP_SECONDS + DAY_SECONDS
     return replace(
         record,
         granted_at=now,
-        row_granted_at=now if any(one.is_row for one in wishes) else record.row_granted_at,
-        urgent_until=until if any(one.is_urgent for one in wishes) else record.urgent_until,
+        row_granted_at=now if any(one.is_row for one in tokens) else record.row_granted_at,
+        urgent_until=until if any(one.is_urgent for one in tokens) else record.urgent_until,
         grants=_add(record.grants, until if limits.most <= MAX_EXACT_LIMIT else ceil(until * 10) / 10, granted),
         day=_add(record.day, day_until, granted) if limits.per_day else record.day,
-        told_minute=record.told_minute._replace(left=max(0, record.told_minute.left - granted)),
-        told_day=told_day,
+        minute_quota=record.minute_quota._replace(left=max(0, record.minute_quota.left - granted)),
+        day_quota=day_quota,
     )
 
 
@@ -340,15 +340,15 @@ def _add(counted: tuple[Counted, ...], until: float, requests: int) -> tuple[Cou
 
 
 def _register(
-    record: AccountRecord, process_id: str, rest: Sequence[Wish], again_at: float, *, has_got: bool
+    record: AccountRecord, process_id: str, rest: Sequence[TokenRequest], again_at: float, *, has_got: bool
 ) -> AccountRecord:
-    """Note that a process waits for what it did not get, or that it waits no more."""
-    mine = [rival for rival in record.waiting if rival.process_id == process_id]
+    """Record that a process waits for what it did not get, or that it no longer waits."""
+    mine = [waiter for waiter in record.waiting if waiter.process_id == process_id]
     others = leave(record, process_id)
     if not rest:
         return others
     now, rank = record.seen_at, rest[0].rank
     since = mine[0].since if mine and not has_got else now
-    requests = sum(wish.rank == rank for wish in rest)
-    rival = Rival(process_id, rank, requests, since, again_at + GRACE_SECONDS)
-    return replace(others, waiting=(*others.waiting, rival))
+    requests = sum(request.rank == rank for request in rest)
+    waiter = Waiter(process_id, rank, requests, since, again_at + GRACE_SECONDS)
+    return replace(others, waiting=(*others.waiting, waiter))

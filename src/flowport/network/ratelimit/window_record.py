@@ -1,7 +1,7 @@
-"""What is on record of an account's requests: what every process of a home shares, or what one has by itself. Pure.
+"""The record of an account's requests, shared by every process of a home or owned by one. Pure.
 
-Instants are seconds of one clock that nobody sets. What an earlier boot of the machine wrote is void, except what the
-account has taught of its limit.
+Instants are seconds of one clock that cannot be set. What an earlier boot of the machine wrote is void, except what is
+learned of the limit.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from flowport.network.ratelimit.learned_limit import NOTHING_LEARNED, WINDOW_SECONDS, LearnedLimit, move_instants
 
 MARGIN_SECONDS: Final = 0.25
-"""Added to the window, because a request leaves later than it is granted. How late it arrives is learnt."""
+"""Added to the window, because a request leaves later than it is granted. How late it arrives is learned."""
 SPAN_SECONDS: Final = WINDOW_SECONDS + MARGIN_SECONDS
 
 
@@ -22,7 +22,7 @@ class Counted(NamedTuple):
     requests: int
 
 
-class Rival(NamedTuple):
+class Waiter(NamedTuple):
     """A process that waits."""
 
     process_id: str
@@ -30,26 +30,26 @@ class Rival(NamedTuple):
     requests: int
     """How many of this rank it waits for; not all of them when they are many."""
     since: float
-    """When it began to wait or got something last: equals take turns."""
+    """When it began to wait or was last granted something: equals take turns."""
     until: float
     """From here on it does not count."""
 
 
 class Quota(NamedTuple):
-    """What the provider has told of a limit of its own."""
+    """A limit that the provider reported."""
 
     left: int
     reset_at: float
     until: float
-    """How long it is believed. The person may raise a limit there, so then one request at a time finds out."""
+    """How long it is trusted. The person may raise a limit, so then one request at a time finds out."""
 
 
-NOTHING_TOLD: Final = Quota(0, 0.0, 0.0)
+NO_QUOTA: Final = Quota(0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRecord:
-    """What is on record of an account."""
+    """The record of an account."""
 
     boot_id: str = ""
     seen_at: float = 0.0
@@ -58,19 +58,19 @@ class AccountRecord:
     """Those of the last minute, the oldest first."""
     day: tuple[Counted, ...] = ()
     """Those of the last day; only where the day has a limit."""
-    waiting: tuple[Rival, ...] = ()
+    waiting: tuple[Waiter, ...] = ()
     paused_until: float = 0.0
     paced_until: float = 0.0
     """Until then requests are spread over the minute."""
     learned: LearnedLimit = NOTHING_LEARNED
     delay: float = 0.0
-    """How long answers took lately, at most. A provider counts a request between its leaving and its answer."""
+    """How long answers took lately, at most. A provider counts a request between its departure and its response."""
     delay_until: float = 0.0
     row_granted_at: float = -SPAN_SECONDS
     urgent_until: float = 0.0
-    """How long the window holds a request for what somebody waits for."""
-    told_minute: Quota = NOTHING_TOLD
-    told_day: Quota = NOTHING_TOLD
+    """How long the window holds a request that a caller waits for."""
+    minute_quota: Quota = NO_QUOTA
+    day_quota: Quota = NO_QUOTA
 
     @property
     def used(self) -> int:
@@ -88,18 +88,18 @@ def refresh(record: AccountRecord, *, boot_id: str, now: float) -> AccountRecord
         seen_at=now,
         grants=_drop_past(record.grants, now - record.delay),
         day=_drop_past(record.day, now),
-        waiting=tuple(rival for rival in record.waiting if rival.until > now),
+        waiting=tuple(waiter for waiter in record.waiting if waiter.until > now),
     )
 
 
-def count_elsewhere(record: AccountRecord, grants: Sequence[Counted]) -> AccountRecord:
-    """Count requests that were sent without the record, while it could not be had."""
+def count_unrecorded(record: AccountRecord, grants: Sequence[Counted]) -> AccountRecord:
+    """Count requests that were sent while the record was unavailable."""
     return replace(record, grants=tuple(sorted([*record.grants, *grants])))
 
 
 def leave(record: AccountRecord, process_id: str) -> AccountRecord:
-    """Forget that a process waits."""
-    return replace(record, waiting=tuple(rival for rival in record.waiting if rival.process_id != process_id))
+    """Remove a process from the waiters."""
+    return replace(record, waiting=tuple(waiter for waiter in record.waiting if waiter.process_id != process_id))
 
 
 def count_sent(record: AccountRecord, *, after: float, before: float) -> int:

@@ -30,7 +30,7 @@ _IS_ABOUT_MONEY: Final = re.compile(
 
 
 def parse_words(answer: ApiAnswer) -> Words:
-    """Return the provider's words: `message`, `error.message`, `error`, `code`, else the body; and those about single fields."""
+    """Return the provider's message: `message`, `error.message`, `error`, `code`, else the body; and those about single fields."""
     try:
         body = parse_json(answer)
     except ValueError:
@@ -56,7 +56,7 @@ def _parse_flaws(body: Mapping[str, Any], inner: Mapping[str, Any]) -> tuple[Inp
 
 
 def choose_status(answer: ApiAnswer, operation: Operation) -> int:
-    """Return the status of a refusal; too few credits are told apart from a key without the right."""
+    """Return the status of a refusal; too few credits are 402 here, a key without the right 403."""
     if answer.status == _FORBIDDEN and _is_about_money(answer):
         return _PAYMENT_REQUIRED
     # Magica refuses inputs that do not fit with 400; others have a status of its own for that.
@@ -64,7 +64,7 @@ def choose_status(answer: ApiAnswer, operation: Operation) -> int:
 
 
 def _is_about_money(answer: ApiAnswer) -> bool:
-    # Codes are written with underscores, and in the body they may stand beside any sentence.
+    # Codes are written with underscores, and in the body they may accompany any sentence.
     text = answer.body[:4000].decode("utf-8", "replace")
     return bool(_IS_ABOUT_MONEY.search(re.sub(r"[_\s-]+", " ", text)))
 

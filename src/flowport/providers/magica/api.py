@@ -1,4 +1,4 @@
-"""Magica's words: workflows and system workflows, their runs, credits and uploads.
+"""Magica's API: workflows and system workflows, their runs, credits and uploads.
 
 Source: the pages of magica.com/docs ("Core concepts", quickstart, authentication, API reference, MCP server); where those
 are silent, what clients of the live service read, or what was inferred from them. docs/providers.md lists which is which. Pure.
@@ -60,7 +60,7 @@ from flowport.providers.parsing import quote_segment, read_run_id
 from flowport.providers.webhooks import SignedWebhooks
 
 RUN_ID_MARK: Final = "{run_id}"
-"""What stands for the run in the path of a cancellation."""
+"""The placeholder of the run in the path of a cancellation."""
 
 UPLOAD_TYPES: Final = frozenset(
     {
@@ -126,7 +126,7 @@ class Magica:
         )
 
     def parse_list(self, answer: ApiAnswer, *, is_own: bool) -> AppList:
-        """Return the workflows of a list, or of one page of it. An item that cannot be read is left out by itself."""
+        """Return the workflows of a list, or of one page of it. Only the items that cannot be read are left out."""
         body = READER.parse_body(answer, Operation.LIST_APPS)
         items = find_items(body)
         if items is None:
@@ -142,7 +142,7 @@ class Magica:
         )
 
     def describe_app(self, app: App, *, read_at: float) -> Conversation[App]:
-        """Return the workflow with its inputs: by its graph, else by the MCP server, else by a person's word."""
+        """Return the workflow with its inputs: from its graph, else from the MCP server, else as a person declared them."""
         failure: ProviderError | None = None
         body: Any = None
         try:
@@ -162,7 +162,7 @@ class Magica:
         return self._describe(app, inputs, read_at, (yield from self._try_estimate(body)))
 
     def estimate_price(self, app: App) -> Conversation[float | None]:
-        """Return what the workflow as it stands now would cost; its nodes are read again, since people change them."""
+        """Return what the workflow would cost now; its nodes are read again, since people change them."""
         try:
             body = yield from self._read_graph(app)
         except ProviderRejected:
@@ -202,7 +202,7 @@ class Magica:
         raise READER.build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
 
     def cancel_run(self, provider_run_id: str) -> Conversation[None]:
-        """Have a run cancelled: by the path that a person has set, else by the MCP server."""
+        """Cancel a run: by the path that a person has set, else by the MCP server."""
         if self._cancel_path:
             path = self._cancel_path.replace(RUN_ID_MARK, quote_segment(provider_run_id))
             answer = yield ApiRequest(Operation.CANCEL_RUN, "POST", path, {})
@@ -310,7 +310,7 @@ def _read_app(item: Any, *, is_own: bool) -> App | None:
 
 
 def _parse_run(body: Any) -> Started | None:
-    """Return the run that a start names: a `runId` wherever it stands, else the id of what is inside, else of the whole."""
+    """Return the run that a start names: a `runId` anywhere, else the id of what is inside, else of the whole."""
     holders = (body.get("run"), body.get("data"), body) if isinstance(body, dict) else ()
     found = (holder.get(key) for key in ("runId", "id") for holder in holders if isinstance(holder, dict))
     usable = (value for value in found if isinstance(value, str) and value.strip() and len(value) <= MAX_ID_LENGTH)

@@ -63,7 +63,7 @@ _SHAPES: Final[Mapping[str, tuple[type, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class DeclaredInput:
-    """One input of a workflow, by a person's word."""
+    """One input of a workflow, as a person declared it."""
 
     node_id: str
     field_id: str
@@ -138,7 +138,7 @@ def _parse_input(item: Any, place: str) -> DeclaredInput:
     if item["type"] not in TYPES:
         raise _build_error(place, f"is of type {item['type']!r}", f"It takes {', '.join(TYPES)}.")
     definition = {key: value for key, value in item.items() if key not in ("node", "field")}
-    # Nothing but the person's own word makes a declared input required.
+    # A declared input is required only where the person says so.
     return DeclaredInput(item["node"], item["field"], {"required": False, **definition, **switches})
 
 

@@ -58,7 +58,7 @@ class RequestField:
     node_id: str
     field_id: str
     definition: Mapping[str, Any]
-    """Its label, type, default and bounds, in whatever words the source has for them."""
+    """Its label, type, default and bounds, under the source's own names."""
 
 
 def find_nodes(body: Any) -> list[Mapping[str, Any]] | None:
@@ -74,7 +74,7 @@ def get_node_type(node: Mapping[str, Any]) -> str:
     """Return what kind of node it is, as it is written there; empty when it does not say."""
     data = node.get("data")
     holders = (node, data) if isinstance(data, Mapping) else (node,)
-    # A drawing library's own word for the shape of a box may stand in `type`.
+    # `type` may hold a drawing library's name for the shape of a box.
     words = [word for key in ("nodeType", "type") for holder in holders if isinstance(word := holder.get(key), str)]
     return next((word for word in words if word.lower() in {"request", "response"}), next(iter(words), ""))
 
@@ -245,7 +245,7 @@ def _read_kind(definition: Mapping[str, Any]) -> tuple[InputKind, bool]:
     names = (_get_first(definition, keys) for keys in (("type", "fieldType", "portType"), ("dataType", "data_type")))
     words = [str(name).strip().lower().replace("-", "_") for name in names if isinstance(name, str)]
     is_list = any(word.endswith("[]") for word in words) or _has_flag(definition, _LIST_KEYS)
-    # A saved list, be it empty, is how a field without a word for it shows that it takes several.
+    # A field that does not say so takes several values where its saved value is a list, even an empty one.
     is_list = is_list or isinstance(_get_first(definition, _DEFAULT_KEYS), list)
     for word in words:
         single = word.removesuffix("[]")

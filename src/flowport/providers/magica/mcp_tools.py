@@ -1,4 +1,4 @@
-"""Magica's own MCP server: what its tools are called with, by the words of the tools themselves. Pure.
+"""Magica's own MCP server: the arguments for its tools, by the tools' own descriptions. Pure.
 
 Source: the pages `tools` and `runs` under "MCP server" of magica.com/docs. They name the tools and what they do, not every
 argument; so an argument is called what the tool's schema calls it.
@@ -124,7 +124,7 @@ def describe_missing_tool(error: ProviderRejected, purpose: str) -> str:
     """
     if error.status not in _MISSING:
         return ""
-    # The server's own 404 comes without words; that of a tool that is not there or unfit, with ours.
+    # The server's own 404 has no message; that of a tool that is missing or unfit has ours.
     what = "has no tool for it that could be used" if error.detail else "does not answer"
     return f"Magica's MCP server, by which {purpose}, {what}"
 

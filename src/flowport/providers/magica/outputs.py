@@ -1,4 +1,4 @@
-"""Magica's runs: how they stand, what they made, which of their nodes failed, what they cost. Pure.
+"""Magica's runs: their state, outputs, failed nodes and cost. Pure.
 
 Source: "Core concepts" of magica.com/docs for `nodes` and `response`; what clients read of the live service for
 `nodeRuns` with `inDetails`. No page documents which keys an output has, or how long its link lives.
@@ -48,7 +48,7 @@ _ABOUT_KEYS: Final = frozenset(
 
 
 def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
-    """Return how a run stands; None when the body does not say. Of a state in no table, by what came with it.
+    """Return the status of a run; None when the body has none. An unknown state is judged by what came with it.
 
     Args:
         now: When the answer came; the life of the links is counted from it.
@@ -79,7 +79,7 @@ def parse_run(body: Mapping[str, Any], *, now: float) -> RunStatus | None:
         state = RunState.FAILED
     is_told = state in {RunState.FAILED, RunState.PARTIAL, RunState.CANCELLED}
     detail = _format_failure(body, failed) if is_told else ""
-    # Numbers stand beside results; where there is nothing else, they may be one.
+    # Numbers accompany results; where there is nothing else, they may be the result.
     response = body.get("response")
     unread = (keep_beginning(response),) if response and not outputs else ()
     return RunStatus(
@@ -133,7 +133,7 @@ def _walk(value: Any, depth: int = 0, *, is_address: bool = False) -> Iterator[F
 
 def _read_text(text: str, *, is_address: bool) -> FoundItem | None:
     text = text.strip()
-    # A text may begin with two slashes; an address without scheme is believed where an address stands.
+    # A text may begin with two slashes; an address without scheme is accepted only where an address is expected.
     url = read_file(text, is_address=is_address) if is_address or not text.startswith("//") else ""
     if url:
         return FoundItem(guess_kind(url, OutputKind.FILE), url)
@@ -156,7 +156,7 @@ def _build_outputs(found: list[FoundItem], now: float) -> tuple[Output, ...]:
 
 
 def _format_failure(body: Mapping[str, Any], failed: list[Mapping[str, Any]]) -> str:
-    """Return what went wrong: the run's own words where they say more than its nodes, then each failed node by its type."""
+    """Return what went wrong: the run's own message where it says more than its nodes, then each failed node by its type."""
     own, reasons = _read_error(body), [_read_node_error(node) for node in failed]
     is_repeated = any(reason and reason in own for reason in reasons)
     parts = ["" if is_repeated else own, *(_format_node(node) for node in failed[:_MAX_FAILED_NODES])]
@@ -176,7 +176,7 @@ def _format_node(node: Mapping[str, Any]) -> str:
 
 
 def _read_error(holder: Mapping[str, Any]) -> str:
-    """Return why something failed: the words that are meant for users, else whatever stands as its error."""
+    """Return why something failed: the message that is meant for users, else its error."""
     error = holder.get("error")
     inner = error if isinstance(error, Mapping) else {}
     words = (holder.get("userMessage"), inner.get("userMessage"), inner.get("message"), error, inner.get("code"))

@@ -1,4 +1,4 @@
-"""Magnific's words: flows, which were once called apps, creations and workflow runs.
+"""Magnific's API: flows, which were once called apps, creations and workflow runs.
 
 Source: the OpenAPI "Magnific API" 1.0.0 and the pages `list-flows`, `list-my-flows`, `get-flow`, `run-flow` and `get-run`
 of docs.magnific.com; for the older family the "Freepik API" of May 2026 and the pages `list-apps` to `get-app-run`. Where
@@ -143,7 +143,7 @@ class Magnific:
         )
 
     def parse_list(self, answer: ApiAnswer, *, is_own: bool) -> AppList:
-        """Return the flows of a list. An item that cannot be read is left out by itself."""
+        """Return the flows of a list. Only the items that cannot be read are left out."""
         items = self._parse_data(answer, Operation.LIST_APPS)
         if not isinstance(items, list):
             raise self._reader.build_broken(answer, Operation.LIST_APPS, "its list of apps is not a list")
@@ -171,7 +171,7 @@ class Magnific:
         return ApiRequest(Operation.DESCRIBE_APP, "GET", f"/v1/ai/{self.style}/{quote_segment(app_id)}")
 
     def parse_app(self, answer: ApiAnswer, app: App, *, read_at: float) -> App:
-        """Return the flow with its inputs; the list's word on ownership is kept, since `get-flow` does not say."""
+        """Return the flow with its inputs; ownership is kept from the list, since `get-flow` does not say."""
         data = self._parse_data(answer, Operation.DESCRIBE_APP)
         try:
             flow = _Flow.model_validate(data)
@@ -270,7 +270,7 @@ def _parse_run(body: Any) -> Started:
 
 
 def _parse_words(answer: ApiAnswer) -> Words:
-    """Return the provider's words from an error body, flat or nested under `problem`: of the whole, and of single inputs."""
+    """Return the provider's message in an error body, flat or nested under `problem`, and its complaints about inputs."""
     try:
         body = parse_json(answer)
     except ValueError:

@@ -86,7 +86,7 @@ def _parse_input(app_id: str, item: Any) -> Input:
 
 
 def _read_words(definition: _InputDefinition, key: str) -> str:
-    """Return what the builder wrote for the person who fills the input in, wherever in the definition it stands."""
+    """Return the help text of an input, from any place of the definition."""
     holders = (definition.presentation, {key: getattr(definition, key)}, definition.config)
     found = (holder.get(key) for holder in holders if holder)
     return next((text[:MAX_TEXT_LENGTH] for text in found if isinstance(text, str) and text.strip()), "")

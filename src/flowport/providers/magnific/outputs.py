@@ -59,7 +59,7 @@ def _wrap(result: Any) -> Mapping[str, Any]:
 
 
 def _parse_expiry(url: str, *, now: float) -> float:
-    """Return when the link stops working: its own word where it is believable, else twelve hours from now."""
+    """Return when the link stops working: as it says where that is plausible, else twelve hours from now."""
     found = _EXPIRY.search(url)
     stated = float(found.group(1)) if found else now + LINK_SECONDS
     # A clock that is wrong on either side must not make a fresh link look dead or immortal.

@@ -260,7 +260,7 @@ class Batches:
         account = self._accounts.get(batch.account_id)
         if account is None:
             return None
-        most = get_live_rows(account.budget.limit)
+        most = get_live_rows(account.limiter.limit)
         free = min(batch_progress.waiting, _count_places(batch_progress, most) - batch_progress.live)
         if free > 0:
             await self._start_rows(batch, batch_progress, account, free)

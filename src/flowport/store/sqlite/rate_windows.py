@@ -19,7 +19,7 @@ from flowport.store.sqlite.errors import build_store_error, is_damage
 
 logger = logging.getLogger(__name__)
 
-BUDGET_NAME: Final = "budget.sqlite3"
+RATE_WINDOWS_NAME: Final = "budget.sqlite3"
 """The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 1.0
@@ -33,7 +33,7 @@ _REPLACE: Final = "INSERT OR REPLACE INTO budgets_2 (key, text) VALUES (?, ?)"
 T = TypeVar("T")
 
 
-class BudgetFile:
+class RateWindowFile:
     """One connection, and the thread that alone uses it; both begin with the first change."""
 
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
