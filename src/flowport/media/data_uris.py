@@ -78,6 +78,31 @@ def _decode(decode: Callable[[str], bytes], body: str, argument: str, max_bytes:
     return data
 
 
+def _split(value: str) -> tuple[str, bool] | None:
+    """Return the data of a URI and whether it is base64; None when nothing separates it from its beginning.
+
+    The beginning may be doubled, or lack the word before the type or the comma: nothing else can be meant.
+    """
+    rest, is_base64 = value.strip(), False
+    for _ in range(_MOST_BEGINNINGS):
+        beginning = _BEGINNING.match(rest)
+        if beginning is None:
+            break
+        is_base64 = is_base64 or _IS_BASE64.search(beginning[0]) is not None
+        rest = rest[beginning.end() :]
+    return None if rest == value.strip() else (rest, is_base64)
+
+
+def _decode_unmarked(body: str) -> bytes:
+    """Return the bytes of base64 that is not marked as such, when they are a picture, video or sound; else nothing."""
+    try:
+        data = _decode_base64(body)
+    except ValueError:
+        return b""
+    sniffed = sniff(data)
+    return data if sniffed is not None and sniffed.is_media else b""
+
+
 def _decode_base64(body: str) -> bytes:
     text = unquote_to_bytes(body).decode("latin-1") if "%" in body else body
     if found := _QUOTED.fullmatch(text):
