@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from flowport.domain.call_errors import build_refusal
 from flowport.media.errors import format_size
+from flowport.media.sniff import sniff
 
 _MAX_HEADER_CHARACTERS: Final = 300
 _MOST_CHARACTERS_PER_BYTE: Final = 4
