@@ -21,7 +21,7 @@ from flowport.domain.models import LOCAL_OWNER, Account, App, Input, InputKind
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
 from flowport.runtime.clock import Pace
-from flowport.server.tool_calls import ToolCalls
+from flowport.server.handlers import ToolCalls
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.process_lock import ProcessLock

@@ -17,7 +17,7 @@ from flowport.domain.exchange import Exchange
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runtime.clock import Pace
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.server.tool_calls import ToolCalls
+from flowport.server.handlers import ToolCalls
 from flowport.settings.settings import Settings
 from flowport.store.records import CANCELLED_DELIVERY_SECONDS
 from flowport.store.sqlite.store import SqliteStore

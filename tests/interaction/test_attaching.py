@@ -12,7 +12,7 @@ from mcp.client.context import ClientRequestContext
 
 from flowport.domain.models import RunState
 from flowport.runtime.clock import SystemClock
-from flowport.server.tool_calls import REMINDER_SECONDS
+from flowport.server.handlers import REMINDER_SECONDS
 from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import Harness, Mode, open_harness
 from tests.support.scripted import wait_until

@@ -169,3 +169,42 @@ def test_what_is_no_origin_is_refused_without_being_quoted(text: str, name: str)
     error = refuse({name: text})
     assert (error.setting, error.problem) == (name, "holds something that is not an origin")
     assert "secret" not in f"{error}{error!r}"
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("http://10.0.0.5:8188", {"http://10.0.0.5:8188"}),
+        (" HTTP://LocalHost:80/ , https://files.example:443,", {"http://localhost", "https://files.example"}),
+        ("http://[::1]:8188", {"http://[::1]:8188"}),
+        (",", set[str]()),
+    ],
+)
+def test_origins_of_files_are_read_as_addresses_are_compared(text: str, origins: set[str]) -> None:
+    """In lower case, without a slash at the end and without a default port."""
+    (provider,) = load({"MAGNIFIC_API_KEY": KEY, "MAGNIFIC_FILE_ORIGINS": text}).providers
+    assert provider.file_origins == origins
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.0.0.5:8188",
+        "*",
+        "file:///etc",
+        "ftp://10.0.0.5",
+        "http://",
+        "http://10.0.0.5/files",
+        "http://10.0.0.5?x",
+        "http://10.0.0.5#x",
+        "http://me:secret@10.0.0.5",
+        "http://10.0.0.5:99999",
+        "http://[::1",
+        "http://10.0.0.5;http://10.0.0.6",
+        "https://ok.example,nonsense",
+    ],
+)
+def test_anything_else_than_an_origin_is_refused_without_being_quoted(text: str) -> None:
+    """A setting that opens this machine's network must mean exactly what a person wrote, and may hold a password."""
+    error = refuse({"MAGICA_FILE_ORIGINS": text})
+    assert (error.setting, error.problem) == ("MAGICA_FILE_ORIGINS", "holds something that is not an origin")

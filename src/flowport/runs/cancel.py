@@ -1,4 +1,4 @@
-"""Have a provider cancel a run that it has taken. How the run ended, and what it cost, is for a look to tell."""
+"""Have a provider cancel a run that it has taken. The next poll shows how the run ended and what it cost."""
 
 import logging
 from enum import Enum
@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 
 
 class CancelOutcome(Enum):
-    """What came of the wish to cancel a run."""
+    """What came of a request to cancel a run."""
 
     CANCELLED = "cancelled"
     """Nothing had been sent to the provider; nothing is charged."""
     ASKED = "asked"
-    """The provider has taken the wish; how the run ended is for a look to tell."""
+    """The provider has taken the request; the next poll shows how the run ended."""
     CANNOT = "cannot"
     """The provider cannot cancel; the run goes on."""
     UNFOLLOWED = "unfollowed"
@@ -32,7 +32,7 @@ async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
     """Ask the provider to cancel; False when it cannot, or has not named the run yet.
 
     Raises:
-        ProviderError: It can, and did not, or nobody knows.
+        ProviderError: It can, and did not, or it is not known whether it did.
     """
     cancel = account.provider.capabilities.cancel
     if cancel is None or not run.provider_run_id:
@@ -42,7 +42,7 @@ async def ask_to_cancel(run: Run, account: OpenAccount) -> bool:
 
 
 async def cancel_row(run: Run, account: OpenAccount) -> None:
-    """Have the run of a batch's row cancelled as far as that is possible; nobody is there to be told when it is not."""
+    """Have the run of a batch's row cancelled as far as that is possible; a failure is only logged."""
     try:
         await ask_to_cancel(run, account)
     except ProviderError as exc:

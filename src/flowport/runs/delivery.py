@@ -124,7 +124,7 @@ class Deliveries:
         self._spawn(delivery, DeliveryCancelled(delivered_at))
 
     def note_left(self, pending: "_PendingAnswer") -> None:
-        """Record that nobody waits for an answer that is not written."""
+        """Record that the call of an answer that is not written waits no longer."""
         self._forget(pending)
         if pending.delivery.call_id:
             self.leave(pending.delivery.call_id)

@@ -35,10 +35,10 @@ CATALOGUE_SECONDS: Final = 60.0
 
 
 FAILED_RESTORE: Final = Backoff(300.0, 1.0, tries=5, steps=(5.0, 20.0, 60.0))
-"""After tries to read the app's definition; somebody waits for the run, and nothing is charged without it."""
+"""Between attempts to read the app's definition; a call waits for the run, and nothing is charged without it."""
 
 FAILED_RESTORE_OF_ROW: Final = replace(FAILED_RESTORE, tries=None)
-"""The same for a row of a batch, which nobody waits for."""
+"""The same for a row of a batch, which no call waits for."""
 
 
 class CallRebuilder:
@@ -54,14 +54,14 @@ class CallRebuilder:
         self._clock = clock
 
     async def restore(self, run: Run, account: OpenAccount) -> PreparedCall | None:
-        """Return the call that the run was accepted for; None when it cannot be had again as it was.
+        """Return the call that the run was accepted for; None when it cannot be restored exactly.
 
         The record shortens long texts and leaves out inlined files, files may have changed, and so may the app: only the
         same digest proves that the person gets what was asked for. Nor is another price paid than the one that was told.
-        A row of a batch, before which nobody sits, is tried for as long as it takes.
+        A row of a batch is retried without a limit.
 
         Raises:
-            DayUsedUp, ProviderRefused: No pause of ours mends that.
+            DayUsedUp, ProviderRefused: Waiting does not help.
             FlowportError: What has to be read for it could not be, for so long.
         """
         backoff = FAILED_RESTORE_OF_ROW if run.batch_id else FAILED_RESTORE

@@ -71,7 +71,7 @@ def _is_verdict(error: ProviderError) -> bool:
 
 
 class RunClaimer:
-    """Brings runs that nobody follows any more to the runner of this process."""
+    """Resumes, in this process, runs whose process has ended."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class RunClaimer:
                 await self._resume(run)
 
     async def resume(self, run: Run) -> None:
-        """Do for a run, because somebody asks for it, what nobody does any more: follow it, save it, or say its fate.
+        """Resume a run that a caller asks for and no living process follows: poll it, save its outputs, or record its end.
 
         Raises:
             StoreError: What became of it could not be written down.
@@ -164,7 +164,7 @@ class RunClaimer:
             await self._resume_outputs(claimed)
 
     async def _resume_unsent(self, run: Run) -> None:
-        """Start the run if its caller was told of it and may be waiting; one that nobody knows of is not paid for."""
+        """Start the run if its caller was given its id and may be waiting; otherwise cancel it, so that it is not paid for."""
         account = self._accounts.get(run.account_id)
         if run.told_at is None or account is None:
             await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()))
@@ -240,7 +240,7 @@ class OrphanScanner:
         await self._repeat(self.adopt, ADOPT_SECONDS)
 
     async def take_over(self) -> None:
-        """Take over the live runs of dead processes, and those whose outputs nobody saves any more.
+        """Take over the live runs of dead processes, and those whose outputs are not saved.
 
         Raises:
             StoreError: The store cannot be read or written.

@@ -154,8 +154,8 @@ class Runner:
         """End a run as far as that is possible.
 
         Raises:
-            StoreError: The wish could not be recorded.
-            ProviderError: The provider can cancel, and did not, or nobody knows.
+            StoreError: The cancellation could not be recorded.
+            ProviderError: The provider can cancel, and did not, or it is not known whether it did.
         """
         entry = self._live_runs.get(run.id)
         view = entry.run if entry is not None else run
@@ -175,7 +175,7 @@ class Runner:
         return CancelOutcome.UNFOLLOWED
 
     def stop_unwanted(self, run: Run, call: RunRequest) -> None:
-        """Cancel a run whose caller has gone, as far as that is possible and nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
+        """Cancel a run whose caller has gone, as far as that is possible and no other call waits; for `FLOWPORT_ON_CANCEL=stop`."""
         self._supervisor.spawn(f"cancel of run {run.id}", self._stop_unwanted, run, call)
 
     async def _stop_unwanted(self, run: Run, call: RunRequest) -> None:
@@ -236,7 +236,7 @@ class Runner:
 
     async def _save(self, run: Run, account: OpenAccount) -> None:
         download_task = await self._retrier.try_first(run, account)
-        # Whoever waits is answered after the first attempt; the others go on behind the answer.
+        # Waiting calls are answered after the first attempt; retries follow in the background.
         self._live_runs.update(download_task.run, is_saving=False)
         await self._writer.flush_at_end(download_task.run)
         self._live_runs.remove(run.id)

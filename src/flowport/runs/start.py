@@ -1,7 +1,7 @@
 """Start a run: exactly one start request for one intended run.
 
 The order of writes is the promise: `starting` is on disk before the request leaves, the provider's id is on disk before
-anybody hears of it. A request is sent again only when it is certain that the provider received or took nothing.
+it is used. A request is sent again only when it is certain that the provider received or took nothing.
 """
 
 import logging
@@ -47,7 +47,7 @@ LOST_CONNECTION: Final = Backoff(1.0, 1.0, tries=3)
 """After a connection that was never made: the first try and two more."""
 
 LOST_CONNECTION_OF_ROW: Final = Backoff(1.0, 2.0, 30.0, tries=24)
-"""The same for a row of a batch, which nobody waits for: it outlasts a network that is away for ten minutes."""
+"""The same for a row of a batch, which no call waits for: it outlasts a network outage of ten minutes."""
 
 MAX_BUSY_TRIES: Final = 4
 """How often a start is sent in all when the provider answers 429."""
@@ -69,7 +69,7 @@ CANCELLED_UNSENT: Final = "The run was cancelled before anything was sent; nothi
 
 @dataclass(slots=True)
 class _Tries:
-    """How often one start was sent in vain."""
+    """How often one start failed without being taken."""
 
     is_row: bool
     lost_connections: int = 0
@@ -118,8 +118,8 @@ class RunStarter:
         self._patience = QuotaWait(live_runs, clock)
         self._lines: defaultdict[tuple[str, Priority], dict[str, None]] = defaultdict(dict)
         """The runs of each account that wait for their turn, in order."""
-        # Rows have places of their own: with a small budget they hold them long, and nobody who waits stands behind them.
-        # So has each account: nobody stands behind those who wait for another provider's budget.
+        # Rows have slots of their own: with a low request limit they hold them long, and must not delay runs that calls wait for.
+        # So has each account: the limit of one provider must not delay another.
         self._places: defaultdict[tuple[str, Priority], anyio.CapacityLimiter] = defaultdict(
             partial(anyio.CapacityLimiter, MAX_STARTS)
         )
@@ -127,7 +127,7 @@ class RunStarter:
     async def start(self, run: Run, call: PreparedCall, account: OpenAccount) -> Run:
         """Return the run as it stands after the start: queued, running, failed, unknown, or cancelled meanwhile.
 
-        A row of a batch waits for the next day of the provider when this one is used up; nobody else does.
+        A row of a batch waits for the next day of the provider when this one is used up; other runs fail.
 
         Raises:
             FlowportError: A file of the run could not be brought; nothing was started.
@@ -190,13 +190,13 @@ class RunStarter:
         return QueuePlace(place, account.limiter.get_wait(place))
 
     def _get_priority(self, run: Run) -> Priority:
-        """Return how urgent the start is: that of a batch row waits behind what somebody waits for."""
+        """Return how urgent the start is: a batch row comes after the runs that calls wait for."""
         entry = self._live_runs.get(run.id)
         is_row = entry is not None and entry.urgency is Urgency.BATCH and not entry.waiters
         return Priority.START_ROW if is_row else Priority.START
 
     async def _drop_unwanted(self, run: Run) -> bool:
-        """Cancel a run that somebody wanted no more while it could not be cancelled; now it can."""
+        """Cancel a run whose caller left while it could not be cancelled; now it can."""
         entry = self._live_runs.get(run.id)
         if entry is not None and not entry.is_unwanted:
             return False

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import BinaryIO, Final, assert_never
@@ -232,18 +233,14 @@ class FileUploads:
 
         def work() -> Body:
             """Open and convert the file."""
-            file = open_unchanged(media.source, media.fingerprint, argument=argument)
-            try:
-                converted = None
-                if media.sniffed.kind is OutputKind.IMAGE:
-                    converted = convert_picture(file, media.sniffed, wanted, argument=argument)
+            with ExitStack() as closing:
+                file = closing.enter_context(open_unchanged(media.source, media.fingerprint, argument=argument))
+                is_picture = media.sniffed.kind is OutputKind.IMAGE
+                converted = convert_picture(file, media.sniffed, wanted, argument=argument) if is_picture else None
+                if converted is None:
                     file.seek(0)
-            except BaseException:
-                file.close()
-                raise
-            if converted is None:
-                return Body(file, _get_type(media), media.fingerprint, "")
-            file.close()
+                    closing.pop_all()
+                    return Body(file, _get_type(media), media.fingerprint, "")
             data = io.BytesIO(converted.data)
             fingerprint = compute_fingerprint(data, argument=argument, max_bytes=len(converted.data))
             return Body(data, converted.mime_type, fingerprint, converted.note)

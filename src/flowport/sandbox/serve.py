@@ -13,10 +13,10 @@ from typing import Final, TypeAlias
 
 import anyio
 import anyio.abc
-import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from flowport.runtime.http_server import HttpServer
 from flowport.sandbox.api import Api, build_files_app
 from flowport.sandbox.files import Files
 from flowport.sandbox.runs import Retention, Runs, tidy
@@ -70,14 +70,6 @@ class TransportProtocol(H11Protocol):
         """Turn off Nagle's algorithm, which asyncio does only for sockets that name their protocol; it costs 40 ms."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers: signals belong to the command line."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(
@@ -173,24 +165,12 @@ def _note_addresses(storage: Storage, files_url: str, ports: dict[str, int]) -> 
     return tuple(former)
 
 
-def _build_server(app: ASGIApp, protocol: type[H11Protocol]) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app,
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        # Standard error belongs to the parent's log.
-        log_level=logging.CRITICAL,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=0,
-    )
-    return _Server(config)
+def _build_server(app: ASGIApp, protocol: type[H11Protocol]) -> HttpServer:
+    # Standard error belongs to the parent's log.
+    return HttpServer(app, log_level=logging.CRITICAL, lifespan="off", http=protocol)
 
 
-async def _serve_to_the_end(server: uvicorn.Server, listener: socket.socket) -> None:
+async def _serve_to_the_end(server: HttpServer, listener: socket.socket) -> None:
     """Serve until told to exit; a cancellation alone would leave uvicorn's connections open."""
     with anyio.CancelScope(shield=True):
         await server.serve(sockets=[listener])

@@ -1,8 +1,9 @@
-"""Finish what a person begins to type: app names, run ids, numbers of outputs, the choices of an app."""
+"""Complete what a person types: app names, run ids, numbers of outputs, the choices of an app."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import mcp.types as t
 
 from flowport.actions.workspace import Workspace
 from flowport.catalog.choices import build_choices, format_scalar
@@ -18,28 +19,19 @@ MAX_VALUES: Final = 100
 """What the protocol allows in one answer."""
 
 OUTPUT_NUMBER: Final = "n"
-"""The part of an output's URI that tells which one."""
-
+"""The part of an output's URI that is its number."""
 
 BATCH_ID: Final = "batch_id"
-"""The part of a batch's URI that tells which one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What the person may mean."""
-
-    values: tuple[str, ...]
-    total: int
+"""The part of a batch's URI that is its id."""
 
 
 class Completion:
-    """Finishes arguments of prompts and parts of URIs, which share their names."""
+    """Completes arguments of prompts and parts of URIs, which share their names."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
-    async def complete(self, name: str, begun: str, others: Mapping[str, str], *, owner: str) -> Values:
+    async def complete(self, name: str, begun: str, others: Mapping[str, str], *, owner: str) -> t.Completion:
         """Return the values of an argument that fit what was typed so far; none for an argument that is free text.
 
         Args:
@@ -60,7 +52,7 @@ class Completion:
             return _build_values(_filter(ids, begun))
         if name == OUTPUT_NUMBER:
             return _build_values(_filter(await self._get_numbers(others.get(RUN_ID.name, ""), owner), begun))
-        return Values((), 0)
+        return _build_values(())
 
     def _get_listings(self) -> tuple[Listing, ...]:
         return tuple(item for item in self._workspace.get_listings() if not item.left_out)
@@ -87,12 +79,12 @@ class Completion:
 
 
 def _filter(values: Iterable[str], begun: str) -> list[str]:
-    """Return those that hold what was typed, those that begin with it first."""
+    """Return the values that contain what was typed, those that begin with it first."""
     wanted = begun.strip().casefold()
     fitting = [value for value in values if wanted in value.casefold()]
     return sorted(fitting, key=lambda value: not value.casefold().startswith(wanted))
 
 
-def _build_values(values: Iterable[str]) -> Values:
-    found = tuple(dict.fromkeys(values))
-    return Values(found[:MAX_VALUES], len(found))
+def _build_values(values: Iterable[str]) -> t.Completion:
+    found = list(dict.fromkeys(values))
+    return t.Completion(values=found[:MAX_VALUES], total=len(found), has_more=len(found) > MAX_VALUES)

@@ -1,9 +1,9 @@
-"""Speak MCP: bring calls from clients of both protocol eras to the workspace, and carry the answers back."""
+"""Handle the requests of MCP clients of both eras: each call goes to its action or its app, and its view becomes a result."""
 
-import base64
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -17,13 +17,17 @@ from mcp.shared.exceptions import MCPError
 
 from flowport import __version__
 from flowport.actions.built_in_tools import BUILT_IN_TOOLS
-from flowport.actions.views.view import format_instant
+from flowport.actions.list_runs import LIST_RUNS
+from flowport.actions.run_app import run_app
+from flowport.actions.views.run import format_reminder
+from flowport.actions.views.view import View
 from flowport.actions.workspace import Workspace
+from flowport.catalog.search import MAX_NEAREST
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ResourceNotFound
-from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError
-from flowport.domain.models import BATCH_PREFIX, LOCAL_OWNER
+from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError, StoreError
+from flowport.domain.models import LOCAL_OWNER, JsonValue
 from flowport.domain.spending import ConfirmationNeeded
-from flowport.domain.uris import format_app_uri, format_output_uri, format_run_uri
+from flowport.runs.calls import Caller
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor
 from flowport.server.clients import (
@@ -36,17 +40,21 @@ from flowport.server.clients import (
     provide_exchange,
     read_argument_text,
 )
-from flowport.server.completion import BATCH_ID, Completion
+from flowport.server.completion import Completion
 from flowport.server.notifications import Announcer
 from flowport.server.prompts import PROMPTS, build_prompt_text
 from flowport.server.replays import RequestIdInUse, RequestsInProgress
-from flowport.server.resources import Content, Resources
+from flowport.server.resources import TEMPLATES, Resources, build_contents, build_list
 from flowport.server.results import build_error_result, build_mistake_result, build_result, build_wire_tool
-from flowport.server.tool_calls import ToolCalls
 
 logger = logging.getLogger(__name__)
 
 Result: TypeAlias = t.CallToolResult | t.InputRequiredResult
+
+REMINDER_SECONDS: Final = 1.0
+"""Between two looks for undelivered runs, so that hundreds of answers at once do not cost hundreds of looks."""
+
+_MAX_NAME: Final = 80
 
 LEGACY_RESOURCE_NOT_FOUND: Final = -32002
 
@@ -66,6 +74,58 @@ CACHE_HINTS: Final[Mapping[CacheableMethod, CacheHint]] = {
     "resources/templates/list": CacheHint(ttl_ms=60_000, scope="private"),
     "resources/read": CacheHint(ttl_ms=0, scope="private"),
 }
+
+
+class ToolCalls:
+    """Answers tool calls on a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._reminded_at: float | None = None
+
+    async def call(self, name: str, arguments: Mapping[str, JsonValue] | None, caller: Caller) -> View:
+        """Return the answer of a tool.
+
+        Raises:
+            AppNotFound: No tool has this name.
+            FlowportError: The call cannot be carried out, for the reason that the error gives.
+        """
+        arguments = arguments or {}
+        tool = BUILT_IN_TOOLS.get(name)
+        if tool is None:
+            view = await self._run_app(name, arguments, caller)
+        else:
+            view = await tool.answer(self._workspace, caller, arguments)
+            view = view.add("ignored", tool.find_ignored(arguments))
+        return view if tool is LIST_RUNS else view.add("unseen", await self._find_reminder(caller))
+
+    async def _run_app(self, name: str, arguments: Mapping[str, JsonValue], caller: Caller) -> View:
+        """Run the app whose tool has exactly this name."""
+        try:
+            _, listing = await self._workspace.find_app(name)
+        except AppNotFound as exc:
+            raise replace(exc, is_tool=True) from exc
+        except AppAmbiguous as exc:
+            nearest = tuple(one.tool_name for one in exc.namesakes[:MAX_NEAREST])
+            raise AppNotFound(name[:_MAX_NAME], nearest, is_tool=True) from exc
+        if listing.tool_name != name:
+            raise AppNotFound(name[:_MAX_NAME], (listing.tool_name,), is_tool=True)
+        home, listing = await self._workspace.fetch_app(name, caller)
+        return await run_app(self._workspace, caller, home, listing, arguments)
+
+    async def _find_reminder(self, caller: Caller) -> str:
+        """Return a sentence about runs that are over and were not delivered; empty when there are none."""
+        now = self._workspace.clock.monotonic()
+        if self._reminded_at is not None and now - self._reminded_at < REMINDER_SECONDS:
+            return ""
+        self._reminded_at = now
+        pending = self._workspace.deliveries.pending_runs
+        try:
+            reminder = await self._workspace.store.take_reminder(owner=caller.owner, but=pending)
+        except StoreError as exc:
+            logger.warning("undelivered runs could not be looked for: %s", exc)
+            return ""
+        return "" if reminder is None else format_reminder(reminder)
 
 
 class Handlers:
@@ -126,34 +186,11 @@ class Handlers:
 
     async def list_resources(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourcesResult:
         """Answer with the newest runs."""
-        runs = await _guard(self._resources.list_runs(LOCAL_OWNER))
-        return t.ListResourcesResult(
-            resources=[
-                t.Resource(
-                    uri=format_run_uri(run.id),
-                    name=run.id,
-                    # Without its state, which would change the list several times a run.
-                    title=f"{run.app_name}, {format_instant(run.accepted_at)}",
-                    mime_type="application/json",
-                )
-                for run in runs
-            ]
-        )
+        return build_list(await _guard(self._resources.list_runs(LOCAL_OWNER)))
 
     async def list_templates(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListResourceTemplatesResult:
         """Answer with the forms that our URIs have."""
-        run, output = format_run_uri("{run_id}"), format_output_uri("{run_id}", "{n}")
-        batch = format_run_uri(f"{BATCH_PREFIX}x").removesuffix(f"{BATCH_PREFIX}x") + f"{{{BATCH_ID}}}"
-        return t.ListResourceTemplatesResult(
-            resource_templates=[
-                t.ResourceTemplate(uri_template=run, name="run", title="A run", mime_type="application/json"),
-                t.ResourceTemplate(uri_template=output, name="output", title="An output of a run"),
-                t.ResourceTemplate(uri_template=batch, name="batch", title="A batch", mime_type="application/json"),
-                t.ResourceTemplate(
-                    uri_template=format_app_uri("{app}"), name="app", title="An app", mime_type="application/json"
-                ),
-            ]
-        )
+        return t.ListResourceTemplatesResult(resource_templates=TEMPLATES)
 
     async def read_resource(self, context: Context, params: t.ReadResourceRequestParams) -> t.ReadResourceResult:
         """Answer with what a URI names."""
@@ -163,11 +200,11 @@ class Handlers:
         except ResourceNotFound as exc:
             code = t.INVALID_PARAMS if context.protocol_version == MODERN_ERA else LEGACY_RESOURCE_NOT_FOUND
             raise MCPError(code, str(exc), {"uri": uri}) from exc
-        return t.ReadResourceResult(contents=_build_contents(uri, content))
+        return t.ReadResourceResult(contents=build_contents(uri, content))
 
     async def list_prompts(self, _: Context, __: t.PaginatedRequestParams | None) -> t.ListPromptsResult:
         """Answer with the menu, which never changes."""
-        return t.ListPromptsResult(prompts=_PROMPT_MENU)
+        return t.ListPromptsResult(prompts=list(PROMPTS.values()))
 
     async def get_prompt(self, _: Context, params: t.GetPromptRequestParams) -> t.GetPromptResult:
         """Answer with what the person says by picking a prompt."""
@@ -187,25 +224,9 @@ class Handlers:
         others = (params.context.arguments if params.context else None) or {}
         argument = params.argument
         found = await _guard(self._completion.complete(argument.name, argument.value, others, owner=LOCAL_OWNER))
-        return t.CompleteResult(
-            completion=t.Completion(
-                values=list(found.values), total=found.total, has_more=found.total > len(found.values)
-            )
-        )
+        return t.CompleteResult(completion=found)
 
 
-_PROMPT_MENU: Final = [
-    t.Prompt(
-        name=prompt.name,
-        title=prompt.title,
-        description=prompt.description,
-        arguments=[
-            t.PromptArgument(name=item.name, description=item.description, required=item.is_required)
-            for item in prompt.arguments
-        ],
-    )
-    for prompt in PROMPTS.values()
-]
 _NO_ANSWER: Final = t.CallToolResult(content=[], is_error=True)
 """What the library is given for a client that has left; it is sent nowhere."""
 
@@ -350,12 +371,3 @@ async def _guard(work: Awaitable[Any]) -> Any:
     except Exception as exc:
         logger.exception("a request failed of our own mistake")
         raise MCPError(t.INTERNAL_ERROR, "Flowport made a mistake; its log has the details.") from exc
-
-
-def _build_contents(uri: str, content: Content) -> list[t.TextResourceContents | t.BlobResourceContents]:
-    if content.data is None:
-        return [t.TextResourceContents(uri=uri, mime_type=content.mime_type, text=content.text)]
-    blob = base64.b64encode(content.data).decode("ascii")
-    whole = t.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
-    note = t.TextResourceContents(uri=uri, mime_type="text/plain", text=content.text)
-    return [whole, note] if content.text else [whole]

@@ -1,11 +1,12 @@
-"""What a person may pick from a client's menu: sentences that set their assistant going. Pure but for the catalogue.
+"""The prompts of a client's menu: sentences that start the assistant. Pure except for the catalogue.
 
-A prompt becomes the person's own words, so what strangers wrote stands in it between quotes and cleaned.
+A prompt becomes the person's own words, so untrusted text in it is cleaned and quoted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import mcp.types as t
 
 from flowport.actions.find_apps import FIND_APPS
 from flowport.actions.get_run import GET_RUN
@@ -19,53 +20,48 @@ from flowport.domain.text import clean_text, format_quoted
 MAX_WISH_LENGTH: Final = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class PromptArgument:
-    """One thing that a prompt asks the person for."""
+APP: Final = t.PromptArgument(name="app", description="Which app, by its tool name or its own name", required=True)
+WISH: Final = t.PromptArgument(name="wish", description="What you want it to make, in your own words", required=False)
+CHOICE: Final = t.PromptArgument(name="choice", description="One of the app's choices, such as a style", required=False)
+RUN_ID: Final = t.PromptArgument(name="run_id", description="Which run, as an earlier answer named it", required=True)
 
-    name: str
-    description: str
-    is_required: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One entry of the menu."""
-
-    name: str
-    title: str
-    description: str
-    arguments: tuple[PromptArgument, ...] = ()
-
-
-APP: Final = PromptArgument("app", "Which app, by its tool name or its own name", is_required=True)
-WISH: Final = PromptArgument("wish", "What you want it to make, in your own words")
-CHOICE: Final = PromptArgument("choice", "One of the app's choices, such as a style")
-RUN_ID: Final = PromptArgument("run_id", "Which run, as an earlier answer named it", is_required=True)
-
-RUN_APP_PROMPT: Final = Prompt(
-    "run_app", "Run an app", "Let your assistant run one app, asking for what is missing.", (APP, WISH, CHOICE)
+RUN_APP_PROMPT: Final = t.Prompt(
+    name="run_app",
+    title="Run an app",
+    description="Let your assistant run one app, asking for what is missing.",
+    arguments=[APP, WISH, CHOICE],
 )
-SHOW_RESULTS: Final = Prompt(
-    "show_recent_results", "Show recent results", "See the newest pictures, videos and sounds."
+SHOW_RESULTS: Final = t.Prompt(
+    name="show_recent_results",
+    title="Show recent results",
+    description="See the newest pictures, videos and sounds.",
+    arguments=[],
 )
-SHOW_RUN: Final = Prompt("show_run", "Show a run", "See how one run is doing, and its results.", (RUN_ID,))
+SHOW_RUN: Final = t.Prompt(
+    name="show_run",
+    title="Show a run",
+    description="See how one run is doing, and its results.",
+    arguments=[RUN_ID],
+)
 
 PROMPTS: Final = {prompt.name: prompt for prompt in (RUN_APP_PROMPT, SHOW_RESULTS, SHOW_RUN)}
 """By name, in the order of the menu."""
 
 
-def build_prompt_text(prompt: Prompt, arguments: Mapping[str, str], workspace: Workspace) -> str:
+def build_prompt_text(prompt: t.Prompt, arguments: Mapping[str, str], workspace: Workspace) -> str:
     """Return what the person says by picking the prompt.
 
     Raises:
-        AppNotFound: No app is called like that.
-        AppAmbiguous: Several are.
+        AppNotFound: No app has this name.
+        AppAmbiguous: Several have it.
         ArgumentsInvalid: Something that is needed is missing.
     """
-    missing = [item for item in prompt.arguments if item.is_required and not arguments.get(item.name, "").strip()]
-    if missing:
-        problems = tuple(ArgumentProblem(item.name, "is missing", item.description) for item in missing)
+    problems = tuple(
+        ArgumentProblem(item.name, "is missing", item.description or "")
+        for item in prompt.arguments or ()
+        if item.required and not arguments.get(item.name, "").strip()
+    )
+    if problems:
         raise ArgumentsInvalid(problems, is_for_run=False)
     if prompt is RUN_APP_PROMPT:
         return _build_run_text(arguments, workspace)

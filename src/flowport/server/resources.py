@@ -3,8 +3,10 @@
 It is no proxy: a URL that no run of the owner produced is not fetched.
 """
 
+import base64
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, BinaryIO, Final
 
 import anyio
 import anyio.to_thread
+import mcp.types as t
 
 from flowport.actions.find_apps import build_options
 from flowport.actions.views.batch import build_batch_facts, build_batch_page
@@ -21,9 +24,9 @@ from flowport.actions.views.view import UNKNOWN_COST, Facts, format_instant, pla
 from flowport.actions.workspace import Workspace
 from flowport.domain.call_errors import ResourceNotFound
 from flowport.domain.errors import ProviderError, RunNotFound
-from flowport.domain.models import Output, OutputKind, Run, get_url_place
+from flowport.domain.models import BATCH_PREFIX, Output, OutputKind, Run, get_url_place
 from flowport.domain.text import choose_forms, clean_line, clean_text, count_bytes
-from flowport.domain.uris import format_run_uri, parse_uri
+from flowport.domain.uris import format_app_uri, format_output_uri, format_run_uri, parse_uri
 from flowport.media.decode import trim_after_large_image
 from flowport.media.formats import FileFormat
 from flowport.media.identify import identify
@@ -32,6 +35,7 @@ from flowport.network.causes import FetchError
 from flowport.network.download import FetchRules, FileSink
 from flowport.runs.calls import Caller
 from flowport.runs.downloads import bring_output
+from flowport.server.completion import BATCH_ID
 
 MAX_BYTES: Final = 8 * 1024 * 1024
 """The largest output whose bytes are handed to a client."""
@@ -48,7 +52,7 @@ MAX_PAGE_BYTES: Final = 100_000
 """Of the outputs that a run's resource tells of at once; the resource names its next page."""
 
 _NEVER_SHOWN: Final = frozenset({"text/html", "image/svg+xml"})
-"""Types that carry programs; a client that shows them would run a stranger's."""
+"""Types that carry programs; a client that shows them would run untrusted code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,47 @@ class Content:
     """The text, or what is to be said of the bytes; empty when they speak for themselves."""
     data: bytes | None = None
     """None for text."""
+
+
+TEMPLATES: Final = [
+    t.ResourceTemplate(
+        uri_template=format_run_uri("{run_id}"), name="run", title="A run", mime_type="application/json"
+    ),
+    t.ResourceTemplate(uri_template=format_output_uri("{run_id}", "{n}"), name="output", title="An output of a run"),
+    t.ResourceTemplate(
+        uri_template=format_run_uri(f"{BATCH_PREFIX}x").replace(f"{BATCH_PREFIX}x", f"{{{BATCH_ID}}}"),
+        name="batch",
+        title="A batch",
+        mime_type="application/json",
+    ),
+    t.ResourceTemplate(uri_template=format_app_uri("{app}"), name="app", title="An app", mime_type="application/json"),
+]
+"""The forms of our URIs."""
+
+
+def build_list(runs: Iterable[Run]) -> t.ListResourcesResult:
+    """Return the list of runs as resources, without their states, which would change the list several times a run."""
+    return t.ListResourcesResult(
+        resources=[
+            t.Resource(
+                uri=format_run_uri(run.id),
+                name=run.id,
+                title=f"{run.app_name}, {format_instant(run.accepted_at)}",
+                mime_type="application/json",
+            )
+            for run in runs
+        ]
+    )
+
+
+def build_contents(uri: str, content: Content) -> list[t.TextResourceContents | t.BlobResourceContents]:
+    """Return what a resource holds as the protocol carries it."""
+    if content.data is None:
+        return [t.TextResourceContents(uri=uri, mime_type=content.mime_type, text=content.text)]
+    blob = base64.b64encode(content.data).decode("ascii")
+    whole = t.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
+    note = t.TextResourceContents(uri=uri, mime_type="text/plain", text=content.text)
+    return [whole, note] if content.text else [whole]
 
 
 class Resources:

@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import anyio
 import anyio.abc
@@ -16,7 +16,14 @@ from flowport.server.clients import STDIO
 from flowport.server.handlers import FlowportServer
 from flowport.server.requests import Request, RequestTable
 from flowport.server.shutdown import End
-from flowport.server.stdio_streams import LineReader, LineWriter, ReconnectingReader, open_pipes
+from flowport.server.stdio_streams import (
+    LineReader,
+    LineWriter,
+    MessageReader,
+    MessageWriter,
+    ReconnectingReader,
+    open_pipes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +35,7 @@ async def serve(server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) ->
     """Serve until the end is asked for, which the end of standard input does too.
 
     Args:
-        tasks: Where reading and writing go on; a thread under them may never return, so nobody may wait for it.
+        tasks: Where reading and writing go on; a thread under them may never return, so nothing may wait for it.
     """
     requests = RequestTable()
     reader, writer = open_pipes(end.ask, _note_written)
@@ -53,7 +60,7 @@ def _note_written(item: SessionMessage) -> None:
         item.table.end(item.request, is_answered=True)
 
 
-class RequestReader(ReadStream[SessionMessage]):
+class RequestReader(MessageReader):
     """The stream from the client to the library, each request with its exchange."""
 
     def __init__(self, stream: ReadStream[SessionMessage], requests: RequestTable) -> None:
@@ -80,36 +87,17 @@ class RequestReader(ReadStream[SessionMessage]):
         self._ready.append(item)
 
     def _cancel(self, message: t.JSONRPCNotification) -> list[SessionMessage]:
-        """Note a cancellation, and return it as the library is to hear it."""
+        """Note a cancellation, and return it under the ids that the library knows."""
         request_id = cancelled_request_id_from_params(message.params)
         requests = [] if request_id is None else self._requests.cancel(STDIO, request_id)
-        told = [
+        renamed = [
             message.model_copy(update={"params": {**(message.params or {}), "requestId": one.inner_id}})
             for one in requests
         ]
-        return [SessionMessage(one) for one in told or [message]]
-
-    async def aclose(self) -> None:
-        """Close the stream."""
-        await self._stream.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream as exc:
-            raise StopAsyncIteration from exc
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        return [SessionMessage(one) for one in renamed or [message]]
 
 
-class AnswerWriter(WriteStream[SessionMessage]):
+class AnswerWriter(MessageWriter):
     """The stream from the library to the client; each answer goes to its request."""
 
     def __init__(self, stream: WriteStream[SessionMessage], requests: RequestTable) -> None:
@@ -140,16 +128,6 @@ class AnswerWriter(WriteStream[SessionMessage]):
             return self._requests.find(STDIO, message.id)
         return None
 
-    async def aclose(self) -> None:
-        """Close the stream."""
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
 
 async def _write(writer: LineWriter, end: End) -> None:
     try:
@@ -162,10 +140,10 @@ async def _write(writer: LineWriter, end: End) -> None:
 async def _speak(
     server: FlowportServer, reader: LineReader, writer: LineWriter, requests: RequestTable, end: End
 ) -> None:
-    heard = RequestReader(ReconnectingReader(reader.receive, writer.send), requests)
+    messages = RequestReader(ReconnectingReader(reader.receive, writer.send), requests)
     try:
-        await server.run(heard, AnswerWriter(writer, requests), server.create_initialization_options())
-    except Exception:  # the boundary of the process: without it a broken pipe would leave us running unheard
+        await server.run(messages, AnswerWriter(writer, requests), server.create_initialization_options())
+    except Exception:  # the boundary of the process: without it a broken pipe would leave the process running
         logger.exception("the connection to the client has broken")
         end.ask(code=1)
     else:

@@ -79,7 +79,42 @@ class NoMessage(ValueError):
 Heard: TypeAlias = SessionMessage | NoMessage | RefusedMessage
 
 
-class ReconnectingReader(ReadStream[SessionMessage]):
+class MessageReader(ReadStream[SessionMessage]):
+    """A stream of messages from the client; closing it does nothing, because the client is read until it ends."""
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream as exc:
+            raise StopAsyncIteration from exc
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class MessageWriter(WriteStream[SessionMessage]):
+    """A stream of messages to the client; closing it does nothing: what waits is still written."""
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class ReconnectingReader(MessageReader):
     """The stream from the client, without what is no message."""
 
     def __init__(
@@ -112,24 +147,6 @@ class ReconnectingReader(ReadStream[SessionMessage]):
                 continue
             logger.warning("a line on standard input is not a message: %s", one.error.message)
             await self._answer(SessionMessage(one))
-
-    async def aclose(self) -> None:
-        """Do nothing: whatever the client says is read until it ends."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream as exc:
-            raise StopAsyncIteration from exc
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 if sys.platform == "win32":
@@ -216,7 +233,7 @@ class _Line:
         """Set when it is written, or when nothing can be written any more."""
 
 
-class LineWriter(WriteStream[SessionMessage]):
+class LineWriter(MessageWriter):
     """Messages to a descriptor, one a line and each of them whole, however many are sent at once."""
 
     def __init__(self, descriptor: int, on_written: Callable[[SessionMessage], None] = lambda _: None) -> None:
@@ -297,15 +314,6 @@ class LineWriter(WriteStream[SessionMessage]):
             except BlockingIOError:
                 # Whoever started us has made it so; select waits for pipes wherever they can be made so.
                 select.select([], [self._descriptor], [])
-
-    async def aclose(self) -> None:
-        """Do nothing: what waits is still written, and the descriptor stays open."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 def _build_poller(descriptor: int) -> Any:

@@ -19,7 +19,7 @@ async def keep_up(store: Store, clock: Clock, *, keep_days: int) -> None:
     Every process of a home does it: what another has pruned costs nothing to look for.
 
     Args:
-        keep_days: How long runs that are over and seen are kept; 0 for ever.
+        keep_days: How long runs that are over and seen are kept; 0 keeps them forever.
     """
     while True:
         try:

@@ -21,7 +21,7 @@ class WaitingCall:
 
     id: str
     process_id: str
-    """The process that the call came to; once it is dead, nobody waits."""
+    """The process that the call came to; once it has ended, the call waits no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class UploadClaim:
-    """The wish to upload a file, or to find that somebody has."""
+    """A request to upload a file, unless it was uploaded already."""
 
     account_id: str
     sha256: str

@@ -66,7 +66,7 @@ class BodyReader:
                 await _answer(refused, scope, receive, send, is_array=is_array)
                 return
             body = b"".join(map(_write, parsed))
-        await self._app(scope, _replay([{"type": "http.request", "body": body}], receive), send)
+        await self._app(scope, replay(body, receive), send)
 
     async def _collect(self, receive: Receive) -> tuple[list[Message], bytes | OverlongMessage | None]:
         """Return the received messages, and the whole body; None if it ends early."""
@@ -118,10 +118,15 @@ def _write(one: Parsed) -> bytes:
 def _replay(events: list[Message], receive: Receive) -> Receive:
     waiting = list(events)
 
-    async def replay() -> Message:
+    async def receive_again() -> Message:
         return waiting.pop(0) if waiting else await receive()
 
-    return replay
+    return receive_again
+
+
+def replay(body: bytes, receive: Receive, *, is_whole: bool = True) -> Receive:
+    """Return what gives a body that was read already, and then goes on."""
+    return _replay([{"type": "http.request", "body": body, "more_body": not is_whole}], receive)
 
 
 def _find_charset(request: Request) -> str:

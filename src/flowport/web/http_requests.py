@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowport.domain.exchange import Exchange, RequestId
 from flowport.server.clients import EXCHANGE_KEY, SESSION_HEADER
 from flowport.server.requests import Request, RequestTable
+from flowport.web.bodies import replay
 
 _SETTLING_TURNS: Final = 3
 """Turns of the event loop after which a disconnect known to the system is known here."""
@@ -51,13 +52,13 @@ class RequestWatch:
                 await self._cancel(session, message, scope, receive, send)
                 return
         if "method" not in message or not _is_id(request_id):
-            await self._app(scope, _replay(body, receive, is_whole=is_whole), send)
+            await self._app(scope, replay(body, receive, is_whole=is_whole), send)
             return
         request = self._requests.begin(session, request_id)
         if request.is_renamed:
             body = json.dumps({**message, "id": request.inner_id}).encode()
         try:
-            await self._watch(request.exchange, scope, _replay(body, receive), _restore_id(request, send))
+            await self._watch(request.exchange, scope, replay(body, receive), _restore_id(request, send))
         finally:
             self._requests.end(request, is_answered=not request.exchange.is_disconnected)
 
@@ -78,8 +79,8 @@ class RequestWatch:
             """Drop an answer; the client gets the last one."""
 
         for body in bodies[:-1]:
-            await self._app(dict(scope), _replay(body, receive), drop)
-        await self._app(scope, _replay(bodies[-1], receive), note_taken)
+            await self._app(dict(scope), replay(body, receive), drop)
+        await self._app(scope, replay(bodies[-1], receive), note_taken)
 
     async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, and record what happens to its answer."""
@@ -125,20 +126,6 @@ async def _read_body(receive: Receive) -> tuple[bytes, bool]:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body), True
-
-
-def _replay(body: bytes, receive: Receive, *, is_whole: bool = True) -> Receive:
-    """Return a receiver that repeats a body that was read already, and then continues."""
-    is_given = False
-
-    async def receive_again() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": not is_whole}
-
-    return receive_again
 
 
 def _restore_id(request: Request, send: Send) -> Send:

@@ -1,18 +1,16 @@
 """Serve clients of this computer over Streamable HTTP. Imported only for `--http`, because it imports the web server."""
 
-import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Iterator
 from typing import Final
 
 import anyio
 import anyio.abc
-import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
+from flowport.runtime.http_server import HttpServer
 from flowport.server.handlers import FlowportServer
 from flowport.server.shutdown import End
 from flowport.server.stdio_streams import MAX_MESSAGE_BYTES
@@ -22,24 +20,14 @@ from flowport.web.listen_address import Address, HostCheck, build_authorities, b
 
 PATH: Final = "/mcp"
 
-GRACE_SECONDS: Final = 0
-"""Seconds for open requests after shutdown began. A call that waits for its run would use up any grace period, which the store
-needs; its run is on record."""
-
-
-class _Web(uvicorn.Server):
-    """Uvicorn without its signal handlers: signals belong to the command line."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
 
 async def serve(listener: socket.socket, server: FlowportServer, tasks: anyio.abc.TaskGroup, end: End) -> None:
     """Serve until shutdown begins, then close all connections."""
     host, port = listener.getsockname()[:2]
     address = Address(host, port)
-    web, is_over = _build_web(build_app(server, address)), anyio.Event()
+    # An open request that waits for its run would use up the time that closing the store needs; its run is on record.
+    web = HttpServer(build_app(server, address), log_level=logging.WARNING, lifespan="on")
+    is_over = anyio.Event()
     tasks.start_soon(_run, web, listener, end, is_over)
     # The socket accepts connections already, so an early client waits in its queue.
     sys.stdout.write(f"Flowport listens at {address.origin}{PATH}\n")
@@ -72,22 +60,7 @@ def build_app(server: FlowportServer, address: Address) -> Starlette:
     return app
 
 
-def _build_web(app: Starlette) -> _Web:
-    config = uvicorn.Config(
-        app,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level=logging.WARNING,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    return _Web(config)
-
-
-async def _run(web: _Web, listener: socket.socket, end: End, is_over: anyio.Event) -> None:
+async def _run(web: HttpServer, listener: socket.socket, end: End, is_over: anyio.Event) -> None:
     """Run the web server; if it ends unexpectedly, the process ends too."""
     try:
         await web.serve(sockets=[listener])

@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPError
 from flowport.actions.views.view import MAX_ANSWER_BYTES
 from flowport.domain.exchange import Exchange
 from flowport.domain.models import JsonValue
-from flowport.server.tool_calls import ToolCalls
+from flowport.server.handlers import ToolCalls
 from tests.interaction.batches.asking import FAILING, TOOL, build_rows, read
 from tests.support.harness import READER, Harness
 from tests.support.scripted import wait_until

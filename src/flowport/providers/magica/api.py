@@ -194,11 +194,11 @@ class Magica:
         body = READER.parse_body(answer, Operation.READ_RUN)
         if isinstance(body, dict):
             holders = [one for one in (body, body.get("run"), body.get("data")) if isinstance(one, dict)]
-            looks = ((holder, parse_run(holder, now=now)) for holder in holders)
-            for holder, look in looks:
-                if look is not None:
+            statuses = ((holder, parse_run(holder, now=now)) for holder in holders)
+            for holder, status in statuses:
+                if status is not None:
                     run_id = read_run_id(holder.get("runId"), body.get("runId"), holder.get("id"))
-                    return replace(look, reported_run_id=run_id)
+                    return replace(status, reported_run_id=run_id)
         raise READER.build_broken(answer, Operation.READ_RUN, "its description of the run cannot be read")
 
     def cancel_run(self, provider_run_id: str) -> Conversation[None]:

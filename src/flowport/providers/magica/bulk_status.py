@@ -15,7 +15,7 @@ from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
 from flowport.providers.magica.answers import READER
 from flowport.providers.magica.outputs import parse_run
 
-MAX_TOLD: Final = 1000
+MAX_LISTED_RUNS: Final = 1000
 """An answer with more runs is about something else than what was asked."""
 
 
@@ -36,15 +36,15 @@ class MagicaBulkStatus:
         """
         body = READER.parse_body(answer, Operation.READ_RUNS)
         runs = body.get("runs") if isinstance(body, dict) else None
-        if not isinstance(runs, list) or len(runs) > MAX_TOLD:
-            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer is no list of the runs")
-        looks = {
+        if not isinstance(runs, list) or len(runs) > MAX_LISTED_RUNS:
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer is not a list of the runs")
+        statuses = {
             run_id: parse_run(run, now=now) for run_id, run in _find_runs(runs, frozenset(provider_run_ids)).items()
         }
-        described = {run_id: look for run_id, look in looks.items() if look is not None}
+        described = {run_id: status for run_id, status in statuses.items() if status is not None}
         if not described:
             raise READER.build_broken(answer, Operation.READ_RUNS, "its answer describes none of the runs")
-        return {run_id: look for run_id, look in described.items() if _is_whole(look)}
+        return {run_id: status for run_id, status in described.items() if _is_whole(status)}
 
 
 def _find_runs(runs: Sequence[Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
@@ -67,6 +67,6 @@ def _find_id(run: Mapping[str, Any]) -> str:
     return named[0] if named and isinstance(named[0], str) and named == named[:1] * len(named) else ""
 
 
-def _is_whole(look: RunStatus) -> bool:
-    is_good = look.state is RunState.SUCCEEDED and bool(look.outputs)
-    return is_good or not (look.state.is_final or look.unknown_status)
+def _is_whole(status: RunStatus) -> bool:
+    is_good = status.state is RunState.SUCCEEDED and bool(status.outputs)
+    return is_good or not (status.state.is_final or status.unknown_status)

@@ -1,7 +1,7 @@
 """Carry out batches: let rows become runs, so many at a time, until none is left; from the store alone.
 
-Nothing about a batch is kept in memory but that this process carries it out. So whoever takes a batch over from a
-process that has died begins where the store says that it is, and a row becomes a run once.
+Of a batch only the fact that this process carries it out is kept in memory. So a process that claims a batch from
+one that has ended goes on from what is on record, and a row becomes a run once.
 """
 
 import logging
@@ -72,7 +72,7 @@ class _Bell:
 
 
 class Batches:
-    """Owns the batches of this process. Like runs they go on whoever waits for them."""
+    """Owns the batches of this process. Like runs they go on whether a call waits for them or not."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Batches:
         )
 
     async def resume(self, batch: Run) -> None:
-        """Go on with a batch that is not over and that nobody carries out any more; another living process is left to it.
+        """Go on with a batch that has not ended and that no living process carries out.
 
         Raises:
             StoreError: The store cannot be written to.
@@ -146,7 +146,7 @@ class Batches:
         """Have no more rows begin, and return how many that were; the provider is asked in the background for the others.
 
         Raises:
-            StoreError: The wish could not be recorded.
+            StoreError: The cancellation could not be recorded.
         """
         dropped = await self._stop(batch, reason)
         self._supervisor.spawn(f"cancel of {batch.id}", self._cancel_begun, batch, reason)
@@ -197,7 +197,7 @@ class Batches:
         return account is None or all(run.id in asked for run in pending)
 
     def stop_unwanted(self, batch: Run, call: RunRequest) -> None:
-        """Begin no more rows of a batch whose caller has gone, if nobody else waits; for `FLOWPORT_ON_CANCEL=stop`."""
+        """Begin no more rows of a batch whose caller has gone, if no other call waits; for `FLOWPORT_ON_CANCEL=stop`."""
         self._supervisor.spawn(f"stop of {batch.id}", self._stop_unwanted, batch, call)
 
     async def _stop_unwanted(self, batch: Run, call: RunRequest) -> None:
@@ -213,7 +213,7 @@ class Batches:
         entry = self._live_runs.put(batch, noted_at=self._clock.monotonic() - age)
 
         async def give_up() -> None:
-            """Wake those who wait; whoever asks for it next has it taken up again."""
+            """Wake the waiting calls; the next call that asks for the batch resumes it."""
             self._end(batch)
 
         self._supervisor.spawn(f"rows of {batch.id}", self._conduct, batch, bell, entry, on_crash=give_up)
@@ -234,7 +234,7 @@ class Batches:
                 over = await self._advance(batch, bell, entry.refusal)
                 problem = ""
             except RunNotFound:
-                # Erased; nobody asks for it any more.
+                # It was erased.
                 break
             except StoreError as exc:
                 over = None

@@ -70,7 +70,7 @@ def accept_call(
         if doubt is not None and not rules.is_new_wanted:
             return doubt
     unpaid = None if terms is None else check_terms(connection, run, terms)
-    # Nobody is asked about a doubt when a cap forbids the run; about doubt and price they are asked in one.
+    # A cap that forbids the run comes before the question about an unknown run; that question and the price are one question.
     if unpaid is not None and (doubt is None or not isinstance(unpaid.reason, PriceUnconfirmed)):
         return unpaid
     if doubt is not None:
@@ -217,13 +217,13 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         "OR newest.process_id <> :process_id AND newest.process_id NOT IN (SELECT value FROM json_each(:dead))"
     )
     rows = connection.execute(
-        # A row was asked for with its batch: no call joins it, but whoever asks for the same hears of a doubt.
+        # A row was asked for with its batch: no call joins it, but an equal call is refused while its fate is unknown.
         f"SELECT {RUN_LIST}, calls.process_id AS caller FROM runs LEFT JOIN waiting_calls AS calls ON calls.rowid = "  # noqa: S608 - our own words
         f"(SELECT max(newest.rowid) FROM waiting_calls AS newest WHERE newest.run_id = runs.id AND ({connected})) "
         f"WHERE runs.rowid IN (SELECT rowid FROM runs WHERE {whose} AND raw_digest = :raw_digest "
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
         "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
-        # What was cancelled is nobody's answer, although rows of it may go on.
+        # A cancelled batch answers no call, although rows of it may go on.
         "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = runs.id AND batches.stopped = :cancelled) "
         "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:beside))) "
         "ORDER BY accepted_at, runs.id",
@@ -259,7 +259,7 @@ def _get_age_seconds(run: Run, rules: AttachRules) -> float:
 
 
 def _get_seconds_since(at: float, boot_id: str, boot_seconds: float | None, rules: AttachRules) -> float:
-    """Return how long ago something was; by the boot clock, which nobody sets, wherever that can be told."""
+    """Return how long ago something was; by the boot clock, which cannot be set, where both instants are known."""
     if rules.boot_id and boot_id == rules.boot_id and boot_seconds is not None:
         return rules.boot_seconds - boot_seconds
     # A clock that was set back makes it less than nothing, which is inside of every window too.

@@ -103,7 +103,7 @@ _UNSENT: Final = (
 
 
 def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
-    """Hold back the price of the rows that have not begun: counted anew, so that no fractions add up."""
+    """Reserve the price of the rows that have not begun; it is counted again, so that no rounding errors add up."""
     connection.execute(
         f"UPDATE runs SET reserved_credits = coalesce((SELECT price_each_credits FROM batches WHERE id = :id), 0) * "  # noqa: S608 - our own words
         f"(SELECT count(*) FROM batch_rows WHERE batch_id = :id AND {_IS_WAITING}) WHERE id = :id",

@@ -70,7 +70,7 @@ def _select_runs_by_place(connection: sqlite3.Connection, place: str, *, owner: 
         "WHERE outputs.url >= ? AND outputs.url < ? AND runs.owner = ? LIMIT 2",
         (f"{place}?", f"{place}@", owner),
     ).fetchall()
-    # Where two outputs share a place, it is the query that tells them apart, and which was meant nobody knows.
+    # Where two outputs share a place, only their queries differ, so it is unknown which was meant.
     return build_runs(connection, rows) if len(rows) == 1 else ()
 
 

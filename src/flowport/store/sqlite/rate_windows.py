@@ -1,7 +1,7 @@
 """The file through which processes share their request budgets: texts under keys, changed in transactions.
 
 It is not the store's file, because it has another worth: a window that a power cut loses is over a minute later, so
-nothing waits for the disk, and whoever finds the file damaged throws it away. It may be deleted at any time.
+nothing waits for the disk, and a process that finds the file damaged deletes it. It may be deleted at any time.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class RateWindowFile:
             except sqlite3.DatabaseError as exc:
                 if not is_damage(exc):
                     raise
-                logger.warning("the file of request budgets is damaged and begun anew: %s", exc)
+                logger.warning("the file of request budgets is damaged, so a new one begins: %s", exc)
                 self._throw_away()
                 return self._change_once(key, work)
         except sqlite3.Error as exc:

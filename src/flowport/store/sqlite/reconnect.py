@@ -1,7 +1,7 @@
-"""A store whose file cannot be written to: still read where that is possible, and used again once it is mended.
+"""A store whose file cannot be written to: read where that is possible, and used again once it is repaired.
 
-A full disk, missing rights, damage, a file of a newer version: whatever stands in the way of writing is told by every
-operation that needs to write, so no run is started that could be forgotten. Nothing here changes the file.
+A full disk, missing rights, damage, a file of a newer version: every operation that needs to write reports why it
+cannot, so no run is started that could be forgotten. Nothing here changes the file.
 """
 
 import logging
@@ -26,7 +26,7 @@ from flowport.store.sqlite.thread import StoreWorker, T, Work
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 1.0
-"""Between two tries at opening the file for writing; they are only made when somebody asks."""
+"""Between two attempts to open the file for writing; they are only made when an operation is asked for."""
 
 REOPEN_BUSY_SECONDS: Final = 1.0
 """How long such a try waits for another process: reads wait for it too."""
@@ -38,7 +38,7 @@ def open_store(path: Path, *, retry_seconds: float = RETRY_SECONDS, busy_seconds
     """Open the store at a path as well as it can be; see `open_sqlite_store`. Raises nothing.
 
     Args:
-        retry_seconds: How soon after a vain try another is made.
+        retry_seconds: How soon after a failed attempt another is made.
         busy_seconds: How long the opening and every later write waits for another process.
     """
     try:
@@ -59,7 +59,7 @@ def _open_mending_store(path: Path, problem: StoreError, reopen: Open | None, re
 
 
 class ReconnectingThread:
-    """Stands in for a `StoreWorker` that cannot be had, and gives way to one as soon as it can."""
+    """Stands in for a `StoreWorker` whose file cannot be opened, and passes operations on to one as soon as it can."""
 
     def __init__(self, problem: StoreError, path: Path, reopen: Open | None, *, retry_seconds: float) -> None:
         """Begin with a file that could not be opened for writing just now.
@@ -152,8 +152,8 @@ class ReconnectingThread:
 
 def _open_reader(path: Path) -> StoreWorker | None:
     """Return what can read the file and cannot change it; None when nothing can."""
-    # A file without a journal is nobody's at the moment. Read as one that never changes it needs no lock files, which
-    # could not be made, or would be left behind with rights that shut out whoever mends it.
+    # A file without a journal is not in use. Read as immutable it needs no lock files, which could not be created, or
+    # would be left behind with rights that hinder the repair.
     has_journal = os.path.lexists(path.with_name(f"{path.name}-wal"))
     option = "mode=ro" if has_journal else "immutable=1"
     try:

@@ -4,7 +4,7 @@ Credits are counted over all accounts that an owner has at a provider, because a
 those of the built-in sandbox are play money and counted by themselves.
 
 A run's cost counts until 24 hours after its end. Where the run was accepted in the present boot of the machine, the
-boot clock says when that is, which nobody sets: setting the wall clock forward forgets nothing.
+boot clock decides when that is; it cannot be set, so setting the wall clock forward forgets nothing.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ _IS_SPENT_WITHIN: Final = (
     "THEN accepted_boot_seconds + min(max(finished_at - accepted_at, 0), :day) >= :boot_since "
     "ELSE finished_at >= :since END"
 )
-# What nobody follows, or no key of ours can read, never ends for us; after a day it holds nothing back any more.
+# A run that is not polled, or that no key of ours can read, never ends here; after a day it reserves nothing.
 _IS_RESERVED: Final = (
     f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried = '') OR "
     f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
@@ -35,7 +35,7 @@ IS_UNPRICED: Final = (
     "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_told AND "
     f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
 )
-"""Sent, at a price that nobody knows; `Run.cost_credits` says the same of one that is over."""
+"""Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
 
 _SPENT: Final = f"""
 SELECT total(spent_credits), total(spent_credits) FILTER (WHERE state = 'unknown'), count(*) FILTER (WHERE row_count = 0),

@@ -97,7 +97,7 @@ def _tell(outcomes: Iterable[tuple[_Waiter, _Outcome]]) -> None:
     for waiter, outcome in outcomes:
         by_loop.setdefault(waiter.loop, []).append((waiter, outcome))
     for loop, told in by_loop.items():
-        # A closed loop raises RuntimeError: then nobody is left who could be told.
+        # A closed loop raises RuntimeError: then no caller waits any more.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle_all, told)
 
@@ -372,7 +372,7 @@ def _write_all(works: list[Work[Any]], connection: sqlite3.Connection) -> list[_
             break
     else:
         return outcomes
-    # One has failed: its changes must go and those of the others stay, so all are performed anew.
+    # One has failed: its changes must go and those of the others stay, so all are performed again.
     _abandon(connection)
     connection.execute("BEGIN IMMEDIATE")
     return [_write_in_savepoint(work, connection) for work in works]

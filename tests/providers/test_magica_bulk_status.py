@@ -10,7 +10,7 @@ from flowport.domain.errors import Operation, ProviderBroken, ProviderError, Pro
 from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
 from flowport.providers.magica.api import Magica
-from flowport.providers.magica.bulk_status import MAX_TOLD, MagicaBulkStatus
+from flowport.providers.magica.bulk_status import MAX_LISTED_RUNS, MagicaBulkStatus
 from tests.providers import magica_examples as examples
 from tests.support.scripted import build_answer
 
@@ -115,7 +115,7 @@ def test_one_odd_run_costs_no_other() -> None:
         {"runs": [{"id": "x", "status": "RUNNING"}]},
         {"runs": [{"id": "a"}]},
         {"runs": [{"id": "a", "status": "RUNNING"}] * 2},
-        {"runs": [{"id": "a", "status": "RUNNING"}, *[{}] * MAX_TOLD]},
+        {"runs": [{"id": "a", "status": "RUNNING"}, *[{}] * MAX_LISTED_RUNS]},
         b"<html>",
         b"",
     ],
