@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 START: Final = ROOT / ".ci" / "commits-checked-after"
 
 MOST_LINES_WITHOUT_BODY: Final = 50
-LONGEST_SUBJECT: Final = 72
+LONGEST_SUBJECT: Final = 100
 GENERATED: Final = (
     "*.lock",
     "tests/snapshots/*",

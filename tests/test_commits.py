@@ -43,7 +43,7 @@ def test_an_imperative_subject_is_accepted(message: str) -> None:
         ("The limit", 'begins with "The"'),
         ("raise the limit", "capital letter"),
         ("Raise the limit.", "full stop"),
-        ("Raise " + "x" * 80, "86 characters"),
+        ("Raise " + "x" * 100, "106 characters"),
         ("Raise the limit\nbecause", "second line"),
     ],
 )

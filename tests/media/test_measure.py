@@ -16,7 +16,7 @@ from flowport.media.formats import FORMATS
 from flowport.media.identify import identify
 from flowport.media.measure import MAX_WHOLE_BYTES, NO_MEASURES, Measures, build_measures, measure
 from flowport.media.sniff import MAX_HEAD_BYTES, sniff
-from flowport.sandbox.sound import TUNE_SECONDS, compose_tune
+from flowport.sandbox.engine import TUNE_SECONDS, compose_tune
 from tests.media.containers import (
     TURNED_MATRIX,
     box,

@@ -12,7 +12,7 @@ from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific.api import Magnific
 from flowport.providers.rate_limit_headers import RateLimits
 from tests.support.fake_clock import FakeClock, wait_until_blocked
-from tests.support.raw_server import RawServer, build_reply, serving
+from tests.support.raw_server import RawServer, Reply, build_reply, serving
 
 READ = ApiRequest(Operation.READ_RUN, "GET", "/run")
 UNREACHABLE = ProviderUnreachable("The sandbox", Operation.LIST_APPS, Breakage.NO_CONNECTION)
@@ -168,6 +168,26 @@ async def test_the_origins_move_with_the_place() -> None:
     place.file_origins = frozenset({"http://127.0.0.1:2"})
     assert await account.fetch_file_origins() == {"http://127.0.0.1:2"}
     await account.aclose()
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_there"),
+    [
+        (build_reply(b'{"files": [{"file_id": "other"}, {"file_id": "f1"}]}'), True),
+        (build_reply(b'{"files": [{"file_id": "other"}]}'), False),
+        (build_reply(b'{"files": [7]}'), False),
+        (build_reply(b"[]"), False),
+        (build_reply(b"no JSON"), False),
+        (build_reply(b"{}", status=500), False),
+    ],
+)
+async def test_the_sandbox_s_list_says_whether_an_upload_is_there(reply: Reply, *, is_there: bool) -> None:
+    """An answer that cannot be read counts as no: the file is then uploaded again."""
+    async with serving(reply) as server:
+        account = build_account(Place(server.origin))
+        account.is_sandbox = True
+        assert await account.has_upload("f1") is is_there
+        await account.aclose()
 
 
 async def test_an_account_that_was_never_used_closes() -> None:

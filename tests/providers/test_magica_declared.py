@@ -72,7 +72,7 @@ def test_a_workflow_without_inputs_takes_none() -> None:
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        ({}, "magica_workflows is no list of tables"),
+        ({}, "magica_workflows is not a list of tables"),
         ([5], "magica_workflows 1 has no id"),
         ([{"id": " "}], "magica_workflows 1 has no id"),
         ([{"id": "w"}, {"id": "w"}], "magica_workflows w is there twice"),
@@ -82,7 +82,7 @@ def test_a_workflow_without_inputs_takes_none() -> None:
         ),
         ([{"id": "w", "zzz": []}], "It takes id, inputs."),
         ([{"id": "w", "inputs": {}}], "magica_workflows w has inputs that are no list"),
-        ([{"id": "w", "inputs": [5]}], "magica_workflows w, input 1 is no table"),
+        ([{"id": "w", "inputs": [5]}], "magica_workflows w, input 1 is not a table"),
         ([{"id": "w", "inputs": [{"node": "n", "type": "text"}]}], "magica_workflows w, input 1 has no field"),
         ([{"id": "w", "inputs": [{**FIELD, "defualt": 1}]}], "Did you mean default?"),
         ([{"id": "w", "inputs": [{**FIELD, "max_items": True}]}], "input 1 has a max_items that cannot be used"),

@@ -178,8 +178,8 @@ def test_a_row_knows_its_line() -> None:
     [
         (b"", "csv names a file without a first row of names."),
         (b"\n;;\n", "csv names a file without a first row of names."),
-        ("a,b\n1,2".encode("utf-16"), "csv names a file that is no text in UTF-8."),
-        (b"a,b\n\x001,2", "csv names a file that is no text in UTF-8."),
+        ("a,b\n1,2".encode("utf-16"), "csv names a file that is not UTF-8 text."),
+        (b"a,b\n\x001,2", "csv names a file that is not UTF-8 text."),
         ("a\nb\ncafé".encode("latin-1"), "csv names a file that is not in UTF-8 from line 3 on."),
         (b"a,,b\n1,2,3\n", "csv has no name for column 2."),
         (b"a,a\n1,2\n", 'csv has two columns "a".'),

@@ -7,8 +7,8 @@ from itertools import combinations
 import pytest
 from PIL import Image, ImageChops
 
-from flowport.sandbox.apps import APPS
-from flowport.sandbox.engine import StepFailed, Values, produce
+from flowport.sandbox.apps import APPS, StepFailed
+from flowport.sandbox.engine import produce
 from tests.fakes.client import build_photo, encode
 from tests.sandbox.client import Client
 
@@ -117,4 +117,4 @@ def test_no_recipe_works_without_its_inputs() -> None:
     """Each asks for its inputs or fails by itself."""
     for app in APPS:
         with pytest.raises((KeyError, StepFailed)):
-            produce(app.recipe, Values())
+            produce(app.recipe, {})

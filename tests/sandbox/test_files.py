@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flowport.sandbox.engine import Product, ProductKind
+from flowport.sandbox.apps import Product, ProductKind
 from flowport.sandbox.files import Files
 from flowport.sandbox.storage import Storage
 from flowport.sandbox.web import Refused

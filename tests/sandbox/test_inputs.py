@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.sandbox.apps import APPS, AppInput, InputType, SandboxApp
-from flowport.sandbox.engine import Product, ProductKind
+from flowport.sandbox.apps import APPS, AppInput, InputType, Product, ProductKind, SandboxApp
 from flowport.sandbox.files import Files
 from flowport.sandbox.inputs import MAX_LIST_ITEMS, MAX_MEDIA_BYTES, MAX_TEXT_CHARACTERS, parse_inputs
 from flowport.sandbox.storage import Storage
@@ -117,14 +116,14 @@ def test_a_broken_picture_is_refused() -> None:
 def test_pictures_of_the_usual_kinds_are_taken(kind: str, prefix: str) -> None:
     """As raw base64 and as data URIs."""
     values = parse_inputs(BY_NAME[SKETCH], {"photo": prefix + encode(build_photo(), kind)}, FILES.find)
-    assert values.photos["photo"] == base64.b64decode(encode(build_photo(), kind))
-    assert values.numbers == {"line_strength": 1}
+    assert values["photo"] == base64.b64decode(encode(build_photo(), kind))
+    assert values["line_strength"] == 1
 
 
 def test_one_text_will_do_for_a_list() -> None:
     """Free-form types are taken as they come."""
     values = parse_inputs(BY_NAME["My Storyboard"], {"premise": "x", "scenes": "one"}, FILES.find)
-    assert values.lists == {"scenes": ("one",)}
+    assert values["scenes"] == ("one",)
 
 
 @pytest.mark.parametrize("field", ["id", "url"])
@@ -168,7 +167,7 @@ def test_a_film_or_a_sound_is_taken_as_it_is() -> None:
     """No recipe looks into it; but the id of a picture is no film."""
     entries = (AppInput("clip", InputType.CREATION, "Clip", media_type="video"),)
     app = replace(APPS[0], inputs=entries)
-    assert parse_inputs(app, {"clip": "AAAA"}, FILES.find).photos == {"clip": bytes(3)}
+    assert parse_inputs(app, {"clip": "AAAA"}, FILES.find) == {"clip": bytes(3)}
     FILES.add("run", Product(ProductKind.IMAGES, "x", "image/png", b"png"))
     (picture,) = FILES.describe_run("run")["images"]
     with pytest.raises(Refused) as caught:

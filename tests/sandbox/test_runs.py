@@ -43,7 +43,7 @@ async def test_a_broken_engine_fails_the_run_alone(
         raise ZeroDivisionError("secret")
 
     with monkeypatch.context() as patch:
-        patch.setattr("flowport.sandbox.scenery.draw_landscape", break_down)
+        patch.setattr("flowport.sandbox.pictures.draw_landscape", break_down)
         run = await sandbox.finish("Text to Picture", prompt="a fault")
     assert (run["status"], run["error_message"]) == ("failed", "Node 'engine' failed: internal error")
     assert run["run_id"] in caplog.text

@@ -3,7 +3,7 @@
 import io
 import wave
 
-from flowport.sandbox.sound import SAMPLE_RATE, TUNE_SECONDS, compose_tune
+from flowport.sandbox.engine import SAMPLE_RATE, TUNE_SECONDS, compose_tune
 
 
 def test_a_tune_is_a_wav_of_the_promised_length() -> None:

@@ -51,11 +51,11 @@ TEXTS = {
     ' {"limit": 3}\n': None,
     "": None,
     "null": None,
-    "limit=3": "is text that is no JSON object",
-    "[1]": "is text that is no JSON object",
-    '"{}"': "is text that is no JSON object",
-    '{"limit": NaN}': "is text that is no JSON object",
-    "[" * 100_000: "is text that is no JSON object",
+    "limit=3": "is text that is not a JSON object",
+    "[1]": "is text that is not a JSON object",
+    '"{}"': "is text that is not a JSON object",
+    '{"limit": NaN}': "is text that is not a JSON object",
+    "[" * 100_000: "is text that is not a JSON object",
     '{"state": "\\ud83d"}': "holds half of a character",
 }
 

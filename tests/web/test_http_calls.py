@@ -106,7 +106,7 @@ def test_arguments_given_as_text_run_the_app(world: World, era: str, request: py
     facts = read(client.ask("tools/call", params, name=TOOL))
     refused = client.ask("tools/call", {"name": TOOL, "arguments": "a lake"}, name=TOOL).read()[1]
     assert facts["state"] == "succeeded"
-    assert refused["error"]["message"].startswith("arguments is text that is no JSON object")
+    assert refused["error"]["message"].startswith("arguments is text that is not a JSON object")
     assert world.bench.count_starts() == 1
 
 

@@ -52,7 +52,7 @@ async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> Vi
     if given.get("refresh"):
         await _refresh_catalogues(workspace)
     makes = OutputKind(str(given["makes"])) if "makes" in given else None
-    asked = [one for one in workspace.catalogs if is_provider(_get_provider_names(one), str(given.get("provider", "")))]
+    asked = [one for one in workspace.catalogs if is_provider(one.provider_names, str(given.get("provider", "")))]
     found = [item for one in asked for item in await _find(workspace, one, _parse_search(given))]
     if makes is not None:
         found = _order_by_kind(found, makes)
@@ -249,10 +249,6 @@ def _format_left_out(one: OpenCatalog) -> list[str]:
 def _format_age(workspace: Workspace, one: OpenCatalog) -> str:
     listed_at = one.catalog.current.listed_at
     return "not yet" if listed_at is None else f"{format_duration(workspace.clock.now() - listed_at)} ago"
-
-
-def _get_provider_names(one: OpenCatalog) -> tuple[str, ...]:
-    return one.account.account.provider, one.account.provider.title
 
 
 def _name_providers(catalogs: Sequence[OpenCatalog]) -> str:

@@ -30,7 +30,7 @@ async def get_balance(workspace: Workspace, caller: Caller, arguments: Arguments
     Accounts of other providers are left out when `provider` names one; a name that none has means all.
     """
     provider = str(GET_BALANCE.parse(arguments).get("provider", ""))
-    named = [one for one in workspace.catalogs if is_provider(_get_names(one), provider)]
+    named = [one for one in workspace.catalogs if is_provider(one.provider_names, provider)]
     asked = named or workspace.catalogs
     found = [await _get_spending(workspace, one, owner=caller.owner) for one in asked]
     views = [await one.account.limiter.get_status() for one in asked]
@@ -45,10 +45,6 @@ async def get_balance(workspace: Workspace, caller: Caller, arguments: Arguments
         for title, spent in zip(titles, found, strict=True)
     )
     return View({"summary": summary, "accounts": accounts})
-
-
-def _get_names(one: OpenCatalog) -> tuple[str, ...]:
-    return one.account.account.provider, one.account.provider.title
 
 
 async def _get_spending(workspace: Workspace, one: OpenCatalog, *, owner: str) -> Spending:

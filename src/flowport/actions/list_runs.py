@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from flowport.actions.tool import Arguments, BuiltInTool, build_input, get_whole
 from flowport.actions.views.batch import build_batch_facts, build_cost_facts, format_batch_summary
@@ -11,16 +11,16 @@ from flowport.actions.views.view import (
     MAX_RUN_BYTES,
     Facts,
     View,
+    build_brief_output,
     count_twice,
     drop_empty,
     format_instant,
-    make_sendable,
+    name_output,
     plain,
 )
 from flowport.actions.workspace import Workspace
-from flowport.domain.models import InputKind, Output, Run, RunState
-from flowport.domain.text import choose_forms, clean_text
-from flowport.domain.uris import format_output_uri
+from flowport.domain.models import InputKind, Run, RunState
+from flowport.domain.text import choose_forms
 from flowport.runs.calls import Caller
 from flowport.runs.progress import BatchView, RunView
 
@@ -33,7 +33,6 @@ MAX_LISTED_OUTPUTS: Final = 4
 PLACES: Final = ("csv", "csv_problem", "resource")
 """Where the table of a batch is."""
 
-_MAX_TEXT: Final = 200
 _RUN_FACTS: Final = ("run_id", "tool", "state", "seconds", "credits", "problem")
 _LEFT_OUT: Final = "For length not all results are named here; get_run with a run_id shows those of one run."
 
@@ -77,8 +76,8 @@ def build_listed_run(view: RunView) -> ListedRun:
     named = run.outputs[:MAX_LISTED_OUTPUTS]
     if not named:
         return ListedRun((brief,) * 3)
-    middle = brief | {"results": [_name_place(run, output) for output in named]}
-    return ListedRun((brief, middle, brief | {"results": [_build_result(run, output) for output in named]}))
+    middle = brief | {"results": [name_output(run, output) for output in named]}
+    return ListedRun((brief, middle, brief | {"results": [build_brief_output(run, output) for output in named]}))
 
 
 def build_listed_batch(view: BatchView, batch: Run) -> ListedRun:
@@ -120,23 +119,6 @@ def build_run_list(rows: Sequence[ListedRun], *, undelivered: int) -> View:
 def _build_delivery(run: Run) -> Facts:
     mark = {"undelivered": True} if run.state.is_final and run.delivered_at is None else {}
     return {"accepted_at": format_instant(run.accepted_at), "is_seen": run.delivered_at is not None} | mark
-
-
-def _build_result(run: Run, output: Output) -> dict[str, Any]:
-    return drop_empty(
-        {
-            "kind": output.kind.value,
-            "text": clean_text(output.text, limit=_MAX_TEXT),
-            "saved_path": make_sendable(output.saved_path),
-            "url": output.link,
-            "resource": format_output_uri(run.id, output.n),
-        }
-    )
-
-
-def _name_place(run: Run, output: Output) -> str:
-    """Return where an output is: on this computer, else at the provider, else here."""
-    return make_sendable(output.saved_path) or output.link or format_output_uri(run.id, output.n)
 
 
 LIST_RUNS: Final = BuiltInTool(

@@ -49,6 +49,11 @@ class OpenCatalog:
     account: OpenAccount
     catalog: Catalog
 
+    @property
+    def provider_names(self) -> tuple[str, ...]:
+        """What its provider is called in settings, and by people."""
+        return self.account.account.provider, self.account.provider.title
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:

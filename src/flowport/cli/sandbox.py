@@ -19,7 +19,7 @@ import anyio
 from flowport.cli.flags import FlagParser
 from flowport.runtime.file_systems import replace_file
 from flowport.sandbox.leases import Leases
-from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, Tidy, serve
+from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, serve
 from flowport.sandbox.storage import Storage
 from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, LeaderLock
 from flowport.store.process_lock import FOLDER as PROCESSES
@@ -103,9 +103,10 @@ def _run_child(flags: argparse.Namespace) -> int:
                 address.unlink(missing_ok=True)
         os._exit(0)
 
-    def announce(addresses: SandboxAddresses, tidy: Tidy) -> None:
-        leases = Leases(key, end, tidy)
-        threading.Thread(target=_watch_parent, args=(leases,), daemon=True).start()
+    leases = Leases(key, end)
+    threading.Thread(target=_watch_parent, args=(leases,), daemon=True).start()
+
+    def announce(addresses: SandboxAddresses) -> None:
         about = {**asdict(addresses), "lease_port": leases.port}
         problem = opened.problem
         if address is not None:
@@ -115,7 +116,7 @@ def _run_child(flags: argparse.Namespace) -> int:
                 problem = problem or f"{address} cannot be written ({exc.strerror}); other programs have their own"
         _say({**about, "problem": problem})
 
-    anyio.run(serve, build_options(flags, key), announce, opened.storage)
+    anyio.run(serve, build_options(flags, key), announce, opened.storage, leases)
     return 0
 
 
@@ -188,8 +189,8 @@ def _parse_speed(text: str) -> float:
     return speed
 
 
-def _build_announcer(key: str) -> Callable[[SandboxAddresses, Tidy], None]:
-    def announce(addresses: SandboxAddresses, _: Tidy) -> None:
+def _build_announcer(key: str) -> Callable[[SandboxAddresses], None]:
+    def announce(addresses: SandboxAddresses) -> None:
         sys.stdout.write(
             f"The sandbox listens. Let Flowport use it:\n"
             f"  MAGNIFIC_BASE_URL={addresses.api_url}\n  MAGNIFIC_API_KEY={key}\n"

@@ -137,7 +137,10 @@ def convert_picture(file: BinaryIO, sniffed: FileFormat, wanted: Wanted, *, argu
         with _take_turn(image, 1):
             picture = _straighten(image)
             mime_type, data, size = _encode(picture, wanted, is_lossless=is_lossless, argument=argument)
-    notes = _describe_changes(sniffed, mime_type, has_more=has_more)
+    after = mime_type.removeprefix("image/").upper()
+    notes = [] if sniffed.name == after else [f"was converted from {sniffed.name} to {after}"]
+    if has_more:
+        notes.append("only its first picture was sent")
     if size not in {(width, height), (height, width)}:
         was_scaled = min(size) < min(width, height) // reduction
         why = f"at most {format_size(wanted.max_bytes)}" if was_scaled else _MEMORY_REASON
@@ -336,9 +339,3 @@ def _has_more_pictures(image: "Image.Image", file: BinaryIO) -> bool:
     pages = tiff.pages if tiff is not None else ()
     own = [page for page in pages if page.index is not None and not page.is_reduced and not page.is_mask]
     return len(own) > 1 and image.tell() == own[0].index
-
-
-def _describe_changes(sniffed: FileFormat, mime_type: str, *, has_more: bool) -> list[str]:
-    after = mime_type.removeprefix("image/").upper()
-    notes = [] if sniffed.name == after else [f"was converted from {sniffed.name} to {after}"]
-    return [*notes, "only its first picture was sent"] if has_more else notes

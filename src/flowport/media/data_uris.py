@@ -5,11 +5,11 @@ The type that the URI declares is not used: a file is what its bytes say.
 
 import base64
 import re
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from flowport.domain.call_errors import build_refusal
-from flowport.domain.errors import ArgumentsInvalid
 from flowport.media.errors import format_size
 from flowport.media.sniff import sniff
 
@@ -46,19 +46,36 @@ def parse_data_uri(value: str, *, argument: str, max_bytes: int) -> bytes:
     if found is None:
         raise build_refusal(argument, "begins like a data URI but has no comma before the data", _EXPECTED)
     body, is_base64 = found
-    # Before decoding, so that a huge text is not copied first: percent-encoding takes three characters for a byte.
-    if len(body) > _MOST_CHARACTERS_PER_BYTE * max_bytes + _MAX_HEADER_CHARACTERS:
-        raise _build_too_large(argument, max_bytes)
     try:
-        data = _decode_base64(body) if is_base64 else unquote_to_bytes(body)
+        data = _decode(_decode_base64 if is_base64 else unquote_to_bytes, body, argument, max_bytes)
     except ValueError as exc:
         raise build_refusal(argument, "is a data URI whose data is broken or cut off", _EXPECTED) from exc
     if not is_base64:
         data = _decode_unmarked(body) or data
     if not data:
         raise build_refusal(argument, "is a data URI without data", _EXPECTED)
-    if len(data) > max_bytes:
-        raise _build_too_large(argument, max_bytes)
+    return data
+
+
+def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
+    """Return the bytes of a file that was given as base64 alone.
+
+    Raises:
+        ArgumentsInvalid: It is not base64, or holds more than `max_bytes`.
+    """
+    try:
+        return _decode(_decode_base64, value, argument, max_bytes)
+    except ValueError as exc:
+        raise build_refusal(argument, "looks like the base64 of a file, but is broken or cut off", _EXPECTED) from exc
+
+
+def _decode(decode: Callable[[str], bytes], body: str, argument: str, max_bytes: int) -> bytes:
+    # Checked before decoding too, so that a huge text is not copied: percent-encoding takes three characters for a byte.
+    is_huge = len(body) > _MOST_CHARACTERS_PER_BYTE * max_bytes + _MAX_HEADER_CHARACTERS
+    data = b"" if is_huge else decode(body)
+    if is_huge or len(data) > max_bytes:
+        problem = f"holds more than {format_size(max_bytes)}, the most that can be sent"
+        raise build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")
     return data
 
 
@@ -87,23 +104,6 @@ def _decode_unmarked(body: str) -> bytes:
     return data if sniffed is not None and sniffed.is_media else b""
 
 
-def parse_base64(value: str, *, argument: str, max_bytes: int) -> bytes:
-    """Return the bytes of a file that was given as base64 alone.
-
-    Raises:
-        ArgumentsInvalid: It is not base64, or holds more than `max_bytes`.
-    """
-    if len(value) > _MOST_CHARACTERS_PER_BYTE * max_bytes:
-        raise _build_too_large(argument, max_bytes)
-    try:
-        data = _decode_base64(value)
-    except ValueError as exc:
-        raise build_refusal(argument, "looks like the base64 of a file, but is broken or cut off", _EXPECTED) from exc
-    if len(data) > max_bytes:
-        raise _build_too_large(argument, max_bytes)
-    return data
-
-
 def _decode_base64(body: str) -> bytes:
     text = unquote_to_bytes(body).decode("latin-1") if "%" in body else body
     if found := _QUOTED.fullmatch(text):
@@ -113,8 +113,3 @@ def _decode_base64(body: str) -> bytes:
         text = text.replace("\\/", "/").replace("\\n", "").replace("\\r", "")
     text = _WHITE_SPACE.sub("", text).rstrip("=").replace("-", "+").replace("_", "/")
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-
-
-def _build_too_large(argument: str, max_bytes: int) -> ArgumentsInvalid:
-    problem = f"holds more than {format_size(max_bytes)}, the most that can be sent"
-    return build_refusal(argument, problem, "Give a smaller file, or an https URL of it.")

@@ -244,7 +244,7 @@ _PATH_MARK: Final = re.compile(r"[/\\]")
 
 _REFUSALS: Final = {
     SourceKind.BLANK: ("is empty", _GIVE),
-    SourceKind.RESULT: ("names a result of a run, and there is none here", _GIVE),
+    SourceKind.RESULT: ("names a result of a run, and no results are available here", _GIVE),
     SourceKind.GARBLED: ("holds control characters", _GIVE),
     SourceKind.URL: ("is a web address", "Give the full path of a file on this computer."),
     SourceKind.NETWORK_PATH: ("names a network share", "Copy the file to this computer and give its full path."),

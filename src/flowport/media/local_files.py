@@ -16,6 +16,7 @@ import stat
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -249,18 +250,12 @@ def open_unchanged(source: Source, expected: Fingerprint, *, argument: str) -> B
     Raises:
         ArgumentsInvalid: It cannot be read any more, or is another now.
     """
-    file = open_source(source, argument=argument, max_bytes=_ANY_SIZE)
-    try:
-        _check_unchanged(file, expected, argument)
-    except BaseException:
-        file.close()
-        raise
+    with ExitStack() as closing:
+        file = closing.enter_context(open_source(source, argument=argument, max_bytes=_ANY_SIZE))
+        if _read_fingerprint(file, argument, expected.size_bytes) != expected:
+            raise build_refusal(argument, "names a file that has changed since the call", "Make the call again.")
+        closing.pop_all()
     return file
-
-
-def _check_unchanged(file: BinaryIO, expected: Fingerprint, argument: str) -> None:
-    if _read_fingerprint(file, argument, expected.size_bytes) != expected:
-        raise build_refusal(argument, "names a file that has changed since the call", "Make the call again.")
 
 
 def compute_fingerprint(file: BinaryIO, *, argument: str, max_bytes: int) -> Fingerprint:

@@ -227,18 +227,17 @@ def _apply_heif_property(size: _Size, name: bytes, data: bytes) -> _Size:
 
 
 def _iterate_heif_links(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give each item with the number of a property that it has, from 1; ends with an error where the data does."""
-    id_layout, index_layout, mask = ">H" if not data[0] else ">I", ">H" if data[3] & 1 else ">B", 0x7FFF
+    """Give each item with the number of a property that it has, from 1."""
+    id_bytes, (index_bytes, mask) = 2 if not data[0] else 4, (2, 0x7FFF) if data[3] & 1 else (1, 0x7F)
     place = 8
     for _ in range(int.from_bytes(data[4:8], "big")):
-        if place >= len(data):
+        if place + id_bytes >= len(data):
             return
-        (item,), place = struct.unpack_from(id_layout, data, place), place + struct.calcsize(id_layout)
-        count, place = data[place], place + 1
-        for _ in range(count):
-            (index,), place = struct.unpack_from(index_layout, data, place), place + struct.calcsize(index_layout)
+        item, end = int.from_bytes(data[place : place + id_bytes], "big"), place + id_bytes + 1
+        place = end + data[end - 1] * index_bytes
+        for start in range(end, place, index_bytes):
             # The highest bit says whether a reader must understand it.
-            yield item, index & (mask if index_layout == ">H" else 0x7F)
+            yield item, int.from_bytes(data[start : start + index_bytes], "big") & mask
 
 
 SIZE_READERS: Final[Mapping[str, Callable[[BinaryIO], _Size]]] = {

@@ -170,8 +170,11 @@ class OpenAccount:
         """
         if not self.is_sandbox:
             return True
-        listed = parse_json(await self.send(SANDBOX_UPLOADS, Priority.START))
-        return any(one["file_id"] == upload_id for one in listed["files"])
+        answer = await self.send(SANDBOX_UPLOADS, Priority.START)
+        try:
+            return any(one["file_id"] == upload_id for one in parse_json(answer)["files"])
+        except (ValueError, LookupError, TypeError):
+            return False
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -60,7 +60,6 @@ def _drop_unless(*types: type) -> BeforeValidator:
 
 
 LenientText: TypeAlias = Annotated[str | None, _drop_unless(str)]
-LenientNumber: TypeAlias = Annotated[float | None, BeforeValidator(lambda value: value if is_number(value) else None)]
 LenientMapping: TypeAlias = Annotated[dict[str, Any] | None, _drop_unless(dict)]
 LenientList: TypeAlias = Annotated[list[Any] | None, _drop_unless(list)]
 

@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 
 WAIT_SECONDS: Final = 10.0
-"""How long somebody who asked for a run waits for fresh links before its old ones are shown."""
+"""How long a caller waits for fresh links before the old ones are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What reading a run again has brought for the outputs that were asked about."""
+    """The links after a run was read again."""
 
     run: Run
     fresh: frozenset[int]
     """The outputs that have another link now."""
     gone: frozenset[int]
-    """The outputs for which the provider has none."""
+    """The outputs for which the provider has no link."""
 
 
 class LinkRefresher:
@@ -51,11 +51,11 @@ class LinkRefresher:
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     def has_expired(self, output: Output) -> bool:
-        """Tell whether the link's time is over, by our clock; its server may think otherwise."""
+        """Return whether the link has expired by our clock; its server may still accept it."""
         return bool(output.url) and output.expires_at is not None and output.expires_at <= self._clock.now()
 
     async def refresh_expired(self, run: Run, account: OpenAccount) -> None:
-        """Renew, on behalf of somebody who waits, the links whose files are not saved; for a while, and as far as it goes."""
+        """Refresh, for a waiting caller, the links whose files are not saved; gives up after `WAIT_SECONDS`."""
         expired = {output.n for output in run.outputs if not output.saved_path and self.has_expired(output)}
         if expired:
             with anyio.move_on_after(WAIT_SECONDS):
@@ -68,13 +68,13 @@ class LinkRefresher:
         """Return the run with fresh links for these outputs, reading it once for all who ask at the same time.
 
         Raises:
-            ProviderError: The provider cannot say just now, so nothing is known to be gone.
+            ProviderError: The provider does not answer, so no link is known to be gone.
         """
         lock = self._locks.setdefault(run.id, anyio.Lock())
         async with lock:
             kept = await self._get_kept(run)
             if fresh := _find_changed(run, kept, numbers):
-                # Somebody read it again while we waited for our turn.
+                # Another caller refreshed it while we waited for the lock.
                 return Refreshed(kept, fresh, frozenset())
             given = await self._fetch_outputs(run, account)
             changed = {
@@ -124,12 +124,12 @@ class LinkRefresher:
 
 
 def format_gone(title: str) -> str:
-    """Return the sentence for an output that can no longer be had."""
+    """Return the sentence for an output that is no longer available."""
     return f"It is gone: its link has expired, and {title} gives no fresh one."
 
 
 def _find_same(output: Output, given: Iterable[Output]) -> Output | None:
-    """Return the provider's present word of an output: by its id, where it has one, else by its place."""
+    """Return the output as the provider reports it now: by its id, where it has one, else by its place."""
     if output.provider_output_id:
         return next((one for one in given if one.provider_output_id == output.provider_output_id), None)
     return next((one for one in given if one.n == output.n and one.kind is output.kind), None)
@@ -141,7 +141,7 @@ def _find_changed(before: Run, after: Run, numbers: Collection[int]) -> frozense
 
 
 MAX_FETCHES: Final = 4
-"""Outputs of one run, or of all rows of one batch, that are fetched side by side. Another run's slow files hold up none."""
+"""Outputs of one run, or of all rows of one batch, that are downloaded at once. Slow files of another run delay none."""
 
 T = TypeVar("T")
 
@@ -150,24 +150,24 @@ MISTAKE: Final = "Flowport made a mistake, and its log has the details"
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What came of trying to save outputs."""
+    """The result of trying to save outputs."""
 
     run: Run
-    """With what was saved, or why it was not, noted on each output."""
+    """With the path, or the reason why there is none, on each output."""
     failed: frozenset[int]
     """The outputs that are worth another try."""
     expired: frozenset[int]
-    """Those of them whose links are no longer good, by their server's word or by the clock."""
+    """Those of them whose links are no longer good, according to their server or our clock."""
     unfit: frozenset[int]
-    """Those of them that are worth a few tries only: nothing came, or something of another kind, or Flowport made a mistake."""
+    """Downloads that returned nothing or the wrong type, or met a bug of Flowport; retried a limited number of times."""
 
 
 async def bring_output(fetcher: Fetcher, url: str, sink: Sink[T], *, rules: FetchRules) -> T:
-    """Bring an output to the receiver from where it lies: at an address, or inside its data URI.
+    """Download an output into a sink, or decode it where its link is a data URI.
 
     Raises:
-        FetchError: It cannot or may not be fetched, or its data is broken.
-        OSError: The receiver cannot write.
+        FetchError: It cannot or must not be fetched, or its data is broken.
+        OSError: The sink cannot write.
     """
     if not url.startswith(DATA_SCHEME):
         return await fetcher.fetch(url, sink, rules=rules)
@@ -197,12 +197,12 @@ class OutputSaver:
         self._fetcher = fetcher
         self._rules = rules
         self._places: WeakValueDictionary[str, anyio.Semaphore] = WeakValueDictionary()
-        """By run or batch, for as long as anything of it is fetched."""
+        """By run or batch, while any of its outputs is downloaded."""
 
     def is_wanted(self, run: Run) -> bool:
-        """Tell whether the run has outputs that are to be saved and are not.
+        """Return whether the run has outputs that are to be saved and are not.
 
-        A link that should have expired is tried all the same: the clock may be wrong, here or there.
+        A link that should have expired is tried as well: a clock may be wrong.
         """
         return bool(self.find_missing(run))
 
@@ -213,7 +213,7 @@ class OutputSaver:
         return frozenset(output.n for output in run.outputs if output.url and not output.saved_path)
 
     async def save_all(self, run: Run, account: OpenAccount, *, only: Collection[int]) -> Saved:
-        """Try to save these outputs of a run, all at once, and write down what came of each."""
+        """Try to save these outputs of a run, all at once, and record each result."""
         origins = await account.fetch_file_origins()
         saved: dict[int, Output] = {}
         outcomes: dict[Outcome, set[int]] = {outcome: set() for outcome in Outcome}
@@ -221,7 +221,7 @@ class OutputSaver:
         places = self._places.setdefault(run.batch_id or run.id, anyio.Semaphore(MAX_FETCHES))
 
         async def save(output: Output) -> None:
-            """Save one output and write down what came of it."""
+            """Save one output and record the result."""
             async with places:
                 url = await account.localize(output.url or "")
                 saved[output.n], outcome = await self._save(run, output, url, FetchRules(trusted_origins=origins))
@@ -251,20 +251,18 @@ class OutputSaver:
     async def _save(self, run: Run, output: Output, url: str, rules: FetchRules) -> tuple[Output, Outcome]:
         """Return the output with its path, or with the reason why there is none."""
         try:
-            # Whatever an earlier attempt failed of is not true of this one.
+            # The problem of an earlier attempt no longer holds.
             with OutputFile(run, replace(output, save_problem=""), self._rules) as file:
                 kept, outcome = await bring_output(self._fetcher, url, file, rules=rules)
-                # A file that came inside the answer is not kept twice.
+                # A file that came inside the response is not kept twice.
                 return (replace(kept, url=kept.link) if outcome is Outcome.KEPT else kept), outcome
         except FetchError as exc:
             return note_problem(output, exc.problem), self._judge(output, exc)
         except OSError as exc:
             reason = exc.strerror or type(exc).__name__
             return note_problem(output, tell_folder_problem(self._rules.folder, reason)), Outcome.FAILED
-        except (
-            Exception
-        ):  # the boundary of one output: a bug that it meets must cost no other, nor its own next attempt
-            logger.exception("output %d of run %s could not be saved for a mistake of Flowport", output.n, run.id)
+        except Exception:  # the boundary of one output: a bug must not affect others or the next attempt
+            logger.exception("output %d of run %s could not be saved because of a bug of Flowport", output.n, run.id)
             return note_problem(output, MISTAKE), Outcome.UNFIT
 
     def _judge(self, output: Output, error: FetchError) -> Outcome:
@@ -275,15 +273,15 @@ class OutputSaver:
 
 
 FAILED_DOWNLOAD: Final = Backoff(300.0, 1.0, steps=(1.0, 3.0, 10.0, 30.0, 60.0))
-"""A network that was gone for a moment must not cost minutes. Links live for hours, so it goes on as long as they may work."""
+"""A short network failure must not cost minutes. Links live for hours, so it goes on while they may work."""
 
 MAX_UNFIT: Final = 5
-"""How often nothing, or something of the wrong kind, may come from a link that works before the output is given up."""
+"""How often a working link may return nothing or the wrong type before the output is given up."""
 
 
 @dataclass(slots=True)
 class DownloadTask:
-    """What is being done to save one run's outputs. Mutable: every attempt changes it."""
+    """The outputs of one run that are being saved. Mutable: every attempt changes it."""
 
     run: Run
     account: OpenAccount
@@ -292,7 +290,7 @@ class DownloadTask:
     is_refreshed: bool = False
     """Whether the run was read again for fresh links; that is done once."""
     unfit: Counter[int] = field(default_factory=Counter)
-    """How often what came for an output was nothing, or of the wrong kind."""
+    """How often an output returned nothing or the wrong type."""
 
     async def save(self, saver: OutputSaver, only: frozenset[int]) -> Saved:
         """Try to save these outputs, and drop those of them that are not worth another attempt."""
@@ -304,7 +302,7 @@ class DownloadTask:
 
 
 class DownloadRetrier:
-    """Saves outputs, again and again where that may help."""
+    """Saves outputs, and retries failures while that may help."""
 
     def __init__(self, store: Store, saver: OutputSaver, link_refresher: LinkRefresher, clock: Clock) -> None:
         self._store = store
@@ -312,7 +310,7 @@ class DownloadRetrier:
         self._link_refresher = link_refresher
         self._clock = clock
         self._retrying: dict[str, anyio.CancelScope | None] = {}
-        """The runs that are tried again behind the answer: how to end the pause, None while an attempt is under way."""
+        """The runs that are retried in the background: how to end the pause, None during an attempt."""
 
     async def try_first(self, run: Run, account: OpenAccount) -> DownloadTask:
         """Try each output that is not saved, with a fresh link where the old one has expired; `try_again` follows."""
@@ -321,7 +319,7 @@ class DownloadRetrier:
         return download_task
 
     async def try_again(self, download_task: DownloadTask) -> None:
-        """Try what is left, with growing pauses, until nothing is left to try or somebody begins anew."""
+        """Retry what is left, with growing pauses, until nothing is left or another caller restarts it."""
         run_id = download_task.run.id
         failures = 1
         while download_task.missing and (pause := FAILED_DOWNLOAD.get_pause(failures)) is not None:
@@ -348,7 +346,7 @@ class DownloadRetrier:
         return True
 
     async def _read_again(self, download_task: DownloadTask) -> None:
-        """Take up what others have written since: a fresh link, or that the run was erased."""
+        """Read what others have recorded since: a fresh link, or that the run was erased."""
         run = download_task.run
         try:
             kept = await self._store.get_run(run.id, account_id=None, owner=run.owner)
@@ -357,7 +355,7 @@ class DownloadRetrier:
         except StoreError as exc:
             logger.info("the outputs of run %s are tried again without the store: %s", run.id, exc)
         else:
-            # Where the store could not take the end of the run, it lacks the outputs.
+            # A store that could not record the end of the run has no outputs.
             if kept.state.is_final:
                 download_task.run = kept
                 download_task.missing &= self._saver.find_missing(kept)
@@ -376,13 +374,13 @@ class DownloadRetrier:
             logger.info("run %s could not be read again for fresh links: %s", download_task.run.id, exc)
             return
         download_task.run = refreshed.run
-        # Where the provider gave the same links again they may work yet, and it is asked once more when they do not.
+        # The same links may work later; the provider is asked once more when they do not.
         download_task.is_refreshed = bool(refreshed.fresh or refreshed.gone)
         download_task.missing -= refreshed.gone
         if refreshed.fresh:
             await download_task.save(self._saver, refreshed.fresh)
 
     def _find_dead(self, run: Run, expired: Collection[int]) -> frozenset[int]:
-        """Return the outputs whose fresh links have expired as well: by their server and by our clock."""
+        """Return the outputs whose fresh links have expired as well, according to their server and our clock."""
         dead = (one for one in run.outputs if one.expires_at is None or self._link_refresher.has_expired(one))
         return frozenset(one.n for one in dead if one.n in expired)

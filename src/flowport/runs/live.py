@@ -1,6 +1,6 @@
-"""What this process knows of its live runs, and a bell for those who wait for one.
+"""The live runs of this process in memory, and an event for those that wait for one.
 
-The store is the record; the list of live runs is its freshest page, so that a waiting handler reads no disk.
+The store is the record; this list is newer, and a waiting handler reads it instead of the disk.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from flowport.domain.models import Run, RunState, Urgency
 
 @dataclass(frozen=True, slots=True)
 class QueuePlace:
-    """Where a start stands in the line for the request budget."""
+    """Where a start is in the queue of the rate limiter."""
 
     place: int
     """From 1."""
@@ -23,21 +23,21 @@ class QueuePlace:
     """About how long it takes until its turn."""
 
 
-def _stand_nowhere() -> QueuePlace | None:
+def _has_no_place() -> QueuePlace | None:
     return None
 
 
 @dataclass(slots=True)
 class LiveRun:
-    """One run that this process starts, follows or saves. Mutable: it changes with every look."""
+    """One run that this process starts, polls or saves. Mutable: it changes with every poll."""
 
     run: Run
     is_saving: bool = False
     """Whether its outputs are being fetched."""
     problem: str = ""
-    """Why the run could not be looked at the last time, as a sentence; empty when it could."""
+    """Why the last poll failed, as a sentence; empty when it did not."""
     is_unwritten: bool = False
-    """Whether the store could not take the last change, so that this page is the only record of it."""
+    """Whether the store could not record the last change, so that this is its only record."""
     refusal: str = ""
     """Why the provider takes no runs from this account at all, as sentences; empty while it is not known to refuse. What
     a row of a batch has met stands with the batch."""
@@ -51,8 +51,8 @@ class LiveRun:
     """Monotonic seconds at which the run was accepted, also before this process began; durations are counted from it."""
     over_after_seconds: float | None = None
     """How long the run took by the monotonic clock, from its acceptance; None when its end was not seen here."""
-    get_place: Callable[[], QueuePlace | None] = _stand_nowhere
-    """Tells where its start stands in the line for the budget; None while it does not stand there."""
+    get_place: Callable[[], QueuePlace | None] = _has_no_place
+    """Returns its place in the queue of the rate limiter; None while it is not queued."""
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     @contextmanager
@@ -65,7 +65,7 @@ class LiveRun:
             self.waiters -= 1
 
     def wake(self) -> None:
-        """Wake those who wait for a change."""
+        """Wake all that wait for a change."""
         self.changed.set()
         self.changed = anyio.Event()
 
@@ -76,14 +76,14 @@ class LiveRun:
 
 
 class RunListener(Protocol):
-    """Who wants to hear of every change of a run."""
+    """Is called for every change of a run."""
 
     def __call__(self, run_id: str, *, is_relisted: bool) -> None:
-        """Hear of one; `is_relisted` when it is new, and not when it is only in another state."""
+        """Note a change; `is_relisted` when the run is new, and not when only its state changed."""
 
 
 def _ignore(run_id: str, *, is_relisted: bool) -> None:
-    """Hear of nothing."""
+    """Ignore the change."""
 
 
 class LiveRuns:
@@ -95,7 +95,7 @@ class LiveRuns:
         self._listener = listener
 
     def put(self, run: Run, *, noted_at: float, urgency: Urgency = Urgency.WAITED) -> LiveRun:
-        """Take up a run, or return its entry when it is here already."""
+        """Add a run, or return its entry when it is here already."""
         if run.id not in self._entries:
             self._entries[run.id] = LiveRun(run, urgency=urgency, noted_at=noted_at)
             self._note_live(run)
@@ -120,7 +120,7 @@ class LiveRuns:
         )
 
     def remove(self, run_id: str) -> None:
-        """Forget a run that the store knows as well; whoever waits for it is told."""
+        """Forget a run that the store has as well, and wake its waiters."""
         entry = self._entries.get(run_id)
         if entry is not None and not entry.is_unwritten:
             del self._entries[run_id]
@@ -134,7 +134,7 @@ class LiveRuns:
             entry.is_unwritten = True
 
     def note_refused(self, run_id: str, reason: str) -> None:
-        """The run failed of something that every run of its account fails of; whoever waits for its batch is told."""
+        """Record that the run failed for a reason that holds for every run of its account, and wake the waiters of its batch."""
         entry = self._entries.get(run_id)
         if entry is None:
             return
@@ -145,19 +145,19 @@ class LiveRuns:
             batch.wake()
 
     def note_unwanted(self, run_id: str) -> None:
-        """A caller of the run has gone and wants it stopped."""
+        """Record that a caller of the run has disconnected and wants it stopped."""
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwanted = True
 
     def note_written(self, run_id: str) -> None:
-        """The store knows all again."""
+        """Record that the store has every change again."""
         entry = self._entries.get(run_id)
         if entry is not None:
             entry.is_unwritten = False
 
     def update(self, run: Run, *, is_saving: bool | None = None, problem: str = "") -> None:
-        """Note a run's new standing and wake those who wait for it."""
+        """Set the new state of a run and wake its waiters."""
         entry = self._entries.get(run.id)
         if entry is None:
             return

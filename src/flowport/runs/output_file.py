@@ -1,4 +1,4 @@
-"""One output of a run on its way into the person's folder: written, looked at, measured, named and described."""
+"""Write one output of a run to the output folder: identify, measure, name and describe it."""
 
 import json
 import logging
@@ -33,45 +33,41 @@ _PROGRAMS: Final = (
 )
 """Of Windows, Linux, macOS, Java, browsers and Android."""
 _PROGRAM_ENDINGS: Final = frozenset(
-    {
-        *(
-            "exe",
-            "com",
-            "scr",
-            "msi",
-            "bat",
-            "cmd",
-            "ps1",
-            "vbs",
-            "js",
-            "mjs",
-            "jar",
-            "sh",
-            "app",
-            "dmg",
-            "pkg",
-            "apk",
-            "lnk",
-        ),
-        *(
-            "html",
-            "htm",
-            "xhtml",
-            "svg",
-            "xml",
-            "php",
-            "py",
-            "pl",
-            "rb",
-            "desktop",
-            "reg",
-            "dll",
-            "so",
-            "url",
-            "part",
-            "json",
-        ),
-    }
+    [
+        "exe",
+        "com",
+        "scr",
+        "msi",
+        "bat",
+        "cmd",
+        "ps1",
+        "vbs",
+        "js",
+        "mjs",
+        "jar",
+        "sh",
+        "app",
+        "dmg",
+        "pkg",
+        "apk",
+        "lnk",
+        "html",
+        "htm",
+        "xhtml",
+        "svg",
+        "xml",
+        "php",
+        "py",
+        "pl",
+        "rb",
+        "desktop",
+        "reg",
+        "dll",
+        "so",
+        "url",
+        "part",
+        "json",
+    ]
 )
 _ENDING: Final = re.compile(r"[a-z0-9]{1,10}")
 _NO_ENDING: Final = "bin"
@@ -83,7 +79,7 @@ _KNOWN_ENDINGS: Final = {
     **dict.fromkeys(("mp3", "wav", "ogg", "opus", "flac", "m4a", "aac", "aiff", "wma"), OutputKind.AUDIO),
     **dict.fromkeys(("pdf", "zip", "glb"), OutputKind.FILE),
 }
-"""Endings of formats that are known by their bytes, and the kind of what they stand for."""
+"""Extensions of formats that are identified by their bytes, and their kinds."""
 _MEDIA: Final = frozenset({OutputKind.IMAGE, OutputKind.VIDEO, OutputKind.AUDIO})
 _MOVING: Final = frozenset({OutputKind.VIDEO, OutputKind.AUDIO})
 
@@ -100,22 +96,22 @@ class SavingRules:
 
 
 class Outcome(Enum):
-    """What came of trying to save one output."""
+    """The result of trying to save one output."""
 
     KEPT = "kept"
     FAILED = "failed"
     EXPIRED = "expired"
     UNFIT = "unfit"
-    """What came is nothing, not of the right kind, or met a bug of Flowport: a server's bad moment, or a mistake for good."""
+    """The download is empty, of the wrong type, or met a bug of Flowport; this may pass or be permanent."""
     USELESS = "useless"
-    """Where it lies is refused, and will be the next time."""
+    """Its address is refused, and will be the next time."""
 
 
 class OutputFile:
-    """Receives an output, on a thread. As a context manager it removes what was not published, whatever ended the block."""
+    """A sink for one output, used on a thread. As a context manager it removes what was not published."""
 
     def __init__(self, run: Run, output: Output, rules: SavingRules) -> None:
-        """Prepare; the file is made with the first piece."""
+        """Prepare; the file is created with the first piece."""
         self._run = run
         self._output = output
         self._path, self._writer = _build_path(run, output, rules.folder), rules.writer
@@ -126,7 +122,7 @@ class OutputFile:
         self._open().file.write(piece)
 
     def finish(self, fetched: Fetched, /) -> tuple[Output, Outcome]:
-        """Publish the file with its record, if it is what the provider said; return the output with what is known of it."""
+        """Publish the file with its record, if it has the expected type; return the output with its measures."""
         if not fetched.size_bytes:
             return note_problem(self._output, "nothing came"), Outcome.UNFIT
         file = self._open().file
@@ -163,7 +159,7 @@ class OutputFile:
             kind=_judge_kind(output.kind, sniffed, has_tracks=sniffed is not None and has_tracks(file, sniffed)),
             mime_type=sniffed.mime_type if sniffed else output.mime_type,
             size_bytes=fetched.size_bytes,
-            # What lies there is what counts; the provider's word stands in where the file says nothing.
+            # The file decides; the provider's numbers are used where it has none.
             width=measures.width or output.width,
             height=measures.height or output.height,
             duration_seconds=measures.duration_seconds or output.duration_seconds,
@@ -171,10 +167,10 @@ class OutputFile:
 
 
 def _judge_kind(told: OutputKind, sniffed: FileFormat | None, *, has_tracks: bool) -> OutputKind:
-    """Return what an output is: what its bytes are, and where they do not say, what the provider said."""
+    """Return the kind of an output: that of its bytes, or what the provider said where they are unknown."""
     if sniffed is None or sniffed.mime_type == _SVG:
         return told
-    # A film without its index may be the sound that it was said to be.
+    # A video without its index may be the sound that the provider announced.
     if {told, sniffed.kind} <= _MOVING and not has_tracks:
         return told
     is_known = sniffed.is_media or told in _MEDIA
@@ -182,7 +178,7 @@ def _judge_kind(told: OutputKind, sniffed: FileFormat | None, *, has_tracks: boo
 
 
 def _build_path(run: Run, output: Output, folder: Path) -> Path:
-    """Return the path with an extension that stands in until the bytes tell their own."""
+    """Return the path, with a temporary extension until the bytes are identified."""
     day = datetime.fromtimestamp(run.accepted_at, tz=UTC).astimezone().strftime("%Y-%m-%d")
     tool_name, n = run.tool_name, output.n
     return build_output_path(
@@ -204,7 +200,7 @@ _WARNING: Final = re.compile(r"Warning: .*? Links to the results are all that wi
 
 
 def build_folder_warning(folder: Path, reason: str) -> str:
-    """Return the note for a run whose outputs cannot be saved, as it is told before anything is paid."""
+    """Return the note for a run whose outputs cannot be saved, shown before anything is paid."""
     return f"Warning: {tell_folder_problem(folder, reason)}. Links to the results are all that will be left."
 
 
@@ -215,9 +211,9 @@ def find_folder_warning(notes: str) -> str:
 
 
 def _is_fit(sniffed: FileFormat | None, head: bytes, kind: OutputKind) -> bool:
-    """Tell whether the bytes can be the result of an app: of a medium, all but pages of text and programs.
+    """Return whether the bytes can be the result of an app: for media, anything but text pages and programs.
 
-    An error page must not be kept as a picture. What a provider said it was matters little: a result was paid for.
+    An error page must not be saved as a picture. The announced type matters little: the result was paid for.
     """
     if kind not in _MEDIA:
         return True
@@ -227,7 +223,7 @@ def _is_fit(sniffed: FileFormat | None, head: bytes, kind: OutputKind) -> bool:
 
 
 def _get_ending(output: Output) -> str:
-    """Return the ending that the link of an output of unknown bytes has; `bin` where it cannot be right."""
+    """Return the extension of the link, for unknown bytes; `bin` where it cannot be right."""
     try:
         ending = PurePosixPath(urlsplit(output.url or "").path).suffix.removeprefix(".").lower()
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a run waits for before anything is sent: the next day of its provider, and no longer than it is wanted."""
+"""Wait until the provider's daily quota resets, unless the run is cancelled."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -14,24 +14,24 @@ T = TypeVar("T")
 
 
 class QuotaWait:
-    """Waits for runs, and lets go of those that are cancelled meanwhile."""
+    """Waits on behalf of runs, and stops for those that are cancelled."""
 
     def __init__(self, live_runs: LiveRuns, clock: Clock) -> None:
         self._live_runs = live_runs
         self._clock = clock
 
     def is_over(self, run: Run) -> bool:
-        """Tell whether the run was cancelled while it waited."""
+        """Return whether the run was cancelled while it waited."""
         entry = self._live_runs.get(run.id)
         return entry is not None and entry.run.state.is_final
 
     async def outwait_day(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Return what comes of some work for a run; None when the run was cancelled meanwhile.
+        """Return the result of some work for a run; None when the run was cancelled meanwhile.
 
-        For a row of a batch it is done anew on the next day of the provider when this one is used up; for nobody else.
+        For a row of a batch the work is repeated after the quota resets; a single run fails instead.
 
         Raises:
-            FlowportError: What the work raises. That the account itself is refused stands on the list of live runs then.
+            FlowportError: What the work raises. A refusal of the account is then recorded on the list of live runs.
         """
         while not self.is_over(run):
             try:
@@ -46,7 +46,7 @@ class QuotaWait:
         return None
 
     async def stop_when_over(self, run: Run, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Return what comes of some work, None when it is broken off because the run is cancelled; it may start nothing.
+        """Return the result of some work; None when the run is cancelled, which stops it. The work must not start a run.
 
         Raises:
             FlowportError: What the work raises.
@@ -54,15 +54,15 @@ class QuotaWait:
         found: T | None = None
         error: FlowportError | None = None
 
-        async def hear() -> None:
-            """Break off with the run."""
+        async def stop_with_run() -> None:
+            """Stop with the run."""
             while (entry := self._live_runs.get(run.id)) is not None and not entry.run.state.is_final:
                 await entry.changed.wait()
             group.cancel_scope.cancel()
 
         group = anyio.create_task_group()
         async with group:
-            group.start_soon(hear)
+            group.start_soon(stop_with_run)
             try:
                 found = await work()
             except FlowportError as exc:
@@ -79,7 +79,7 @@ class QuotaWait:
         self._live_runs.update(run, problem=f"{problem} Nothing was sent; Flowport goes on by itself.")
 
         async def wait() -> None:
-            """Let the day pass."""
+            """Wait for the reset."""
             await self._clock.sleep(problem.resumes_seconds)
 
         await self.stop_when_over(run, wait)

@@ -20,7 +20,6 @@ from flowport.domain.models import (
 )
 from flowport.domain.run_events import Cancelled, CancelRequested, Finished, StartUnknown
 from flowport.network.account import OpenAccount
-from flowport.runs.accept import Acceptor, Submission, build_run
 from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.cancel import CancelOutcome, ask_to_cancel, cancel_unwanted
 from flowport.runs.downloads import DownloadRetrier, OutputSaver
@@ -31,6 +30,7 @@ from flowport.runs.prepare import PreparedCall
 from flowport.runs.quota import QuotaWait
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
+from flowport.runs.submit import Acceptor, Submission, build_run
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.runtime.supervisor import Supervisor

@@ -1,20 +1,26 @@
-"""Submit a run or a batch for a caller: prepare it, ask the person first where that is needed, and stop it with its caller."""
+"""Submit a run or a batch for a caller: prepare it, ask the person where needed, and have the store accept it."""
 
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Generic, Protocol, TypeVar, assert_never
 
 import anyio
 
-from flowport.domain.errors import FlowportError
-from flowport.domain.models import Run
-from flowport.domain.spending import Consent, NotConfirmed, UncertainStart
+from flowport.domain.errors import FlowportError, StoreError
+from flowport.domain.models import Run, RunState
+from flowport.domain.spending import Consent, LimitExceeded, NotConfirmed, UncertainStart
 from flowport.domain.spending_errors import PriceUnconfirmed
-from flowport.runs.accept import Submission
-from flowport.runs.calls import Caller, RunRequest
+from flowport.network.account import OpenAccount
+from flowport.runs.calls import Caller, RecentRequests, RunRequest
 from flowport.runs.delivery import Deliveries
-from flowport.runs.waiting import Waiter
+from flowport.runs.prepare import PreparedCall
+from flowport.runtime.clock import Clock
+from flowport.runtime.supervisor import Supervisor
+from flowport.store.records import Accepted, AcceptOutcome, InDoubt, Joined
+from flowport.store.workers import Workers
 
 MAX_RUNS_SUBMITTED: Final = 5
 """Calls that are prepared and recorded side by side. More would not be done sooner: each would only wait longer for the
@@ -25,6 +31,15 @@ MAX_BATCHES_SUBMITTED: Final = 2
 
 P = TypeVar("P")
 P_contra = TypeVar("P_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of a call that was submitted."""
+
+    run: Run
+    is_joined: bool
+    """Whether the run is an earlier call's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +74,14 @@ class Service(Protocol[P_contra]):
 class Submitter(Generic[P]):
     """Submits so many calls side by side; when hundreds come at once, the others wait for a place."""
 
-    def __init__(self, service: Service[P], deliveries: Deliveries, waiter: Waiter, *, places: int) -> None:
+    def __init__(
+        self, service: Service[P], deliveries: Deliveries, clock: Clock, wait_seconds: float, places: int
+    ) -> None:
+        """Prepare; `wait_seconds` is how long a call waits from its arrival."""
         self._service = service
         self._deliveries = deliveries
-        self._waiter = waiter
+        self._clock = clock
+        self._wait_seconds = wait_seconds
         self._places = anyio.CapacityLimiter(places)
 
     @asynccontextmanager
@@ -113,7 +132,7 @@ class Submitter(Generic[P]):
     ) -> RunRequest:
         """Ask the person once, about everything, and return the request with what they agreed to."""
         question = " ".join(one.question for one in (doubt, price) if one is not None)
-        patience_seconds = self._waiter.get_deadline(caller) - self._waiter.clock.monotonic()
+        patience_seconds = caller.arrived_at_seconds + self._wait_seconds - self._clock.monotonic()
         consent = await caller.confirm(question, max(0.0, patience_seconds))
         if consent is Consent.REFUSED:
             raise NotConfirmed(question) from doubt or price
@@ -122,3 +141,150 @@ class Submitter(Generic[P]):
                 raise price
             request = request.agree_to_price()
         return request if doubt is None else request.accept_doubt()
+
+
+_ID_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Without the letters and digits that people mistake for one another."""
+
+_ID_LENGTH: Final = 10
+
+
+def build_run(call: PreparedCall, owner: str, clock: Clock, process: Workers) -> Run:
+    """Return the run that is to be accepted for a call, with an id of its own and its price held back."""
+    price, boot = call.app.price_credits, clock.boot_time()
+    return Run(
+        id=draw_id("run_"),
+        account_id=call.account_id,
+        owner=owner,
+        provider=call.app.provider,
+        app_id=call.app.id,
+        app_name=call.app_name,
+        tool_name=call.tool_name,
+        arguments_json=call.arguments_json,
+        raw_digest=call.raw_digest,
+        canonical_digest=call.canonical_digest,
+        state=RunState.ACCEPTED,
+        accepted_at=clock.now(),
+        process_id=process.process_id,
+        price_credits=price,
+        reserved_credits=price or 0.0,
+        boot_id=boot.boot_id if boot else "",
+        accepted_boot_seconds=boot.seconds if boot else None,
+    )
+
+
+def draw_id(prefix: str) -> str:
+    """Return a new id of a run or a batch."""
+    # One number is drawn and written in the alphabet: a draw for each letter is a system call each.
+    base = len(_ID_ALPHABET)
+    number = secrets.randbelow(base**_ID_LENGTH)
+    return prefix + "".join(_ID_ALPHABET[number // base**place % base] for place in range(_ID_LENGTH))
+
+
+class Begin(Protocol):
+    """Begins a run or batch that was accepted."""
+
+    async def __call__(self, *, is_unwanted: bool) -> None:
+        """Begin it, as far as its caller, who may have left, still wants it."""
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """How a handler learns what became of its call. The handler may be gone; the ticket then stays unread."""
+
+    is_settled: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the store has the run or could not take it."""
+    error: FlowportError | None = None
+    """Why the store does not have the run; None when it has."""
+    joined: Run | None = None
+    """The earlier run that the call has joined; None when it got its own."""
+    is_unwanted: bool = False
+    """Whether the caller has left and wanted its run to be stopped with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """Has the store accept runs and batches. What it has accepted begins, also when the caller has stopped waiting."""
+
+    accounts: Mapping[str, OpenAccount]
+    supervisor: Supervisor
+    process: Workers
+    requests: RecentRequests
+
+    async def submit(
+        self,
+        run: Run,
+        request: RunRequest,
+        *,
+        accept: Callable[..., Awaitable[AcceptOutcome]],
+        begin: Begin,
+        on_crash: Callable[[], Awaitable[None]],
+    ) -> Submission:
+        """Accept a run or batch and begin it in the background; return once it is recorded, or the one that it joins.
+
+        Args:
+            accept: Asks the store, by the rules for joining and the spending limits.
+            begin: Begins what was accepted.
+            on_crash: Wakes those who wait for the run.
+
+        Raises:
+            StoreError: It could not be recorded, so nothing is sent.
+            UncertainStart: An equal run may have been started.
+            PriceUnconfirmed: The user has to agree to the price first.
+            RunCapReached, DayCapReached, PriceUnknown: The user's limits forbid it.
+        """
+        ticket = _Ticket()
+        accept = partial(accept, terms=self.requests.build_terms(request))
+
+        async def carry_out() -> None:
+            """Accept the run, answer the handler, and begin."""
+            await self._settle(ticket, request, accept, is_for_batch=run.is_batch)
+            ticket.is_settled.set()
+            if ticket.error is None and ticket.joined is None:
+                await begin(is_unwanted=ticket.is_unwanted)
+
+        async def give_up() -> None:
+            """Answer the handler and those who wait."""
+            if not ticket.is_settled.is_set():
+                ticket.error = StoreError("Flowport made a mistake", "Its log has the details.")
+                ticket.is_settled.set()
+            await on_crash()
+
+        self.supervisor.spawn(f"run {run.id}", carry_out, on_crash=give_up)
+        try:
+            await ticket.is_settled.wait()
+        except anyio.get_cancelled_exc_class():
+            # The caller will not learn which run is its own, so it cannot cancel it.
+            ticket.is_unwanted = request.is_stopped_with_caller
+            raise
+        if ticket.error is not None:
+            raise ticket.error
+        return Submission(ticket.joined or run, is_joined=ticket.joined is not None)
+
+    async def _settle(
+        self,
+        ticket: _Ticket,
+        request: RunRequest,
+        accept: Callable[..., Awaitable[AcceptOutcome]],
+        *,
+        is_for_batch: bool,
+    ) -> None:
+        try:
+            outcome = await self.requests.accept(accept, request, self.process)
+        except StoreError as exc:
+            ticket.error = exc
+            return
+        match outcome:
+            case Accepted():
+                pass
+            case Joined(earlier):
+                ticket.joined = earlier
+            case InDoubt(earlier):
+                account = self.accounts.get(earlier.account_id)
+                title = account.provider.title if account else earlier.provider
+                sent_at = earlier.starting_at or earlier.accepted_at
+                ticket.error = UncertainStart(title, earlier.id, sent_at, earlier.failure, is_for_batch=is_for_batch)
+            case LimitExceeded(reason):
+                ticket.error = reason
+            case _:
+                assert_never(outcome)

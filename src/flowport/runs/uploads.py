@@ -2,6 +2,7 @@
 
 import io
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import BinaryIO, Final, assert_never
@@ -9,6 +10,7 @@ from typing import BinaryIO, Final, assert_never
 import anyio
 import anyio.to_thread
 
+from flowport.domain.backoff import Backoff
 from flowport.domain.errors import (
     DayUsedUp,
     ProviderBusy,
@@ -37,7 +39,6 @@ logger = logging.getLogger(__name__)
 MAX_UPLOADS: Final = 4
 """Files that are sent concurrently, over all runs."""
 
-MAX_TRIES: Final = 3
 MARGIN_SECONDS: Final = 1800.0
 """How long an upload must still live to be reused: the run may be queued here, and then at its provider."""
 
@@ -47,7 +48,8 @@ CLOSED_SECONDS: Final = 24 * 3600.0
 _ASK_AGAIN_SECONDS: Final = 0.5
 _MOST_QUESTIONS: Final = 1200
 """Ten minutes, plus the time of the file on a slow line: a suspended process keeps its claim, and must not block our runs."""
-_PAUSE_SECONDS: Final = 2.0
+FAILED_UPLOAD: Final = Backoff(2.0, 1.0, tries=3)
+"""The provider may ask for another pause."""
 _ENDPOINT_STATUSES: Final = frozenset({401, 402, 403, 404, 405, 410})
 """Refusals that concern the account or the endpoint; any other concerns the requested type."""
 _ANY_TYPE: Final = ""
@@ -203,12 +205,14 @@ class FileUploads:
         with body.file:
             if (closed := self._find_closure(account, body.mime_type)) is not None:
                 return closed
-            for n in range(1, MAX_TRIES + 1):
+            failures = 0
+            while True:
                 try:
                     place = await self._send(body, account)
                 except (ProviderError, UploadError) as exc:
                     logger.info("a file was not uploaded: %s", exc)
-                    if not await self._can_try_again(exc, account, body.mime_type, n):
+                    failures += 1
+                    if not await self._can_try_again(exc, account, body.mime_type, failures):
                         return NotUploaded(str(exc))
                 else:
                     return Upload(
@@ -219,7 +223,6 @@ class FileUploads:
                         provider_upload_id=place.provider_upload_id,
                         note=body.note,
                     )
-            raise AssertionError("the last try is never tried again")
 
     async def open_body(self, media: FileMedia, wanted: Wanted, *, argument: str) -> Body:
         """Return what is sent of a file, open: the file itself, or a picture converted to what is wanted.
@@ -230,18 +233,14 @@ class FileUploads:
 
         def work() -> Body:
             """Open and convert the file."""
-            file = open_unchanged(media.source, media.fingerprint, argument=argument)
-            try:
-                converted = None
-                if media.sniffed.kind is OutputKind.IMAGE:
-                    converted = convert_picture(file, media.sniffed, wanted, argument=argument)
+            with ExitStack() as closing:
+                file = closing.enter_context(open_unchanged(media.source, media.fingerprint, argument=argument))
+                is_picture = media.sniffed.kind is OutputKind.IMAGE
+                converted = convert_picture(file, media.sniffed, wanted, argument=argument) if is_picture else None
+                if converted is None:
                     file.seek(0)
-            except BaseException:
-                file.close()
-                raise
-            if converted is None:
-                return Body(file, _get_type(media), media.fingerprint, "")
-            file.close()
+                    closing.pop_all()
+                    return Body(file, _get_type(media), media.fingerprint, "")
             data = io.BytesIO(converted.data)
             fingerprint = compute_fingerprint(data, argument=argument, max_bytes=len(converted.data))
             return Body(data, converted.mime_type, fingerprint, converted.note)
@@ -266,7 +265,7 @@ class FileUploads:
                 assert_never(other)
 
     async def _can_try_again(
-        self, error: ProviderError | UploadError, account: OpenAccount, mime_type: str, tries: int
+        self, error: ProviderError | UploadError, account: OpenAccount, mime_type: str, failures: int
     ) -> bool:
         """Pause and tell whether to try again; a refused endpoint or type is remembered."""
         closed_type = _find_refused_type(error, mime_type)
@@ -275,10 +274,11 @@ class FileUploads:
             self._closures[account.account.id, closed_type] = closure
             return False
         is_permanent = isinstance(error, DayUsedUp) or (isinstance(error, UploadError) and error.is_permanent)
-        if tries == MAX_TRIES or is_permanent:
+        pause = FAILED_UPLOAD.get_pause(failures)
+        if pause is None or is_permanent:
             return False
         asked = error.retry_after_seconds if isinstance(error, ProviderBusy) else None
-        await self._clock.sleep(_PAUSE_SECONDS if asked is None else asked)
+        await self._clock.sleep(pause if asked is None else asked)
         return True
 
 

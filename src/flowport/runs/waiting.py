@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -203,7 +203,7 @@ class Waiter:
         elif entry.over_after_seconds is not None:
             # The wall clock may have been set meanwhile.
             elapsed = entry.over_after_seconds
-        return RunView(replace(entry.run), elapsed, problem=entry.problem, is_saving=entry.is_saving)
+        return RunView(entry.run, elapsed, problem=entry.problem, is_saving=entry.is_saving)
 
     def get_elapsed_seconds(self, run: Run) -> float:
         """Return the seconds from acceptance to the end or to now. The wall clock may have jumped, so never below 0."""

@@ -1,5 +1,4 @@
 """The built-in demo provider: a small service on the loopback interface, so that a first run needs no account.
 
-It speaks the documented Magnific API over real HTTP and really processes pictures. It shares only the wire with the rest
-of Flowport: nothing here imports another package of Flowport. `serve` is the entry point.
+It speaks the documented Magnific API and really processes pictures. Nothing here imports another package of Flowport.
 """

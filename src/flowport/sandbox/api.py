@@ -1,6 +1,5 @@
 """Both origins of the sandbox: the documented API of Magnific's flows with its uploads, and the files behind signed links."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Final, assert_never
 
 from starlette.applications import Starlette
@@ -11,41 +10,32 @@ from starlette.routing import Route
 from flowport.sandbox.apps import APPS, AppInput, InputType, OptionShape, SandboxApp
 from flowport.sandbox.files import CONTENT_TYPES, FILES_PREFIX, MAX_FILES, MAX_KEPT_BYTES, UPLOAD_PREFIX, Files
 from flowport.sandbox.runs import Runs
-from flowport.sandbox.web import EXCEPTION_HANDLERS, Refused, check_key, get_message, read_bytes, read_object
+from flowport.sandbox.web import EXCEPTION_HANDLERS, Refused, get_message, read_bytes, read_object
 
 MAX_SEARCH_CHARACTERS: Final = 200
 _ROOT: Final = "/v1/ai"
 
 
 class Api:
-    """The API's origin, which accepts one key."""
+    """The API's origin."""
 
-    def __init__(self, key: str, runs: Runs, files: Files) -> None:
+    def __init__(self, runs: Runs, files: Files) -> None:
         """Serve these runs and files."""
-        self._key = key
         self._runs = runs
         self._files = files
 
     def build(self) -> Starlette:
         """Build the application."""
         routes = [
-            Route(f"{_ROOT}/uploads/request-url", self._guard(self._request_uploads), methods=["POST"]),
-            Route(f"{_ROOT}/uploads", self._guard(self._list_uploads)),
-            Route(f"{_ROOT}/flows", self._guard(self._list_flows)),
-            Route(f"{_ROOT}/me/flows", self._guard(self._list_own_flows)),
-            Route(f"{_ROOT}/flows/runs/{{run_id}}", self._guard(self._show_run)),
-            Route(f"{_ROOT}/flows/{{app_id}}", self._guard(self._show_flow)),
-            Route(f"{_ROOT}/flows/{{app_id}}/run", self._guard(self._start_run), methods=["POST"]),
+            Route(f"{_ROOT}/uploads/request-url", self._request_uploads, methods=["POST"]),
+            Route(f"{_ROOT}/uploads", self._list_uploads),
+            Route(f"{_ROOT}/flows", self._list_flows),
+            Route(f"{_ROOT}/me/flows", self._list_own_flows),
+            Route(f"{_ROOT}/flows/runs/{{run_id}}", self._show_run),
+            Route(f"{_ROOT}/flows/{{app_id}}", self._show_flow),
+            Route(f"{_ROOT}/flows/{{app_id}}/run", self._start_run, methods=["POST"]),
         ]
         return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
-
-    def _guard(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def guarded(request: Request) -> Response:
-            """Check the key and answer."""
-            check_key(request, self._key)
-            return await endpoint(request)
-
-        return guarded
 
     async def _list_flows(self, request: Request) -> Response:
         search = request.query_params.get("search", "")
@@ -152,26 +142,20 @@ def _build_input(app: SandboxApp, entry: AppInput) -> dict[str, Any]:
 
 
 def _build_config(entry: AppInput) -> dict[str, Any] | None:
-    match entry.type:
-        case InputType.CREATION:
-            return {"mediaType": entry.media_type}
-        case InputType.SELECT:
-            return build_options(entry, entry.option_shape)
-        case InputType.TEXT | InputType.NUMBER | InputType.LIST:
-            return None
-        case _:
-            assert_never(entry.type)
+    if entry.is_media:
+        return {"mediaType": entry.media_type}
+    return build_options(entry, entry.option_shape) if entry.type is InputType.SELECT else None
 
 
 def build_options(entry: AppInput, shape: OptionShape) -> dict[str, Any] | None:
     """Describe the choices of a select in one of the shapes."""
+    values = [value for value, _ in entry.options]
+    labelled = [{"value": value, "label": label} for value, label in entry.options]
     match shape:
-        case OptionShape.STRINGS:
-            return {"options": [value for value, _ in entry.options]}
-        case OptionShape.LABELLED:
-            return {"options": [{"value": value, "label": label} for value, label in entry.options]}
+        case OptionShape.STRINGS | OptionShape.LABELLED:
+            return {"options": values if shape is OptionShape.STRINGS else labelled}
         case OptionShape.CHOICES:
-            return {"choices": [value for value, _ in entry.options]}
+            return {"choices": values}
         case OptionShape.NONE:
             return None
         case _:
@@ -179,11 +163,5 @@ def build_options(entry: AppInput, shape: OptionShape) -> dict[str, Any] | None:
 
 
 def _build_metadata(app: SandboxApp) -> dict[str, Any]:
-    return {
-        "icon": "workflow",
-        "description_key": None,
-        "translation_key": None,
-        "category": "general",
-        "sort_order": 999,
-        "total_cost": app.cost_credits,
-    }
+    shown = {"icon": "workflow", "category": "general", "sort_order": 999, "total_cost": app.cost_credits}
+    return {**shown, "description_key": None, "translation_key": None}

@@ -1,15 +1,55 @@
-"""The apps that the sandbox offers.
+"""The apps of the sandbox; each shows something else that real ones do, from options in three shapes to total failure."""
 
-Each app shows the tools something else that real ones do: options in three shapes, defaults, optional inputs, an
-input type outside the documented set, several outputs, long runs, partial and total failure.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from flowport.sandbox import engine
+
+class ProductKind(StrEnum):
+    """The list of a run's result that a product belongs to."""
+
+    IMAGES = "images"
+    VIDEOS = "videos"
+    AUDIOS = "audios"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One finished file."""
+
+    kind: ProductKind
+    tool: str  # the provider's word for what made it
+    mime_type: str
+    data: bytes = field(repr=False)
+    width: int | None = None
+    height: int | None = None  # in pixels; None for sound
+    duration_seconds: float | None = None  # none for pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run."""
+
+    products: tuple[Product, ...]
+    problem: str = ""  # what went wrong with the products that are missing; empty when all are there
+
+
+@dataclass(eq=False)
+class StepFailed(Exception):
+    """A step of an app failed, and the run with it."""
+
+    step: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Node '{self.step}' failed: {self.reason}"
+
+
+Values: TypeAlias = Mapping[str, Any]
+"""The checked inputs of a run by key: texts, numbers, tuples of texts, and encoded pictures that were decoded once."""
+Recipe: TypeAlias = str | Callable[[Values], Outcome]  # a pure function, or the name of one in `engine`
 
 
 class InputType(StrEnum):
@@ -60,7 +100,7 @@ class SandboxApp:
     id: str
     name: str
     cost_credits: int
-    recipe: engine.Recipe
+    recipe: Recipe
     inputs: tuple[AppInput, ...]
     is_published: bool = True  # whether everybody's list has it
     is_own: bool = False  # whether the account's own list has it; a published app may be in both
@@ -104,17 +144,16 @@ _NOTE = AppInput("note", InputType.TEXT, "Note", is_required=False, default="")
 _PREMISE = AppInput("premise", InputType.TEXT, "Premise", is_long=True)
 _SCENES = AppInput("scenes", InputType.LIST, "Scenes", is_required=False)
 _DRAFT: dict[str, Any] = {"is_published": False, "is_own": True}
-
 APPS = (
-    SandboxApp("Ux7vQm2LpA", "Upscale Photo", 5, engine.upscale, (_PHOTO, _FACTOR, _SHARPNESS)),
-    SandboxApp("pK3sNc81Td", "Photo to Pencil Sketch", 3, engine.sketch, (_PHOTO, _LINES)),
-    SandboxApp("rP9wE4hZbo", "Retro Poster", 4, engine.poster, (_PHOTO, _TITLE, _PALETTE)),
-    SandboxApp("t2P6yGfJ0x", "Text to Picture", 2, engine.picture, (_PROMPT, _SHAPE), is_own=True),
-    SandboxApp("vN5dRk7CuW", "Variations on a Theme", 8, engine.variations, (_PROMPT, _COUNT)),
-    SandboxApp("sC1mB8aXqe", "Slow Cinema Still", 12, engine.cinema, (_PROMPT,), running_seconds=44.4),
-    SandboxApp("hF4jLz6YvS", "Product Shots, Half of Them", 6, engine.product, (_PHOTO,)),
-    SandboxApp("cJ0tWi3GnM", "Clip and Jingle", 10, engine.clip, (_MOOD,)),
-    SandboxApp("aF8oHb5ErK", "Always Fails", 1, engine.breakdown, (_NOTE,), **_DRAFT),
-    SandboxApp("mS6uVy2DlP", "My Storyboard", 7, engine.storyboard, (_PREMISE, _SCENES), **_DRAFT),
+    SandboxApp("Ux7vQm2LpA", "Upscale Photo", 5, "upscale", (_PHOTO, _FACTOR, _SHARPNESS)),
+    SandboxApp("pK3sNc81Td", "Photo to Pencil Sketch", 3, "sketch", (_PHOTO, _LINES)),
+    SandboxApp("rP9wE4hZbo", "Retro Poster", 4, "poster", (_PHOTO, _TITLE, _PALETTE)),
+    SandboxApp("t2P6yGfJ0x", "Text to Picture", 2, "picture", (_PROMPT, _SHAPE), is_own=True),
+    SandboxApp("vN5dRk7CuW", "Variations on a Theme", 8, "variations", (_PROMPT, _COUNT)),
+    SandboxApp("sC1mB8aXqe", "Slow Cinema Still", 12, "cinema", (_PROMPT,), running_seconds=44.4),
+    SandboxApp("hF4jLz6YvS", "Product Shots, Half of Them", 6, "product", (_PHOTO,)),
+    SandboxApp("cJ0tWi3GnM", "Clip and Jingle", 10, "clip", (_MOOD,)),
+    SandboxApp("aF8oHb5ErK", "Always Fails", 1, "breakdown", (_NOTE,), **_DRAFT),
+    SandboxApp("mS6uVy2DlP", "My Storyboard", 7, "storyboard", (_PREMISE, _SCENES), **_DRAFT),
 )
 """Every app, in the order of the lists."""

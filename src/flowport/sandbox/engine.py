@@ -1,160 +1,91 @@
-"""What each app does with its values: pixels and text in, finished files out. Pure but for the bundled clip."""
+"""What each app does with its values: pixels and text in, finished files out. It loads Pillow, so it is loaded late."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+import hashlib
+import io
+import math
+import random
+import struct
+import wave
 from functools import lru_cache
 from importlib import resources
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-# ruff: noqa: PLC0415 - Pillow is loaded when the first picture is handled, so that the sandbox starts quickly
+from flowport.sandbox import pictures
+from flowport.sandbox.apps import Outcome, Product, ProductKind, Recipe, StepFailed, Values
 
 CLIP_SIZE: Final = (640, 360)
 CLIP_SECONDS: Final = 3.0
 
 
-class ProductKind(StrEnum):
-    """The list of a run's result that a product belongs to."""
-
-    IMAGES = "images"
-    VIDEOS = "videos"
-    AUDIOS = "audios"
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """One finished file."""
-
-    kind: ProductKind
-    tool: str  # the provider's word for what made it
-    mime_type: str
-    data: bytes = field(repr=False)
-    width: int | None = None
-    height: int | None = None  # in pixels; None for sound
-    duration_seconds: float | None = None  # none for pictures
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a run."""
-
-    products: tuple[Product, ...]
-    problem: str = ""  # what went wrong with the products that are missing; empty when all are there
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """The checked inputs of a run, by type and key; defaults are filled in."""
-
-    texts: Mapping[str, str] = field(default_factory=dict)  # texts and selects
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    photos: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """Encoded pictures that were decoded once already."""
-    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class StepFailed(Exception):
-    """A step of an app failed, and the run with it."""
-
-    step: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"Node '{self.step}' failed: {self.reason}"
-
-
-Recipe: TypeAlias = Callable[[Values], Outcome]  # what an app does: a pure function, but for the bundled clip
-
-_Frozen: TypeAlias = tuple[tuple[str, Any], ...]
-
-
 def produce(recipe: Recipe, values: Values) -> Outcome:
-    """Run an app. Takes processor time: call it in a worker thread.
-
-    Raises:
-        StepFailed: The app failed as a whole.
-    """
-    parts = (values.texts, values.numbers, values.photos, values.lists)
-    return _produce_once(recipe, *(tuple(sorted(part.items())) for part in parts))
+    """Run an app, in a worker thread since it takes processor time; raises `StepFailed`."""
+    return _produce_once(recipe, tuple(sorted(values.items())))
 
 
 @lru_cache(maxsize=8)
-def _produce_once(recipe: Recipe, texts: _Frozen, numbers: _Frozen, photos: _Frozen, lists: _Frozen) -> Outcome:
+def _produce_once(recipe: Recipe, values: tuple[tuple[str, Any], ...]) -> Outcome:
     # Hundreds of equal runs at once are a trial of the client and not of this machine.
-    return recipe(Values(dict(texts), dict(numbers), dict(photos), dict(lists)))
+    work = globals()[recipe] if isinstance(recipe, str) else recipe
+    outcome: Outcome = work(dict(values))
+    return outcome
 
 
 def upscale(values: Values) -> Outcome:
     """Enlarge a photo."""
-    from flowport.sandbox import pictures
-
-    photo = pictures.decode_photo(values.photos["photo"])
-    factor = int(values.texts["factor"])
+    photo = pictures.decode_photo(values["photo"])
+    factor = int(values["factor"])
     if photo.width * photo.height * factor**2 > pictures.MAX_PIXELS:
         raise StepFailed("image-upscaler", "the result would have more than 40 megapixels")
-    return Outcome((build_photograph("image-upscaler", pictures.upscale(photo, factor, values.numbers["sharpness"])),))
+    return Outcome((build_photograph("image-upscaler", pictures.upscale(photo, factor, values["sharpness"])),))
 
 
 def sketch(values: Values) -> Outcome:
     """Draw a photo in pencil."""
-    from flowport.sandbox import pictures
-
-    photo = pictures.decode_photo(values.photos["photo"])
-    return Outcome((build_drawing("pencil-sketch", pictures.sketch(photo, values.numbers["line_strength"])),))
+    photo = pictures.decode_photo(values["photo"])
+    return Outcome((build_drawing("pencil-sketch", pictures.sketch(photo, values["line_strength"])),))
 
 
 def poster(values: Values) -> Outcome:
     """Print a photo as a poster."""
-    from flowport.sandbox import pictures
-
-    photo = pictures.decode_photo(values.photos["photo"])
-    sheet = pictures.poster(photo, values.texts["title"], values.texts["palette"])
+    photo = pictures.decode_photo(values["photo"])
+    sheet = pictures.poster(photo, values["title"], values["palette"])
     return Outcome((build_drawing("retro-poster", sheet),))
 
 
 def picture(values: Values) -> Outcome:
     """Draw the landscape of a text."""
-    from flowport.sandbox import scenery
-
-    size = scenery.SHAPES[values.texts["shape"]]
-    return Outcome((build_drawing("text-to-image", scenery.draw_landscape(values.texts["prompt"], size)),))
+    size = pictures.SHAPES[values["shape"]]
+    return Outcome((build_drawing("text-to-image", pictures.draw_landscape(values["prompt"], size)),))
 
 
 def variations(values: Values) -> Outcome:
     """Draw several landscapes of one text."""
-    from flowport.sandbox import scenery
-
-    prompt, size = values.texts["prompt"], scenery.SHAPES["square"]
-    numbers = range(1, int(values.numbers["count"]) + 1)
+    prompt, size = values["prompt"], pictures.SHAPES["square"]
+    numbers = range(1, int(values["count"]) + 1)
     return Outcome(
-        tuple(build_drawing("text-to-image", scenery.draw_landscape(f"{prompt} #{number}", size)) for number in numbers)
+        tuple(
+            build_drawing("text-to-image", pictures.draw_landscape(f"{prompt} #{number}", size)) for number in numbers
+        )
     )
 
 
 def cinema(values: Values) -> Outcome:
     """Draw the landscape of a text on a wide screen."""
-    from flowport.sandbox import scenery
-
-    return Outcome((build_drawing("text-to-image", scenery.draw_cinema_still(values.texts["prompt"])),))
+    return Outcome((build_drawing("text-to-image", pictures.draw_cinema_still(values["prompt"])),))
 
 
 def product(values: Values) -> Outcome:
     """Put a photo before a studio backdrop; the second step fails."""
-    from flowport.sandbox import pictures
-
-    shot = pictures.product_shot(pictures.decode_photo(values.photos["photo"]))
+    shot = pictures.product_shot(pictures.decode_photo(values["photo"]))
     return Outcome((build_photograph("product-shot", shot),), "Node 'relight' failed: the lamp went out")
 
 
 def clip(values: Values) -> Outcome:
     """Return the bundled clip and a tune made from a text."""
-    from flowport.sandbox import sound
-
     data = resources.files("flowport.sandbox").joinpath("assets", "clip.mp4").read_bytes()
     clip = Product(ProductKind.VIDEOS, "image-to-video", "video/mp4", data, *CLIP_SIZE, CLIP_SECONDS)
-    tune = sound.compose_tune(values.texts["mood"])
-    jingle = Product(ProductKind.AUDIOS, "music", "audio/wav", tune, duration_seconds=sound.TUNE_SECONDS)
+    tune = compose_tune(values["mood"])
+    jingle = Product(ProductKind.AUDIOS, "music", "audio/wav", tune, duration_seconds=TUNE_SECONDS)
     return Outcome((clip, jingle))
 
 
@@ -165,25 +96,78 @@ def breakdown(_values: Values) -> Outcome:
 
 def storyboard(values: Values) -> Outcome:
     """Draw one frame for each scene."""
-    from flowport.sandbox import scenery
-
-    premise = values.texts["premise"]
-    scenes = values.lists.get("scenes") or (premise,)
-    frames = [scenery.draw_storyboard_frame(premise, n, scene) for n, scene in enumerate(scenes, start=1)]
+    premise = values["premise"]
+    scenes = values.get("scenes") or (premise,)
+    frames = [pictures.draw_storyboard_frame(premise, n, scene) for n, scene in enumerate(scenes, start=1)]
     return Outcome(tuple(build_drawing("storyboard", frame) for frame in frames))
 
 
-def build_drawing(tool: str, picture: Any) -> Product:
-    """Return a picture without loss."""
-    from flowport.sandbox import pictures
-
-    data = pictures.encode_png(picture)
-    return Product(ProductKind.IMAGES, tool, "image/png", data, picture.width, picture.height)
+def build_drawing(tool: str, picture: Any, kind: str = "png", **options: Any) -> Product:
+    """Encode a picture, without loss unless told otherwise."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return Product(ProductKind.IMAGES, tool, f"image/{kind}", buffer.getvalue(), *picture.size)
 
 
 def build_photograph(tool: str, picture: Any) -> Product:
-    """Return a picture as a photograph."""
-    from flowport.sandbox import pictures
+    """Encode a picture at a quality at which the loss cannot be seen."""
+    return build_drawing(tool, picture, "jpeg", quality=92)
 
-    data = pictures.encode_jpeg(picture)
-    return Product(ProductKind.IMAGES, tool, "image/jpeg", data, picture.width, picture.height)
+
+SAMPLE_RATE: Final = 16_000
+TUNE_SECONDS: Final = 2.8
+
+# Major and minor pentatonics, in semitones: no two of their notes clash, so any order of them sounds meant.
+_SCALES: Final = ((0, 2, 4, 7, 9, 12), (0, 3, 5, 7, 10, 12))
+_LOWEST_HERTZ: Final = 220.0
+_NOTES: Final = 10
+_OVERTONES: Final = ((1, 1.0), (2, 0.38), (3, 0.16), (4, 0.07))
+"""Multiple of the pitch and loudness: roughly a plucked music box."""
+_TABLE_SIZE: Final = 512
+_NOTE_SECONDS: Final = 1.1
+_DECAY_PER_SECOND: Final = 0.012  # what is left of a note's loudness after a second
+
+
+def compose_tune(text: str) -> bytes:
+    """Compose the tune that belongs to a text, as a mono WAV file of `TUNE_SECONDS`."""
+    dice = random.Random(hashlib.sha256(text.encode()).digest())  # noqa: S311 - a tune, not a secret
+    scale, root = dice.choice(_SCALES), _LOWEST_HERTZ * 2 ** (dice.randrange(12) / 12)
+    samples = [0.0] * round(SAMPLE_RATE * TUNE_SECONDS)
+    period, step = _build_period(), dice.randrange(len(scale))
+    for beat in range(_NOTES):
+        step = max(0, min(len(scale) - 1, step + dice.choice((-2, -1, -1, 1, 1, 2))))
+        _pluck(samples, period, beat * 0.22, root * 2 ** (scale[step] / 12))
+    _pluck(samples, period, (_NOTES - 1) * 0.22, root)
+    return _encode_wav(samples)
+
+
+def _build_period() -> list[float]:
+    """Build one period of the tone, so that a note costs one look-up for each sample."""
+    turns = [math.tau * index / _TABLE_SIZE for index in range(_TABLE_SIZE)]
+    return [sum(loud * math.sin(times * turn) for times, loud in _OVERTONES) for turn in turns]
+
+
+def _pluck(samples: list[float], period: list[float], start_seconds: float, hertz: float) -> None:
+    """Add one dying note to what is there."""
+    first = round(start_seconds * SAMPLE_RATE)
+    last = min(len(samples), first + round(_NOTE_SECONDS * SAMPLE_RATE))
+    step, decay = hertz * _TABLE_SIZE / SAMPLE_RATE, _DECAY_PER_SECOND ** (1 / SAMPLE_RATE)
+    phase, loud = 0.0, 1.0
+    for index in range(first, last):
+        samples[index] += loud * period[int(phase) % _TABLE_SIZE]
+        phase += step
+        loud *= decay
+
+
+def _encode_wav(samples: list[float]) -> bytes:
+    loudest = max(abs(sample) for sample in samples)
+    fade = round(SAMPLE_RATE * 0.15)
+    count = len(samples)
+    levels = [round(26_000 / loudest * s * min(1.0, (count - i) / fade)) for i, s in enumerate(samples)]
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as tune:
+        tune.setnchannels(1)
+        tune.setsampwidth(2)
+        tune.setframerate(SAMPLE_RATE)
+        tune.writeframes(struct.pack(f"<{count}h", *levels))
+    return buffer.getvalue()

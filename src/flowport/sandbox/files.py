@@ -1,9 +1,7 @@
-"""Finished files and uploads, and the signed links that lead to them.
-
-Uploads follow Magnific's page upload-files: an address to PUT a file to, good for two minutes, and a link for a day.
-"""
+"""Finished files and uploads (Magnific's page upload-files), and the signed links that lead to them."""
 
 import hmac
+import math
 import re
 import secrets
 import time
@@ -11,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from flowport.sandbox.engine import Product, ProductKind
+from flowport.sandbox.apps import Product, ProductKind
 from flowport.sandbox.storage import Storage
 from flowport.sandbox.web import KEY_HEADERS, Refused, format_instant
 
@@ -24,14 +22,12 @@ ASSET_SECONDS: Final = 86_400
 FILE_SECONDS: Final = 7 * 86_400  # how long an upload is listed; its link lives shorter
 MAX_FILES: Final = 14
 MAX_KEPT_BYTES: Final = 64_000_000  # what is taken of the gigabyte that the header allows: files pass through memory
-
 CONTENT_TYPES: Final[Mapping[str, ProductKind]] = {
     **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), ProductKind.IMAGES),
     **dict.fromkeys(("video/mp4", "video/webm", "video/quicktime"), ProductKind.VIDEOS),
     **dict.fromkeys(("audio/mpeg", "audio/wav", "audio/mp4", "audio/webm", "audio/ogg"), ProductKind.AUDIOS),
 }
 """The eleven types that clients of the real provider name, and what a creation of each is."""
-
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg", "video/mp4": ".mp4", "audio/wav": ".wav"}
 
@@ -53,31 +49,16 @@ class Files:
         self._insert(run_id, product, self._link_seconds, product.data)
 
     def describe_run(self, run_id: str) -> dict[str, list[dict[str, Any]]]:
-        """Describe the files of a run as get-run does, with fresh links where the last ones have expired.
-
-        Whether the real provider issues fresh links is not documented.
-        """
+        """Describe the files of a run as get-run does, with fresh links where the last ones have expired."""
         found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ProductKind}
         for row in self._storage.read("SELECT * FROM files WHERE run_id = ? ORDER BY rowid", run_id):
-            found[row["kind"]].append(
-                {
-                    "id": row["id"],
-                    "url": self._get_url(row, self._link_seconds),
-                    "tool": row["tool"],
-                    "duration": row["duration_seconds"],
-                    "width": row["width"],
-                    "height": row["height"],
-                    "created_at": format_instant(row["created_at"]),
-                }
-            )
+            item = {name: row[name] for name in ("id", "tool", "width", "height")}
+            item |= {"url": self._get_url(row, self._link_seconds), "duration": row["duration_seconds"]}
+            found[row["kind"]].append({**item, "created_at": format_instant(row["created_at"])})
         return found
 
     def find(self, value: str) -> Product | None:
-        """Return the file that an id or a link names; None when the value is neither.
-
-        Raises:
-            Refused: 422 for a link that is no longer good, or leads elsewhere.
-        """
+        """Return the file that an id or a link names, else None; raises `Refused` with 422 for a link that is no good."""
         if (row := self._get(value)) is not None and row["content"] is not None:
             return _build_product(row)
         if not _URL.match(value):
@@ -96,31 +77,22 @@ class Files:
             raise Refused(422, exc.message) from exc
 
     def open_link(self, path: str, token: str) -> Product:
-        """Return the file that a link points to.
-
-        Raises:
-            Refused: 404 without such a file; 403 when the token is wrong or expired. The status of an expired link is
-                not documented; 403 is what signed links answer elsewhere.
-        """
+        """Return the file of a link; raises `Refused` with 404, or with 403 for a wrong or expired token."""
         row = self._get(path.removeprefix(FILES_PREFIX).partition("/")[0])
         if row is None or row["content"] is None or path != _build_path(row):
             raise Refused(404, "Not found")
-        if not hmac.compare_digest(token.encode(), self._build_token(row).encode()):
-            raise Refused(403, "The link has expired or its token is wrong")
-        if row["link_expires_at"] <= self._clock():
+        is_signed = hmac.compare_digest(token.encode(), self._build_token(row).encode())
+        if not is_signed or row["link_expires_at"] <= self._clock():
             raise Refused(403, "The link has expired or its token is wrong")
         return _build_product(row)
 
     def request_uploads(self, content_types: Sequence[str]) -> list[dict[str, Any]]:
         """Make a place for each file and describe it as request-url does; raises `OSError`."""
-        return [self._describe_place(self._insert(None, _build_empty(kind), ASSET_SECONDS)) for kind in content_types]
+        products = [Product(CONTENT_TYPES[kind], "upload", kind, b"") for kind in content_types]
+        return [self._describe_place(self._insert(None, product, ASSET_SECONDS)) for product in products]
 
     def check_put(self, upload_id: str, signature: str, headers: Mapping[str, str]) -> None:
-        """Check the address and the headers of a PUT.
-
-        Raises:
-            Refused: 404, 403 or 400. Which statuses the real storage answers is not documented.
-        """
+        """Check the address and the headers of a PUT; raises `Refused`. The real storage's statuses are not documented."""
         row = self._get(upload_id)
         if row is None or row["run_id"] is not None:
             raise Refused(404, "Not found")
@@ -149,18 +121,7 @@ class Files:
             "SELECT * FROM files WHERE run_id IS NULL AND content IS NOT NULL AND created_at > ? ORDER BY rowid",
             now - FILE_SECONDS,
         )
-        return [
-            {
-                "file_id": row["id"],
-                "content_type": row["mime_type"],
-                "size_bytes": len(row["content"]),
-                "created_at": format_instant(row["created_at"]),
-                "expires_at": format_instant(row["created_at"] + FILE_SECONDS),
-                "asset_url": self._get_url(row, ASSET_SECONDS),
-                "asset_url_expires_in": max(0, int(row["link_expires_at"] - now)),
-            }
-            for row in rows
-        ]
+        return [{**_describe_upload(row), **self._describe_asset(row)} for row in rows]
 
     def _insert(self, run_id: str | None, product: Product, link_seconds: float, content: bytes | None = None) -> Any:
         now, file_id = self._clock(), secrets.token_hex(8)
@@ -192,9 +153,19 @@ class Files:
             "upload_url": f"{self.origin}{UPLOAD_PREFIX}{row['id']}?signature={self._storage.sign('put|' + row['id'])}",
             "headers": _build_headers(row["mime_type"]),
             "expires_in": UPLOAD_SECONDS,
-            "asset_url": self._get_url(row, ASSET_SECONDS),
-            "asset_url_expires_in": ASSET_SECONDS,
+            **self._describe_asset(row),
         }
+
+    def _describe_asset(self, row: Any) -> dict[str, Any]:
+        url = self._get_url(row, ASSET_SECONDS)
+        expires_at = self._get(row["id"])["link_expires_at"]
+        return {"asset_url": url, "asset_url_expires_in": math.ceil(expires_at - self._clock())}
+
+
+def _describe_upload(row: Any) -> dict[str, Any]:
+    instants = {"created_at": row["created_at"], "expires_at": row["created_at"] + FILE_SECONDS}
+    told = {"file_id": row["id"], "content_type": row["mime_type"], "size_bytes": len(row["content"])}
+    return told | {name: format_instant(instant) for name, instant in instants.items()}
 
 
 def _build_path(row: Any) -> str:
@@ -206,17 +177,6 @@ def _build_headers(mime_type: str) -> dict[str, str]:
     return {"x-goog-content-length-range": "0,1073741824", "Content-Type": mime_type}
 
 
-def _build_empty(content_type: str) -> Product:
-    return Product(CONTENT_TYPES[content_type], "upload", content_type, b"")
-
-
 def _build_product(row: Any) -> Product:
-    return Product(
-        ProductKind(row["kind"]),
-        row["tool"],
-        row["mime_type"],
-        row["content"],
-        row["width"],
-        row["height"],
-        row["duration_seconds"],
-    )
+    size = (row["width"], row["height"], row["duration_seconds"])
+    return Product(ProductKind(row["kind"]), row["tool"], row["mime_type"], row["content"], *size)

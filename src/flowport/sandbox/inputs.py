@@ -1,60 +1,53 @@
-"""From the JSON of a run request to checked values, or a 422 that says what is wrong.
-
-Magnific API 1.0.0, run-flow: inputs are named by `api_key` or by the older `id`; a creation is a URL, base64 or the id of an
-earlier creation. The sandbox takes data URIs too, and only URLs of its own files.
-"""
+"""From the JSON of a run request (Magnific API 1.0.0, run-flow) to checked values, or a 422 that says what is wrong."""
 
 import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, assert_never
 
-from flowport.sandbox.apps import AppInput, InputType, SandboxApp
-from flowport.sandbox.engine import Product, ProductKind, Values
+from flowport.sandbox.apps import AppInput, InputType, Product, ProductKind, SandboxApp, Values
 from flowport.sandbox.web import Refused
 
 FindFile: TypeAlias = Callable[[str], Product | None]
-
 MAX_MEDIA_BYTES: Final = 20_000_000  # largest picture after decoding its base64
-
 MAX_TEXT_CHARACTERS: Final = 10_000
 MAX_LIST_ITEMS: Final = 12
-
-_WRITTEN: Final = {InputType.TEXT, InputType.SELECT}
-
+_MEDIA: Final = {"image": "an image", "video": "a video", "audio": "an audio"}
 _KINDS: Final = {"image": ProductKind.IMAGES, "video": ProductKind.VIDEOS, "audio": ProductKind.AUDIOS}
 _DATA_URI: Final = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 
 def parse_inputs(app: SandboxApp, inputs: Mapping[str, Any], find: FindFile, *, takes_keys: bool = True) -> Values:
-    """Check a run's inputs and fill in defaults. Decodes pictures: call it in a worker thread.
-
-    Args:
-        app: Whose inputs they are.
-        inputs: As the request has them.
-        find: Returns the file that an id or a link names, None for other texts; may raise `Refused`.
-        takes_keys: Whether an input may be named by its `api_key`.
-
-    Raises:
-        Refused: 422 with a sentence about the first thing that is wrong.
-    """
+    """Check a run's inputs and fill in defaults, in a worker thread since pictures are decoded; raises `Refused` with 422."""
     given = _name_inputs(app, inputs, takes_keys=takes_keys)
     present: list[tuple[AppInput, Any]] = []
     for entry in app.inputs:
         value = given.get(entry.key, entry.default)
         if value is None or (entry.is_required and value == ""):
-            _require_optional(entry, is_given=entry.key in given)
+            if entry.is_required or entry.key in given:
+                what = "is required" if entry.is_required else "must not be null"
+                raise Refused(422, f"Input '{entry.key}' {what}")
         else:
             present.append((entry, value))
-    return Values(
-        texts={entry.key: _parse_text(entry, value) for entry, value in present if entry.type in _WRITTEN},
-        numbers={entry.key: _parse_number(entry, value) for entry, value in present if entry.type is InputType.NUMBER},
-        lists={entry.key: _parse_list(entry, value) for entry, value in present if entry.type is InputType.LIST},
-        photos={
-            entry.key: _parse_photo(entry, value, find) for entry, value in present if entry.type is InputType.CREATION
-        },
-    )
+    return {entry.key: _parse(entry, value, find) for entry, value in present}
+
+
+def _parse(entry: AppInput, value: Any, find: FindFile) -> Any:
+    match entry.type:
+        case InputType.TEXT | InputType.SELECT:
+            return _parse_text(entry, value)
+        case InputType.NUMBER:
+            return _parse_number(entry, value)
+        case InputType.LIST:
+            items = value if isinstance(value, list) else [value]
+            if len(items) > MAX_LIST_ITEMS:
+                raise Refused(422, f"Input '{entry.key}' takes at most {MAX_LIST_ITEMS} items")
+            return tuple(_parse_text(entry, item) for item in items)
+        case InputType.CREATION:
+            return _parse_photo(entry, value, find)
+        case _:
+            assert_never(entry.type)
 
 
 def _name_inputs(app: SandboxApp, inputs: Mapping[str, Any], *, takes_keys: bool) -> dict[str, Any]:
@@ -63,15 +56,8 @@ def _name_inputs(app: SandboxApp, inputs: Mapping[str, Any], *, takes_keys: bool
     keys |= {app.build_input_id(entry): entry.key for entry in app.inputs}
     for name in inputs:
         if name not in keys:
-            raise Refused(422, f"There is no input {_quote(name)}")
+            raise Refused(422, f"There is no input {name[:80]!a}")
     return {keys[name]: value for name, value in inputs.items()}
-
-
-def _require_optional(entry: AppInput, *, is_given: bool) -> None:
-    if entry.is_required:
-        raise Refused(422, f"Input '{entry.key}' is required")
-    if is_given:
-        raise Refused(422, f"Input '{entry.key}' must not be null")
 
 
 def _parse_text(entry: AppInput, value: Any) -> str:
@@ -97,17 +83,13 @@ def _parse_number(entry: AppInput, value: Any) -> float:
     return float(value)
 
 
-def _parse_list(entry: AppInput, value: Any) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
-    if len(items) > MAX_LIST_ITEMS:
-        raise Refused(422, f"Input '{entry.key}' takes at most {MAX_LIST_ITEMS} items")
-    return tuple(_parse_text(entry, item) for item in items)
-
-
 def _parse_photo(entry: AppInput, value: Any, find: FindFile) -> bytes:
     if not isinstance(value, str):
         raise Refused(422, f"Input '{entry.key}' must be a URL, base64 or the id of a creation")
-    data = _resolve_media(entry, value.strip(), find)
+    creation = find(value.strip())
+    if creation is not None and creation.kind is not _KINDS[entry.media_type]:
+        raise Refused(422, f"Input '{entry.key}' must be {_MEDIA[entry.media_type]}")
+    data = _decode_base64(entry, value.strip()) if creation is None else creation.data
     if entry.media_type != "image":
         return data  # no recipe looks into it
     from flowport.sandbox.pictures import UndecodableError, decode_photo  # noqa: PLC0415 - loads Pillow
@@ -119,19 +101,6 @@ def _parse_photo(entry: AppInput, value: Any, find: FindFile) -> bytes:
     return data
 
 
-def _resolve_media(entry: AppInput, value: str, find: FindFile) -> bytes:
-    creation = find(value)
-    if creation is None:
-        return _decode_base64(entry, value)
-    if creation.kind is not _KINDS[entry.media_type]:
-        raise Refused(422, f"Input '{entry.key}' must be {_format_media(entry)}")
-    return creation.data
-
-
-def _format_media(entry: AppInput) -> str:
-    return f"{'a' if entry.media_type == 'video' else 'an'} {entry.media_type}"
-
-
 def _decode_base64(entry: AppInput, value: str) -> bytes:
     text = _DATA_URI.sub("", value, count=1) if value[:5].lower() == "data:" else value
     # Four characters stand for three bytes: too long a text is refused before it is decoded.
@@ -141,7 +110,3 @@ def _decode_base64(entry: AppInput, value: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as exc:
         raise Refused(422, f"Input '{entry.key}' is not valid base64") from exc
-
-
-def _quote(name: str) -> str:
-    return ascii(name[:80])

@@ -5,17 +5,15 @@ import logging
 import secrets
 import string
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 import anyio
-import anyio.abc
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
-from flowport.sandbox.apps import APPS, SandboxApp
-from flowport.sandbox.engine import Outcome, StepFailed, Values, produce
+from flowport.sandbox.apps import APPS, Outcome, SandboxApp, StepFailed, Values
 from flowport.sandbox.files import Files
 from flowport.sandbox.inputs import parse_inputs
 from flowport.sandbox.storage import Storage
@@ -23,17 +21,8 @@ from flowport.sandbox.web import Refused, format_instant
 
 _LOG = logging.getLogger(__name__)
 _ID_LETTERS: Final = string.ascii_letters + string.digits
+_DROP_ORPHANS: Final = "DELETE FROM files WHERE run_id IS NOT NULL AND run_id NOT IN (SELECT id FROM runs)"
 _OVER: Final = "status NOT IN ('pending', 'running')"
-
-
-class RunStatus(StrEnum):
-    """Where a run is (Magnific API 1.0.0, get-run)."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    COMPLETED_WITH_ERRORS = "completed_with_errors"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +38,7 @@ class Runs:
     """All runs, each with a task of its own. Those under way when the process ends continue at the next start."""
 
     def __init__(
-        self,
-        storage: Storage,
-        files: Files,
-        tasks: anyio.abc.TaskGroup,
-        limiter: anyio.CapacityLimiter,
-        *,
-        speed: float,
-        clock: Callable[[], float] = time.time,
+        self, storage: Storage, files: Files, tasks: TaskGroup, limiter: anyio.CapacityLimiter, speed: float
     ) -> None:
         """Use what the storage holds; runs live in `tasks` and work in threads of `limiter`."""
         self._storage = storage
@@ -64,22 +46,15 @@ class Runs:
         self._tasks = tasks
         self._limiter = limiter
         self._speed = speed
-        self._clock = clock
 
     async def accept(self, app: SandboxApp, inputs: Mapping[str, Any]) -> str:
-        """Check the inputs of a run, start it and return its id. Equal requests are different runs, as at the provider.
-
-        Raises:
-            Refused: 422 for the inputs, 400 when the run cannot be stored; nothing was started.
-        """
+        """Start a run and return its id; raises `Refused`, with 422 for its inputs. Equal requests are different runs."""
         values = await self._parse(app, inputs)
         run_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(10))
         try:
             with self._storage.write() as changes:
-                changes.execute(
-                    "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, NULL, ?)",
-                    (run_id, app.id, RunStatus.PENDING, self._clock(), json.dumps(inputs)),
-                )
+                values_of_row = (run_id, app.id, "pending", time.time(), json.dumps(inputs))
+                changes.execute("INSERT INTO runs VALUES (?, ?, ?, ?, NULL, NULL, NULL, ?)", values_of_row)
         except OSError as exc:
             raise Refused(400, f"The sandbox cannot store the run ({exc.strerror})") from exc
         self._tasks.start_soon(self._follow, run_id, app, values)
@@ -96,65 +71,60 @@ class Runs:
                 self._tasks.start_soon(self._follow, row["id"], apps[row["app"]], None)
             else:
                 problem = "The sandbox was started again and no longer has this app"
-                self._update(row["id"], status=RunStatus.FAILED, completed_at=self._clock(), error_message=problem)
+                self._update(row["id"], status="failed", completed_at=time.time(), error_message=problem)
 
     def describe(self, run_id: str) -> dict[str, Any] | None:
         """Describe a run with its seven fields (Magnific API 1.0.0, get-run); None for an unknown one."""
         row = self._get(run_id)
         if row is None:
             return None
-        has_result = row["status"] in {RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_ERRORS}
-        return {
-            "run_id": run_id,
-            "status": row["status"],
-            "app_id": row["app"],
-            "started_at": format_instant(row["started_at"]),
-            "completed_at": format_instant(row["completed_at"]),
-            "error_message": row["error_message"],
-            "result": self._files.describe_run(run_id) if has_result else None,
-        }
+        has_result = row["status"] in {"completed", "completed_with_errors"}
+        instants = {name: format_instant(row[name]) for name in ("started_at", "completed_at")}
+        names = {"run_id": run_id, "status": row["status"], "app_id": row["app"], "error_message": row["error_message"]}
+        return {**names, **instants, "result": self._files.describe_run(run_id) if has_result else None}
 
     async def _follow(self, run_id: str, app: SandboxApp, values: Values | None) -> None:
         row = self._get(run_id)
         if row["started_at"] is None:
             await self._wait(row["accepted_at"], app.pending_seconds)
-            self._update(run_id, status=RunStatus.RUNNING, started_at=self._clock())
+            self._update(run_id, status="running", started_at=time.time())
         await self._wait(self._get(run_id)["started_at"], app.running_seconds)
         outcome = await self._work(run_id, app, values, row["inputs"])
-        status = RunStatus.COMPLETED
-        if outcome.problem:
-            status = RunStatus.COMPLETED_WITH_ERRORS if outcome.products else RunStatus.FAILED
+        bad_end = "completed_with_errors" if outcome.products else "failed"
+        status = bad_end if outcome.problem else "completed"
         try:
             for product in outcome.products:
                 self._files.add(run_id, product)
         except OSError as exc:
-            status, outcome = RunStatus.FAILED, Outcome((), f"The sandbox cannot store the result ({exc.strerror})")
+            status, outcome = "failed", Outcome((), f"The sandbox cannot store the result ({exc.strerror})")
         self._update(
-            run_id, status=status, completed_at=self._clock(), error_message=outcome.problem or None, inputs="{}"
+            run_id, status=status, completed_at=time.time(), error_message=outcome.problem or None, inputs="{}"
         )
 
     async def _wait(self, since: float, seconds: float) -> None:
         """Wait for what is left of a time; a clock that was set back makes it no longer."""
         seconds *= self._speed
-        await anyio.sleep(min(seconds, max(0.0, since + seconds - self._clock())))
+        await anyio.sleep(min(seconds, max(0.0, since + seconds - time.time())))
 
     async def _work(self, run_id: str, app: SandboxApp, values: Values | None, inputs: str) -> Outcome:
+        from flowport.sandbox.engine import produce  # noqa: PLC0415 - loads Pillow, which an idle sandbox does without
+
         try:
             values = values or await self._parse(app, json.loads(inputs))
             return await anyio.to_thread.run_sync(
                 produce, app.recipe, values, limiter=self._limiter, abandon_on_cancel=True
             )
-        except StepFailed as exc:
-            return Outcome((), str(exc))
-        except Refused as exc:
-            return Outcome((), exc.message)
+        except (StepFailed, Refused) as exc:
+            return Outcome((), exc.message if isinstance(exc, Refused) else str(exc))
         except Exception:  # noqa: BLE001 - the boundary of the task: only this run fails
             _LOG.exception("The sandbox's run %s broke", run_id)
             return Outcome((), "Node 'engine' failed: internal error")
 
     async def _parse(self, app: SandboxApp, inputs: Mapping[str, Any]) -> Values:
         """Decode the pictures in a thread; the files that inputs name are read here, where the database is."""
-        named = {value: self._files.find(value) for value in _find_texts(app, inputs)}
+        media = {name for entry in app.inputs if entry.is_media for name in (entry.key, app.build_input_id(entry))}
+        texts = [value.strip() for name, value in inputs.items() if name in media and isinstance(value, str)]
+        named = {text: self._files.find(text) for text in texts}
         return await anyio.to_thread.run_sync(parse_inputs, app, inputs, named.get, limiter=self._limiter)
 
     def _get(self, run_id: str) -> Any:
@@ -170,23 +140,8 @@ class Runs:
             _LOG.warning("The state of the sandbox's run %s was not stored: %s", run_id, exc.strerror)
 
 
-def _find_texts(app: SandboxApp, inputs: Mapping[str, Any]) -> list[str]:
-    """Return the inputs that may name a file, with surrounding white space removed."""
-    media = {name for entry in app.inputs if entry.is_media for name in (entry.key, app.build_input_id(entry))}
-    return [value.strip() for name, value in inputs.items() if name in media and isinstance(value, str)]
-
-
 def tidy(storage: Storage, retention: Retention, now: float, needed_runs: Collection[str] = ()) -> None:
-    """Forget old runs and uploads, then the oldest of the rest until the limits are met.
-
-    Runs under way, runs that are needed, and uploads whose link still works are kept whatever their age and size.
-
-    Args:
-        storage: Where they are.
-        retention: The limits.
-        now: The present instant.
-        needed_runs: Runs whose client has not delivered them yet.
-    """
+    """Forget what is old, then the oldest beyond the limits, but no run under way or needed, and no upload with a good link."""
     needed = json.dumps(sorted(needed_runs))
     droppable = f"{_OVER} AND id NOT IN (SELECT value FROM json_each(?))"  # noqa: S608 - a constant
     try:
@@ -194,7 +149,7 @@ def tidy(storage: Storage, retention: Retention, now: float, needed_runs: Collec
             before = now - retention.kept_seconds
             changes.execute(f"DELETE FROM runs WHERE completed_at < ? AND {droppable}", (before, needed))  # noqa: S608
             changes.execute("DELETE FROM files WHERE run_id IS NULL AND created_at < ?", (before,))
-            _drop_orphans(changes)
+            changes.execute(_DROP_ORPHANS)
             candidates = changes.execute(
                 f"SELECT completed_at, id, 1 FROM runs WHERE {droppable} UNION ALL "  # noqa: S608
                 "SELECT created_at, id, 0 FROM files WHERE run_id IS NULL AND link_expires_at <= ? ORDER BY 1",
@@ -207,11 +162,6 @@ def tidy(storage: Storage, retention: Retention, now: float, needed_runs: Collec
                     break
                 table = "runs" if is_run else "files"
                 changes.execute(f"DELETE FROM {table} WHERE id = ?", (candidate_id,))  # noqa: S608
-                _drop_orphans(changes)
+                changes.execute(_DROP_ORPHANS)
     except OSError as exc:
         _LOG.warning("The sandbox's folder was not tidied: %s", exc.strerror)
-
-
-def _drop_orphans(changes: Any) -> None:
-    """Delete files whose run is gone, those of a process that was killed before the end of a run included."""
-    changes.execute("DELETE FROM files WHERE run_id IS NOT NULL AND run_id NOT IN (SELECT id FROM runs)")

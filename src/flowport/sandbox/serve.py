@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 import anyio
 import anyio.abc
@@ -19,19 +19,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from flowport.runtime.http_server import HttpServer
 from flowport.sandbox.api import Api, build_files_app
 from flowport.sandbox.files import Files
+from flowport.sandbox.leases import Leases
 from flowport.sandbox.runs import Retention, Runs, tidy
 from flowport.sandbox.storage import Storage
-from flowport.sandbox.web import guard_host
+from flowport.sandbox.web import guard
 
 _LOG = logging.getLogger(__name__)
-
 LOOPBACK: Final = "127.0.0.1"
-MAX_FORMER_ORIGINS: Final = 20
-_MAX_PORT: Final = 65_535
 _LASTING_PORTS: Final = range(20_000, 32_000)
 """Below those that systems give to outgoing connections, so that a port is free the next day."""
 _PORT_TRIES: Final = 5
-
 WORKER_THREADS: Final = 2  # pictures made at the same time; more would only slow each other down on a small machine
 
 
@@ -59,10 +56,6 @@ class SandboxAddresses:
     """Where earlier processes of the same folder served files; their links are still good."""
 
 
-Tidy: TypeAlias = Callable[[Collection[str]], object]
-"""Forgets what is old but for the runs that are given; called on another thread."""
-
-
 class TransportProtocol(H11Protocol):
     """Uvicorn's HTTP/1.1 protocol without a delay between head and body."""
 
@@ -73,48 +66,42 @@ class TransportProtocol(H11Protocol):
 
 
 async def serve(
-    options: SandboxOptions, on_ready: Callable[[SandboxAddresses, Tidy], None], storage: Storage | None = None
+    options: SandboxOptions,
+    on_ready: Callable[[SandboxAddresses], None],
+    storage: Storage | None = None,
+    leases: Leases | None = None,
 ) -> None:
-    """Serve until cancelled; then both origins are closed within a second, open connections included.
+    """Serve until cancelled; then both origins close within a second. Raises `OSError` for a port that is taken.
 
-    Args:
-        options: How it runs.
-        on_ready: Called once, when connections are accepted, with the addresses and what forgets old runs.
-        storage: What outlives this process; the ports of the last one are taken again where they are free.
-
-    Raises:
-        OSError: A port that was asked for is taken.
+    `on_ready` is called once, when connections are accepted. The last ports of a storage are taken again if they are free.
     """
     is_lasting, storage = storage is not None, storage or Storage()
     last = json.loads(storage.get_setting("ports") or "{}")
     with (
         listen(options.port, _choose_ports(last.get("api"), is_lasting=is_lasting)) as api_socket,
         listen(options.files_port, _choose_ports(last.get("files"), is_lasting=is_lasting)) as files_socket,
+        contextlib.nullcontext() if leases is None else leases.listener,
     ):
         ports = {"api": api_socket.getsockname()[1], "files": files_socket.getsockname()[1]}
         api_url, files_url = (f"http://{LOOPBACK}:{port}" for port in ports.values())
         addresses = SandboxAddresses(api_url, files_url, _note_addresses(storage, files_url, ports))
         async with anyio.create_task_group() as tasks:
             files = Files(files_url, storage, options.link_seconds)
-            runs = Runs(storage, files, tasks, anyio.CapacityLimiter(WORKER_THREADS), speed=options.speed)
+            runs = Runs(storage, files, tasks, anyio.CapacityLimiter(WORKER_THREADS), options.speed)
             runs.resume()
+
+            def forget(needed: Collection[str] = ()) -> None:
+                tidy(storage, options.retention, time.time(), needed)
+
             if options.tidies_at_start:
-                tidy(storage, options.retention, time.time())
+                forget()
+            if leases is not None:
+                tasks.start_soon(leases.serve, forget)
             origins = [
-                (guard_host(Api(options.key, runs, files).build(), ports["api"]), api_socket),
-                (guard_host(build_files_app(files), ports["files"]), files_socket),
+                (guard(Api(runs, files).build(), ports["api"], options.key), api_socket),
+                (guard(build_files_app(files), ports["files"]), files_socket),
             ]
-            loop = asyncio.get_running_loop()
-
-            async def forget(needed_runs: Collection[str]) -> None:
-                """Forget what is old, on the thread of the storage."""
-                tidy(storage, options.retention, time.time(), needed_runs)
-
-            def tidy_now(needed_runs: Collection[str]) -> None:
-                """Have it done, and wait for it."""
-                asyncio.run_coroutine_threadsafe(forget(needed_runs), loop).result()
-
-            await serve_origins(tasks, origins, lambda: on_ready(addresses, tidy_now))
+            await serve_origins(tasks, origins, lambda: on_ready(addresses))
 
 
 async def serve_origins(
@@ -138,7 +125,7 @@ async def serve_origins(
 
 def _choose_ports(last: object, *, is_lasting: bool) -> Iterator[int]:
     """Return the ports to try where any will do: the last process's, so that its links lead somewhere."""
-    if isinstance(last, int) and 0 < last <= _MAX_PORT:
+    if isinstance(last, int):
         yield last
     if is_lasting:
         yield from (secrets.choice(_LASTING_PORTS) for _ in range(_PORT_TRIES))
@@ -147,7 +134,7 @@ def _choose_ports(last: object, *, is_lasting: bool) -> Iterator[int]:
 def listen(port: int, candidates: Iterable[int] = ()) -> socket.socket:
     """Listen at a port; for 0 at the first candidate that is free, else at any."""
     for candidate in candidates if port == 0 else ():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OverflowError):
             return socket.create_server((LOOPBACK, candidate), backlog=128)
     return socket.create_server((LOOPBACK, port), backlog=128)
 
@@ -155,7 +142,7 @@ def listen(port: int, candidates: Iterable[int] = ()) -> socket.socket:
 def _note_addresses(storage: Storage, files_url: str, ports: dict[str, int]) -> tuple[str, ...]:
     """Write down where this process listens, and return where earlier ones have served files."""
     known = json.loads(storage.get_setting("origins") or "[]")
-    former = [origin for origin in known if origin != files_url][-MAX_FORMER_ORIGINS:]
+    former = [origin for origin in known if origin != files_url][-20:]
     try:
         if json.loads(storage.get_setting("ports") or "{}") != ports:
             storage.set_setting("ports", json.dumps(ports))

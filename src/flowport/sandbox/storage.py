@@ -1,7 +1,4 @@
-"""Runs, files and settings of a sandbox in one SQLite database: in a folder, or in memory.
-
-A process that is killed loses nothing that was written. Nothing is synced to the disk: the demo's data is not worth it.
-"""
+"""Runs, files and settings of a sandbox in one SQLite database, in a folder or in memory. Nothing is synced to the disk."""
 
 import hashlib
 import hmac
@@ -15,7 +12,6 @@ from typing import Any, Final
 
 DATABASE_NAME: Final = "sandbox.sqlite3"
 VERSION: Final = 1
-
 _SCHEMA: Final = f"""
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, accepted_at REAL NOT NULL, started_at REAL,
@@ -35,12 +31,9 @@ class Storage:
     """The database. One process at a time may open a folder; all use is on one thread."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Open the database of a folder, which is made if it is missing; None keeps everything in memory.
+        """Open the database of a folder, which is made if it is missing; None keeps all in memory. Raises `OSError`.
 
         A file that is damaged or of another version is renamed, never deleted; `problem` then says so.
-
-        Raises:
-            OSError: The folder cannot be read or written.
         """
         self.problem = ""
         if folder is None:
@@ -48,15 +41,12 @@ class Storage:
         else:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = folder / DATABASE_NAME
-            # Only its owner may read it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             try:
-                self._connection = _open(str(path))
+                self._connection = _open_file(path)
             except sqlite3.DatabaseError as exc:
-                kept_as = _set_aside(path)
-                self.problem = f"the sandbox's stored state {_describe(exc)}; it was kept as {kept_as.name}"
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-                self._connection = _open(str(path))
+                reason = str(exc) if isinstance(exc, _OtherVersionError) else "is damaged"
+                self.problem = f"the sandbox's stored state {reason}; it was kept as {_set_aside(path).name}"
+                self._connection = _open_file(path)
         self._secret = bytes.fromhex(self.get_setting("secret") or self.set_setting("secret", secrets.token_hex(32)))
 
     def read(self, query: str, *values: Any) -> list[Any]:
@@ -96,12 +86,17 @@ class _OtherVersionError(sqlite3.DatabaseError):
     """The database is of another version."""
 
 
+def _open_file(path: Path) -> sqlite3.Connection:
+    # Only its owner may read it.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    return _open(str(path))
+
+
 def _open(name: str) -> sqlite3.Connection:
     connection = sqlite3.connect(name)
     try:
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA auto_vacuum = FULL")
+        connection.executescript("PRAGMA synchronous = OFF; PRAGMA auto_vacuum = FULL;")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in {0, VERSION}:
             raise _OtherVersionError(f"is of version {version}, and this Flowport reads version {VERSION}")
@@ -113,10 +108,6 @@ def _open(name: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _describe(error: sqlite3.DatabaseError) -> str:
-    return str(error) if isinstance(error, _OtherVersionError) else "is damaged"
 
 
 def _set_aside(path: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,6 +25,7 @@ MESSAGES: Final[Mapping[int, str]] = {
     500: "Internal Server Error",
     503: "Service Unavailable. Please try again later.",
 }
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 MAX_BODY_BYTES: Final = 64_000_000  # room for two of the largest pictures in base64
 
 # The second is the header of the time when the service had another name; clients still send it.
@@ -41,10 +42,7 @@ class Refused(Exception):
 
 def get_message(status: int) -> str:
     """Return the documented message of a status, or the status's own name."""
-    try:
-        return MESSAGES.get(status) or HTTPStatus(status).phrase
-    except ValueError:
-        return "No known reason"
+    return MESSAGES.get(status) or _PHRASES.get(status, "No known reason")
 
 
 def build_refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -63,8 +61,7 @@ async def answer_refused(_request: Request, error: Exception) -> Response:
             return build_refusal(500, get_message(500))
 
 
-Handlers: TypeAlias = dict[Any, Any]
-EXCEPTION_HANDLERS: Final[Handlers] = dict.fromkeys((Refused, HTTPException, Exception), answer_refused)
+EXCEPTION_HANDLERS: Final[dict[Any, Any]] = dict.fromkeys((Refused, HTTPException, Exception), answer_refused)
 
 
 def check_key(request: Request, key: str) -> None:
@@ -76,8 +73,8 @@ def check_key(request: Request, key: str) -> None:
         raise Refused(401, "Invalid API key")
 
 
-def guard_host(app: ASGIApp, port: int) -> ASGIApp:
-    """Answer 403 to requests that name another host than the loopback interface.
+def guard(app: ASGIApp, port: int, key: str = "") -> ASGIApp:
+    """Answer 403 to requests that name another host than the loopback interface, and 401 to those without a key.
 
     A page of another site can have its name resolve to 127.0.0.1; the Host header then still has the site's name.
     """
@@ -86,10 +83,15 @@ def guard_host(app: ASGIApp, port: int) -> ASGIApp:
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) == 1 and hosts[0].lower() in allowed:
-            await app(scope, receive, send)
-        else:
-            await build_refusal(403, "Host not allowed")(scope, receive, send)
+        answer: ASGIApp = app
+        if len(hosts) != 1 or hosts[0].lower() not in allowed:
+            answer = build_refusal(403, "Host not allowed")
+        elif key:
+            try:
+                check_key(Request(scope), key)
+            except Refused as exc:
+                answer = build_refusal(exc.status, exc.message)
+        await answer(scope, receive, send)
 
     return guarded
 

@@ -96,10 +96,10 @@ def parse_argument_text(value: Any) -> dict[str, Any] | None:
     except UnicodeEncodeError as exc:
         raise _refuse_arguments("holds half of a character (a lone surrogate)") from exc
     except (ValueError, RecursionError) as exc:
-        raise _refuse_arguments("is text that is no JSON object") from exc
+        raise _refuse_arguments("is text that is not a JSON object") from exc
     if found is None or isinstance(found, dict):
         return found
-    raise _refuse_arguments("is text that is no JSON object")
+    raise _refuse_arguments("is text that is not a JSON object")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -26,6 +26,9 @@ _Key: TypeAlias = tuple[str, type, RequestId | None]
 MAX_ANSWERED: Final = 256
 """Requests that are remembered after they were answered."""
 
+_CHECK_EVERY: Final = 16
+"""Requests that may be over are kept until this many others came."""
+
 _WAITING: Final = "this request is in progress already"
 
 
@@ -56,6 +59,8 @@ class RequestsInProgress(Generic[T]):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._requests: dict[_Key, list[_Request[T]]] = {}
+        self._unchecked = 0
+        """Requests since those that are over were dropped."""
         self._answered: OrderedDict[tuple[_Key, str], Exchange] = OrderedDict()
         """The last answered request of each id and content, the oldest first."""
 
@@ -114,7 +119,11 @@ class RequestsInProgress(Generic[T]):
         return None
 
     def _forget_answered(self) -> None:
-        """Forget what is over: its id may be used again."""
+        """Drop the requests that are over, now and then: each time all of them are checked."""
+        self._unchecked += 1
+        if self._unchecked < _CHECK_EVERY:
+            return
+        self._unchecked = 0
         self._requests = {
             key: alive
             for key, requests in self._requests.items()

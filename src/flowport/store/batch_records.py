@@ -1,7 +1,7 @@
 """The records of batches: one call that requests many runs of an app, its rows.
 
-A batch is on record as a run of its own, with rows, so that joining, seeing, telling, mentioning and the caps are the
-same for both. What only a batch has is here. A row that was begun is a run like any other, which names its batch.
+A batch is stored as a run of its own with rows, so joining, delivery, reminders and limits work as for runs. These records
+have what only a batch has. A row that was begun is a run like any other, which names its batch.
 """
 
 from collections.abc import Mapping

@@ -290,47 +290,47 @@ class RunQueries(Protocol):
     async def get_run_by_output_url(self, url: str, *, owner: str) -> Run:
         """Return the owner's newest run that has an output at exactly this URL.
 
-        A link that was replaced since is known by what stands before its query, if that belongs to one output alone.
+        A replaced link is recognised by the part before its query, if that belongs to one output alone.
 
         Raises:
-            RunNotFound: None has; the URL stands in the place of the id, without its query, which may hold a token.
+            RunNotFound: No run has; the error shows the URL instead of an id, without its query, which may contain a token.
         """
 
     async def get_last_delivered(self, *, owner: str) -> Run | None:
-        """Return the owner's run with outputs that was delivered last; None when there is none."""
+        """Return the owner's run with outputs that was delivered last; None if there is none."""
 
     async def get_durations(self, *, account_id: str, app_id: str, limit: int = 20) -> tuple[float, ...]:
         """Return how many seconds the app's latest successful runs took at the provider, newest first."""
 
     async def get_histories(self, *, account_id: str, app_ids: Sequence[str], limit: int = 20) -> dict[str, AppHistory]:
-        """Return what the latest runs that finished with outputs or in success tell, by app id; no entry for an app without."""
+        """Return the history of each app, by app id, from its latest successful or partial runs; apps without runs are left out."""
 
     async def get_used_apps(self, *, account_id: str, since: float) -> frozenset[str]:
-        """Return the ids of the apps that were run on an account since an instant, by whomever."""
+        """Return the ids of the apps that were run on an account since an instant, by any owner."""
 
 
 class RecordKeeping(Protocol):
-    """The upkeep of the record, and its end."""
+    """Maintenance and closing of the store."""
 
     async def check(self) -> None:
-        """Look through the whole record for damage, beside all other calls.
+        """Check the whole store for damage, while other calls go on.
 
         Raises:
-            StoreError: There is some. From then on `accept` refuses; all else is done as well as it can be.
+            StoreError: It is damaged. From then on `accept` refuses; everything else works as far as possible.
         """
 
     async def prune(self, *, before: float, boot_before: BootTime | None = None) -> int:
-        """Forget the runs of all owners that ended and were seen before an instant, and return how many.
+        """Delete the runs of all owners that ended and were delivered before an instant, and return their number.
 
-        Those of the same boot must also have been accepted before `boot_before`: a clock that was set forward forgets
+        Those of the same boot must also have been accepted before `boot_before`: a clock that was set forward deletes
         nothing.
 
-        What is not over or not seen stays, however old, and so do names and saved files. The work is done in slices,
-        between which other callers have their turns.
+        Runs that are not over or not delivered stay, however old, and so do names and saved files. The work is done in
+        slices, between which other calls are served.
         """
 
     async def erase_run(self, run_id: str, *, owner: str) -> Erasure:
-        """Remove one run that is over, seen or not, so that the file holds no trace of it.
+        """Remove one run that is over, delivered or not, so that no trace of it remains in the file.
 
         Raises:
             RunNotFound: The owner has no such run.
@@ -338,16 +338,16 @@ class RecordKeeping(Protocol):
         """
 
     async def erase_owner(self, owner: str) -> Erasure:
-        """Remove all of an owner's runs that are over, seen or not, so that the file holds no trace of them."""
+        """Remove all of an owner's runs that are over, delivered or not, so that no trace of them remains in the file."""
 
     async def get_history(self, *, owner: str) -> History:
-        """Return how much there is of an owner's."""
+        """Return the numbers of an owner's runs and outputs."""
 
     async def get_disk_use(self) -> int:
-        """Return how many bytes the store's files take, those of all owners and of its journal included."""
+        """Return the bytes of the store's files, for all owners and including the journal."""
 
     async def close(self) -> None:
-        """Finish what was asked for and let go of the file; every later call but this one raises `StoreError`."""
+        """Finish the requested operations and close the file; every later call except this one raises `StoreError`."""
 
 
 class Store(RunStore, BatchStore, UploadStore, NameStore, SpendingStore, RunQueries, RecordKeeping, Protocol):

@@ -113,7 +113,7 @@ class LeaderLock:
         self._descriptor: int | None = None
 
     def take(self) -> bool:
-        """Take the turn if nobody has it, and tell whether it is ours.
+        """Take it if no process has it, and return whether this process has it.
 
         Raises:
             OSError: The folder cannot be written to, or its file system has no locks.

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from flowport.sandbox.web import MAX_BODY_BYTES, Handlers, Refused, answer_refused, get_message, read_bytes
+from flowport.sandbox.web import MAX_BODY_BYTES, Refused, answer_refused, get_message, read_bytes
 from tests.fakes.magica.refusals import Denied, build_denial, build_status_body
 from tests.fakes.magnific.faults import Fault, FaultKind, enact
 from tests.fakes.magnific.state import SandboxState
@@ -74,7 +74,7 @@ async def perform(
     return response
 
 
-def build_exception_handlers(state: SandboxState) -> Handlers:
+def build_exception_handlers(state: SandboxState) -> dict[Any, Any]:
     """Build the handlers of what no operation has answered: keys, unknown paths, wrong methods, and the switches'."""
 
     async def answer(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flowport.sandbox.engine import Product, ProductKind
+from flowport.sandbox.apps import Product, ProductKind
 from flowport.sandbox.web import Refused
 
 LIBRARY_PREFIX: Final = "/library/"

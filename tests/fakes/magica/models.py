@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from flowport.sandbox import engine
 from flowport.sandbox.apps import APPS, AppInput, InputType, SandboxApp
 from flowport.sandbox.inputs import MAX_TEXT_CHARACTERS
 from tests.fakes.magica.answering import FACE, Call, build_json
@@ -29,8 +28,8 @@ _WRITER: Final = SandboxApp(
     "gPt5wRiTeR", "Writer", 1, draw_anything, (AppInput("prompt", InputType.TEXT, "Prompt", is_long=True),)
 )
 MODELS: Final[Mapping[str, tuple[str, SandboxApp]]] = {
-    "text-to-image": ("text_to_image", _BY_RECIPE[engine.picture]),
-    "image-upscaler": ("image_upscaler", _BY_RECIPE[engine.upscale]),
+    "text-to-image": ("text_to_image", _BY_RECIPE["picture"]),
+    "image-upscaler": ("image_upscaler", _BY_RECIPE["upscale"]),
     "gpt-5": (WRITER, _WRITER),
 }
 """Node type and what it does, by model id; the id and the node type differ, as with the real ones."""

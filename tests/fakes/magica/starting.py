@@ -4,13 +4,13 @@ from typing import Any
 
 import anyio.to_thread
 
-from flowport.sandbox.apps import SandboxApp
-from flowport.sandbox.engine import Values
+from flowport.sandbox.apps import SandboxApp, Values
 from tests.fakes.magica.credits import check_balance, get_price
 from tests.fakes.magica.records import RunRecord, build_run_id
 from tests.fakes.magica.values import parse_values
 from tests.fakes.magica.webhooks import parse_webhook, watch
 from tests.fakes.magica.workflows import Workflow
+from tests.fakes.magnific.generated import find_texts
 from tests.fakes.magnific.plans import build_plan
 from tests.fakes.magnific.state import SandboxState
 
@@ -50,5 +50,5 @@ def accept(
 
 def _write_text(app: SandboxApp, values: Values) -> str:
     """Write what a node that writes makes of a run's texts, links that stand in them included."""
-    said = [*values.texts.values(), *(item for items in values.lists.values() for item in items)]
+    said = find_texts(values)
     return "\n\n".join([f"{app.name}: a short synopsis.", *said])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowport.sandbox.engine import ProductKind
+from flowport.sandbox.apps import ProductKind
 from flowport.sandbox.web import Refused
 from tests.fakes.magica.library import Library
 

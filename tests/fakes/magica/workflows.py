@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, assert_never
 
-from flowport.sandbox import engine
 from flowport.sandbox.apps import APPS, AppInput, InputType, SandboxApp
 from tests.fakes.magnific.generated import draw_anything
 
@@ -23,16 +22,16 @@ REQUEST: Final = "request"
 RESPONSE: Final = "response"
 
 PROCESSING: Final = {
-    engine.upscale: ("image_upscaler",),
-    engine.sketch: ("pencil_sketch",),
-    engine.poster: ("retro_poster",),
-    engine.picture: ("text_to_image",),
-    engine.variations: ("text_to_image",),
-    engine.cinema: ("text_to_image",),
-    engine.product: ("product_shot", "relight"),
-    engine.clip: ("image_to_video", "music"),
-    engine.breakdown: ("image_upscaler",),
-    engine.storyboard: ("gpt_5", "storyboard"),
+    "upscale": ("image_upscaler",),
+    "sketch": ("pencil_sketch",),
+    "poster": ("retro_poster",),
+    "picture": ("text_to_image",),
+    "variations": ("text_to_image",),
+    "cinema": ("text_to_image",),
+    "product": ("product_shot", "relight"),
+    "clip": ("image_to_video", "music"),
+    "breakdown": ("image_upscaler",),
+    "storyboard": ("gpt_5", "storyboard"),
     draw_anything: ("text_to_image",),
 }
 """The types of a workflow's processing nodes: those that its files and its failures name, and one that writes."""

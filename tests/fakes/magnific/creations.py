@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from flowport.sandbox.engine import Product
+from flowport.sandbox.apps import Product
 from flowport.sandbox.web import Refused
 from tests.fakes.magica.library import Library
 from tests.fakes.magnific.files import FileStore

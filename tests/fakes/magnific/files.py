@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flowport.sandbox.engine import Product
+from flowport.sandbox.apps import Product
 from flowport.sandbox.files import LOOPBACK_HOSTS, NOT_ITS_OWN
 from flowport.sandbox.web import Refused
 

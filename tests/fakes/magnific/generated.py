@@ -3,9 +3,9 @@
 import hashlib
 from typing import Final
 
-from flowport.sandbox import scenery
-from flowport.sandbox.apps import AppInput, InputType, OptionShape, SandboxApp
-from flowport.sandbox.engine import Outcome, Values, build_drawing
+from flowport.sandbox import pictures
+from flowport.sandbox.apps import AppInput, InputType, OptionShape, Outcome, SandboxApp, Values
+from flowport.sandbox.engine import build_drawing
 
 _SUBJECTS: Final = (
     "Product Photo",
@@ -65,10 +65,16 @@ _OWN_EVERY: Final = 10
 _DRAFT_EVERY: Final = 20
 
 
+def find_texts(values: Values) -> list[str]:
+    """Return every text among the inputs of a run."""
+    found = [value for value in values.values() if isinstance(value, str)]
+    return [*found, *(item for items in values.values() if isinstance(items, tuple) for item in items)]
+
+
 def draw_anything(values: Values) -> Outcome:
     """Draw the landscape of whatever texts are given."""
-    said = " ".join([*values.texts.values(), *(item for items in values.lists.values() for item in items)])
-    return Outcome((build_drawing("text-to-image", scenery.draw_landscape(said, scenery.SHAPES["square"])),))
+    said = " ".join(find_texts(values))
+    return Outcome((build_drawing("text-to-image", pictures.draw_landscape(said, pictures.SHAPES["square"])),))
 
 
 def generate_app(number: int) -> SandboxApp:

@@ -14,8 +14,8 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from flowport.sandbox.apps import SandboxApp
-from flowport.sandbox.engine import Outcome, ProductKind, StepFailed, Values, produce
+from flowport.sandbox.apps import Outcome, ProductKind, SandboxApp, StepFailed, Values
+from flowport.sandbox.engine import produce
 from flowport.sandbox.web import format_instant
 from tests.fakes.magnific.files import FileStore, StoredFile
 
@@ -190,7 +190,7 @@ class RunStore:
             products = ()
         return replace(
             run,
-            values=Values(),
+            values={},
             status=status,
             completed_at=self._clock(),
             error_message=_choose_message(status, plan, outcome),

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from flowport.sandbox.serve import LOOPBACK, WORKER_THREADS, SandboxAddresses, listen, serve_origins
-from flowport.sandbox.web import EXCEPTION_HANDLERS, guard_host
+from flowport.sandbox.web import EXCEPTION_HANDLERS, guard
 from tests.fakes.magica.face import build_face
 from tests.fakes.magica.state import MagicaState
 from tests.fakes.magnific.api import build_api_routes
@@ -48,8 +48,8 @@ async def serve(options: FakeOptions, on_ready: Callable[[SandboxAddresses], Non
                 exception_handlers=EXCEPTION_HANDLERS,
             )
             origins = [
-                (guard_host(api, api_port), api_socket),
-                (guard_host(build_files_app(state), files_port), files_socket),
+                (guard(api, api_port), api_socket),
+                (guard(build_files_app(state), files_port), files_socket),
             ]
             await serve_origins(tasks, origins, lambda: on_ready(addresses), RawProtocol)
 

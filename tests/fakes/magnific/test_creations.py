@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowport.sandbox.engine import Product, ProductKind
+from flowport.sandbox.apps import Product, ProductKind
 from flowport.sandbox.web import Refused
 from tests.fakes.magica.library import Library
 from tests.fakes.magnific.creations import Creations

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flowport.sandbox.engine import Product, ProductKind
+from flowport.sandbox.apps import Product, ProductKind
 from flowport.sandbox.web import Refused
 from tests.fakes.client import Client
 from tests.fakes.magnific.files import FileStore

@@ -1,7 +1,7 @@
 """Apps like those of strangers."""
 
 from flowport.sandbox.apps import InputType
-from flowport.sandbox.engine import Values, produce
+from flowport.sandbox.engine import produce
 from tests.fakes.magnific.describing import build_definition
 from tests.fakes.magnific.generated import draw_anything, generate_app
 
@@ -32,7 +32,7 @@ def test_no_app_has_two_inputs_of_one_key() -> None:
 
 def test_a_generated_app_makes_a_picture_of_whatever_it_is_told() -> None:
     """Its inputs are of any kind and number."""
-    nothing = produce(draw_anything, Values())
-    said = produce(draw_anything, Values(texts={"a": "hills"}, lists={"b": ("sea", "sky")}))
+    nothing = produce(draw_anything, {})
+    said = produce(draw_anything, {"a": "hills", "b": ("sea", "sky")})
     assert [product.mime_type for product in (*nothing.products, *said.products)] == ["image/png"] * 2
     assert nothing.products[0].data != said.products[0].data

@@ -7,7 +7,6 @@ import anyio.lowlevel
 import pytest
 
 from flowport.sandbox.apps import APPS
-from flowport.sandbox.engine import Values
 from tests.fakes.client import Client
 from tests.fakes.magnific.files import FileStore
 from tests.fakes.magnific.runs import RunPlan, RunStatus, RunStore
@@ -91,7 +90,7 @@ async def test_a_broken_engine_fails_the_run_alone(caplog: pytest.LogCaptureFixt
     async with anyio.create_task_group() as tasks:
         runs = RunStore(FileStore("http://127.0.0.1:1", 60), tasks, anyio.CapacityLimiter(1))
         with caplog.at_level(logging.ERROR):
-            run = runs.accept(APPS[0], Values(), RunPlan(0, 0))
+            run = runs.accept(APPS[0], {}, RunPlan(0, 0))
             await runs.wait_until_over(run.id)
     ended = runs.get(run.id)
     assert ended is not None
@@ -103,7 +102,7 @@ async def test_a_run_hurried_in_the_moment_of_a_reset_is_forgotten() -> None:
     """Its task may be about to go on, and must not bring the run back."""
     async with anyio.create_task_group() as tasks:
         runs = RunStore(FileStore("http://127.0.0.1:1", 60), tasks, anyio.CapacityLimiter(1))
-        run = runs.accept(APPS[0], Values(), RunPlan(3600, 0))
+        run = runs.accept(APPS[0], {}, RunPlan(3600, 0))
         await anyio.lowlevel.checkpoint()
         runs.hurry(run.id, runs.get_plan(run.id))
         runs.reset()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from flowport.sandbox.engine import Product
+from flowport.sandbox.apps import Product
 from flowport.sandbox.files import ASSET_SECONDS, CONTENT_TYPES, FILE_SECONDS, UPLOAD_PREFIX, UPLOAD_SECONDS
 from flowport.sandbox.web import KEY_HEADERS, Refused, format_instant
 from tests.fakes.magnific.files import parse_own_link

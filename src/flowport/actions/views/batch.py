@@ -2,25 +2,26 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from flowport.actions.views.run import format_joined, tell_cost
 from flowport.actions.views.view import (
     MAX_RUN_BYTES,
     UNKNOWN_COST,
     Facts,
-    Link,
+    Form,
     View,
+    build_brief_output,
     build_link,
     count_twice,
     drop_empty,
     make_sendable,
+    name_output,
     plain,
 )
-from flowport.domain.models import Output, OutputKind, Run, RunState
+from flowport.domain.models import Run, RunState
 from flowport.domain.text import choose_forms, clean_text, count_bytes, format_duration, format_quoted
-from flowport.domain.uris import format_output_uri, format_run_uri
+from flowport.domain.uris import format_run_uri
 from flowport.media.previews import Preview
 from flowport.runs.batch.report import get_row_state
 from flowport.runs.output_file import find_folder_warning
@@ -29,22 +30,10 @@ from flowport.store.batch_records import BatchProgress, RowStatus
 
 _MAX_PROBLEM: Final = 300
 _MAX_BRIEF_PROBLEM: Final = 80
-_MAX_TEXT: Final = 200
 _MAX_ROWS: Final = 250
 """More than an answer has room for, however short they are."""
 _MAX_OUTPUTS: Final = 20
 """Outputs of one row that an answer lists."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A row in one of the forms in which an answer may show it."""
-
-    facts: Facts
-    links: tuple[Link, ...] = ()
-
-    def count_bytes(self) -> int:
-        return count_twice(self.facts) + sum(link.count_bytes() for link in self.links) + 2
 
 
 def build_batch_answer(
@@ -161,19 +150,19 @@ def _has_failed(row: RowStatus) -> bool:
     return row.run is not None and row.run.state.is_final and not row.run.outputs
 
 
-def _build_forms(row: RowStatus, batch_progress: BatchProgress) -> tuple[_Shown, _Shown, _Shown]:
+def _build_forms(row: RowStatus, batch_progress: BatchProgress) -> tuple[Form, Form, Form]:
     """Return a row from its shortest to its fullest form."""
     head = _build_head(row, batch_progress)
     run = row.run
     if run is None:
-        return (_Shown(drop_empty(head)),) * 3
+        return (Form(drop_empty(head)),) * 3
     brief = {**head, "problem": clean_text(run.failure, limit=_MAX_BRIEF_PROBLEM)}
     full = {**head, "problem": clean_text(run.failure, limit=_MAX_PROBLEM)}
     outputs = run.outputs[:_MAX_OUTPUTS]
-    middle = {**full, "outputs": [_name_output(run, output) for output in outputs]}
-    full |= {"outputs": [_build_output(run, output) for output in outputs]}
+    middle = {**full, "outputs": [name_output(run, output) for output in outputs]}
+    full |= {"outputs": [build_brief_output(run, output) for output in outputs]}
     links = tuple(build_link(run, output, output.link) for output in outputs if output.link)
-    return _Shown(drop_empty(brief)), _Shown(drop_empty(middle)), _Shown(drop_empty(full), links)
+    return Form(drop_empty(brief)), Form(drop_empty(middle)), Form(drop_empty(full), links)
 
 
 def _build_whole(row: RowStatus, batch_progress: BatchProgress) -> Facts:
@@ -184,7 +173,7 @@ def _build_whole(row: RowStatus, batch_progress: BatchProgress) -> Facts:
         facts |= {
             "credits": tell_cost(run),
             "problem": clean_text(run.failure, limit=_MAX_PROBLEM),
-            "outputs": [_build_output(run, output) for output in run.outputs[:_MAX_OUTPUTS]],
+            "outputs": [build_brief_output(run, output) for output in run.outputs[:_MAX_OUTPUTS]],
         }
     return drop_empty(facts)
 
@@ -196,25 +185,6 @@ def _build_head(row: RowStatus, batch_progress: BatchProgress) -> Facts:
     facts["state"] = get_row_state(row)
     facts["run_id"] = row.run.id if row.run is not None else ""
     return facts
-
-
-def _name_output(run: Run, output: Output) -> str:
-    """Return where an output is: here, else at the provider."""
-    short = clean_text(output.text, limit=_MAX_TEXT) if output.kind is OutputKind.TEXT else ""
-    return short or make_sendable(output.saved_path) or output.link or format_output_uri(run.id, output.n)
-
-
-def _build_output(run: Run, output: Output) -> dict[str, Any]:
-    return drop_empty(
-        {
-            "kind": output.kind.value,
-            "text": clean_text(output.text, limit=_MAX_TEXT),
-            "url": output.link,
-            "saved_path": make_sendable(output.saved_path),
-            "save_problem": clean_text(output.save_problem, limit=_MAX_BRIEF_PROBLEM),
-            "resource": format_output_uri(run.id, output.n),
-        }
-    )
 
 
 def _format_next_step(run: Run) -> str:

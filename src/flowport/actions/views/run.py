@@ -1,14 +1,13 @@
 """The facts about one run and its outputs, as many as an answer has room for. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from flowport.actions.views.view import (
     MAX_RUN_BYTES,
     UNKNOWN_COST,
     Facts,
-    Link,
+    Form,
     View,
     build_link,
     count_twice,
@@ -57,7 +56,7 @@ def build_run_answer(view: RunView, previews: Sequence[Preview] = (), without: S
     facts["outputs"] = [one.facts for one in shown]
     facts["outputs_not_shown"] = len(run.outputs) - len(shown)
     facts["left_out"] = _format_left_out(run, shown)
-    links = tuple(one.link for one in shown if one.link is not None)
+    links = tuple(link for one in shown for link in one.links)
     is_error = run.state in {RunState.FAILED, RunState.UNKNOWN}
     return View(drop_empty(facts), links, tuple(previews), is_error)
 
@@ -133,20 +132,6 @@ def format_summary(view: RunView) -> str:
     return f"{format_quoted(run.app_name)} {verbs[run.state]} ({format_duration(view.elapsed_seconds)}{made}){saving}.{problem}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """An output in one of the forms in which an answer may show it."""
-
-    facts: Facts
-    link: Link | None
-    is_whole: bool
-    """Whether no fact is missing."""
-
-    def count_bytes(self) -> int:
-        """Return what it takes of an answer: as structured content, as a line of the text, and as a link."""
-        return count_twice(self.facts) + (self.link.count_bytes() if self.link else 0) + 2
-
-
 def _build_heading(view: RunView) -> Facts:
     *limits, shortest = _TEXT_LIMITS
     for limit in limits:
@@ -156,7 +141,7 @@ def _build_heading(view: RunView) -> Facts:
     return build_run_facts(view, text_limit=shortest)
 
 
-def _choose_outputs(run: Run, budget: int) -> list[_Shown]:
+def _choose_outputs(run: Run, budget: int) -> list[Form]:
     outputs = run.outputs[:MAX_SHOWN_OUTPUTS]
     whole = [_show_whole(run, output, output.link or "") for output in outputs]
     if sum(one.count_bytes() for one in whole) <= budget:
@@ -170,22 +155,21 @@ def _choose_outputs(run: Run, budget: int) -> list[_Shown]:
     return [forms[place][form] for place, form in enumerate(chosen)]
 
 
-def _show_whole(run: Run, output: Output, link: str) -> _Shown:
-    return _Shown(
-        build_output_facts(run, output), build_link(run, output, link) if output.link else None, is_whole=True
-    )
+def _show_whole(run: Run, output: Output, link: str) -> Form:
+    links = (build_link(run, output, link),) if output.link else ()
+    return Form(build_output_facts(run, output), links)
 
 
-def _show_briefly(run: Run, output: Output) -> _Shown:
+def _show_briefly(run: Run, output: Output) -> Form:
     """Show where the output is on this computer and here, and the beginning of its text."""
     whole = build_output_facts(run, output)
     facts: Facts = {key: whole[key] for key in _BRIEF_FACTS if key in whole}
     if output.text:
         facts["text"] = clean_text(output.text, limit=_MAX_BRIEF_TEXT)
-    return _Shown(facts, None, is_whole=facts == whole)
+    return Form(facts, is_whole=facts == whole)
 
 
-def _format_left_out(run: Run, shown: Sequence[_Shown]) -> str:
+def _format_left_out(run: Run, shown: Sequence[Form]) -> str:
     if len(shown) == len(run.outputs) and all(one.is_whole for one in shown):
         return ""
     return f"For length not everything is shown here; {format_run_uri(run.id)} has all outputs with their links."

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
-from flowport.domain.models import Output, Run
-from flowport.domain.text import count_bytes
+from flowport.domain.models import Output, OutputKind, Run
+from flowport.domain.text import clean_text, count_bytes
+from flowport.domain.uris import format_output_uri
 from flowport.media.previews import Preview
 
 Facts: TypeAlias = dict[str, Any]
@@ -46,6 +47,10 @@ class Link:
         return count_bytes([self.uri, self.name, self.title, self.mime_type, self.size_bytes]) + _LINK_FRAME_BYTES
 
 
+_MAX_TEXT: Final = 200
+_MAX_BRIEF_PROBLEM: Final = 80
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The answer to an action."""
@@ -60,10 +65,44 @@ class View:
         return replace(self, facts={**self.facts, name: sentence}) if sentence else self
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An output or a row in one of the forms in which an answer may show it."""
+
+    facts: Facts
+    links: tuple[Link, ...] = ()
+    is_whole: bool = True
+    """Whether no fact is missing."""
+
+    def count_bytes(self) -> int:
+        """Return what it takes of an answer: as structured content, as a line of the text, and as links."""
+        return count_twice(self.facts) + sum(link.count_bytes() for link in self.links) + 2
+
+
 def build_link(run: Run, output: Output, uri: str) -> Link:
     """Return the link of an answer to an output."""
     name = make_sendable(PurePath(output.saved_path).name) or f"{run.tool_name}-{output.n}"
     return Link(uri, name, f"{run.app_name} {output.n}", output.mime_type, output.size_bytes)
+
+
+def build_brief_output(run: Run, output: Output) -> Facts:
+    """Return where an output is, and the beginning of its text."""
+    return drop_empty(
+        {
+            "kind": output.kind.value,
+            "text": clean_text(output.text, limit=_MAX_TEXT),
+            "url": output.link,
+            "saved_path": make_sendable(output.saved_path),
+            "save_problem": clean_text(output.save_problem, limit=_MAX_BRIEF_PROBLEM),
+            "resource": format_output_uri(run.id, output.n),
+        }
+    )
+
+
+def name_output(run: Run, output: Output) -> str:
+    """Return a text result, or where an output is: on this computer, else at the provider, else here."""
+    short = clean_text(output.text, limit=_MAX_TEXT) if output.kind is OutputKind.TEXT else ""
+    return short or make_sendable(output.saved_path) or output.link or format_output_uri(run.id, output.n)
 
 
 def drop_empty(facts: Facts) -> Facts:

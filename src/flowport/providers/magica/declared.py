@@ -87,7 +87,7 @@ def parse_declarations(found: Any) -> tuple[DeclaredWorkflow, ...]:
         ConfigurationError: Everything that cannot be used, the first with the others beside it.
     """
     if not isinstance(found, list):
-        raise _build_error(WORKFLOWS_KEY, "is no list of tables", f"Write [[{WORKFLOWS_KEY}]] before each workflow.")
+        raise _build_error(WORKFLOWS_KEY, "is not a list of tables", f"Write [[{WORKFLOWS_KEY}]] before each workflow.")
     declared: list[DeclaredWorkflow] = []
     problems: list[ConfigurationError] = []
     for n, item in enumerate(found, 1):
@@ -119,7 +119,7 @@ def _parse_workflow(item: Any, place: str) -> DeclaredWorkflow:
 
 def _parse_input(item: Any, place: str) -> DeclaredInput:
     if not isinstance(item, Mapping):
-        raise _build_error(place, "is no table", f"Write [[{WORKFLOWS_KEY}.inputs]] before each.")
+        raise _build_error(place, "is not a table", f"Write [[{WORKFLOWS_KEY}.inputs]] before each.")
     _refuse_unknown(item, tuple(_SHAPES), place)
     for key in ("node", "field", "type"):
         if not str(item.get(key, "")).strip():

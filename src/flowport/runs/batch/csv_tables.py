@@ -220,7 +220,7 @@ def _decode(data: bytes, argument: str) -> str:
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise build_refusal(argument, "names a workbook and no table of text", _SAVE_AS)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data:
-        raise build_refusal(argument, "names a file that is no text in UTF-8", _SAVE_AS)
+        raise build_refusal(argument, "names a file that is not UTF-8 text", _SAVE_AS)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:

@@ -17,7 +17,6 @@ from flowport.domain.errors import RunNotFound, StoreError
 from flowport.domain.models import Run, RunState
 from flowport.domain.run_events import Finished
 from flowport.network.account import OpenAccount
-from flowport.runs.accept import Submission
 from flowport.runs.batch.prepare import PreparedBatch, build_batch, build_row_run
 from flowport.runs.batch.report import BatchReport, SavedReport
 from flowport.runs.calls import RunRequest
@@ -26,6 +25,7 @@ from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.poll_schedule import get_live_rows
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.service import Runner
+from flowport.runs.submit import Submission
 from flowport.runtime.clock import Clock
 from flowport.runtime.supervisor import Supervisor
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
