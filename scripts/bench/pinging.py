@@ -94,6 +94,8 @@ def _fill(params: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 
 def _make_noise() -> list[float]:
+    if sys.platform != "linux":
+        raise RuntimeError("only Linux lets the size of a pipe be set")
     source, target = os.pipe()
     fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     waits: list[float] = []
