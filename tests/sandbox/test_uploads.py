@@ -9,6 +9,7 @@ from flowport.sandbox.files import ASSET_SECONDS, UPLOAD_SECONDS, Files
 from flowport.sandbox.storage import Storage
 from flowport.sandbox.web import Refused
 from tests.fakes.client import KEY, build_photo, write
+from tests.fakes.client import Client as FakeClient
 from tests.sandbox.client import Client
 
 PNG = write(build_photo())
@@ -24,7 +25,7 @@ class Clock:
         return self.now
 
 
-async def request(sandbox: Client, *types: str) -> list[dict[str, Any]]:
+async def request(sandbox: Client | FakeClient, *types: str) -> list[dict[str, Any]]:
     """Ask for places."""
     body = {"files": [{"content_type": kind} for kind in types or ("image/png",)]}
     answer = await sandbox.http.post("/v1/ai/uploads/request-url", json=body)

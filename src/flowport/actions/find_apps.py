@@ -159,7 +159,7 @@ async def _find(workspace: Workspace, one: OpenCatalog, search: Search) -> list[
 
 
 def _order_by_kind(found: Sequence[_Found], makes: OutputKind) -> list[_Found]:
-    """Return the apps that are known to make this, then those of which nobody knows what they make."""
+    """Return the apps that are known to make this, then those whose outputs are unknown."""
     known = [item for item in found if makes in item.history.kinds]
     return known + [item for item in found if not item.history.kinds]
 

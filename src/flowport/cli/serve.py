@@ -126,7 +126,7 @@ def _find_first(problem: BaseException) -> BaseException:
 
 async def _serve(settings: Settings | ConfigurationError, serve: Serve, open_all: OpenAssembly) -> int:
     """Serve, and return the exit code when everything is closed."""
-    # Only a client on standard output is gone when nobody reads there.
+    # Only a client on standard output has disconnected when its end is closed.
     end = End(open_client_fd() if serve is stdio.serve else None)
     listen_for_signals(end)
     async with anyio.create_task_group() as tasks:

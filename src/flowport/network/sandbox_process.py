@@ -81,7 +81,7 @@ class BuiltInSandbox:
 
         Args:
             provider: Whose API it speaks.
-            folder: Where it keeps runs and files, and where programs find it; None for one that nobody shares.
+            folder: Where it keeps runs and files, and where programs find it; None for one that no other program shares.
             command: How a process is started.
         """
         self._provider = provider

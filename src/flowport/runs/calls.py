@@ -81,7 +81,7 @@ class RunRequest:
     is_new_wanted: bool = False
     """Whether it joins no earlier run."""
     is_doubt_accepted: bool = False
-    """Whether it is made although an equal run may have been started and nobody knows."""
+    """Whether it is made although an equal run may have been started and its outcome is unknown."""
     is_price_agreed: bool = False
     """Whether the person was asked about the price and agreed."""
     urgency: Urgency = Urgency.WAITED
@@ -103,7 +103,7 @@ class RecentRequests:
     """Remembers the calls whose clients wait, and makes the rules by which a call joins an earlier run."""
 
     def __init__(self, clock: Clock, *, window_seconds: float, spending_limits: SpendingLimits | None = None) -> None:
-        """Begin empty; `window_seconds` is how long a run can be joined, 0 for never. Without a purse all is paid."""
+        """Begin empty; `window_seconds` is how long a run can be joined, 0 for never. Without limits nothing is refused for its price."""
         self._clock = clock
         self.spending_limits = spending_limits or SpendingLimits()
         self._window_seconds = window_seconds
@@ -120,7 +120,7 @@ class RecentRequests:
         """
         processes, arrived_at = KnownProcesses(), self._clock.monotonic()
         while True:
-            # Asked each time anew, and as late as can be: a client that has gone meanwhile does not count.
+            # Asked each time, as late as possible: a client that has disconnected meanwhile does not count.
             outcome = await accept(self._build_rules(call, process.process_id, processes, arrived_at))
             if not isinstance(outcome, LivenessNeeded):
                 return outcome

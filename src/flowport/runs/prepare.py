@@ -177,7 +177,7 @@ class CallPreparer:
     async def _find(
         self, text: str, item: Input, argument: str, account: OpenAccount, call: RunRequest
     ) -> OutputMedia | CreationMedia | None:
-        """Return what is named that somebody has already; None when it is to be read here."""
+        """Return the earlier output, or the file at the provider, that the text names; None for what is to be read here."""
         output = await self._finder.find(text, argument=argument, kind=item.kind, call=call)
         if output is None and (moved := await account.localize(text)) != text:
             output = await self._finder.find(moved, argument=argument, kind=item.kind, call=call)
@@ -303,7 +303,7 @@ def _shorten(value: JsonValue) -> JsonValue:
     if isinstance(value, list):
         return [_shorten(one) for one in value]
     if isinstance(value, dict):
-        # A default is a stranger's too.
+        # A default is untrusted text, too.
         return {clean_line(key): _shorten(one) for key, one in value.items()}
     if not isinstance(value, str):
         return value
@@ -319,7 +319,7 @@ PRICING_SECONDS: Final = 10.0
 
 
 async def price_call(call: PreparedCall, account: OpenAccount) -> PreparedCall:
-    """Return the call at the price of this moment; one whose estimate fails has a price that nobody knows.
+    """Return the call at the price of this moment; one whose estimate fails has an unknown price.
 
     The price in the list may be a day old, and a workflow is changed in a minute.
     """

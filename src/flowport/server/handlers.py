@@ -359,7 +359,7 @@ async def _guard(work: Awaitable[Any]) -> Any:
     """Await a request that is not a tool call, so that its errors have no place in a result.
 
     Raises:
-        MCPError: An error that somebody can act on, as its sentence; our own bugs without theirs.
+        MCPError: An error that a caller can act on, as its sentence; for our own bugs a general one.
         ResourceNotFound: As it is; its code depends on the era.
     """
     try:

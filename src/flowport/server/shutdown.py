@@ -33,7 +33,7 @@ class End:
         """Begin the watch; call it on the running event loop, once in a process.
 
         Args:
-            client_fd: Where the client is written to; the end comes when nobody reads there any more, or when the program
+            client_fd: Where the client is written to; the end comes when its reading end is closed, or when the program
                 that started us has ended. None for nowhere.
         """
         self.asked = anyio.Event()

@@ -178,12 +178,12 @@ class LineReader:
         Raises:
             anyio.EndOfStream: There is nothing more.
         """
-        # Also when a line is here already: whoever answers is not to stand behind whoever asks.
+        # Also when a line is here already: answers must not wait behind requests.
         await anyio.lowlevel.checkpoint()
         while not self._lines:
             if self._has_ended:
                 raise anyio.EndOfStream
-            # Abandoned when cancelled, because nobody can tell when the client speaks again.
+            # Abandoned when cancelled, because it is unknown when the client writes again.
             self._take(await anyio.to_thread.run_sync(_read, self._descriptor, abandon_on_cancel=True))
         line = self._lines.popleft()
         return line.refuse() if isinstance(line, OverlongMessage) else parse_line(line)
@@ -202,7 +202,7 @@ class LineReader:
             self._end_line()
 
     def _extend(self, part: bytes) -> None:
-        """Take a part of a line; nobody keeps the middle of one that is too long."""
+        """Take a part of a line; the middle of one that is too long is dropped."""
         if self._overlong is None and len(self._rest) + len(part) > MAX_MESSAGE_BYTES:
             self._overlong = OverlongMessage()
             self._overlong.add(bytes(self._rest))
@@ -259,7 +259,7 @@ class LineWriter(MessageWriter):
         """Write a message and return when it is written; it is, too, when the caller stops waiting.
 
         Raises:
-            anyio.BrokenResourceError: Nobody reads any more.
+            anyio.BrokenResourceError: The reading end is closed.
         """
         line = memoryview(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode())
         if self._problem is not None:
@@ -275,19 +275,19 @@ class LineWriter(MessageWriter):
             raise anyio.BrokenResourceError from self._problem
 
     def _write_at_once(self, line: memoryview) -> memoryview:
-        """Write as much as nobody has to wait for, and return the rest."""
+        """Write what fits without blocking, and return the rest."""
         try:
             while line and self._poller is not None and self._poller.poll(0):
                 line = line[os.write(self._descriptor, line[:_SAFE_BYTES]) :]
         except OSError:
-            pass  # whoever writes the rest hears it again
+            pass  # the write of the rest reports it again
         return line
 
     async def write_waiting(self) -> None:
-        """Write what has to wait for the pipe, on a thread, until nobody reads any more.
+        """Write what has to wait for the pipe, on a thread, until the reading end is closed.
 
         Raises:
-            OSError: Nobody reads any more; whoever waits is told.
+            OSError: The reading end is closed; waiting writers are notified.
         """
         while True:
             await self._called.wait()
@@ -312,7 +312,7 @@ class LineWriter(MessageWriter):
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
-                # Whoever started us has made it so; select waits for pipes wherever they can be made so.
+                # The parent process has made it so; select waits for pipes wherever they can be made so.
                 select.select([], [self._descriptor], [])
 
 

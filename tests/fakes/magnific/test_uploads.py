@@ -1,14 +1,12 @@
 """Uploads: the address, its headers and its end, over real HTTP where the wire matters."""
 
-from typing import Any
-
-import httpx2
 import pytest
 
 from flowport.sandbox.files import ASSET_SECONDS, UPLOAD_SECONDS
 from flowport.sandbox.web import Refused
 from tests.fakes.client import Client, build_photo, write
 from tests.fakes.magnific.uploads import UploadStore
+from tests.sandbox.test_uploads import put, request
 
 PNG = write(build_photo())
 
@@ -21,23 +19,6 @@ class Clock:
     def __call__(self) -> float:
         """Tell the time."""
         return self.now
-
-
-async def request(sandbox: Client, *types: str) -> list[dict[str, Any]]:
-    """Ask for places."""
-    body = {"files": [{"content_type": kind} for kind in types or ("image/png",)]}
-    answer = await sandbox.http.post("/v1/ai/uploads/request-url", json=body)
-    assert answer.status_code == 200, answer.text
-    files: list[dict[str, Any]] = answer.json()["files"]
-    return files
-
-
-async def put(place: dict[str, Any], **headers: str) -> httpx2.Response:
-    """Put a file as a client should, with changes; a header without a value is left out."""
-    named = {**place["headers"], **{name.replace("_", "-"): value for name, value in headers.items()}}
-    async with httpx2.AsyncClient(trust_env=False) as http:
-        sent = {name: value for name, value in named.items() if value}
-        return await http.put(place["upload_url"], content=PNG, headers=sent)
 
 
 async def test_switches_end_the_life_of_a_place_and_of_a_link(sandbox: Client) -> None:
