@@ -58,8 +58,10 @@ from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
-from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
+from flowport.store.process_lock import LeaderLock, NoLock, ProcessLock, take_process_lock
+from flowport.store.records import StoreHealth
 from flowport.store.sqlite.connection import STORE_NAME
+from flowport.store.sqlite.inspection import inspect_file
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
 from flowport.store.sqlite.store import open_sqlite_store
@@ -130,7 +132,7 @@ async def open_assembly(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(home.store.close)
         stack.push_async_callback(fetcher.aclose)
-        accounts = [account] if account else _open_accounts(settings, clock, home, stack)
+        accounts = [account] if account else open_accounts(settings, clock, home.process, stack)
         for opened in accounts:
             stack.push_async_callback(opened.aclose)
         stack.callback(home.process.release)
@@ -154,17 +156,10 @@ def open_home(folder: Path) -> Home:
     """
     path = folder / STORE_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        process = ProcessLock(folder)
-    except NoLocks as exc:
-        reason = f"its folder {folder} does not let programs lock files ({exc.strerror})"
-        problem = StoreError(reason, "Set FLOWPORT_HOME to a folder on a local disk.")
-    except OSError as exc:
-        reason = f"the folder {folder} cannot be written to ({exc.strerror or type(exc).__name__})"
-        problem = StoreError(reason, "Set FLOWPORT_HOME to a folder that you may write to.")
-    else:
-        return Home(open_store(path), process)
-    return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
+        process = take_process_lock(folder)
+    except StoreError as exc:
+        return Home(open_refusing_store(path, exc), NoLock(folder), unrecorded={})
+    return Home(open_store(path), process)
 
 
 def find_store(folder: Path) -> Store | None:
@@ -173,7 +168,12 @@ def find_store(folder: Path) -> Store | None:
     return open_sqlite_store(path) if path.exists() else None
 
 
-def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExitStack) -> list[OpenAccount]:
+def inspect_store(folder: Path) -> StoreHealth:
+    """Return the state of a home's store; nothing is changed, created or locked."""
+    return inspect_file(folder / STORE_NAME)
+
+
+def open_accounts(settings: Settings, clock: Clock, process: ProcessLock, stack: AsyncExitStack) -> list[OpenAccount]:
     """Return the configured accounts, or the sandbox's when none is configured. Each home has one record of requests."""
     rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
     stack.push_async_callback(rate_windows.close)
@@ -190,7 +190,7 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
             title=provider.title,
             per_day=(provider.requests_per_day if is_limited else 0) if per_day is None else per_day,
             window=SharedState(rate_windows, account.id, clock),
-            process_id=home.process.process_id,
+            process_id=process.process_id,
         )
 
     accounts = []
@@ -208,7 +208,7 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
         accounts.append(OpenAccount(account, provider, build_limiter(account, provider), FixedLocation(location)))
     if not accounts:
         provider = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)()
-        sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME if home.unrecorded is None else None)
+        sandbox = BuiltInSandbox(provider, None if isinstance(process, NoLock) else settings.home / FOLDER_NAME)
         stack.push_async_callback(sandbox.aclose)
         # Always the same, although port and key change: its catalogue and its names outlive the process.
         account = Account(provider.name, SANDBOX_HOST, "builtin")

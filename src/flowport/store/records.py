@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from flowport.domain.errors import StoreError
 from flowport.domain.models import OutputKind, Run
 from flowport.domain.spending import LimitExceeded
 
@@ -180,6 +181,21 @@ class History:
     saved_outputs: int
     saved_bytes: int
     """The size of the saved outputs when they were saved; they may have been removed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """The state of a store's file, as someone finds it who only reads."""
+
+    layout: int | None = None
+    """None where there is no file, or it cannot be read; 0 when it is empty."""
+    is_older: bool = False
+    """Whether an older Flowport wrote it: the next start sets it aside."""
+    problem: StoreError | None = None
+    """Why it cannot be read, or what is damaged."""
+    is_writable: bool = True
+    history: History | None = None
+    """What the local owner has in it; None unless it can be read."""
 
 
 @dataclass(frozen=True, slots=True)

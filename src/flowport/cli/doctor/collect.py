@@ -1,0 +1,161 @@
+"""Find out the facts: thin, bounded in time, and without a lock of a home in which a Flowport serves."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from flowport.bootstrap import open_accounts
+from flowport.cli.doctor.facts import AccountFacts, Answered, Failed, FolderFacts, RouteFacts
+from flowport.domain.errors import ConfigurationError, FlowportError, Operation, ProviderRejected, StoreError
+from flowport.network.account import OpenAccount
+from flowport.network.connections import find_proxy_of, get_ssl_context
+from flowport.network.ratelimit.limiter import Priority
+from flowport.providers.interface import ApiAnswer, Provider
+from flowport.providers.registry import get_plugin
+from flowport.runtime.clock import SystemClock
+from flowport.settings.settings import Origin, Settings
+from flowport.store.process_lock import NoLock, take_process_lock
+
+CHECK_SECONDS: Final = 10.0
+"""How long one check may take; all of them run side by side."""
+_FILE_ADDRESS: Final = "https://files.example"
+"""Stands for the hosts of results, which only the provider knows."""
+_NOT_FOUND: Final = 404
+
+
+async def open_reading_accounts(settings: Settings, stack: AsyncExitStack) -> list[OpenAccount]:
+    """Return the configured accounts. Their requests count in the window that all programs of the home share.
+
+    A home that does not exist yet is not created.
+    """
+    if not settings.providers:
+        return []
+    if not (settings.home.is_absolute() and settings.home.is_dir()):
+        folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        settings = replace(settings, home=Path(folder))
+    accounts = open_accounts(settings, SystemClock(), NoLock(settings.home), stack)
+    for account in accounts:
+        stack.push_async_callback(account.aclose)
+    return accounts
+
+
+async def check_account(
+    account: OpenAccount, origins: Mapping[str, Origin], seconds: float = CHECK_SECONDS
+) -> AccountFacts:
+    """Return whether a provider accepts its key: one free request, or two where the first path family is unknown."""
+    plugin = get_plugin(account.account.provider)
+    setting = f"{plugin.prefix}API_KEY"
+    outcome: Answered | Failed = Failed(None, f"{plugin.title} did not answer within {seconds:g} s.")
+    limit = None
+    with anyio.move_on_after(seconds):
+        try:
+            outcome = await _ask_for_list(account)
+        except FlowportError as exc:
+            outcome = Failed(exc, account.explain(exc))
+        limit = await account.limiter.get_status()
+    origin = origins.get(setting, "")
+    return AccountFacts(plugin.title, plugin.name, account.account.host, setting, origin, outcome, limit)
+
+
+async def _ask_for_list(account: OpenAccount) -> Answered:
+    """Return what the first list holds, in the first path family that exists.
+
+    Raises:
+        FlowportError: No list came.
+    """
+    first, *others = (account.provider, *account.provider.alternatives)
+    try:
+        return await _read_list(account, first)
+    except ProviderRejected as exc:
+        if exc.status != _NOT_FOUND:
+            raise
+        for provider in others:
+            with suppress(ProviderRejected):
+                return await _read_list(account, provider)
+        raise
+
+
+async def _read_list(account: OpenAccount, provider: Provider) -> Answered:
+    await account.wait_for_turn(Priority.START, Operation.LIST_APPS)
+    answer = await account.send_now(provider.build_list_queries()[0].request)
+    apps = provider.parse_list(answer, is_own=True).apps
+    account.use_path_family(provider.style)
+    return Answered(len(apps), provider.style, _read_skew(answer))
+
+
+def _read_skew(answer: ApiAnswer) -> float | None:
+    """Return how far this computer's clock is ahead of the date in an answer."""
+    try:
+        return SystemClock().now() - parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+
+
+def find_routes(settings: Settings) -> list[RouteFacts]:
+    """Return how the APIs and the files are reached. An API on this computer needs no proxy."""
+    addresses = {get_plugin(one.provider).title: one.base_url for one in settings.providers if not one.is_loopback}
+    found: list[RouteFacts] = []
+    for purpose, address in {**addresses, "files": _FILE_ADDRESS}.items():
+        try:
+            found.append(RouteFacts(purpose, find_proxy_of(address)))
+        except ConfigurationError as exc:
+            found.append(RouteFacts(purpose, exc))
+    return found
+
+
+def find_trust_problem() -> ConfigurationError | None:
+    """Return why servers cannot be verified; None if they can."""
+    try:
+        get_ssl_context()
+    except ConfigurationError as exc:
+        return exc
+    return None
+
+
+def check_home(folder: Path) -> FolderFacts:
+    """Return the state of the home: besides writing, it needs file locks."""
+    facts = check_folder("the record of runs", "FLOWPORT_HOME", folder)
+    if facts.problem or not folder.is_dir():
+        return facts
+    try:
+        # A lock of our own, as each program has one: it is released at once.
+        take_process_lock(folder).release()
+    except StoreError as exc:
+        return replace(facts, problem=exc.problem)
+    return facts
+
+
+def check_folder(purpose: str, setting: str, path: Path, *, is_needed: bool = True) -> FolderFacts:
+    """Return whether a file can be written in a folder, or the folder be created. What is written is removed."""
+    facts = FolderFacts(purpose, setting, path, is_needed=is_needed)
+    try:
+        existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
+        if existing != path or not path.is_dir():
+            if not existing.is_dir():
+                return replace(facts, problem=f"{existing} is not a folder")
+            problem = "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} cannot be written to"
+            return replace(facts, problem=problem, free_bytes=shutil.disk_usage(existing).free)
+        trial = path / f".flowport-{secrets.token_hex(4)}"
+        try:
+            trial.touch(mode=0o600, exist_ok=False)
+        finally:
+            with suppress(OSError):
+                trial.unlink(missing_ok=True)
+        return replace(facts, free_bytes=shutil.disk_usage(path).free)
+    except (OSError, StopIteration) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else None
+        return replace(facts, problem=(reason or type(exc).__name__).lower())
+
+
+def find_missing_folders(paths: Sequence[Path]) -> list[Path]:
+    """Return those that are no folders."""
+    return [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112 - raises nothing

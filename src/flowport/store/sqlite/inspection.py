@@ -1,0 +1,46 @@
+"""Look at the store's file without changing it, beside a running Flowport or without one."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from flowport.domain.errors import StoreError
+from flowport.domain.models import LOCAL_OWNER
+from flowport.store.records import StoreHealth
+from flowport.store.sqlite.connection import build_file_error
+from flowport.store.sqlite.errors import build_damage_error, build_store_error
+from flowport.store.sqlite.maintenance import get_history
+from flowport.store.sqlite.schema import LAYOUT, get_layout
+
+BUSY_SECONDS = 2.0
+"""How long a reader waits for a process that has the file to itself."""
+
+
+def inspect_file(path: Path) -> StoreHealth:
+    """Return the state of a store's file. Nothing is raised, created or locked."""
+    try:
+        if not path.exists():
+            return StoreHealth()
+        # A file without a journal is not in use: read as immutable, it needs no files beside it.
+        option = "mode=ro" if os.path.lexists(path.with_name(f"{path.name}-wal")) else "immutable=1"
+        is_writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        address = f"{path.absolute().as_uri()}?{option}"
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS)) as connection:
+            connection.row_factory = sqlite3.Row
+            return _inspect(connection, is_writable=is_writable)
+    except StoreError as exc:
+        return StoreHealth(problem=exc)
+    except sqlite3.Error as exc:
+        return StoreHealth(problem=build_store_error(exc))
+    except OSError as exc:
+        return StoreHealth(problem=build_file_error(exc))
+
+
+def _inspect(connection: sqlite3.Connection, *, is_writable: bool) -> StoreHealth:
+    layout = get_layout(connection)
+    if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise build_damage_error()
+    if layout != LAYOUT:
+        return StoreHealth(layout, is_older=layout > 0, is_writable=is_writable)
+    return StoreHealth(layout, is_writable=is_writable, history=get_history(connection, owner=LOCAL_OWNER))
