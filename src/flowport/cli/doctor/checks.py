@@ -229,8 +229,10 @@ def check_own_server(outcome: Listed | NotListed, clients: Sequence[Client], ser
         fix = "Run `flowport serve` in a terminal: standard error has the reason."
         yield build_finding(Level.FAULT, "server", "`flowport serve` {problem}.", fix, problem=outcome.problem)
         return
-    sizes = {"count": len(outcome.tools), "kilobytes": round(outcome.size_bytes / 1000)}
-    yield build_finding(Level.OK, "tool list", "{count} tools in {kilobytes} KB.", **sizes)
+    kilobytes = round(outcome.size_bytes / 1000)
+    yield build_finding(
+        Level.OK, "tool list", "{count} tools in {kilobytes} KB.", count=len(outcome.tools), kilobytes=kilobytes
+    )
     for client in clients:
         problems = list(_find_excess(outcome, client, server))
         for template, number, most in problems:

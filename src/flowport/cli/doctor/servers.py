@@ -47,7 +47,8 @@ def build_environment(passed: Mapping[str, str], given: Mapping[str, str], every
         given: The variables of the entry, which may name others.
         every: What those names stand for.
     """
-    return passed | {name: _REFERENCE.sub(lambda one: every.get(one[1], one[0]), text) for name, text in given.items()}
+    expanded = {name: _REFERENCE.sub(lambda one: every.get(one[1], one[0]), text) for name, text in given.items()}
+    return {**passed, **expanded}
 
 
 def list_tools(words: Sequence[str], environment: Mapping[str, str], home: Path) -> ServerOutcome:

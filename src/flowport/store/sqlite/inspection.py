@@ -2,29 +2,37 @@
 
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import LOCAL_OWNER
 from flowport.store.records import StoreHealth
-from flowport.store.sqlite.connection import build_file_error
+from flowport.store.sqlite.connection import FORMER_NAME, build_file_error, refuse_lone_journal
 from flowport.store.sqlite.errors import build_damage_error, build_store_error
 from flowport.store.sqlite.maintenance import get_history
 from flowport.store.sqlite.schema import LAYOUT, get_layout
 
-BUSY_SECONDS = 2.0
+BUSY_SECONDS: Final = 2.0
 """How long a reader waits for a process that has the file to itself."""
 
 
 def inspect_file(path: Path) -> StoreHealth:
     """Return the state of a store's file. Nothing is raised, created or locked."""
     try:
+        refuse_lone_journal(path)
+        former = path.with_name(FORMER_NAME)
+        path = former if former.exists() and not path.exists() else path
         if not path.exists():
             return StoreHealth()
         # A file without a journal is not in use: read as immutable, it needs no files beside it.
         option = "mode=ro" if os.path.lexists(path.with_name(f"{path.name}-wal")) else "immutable=1"
-        is_writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        # The mode too: a user who may ignore it still gets files that others cannot write.
+        is_writable = bool(path.stat().st_mode & stat.S_IWUSR) and all(
+            os.access(one, os.W_OK) for one in (path, path.parent)
+        )
         address = f"{path.absolute().as_uri()}?{option}"
         with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS)) as connection:
             connection.row_factory = sqlite3.Row
