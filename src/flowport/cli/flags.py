@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flowport.domain.text import get_nearest
-from flowport.settings.folders import get_default_config_path
+from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_key_names
 
 

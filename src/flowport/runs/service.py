@@ -31,9 +31,9 @@ from flowport.runs.quota import QuotaWait
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
 from flowport.runs.submit import Acceptor, Submission, build_run
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 from flowport.store.records import Recorded
 from flowport.store.workers import Workers

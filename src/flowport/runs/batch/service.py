@@ -26,8 +26,8 @@ from flowport.runs.poll_schedule import get_live_rows
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.service import Runner
 from flowport.runs.submit import Submission
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
 from flowport.store.interface import Store
 from flowport.store.records import Taken
