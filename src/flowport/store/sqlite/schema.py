@@ -12,7 +12,7 @@ from flowport.domain.errors import StoreError
 APPLICATION_ID: Final = 0x466C6F77
 """What `PRAGMA application_id` says of our files: "Flow" in ASCII."""
 
-LAYOUT: Final = 9
+LAYOUT: Final = 10
 """What `PRAGMA user_version` says of a file with these tables; every change of them raises it."""
 
 TABLES: Final = (
@@ -31,6 +31,7 @@ TABLES: Final = (
         state TEXT NOT NULL,
         accepted_at REAL NOT NULL,
         process_id TEXT NOT NULL,
+        lease INTEGER NOT NULL,
         price_credits REAL,
         reserved_credits REAL NOT NULL,
         spent_credits REAL NOT NULL,
