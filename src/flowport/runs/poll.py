@@ -146,7 +146,11 @@ class RunPoller:
                 self._note_duration(run, slot.live, status)
                 return await self._finish(run, status, failure=_format_failure(account, status))
             slot.live = note_poll(slot.live, self._clock.monotonic())
-            run = await self._note_status(run, status, problem=_format_unknown_word(account, status))
+            noted = await self._note_status(run, status, problem=_format_unknown_word(account, status))
+            if noted.lease != run.lease:
+                # Another process has claimed it.
+                return PollResult(noted, is_ours=False)
+            run = noted
 
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
         known = self._pollers.get(account.account.id)

@@ -209,6 +209,18 @@ async def test_a_batch_ends_once(store: Store) -> None:
     assert (await store.get_batch_progress(BATCH)).csv_path == "/a.csv"
 
 
+async def test_a_batch_is_ended_by_the_process_that_carries_it_out(store: Store) -> None:
+    """What an earlier one makes of its rows counts no longer, nor does the table that it saved."""
+    await store.accept_batch(build_batch())
+    before = await store.get_run(BATCH, account_id=None, owner=OWNER)
+    await store.claim(BATCH, "p2", lease=before.lease)
+    end = Finished(S.PARTIAL, 900.0)
+    assert isinstance(await store.finish_batch(BATCH, end, before.lease, csv_path="/a.csv", csv_problem=""), Stale)
+    last = await store.finish_batch(BATCH, end, before.lease + 1, csv_path="/b.csv", csv_problem="")
+    assert isinstance(last, Recorded)
+    assert (await store.get_batch_progress(BATCH)).csv_path == "/b.csv"
+
+
 async def test_an_equal_batch_is_joined_and_no_row_is(store: Store) -> None:
     """By the words of the table or by its meaning; a single call that asks for the same as a row is another wish."""
     first = build_batch()

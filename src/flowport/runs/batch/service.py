@@ -131,7 +131,7 @@ class Batches:
         if batch.process_id != ours:
             if self._process.is_alive(batch.process_id):
                 return
-            outcome = await self._store.claim(batch.id, ours, from_worker=batch.process_id)
+            outcome = await self._store.claim(batch.id, ours, lease=batch.lease)
             if isinstance(outcome, Taken):
                 return
             batch = outcome.run
@@ -296,7 +296,9 @@ class Batches:
         saved = bell.report or await self._save_report(batch, rows, at=now)
         bell.report = saved if saved.path else None
         end = Finished(batch_progress.get_end(), now, failure=_format_end(batch_progress))
-        outcome = await self._store.finish_batch(batch.id, end, csv_path=saved.path, csv_problem=saved.problem)
+        outcome = await self._store.finish_batch(
+            batch.id, end, batch.lease, csv_path=saved.path, csv_problem=saved.problem
+        )
         return outcome.run
 
     async def _save_report(self, batch: Run, rows: Sequence[RowStatus], *, at: float) -> SavedReport:
