@@ -52,9 +52,8 @@ from flowport.runs.start import RunStarter
 from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
-from flowport.runtime.change_feed import Changes, ListKind
+from flowport.runtime.background import Changes, ListKind, Supervisor
 from flowport.runtime.clock import Clock, Pace, SystemClock
-from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up

@@ -15,7 +15,7 @@ from typing import Final
 
 from flowport.domain.errors import ConfigurationError
 from flowport.settings.config_file import ConfigFile, load_config_file
-from flowport.settings.folders import get_default_config_path
+from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_key_names
 
 NAME: Final = "keys.toml"
