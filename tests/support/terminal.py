@@ -44,7 +44,9 @@ class Terminal:
     def environment(self) -> dict[str, str]:
         """The whole environment."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
-        return {**kept, "HOME": str(self.folder), **self.variables}
+        folders = {"HOME": "", "XDG_CONFIG_HOME": ".config", "XDG_DATA_HOME": ".local/share"}
+        own = {name: str(self.folder / below) for name, below in folders.items()}
+        return {**kept, **own, **self.variables}
 
     def run(self, *arguments: str, text: str = "", **more: str) -> Ran:
         """Run a command.

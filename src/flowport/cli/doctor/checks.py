@@ -147,7 +147,7 @@ def check_routes(routes: Iterable[RouteFacts], trust: ConfigurationError | None,
         yield _build_problem("certificates", trust)
     else:
         source = Public(trusted_by or "the system")
-        yield build_finding(Level.OK, "certificates", "Servers are trusted as {source} says.", source=source)
+        yield build_finding(Level.OK, "certificates", "The authorities of {source} are trusted.", source=source)
 
 
 def _build_problem(name: str, problem: ConfigurationError) -> Finding:

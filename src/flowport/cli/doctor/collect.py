@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -138,24 +138,15 @@ def check_folder(purpose: str, setting: str, path: Path, *, is_needed: bool = Tr
     """Return whether a file can be written in a folder, or the folder be created. What is written is removed."""
     facts = FolderFacts(purpose, setting, path, is_needed=is_needed)
     try:
-        existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
-        if existing != path or not path.is_dir():
-            if not existing.is_dir():
-                return replace(facts, problem=f"{existing} is not a folder")
-            problem = "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} cannot be written to"
-            return replace(facts, problem=problem, free_bytes=shutil.disk_usage(existing).free)
-        trial = path / f".flowport-{secrets.token_hex(4)}"
-        try:
-            trial.touch(mode=0o600, exist_ok=False)
-        finally:
+        missing = [one for one in (path, *path.parents) if not os.path.lexists(one)]
+        trial = missing[-1] if missing else path / f".flowport-{secrets.token_hex(4)}"
+        with suppress(FileExistsError):
+            trial.mkdir(mode=0o700)
+            free_bytes = shutil.disk_usage(trial).free
+            # Another program that creates the folder just now may keep it.
             with suppress(OSError):
-                trial.unlink(missing_ok=True)
-        return replace(facts, free_bytes=shutil.disk_usage(path).free)
-    except (OSError, StopIteration) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else None
-        return replace(facts, problem=(reason or type(exc).__name__).lower())
-
-
-def find_missing_folders(paths: Sequence[Path]) -> list[Path]:
-    """Return those that are no folders."""
-    return [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112 - raises nothing
+                trial.rmdir()
+            return replace(facts, free_bytes=free_bytes)
+    except OSError as exc:
+        return replace(facts, problem=(exc.strerror or type(exc).__name__).lower())
+    return facts

@@ -90,10 +90,11 @@ def _format(finding: Finding) -> str:
     return f"{line}\n{'':8} -> {finding.fix}" if finding.fix else line
 
 
-async def examine(report: SettingsReport) -> list[Finding]:
+async def examine(report: SettingsReport, *, should_start_servers: bool = True) -> list[Finding]:
     """Make every check, side by side, and return the lines in a fixed order."""
     async with AsyncExitStack() as stack:
-        works = [*_build_local_works(report), *await _build_account_works(report, stack), *_build_server_works(report)]
+        works = [*_build_local_works(report), *await _build_account_works(report, stack)]
+        works += _build_server_works(report) if should_start_servers else ()
         found: list[list[Finding]] = [[] for _ in works]
 
         async def make(place: int, name: str, work: Work) -> None:
