@@ -18,8 +18,7 @@ import anyio
 
 from flowport.cli.flags import FlagParser
 from flowport.runtime.file_systems import replace_file
-from flowport.sandbox.leases import Leases
-from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, serve
+from flowport.sandbox.serve import Leases, SandboxAddresses, SandboxOptions, serve
 from flowport.sandbox.storage import Storage
 from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, LeaderLock
 from flowport.store.process_lock import FOLDER as PROCESSES
