@@ -26,8 +26,8 @@ from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.process_lock import ProcessLock
 from tests.runs.samples import CALL, read
 from tests.support.fake_clock import FakeClock

@@ -26,7 +26,7 @@ from flowport.runs.recovery import RunClaimer
 from flowport.runs.service import Runner
 from flowport.runs.submit import Submitter
 from flowport.runs.waiting import EventWait, Waiter, wait
-from flowport.runtime.change_feed import Changes
+from flowport.runtime.background import Changes
 from flowport.runtime.clock import Clock
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store

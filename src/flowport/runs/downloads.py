@@ -240,7 +240,7 @@ class OutputSaver:
 
     async def _note(self, run: Run, output: Output) -> None:
         try:
-            outcome = await self._store.record(run.id, OutputSaved(output))
+            outcome = await self._store.record(run.id, OutputSaved(output), run.lease)
         except StoreError as exc:
             logger.warning("output %d of run %s is saved, which could not be recorded: %s", output.n, run.id, exc)
             return
@@ -356,7 +356,10 @@ class DownloadRetrier:
             logger.info("the outputs of run %s are tried again without the store: %s", run.id, exc)
         else:
             # A store that could not record the end of the run has no outputs.
-            if kept.state.is_final:
+            if kept.lease != run.lease:
+                # Another process saves them now.
+                download_task.missing = frozenset()
+            elif kept.state.is_final:
                 download_task.run = kept
                 download_task.missing &= self._saver.find_missing(kept)
 

@@ -126,7 +126,7 @@ class InputPreparer:
             job.notes.append(SANDBOX_NOTE)
         notes = " ".join(dict.fromkeys(job.notes))
         if notes:
-            await self._store.record(run.id, InputsPrepared(notes))
+            await self._store.record(run.id, InputsPrepared(notes), run.lease)
         return PreparedInputs({**call.inputs, **values}, tuple(job.uploads), notes)
 
     async def _check_results_folder(self) -> list[str]:
