@@ -22,10 +22,17 @@ from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import (
     AppAmbiguous,
     AppNotFound,
+    ConfirmationNeeded,
+    DayCapReached,
     DefinitionNotRead,
     Namesake,
+    NotConfirmed,
+    PriceUnconfirmed,
+    PriceUnknown,
     ResourceNotFound,
+    RunCapReached,
     RunNotOver,
+    UncertainStart,
 )
 from flowport.domain.errors import (
     AppUnsupported,
@@ -38,8 +45,6 @@ from flowport.domain.errors import (
     StoreError,
 )
 from flowport.domain.models import App, Input, InputKind, Option
-from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, UncertainStart
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 from flowport.media.input_files import MediaRules, resolve_media
 from flowport.network.causes import FetchError, UploadError
 from flowport.providers.interface import ApiAnswer, NotTaken, Uncertain
@@ -321,7 +326,7 @@ def _iterate_providers() -> Iterator[Example]:
     for breakage in Breakage:
         yield Example(f"a poll: {breakage.name.lower()}", ProviderUnreachable("Magnific", Operation.READ_RUN, breakage))
     yield Example("the 1,000 requests of the day", DayUsedUp("Magica", Operation.START_RUN, 18_600.0))
-    yield Example("FLOWPORT_REQUESTS_PER_DAY=5", DayUsedUp("Magica", Operation.START_RUN, 600.0, is_told=False))
+    yield Example("FLOWPORT_REQUESTS_PER_DAY=5", DayUsedUp("Magica", Operation.START_RUN, 600.0, is_reported=False))
     yield Example("anything else of a provider", ProviderError("Magica", Operation.READ_BALANCE))
     yield Example("a result whose server fails", FetchError("cdn.example", "the server answered HTTP 500"))
     yield Example("an upload that is refused", UploadError("storage.example", "its server answered HTTP 403"))

@@ -28,6 +28,7 @@ from flowport.domain.run_events import (
     StartRequested,
     StartUnknown,
     apply,
+    is_covered,
 )
 from tests.store.samples import ACCOUNT, OUTPUT, RUN, build_run
 
@@ -167,7 +168,7 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
             {"state": S.QUEUED, "provider_run_id": "r1", "started_at": 8.0},
         ),
         (
-            build_run("a", S.UNKNOWN, failure="why", start_answer="<html>", reserved_credits=0.0, spent_credits=5.0),
+            build_run("a", S.UNKNOWN, failure="why", start_response="<html>", reserved_credits=0.0, spent_credits=5.0),
             StartConfirmed("r1", S.RUNNING, 8.0),
             {
                 "state": S.RUNNING,
@@ -175,7 +176,7 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
                 "started_at": 8.0,
                 "running_at": 8.0,
                 "failure": "",
-                "start_answer": "",
+                "start_response": "",
                 "finished_at": None,
                 "reserved_credits": 5.0,
                 "spent_credits": 0.0,
@@ -187,7 +188,7 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
             {
                 "state": S.UNKNOWN,
                 "failure": "No answer.",
-                "start_answer": "<html>",
+                "start_response": "<html>",
                 "finished_at": 9.0,
                 "reserved_credits": 0.0,
                 "spent_credits": 5.0,
@@ -195,7 +196,7 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
         ),
         (
             build_run("a", S.RUNNING),
-            Finished(S.PARTIAL, 9.0, OUTPUTS, "why", 4.0, is_cost_told=True),
+            Finished(S.PARTIAL, 9.0, OUTPUTS, "why", 4.0, is_cost_reported=True),
             {
                 "state": S.PARTIAL,
                 "outputs": OUTPUTS,
@@ -203,15 +204,15 @@ def test_only_a_start_that_was_not_taken_goes_back_before_its_start() -> None:
                 "finished_at": 9.0,
                 "reserved_credits": 0.0,
                 "spent_credits": 4.0,
-                "is_cost_told": True,
+                "is_cost_reported": True,
             },
         ),
         (build_run("a", S.RUNNING), CancelRequested(), {"is_followed": False}),
-        (build_run("a", told_at=1.0), Reported(2.0), {}),
-        (build_run("a"), Reported(2.0), {"told_at": 2.0}),
+        (build_run("a", reported_at=1.0), Reported(2.0), {}),
+        (build_run("a"), Reported(2.0), {"reported_at": 2.0}),
         (build_run("a"), InputsPrepared("smaller"), {"notes": "smaller"}),
-        (build_run("a"), AdoptionTried("b"), {"adoption_tried": "b"}),
-        (build_run("a", adoption_tried="b"), Adopted("c", ACCOUNT), {"account_id": "c", "adoption_tried": ""}),
+        (build_run("a"), AdoptionTried("b"), {"adoption_tried_by": "b"}),
+        (build_run("a", adoption_tried_by="b"), Adopted("c", ACCOUNT), {"account_id": "c", "adoption_tried_by": ""}),
         (build_run("a"), Adopted("c", "another"), {}),
     ],
     ids=str,
@@ -256,3 +257,23 @@ def test_only_a_known_end_finishes_a_run(state: RunState) -> None:
     """An unknown run keeps its reservation as spent, so it has an event of its own."""
     with pytest.raises(ValueError, match="is not one of cancelled, failed, partial, succeeded"):
         Finished(state, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("event", "provider_run_id", "lease", "expected"),
+    [
+        (Polled(S.RUNNING, 9.0), "r1", 3, True),
+        (Polled(S.RUNNING, 9.0), "r1", 2, False),
+        (Polled(S.RUNNING, 9.0), "r1", None, True),
+        (Started("r1", S.QUEUED, 9.0), "", 2, True),
+        (StartConfirmed("r1", S.QUEUED, 9.0), "", 2, True),
+        (Started("r1", S.QUEUED, 9.0), "r1", 2, False),
+        (StartUnknown("No answer.", 9.0), "", 2, False),
+        (NotTaken(), "", 2, False),
+    ],
+)
+def test_an_earlier_lease_covers_only_the_reply_to_a_start(
+    event: RunEvent, provider_run_id: str, lease: int | None, *, expected: bool
+) -> None:
+    """A reply that names the provider's run is evidence, whichever process has the run by then."""
+    assert is_covered(build_run("run_1", lease=3, provider_run_id=provider_run_id), event, lease) is expected

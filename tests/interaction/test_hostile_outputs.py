@@ -23,7 +23,7 @@ from flowport.domain.uris import format_output_uri
 from flowport.media.previews import Preview, Previewer, build_preview
 from flowport.media.saving import build_output_path
 from flowport.network.causes import FetchError
-from flowport.network.download import Fetcher, FetchRules
+from flowport.network.file_transfer import Fetcher, FetchRules
 from flowport.server.resources import Resources
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
@@ -330,7 +330,7 @@ async def try_path(folder: Path, tool: str, run_id: str, extension: str) -> bool
 async def try_saving(folder: Path, kind: OutputKind, called: str, data: bytes) -> bool:
     """Have it saved as an output of a kind."""
     folder.mkdir()
-    store = FaultyStore(folder / "ledger.sqlite3")
+    store = FaultyStore(folder / "store.sqlite3")
     async with open_bench(store, folder / "results", build_reply(data, f"Content-Type: {called}")) as bench:
         saved = (await bench.save("/0", kind=kind)).outputs[0]
         left = bench.list_files()

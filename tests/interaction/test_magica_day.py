@@ -6,7 +6,7 @@ import pytest
 
 from flowport.domain.errors import DayUsedUp, Operation
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
-from flowport.providers.rate_limit_headers import RateLimits
+from flowport.providers.answers import RateLimits
 from tests.fakes.client import build_photo, write
 from tests.fakes.magica.client import MagicaClient
 from tests.providers.contract.worlds import wait_until_there
@@ -22,7 +22,7 @@ def use_up_the_day(monkeypatch: pytest.MonkeyPatch, operation: Operation, *, aft
         nonlocal taken
         taken += asked is operation
         if asked is operation and taken > after:
-            raise DayUsedUp("Magica", asked, 7200.0, is_told=False)
+            raise DayUsedUp("Magica", asked, 7200.0, is_reported=False)
         await take(self, priority, asked)
 
     monkeypatch.setattr(RateLimiter, "take", count)

@@ -17,6 +17,7 @@ from flowport.domain.models import (
     Run,
     RunState,
 )
+from flowport.domain.run_events import StartUnknown
 from flowport.runs.calls import RunRequest
 from flowport.store.process_lock import ProcessLock
 from tests.fakes.client import build_photo, write
@@ -27,16 +28,18 @@ from tests.support.raw_server import build_reply, serving
 from tests.support.scripted import ACCOUNT, FaultyStore, build_answer, build_breakage, in_turn, wait_until
 
 RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", started_at=NOW)
-TOLD = replace(RUN, told_at=NOW, canonical_digest="d83b8a3c5a9e")
+TOLD = replace(RUN, reported_at=NOW, canonical_digest="d83b8a3c5a9e")
 DONE = build_look("completed")
 PNG = write(build_photo(8, 8))
 LISTING = Listing(replace(APP, inputs=(PROMPT,)), "sketch", {"in-1": "prompt"})
 EXPIRED = Output(1, OutputKind.IMAGE, "https://cdn.example/0.png?token=old", "c0", expires_at=NOW - 1)
 
 
-def build_over(*outputs: Output, process_id: str = "p1") -> Run:
+def build_over(*outputs: Output, process_id: str = "p1", lease: int = 1) -> Run:
     """Return a run that succeeded with these outputs."""
-    return replace(RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=outputs, process_id=process_id)
+    return replace(
+        RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=outputs, process_id=process_id, lease=lease
+    )
 
 
 async def test_a_dead_processs_run_is_followed_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
@@ -103,22 +106,24 @@ async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(store:
     other.release()
 
 
-@pytest.mark.parametrize(("told_at", "states"), [(NOW, RunState.SUCCEEDED), (None, RunState.CANCELLED)])
+@pytest.mark.parametrize(("reported_at", "states"), [(NOW, RunState.SUCCEEDED), (None, RunState.CANCELLED)])
 async def test_an_unsent_run_is_started_if_its_caller_was_told(
-    store: FaultyStore, tmp_path: Path, told_at: float | None, states: RunState
+    store: FaultyStore, tmp_path: Path, reported_at: float | None, states: RunState
 ) -> None:
     """Told that it has its place, somebody waits for it; of the other nobody knows, so it is not paid for."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         catalog = OneApp(store, bench.clock, tmp_path, LISTING, LISTING)
         call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
         bench.catalogs[ACCOUNT.id] = catalog
-        await store.accept(replace(RUN, told_at=told_at, canonical_digest=call.canonical_digest))
+        await store.accept(replace(RUN, reported_at=reported_at, canonical_digest=call.canonical_digest))
         await bench.claimer.take_over(await read(store))
-        await wait_until(lambda: bench.live_runs.get(RUN.id) is None) if told_at is None else await bench.finish(RUN)
+        await wait_until(lambda: bench.live_runs.get(RUN.id) is None) if reported_at is None else await bench.finish(
+            RUN
+        )
         over = await read(store)
         asked = bench.account.count(Operation.START_RUN)
-    assert (over.state, asked) == (states, 0 if told_at is None else 1)
-    assert over.failure == (ENDED_UNSENT if told_at is None else over.failure)
+    assert (over.state, asked) == (states, 0 if reported_at is None else 1)
+    assert over.failure == (ENDED_UNSENT if reported_at is None else over.failure)
     assert over.reserved_credits == 0.0
 
 
@@ -138,7 +143,7 @@ async def test_an_unsent_run_that_cannot_be_restored_is_cancelled_with_the_reaso
     ("now", "outcome"),
     [
         (replace(TOLD, state=RunState.STARTING), RunState.UNKNOWN),
-        (replace(RUNNING, told_at=NOW), RunState.SUCCEEDED),
+        (replace(RUNNING, reported_at=NOW), RunState.SUCCEEDED),
         (build_over(), RunState.SUCCEEDED),
     ],
     ids=["starting", "running", "over"],
@@ -181,7 +186,7 @@ async def test_outputs_that_a_dead_process_did_not_save_are_saved(store: FaultyS
 async def test_outputs_that_another_took_over_meanwhile_are_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
     """What was read a moment ago names the dead process still."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
-    await store.accept(build_over(output, process_id="p2"))
+    await store.accept(build_over(output, process_id="p2", lease=2))
     async with open_bench(store, tmp_path, in_turn()) as bench:
         await bench.claimer.take_over(build_over(output, process_id="p1"))
         assert bench.live_runs.get(RUN.id) is None
@@ -327,3 +332,49 @@ async def test_a_lost_network_leaves_the_run_where_it_was(store: FaultyStore, tm
         (output,) = (await bench.finish(run)).outputs
     assert output.save_problem.startswith("It was not saved: ")
     assert output.url == EXPIRED.url
+
+
+async def test_a_reply_that_comes_after_another_process_gave_the_run_up_is_followed(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """That process saw no reply and does not poll the run; its result was paid for."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
+        go = anyio.Event()
+        bench.account.before_answer = go.wait
+        run = await bench.submit()
+        await bench.wait_for(run, RunState.STARTING)
+        await store.claim(run.id, "p2", lease=run.lease)
+        await store.record(run.id, StartUnknown("The process has ended.", NOW), run.lease + 1)
+        go.set()
+        over = await bench.finish(run)
+    assert (over.state, over.process_id, over.lease) == (RunState.SUCCEEDED, run.process_id, run.lease + 2)
+    assert bench.account.count(Operation.START_RUN) == 1
+
+
+async def test_a_run_that_another_process_claims_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
+    """Two followers would poll twice as often and save every file twice."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), is_automatic=False) as bench:
+        run = await bench.submit()
+        await bench.reach_pause(run, RunState.RUNNING)
+        await store.claim(run.id, "p2", lease=run.lease)
+        bench.clock.advance(60)
+        left = await bench.finish(run)
+    assert (left.state, left.process_id) == (RunState.RUNNING, "p2")
+
+
+async def test_a_claimed_run_that_another_process_polls_is_no_longer_polled_here(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """A change that the new holder recorded first shows it."""
+    answer = in_turn(
+        build_answer({"status": "queued", "workflow_run_identifier": "remote-1"}, 202), build_look("running")
+    )
+    async with open_bench(store, tmp_path, answer, is_automatic=False) as bench:
+        run = await bench.submit()
+        await bench.reach_pause(run, RunState.QUEUED)
+        await store.claim(run.id, "p2", lease=run.lease)
+        bench.clock.advance(60)
+        left = await bench.finish(run)
+        assert bench.clock.count_sleepers() <= 1
+    assert (left.state, left.process_id) == (RunState.QUEUED, "p2")
+    assert bench.account.count(Operation.READ_RUN) == 1

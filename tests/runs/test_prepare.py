@@ -18,7 +18,7 @@ from flowport.domain.errors import AppUnsupported, ArgumentsInvalid
 from flowport.domain.models import Input, InputKind
 from flowport.media.formats import FORMATS
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia
-from flowport.media.local_files import DiskSource, Fingerprint
+from flowport.media.sources import DiskSource, Fingerprint
 from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, MediaInput, PreparedCall
@@ -54,7 +54,7 @@ async def prepare(folder: Path, listing: Listing = LISTING, **arguments: Any) ->
 @asynccontextmanager
 async def open_finder(folder: Path) -> AsyncIterator[OutputFinder]:
     """Open a store to find results in; there are none."""
-    store = open_sqlite_store(folder / "ledger.sqlite3")
+    store = open_sqlite_store(folder / "store.sqlite3")
     yield OutputFinder(store, DeliveredRuns())
     await store.close()
 

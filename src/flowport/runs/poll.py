@@ -18,9 +18,9 @@ from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS, PollState, note_failure, note_poll
 from flowport.runs.poller import AccountPoller, PollSlot
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock, Pace
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 
 
@@ -146,7 +146,11 @@ class RunPoller:
                 self._note_duration(run, slot.live, status)
                 return await self._finish(run, status, failure=_format_failure(account, status))
             slot.live = note_poll(slot.live, self._clock.monotonic())
-            run = await self._note_status(run, status, problem=_format_unknown_word(account, status))
+            noted = await self._note_status(run, status, problem=_format_unknown_word(account, status))
+            if noted.lease != run.lease:
+                # Another process has claimed it.
+                return PollResult(noted, is_ours=False)
+            run = noted
 
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
         known = self._pollers.get(account.account.id)
@@ -212,7 +216,7 @@ class RunPoller:
             failure,
             # The provider's own number where it gives one: it may refund a part of a run that was cancelled.
             spent_credits=(run.price_credits or 0.0) if status.cost_credits is None else status.cost_credits,
-            is_cost_told=status.cost_credits is not None,
+            is_cost_reported=status.cost_credits is not None,
         )
         written = await self._writer.record(run, end)
         # Where another process recorded the end first, it saves the outputs.

@@ -60,7 +60,7 @@ class RunAdopter:
             return None
         scope = run.account_id.rpartition(":")[0]
         heirs = (one for one in self._accounts.values() if one.account.scope == scope)
-        return next((one for one in heirs if one.account.id != run.adoption_tried), None)
+        return next((one for one in heirs if one.account.id != run.adoption_tried_by), None)
 
 
 def _is_verdict(error: ProviderError) -> bool:
@@ -157,7 +157,7 @@ class RunClaimer:
         if claimed.state.is_at_provider:
             self._runner.follow_again(claimed, claimed.urgency)
         elif claimed.state is RunState.STARTING:
-            await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, self._clock.now()))
+            await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, self._clock.now()), claimed.lease)
         elif claimed.state is RunState.ACCEPTED:
             await self._resume_unsent(claimed)
         else:
@@ -166,8 +166,8 @@ class RunClaimer:
     async def _resume_unsent(self, run: Run) -> None:
         """Start the run if its caller was given its id and may be waiting; otherwise cancel it, so that it is not paid for."""
         account = self._accounts.get(run.account_id)
-        if run.told_at is None or account is None:
-            await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()))
+        if run.reported_at is None or account is None:
+            await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()), run.lease)
         else:
             self._runner.start_again(run, account, self._call_rebuilder, run.urgency)
 
@@ -191,7 +191,7 @@ class RunClaimer:
             if not run.state.is_at_provider:
                 # One of ours that was not sent yet is on its way to the list of live runs.
                 return None
-        outcome = await self._store.claim(run.id, ours, from_worker=run.process_id)
+        outcome = await self._store.claim(run.id, ours, lease=run.lease)
         return outcome.run if isinstance(outcome, Claimed) else None
 
 

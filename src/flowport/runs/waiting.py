@@ -179,7 +179,7 @@ class Waiter:
         is_open = not kept.state.is_final or (
             kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
         )
-        is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried != ""
+        is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried_by != ""
         return RunView(kept, self.get_elapsed_seconds(kept), problem=KEY_GONE if is_lost else "")
 
     async def get_batch_view(self, batch: Run) -> BatchView:

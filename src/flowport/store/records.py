@@ -69,7 +69,7 @@ class AttachRules:
     """Which other processes live, as far as that was asked before."""
     is_new_wanted: bool = False
     """The caller asked for a run of its own: nothing is joined."""
-    is_doubt_accepted: bool = False
+    is_uncertainty_accepted: bool = False
     """The caller knows of the unknown run and wants another all the same."""
 
 
@@ -88,7 +88,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class InDoubt:
+class Uncertain:
     """An earlier equal run may have been started; nothing was recorded."""
 
     run: Run
@@ -101,7 +101,7 @@ class LivenessNeeded:
     process_ids: frozenset[str]
 
 
-AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | LivenessNeeded | LimitExceeded
+AcceptOutcome: TypeAlias = Accepted | Joined | Uncertain | LivenessNeeded | LimitExceeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The event changed nothing: it is not possible from the run's state, or it was recorded before."""
+    """The event changed nothing: it is not possible from the run's state, was recorded before, or its lease has ended."""
 
     run: Run | None
     """As it is on record; None when it is not."""
