@@ -160,7 +160,7 @@ def _read(client: Client, path: Path, name: str) -> tuple[bytes | None, Any]:
     try:
         section = _parse(client, _decode(data)).get(client.section, {})
         if not isinstance(section, dict):
-            raise Unreadable(f'its "{client.section}" contains no entries')  # noqa: TRY301 - one sentence for all
+            raise Unreadable(f'its "{client.section}" does not contain entries')  # noqa: TRY301 - one sentence for all
     except Unreadable as exc:
         raise FileNotEdited(path, f"cannot be edited, because {exc}", _BY_HAND) from exc
     return data, section.get(name)

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from flowport.cli.jsonc import Edit, Unreadable, find_newline
+from flowport.cli.jsonc import Edit, Unreadable, apply_edits, find_newline
 
 _NO_CONTENT: Final = re.compile(r"[ \t]*(?:#.*)?\r?\n?\Z")
 _TABLE: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
@@ -38,8 +38,11 @@ def put(text: str, path: Sequence[str], value: Any) -> list[Edit]:
     newline = find_newline(text)
     if not rest:
         gap = ("" if text.endswith("\n") else newline) + newline if text else ""
-        removed = remove(text, path) if name in parse(text).get(section, {}) else []
-        return [*removed, Edit(len(text), len(text), gap + format_table(path, value).replace("\n", newline))]
+        edits = remove(text, path) if name in parse(text).get(section, {}) else []
+        edits.append(Edit(len(text), len(text), gap + format_table(path, value).replace("\n", newline)))
+        if not _is_whole(apply_edits(text, edits)):
+            raise Unreadable(f"its {section} is not written as tables")
+        return edits
     from tomlkit import dumps  # noqa: PLC0415 - only for a changed entry
     from tomlkit import parse as parse_styled  # noqa: PLC0415
 
