@@ -84,8 +84,8 @@ class Home:
 
     store: Store
     process: ProcessLock
-    unrecorded: dict[str, str] | None = None
-    """The names that tools are given where nothing can be kept, with their scopes; None in a home that can be used."""
+    unrecorded: dict[str, tuple[str, str]] | None = None
+    """The scope and the app id of each tool name, where nothing can be kept; None in a home that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
