@@ -11,7 +11,7 @@ from flowport.catalog.listing import Listing
 from flowport.catalog.refresher import Catalog
 from flowport.domain.models import Run, RunState
 from flowport.media.input_files import MediaRules
-from flowport.network.download import Fetcher
+from flowport.network.file_transfer import Fetcher
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.delivery import DeliveredRuns
