@@ -119,12 +119,11 @@ async def _read_definition(account: OpenAccount, app: App, comparison: Compariso
 
 def format_comparison(facts: dict[str, Any]) -> list[str]:
     """Return the comparison as lines for a terminal."""
-    lines = [f"{facts['provider']}, {facts.get('style', '')}:"]
+    lines = [f"{facts['provider']}, API {facts.get('style', '')}:"]
     for answer in facts["answers"]:
         statuses = ", ".join(f"{count} with HTTP {status}" for status, count in answer["statuses"].items())
-        lines.append(f"  {answer['request']}: {statuses or 'not read'}; {len(answer['differences'])} differences")
-        lines += [
-            f"    {one['path'] or 'the whole'}: {one['kind']} {one['seen']} ({one['count']} times)"
-            for one in answer["differences"]
-        ]
-    return [*lines, *([f"  stopped early: {facts['stopped']}"] if facts["stopped"] else [])]
+        lines.append(f"  {answer['request']}: {statuses or 'not read'}; differences: {len(answer['differences'])}")
+        for one in answer["differences"]:
+            seen = f": {one['seen']}" if one["seen"] else ""
+            lines.append(f"    {one['path'] or 'the answer'} is {one['kind']}{seen} ({one['count']} times)")
+    return [*lines, f"  It stopped early ({facts['stopped']})."] if facts["stopped"] else lines

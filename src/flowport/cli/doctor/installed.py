@@ -1,14 +1,13 @@
 """The entries for Flowport in the clients' configuration files, and whether their commands start."""
 
-import json
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from flowport.cli.clients import SERVER_NAME, Client, find_paths, get_system
+from flowport.cli.client_files import FileNotEdited, choose_path, read_entries
+from flowport.cli.clients import SERVER_NAME, Client, find_paths, get_system, is_ours
 from flowport.cli.doctor.facts import ClientFacts
 from flowport.cli.doctor.servers import build_environment, list_tools
 from flowport.settings.variables import get_key_names
@@ -23,15 +22,15 @@ def examine_client(client: Client, environment: Mapping[str, str], home: Path) -
     """
     system = get_system(sys.platform)
     paths = find_paths(client, "user", system=system, environment=environment, folder=Path())
-    path = next((path for path in map(Path, paths) if path.is_file()), None)
-    if path is None:
-        return
     try:
-        entries = _read_entries(client, path)
-    except (OSError, ValueError) as exc:
-        yield ClientFacts(client.name, client.title, path, problem=f"cannot be read ({type(exc).__name__})")
+        path = choose_path(paths)
+        if not path.exists():
+            return
+        _, entries = read_entries(client, path)
+    except FileNotEdited as exc:
+        yield ClientFacts(client.name, client.title, exc.path, problem=exc.problem)
         return
-    ours = {name: entry for name, entry in entries.items() if name == SERVER_NAME}
+    ours = {name: entry for name, entry in entries.items() if name == SERVER_NAME or is_ours(entry)}
     if not ours:
         yield ClientFacts(client.name, client.title, path)
     for name, entry in ours.items():
@@ -66,10 +65,3 @@ def _examine_entry(
     passed = {name: value for name, value in environment.items() if name not in hidden}
     own_home = Path(given.get("FLOWPORT_HOME") or home)
     return replace(facts, outcome=list_tools(words, build_environment(passed, given, environment), own_home))
-
-
-def _read_entries(client: Client, path: Path) -> Mapping[str, Any]:
-    text = path.read_text(encoding="utf-8-sig")
-    value = tomllib.loads(text) if client.format == "toml" else json.loads(text)
-    section = value.get(client.section) if isinstance(value, dict) else None
-    return section if isinstance(section, dict) else {}

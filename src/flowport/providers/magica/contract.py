@@ -20,13 +20,7 @@ def _choose_node(node: Any) -> Shape:
     return {"id!": "text", "type!": "text", "data": {"fields!": [_FIELD]} if is_request else "anything"}
 
 
-_GRAPH: Final[Shape] = {
-    "id!": "text",
-    "name!": "text",
-    "updatedAt": "text",
-    "nodes!": [_choose_node],
-    "edges": "anything",
-}
+_GRAPH: Final[Shape] = {**_ITEM, "id": "text", "slug": "text", "nodes!": [_choose_node], "edges": "anything"}
 
 DOCUMENTED: Final = DocumentedAnswers(
     own_list={**_PAGE, "items!": [{**_ITEM, "id!": "text"}]},

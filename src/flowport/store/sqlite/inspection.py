@@ -12,7 +12,7 @@ from flowport.domain.models import LOCAL_OWNER
 from flowport.store.records import StoreHealth
 from flowport.store.sqlite.connection import FORMER_NAME, build_file_error, refuse_lone_journal
 from flowport.store.sqlite.errors import build_damage_error, build_store_error
-from flowport.store.sqlite.maintenance import get_history
+from flowport.store.sqlite.maintenance import read_history
 from flowport.store.sqlite.schema import LAYOUT, get_layout
 
 BUSY_SECONDS: Final = 2.0
@@ -51,4 +51,4 @@ def _inspect(connection: sqlite3.Connection, *, is_writable: bool) -> StoreHealt
         raise build_damage_error()
     if layout != LAYOUT:
         return StoreHealth(layout, is_older=layout > 0, is_writable=is_writable)
-    return StoreHealth(layout, is_writable=is_writable, history=get_history(connection, owner=LOCAL_OWNER))
+    return StoreHealth(layout, is_writable=is_writable, history=read_history(connection, LOCAL_OWNER))
