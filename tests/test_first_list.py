@@ -7,8 +7,13 @@ from tests.support.children import open_child
 
 HEAVY: Final = {"PIL", "pillow_heif", "numpy", "psycopg", "procrastinate", "sqlalchemy", "hypothesis"}
 """Libraries that load later: for the first picture, or for another store."""
-NOT_FOR_STDIO: Final = ("flowport.web.transport", "flowport.sandbox")
-"""Modules that only HTTP, or only the child process of the sandbox, needs."""
+NOT_FOR_STDIO: Final = (
+    "flowport.web.transport",
+    "flowport.web.gallery",
+    "flowport.actions.run_history",
+    "flowport.sandbox",
+)
+"""Modules that only HTTP, the gallery or the child process of the sandbox needs."""
 
 
 def test_the_first_list_loads_neither_picture_nor_database_toolkits(tmp_path: Path) -> None:

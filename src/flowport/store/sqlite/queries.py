@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState, get_url_place
-from flowport.store.records import AppHistory
+from flowport.store.records import AppHistory, RunSearch
 from flowport.store.sqlite.rows import OUTPUT_COLUMNS, RUN_COLUMNS, parse_output, parse_run
 
 T = TypeVar("T")
@@ -83,9 +83,10 @@ def get_runs(
     before: str | None = None,
     unseen_first: bool,
     state: RunState | None = None,
+    search: RunSearch | None = None,
 ) -> tuple[Run, ...]:
     """Return a page of runs, newest first, on request those first that have ended and were not delivered."""
-    select = partial(_select_page, connection, account_id=account_id, owner=owner, state=state)
+    select = partial(_select_page, connection, account_id=account_id, owner=owner, state=state, search=search)
     start = None if before is None else get_run(connection, before, account_id=account_id, owner=owner)
     if not unseen_first:
         return select("", limit=limit, start=start)
@@ -215,11 +216,13 @@ def _select_page(
     account_id: str | None,
     owner: str,
     state: RunState | None,
+    search: RunSearch | None,
     limit: int,
     start: Run | None,
 ) -> tuple[Run, ...]:
     if limit <= 0:
         return ()
+    searched, values = _build_search(connection, search or RunSearch())
     conditions = [
         "runs.owner = :owner",
         "" if account_id is None else "+runs.account_id = :account_id",
@@ -227,6 +230,7 @@ def _select_page(
         IS_ALONE,
         condition,
         "" if start is None else "(runs.accepted_at, runs.id) < (:accepted_at, :start_id)",
+        *searched,
     ]
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM runs WHERE {' AND '.join(filter(None, conditions))} "  # noqa: S608 - our own words
@@ -238,9 +242,39 @@ def _select_page(
             "accepted_at": start and start.accepted_at,
             "start_id": start and start.id,
             "limit": limit,
+            **values,
         },
     )
     return build_runs(connection, rows)
+
+
+def _build_search(connection: sqlite3.Connection, search: RunSearch) -> tuple[list[str], dict[str, str | float]]:
+    """Return the conditions of a search and their values. Only the text is not answered from the index."""
+    conditions: list[str] = []
+    values: dict[str, str | float] = {}
+    if search.is_live:
+        conditions.append(IS_LIVE)
+    for name, operator, instant in (("since", ">=", search.since), ("until", "<", search.until)):
+        if instant is not None:
+            conditions.append(f"runs.accepted_at {operator} :{name}")
+            values[name] = instant
+    if search.words or search.app:
+        # SQLite itself knows the case of ASCII letters only.
+        connection.create_function("fold", 1, str.casefold, deterministic=True)
+    if search.app:
+        conditions.append(f"instr({_APP_TEXT}, :app)")
+        values["app"] = search.app.casefold()
+    for place, word in enumerate(search.words):
+        conditions.append(f"(instr({_RUN_TEXT}, :word{place}) OR EXISTS ({_ROW_WITH.format(place=place)}))")
+        values[f"word{place}"] = word.casefold()
+    return conditions, values
+
+
+_APP_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name)"
+_RUN_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name || ' ' || runs.id || ' ' || runs.arguments_json)"
+_ROW_WITH: Final = (
+    "SELECT 1 FROM batch_rows WHERE batch_rows.batch_id = runs.id AND instr(fold(batch_rows.shown_json), :word{place})"
+)
 
 
 def get_last_delivered(connection: sqlite3.Connection, *, owner: str) -> Run | None:
