@@ -321,7 +321,7 @@ def _iterate_providers() -> Iterator[Example]:
     for breakage in Breakage:
         yield Example(f"a poll: {breakage.name.lower()}", ProviderUnreachable("Magnific", Operation.READ_RUN, breakage))
     yield Example("the 1,000 requests of the day", DayUsedUp("Magica", Operation.START_RUN, 18_600.0))
-    yield Example("FLOWPORT_REQUESTS_PER_DAY=5", DayUsedUp("Magica", Operation.START_RUN, 600.0, is_told=False))
+    yield Example("FLOWPORT_REQUESTS_PER_DAY=5", DayUsedUp("Magica", Operation.START_RUN, 600.0, is_reported=False))
     yield Example("anything else of a provider", ProviderError("Magica", Operation.READ_BALANCE))
     yield Example("a result whose server fails", FetchError("cdn.example", "the server answered HTTP 500"))
     yield Example("an upload that is refused", UploadError("storage.example", "its server answered HTTP 403"))

@@ -1,6 +1,7 @@
 """Check that `bootstrap` builds a working Flowport from settings and closes it."""
 
-from contextlib import AsyncExitStack
+import sqlite3
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,7 +9,7 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from flowport.bootstrap import open_assembly
+from flowport.bootstrap import find_store, open_assembly
 from flowport.domain.errors import StoreError
 from flowport.domain.models import Account, RunState, Source
 from flowport.providers.registry import ProviderSettings
@@ -30,11 +31,27 @@ async def test_two_flowports_share_one_home(tmp_path: Path) -> None:
         assert await two.workspace.store.get_live_runs(account_id="x") == ()
 
 
+async def test_a_store_of_the_former_name_is_found_renamed_and_reported(tmp_path: Path) -> None:
+    """`flowport runs` must report an older record too, instead of answering that nothing was recorded."""
+    assert find_store(tmp_path) is None
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as connection:
+        connection.execute("CREATE TABLE runs (id TEXT PRIMARY KEY)")
+        connection.execute("PRAGMA application_id = 1181511543")
+        connection.execute("PRAGMA user_version = 9")
+    store = find_store(tmp_path)
+    assert store is not None
+    reminder = await store.take_reminder(owner="local")
+    await store.close()
+    assert reminder is not None
+    assert "ledger.sqlite3.older-1" in reminder.notice
+    assert {path.name for path in tmp_path.iterdir()} == {"store.sqlite3", "ledger.sqlite3.older-1"}
+
+
 async def test_the_home_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     """The record of runs shows what the user makes."""
     settings = build_settings(tmp_path / "person", DOWN)
     async with open_assembly(settings):
-        rights = [path.stat().st_mode & 0o777 for path in (settings.home, settings.home / "ledger.sqlite3")]
+        rights = [path.stat().st_mode & 0o777 for path in (settings.home, settings.home / "store.sqlite3")]
 
     assert rights == [0o700, 0o600]
 
@@ -136,7 +153,7 @@ async def test_one_of_two_flowports_takes_over_an_orphaned_run(tmp_path: Path) -
         orphan = build_run(
             "run_one", RunState.RUNNING, provider_run_id=remote, account_id=account.id, process_id="0123456789abcdef"
         )
-        store = open_sqlite_store(settings.home / "ledger.sqlite3")
+        store = open_sqlite_store(settings.home / "store.sqlite3")
         await store.accept(orphan)
         read = partial(store.get_run, account_id=None, owner=orphan.owner)
         async with open_assembly(settings, pace=QUICK) as one, open_assembly(settings, pace=QUICK) as two:

@@ -228,7 +228,7 @@ def _get_id(one: Definition) -> str:
 
 async def start_catalogue(folder: Path, inventory: Sequence[Definition]) -> dict[str, Tool]:
     """Open the catalogue on a folder, refresh and close it, and return its tools by app id."""
-    clock, store = FakeClock(), open_sqlite_store(folder / "ledger.sqlite3")
+    clock, store = FakeClock(), open_sqlite_store(folder / "store.sqlite3")
     catalog = Catalog(ScriptedAccount(Account(inventory), clock), store, clock, folder / "one.json")
     await catalog.load()
     await catalog.refresh()

@@ -97,7 +97,7 @@ def build_run(number: int, *, is_seen: bool) -> Run:
         starting_at=accepted_at,
         started_at=accepted_at,
         finished_at=accepted_at + 30,
-        told_at=accepted_at,
+        reported_at=accepted_at,
         delivered_at=accepted_at + 30 if is_seen else None,
         outputs=(Output(1, OutputKind.IMAGE, f"https://cdn.example/{number}.png", saved_path=f"/p/{number}.png"),),
     )

@@ -74,7 +74,7 @@ async def carry_out_rows(world: World, carry: Carry, every_seconds: float) -> Ou
                 await world.clock.sleep(every_seconds * (0.5 if not world.clock.monotonic() else 1.0))
                 if not over.is_set():
                     tasks.start_soon(ask)
-    return Outcome(max(job.told_at for job in rows), rows, others, world.account.requests)
+    return Outcome(max(job.reported_at for job in rows), rows, others, world.account.requests)
 
 
 async def play_side_by_side(carry: Carry, seed: int) -> Outcome:
@@ -89,7 +89,7 @@ async def play_side_by_side(carry: Carry, seed: int) -> Outcome:
         async with anyio.create_task_group() as tasks:
             for _ in range(SIDE_BY_SIDE):
                 tasks.start_soon(ask)
-    return Outcome(max(job.told_at for job in others), (), others, world.account.requests)
+    return Outcome(max(job.reported_at for job in others), (), others, world.account.requests)
 
 
 async def carry_by_fixed_pace(world: World, _: Urgency) -> Job:
@@ -105,7 +105,7 @@ async def carry_by_fixed_pace(world: World, _: Urgency) -> Job:
         await world.account.wait_for_turn(Priority.POLL)
         answer = await world.account.send_now(start.build_status_request(name))
         if start.parse_status(answer, now=world.clock.now()).state.is_final:
-            job.told_at = world.clock.monotonic()
+            job.reported_at = world.clock.monotonic()
             return job
 
 

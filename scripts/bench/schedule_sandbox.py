@@ -168,7 +168,7 @@ class _Callers(threading.Thread):
         jobs: dict[str, Job] = {}
         for asked_at, number in self._asked:
             came_at, line = self._conversation.wait_for(number)
-            jobs[check(read_facts(line))] = Job(asked_at * RATE, told_at=came_at * RATE)
+            jobs[check(read_facts(line))] = Job(asked_at * RATE, reported_at=came_at * RATE)
         return jobs
 
 
@@ -185,7 +185,7 @@ class _Meter:
     def build_trial(self, rows: list[Job], others: list[Job]) -> Trial:
         """Return how it went until now."""
         requests = self._count("run", "status") - self._requests
-        outcome = Outcome(max(job.told_at for job in rows), rows, others, requests)
+        outcome = Outcome(max(job.reported_at for job in rows), rows, others, requests)
         cpu_seconds = self._get_cpu_seconds() - self._cpu_seconds
         return Trial(outcome, self._count("refused_429"), cpu_seconds, time.perf_counter() - self._began_at)
 
@@ -201,7 +201,7 @@ def read_jobs(home: Path, sandbox: Sandbox, batch_id: str, answers: dict[str, Jo
     """Return the rows of a batch by the store's own instants, counted from its acceptance, and the runs beside it."""
     told = sandbox.request("/_sandbox/runs")["runs"]
     took = {name: (run["completed_at"] - run["started_at"]) * RATE for name, run in told.items()}
-    with closing(sqlite3.connect(f"file:{home / 'ledger.sqlite3'}?mode=ro", uri=True)) as store:
+    with closing(sqlite3.connect(f"file:{home / 'store.sqlite3'}?mode=ro", uri=True)) as store:
         began_at = store.execute("SELECT accepted_at FROM runs WHERE id = ?", (batch_id,)).fetchone()[0]
         rows = store.execute(
             "SELECT provider_run_id, accepted_at, started_at, finished_at FROM runs WHERE batch_id = ?", (batch_id,)

@@ -48,18 +48,18 @@ class Job:
     called_at: float
     duration_seconds: float = 0.0
     started_at: float = 0.0
-    told_at: float = 0.0
+    reported_at: float = 0.0
     """When its result was here."""
 
     @property
     def delay_seconds(self) -> float:
         """From its end to its result."""
-        return self.told_at - self.started_at - self.duration_seconds
+        return self.reported_at - self.started_at - self.duration_seconds
 
     @property
     def excess_seconds(self) -> float:
         """From the call to the result, less what the run itself took."""
-        return self.told_at - self.called_at - self.duration_seconds
+        return self.reported_at - self.called_at - self.duration_seconds
 
 
 class VirtualAccount(OpenAccount):
@@ -175,7 +175,7 @@ class World:
         over = (await self.follower.follow(started, self.account)).run
         if over.state is not RunState.SUCCEEDED:
             raise RuntimeError(f"a run went wrong: {over}")
-        job.told_at = self.clock.monotonic()
+        job.reported_at = self.clock.monotonic()
         self.live_runs.update(over)
         self.live_runs.remove(run.id)
         return job

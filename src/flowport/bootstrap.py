@@ -59,7 +59,7 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
 from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
-from flowport.store.sqlite.connection import STORE_NAME
+from flowport.store.sqlite.connection import STORE_NAME, has_store
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
 from flowport.store.sqlite.store import open_sqlite_store
@@ -170,7 +170,7 @@ def open_home(folder: Path) -> Home:
 def find_store(folder: Path) -> Store | None:
     """Open the store of a home beside a running Flowport; None, and nothing is created, where there is no store."""
     path = folder / STORE_NAME
-    return open_sqlite_store(path) if path.exists() else None
+    return open_sqlite_store(path) if has_store(path) else None
 
 
 def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExitStack) -> list[OpenAccount]:

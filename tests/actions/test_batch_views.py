@@ -32,7 +32,7 @@ TALLY = BatchProgress(
     forgotten=0,
     spent_credits=185.0,
     first_starting_at=1000.0,
-    stopped="",
+    stop_reason="",
     csv_path="",
     csv_problem="",
 )

@@ -69,11 +69,30 @@ async def test_a_provider_is_found_by_its_name(flowport: Harness, wanted: str) -
 
 
 async def test_an_unknown_provider_is_answered_with_those_there_are(flowport: Harness) -> None:
-    """Else the model would tell the person that there are no apps."""
+    """Without any app in the answer, the model would report that there are none."""
     facts = await flowport.ask("find_apps", provider="magica")
 
-    assert facts["summary"] == "0 apps found. No provider is called so; there is Magnific."
-    assert facts["apps"] == []
+    assert facts["summary"] == (
+        f"No app has all of that; the nearest 10 of {len(IDS)} apps are shown, the best first. "
+        "No provider is called so; there is Magnific."
+    )
+    assert len(facts["apps"]) == 10
+
+
+async def test_empty_fields_are_no_conditions(flowport: Harness) -> None:
+    """Clients fill in every field of a tool: nothing, 0 and false."""
+    filled = {"query": "", "takes": "", "makes": "", "provider": "", "max_credits": 0, "option": "", "refresh": False}
+    facts = await flowport.ask("find_apps", **filled)
+
+    assert (len(facts["apps"]), facts["summary"]) == (len(IDS), f"{len(IDS)} apps found.")
+
+
+async def test_conditions_that_no_app_meets_show_the_nearest(flowport: Harness) -> None:
+    """The model sees what there is instead, and that it is not what was asked for."""
+    facts = await flowport.ask("find_apps", query="pencil drawing", max_credits=0.001)
+
+    assert facts["apps"][0]["tool"] == "photo_to_pencil_sketch"
+    assert facts["summary"].startswith("No app has all of that; the nearest")
 
 
 @pytest.mark.parametrize(

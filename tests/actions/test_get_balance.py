@@ -44,7 +44,7 @@ async def test_no_limit_is_told_as_such_and_leaves_no_file(sandbox: SandboxClien
         await flowport.call("text_to_picture", prompt="a lake")
         facts = await ask_requests(flowport)
     assert facts == {"requests_last_minute": facts["requests_last_minute"], "requests_per_minute": "no limit"}
-    assert not (tmp_path / "person" / "home" / "budget.sqlite3").exists()
+    assert not (tmp_path / "person" / "home" / "rate-limits.sqlite3").exists()
 
 
 async def test_what_is_as_usual_is_told_in_four_facts(sandbox: SandboxClient, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_a_day_that_is_used_up_fails_a_run_before_anything_is_spent(
 
 async def test_a_file_that_cannot_be_used_is_told(sandbox: SandboxClient, tmp_path: Path) -> None:
     """The number is then that of one program."""
-    (tmp_path / "person" / "home" / "budget.sqlite3").mkdir(parents=True)
+    (tmp_path / "person" / "home" / "rate-limits.sqlite3").mkdir(parents=True)
     async with open_harness(sandbox, tmp_path / "person", requests_per_minute=800) as flowport:
         assert (await flowport.ask("text_to_picture", prompt="a lake"))["state"] == "succeeded"
         facts = await ask_requests(flowport)

@@ -287,7 +287,7 @@ async def test_a_run_of_a_key_that_is_gone_says_so_wherever_it_is_shown(flowport
     """Nobody can fetch it with the present key, and the person knows where the old one is."""
     run = build_run("run_old", RunState.RUNNING, provider_run_id="r1", account_id="magnific:elsewhere:old")
     await flowport.assembly.workspace.store.accept(
-        replace(run, owner=LOCAL_OWNER, adoption_tried="magnific:elsewhere:new")
+        replace(run, owner=LOCAL_OWNER, adoption_tried_by="magnific:elsewhere:new")
     )
 
     row = (await flowport.ask("list_runs"))["runs"][0]

@@ -50,7 +50,7 @@ RUNS = st.builds(
             # The store's word is cleaned and one line.
             "app_name": st.sampled_from(["Sketch", "\U0001f600" * 80, '"' * 80]),
             "failure": build_texts(3000),
-            "start_answer": build_texts(2000),
+            "start_response": build_texts(2000),
         }
     ),
 )
@@ -142,7 +142,9 @@ def test_of_very_many_outputs_each_shown_one_has_its_place() -> None:
 
 def test_explanations_are_cut_when_they_leave_no_room() -> None:
     """Letters beyond the plain ones take several bytes each, and the outputs are what people came for."""
-    run = replace(build_signed(4, 200).run, app_name="S", failure="\U0001f600" * 3000, start_answer="\U0001f600" * 3000)
+    run = replace(
+        build_signed(4, 200).run, app_name="S", failure="\U0001f600" * 3000, start_response="\U0001f600" * 3000
+    )
     view = RunView(run, 1.0, problem="\U0001f600" * 3000)
 
     facts = build_run_answer(view).facts

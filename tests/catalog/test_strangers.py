@@ -70,7 +70,7 @@ async def test_whatever_strangers_build_the_published_tools_keep_the_laws(
 ) -> None:
     """Some clients reject the whole list for one odd tool, so no flow on earth may make one."""
     folder = tmp_path_factory.mktemp("wild")
-    store = FaultyStore(folder / "ledger.sqlite3")
+    store = FaultyStore(folder / "store.sqlite3")
     cache_store = Wild(own, published, definitions)
     bench = build_bench(store, folder, cache_store)
     for _ in range(2):

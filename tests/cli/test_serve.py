@@ -90,7 +90,7 @@ def test_each_end_is_clean_and_quick_while_a_run_is_going(tmp_path: Path, sandbo
         end(child)
         code = child.wait()
 
-    assert (code, (tmp_path / "f/home/ledger.sqlite3-wal").exists()) == (0, False)
+    assert (code, (tmp_path / "f/home/store.sqlite3-wal").exists()) == (0, False)
 
 
 def test_a_client_that_closes_our_output_ends_us(tmp_path: Path) -> None:

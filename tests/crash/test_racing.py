@@ -59,7 +59,7 @@ def release_when_joined(bench: Bench, folder: Path, earlier: set[str], count: in
 
 def get_callers(folder: Path) -> list[str]:
     """Return the processes of the calls that wait, by the store."""
-    with closing(sqlite3.connect(folder / "home" / "ledger.sqlite3")) as store:
+    with closing(sqlite3.connect(folder / "home" / "store.sqlite3")) as store:
         return [process_id for (process_id,) in store.execute("SELECT process_id FROM waiting_calls")]
 
 

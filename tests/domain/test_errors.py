@@ -174,7 +174,7 @@ SENTENCES: Final = [
         "Magica allows this key no more requests today and was not asked to start the run. Requests are allowed again in about 5 h 10 min.",
     ),
     (
-        DayUsedUp("Magica", START, 86_400.0, is_told=False),
+        DayUsedUp("Magica", START, 86_400.0, is_reported=False),
         "The day's requests are used up, and Magica was not asked to start the run. Requests are allowed again in about 24 h.",
     ),
     (

@@ -40,14 +40,14 @@ def build_rows(count: int, word: str = "lake") -> list[dict[str, Any]]:
 
 def read_states(home: Path) -> Counter[str]:
     """Return how many rows the store on disk has in each state."""
-    with closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
+    with closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         rows = connection.execute("SELECT state, count(*) FROM runs WHERE batch_id <> '' GROUP BY state").fetchall()
     return Counter(dict(rows))
 
 
 def add_up(home: Path) -> float:
     """Return what the store on disk counts as spent and reserved."""
-    with closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
+    with closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         total: float = connection.execute("SELECT total(spent_credits + reserved_credits) FROM runs").fetchone()[0]
     return total
 
@@ -64,7 +64,7 @@ def begin(child: Child, sandbox: ProviderProcess, home: Path, *, sent: int) -> s
 
 def release(home: Path, sandbox: ProviderProcess) -> None:
     """Let all runs that the provider has come to their end."""
-    with closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
+    with closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         rows = connection.execute("SELECT provider_run_id FROM runs WHERE provider_run_id <> ''").fetchall()
     for (remote,) in rows:
         sandbox.ask(f"runs/{remote}", {"release": True})

@@ -44,7 +44,7 @@ def call_all(child: Child, name: int) -> list[dict[str, Any]]:
 
 def add_up(home: Path) -> float:
     """Return what the store on disk counts as spent and reserved."""
-    with closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
+    with closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         total: float = connection.execute("SELECT total(spent_credits + reserved_credits) FROM runs").fetchone()[0]
     return total
 

@@ -41,7 +41,7 @@ def ask_until(condition: Callable[[], bool]) -> None:
 def find_remote_id(home: Path, run_id: str) -> str:
     """Return the provider's id of a run, as the store on disk has it."""
 
-    connection = sqlite3.connect(home / "ledger.sqlite3")
+    connection = sqlite3.connect(home / "store.sqlite3")
     (remote,) = connection.execute("SELECT provider_run_id FROM runs WHERE id = ?", (run_id,)).fetchone()
     connection.close()
     return str(remote)

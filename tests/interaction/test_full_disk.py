@@ -39,7 +39,7 @@ def test_a_file_that_may_not_grow_stops_starts(tmp_path: Path, sandbox: dict[str
     with open_child(tmp_path / "f", environment=sandbox) as child:
         child.greet()
         assert child.call(APP, prompt="a lake")["state"] == "succeeded"
-        size = max(file.stat().st_size for file in (tmp_path / "f/home").glob("ledger*"))
+        size = max(file.stat().st_size for file in (tmp_path / "f/home").glob("store.sqlite3*"))
         resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         check_refusal(child, "the disk reports an error")
         resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

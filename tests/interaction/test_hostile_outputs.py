@@ -330,7 +330,7 @@ async def try_path(folder: Path, tool: str, run_id: str, extension: str) -> bool
 async def try_saving(folder: Path, kind: OutputKind, called: str, data: bytes) -> bool:
     """Have it saved as an output of a kind."""
     folder.mkdir()
-    store = FaultyStore(folder / "ledger.sqlite3")
+    store = FaultyStore(folder / "store.sqlite3")
     async with open_bench(store, folder / "results", build_reply(data, f"Content-Type: {called}")) as bench:
         saved = (await bench.save("/0", kind=kind)).outputs[0]
         left = bench.list_files()

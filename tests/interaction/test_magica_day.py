@@ -22,7 +22,7 @@ def use_up_the_day(monkeypatch: pytest.MonkeyPatch, operation: Operation, *, aft
         nonlocal taken
         taken += asked is operation
         if asked is operation and taken > after:
-            raise DayUsedUp("Magica", asked, 7200.0, is_told=False)
+            raise DayUsedUp("Magica", asked, 7200.0, is_reported=False)
         await take(self, priority, asked)
 
     monkeypatch.setattr(RateLimiter, "take", count)

@@ -40,7 +40,7 @@ def test_a_record_on_a_disk_without_rights_is_used_with_one_warning(tmp_path: Pa
         list_apps(child)
         child.close_input()
         child.wait()
-    store = folder / "home" / "ledger.sqlite3"
+    store = folder / "home" / "store.sqlite3"
     for path in (folder / "home").glob("*.sqlite3*"):
         path.chmod(0o777)
     with open_child(folder, environment={**QUICK, **fail(folder / "home", chmod=errno.EPERM)}) as child:
@@ -141,7 +141,7 @@ def test_a_record_that_cannot_be_used_is_one_line_and_refuses_starts_with_its_ca
     """The home itself is in order, so only what keeps names and runs is missing."""
     folder = tmp_path / "f"
     (folder / "home").mkdir(parents=True)
-    make(folder / "home" / "ledger.sqlite3")
+    make(folder / "home" / "store.sqlite3")
     with open_child(folder, environment=QUICK) as child:
         child.greet()
         list_apps(child)

@@ -33,11 +33,11 @@ def parse_events(log: str) -> list[str]:
     syncing: set[str] = set()
     for line in log.splitlines():
         process, _, call = line.partition(" ")
-        if "pwrite64" in call and "ledger.sqlite3-wal" in call and "starting" in call:
+        if "pwrite64" in call and "store.sqlite3-wal" in call and "starting" in call:
             events.append("starting written")
         elif "POST /v1/ai/flows/" in call:
             events.append("request sent")
-        elif re.search(r"f(data)?sync\(.*ledger\.sqlite3-wal", call):
+        elif re.search(r"f(data)?sync\(.*store\.sqlite3-wal", call):
             syncing.add(process)
         if process in syncing and re.search(r"sync.*\) += 0", call):
             syncing.discard(process)
@@ -66,8 +66,8 @@ def test_the_journal_is_synced_before_the_request_leaves(tmp_path: Path, sandbox
 def test_a_trace_is_read_right() -> None:
     """A sync counts when it is over, and only for the thread that asked for it."""
     trace = (
-        '7 pwrite64(9</h/ledger.sqlite3-wal>, "..starting..", 4096, 24) = 4096\n'
-        "7 fdatasync(9</h/ledger.sqlite3-wal> <unfinished ...>\n"
+        '7 pwrite64(9</h/store.sqlite3-wal>, "..starting..", 4096, 24) = 4096\n'
+        "7 fdatasync(9</h/store.sqlite3-wal> <unfinished ...>\n"
         '8 sendto(12<TCP:[1]>, "POST /v1/ai/flows/x/run HTTP/1.1", 32, 0, NULL, 0) = 32\n'
         "7 <... fdatasync resumed>)             = 0\n"
         "8 fdatasync(4</h/picture.png>)         = 0\n"

@@ -185,7 +185,7 @@ async def test_nothing_hostile_gets_through(
     """It is refused before anything is accepted or sent, and nothing of it is repeated."""
     root, outside = lay(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    store = open_sqlite_store(tmp_path / "ledger.sqlite3")
+    store = open_sqlite_store(tmp_path / "store.sqlite3")
     await store.accept(
         replace(
             RUN,

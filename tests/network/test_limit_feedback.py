@@ -122,7 +122,7 @@ async def test_a_day_that_is_used_up_refuses_starts_and_lets_looks_wait() -> Non
         assert str(caught.value).startswith(
             "Magica allows this key no more requests today and was not asked to list its"
         )
-        assert (caught.value.is_told, caught.value.resumes_seconds) == (True, 1000.0)
+        assert (caught.value.is_reported, caught.value.resumes_seconds) == (True, 1000.0)
     assert await programs.limiters[1].get_status() == LimiterStatus(
         0, 40, 40, is_learned=False, refused_above=0, paused_seconds=0.0, day_left=0, is_shared=True
     )
@@ -158,7 +158,7 @@ async def test_our_own_count_of_the_day_keeps_its_last_part_for_looks() -> None:
     with pytest.raises(DayUsedUp) as caught:
         await programs.limiters[0].take(Priority.START)
     # The limit may be the person's own, and no day is longer than a day.
-    assert (caught.value.is_told, caught.value.resumes_seconds) == (False, DAY_SECONDS)
+    assert (caught.value.is_reported, caught.value.resumes_seconds) == (False, DAY_SECONDS)
     await programs.take((0.0, 0, Priority.POLL))
     view = await programs.limiters[0].get_status()
     assert (view.day_left, view.is_day_used_up) == (0, True)

@@ -25,6 +25,6 @@ def live_runs() -> LiveRuns:
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
     """Open a store in a real file and close it after the test."""
-    opened = FaultyStore(tmp_path / "ledger.sqlite3")
+    opened = FaultyStore(tmp_path / "store.sqlite3")
     yield opened
     await opened.close()

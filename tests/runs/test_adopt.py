@@ -57,7 +57,7 @@ async def test_a_run_that_the_present_key_can_read_is_adopted(store: FaultyStore
 async def test_a_run_that_it_cannot_read_is_tried_once(store: FaultyStore, process: ProcessLock, status: int) -> None:
     """It belongs to somebody else; a restart does not repeat the question, another key does."""
     tried, asked = await adopt(store, process, in_turn(build_answer(None, status)))
-    assert (tried, asked) == (replace(OLD, adoption_tried=ACCOUNT.id), 1)
+    assert (tried, asked) == (replace(OLD, adoption_tried_by=ACCOUNT.id), 1)
     assert await read(store) == tried
 
 

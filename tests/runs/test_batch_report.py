@@ -25,7 +25,7 @@ def test_the_saved_table_has_a_line_for_each_row() -> None:
         build_unbegun(3, is_begun=True),
         build_unbegun(4),
     ]
-    strange = replace(rows[0].row, shown_json=json.dumps({"state": "=1", "scenes": ["a", 1], "none": None}))
+    strange = replace(rows[0].row, display_json=json.dumps({"state": "=1", "scenes": ["a", 1], "none": None}))
     lines = build_table([replace(rows[0], row=strange), *rows[1:]]).decode("utf-8-sig").replace("\r\n", "\n")
     assert lines == (
         "row,variation,state (input),scenes,none,run_id,state,credits,urls,saved_paths,text,error\n"
@@ -64,7 +64,7 @@ def read_back(data: bytes) -> Table:
 def test_a_batchs_own_table_is_read_as_the_rows_that_made_it() -> None:
     """Our columns are passed over, whatever a person took out or put elsewhere (solidusio-contrib/solidus_importer#54)."""
     row = build_row(1, outputs=(build_output(1),))
-    data = build_table([replace(row, row=replace(row.row, shown_json=json.dumps({"motif": "cup", "state": "=1"})))])
+    data = build_table([replace(row, row=replace(row.row, display_json=json.dumps({"motif": "cup", "state": "=1"})))])
     assert [dict(one.cells) for one in read_back(data).rows] == [{"motif": "cup", "state": "=1"}]
     lines = data.decode("utf-8-sig").replace(",", ";").encode()
     assert [dict(one.cells) for one in read_back(lines).rows] == [{"motif": "cup", "state": "=1"}]

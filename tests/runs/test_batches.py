@@ -282,9 +282,9 @@ async def test_an_account_that_is_refused_is_not_asked_for_every_row(flowport: H
     batch = (await flowport.assembly.workspace.batches.submit(await prepare(flowport, 300), RunRequest("local"))).run
     over = await wait_for_end(flowport, batch.id)
     batch_progress = await flowport.assembly.workspace.store.get_batch_progress(batch.id)
-    assert "says that the account does not have enough credits." in batch_progress.stopped
-    assert batch_progress.stopped.endswith("The rest was not started and cost nothing.")
-    assert (over.state, over.failure.endswith(batch_progress.stopped)) == (RunState.FAILED, True)
+    assert "says that the account does not have enough credits." in batch_progress.stop_reason
+    assert batch_progress.stop_reason.endswith("The rest was not started and cost nothing.")
+    assert (over.state, over.failure.endswith(batch_progress.stop_reason)) == (RunState.FAILED, True)
     assert batch_progress.failed + batch_progress.cancelled + batch_progress.dropped == 300
     assert batch_progress.failed == await flowport.count("run") < 300
 
@@ -305,8 +305,8 @@ async def test_a_batch_that_was_taken_over_hears_that_its_account_is_refused(
         over = await wait_for_end(second, batch_id)
         batch_progress = await second.assembly.workspace.store.get_batch_progress(batch_id)
         assert await second.count("run") - sent < 32
-    assert "says that the account does not have enough credits." in batch_progress.stopped
-    assert over.failure.endswith(batch_progress.stopped)
+    assert "says that the account does not have enough credits." in batch_progress.stop_reason
+    assert over.failure.endswith(batch_progress.stop_reason)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 10, 500])

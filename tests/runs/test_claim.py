@@ -27,7 +27,7 @@ from tests.support.raw_server import build_reply, serving
 from tests.support.scripted import ACCOUNT, FaultyStore, build_answer, build_breakage, in_turn, wait_until
 
 RUNNING = replace(RUN, state=RunState.RUNNING, provider_run_id="remote-1", started_at=NOW)
-TOLD = replace(RUN, told_at=NOW, canonical_digest="d83b8a3c5a9e")
+TOLD = replace(RUN, reported_at=NOW, canonical_digest="d83b8a3c5a9e")
 DONE = build_look("completed")
 PNG = write(build_photo(8, 8))
 LISTING = Listing(replace(APP, inputs=(PROMPT,)), "sketch", {"in-1": "prompt"})
@@ -103,22 +103,24 @@ async def test_a_run_that_nobody_looks_at_is_taken_up_only_when_asked_for(store:
     other.release()
 
 
-@pytest.mark.parametrize(("told_at", "states"), [(NOW, RunState.SUCCEEDED), (None, RunState.CANCELLED)])
+@pytest.mark.parametrize(("reported_at", "states"), [(NOW, RunState.SUCCEEDED), (None, RunState.CANCELLED)])
 async def test_an_unsent_run_is_started_if_its_caller_was_told(
-    store: FaultyStore, tmp_path: Path, told_at: float | None, states: RunState
+    store: FaultyStore, tmp_path: Path, reported_at: float | None, states: RunState
 ) -> None:
     """Told that it has its place, somebody waits for it; of the other nobody knows, so it is not paid for."""
     async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
         catalog = OneApp(store, bench.clock, tmp_path, LISTING, LISTING)
         call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
         bench.catalogs[ACCOUNT.id] = catalog
-        await store.accept(replace(RUN, told_at=told_at, canonical_digest=call.canonical_digest))
+        await store.accept(replace(RUN, reported_at=reported_at, canonical_digest=call.canonical_digest))
         await bench.claimer.take_over(await read(store))
-        await wait_until(lambda: bench.live_runs.get(RUN.id) is None) if told_at is None else await bench.finish(RUN)
+        await wait_until(lambda: bench.live_runs.get(RUN.id) is None) if reported_at is None else await bench.finish(
+            RUN
+        )
         over = await read(store)
         asked = bench.account.count(Operation.START_RUN)
-    assert (over.state, asked) == (states, 0 if told_at is None else 1)
-    assert over.failure == (ENDED_UNSENT if told_at is None else over.failure)
+    assert (over.state, asked) == (states, 0 if reported_at is None else 1)
+    assert over.failure == (ENDED_UNSENT if reported_at is None else over.failure)
     assert over.reserved_credits == 0.0
 
 
@@ -138,7 +140,7 @@ async def test_an_unsent_run_that_cannot_be_restored_is_cancelled_with_the_reaso
     ("now", "outcome"),
     [
         (replace(TOLD, state=RunState.STARTING), RunState.UNKNOWN),
-        (replace(RUNNING, told_at=NOW), RunState.SUCCEEDED),
+        (replace(RUNNING, reported_at=NOW), RunState.SUCCEEDED),
         (build_over(), RunState.SUCCEEDED),
     ],
     ids=["starting", "running", "over"],

@@ -166,7 +166,7 @@ class CrashingStore(FaultyStore):
 
 async def test_a_crash_before_the_record_is_told_to_the_submitter(tmp_path: Path) -> None:
     """Nothing was sent, and the call must not hang."""
-    store = CrashingStore(tmp_path / "ledger.sqlite3")
+    store = CrashingStore(tmp_path / "store.sqlite3")
     async with open_bench(store, tmp_path, in_turn()) as bench:
         with pytest.raises(StoreError, match="Flowport made a mistake"):
             await bench.submit()

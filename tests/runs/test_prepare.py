@@ -54,7 +54,7 @@ async def prepare(folder: Path, listing: Listing = LISTING, **arguments: Any) ->
 @asynccontextmanager
 async def open_finder(folder: Path) -> AsyncIterator[OutputFinder]:
     """Open a store to find results in; there are none."""
-    store = open_sqlite_store(folder / "ledger.sqlite3")
+    store = open_sqlite_store(folder / "store.sqlite3")
     yield OutputFinder(store, DeliveredRuns())
     await store.close()
 

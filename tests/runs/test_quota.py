@@ -143,7 +143,7 @@ async def take_over_row(bench: Bench, folder: Path, *found: Listing | Exception)
     """Have a bench take over a row that its process left unsent, with a catalogue that finds this; return it."""
     call = await bench.preparer.prepare(bench.account, LISTING, {"prompt": "a lake"}, RunRequest("local"))
     bench.catalogs[ACCOUNT.id] = OneApp(bench.store, bench.clock, folder, *found)
-    row = replace(RUN, told_at=NOW, batch_id="batch_1", canonical_digest=call.canonical_digest)
+    row = replace(RUN, reported_at=NOW, batch_id="batch_1", canonical_digest=call.canonical_digest)
     await bench.store.accept(row)
     await bench.claimer.take_over(row)
     return row

@@ -120,7 +120,7 @@ async def test_fifty_runs_leave_nothing_behind(store: FaultyStore, tmp_path: Pat
         return DONE
 
     async with open_bench(store, tmp_path, answer) as bench:
-        calls = [RunRequest("local", is_new_wanted=True, is_doubt_accepted=True) for _ in range(50)]
+        calls = [RunRequest("local", is_new_wanted=True, is_uncertainty_accepted=True) for _ in range(50)]
         runs = [(await bench.runner.submit(CALL, call)).run for call in calls]
         for run in runs:
             await bench.finish(run)

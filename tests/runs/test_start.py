@@ -108,7 +108,7 @@ async def test_every_end_of_a_start_request_is_failed_or_unknown_and_never_paid_
 
     assert account.count(Operation.START_RUN) == sent
     assert {name: getattr(kept_run, name) for name in view} == view
-    assert kept_run.start_answer == kept
+    assert kept_run.start_response == kept
     assert kept_run.failure.endswith((".", '"'))
     assert kept_run == replace(returned, starting_at=kept_run.starting_at)
 
@@ -379,7 +379,7 @@ async def test_a_long_undecided_answer_is_kept_in_part(
     """A person needs the beginning of an error page, and the store must not swallow megabytes."""
     account = ScriptedAccount(in_turn(build_answer(b"<html>" + b"x" * 1_000_000, 502)), clock)
     await start(store, live_runs, account, clock)
-    answer = (await read(store)).start_answer
+    answer = (await read(store)).start_response
     assert (answer[:7], len(answer)) == ("<html>x", 2000)
 
 

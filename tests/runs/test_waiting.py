@@ -167,9 +167,9 @@ async def test_a_holder_that_dies_meanwhile_is_replaced(workspace: Workspace) ->
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"adoption_tried": "magnific:127.0.0.1:9:new"}, KEY_GONE),
-        ({"adoption_tried": ""}, ""),
-        ({"adoption_tried": "magnific:127.0.0.1:9:new", "state": RunState.FAILED}, ""),
+        ({"adoption_tried_by": "magnific:127.0.0.1:9:new"}, KEY_GONE),
+        ({"adoption_tried_by": ""}, ""),
+        ({"adoption_tried_by": "magnific:127.0.0.1:9:new", "state": RunState.FAILED}, ""),
     ],
     ids=["tried", "not-yet", "over"],
 )

@@ -11,7 +11,7 @@ from flowport.store.sqlite.store import SqliteStore, open_sqlite_store
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Return where a test's store lies; its folder does not exist yet."""
-    return tmp_path / "home" / "ledger.sqlite3"
+    return tmp_path / "home" / "store.sqlite3"
 
 
 @pytest.fixture

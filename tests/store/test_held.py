@@ -61,7 +61,7 @@ async def hold(path: Path) -> AsyncIterator[Holder]:
 @pytest.fixture
 async def path(tmp_path: Path) -> Path:
     """Return the place of a store with one run."""
-    place = tmp_path / "ledger.sqlite3"
+    place = tmp_path / "store.sqlite3"
     store = open_sqlite_store(place)
     await store.accept(build_run("run_1"))
     await store.close()
@@ -159,7 +159,7 @@ async def test_what_people_ask_is_answered_while_a_start_waits(tmp_path: Path) -
     """The list of runs and one run, over the whole of Flowport; the start is made when the record is free, once."""
     async with open_sandbox() as sandbox, open_harness(sandbox, tmp_path / "person") as flowport:
         first = await flowport.ask("text_to_picture", prompt="a lake")
-        async with hold(tmp_path / "person/home/ledger.sqlite3") as holder:
+        async with hold(tmp_path / "person/home/store.sqlite3") as holder:
             start = asyncio.create_task(flowport.ask("text_to_picture", prompt="a hill"))
             listed = [row["run_id"] for row in (await flowport.ask("list_runs"))["runs"]]
             got = await flowport.ask("get_run", run_id=first["run_id"])
@@ -174,7 +174,7 @@ async def test_a_start_on_a_held_record_is_refused_once(tmp_path: Path) -> None:
     """Nothing is sent and nothing is tried again."""
     async with open_sandbox() as sandbox, open_harness(sandbox, tmp_path / "person") as flowport:
         await flowport.client.list_tools()
-        async with hold(tmp_path / "person/home/ledger.sqlite3"):
+        async with hold(tmp_path / "person/home/store.sqlite3"):
             refusal = await flowport.call("text_to_picture", prompt="a hill")
         assert refusal.is_error
         assert "another process keeps it locked" in getattr(refusal.content[0], "text", "")

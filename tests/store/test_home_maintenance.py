@@ -57,14 +57,14 @@ async def keep(store: PrunedStore, clock: FakeClock, keep_days: int) -> None:
 async def test_it_is_done_at_once_and_every_day(tmp_path: Path) -> None:
     """Some Flowports run for weeks."""
     clock = FakeClock(now=1000 * DAY_SECONDS)
-    store = PrunedStore(tmp_path / "ledger.sqlite3", days=3)
+    store = PrunedStore(tmp_path / "store.sqlite3", days=3)
     await keep(store, clock, 90)
     assert store.before == [910 * DAY_SECONDS, 911 * DAY_SECONDS, 912 * DAY_SECONDS]
 
 
 async def test_runs_are_kept_for_ever_on_request(tmp_path: Path) -> None:
     """Then the store is looked over, and nothing is looked for."""
-    store = PrunedStore(tmp_path / "ledger.sqlite3", days=1)
+    store = PrunedStore(tmp_path / "store.sqlite3", days=1)
     store.checks = 2
     await keep(store, FakeClock(), 0)
     assert store.before == []
@@ -72,7 +72,7 @@ async def test_runs_are_kept_for_ever_on_request(tmp_path: Path) -> None:
 
 async def test_nothing_is_taken_out_of_a_damaged_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Writing could make the damage worse."""
-    store = PrunedStore(tmp_path / "ledger.sqlite3", days=1)
+    store = PrunedStore(tmp_path / "store.sqlite3", days=1)
     store.failing.add("check")
     store.checks = 2
     await keep(store, FakeClock(), 90)
@@ -82,7 +82,7 @@ async def test_nothing_is_taken_out_of_a_damaged_store(tmp_path: Path, caplog: p
 
 async def test_a_store_that_fails_is_tried_again_the_next_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A disk that is full today may not be tomorrow."""
-    store = PrunedStore(tmp_path / "ledger.sqlite3", days=2)
+    store = PrunedStore(tmp_path / "store.sqlite3", days=2)
     store.is_full = True
     await keep(store, FakeClock(), 90)
     assert len(store.before) == 2
@@ -92,7 +92,7 @@ async def test_a_store_that_fails_is_tried_again_the_next_day(tmp_path: Path, ca
 async def test_what_was_pruned_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Somebody may wonder where a run has gone."""
     caplog.set_level(logging.INFO)
-    store = PrunedStore(tmp_path / "ledger.sqlite3", days=2)
+    store = PrunedStore(tmp_path / "store.sqlite3", days=2)
     clock = FakeClock()
     seen_at = clock.now() - 2 * DAY_SECONDS
     await store.accept(build_run("run_old", RunState.SUCCEEDED, finished_at=seen_at, delivered_at=seen_at))

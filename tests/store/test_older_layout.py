@@ -12,6 +12,7 @@ import pytest
 from flowport.actions.views.run import format_reminder
 from flowport.domain.errors import StoreError
 from flowport.store.records import Reminder
+from flowport.store.sqlite.connection import FORMER_NAME
 from flowport.store.sqlite.schema import APPLICATION_ID, LAYOUT
 from flowport.store.sqlite.store import open_sqlite_store
 
@@ -124,3 +125,84 @@ async def test_several_processes_that_find_it_at_once_share_the_new_file(path: P
     await store.close()
     assert {run.id for run in runs} == {f"run_{name}" for name in "abcd"}
     assert [file.name for file in path.parent.glob("*older*")] == [f"{path.name}.older-1"]
+
+
+async def test_a_store_of_the_former_name_is_renamed_and_reported_once(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was paid for stays on the disk, also where only the name of the file has changed."""
+    former = path.with_name(FORMER_NAME)
+    with open_older(former):
+        pass
+    reminders: list[Reminder | None] = []
+    for _ in range(2):
+        store = open_sqlite_store(path)
+        assert await store.get_live_runs(account_id=ACCOUNT) == ()
+        reminders.append(await store.take_reminder(owner=OWNER))
+        await store.close()
+    aside = former.with_name(f"{FORMER_NAME}.older-1")
+    notice = f"The record of runs was written by an older Flowport: it was renamed to {aside}, and a new one began."
+    assert reminders == [Reminder(0, (), notice), None]
+    assert (read_old_runs(aside), former.exists()) == (["run_old"], False)
+    assert caplog.text.count(f"renamed to {aside}") == 1
+
+
+async def test_both_names_in_one_home_are_renamed_and_reported(path: Path) -> None:
+    """An older version ran once more after an update."""
+    for older in (path, path.with_name(FORMER_NAME)):
+        with open_older(older):
+            pass
+    store = open_sqlite_store(path)
+    reminder = await store.take_reminder(owner=OWNER)
+    await store.close()
+    asides = [path.with_name(f"{name}.older-1") for name in (path.name, FORMER_NAME)]
+    assert reminder is not None
+    assert all(str(aside) in reminder.notice for aside in asides)
+    assert [read_old_runs(aside) for aside in asides] == [["run_old"]] * 2
+
+
+async def test_a_store_of_the_former_name_that_is_in_use_is_left_to_its_process(path: Path) -> None:
+    """A second record beside one in use would let both processes pay for the same run."""
+    with open_older(path.with_name(FORMER_NAME)) as older:
+        older.execute("SELECT count(*) FROM runs").fetchone()
+        with pytest.raises(StoreError, match="another process keeps it locked"):
+            open_sqlite_store(path, busy_seconds=0.05)
+        assert (path.exists(), [*path.parent.glob("*older*")]) == (False, [])
+    await open_sqlite_store(path).close()
+    assert read_old_runs(path.with_name(f"{FORMER_NAME}.older-1")) == ["run_old"]
+
+
+@pytest.mark.parametrize("content", [b"", b"an account book", b"SQLite format 3\0" + b"\xff" * 200])
+async def test_a_file_of_the_former_name_that_is_no_store_is_left_alone(path: Path, content: bytes) -> None:
+    """Many programs call a file a ledger, and a damaged record may still be restored by its owner."""
+    former, journal = path.with_name(FORMER_NAME), path.with_name(f"{FORMER_NAME}-wal")
+    path.parent.mkdir()
+    former.write_bytes(content)
+    journal.write_bytes(b"a journal" * (not content))
+    await open_sqlite_store(path).close()
+    assert (former.read_bytes(), journal.read_bytes()) == (content, b"a journal" * (not content))
+    assert [*path.parent.glob("*older*")] == []
+
+
+async def test_another_programs_database_of_the_former_name_is_left_alone(path: Path) -> None:
+    """FLOWPORT_HOME may be a folder that other programs use."""
+    former = path.with_name(FORMER_NAME)
+    path.parent.mkdir()
+    with closing(sqlite3.connect(former)) as connection:
+        connection.execute("CREATE TABLE bookings (id TEXT)")
+    before = former.read_bytes()
+    await open_sqlite_store(path).close()
+    assert (former.read_bytes(), [*path.parent.glob("*older*")]) == (before, [])
+
+
+async def test_several_processes_that_find_the_former_name_at_once_share_the_new_file(path: Path) -> None:
+    """Two clients start together after an update."""
+    with open_older(path.with_name(FORMER_NAME)):
+        pass
+    children = [start_child(ACCEPT_ONE, path, name) for name in "abcd"]
+    await asyncio.to_thread(lambda: [finish_child(child) for child in children])
+    store = open_sqlite_store(path)
+    runs = await store.get_runs(account_id=None, owner=OWNER, limit=9, unseen_first=False)
+    await store.close()
+    assert {run.id for run in runs} == {f"run_{name}" for name in "abcd"}
+    assert [file.name for file in path.parent.glob("ledger*")] == [f"{FORMER_NAME}.older-1"]

@@ -29,7 +29,7 @@ def note(word: str, text: str) -> tuple[str, None]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the file is to be, in a folder that is not there yet."""
-    return tmp_path / "home" / "budget.sqlite3"
+    return tmp_path / "home" / "rate-limits.sqlite3"
 
 
 async def test_each_change_sees_all_earlier_ones_of_every_connection(path: Path) -> None:
@@ -81,7 +81,7 @@ async def test_a_damaged_file_is_thrown_away(path: Path, damage: bytes, caplog: 
     """A power cut may leave one, since nothing waits for the disk; what it held is over by then."""
     path.parent.mkdir()
     path.write_bytes(damage)
-    path.with_name("budget.sqlite3-journal").write_bytes(b"")
+    path.with_name("rate-limits.sqlite3-journal").write_bytes(b"")
     file = RateWindowFile(path)
     assert await file.change("a", partial(append, "x")) == ""
     assert await file.change("a", partial(append, "y")) == "x"
@@ -121,7 +121,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA synchronous = OFF")
 connection.execute("PRAGMA cache_size = 1")
 connection.execute("BEGIN IMMEDIATE")
-connection.execute("UPDATE budgets_2 SET text = 'half'")
+connection.execute("UPDATE rate_windows SET text = 'half'")
 connection.execute("CREATE TABLE spill AS SELECT randomblob(100000) FROM (VALUES (1), (2), (3), (4))")
 print("in", flush=True)
 sys.stdin.read()
@@ -142,7 +142,7 @@ async def test_a_program_that_is_killed_in_a_transaction_leaves_nothing_of_it(pa
     file = RateWindowFile(path)
     await file.change("a", partial(append, "x"))
     kill_in_transaction(path)
-    assert path.with_name("budget.sqlite3-journal").stat().st_size > 0
+    assert path.with_name("rate-limits.sqlite3-journal").stat().st_size > 0
     assert await file.change("a", partial(append, "y")) == "x"
     await file.close()
 
@@ -163,7 +163,7 @@ async def test_a_mistake_in_the_background_is_logged(path: Path, caplog: pytest.
 async def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     """The budget then goes by itself."""
     (tmp_path / "home").write_text("a file")
-    file = RateWindowFile(tmp_path / "home" / "budget.sqlite3")
+    file = RateWindowFile(tmp_path / "home" / "rate-limits.sqlite3")
     with pytest.raises(StoreError, match="cannot be opened"):
         await file.change("a", partial(append, "x"))
     await file.close()

@@ -47,9 +47,9 @@ async def test_only_the_owner_of_the_files_can_read_them(store: SqliteStore, pat
     await store.accept(build_run("run_1"))
     assert get_mode(path.parent) == 0o700
     assert {file.name: get_mode(file) for file in path.parent.iterdir()} == {
-        "ledger.sqlite3": 0o600,
-        "ledger.sqlite3-wal": 0o600,
-        "ledger.sqlite3-shm": 0o600,
+        "store.sqlite3": 0o600,
+        "store.sqlite3-wal": 0o600,
+        "store.sqlite3-shm": 0o600,
     }
 
 

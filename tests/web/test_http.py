@@ -113,7 +113,7 @@ async def test_a_signal_ends_it_cleanly_and_quickly(tmp_path: Path, end: signal.
             code = await anyio.to_thread.run_sync(child.wait)
             tasks.cancel_scope.cancel()
 
-    assert (code, (tmp_path / "f/home/ledger.sqlite3-wal").exists()) == (0, False)
+    assert (code, (tmp_path / "f/home/store.sqlite3-wal").exists()) == (0, False)
 
 
 async def hold(url: str, what: str, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -312,7 +312,7 @@ async def test_an_older_client_that_leaves_in_the_middle_of_a_call_has_not_seen_
 
 def count_waiting(home: Path) -> int:
     """Return how many calls wait for a run's end, by the store."""
-    with contextlib.closing(sqlite3.connect(home / "ledger.sqlite3")) as connection:
+    with contextlib.closing(sqlite3.connect(home / "store.sqlite3")) as connection:
         count: int = connection.execute("SELECT count(*) FROM waiting_calls").fetchone()[0]
         return count
 

@@ -12,7 +12,7 @@ from flowport.actions.views.view import MAX_RUN_BYTES, UNKNOWN_COST, Facts, View
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.choices import build_choices, describe_choice
 from flowport.catalog.listing import Listing
-from flowport.catalog.search import Search, find_listings, is_provider
+from flowport.catalog.search import Candidate, Search, is_provider, search_apps
 from flowport.domain.errors import StoreError
 from flowport.domain.models import InputKind, JsonValue, OutputKind, Source
 from flowport.domain.text import clean_line, count_bytes, format_duration
@@ -36,8 +36,8 @@ UNKNOWN_KINDS: Final = "unknown until it is run"
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """One app that matches."""
+class _Known:
+    """An app and what is known of its runs."""
 
     listing: Listing
     history: AppHistory
@@ -47,15 +47,21 @@ class _Found:
 
 async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> View:
     """Return the answer to a search; `refresh` asks the providers again first."""
-    given = FIND_APPS.parse(arguments)
+    # Clients fill in every field of a form: nothing, 0 and false are no condition.
+    given = FIND_APPS.parse({name: value for name, value in arguments.items() if value not in ("", 0, None)})
     await workspace.wait_for_catalogues()
     if given.get("refresh"):
         await _refresh_catalogues(workspace)
     makes = OutputKind(str(given["makes"])) if "makes" in given else None
     asked = [one for one in workspace.catalogs if is_provider(one.provider_names, str(given.get("provider", "")))]
-    found = [item for one in asked for item in await _find(workspace, one, _parse_search(given))]
-    if makes is not None:
-        found = _order_by_kind(found, makes)
+    apps = [item for one in asked or workspace.catalogs for item in await _get_known(workspace, one)]
+    able = [item for item in apps if makes is None or not item.history.kinds or makes in item.history.kinds]
+    found = search_apps([Candidate(item.listing, item.history.kinds) for item in able or apps], _parse_search(given))
+    is_exact = bool(asked and able) and found.is_exact
+    shown = [(able or apps)[place] for place in found.places]
+    if makes is not None and is_exact:
+        # Those known to make this, then those whose outputs are unknown.
+        shown.sort(key=lambda item: not item.history.kinds)
     listed = {tool["name"] for tool in workspace.get_tools()}
     rows = [
         _build_row(
@@ -64,22 +70,28 @@ async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> Vi
             is_listed=item.listing.tool_name in listed,
             is_kind_wanted=makes is not None,
         )
-        for item in found[:MAX_ROWS]
+        for item in shown[:MAX_ROWS]
     ]
     sentences = [
-        f"{_count(len(found))} found.",
+        f"{_count(len(shown))} found." if is_exact else _format_nearest(len(shown), len(apps)),
         "" if asked else f"No provider is called so; there is {_name_providers(workspace.catalogs)}.",
-        "" if makes is None else _format_unknown(found, makes),
-        f"The first {MAX_ROWS} are shown; give more words." if len(found) > MAX_ROWS else "",
+        "" if makes is None or not is_exact else _format_unknown(shown, makes),
+        f"The first {MAX_ROWS} are shown; give more words." if len(shown) > MAX_ROWS else "",
         workspace.get_catalogue_problem(),
     ]
     catalogues = [_build_catalogue_facts(workspace, one) for one in workspace.catalogs]
     facts: Facts = {"summary": " ".join(filter(None, sentences)), "apps": rows, "catalogues": catalogues}
-    place = _find_meant(found[:MAX_ROWS], str(given.get("query", "")))
+    place = _find_meant(shown[:MAX_ROWS], str(given.get("query", ""))) if is_exact else None
     if place is not None:
         words, room = str(given.get("option", "")), MAX_RUN_BYTES - count_twice(facts)
-        rows[place] |= build_options(found[place].listing, words=words, room_bytes=room)
+        rows[place] |= build_options(shown[place].listing, words=words, room_bytes=room)
     return View(facts)
+
+
+def _format_nearest(shown: int, total: int) -> str:
+    if not total:
+        return "0 apps found: the account has none."
+    return f"No app has all of that; the nearest {shown} of {_count(total)} {'is' if shown == 1 else 'are'} shown, the best first."
 
 
 async def _refresh_catalogues(workspace: Workspace) -> None:
@@ -90,7 +102,7 @@ async def _refresh_catalogues(workspace: Workspace) -> None:
                 group.start_soon(one.catalog.refresh)
 
 
-def _find_meant(found: Sequence[_Found], words: str) -> int | None:
+def _find_meant(found: Sequence[_Known], words: str) -> int | None:
     """Return the place of the one app that a search is about; None when it is about several."""
     wanted = words.strip().casefold()
     exact = [
@@ -145,8 +157,8 @@ def _parse_search(given: Mapping[str, JsonValue]) -> Search:
     )
 
 
-async def _find(workspace: Workspace, one: OpenCatalog, search: Search) -> list[_Found]:
-    listings = find_listings(one.catalog.current.listings, search)
+async def _get_known(workspace: Workspace, one: OpenCatalog) -> list[_Known]:
+    listings = one.catalog.current.listings
     app_ids = [listing.app.id for listing in listings]
     histories: Mapping[str, AppHistory] = {}
     try:
@@ -155,16 +167,10 @@ async def _find(workspace: Workspace, one: OpenCatalog, search: Search) -> list[
         # Apps are found without it; only what is known of earlier runs is missing.
         logger.warning("apps are shown without their history: %s", exc)
     title = one.account.provider.title
-    return [_Found(listing, histories.get(listing.app.id, AppHistory()), title) for listing in listings]
+    return [_Known(listing, histories.get(listing.app.id, AppHistory()), title) for listing in listings]
 
 
-def _order_by_kind(found: Sequence[_Found], makes: OutputKind) -> list[_Found]:
-    """Return the apps that are known to make this, then those whose outputs are unknown."""
-    known = [item for item in found if makes in item.history.kinds]
-    return known + [item for item in found if not item.history.kinds]
-
-
-def _format_unknown(found: Sequence[_Found], makes: OutputKind) -> str:
+def _format_unknown(found: Sequence[_Known], makes: OutputKind) -> str:
     unknown = sum(not item.history.kinds for item in found)
     if not unknown:
         return ""
@@ -175,7 +181,7 @@ def _format_unknown(found: Sequence[_Found], makes: OutputKind) -> str:
     )
 
 
-def _build_row(found: _Found, *, provider: str, is_listed: bool, is_kind_wanted: bool) -> Facts:
+def _build_row(found: _Known, *, provider: str, is_listed: bool, is_kind_wanted: bool) -> Facts:
     listing, history = found.listing, found.history
     usual = get_usual_seconds(history.durations)
     row: Facts = {
@@ -266,7 +272,7 @@ FIND_APPS: Final = BuiltInTool(
     "inputs, of one app all its options, and what is left out of the tool list and why.",
     find_apps,
     (
-        build_input("query", InputKind.TEXT, "Words from the name; leave it out for all"),
+        build_input("query", InputKind.TEXT, "Words or a whole sentence, in any language; leave it out for all"),
         build_input(
             "takes", InputKind.SELECT, "Only apps with such an input", options=("image", "video", "audio", "text")
         ),

@@ -1,15 +1,19 @@
 """Find apps by words, and resolve a name to one app. Pure."""
 
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from flowport.catalog.listing import Listing
+from flowport.catalog.text_search import Field, fold, rank, rank_by_spelling
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound, Namesake
-from flowport.domain.models import InputKind
+from flowport.domain.models import InputKind, OutputKind
 from flowport.domain.text import get_nearest
 
 MAX_NEAREST = 3
+MAX_NEAR = 10
+"""Apps that a search shows at most where none has all that was asked for."""
+_NEAR_SHARE = 0.4
+"""An app is near with such a share of the best one's score."""
 MAX_WORDS_LENGTH = 4000
 """Characters of a query that are compared: as many as a name can have."""
 
@@ -19,38 +23,78 @@ class Search:
     """A query; omitted fields match everything."""
 
     words: str = ""
-    """All of them must be found, in any order; case, accents and plurals are ignored."""
+    """Words or a sentence, in any order; case, accents, endings and typos are ignored."""
     takes: InputKind | None = None
     """A kind of input that the app has. An app whose definition was not read has none that is known."""
     max_credits: float | None = None
     """The highest price; an app of unknown price is above it."""
 
 
-def find_listings(listings: Sequence[Listing], search: Search) -> tuple[Listing, ...]:
-    """Return the listings that match, in their order. Words are searched in names, tool names, ids and arguments."""
-    wanted = _fold(search.words[:MAX_WORDS_LENGTH]).split()
-    return tuple(listing for listing in listings if _is_match(listing, search, wanted))
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An app that may be meant, and what its runs made before."""
+
+    listing: Listing
+    made: Collection[OutputKind] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found: places of candidates, the best first."""
+
+    places: tuple[int, ...]
+    is_exact: bool = True
+    """Whether these apps have everything that was asked for; otherwise they are the nearest."""
+
+
+def search_apps(candidates: Sequence[Candidate], search: Search) -> Found:
+    """Return the apps that have all that is asked for, or the nearest; nothing only where there is no app.
+
+    Words are compared with names, arguments and their labels, and the kinds of inputs and results. Without words the apps
+    keep their order.
+    """
+    fitting = [place for place, one in enumerate(candidates) if _is_fitting(one.listing, search)]
+    words = search.words[:MAX_WORDS_LENGTH].strip()
+    if not words:
+        return Found(tuple(fitting)) if fitting else Found(tuple(range(len(candidates)))[:MAX_NEAR], is_exact=False)
+    pool = fitting or range(len(candidates))
+    exact = [place for place in pool if fold(words) in _fold_names(candidates[place].listing)]
+    if fitting and exact:
+        return Found(tuple(exact))
+    ranked = rank([_build_fields(candidates[place]) for place in pool], words)
+    complete = [pool[match.index] for match in ranked if match.is_complete]
+    if fitting and complete:
+        return Found(tuple(complete))
+    near = [pool[match.index] for match in ranked if match.score >= ranked[0].score * _NEAR_SHARE]
+    if not near:
+        near = [
+            pool[place] for place in rank_by_spelling([candidates[place].listing.app.name for place in pool], words)
+        ]
+    return Found(tuple(near[:MAX_NEAR]), is_exact=False)
+
+
+def _is_fitting(listing: Listing, search: Search) -> bool:
+    app = listing.app
+    is_taken = search.takes is None or any(item.kind is search.takes for item in app.inputs or ())
+    is_cheap = search.max_credits is None or (app.price_credits is not None and app.price_credits <= search.max_credits)
+    return is_taken and is_cheap
+
+
+def _fold_names(listing: Listing) -> set[str]:
+    return {fold(listing.app.name), fold(listing.app.id), listing.tool_name}
+
+
+def _build_fields(candidate: Candidate) -> list[Field]:
+    """Return the texts of an app with their weights: its name says the most."""
+    listing, inputs = candidate.listing, candidate.listing.app.inputs or ()
+    labels = " ".join((*listing.property_names.values(), *(item.label for item in inputs)))
+    kinds = " ".join(sorted({*(item.kind.value for item in inputs), *(kind.value for kind in candidate.made)}))
+    return [(listing.app.name, 3.0), (listing.tool_name, 1.0), (listing.app.id, 1.0), (labels, 0.5), (kinds, 0.5)]
 
 
 def is_provider(names: Sequence[str], wanted: str) -> bool:
     """Tell whether one of a provider's names is meant, in whole or in part; an empty text matches all."""
-    return any(_fold(wanted[:MAX_WORDS_LENGTH]) in _fold(name) for name in names)
-
-
-def _is_match(listing: Listing, search: Search, wanted: Sequence[str]) -> bool:
-    app = listing.app
-    is_taken = search.takes is None or any(item.kind is search.takes for item in app.inputs or ())
-    is_cheap = search.max_credits is None or (app.price_credits is not None and app.price_credits <= search.max_credits)
-    text = _build_text(listing)
-    return is_taken and is_cheap and all(word in text or _get_singular(word) in text for word in wanted)
-
-
-def _get_singular(word: str) -> str:
-    """Return an English plural without its ending: `sketches` and `posters`."""
-    for ending in ("es", "s"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            return word.removesuffix(ending)
-    return word
+    return any(fold(wanted[:MAX_WORDS_LENGTH]) in fold(name) for name in names)
 
 
 def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
@@ -74,15 +118,5 @@ def get_listing(listings: Sequence[Listing], wanted: str) -> Listing:
 
 def _get_called(listings: Sequence[Listing], wanted: str) -> list[Listing]:
     """Return the apps with exactly this name. An empty name matches nothing."""
-    name = _fold(wanted[:MAX_WORDS_LENGTH])
-    return [listing for listing in listings if name and name == _fold(listing.app.name)]
-
-
-def _build_text(listing: Listing) -> str:
-    return _fold(" ".join((listing.tool_name, listing.app.name, listing.app.id, *listing.property_names.values())))
-
-
-def _fold(text: str) -> str:
-    """Return the text without case and accents."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character)).strip()
+    name = fold(wanted[:MAX_WORDS_LENGTH])
+    return [listing for listing in listings if name and name == fold(listing.app.name)]

@@ -244,13 +244,13 @@ class DayUsedUp(ProviderError):
 
     resumes_seconds: float
     """Seconds until requests are allowed again."""
-    is_told: bool = True
+    is_reported: bool = True
     """Whether the provider reported it; otherwise Flowport's own count reached the limit."""
 
     @property
     def cause(self) -> str:
         """Whose limit it is."""
-        if self.is_told:
+        if self.is_reported:
             return f"{self.provider} allows this key no more requests today and was not asked to {self.operation}."
         return f"The day's requests are used up, and {self.provider} was not asked to {self.operation}."
 

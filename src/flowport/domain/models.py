@@ -270,7 +270,7 @@ class Run:
     spent_credits: float = 0.0
     """What is counted for the run; 0 also if no price is known, which `cost_credits` distinguishes. An unknown run keeps its
     reservation here."""
-    is_cost_told: bool = False
+    is_cost_reported: bool = False
     """Whether the provider itself reported `spent_credits`, so that 0 means free."""
     provider_run_id: str = ""
     """Empty until the provider gave one."""
@@ -280,9 +280,9 @@ class Run:
     finished_at: float | None = None
     failure: str = ""
     """Why the run failed or is unknown, or which parts failed, as a sentence safe to show; empty on success."""
-    start_answer: str = ""
+    start_response: str = ""
     """The answer to a start request whose outcome is unknown, capped; for diagnosis."""
-    told_at: float | None = None
+    reported_at: float | None = None
     """When an answer named this run to its caller; None when no answer did."""
     delivered_at: float | None = None
     """When an answer that holds the outputs was last written to a client; None while none was."""
@@ -301,9 +301,9 @@ class Run:
     """The boot of the machine in which the run was accepted; empty if the system has no boot id."""
     accepted_boot_seconds: float | None = None
     """Seconds from that boot to the acceptance, sleep included, by a clock that cannot be set. None like `boot_id`."""
-    mentions: int = 0
+    reminder_count: int = 0
     """How many answers to other calls mentioned that this run is over and undelivered."""
-    adoption_tried: str = ""
+    adoption_tried_by: str = ""
     """The account that last tried to read the run after its own key was removed; may be empty."""
     notes: str = ""
     """How its files were changed before they were sent, as sentences; empty if they were sent unchanged."""
@@ -317,7 +317,7 @@ class Run:
     def cost_credits(self) -> float | None:
         """The counted cost of the run; None while it is not over, and if a run was sent whose price is unknown."""
         is_sent = self.started_at is not None or self.state is RunState.UNKNOWN
-        is_known = self.price_credits is not None or self.spent_credits > 0 or self.is_cost_told
+        is_known = self.price_credits is not None or self.spent_credits > 0 or self.is_cost_reported
         if not self.state.is_final or (is_sent and not is_known):
             return None
         return self.spent_credits

@@ -90,7 +90,7 @@ class Finished:
     outputs: tuple[Output, ...] = ()
     failure: str = ""
     spent_credits: float = 0.0
-    is_cost_told: bool = False
+    is_cost_reported: bool = False
     """Whether the provider itself named the cost."""
 
     def __post_init__(self) -> None:
@@ -199,7 +199,7 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
                 run,
                 state=RunState.UNKNOWN,
                 failure=failure,
-                start_answer=answer,
+                start_response=answer,
                 finished_at=at,
                 spent_credits=run.reserved_credits,
                 reserved_credits=0.0,
@@ -219,14 +219,14 @@ def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - o
         case LinksRefreshed(outputs):
             return _replace_outputs(run, outputs)
         case Reported(at):
-            return replace(run, told_at=at) if run.told_at is None else run
+            return replace(run, reported_at=at) if run.reported_at is None else run
         case InputsPrepared(notes):
             return replace(run, notes=notes)
         case AdoptionTried(account_id):
-            return replace(run, adoption_tried=account_id)
+            return replace(run, adoption_tried_by=account_id)
         case Adopted(account_id, from_account_id):
             is_left = run.account_id == from_account_id
-            return replace(run, account_id=account_id, adoption_tried="") if is_left else run
+            return replace(run, account_id=account_id, adoption_tried_by="") if is_left else run
         case Delivered(at, to, boot_id, boot_seconds):
             return replace(
                 run,
@@ -249,7 +249,7 @@ def _apply_started(run: Run, event: Started) -> Run:
     if run.state is RunState.UNKNOWN:
         reserved, spent = run.spent_credits, 0.0
         run = replace(
-            run, failure="", start_answer="", finished_at=None, reserved_credits=reserved, spent_credits=spent
+            run, failure="", start_response="", finished_at=None, reserved_credits=reserved, spent_credits=spent
         )
     started = replace(run, provider_run_id=event.provider_run_id, started_at=event.at)
     return _apply_status(started, event.state, event.at)
@@ -275,7 +275,7 @@ def _apply_finished(run: Run, event: Finished) -> Run:
         failure=event.failure,
         finished_at=event.at,
         spent_credits=event.spent_credits,
-        is_cost_told=event.is_cost_told,
+        is_cost_reported=event.is_cost_reported,
         reserved_credits=0.0,
     )
 

@@ -52,7 +52,7 @@ class RateLimits:
     """When they are given back, in seconds since 1970 by the provider's clock."""
     reset_seconds: float | None = None
     """The same as a duration from the answer on, where the provider sends a duration."""
-    told_at: float | None = None
+    reported_at: float | None = None
     """When the answer was made, by the provider's clock: the two instants need no clock of ours."""
 
     def get_reset_seconds(self, now: float) -> float | None:
@@ -65,9 +65,9 @@ class RateLimits:
             return min(self.reset_seconds, MAX_RESET_SECONDS)
         if self.reset_at is None:
             return None
-        if self.told_at is None:
+        if self.reported_at is None:
             return min(max(self.reset_at - now, 0.0), MAX_UNSURE_SECONDS)
-        return min(max(self.reset_at - self.told_at, 0.0), MAX_RESET_SECONDS)
+        return min(max(self.reset_at - self.reported_at, 0.0), MAX_RESET_SECONDS)
 
 
 def parse_rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
@@ -141,7 +141,7 @@ def _iterate_dates(text: str, answered_at: float | None) -> Iterator[float]:
 
 def _find_reset(headers: Mapping[str, str]) -> float | None:
     limits = parse_rate_limits(headers)
-    if limits is None or limits.remaining > 0 or (limits.reset_seconds is None and limits.told_at is None):
+    if limits is None or limits.remaining > 0 or (limits.reset_seconds is None and limits.reported_at is None):
         return None
     return limits.get_reset_seconds(0.0)
 

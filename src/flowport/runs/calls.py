@@ -13,10 +13,10 @@ from flowport.store.records import (
     Accepted,
     AcceptOutcome,
     AttachRules,
-    InDoubt,
     Joined,
     KnownProcesses,
     LivenessNeeded,
+    Uncertain,
     WaitingCall,
 )
 from flowport.store.workers import Workers
@@ -25,7 +25,7 @@ SIDE_BY_SIDE_SECONDS: Final = 10.0
 """Equal calls over one connection within this time, whose clients are all connected, are meant to be as many runs: people
 ask for four variations."""
 
-SettledOutcome: TypeAlias = Accepted | Joined | InDoubt | LimitExceeded
+SettledOutcome: TypeAlias = Accepted | Joined | Uncertain | LimitExceeded
 
 
 def _draw_id() -> str:
@@ -80,7 +80,7 @@ class RunRequest:
     """Whether its run is to be stopped, if it is not sent yet, when the caller leaves."""
     is_new_wanted: bool = False
     """Whether it joins no earlier run."""
-    is_doubt_accepted: bool = False
+    is_uncertainty_accepted: bool = False
     """Whether it is made although an equal run may have been started and its outcome is unknown."""
     is_price_agreed: bool = False
     """Whether the person was asked about the price and agreed."""
@@ -92,7 +92,7 @@ class RunRequest:
 
     def accept_doubt(self) -> "RunRequest":
         """Return the same call, made in knowledge of the doubt."""
-        return replace(self, is_doubt_accepted=True)
+        return replace(self, is_uncertainty_accepted=True)
 
     def agree_to_price(self) -> "RunRequest":
         """Return the same call, whose price the person has agreed to."""
@@ -149,7 +149,7 @@ class RecentRequests:
             beside_call_ids=beside,
             processes=processes,
             is_new_wanted=call.is_new_wanted,
-            is_doubt_accepted=call.is_doubt_accepted,
+            is_uncertainty_accepted=call.is_uncertainty_accepted,
         )
 
     def build_terms(self, call: RunRequest) -> SpendingCheck:

@@ -212,7 +212,7 @@ class RunPoller:
             failure,
             # The provider's own number where it gives one: it may refund a part of a run that was cancelled.
             spent_credits=(run.price_credits or 0.0) if status.cost_credits is None else status.cost_credits,
-            is_cost_told=status.cost_credits is not None,
+            is_cost_reported=status.cost_credits is not None,
         )
         written = await self._writer.record(run, end)
         # Where another process recorded the end first, it saves the outputs.

@@ -60,7 +60,7 @@ class RunAdopter:
             return None
         scope = run.account_id.rpartition(":")[0]
         heirs = (one for one in self._accounts.values() if one.account.scope == scope)
-        return next((one for one in heirs if one.account.id != run.adoption_tried), None)
+        return next((one for one in heirs if one.account.id != run.adoption_tried_by), None)
 
 
 def _is_verdict(error: ProviderError) -> bool:
@@ -166,7 +166,7 @@ class RunClaimer:
     async def _resume_unsent(self, run: Run) -> None:
         """Start the run if its caller was given its id and may be waiting; otherwise cancel it, so that it is not paid for."""
         account = self._accounts.get(run.account_id)
-        if run.told_at is None or account is None:
+        if run.reported_at is None or account is None:
             await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()))
         else:
             self._runner.start_again(run, account, self._call_rebuilder, run.urgency)

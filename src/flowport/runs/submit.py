@@ -19,7 +19,7 @@ from flowport.runs.delivery import Deliveries
 from flowport.runs.prepare import PreparedCall
 from flowport.runtime.clock import Clock
 from flowport.runtime.supervisor import Supervisor
-from flowport.store.records import Accepted, AcceptOutcome, InDoubt, Joined
+from flowport.store.records import Accepted, AcceptOutcome, Joined, Uncertain
 from flowport.store.workers import Workers
 
 MAX_RUNS_SUBMITTED: Final = 5
@@ -279,7 +279,7 @@ class Acceptor:
                 pass
             case Joined(earlier):
                 ticket.joined = earlier
-            case InDoubt(earlier):
+            case Uncertain(earlier):
                 account = self.accounts.get(earlier.account_id)
                 title = account.provider.title if account else earlier.provider
                 sent_at = earlier.starting_at or earlier.accepted_at

@@ -180,7 +180,7 @@ class Waiter:
         is_open = not kept.state.is_final or (
             kept.delivered_at is None and any(not one.saved_path for one in kept.outputs)
         )
-        is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried != ""
+        is_lost = is_open and kept.account_id not in self.accounts and kept.adoption_tried_by != ""
         elapsed = self.get_elapsed_seconds(kept)
         if not kept.state.is_final and not is_lost:
             await self.durations.load(run.account_id, run.app_id)

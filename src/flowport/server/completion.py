@@ -8,7 +8,7 @@ import mcp.types as t
 from flowport.actions.workspace import Workspace
 from flowport.catalog.choices import build_choices, format_scalar
 from flowport.catalog.listing import Listing
-from flowport.catalog.search import Search, find_listings
+from flowport.catalog.search import Candidate, Search, search_apps
 from flowport.domain.call_errors import AppAmbiguous, AppNotFound
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import InputKind
@@ -41,7 +41,10 @@ class Completion:
             StoreError: The runs cannot be read.
         """
         if name == APP.name:
-            return _build_values(item.tool_name for item in find_listings(self._get_listings(), Search(begun)))
+            listings = self._get_listings()
+            found = search_apps([Candidate(item) for item in listings], Search(begun))
+            begins = _filter((item.tool_name for item in listings), begun)
+            return _build_values([*begins, *(listings[place].tool_name for place in found.places)])
         if name == CHOICE.name:
             return _build_values(_filter(self._get_choices(others.get(APP.name, "")), begun))
         if name in {RUN_ID.name, BATCH_ID}:

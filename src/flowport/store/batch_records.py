@@ -20,13 +20,13 @@ class BatchRow:
 
     n: int
     """Its place in the batch, from 1."""
-    given_n: int
+    table_row: int
     """The row of the caller's table, from 1; the variations of a row share it."""
     variation: int
     """Which of the row's variations, from 1."""
     arguments_json: str
     """Its own arguments, without the shared ones, complete, so that it can be prepared again."""
-    shown_json: str
+    display_json: str
     """All its arguments in readable form; see `Run.arguments_json`."""
     raw_digest: str
     canonical_digest: str
@@ -84,7 +84,7 @@ class BatchProgress:
     spent_credits: float
     first_starting_at: float | None
     """When the first recorded row was sent; None if none was."""
-    stopped: str
+    stop_reason: str
     """Why rows were dropped, as a sentence; empty if none were."""
     csv_path: str
     """The path of the saved table; empty if it was not saved."""

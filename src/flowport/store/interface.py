@@ -109,7 +109,7 @@ class BatchStore(Protocol):
         """Record a batch with its rows and their total price, or return the earlier batch that the call joins.
 
         It is `accept` for a batch: one transaction, the same rules. An unknown run that is equal to a row makes the whole
-        batch uncertain (`InDoubt`). Rows join no run.
+        batch uncertain (`Uncertain`). Rows join no run.
 
         Raises:
             StoreError: It could not be recorded; nothing may be sent for it.

@@ -84,7 +84,7 @@ class AttachRules:
     """Which other processes live, as far as that was asked before."""
     is_new_wanted: bool = False
     """The caller asked for a run of its own: nothing is joined."""
-    is_doubt_accepted: bool = False
+    is_uncertainty_accepted: bool = False
     """The caller knows of the unknown run and wants another all the same."""
 
 
@@ -103,7 +103,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class InDoubt:
+class Uncertain:
     """An earlier equal run may have been started; nothing was recorded."""
 
     run: Run
@@ -116,7 +116,7 @@ class LivenessNeeded:
     process_ids: frozenset[str]
 
 
-AcceptOutcome: TypeAlias = Accepted | Joined | InDoubt | LivenessNeeded | LimitExceeded
+AcceptOutcome: TypeAlias = Accepted | Joined | Uncertain | LivenessNeeded | LimitExceeded
 
 
 @dataclass(frozen=True, slots=True)

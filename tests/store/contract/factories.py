@@ -13,7 +13,7 @@ Factory: TypeAlias = Callable[[Path], Store]
 
 def open_sqlite(folder: Path) -> Store:
     """Open a SQLite file in the folder."""
-    return open_sqlite_store(folder / "home" / "ledger.sqlite3")
+    return open_sqlite_store(folder / "home" / "store.sqlite3")
 
 
 FACTORIES: Final[dict[str, Factory]] = {"sqlite": open_sqlite}

@@ -21,12 +21,12 @@ from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,
     Accepted,
     AttachRules,
-    InDoubt,
     Joined,
     KnownProcesses,
     LivenessNeeded,
     Recorded,
     Stale,
+    Uncertain,
     WaitingCall,
 )
 from tests.store.samples import OUTPUT, OWNER, build_run
@@ -178,8 +178,8 @@ async def test_after_an_unknown_run_an_equal_call_is_refused_every_time(store: S
     await store.accept(unknown)
     for n in (1, 2):
         rules = build_rules(f"call_{n}", is_new_wanted=n == 2, beside_call_ids=frozenset({"call_0"}))
-        assert await store.accept(build_equal(f"run_{n}"), rules) == InDoubt(unknown)
-    assert await call(store, 3, is_new_wanted=True, is_doubt_accepted=True) == "run_3"
+        assert await store.accept(build_equal(f"run_{n}"), rules) == Uncertain(unknown)
+    assert await call(store, 3, is_new_wanted=True, is_uncertainty_accepted=True) == "run_3"
 
 
 async def test_a_doubt_passes_with_the_window(store: Store) -> None:
@@ -205,7 +205,7 @@ async def test_what_a_dead_process_had_not_sent_is_dropped(store: Store) -> None
 
 async def test_what_a_dead_process_had_not_sent_but_told_of_is_joined(store: Store) -> None:
     """Its caller may ask for it by its id, so it will be started."""
-    await store.accept(build_equal("run_0", process_id="dead", told_at=NOW))
+    await store.accept(build_equal("run_0", process_id="dead", reported_at=NOW))
     assert await call(store, 1) == "run_0"
 
 
@@ -213,7 +213,7 @@ async def test_what_a_dead_process_was_sending_is_in_doubt(store: Store) -> None
     """The request may have left."""
     await store.accept(build_equal("run_0", S.STARTING, process_id="dead"))
     outcome = await store.accept(build_equal("run_1"), build_rules("call_1"))
-    assert isinstance(outcome, InDoubt)
+    assert isinstance(outcome, Uncertain)
     assert (outcome.run.state, outcome.run.failure) == (S.UNKNOWN, ENDED_WHILE_STARTING)
     assert (outcome.run.spent_credits, outcome.run.reserved_credits) == (5.0, 0.0)
 

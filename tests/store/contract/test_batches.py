@@ -14,7 +14,7 @@ from flowport.domain.spending import LimitExceeded, Spending
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, BatchRow, NewBatch
 from flowport.store.interface import Store
-from flowport.store.records import Accepted, InDoubt, Joined, Recorded, Stale
+from flowport.store.records import Accepted, Joined, Recorded, Stale, Uncertain
 from tests.store.samples import ACCOUNT, OWNER, build_run
 
 from .test_accept import build_rules
@@ -101,7 +101,7 @@ async def test_dropped_rows_never_begin_and_hold_nothing_back(store: Store) -> N
     assert await store.accept_rows(BATCH, [build_row(2)]) == ()
     assert (await read_reserved(store)).reserved_credits == 5.0
     batch_progress = await store.get_batch_progress(BATCH)
-    assert (batch_progress.waiting, batch_progress.dropped, batch_progress.live, batch_progress.stopped) == (
+    assert (batch_progress.waiting, batch_progress.dropped, batch_progress.live, batch_progress.stop_reason) == (
         0,
         2,
         1,
@@ -128,7 +128,7 @@ async def test_what_was_not_sent_is_cancelled_with_what_has_not_begun(store: Sto
         0,
         1,
     )
-    assert batch_progress.stopped == "Enough."
+    assert batch_progress.stop_reason == "Enough."
     assert (await read_reserved(store)).reserved_credits == 5.0
     run = await store.get_run("run_1", account_id=None, owner=OWNER)
     assert (run.state, run.failure, run.finished_at) == (S.CANCELLED, "Enough.", 9.0)
@@ -166,14 +166,14 @@ async def test_a_batch_counts_its_rows_by_what_has_come_of_them(store: Store) ->
         forgotten=1,
         spent_credits=3.0,
         first_starting_at=101.0,
-        stopped="",
+        stop_reason="",
         csv_path="",
         csv_problem="",
     )
     assert (batch_progress.over, batch_progress.failures, batch_progress.is_over) == (6, 2, False)
     assert [run.id for run in await store.get_live_rows(BATCH)] == ["run_6"]
     erased = (await store.get_rows(BATCH, start=7, limit=1))[0]
-    assert (erased.run, erased.is_begun, erased.row.shown_json) == (None, True, "{}")
+    assert (erased.run, erased.is_begun, erased.row.display_json) == (None, True, "{}")
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ async def test_a_run_of_unknown_fate_is_a_doubt_about_an_equal_row(
     unknown = build_run("run_0", S.UNKNOWN, canonical_digest="canonical 2", batch_id="batch_0" if is_row else "")
     await store.accept(unknown)
     rules = build_rules("call_1", is_new_wanted=is_new_wanted)
-    assert await store.accept_batch(build_batch(), rules) == InDoubt(unknown)
+    assert await store.accept_batch(build_batch(), rules) == Uncertain(unknown)
     single = build_run("run_9", canonical_digest="canonical 2")
-    assert isinstance(await store.accept(single, build_rules("call_2")), InDoubt)
-    known = replace(rules, is_new_wanted=True, is_doubt_accepted=True)
+    assert isinstance(await store.accept(single, build_rules("call_2")), Uncertain)
+    known = replace(rules, is_new_wanted=True, is_uncertainty_accepted=True)
     assert isinstance(await store.accept_batch(build_batch(), known), Accepted)
 
 

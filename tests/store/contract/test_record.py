@@ -44,7 +44,7 @@ CHANGES: list[tuple[Run, RunEvent]] = [
     (build_run("run_1", S.QUEUED), Polled(S.RUNNING, 9.0)),
     (build_run("run_1", S.RUNNING), CancelRequested()),
     (build_run("run_1"), Cancelled("Nothing was sent.", 9.0)),
-    (build_run("run_1", S.RUNNING), Finished(S.PARTIAL, 9.0, RUN.outputs, "why", 4.0, is_cost_told=True)),
+    (build_run("run_1", S.RUNNING), Finished(S.PARTIAL, 9.0, RUN.outputs, "why", 4.0, is_cost_reported=True)),
     (build_run("run_1", S.SUCCEEDED, outputs=RUN.outputs), OutputSaved(SAVED)),
     (build_run("run_1", S.SUCCEEDED, outputs=RUN.outputs), LinksRefreshed((SAVED,))),
     (build_run("run_1"), Reported(1.0)),
@@ -121,7 +121,7 @@ async def test_the_reply_to_a_start_is_recorded_although_the_run_was_given_up(st
 
 async def test_a_call_that_is_answered_waits_no_longer_although_its_event_changes_nothing(store: Store) -> None:
     """The answer was given, whatever the run is by then."""
-    await store.accept(build_run("run_1", told_at=1.0))
+    await store.accept(build_run("run_1", reported_at=1.0))
     assert isinstance(await store.record("run_1", Reported(2.0), ended_call_id="call_1"), Stale)
     assert not await store.is_waited_for("run_1")
 

@@ -13,7 +13,7 @@ from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, SpendingLimits, UnknownPrice
 from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.interface import Store
-from flowport.store.records import Accepted, InDoubt, Joined
+from flowport.store.records import Accepted, Joined, Uncertain
 from tests.store.samples import ACCOUNT, OWNER, build_run, finish_child, start_child
 
 from .test_accept import build_equal, build_rules
@@ -131,7 +131,7 @@ OLD: dict[str, Any] = {"accepted_at": SINCE - 1, "accepted_boot_seconds": BOOT_S
     [
         (build_run("followed", S.RUNNING, **OLD), True),
         (build_run("given up", S.RUNNING, **OLD, is_followed=False), False),
-        (build_run("stranded", S.RUNNING, **OLD, adoption_tried="magnific:api.example:f9"), False),
+        (build_run("stranded", S.RUNNING, **OLD, adoption_tried_by="magnific:api.example:f9"), False),
         (
             build_run("given up lately", S.RUNNING, accepted_at=0.0, accepted_boot_seconds=BOOT_NOW, is_followed=False),
             True,
@@ -210,10 +210,10 @@ async def test_nothing_is_recorded_before_the_person_agreed(store: Store) -> Non
 @pytest.mark.parametrize(
     ("is_new_wanted", "rules", "kind"),
     [
-        (False, {"max_credits_per_run": 1.0}, InDoubt),
+        (False, {"max_credits_per_run": 1.0}, Uncertain),
         (True, {"max_credits_per_run": 1.0}, RunCapReached),
-        (True, {"confirm_above_credits": 1.0}, InDoubt),
-        (True, {}, InDoubt),
+        (True, {"confirm_above_credits": 1.0}, Uncertain),
+        (True, {}, Uncertain),
     ],
 )
 async def test_a_doubt_beside_a_price(store: Store, is_new_wanted: bool, rules: dict[str, Any], kind: type) -> None:
@@ -228,7 +228,7 @@ async def test_a_doubt_beside_a_price(store: Store, is_new_wanted: bool, rules: 
 async def test_an_accepted_doubt_is_no_agreement_to_a_price(store: Store) -> None:
     """Two questions, two answers."""
     await store.accept(build_equal("run_0", S.UNKNOWN))
-    rules = build_rules("call_1", is_new_wanted=True, is_doubt_accepted=True)
+    rules = build_rules("call_1", is_new_wanted=True, is_uncertainty_accepted=True)
     terms = build_terms(confirm_above_credits=1.0)
     assert isinstance(await store.accept(build_equal("run_1"), rules, terms), LimitExceeded)
     agreed = replace(terms, is_agreed=True)

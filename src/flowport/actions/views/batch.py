@@ -91,7 +91,7 @@ def build_batch_facts(view: BatchView) -> Facts:
         **build_cost_facts(view),
         "price_credits": None if run.price_credits is None else plain(round(run.price_credits, 6)),
         "seconds": plain(round(view.elapsed_seconds, 1)),
-        "stopped": batch_progress.stopped,
+        "stopped": batch_progress.stop_reason,
         "problem": clean_text(view.problem, limit=_MAX_PROBLEM),
         "joined": format_joined(run, again="The same call") if view.is_joined else "",
         "csv": make_sendable(batch_progress.csv_path),
@@ -167,7 +167,7 @@ def _build_forms(row: RowStatus, batch_progress: BatchProgress) -> tuple[Form, F
 
 def _build_whole(row: RowStatus, batch_progress: BatchProgress) -> Facts:
     """Return a row with what it was made of, for its resource."""
-    facts = {**_build_head(row, batch_progress), "arguments": json.loads(row.row.shown_json)}
+    facts = {**_build_head(row, batch_progress), "arguments": json.loads(row.row.display_json)}
     run = row.run
     if run is not None:
         facts |= {
@@ -179,7 +179,7 @@ def _build_whole(row: RowStatus, batch_progress: BatchProgress) -> Facts:
 
 
 def _build_head(row: RowStatus, batch_progress: BatchProgress) -> Facts:
-    facts: Facts = {"row": row.row.given_n}
+    facts: Facts = {"row": row.row.table_row}
     if batch_progress.variations > 1:
         facts["variation"] = row.row.variation
     facts["state"] = get_row_state(row)

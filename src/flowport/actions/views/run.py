@@ -76,7 +76,7 @@ def build_run_facts(view: RunView, *, text_limit: int = _TEXT_LIMITS[0]) -> Fact
         "price_credits": plain(run.price_credits),
         "seconds": plain(round(view.elapsed_seconds, 1)),
         "failure": clean_text(run.failure, limit=text_limit),
-        "provider_answer": clean_text(run.start_answer, limit=text_limit),
+        "provider_answer": clean_text(run.start_response, limit=text_limit),
         "problem": clean_text(view.problem, limit=text_limit),
         "notes": clean_text(run.notes, limit=text_limit),
         "joined": format_joined(run) if view.is_joined else "",

@@ -323,7 +323,7 @@ class RateLimiter:
             while not queued.is_granted:
                 if queued.refusal is not None:
                     seconds = queued.refusal.resumes_seconds or 0.0
-                    raise DayUsedUp(self._title, operation, seconds, is_told=queued.refusal.is_reported)
+                    raise DayUsedUp(self._title, operation, seconds, is_reported=queued.refusal.is_reported)
                 if queued is self._waiting[0] and not self._is_asking:
                     await self._advance(queued)
                 else:

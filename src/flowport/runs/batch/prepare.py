@@ -75,7 +75,7 @@ class PreparedBatch:
     """The call of the first row, without its files; its app and account are those of all rows."""
     request: BatchRequest
     rows: tuple[BatchRow, ...]
-    shown_json: str
+    display_json: str
 
 
 async def prepare_batch(
@@ -133,7 +133,7 @@ def build_batch(batch: PreparedBatch, owner: str, clock: Clock, process: Workers
     run = replace(
         build_run(batch.call, owner, clock, process),
         id=draw_id(BATCH_PREFIX),
-        arguments_json=batch.shown_json,
+        arguments_json=batch.display_json,
         # Over the digests of the rows: the same rows in another order are another table.
         raw_digest=build_raw_digest({"rows": [row.raw_digest for row in batch.rows]}),
         canonical_digest=build_raw_digest({"rows": [row.canonical_digest for row in batch.rows]}),
@@ -156,12 +156,12 @@ def build_row_run(batch: Run, row: BatchRow, price_credits: float | None, clock:
         tool_name=batch.tool_name,
         account_id=batch.account_id,
         inputs={},
-        arguments_json=row.shown_json,
+        arguments_json=row.display_json,
         raw_digest=row.raw_digest,
         canonical_digest=row.canonical_digest,
     )
     run = build_run(call, batch.owner, clock, process)
-    return replace(run, told_at=run.accepted_at, batch_id=batch.id)
+    return replace(run, reported_at=run.accepted_at, batch_id=batch.id)
 
 
 def _check_size(request: BatchRequest) -> None:

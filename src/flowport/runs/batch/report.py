@@ -138,7 +138,7 @@ def build_table(
     # The rest is for the inputs, less quotes, apostrophes and the header.
     inner = _fit(cells, (MAX_TABLE_BYTES - _count_bytes(results)) * 4 // 5)
     lines = [
-        [str(row.row.given_n), str(row.row.variation), *mine, *theirs]
+        [str(row.row.table_row), str(row.row.variation), *mine, *theirs]
         for row, mine, theirs in zip(rows, inner, results, strict=True)
     ]
     return format_table(["row", "variation", *heads, *_OWN_COLUMNS], lines)
@@ -146,7 +146,7 @@ def build_table(
 
 def _get_given(rows: Sequence[RowStatus], kept: BatchArguments | None) -> list[dict[str, JsonValue]]:
     """Return the arguments of each row, the inputs in the app's order."""
-    shown: list[dict[str, JsonValue]] = [json.loads(one.row.shown_json) for one in rows]
+    shown: list[dict[str, JsonValue]] = [json.loads(one.row.display_json) for one in rows]
     if kept is None:
         return shown
     shared: dict[str, JsonValue] = json.loads(kept.shared_json)

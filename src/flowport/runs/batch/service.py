@@ -325,7 +325,7 @@ def _format_end(batch_progress: BatchProgress) -> str:
     lost = batch_progress.failures + batch_progress.cancelled
     made = f"{lost} of {batch_progress.rows} row{'s' * (batch_progress.rows != 1)} made nothing." if lost else ""
     begun = f"{batch_progress.dropped} were not started." if batch_progress.dropped else ""
-    return " ".join(filter(None, (made, begun, batch_progress.stopped)))
+    return " ".join(filter(None, (made, begun, batch_progress.stop_reason)))
 
 
 def _find_reason_to_stop(batch_progress: BatchProgress, refusal: str) -> str:

@@ -28,10 +28,10 @@ from flowport.store.records import (
     Accepted,
     AcceptOutcome,
     AttachRules,
-    InDoubt,
     Joined,
     LivenessNeeded,
     Reminder,
+    Uncertain,
     WaitingCall,
 )
 from flowport.store.sqlite.queries import IS_ALONE, IS_UNSEEN, RUN_LIST, build_runs, find_run
@@ -59,14 +59,14 @@ def accept_call(
     row_digests: Sequence[str] = (),
 ) -> AcceptOutcome:
     """Join, refuse or record; `row_digests` are what a batch's rows ask for, canonically."""
-    doubt: InDoubt | None = None
+    doubt: Uncertain | None = None
     if rules is not None:
         found = _attach(connection, run, rules)
         if found is None and row_digests:
             found = _find_doubtful_row(connection, run, rules, row_digests)
         if isinstance(found, Joined | LivenessNeeded):
             return found
-        doubt = None if rules.is_doubt_accepted else found
+        doubt = None if rules.is_uncertainty_accepted else found
         if doubt is not None and not rules.is_new_wanted:
             return doubt
     unpaid = None if terms is None else check_terms(connection, run, terms)
@@ -81,7 +81,7 @@ def accept_call(
     return Accepted(run)
 
 
-def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | InDoubt | LivenessNeeded | None:
+def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joined | Uncertain | LivenessNeeded | None:
     """Join an earlier run, or return the one that is in doubt; None when the call is the first of its kind."""
     equal = [
         one
@@ -105,12 +105,12 @@ def _attach(connection: sqlite3.Connection, run: Run, rules: AttachRules) -> Joi
         _insert_waiting(connection, joined.id, rules.call)
         return Joined(joined)
     doubtful = [one.run for one in settled if one.run.state is RunState.UNKNOWN]
-    return InDoubt(doubtful[-1]) if doubtful else None
+    return Uncertain(doubtful[-1]) if doubtful else None
 
 
 def _find_doubtful_row(
     connection: sqlite3.Connection, run: Run, rules: AttachRules, digests: Sequence[str]
-) -> InDoubt | None:
+) -> Uncertain | None:
     """Return a run of unknown fate that asked for the same as one of a batch's rows; None when there is none."""
     rows = connection.execute(
         f"SELECT {RUN_LIST} FROM runs WHERE owner = :owner AND state = 'unknown' "  # noqa: S608 - our own words
@@ -124,7 +124,7 @@ def _find_doubtful_row(
         },
     ).fetchall()
     recent = (one for one in build_runs(connection, rows) if _get_age_seconds(one, rules) < rules.window_seconds)
-    return next((InDoubt(one) for one in recent), None)
+    return next((Uncertain(one) for one in recent), None)
 
 
 def get_calling_processes(connection: sqlite3.Connection) -> frozenset[str]:
@@ -139,7 +139,7 @@ def forget_calls_of(connection: sqlite3.Connection, process_ids: Sequence[str]) 
 
 # Our own words alone.
 _IS_TO_MENTION: Final = (
-    f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.mentions < :most "  # noqa: S608
+    f"runs.owner = :owner AND {IS_UNSEEN} AND {IS_ALONE} AND runs.reminder_count < :most "  # noqa: S608
     "AND runs.id NOT IN (SELECT value FROM json_each(:but)) AND NOT EXISTS (SELECT 1 FROM waiting_calls WHERE waiting_calls.run_id = runs.id)"
 )
 
@@ -161,7 +161,7 @@ def take_reminder(connection: sqlite3.Connection, *, owner: str, but: Collection
     """Return the unseen runs that are to be mentioned, and count the mention."""
     reminder = select_reminder(connection, owner=owner, but=but)
     if reminder is not None:
-        update = f"UPDATE runs SET mentions = mentions + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
+        update = f"UPDATE runs SET reminder_count = reminder_count + 1 WHERE {_IS_TO_MENTION}"  # noqa: S608 - our own words
         connection.execute(update, _bind_reminder(owner, but))
         connection.execute("DELETE FROM notices")
     return reminder
@@ -182,7 +182,7 @@ class _Equal:
     @property
     def is_unsent(self) -> bool:
         """Whether nothing was sent and no caller knows its id, so that it ends with its process."""
-        return self.run.state is RunState.ACCEPTED and self.run.told_at is None
+        return self.run.state is RunState.ACCEPTED and self.run.reported_at is None
 
     @property
     def lasted_seconds(self) -> float:
@@ -224,7 +224,7 @@ def _select_equal(connection: sqlite3.Connection, run: Run, rules: AttachRules) 
         f"UNION SELECT rowid FROM runs WHERE {whose} AND canonical_digest = :canonical_digest) "
         "AND state NOT IN ('failed', 'cancelled') AND (batch_id = '' OR state = 'unknown') "
         # A cancelled batch answers no call, although rows of it may go on.
-        "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = runs.id AND batches.stopped = :cancelled) "
+        "AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = runs.id AND batches.stop_reason = :cancelled) "
         "AND (state = 'unknown' OR calls.id IS NULL OR calls.id NOT IN (SELECT value FROM json_each(:beside))) "
         "ORDER BY accepted_at, runs.id",
         {

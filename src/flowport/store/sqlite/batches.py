@@ -91,7 +91,7 @@ def drop_rows(
         record_event(connection, row["id"], Cancelled(reason, at))
     dropped = waiting.rowcount + len(unsent)
     if dropped:
-        connection.execute("UPDATE batches SET stopped = ? WHERE id = ? AND stopped = ''", (reason, batch_id))
+        connection.execute("UPDATE batches SET stop_reason = ? WHERE id = ? AND stop_reason = ''", (reason, batch_id))
         _hold_back(connection, batch_id)
     return dropped
 
@@ -113,7 +113,7 @@ def _hold_back(connection: sqlite3.Connection, batch_id: str) -> None:
 
 _IS_CANCELLED_UNSENT: Final = "(runs.state = 'cancelled' AND runs.starting_at IS NULL)"
 _BATCH_PROGRESS: Final = f"""
-SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches.stop_after_failures, batches.stopped, batches.csv_path,
+SELECT count(*) AS rows, batches.price_each_credits, batches.variations, batches.stop_after_failures, batches.stop_reason, batches.csv_path,
     batches.csv_problem,
     count(*) FILTER (WHERE {_IS_WAITING}) AS waiting,
     count(*) FILTER (WHERE batch_rows.is_dropped OR {_IS_CANCELLED_UNSENT}) AS dropped,

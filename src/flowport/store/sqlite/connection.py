@@ -7,20 +7,31 @@ import random
 import sqlite3
 import stat
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
 from flowport.domain.errors import StoreError
-from flowport.store.sqlite.errors import SENTENCES, build_damage_error, build_readonly_error, build_store_error, is_busy
+from flowport.store.sqlite.errors import (
+    SENTENCES,
+    build_damage_error,
+    build_readonly_error,
+    build_store_error,
+    is_busy,
+    is_damage,
+)
 from flowport.store.sqlite.rows import build_value
-from flowport.store.sqlite.schema import LAYOUT, create_tables, get_layout
+from flowport.store.sqlite.schema import LAYOUT, create_tables, get_layout, is_store
 
 logger = logging.getLogger(__name__)
 
-STORE_NAME: Final = "ledger.sqlite3"
+STORE_NAME: Final = "store.sqlite3"
 """The file's name in FLOWPORT_HOME."""
+
+FORMER_NAME: Final = "ledger.sqlite3"
+"""The file's name before layout 10. A file of this name is renamed like one of an older layout."""
 
 BUSY_SECONDS: Final = 10.0
 """How long a transaction waits for another process before it gives up."""
@@ -29,15 +40,21 @@ _RETRY_SECONDS: Final = 0.01
 """Pause between two tries at what SQLite's own busy handler does not wait for."""
 
 
+def has_store(path: Path) -> bool:
+    """Return whether there is a store at a path, or one of its former name beside it."""
+    return path.exists() or path.with_name(FORMER_NAME).exists()
+
+
 def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
-    """Return a connection to the store at a path, proved to be writable. A file of an older layout is renamed.
+    """Return a connection to the store at a path, proved to be writable. A file of an older layout or name is renamed.
 
     Raises:
         StoreError: The file cannot be read or written, is damaged, is no store, or is too new.
     """
     give_up_at = time.monotonic() + busy_seconds
-    notice = ""
+    notices: list[str] = []
     try:
+        _rename_former(path.with_name(FORMER_NAME), busy_seconds, give_up_at, notices)
         _refuse_lone_journal(path)
         while True:
             prepare_file(path)
@@ -46,41 +63,72 @@ def open_connection(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
             connection = _connect(path, busy_seconds)
             try:
                 if get_layout(connection) in {0, LAYOUT}:
-                    return _prepare(connection, busy_seconds, notice)
+                    return _prepare(connection, busy_seconds, notices)
                 aside = _set_aside(connection, path, identity)
             except BaseException:
                 connection.close()
                 raise
             connection.close()
-            if aside is not None:
-                notice = f"The record of runs was written by an older Flowport: it was renamed to {aside}, and a new one began."
-                logger.warning("%s", notice)
-            elif time.monotonic() > give_up_at:
-                raise StoreError(*SENTENCES[sqlite3.SQLITE_BUSY])
-            # Another process that opens the same older file must come to its turn, too.
-            time.sleep(_RETRY_SECONDS * (1 + random.random()))  # noqa: S311 - a pause
+            _note_rename(aside, give_up_at, notices)
     except OSError as exc:
         raise build_file_error(exc) from exc
     except sqlite3.Error as exc:
         raise build_store_error(exc) from exc
 
 
-def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(path.absolute(), timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+def _rename_former(path: Path, busy_seconds: float, give_up_at: float, notices: list[str]) -> None:
+    """Rename a store of the former name. Another program's file, an empty one and one that cannot be read are left alone."""
+    # An empty file is not opened: SQLite would delete the journal beside it.
+    while path.exists() and path.stat().st_size:
+        identity = FileIdentity.find(str(path.absolute()))
+        try:
+            # It must not be created again if another process has renamed it since.
+            with closing(_connect(path, busy_seconds, mode="rw")) as connection:
+                if not is_store(connection):
+                    return
+                aside = _set_aside(connection, path, identity)
+        except sqlite3.DatabaseError as exc:
+            if is_damage(exc):
+                logger.warning("the former record of runs at %s cannot be read and was left there: %s", path, exc)
+                return
+            if path.exists():
+                raise
+            aside = None
+        _note_rename(aside, give_up_at, notices)
+
+
+def _note_rename(aside: Path | None, give_up_at: float, notices: list[str]) -> None:
+    """Report a rename; wait a moment when another process prevented it.
+
+    Raises:
+        StoreError: It was prevented for too long.
+    """
+    if aside is not None:
+        notice = f"The record of runs was written by an older Flowport: it was renamed to {aside}, and a new one began."
+        notices.append(notice)
+        logger.warning("%s", notice)
+    elif time.monotonic() > give_up_at:
+        raise StoreError(*SENTENCES[sqlite3.SQLITE_BUSY])
+    # Other processes that open the same older file get their turn.
+    time.sleep(_RETRY_SECONDS * (1 + random.random()))  # noqa: S311 - a pause
+
+
+def _connect(path: Path, busy_seconds: float, *, mode: str = "rwc") -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, busy_seconds: float, notice: str) -> sqlite3.Connection:
-    """Configure a connection, create the tables in an empty file, and keep a notice for the next answer."""
+def _prepare(connection: sqlite3.Connection, busy_seconds: float, notices: list[str]) -> sqlite3.Connection:
+    """Configure a connection, create the tables in an empty file, and keep the notices for the next answer."""
     _configure(connection, busy_seconds)
     # Without the right to write SQLite opens a file for reading, and reports it at the first change only.
     connection.execute("BEGIN IMMEDIATE")
     try:
         if get_layout(connection) == 0:
             create_tables(connection)
-        if notice:
-            connection.execute("INSERT INTO notices (text) VALUES (?)", (build_value(notice),))
+        connection.executemany("INSERT INTO notices (text) VALUES (?)", [(build_value(notice),) for notice in notices])
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:

@@ -155,7 +155,7 @@ def _delete_runs(connection: sqlite3.Connection, run_ids: list[str]) -> tuple[st
     ).fetchall()
     # A batch that stays still has its row, without what it was made of.
     connection.execute(
-        "UPDATE batch_rows SET arguments_json = '{}', shown_json = '{}' "
+        "UPDATE batch_rows SET arguments_json = '{}', display_json = '{}' "
         "WHERE run_id IN (SELECT value FROM json_each(?)) AND run_id <> ''",
         (chosen,),
     )

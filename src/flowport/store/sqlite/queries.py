@@ -153,7 +153,7 @@ def get_stranded_runs(connection: sqlite3.Connection, *, scope: str, account_id:
         # The accounts of a scope sort between it with ":" and with ";", the next character. A fingerprint holds no colon.
         "AND account_id > :prefix AND account_id < :end "
         "AND instr(substr(account_id, length(:prefix) + 1), ':') = 0 AND account_id <> :account_id "
-        "AND adoption_tried <> :account_id AND row_count = 0 "
+        "AND adoption_tried_by <> :account_id AND row_count = 0 "
         f"AND (provider_run_id <> '' OR state IN ({_LIVE})) ORDER BY accepted_at, id LIMIT :limit",
         {"prefix": f"{scope}:", "end": f"{scope};", "account_id": account_id, "limit": limit},
     )

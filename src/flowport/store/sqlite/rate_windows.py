@@ -19,16 +19,16 @@ from flowport.store.sqlite.errors import build_store_error, is_damage
 
 logger = logging.getLogger(__name__)
 
-RATE_WINDOWS_NAME: Final = "budget.sqlite3"
+RATE_WINDOWS_NAME: Final = "rate-limits.sqlite3"
 """The file's name in FLOWPORT_HOME."""
 
 BUSY_SECONDS: Final = 1.0
 """How long a change waits for another process; its own takes less than a thousandth of that."""
 
-# The number is that of the texts' form: programs that write another one do not share.
-_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS budgets_2 (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
-_SELECT: Final = "SELECT text FROM budgets_2 WHERE key = ?"
-_REPLACE: Final = "INSERT OR REPLACE INTO budgets_2 (key, text) VALUES (?, ?)"
+# Another form of the texts takes another table: programs of different versions do not share.
+_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS rate_windows (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+_SELECT: Final = "SELECT text FROM rate_windows WHERE key = ?"
+_REPLACE: Final = "INSERT OR REPLACE INTO rate_windows (key, text) VALUES (?, ?)"
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class RateWindowFile:
         """Prepare; nothing is opened."""
         self._path = path
         self._busy_seconds = busy_seconds
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flowport-budget")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flowport-rate-limits")
         self._connection: sqlite3.Connection | None = None
         self._identity = FileIdentity("")
 
@@ -68,7 +68,7 @@ class RateWindowFile:
             except sqlite3.DatabaseError as exc:
                 if not is_damage(exc):
                     raise
-                logger.warning("the file of request budgets is damaged, so a new one begins: %s", exc)
+                logger.warning("the file of request windows is damaged, so a new one begins: %s", exc)
                 self._throw_away()
                 return self._change_once(key, work)
         except sqlite3.Error as exc:

@@ -14,7 +14,7 @@ from flowport.domain.models import Output, OutputKind, Run, RunState
 Value: TypeAlias = str | int | float | None
 """What a column holds."""
 
-_FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_told")
+_FLAGS: Final = ("is_followed", "is_delivery_cancelled", "is_cost_reported")
 RUN_COLUMNS: Final = tuple(field.name for field in fields(Run) if field.name != "outputs")
 OUTPUT_COLUMNS: Final = tuple(field.name for field in fields(Output))
 """The output's own columns; `run_id` stands beside them."""

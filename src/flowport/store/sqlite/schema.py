@@ -12,7 +12,7 @@ from flowport.domain.errors import StoreError
 APPLICATION_ID: Final = 0x466C6F77
 """What `PRAGMA application_id` says of our files: "Flow" in ASCII."""
 
-LAYOUT: Final = 9
+LAYOUT: Final = 10
 """What `PRAGMA user_version` says of a file with these tables; every change of them raises it."""
 
 TABLES: Final = (
@@ -34,15 +34,15 @@ TABLES: Final = (
         price_credits REAL,
         reserved_credits REAL NOT NULL,
         spent_credits REAL NOT NULL,
-        is_cost_told INTEGER NOT NULL,
+        is_cost_reported INTEGER NOT NULL,
         provider_run_id TEXT NOT NULL,
         starting_at REAL,
         started_at REAL,
         running_at REAL,
         finished_at REAL,
         failure TEXT NOT NULL,
-        start_answer TEXT NOT NULL,
-        told_at REAL,
+        start_response TEXT NOT NULL,
+        reported_at REAL,
         delivered_at REAL,
         delivered_to TEXT NOT NULL,
         delivered_boot_id TEXT NOT NULL,
@@ -51,8 +51,8 @@ TABLES: Final = (
         is_followed INTEGER NOT NULL,
         boot_id TEXT NOT NULL,
         accepted_boot_seconds REAL,
-        mentions INTEGER NOT NULL,
-        adoption_tried TEXT NOT NULL,
+        reminder_count INTEGER NOT NULL,
+        adoption_tried_by TEXT NOT NULL,
         notes TEXT NOT NULL,
         batch_id TEXT NOT NULL,
         row_count INTEGER NOT NULL
@@ -127,7 +127,7 @@ TABLES: Final = (
         price_each_credits REAL,
         variations INTEGER NOT NULL,
         stop_after_failures INTEGER NOT NULL,
-        stopped TEXT NOT NULL DEFAULT '',
+        stop_reason TEXT NOT NULL DEFAULT '',
         csv_path TEXT NOT NULL DEFAULT '',
         csv_problem TEXT NOT NULL DEFAULT ''
     )
@@ -136,10 +136,10 @@ TABLES: Final = (
     CREATE TABLE batch_rows (
         batch_id TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
         n INTEGER NOT NULL,
-        given_n INTEGER NOT NULL,
+        table_row INTEGER NOT NULL,
         variation INTEGER NOT NULL,
         arguments_json TEXT NOT NULL,
-        shown_json TEXT NOT NULL,
+        display_json TEXT NOT NULL,
         raw_digest TEXT NOT NULL,
         canonical_digest TEXT NOT NULL,
         run_id TEXT NOT NULL DEFAULT '',
@@ -180,6 +180,11 @@ TABLES: Final = (
 """The statements that make an empty file one of ours."""
 
 
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Return whether a file is marked as a store, of any layout."""
+    return _get_number(connection, "PRAGMA application_id") == APPLICATION_ID
+
+
 def get_layout(connection: sqlite3.Connection) -> int:
     """Return the layout of a file; 0 when it is empty.
 
@@ -189,7 +194,7 @@ def get_layout(connection: sqlite3.Connection) -> int:
     """
     if not _get_number(connection, "SELECT count(*) FROM sqlite_schema"):
         return 0
-    if _get_number(connection, "PRAGMA application_id") != APPLICATION_ID:
+    if not is_store(connection):
         raise StoreError("its file is another program's database", "Choose another FLOWPORT_HOME.")
     layout = _get_number(connection, "PRAGMA user_version")
     if layout > LAYOUT:

@@ -27,12 +27,12 @@ _IS_SPENT_WITHIN: Final = (
 )
 # A run that is not polled, or that no key of ours can read, never ends here; after a day it reserves nothing.
 _IS_RESERVED: Final = (
-    f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried = '') OR "
+    f"state IN ({_UNSENT}) OR (is_followed AND adoption_tried_by = '') OR "
     f"CASE WHEN {_IS_THIS_BOOT} THEN accepted_boot_seconds >= :boot_since ELSE accepted_at >= :since END"
 )
 
 IS_UNPRICED: Final = (
-    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_told AND "
+    "runs.row_count = 0 AND runs.price_credits IS NULL AND runs.spent_credits = 0 AND NOT runs.is_cost_reported AND "
     f"(runs.started_at IS NOT NULL OR runs.state = '{RunState.UNKNOWN}')"
 )
 """Sent, at an unknown price; `Run.cost_credits` says the same of one that is over."""
