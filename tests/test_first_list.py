@@ -5,8 +5,19 @@ from typing import Final
 
 from tests.support.children import open_child
 
-HEAVY: Final = {"PIL", "pillow_heif", "numpy", "psycopg", "procrastinate", "sqlalchemy", "hypothesis"}
-"""Libraries that load later: for the first picture, or for another store."""
+HEAVY: Final = {
+    "PIL",
+    "pillow_heif",
+    "numpy",
+    "psycopg",
+    "procrastinate",
+    "sqlalchemy",
+    "hypothesis",
+    "rich",
+    "tomlkit",
+    "rapidfuzz",
+}
+"""Libraries that load later: for the first picture, another store, or a terminal."""
 NOT_FOR_STDIO: Final = (
     "flowport.web.transport",
     "flowport.web.gallery",

@@ -63,7 +63,7 @@ RATCHET: Final = {
     "tests/catalog": 85,
     "tests/cli": 36,
     "tests/crash": 74,
-    "tests/domain": 31,
+    "tests/domain": 13,
     "tests/fakes": 251,
     "tests/interaction": 184,
     "tests/media": 98,

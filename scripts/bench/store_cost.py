@@ -62,11 +62,11 @@ class TimedStore(SqliteStore):
         finally:
             self.seconds[run.id] = time.perf_counter() - began
 
-    async def record(self, run_id: str, event: RunEvent, **options: Any) -> RecordOutcome:
+    async def record(self, run_id: str, event: RunEvent, lease: int | None = None, **options: Any) -> RecordOutcome:
         """Record an event, and how long a run waited before its start request could leave."""
         began = time.perf_counter()
         try:
-            return await super().record(run_id, event, **options)
+            return await super().record(run_id, event, lease, **options)
         finally:
             if isinstance(event, StartRequested):
                 self.seconds[run_id] += time.perf_counter() - began

@@ -1,13 +1,16 @@
 """Which command runs."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from flowport.cli.main import COMMANDS, build_parser, main, split_command
+from flowport import __version__
+from flowport.cli.main import COMMANDS, flowport, main
 
 
 @pytest.fixture(autouse=True)
@@ -28,36 +31,75 @@ def _keep_our_signals() -> Iterator[None]:
     ],
 )
 def test_serving_is_what_happens_unless_another_command_is_named(
-    arguments: list[str], command: str, rest: list[str]
+    arguments: list[str], command: str, rest: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients' configurations name the program and perhaps a flag; each command knows its own flags."""
-    assert split_command(arguments) == (command, rest)
+    with Path(os.devnull).open(encoding="utf-8") as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        ctx = flowport.make_context("flowport", list(arguments))
+
+    assert [*ctx._protected_args, *ctx.args] == [command, *rest]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_is_in_the_help(command: str) -> None:
-    """Nobody reads source to find a command."""
-    text = build_parser().format_help()
+def test_each_command_is_in_the_help_with_its_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Readers of the help need no source to find a command."""
+    assert main(["--help"]) == 0
 
-    assert f"  {command} " in text
-    assert "COMMAND     what to do; serve unless given" in text
+    assert f"  {command} " in capsys.readouterr().out
+
+
+def test_help_imports_no_command() -> None:
+    """It is the slowest part of a command."""
+    program = (
+        "import sys\nfrom flowport.cli.main import COMMANDS, main\nmain(['--help'])\n"
+        "sys.exit(any(entry.module in sys.modules for entry in COMMANDS.values()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_a_sentence_and_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An example is read first and copied."""
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+
+    assert text.startswith(f"usage: flowport {command} ")
+    assert "\nExamples:\n  flowport" in text
+    assert "-h, --help" in text
 
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """A typing error must not start a server that waits for ever."""
-    with pytest.raises(SystemExit, match="2"):
-        main(["paint"])
+    """A typing error must not start a server that waits for input."""
+    assert main(["paint"]) == 2
 
-    assert "invalid choice: 'paint'" in capsys.readouterr().err
+    assert "there is no command 'paint'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_a_person_at_a_terminal_is_told_what_to_type() -> None:
+    """A server that waits for a protocol looks as if it had stopped."""
+    parent, terminal = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "flowport"], check=False, stdin=terminal, capture_output=True, text=True
+    )
+    os.close(terminal)
+    os.close(parent)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Flowport {__version__}: ")
+    assert "flowport --help" in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_anything_is_open_ends_it_quietly(number: signal.Signals) -> None:
     """Clients that change their mind at once must not be shown a crash."""
-    # The command is named by something that is slow to import.
+    # While the command is imported, which is slow.
     program = (
-        "import os, sys, types, flowport.cli.main as cli\n"
-        f"cli.importlib.import_module = lambda _: types.SimpleNamespace(run=lambda _: os.kill(os.getpid(), {number}))\n"
+        "import os, sys, flowport.cli.main as cli\n"
+        f"cli.importlib.import_module = lambda _: os.kill(os.getpid(), {number})\n"
         "sys.exit(cli.main(['serve']) or 7)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)

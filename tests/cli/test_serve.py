@@ -14,11 +14,12 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
-from flowport.cli.serve import _find_first, build_flag, build_parser
-from flowport.settings.folders import get_default_config_path
+from flowport.cli.serve import _find_first, build_flag, command
+from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_variables
 from tests.support.children import Child, open_child
 from tests.support.harness import MODES, Mode
+from tests.support.odd_system import run_flowport
 from tests.support.provider_process import open_provider
 
 ENDS = {
@@ -216,17 +217,17 @@ def test_flags_win_over_the_environment(tmp_path: Path) -> None:
 
 def test_every_built_variable_of_ours_has_a_flag_and_keys_have_none() -> None:
     """Flags are seen by everybody on the machine, so no secret may be one."""
-    flags = {option for action in build_parser()._actions for option in action.option_strings}
+    flags = {option for one in command.params for option in one.opts}
 
     built = {build_flag(item.name) for item in get_variables() if item.parse and item.name.startswith("FLOWPORT_")}
-    assert flags == built | {"-h", "--help", "--config", "--http"}
+    assert flags == built | {"--config", "--http"}
 
 
 def test_the_help_says_where_the_configuration_lies() -> None:
-    """Nobody guesses the folder of a platform."""
-    # The help is broken into lines, at hyphens too.
-    wanted, text = str(get_default_config_path()), build_parser().format_help()
+    """The folder differs from platform to platform."""
+    wanted, text = str(get_default_config_path()), run_flowport("serve", "--help", environment={}).stdout
 
+    # The help is broken into lines, at hyphens too.
     assert "".join(wanted.split()) in "".join(text.split())
 
 

@@ -108,7 +108,9 @@ def main() -> int:
     conditions = parse_conditions(os.environ.pop(VARIABLE, ""))
     prepare_process()
     conditions.begin()
-    return serve.run(sys.argv[1:], partial(open_assembly, clock=conditions.clock, pace=conditions.pace))
+    open_all = partial(open_assembly, clock=conditions.clock, pace=conditions.pace)
+    code: int = serve.command.main(sys.argv[1:], standalone_mode=False, obj=open_all)
+    return code
 
 
 if __name__ == "__main__":

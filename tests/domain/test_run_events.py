@@ -28,6 +28,7 @@ from flowport.domain.run_events import (
     StartRequested,
     StartUnknown,
     apply,
+    is_covered,
 )
 from tests.store.samples import ACCOUNT, OUTPUT, RUN, build_run
 
@@ -256,3 +257,23 @@ def test_only_a_known_end_finishes_a_run(state: RunState) -> None:
     """An unknown run keeps its reservation as spent, so it has an event of its own."""
     with pytest.raises(ValueError, match="is not one of cancelled, failed, partial, succeeded"):
         Finished(state, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("event", "provider_run_id", "lease", "expected"),
+    [
+        (Polled(S.RUNNING, 9.0), "r1", 3, True),
+        (Polled(S.RUNNING, 9.0), "r1", 2, False),
+        (Polled(S.RUNNING, 9.0), "r1", None, True),
+        (Started("r1", S.QUEUED, 9.0), "", 2, True),
+        (StartConfirmed("r1", S.QUEUED, 9.0), "", 2, True),
+        (Started("r1", S.QUEUED, 9.0), "r1", 2, False),
+        (StartUnknown("No answer.", 9.0), "", 2, False),
+        (NotTaken(), "", 2, False),
+    ],
+)
+def test_an_earlier_lease_covers_only_the_reply_to_a_start(
+    event: RunEvent, provider_run_id: str, lease: int | None, *, expected: bool
+) -> None:
+    """A reply that names the provider's run is evidence, whichever process has the run by then."""
+    assert is_covered(build_run("run_1", lease=3, provider_run_id=provider_run_id), event, lease) is expected

@@ -17,6 +17,7 @@ from flowport.domain.models import (
     Run,
     RunState,
 )
+from flowport.domain.run_events import StartUnknown
 from flowport.runs.calls import RunRequest
 from flowport.store.process_lock import ProcessLock
 from tests.fakes.client import build_photo, write
@@ -34,9 +35,11 @@ LISTING = Listing(replace(APP, inputs=(PROMPT,)), "sketch", {"in-1": "prompt"})
 EXPIRED = Output(1, OutputKind.IMAGE, "https://cdn.example/0.png?token=old", "c0", expires_at=NOW - 1)
 
 
-def build_over(*outputs: Output, process_id: str = "p1") -> Run:
+def build_over(*outputs: Output, process_id: str = "p1", lease: int = 1) -> Run:
     """Return a run that succeeded with these outputs."""
-    return replace(RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=outputs, process_id=process_id)
+    return replace(
+        RUNNING, state=RunState.SUCCEEDED, finished_at=NOW, outputs=outputs, process_id=process_id, lease=lease
+    )
 
 
 async def test_a_dead_processs_run_is_followed_to_its_end(store: FaultyStore, tmp_path: Path) -> None:
@@ -183,7 +186,7 @@ async def test_outputs_that_a_dead_process_did_not_save_are_saved(store: FaultyS
 async def test_outputs_that_another_took_over_meanwhile_are_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
     """What was read a moment ago names the dead process still."""
     output = Output(1, OutputKind.IMAGE, "https://cdn.invalid/0.png", expires_at=NOW + 9)
-    await store.accept(build_over(output, process_id="p2"))
+    await store.accept(build_over(output, process_id="p2", lease=2))
     async with open_bench(store, tmp_path, in_turn()) as bench:
         await bench.claimer.take_over(build_over(output, process_id="p1"))
         assert bench.live_runs.get(RUN.id) is None
@@ -329,3 +332,49 @@ async def test_a_lost_network_leaves_the_run_where_it_was(store: FaultyStore, tm
         (output,) = (await bench.finish(run)).outputs
     assert output.save_problem.startswith("It was not saved: ")
     assert output.url == EXPIRED.url
+
+
+async def test_a_reply_that_comes_after_another_process_gave_the_run_up_is_followed(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """That process saw no reply and does not poll the run; its result was paid for."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE)) as bench:
+        go = anyio.Event()
+        bench.account.before_answer = go.wait
+        run = await bench.submit()
+        await bench.wait_for(run, RunState.STARTING)
+        await store.claim(run.id, "p2", lease=run.lease)
+        await store.record(run.id, StartUnknown("The process has ended.", NOW), run.lease + 1)
+        go.set()
+        over = await bench.finish(run)
+    assert (over.state, over.process_id, over.lease) == (RunState.SUCCEEDED, run.process_id, run.lease + 2)
+    assert bench.account.count(Operation.START_RUN) == 1
+
+
+async def test_a_run_that_another_process_claims_is_left_to_it(store: FaultyStore, tmp_path: Path) -> None:
+    """Two followers would poll twice as often and save every file twice."""
+    async with open_bench(store, tmp_path, in_turn(TAKEN, DONE), is_automatic=False) as bench:
+        run = await bench.submit()
+        await bench.reach_pause(run, RunState.RUNNING)
+        await store.claim(run.id, "p2", lease=run.lease)
+        bench.clock.advance(60)
+        left = await bench.finish(run)
+    assert (left.state, left.process_id) == (RunState.RUNNING, "p2")
+
+
+async def test_a_claimed_run_that_another_process_polls_is_no_longer_polled_here(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    """A change that the new holder recorded first shows it."""
+    answer = in_turn(
+        build_answer({"status": "queued", "workflow_run_identifier": "remote-1"}, 202), build_look("running")
+    )
+    async with open_bench(store, tmp_path, answer, is_automatic=False) as bench:
+        run = await bench.submit()
+        await bench.reach_pause(run, RunState.QUEUED)
+        await store.claim(run.id, "p2", lease=run.lease)
+        bench.clock.advance(60)
+        left = await bench.finish(run)
+        assert bench.clock.count_sleepers() <= 1
+    assert (left.state, left.process_id) == (RunState.QUEUED, "p2")
+    assert bench.account.count(Operation.READ_RUN) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import OutputSaved
-from flowport.network.download import Fetcher, FetchRules, Sink
+from flowport.network.file_transfer import Fetcher, FetchRules, Sink
 from flowport.runs.downloads import DownloadRetrier, DownloadTask, LinkRefresher, OutputSaver
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules

@@ -45,6 +45,7 @@ RUN = Run(
     state=RunState.PARTIAL,
     accepted_at=100.5,
     process_id="p1",
+    lease=3,
     price_credits=5.0,
     reserved_credits=2.0,
     spent_credits=3.0,

@@ -1,39 +1,35 @@
 """`flowport erase`: remove runs from the store, so that no trace of them remains in its file."""
 
-import gc
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from flowport.cli.flags import FlagParser
-from flowport.cli.run_records import add_flags, format_count, run_on_record
+import click
+
+from flowport.cli.flags import add_record_flags, define_command
+from flowport.cli.run_records import format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER
 from flowport.store.interface import Store
 from flowport.store.records import Erasure
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Erase the runs that the flags name."""
-    gc.enable()
-    parser = build_parser()
-    flags = parser.parse_flags(arguments)
-    if bool(flags.run_id) == flags.all:
-        parser.error("name one run, or give --all")
-    return run_on_record(flags, partial(erase, run_id=flags.run_id, should_remove_files=flags.files))
-
-
-def build_parser() -> FlagParser:
-    """Return the flags."""
-    parser = FlagParser(
-        prog="flowport erase",
-        description="Remove runs that are over from the record, also beside a running Flowport. Names of tools stay.",
-    )
-    parser.add_argument("run_id", nargs="?", metavar="RUN_ID", help="the run to erase")
-    parser.add_argument("--all", action="store_true", help="erase every run that is over, delivered or not")
-    parser.add_argument("--files", action="store_true", help="remove the saved outputs too, each with its .json")
-    add_flags(parser)
-    return parser
+@define_command(
+    "erase",
+    inputs={"RUN_ID": "The run to erase."},
+    examples=("flowport erase run_7f3a", "flowport erase --all --files"),
+)
+@click.argument("run_id", required=False)
+@click.option("--all", "is_all", is_flag=True, help="Erase every run that is over, delivered or not.")
+@click.option("--files", is_flag=True, help="Remove the saved outputs too, each with its .json.")
+@add_record_flags
+@click.pass_context
+def command(
+    ctx: click.Context, /, run_id: str | None, *, is_all: bool, files: bool, config: Path | None, home: str | None
+) -> int:
+    """Remove runs that are over from the record, also beside a running Flowport. Names of tools stay."""
+    if bool(run_id) == is_all:
+        ctx.fail("name one run, or give --all")
+    return run_on_record(config, home, partial(erase, run_id=run_id, should_remove_files=files))
 
 
 async def erase(store: Store, *, run_id: str | None, should_remove_files: bool) -> None:

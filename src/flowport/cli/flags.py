@@ -1,38 +1,92 @@
-"""A flag parser that accepts no abbreviations: one could mean another flag in the next version."""
+"""Commands that accept no abbreviation, since it could mean another flag in the next version, and suggest the nearest flag."""
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+import click
 
 from flowport.domain.text import get_nearest
-from flowport.settings.folders import get_default_config_path
+from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_key_names
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-class FlagParser(argparse.ArgumentParser):
-    """A parser without abbreviations that suggests the nearest flag."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+class Command(click.Command):
+    """A command with examples, whose refusals suggest the nearest flag."""
 
-    def parse_flags(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Return the flags; an unknown one ends the program with a suggestion."""
-        # Not the parent's check, which suggests no flag.
-        flags, unknown = self.parse_known_args(arguments)
-        if unknown:
-            self._refuse(unknown)
-        return flags
+    def __init__(
+        self,
+        *arguments: Any,
+        inputs: Mapping[str, str] | None = None,
+        examples: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """Create the command.
 
-    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
-        known = [name for action in self._actions for name in action.option_strings if action.help != argparse.SUPPRESS]
-        problems = []
-        for word in unknown:
-            name = word.partition("=")[0]
-            if name.startswith("-"):
-                problems.append(f"there is no flag {name}{_format_hint(name, known)}")
-        # What follows an unknown flag is its value, and may be a key.
-        self.error(", ".join(problems) or f"the argument {unknown[0]!r} is not expected")
+        Args:
+            inputs: What each argument without a flag means.
+            examples: Command lines, shown in the help.
+            variables: The environment variables that matter most here, and what each does.
+        """
+        super().__init__(*arguments, **options)
+        self._inputs = inputs or {}
+        self._examples = examples
+        self._variables = variables or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the flags; unknown ones are refused with a suggestion for each."""
+        given, ctx.allow_extra_args = list(args), True
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption:
+            self._refuse(ctx, given)
+        if rest and not ctx.resilient_parsing:
+            ctx.fail(f"the argument {rest[0]!r} is not expected")
+        return rest
+
+    def _refuse(self, ctx: click.Context, words: Sequence[str]) -> NoReturn:
+        """Name the unknown flags. Their values are not repeated: what follows an unknown flag may be a key."""
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        every = {name: one for one in options for name in (*one.opts, *one.secondary_opts)}
+        shown = [name for name, one in every.items() if not one.hidden]
+        problems, is_value = [], False
+        for word in words:
+            name, has_value, _ = word.partition("=")
+            if is_value:
+                is_value = False
+            elif word == "--":
+                break
+            elif name in every:
+                is_value = not has_value and not every[name].is_flag and not every[name].count
+            elif name.startswith("-") and name != "-":
+                problems.append(f"there is no flag {name}{_format_hint(name, shown)}")
+        raise click.UsageError(", ".join(problems), ctx)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the line of usage."""
+        formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)), prefix="usage: ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the arguments, the flags, the variables and the examples."""
+        if self._inputs:
+            with formatter.section("Arguments"):
+                formatter.write_dl(list(self._inputs.items()))
+        super().format_options(ctx, formatter)
+        if self._variables:
+            with formatter.section("Environment"):
+                formatter.write_dl(list(self._variables.items()))
+        if self._examples:
+            with formatter.section("Examples"):
+                for line in self._examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def define_command(name: str, **options: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Return a decorator that makes a command of a function."""
+    return click.command(name, cls=Command, **options)
 
 
 def _format_hint(name: str, known: Sequence[str]) -> str:
@@ -47,8 +101,16 @@ def _format_hint(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
-def add_config_flag(parser: argparse.ArgumentParser) -> None:
+def add_config_flag(function: _Function) -> _Function:
     """Add the flag that names the configuration file."""
     usual = get_default_config_path()
-    instead = f" instead of {usual}".replace("%", "%%") if usual else ""
-    parser.add_argument("--config", type=Path, help=f"a TOML file to read{instead}", metavar="FILE")
+    instead = f" instead of {usual}" if usual else ""
+    return click.option(
+        "--config", type=click.Path(path_type=Path), help=f"A TOML file to read{instead}.", metavar="FILE"
+    )(function)
+
+
+def add_record_flags(function: _Function) -> _Function:
+    """Add the flags that select the store."""
+    home = click.option("--home", metavar="FOLDER", help="The folder of the record.")
+    return home(add_config_flag(function))

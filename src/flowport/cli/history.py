@@ -1,29 +1,20 @@
 """`flowport history`: print how many runs are in the store and how much space they take."""
 
-import gc
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
-from flowport.cli.flags import FlagParser
-from flowport.cli.run_records import add_flags, format_bytes, format_count, run_on_record
+from flowport.cli.flags import add_record_flags, define_command
+from flowport.cli.run_records import format_bytes, format_count, run_on_record
 from flowport.domain.models import LOCAL_OWNER
 from flowport.store.interface import Store
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Print the numbers."""
-    gc.enable()
-    return run_on_record(build_parser().parse_flags(arguments), print_history)
-
-
-def build_parser() -> FlagParser:
-    """Return the flags."""
-    parser = FlagParser(
-        prog="flowport history", description="Print how many runs are on record and how much space they take."
-    )
-    add_flags(parser)
-    return parser
+@define_command("history", examples=("flowport history", "flowport history --home /mnt/work/flowport"))
+@add_record_flags
+def command(config: Path | None, home: str | None) -> int:
+    """Print how many runs are on record and how much space they take."""
+    return run_on_record(config, home, print_history)
 
 
 async def print_history(store: Store) -> None:

@@ -1,36 +1,63 @@
-"""The command line: find the command and run it with its flags."""
+"""The command line: a table of commands, each imported only when it is called."""
 
-import argparse
 import gc
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final
+from typing import Any, Final
+
+import click
 
 from flowport import __version__
 
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is, and its line of help."""
+
+    module: str
+    """The module that exports the command as `command`."""
+    help: str
+
+
 COMMANDS: Final = {
-    "serve": "speak MCP on standard input and output (the default), or over HTTP",
-    "history": "print how many runs are on record, and how much space they take",
-    "erase": "remove runs from the record",
-    "sandbox": "serve the demo provider alone, for development and tests",
+    "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
+    "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
+    "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
+    "erase": Entry("flowport.cli.erase", "remove runs from the record"),
+    "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
 }
-"""Every command with its line of help; each is the module of that name in `flowport.cli`."""
+"""Every command, in the order of the help."""
 
 DEFAULT_COMMAND: Final = "serve"
+HELP_FLAGS: Final = ("-h", "--help")
+CONTEXT: Final[dict[str, Any]] = {"help_option_names": list(HELP_FLAGS), "max_content_width": 100}
+
+INTRODUCTION: Final = f"""\
+Flowport {__version__}: visual AI apps as MCP tools.
+
+An assistant starts this command and speaks MCP with it over a pipe. In a terminal, name a command:
+  flowport --help         lists the commands
+  flowport serve --help   lists the settings of the server
+Without a key of a provider, the built-in demo apps are used.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return the exit code."""
     prepare_process()
-    name, rest = split_command(sys.argv[1:] if arguments is None else arguments)
-    # By name, so that a command imports only what it needs.
-    command = importlib.import_module(f"flowport.cli.{name}")
-    code: int = command.run(rest)
-    return code
+    try:
+        code = flowport.main(
+            list(sys.argv[1:] if arguments is None else arguments), prog_name="flowport", standalone_mode=False
+        )
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    return int(code or 0)
 
 
 def prepare_process() -> None:
@@ -41,40 +68,71 @@ def prepare_process() -> None:
         signal.signal(number, lambda *_: os._exit(0))
 
 
-def split_command(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the command and its flags. Flags alone belong to `serve`, as in clients' configurations.
+class CommandTable(click.Group):
+    """The commands of the table. Flags alone belong to `serve`, as in clients' configurations."""
 
-    Raises:
-        SystemExit: Help or the version was requested, or the command does not exist.
-    """
-    if arguments and arguments[0].startswith("-") and arguments[0] not in {"-h", "--help", "--version"}:
-        return DEFAULT_COMMAND, list(arguments)
-    parser = build_parser()
-    wanted = arguments[0] if arguments else DEFAULT_COMMAND
-    nearest = get_close_matches(wanted, COMMANDS, 1)
-    if wanted not in COMMANDS and nearest and not wanted.startswith("-"):
-        parser.error(f"there is no command {wanted}; did you mean {nearest[0]}?")
-    known = parser.parse_args(arguments[:1])
-    return known.command, list(arguments[1:])
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name].module).command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command's name; without one, serve, or introduce the program to a person at a terminal."""
+        if not args and sys.stdin is not None and sys.stdin.isatty():
+            click.echo(INTRODUCTION, nl=False)
+            ctx.exit(0)
+        if not args or (args[0].startswith("-") and args[0] not in {*HELP_FLAGS, "--version"}):
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command and its arguments; a name that does not exist is refused with the nearest one."""
+        wanted = args[0]
+        if wanted not in COMMANDS and not ctx.resilient_parsing:
+            nearest = get_close_matches(wanted, COMMANDS, 1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "`flowport --help` lists the commands."
+            ctx.fail(f"there is no command {wanted!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the line of usage."""
+        formatter.write_usage(ctx.command_path, "[-h] [--version] [COMMAND]", prefix="usage: ")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table, without importing a command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+        formatter.write_paragraph()
+        formatter.write_text("`flowport COMMAND --help` lists the flags of a command.")
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:  # noqa: ARG002
+        """Return the commands that begin so, without importing one."""
+        item = importlib.import_module("click.shell_completion").CompletionItem
+        return [item(name, help=entry.help) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's name; the command parses its own flags."""
-    lines = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="flowport",
-        description="Visual AI apps as MCP tools.",
-        epilog=f"commands:\n{lines}\n\n`flowport COMMAND --help` lists the flags of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"flowport {__version__}")
-    parser.add_argument(
-        "command",
-        nargs="?",
-        choices=tuple(COMMANDS),
-        default=DEFAULT_COMMAND,
-        metavar="COMMAND",
-        help="what to do; serve unless given",
-    )
-    return parser
+def _print_version(ctx: click.Context, _: click.Parameter, is_wanted: object) -> None:
+    if is_wanted:
+        click.echo(f"flowport {__version__}")
+        ctx.exit()
+
+
+@click.command(cls=CommandTable, context_settings=CONTEXT)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def flowport() -> None:
+    """Visual AI apps as MCP tools."""

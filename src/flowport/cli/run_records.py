@@ -1,6 +1,5 @@
-"""Shared by the commands about stored runs: their flags, and opening the store beside a running Flowport."""
+"""Shared by the commands about stored runs: opening the store beside a running Flowport."""
 
-import argparse
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Final
 import anyio
 
 from flowport.bootstrap import find_store
-from flowport.cli.flags import add_config_flag
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFound
 from flowport.domain.text import clean_line
@@ -20,28 +18,22 @@ USAGE_ERROR: Final = 2
 _THOUSAND: Final = 1000
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that select the store."""
-    add_config_flag(parser)
-    parser.add_argument("--home", dest="FLOWPORT_HOME", help="the folder of the record", metavar="VALUE")
-
-
-def run_on_record(flags: argparse.Namespace, work: Callable[[Store], Awaitable[None]]) -> int:
-    """Run a command on the store that the flags select, and return the exit code.
+def run_on_record(config: Path | None, home: str | None, work: Callable[[Store], Awaitable[None]]) -> int:
+    """Run a command on the store that its flags select, and return the exit code.
 
     A missing store is not created.
     """
-    given = {"FLOWPORT_HOME": flags.FLOWPORT_HOME} if flags.FLOWPORT_HOME else {}
+    given = {"FLOWPORT_HOME": home} if home else {}
     try:
-        home = load_home(given, get_environment(), config_path=flags.config)
+        folder = load_home(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return USAGE_ERROR
     try:
-        if not anyio.run(_work_on, home, work):
-            sys.stdout.write(f"There is no record of runs in {home}.\n")
+        if not anyio.run(_work_on, folder, work):
+            sys.stdout.write(f"There is no record of runs in {folder}.\n")
     except FlowportError as exc:
-        sys.stderr.write(f"{format_for_terminal(exc, home)}\n")
+        sys.stderr.write(f"{format_for_terminal(exc, folder)}\n")
         return 1
     return 0
 

@@ -1,25 +1,23 @@
 """`flowport sandbox`: the built-in provider by itself, or as the child of a Flowport that has no key."""
 
-import argparse
-import gc
 import json
 import os
 import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
+import click
 
-from flowport.cli.flags import FlagParser
+from flowport.cli.flags import define_command
 from flowport.runtime.file_systems import replace_file
-from flowport.sandbox.leases import Leases
-from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, serve
+from flowport.sandbox.serve import Leases, SandboxAddresses, SandboxOptions, serve
 from flowport.sandbox.storage import Storage
 from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, LeaderLock
 from flowport.store.process_lock import FOLDER as PROCESSES
@@ -30,10 +28,64 @@ _MAX_SPEED: Final = 1000.0
 LOCK_NAME: Final = "sandbox"
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Serve until interrupted; as a child until no program needs it any more."""
-    gc.enable()
-    flags = build_parser().parse_flags(arguments)
+def _parse_port(text: Any) -> int:
+    try:
+        port = int(text)
+    except ValueError as exc:
+        raise click.BadParameter(f"{text!r} is no whole number") from exc
+    if not 0 <= port <= _MAX_PORT:
+        raise click.BadParameter(f"{port} is not from 0 to {_MAX_PORT}")
+    return port
+
+
+def _parse_speed(text: Any) -> float:
+    try:
+        speed = float(text)
+    except ValueError as exc:
+        raise click.BadParameter(f"{text!r} is no number") from exc
+    if not 0 <= speed <= _MAX_SPEED:
+        raise click.BadParameter(f"{text} is not from 0 to {_MAX_SPEED:g}")
+    return speed
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags of the command."""
+
+    port: int
+    files_port: int
+    key: str | None
+    speed: float
+    folder: Path | None
+    child: bool
+
+
+@define_command("sandbox", examples=("flowport sandbox", "flowport sandbox --port 8700 --speed 0.2 --folder ./sandbox"))
+@click.option(
+    "--port", type=_parse_port, metavar="NUMBER", default=0, help="Of the API; 0, the default, for any free one."
+)
+@click.option(
+    "--files-port",
+    type=_parse_port,
+    metavar="NUMBER",
+    default=0,
+    help="Of the results; 0, the default, for any free one.",
+)
+@click.option("--key", metavar="KEY", help="The API key that it accepts; random and shown unless given.")
+@click.option(
+    "--speed", type=_parse_speed, metavar="NUMBER", default=1.0, help="Multiplies how long runs take; 1 unless given."
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep runs, results and uploads there, for the next start; nothing is kept unless given.",
+)
+@click.option("--child", is_flag=True, hidden=True)
+def command(**given: Any) -> int:
+    """Serve the built-in provider on 127.0.0.1."""
+    flags = Flags(**given)
+    # Serves until interrupted; as a child until no program needs it any more.
     if flags.child:
         return _run_child(flags)
     key = flags.key or secrets.token_urlsafe(24)
@@ -85,7 +137,7 @@ def open_folder(folder: Path) -> OpenedFolder:
     return OpenedFolder(storage, storage.problem, turn=turn)
 
 
-def _run_child(flags: argparse.Namespace) -> int:
+def _run_child(flags: Flags) -> int:
     """Serve the programs of a home. What goes wrong with the folder is told; the sandbox then works without it."""
     # Ctrl-C in a terminal may reach the whole group; the child goes when no program needs it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,7 +146,7 @@ def _run_child(flags: argparse.Namespace) -> int:
     if opened.is_taken:
         _say({"is_taken": True})
         return 0
-    address = flags.folder / ADDRESS_NAME if opened.storage is not None else None
+    address = flags.folder / ADDRESS_NAME if flags.folder and opened.storage is not None else None
 
     def end() -> None:
         """Leave at once: what is to outlive the process is written already."""
@@ -131,25 +183,7 @@ def _say(about: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def build_parser() -> FlagParser:
-    """Return the flags."""
-    parser = FlagParser(prog="flowport sandbox", description="Serve the built-in provider on 127.0.0.1.")
-    parser.add_argument("--port", type=_parse_port, default=0, help="of the API; 0, the default, for any free one")
-    parser.add_argument(
-        "--files-port", type=_parse_port, default=0, help="of the results; 0, the default, for any free one"
-    )
-    parser.add_argument("--key", help="the API key that it accepts; random and shown unless given")
-    parser.add_argument("--speed", type=_parse_speed, default=1.0, help="multiplies how long runs take; 1 unless given")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        help="keep runs, results and uploads there, for the next start; nothing is kept unless given",
-    )
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    return parser
-
-
-def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
+def build_options(flags: Flags, key: str) -> SandboxOptions:
     """Return what the flags ask for."""
     return SandboxOptions(
         key=key,
@@ -158,35 +192,6 @@ def build_options(flags: argparse.Namespace, key: str) -> SandboxOptions:
         speed=flags.speed,
         tidies_at_start=not flags.child,
     )
-
-
-def _parse_whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as exc:
-        # Otherwise the message names a function of ours.
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from exc
-
-
-def _parse_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
-
-
-def _parse_port(text: str) -> int:
-    port = _parse_whole(text)
-    if not 0 <= port <= _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{port} is not from 0 to {_MAX_PORT}")
-    return port
-
-
-def _parse_speed(text: str) -> float:
-    speed = _parse_number(text)
-    if not 0 <= speed <= _MAX_SPEED:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {_MAX_SPEED:g}")
-    return speed
 
 
 def _build_announcer(key: str) -> Callable[[SandboxAddresses], None]:

@@ -1,21 +1,22 @@
 """`flowport serve`: MCP over standard input and output or over HTTP, and a clean end however it comes."""
 
-import argparse
 import gc
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import anyio
 import anyio.abc
+import click
 
 from flowport.bootstrap import Assembly, open_assembly
-from flowport.cli.flags import FlagParser, add_config_flag
+from flowport.cli.flags import add_config_flag, define_command
 from flowport.domain.errors import ConfigurationError
 from flowport.runtime.logging import start_logging
 from flowport.server import stdio
@@ -23,7 +24,7 @@ from flowport.server.handlers import FlowportServer, build_server, build_stopped
 from flowport.server.shutdown import End, listen_for_signals, open_client_fd
 from flowport.settings.api_keys import is_placeholder
 from flowport.settings.settings import Settings, get_environment, load_settings
-from flowport.settings.values import strip_quotes
+from flowport.settings.values import Variable, strip_quotes
 from flowport.settings.variables import get_variables
 from flowport.web.listen_address import FLAG, listen, parse_address
 
@@ -41,16 +42,55 @@ SWITCH_SECONDS: Final = 0.0005
 thread needs a turn for each statement, and a run waits for it before its request leaves."""
 
 
-def run(arguments: Sequence[str], open_all: OpenAssembly = open_assembly) -> int:
+def add_setting_flags(function: Callable[..., int]) -> Callable[..., int]:
+    """Add a flag for each variable of ours that this version obeys. Keys have none: flags are public."""
+    for variable in reversed(get_variables()):
+        if variable.name.startswith(_PREFIX) and variable.parse is not None:
+            names = (build_flag(variable.name), variable.name)
+            function = click.option(*names, metavar="VALUE", help=_format_help(variable))(function)
+    return function
+
+
+def _format_help(variable: Variable) -> str:
+    default = "" if "below" in variable.default else f" Default: {variable.default}."
+    return (variable.meaning + default).replace("`", "")
+
+
+def build_flag(name: str) -> str:
+    """Return the flag of a variable, such as `--wait-seconds` for FLOWPORT_WAIT_SECONDS."""
+    return "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")
+
+
+@define_command(
+    "serve",
+    examples=("flowport", "flowport serve --max-credits-per-day 500", "flowport serve --http 127.0.0.1:8765"),
+)
+@add_config_flag
+@click.option(
+    FLAG,
+    "http",
+    metavar="ADDRESS",
+    help="Speak Streamable HTTP at an address of this computer, as 127.0.0.1:8765, instead.",
+)
+@add_setting_flags
+@click.pass_obj
+def command(open_all: OpenAssembly | None, /, config: Path | None, http: str | None, **given: str | None) -> int:
+    """Speak MCP on standard input and output."""
+    return run(
+        config, http, {name: value for name, value in given.items() if value is not None}, open_all or open_assembly
+    )
+
+
+def run(config: Path | None, http: str | None, given: Mapping[str, str], open_all: OpenAssembly) -> int:
     """Serve until shutdown; returns only if serving cannot begin, so that no thread can delay the end.
 
     Args:
+        given: The variables that flags set.
         open_all: Opens everything that the settings name; tests give it another clock.
     """
-    flags = build_parser().parse_flags(arguments)
     start_logging(_get_secrets())
     try:
-        serve = _choose_way(flags.http)
+        serve = _choose_way(http)
     except ConfigurationError as exc:
         sys.stderr.write(f"{exc}\n")
         return _USAGE_ERROR
@@ -58,7 +98,7 @@ def run(arguments: Sequence[str], open_all: OpenAssembly = open_assembly) -> int
     if serve is stdio.serve and None in (sys.stdin, sys.stdout):
         logger.error("standard input or output is closed, and the client speaks there: Flowport ends")
         return 1
-    settings = _load_settings(flags)
+    settings = _load_settings(config, given)
     code = 1
     try:
         code = anyio.run(_serve, settings, serve, open_all)
@@ -71,24 +111,6 @@ def run(arguments: Sequence[str], open_all: OpenAssembly = open_assembly) -> int
         os._exit(code)
 
 
-def build_parser() -> FlagParser:
-    """Return the flags: one for each variable of ours that this version obeys. Keys have none: flags are public."""
-    parser = FlagParser(prog="flowport serve", description="Speak MCP on standard input and output.")
-    add_config_flag(parser)
-    parser.add_argument(
-        FLAG, metavar="ADDRESS", help="speak Streamable HTTP at an address of this computer, as 127.0.0.1:8765, instead"
-    )
-    for variable in get_variables():
-        if variable.name.startswith(_PREFIX) and variable.parse is not None:
-            parser.add_argument(build_flag(variable.name), dest=variable.name, help=variable.meaning, metavar="VALUE")
-    return parser
-
-
-def build_flag(name: str) -> str:
-    """Return the flag of a variable, such as `--wait-seconds` for FLOWPORT_WAIT_SECONDS."""
-    return "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")
-
-
 def _choose_way(http: str | None) -> Serve:
     if http is None:
         return stdio.serve
@@ -97,18 +119,14 @@ def _choose_way(http: str | None) -> Serve:
     return partial(importlib.import_module(_HTTP).serve, listener)
 
 
-def _load_settings(flags: argparse.Namespace) -> Settings | ConfigurationError:
+def _load_settings(config: Path | None, given: Mapping[str, str]) -> Settings | ConfigurationError:
     """Return the settings, or what is wrong with them for every call to answer."""
     try:
-        settings = load_settings(_get_given(flags), get_environment(), config_path=flags.config)
+        settings = load_settings(given, get_environment(), config_path=config)
     except ConfigurationError as exc:
         return exc
     start_logging({*_get_secrets(), *(provider.api_key for provider in settings.providers)})
     return settings
-
-
-def _get_given(flags: argparse.Namespace) -> dict[str, str]:
-    return {name: value for name, value in vars(flags).items() if name.startswith(_PREFIX) and value is not None}
 
 
 def _get_secrets() -> set[str]:

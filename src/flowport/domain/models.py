@@ -263,6 +263,8 @@ class Run:
     accepted_at: float
     process_id: str
     """The Flowport process that follows the run."""
+    lease: int = 1
+    """Counts the processes that followed the run: each claim raises it, and what an earlier holder records no longer counts."""
     price_credits: float | None = None
     """The advertised price when the run was accepted; None when unknown."""
     reserved_credits: float = 0.0

@@ -182,6 +182,14 @@ RunEvent: TypeAlias = (
 )
 
 
+def is_covered(run: Run, event: RunEvent, lease: int | None) -> bool:
+    """Return whether an event may be recorded under a lease; None for what every process may record.
+
+    A reply to a start request is evidence: it counts under each lease while the run has no provider id.
+    """
+    return lease in {None, run.lease} or (isinstance(event, Started) and not run.provider_run_id)
+
+
 def apply(run: Run, event: RunEvent) -> Run:  # noqa: C901, PLR0911, PLR0912 - one case for each event
     """Return the run after an event. Applying the same event twice changes nothing."""
     match event:

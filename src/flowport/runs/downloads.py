@@ -14,10 +14,10 @@ from flowport.domain.backoff import Backoff
 from flowport.domain.errors import ArgumentsInvalid, ProviderError, RunNotFound, StoreError
 from flowport.domain.models import DATA_SCHEME, Output, Run
 from flowport.domain.run_events import LinksRefreshed, OutputSaved
-from flowport.media.data_uris import parse_data_uri
+from flowport.media.sources import parse_data_uri
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
-from flowport.network.download import Fetcher, FetchRules, Sink
+from flowport.network.file_transfer import Fetcher, FetchRules, Sink
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
 from flowport.runs.poll import fetch_status, is_unknown_there
@@ -240,7 +240,7 @@ class OutputSaver:
 
     async def _note(self, run: Run, output: Output) -> None:
         try:
-            outcome = await self._store.record(run.id, OutputSaved(output))
+            outcome = await self._store.record(run.id, OutputSaved(output), run.lease)
         except StoreError as exc:
             logger.warning("output %d of run %s is saved, which could not be recorded: %s", output.n, run.id, exc)
             return
@@ -356,7 +356,10 @@ class DownloadRetrier:
             logger.info("the outputs of run %s are tried again without the store: %s", run.id, exc)
         else:
             # A store that could not record the end of the run has no outputs.
-            if kept.state.is_final:
+            if kept.lease != run.lease:
+                # Another process saves them now.
+                download_task.missing = frozenset()
+            elif kept.state.is_final:
                 download_task.run = kept
                 download_task.missing &= self._saver.find_missing(kept)
 

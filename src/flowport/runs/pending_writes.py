@@ -41,11 +41,11 @@ class PendingWrites:
         self._store = store
         self._live_runs = live_runs
         self._clock = clock
-        self._pending: dict[str, deque[RunEvent]] = {}
+        self._pending: dict[str, deque[tuple[RunEvent, int]]] = {}
 
     async def record(self, run: Run, event: RunEvent) -> Written:
         """Record an event, and before it the pending ones of the same run."""
-        self._pending.setdefault(run.id, deque()).append(event)
+        self._pending.setdefault(run.id, deque()).append((event, run.lease))
         return await self.flush(apply(run, event))
 
     async def flush(self, run: Run) -> Written:
@@ -54,7 +54,7 @@ class PendingWrites:
         written = Written(run)
         while pending:
             try:
-                outcome = await self._store.record(run.id, pending[0])
+                outcome = await self._store.record(run.id, *pending[0])
             except StoreError as exc:
                 self._live_runs.note_unwritten(run.id)
                 provider_run_id = run.provider_run_id or "without an id"

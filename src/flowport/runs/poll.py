@@ -18,9 +18,9 @@ from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS, PollState, note_failure, note_poll
 from flowport.runs.poller import AccountPoller, PollSlot
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock, Pace
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 
 
@@ -146,7 +146,11 @@ class RunPoller:
                 self._note_duration(run, slot.live, status)
                 return await self._finish(run, status, failure=_format_failure(account, status))
             slot.live = note_poll(slot.live, self._clock.monotonic())
-            run = await self._note_status(run, status, problem=_format_unknown_word(account, status))
+            noted = await self._note_status(run, status, problem=_format_unknown_word(account, status))
+            if noted.lease != run.lease:
+                # Another process has claimed it.
+                return PollResult(noted, is_ours=False)
+            run = noted
 
     def _get_poller(self, account: OpenAccount) -> AccountPoller:
         known = self._pollers.get(account.account.id)

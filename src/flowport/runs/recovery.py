@@ -157,7 +157,7 @@ class RunClaimer:
         if claimed.state.is_at_provider:
             self._runner.follow_again(claimed, claimed.urgency)
         elif claimed.state is RunState.STARTING:
-            await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, self._clock.now()))
+            await self._store.record(run.id, StartUnknown(ENDED_WHILE_STARTING, self._clock.now()), claimed.lease)
         elif claimed.state is RunState.ACCEPTED:
             await self._resume_unsent(claimed)
         else:
@@ -167,7 +167,7 @@ class RunClaimer:
         """Start the run if its caller was given its id and may be waiting; otherwise cancel it, so that it is not paid for."""
         account = self._accounts.get(run.account_id)
         if run.reported_at is None or account is None:
-            await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()))
+            await self._store.record(run.id, Cancelled(ENDED_UNSENT, self._clock.now()), run.lease)
         else:
             self._runner.start_again(run, account, self._call_rebuilder, run.urgency)
 
@@ -191,7 +191,7 @@ class RunClaimer:
             if not run.state.is_at_provider:
                 # One of ours that was not sent yet is on its way to the list of live runs.
                 return None
-        outcome = await self._store.claim(run.id, ours, from_worker=run.process_id)
+        outcome = await self._store.claim(run.id, ours, lease=run.lease)
         return outcome.run if isinstance(outcome, Claimed) else None
 
 

@@ -31,9 +31,9 @@ from flowport.runs.quota import QuotaWait
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
 from flowport.runs.submit import Acceptor, Submission, build_run
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 from flowport.store.records import Recorded
 from flowport.store.workers import Workers
@@ -138,7 +138,7 @@ class Runner:
             await self._launch(run, call)
             return
         reason = ROW_CHANGED if run.batch_id else ENDED_UNRESTORED
-        outcome = await self._store.record(run.id, Cancelled(reason, self._clock.now()))
+        outcome = await self._store.record(run.id, Cancelled(reason, self._clock.now()), run.lease)
         self._live_runs.update(outcome.run or run)
         self._live_runs.remove(run.id)
 
@@ -225,6 +225,8 @@ class Runner:
         followed = await self._follower.follow(run, account)
         over = followed.run
         if not over.state.is_final:
+            if over.lease != run.lease:
+                self._live_runs.remove(run.id)
             return
         if followed.is_ours and self._saver.is_wanted(over):
             self._live_runs.update(over, is_saving=True)
@@ -251,9 +253,9 @@ class Runner:
         try:
             # A row that was not sent keeps its place: whichever process goes on with its batch sends it.
             if run.state is RunState.ACCEPTED and not run.batch_id:
-                await self._store.record(run_id, Cancelled(ENDED_UNSENT, now))
+                await self._store.record(run_id, Cancelled(ENDED_UNSENT, now), run.lease)
             elif run.state is RunState.STARTING:
-                await self._store.record(run_id, StartUnknown(ENDED_WHILE_STARTING, now))
+                await self._store.record(run_id, StartUnknown(ENDED_WHILE_STARTING, now), run.lease)
         except StoreError as exc:
             logger.error("run %s was %s at the end, which could not be recorded: %s", run_id, run.state, exc)  # noqa: TRY400
 

@@ -29,7 +29,7 @@ from flowport.domain.models import App, Run, RunState, Urgency
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import PAUSE_WITHOUT_WORD_SECONDS
 from flowport.network.ratelimit.limiter import Priority
-from flowport.providers.input_errors import name_inputs
+from flowport.providers.answers import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import InputPreparer, PreparedInputs
 from flowport.runs.live import LiveRuns, QueuePlace
@@ -39,7 +39,7 @@ from flowport.runs.quota import QuotaWait
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
 from flowport.store.interface import Store
-from flowport.store.records import Recorded, Stale
+from flowport.store.records import Claimed, Recorded, Stale
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class RunStarter:
                 if self._patience.is_over(run):
                     # Before it takes a request of the budget.
                     return await self._get_kept(run)
-                requested = await self._store.record(run.id, run_events.StartRequested(self._clock.now()))
+                requested = await self._store.record(run.id, run_events.StartRequested(self._clock.now()), run.lease)
                 if isinstance(requested, Stale):
                     return requested.run or run
                 starting = requested.run
@@ -219,7 +219,7 @@ class RunStarter:
     async def _retreat(self, run: Run) -> bool:
         """Tell whether the store has the run as accepted again; only then may it be sent again."""
         try:
-            return isinstance(await self._store.record(run.id, run_events.NotTaken()), Recorded)
+            return isinstance(await self._store.record(run.id, run_events.NotTaken(), run.lease), Recorded)
         except StoreError as exc:
             logger.warning("run %s was not taken, which could not be recorded: %s", run.id, exc)
             return False
@@ -249,7 +249,17 @@ class RunStarter:
                 event = run_events.StartUnknown(failure=failure, at=now, answer=answer)
             case _:
                 assert_never(outcome)
-        return (await self._writer.record(run, event)).run
+        kept = (await self._writer.record(run, event)).run
+        return await self._claim_back(run, kept) if kept.lease != run.lease and kept.state.is_at_provider else kept
+
+    async def _claim_back(self, run: Run, kept: Run) -> Run:
+        """Claim a run that another process claimed while its start request was sent: that process may not follow it."""
+        try:
+            outcome = await self._store.claim(run.id, run.process_id, lease=kept.lease)
+        except StoreError as exc:
+            logger.warning("run %s, which another process claimed, was not claimed back: %s", run.id, exc)
+            return kept
+        return outcome.run if isinstance(outcome, Claimed) else kept
 
 
 def format_unknown(error: ProviderError, *, is_sandbox: bool = False) -> str:

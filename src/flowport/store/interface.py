@@ -59,22 +59,32 @@ class RunStore(Protocol):
         """
 
     async def record(
-        self, run_id: str, event: RunEvent, *, ended_call_id: str = "", unless_waited_for: bool = False
+        self,
+        run_id: str,
+        event: RunEvent,
+        lease: int | None = None,
+        *,
+        ended_call_id: str = "",
+        unless_waited_for: bool = False,
     ) -> RecordOutcome:
         """Apply an event to a run and write the change, with its reservation, in one transaction.
+
+        The outcome is `Stale` if another process has claimed the run since, see `run_events.is_covered`.
 
         Of all callers that record `StartRequested`, in any number of processes, one gets `Recorded`: only that one may send
         the start request. A delivery of a batch also delivers its rows.
 
         Args:
+            lease: The lease of the process that follows the run; None for what every process may record, such as a delivery.
             ended_call_id: A call that no longer waits, whether or not the event is applied.
             unless_waited_for: Change nothing while another call waits for the run.
         """
 
-    async def claim(self, run_id: str, worker: str, *, from_worker: str) -> ClaimOutcome:
-        """Transfer a run in any state from `from_worker`, which has ended, to `worker`, unless another process took it.
+    async def claim(self, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
+        """Transfer a run in any state to `worker`, with a new lease, unless `lease` is no longer the present one.
 
-        Only the caller that gets `Claimed` may act for the run. It is polled again even if it was not before.
+        Only the caller that gets `Claimed` may act for the run. It is polled again even if it was not before. What the
+        earlier holder still records is `Stale`.
         """
 
     async def leave(self, *call_ids: str) -> None:
@@ -135,7 +145,9 @@ class BatchStore(Protocol):
             call_id: A call that no longer waits; rows are then dropped only if no other call waits for the batch.
         """
 
-    async def finish_batch(self, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str) -> RecordOutcome:
+    async def finish_batch(
+        self, batch_id: str, end: Finished, lease: int | None = None, *, csv_path: str, csv_problem: str
+    ) -> RecordOutcome:
         """Record the end of a batch and the path of its table; its cost is counted with its rows."""
 
     async def get_batch_progress(self, batch_id: str) -> BatchProgress:

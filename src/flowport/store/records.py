@@ -129,7 +129,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The event changed nothing: it is not possible from the run's state, or it was recorded before."""
+    """The event changed nothing: it is not possible from the run's state, was recorded before, or its lease has ended."""
 
     run: Run | None
     """As it is on record; None when it is not."""

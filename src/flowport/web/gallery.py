@@ -25,10 +25,10 @@ from flowport.actions.run_history import MAX_LISTED, find_output, get_history_re
 from flowport.actions.views.page import read_page
 from flowport.actions.workspace import Workspace
 from flowport.domain.errors import FlowportError, RunNotFound
-from flowport.domain.exchange import Exchange
 from flowport.domain.models import LOCAL_OWNER, OutputKind, RunState
 from flowport.domain.spending import Consent
 from flowport.media.previews import NoPreview
+from flowport.runs.calls import Exchange
 from flowport.store.records import RunSearch
 from flowport.web.listen_address import Address, HostCheck, build_origins
 

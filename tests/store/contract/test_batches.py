@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from flowport.domain.call_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Finished
 from flowport.domain.spending import LimitExceeded, Spending
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, BatchRow, NewBatch
 from flowport.store.interface import Store
 from flowport.store.records import Accepted, Joined, Recorded, Stale, Uncertain
@@ -207,6 +207,18 @@ async def test_a_batch_ends_once(store: Store) -> None:
     assert (first, second) == (Recorded(run), Stale(run))
     assert (run.state, run.failure, run.finished_at, run.spent_credits) == (S.PARTIAL, "One.", 900.0, 0.0)
     assert (await store.get_batch_progress(BATCH)).csv_path == "/a.csv"
+
+
+async def test_a_batch_is_ended_by_the_process_that_carries_it_out(store: Store) -> None:
+    """What an earlier one makes of its rows counts no longer, nor does the table that it saved."""
+    await store.accept_batch(build_batch())
+    before = await store.get_run(BATCH, account_id=None, owner=OWNER)
+    await store.claim(BATCH, "p2", lease=before.lease)
+    end = Finished(S.PARTIAL, 900.0)
+    assert isinstance(await store.finish_batch(BATCH, end, before.lease, csv_path="/a.csv", csv_problem=""), Stale)
+    last = await store.finish_batch(BATCH, end, before.lease + 1, csv_path="/b.csv", csv_problem="")
+    assert isinstance(last, Recorded)
+    assert (await store.get_batch_progress(BATCH)).csv_path == "/b.csv"
 
 
 async def test_an_equal_batch_is_joined_and_no_row_is(store: Store) -> None:

@@ -140,12 +140,54 @@ async def test_a_run_is_claimed_once(store: Store, state: RunState) -> None:
     """Two followers would poll twice as often and save every file twice; a claimed run is polled again."""
     run = build_run("run_1", state, is_followed=False)
     await store.accept(run)
-    claims = [await store.claim("run_1", name, from_worker="p1") for name in ("p2", "p3")]
-    claimed = replace(run, process_id="p2", is_followed=True)
+    claims = [await store.claim("run_1", name, lease=3) for name in ("p2", "p3")]
+    claimed = replace(run, process_id="p2", lease=4, is_followed=True)
     assert claims == [Claimed(claimed), Taken()]
     assert await get_run(store) == claimed
 
 
+@pytest.mark.parametrize(("run", "event"), CHANGES, ids=lambda one: type(one).__name__)
+async def test_what_an_earlier_holder_records_is_stale(store: Store, run: Run, event: RunEvent) -> None:
+    """The process that claimed the run decides on it; only a reply that names the provider's run still counts."""
+    await store.accept(run)
+    await store.claim("run_1", "p2", lease=run.lease)
+    claimed = await get_run(store)
+    outcome = await store.record("run_1", event, run.lease)
+    if isinstance(event, Started):
+        assert outcome == Recorded(apply(claimed, event))
+        assert await store.record("run_1", replace(event, provider_run_id="r2"), run.lease) == Stale(outcome.run)
+    else:
+        assert outcome == Stale(claimed)
+    assert await get_run(store) == outcome.run
+
+
+@pytest.mark.parametrize(("run", "event"), CHANGES, ids=lambda one: type(one).__name__)
+async def test_the_holder_and_events_without_a_lease_are_recorded(store: Store, run: Run, event: RunEvent) -> None:
+    """A cancellation or a delivery comes from any process, whichever follows the run."""
+    for run_id in ("run_1", "run_2"):
+        await store.accept(replace(run, id=run_id))
+        await store.claim(run_id, "p2", lease=run.lease)
+    assert isinstance(await store.record("run_1", event, run.lease + 1), Recorded)
+    assert isinstance(await store.record("run_2", event), Recorded)
+
+
+async def test_an_earlier_holder_that_repeats_an_event_learns_who_has_the_run(store: Store) -> None:
+    """A pending write is recorded minutes later, when another process may have gone on."""
+    run = build_run("run_1", S.RUNNING)
+    await store.accept(run)
+    await store.claim("run_1", "p2", lease=run.lease)
+    outcome = await store.record("run_1", Finished(S.FAILED, 9.0), run.lease)
+    assert outcome == Stale(replace(run, process_id="p2", lease=run.lease + 1))
+
+
+async def test_claims_of_one_process_exclude_each_other_as_well(store: Store) -> None:
+    """Two tasks of a process that read the same run must not both act for it."""
+    await store.accept(build_run("run_1", S.RUNNING))
+    claims = [await store.claim("run_1", "p1", lease=3) for _ in range(2)]
+    assert claims == [Claimed(await get_run(store)), Taken()]
+    assert (await get_run(store)).lease == 4
+
+
 async def test_a_run_that_is_missing_cannot_be_claimed(store: Store) -> None:
     """There is nothing to act for."""
-    assert await store.claim("run_none", "p2", from_worker="p1") == Taken()
+    assert await store.claim("run_none", "p2", lease=1) == Taken()

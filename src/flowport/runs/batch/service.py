@@ -26,8 +26,8 @@ from flowport.runs.poll_schedule import get_live_rows
 from flowport.runs.rebuild_call import CallRebuilder
 from flowport.runs.service import Runner
 from flowport.runs.submit import Submission
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
 from flowport.store.interface import Store
 from flowport.store.records import Taken
@@ -131,7 +131,7 @@ class Batches:
         if batch.process_id != ours:
             if self._process.is_alive(batch.process_id):
                 return
-            outcome = await self._store.claim(batch.id, ours, from_worker=batch.process_id)
+            outcome = await self._store.claim(batch.id, ours, lease=batch.lease)
             if isinstance(outcome, Taken):
                 return
             batch = outcome.run
@@ -296,7 +296,9 @@ class Batches:
         saved = bell.report or await self._save_report(batch, rows, at=now)
         bell.report = saved if saved.path else None
         end = Finished(batch_progress.get_end(), now, failure=_format_end(batch_progress))
-        outcome = await self._store.finish_batch(batch.id, end, csv_path=saved.path, csv_problem=saved.problem)
+        outcome = await self._store.finish_batch(
+            batch.id, end, batch.lease, csv_path=saved.path, csv_problem=saved.problem
+        )
         return outcome.run
 
     async def _save_report(self, batch: Run, rows: Sequence[RowStatus], *, at: float) -> SavedReport:

@@ -17,10 +17,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from flowport.domain.call_errors import PriceUnconfirmed
 from flowport.domain.models import ENDED_UNSENT, ENDED_WHILE_STARTING, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import SpendingCheck
-from flowport.domain.spending_errors import PriceUnconfirmed
 from flowport.store.batch_records import STOPPED_BY_PERSON
 from flowport.store.records import (
     CANCELLED_DELIVERY_SECONDS,

@@ -199,10 +199,16 @@ def get_row_arguments(connection: sqlite3.Connection, run_id: str) -> tuple[str,
 
 
 def finish_batch(
-    connection: sqlite3.Connection, batch_id: str, end: Finished, *, csv_path: str, csv_problem: str
+    connection: sqlite3.Connection,
+    batch_id: str,
+    end: Finished,
+    lease: int | None = None,
+    *,
+    csv_path: str,
+    csv_problem: str,
 ) -> RecordOutcome:
     """Record the end, and where the table was saved."""
-    outcome = record_event(connection, batch_id, end)
+    outcome = record_event(connection, batch_id, end, lease)
     if isinstance(outcome, Recorded):
         connection.execute(
             "UPDATE batches SET csv_path = ?, csv_problem = ? WHERE id = ?",

@@ -272,9 +272,7 @@ def _build_search(connection: sqlite3.Connection, search: RunSearch) -> tuple[li
 
 _APP_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name)"
 _RUN_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name || ' ' || runs.id || ' ' || runs.arguments_json)"
-_ROW_WITH: Final = (
-    "SELECT 1 FROM batch_rows WHERE batch_rows.batch_id = runs.id AND instr(fold(batch_rows.shown_json), :word{place})"
-)
+_ROW_WITH: Final = "SELECT 1 FROM batch_rows WHERE batch_rows.batch_id = runs.id AND instr(fold(batch_rows.display_json), :word{place})"
 
 
 def get_last_delivered(connection: sqlite3.Connection, *, owner: str) -> Run | None:

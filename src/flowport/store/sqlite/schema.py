@@ -31,6 +31,7 @@ TABLES: Final = (
         state TEXT NOT NULL,
         accepted_at REAL NOT NULL,
         process_id TEXT NOT NULL,
+        lease INTEGER NOT NULL,
         price_credits REAL,
         reserved_credits REAL NOT NULL,
         spent_credits REAL NOT NULL,

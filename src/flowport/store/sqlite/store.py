@@ -75,14 +75,20 @@ class SqliteStore:
     get_disk_use = reads(maintenance.get_disk_use)
 
     async def record(
-        self, run_id: str, event: RunEvent, *, ended_call_id: str = "", unless_waited_for: bool = False
+        self,
+        run_id: str,
+        event: RunEvent,
+        lease: int | None = None,
+        *,
+        ended_call_id: str = "",
+        unless_waited_for: bool = False,
     ) -> RecordOutcome:
         """Apply an event to a run."""
         if isinstance(event, StartRequested):
             self._require_place()
         # A report is recorded beside an answer that is ready to be written.
         patience = ASIDE_SECONDS if isinstance(event, Reported) else None
-        write = partial(record_event, run_id=run_id, event=event, ended_call_id=ended_call_id)
+        write = partial(record_event, run_id=run_id, event=event, lease=lease, ended_call_id=ended_call_id)
         return await self._worker.write(partial(write, unless_waited_for=unless_waited_for), patience_seconds=patience)
 
     async def take_reminder(self, *, owner: str, but: Collection[str] = ()) -> Reminder | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowport.domain.models import Run
-from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent, apply
+from flowport.domain.run_events import Delivered, DeliveryCancelled, RunEvent, apply, is_covered
 from flowport.store.records import Claimed, ClaimOutcome, Recorded, RecordOutcome, Stale, Taken
 from flowport.store.sqlite.queries import find_run
 from flowport.store.sqlite.rows import (
@@ -31,6 +31,7 @@ def record_event(
     connection: sqlite3.Connection,
     run_id: str,
     event: RunEvent,
+    lease: int | None = None,
     *,
     ended_call_id: str = "",
     unless_waited_for: bool = False,
@@ -41,7 +42,7 @@ def record_event(
     before = find_run(connection, run_id)
     if before is None or (unless_waited_for and is_waited_for(connection, run_id)):
         return Stale(before)
-    after = apply(before, event)
+    after = apply(before, event) if is_covered(before, event, lease) else before
     if after == before:
         return Stale(before)
     if changed := build_changed_values(before, after):
@@ -54,10 +55,11 @@ def record_event(
     return Recorded(after)
 
 
-def claim_run(connection: sqlite3.Connection, run_id: str, worker: str, *, from_worker: str) -> ClaimOutcome:
+def claim_run(connection: sqlite3.Connection, run_id: str, worker: str, *, lease: int) -> ClaimOutcome:
     """Compare and set which process follows the run."""
     cursor = connection.execute(
-        "UPDATE runs SET process_id = ?, is_followed = 1 WHERE id = ? AND process_id = ?", (worker, run_id, from_worker)
+        "UPDATE runs SET process_id = ?, lease = lease + 1, is_followed = 1 WHERE id = ? AND lease = ?",
+        (worker, run_id, lease),
     )
     run = find_run(connection, run_id) if cursor.rowcount else None
     return Taken() if run is None else Claimed(run)
