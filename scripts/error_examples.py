@@ -22,10 +22,17 @@ from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import (
     AppAmbiguous,
     AppNotFound,
+    ConfirmationNeeded,
+    DayCapReached,
     DefinitionNotRead,
     Namesake,
+    NotConfirmed,
+    PriceUnconfirmed,
+    PriceUnknown,
     ResourceNotFound,
+    RunCapReached,
     RunNotOver,
+    UncertainStart,
 )
 from flowport.domain.errors import (
     AppUnsupported,
@@ -38,8 +45,6 @@ from flowport.domain.errors import (
     StoreError,
 )
 from flowport.domain.models import App, Input, InputKind, Option
-from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, UncertainStart
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 from flowport.media.input_files import MediaRules, resolve_media
 from flowport.network.causes import FetchError, UploadError
 from flowport.providers.interface import ApiAnswer, NotTaken, Uncertain

@@ -28,8 +28,8 @@ from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import PreparedCall
 from flowport.runs.start import RunStarter
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 from flowport.store.records import Recorded, Stale
 

@@ -24,12 +24,11 @@ from flowport.media.previews import Previewer
 from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
 from flowport.network.account import FixedLocation, OpenAccount
 from flowport.network.api_client import Location
-from flowport.network.download import Fetcher
+from flowport.network.file_transfer import Fetcher, Uploader
 from flowport.network.ratelimit.learned_limit import DEFAULT_CEILING
 from flowport.network.ratelimit.limiter import RateLimiter
 from flowport.network.ratelimit.state import SharedState
 from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
-from flowport.network.upload import Uploader
 from flowport.providers.interface import Provider
 from flowport.providers.registry import get_plugin, get_plugins
 from flowport.runs.batch.report import BatchReport
@@ -51,9 +50,8 @@ from flowport.runs.start import RunStarter
 from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
-from flowport.runtime.change_feed import Changes, ListKind
+from flowport.runtime.background import Changes, ListKind, Supervisor
 from flowport.runtime.clock import Clock, Pace, SystemClock
-from flowport.runtime.supervisor import Supervisor
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
@@ -85,8 +83,8 @@ class Home:
 
     store: Store
     process: ProcessLock
-    unrecorded: dict[str, str] | None = None
-    """The names that tools are given where nothing can be kept, with their scopes; None in a home that can be used."""
+    unrecorded: dict[str, tuple[str, str]] | None = None
+    """The scope and the app id of each tool name, where nothing can be kept; None in a home that can be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from flowport.catalog.listing import Listing
 from flowport.domain.call_errors import DefinitionNotRead
 from flowport.domain.errors import StoreError
 from flowport.runs.waiting import report_while
-from flowport.runtime.supervisor import Supervisor
+from flowport.runtime.background import Supervisor
 from tests.catalog.samples import build_listing
 from tests.fakes.client import Client as SandboxClient
 from tests.support.harness import Harness, ScriptedCaller, open_harness

@@ -15,7 +15,7 @@ from mcp import Client, StdioServerParameters
 from mcp.server.subscriptions import ResourcesListChanged
 
 from flowport.cli.serve import _find_first, build_flag, command
-from flowport.settings.folders import get_default_config_path
+from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_variables
 from tests.support.children import Child, open_child
 from tests.support.harness import MODES, Mode

@@ -6,15 +6,22 @@ from typing import Final
 import pytest
 
 from flowport.domain import call_errors, errors
+from flowport.domain import call_errors as purse_errors
 from flowport.domain import spending as consent
-from flowport.domain import spending_errors as purse_errors
 from flowport.domain.call_errors import (
     AppAmbiguous,
     AppNotFound,
+    ConfirmationNeeded,
+    DayCapReached,
     DefinitionNotRead,
     Namesake,
+    NotConfirmed,
+    PriceUnconfirmed,
+    PriceUnknown,
     ResourceNotFound,
+    RunCapReached,
     RunNotOver,
+    UncertainStart,
 )
 from flowport.domain.errors import (
     NEVER_CONNECTED,
@@ -35,8 +42,6 @@ from flowport.domain.errors import (
     RunNotFound,
     StoreError,
 )
-from flowport.domain.spending import ConfirmationNeeded, NotConfirmed, UncertainStart
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached
 from flowport.network import causes as network_errors
 from flowport.network.causes import FetchError, UploadError
 

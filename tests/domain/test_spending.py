@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from flowport.domain.call_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached, SpendingError
 from flowport.domain.spending import (
     Spending,
     SpendingCheck,
@@ -13,7 +14,6 @@ from flowport.domain.spending import (
     find_price_question,
     get_left_credits,
 )
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached, SpendingError
 from tests.store.samples import RUN
 
 NOTHING = Spending(0.0, 0.0, 0.0, 0)

@@ -11,7 +11,7 @@ from flowport.catalog.listing import Listing
 from flowport.catalog.refresher import Catalog
 from flowport.domain.models import Run, RunState
 from flowport.media.input_files import MediaRules
-from flowport.network.download import Fetcher
+from flowport.network.file_transfer import Fetcher
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.calls import RecentRequests, RunRequest
 from flowport.runs.delivery import DeliveredRuns
@@ -26,8 +26,8 @@ from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
 from flowport.runs.submit import Acceptor
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.process_lock import ProcessLock
 from tests.runs.samples import CALL, read
 from tests.support.fake_clock import FakeClock

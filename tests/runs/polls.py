@@ -12,8 +12,8 @@ from flowport.providers.interface import ApiRequest, Provider
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import PollResult, RunPoller
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from flowport.runtime.supervisor import Supervisor
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock, wait_until_blocked
 from tests.support.scripted import Answer, FaultyStore, Reply, ScriptedAccount

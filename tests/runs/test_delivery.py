@@ -7,10 +7,10 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from flowport.domain.exchange import Exchange
 from flowport.domain.models import RunState
+from flowport.runs.calls import Exchange
 from flowport.runs.delivery import Deliveries, Delivery
-from flowport.runtime.supervisor import Supervisor
+from flowport.runtime.background import Supervisor
 from flowport.store.records import AttachRules, WaitingCall
 from tests.runs.samples import NOW, RUN
 from tests.support.fake_clock import FakeClock

@@ -17,8 +17,8 @@ from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import PollResult, RunPoller
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from flowport.runtime.supervisor import Supervisor
 from tests.runs.samples import NOW, RUN, build_look, get_instant, read
 from tests.support.fake_clock import FakeClock
 from tests.support.scripted import (

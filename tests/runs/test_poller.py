@@ -14,8 +14,8 @@ from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.poller import MAX_POLLS
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from flowport.runtime.supervisor import Supervisor
 from tests.runs.polls import RUNNING, open_watch
 from tests.runs.samples import build_look
 from tests.support.fake_clock import FakeClock

@@ -1,4 +1,4 @@
-"""BufferedSink what has changed."""
+"""Receive what has changed."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.runtime.change_feed import LIST_SECONDS, QUIET_SECONDS, Changes, ListKind
+from flowport.runtime.background import LIST_SECONDS, QUIET_SECONDS, Changes, ListKind
 from tests.support.fake_clock import FakeClock
 
 

@@ -12,8 +12,8 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from flowport.domain.errors import ConfigurationError
-from flowport.domain.exchange import Exchange
-from flowport.runtime.change_feed import Changes
+from flowport.runs.calls import Exchange
+from flowport.runtime.background import Changes
 from flowport.runtime.clock import SystemClock
 from flowport.server.clients import McpCaller
 from flowport.server.handlers import build_server, build_stopped_server

@@ -17,7 +17,7 @@ from mcp.shared.exceptions import MCPError
 
 from flowport.bootstrap import Assembly
 from flowport.domain.uris import format_run_uri
-from flowport.runtime.change_feed import ListKind
+from flowport.runtime.background import ListKind
 from flowport.server.handlers import FlowportServer
 from flowport.server.notifications import MAX_WATCHED, Announcer
 from tests.fakes.client import Client as SandboxClient
@@ -46,7 +46,7 @@ async def flowport(sandbox: SandboxClient, tmp_path: Path) -> AsyncIterator[Harn
 @pytest.fixture(autouse=True)
 def shorten_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gather changes of lists for a moment; `tests/runtime/test_change_feed.py` has the seconds."""
-    monkeypatch.setattr("flowport.runtime.change_feed.LIST_SECONDS", 0.5)
+    monkeypatch.setattr("flowport.runtime.background.LIST_SECONDS", 0.5)
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from mcp.client.session import ElicitationFnT
 from mcp.server.context import CallNext, HandlerResult
 
 from flowport.bootstrap import Assembly, open_assembly
-from flowport.domain.exchange import Exchange
 from flowport.domain.models import LOCAL_OWNER
 from flowport.domain.spending import Consent
 from flowport.providers.registry import ProviderSettings
+from flowport.runs.calls import Exchange
 from flowport.runtime.clock import Clock, Pace
 from flowport.server.clients import Context
 from flowport.server.handlers import FlowportServer, build_server

@@ -8,10 +8,9 @@ from flowport.actions.tool import Arguments, BuiltInTool, build_input
 from flowport.actions.views.batch import format_batch_summary
 from flowport.actions.views.view import View
 from flowport.actions.workspace import Workspace
-from flowport.domain.call_errors import build_refusal
+from flowport.domain.call_errors import build_refusal, count_credits
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, Run, RunState
-from flowport.domain.spending_errors import count_credits
 from flowport.domain.uris import names_last
 from flowport.network.account import OpenAccount
 from flowport.runs.calls import Caller

@@ -10,10 +10,10 @@ from flowport.actions.tool import PROVIDER_NAMES, Arguments, BuiltInTool, build_
 from flowport.actions.views.view import UNKNOWN_COST, Facts, View, plain
 from flowport.actions.workspace import OpenCatalog, Workspace
 from flowport.catalog.search import is_provider
+from flowport.domain.call_errors import count_credits, format_credits
 from flowport.domain.errors import ProviderError
 from flowport.domain.models import InputKind
 from flowport.domain.spending import DAY_SECONDS, Spending, SpendingLimits, get_left_credits
-from flowport.domain.spending_errors import count_credits, format_credits
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import LimiterStatus, Priority
 from flowport.providers.interface import Balance, Conversation

@@ -16,7 +16,7 @@ from flowport.domain.call_errors import AppAmbiguous, AppNotFound, DefinitionNot
 from flowport.domain.text import format_duration
 from flowport.media.previews import Previewer
 from flowport.network.account import OpenAccount
-from flowport.network.download import Fetcher
+from flowport.network.file_transfer import Fetcher
 from flowport.runs.batch.prepare import PreparedBatch
 from flowport.runs.batch.service import Batches
 from flowport.runs.calls import Caller, RunRequest
@@ -26,7 +26,7 @@ from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
 from flowport.runs.submit import Submitter
 from flowport.runs.waiting import EventWait, Waiter, wait
-from flowport.runtime.change_feed import Changes
+from flowport.runtime.background import Changes
 from flowport.runtime.clock import Clock
 from flowport.settings.settings import Settings
 from flowport.store.interface import Store

@@ -7,7 +7,7 @@ import anyio
 from flowport.catalog.listing import Listing
 from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import FlowportError, StoreError
-from flowport.runtime.supervisor import Supervisor
+from flowport.runtime.background import Supervisor
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from flowport.domain.text import get_nearest
-from flowport.settings.folders import get_default_config_path
+from flowport.settings.values import get_default_config_path
 from flowport.settings.variables import get_key_names
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -18,13 +18,13 @@
     ├─ FetchError                 network: a file could not be fetched (`network.errors`)
     ├─ StoreError                operator: the store cannot be read or written
     ├─ RunNotFound                model: no such run
-    ├─ UncertainStart             user: an equal run may have been started and paid for (`spending`)
-    ├─ RunCapReached              user: the price exceeds the limit for one run (with the next three in `spending_errors`)
+    ├─ UncertainStart             user: an equal run may have been started and paid for (`call_errors`)
+    ├─ RunCapReached              user: the price exceeds the limit for one run (with the next three in `call_errors`)
     ├─ DayCapReached              user: too little is left of the daily limit
     ├─ PriceUnknown               user: the price is unknown, and no such run is allowed
     ├─ PriceUnconfirmed           user: has to agree to the price, and the client cannot ask
-    ├─ ConfirmationNeeded         user: is asked before the call is repeated (`spending`)
-    ├─ NotConfirmed               model: the user declined (`spending`)
+    ├─ ConfirmationNeeded         user: is asked before the call is repeated (`call_errors`)
+    ├─ NotConfirmed               model: the user declined (`call_errors`)
     ├─ RunNotOver                 user: a run that goes on cannot be erased (`call_errors`)
     └─ ResourceNotFound           model: no such resource (`call_errors`)
 

@@ -1,13 +1,11 @@
 """Spending limits and the consent to exceed them. Pure."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from typing import Final
 
-from flowport.domain.errors import FlowportError
+from flowport.domain.call_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached, SpendingError
 from flowport.domain.models import BootTime, Run
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, PriceUnknown, RunCapReached, SpendingError
 
 
 class Consent(Enum):
@@ -18,66 +16,6 @@ class Consent(Enum):
     """Or did not answer in time."""
     CANNOT_ASK = "cannot ask"
     """The client has no way to ask."""
-
-
-@dataclass(eq=False)
-class UncertainStart(FlowportError):
-    """An equal run was sent to the provider and its outcome is unknown; nothing new was started."""
-
-    provider: str
-    """The provider's title."""
-    run_id: str
-    sent_at: float
-    failure: str
-    """Why its outcome is unknown, as sentences."""
-    is_for_batch: bool = False
-    """Whether the call requests a batch, one of whose rows is uncertain."""
-
-    @property
-    def question(self) -> str:
-        """The question before another run is started."""
-        another = "Start the whole batch" if self.is_for_batch else "Start another one"
-        return f"{self._explanation} {another} all the same? It is charged by itself."
-
-    @property
-    def _explanation(self) -> str:
-        sent = datetime.fromtimestamp(self.sent_at, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
-        return f"{self.run_id}, sent to {self.provider} at {sent}, asked for the same. {self.failure}"
-
-    def __str__(self) -> str:
-        return (
-            f"Nothing new was started: {self._explanation} If it is not there, "
-            f"{'the same call' if self.is_for_batch else 'run_app'} with new_run true starts another one, which is charged by "
-            "itself."
-        )
-
-
-@dataclass(eq=False)
-class ConfirmationNeeded(FlowportError):
-    """The user must be asked first; the client asks when the call is answered with the question."""
-
-    question: str
-
-    def __str__(self) -> str:
-        return f"Nothing was started yet: the person is asked first {_quote(self.question)}."
-
-
-@dataclass(eq=False)
-class NotConfirmed(FlowportError):
-    """The user was asked and did not agree; nothing was started."""
-
-    question: str
-
-    def __str__(self) -> str:
-        return (
-            f"Nothing was started and nothing is charged: the person did not agree when asked {_quote(self.question)}."
-        )
-
-
-def _quote(question: str) -> str:
-    """Return a question in double quotes, with single quotes inside."""
-    inner = question.replace('"', "'")
-    return f'"{inner}"'
 
 
 DAY_SECONDS: Final = 24 * 3600.0

@@ -8,13 +8,12 @@ from typing import Final
 import anyio
 
 from flowport.domain.errors import StoreError
-from flowport.domain.exchange import Exchange
 from flowport.domain.models import Run
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Reported, RunEvent
-from flowport.runs.calls import Caller
+from flowport.runs.calls import Caller, Exchange
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 
 logger = logging.getLogger(__name__)

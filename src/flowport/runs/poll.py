@@ -18,9 +18,9 @@ from flowport.runs.live import LiveRun, LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll_schedule import LOST_AFTER_SECONDS, PollState, note_failure, note_poll
 from flowport.runs.poller import AccountPoller, PollSlot
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock, Pace
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 
 

@@ -29,8 +29,8 @@ from flowport.runs.poll_schedule import (
     get_gap_seconds,
     get_next_pause,
 )
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock, Pace
-from flowport.runtime.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from flowport.domain.errors import ArgumentsInvalid, ProviderError
 from flowport.domain.models import App, Input, InputKind, JsonValue, Run, RunState
 from flowport.domain.text import clean_line
 from flowport.media.input_files import FileMedia, Media, MediaRules, UrlMedia, resolve_media, unwrap
-from flowport.media.local_files import HeldSource
 from flowport.media.source_kinds import SourceKind, correct_address, get_source_kind, iterate_unwrapped
+from flowport.media.sources import HeldSource
 from flowport.network.account import OpenAccount
 from flowport.network.ratelimit.limiter import Priority
 from flowport.runs.calls import RunRequest

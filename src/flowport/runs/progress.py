@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from flowport.domain.call_errors import count_credits
 from flowport.domain.models import Run, RunState
-from flowport.domain.spending_errors import count_credits
 from flowport.domain.text import format_duration
 from flowport.runs.durations import Usual
 from flowport.runs.live import LiveRun, QueuePlace

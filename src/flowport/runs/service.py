@@ -30,9 +30,9 @@ from flowport.runs.prepare import PreparedCall, build_run
 from flowport.runs.start import CANCELLED_UNSENT, RunStarter
 from flowport.runs.steps import Conduct, Done, Download, Drop, MarkUnknown, Poll, Start, Step, next_step
 from flowport.runs.submit import Acceptor, Submission
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.interface import Store
 from flowport.store.records import Recorded
 

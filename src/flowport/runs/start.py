@@ -31,7 +31,7 @@ from flowport.domain.models import App, Run, RunState, Urgency
 from flowport.network.account import OpenAccount
 from flowport.network.api_client import PAUSE_WITHOUT_WORD_SECONDS
 from flowport.network.ratelimit.limiter import Priority
-from flowport.providers.input_errors import name_inputs
+from flowport.providers.answers import name_inputs
 from flowport.providers.interface import ApiRequest, NotTaken, Started, StartOutcome, Uncertain
 from flowport.runs.inputs import InputPreparer, PreparedInputs
 from flowport.runs.live import LiveRuns, QueuePlace

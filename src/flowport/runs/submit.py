@@ -8,15 +8,15 @@ from typing import Final, Generic, Protocol, TypeVar, assert_never
 
 import anyio
 
+from flowport.domain.call_errors import NotConfirmed, PriceUnconfirmed, UncertainStart
 from flowport.domain.errors import FlowportError, StoreError
 from flowport.domain.models import Run
-from flowport.domain.spending import Consent, LimitExceeded, NotConfirmed, UncertainStart
-from flowport.domain.spending_errors import PriceUnconfirmed
+from flowport.domain.spending import Consent, LimitExceeded
 from flowport.network.account import OpenAccount
 from flowport.runs.calls import Caller, RecentRequests, RunRequest
 from flowport.runs.delivery import Deliveries
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.records import Accepted, AcceptOutcome, AttachRules, Joined, Uncertain
 from flowport.store.workers import Workers
 

@@ -19,10 +19,11 @@ from mcp.server import ServerRequestContext
 from mcp.server.context import CallNext, HandlerResult
 from mcp.shared.exceptions import MCPError
 
-from flowport.domain.exchange import Exchange
+from flowport.domain.call_errors import ConfirmationNeeded
 from flowport.domain.models import LOCAL_OWNER
-from flowport.domain.spending import ConfirmationNeeded, Consent
+from flowport.domain.spending import Consent
 from flowport.domain.text import clean_line
+from flowport.runs.calls import Exchange
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ _KEY: Final = "confirm"
 _MARK: Final = "#"
 _NOTHING_TO_FILL_IN: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 
-EXCHANGE_KEY: Final = "flowport.domain.exchange"
+EXCHANGE_KEY: Final = "flowport.runs.delivery"
 """Where the scope of a request over HTTP keeps its exchange."""
 
 

@@ -23,13 +23,12 @@ from flowport.actions.views.run import format_reminder
 from flowport.actions.views.view import View
 from flowport.actions.workspace import Workspace
 from flowport.catalog.search import MAX_NEAREST
-from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ResourceNotFound
+from flowport.domain.call_errors import AppAmbiguous, AppNotFound, ConfirmationNeeded, ResourceNotFound
 from flowport.domain.errors import ArgumentsInvalid, ConfigurationError, FlowportError, StoreError
 from flowport.domain.models import LOCAL_OWNER, JsonValue
-from flowport.domain.spending import ConfirmationNeeded
 from flowport.runs.calls import Caller
+from flowport.runtime.background import Supervisor
 from flowport.runtime.failpoints import Failpoint, trigger
-from flowport.runtime.supervisor import Supervisor
 from flowport.server.clients import (
     MODERN_ERA,
     Context,

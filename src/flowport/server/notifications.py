@@ -23,7 +23,7 @@ from mcp.server.subscriptions import (
 )
 
 from flowport.domain.uris import format_run_uri
-from flowport.runtime.change_feed import Changes, ListKind
+from flowport.runtime.background import Changes, ListKind
 
 logger = logging.getLogger(__name__)
 

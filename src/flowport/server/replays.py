@@ -15,8 +15,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
-from flowport.domain.exchange import Exchange, RequestId
-from flowport.runs.calls import Caller
+from flowport.runs.calls import Caller, Exchange, RequestId
 from flowport.runs.waiting import EventWait, wait
 from flowport.runtime.clock import Clock
 

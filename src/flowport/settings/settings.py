@@ -20,14 +20,14 @@ from flowport.domain.spending import SpendingLimits, UnknownPrice
 from flowport.domain.text import get_nearest
 from flowport.providers.registry import ProviderSettings, get_plugins
 from flowport.settings.config_file import ConfigFile, load_config_file
-from flowport.settings.folders import (
+from flowport.settings.values import (
     choose_home,
     choose_output_dir,
     find_usual_roots,
     get_default_config_path,
     parse_path,
+    strip_quotes,
 )
-from flowport.settings.values import strip_quotes
 from flowport.settings.variables import get_variables
 
 _INJECTED = re.compile(r"FLOWPORT_(PORT|SERVICE)(_|$)")

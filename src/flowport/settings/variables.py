@@ -6,8 +6,15 @@ from typing import Final
 from flowport.domain.models import Source
 from flowport.domain.spending import UnknownPrice
 from flowport.providers.registry import get_plugins
-from flowport.settings.folders import parse_path, parse_roots
-from flowport.settings.values import Variable, parse_choice, parse_list, parse_number, parse_switch
+from flowport.settings.values import (
+    Variable,
+    parse_choice,
+    parse_list,
+    parse_number,
+    parse_path,
+    parse_roots,
+    parse_switch,
+)
 
 MAX_LISTED_TOOLS: Final = 1000
 """The largest FLOWPORT_MAX_TOOLS; no known client handles more."""

@@ -14,8 +14,8 @@ from flowport.providers.interface import Started
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Pace
-from flowport.runtime.supervisor import Supervisor
 from tests.fakes.client import Client as SandboxClient
 from tests.providers.contract.worlds import WORLDS, ProviderWorld
 from tests.runs.samples import NOW, RUN

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from flowport.domain.call_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.domain.errors import RunNotFound
 from flowport.domain.models import Output, OutputKind, Run, RunState
 from flowport.domain.run_events import Delivered, DeliveryCancelled, Finished
 from flowport.domain.spending import LimitExceeded, Spending
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, BatchRow, NewBatch
 from flowport.store.interface import Store
 from flowport.store.records import Accepted, Joined, Recorded, Stale, Uncertain

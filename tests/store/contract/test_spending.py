@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from flowport.domain.call_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.domain.models import BootTime, Run, RunState
 from flowport.domain.run_events import Cancelled, StartUnknown
 from flowport.domain.spending import LimitExceeded, Spending, SpendingCheck, SpendingLimits, UnknownPrice
-from flowport.domain.spending_errors import DayCapReached, PriceUnconfirmed, RunCapReached
 from flowport.store.interface import Store
 from flowport.store.records import Accepted, Joined, Uncertain
 from tests.store.samples import ACCOUNT, OWNER, build_run, finish_child, start_child

@@ -24,8 +24,8 @@ from flowport.runs.poll_schedule import get_live_rows
 from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner, ask_to_cancel
 from flowport.runs.submit import Acceptor, Submission
+from flowport.runtime.background import Supervisor
 from flowport.runtime.clock import Clock
-from flowport.runtime.supervisor import Supervisor
 from flowport.store.batch_records import STOPPED_BY_PERSON, BatchProgress, RowStatus
 from flowport.store.interface import Store
 from flowport.store.workers import Workers

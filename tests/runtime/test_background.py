@@ -8,7 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from flowport.domain.errors import StoreError
-from flowport.runtime.supervisor import Supervisor
+from flowport.runtime.background import Supervisor
 from tests.support.fake_clock import wait_until_blocked
 
 

@@ -1,35 +1,35 @@
-"""What is told of an answer, in whatever order a transport reports."""
+"""What a listener receives about an answer, in whatever order a transport reports."""
 
 from collections.abc import Callable
 
 import pytest
 
-from flowport.domain.exchange import Exchange
+from flowport.runs.calls import Exchange
 
 WRITTEN, CANCELLED, DISCONNECTED = Exchange.note_written, Exchange.note_cancelled, Exchange.note_disconnected
 
 
 class Listener:
-    """Keeps what it is told."""
+    """Keeps the reports that it receives."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def note_written(self) -> None:
-        """Hear that the answer was written."""
-        self.told.append("written")
+        """Keep that the answer was written."""
+        self.events.append("written")
 
     def note_cancelled(self) -> None:
-        """Hear that the request was cancelled after that."""
-        self.told.append("cancelled")
+        """Keep that the request was cancelled after that."""
+        self.events.append("cancelled")
 
     def note_left(self) -> None:
-        """Hear that the client has left."""
-        self.told.append("left")
+        """Keep that the client has left."""
+        self.events.append("left")
 
 
 @pytest.mark.parametrize(
-    ("reports", "told"),
+    ("reports", "events"),
     [
         ([WRITTEN], ["written"]),
         ([WRITTEN, WRITTEN], ["written"]),
@@ -41,16 +41,14 @@ class Listener:
         ([DISCONNECTED, DISCONNECTED, CANCELLED], ["left"]),
     ],
 )
-def test_a_listener_is_told_once_what_became_of_the_answer(
-    reports: list[Callable[[Exchange], None]], told: list[str]
-) -> None:
+def test_a_listener_receives_each_report_once(reports: list[Callable[[Exchange], None]], events: list[str]) -> None:
     """A delivery stands, however the connection ends afterwards; nothing is delivered to a client that has gone."""
     exchange, listener = Exchange(1), Listener()
     exchange.expect(listener)
     assert exchange.is_open
     for report in reports:
         report(exchange)
-    assert listener.told == told
+    assert listener.events == events
     assert not exchange.is_open
 
 
@@ -61,12 +59,12 @@ def test_an_answer_that_is_replaced_delivers_nothing() -> None:
     exchange.withdraw()
     exchange.note_written()
     exchange.withdraw()
-    assert listener.told == ["left"]
+    assert listener.events == ["left"]
 
 
 @pytest.mark.parametrize("report", [CANCELLED, DISCONNECTED])
-def test_who_carries_out_a_request_is_told_once_that_its_client_has_left(report: Callable[[Exchange], None]) -> None:
-    """At once, not between two changes of a run; and also when it comes too late to be told."""
+def test_on_left_is_called_once_when_the_client_leaves(report: Callable[[Exchange], None]) -> None:
+    """At once, not between two changes of a run; also when it is set after the client has left."""
     exchange, left = Exchange(1), list[int]()
     exchange.set_on_left(lambda: left.append(1))
     report(exchange)

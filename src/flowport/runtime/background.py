@@ -1,0 +1,133 @@
+"""Background tasks: run them so that a crash of one ends no other, and collect the changes that they make for clients.
+
+A task that dies silently leaves a process that neither answers nor exits. Here every background task has a name, its
+crash is logged with the traceback, and its owner is notified.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+import anyio
+import anyio.abc
+
+from flowport.runtime.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Owns the background tasks of a process; leaving it cancels them all."""
+
+    def __init__(self) -> None:
+        self._group: anyio.abc.TaskGroup = anyio.create_task_group()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._group.cancel_scope.cancel()
+        if isinstance(error, Exception):
+            # The group would wrap the error. No task here raises, so the error is passed on unwrapped and can be caught by its class.
+            await self._group.__aexit__(None, None, None)
+            return None
+        return await self._group.__aexit__(kind, error, trace)
+
+    def spawn(
+        self,
+        name: str,
+        work: Callable[..., Awaitable[None]],
+        *args: Any,
+        on_crash: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Start a task.
+
+        Args:
+            on_crash: Awaited when the task ended with an error, to notify those who depend on it. Its own errors are logged.
+        """
+        self._group.start_soon(_run_guarded, name, work, args, on_crash, name=name)
+
+
+async def _run_guarded(
+    name: str,
+    work: Callable[..., Awaitable[None]],
+    args: tuple[Any, ...],
+    on_crash: Callable[[], Awaitable[None]] | None,
+) -> None:
+    try:
+        await work(*args)
+    except Exception:  # the boundary of a background task: its error is logged and affects no other task
+        logger.exception("the task %r has crashed", name)
+    else:
+        return
+    if on_crash is not None:
+        await _run_guarded(f"{name}, after its crash", on_crash, (), None)
+
+
+T = TypeVar("T")
+
+QUIET_SECONDS: Final = 0.3
+"""How long changes of runs are collected; short, because a client may watch a run."""
+
+LIST_SECONDS: Final = 3.0
+"""How long changes of lists are collected. A first catalogue arrives app by app, and clients read the whole list again at each
+notification."""
+
+
+class ListKind(StrEnum):
+    """A list that clients keep."""
+
+    TOOLS = "tools"
+    RESOURCES = "resources"
+
+
+class Changes:
+    """The changes that were not announced yet."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lists = _Noted[ListKind]()
+        self._runs = _Noted[str]()
+
+    def note_list(self, kind: ListKind) -> None:
+        """Record that a list changed."""
+        self._lists.add(kind)
+
+    def note_run(self, run_id: str, *, is_relisted: bool) -> None:
+        """Record that a run changed, and whether its entry in the resource list changed too."""
+        self._runs.add(run_id)
+        if is_relisted:
+            self._lists.add(ListKind.RESOURCES)
+
+    async def take_lists(self) -> frozenset[ListKind]:
+        """Wait for a change of a list and those of the next seconds; return and clear them all."""
+        return await self._lists.take(self._clock, LIST_SECONDS)
+
+    async def take_runs(self) -> frozenset[str]:
+        """Wait for a change of a run and those that follow at once; return and clear their ids."""
+        return await self._runs.take(self._clock, QUIET_SECONDS)
+
+
+class _Noted(Generic[T]):
+    """A set of distinct changes, and an event that is set when there is one."""
+
+    def __init__(self) -> None:
+        self._things: set[T] = set()
+        self._bell = anyio.Event()
+
+    def add(self, thing: T) -> None:
+        self._things.add(thing)
+        self._bell.set()
+
+    async def take(self, clock: Clock, seconds: float) -> frozenset[T]:
+        await self._bell.wait()
+        await clock.sleep(seconds)
+        taken = frozenset(self._things)
+        self._things.clear()
+        self._bell = anyio.Event()
+        return taken
