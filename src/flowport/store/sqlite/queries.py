@@ -223,7 +223,7 @@ def _select_page(
 
 _APP_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name)"
 _RUN_TEXT: Final = "fold(runs.app_name || ' ' || runs.tool_name || ' ' || runs.id || ' ' || runs.arguments_json)"
-_ROW_TEXT: Final = "fold(batch_rows.display_json)"
+_ROWS_WITH: Final = "SELECT 1 FROM batch_rows WHERE batch_rows.batch_id = runs.id AND instr(fold(display_json), "
 
 
 def _build_search(connection: sqlite3.Connection, search: RunSearch) -> tuple[list[str], dict[str, str | float]]:
@@ -241,7 +241,7 @@ def _build_search(connection: sqlite3.Connection, search: RunSearch) -> tuple[li
         conditions.append(f"instr({_APP_TEXT}, :app)")
         values["app"] = search.app.casefold()
     for place, word in enumerate(search.words):
-        of_row = f"batch_rows WHERE batch_rows.batch_id = runs.id AND instr({_ROW_TEXT}, :word{place})"
-        conditions.append(f"(instr({_RUN_TEXT}, :word{place}) OR EXISTS (SELECT 1 FROM {of_row}))")
+        in_rows = f"EXISTS ({_ROWS_WITH}:word{place}))"
+        conditions.append(f"(instr({_RUN_TEXT}, :word{place}) OR {in_rows})")
         values[f"word{place}"] = word.casefold()
     return conditions, values
