@@ -310,8 +310,8 @@ class World:
             process.task.cancel()
         await asyncio.gather(*(p.task for p in self.processes if p.task), return_exceptions=True)
         ends = await asyncio.gather(*(call.task for call in self.calls), return_exceptions=True)
-        # An error that no client may see is a mistake of this world, which would make every law hold for want of runs.
-        if errors := [end for end in ends if isinstance(end, Exception)]:
+        # A mistake of the stand-ins ends each call early, and then every law holds for want of runs.
+        if errors := [end for end in ends if isinstance(end, AttributeError | TypeError | NameError)]:
             raise errors[0]
 
     async def _live(self, process: Process) -> None:
