@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
     "auth": Entry("flowport.cli.auth", "store the API key of a provider, or show where each key is set"),
     "doctor": Entry("flowport.cli.doctor.command", "check the installation, and print what corrects each fault"),
+    "gallery": Entry("flowport.cli.gallery", "show runs and their results in a browser of this computer"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
