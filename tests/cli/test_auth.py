@@ -110,7 +110,7 @@ def test_a_refused_key_is_not_stored(terminal: Terminal) -> None:
         ("magnific", "", "no key was given"),
     ],
 )
-def test_what_is_no_key_is_refused_before_a_request(
+def test_other_texts_are_refused_before_a_request(
     terminal: Terminal, provider: ProviderProcess, provider_name: str, text: str, words: str
 ) -> None:
     """Its form says enough, and a foreign key must not reach this provider."""

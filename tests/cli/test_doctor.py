@@ -2,22 +2,18 @@
 
 import json
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flowport.bootstrap import inspect_store
-from flowport.cli.clients import get_clients
 from flowport.cli.doctor import checks
 from flowport.cli.doctor.checks import check_store
 from flowport.cli.doctor.collect import check_account, open_reading_accounts
 from flowport.cli.doctor.command import examine
 from flowport.cli.doctor.findings import Finding, Level
-from flowport.cli.doctor.installed import examine_client
 from flowport.domain.models import RunState
 from flowport.settings.key_file import save_key_file
 from flowport.settings.settings import explain_settings, get_environment
@@ -328,89 +324,6 @@ async def test_a_provider_that_does_not_answer_is_given_up(terminal: Terminal, m
     assert (finding.level, finding.sentence) == (Level.FAULT, "Magnific did not answer within 0.5 s.")
 
 
-def check_cursor(terminal: Terminal, home: Path) -> list[Finding]:
-    """Return the lines about Cursor for a user whose shell has a key."""
-    [facts] = examine_client(get_clients()["cursor"], terminal.environment, home)
-    return list(checks.check_client(facts, has_key=True))
-
-
-def write_client(terminal: Terminal, entry: Any) -> Path:
-    """Write Cursor's file with an entry."""
-    path = terminal.folder / ".cursor" / "mcp.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"mcpServers": {"flowport": entry, "other": {"command": "/none"}}}))
-    return path
-
-
-NOISY = "print('hello', flush=True); import runpy; runpy.run_module('flowport', run_name='__main__')"
-
-
-@pytest.mark.parametrize(
-    ("entry", "level", "words"),
-    [
-        ({"command": sys.executable, "args": ["-m", "flowport"], "env": OFFLINE}, "ok", "starts and lists 7 tools"),
-        (
-            {"command": sys.executable, "args": ["-m", "flowport", "--home", "/none/at/all"], "env": OFFLINE},
-            "ok",
-            "starts and lists 7",
-        ),
-        ({"command": "/none/flowport"}, "fault", "does not exist"),
-        ({"command": "flowport-that-is-not-installed"}, "fault", "PATH"),
-        (
-            {"command": sys.executable, "args": ["-c", "import sys; sys.exit('no module')"]},
-            "fault",
-            "ended before it answered (no module)",
-        ),
-        (
-            {"command": sys.executable, "args": ["-m", "flowport", "--wait-second", "3"]},
-            "fault",
-            "ended before it answered",
-        ),
-        ({"command": ["list"]}, "fault", "without a command"),
-        ("text", "fault", "without a command"),
-        ({"url": "http://127.0.0.1:8765/mcp"}, "ok", "it connects to an address"),
-        ({"command": "docker", "args": ["run", "flowport"]}, "ok", "it runs in a container"),
-        ({"command": "x", "disabled": True}, "ok", "it is turned off there"),
-    ],
-)
-def test_the_entry_of_a_client_is_tried(terminal: Terminal, home: Path, entry: Any, level: str, words: str) -> None:
-    """As the client would start it; the entries of other servers are not started."""
-    path = write_client(terminal, entry)
-    before = path.read_bytes()
-
-    [finding] = check_cursor(terminal, home)
-
-    assert (finding.level, words in finding.sentence) == (level, True), finding.sentence
-    assert path.read_bytes() == before
-    assert not (terminal.folder / ".local").exists()
-
-
-def test_a_command_that_prints_is_a_fault(terminal: Terminal, home: Path) -> None:
-    """Clients that read strictly disconnect."""
-    write_client(terminal, {"command": sys.executable, "args": ["-c", NOISY], "env": dict(OFFLINE)})
-
-    [entry, noise] = check_cursor(terminal, home)
-
-    assert entry.level is Level.OK
-    assert (noise.level, "hello" in noise.sentence) == (Level.FAULT, True)
-
-
-def test_a_key_that_does_not_reach_a_client_is_a_warning(
-    terminal: Terminal, home: Path, provider: ProviderProcess
-) -> None:
-    """Cursor does not pass the shell's keys on; the stored key reaches every client."""
-    write_client(terminal, {"command": sys.executable, "args": ["-m", "flowport"]})
-    user = Terminal(terminal.folder, provider.environment)
-    [before] = check_cursor(user, home)
-    terminal.config_folder.mkdir(parents=True)
-    save_key_file(terminal.config_folder / "keys.toml", {"MAGNIFIC_API_KEY": provider.variables["MAGNIFIC_API_KEY"]})
-    [after] = check_cursor(user, home)
-
-    assert (before.level, "no API key reaches it" in before.sentence) == (Level.WARNING, True)
-    assert before.fix == "flowport auth"
-    assert after.level is Level.OK
-
-
 def test_a_server_for_the_doctor_takes_nothing_over(terminal: Terminal, home: Path, provider: ProviderProcess) -> None:
     """A run that a dead process had accepted is neither started nor touched."""
     home.mkdir(parents=True)
@@ -428,7 +341,9 @@ def test_a_report_holds_nothing_private(terminal: Terminal, home: Path, provider
     private = ["SECRETNAME", "gx_0123456789abcdefSECRET", "SECRETPROMPT", "SECRETHOST", "SECRETFILE", "SECRETWORD"]
     terminal.config_folder.mkdir(parents=True)
     (terminal.config_folder / "config.toml").write_text('flowport_apps = ["SECRETPROMPT"]\nflowport_secretword = 4\n')
-    write_client(terminal, {"command": "/opt/SECRETFILE/bin", "args": ["SECRETWORD"]})
+    entry = {"command": "/opt/SECRETFILE/bin", "args": ["SECRETWORD"]}
+    (terminal.folder / ".cursor").mkdir()
+    (terminal.folder / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"flowport": entry}}))
     variables = {
         "USER": "SECRETNAME",
         "MAGICA_API_KEY": private[1],

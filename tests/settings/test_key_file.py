@@ -68,7 +68,7 @@ def test_the_key_file_is_the_weakest_source(path: Path, tmp_path: Path) -> None:
         ("magnific_api_key = [1]\n", "is neither text"),
     ],
 )
-def test_what_is_no_key_is_a_problem_and_sets_nothing(path: Path, text: str, words: str) -> None:
+def test_anything_but_keys_is_a_problem_and_sets_nothing(path: Path, text: str, words: str) -> None:
     """The file holds keys alone; what could redirect a key belongs into the configuration file."""
     path.write_text(text)
 

@@ -176,7 +176,7 @@ async def _show(provider: str | None, config: Path | None, path: Path) -> Outcom
     keys = [
         _describe(plugin, report, {one.provider: one for one in checked}.get(plugin.name), path) for plugin in wanted
     ]
-    # What is asked about elsewhere is no part of this, but a broken file would hide a key.
+    # Other settings do not matter here, but a broken file would hide a key.
     broken = [str(one) for one in load_key_file(path).problems]
     codes = {key.pop("code") for key in keys}
     code = (

@@ -51,9 +51,9 @@ def build_environment(passed: Mapping[str, str], given: Mapping[str, str], every
     return {**passed, **expanded}
 
 
-def list_tools(words: Sequence[str], environment: Mapping[str, str], home: Path) -> ServerOutcome:
+def list_tools(command: Sequence[str], environment: Mapping[str, str], home: Path) -> ServerOutcome:
     """Start a server as a client does and return its tools; it is ended in any case. Blocks."""
-    program = shutil.which(words[0], path=environment.get("PATH", os.defpath))
+    program = shutil.which(command[0], path=environment.get("PATH", os.defpath))
     if program is None:
         return NotListed("does not exist, or is not on the client's PATH")
     with (
@@ -62,11 +62,11 @@ def list_tools(words: Sequence[str], environment: Mapping[str, str], home: Path)
     ):
         folder = Path(name)
         _copy_lists(home, folder)
-        command = [program, *_replace_home(words[1:], folder)]
+        started = [program, *_replace_home(command[1:], folder)]
         environment = {**environment, "FLOWPORT_HOME": name}
         try:
             with subprocess.Popen(  # noqa: S603 - what the client would start
-                command, env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                started, env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             ) as process:
                 return _talk(process, errors)
         except (OSError, ValueError) as exc:
@@ -82,9 +82,9 @@ def _copy_lists(home: Path, folder: Path) -> None:
                 shutil.copyfile(path, folder / path.relative_to(home))
 
 
-def _replace_home(words: Sequence[str], home: Path) -> list[str]:
+def _replace_home(arguments: Sequence[str], home: Path) -> list[str]:
     """Return the arguments of a command; the flag for the home, if there is one, names another."""
-    pairs = zip(("", *words), words, strict=False)
+    pairs = zip(("", *arguments), arguments, strict=False)
     return [
         str(home) if before == "--home" else f"--home={home}" if word.startswith("--home=") else word
         for before, word in pairs
