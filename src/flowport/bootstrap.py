@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -18,7 +17,7 @@ from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import StoreError
-from flowport.domain.models import SANDBOX_HOST, Account, App, Source
+from flowport.domain.models import Account, App, Source
 from flowport.media.input_files import MediaRules
 from flowport.media.previews import Previewer
 from flowport.media.saving import MAX_AGE_SECONDS, sweep_partials
@@ -31,7 +30,7 @@ from flowport.network.ratelimit.state import SharedState
 from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, SandboxAccount, keep_tidy
 from flowport.network.upload import Uploader
 from flowport.providers.interface import Provider
-from flowport.providers.registry import get_plugin, get_plugins
+from flowport.providers.registry import build_demo_account, get_demo_plugin, get_plugin
 from flowport.runs.batch.report import BatchReport
 from flowport.runs.batch.service import Batches
 from flowport.runs.calls import RecentRequests
@@ -58,10 +57,9 @@ from flowport.settings.settings import Settings
 from flowport.store.interface import Store
 from flowport.store.maintenance import keep_up
 from flowport.store.process_lock import LeaderLock, NoLock, NoLocks, ProcessLock
-from flowport.store.sqlite.connection import STORE_NAME, has_store
+from flowport.store.sqlite.connection import STORE_NAME
 from flowport.store.sqlite.rate_windows import RATE_WINDOWS_NAME, RateWindowFile
 from flowport.store.sqlite.reconnect import open_refusing_store, open_store
-from flowport.store.sqlite.store import open_sqlite_store
 
 logger = logging.getLogger(__name__)
 
@@ -166,12 +164,6 @@ def open_home(folder: Path) -> Home:
     return Home(open_refusing_store(path, problem), NoLock(folder), unrecorded={})
 
 
-def find_store(folder: Path) -> Store | None:
-    """Open the store of a home beside a running Flowport; None, and nothing is created, where there is no store."""
-    path = folder / STORE_NAME
-    return open_sqlite_store(path) if has_store(path) else None
-
-
 def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExitStack) -> list[OpenAccount]:
     """Return the configured accounts, or the sandbox's when none is configured. Each home has one record of requests."""
     rate_windows = RateWindowFile(settings.home / RATE_WINDOWS_NAME)
@@ -195,7 +187,7 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
     accounts = []
     for configured in settings.providers:
         provider = get_plugin(configured.provider).build(configured)
-        account = Account(configured.provider, urlsplit(configured.base_url).netloc, configured.fingerprint)
+        account = configured.account
         location = Location(
             configured.base_url,
             provider.build_headers(configured.api_key, configured.host),
@@ -206,11 +198,12 @@ def _open_accounts(settings: Settings, clock: Clock, home: Home, stack: AsyncExi
         )
         accounts.append(OpenAccount(account, provider, build_limiter(account, provider), FixedLocation(location)))
     if not accounts:
-        provider = next(plugin.build_demo for plugin in get_plugins() if plugin.build_demo)()
+        plugin = get_demo_plugin()
+        assert plugin.build_demo is not None  # noqa: S101 - that is what it was chosen by
+        provider = plugin.build_demo()
         sandbox = BuiltInSandbox(provider, settings.home / FOLDER_NAME if home.unrecorded is None else None)
         stack.push_async_callback(sandbox.aclose)
-        # Always the same, although port and key change: its catalogue and its names outlive the process.
-        account = Account(provider.name, SANDBOX_HOST, "builtin")
+        account = build_demo_account(plugin)
         limiter = build_limiter(account, provider, is_limited=False)
         accounts.append(SandboxAccount(account, provider, limiter, sandbox))
     return accounts

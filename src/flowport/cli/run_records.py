@@ -7,12 +7,12 @@ from typing import Final
 
 import anyio
 
-from flowport.bootstrap import find_store
 from flowport.domain.call_errors import RunNotOver
 from flowport.domain.errors import ConfigurationError, FlowportError, RunNotFound
 from flowport.domain.text import clean_line
 from flowport.settings.settings import get_environment, load_home
 from flowport.store.interface import Store
+from flowport.store.opening import find_store
 
 USAGE_ERROR: Final = 2
 _THOUSAND: Final = 1000

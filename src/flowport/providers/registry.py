@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import flowport.providers
 from flowport.domain.errors import ConfigurationError
+from flowport.domain.models import SANDBOX_HOST, Account
 from flowport.domain.text import clean_line
 from flowport.providers.interface import Provider
 from flowport.settings.values import LOOPBACK_HOSTS, Variable
@@ -64,6 +65,11 @@ class ProviderSettings:
         """The variable that names the address; empty for the provider's own."""
         row = get_plugin(self.provider).find_row("base_url")
         return "" if row is None or row.usual == self.base_url else row.name
+
+    @property
+    def account(self) -> Account:
+        """The account that its key opens."""
+        return Account(self.provider, urlsplit(self.base_url).netloc, self.fingerprint)
 
     @property
     def fingerprint(self) -> str:
@@ -113,6 +119,16 @@ class ProviderPlugin:
         key, url = options.pop("api_key", None), options.pop("base_url", None)
         is_on = bool(key) if self.find_row("api_key") else bool(url)
         return ProviderSettings(self.name, url or "", key or "", options) if is_on else None
+
+
+def get_demo_plugin() -> ProviderPlugin:
+    """Return the provider that the built-in sandbox imitates."""
+    return next(plugin for plugin in get_plugins() if plugin.build_demo)
+
+
+def build_demo_account(plugin: ProviderPlugin) -> Account:
+    """Return the account of the built-in sandbox: always the same, although port and key change."""
+    return Account(plugin.name, SANDBOX_HOST, "builtin")
 
 
 @cache
