@@ -36,7 +36,7 @@ async def find_apps(workspace: Workspace, _: Caller, arguments: Arguments) -> Vi
         await refresh_catalogues(workspace)
     makes = OutputKind(str(given["makes"])) if "makes" in given else None
     asked = [one for one in workspace.catalogs if is_provider(one.provider_names, str(given.get("provider", "")))]
-    apps = [item for one in asked or workspace.catalogs for item in await _get_known(workspace, one)]
+    apps = [item for one in asked or workspace.catalogs for item in await get_known_apps(workspace, one)]
     able = [item for item in apps if makes is None or not item.history.kinds or makes in item.history.kinds]
     found = search_apps([Candidate(item.listing, item.history.kinds) for item in able or apps], _parse_search(given))
     is_exact = bool(asked and able) and found.is_exact
@@ -107,7 +107,8 @@ def _parse_search(given: Mapping[str, JsonValue]) -> Search:
     )
 
 
-async def _get_known(workspace: Workspace, one: OpenCatalog) -> list[KnownApp]:
+async def get_known_apps(workspace: Workspace, one: OpenCatalog) -> list[KnownApp]:
+    """Return the apps of a catalogue with what is known of their runs."""
     listings = one.catalog.current.listings
     app_ids = [listing.app.id for listing in listings]
     histories: Mapping[str, AppHistory] = {}

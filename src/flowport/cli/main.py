@@ -25,10 +25,19 @@ class Entry:
 
 
 COMMANDS: Final = {
-    "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
+    "apps": Entry("flowport.cli.apps", "list apps with their prices, durations and inputs"),
+    "show": Entry("flowport.cli.show", "show an app, or a run with its files"),
+    "run": Entry("flowport.cli.run", "run an app and wait for its files"),
+    "batch": Entry("flowport.cli.batch", "run an app for each row of a table"),
+    "runs": Entry("flowport.cli.runs", "list the newest runs"),
+    "open": Entry("flowport.cli.open", "open the files of a run"),
+    "cancel": Entry("flowport.cli.cancel", "cancel a run or a batch"),
+    "balance": Entry("flowport.cli.balance", "show what is left, and what was spent"),
     "history": Entry("flowport.cli.history", "print how many runs are on record, and how much space they take"),
     "erase": Entry("flowport.cli.erase", "remove runs from the record"),
+    "serve": Entry("flowport.cli.serve", "speak MCP on standard input and output (the default), or over HTTP"),
     "sandbox": Entry("flowport.cli.sandbox", "serve the demo provider alone, for development and tests"),
+    "completion": Entry("flowport.cli.completion", "print the completion script of a shell"),
 }
 """Every command, in the order of the help."""
 

@@ -52,9 +52,10 @@ def prune_slice(connection: sqlite3.Connection, *, begin: int, before: float, bo
     return _delete_slice(connection, _IS_PRUNABLE, values, begin=begin)
 
 
-def erase_slice(connection: sqlite3.Connection, *, begin: int, owner: str) -> Slice:
-    """Take out an owner's runs that are over."""
-    return _delete_slice(connection, f"{_IS_OVER} AND owner = :owner", {"owner": owner}, begin=begin)
+def erase_slice(connection: sqlite3.Connection, *, begin: int, owner: str, before: float | None = None) -> Slice:
+    """Take out an owner's runs that are over, or that ended before an instant."""
+    condition = f"{_IS_OVER} AND owner = :owner AND (:before IS NULL OR finished_at < :before)"
+    return _delete_slice(connection, condition, {"owner": owner, "before": before}, begin=begin)
 
 
 def erase_run(connection: sqlite3.Connection, run_id: str, *, owner: str) -> Slice:

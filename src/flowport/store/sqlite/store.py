@@ -127,9 +127,9 @@ class SqliteStore:
         await self._worker.perform_alone(maintenance.scrub)
         return Erasure(erased.runs, erased.saved_paths)
 
-    async def erase_owner(self, owner: str) -> Erasure:
+    async def erase_owner(self, owner: str, *, before: float | None = None) -> Erasure:
         """Remove all of an owner's runs that are over."""
-        erased = await self._take_out(partial(maintenance.erase_slice, owner=owner))
+        erased = await self._take_out(partial(maintenance.erase_slice, owner=owner, before=before))
         await self._worker.perform_alone(maintenance.scrub)
         return erased
 
