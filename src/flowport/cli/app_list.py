@@ -21,7 +21,7 @@ OLD_SECONDS: Final = 24 * 3600.0
 
 _COLUMNS: Final = (
     Column("TOOL"),
-    Column("APP", is_flexible=True),
+    Column("APP", is_flexible=True, is_optional=True),
     Column("PROVIDER"),
     Column("CREDITS", is_number=True),
     Column("USUALLY", is_number=True),

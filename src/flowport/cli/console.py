@@ -38,6 +38,7 @@ from flowport.domain.text import clean_line, clean_text
 
 NARROW: Final = 60
 """Columns below which a table is shown as one block for each row."""
+_LEAST: Final = 14
 MAX_TEXT: Final = 20_000
 """Characters of one text that is printed; JSON has no such bound."""
 
@@ -132,15 +133,15 @@ def print_json(facts: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def report_error(error: FlowportError, *, is_json: bool, message: str = "") -> ExitCode:
+def report_error(error: FlowportError, *, is_json: bool, text: str = "") -> ExitCode:
     """Print an error and return the exit code.
 
     Args:
-        message: A sentence that fits the command better than the error's own; empty for that one.
+        text: A sentence that fits the command better than the error's own; empty for that one.
     """
     facts = build_error(error)
-    if message:
-        facts["error"]["message"] = message
+    if text:
+        facts["error"]["message"] = text
     if is_json:
         print_json(facts)
     else:
@@ -169,6 +170,8 @@ class Column:
     is_number: bool = False
     is_flexible: bool = False
     """Whether it may be broken into lines."""
+    is_optional: bool = False
+    """Whether it is left out where there is no room for all."""
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
@@ -179,11 +182,13 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
         for row in cells:
             sys.stdout.write("\t".join(row) + "\n")
         return
-    widths = [max((len(one.title), *(len(row[place]) for row in cells))) for place, one in enumerate(columns)]
-    needed = sum(min(width, 24) if one.is_flexible else width for one, width in zip(columns, widths, strict=True))
-    if needed + 2 * len(columns) > console.width:
-        _print_blocks(console, columns, cells)
-        return
+    if not _fits(columns, cells, console.width):
+        kept = [place for place, one in enumerate(columns) if not one.is_optional]
+        fewer = [columns[place] for place in kept]
+        if not _fits(fewer, less := [[row[place] for place in kept] for row in cells], console.width):
+            _print_blocks(console, columns, cells)
+            return
+        columns, cells = fewer, less
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for one in columns:
         table.add_column(
@@ -192,6 +197,13 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
     for row in cells:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _fits(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Return whether a table has room; what may be broken takes at least so many columns."""
+    widths = [max((len(one.title), *(len(row[place]) for row in rows))) for place, one in enumerate(columns)]
+    needed = (min(most, _LEAST) if one.is_flexible else most for one, most in zip(columns, widths, strict=True))
+    return sum(needed) + 2 * len(columns) <= width
 
 
 def _print_blocks(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:

@@ -80,14 +80,14 @@ async def erase(store: Store, *, request: Request) -> ExitCode:
     facts: dict[str, Any] = {"runs": len(runs), "unseen": unseen, "files": len(paths), "erased": False}
     if request.is_dry:
         facts["run_ids"] = [run.id for run in runs]
-        _tell(
+        _print(
             request,
             facts,
             f"{format_count(len(runs), 'run')} with {format_count(len(paths), 'saved file')} would be erased.",
         )
         return ExitCode.DONE
     if runs and not request.is_agreed and not _ask(len(runs), unseen, len(paths) if request.should_remove_files else 0):
-        _tell(request, facts, "Nothing was erased.")
+        _print(request, facts, "Nothing was erased.")
         return ExitCode.REFUSED
     if request.run_id is not None:
         erasure = await store.erase_run(request.run_id, owner=LOCAL_OWNER)
@@ -101,7 +101,7 @@ async def erase(store: Store, *, request: Request) -> ExitCode:
         lines.append(f"{format_count(left, 'run')} not over and left on record; erase again when they are.")
     lines += _deal_with_files(erasure.saved_paths, should_remove=request.should_remove_files)
     kept = 0 if request.should_remove_files else len(erasure.saved_paths)
-    _tell(request, facts | {"erased": True, "runs": erasure.runs, "left": left, "files_kept": kept}, "\n".join(lines))
+    _print(request, facts | {"erased": True, "runs": erasure.runs, "left": left, "files_kept": kept}, "\n".join(lines))
     return ExitCode.DONE
 
 
@@ -140,7 +140,7 @@ def _ask(runs: int, unseen: int, files: int) -> bool:
         return False
 
 
-def _tell(request: Request, facts: dict[str, Any], text: str) -> None:
+def _print(request: Request, facts: dict[str, Any], text: str) -> None:
     if request.is_json:
         print_json(facts)
     else:

@@ -46,12 +46,14 @@ HELP_FLAGS: Final = ("-h", "--help")
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": list(HELP_FLAGS), "max_content_width": 100}
 
 INTRODUCTION: Final = f"""\
-Flowport {__version__}: visual AI apps as MCP tools.
+Flowport {__version__} runs the visual AI apps of your account, here or through an assistant.
 
-An assistant starts this command and speaks MCP with it over a pipe. In a terminal, name a command:
-  flowport --help         lists the commands
-  flowport serve --help   lists the settings of the server
-Without a key of a provider, the built-in demo apps are used.
+Type next:
+  flowport apps                     what you can run, and what it costs
+  flowport run APP prompt="a lake"  run one and get its files
+  flowport --help                   all commands
+
+An assistant starts this same command and speaks MCP with it over a pipe. Without a provider's key, demo apps are used.
 """
 
 

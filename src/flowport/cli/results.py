@@ -26,7 +26,7 @@ _ACTIVE: Final = "image/svg+xml"
 
 
 def get_state_code(state: str) -> ExitCode:
-    """Return the exit code of a run in a state; one that goes on is no failure."""
+    """Return the exit code of a run in a state; one that goes on has not failed."""
     return _PLAIN_STATES.get(RunState(state), ExitCode.DONE)
 
 

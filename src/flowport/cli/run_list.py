@@ -1,13 +1,13 @@
 """What `flowport runs` does: read the record, and nothing else."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Final
 
-from flowport.actions.views.run import tell_cost
-from flowport.actions.views.view import format_instant, plain
+from flowport.actions.views.view import UNKNOWN_COST, format_instant, plain
 from flowport.cli.console import Column, ExitCode, print_json, print_table, say
 from flowport.cli.run_records import run_on_record
 from flowport.domain.models import LOCAL_OWNER, Run, RunState
@@ -75,7 +75,7 @@ async def _build_facts(store: Store, run: Run) -> dict[str, Any]:
         "tool": run.tool_name,
         "provider": run.provider,
         "state": run.state.value,
-        "credits": tell_cost(run),
+        "credits": _get_cost(run),
         "price_credits": plain(run.price_credits),
         "accepted_at": format_instant(run.accepted_at),
         "seconds": seconds,
@@ -90,6 +90,13 @@ async def _build_facts(store: Store, run: Run) -> dict[str, Any]:
     return facts
 
 
+def _get_cost(run: Run) -> float | int | str | None:
+    """Return what a run has cost, None while it goes on."""
+    if not run.state.is_final:
+        return None
+    return UNKNOWN_COST if run.cost_credits is None else plain(run.cost_credits)
+
+
 def _build_row(run: Run, facts: dict[str, Any]) -> tuple[object, ...]:
     files = facts["files"]
     result = facts["failure"]
@@ -100,5 +107,10 @@ def _build_row(run: Run, facts: dict[str, Any]) -> tuple[object, ...]:
     elif run.outputs:
         result = clean_line(run.outputs[0].text, limit=60) or f"{len(run.outputs)} not saved"
     cost = "" if facts["credits"] is None else facts["credits"]
-    when = f"{datetime.fromtimestamp(run.accepted_at, tz=UTC).astimezone():%Y-%m-%d %H:%M}"
-    return run.id, run.app_name, run.state.value, cost, when, result
+    return run.id, run.app_name, run.state.value, cost, _format_when(run.accepted_at), result
+
+
+def _format_when(instant: float) -> str:
+    """Return the time of an instant of today, else its day."""
+    at, now = (datetime.fromtimestamp(one, tz=UTC).astimezone() for one in (instant, time.time()))
+    return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d}"

@@ -33,7 +33,7 @@ def run_on_record(
     try:
         code = anyio.run(_work_on, folder, work)
     except FlowportError as exc:
-        return report_error(exc, is_json=is_json, message=format_for_terminal(exc, folder))
+        return report_error(exc, is_json=is_json, text=format_for_terminal(exc, folder))
     if code is None and is_json:
         print_json({"runs": []})
     elif code is None:
