@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowport.network.account import OpenAccount
-from flowport.providers.rate_limit_headers import RateLimits
+from flowport.providers.answers import RateLimits
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox
 from tests.support.harness import Harness, open_harness

@@ -23,7 +23,7 @@ from flowport.domain.uris import format_output_uri
 from flowport.media.previews import Preview, Previewer, build_preview
 from flowport.media.saving import build_output_path
 from flowport.network.causes import FetchError
-from flowport.network.download import Fetcher, FetchRules
+from flowport.network.file_transfer import Fetcher, FetchRules
 from flowport.server.resources import Resources
 from tests.fakes.client import Client as SandboxClient
 from tests.fakes.client import open_sandbox

@@ -6,7 +6,7 @@ import pytest
 
 from flowport.domain.errors import DayUsedUp, Operation
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
-from flowport.providers.rate_limit_headers import RateLimits
+from flowport.providers.answers import RateLimits
 from tests.fakes.client import build_photo, write
 from tests.fakes.magica.client import MagicaClient
 from tests.providers.contract.worlds import wait_until_there

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.media import convert as converting
 from flowport.media.convert import Converted, Wanted, check_picture, convert_picture, is_odd_picture_url
-from flowport.media.sniff import sniff
+from flowport.media.formats import sniff
 from tests.fakes.client import build_photo
 from tests.media.tiffs import SHORT, TiffPage, tiff
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.domain.errors import ArgumentsInvalid
-from flowport.media.data_uris import parse_data_uri
+from flowport.media.sources import parse_data_uri
 
 BYTES = bytes(range(256))
 TEXT = base64.b64encode(BYTES).decode()

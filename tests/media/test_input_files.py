@@ -17,7 +17,7 @@ from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind
 from flowport.media.formats import FORMATS
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia, resolve_media
-from flowport.media.local_files import DiskSource, Fingerprint, HeldSource
+from flowport.media.sources import DiskSource, Fingerprint, HeldSource
 from tests.media.containers import mp4, track
 from tests.media.test_identify import SAMPLES
 from tests.media.tiffs import THUMBNAIL, TiffPage, build_dng, build_raw, tiff

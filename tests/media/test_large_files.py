@@ -8,9 +8,9 @@ import pytest
 
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind
-from flowport.media.errors import format_size
+from flowport.domain.text import format_size
 from flowport.media.input_files import FileMedia, MediaRules, resolve_media
-from flowport.providers.magnific.uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES
+from flowport.providers.magnific.files import MAX_UPLOAD_BYTES, UPLOAD_TYPES
 from tests.fakes.client import build_photo, write
 from tests.media.containers import mp4, track
 

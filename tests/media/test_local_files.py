@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.errors import ArgumentsInvalid
-from flowport.media.local_files import (
+from flowport.media.sources import (
     _get_real_path,
     _locate_by_fcntl,
     _locate_by_identity,

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from flowport.media.formats import FORMATS
+from flowport.media.formats import FORMATS, MAX_HEAD_BYTES, sniff
 from flowport.media.identify import identify
 from flowport.media.measure import MAX_WHOLE_BYTES, NO_MEASURES, Measures, build_measures, measure
-from flowport.media.sniff import MAX_HEAD_BYTES, sniff
 from flowport.sandbox.engine import TUNE_SECONDS, compose_tune
 from tests.media.containers import (
     TURNED_MATRIX,
@@ -36,7 +35,6 @@ from tests.media.tiffs import SHORT, TiffPage, build_dng, build_raw, tiff
 
 HEADER = movie_header(scale=600, ticks=1500)
 VORBIS = b"\x01vorbis" + bytes(5) + struct.pack("<I", 44_100) + bytes(14)
-OPUS = b"OpusHead\x01\x01" + struct.pack("<H", 312) + bytes(7)
 XING = b"Xing\0\0\0\1" + struct.pack(">I", 383)
 TAG = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
 SAMPLES = {
@@ -65,10 +63,7 @@ SAMPLES = {
         Measures(duration_seconds=2.5),
     ),
     "mp4-box-of-no-length": (box(b"ftyp", b"isom", bytes(4)) + b"\0\0\0\2moov" + HEADER, NO_MEASURES),
-    "webm": (webm(ticks=2500.0, width=640, height=360), Measures(640, 360, 2.5)),
-    "webm-usual-scale": (webm(ticks=2500.0, width=640, height=360, scale=None), Measures(640, 360, 2.5)),
-    "webm-live": (webm(ticks=None, width=640, height=360), Measures(640, 360)),
-    "webm-not-a-number": (webm(ticks=float("nan"), width=640, height=360), Measures(640, 360)),
+    "webm": (webm(ticks=2500.0, width=640, height=360), NO_MEASURES),
     "wav": (wav(seconds=1.5), Measures(duration_seconds=1.5)),
     "wav-streamed": (wav(seconds=1.5, told=0xFFFFFFFF), Measures(duration_seconds=1.5)),
     "wav-lying": (wav(seconds=1.5, told=10**9), Measures(duration_seconds=1.5)),
@@ -87,13 +82,8 @@ SAMPLES = {
         Measures(duration_seconds=round(383 * 1152 / 44_100, 3)),
     ),
     "mp3-tag-alone": (TAG, NO_MEASURES),
-    "flac": (flac(hertz=48_000, samples=120_000), Measures(duration_seconds=2.5)),
-    "flac-streamed": (flac(hertz=48_000, samples=0), NO_MEASURES),
-    "flac-no-rate": (flac(hertz=0, samples=5), NO_MEASURES),
-    "ogg-vorbis": (ogg(VORBIS, instant=110_250), Measures(duration_seconds=2.5)),
-    "ogg-opus": (ogg(OPUS, instant=120_312), Measures(duration_seconds=2.5)),
-    "ogg-other": (ogg(b"\x80theorem", instant=5), NO_MEASURES),
-    "ogg-cut": (ogg(VORBIS, instant=5)[:180] + b"OggS", NO_MEASURES),
+    "flac": (flac(hertz=48_000, samples=120_000), NO_MEASURES),
+    "ogg": (ogg(VORBIS, instant=110_250), NO_MEASURES),
     "aac": (b"\xff\xf1\x50\x80\x01\x1f\xfc" + b"\0", NO_MEASURES),
     "html": (b"<!doctype html><title>no</title>", NO_MEASURES),
     "nothing": (b"", NO_MEASURES),
@@ -243,9 +233,8 @@ def test_a_png_that_carries_much_is_measured() -> None:
 
 def test_sound_behind_a_tag_is_measured() -> None:
     """The tag is no part of it."""
-    for data in (flac(hertz=48_000, samples=120_000), wav(seconds=2.5)):
-        file = io.BytesIO(TAG + data)
-        assert measure(file, identify(file)) == Measures(duration_seconds=2.5)
+    file = io.BytesIO(TAG + wav(seconds=2.5))
+    assert measure(file, identify(file)) == Measures(duration_seconds=2.5)
 
 
 def test_real_files_are_measured(clip: bytes) -> None:

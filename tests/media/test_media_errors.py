@@ -4,7 +4,7 @@ import pytest
 
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem
-from flowport.media.errors import MAX_QUOTED_CHARACTERS, format_address, format_name, format_size
+from flowport.domain.text import MAX_QUOTED_CHARACTERS, format_address, format_name, format_size
 
 
 def test_a_refusal_is_one_problem_with_one_argument() -> None:

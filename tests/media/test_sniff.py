@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flowport.domain.models import OutputKind
-from flowport.media.formats import FORMATS
-from flowport.media.sniff import MAX_HEAD_BYTES, sniff
+from flowport.media.formats import FORMATS, MAX_HEAD_BYTES, sniff
 
 MP3_FRAME = b"\xff\xfb\x90\x00" + bytes(413)
 MP3_FRAME_22_KHZ = b"\xff\xf3\x80\x00" + bytes(204)

@@ -7,14 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowport.domain.errors import ArgumentsInvalid
-from flowport.media.local_files import (
-    DiskSource,
-    Fingerprint,
-    HeldSource,
-    compute_fingerprint,
-    open_source,
-    open_unchanged,
-)
+from flowport.media.sources import DiskSource, Fingerprint, HeldSource, compute_fingerprint, open_source, open_unchanged
 
 DATA = b"picture"
 FINGERPRINT = Fingerprint(hashlib.sha256(DATA).hexdigest(), len(DATA))

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.media import convert as converting
 from flowport.media.convert import Converted, Wanted, check_picture, convert_picture
-from flowport.media.sniff import sniff
+from flowport.media.formats import sniff
 from tests.fakes.client import build_photo
 from tests.media.test_convert import TAKES, build_bomb, decode, write
 from tests.media.test_identify import SAMPLES

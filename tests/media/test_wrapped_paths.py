@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia, resolve_media
-from flowport.media.local_files import DiskSource, HeldSource, find_similar_file
 from flowport.media.source_kinds import iterate_unwrapped
+from flowport.media.sources import DiskSource, HeldSource, find_similar_file
 from tests.media.test_input_files import PNG
 
 

@@ -8,9 +8,9 @@ from flowport.domain.models import Account
 from flowport.network.account import FixedLocation, OpenAccount
 from flowport.network.api_client import Location
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
+from flowport.providers.answers import RateLimits
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magnific.api import Magnific
-from flowport.providers.rate_limit_headers import RateLimits
 from tests.support.fake_clock import FakeClock, wait_until_blocked
 from tests.support.raw_server import RawServer, Reply, build_reply, serving
 

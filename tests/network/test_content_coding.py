@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowport.network.causes import FetchError
 from flowport.network.content_coding import MAX_IDLE_BYTES, PIECE_BYTES, BrokenCoding, Unpacker, find_unreadable_coding
-from flowport.network.download import FetchRules
+from flowport.network.file_transfer import FetchRules
 from tests.support.fetching import build_answer, fetch, serving
 
 DATA = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40

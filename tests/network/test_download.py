@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from flowport.network.causes import FetchError, describe_file_failure
-from flowport.network.download import HEAD_BYTES, Fetched, FetchRules
+from flowport.network.file_transfer import HEAD_BYTES, Fetched, FetchRules
 from tests.support.fetching import Speak, build_answer, fetch, fetching, serving
 
 BODY = b"\x89PNG\r\n\x1a\n" + bytes(6000)

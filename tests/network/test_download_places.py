@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from flowport.network.causes import FetchError
-from flowport.network.download import MAX_REDIRECTS, FetchRules, _build_request
-from flowport.network.file_route import HostRefused, Outlet, is_public_address, resolve_host
+from flowport.network.file_route import HostRefused, Outlet, build_request, is_public_address, resolve_host
+from flowport.network.file_transfer import MAX_REDIRECTS, FetchRules
 from tests.support.fetching import Names, Speak, build_answer, fetch, fetching, serving
 
 
@@ -41,7 +41,7 @@ async def test_the_name_service_is_asked_once_for_each_hop() -> None:
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1"])
 def test_a_request_goes_to_the_checked_address_and_speaks_to_the_name(address: str) -> None:
     """The connection follows the URL; the certificate is verified for the name."""
-    request = _build_request(httpx2.URL("https://cdn.example/a%2Fb?t=%3D#part"), address, FetchRules())
+    request = build_request(httpx2.URL("https://cdn.example/a%2Fb?t=%3D#part"), address, {}, 30.0)
     assert request.url.raw_host.decode() == address
     assert request.url.raw_path == b"/a%2Fb?t=%3D"
     assert request.headers["host"] == "cdn.example"

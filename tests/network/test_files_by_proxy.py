@@ -12,11 +12,10 @@ import anyio
 import httpx2
 import pytest
 
-from flowport.media.local_files import Fingerprint
+from flowport.media.sources import Fingerprint
 from flowport.network.causes import FetchError, UploadError
-from flowport.network.download import FetchRules
 from flowport.network.file_route import Outlet
-from flowport.network.upload import Uploader
+from flowport.network.file_transfer import FetchRules, Uploader
 from flowport.providers.interface import UploadPlace
 from tests.network.authority import Authority, build_authority
 from tests.network.relays import Relay, open_http_proxy, open_socks_proxy

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.network.ratelimit.feedback import note_answered_probe, note_refusal
 from flowport.network.ratelimit.learned_limit import (
     CLIMB_SECONDS,
     NOTHING_LEARNED,
@@ -26,8 +25,8 @@ from flowport.network.ratelimit.learned_limit import (
     note_refused,
     note_waiting,
 )
+from flowport.network.ratelimit.record import AccountRecord, note_answered_probe, note_refusal, refresh
 from flowport.network.ratelimit.window import Demand, TokenRequest, admit
-from flowport.network.ratelimit.window_record import AccountRecord, refresh
 
 LIMITS = Limits(50, ceiling=500)
 START, POLL = TokenRequest(0), TokenRequest(1, may_probe=True)

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from flowport.network.ratelimit.limiter import Priority
-from flowport.providers.rate_limit_headers import RateLimits
+from flowport.providers.answers import RateLimits
 from tests.support.fake_clock import FakeClock
 from tests.support.limited_provider import FixedWindow, LimitedWorld, Limiter, SlidingWindow, SlowFile, TokenBucket
 

@@ -5,10 +5,10 @@ import pytest
 
 from flowport.domain.errors import DayUsedUp, Operation
 from flowport.network.ratelimit.limiter import LimiterStatus, Priority
+from flowport.network.ratelimit.record import SPAN_SECONDS as SPAN
 from flowport.network.ratelimit.state import parse_record
 from flowport.network.ratelimit.window import DAY_SECONDS, HEARTBEAT_SECONDS
-from flowport.network.ratelimit.window_record import SPAN_SECONDS as SPAN
-from flowport.providers.rate_limit_headers import RateLimits
+from flowport.providers.answers import RateLimits
 from tests.support.programs import KEY, Programs
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowport.network.ratelimit.limiter import Priority, RateLimiter
+from flowport.network.ratelimit.record import SPAN_SECONDS as SPAN
 from flowport.network.ratelimit.window import KEPT_PARTS, KEPT_PARTS_URGENT, ROW_HASTE
-from flowport.network.ratelimit.window_record import SPAN_SECONDS as SPAN
 from tests.support.fake_clock import FakeClock
 
 Grant = tuple[float, Priority]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from flowport.domain.models import BootTime
 from flowport.network.ratelimit.learned_limit import LearnedLimit, Mark
 from flowport.network.ratelimit.limiter import LimiterStatus, Priority
+from flowport.network.ratelimit.record import SPAN_SECONDS as SPAN
+from flowport.network.ratelimit.record import AccountRecord, Counted, Quota, Waiter
 from flowport.network.ratelimit.state import UNAVAILABLE_SECONDS, dump_record, get_time, parse_record
 from flowport.network.ratelimit.window import GRACE_SECONDS, HEARTBEAT_SECONDS
-from flowport.network.ratelimit.window_record import SPAN_SECONDS as SPAN
-from flowport.network.ratelimit.window_record import AccountRecord, Counted, Quota, Waiter
-from flowport.providers.rate_limit_headers import RateLimits
+from flowport.providers.answers import RateLimits
 from tests.support.fake_clock import FakeClock
 from tests.support.programs import KEY, Arrival, Grant, Programs
 

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import pytest
 
-from flowport.media.local_files import Fingerprint
+from flowport.media.sources import Fingerprint
 from flowport.network.causes import UploadError
 from flowport.network.file_route import resolve_host
-from flowport.network.upload import Uploader, count_put_seconds
+from flowport.network.file_transfer import Uploader, count_put_seconds
 from flowport.providers.interface import UploadPlace
 from tests.support.put_server import PutServer, open_put_server
 

@@ -10,10 +10,9 @@ from flowport.domain.errors import (
     ProviderRefused,
     ProviderRejected,
 )
-from flowport.providers.answers import AnswerReader, is_not_taken
+from flowport.providers.answers import MAX_RETRY_AFTER_SECONDS, AnswerReader, is_not_taken, parse_retry_after
 from flowport.providers.interface import ApiAnswer
 from flowport.providers.parsing import guess_mime_type
-from flowport.providers.rate_limit_headers import MAX_RETRY_AFTER_SECONDS, parse_retry_after
 
 READER = AnswerReader("P", lambda _: ("words", ()))
 NOT_TAKEN = {400, 401, 402, 403, 404, 405, 413, 415, 422, 429, *range(300, 400)}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flowport.domain.errors import Operation, ProviderRejected
-from flowport.providers.input_errors import find_name, format_flaws, name_inputs, parse_flaws
+from flowport.providers.answers import find_name, format_flaws, name_inputs, parse_flaws
 from flowport.providers.interface import NotTaken
 from flowport.providers.magica.answers import READER
 from tests.providers.magnific_samples import MAGNIFIC, answer

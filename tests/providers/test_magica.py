@@ -21,7 +21,7 @@ from flowport.providers.interface import (
     UploadedFile,
 )
 from flowport.providers.magica.api import UPLOAD_SECONDS, Magica
-from flowport.providers.magica.outputs import LINK_SECONDS
+from flowport.providers.magica.runs import LINK_SECONDS
 from tests.providers import magica_examples as examples
 from tests.providers.conversing import build_offer, converse, fill_in, get_paths
 from tests.providers.magica_samples import MAGICA, NOW, SHOT, TEMPLATE

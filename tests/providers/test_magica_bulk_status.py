@@ -10,7 +10,7 @@ from flowport.domain.errors import Operation, ProviderBroken, ProviderError, Pro
 from flowport.domain.models import RunState
 from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
 from flowport.providers.magica.api import Magica
-from flowport.providers.magica.bulk_status import MAX_LISTED_RUNS, MagicaBulkStatus
+from flowport.providers.magica.runs import MAX_LISTED_RUNS, MagicaBulkStatus
 from tests.providers import magica_examples as examples
 from tests.support.scripted import build_answer
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flowport.domain.models import OutputKind, RunState
 from flowport.providers.interface import RunStatus
-from flowport.providers.magica.outputs import parse_run, read_microcredits
+from flowport.providers.magica.runs import parse_run, read_microcredits
 from flowport.providers.result_items import MAX_OUTPUTS, MAX_TEXT
 
 NOW = 1_785_000_000.0

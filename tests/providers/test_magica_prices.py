@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowport.providers.magica.prices import MAX_NODES, build_estimate_body, parse_estimate
+from flowport.providers.magica.runs import MAX_NODES, build_estimate_body, parse_estimate
 from tests.providers import magica_examples as examples
 
 

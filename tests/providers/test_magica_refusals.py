@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flowport.domain.errors import Operation, ProviderBusy, ProviderRefused, ProviderRejected
-from flowport.providers.input_errors import format_flaws
+from flowport.providers.answers import format_flaws
 from flowport.providers.interface import ApiAnswer
 from flowport.providers.magica.answers import READER, parse_words
 from tests.support.scripted import build_answer

@@ -7,7 +7,7 @@ import pytest
 from flowport.domain.errors import ProviderBroken
 from flowport.domain.models import Output, OutputKind, RunState
 from flowport.providers.interface import RunStatus
-from flowport.providers.magnific.outputs import LINK_SECONDS
+from flowport.providers.magnific.files import LINK_SECONDS
 from tests.providers import magnific_examples as examples
 from tests.providers.magnific_samples import MAGNIFIC, NOW, answer
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from flowport.domain.models import Output
-from flowport.providers.magnific.outputs import LINK_SECONDS, Parsed, parse_outputs
+from flowport.providers.magnific.files import LINK_SECONDS, Parsed, parse_outputs
 from flowport.providers.result_items import MAX_KEPT, MAX_OUTPUTS
 
 NOW = 1_772_020_920.0  # 2026-02-25T12:02:00Z

@@ -10,7 +10,7 @@ import pytest
 from flowport.domain.errors import Operation, ProviderBroken, ProviderRejected
 from flowport.providers.interface import ApiRequest, UploadPlace
 from flowport.providers.magnific.api import Magnific
-from flowport.providers.magnific.uploads import is_creation_id
+from flowport.providers.magnific.files import is_creation_id
 from tests.support.scripted import build_answer
 
 FILE: dict[str, Any] = {

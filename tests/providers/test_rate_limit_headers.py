@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowport.providers.rate_limit_headers import MAX_RESET_SECONDS, RateLimits, parse_rate_limits
+from flowport.providers.answers import MAX_RESET_SECONDS, RateLimits, parse_rate_limits
 
 DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
 TOLD_AT = 1_800_000_000.0

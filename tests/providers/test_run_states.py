@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from flowport.domain.models import RunState
-from flowport.providers.magica.outputs import parse_run
-from flowport.providers.run_states import parse_state
+from flowport.providers.magica.runs import parse_run
+from flowport.providers.parsing import parse_state
 from tests.providers.magnific_samples import MAGNIFIC, NOW, answer
 
 WORDS = {

@@ -11,7 +11,7 @@ from flowport.domain.errors import Breakage, Operation
 from flowport.domain.models import Run, RunState, Urgency
 from flowport.providers.interface import ApiRequest
 from flowport.providers.magica.api import Magica
-from flowport.providers.magica.bulk_status import MagicaBulkStatus
+from flowport.providers.magica.runs import MagicaBulkStatus
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.poller import FAILED_SECONDS, REFUSED_SECONDS, BulkStatusReader
 from tests.runs.polls import Watch, open_watch

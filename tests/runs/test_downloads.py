@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from flowport.domain.models import Output, OutputKind, Run, RunState
-from flowport.network.download import GROUP_BYTES, Fetcher
+from flowport.network.file_transfer import GROUP_BYTES, Fetcher
 from flowport.runs.downloads import MAX_FETCHES, OutputSaver, Saved
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import SavingRules

@@ -13,9 +13,8 @@ import pytest
 from flowport.domain.errors import ArgumentsInvalid, Breakage, Operation, StoreError
 from flowport.domain.models import InputKind, JsonValue, Output, OutputKind, RunState
 from flowport.media.input_files import FileMedia, UrlMedia, examine
-from flowport.media.local_files import DiskSource, HeldSource, Source
-from flowport.network.download import Fetcher
-from flowport.network.upload import Uploader
+from flowport.media.sources import DiskSource, HeldSource, Source
+from flowport.network.file_transfer import Fetcher, Uploader
 from flowport.providers.interface import InlineFiles
 from flowport.providers.magnific.api import Magnific
 from flowport.runs.downloads import LinkRefresher

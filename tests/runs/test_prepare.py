@@ -18,7 +18,7 @@ from flowport.domain.errors import AppUnsupported, ArgumentsInvalid
 from flowport.domain.models import Input, InputKind
 from flowport.media.formats import FORMATS
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia
-from flowport.media.local_files import DiskSource, Fingerprint
+from flowport.media.sources import DiskSource, Fingerprint
 from flowport.runs.calls import RunRequest
 from flowport.runs.delivery import DeliveredRuns
 from flowport.runs.prepare import CallPreparer, MediaInput, PreparedCall

@@ -13,7 +13,7 @@ from flowport.domain.errors import NEVER_CONNECTED, Breakage, Operation, Provide
 from flowport.domain.models import Account, App, Run, RunState, Urgency
 from flowport.domain.run_events import Cancelled, StartRequested
 from flowport.network.ratelimit.limiter import Priority
-from flowport.network.ratelimit.window_record import SPAN_SECONDS
+from flowport.network.ratelimit.record import SPAN_SECONDS
 from flowport.providers.interface import ApiAnswer, ApiRequest
 from flowport.runs.live import LiveRuns
 from flowport.runs.pending_writes import PendingWrites

@@ -1,4 +1,4 @@
-"""BufferedSink what has changed."""
+"""Receive what has changed."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -10,8 +10,7 @@ import anyio
 import httpx2
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from flowport.sandbox.leases import GRANTED, Leases
-from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, serve
+from flowport.sandbox.serve import GRANTED, Leases, SandboxAddresses, SandboxOptions, serve
 from flowport.sandbox.storage import Storage
 from tests.fakes.client import KEY
 from tests.fakes.client import Client as FakeClient

@@ -11,9 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowport.sandbox.apps import APPS, AppInput, InputType, Product, ProductKind, SandboxApp
+from flowport.sandbox.apps import (
+    APPS,
+    MAX_LIST_ITEMS,
+    MAX_MEDIA_BYTES,
+    MAX_TEXT_CHARACTERS,
+    AppInput,
+    InputType,
+    Product,
+    ProductKind,
+    SandboxApp,
+    parse_inputs,
+)
 from flowport.sandbox.files import Files
-from flowport.sandbox.inputs import MAX_LIST_ITEMS, MAX_MEDIA_BYTES, MAX_TEXT_CHARACTERS, parse_inputs
 from flowport.sandbox.storage import Storage
 from flowport.sandbox.web import Refused
 from tests.fakes.client import build_photo, encode

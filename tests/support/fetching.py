@@ -9,8 +9,8 @@ import anyio
 import anyio.abc
 import anyio.streams.tls
 
-from flowport.network.download import Fetched, Fetcher, FetchRules
 from flowport.network.file_route import resolve_host
+from flowport.network.file_transfer import Fetched, Fetcher, FetchRules
 
 Speak = Callable[[anyio.abc.ByteStream], Awaitable[None]]
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowport.actions.views.app import KnownApp, build_app_row
 from flowport.actions.views.view import UNKNOWN_COST, format_instant
-from flowport.catalog.choices import build_choices
+from flowport.catalog.readings import build_choices
 from flowport.catalog.search import Candidate, Search, get_listing, search_apps
 from flowport.cli.cached import Apps, get_age_seconds, load_apps
 from flowport.cli.console import Column, ExitCode, print_facts, print_json, print_table, report_error, say

@@ -156,7 +156,7 @@ def _load_apps(ctx: click.Context) -> tuple[Any, ...]:
 
 
 def _get_choices(item: Any) -> list[str]:
-    choices = importlib.import_module("flowport.catalog.choices")
+    choices = importlib.import_module("flowport.catalog.readings")
     return [choices.format_scalar(one.shown) for one in choices.build_choices(item)]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from flowport.catalog.arguments import find_input
 from flowport.catalog.listing import Listing
-from flowport.catalog.schema import get_inputs
+from flowport.catalog.values import get_inputs
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.models import Input, JsonValue
 

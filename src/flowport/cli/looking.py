@@ -11,7 +11,7 @@ from flowport.actions.views.view import View
 from flowport.cli.console import ExitCode, print_facts, say
 from flowport.cli.results import open_outputs, print_run, show_result, word_facts
 from flowport.cli.session import Session, run_session
-from flowport.runs.cancel import CancelOutcome
+from flowport.runs.service import CancelOutcome
 
 _CANCEL_CODES: Final = {
     CancelOutcome.CANCELLED: ExitCode.DONE,

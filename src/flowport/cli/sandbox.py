@@ -17,8 +17,7 @@ import click
 
 from flowport.cli.flags import define_command
 from flowport.runtime.file_systems import replace_file
-from flowport.sandbox.leases import Leases
-from flowport.sandbox.serve import SandboxAddresses, SandboxOptions, serve
+from flowport.sandbox.serve import Leases, SandboxAddresses, SandboxOptions, serve
 from flowport.sandbox.storage import Storage
 from flowport.store.process_lock import ADDRESS_NAME, ADDRESS_VERSION, LeaderLock
 from flowport.store.process_lock import FOLDER as PROCESSES

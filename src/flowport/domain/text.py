@@ -6,6 +6,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Final
+from urllib.parse import urlsplit
+
+_MAX_SLUG_SOURCE: Final = 200
+# Latin letters that Unicode does not take apart into a base and an accent.
+_UNDECOMPOSED: Final = str.maketrans(
+    {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "\u0131": "i"}
+)
 
 _NEAR: Final = 0.6
 _MIN_CONTAINED_LENGTH: Final = 3
@@ -221,3 +228,41 @@ def choose_forms(sizes: Sequence[Sequence[int]], budget: int) -> list[int]:
 def count_bytes(value: Any) -> int:
     """Return the bytes of a JSON value on the wire, or slightly more."""
     return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
+MAX_QUOTED_CHARACTERS: Final = 60
+_WORTH_CLEANING: Final = 4 * MAX_QUOTED_CHARACTERS
+_KILO: Final = 1024
+
+
+def format_name(value: str) -> str:
+    """Return a path or a name for use in a sentence: one line, and nothing from a question mark on, which may be a secret."""
+    return clean_line(value[:_WORTH_CLEANING].partition("?")[0], limit=MAX_QUOTED_CHARACTERS)
+
+
+def format_address(value: str) -> str:
+    """Return scheme and host of an address for use in a sentence. The rest may hold secrets."""
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*", value)
+    try:
+        host = urlsplit(value[:_WORTH_CLEANING]).hostname or ""
+    except ValueError:
+        host = ""
+    address = f"{scheme[0].lower() if scheme else ''}://{host}"
+    return clean_line(address, limit=MAX_QUOTED_CHARACTERS)
+
+
+def format_size(size_bytes: int) -> str:
+    """Return a size as a person writes it, in units of 1024."""
+    size, unit = float(size_bytes), "bytes"
+    for larger in ("KB", "MB", "GB"):
+        if size < _KILO:
+            break
+        size, unit = size / _KILO, larger
+    return f"{size:.1f}".removesuffix(".0") + f" {unit}"
+
+
+def build_slug(text: str) -> str:
+    """Return the text in lower case Latin letters, digits and single underscores; empty when it has none of them."""
+    decomposed = unicodedata.normalize("NFKD", clean_line(text, limit=_MAX_SLUG_SOURCE)).casefold()
+    plain = "".join(c for c in decomposed.translate(_UNDECOMPOSED) if not unicodedata.category(c).startswith("M"))
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")

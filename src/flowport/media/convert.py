@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
+from flowport.domain.text import format_size
 from flowport.media.containers import count_file_bytes
 from flowport.media.decode import (
     MAX_CONVERSION_MEMORY_BYTES,
@@ -29,14 +30,14 @@ from flowport.media.decode import (
     flatten_grey,
     get_max_pixels,
     get_orientation,
+    has_end_mark,
     is_deep_grey,
     load_pillow,
     open_picture,
     request_reduction,
+    view_jpeg,
 )
-from flowport.media.errors import format_size
 from flowport.media.formats import FileFormat
-from flowport.media.jpeg import has_end_mark, view_jpeg
 from flowport.media.tiff import find_main_page, read_tiff
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from flowport.media.containers import (
     walk_elements,
     walk_riff,
 )
-from flowport.media.formats import AUDIO, FORMATS, VIDEO, FileFormat
-from flowport.media.sniff import MAX_HEAD_BYTES, sniff
+from flowport.media.formats import AUDIO, FORMATS, MAX_HEAD_BYTES, VIDEO, FileFormat, sniff
 from flowport.media.tiff import read_tiff
 
 _MOVING: Final = frozenset({VIDEO, AUDIO})

@@ -16,13 +16,21 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentsInvalid
 from flowport.domain.models import InputKind, OutputKind
+from flowport.domain.text import format_address, format_name
 from flowport.media.containers import count_file_bytes
 from flowport.media.convert import Wanted, check_picture
-from flowport.media.data_uris import parse_base64, parse_data_uri
-from flowport.media.errors import format_address, format_name
 from flowport.media.formats import RAW_PHOTO, FileFormat
 from flowport.media.identify import find_fault, identify
-from flowport.media.local_files import (
+from flowport.media.source_kinds import (
+    CHAT_FOLDERS,
+    SourceKind,
+    build_mounted_path,
+    get_source_kind,
+    is_of_this_computer,
+    is_share_of_linux,
+    iterate_unwrapped,
+)
+from flowport.media.sources import (
     DiskSource,
     Fingerprint,
     HeldSource,
@@ -33,15 +41,8 @@ from flowport.media.local_files import (
     find_similar_file,
     is_under_roots,
     open_source,
-)
-from flowport.media.source_kinds import (
-    CHAT_FOLDERS,
-    SourceKind,
-    build_mounted_path,
-    get_source_kind,
-    is_of_this_computer,
-    is_share_of_linux,
-    iterate_unwrapped,
+    parse_base64,
+    parse_data_uri,
 )
 
 MAX_URL_CHARACTERS: Final = 8192
@@ -292,11 +293,8 @@ def _find_flaw(url: str) -> str:
         return ": it holds a space, which is written as %20"
     if "\\" in url:
         return ": it holds a backslash"
-    return (
-        ""
-        if re.match(r"https?://[^/]", url, re.IGNORECASE)
-        else ': it lacks its two slashes and a host behind "https:"'
-    )
+    has_host = re.match(r"https?://[^/]", url, re.IGNORECASE) is not None
+    return "" if has_host else ': it lacks its two slashes and a host behind "https:"'
 
 
 def _split_url(url: str) -> SplitResult | None:

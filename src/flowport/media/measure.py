@@ -2,8 +2,8 @@
 
 A moving picture is never decoded. What the headers do not say stays unknown, and nothing raises because of what is in a file.
 
-Sources: the specification of each format (ISO/IEC 14496-12 and 23008-12, QuickTime, Matroska, Truevision TGA 2.0, SGI, PCX, DDS,
-SMPTE 268M, OpenEXR, Radiance, ISO/IEC 15444-1 and 18181, XCF, FITS 4.0, MNG 1.0, EA IFF 85, RFC 3533 and 9639).
+Sources: the specification of each format (ISO/IEC 14496-12 and 23008-12, QuickTime, Truevision TGA 2.0, SGI, PCX, DDS,
+SMPTE 268M, OpenEXR, Radiance, ISO/IEC 15444-1 and 18181, XCF, FITS 4.0, MNG 1.0, EA IFF 85).
 """
 
 import math
@@ -20,12 +20,10 @@ from flowport.media.containers import (
     skip,
     view_untagged,
     walk_boxes,
-    walk_elements,
     walk_riff,
 )
 from flowport.media.decode import SHOWN_DECODERS, SIDEWAYS, get_orientation, open_picture
-from flowport.media.formats import IMAGE, FileFormat
-from flowport.media.sniff import find_mpeg_frame
+from flowport.media.formats import IMAGE, FileFormat, find_mpeg_frame
 from flowport.media.tiff import find_main_page, read_tiff
 
 MAX_WHOLE_BYTES: Final = 32 * 1024**2
@@ -69,7 +67,7 @@ def measure(file: BinaryIO, found: FileFormat | None) -> Measures:
     if found.kind is IMAGE:
         return build_measures(size=_measure_picture(file, found))
     read = _MOVING_READERS.get(found.structure) or _MOVING_READERS.get(found.extension)
-    return read(view_untagged(file)) if read is not None and found.extension != "ogv" else NO_MEASURES
+    return read(view_untagged(file)) if read is not None else NO_MEASURES
 
 
 def _measure_picture(file: BinaryIO, found: FileFormat) -> _Size:
@@ -305,27 +303,6 @@ def _parse_track_size(header: bytes) -> _Size:
     return (height, width) if is_turned else (width, height)
 
 
-_SEGMENT, _INFO, _SCALE, _DURATION = b"\x18\x53\x80\x67", b"\x15\x49\xa9\x66", b"\x2a\xd7\xb1", b"\x44\x89"
-_VIDEO, _WIDTH, _HEIGHT = (b"\x16\x54\xae\x6b", b"\xae", b"\xe0"), b"\xb0", b"\xba"
-_USUAL_SCALE: Final = 1_000_000
-_NANOSECONDS: Final = 1e9
-
-
-def _measure_matroska(file: BinaryIO) -> Measures:
-    """Return the size of the first picture track, and the duration where the header has it."""
-    elements = walk_elements(file)
-
-    def read(*path: bytes) -> bytes:
-        """Return the value of the first element under these names."""
-        return elements.read_first(elements.whole, _SEGMENT, *path)
-
-    width, height = (int.from_bytes(read(*_VIDEO, name), "big") for name in (_WIDTH, _HEIGHT))
-    scale, ticks = int.from_bytes(read(_INFO, _SCALE), "big") or _USUAL_SCALE, read(_INFO, _DURATION)
-    layout = {4: ">f", 8: ">d"}.get(len(ticks))
-    seconds = struct.unpack(layout, ticks)[0] * scale / _NANOSECONDS if layout else 0.0
-    return build_measures(size=(width, height), seconds=seconds)
-
-
 def _measure_wav(file: BinaryIO) -> Measures:
     """Return the duration of a RIFF/WAVE file: the length of its data at the rate of its format."""
     chunks, rate = walk_riff(file), 0
@@ -336,32 +313,6 @@ def _measure_wav(file: BinaryIO) -> Measures:
             # The length may be unknown or wrong; the part ends with the file at the latest.
             return build_measures(seconds=(part.end - part.start) / rate if rate else 0.0)
     return NO_MEASURES
-
-
-def _measure_flac(file: BinaryIO) -> Measures:
-    """Return the duration in the first block of a FLAC file (RFC 9639, 8.2)."""
-    block = read_at(file, 8, 18)
-    hertz = int.from_bytes(block[10:13], "big") >> 4
-    samples = int.from_bytes(block[13:18], "big") & 0xFFFFFFFFF
-    return build_measures(seconds=samples / hertz if hertz else 0.0)
-
-
-_LAST_PAGE_BYTES: Final = 65_307
-"""The longest page of Ogg (RFC 3533)."""
-_OPUS_HERTZ: Final = 48_000
-
-
-def _measure_ogg(file: BinaryIO) -> Measures:
-    """Return the duration of Vorbis or Opus in Ogg: the instant of the last page at the rate of the first."""
-    head, end = read_at(file, 0, 128), count_file_bytes(file)
-    vorbis, opus = head.find(b"\x01vorbis"), head.find(b"OpusHead")
-    hertz = int.from_bytes(head[vorbis + 12 : vorbis + 16], "little") if vorbis >= 0 else 0
-    skipped = int.from_bytes(head[opus + 10 : opus + 12], "little") if opus >= 0 else 0
-    hertz = _OPUS_HERTZ if opus >= 0 else hertz
-    tail = read_at(file, max(0, end - _LAST_PAGE_BYTES), _LAST_PAGE_BYTES)
-    page = tail[tail.rfind(b"OggS") :]
-    instant = int.from_bytes(page[6:14], "little", signed=True) if len(page) >= 14 else 0  # noqa: PLR2004
-    return build_measures(seconds=(instant - skipped) / hertz if hertz else 0.0)
 
 
 def _measure_mp3(file: BinaryIO) -> Measures:
@@ -388,10 +339,7 @@ def _parse_frame_count(head: bytes) -> int:
 
 _MOVING_READERS: Final[Mapping[str, Callable[[BinaryIO], Measures]]] = {
     "boxes": measure_movie,
-    "ebml": _measure_matroska,
     "wave": _measure_wav,
-    "flac": _measure_flac,
-    "ogg": _measure_ogg,
     "mp3": _measure_mp3,
 }
-"""By structure or extension. An AVI, an Ogg video and bare AAC are not measured."""
+"""By structure or extension. What is not in the table is not measured."""

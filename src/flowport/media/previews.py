@@ -31,7 +31,7 @@ from flowport.media.decode import (
     open_picture,
     request_reduction,
 )
-from flowport.media.sniff import MAX_HEAD_BYTES, sniff
+from flowport.media.formats import MAX_HEAD_BYTES, sniff
 from flowport.store.batch_records import RowStatus
 
 if TYPE_CHECKING:

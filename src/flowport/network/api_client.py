@@ -22,8 +22,8 @@ from flowport.domain.text import clean_line
 from flowport.network.causes import RequestProgress, Route, Stage, find_cause
 from flowport.network.connections import Proxy, build_library_proxy, build_plain_context, find_proxy, get_ssl_context
 from flowport.network.ratelimit.limiter import RateLimiter
+from flowport.providers.answers import parse_rate_limits, parse_retry_after
 from flowport.providers.interface import ApiAnswer, ApiRequest
-from flowport.providers.rate_limit_headers import parse_rate_limits, parse_retry_after
 from flowport.runtime.failpoints import Failpoint, trigger
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -131,6 +131,8 @@ def _get_closed_networks() -> tuple[IPNetwork, ...]:
 MAX_CONNECTIONS: Final = 200
 """Of each way; how many files go side by side is for the callers to bound."""
 
+_CONNECT_SECONDS: Final = 10.0
+
 NOT_PUBLIC: Final = "its host is not on the public internet"
 UNKNOWN: Final = "its host is not known to the name service"
 
@@ -160,6 +162,19 @@ class Way:
     """What is connected to, best first: addresses, or the name where a proxy resolves it."""
     proxy: Proxy | None
     is_secure: bool
+
+
+def build_request(
+    url: httpx2.URL, host: str, headers: Mapping[str, str], seconds: float, body: AsyncIterator[bytes] | None = None
+) -> httpx2.Request:
+    """Return a request that connects to an address, or to the name where a proxy resolves it, with the name as its host."""
+    return httpx2.Request(
+        "GET" if body is None else "PUT",
+        url.copy_with(host=host),
+        headers={**headers, "Host": url.netloc.decode("ascii"), "User-Agent": "flowport"},
+        content=body,
+        extensions={"timeout": {"connect": _CONNECT_SECONDS, "read": seconds, "write": seconds, "pool": seconds}},
+    )
 
 
 class Outlet:
@@ -237,8 +252,20 @@ class Outlet:
             "but gives the provider's own host none"
         )
 
-    async def send(self, way: Way, build: Callable[[str], httpx2.Request]) -> httpx2.Response:
-        """Send the request that is built for the first host of a way that a connection can be made to.
+    async def send(
+        self,
+        way: Way,
+        url: httpx2.URL,
+        headers: Mapping[str, str],
+        *,
+        seconds: float,
+        iterate_body: Callable[[], AsyncIterator[bytes]] | None = None,
+    ) -> httpx2.Response:
+        """Send a request to the first host of a way that a connection can be made to; a PUT where it has a body.
+
+        Args:
+            seconds: How long each step may take.
+            iterate_body: Called for each host that is tried.
 
         Raises:
             NotConnected: There was none.
@@ -247,7 +274,7 @@ class Outlet:
         for place, host in enumerate(way.hosts, 1):
             progress = RequestProgress(way.proxy)
             try:
-                request = build(host)
+                request = build_request(url, host, headers, seconds, None if iterate_body is None else iterate_body())
                 request.extensions = {**request.extensions, "trace": progress.note}
                 if way.proxy is None:
                     request.extensions["sni_hostname"] = way.host

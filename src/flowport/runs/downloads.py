@@ -14,10 +14,10 @@ from flowport.domain.backoff import Backoff
 from flowport.domain.errors import ArgumentsInvalid, ProviderError, RunNotFound, StoreError
 from flowport.domain.models import DATA_SCHEME, Output, Run
 from flowport.domain.run_events import LinksRefreshed, OutputSaved
-from flowport.media.data_uris import parse_data_uri
+from flowport.media.sources import parse_data_uri
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
-from flowport.network.download import Fetcher, FetchRules, Sink
+from flowport.network.file_transfer import Fetcher, FetchRules, Sink
 from flowport.runs.live import LiveRuns
 from flowport.runs.output_file import Outcome, OutputFile, SavingRules, note_problem, tell_folder_problem
 from flowport.runs.poll import fetch_status, is_unknown_there

@@ -20,14 +20,13 @@ from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ProviderError
 from flowport.domain.models import JsonValue, Output, Run
 from flowport.domain.run_events import InputsPrepared
+from flowport.domain.text import format_size
 from flowport.media.convert import Wanted, is_odd_picture_url
-from flowport.media.data_uris import parse_data_uri
-from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia, MediaRules, UrlMedia, examine
-from flowport.media.local_files import DiskSource, HeldSource, Source
+from flowport.media.sources import DiskSource, HeldSource, Source, parse_data_uri
 from flowport.network.account import OpenAccount
 from flowport.network.causes import FetchError
-from flowport.network.download import Fetcher, FetchRules
+from flowport.network.file_transfer import Fetcher, FetchRules
 from flowport.runs.downloads import LinkRefresher
 from flowport.runs.output_file import SavingRules, build_folder_warning
 from flowport.runs.prepare import MediaInput, PreparedCall, build_rules

@@ -16,7 +16,7 @@ from flowport.media.formats import FileFormat
 from flowport.media.identify import has_tracks, identify
 from flowport.media.measure import measure
 from flowport.media.saving import PartialFile, build_output_path, open_partial
-from flowport.network.download import Fetched
+from flowport.network.file_transfer import Fetched
 
 logger = logging.getLogger(__name__)
 

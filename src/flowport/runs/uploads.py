@@ -20,14 +20,14 @@ from flowport.domain.errors import (
     StoreError,
 )
 from flowport.domain.models import OutputKind
+from flowport.domain.text import format_size
 from flowport.media.convert import Wanted, convert_picture
-from flowport.media.errors import format_size
 from flowport.media.input_files import FileMedia
-from flowport.media.local_files import Fingerprint, compute_fingerprint, open_unchanged
+from flowport.media.sources import Fingerprint, compute_fingerprint, open_unchanged
 from flowport.network.account import OpenAccount
 from flowport.network.causes import UploadError
+from flowport.network.file_transfer import PASSING_STATUSES, SLOWEST_BYTES_PER_SECOND, Uploader
 from flowport.network.ratelimit.limiter import Priority
-from flowport.network.upload import PASSING_STATUSES, SLOWEST_BYTES_PER_SECOND, Uploader
 from flowport.providers.interface import PlacedUploads, UploadedFile, UploadPlace, WholeUploads
 from flowport.runtime.clock import Clock
 from flowport.store.interface import Store

@@ -13,9 +13,8 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from flowport.sandbox.apps import APPS, Outcome, SandboxApp, StepFailed, Values
+from flowport.sandbox.apps import APPS, Outcome, SandboxApp, StepFailed, Values, parse_inputs
 from flowport.sandbox.files import Files
-from flowport.sandbox.inputs import parse_inputs
 from flowport.sandbox.storage import Storage
 from flowport.sandbox.web import Refused, format_instant
 

@@ -1,7 +1,12 @@
-"""Run the sandbox: two origins on the loopback interface, in one event loop, until cancelled."""
+"""Run the sandbox: two origins on the loopback interface, in one event loop, until cancelled or no program uses it any more.
+
+Each program that shares a sandbox holds a connection; the end of the last one ends the process. It may send a line with a
+JSON list of the runs that it still needs: older ones are then deleted.
+"""
 
 import asyncio
 import contextlib
+import hmac
 import json
 import logging
 import secrets
@@ -19,10 +24,67 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from flowport.runtime.http_server import HttpServer
 from flowport.sandbox.api import Api, build_files_app
 from flowport.sandbox.files import Files
-from flowport.sandbox.leases import Leases
 from flowport.sandbox.runs import Retention, Runs, tidy
 from flowport.sandbox.storage import Storage
 from flowport.sandbox.web import guard
+
+GRANTED: Final = b"ok\n"
+OTHERS_REMAIN: Final = b"others\n"  # sent to a program that leaves while others remain
+HANDSHAKE_SECONDS: Final = 5.0
+MAX_LINE_BYTES: Final = 1_000_000
+
+
+class Leases:
+    """Counts the programs that hold a connection."""
+
+    def __init__(self, key: str, on_end: Callable[[], None]) -> None:
+        """Listen. A program must send the key first; `on_end` ends the process."""
+        self._key = key.encode()
+        self._on_end = on_end
+        self._on_tidy: Callable[[Collection[str]], object] = list
+        self._count, self._was_leased = 0, False
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self.listener.getsockname()[1]
+
+    async def serve(self, on_tidy: Callable[[Collection[str]], object]) -> None:
+        """Accept programs until cancelled; `on_tidy` gets the runs that one still needs."""
+        self._on_tidy = on_tidy
+        server = await asyncio.start_server(self._hold, sock=self.listener, limit=MAX_LINE_BYTES)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+
+    def note_parent_gone(self) -> None:
+        """End the process unless a program has held a connection: the one that started it may have died before."""
+        if not self._was_leased:
+            self._on_end()
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            line = await asyncio.wait_for(reader.readline(), HANDSHAKE_SECONDS)
+            if hmac.compare_digest(line.rstrip(b"\n"), self._key):
+                self._count += 1
+                self._was_leased = True
+                await self._listen(reader, writer)
+                self._count -= 1
+                if not self._count:
+                    self._on_end()
+                writer.write(OTHERS_REMAIN)
+        except (OSError, ValueError, TimeoutError):
+            pass  # a program that was killed, or another one that found the port
+        finally:
+            writer.close()
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(GRANTED)
+            while line := await reader.readline():
+                self._on_tidy([str(run_id) for run_id in json.loads(line)])
+                writer.write(GRANTED)
+        except (OSError, ValueError, TypeError):
+            pass  # a program that was killed, or sent something else
+
 
 _LOG = logging.getLogger(__name__)
 LOOPBACK: Final = "127.0.0.1"

@@ -2,8 +2,7 @@
 
 from typing import Any, Final, assert_never
 
-from flowport.sandbox.apps import AppInput, InputType, OptionShape
-from flowport.sandbox.inputs import MAX_TEXT_CHARACTERS
+from flowport.sandbox.apps import MAX_TEXT_CHARACTERS, AppInput, InputType, OptionShape
 from tests.fakes.magica.dialect import FieldKey, GraphShape, MagicaDialect
 from tests.fakes.magica.workflows import EXTRA_OPTIONS, Field, Node, Workflow
 

@@ -8,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from flowport.sandbox.apps import APPS, AppInput, InputType, SandboxApp
-from flowport.sandbox.inputs import MAX_TEXT_CHARACTERS
+from flowport.sandbox.apps import APPS, MAX_TEXT_CHARACTERS, AppInput, InputType, SandboxApp
 from tests.fakes.magica.answering import FACE, Call, build_json
 from tests.fakes.magica.api import build_route
 from tests.fakes.magica.refusals import Denied, deny_values

@@ -5,7 +5,7 @@ import binascii
 import re
 from typing import Any, Final
 
-from flowport.sandbox.inputs import MAX_MEDIA_BYTES
+from flowport.sandbox.apps import MAX_MEDIA_BYTES
 from tests.fakes.magica.refusals import deny_values
 from tests.fakes.magica.values import check_media
 from tests.fakes.magnific.state import SandboxState

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, assert_never
 from urllib.parse import urlsplit
 
-from flowport.sandbox.apps import AppInput, InputType, SandboxApp, Values
-from flowport.sandbox.inputs import parse_inputs
+from flowport.sandbox.apps import AppInput, InputType, SandboxApp, Values, parse_inputs
 from flowport.sandbox.web import Refused
 from tests.fakes.magica.dialect import MagicaDialect
 from tests.fakes.magica.graphs import get_field_name

@@ -8,9 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from flowport.sandbox.apps import SandboxApp
+from flowport.sandbox.apps import SandboxApp, parse_inputs
 from flowport.sandbox.files import CONTENT_TYPES, MAX_FILES
-from flowport.sandbox.inputs import parse_inputs
 from flowport.sandbox.web import Refused, check_key, get_message, read_object
 from tests.fakes.magnific.answering import perform
 from tests.fakes.magnific.describing import build_definition, build_own_summary, build_summary

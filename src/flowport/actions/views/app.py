@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowport.actions.views.view import UNKNOWN_COST, Facts, plain
-from flowport.catalog.choices import build_choices, describe_choice
 from flowport.catalog.listing import Listing
+from flowport.catalog.readings import build_choices, describe_choice
 from flowport.domain.models import InputKind
 from flowport.domain.text import clean_line, count_bytes
 from flowport.domain.uris import format_app_uri

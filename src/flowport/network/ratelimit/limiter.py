@@ -18,12 +18,11 @@ from typing import Final
 import anyio
 
 from flowport.domain.errors import DayUsedUp, Operation
-from flowport.network.ratelimit.feedback import note_answered_probe, note_delay, note_quota, note_refusal
 from flowport.network.ratelimit.learned_limit import NOTHING_LEARNED, WINDOW_SECONDS, Limits, get_limit
+from flowport.network.ratelimit.record import SPAN_SECONDS, note_answered_probe, note_delay, note_quota, note_refusal
 from flowport.network.ratelimit.state import LocalState, RateState
 from flowport.network.ratelimit.window import Demand, Grant, TokenRequest, get_day_left, get_step
-from flowport.network.ratelimit.window_record import SPAN_SECONDS
-from flowport.providers.rate_limit_headers import RateLimits
+from flowport.providers.answers import RateLimits
 from flowport.runtime.clock import Clock
 
 MAX_PROBES: Final = 8

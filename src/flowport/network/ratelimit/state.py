@@ -13,8 +13,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
 from flowport.network.ratelimit.learned_limit import LearnedLimit, Mark
-from flowport.network.ratelimit.window import Demand, Grant, admit
-from flowport.network.ratelimit.window_record import (
+from flowport.network.ratelimit.record import (
     SPAN_SECONDS,
     AccountRecord,
     Counted,
@@ -24,6 +23,7 @@ from flowport.network.ratelimit.window_record import (
     leave,
     refresh,
 )
+from flowport.network.ratelimit.window import Demand, Grant, admit
 from flowport.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)

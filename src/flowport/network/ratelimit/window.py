@@ -28,7 +28,7 @@ from flowport.network.ratelimit.learned_limit import (
     note_extra,
     note_waiting,
 )
-from flowport.network.ratelimit.window_record import NO_QUOTA, SPAN_SECONDS, AccountRecord, Counted, Waiter, leave
+from flowport.network.ratelimit.record import NO_QUOTA, SPAN_SECONDS, AccountRecord, Counted, Waiter, leave
 
 DAY_SECONDS: Final = 86_400.0
 

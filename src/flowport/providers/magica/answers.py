@@ -11,8 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from flowport.domain.errors import InputFlaw, Operation
-from flowport.providers.answers import AnswerReader, Words
-from flowport.providers.input_errors import parse_flaws
+from flowport.providers.answers import AnswerReader, Words, parse_flaws
 from flowport.providers.interface import ApiAnswer
 from flowport.providers.parsing import parse_json
 

@@ -35,7 +35,6 @@ from flowport.providers.interface import (
     WholeUploads,
 )
 from flowport.providers.magica.answers import READER, find_items, find_next_query
-from flowport.providers.magica.bulk_status import MagicaBulkStatus
 from flowport.providers.magica.declared import DeclaredWorkflow
 from flowport.providers.magica.inputs import (
     MAX_ID_LENGTH,
@@ -53,8 +52,14 @@ from flowport.providers.magica.mcp_tools import (
     find_address,
     has_started,
 )
-from flowport.providers.magica.outputs import parse_event, parse_run, read_microcredits
-from flowport.providers.magica.prices import build_estimate_body, parse_estimate
+from flowport.providers.magica.runs import (
+    MagicaBulkStatus,
+    build_estimate_body,
+    parse_estimate,
+    parse_event,
+    parse_run,
+    read_microcredits,
+)
 from flowport.providers.options import MAX_TEXT_LENGTH
 from flowport.providers.parsing import quote_segment, read_run_id
 from flowport.providers.webhooks import SignedWebhooks

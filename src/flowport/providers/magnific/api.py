@@ -13,8 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from flowport.domain.errors import AppUnsupported, Operation
 from flowport.domain.models import App, JsonValue, RunState
 from flowport.domain.text import clean_line
-from flowport.providers.answers import AnswerReader, Words
-from flowport.providers.input_errors import find_flaws
+from flowport.providers.answers import AnswerReader, Words, find_flaws
 from flowport.providers.interface import (
     ApiAnswer,
     ApiRequest,
@@ -31,9 +30,15 @@ from flowport.providers.interface import (
     UploadPlace,
 )
 from flowport.providers.magnific import STYLES
+from flowport.providers.magnific.files import (
+    MAX_UPLOAD_BYTES,
+    UPLOAD_TYPES,
+    is_creation_id,
+    parse_event,
+    parse_outputs,
+    parse_place,
+)
 from flowport.providers.magnific.inputs import MAX_ID_LENGTH, parse_inputs
-from flowport.providers.magnific.outputs import parse_event, parse_outputs
-from flowport.providers.magnific.uploads import MAX_UPLOAD_BYTES, UPLOAD_TYPES, is_creation_id, parse_place
 from flowport.providers.options import MAX_TEXT_LENGTH
 from flowport.providers.parsing import (
     LenientList,
@@ -41,12 +46,14 @@ from flowport.providers.parsing import (
     LenientText,
     clean_detail,
     clean_word,
+    guess_end,
+    is_instant,
     is_number,
     parse_json,
+    parse_state,
     quote_segment,
     read_run_id,
 )
-from flowport.providers.run_states import guess_end, is_instant, parse_state
 from flowport.providers.webhooks import SignedWebhooks
 
 INLINE: Final = InlineFiles(frozenset({"image/png", "image/jpeg"}), 10 * 1024 * 1024)

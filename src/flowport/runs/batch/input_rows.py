@@ -12,14 +12,13 @@ import anyio.to_thread
 
 from flowport.catalog.arguments import find_input
 from flowport.catalog.listing import Listing
-from flowport.catalog.schema import get_inputs
-from flowport.catalog.values import unwrap_file
+from flowport.catalog.values import get_inputs, unwrap_file
 from flowport.domain.call_errors import build_refusal
 from flowport.domain.errors import ArgumentProblem, ArgumentsInvalid
 from flowport.domain.models import InputKind, JsonValue
 from flowport.domain.text import clean_line
 from flowport.media.input_files import MediaRules, describe_found, find_beside, find_local_file
-from flowport.media.local_files import compute_fingerprint, open_source
+from flowport.media.sources import compute_fingerprint, open_source
 from flowport.runs.batch.csv_tables import MAX_TABLE_BYTES, Table, parse_table
 from flowport.runs.batch.prepare import InputRow
 from flowport.runs.batch.report import restore_table

@@ -1,18 +1,27 @@
-"""Magica's runs: their state, outputs, failed nodes and cost. Pure.
+"""Magica's runs: state, outputs, failed nodes, cost before and after, and the status of several in one request. Pure.
 
 Source: "Core concepts" of magica.com/docs for `nodes` and `response`; what clients read of the live service for
 `nodeRuns` with `inDetails`. No page documents which keys an output has, or how long its link lives.
+
+An estimate: the page `workflows/estimate-credits` of the API reference (at most 100 nodes, microcredits). It mirrors what a
+run is charged and has no effects.
+
+Several runs: the page "Batch get runs" has the path alone. What is sent and returned is on the same page under Magica's
+earlier name, Galaxy.ai (galaxy.ai/docs/api-reference/runs/batch-get): `ids`, at least one, lead to `runs`, each with
+`nodeRuns`. How many ids are taken, and what happens to one that is not found, is not documented.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from flowport.domain.models import Output, OutputKind, RunState
+from flowport.domain.errors import Operation
+from flowport.domain.models import JsonValue, Output, OutputKind, RunState
 from flowport.domain.text import clean_line, redact
-from flowport.providers.interface import RunStatus
-from flowport.providers.magica.inputs import get_node_type
-from flowport.providers.parsing import clean_detail, clean_word, is_number
+from flowport.providers.interface import ApiAnswer, ApiRequest, RunStatus
+from flowport.providers.magica.answers import READER
+from flowport.providers.magica.inputs import find_nodes, get_node_type
+from flowport.providers.parsing import clean_detail, clean_word, guess_end, is_instant, is_number, parse_state
 from flowport.providers.result_items import (
     MAX_OUTPUTS,
     MAX_TEXT,
@@ -22,7 +31,6 @@ from flowport.providers.result_items import (
     keep_beginning,
     read_file,
 )
-from flowport.providers.run_states import guess_end, is_instant, parse_state
 
 LINK_SECONDS: Final = 30 * 86_400.0
 """How long a result's link is taken to live: an operator found pictures gone after about thirty days."""
@@ -213,3 +221,97 @@ def read_microcredits(value: Any) -> float | None:
 def parse_event(event: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     """Return run id, name and metadata of a webhook event, as the page "Webhooks" documents them."""
     return event.get("runId"), event.get("type"), event.get("metadata")
+
+
+MAX_NODES: Final = 100
+
+_SUB_MODEL_KEYS: Final = ("subModelId", "sub_model_id")
+
+
+def build_estimate_body(workflow: Any) -> Mapping[str, JsonValue] | None:
+    """Return the request's body for a workflow's graph; None when it cannot be estimated whole."""
+    nodes = find_nodes(workflow)
+    costly = [node for node in nodes or () if get_node_type(node).lower() not in {"", *_FREE_TYPES}]
+    if not costly or len(costly) > MAX_NODES:
+        return None
+    return {"nodes": [_build_node(node) for node in costly]}
+
+
+def _build_node(node: Mapping[str, Any]) -> dict[str, JsonValue]:
+    data = node.get("data")
+    settings: dict[str, JsonValue] = dict(data) if isinstance(data, Mapping) else {}
+    holders = (node, settings)
+    sub_model = next((one[key] for one in holders for key in _SUB_MODEL_KEYS if isinstance(one.get(key), str)), None)
+    built: dict[str, JsonValue] = {"type": get_node_type(node), "data": settings}
+    return built if sub_model is None else {**built, "subModelId": sub_model}
+
+
+def parse_estimate(body: Any) -> float | None:
+    """Return the price in credits; None when the answer lacks that of a node."""
+    if not isinstance(body, Mapping):
+        return None
+    total = read_microcredits(body.get("totalMicrocredits"))
+    if total is not None:
+        return total
+    estimates = body.get("estimates")
+    items = estimates if isinstance(estimates, list) else []
+    prices = [read_microcredits(item.get("microcredits")) if isinstance(item, Mapping) else None for item in items]
+    known = [price for price in prices if price is not None]
+    return sum(known) if known and len(known) == len(prices) else None
+
+
+MAX_LISTED_RUNS: Final = 1000
+"""An answer with more runs is about something else than what was asked."""
+
+
+class MagicaBulkStatus:
+    """Magica's `POST /v1/runs/batch`."""
+
+    most = 20  # no figure is published; each run comes with all that its nodes took and made
+
+    def build_request(self, provider_run_ids: Sequence[str]) -> ApiRequest:
+        """Return the request that names the runs."""
+        return ApiRequest(Operation.READ_RUNS, "POST", "/v1/runs/batch", {"ids": [*provider_run_ids]})
+
+    def parse(self, answer: ApiAnswer, provider_run_ids: Sequence[str], *, now: float) -> Mapping[str, RunStatus]:
+        """Return the runs that go on, and those that ended well with what they made.
+
+        Any other end is left out: a run's own address has its `response` and its reason, which are not listed here. So is a
+        state that is not known; it may say that there is no such run.
+        """
+        body = READER.parse_body(answer, Operation.READ_RUNS)
+        runs = body.get("runs") if isinstance(body, dict) else None
+        if not isinstance(runs, list) or len(runs) > MAX_LISTED_RUNS:
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer is not a list of the runs")
+        statuses = {
+            run_id: parse_run(run, now=now) for run_id, run in _find_runs(runs, frozenset(provider_run_ids)).items()
+        }
+        described = {run_id: status for run_id, status in statuses.items() if status is not None}
+        if not described:
+            raise READER.build_broken(answer, Operation.READ_RUNS, "its answer describes none of the runs")
+        return {run_id: status for run_id, status in described.items() if _is_whole(status)}
+
+
+def _find_runs(runs: Sequence[Any], wanted: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the runs that were asked for; one that is listed twice is left out, since either entry may be wrong."""
+    found: dict[str, Mapping[str, Any]] = {}
+    repeated: set[str] = set()
+    for run in runs:
+        run_id = _find_id(run) if isinstance(run, dict) else ""
+        if run_id not in wanted:
+            continue
+        if run_id in found:
+            repeated.add(run_id)
+        found[run_id] = run
+    return {run_id: run for run_id, run in found.items() if run_id not in repeated}
+
+
+def _find_id(run: Mapping[str, Any]) -> str:
+    """Return the run's only id; empty when it has none, or two that differ, of which one is another run's."""
+    named = [one for one in (run.get("id"), run.get("runId")) if one is not None]
+    return named[0] if named and isinstance(named[0], str) and named == named[:1] * len(named) else ""
+
+
+def _is_whole(status: RunStatus) -> bool:
+    is_good = status.state is RunState.SUCCEEDED and bool(status.outputs)
+    return is_good or not (status.state.is_final or status.unknown_status)
