@@ -1,7 +1,7 @@
 """Build every part of a running Flowport from its settings, and close it. The only module that knows every adapter."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from flowport.network.sandbox_process import FOLDER_NAME, BuiltInSandbox, Sandbo
 from flowport.providers.interface import Provider
 from flowport.providers.registry import get_plugin, get_plugins
 from flowport.runs.batch.report import BatchReport
-from flowport.runs.batch.service import Batches
+from flowport.runs.batch.service import BatchConductor, Batches
 from flowport.runs.calls import RecentRequests
 from flowport.runs.delivery import Deliveries
 from flowport.runs.downloads import DownloadRetrier, LinkRefresher, OutputSaver
@@ -43,12 +43,11 @@ from flowport.runs.output_file import SavingRules
 from flowport.runs.pending_writes import PendingWrites
 from flowport.runs.poll import RunPoller
 from flowport.runs.prepare import CallPreparer
-from flowport.runs.rebuild_call import CallRebuilder
-from flowport.runs.recovery import OrphanScanner, RunAdopter, RunClaimer
+from flowport.runs.recovery import CallRebuilder, Recovery
 from flowport.runs.references import OutputFinder
 from flowport.runs.service import Runner
 from flowport.runs.start import RunStarter
-from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Submitter
+from flowport.runs.submit import MAX_BATCHES_SUBMITTED, MAX_RUNS_SUBMITTED, Acceptor, Submitter
 from flowport.runs.uploads import FileUploads
 from flowport.runs.waiting import Waiter
 from flowport.runtime.background import Changes, ListKind, Supervisor
@@ -84,8 +83,8 @@ class Home:
 
     store: Store
     process: ProcessLock
-    unrecorded: dict[str, str] | None = None
-    """The names that tools are given where nothing can be kept, with their scopes; None in a home that can be used."""
+    unrecorded: dict[str, tuple[str, str]] | None = None
+    """The scope and the app id of each tool name, where nothing can be kept; None in a home that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,47 +252,81 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
     durations = DurationBook(store)
     live_runs = LiveRuns(base.changes.note_run)
     rules = SavingRules(settings.output_dir, is_wanted=settings.should_save_outputs, writer=process.process_id)
-    runner = _build_runner(base, catalogs, live_runs, link_refresher, durations, rules=rules, pace=pace)
     rebuilder = CallRebuilder(preparer, {one.account.account.id: one.catalog for one in catalogs}, clock, store)
-    claimer = RunClaimer(
+    requests = RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits)
+    acceptor = Acceptor(accounts, base.supervisor, process, requests)
+    conductor = BatchConductor(
+        accounts=accounts,
+        store=store,
+        live_runs=live_runs,
+        clock=clock,
+        process=process,
+        report=BatchReport(rules, base.file_threads),
+        find_free_arguments=rebuilder.find_free_arguments,
+    )
+    writer = PendingWrites(store, live_runs, clock)
+    runner = Runner(
+        accounts=accounts,
+        store=store,
+        live_runs=live_runs,
+        clock=clock,
+        supervisor=base.supervisor,
+        starter=RunStarter(
+            store,
+            live_runs,
+            clock,
+            writer,
+            restore=rebuilder.restore,
+            input_preparer=_build_input_preparer(base, accounts, link_refresher, rules),
+            on_doubt=partial(_reread_definition, catalogs),
+        ),
+        follower=RunPoller(
+            store,
+            live_runs,
+            clock,
+            pace,
+            writer,
+            supervisor=base.supervisor,
+            durations=durations,
+            patience_seconds=settings.wait_seconds,
+        ),
+        writer=writer,
+        acceptor=acceptor,
+        retrier=DownloadRetrier(
+            store, OutputSaver(store, live_runs, clock, base.fetcher, rules=rules), link_refresher, clock
+        ),
+        conductor=conductor,
+        should_save=settings.should_save_outputs,
+    )
+    recovery = Recovery(
         runner=runner,
         accounts=accounts,
         store=store,
         clock=clock,
         process=process,
         link_refresher=link_refresher,
-        adopter=RunAdopter(accounts, store, clock, process),
-        call_rebuilder=rebuilder,
+        should_save=settings.should_save_outputs,
     )
     batches = Batches(
         runner=runner,
+        conductor=conductor,
+        recovery=recovery,
+        acceptor=acceptor,
         accounts=accounts,
         store=store,
         live_runs=live_runs,
         clock=clock,
         supervisor=base.supervisor,
-        process=process,
-        call_rebuilder=rebuilder,
-        report=BatchReport(rules, base.file_threads),
     )
-    scanner = OrphanScanner(
-        claimer,
-        [one.account for one in accounts.values()],
-        store,
-        clock,
-        should_save=settings.should_save_outputs,
-        is_alive=process.is_alive,
-        batches=batches,
-    )
-    base.supervisor.spawn("orphans", scanner.keep_watch)
-    base.supervisor.spawn("adoption", scanner.keep_adopting)
+    base.supervisor.spawn("orphans", recovery.keep_watch)
+    base.supervisor.spawn("adoption", recovery.keep_adopting)
     base.supervisor.spawn("sweeping", _sweep, base)
     waiter = Waiter(
         store=store,
         clock=clock,
         live_runs=live_runs,
         durations=durations,
-        claimer=claimer,
+        recovery=recovery,
         batches=batches,
         accounts=accounts,
         wait_seconds=settings.wait_seconds,
@@ -310,7 +343,7 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
         run_submitter=Submitter(runner, deliveries, clock, settings.wait_seconds, MAX_RUNS_SUBMITTED),
         batch_submitter=Submitter(batches, deliveries, clock, settings.wait_seconds, MAX_BATCHES_SUBMITTED),
         waiter=waiter,
-        claimer=claimer,
+        recovery=recovery,
         fetcher=base.fetcher,
         changes=base.changes,
         previewer=Previewer(base.file_threads, is_wanted=settings.should_show_previews),
@@ -319,25 +352,14 @@ def _build_workspace(base: _Base, catalogs: list[OpenCatalog], pace: Pace) -> Wo
     )
 
 
-def _build_runner(
-    base: _Base,
-    catalogs: list[OpenCatalog],
-    live_runs: LiveRuns,
-    link_refresher: LinkRefresher,
-    durations: DurationBook,
-    *,
-    rules: SavingRules,
-    pace: Pace,
-) -> Runner:
-    settings, clock, store = base.settings, base.clock, base.store
-    accounts = {one.account.account.id: one.account for one in catalogs}
-    writer = PendingWrites(store, live_runs, clock)
-    saver = OutputSaver(store, live_runs, clock, base.fetcher, rules=rules)
+def _build_input_preparer(
+    base: _Base, accounts: Mapping[str, OpenAccount], link_refresher: LinkRefresher, rules: SavingRules
+) -> InputPreparer:
     uploader = Uploader(file_threads=base.file_threads, outlet=base.fetcher.outlet)
-    input_preparer = InputPreparer(
-        store,
-        clock,
-        FileUploads(store, clock, base.process, uploader, threads=base.file_threads),
+    return InputPreparer(
+        base.store,
+        base.clock,
+        FileUploads(base.store, base.clock, base.process, uploader, threads=base.file_threads),
         base.fetcher,
         link_refresher,
         accounts=accounts,
@@ -345,33 +367,10 @@ def _build_runner(
         results=rules,
     )
 
-    def reread_definition(account: OpenAccount, app: App) -> None:
-        """Have the definition of an app read again by the catalogue that it comes from."""
-        next(one.catalog for one in catalogs if one.account is account).mark_stale(app)
 
-    return Runner(
-        accounts=accounts,
-        store=store,
-        live_runs=live_runs,
-        clock=clock,
-        supervisor=base.supervisor,
-        starter=RunStarter(store, live_runs, clock, writer, input_preparer=input_preparer, on_doubt=reread_definition),
-        follower=RunPoller(
-            store,
-            live_runs,
-            clock,
-            pace,
-            writer,
-            supervisor=base.supervisor,
-            durations=durations,
-            patience_seconds=settings.wait_seconds,
-        ),
-        saver=saver,
-        writer=writer,
-        process=base.process,
-        calls=RecentRequests(clock, window_seconds=settings.reattach_seconds, spending_limits=settings.spending_limits),
-        retrier=DownloadRetrier(store, saver, link_refresher, clock),
-    )
+def _reread_definition(catalogs: list[OpenCatalog], account: OpenAccount, app: App) -> None:
+    """Have the definition of an app read again by the catalogue that it comes from."""
+    next(one.catalog for one in catalogs if one.account is account).mark_stale(app)
 
 
 async def _sweep(base: _Base) -> None:

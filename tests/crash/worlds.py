@@ -165,7 +165,7 @@ class Process:
         """Have nothing that this process still does reach the disk or the provider; its tasks end by themselves."""
         self.is_dead = True
         if self.worker is not None:
-            self.store._worker = cast("Worker", Grave(self.worker.worker))
+            self.store.worker = cast("Worker", Grave(self.worker.worker))
         if self.task is not None:
             self.task.cancel()
 
@@ -316,8 +316,8 @@ class World:
             assembly.first_listed.set()
             # What the start has asked of the store is done before it is counted.
             await process.store.count_unseen(owner="local")
-            process.worker = CountedWorker(process.store._worker)
-            process.store._worker = cast("Worker", process.worker)
+            process.worker = CountedWorker(process.store.worker)
+            process.store.worker = cast("Worker", process.worker)
             if process.is_dead:
                 process.die()
             process.started.set()

@@ -55,7 +55,7 @@ async def run_app(
     preparation = _Preparation(workspace, home, listing, arguments)
     async with workspace.run_submitter.submit(preparation, request, caller) as submission:
         if submission.is_joined:
-            await workspace.claimer.resume(submission.run)
+            await workspace.recovery.resume(submission.run)
         view = await workspace.waiter.wait_for_run(submission.run, caller)
     return await answer_run(workspace, caller, replace(view, is_joined=submission.is_joined), call_id=request.id)
 

@@ -22,7 +22,7 @@ from flowport.runs.batch.service import Batches
 from flowport.runs.calls import Caller, RunRequest
 from flowport.runs.delivery import Deliveries
 from flowport.runs.prepare import CallPreparer, PreparedCall
-from flowport.runs.recovery import RunClaimer
+from flowport.runs.recovery import Recovery
 from flowport.runs.service import Runner
 from flowport.runs.submit import Submitter
 from flowport.runs.waiting import EventWait, Waiter, wait
@@ -70,7 +70,7 @@ class Workspace:
     run_submitter: Submitter[PreparedCall]
     batch_submitter: Submitter[PreparedBatch]
     waiter: Waiter
-    claimer: RunClaimer
+    recovery: Recovery
     fetcher: Fetcher
     changes: Changes
     previewer: Previewer

@@ -22,7 +22,7 @@ from flowport.store.sqlite.errors import (
     is_busy,
     is_damage,
 )
-from flowport.store.sqlite.rows import build_value
+from flowport.store.sqlite.operations import build_value
 from flowport.store.sqlite.schema import LAYOUT, create_tables, get_layout, is_store
 
 logger = logging.getLogger(__name__)
