@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from flowport.actions.workspace import OpenCatalog, Workspace
+from flowport.actions.workspace import DefinitionReader, OpenCatalog, Workspace
 from flowport.catalog.cache import build_cache_path
-from flowport.catalog.definitions import DefinitionReader
 from flowport.catalog.ranking import ORDER_NAME, ToolOrder
 from flowport.catalog.refresher import Catalog
 from flowport.domain.errors import StoreError

@@ -6,11 +6,12 @@ transaction holds the write lock, so the row cannot change between being read an
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeAlias, TypeVar
 
 from flowport.domain.errors import StoreError
 from flowport.domain.models import FINAL_STATES, Output, OutputKind, Run, RunState
@@ -220,3 +221,46 @@ _WRITE_OUTPUT: Final = (
 )
 _WITH_ROWS: Final = "id IN (SELECT :run_id UNION ALL SELECT run_id FROM batch_rows WHERE batch_id = :run_id)"
 """A batch with its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """Where the file was, and which it was, when it was opened."""
+
+    path: str
+    """Empty for a database without a file."""
+    device: int = 0
+    inode: int = 0
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> Self:
+        """Return the identity of the file of a connection that was just opened."""
+        return cls.find(str(connection.execute("PRAGMA database_list").fetchone()[2] or ""))
+
+    @classmethod
+    def find(cls, path: str) -> Self:
+        """Return the identity of the file at a path."""
+        try:
+            found = os.stat(path)  # noqa: PTH116 - the identity is what is asked for, of a path as SQLite writes it
+        except OSError:
+            return cls(path)
+        return cls(path, found.st_dev, found.st_ino)
+
+    def find_loss(self) -> StoreError | None:
+        """Return what is wrong when the file is no longer there, or is another one, or was emptied."""
+        if not self.path:
+            return None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - as above
+        except OSError:
+            return _build_error("its file was removed or moved")
+        if (found.st_dev, found.st_ino) != (self.device, self.inode):
+            return _build_error("its file was replaced")
+        return None if found.st_size else _build_error("its file was emptied")
+
+
+def _build_error(problem: str) -> StoreError:
+    return StoreError(
+        f"{problem} while Flowport is running, so a run that is started now could be forgotten and paid for twice",
+        "Restart Flowport everywhere.",
+    )
